@@ -1,0 +1,46 @@
+VENV   ?= .venv
+PYTHON ?= python3
+BIN     = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint format fast real clean
+
+help:  ## this page
+	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
+	@printf '  make demo      set everything up and play the worked example\n'
+	@printf '  make test      set everything up and run every check and test\n\nWhile working\n'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -vE '^(help|demo|test):' | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{printf "%-17s%s\n", $$1, $$2}'
+
+$(BIN)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup: $(BIN)/.ready  ## a virtual environment with everything in it
+
+demo: setup
+	@$(BIN)/virtiomem run examples/worked-example/before.toml
+	@$(BIN)/virtiomem run examples/worked-example/after.toml
+
+test: check real
+
+check: lint fast  ## format, lint, types, layers, fast tests
+
+lint: setup  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup  ## let ruff rewrite what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+fast: setup  ## the fast tests
+	$(BIN)/python -m pytest -n 2 -q
+
+real: setup  ## the tests that run real programs (QEMU, a kernel, lsmem)
+	$(BIN)/python -m pytest -q -p no:xdist tests/real
+
+clean:  ## remove what was made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

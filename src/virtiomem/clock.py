@@ -1,0 +1,74 @@
+"""Virtual time: a timer heap and a work queue. Nothing in the cores reads the real clock.
+
+Work runs first, in the order it was queued; a timer fires only when no work is left and time is let pass.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+
+Work = Callable[[], None]
+
+
+@dataclass(slots=True, eq=False)
+class Timer:
+    """One pending expiry; `Clock.cancel` disarms it."""
+
+    due: float
+    """Virtual seconds since the clock started."""
+    work: Work
+    armed: bool = field(default=True)
+
+
+class Clock:
+    """Virtual time in seconds, starting at 0."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._queue: deque[Work] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._ticket = count()
+
+    def queue(self, work: Work) -> None:
+        """Run `work` once everything queued before it has run (queue_work on a system workqueue)."""
+        self._queue.append(work)
+
+    def after(self, seconds: float, work: Work) -> Timer:
+        """Run `work` when `seconds` have passed; timers due at the same time fire in the order they were set."""
+        timer = Timer(self.now + seconds, work)
+        heapq.heappush(self._timers, (timer.due, next(self._ticket), timer))
+        return timer
+
+    def cancel(self, timer: Timer) -> None:
+        """Disarm a timer; harmless when it has fired."""
+        timer.armed = False
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next armed timer expires, in virtual seconds; None when there is none."""
+        while self._timers and not self._timers[0][2].armed:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def run_until_idle(self) -> None:
+        """Run queued work until none is left; time stands still."""
+        while self._queue:
+            self._queue.popleft()()
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, firing timers on the way and running the work they queue."""
+        end = self.now + seconds
+        self.run_until_idle()
+        while (due := self.next_due) is not None and due <= end:
+            self.now = due
+            timer = heapq.heappop(self._timers)[2]
+            timer.armed = False
+            timer.work()
+            self.run_until_idle()
+        self.now = end
+
+    def check(self) -> None:
+        """Assert that no armed timer lies in the past."""
+        assert all(due >= self.now for due, _, timer in self._timers if timer.armed), "an armed timer is overdue"

@@ -1,0 +1,1 @@
+"""The hypervisor's side. Models hw/virtio/virtio-mem.c (QEMU 7.2)."""

@@ -1,0 +1,100 @@
+"""What can go wrong, split by whose fault it is.
+
+::
+
+    VirtiomemError            one clear line; never shown as a traceback by the command
+    ├── UsageError            the input is wrong: a file, a key, an option             exit 2
+    │   ├── ListingError      a /proc/iomem listing, with its line number
+    │   └── ScenarioError     a scenario file, with table and key
+    ├── KernelError           the modelled kernel refused, with its errno              exit 1
+    ├── DeviceError           QEMU's device refused a property or a placement          exit 1
+    ├── ProtocolError         a peer broke the wire protocol                           exit 1
+    └── BackendError          the environment failed: QEMU, a socket, a real kernel    exit 1
+        └── BackendTimeout    it did not answer in time                                exit 124
+
+Errnos and device answers that the *caller decides on* are values (`Errno`, `wire.mem.Response`), not exceptions.
+"""
+
+from enum import IntEnum
+
+
+class Errno(IntEnum):
+    """Linux error numbers, positive (include/uapi/asm-generic/errno-base.h, errno.h); `OK` is 0 and falsy."""
+
+    OK = 0
+    EPERM = 1
+    ENOENT = 2
+    EINTR = 4
+    EIO = 5
+    E2BIG = 7
+    EAGAIN = 11
+    ENOMEM = 12
+    EBUSY = 16
+    EEXIST = 17
+    ENODEV = 19
+    EINVAL = 22
+    ETXTBSY = 26
+    ENOSPC = 28
+    EADDRNOTAVAIL = 99
+
+
+class VirtiomemError(Exception):
+    """The base of all errors raised on purpose; `str()` is one line fit for a person."""
+
+    exit_code = 1
+
+
+class UsageError(VirtiomemError):
+    """The input is wrong."""
+
+    exit_code = 2
+
+
+class ListingError(UsageError):
+    """A /proc/iomem listing cannot be read.
+
+    `line` counts from 1; `reason` stands alone; `source` names the file when it is known.
+    """
+
+    def __init__(self, reason: str, *, line: int, source: str | None = None) -> None:
+        self.reason = reason
+        self.line = line
+        self.source = source
+        super().__init__(f"{source or 'iomem'}:{line}: {reason}")
+
+
+class ScenarioError(UsageError):
+    """A scenario file is wrong; `where` is the table and key, such as ``device[0].block-size``."""
+
+    def __init__(self, reason: str, *, where: str, source: str | None = None) -> None:
+        self.reason = reason
+        self.where = where
+        self.source = source
+        super().__init__(f"{source or 'scenario'}: {where}: {reason}" if where else f"{source or 'scenario'}: {reason}")
+
+
+class KernelError(VirtiomemError):
+    """The modelled kernel refused; `errno` says how."""
+
+    def __init__(self, errno: Errno, reason: str) -> None:
+        self.errno = errno
+        self.reason = reason
+        super().__init__(f"{reason}: {errno.name}")
+
+
+class DeviceError(VirtiomemError):
+    """The device refused what its owner (QEMU's user) asked for."""
+
+
+class ProtocolError(VirtiomemError):
+    """A peer sent bytes that break the protocol."""
+
+
+class BackendError(VirtiomemError):
+    """Something outside this process is missing, died or misbehaved."""
+
+
+class BackendTimeout(BackendError):  # noqa: N818 - named for what happened, as TimeoutError is
+    """Something outside this process did not answer in time."""
+
+    exit_code = 124

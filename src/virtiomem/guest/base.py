@@ -1,0 +1,82 @@
+"""What a guest is: its configuration as values, and the interface that every guest has."""
+
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct, field
+
+from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecord
+from virtiomem.units import GiB, MiB, Size
+
+
+class _Table(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
+    """A table of a scenario file."""
+
+
+class NodeConfig(_Table, frozen=True):
+    """A NUMA node: inclusive ranges of boot memory, such as ``0x0-0x7fffffff``."""
+
+    id: int
+    memory: list[str] = field(default_factory=list)
+
+
+class GuestConfig(_Table, frozen=True):
+    """The machine and its kernel's parameters; sizes in bytes."""
+
+    machine: Literal["q35", "pc"] = "q35"
+    memory: Size = Size(4 * GiB)
+    max_memory: Size | None = None
+    slots: int = 0
+    iomem: str | None = None
+    """A boot-time /proc/iomem listing: a path relative to the scenario file."""
+    capture: str | None = None
+    """A capture of a running Linux: a path relative to the scenario file."""
+    memory_block_size: Size | None = None
+    """None: what x86-64 chooses (behaviour: 128M below 64G of boot memory)."""
+    default_state: BlockStateWord = "offline"
+    online_policy: Literal["contig-zones", "auto-movable"] = "contig-zones"
+    auto_movable_ratio: int = 301
+    auto_movable_numa_aware: bool = True
+    nodes: list[NodeConfig] = field(default_factory=list)
+
+
+class DriverConfig(_Table, frozen=True):
+    """Module parameters of virtio_mem; `merge_resources` false is the driver before MHP_MERGE_RESOURCE."""
+
+    merge_resources: bool = True
+    force_bbm: bool = False
+    bbm_block_size: Size = Size(0)
+    bbm_safe_unplug: bool = True
+    unplug_online: bool = True
+
+
+class DeviceConfig(_Table, frozen=True):
+    """One virtio-mem device; `name` is the guest's name for it, virtioN in order when None."""
+
+    id: str
+    max_size: Size
+    block_size: Size = Size(2 * MiB)
+    requested_size: Size = Size(0)
+    memaddr: Size | None = None
+    node: int = 0
+    name: str | None = None
+
+
+class Guest(Protocol):
+    """A whole guest that plays steps, one at a time, and says what came of each."""
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the recording's `guest` says: kind, kernel, command line."""
+
+    @property
+    def boot(self) -> Snapshot:
+        """The guest before the first step."""
+
+    def play(self, step: Step) -> StepRecord:
+        """Do one step and wait until the guest is idle.
+
+        What the guest or the device refuses is an outcome in the record; raises BackendError when the guest is lost.
+        """
+
+    def close(self) -> None:
+        """Let go of everything the guest holds; harmless when repeated."""

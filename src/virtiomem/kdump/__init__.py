@@ -1,0 +1,1 @@
+"""Crash ranges and the ELF core header from an iomem tree."""

@@ -1,0 +1,1 @@
+"""Tools over /proc/iomem listings: lenient reading, diff, checks against consumers, watching."""

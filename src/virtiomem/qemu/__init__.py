@@ -1,0 +1,1 @@
+"""A QEMU process: its command line, its life, its qtest socket and its QMP."""

@@ -1,0 +1,35 @@
+"""What happened to a guest, as values: the one stream that the command line, `compare` and the reports read.
+
+Whoever made it, an embedded guest or a real Linux, a recording has the same shape.
+"""
+
+from virtiomem.recording.files import dump, dumps, load, loads
+from virtiomem.recording.values import (
+    DeviceInfo,
+    DimmInfo,
+    MemoryBlock,
+    Recording,
+    Request,
+    Snapshot,
+    Step,
+    StepRecord,
+    VirtioMemInfo,
+    ZonePages,
+)
+
+__all__ = [
+    "DeviceInfo",
+    "DimmInfo",
+    "MemoryBlock",
+    "Recording",
+    "Request",
+    "Snapshot",
+    "Step",
+    "StepRecord",
+    "VirtioMemInfo",
+    "ZonePages",
+    "dump",
+    "dumps",
+    "load",
+    "loads",
+]

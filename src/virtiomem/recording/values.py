@@ -1,0 +1,200 @@
+"""What happened, as values: the shape that the command line, `compare` and the reports read.
+
+Keys are kebab-case in JSON, as in QMP. Sizes and addresses are bytes, zones are pages. More keys may be added; these
+keep their meaning.
+"""
+
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from virtiomem.units import Size
+
+FORMAT = "virtiomem-recording/1"
+
+BlockStateWord = Literal["offline", "online", "online_kernel", "online_movable"]
+UseKind = Literal["movable", "unmovable"]
+MemoryKind = Literal["kmem", "xen", "hyperv"]
+InjectPoint = Literal["add_memory", "online", "offline", "remove", "request"]
+
+
+class _Step(Struct, frozen=True, kw_only=True, rename="kebab", tag_field="do", forbid_unknown_fields=True):
+    """One thing done to a guest; `do` in a scenario names the kind."""
+
+
+class Load(_Step, frozen=True, tag="load"):
+    """Load the virtio-mem driver."""
+
+
+class Unload(_Step, frozen=True, tag="unload"):
+    """Remove the virtio-mem driver."""
+
+
+class Resize(_Step, frozen=True, tag="resize"):
+    """Set a device's requested-size, in bytes."""
+
+    device: str
+    requested_size: Size
+
+
+class SetState(_Step, frozen=True, tag="set-state"):
+    """Write a state to memory blocks through sysfs, one block after another."""
+
+    blocks: list[int]
+    state: BlockStateWord
+
+
+class Reboot(_Step, frozen=True, tag="reboot"):
+    """Reset the machine; the driver is not loaded afterwards."""
+
+
+class Kexec(_Step, frozen=True, tag="kexec"):
+    """Start a new kernel without a reset; the driver is not loaded afterwards."""
+
+
+class PlugDimm(_Step, frozen=True, tag="plug-dimm"):
+    """Plug a DIMM (ACPI memory)."""
+
+    id: str
+    size: Size
+    node: int = 0
+    memaddr: Size | UnsetType = UNSET
+
+
+class UnplugDimm(_Step, frozen=True, tag="unplug-dimm"):
+    """Take a DIMM away."""
+
+    id: str
+
+
+class AddMemory(_Step, frozen=True, tag="add-memory"):
+    """RAM that another driver adds."""
+
+    kind: MemoryKind
+    size: Size
+    memaddr: Size | UnsetType = UNSET
+    node: int = 0
+
+
+class Use(_Step, frozen=True, tag="use"):
+    """Occupy memory."""
+
+    id: str
+    size: Size
+    kind: UseKind = "movable"
+    seed: int = 0
+
+
+class Free(_Step, frozen=True, tag="free"):
+    """Give back what `use` of the same id occupied."""
+
+    id: str
+
+
+class Wait(_Step, frozen=True, tag="wait"):
+    """Let time pass, virtual or real."""
+
+    seconds: float
+
+
+class Inject(_Step, frozen=True, tag="inject"):
+    """Make the next calls of `at` fail; embedded guest only."""
+
+    at: InjectPoint
+    error: str
+    times: int = 1
+
+
+Step = (
+    Load | Unload | Resize | SetState | Reboot | Kexec | PlugDimm | UnplugDimm | AddMemory | Use | Free | Wait | Inject
+)
+
+
+class Request(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """One virtio-mem request and its answer; UNPLUG_ALL has no `addr` and `nb_blocks`."""
+
+    device: str
+    type: str
+    response: str
+    addr: int | UnsetType = UNSET
+    nb_blocks: int | UnsetType = UNSET
+
+
+class MemoryBlock(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """One directory of /sys/devices/system/memory."""
+
+    block: int
+    state: str
+    valid_zones: str
+    removable: int = 1
+    nodes: list[int]
+
+
+class ZonePages(Struct, frozen=True):
+    """A zone's counters, in pages (/proc/zoneinfo)."""
+
+    spanned: int
+    present: int
+    managed: int
+
+
+class VirtioMemInfo(Struct, frozen=True, kw_only=True, rename="kebab", tag_field="type", tag="virtio-mem"):
+    """A virtio-mem device as QEMU describes it; `size` is what is plugged."""
+
+    id: str
+    memaddr: int
+    max_size: int
+    requested_size: int
+    size: int
+    block_size: int
+    node: int = 0
+
+
+class DimmInfo(Struct, frozen=True, kw_only=True, tag_field="type", tag="dimm"):
+    """A DIMM as QEMU describes it."""
+
+    id: str
+    addr: int
+    size: int
+    node: int = 0
+
+
+DeviceInfo = VirtioMemInfo | DimmInfo
+
+
+class Snapshot(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """A guest at rest."""
+
+    iomem: str
+    memory_blocks: list[MemoryBlock]
+    zones: dict[str, dict[str, ZonePages]]
+    devices: list[DeviceInfo]
+
+
+class StepRecord(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """A step and what came of it.
+
+    `settled`: every device's size equals its requested-size. `error`: what refused the step. The rest says more where
+    it is known: `retry_in`, seconds until the driver tries again; `held_up`, what keeps a device from its
+    requested-size, in words; `elapsed`, seconds (virtual or real) the step took.
+    """
+
+    step: Step
+    settled: bool
+    error: str | None
+    requests: list[Request]
+    snapshot: Snapshot
+    retry_in: float | UnsetType = UNSET
+    held_up: list[str] | UnsetType = UNSET
+    elapsed: float | UnsetType = UNSET
+
+
+class Recording(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """A scenario as it was played, on an embedded guest or a real Linux."""
+
+    format: str = FORMAT
+    guest: dict[str, Any]
+    recorded: str | UnsetType = UNSET
+    scenario: dict[str, Any] | UnsetType = UNSET
+    boot: Snapshot
+    steps: list[StepRecord]

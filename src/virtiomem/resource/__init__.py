@@ -1,0 +1,1 @@
+"""The resource tree behind /proc/iomem. Models kernel/resource.c (Linux 6.1)."""

@@ -1,0 +1,1 @@
+"""Scenario files: TOML to values, run on any guest."""

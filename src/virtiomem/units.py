@@ -1,0 +1,124 @@
+"""Sizes, alignment and spans: the arithmetic everything else is written in.
+
+Sizes are bytes and binary (``2G`` is 2 GiB). A `Span` is half-open; only a `Resource` has an inclusive end,
+as in the kernel.
+"""
+
+import re
+from typing import NamedTuple, Self
+
+KiB = 1 << 10
+MiB = 1 << 20
+GiB = 1 << 30
+TiB = 1 << 40
+
+PAGE_SIZE = 4 * KiB
+"""x86-64 base page."""
+
+U64_MAX = (1 << 64) - 1
+
+_SUFFIXES = {"": 1, "K": KiB, "M": MiB, "G": GiB, "T": TiB, "P": 1 << 50, "E": 1 << 60}
+_SIZE = re.compile(r"(?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE]?)(?:iB)?", re.IGNORECASE)
+
+
+class Size(int):
+    """Bytes, as read from a file or a command line: ``128M``, ``2GiB``, ``1.5G``, ``0x8000000``, ``4096``."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: "str | int") -> Self:
+        """Read a size; a bare number is bytes.
+
+        Raises ValueError, which names the text, when it is no whole, non-negative number of bytes below 2^64.
+        """
+        if isinstance(text, bool) or not isinstance(text, int | str):
+            raise ValueError(f"not a size: {text!r}")  # noqa: TRY004 - one error for every kind of bad size
+        if isinstance(text, int):
+            value, whole = text, True
+        else:
+            match = _SIZE.fullmatch(text.strip())
+            if match is None or (match["number"].lower().startswith("0x") and match["suffix"]):
+                raise ValueError(f"not a size: {text!r} (write 128M, 2G, 0x8000000 or bytes)")
+            value, whole = _scaled(match["number"], _SUFFIXES[match["suffix"].upper()])
+        if not whole or not 0 <= value <= U64_MAX:
+            raise ValueError(f"not a size: {text!r} (no whole number of bytes from 0 to 2^64-1)")
+        return cls(value)
+
+
+def _scaled(number: str, factor: int) -> tuple[int, bool]:
+    """The product of a decimal or hexadecimal number and a factor, and whether it is whole."""
+    if "." not in number:
+        return int(number, 0 if number.lower().startswith("0x") else 10) * factor, True
+    whole, _, fraction = number.partition(".")
+    scaled = int(whole + fraction) * factor
+    scale = 10 ** len(fraction)
+    return scaled // scale, scaled % scale == 0
+
+
+def parse_size(text: str | int) -> int:
+    """`Size.parse` as a plain int."""
+    return int(Size.parse(text))
+
+
+def format_size(size: int) -> str:
+    """Bytes as the shortest exact binary size (``2G``, ``1536M``, ``6200M``, ``4097``), so that it parses back."""
+    sign, size = ("-", -size) if size < 0 else ("", size)
+    for suffix in ("E", "P", "T", "G", "M", "K"):
+        factor = _SUFFIXES[suffix]
+        if size and size % factor == 0:
+            return f"{sign}{size // factor}{suffix}"
+    return f"{sign}{size}"
+
+
+def format_approx(size: int) -> str:
+    """Bytes for a glance, at most one decimal: ``2G``, ``1.5G``, ``639K``; exact bytes are `format_size`'s job."""
+    for suffix in ("E", "P", "T", "G", "M", "K"):
+        factor = _SUFFIXES[suffix]
+        if abs(size) >= factor:
+            text = f"{size / factor:.1f}"
+            return f"{text.removesuffix('.0')}{suffix}"
+    return f"{size}B"
+
+
+def is_power_of_two(value: int) -> bool:
+    """True for 1, 2, 4, …"""
+    return value > 0 and value & (value - 1) == 0
+
+
+def align_down(value: int, alignment: int) -> int:
+    """The largest multiple of `alignment` that is not above `value`."""
+    return value - value % alignment
+
+
+def align_up(value: int, alignment: int) -> int:
+    """The smallest multiple of `alignment` that is not below `value`."""
+    return -(-value // alignment) * alignment
+
+
+class Span(NamedTuple):
+    """A half-open range of addresses, in bytes: `start` is in, `stop` is not."""
+
+    start: int
+    stop: int
+
+    @classmethod
+    def sized(cls, start: int, size: int) -> Self:
+        """The span of `size` bytes from `start`."""
+        return cls(start, start + size)
+
+    @property
+    def size(self) -> int:
+        """Bytes; 0 when empty."""
+        return max(self.stop - self.start, 0)
+
+    def overlaps(self, other: "Span") -> bool:
+        """True when the two share a byte."""
+        return self.start < other.stop and other.start < self.stop
+
+    def contains(self, other: "Span") -> bool:
+        """True when every byte of `other` is in this span."""
+        return self.start <= other.start and other.stop <= self.stop
+
+    def __str__(self) -> str:
+        return f"{self.start:#x}-{self.stop - 1:#x}"

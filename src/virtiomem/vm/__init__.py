@@ -1,0 +1,1 @@
+"""Running virtual machines behind one backend interface: watch, resize, wait, explain."""

@@ -1,0 +1,29 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from virtiomem.units import U64_MAX, GiB, MiB, format_approx, format_size, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("128M", 128 * MiB), ("2GiB", 2 * GiB), ("1.5G", 1536 * MiB), ("0x8000000", 128 * MiB), (4096, 4096)],
+)
+def test_size_is_read(text: str | int, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "G", "1.3", "-1", "2Q", "0x10M", str(U64_MAX + 1), "0.0001K", "1 2"])
+def test_bad_size_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match="not a size") as caught:
+        parse_size(text)
+    assert repr(text) in str(caught.value)
+
+
+@given(st.integers(0, U64_MAX))
+def test_formatted_size_parses_back(size: int) -> None:
+    assert parse_size(format_size(size)) == size
+
+
+def test_approximate_size_is_short() -> None:
+    assert [format_approx(n) for n in (0, 2 * GiB, 1536 * MiB, 654_336)] == ["0B", "2G", "1.5G", "639K"]
