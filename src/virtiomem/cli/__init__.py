@@ -1,1 +1,10 @@
-"""The command line: one module a command, no logic."""
+"""The command line: one module a command, no logic.
+
+`main.COMMANDS` is the table of contents. A command NAME lives in the module `virtiomem.cli.NAME` (dashes become
+underscores), which offers two functions and is imported only when its command was chosen::
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None: ...
+    def run(args: argparse.Namespace) -> int: ...      # the exit code
+
+What goes wrong is raised (`virtiomem.errors`); `main` says it in one line on stderr and turns it into the exit code.
+"""

@@ -1,0 +1,109 @@
+"""`virtiomem COMMAND …`: choose a command, run it, and say in one line what went wrong.
+
+Exit codes: 0 done, 1 failed or different, 2 usage, 64 partly done, 124 timed out, 130 interrupted, 141 nobody reads.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from virtiomem import __version__
+from virtiomem.errors import UsageError, VirtiomemError
+
+COMMANDS: dict[str, str] = {}
+"""Every command and what it does, in the order `--help` shows them; the module is `virtiomem.cli.<command>`."""
+
+EXIT_INTERRUPTED = 130
+EXIT_NOBODY_READS = 141
+"""What a shell reports of a program that SIGINT or SIGPIPE ended."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises UsageError instead of printing its usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments, in one line that names the help."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; `argv` defaults to this process's arguments."""
+    try:
+        code = _run(sys.argv[1:] if argv is None else list(argv))
+        _flush()
+    except VirtiomemError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _abandon_stdout()
+        return EXIT_NOBODY_READS
+    except OSError as error:
+        _abandon_stdout()
+        return _complain(f"{error.filename or 'output'}: {error.strerror}", 1)
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    """Parse, import the chosen command's module and run it."""
+    chosen = next((argument for argument in argv if not argument.startswith("-")), None)
+    if chosen is not None and chosen not in COMMANDS:
+        raise UsageError(f"no command {chosen!r}{_nearest(chosen)} (see virtiomem --help)")
+    parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"virtiomem {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=_sentence(summary), allow_abbrev=False)
+        if name == chosen:
+            module = import_module(f"virtiomem.cli.{name.replace('-', '_')}")
+            module.add_arguments(command)
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as leaving:  # --help and --version
+        return int(leaving.code or 0)
+    return int(module.run(args))
+
+
+def _nearest(chosen: str) -> str:
+    """A hint when a command's name is nearly right."""
+    near = difflib.get_close_matches(chosen, COMMANDS, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def _sentence(summary: str) -> str:
+    """A table entry as a sentence."""
+    return f"{summary[0].upper()}{summary[1:]}."
+
+
+def _complain(message: str, code: int) -> int:
+    """Say what went wrong, on one line, and hand back the exit code."""
+    _flush_quietly()
+    if sys.stderr is not None:  # a closed one is None, which print takes for stdout
+        print("virtiomem:", " ".join(message.splitlines()), file=sys.stderr)
+    return code
+
+
+def _flush() -> None:
+    """Write out what stdout still holds, so that a failure is seen here and not while the interpreter shuts down."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _flush_quietly() -> None:
+    """Let what was printed before a failure appear before its message."""
+    try:
+        _flush()
+    except OSError:
+        _abandon_stdout()
+
+
+def _abandon_stdout() -> None:
+    """Point stdout at nothing: the interpreter flushes it once more on its way out."""
+    if sys.stdout is not None:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)

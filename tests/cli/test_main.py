@@ -1,0 +1,127 @@
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from virtiomem.cli import main as cli
+from virtiomem.errors import BackendTimeout, UsageError
+
+Run = Callable[[argparse.Namespace], int]
+
+
+@pytest.fixture
+def probe(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], None]:
+    """A command `probe [--size SIZE]` that does what a test wants."""
+
+    def install(run: Run) -> None:
+        module = ModuleType("virtiomem.cli.probe")
+        module.__dict__["add_arguments"] = lambda parser: parser.add_argument("--size", type=int, default=0)
+        module.__dict__["run"] = run
+        monkeypatch.setitem(sys.modules, "virtiomem.cli.probe", module)
+        monkeypatch.setitem(cli.COMMANDS, "probe", "what a test wants")
+
+    return install
+
+
+def fail_with(error: BaseException) -> Run:
+    def run(_: argparse.Namespace) -> int:
+        raise error
+
+    return run
+
+
+def test_exit_code_is_what_the_command_returns(probe: Callable[[Run], None]) -> None:
+    probe(lambda args: args.size)
+    assert cli.main(["probe"]) == 0
+    assert cli.main(["probe", "--size", "64"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UsageError("a.toml: device[0].id: missing"), 2, "virtiomem: a.toml: device[0].id: missing\n"),
+        (BackendTimeout("QEMU did not answer\nin 5 s"), 124, "virtiomem: QEMU did not answer in 5 s\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_failure_is_one_line_and_its_exit_code(
+    probe: Callable[[Run], None], capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
+) -> None:
+    probe(fail_with(error))
+    assert cli.main(["probe"]) == code
+    assert capsys.readouterr().err == line
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["prob"], "no command 'prob', did you mean 'probe'? (see virtiomem --help)"),
+        (["nothing-like-it"], "no command 'nothing-like-it' (see virtiomem --help)"),
+        (["probe", "--size", "big"], "argument --size: invalid int value: 'big' (see virtiomem probe --help)"),
+        (["probe", "more"], "unrecognized arguments: more (see virtiomem --help)"),
+        ([], "the following arguments are required: COMMAND (see virtiomem --help)"),
+    ],
+)
+def test_wrong_arguments_are_usage(
+    probe: Callable[[Run], None], capsys: pytest.CaptureFixture[str], argv: list[str], words: str
+) -> None:
+    probe(lambda _: 0)
+    assert cli.main(argv) == 2
+    assert capsys.readouterr().err == f"virtiomem: {words}\n"
+
+
+def test_help_lists_every_command(probe: Callable[[Run], None], capsys: pytest.CaptureFixture[str]) -> None:
+    probe(lambda _: 0)
+    assert cli.main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_every_command_has_its_module(name: str) -> None:
+    module = import_module(f"virtiomem.cli.{name.replace('-', '_')}")
+    module.add_arguments(cli.Parser(prog=name))
+    assert callable(module.run)
+
+
+def test_version_needs_no_heavy_import() -> None:
+    imported = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "virtiomem", "--version"], capture_output=True, text=True, check=True
+    ).stderr
+    heavy = ("msgspec", "rich", "asyncio", "qemu", "virtiomem.guest")
+    assert not [name for name in heavy if any(line.endswith(f" {name}") for line in imported.splitlines())]
+
+
+def say_something(_: argparse.Namespace) -> int:
+    print("something")  # noqa: T201
+    return 0
+
+
+def run_shell(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, text=True, check=False)
+
+
+def test_closed_pipe_ends_quietly() -> None:
+    ended = run_shell('"$0" -m virtiomem --help | true; echo "${PIPESTATUS[0]}"')
+    assert ended.stderr == ""
+    assert ended.stdout in {"141\n", "0\n"}  # 0 when everything fit in before the reader left
+
+
+def test_full_disk_is_one_line(
+    probe: Callable[[Run], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        probe(say_something)
+        monkeypatch.setattr(sys, "stdout", full)
+        assert cli.main(["probe"]) == 1
+    assert capsys.readouterr().err == "virtiomem: output: No space left on device\n"
+
+
+def test_closed_stdout_and_stderr_do_no_harm() -> None:
+    assert run_shell('"$0" -m virtiomem --version >&-').returncode == 0
+    assert run_shell('"$0" -m virtiomem nonsense 2>&-').stdout == ""
