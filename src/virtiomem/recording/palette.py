@@ -1,0 +1,95 @@
+"""How what happened looks: one word, symbol and colour for each thing, the same in the terminal and in every report.
+
+The colours are Okabe and Ito's, which people with any kind of colour vision can tell apart, and no picture relies on
+colour alone: upper-case symbols are wholly plugged, lower-case ones partly.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from virtiomem.recording.values import MemoryBlock
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A word for people, one character for strips, a colour for everything else (`#rrggbb`)."""
+
+    word: str
+    symbol: str
+    color: str
+
+
+_GREEN, _SKY, _ORANGE, _YELLOW = "#009e73", "#56b4e9", "#e69f00", "#f0e442"
+_VERMILION, _PURPLE, _GREY = "#d55e00", "#cc79a7", "#8a8a8a"
+
+
+class BlockKind(Enum):
+    """What a memory block is to its reader; named as the states of the driver (drivers/virtio/virtio_mem.c)."""
+
+    MOVABLE = Look("movable", "M", _GREEN)
+    """Online in ZONE_MOVABLE, wholly plugged."""
+    MOVABLE_PARTIAL = Look("movable, partly plugged", "m", _GREEN)
+    KERNEL = Look("kernel", "K", _SKY)
+    """Online in any other zone (DMA, DMA32, Normal, or several), wholly plugged."""
+    KERNEL_PARTIAL = Look("kernel, partly plugged", "k", _SKY)
+    OFFLINE = Look("offline", "O", _ORANGE)
+    """Added, not onlined."""
+    OFFLINE_PARTIAL = Look("offline, partly plugged", "o", _ORANGE)
+    GOING_OFFLINE = Look("going offline", "g", _YELLOW)
+    PLUGGED = Look("plugged, not in Linux", "P", _PURPLE)
+    """The device has it plugged, Linux has not added it (or has removed it)."""
+    UNUSED = Look("unplugged", ".", _GREY)
+
+    @property
+    def look(self) -> Look:
+        """How this kind looks."""
+        return self.value
+
+
+def block_kind(block: MemoryBlock | None, *, wholly_plugged: bool = True, plugged: bool = True) -> BlockKind:
+    """The kind of a memory block, or of the place for one (None) in a device's region.
+
+    `plugged` and `wholly_plugged` say whether any, or all, of it is plugged at the device; boot memory is wholly so.
+    """
+    if block is None:
+        return BlockKind.PLUGGED if plugged else BlockKind.UNUSED
+    match block.state:
+        case "going-offline":
+            return BlockKind.GOING_OFFLINE
+        case "offline":
+            return BlockKind.OFFLINE if wholly_plugged else BlockKind.OFFLINE_PARTIAL
+        case _ if block.valid_zones == "Movable":
+            return BlockKind.MOVABLE if wholly_plugged else BlockKind.MOVABLE_PARTIAL
+        case _:
+            return BlockKind.KERNEL if wholly_plugged else BlockKind.KERNEL_PARTIAL
+
+
+class Change(Enum):
+    """What became of a resource of the map from one snapshot to the next."""
+
+    APPEARED = Look("appeared", "+", _GREEN)
+    WENT = Look("went", "-", _VERMILION)
+    MERGED = Look("merged", ">", _SKY)
+    """Several became one, or one took in new memory beside it together with another."""
+    GREW = Look("grew", ">", _SKY)
+    TRIMMED = Look("trimmed", "<", _ORANGE)
+    SPLIT = Look("split", "/", _YELLOW)
+
+    @property
+    def look(self) -> Look:
+        """How this change looks."""
+        return self.value
+
+
+RESPONSES = {
+    "ACK": Look("done", "A", _GREEN),
+    "NACK": Look("not now", "N", _YELLOW),
+    "BUSY": Look("busy", "B", _ORANGE),
+    "ERROR": Look("refused", "E", _VERMILION),
+}
+"""What the device answered."""
+
+SETTLED = Look("settled", "=", _GREEN)
+STOPPED_SHORT = Look("stopped short", "~", _ORANGE)
+REFUSED = Look("refused", "!", _VERMILION)
+"""What came of a step."""
