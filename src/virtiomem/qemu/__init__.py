@@ -1,1 +1,5 @@
-"""A QEMU process: its command line, its life, its qtest socket and its QMP."""
+"""A QEMU process: start, stop, its output, its sockets.  Who drives it over QMP or qtest builds on this."""
+
+from virtiomem.qemu.process import BINARY, PACKAGE, MemoryFile, QemuProcess
+
+__all__ = ["BINARY", "PACKAGE", "MemoryFile", "QemuProcess"]

@@ -1,0 +1,237 @@
+"""A QEMU process: started without a shell, heard to the end, and never outliving us.
+
+Nothing of it lies on a disk. Every socket is one end of a pair that QEMU inherits (``-chardev socket,fd=N``), every
+file we make for it is anonymous memory (`MemoryFile`), so there is no directory to clean and no path to guess or steal.
+
+The kernel kills QEMU when we die, however we die (PR_SET_PDEATHSIG): strictly, when the *thread* that started it ends.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from select import POLLIN, poll
+from types import TracebackType
+from typing import Self
+
+from virtiomem.errors import BackendError
+
+BINARY = "qemu-system-x86_64"
+PACKAGE = "qemu-system-x86"
+"""Debian's package of `BINARY`."""
+
+_PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+_MESSAGE_LINES = 20
+_MAX_LINES = 1_000_000
+"""Lines of output kept until somebody takes them: far more than any resize of a terabyte makes."""
+_MAX_LINE = 4096
+_CHUNK = 1 << 16
+
+
+class MemoryFile:
+    """Bytes that a child reads as a file, by `path`, without their ever being on a disk."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
+        with os.fdopen(os.dup(self._fd), "wb") as file:
+            file.write(data)
+
+    @property
+    def path(self) -> str:
+        """The name by which a process that inherits the descriptor opens the file."""
+        return f"/dev/fd/{self._fd}"
+
+    def fileno(self) -> int:
+        """The descriptor to hand on."""
+        return self._fd
+
+    def close(self) -> None:
+        """Give the memory back (once every child has closed it, too)."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class QemuProcess:
+    """One running QEMU.
+
+    `sockets` names the character devices to make: each is given to QEMU as ``-chardev socket,id=NAME`` (to be used as
+    ``-mon chardev=NAME``, ``-serial chardev:NAME``, ``-qtest chardev:NAME``), and `self.sockets[NAME]` is our end.
+
+    Raises BackendError when the program cannot be started; what QEMU itself finds wrong shows as its death.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        binary: str = BINARY,
+        sockets: Sequence[str] = (),
+        files: Sequence[MemoryFile] = (),
+    ) -> None:
+        pairs = {name: socket.socketpair() for name in sockets}
+        self.sockets = {name: ours for name, (ours, _) in pairs.items()}
+        self.command = [binary, *arguments]
+        for name, (_, theirs) in pairs.items():
+            self.command += ["-chardev", f"socket,id={name},fd={theirs.fileno()}"]
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - an argument list, no shell
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                pass_fds=[theirs.fileno() for _, theirs in pairs.values()] + [file.fileno() for file in files],
+                start_new_session=True,  # a Ctrl-C is ours to answer
+                preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509 - one prctl(), nothing that takes a lock
+            )
+        except OSError as error:
+            self._close_sockets()
+            raise BackendError(_start_failure(binary, error)) from None
+        finally:
+            for _, theirs in pairs.values():
+                theirs.close()
+        assert self._process.stderr is not None
+        self.output = Output(self._process.stderr.fileno())
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """None while QEMU runs; negative: the signal that killed it."""
+        return self._process.poll()
+
+    def lost(self, doing: str) -> BackendError:
+        """The error that says how QEMU ended, to be raised when one of its sockets has closed."""
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            return BackendError(f"QEMU closed its connection while {doing}, yet it runs (process {self.pid})")
+        how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+        said = self.output.messages()
+        return BackendError(f"QEMU {how} while {doing}" + (f": {said[-1]}" if said else ""))
+
+    def close(self) -> None:
+        """Kill QEMU and reap it; harmless when repeated."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        self.output.close()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+        self._close_sockets()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _close_sockets(self) -> None:
+        for ours in self.sockets.values():
+            ours.close()
+
+
+class Output:
+    """What QEMU writes on standard error, line by line: its messages and its trace.
+
+    A thread reads along so that QEMU never waits for us; `take` reads what is there first, so that a line written
+    before an answer on another socket is never missed.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        os.set_blocking(fd, False)
+        self._lock = threading.Lock()
+        self._partial = b""
+        self._lines: list[str] = []
+        self._messages: deque[str] = deque(maxlen=_MESSAGE_LINES)
+        self._overflow = False
+        self._wake, self._woken = os.pipe()
+        self._thread = threading.Thread(target=self._follow, name="qemu-output", daemon=True)
+        self._thread.start()
+
+    def take(self) -> list[str]:
+        """All lines since the last call; BackendError when there were too many to keep."""
+        with self._lock:
+            self._read()
+            if self._overflow:
+                raise BackendError(f"QEMU wrote more than {_MAX_LINES} lines in one step")
+            lines, self._lines = self._lines, []
+        return lines
+
+    def messages(self) -> list[str]:
+        """QEMU's last own messages (``qemu-system-x86_64: …``), oldest first, without the program's name."""
+        with self._lock:
+            self._read()
+            return list(self._messages)
+
+    def close(self) -> None:
+        """Stop reading."""
+        if self._thread.is_alive():
+            os.write(self._woken, b"x")
+            self._thread.join()
+        for fd in (self._wake, self._woken):
+            if fd >= 0:
+                os.close(fd)
+        self._wake = self._woken = -1
+
+    def _follow(self) -> None:
+        waiting = poll()
+        waiting.register(self._fd, POLLIN)
+        waiting.register(self._wake, POLLIN)
+        while self._wake not in dict(waiting.poll()):
+            with self._lock:
+                if not self._read():
+                    return
+
+    def _read(self) -> bool:
+        """Read what is there; False at the end."""
+        while True:
+            try:
+                data = os.read(self._fd, _CHUNK)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            self._add(data)
+
+    def _add(self, data: bytes) -> None:
+        *whole, rest = (self._partial + data).split(b"\n")
+        self._partial = rest[:_MAX_LINE]
+        for raw in whole:
+            line = raw[:_MAX_LINE].decode(errors="replace")
+            program, colon, message = line.partition(": ")
+            if colon and "qemu" in program:
+                self._messages.append(message)
+            if len(self._lines) >= _MAX_LINES:
+                self._overflow = True
+                self._lines.clear()
+            self._lines.append(line)
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    """What the child does between fork and exec: ask to be killed when the parent is gone, and go if it is already."""
+
+    def ask() -> None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask
+
+
+def _start_failure(binary: str, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError) and binary == BINARY:
+        return f"{binary}: not found (Debian package {PACKAGE})"
+    return f"{binary}: {error.strerror}"

@@ -1,0 +1,86 @@
+"""QMP for synchronous callers: the qemu.qmp library behind plain calls with a time limit.
+
+The event loop lives in here and turns only while a call waits.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any
+
+from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
+
+from virtiomem.errors import BackendError, BackendTimeout, DeviceError
+
+TIMEOUT = 60.0
+"""Seconds QEMU has for an answer; it is busy only while it handles something for the guest."""
+
+logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())  # a lost connection is told once: by our exception
+
+
+class Qmp:
+    """A QMP session on a connected socket.
+
+    Raises BackendTimeout when QEMU does not answer in time and BackendError when it is gone.
+    """
+
+    def __init__(self, connection: socket.socket, *, timeout: float = TIMEOUT) -> None:
+        self._timeout = timeout
+        self._runner = asyncio.Runner()
+        self._client = QMPClient()
+        self._events = EventListener()
+        self._open = True
+        self._client.register_listener(self._events)
+        try:
+            self._run(self._client.connect(connection), "the greeting")
+        except BaseException:
+            self._runner.close()
+            raise
+
+    def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
+        """Run a command and return its result; DeviceError, in QEMU's words, when QEMU refuses it."""
+        return self._run(self._client.execute(command, arguments), command)
+
+    def version(self) -> str:
+        """QEMU's version, such as ``7.2.22``."""
+        number = self.execute("query-version")["qemu"]
+        return f"{number['major']}.{number['minor']}.{number['micro']}"
+
+    def wait_for(self, *names: str, timeout: float) -> dict[str, Any]:
+        """The next event with one of these names, older ones that nobody took included; BackendTimeout if none comes."""
+        until = time.monotonic() + timeout
+        while True:
+            left = max(until - time.monotonic(), 0.0)
+            event = self._run(self._events.get(), f"event {' or '.join(names)}", timeout=left)
+            if event["event"] in names:
+                return dict(event)
+
+    def forget_events(self) -> None:
+        """Drop the events nobody took."""
+        self._events.clear()
+
+    def close(self) -> None:
+        """Leave; harmless when QEMU is gone or when repeated."""
+        if self._open:
+            self._open = False
+            with suppress(BackendError):  # it is gone, which is what we wanted
+                self._run(self._client.disconnect(), "the farewell", timeout=5)
+            self._runner.close()
+
+    def _run(self, call: Coroutine[Any, Any, Any], what: str, *, timeout: float | None = None) -> Any:
+        limit = self._timeout if timeout is None else timeout
+
+        async def limited() -> Any:
+            return await asyncio.wait_for(call, limit)
+
+        try:
+            return self._runner.run(limited())
+        except ExecuteError as error:
+            raise DeviceError(str(error)) from None
+        except TimeoutError:
+            raise BackendTimeout(f"QEMU did not answer {what} within {limit:g} s") from None
+        except (QMPError, OSError, EOFError) as error:
+            raise BackendError(f"QEMU's QMP connection broke at {what}: {error or type(error).__name__}") from None

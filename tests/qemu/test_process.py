@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from virtiomem.errors import BackendError
+from virtiomem.qemu.process import MemoryFile, QemuProcess
+
+
+def test_a_missing_program_is_named() -> None:
+    with pytest.raises(BackendError, match=r"^/no/such/qemu: No such file or directory$"):
+        QemuProcess([], binary="/no/such/qemu", sockets=["qmp"])
+
+
+def test_a_missing_default_qemu_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BackendError, match="Debian package qemu-system-x86"):
+        QemuProcess([])
+
+
+def test_a_memory_file_reads_as_a_file_and_goes_when_closed() -> None:
+    file = MemoryFile("initrd", b"07070100")
+    path = Path(file.path)
+    assert path.read_bytes() == b"07070100"
+    file.close()
+    file.close()
+    assert not path.exists()
+
+
+def test_death_is_told_with_its_code_and_the_last_words() -> None:
+    script = "import sys; sys.stderr.write('qemu-x: no accelerator found\\nvirtio_mem_unplugged_all \\n'); sys.exit(3)"
+    with QemuProcess(["-c", script], binary="python3") as process:
+        error = process.lost("booting")
+        assert str(error) == "QEMU exited with code 3 while booting: no accelerator found"
+        assert process.output.take() == ["qemu-x: no accelerator found", "virtio_mem_unplugged_all "]
+        assert process.output.take() == []
