@@ -1,1 +1,11 @@
-"""The hypervisor's side. Models hw/virtio/virtio-mem.c (QEMU 7.2)."""
+"""The hypervisor's side: QEMU's virtio-mem device and where the machine puts it (hw/virtio/virtio-mem.c, v7.2).
+
+mem         the device: which blocks are plugged, what each request is answered
+blocks      the bitmap behind it
+placement   the machine's device memory region: first fit, and its refusals
+"""
+
+from virtiomem.device.mem import MemDevice
+from virtiomem.device.placement import DeviceMemory
+
+__all__ = ["DeviceMemory", "MemDevice"]

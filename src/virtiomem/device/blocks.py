@@ -1,0 +1,73 @@
+"""Which device blocks are plugged: one byte a block.
+
+A byte a block is the fastest bitmap that CPython has: a range is tested, set and cleared by the C library's memchr,
+memset and memcpy, whatever the size of the region around it.
+"""
+
+from collections.abc import Iterator
+
+from virtiomem.wire.mem import State
+
+_PLUGGED = 1
+_UNPLUGGED = 0
+
+
+class Blocks:
+    """A fixed number of blocks, all unplugged at first; ranges are half-open block numbers inside it."""
+
+    __slots__ = ("_blocks",)
+
+    def __init__(self, count: int) -> None:
+        self._blocks = bytearray(count)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def state(self, first: int, stop: int) -> State:
+        """PLUGGED or UNPLUGGED when all of a non-empty range is, else MIXED."""
+        find = self._blocks.find
+        if find(_PLUGGED, first, stop) < 0:
+            return State.UNPLUGGED
+        return State.MIXED if find(_UNPLUGGED, first, stop) >= 0 else State.PLUGGED
+
+    def all_plugged(self, first: int, stop: int) -> bool:
+        """True when no block of the range is unplugged."""
+        return self._blocks.find(_UNPLUGGED, first, stop) < 0
+
+    def all_unplugged(self, first: int, stop: int) -> bool:
+        """True when no block of the range is plugged."""
+        return self._blocks.find(_PLUGGED, first, stop) < 0
+
+    def plug(self, first: int, stop: int) -> None:
+        """Set every block of the range."""
+        self._blocks[first:stop] = b"\x01" * (stop - first)
+
+    def unplug(self, first: int, stop: int) -> None:
+        """Clear every block of the range."""
+        self._blocks[first:stop] = bytes(stop - first)
+
+    def clear(self) -> None:
+        """Unplug all."""
+        self._blocks = bytearray(len(self._blocks))
+
+    def plugged(self) -> int:
+        """How many blocks are plugged; counts them all."""
+        return self._blocks.count(_PLUGGED)
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Maximal plugged ranges, ascending."""
+        find = self._blocks.find
+        first = find(_PLUGGED)
+        while first >= 0:
+            stop = find(_UNPLUGGED, first)
+            if stop < 0:
+                stop = len(self._blocks)
+            yield first, stop
+            first = find(_PLUGGED, stop)
+
+    def check(self) -> None:
+        """Assert that every byte is a block's state."""
+        assert not self._blocks.strip(b"\x00\x01"), "a block is neither plugged nor unplugged"
+        assert self._blocks.count(_PLUGGED) + self._blocks.count(_UNPLUGGED) == len(self._blocks), (
+            "a block is neither plugged nor unplugged"
+        )

@@ -1,0 +1,261 @@
+"""QEMU's virtio-mem device: blocks, requests, and the sizes its owner sets (hw/virtio/virtio-mem.c, v7.2).
+
+The device holds a region of guest-physical addresses, cut into blocks. The owner says how much of it the guest should
+have (`requested_size`); the driver plugs and unplugs blocks until it is so. A request is refused or done whole, never
+in part, and is decided in one order:
+
+    1. ERROR   not block aligned, empty, or not inside the usable region
+    2. NACK    PLUG would exceed requested_size
+    3. ERROR   a block is already in the state that is asked for
+    4. BUSY    the machine is migrating
+    5. ACK
+
+Bytes that are no request at all raise ProtocolError: the virtio device around this one then needs a reset.
+"""
+
+from collections.abc import Callable, Iterator
+
+from virtiomem.device.blocks import Blocks
+from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.units import U64_MAX, MiB, Span, align_up, is_power_of_two
+from virtiomem.wire.mem import Config, Feature, Request, RequestType, Response, ResponseType, State
+
+MIN_BLOCK_SIZE = 1 * MiB
+"""Models: VIRTIO_MEM_MIN_BLOCK_SIZE in hw/virtio/virtio-mem.c (v7.2)."""
+
+DEFAULT_BLOCK_SIZE = 2 * MiB
+"""What QEMU chooses on x86-64 when the backend uses base pages: the host's transparent huge page."""
+
+USABLE_EXTENT = 2 * 128 * MiB
+"""How far the usable region reaches beyond requested_size on x86: two Linux sections of 128M."""
+
+_ACK = Response(ResponseType.ACK)
+_NACK = Response(ResponseType.NACK)
+_BUSY = Response(ResponseType.BUSY)
+_ERROR = Response(ResponseType.ERROR)
+_STATE = tuple(Response(ResponseType.ACK, state) for state in State)
+
+_PLUG, _UNPLUG, _UNPLUG_ALL, _GET_STATE = RequestType
+
+
+class MemDevice:
+    """One virtio-mem device.
+
+    `addr`, `region_size` and `block_size` never change; `busy` is true while the machine migrates.
+    """
+
+    def __init__(
+        self,
+        *,
+        addr: int,
+        region_size: int,
+        block_size: int = DEFAULT_BLOCK_SIZE,
+        requested_size: int = 0,
+        node: int = 0,
+        nodes: int = 1,
+        features: Feature = Feature.ACPI_PXM,
+    ) -> None:
+        """Realize the device: sizes and address in bytes, `nodes` is the number of NUMA nodes of the machine.
+
+        Raises DeviceError with QEMU's words. Models: virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2),
+        where requested_size may exceed the region.
+        """
+        _check_realize(addr, region_size, block_size, requested_size, node, nodes)
+        self.addr = addr
+        self.region_size = region_size
+        self.block_size = block_size
+        self.node = node
+        self.features = features
+        self.busy = False
+        self._requested_size = requested_size
+        self._plugged_size = 0
+        self._usable_size = self._usable_for(requested_size)
+        self._usable_blocks = self._usable_size // block_size
+        self._blocks = Blocks(region_size // block_size)
+        self._size_listeners: list[Callable[[int], None]] = []
+        self._config_listeners: list[Callable[[], None]] = []
+
+    # --- the owner's side: properties and events ---
+
+    @property
+    def requested_size(self) -> int:
+        """Bytes that the guest should have; survives every reset.
+
+        Setting it raises DeviceError when it is no multiple of the block size or exceeds the region. A value that is
+        taken always notifies the driver, also when it is the value that was there.
+        """
+        return self._requested_size
+
+    @requested_size.setter
+    def requested_size(self, size: int) -> None:
+        if size % self.block_size:
+            raise DeviceError(f"'requested-size' has to be multiples of 'block-size' ({self.block_size:#x})")
+        if not 0 <= size <= self.region_size:
+            raise DeviceError(f"'requested-size' cannot exceed the memory backend size({self.region_size:#x})")
+        self._requested_size = size
+        self._resize_usable(self._usable_for(size), can_shrink=False)
+        for listener in self._config_listeners:
+            listener()
+
+    @property
+    def plugged_size(self) -> int:
+        """Bytes plugged; QEMU's property `size`."""
+        return self._plugged_size
+
+    @property
+    def usable_region_size(self) -> int:
+        """Bytes from `addr` in which the driver may plug."""
+        return self._usable_size
+
+    @property
+    def region(self) -> Span:
+        """The whole region."""
+        return Span.sized(self.addr, self.region_size)
+
+    def plugged_ranges(self) -> Iterator[Span]:
+        """Maximal plugged ranges, ascending."""
+        for first, stop in self._blocks.runs():
+            yield Span(self.addr + first * self.block_size, self.addr + stop * self.block_size)
+
+    def on_size_change(self, listener: Callable[[int], None]) -> None:
+        """Call `listener` with the new plugged size after each change (MEMORY_DEVICE_SIZE_CHANGE, unthrottled)."""
+        self._size_listeners.append(listener)
+
+    def on_config_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each accepted requested_size (virtio_notify_config)."""
+        self._config_listeners.append(listener)
+
+    def system_reset(self) -> None:
+        """Reset the machine: unplug everything, unless busy.
+
+        Models: virtio_mem_system_reset() in hw/virtio/virtio-mem.c (v7.2), which ignores what unplugging answers.
+        """
+        self._unplug_all()
+
+    # --- the driver's side: configuration and requests ---
+
+    @property
+    def config(self) -> Config:
+        """The configuration space as it is now."""
+        return Config(
+            block_size=self.block_size,
+            node_id=self.node,
+            addr=self.addr,
+            region_size=self.region_size,
+            usable_region_size=self._usable_size,
+            plugged_size=self._plugged_size,
+            requested_size=self._requested_size,
+        )
+
+    def handle(self, request: bytes) -> bytes:
+        """Answer one request as it comes over the wire; raises ProtocolError when it is none.
+
+        Models: virtio_mem_handle_request() in hw/virtio/virtio-mem.c (v7.2).
+        """
+        return self.request(*Request.unpack(request)).pack()
+
+    def request(self, type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
+        """Answer one request; `addr` in bytes, `nb_blocks` in blocks. Raises ProtocolError for an unknown type."""
+        if type == _UNPLUG_ALL:
+            return self._unplug_all()
+        first, misaligned = divmod(addr - self.addr, self.block_size)
+        stop = first + nb_blocks
+        if misaligned or not 0 <= first < stop <= self._usable_blocks:
+            return _known(type, _ERROR)
+        if type == _GET_STATE:
+            return _STATE[self._blocks.state(first, stop)]
+        if type == _PLUG:
+            return self._plug(first, stop)
+        if type == _UNPLUG:
+            return self._unplug(first, stop)
+        return _known(type, _ERROR)
+
+    def _plug(self, first: int, stop: int) -> Response:
+        size = self._plugged_size + (stop - first) * self.block_size
+        if size > self._requested_size:
+            return _NACK
+        if not self._blocks.all_unplugged(first, stop):
+            return _ERROR
+        if self.busy:
+            return _BUSY
+        self._blocks.plug(first, stop)
+        self._set_plugged_size(size)
+        return _ACK
+
+    def _unplug(self, first: int, stop: int) -> Response:
+        if not self._blocks.all_plugged(first, stop):
+            return _ERROR
+        if self.busy:
+            return _BUSY
+        self._blocks.unplug(first, stop)
+        self._set_plugged_size(self._plugged_size - (stop - first) * self.block_size)
+        return _ACK
+
+    def _unplug_all(self) -> Response:
+        """Models: virtio_mem_unplug_all() in hw/virtio/virtio-mem.c (v7.2): BUSY even when nothing is plugged."""
+        if self.busy:
+            return _BUSY
+        if self._plugged_size:
+            self._blocks.clear()
+            self._set_plugged_size(0)
+        self._resize_usable(self._usable_for(self._requested_size), can_shrink=True)
+        return _ACK
+
+    # --- state ---
+
+    def _set_plugged_size(self, size: int) -> None:
+        self._plugged_size = size
+        for listener in self._size_listeners:
+            listener(size)
+
+    def _resize_usable(self, size: int, *, can_shrink: bool) -> None:
+        """Models: virtio_mem_resize_usable_region() in hw/virtio/virtio-mem.c (v7.2)."""
+        if size < self._usable_size and not can_shrink:
+            return
+        self._usable_size = size
+        self._usable_blocks = size // self.block_size
+
+    def _usable_for(self, requested: int) -> int:
+        """The usable region that `requested` bytes call for; the sum wraps at 64 bits as in C."""
+        if not requested:
+            return 0
+        return align_up(min(self.region_size, (requested + USABLE_EXTENT) & U64_MAX), self.block_size)
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self._blocks.check()
+        assert len(self._blocks) * self.block_size == self.region_size, "the bitmap does not cover the region"
+        assert self._blocks.plugged() * self.block_size == self._plugged_size, "plugged_size is not what is plugged"
+        assert self._usable_size % self.block_size == 0, "the usable region is not block aligned"
+        assert self._usable_size == self._usable_blocks * self.block_size, "the usable region has two sizes"
+        assert 0 <= self._usable_size <= self.region_size, "the usable region exceeds the region"
+        assert all(span.stop <= self.addr + self._usable_size for span in self.plugged_ranges()), (
+            "a block is plugged outside the usable region"
+        )
+
+
+def _known(type: int, response: Response) -> Response:
+    """`response`, provided that there is such a request."""
+    if not 0 <= type <= _GET_STATE:
+        raise ProtocolError(f"virtio-mem request of unknown type {type:#x}")
+    return response
+
+
+def _check_realize(addr: int, region_size: int, block_size: int, requested_size: int, node: int, nodes: int) -> None:
+    """Refuse what QEMU refuses, in its order and words."""
+    if block_size < MIN_BLOCK_SIZE:
+        raise DeviceError(f"'block-size' property has to be at least {MIN_BLOCK_SIZE:#x}")
+    if not is_power_of_two(block_size):
+        raise DeviceError("'block-size' property has to be a power of two")
+    if not 0 <= node < nodes:
+        raise DeviceError(f"'node' property has value '{node}', which exceedsthe number of numa nodes: {nodes}")
+    if requested_size % block_size:
+        raise DeviceError(f"'requested-size' property has to be multiples of 'block-size' ({block_size:#x})")
+    if addr % block_size:
+        raise DeviceError(f"'memaddr' property has to be multiples of 'block-size' ({block_size:#x})")
+    if region_size % block_size:
+        raise DeviceError(f"'memdev' property memdev size has to be multiples of'block-size' ({block_size:#x})")
+    if region_size <= 0 or not 0 <= addr <= U64_MAX + 1 - region_size:
+        raise DeviceError(f"no region of {region_size:#x} bytes at {addr:#x} in 64 bits")
+    if not 0 <= requested_size <= U64_MAX:
+        raise DeviceError(f"'requested-size' property is no 64-bit number of bytes: {requested_size:#x}")
