@@ -1,0 +1,207 @@
+"""The children of a resource: sorted by start, never overlapping, found by bisection.
+
+Where the kernel links siblings into a list and walks it, this keeps them in chunks of at most `LIMIT`, beside each chunk
+its start addresses, and the first start of every chunk. An address is found with two bisections, a place is made by
+moving at most one chunk, and the common case, a new highest child, is an append. A million siblings cost what ten do.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, overload
+
+if TYPE_CHECKING:
+    from virtiomem.resource.node import Resource
+
+LIMIT = 1024
+"""A chunk is split when it would grow beyond this; below a quarter of it, it joins its neighbour."""
+
+
+class Children(Sequence["Resource"]):
+    """A resource's children in address order. To a reader a sequence; only the tree's own operations change it."""
+
+    # Invariants, which check() asserts: no chunk is empty; _firsts[c] is _starts[c][0]; _starts[c][i] is _nodes[c][i].start.
+    __slots__ = ("_firsts", "_nodes", "_starts")
+
+    def __init__(self, nodes: Sequence["Resource"] = ()) -> None:
+        """Take `nodes`, which the caller has sorted."""
+        self._nodes = [list(nodes[i : i + LIMIT]) for i in range(0, len(nodes), LIMIT)]
+        self._starts = [[node.start for node in chunk] for chunk in self._nodes]
+        self._firsts = [starts[0] for starts in self._starts]
+
+    # -- the sequence ---------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return sum(map(len, self._nodes))
+
+    def __bool__(self) -> bool:
+        return bool(self._nodes)
+
+    def __iter__(self) -> Iterator["Resource"]:
+        return chain.from_iterable(self._nodes)
+
+    def __reversed__(self) -> Iterator["Resource"]:
+        return chain.from_iterable(map(reversed, reversed(self._nodes)))
+
+    def __contains__(self, node: object) -> bool:
+        found = self.at_or_below(getattr(node, "start", -1))
+        return found is node and node is not None
+
+    @overload
+    def __getitem__(self, index: int) -> "Resource": ...
+    @overload
+    def __getitem__(self, index: slice) -> list["Resource"]: ...
+    def __getitem__(self, index: int | slice) -> "Resource | list[Resource]":
+        if isinstance(index, slice):
+            return list(self)[index]
+        if index < 0:
+            index += len(self)
+        for chunk in self._nodes:
+            if 0 <= index < len(chunk):
+                return chunk[index]
+            index -= len(chunk)
+        raise IndexError("child index out of range")
+
+    def __repr__(self) -> str:
+        return f"<Children: {len(self)}>"
+
+    # -- searching ------------------------------------------------------------------------------------------------------
+
+    def at_or_below(self, address: int) -> "Resource | None":
+        """The last child that starts at or below `address`; it may end below it too."""
+        c = bisect_right(self._firsts, address) - 1
+        if c < 0:
+            return None
+        return self._nodes[c][bisect_right(self._starts[c], address) - 1]
+
+    def overlapping(self, start: int, end: int) -> "Iterator[Resource]":
+        """The children that share an address with [start, end], lowest first."""
+        c = max(bisect_right(self._firsts, start) - 1, 0)
+        while c < len(self._nodes):
+            chunk = self._nodes[c]
+            for i in range(max(bisect_right(self._starts[c], start) - 1, 0), len(chunk)):
+                node = chunk[i]
+                if node.start > end:
+                    return
+                if node.end >= start:
+                    yield node
+            c += 1
+
+    def around(self, node: "Resource") -> tuple["Resource | None", "Resource | None"]:
+        """The neighbours of a child: the one below and the one above."""
+        c, i = self._locate(node)
+        chunk = self._nodes[c]
+        below = chunk[i - 1] if i else self._nodes[c - 1][-1] if c else None
+        if i + 1 < len(chunk):
+            return below, chunk[i + 1]
+        return below, self._nodes[c + 1][0] if c + 1 < len(self._nodes) else None
+
+    def _locate(self, node: "Resource") -> tuple[int, int]:
+        """The chunk and the place in it of a child."""
+        last = len(self._nodes) - 1
+        if self._nodes[last][-1] is node:
+            return last, len(self._nodes[last]) - 1
+        c = bisect_right(self._firsts, node.start) - 1
+        return c, bisect_left(self._starts[c], node.start)
+
+    # -- changing: for the tree's operations only -----------------------------------------------------------------------
+
+    def add(self, new: "Resource") -> "Resource | None":
+        """Put `new` in its place; if that is taken, change nothing and return the lowest child in the way."""
+        start = new.start
+        if not self._nodes:
+            self._insert_chunk(0, [start], [new])
+            return None
+        starts, nodes = self._starts[-1], self._nodes[-1]
+        if start > nodes[-1].end:
+            if len(nodes) < LIMIT:
+                starts.append(start)
+                nodes.append(new)
+            else:
+                self._insert_chunk(len(self._nodes), [start], [new])
+            return None
+        return self._add_below_last(new)
+
+    def _add_below_last(self, new: "Resource") -> "Resource | None":
+        start = new.start
+        c = bisect_right(self._firsts, start) - 1
+        if c < 0:
+            c = i = 0
+        else:
+            i = bisect_right(self._starts[c], start)
+            below = self._nodes[c][i - 1]
+            if below.end >= start:
+                return below
+        starts, nodes = self._starts[c], self._nodes[c]
+        above = nodes[i] if i < len(nodes) else self._nodes[c + 1][0]
+        if above.start <= new.end:
+            return above
+        starts.insert(i, start)
+        nodes.insert(i, new)
+        self._firsts[c] = starts[0]
+        if len(nodes) > LIMIT:
+            self._split(c)
+        return None
+
+    def remove(self, node: "Resource") -> None:
+        """Take a child out."""
+        c, i = self._locate(node)
+        starts, nodes = self._starts[c], self._nodes[c]
+        del starts[i], nodes[i]
+        if not nodes:
+            self._delete_chunk(c)
+            return
+        self._firsts[c] = starts[0]
+        if len(nodes) < LIMIT // 4 and len(self._nodes) > 1:
+            self._join(c)
+
+    def restart(self, node: "Resource", start: int) -> None:
+        """Move the start of a child, which passes no neighbour."""
+        c, i = self._locate(node)
+        node.start = self._starts[c][i] = start
+        self._firsts[c] = self._starts[c][0]
+
+    def replace(self, old: Iterable["Resource"], new: Iterable["Resource"]) -> None:
+        """Put `new` where `old` was; both are in order, and `new` overlaps nothing that stays."""
+        for node in old:
+            self.remove(node)
+        for node in new:
+            conflict = self.add(node)
+            assert conflict is None, "what replaces a child fits where it was"
+
+    def _insert_chunk(self, c: int, starts: list[int], nodes: list["Resource"]) -> None:
+        self._firsts.insert(c, starts[0])
+        self._starts.insert(c, starts)
+        self._nodes.insert(c, nodes)
+
+    def _delete_chunk(self, c: int) -> None:
+        del self._firsts[c], self._starts[c], self._nodes[c]
+
+    def _split(self, c: int) -> None:
+        """Move the upper half of a chunk to a chunk of its own."""
+        starts, nodes = self._starts[c], self._nodes[c]
+        half = len(nodes) // 2
+        self._insert_chunk(c + 1, starts[half:], nodes[half:])
+        del starts[half:], nodes[half:]
+
+    def _join(self, c: int) -> None:
+        """Join a small chunk with the one below it (the lowest with the one above)."""
+        low = max(c - 1, 0)
+        self._starts[low] += self._starts[low + 1]
+        self._nodes[low] += self._nodes[low + 1]
+        self._delete_chunk(low + 1)
+        if len(self._nodes[low]) > LIMIT:
+            self._split(low)
+
+    # -- the invariants -------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Assert every invariant of the container; the order and the bounds of the nodes are `Resource.check`'s."""
+        assert len(self._firsts) == len(self._starts) == len(self._nodes), (
+            "one list of starts and one first start a chunk"
+        )
+        for first, starts, nodes in zip(self._firsts, self._starts, self._nodes, strict=True):
+            assert nodes, "no chunk is empty"
+            assert len(nodes) <= LIMIT, "no chunk is beyond the limit"
+            assert starts == [node.start for node in nodes], "the starts beside a chunk are its nodes' starts"
+            assert first == starts[0], "the first start of a chunk is known"

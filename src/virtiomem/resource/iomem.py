@@ -1,0 +1,228 @@
+r"""Read and write the text of /proc/iomem: `load`, `loads`, `dump`, `dumps`, as in json.
+
+::
+
+    00100000-7ffdffff : System RAM
+      40e00000-41c01ef1 : Kernel code
+    140000000-33fffffff : virtio0
+      140000000-1bfffffff : System RAM (virtio_mem)
+
+One line a resource, depth first, the root not shown: two spaces a level but never more than ten, so that lines from the sixth
+level on share an indent; start and end in lower-case hexadecimal, at least eight digits (four in /proc/ioports); the name.
+An opener without CAP_SYS_ADMIN gets zeros for all addresses.
+
+Reading is strict: what the kernel cannot have printed is a ListingError with the line and the reason, so that `dumps(loads(text))`
+is `text`, byte for byte. (Damaged listings, as people paste them, are `virtiomem.listing.repair`'s job.) Flags and descs, which
+the text does not show, are told from the names: see `resource.kinds`. Equal names are one object, as `sys.intern` gives it.
+
+Models: the seq_file part of kernel/resource.c (v6.1).
+"""
+
+import re
+from collections.abc import Iterator
+from typing import IO
+
+from virtiomem.errors import ListingError
+from virtiomem.resource.children import Children
+from virtiomem.resource.flags import IORESOURCE_IO, Desc
+from virtiomem.resource.kinds import E820_LOW, Kinds
+from virtiomem.resource.node import Resource
+from virtiomem.resource.tree import ResourceTree
+from virtiomem.resource.walk import overlapping_descendants
+
+MAX_SHOWN_DEPTH = 5
+"""Deeper levels are indented like this one."""
+
+_LINE = r"^( *)({0})-({0}) : (.*)$"
+_MEM_LINE = re.compile(_LINE.format("[0-9a-f]{8}|[1-9a-f][0-9a-f]{8,15}"), re.MULTILINE)
+_IO_LINE = re.compile(_LINE.format("[0-9a-f]{4}"), re.MULTILINE)
+_LOOSE_LINE = re.compile(r"(\s*)([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)", re.DOTALL)
+_MASKED = re.compile(r"(?: *(?:0000-0000|00000000-00000000) : .*\n)+")
+_BLOCK = 1 << 16
+"""Characters read at a time, so that the matches of a long listing are not all alive at once."""
+
+Row = tuple[str, str, str, str]
+"""Indent, start, end, name: the columns of a line, as text."""
+
+
+class MaskedListingError(ListingError):
+    """All addresses are hidden: the listing was read without CAP_SYS_ADMIN."""
+
+    def __init__(self, *, source: str | None = None) -> None:
+        super().__init__(
+            "all addresses are zero, as an unprivileged reader sees them: read it as root", line=1, source=source
+        )
+
+
+def load(file: IO[str] | IO[bytes], *, source: str | None = None, allow_masked: bool = False) -> ResourceTree:
+    """Read a listing from an open file: see `loads`. `source` names it in errors; else its own name does."""
+    name = getattr(file, "name", None)
+    return loads(file.read(), source=source or (name if isinstance(name, str) else None), allow_masked=allow_masked)
+
+
+def loads(text: str | bytes, *, source: str | None = None, allow_masked: bool = False) -> ResourceTree:
+    """Read a listing, strictly.
+
+    Raises ListingError with the line and the reason; MaskedListingError when all addresses are hidden, unless `allow_masked`:
+    then the tree has the names in their nesting, every range is [0, 0], and no operation on it makes sense but `dumps`.
+    Bytes that are no UTF-8 become surrogate escapes, so that `dumps(tree).encode(errors="surrogateescape")` has them back.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    ports = _IO_LINE.match(text) is not None
+    masked = _MASKED.fullmatch(text) is not None
+    if masked and not allow_masked:
+        raise MaskedListingError(source=source)
+    tree = ResourceTree()
+    if ports:
+        tree.name, tree.flags, tree.end = "PCI IO", IORESOURCE_IO, 0xFFFF
+    _Reader(tree, _IO_LINE if ports else _MEM_LINE, source, masked=masked).read(text)
+    return tree
+
+
+def dump(tree: Resource, file: IO[str]) -> None:
+    """Write a listing to an open text file: see `dumps`."""
+    file.write(dumps(tree))
+
+
+def dumps(tree: Resource, *, masked: bool = False) -> str:
+    """The listing of everything inside `tree`; `masked` is what a reader without CAP_SYS_ADMIN gets."""
+    width = 4 if tree.end < 0x10000 else 8
+    lines = [
+        f"{'  ' * min(depth, MAX_SHOWN_DEPTH)}{node.start * (not masked):0{width}x}-{node.end * (not masked):0{width}x} : {node.name}\n"
+        for depth, node in tree.walk()
+    ]
+    return "".join(lines)
+
+
+class _Reader:
+    """Builds the tree line by line; a stack holds the resources that are still open, each with its children so far."""
+
+    def __init__(self, tree: ResourceTree, pattern: re.Pattern[str], source: str | None, *, masked: bool) -> None:
+        self.pattern = pattern
+        self.source = source
+        self.masked = masked
+        self.line = 0
+        self.open: list[tuple[Resource, list[Resource]]] = [(tree, [])]
+
+    def read(self, text: str) -> None:
+        kinds = Kinds()
+        tree, siblings = self.open[0]
+        parent, level, floor, ceiling = tree, 0, tree.start - 1, tree.end
+        for rows in self._rows(text):
+            for indent, first, last, text_name in rows:
+                self.line += 1
+                start, end = int(first, 16), int(last, 16)
+                if len(indent) != level or start <= floor or end > ceiling or end < start:
+                    parent, siblings = self._find_place(len(indent), start, end)
+                    level, ceiling = len(indent), parent.end
+                name, flags, desc = kinds[text_name]
+                node = Resource(start, end, name, flags, desc)
+                node.parent = parent
+                siblings.append(node)
+                floor = end
+        while self.open:
+            self._close()
+        _claim_low(tree)
+
+    def _rows(self, text: str) -> Iterator[list[Row]]:
+        """The lines as columns, some at a time; raises ListingError after those above the first that is no resource line."""
+        position = 0
+        while position < len(text):
+            stop = text.find("\n", position + _BLOCK) + 1 or len(text)
+            rows = self.pattern.findall(text, position, stop)
+            if len(rows) == text.count("\n", position, stop) and text[stop - 1] == "\n":
+                yield rows
+                position = stop
+                continue
+            yield from self._rows_up_to_damage(text[position:stop])
+
+    def _rows_up_to_damage(self, text: str) -> Iterator[list[Row]]:
+        for line in text.split("\n"):
+            match = self.pattern.fullmatch(line)
+            if match is None:
+                self.line += 1
+                raise self._error(_what_is_wrong(line))
+            yield [(match[1], match[2], match[3], match[4])]
+        raise self._error("the last line has no newline: the listing is truncated")
+
+    def _find_place(self, indent: int, start: int, end: int) -> tuple[Resource, list[Resource]]:
+        """The parent of a line that does not simply follow its sibling, and that parent's children so far."""
+        self._go_to_level(indent)
+        if indent == 2 * MAX_SHOWN_DEPTH and not self.masked:
+            self._go_to_container(start, end)
+        parent, siblings = self.open[-1]
+        if not self.masked:
+            self._require_room(parent, siblings, start, end)
+        return parent, siblings
+
+    def _go_to_level(self, indent: int) -> None:
+        """Open the resource above, or close resources, until the children at hand are indented by `indent`."""
+        depth = len(self.open) - 1
+        shown = min(depth, MAX_SHOWN_DEPTH)
+        level, odd = divmod(indent, 2)
+        if odd:
+            raise self._error(f"indented by {indent} spaces, not by two a level")
+        if level > shown:
+            siblings = self.open[-1][1]
+            if level > shown + 1 or level > MAX_SHOWN_DEPTH or not siblings:
+                raise self._error(f"indented by {indent} spaces below a line with {2 * shown if siblings else 'none'}")
+            self.open.append((siblings[-1], []))
+        elif level < MAX_SHOWN_DEPTH:
+            while len(self.open) - 1 > level:
+                self._close()
+
+    def _go_to_container(self, start: int, end: int) -> None:
+        """Among lines that share the deepest indent, one inside the one above it is its child."""
+        siblings = self.open[-1][1]
+        if siblings and siblings[-1].contains(start, end):
+            self.open.append((siblings[-1], []))
+            return
+        while len(self.open) - 1 > MAX_SHOWN_DEPTH and not self.open[-1][0].contains(start, end):
+            self._close()
+
+    def _require_room(self, parent: Resource, siblings: list[Resource], start: int, end: int) -> None:
+        if end < start:
+            raise self._error(f"{start:08x}-{end:08x} ends before it starts")
+        if not parent.contains(start, end):
+            raise self._error(
+                f"{start:08x}-{end:08x} is outside its parent {parent.start:08x}-{parent.end:08x} : {parent.name}"
+            )
+        if siblings and start <= siblings[-1].end:
+            before = siblings[-1]
+            how = "overlaps" if end >= before.start else "comes after"
+            raise self._error(
+                f"{start:08x}-{end:08x} {how} its sibling {before.start:08x}-{before.end:08x} : {before.name}"
+            )
+
+    def _close(self) -> None:
+        parent, children = self.open.pop()
+        if children:
+            parent._children = Children(children)
+
+    def _error(self, reason: str) -> ListingError:
+        return ListingError(reason, line=self.line, source=self.source)
+
+
+def _claim_low(tree: Resource) -> None:
+    """Set what a name alone does not tell: the firmware's entries below 1 MiB are busy whatever they are."""
+    for node in overlapping_descendants(tree, 0, E820_LOW - 1):
+        if node.start < E820_LOW and node.desc != Desc.NONE:
+            node.set_busy(True)
+
+
+def _what_is_wrong(line: str) -> str:
+    """Why a line is no resource line."""
+    if not line.strip():
+        return "an empty line"
+    match = _LOOSE_LINE.fullmatch(line)
+    if match is None:
+        return f"not a resource line: {line[:80]!r}"
+    if match[1].strip(" "):
+        return f"indented by {match[1]!r}, not by spaces"
+    for number in (match[2], match[3]):
+        if len(number) > 16:
+            return f"{number} is no 64-bit address"
+    return (
+        f"{match[2]}-{match[3]} is not written as the kernel does, in lower case with 8 digits or as many as it needs"
+    )

@@ -1,0 +1,75 @@
+"""What a name in /proc/iomem means: the flags and the desc that the kernel gives such a resource.
+
+The text shows neither, so a tree read from a listing has what the makers of these names are known to set (x86-64 boot code,
+ACPI, PCI, device drivers): above all what is busy, for that decides where a request descends.
+"""
+
+import re
+import sys
+from typing import NamedTuple
+
+from virtiomem.resource.flags import (
+    IORESOURCE_BUSY,
+    IORESOURCE_EXCLUSIVE,
+    IORESOURCE_MEM,
+    IORESOURCE_SYSRAM_DRIVER_MANAGED,
+    IORESOURCE_SYSRAM_MERGEABLE,
+    IORESOURCE_SYSTEM_RAM,
+    Desc,
+)
+from virtiomem.units import MiB
+
+
+class Kind(NamedTuple):
+    """What all resources of one name have in common; `name` is the one string object they share."""
+
+    name: str
+    flags: int
+    desc: Desc
+
+
+_BUSY_RAM = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY
+_DRIVER_RAM = _BUSY_RAM | IORESOURCE_SYSRAM_DRIVER_MANAGED
+_OPEN = IORESOURCE_MEM
+_BUSY = IORESOURCE_MEM | IORESOURCE_BUSY
+
+_EXACT = {
+    "System RAM": (_BUSY_RAM, Desc.NONE),
+    # Every block that virtio-mem adds is marked before it is merged, so a guest that goes on from a listing merges with them.
+    "System RAM (virtio_mem)": (_DRIVER_RAM | IORESOURCE_SYSRAM_MERGEABLE, Desc.NONE),
+    "Crash kernel": (_BUSY_RAM, Desc.CRASH_KERNEL),
+    "ACPI Tables": (_BUSY, Desc.ACPI_TABLES),
+    "ACPI Non-volatile Storage": (_BUSY, Desc.ACPI_NV_STORAGE),
+    "Reserved": (_OPEN, Desc.RESERVED),
+    "reserved": (_OPEN, Desc.RESERVED),
+    "Persistent Memory": (_OPEN, Desc.PERSISTENT_MEMORY),
+    "Persistent Memory (legacy)": (_OPEN, Desc.PERSISTENT_MEMORY_LEGACY),
+    "Soft Reserved": (_OPEN, Desc.SOFT_RESERVED),
+}
+_PATTERNS = (
+    (re.compile(r"System RAM \(.*\)"), (_DRIVER_RAM, Desc.NONE)),
+    (re.compile(r"Kernel (code|rodata|data|bss)"), (_BUSY_RAM, Desc.NONE)),
+    (re.compile(r"virtio[0-9]+"), (IORESOURCE_SYSTEM_RAM | IORESOURCE_EXCLUSIVE, Desc.NONE)),
+    (re.compile(r"dax[0-9]+\.[0-9]+"), (IORESOURCE_SYSTEM_RAM, Desc.NONE)),
+    (re.compile(r"CXL Window [0-9]+"), (_OPEN, Desc.CXL)),
+    (re.compile(r"PCI Bus .*|[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"), (_OPEN, Desc.NONE)),
+)
+
+E820_LOW = MiB
+"""The firmware's entries that start below this are claimed early in boot, so busy, whatever their type."""
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of resource that is called `name`."""
+    flags, desc = _EXACT.get(name) or next(
+        (kind for pattern, kind in _PATTERNS if pattern.fullmatch(name)), (_BUSY, Desc.NONE)
+    )
+    return Kind(sys.intern(name), flags, desc)
+
+
+class Kinds(dict[str, Kind]):
+    """Kinds by name, each found out once."""
+
+    def __missing__(self, name: str) -> Kind:
+        kind = self[name] = kind_of(name)
+        return kind

@@ -1,0 +1,114 @@
+"""Merging System RAM on hot-add, and splitting it again on hot-remove.
+
+Both work on one resource and its direct neighbours; nothing else is ever merged, least of all as a side effect.
+
+Models: merge_system_ram_resource() and release_mem_region_adjustable() in kernel/resource.c (v6.1).
+"""
+
+from virtiomem.resource.children import Children
+from virtiomem.resource.flags import (
+    IORESOURCE_BUSY,
+    IORESOURCE_MEM,
+    IORESOURCE_SYSRAM_MERGEABLE,
+    IORESOURCE_SYSTEM_RAM,
+)
+from virtiomem.resource.node import Resource
+
+_CLAIMED_RAM = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY
+
+
+def merge_system_ram_resource(res: Resource) -> Resource:
+    """Mark `res` mergeable and merge it with its neighbours; return the survivor, the lowest of those merged.
+
+    The neighbour above is tried first, then the one below. Only busy System RAM is merged: anything else comes back
+    unmarked and unmerged, where the kernel would also warn once. The resources merged away are dead: they have no parent.
+    """
+    if res.flags & _CLAIMED_RAM != _CLAIMED_RAM or res.parent is None:
+        return res
+    res.flags |= IORESOURCE_SYSRAM_MERGEABLE
+    below, above = res.parent.children.around(res)
+    if above is not None and mergeable(res, above):
+        above._unlink()
+        res.end = above.end
+    if below is not None and mergeable(below, res):
+        res._unlink()
+        below.end = res.end
+        return below
+    return res
+
+
+def mergeable(low: Resource, high: Resource) -> bool:
+    """True when two siblings would merge: touching, childless, with equal flags and desc and the very same name.
+
+    A neighbour that was never marked mergeable differs in flags.
+    """
+    return (
+        low.flags == high.flags
+        and low.end + 1 == high.start
+        and low.name is high.name
+        and low.desc == high.desc
+        and low._children is None
+        and high._children is None
+    )
+
+
+def merge_adjacent_system_ram(root: Resource) -> int:
+    """Merge all touching, childless System RAM siblings of equal name under `root`; return how many were merged away.
+
+    This is what a listing would look like had every block been merged when it was added, whatever its kernel and driver did.
+    """
+    merged = _merge_children(root)
+    for _, node in root.walk():
+        merged += _merge_children(node)
+    return merged
+
+
+def _merge_children(parent: Resource) -> int:
+    if parent._children is None:
+        return 0
+    kept: list[Resource] = []
+    below: Resource | None = None
+    for child in parent._children:
+        if child._children is not None or not child.name.startswith("System RAM"):
+            below = None
+        elif below is not None and below.end + 1 == child.start and below.name == child.name:
+            below.end = child.end
+            child.parent = None
+            continue
+        else:
+            below = child
+        kept.append(child)
+    merged = len(parent._children) - len(kept)
+    if merged:
+        parent._children = Children(kept)
+    return merged
+
+
+def release_mem_region_adjustable(root: Resource, start: int, size: int) -> None:
+    """Take `size` bytes from `start` out of the one busy MEM resource under `root` that holds them all.
+
+    The resource goes away, is trimmed at either end, or is split: then its upper rest becomes a resource of the same
+    name, flags and desc, and its children stay with the lower. Never fails: a range that no single resource holds, or
+    whose removal would uncover a child, stays as it is, where the kernel would at most warn.
+    """
+    end = start + size - 1
+    holder = root.children.at_or_below(start)
+    while holder is not None and holder.start < end <= holder.end and holder.flags & IORESOURCE_MEM:
+        if holder.flags & IORESOURCE_BUSY:
+            _cut(holder, start, end)
+            return
+        holder = holder.children.at_or_below(start)
+
+
+def _cut(res: Resource, start: int, end: int) -> None:
+    """Take [start, end], which lies inside, out of `res`."""
+    if res.start == start and res.end == end:
+        res._unlink()
+    elif res.start == start:
+        res._resize(end + 1, res.end)
+    elif res.end == end:
+        res._resize(res.start, start - 1)
+    else:
+        rest = Resource(end + 1, res.end, res.name, res.flags, res.desc)
+        if res._resize(res.start, start - 1) is None and res.parent is not None:
+            res.parent._link(rest)

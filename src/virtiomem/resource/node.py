@@ -1,0 +1,178 @@
+"""A resource: one inclusive range of addresses with a name, and the resources inside it.
+
+Models: struct resource in include/linux/ioport.h (v6.1).
+"""
+
+from collections.abc import Iterator
+
+from virtiomem.errors import Errno, KernelError
+from virtiomem.resource.children import Children
+from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_MEM, Desc
+
+_NO_CHILDREN = Children()
+
+
+class Resource:
+    """One node of the tree: [`start`, `end`], both inclusive, in bytes.
+
+    `name` is compared by identity, as the kernel compares pointers: two names that only read alike do not merge.
+    `start`, `end` and `parent` are there to be read; the tree's operations change them.
+    """
+
+    __slots__ = ("_children", "desc", "end", "flags", "name", "parent", "start")
+
+    def __init__(self, start: int, end: int, name: str, flags: int = IORESOURCE_MEM, desc: Desc = Desc.NONE) -> None:
+        self.start = start
+        self.end = end
+        self.name = name
+        self.flags = flags
+        self.desc = desc
+        self.parent: Resource | None = None
+        self._children: Children | None = None
+
+    # -- reading --------------------------------------------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start + 1
+
+    @property
+    def busy(self) -> bool:
+        """True when a driver claimed it, so that no request descends into it."""
+        return self.flags & IORESOURCE_BUSY != 0
+
+    @property
+    def children(self) -> Children:
+        """The resources directly inside this one, in address order."""
+        return _NO_CHILDREN if self._children is None else self._children
+
+    def lookup(self, address: int) -> "Resource | None":
+        """The child that holds `address`, or None."""
+        if self._children is None:
+            return None
+        child = self._children.at_or_below(address)
+        return child if child is not None and address <= child.end else None
+
+    def intersects(self, start: int, size: int) -> bool:
+        """True when a child shares an address with the `size` bytes from `start`."""
+        if self._children is None:
+            return False
+        child = self._children.at_or_below(start + size - 1)
+        return child is not None and start <= child.end
+
+    def contains(self, start: int, end: int) -> bool:
+        """True when [`start`, `end`] lies inside."""
+        return self.start <= start and end <= self.end
+
+    def walk(self) -> Iterator[tuple[int, "Resource"]]:
+        """All resources inside, depth first in address order, each with its depth (0 for the direct children)."""
+        stack = [iter(self.children)]
+        while stack:
+            for node in stack[-1]:
+                yield len(stack) - 1, node
+                if node._children is not None:
+                    stack.append(iter(node._children))
+                    break
+            else:
+                stack.pop()
+
+    def __str__(self) -> str:
+        return f"{self.start:#x}-{self.end:#x} {self.name!r}"
+
+    def __repr__(self) -> str:
+        return f"<Resource {self.start:08x}-{self.end:08x} : {self.name}>"
+
+    # -- changing -------------------------------------------------------------------------------------------------------
+
+    def set_busy(self, busy: bool) -> None:
+        """Claim it or open it for requests to descend into."""
+        self.flags = self.flags | IORESOURCE_BUSY if busy else self.flags & ~IORESOURCE_BUSY
+
+    def _link(self, new: "Resource") -> "Resource | None":
+        """Put `new` directly under this node; return what is in the way, which is this node when `new` is not inside.
+
+        Models: __request_resource().
+        """
+        if new.end < new.start or new.start < self.start or new.end > self.end:
+            return self
+        if self._children is None:
+            self._children = Children((new,))
+        elif (conflict := self._children.add(new)) is not None:
+            return conflict
+        new.parent = self
+        return None
+
+    def _unlink(self) -> None:
+        """Leave the parent, with all that is inside."""
+        parent = self.parent
+        assert parent is not None
+        siblings = parent._children
+        assert siblings is not None
+        siblings.remove(self)
+        if not siblings:
+            parent._children = None
+        self.parent = None
+
+    def _resize(self, start: int, end: int) -> "Resource | None":
+        """Become [start, end]; return what is in the way: the parent, a sibling, or a child that would be left outside.
+
+        Models: __adjust_resource().
+        """
+        if (obstacle := self._obstacle(start, end)) is not None:
+            return obstacle
+        if self.start != start and self.parent is not None and self.parent._children is not None:
+            self.parent._children.restart(self, start)
+        self.start, self.end = start, end
+        return None
+
+    def _obstacle(self, start: int, end: int) -> "Resource | None":
+        if self.parent is not None:
+            if not self.parent.contains(start, end):
+                return self.parent
+            below, above = self.parent.children.around(self)
+            if above is not None and above.start <= end:
+                return above
+            if below is not None and start <= below.end:
+                return below
+        if self._children is not None:
+            for child in (self._children[0], self._children[-1]):
+                if child.start < start or child.end > end:
+                    return child
+        return None
+
+    # -- the invariants -------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Assert every invariant of the subtree."""
+        assert 0 <= self.start <= self.end, f"{self}: a range is not empty"
+        for _, node in self.walk():
+            assert node.start <= node.end, f"{node}: a range is not empty"
+            node._check_children()
+        self._check_children()
+
+    def _check_children(self) -> None:
+        if self._children is None:
+            return
+        assert self._children, f"{self}: a childless resource has no container"
+        self._children.check()
+        before = None
+        for child in self._children:
+            assert child.parent is self, f"{child}: a child knows its parent {self}"
+            assert self.contains(child.start, child.end), f"{child}: a child lies inside its parent {self}"
+            assert before is None or before.end < child.start, (
+                f"{child}: siblings are sorted and do not overlap ({before})"
+            )
+            before = child
+
+
+class ResourceConflict(KernelError):  # noqa: N818 - named for what the kernel's own code calls it
+    """The range is taken, or not inside where it was to go; `conflict` is the resource in the way.
+
+    The kernel's callers see EBUSY.
+    """
+
+    def __init__(self, wanted: Resource, conflict: Resource) -> None:
+        self.wanted = wanted
+        self.conflict = conflict
+        super().__init__(Errno.EBUSY, f"{wanted} conflicts with {conflict}")

@@ -1,0 +1,211 @@
+"""The resource tree: claiming, inserting, releasing and moving ranges of addresses.
+
+`ResourceTree` is the kernel's `iomem_resource`, itself a `Resource` with everything else inside. The operations keep the
+kernel's rules to the letter; their cost does not grow with the number of siblings, where the kernel walks a list.
+
+Models: kernel/resource.c (v6.1).
+Differs: nothing sleeps, so a request for a MUXED region that is taken fails like any other.
+"""
+
+from virtiomem.errors import Errno, KernelError
+from virtiomem.resource.allocate import AlignFunction, allocate_resource
+from virtiomem.resource.children import Children
+from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_INHERITED, IORESOURCE_MEM
+from virtiomem.resource.merge import merge_adjacent_system_ram, merge_system_ram_resource, release_mem_region_adjustable
+from virtiomem.resource.node import Resource, ResourceConflict
+from virtiomem.units import U64_MAX
+
+__all__ = ["Resource", "ResourceConflict", "ResourceTree"]
+
+
+class ResourceTree(Resource):
+    """All of physical memory, `iomem_resource`: the root that /proc/iomem does not show.
+
+    `end` is the highest physical address, which x86 sets from the CPU's address bits early in boot.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, end: int = U64_MAX) -> None:
+        super().__init__(0, end, "PCI mem", IORESOURCE_MEM)
+
+    # -- regions: a range and a name, found from the root ---------------------------------------------------------------
+
+    def request_region(
+        self, start: int, size: int, name: str, flags: int = 0, *, parent: Resource | None = None
+    ) -> Resource:
+        """Claim `size` bytes from `start`, as deep as the resources in the way are not busy.
+
+        The new resource is busy, has the type of the resource it landed in, and `flags` besides.
+        Raises ResourceConflict (EBUSY) when a busy resource is in the way, or the range is not inside what it descended to.
+        Models: __request_region().
+        """
+        new = Resource(start, start + size - 1, name)
+        place = self if parent is None else parent
+        while (conflict := place._link(new)) is not None:
+            if conflict is place or conflict.flags & IORESOURCE_BUSY:
+                raise ResourceConflict(new, conflict)
+            place = conflict
+        new.flags = place.flags & IORESOURCE_INHERITED | IORESOURCE_BUSY | flags
+        new.desc = place.desc
+        return new
+
+    def release_region(self, start: int, size: int, *, parent: Resource | None = None) -> bool:
+        """Give back a claim of exactly `size` bytes from `start`; False when there is none, of which the kernel warns.
+
+        What is inside the claimed resource goes with it. Models: __release_region().
+        """
+        end = start + size - 1
+        child = (self if parent is None else parent).lookup(start)
+        while child is not None and child.end >= end and not child.busy:
+            child = child.lookup(start)
+        if child is None or (child.start, child.end) != (start, end):
+            return False
+        child._unlink()
+        return True
+
+    def release_mem_region_adjustable(self, start: int, size: int) -> None:
+        """Take a range out of the busy resource that holds it, which is trimmed or split: see `resource.merge`."""
+        release_mem_region_adjustable(self, start, size)
+
+    def merge_system_ram_resource(self, res: Resource) -> Resource:
+        """Mark System RAM mergeable, merge it with equal neighbours, return the survivor: see `resource.merge`."""
+        return merge_system_ram_resource(res)
+
+    def merge_adjacent_system_ram(self) -> int:
+        """Merge every run of touching System RAM blocks there is; return how many went: see `resource.merge`."""
+        return merge_adjacent_system_ram(self)
+
+    # -- resources: nodes that the caller made --------------------------------------------------------------------------
+
+    @staticmethod
+    def request_resource(parent: Resource, new: Resource) -> None:
+        """Put `new` directly under `parent`.
+
+        Raises ResourceConflict (EBUSY) when any child is in the way, busy or not. Models: request_resource().
+        """
+        _require_unlinked(new)
+        if (conflict := parent._link(new)) is not None:
+            raise ResourceConflict(new, conflict)
+
+    @staticmethod
+    def insert_resource(parent: Resource, new: Resource) -> None:
+        """Put `new` somewhere under `parent`: inside what contains it, around what it contains.
+
+        On equal ranges the newcomer becomes the parent. Busy or not does not matter.
+        Raises ResourceConflict (EBUSY) for what it overlaps in part. Models: insert_resource().
+        """
+        if (conflict := _insert(parent, new)) is not None:
+            raise ResourceConflict(new, conflict)
+
+    @staticmethod
+    def insert_resource_expand_to_fit(parent: Resource, new: Resource) -> None:
+        """Insert `new`, grown over whatever it overlaps in part; nothing happens when it is in a tree already.
+
+        Raises ResourceConflict (EBUSY) when it is not inside `parent`. Models: insert_resource_expand_to_fit().
+        """
+        if new.parent is not None:
+            return
+        while (conflict := _insert(parent, new)) is not None:
+            if conflict is parent:
+                raise ResourceConflict(new, conflict)
+            new.start = min(new.start, conflict.start)
+            new.end = max(new.end, conflict.end)
+
+    @staticmethod
+    def release_resource(old: Resource) -> None:
+        """Take `old` out with all that is inside.
+
+        Raises KernelError (EINVAL) when it is in no tree. Models: release_resource().
+        """
+        _require_linked(old)
+        old._unlink()
+
+    @staticmethod
+    def remove_resource(old: Resource) -> None:
+        """Take `old` out and leave what is inside in its place.
+
+        Raises KernelError (EINVAL) when it is in no tree. Models: remove_resource().
+        """
+        parent = _require_linked(old)
+        inside = list(old.children)
+        old._children = None
+        old._unlink()
+        for child in inside:
+            assert parent._link(child) is None, "children fit where their parent was"
+
+    @staticmethod
+    def release_child_resources(res: Resource) -> None:
+        """Take everything inside `res` apart; each node becomes [0, size - 1] in no tree.
+
+        Models: release_child_resources().
+        """
+        for node in [node for _, node in res.walk()]:
+            node.start, node.end = 0, node.size - 1
+            node.parent = node._children = None
+        res._children = None
+
+    @staticmethod
+    def adjust_resource(res: Resource, start: int, size: int) -> None:
+        """Make `res` the `size` bytes from `start`.
+
+        Raises ResourceConflict (EBUSY) when it would leave its parent, reach a sibling or uncover a child; KernelError
+        (EINVAL) for an empty range, which the kernel does not check. Models: adjust_resource().
+        """
+        if size < 1:
+            raise KernelError(Errno.EINVAL, f"cannot adjust {res} to {size} bytes")
+        if (obstacle := res._resize(start, start + size - 1)) is not None:
+            raise ResourceConflict(Resource(start, start + size - 1, res.name), obstacle)
+
+    @staticmethod
+    def allocate_resource(
+        root: Resource,
+        new: Resource,
+        size: int,
+        *,
+        min: int = 0,
+        max: int = U64_MAX,
+        align: int = 1,
+        alignf: AlignFunction | None = None,
+    ) -> None:
+        """Put `new`, `size` bytes long, into the lowest gap between the children of `root`: see `resource.allocate`."""
+        allocate_resource(root, new, size, min, max, align, alignf)
+
+
+def _insert(parent: Resource, new: Resource) -> Resource | None:
+    """Insert `new` under `parent`; return what it cannot be inserted for. Models: __insert_resource()."""
+    _require_unlinked(new)
+    while (conflict := parent._link(new)) is not None:
+        if conflict is parent:
+            return conflict
+        if not conflict.contains(new.start, new.end) or (conflict.start, conflict.end) == (new.start, new.end):
+            return _wrap(parent, new)
+        parent = conflict
+    return None
+
+
+def _wrap(parent: Resource, new: Resource) -> Resource | None:
+    """Put `new` around the children of `parent` that it overlaps; return the first that it does not contain."""
+    siblings = parent._children
+    assert siblings is not None
+    wrapped = list(siblings.overlapping(new.start, new.end))
+    for node in wrapped:
+        if not new.contains(node.start, node.end):
+            return node
+    siblings.replace(wrapped, [new])
+    new.parent = parent
+    new._children = Children(wrapped)
+    for node in wrapped:
+        node.parent = new
+    return None
+
+
+def _require_linked(res: Resource) -> Resource:
+    if res.parent is None:
+        raise KernelError(Errno.EINVAL, f"{res} is in no resource tree")
+    return res.parent
+
+
+def _require_unlinked(res: Resource) -> None:
+    if res.parent is not None:
+        raise KernelError(Errno.EINVAL, f"{res} is in a resource tree already, under {res.parent}")
