@@ -14,7 +14,9 @@ from typing import NoReturn
 from virtiomem import __version__
 from virtiomem.errors import UsageError, VirtiomemError
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "blocks": "show memory blocks as lsmem does, and whose they are",
+}
 """Every command and what it does, in the order `--help` shows them; the module is `virtiomem.cli.<command>`."""
 
 EXIT_INTERRUPTED = 130

@@ -1,0 +1,157 @@
+"""The ELF core header that a crash kernel is handed: what of memory to dump, and where each piece lies.
+
+The header is a table of segments. Each PT_NOTE points at what a CPU, or the kernel as a whole (vmcoreinfo), left in
+memory; each PT_LOAD at a range of RAM, whose file offset *is* its physical address, because the crash kernel reads
+memory, not a file. The crash kernel turns this into /proc/vmcore.
+
+Models: crash_prepare_elf64_headers() in kernel/crash_core.c (v6.1: kernel/kexec_file.c), and the function of the same
+purpose in kexec/crashdump-elf.c (kexec-tools 2.0.25).
+Differs: both count segments in the 16 bits of e_phnum, which wraps; from 65 535 segments on we write PN_XNUM and the
+true count in section header 0, as the kernel's own core dumps do (fs/binfmt_elf.c).
+"""
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
+
+from virtiomem.errors import UsageError
+from virtiomem.units import U64_MAX, align_up
+
+ELFMAG = b"\x7fELF"
+ELFCLASS64 = 2
+ELFDATA2LSB = 1
+EV_CURRENT = 1
+ET_CORE = 4
+EM_X86_64 = 62
+PF_RWX = 7
+PN_XNUM = 0xFFFF
+"""In e_phnum: the true count is in sh_info of section header 0 (include/uapi/linux/elf.h)."""
+
+KERNEL_ALIGN = 4096
+"""ELF_CORE_HEADER_ALIGN of the kernel: its buffer is a multiple of it."""
+KEXEC_TOOLS_ALIGN = 1024
+"""ELF_CORE_HEADER_ALIGN of kexec-tools."""
+
+DIRECT_MAP_4_LEVEL = 0xFFFF_8880_0000_0000
+"""Where x86-64 maps all of memory with four page-table levels and no KASLR (Documentation/x86/x86_64/mm.rst)."""
+DIRECT_MAP_5_LEVEL = 0xFF11_0000_0000_0000
+"""The same with five levels."""
+
+_EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
+_PHDR = struct.Struct("<IIQQQQQQ")
+_SHDR = struct.Struct("<IIQQQQIIQQ")
+
+
+class SegmentType(IntEnum):
+    """p_type, as far as core headers use it."""
+
+    LOAD = 1
+    NOTE = 4
+
+
+class Segment(NamedTuple):
+    """A program header; everything in bytes."""
+
+    type: int
+    flags: int
+    offset: int
+    vaddr: int
+    paddr: int
+    filesz: int
+    memsz: int
+    align: int = 0
+
+
+class Note(NamedTuple):
+    """Where a note lies in memory: `addr` is physical."""
+
+    addr: int
+    size: int
+
+
+class KernelText(NamedTuple):
+    """The kernel's own mapping: from `vaddr` (_text) up to _end, at physical `paddr`."""
+
+    vaddr: int
+    paddr: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What a header needs and a listing does not tell: addresses that only the running kernel knows.
+
+    `possible_cpus` is what the kernel makes room for, at least one a note.
+    """
+
+    notes: Sequence[Note] = ()
+    vmcoreinfo: Note | None = None
+    text: KernelText | None = None
+    direct_map: int = DIRECT_MAP_4_LEVEL
+    backup: int | None = None
+    """kexec-tools only: the physical address that the first 640K of RAM are copied to before the crash kernel starts."""
+    possible_cpus: int = 0
+
+
+def segments(
+    ranges: Iterable[tuple[int, int]], inputs: Inputs = Inputs(), backed_up: tuple[int, int] | None = None
+) -> list[Segment]:
+    """The program headers for `ranges` (inclusive ends), in the order both writers use: notes, kernel text, RAM.
+
+    `backed_up` is the range that is read from `inputs.backup` instead of from its own place.
+    """
+    notes = [*inputs.notes, *([inputs.vmcoreinfo] if inputs.vmcoreinfo else [])]
+    table = [Segment(SegmentType.NOTE, 0, addr, 0, addr, size, size) for addr, size in notes]
+    if inputs.text is not None:
+        vaddr, paddr, size = inputs.text
+        table.append(Segment(SegmentType.LOAD, PF_RWX, paddr, vaddr, paddr, size, size))
+    load, base = SegmentType.LOAD, inputs.direct_map
+    for start, end in ranges:
+        size = end - start + 1
+        offset = inputs.backup if inputs.backup is not None and (start, end) == backed_up else start
+        table.append(Segment(load, PF_RWX, offset, (base + start) & U64_MAX, start, size, size))
+    return table
+
+
+def encode(table: Sequence[Segment], *, room: int = 0, align: int = KERNEL_ALIGN) -> bytes:
+    """The header as bytes: ELF header, `table`, zeros up to `room` segments and then to a multiple of `align`."""
+    extended = len(table) >= PN_XNUM
+    phnum, shnum = (PN_XNUM, 1) if extended else (len(table), 0)
+    shoff = _EHDR.size + _PHDR.size * len(table) if extended else 0
+    ident = ELFMAG + bytes((ELFCLASS64, ELFDATA2LSB, EV_CURRENT))
+    header = _EHDR.pack(
+        *(ident, ET_CORE, EM_X86_64, EV_CURRENT, 0, _EHDR.size, shoff, 0),
+        *(_EHDR.size, _PHDR.size, phnum, _SHDR.size if extended else 0, shnum, 0),
+    )
+    section = _SHDR.pack(0, 0, 0, 0, 0, shnum, 0, len(table), 0, 0) if extended else b""
+    pack = _PHDR.pack
+    data = b"".join((header, *(pack(*segment) for segment in table), section))
+    return data.ljust(align_up(max(len(data), _EHDR.size + _PHDR.size * room), align), b"\0")
+
+
+def decode(data: bytes, *, source: str = "header") -> list[Segment]:
+    """The program headers of an ELF64 little-endian core file, of which `data` needs to hold the start only.
+
+    Raises UsageError, one line, for anything else.
+    """
+    if len(data) < _EHDR.size or data[:4] != ELFMAG:
+        raise UsageError(f"{source}: not an ELF file")
+    ident, kind, _, _, _, phoff, shoff, _, _, phentsize, phnum, _, _, _ = _EHDR.unpack_from(data)
+    if (ident[4], ident[5], kind) != (ELFCLASS64, ELFDATA2LSB, ET_CORE):
+        raise UsageError(f"{source}: not an ELF64 little-endian core file")
+    if phnum == PN_XNUM:
+        phnum = _section_info(data, shoff, source)
+    if phentsize != _PHDR.size:
+        raise UsageError(f"{source}: program headers of {phentsize} bytes, not {_PHDR.size}")
+    if phoff + phnum * _PHDR.size > len(data):
+        raise UsageError(f"{source}: ends within its {phnum} program headers")
+    return [Segment(*_PHDR.unpack_from(data, phoff + at * _PHDR.size)) for at in range(phnum)]
+
+
+def _section_info(data: bytes, shoff: int, source: str) -> int:
+    """The count of program headers that did not fit e_phnum."""
+    if not 0 < shoff <= len(data) - _SHDR.size:
+        raise UsageError(f"{source}: e_phnum is PN_XNUM but there is no section header 0")
+    return int(_SHDR.unpack_from(data, shoff)[7])

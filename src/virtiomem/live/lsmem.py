@@ -1,0 +1,281 @@
+"""Memory blocks as lsmem shows them: neighbouring blocks that look the same make a row.
+
+Output equals that of lsmem of util-linux 2.38 byte by byte; DEVICE and PLUGGED are ours. A row holds blocks that follow
+each other and agree in the columns that split.
+
+Differs: NODE and ZONES show whenever any block knows them, as in util-linux from 2.42 on; 2.38 looks at the first block
+and at memory0 alone. A block on several nodes shows the lowest; lsmem shows the first that the directory lists.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+import msgspec
+
+from virtiomem.errors import UsageError
+from virtiomem.live.sysfs import MemorySysfs
+from virtiomem.recording.values import MemoryBlock
+
+Summary = Literal["never", "always", "only"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """What a virtio-mem device has to do with a block; `plugged` in bytes, None when it cannot be known."""
+
+    device: str
+    plugged: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`count` blocks from number `first` on that look the same; `block` is the first of them."""
+
+    first: int
+    count: int
+    size: int
+    block: MemoryBlock
+    device: str
+    plugged: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column: its cell's text, and how it is aligned and typed."""
+
+    cell: Callable[["_View", Row], str]
+    right: bool = True
+    width: int = 0
+    kind: Literal["string", "number", "boolean", "size"] = "string"
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What a cell needs to know besides its row."""
+
+    bytes: bool
+    have_nodes: bool
+
+
+class Style(Enum):
+    """lsmem's four ways to print a table."""
+
+    TABLE = "table"
+    JSON = "json"
+    PAIRS = "pairs"
+    RAW = "raw"
+
+
+_STATES = {"online": "online", "offline": "offline", "going-offline": "on->off"}
+_ZONES = {name.lower(): name for name in ("DMA", "DMA32", "Normal", "Highmem", "Movable", "Device", "None")}
+
+
+def human_size(size: int) -> str:
+    """Bytes as util-linux writes them: one decimal at most, rounded half up (``3.9G``); 0 is ``0B``.
+
+    Models: size_to_human_string() in lib/strutils.c (util-linux 2.38).
+    """
+    shift = max((size.bit_length() - 1) // 10 * 10, 0) if size < 1 << 70 else 60
+    whole, rest = size >> shift, size & ((1 << shift) - 1)
+    tenths = ((rest * 1000 >> shift) + 50) // 100
+    whole, tenths = (whole + 1, 0) if tenths == 10 else (whole, tenths)
+    return f"{whole}.{tenths}{'BKMGTPE'[shift // 10]}" if tenths else f"{whole}{'BKMGTPE'[shift // 10]}"
+
+
+def zone_names(block: MemoryBlock) -> list[str]:
+    """The zones of a block with lsmem's spelling; a zone it does not know is ``Unknown``."""
+    return [_ZONES.get(word.lower(), "Unknown") for word in block.valid_zones.split(" ") if word]
+
+
+def _range(_view: _View, row: Row) -> str:
+    start = row.first * (row.size // row.count)
+    return f"0x{start:016x}-0x{start + row.size - 1:016x}"
+
+
+def _blocks(_view: _View, row: Row) -> str:
+    return f"{row.first}-{row.first + row.count - 1}" if row.count > 1 else f"{row.first}"
+
+
+def _removable(_view: _View, row: Row) -> str:
+    return ("yes" if row.block.removable else "no") if row.block.state == "online" else ""
+
+
+def _node(view: _View, row: Row) -> str:
+    return str(row.block.nodes[0] if row.block.nodes else -1) if view.have_nodes else ""
+
+
+def _plugged(view: _View, row: Row) -> str:
+    if not row.device:
+        return ""
+    return "?" if row.plugged is None else _size_text(view, row.plugged)
+
+
+def _size_text(view: _View, size: int) -> str:
+    return str(size) if view.bytes else human_size(size)
+
+
+_COLUMNS: dict[str, _Column] = {
+    "RANGE": _Column(_range, right=False),
+    "SIZE": _Column(lambda view, row: _size_text(view, row.size), width=5, kind="size"),
+    "STATE": _Column(lambda _view, row: _STATES.get(row.block.state, "?")),
+    "REMOVABLE": _Column(_removable, kind="boolean"),
+    "BLOCK": _Column(_blocks),
+    "NODE": _Column(_node, kind="number"),
+    "ZONES": _Column(lambda _view, row: "/".join(zone_names(row.block))),
+    "DEVICE": _Column(lambda _view, row: row.device),
+    "PLUGGED": _Column(_plugged, kind="size"),
+}
+COLUMNS = tuple(_COLUMNS)
+DEFAULT_COLUMNS = COLUMNS[:5]
+
+_SPLITS: dict[str, Callable[[MemoryBlock, Ownership], object]] = {
+    "STATE": lambda block, _owner: _STATES.get(block.state, "?"),
+    "REMOVABLE": lambda block, _owner: block.removable,
+    "NODE": lambda block, _owner: block.nodes[0] if block.nodes else -1,
+    "ZONES": lambda block, _owner: _zones_key(block),
+    "DEVICE": lambda _block, owner: owner.device,
+    "PLUGGED": lambda _block, owner: owner.plugged,
+}
+"""What keeps blocks apart when a column splits; the other columns never do."""
+
+
+def _zones_key(block: MemoryBlock) -> object:
+    """Equal for blocks whose zones let them share a row; a zone lsmem does not know never does."""
+    names = zone_names(block)
+    return block.block if "Unknown" in names else tuple(names)
+
+
+def parse_columns(text: str, default: Sequence[str] = DEFAULT_COLUMNS) -> list[str]:
+    """Read a column list: ``node,zones``, or ``+node`` for the default columns and one more.
+
+    Raises UsageError, which names the column, for one that does not exist.
+    """
+    names = text.removeprefix("+").upper().split(",")
+    for name in names:
+        if name not in _COLUMNS:
+            raise UsageError(f"no column {name.lower()!r}; there are {', '.join(COLUMNS).lower()}")
+    return [*default, *names] if text.startswith("+") else names
+
+
+def rows(
+    memory: MemorySysfs, split: Iterable[str] = DEFAULT_COLUMNS, owners: Mapping[int, Ownership] | None = None
+) -> list[Row]:
+    """Gather blocks into rows; `split` names the columns that must agree inside a row."""
+    owners = owners or {}
+    nobody = Ownership("", None)
+    keys = [_SPLITS[name] for name in dict.fromkeys(split) if name in _SPLITS]
+    groups: list[tuple[object, list[MemoryBlock]]] = []
+    for block in memory.blocks:
+        owner = owners.get(block.block, nobody)
+        key = [of(block, owner) for of in keys]
+        if groups and groups[-1][1][-1].block + 1 == block.block and groups[-1][0] == key:
+            groups[-1][1].append(block)
+        else:
+            groups.append((key, [block]))
+    return [_row(group, memory.block_size, owners) for _, group in groups]
+
+
+def single_rows(memory: MemorySysfs, owners: Mapping[int, Ownership] | None = None) -> list[Row]:
+    """A row for each block."""
+    return [_row([block], memory.block_size, owners or {}) for block in memory.blocks]
+
+
+def _row(blocks: list[MemoryBlock], block_size: int, owners: Mapping[int, Ownership]) -> Row:
+    """The row of blocks that belong together."""
+    known = [owners[block.block] for block in blocks if block.block in owners]
+    plugged = [owner.plugged for owner in known]
+    return Row(
+        first=blocks[0].block,
+        count=len(blocks),
+        size=len(blocks) * block_size,
+        block=blocks[0],
+        device=",".join(dict.fromkeys(owner.device for owner in known)),
+        plugged=None if None in plugged else sum(size for size in plugged if size is not None),
+    )
+
+
+def render(
+    table: Sequence[Row],
+    columns: Sequence[str] = DEFAULT_COLUMNS,
+    style: Style = Style.TABLE,
+    *,
+    in_bytes: bool = False,
+    headings: bool = True,
+) -> str:
+    """Rows as text, a final newline included."""
+    view = _View(bytes=in_bytes, have_nodes=any(row.block.nodes for row in table))
+    chosen = [_COLUMNS[name] for name in columns]
+    cells = [[column.cell(view, row) for column in chosen] for row in table]
+    if style is Style.JSON:
+        return _json(columns, cells, in_bytes=in_bytes)
+    if style is Style.PAIRS:
+        return _lines(" ".join(f'{name}="{cell}"' for name, cell in zip(columns, row, strict=True)) for row in cells)
+    widths = [_width(name, _COLUMNS[name], [row[at] for row in cells]) for at, name in enumerate(columns)]
+    if headings:
+        cells = [list(columns), *cells]
+    if style is Style.RAW:
+        return _lines(" ".join(row) for row in cells)
+    return _lines(_aligned(row, chosen, widths) for row in cells)
+
+
+def _width(name: str, column: _Column, cells: Sequence[str]) -> int:
+    """A column's width: its cells', at least its heading's; the hint counts only for cells wider than the heading.
+
+    Models: count_column_width() in libsmartcols/src/calculate.c (util-linux 2.38).
+    """
+    widest = max(map(len, cells), default=0)
+    return len(name) if widest < len(name) else max(widest, column.width)
+
+
+def _aligned(row: list[str], columns: Sequence[_Column], widths: Sequence[int]) -> str:
+    """One line of the table; nothing is padded behind the last cell, nor before it when it is empty."""
+    cells = [
+        cell.rjust(width) if column.right else cell.ljust(width)
+        for cell, column, width in zip(row, columns, widths, strict=True)
+    ]
+    cells[-1] = cells[-1].rstrip() if columns[-1].right is False or not row[-1] else cells[-1]
+    return " ".join(cells)
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _json(columns: Sequence[str], cells: Sequence[Sequence[str]], *, in_bytes: bool) -> str:
+    """The table as libsmartcols writes JSON: three spaces a level, objects joined by ``},{``."""
+    objects = (
+        ",\n".join(
+            f'         "{name.lower()}": {_json_value(cell, _COLUMNS[name].kind, in_bytes=in_bytes)}'
+            for name, cell in zip(columns, row, strict=True)
+        )
+        for row in cells
+    )
+    body = "\n      },{\n".join(objects)
+    return f'{{\n   "memory": [\n      {{\n{body}\n      }}\n   ]\n}}\n'
+
+
+def _json_value(cell: str, kind: str, *, in_bytes: bool) -> str:
+    """A cell as JSON; an empty one is null, or false where only true and false are."""
+    if kind == "boolean":
+        return "true" if cell == "yes" else "false"
+    if not cell or (cell == "?" and kind == "size"):
+        return "null"
+    if kind == "number" or (kind == "size" and in_bytes):
+        return cell
+    return msgspec.json.encode(cell).decode()
+
+
+def render_summary(memory: MemorySysfs, *, in_bytes: bool = False) -> str:
+    """Lsmem's three lines of totals; what is not online counts as offline."""
+    online = sum(block.state == "online" for block in memory.blocks) * memory.block_size
+    offline = len(memory.blocks) * memory.block_size - online
+    totals = (
+        ("Memory block size:", memory.block_size),
+        ("Total online memory:", online),
+        ("Total offline memory:", offline),
+    )
+    if in_bytes:
+        return _lines(f"{label:<23} {size:>15}" for label, size in totals)
+    return _lines(f"{label:<23} {human_size(size):>5}" for label, size in totals)

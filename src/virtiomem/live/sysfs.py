@@ -1,0 +1,160 @@
+"""/sys/devices/system/memory of a running Linux, or of a copy of its files, read fast.
+
+Reading is bound by system calls: three for each file (open, read, close), relative to one directory that is opened
+once, and none for what was not asked for. Nodes come from the node directories' own links, one listing a node instead
+of one a block.
+
+Models: drivers/base/memory.c and node_links in drivers/base/node.c (v6.1), as seen by a reader.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from virtiomem.errors import BackendError
+from virtiomem.recording.values import MemoryBlock
+
+MEMORY = "sys/devices/system/memory"
+NODES = "sys/devices/system/node"
+
+_READ_SIZE = 4096
+"""A sysfs attribute is never longer than a page."""
+
+UNKNOWN_STATE = "unknown"
+"""The state of a block that does not tell it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemorySysfs:
+    """The memory blocks of a Linux, ascending; `block_size` in bytes.
+
+    `auto_online_blocks` and `crash_hotplug` are None when the kernel has no such file.
+    """
+
+    block_size: int
+    blocks: list[MemoryBlock]
+    auto_online_blocks: str | None = None
+    crash_hotplug: str | None = None
+    """``1``: the kernel rewrites the loaded crash header when memory comes and goes (since Linux 6.6)."""
+
+    def check(self) -> None:
+        """Assert that the block size is a power of two and the blocks ascend."""
+        assert self.block_size > 0, "block size is positive"
+        assert self.block_size & (self.block_size - 1) == 0, "block size is a power of two"
+        numbers = [block.block for block in self.blocks]
+        assert numbers == sorted(set(numbers)), "blocks ascend, each once"
+
+
+def read_memory_sysfs(sysroot: str | Path = "/", *, zones: bool = True, nodes: bool = True) -> MemorySysfs:
+    """Read all memory blocks under `sysroot`; `zones` and `nodes` False leave those empty and cost no system calls.
+
+    Raises BackendError when there are no memory blocks to read.
+    """
+    path = Path(sysroot) / MEMORY
+    try:
+        with _directory(path) as directory:
+            return _read(directory, path, Path(sysroot) / NODES if nodes else None, zones)
+    except OSError as error:
+        raise BackendError(f"{error.filename or path}: {error.strerror}") from None
+
+
+def _read(directory: int, path: Path, nodes_path: Path | None, zones: bool) -> MemorySysfs:
+    """Read everything below the opened memory directory."""
+    size = read_attribute("block_size_bytes", directory)
+    if size is None:
+        raise BackendError(f"{path}: this system has no memory blocks")
+    numbers = _numbers(os.listdir(directory), "memory")
+    if not numbers:
+        raise BackendError(f"{path}: no memory blocks in it")
+    block_size = parse_block_size(size, path / "block_size_bytes")
+    node_links = {} if nodes_path is None else _nodes_of_blocks(nodes_path, numbers, directory)
+    blocks = [
+        MemoryBlock(
+            block=number,
+            state=read_attribute(f"memory{number}/state", directory) or UNKNOWN_STATE,
+            removable=1 if read_attribute(f"memory{number}/removable", directory) == "1" else 0,
+            valid_zones=(read_attribute(f"memory{number}/valid_zones", directory) or "") if zones else "",
+            nodes=node_links.get(number, []),
+        )
+        for number in numbers
+    ]
+    return MemorySysfs(
+        block_size=block_size,
+        blocks=blocks,
+        auto_online_blocks=read_attribute("auto_online_blocks", directory),
+        crash_hotplug=read_attribute("crash_hotplug", directory),
+    )
+
+
+def parse_block_size(text: str, source: object) -> int:
+    """Read `block_size_bytes`: hexadecimal without a prefix.
+
+    Raises BackendError, which names the value, when it is not a power of two.
+    """
+    try:
+        size = int(text, 16)
+    except ValueError:
+        size = 0
+    if size <= 0 or size & (size - 1):
+        raise BackendError(f"{source}: {text!r} is not a block size (a power of two in hexadecimal)")
+    return size
+
+
+def read_attribute(name: str, directory: int) -> str | None:
+    """The text of a small file below an opened directory, without its final newline; None when it cannot be read."""
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return None
+    try:
+        return os.read(handle, _READ_SIZE).decode(errors="replace").rstrip("\n")
+    except OSError:  # a block that goes away while it is read; EINVAL of an attribute that has no answer
+        return None
+    finally:
+        os.close(handle)
+
+
+def _nodes_of_blocks(path: Path, blocks: Iterable[int], memory: int) -> dict[int, list[int]]:
+    """The nodes of each block: from `nodeN/memoryM`, and from `memoryM/nodeN` for the blocks that no node names."""
+    found: dict[int, list[int]] = {}
+    try:
+        with _directory(path) as directory:
+            for node in _numbers(os.listdir(directory), "node"):
+                for block in _numbers(_listing(f"node{node}", directory), "memory"):
+                    found.setdefault(block, []).append(node)
+    except OSError:  # no NUMA in this kernel, or a copy without the node directories
+        pass
+    for block in blocks:
+        if block not in found and (links := _numbers(_listing(f"memory{block}", memory), "node")):
+            found[block] = links
+    return found
+
+
+def _numbers(names: Iterable[str], prefix: str) -> list[int]:
+    """The numbers of the entries `<prefix>N`, ascending."""
+    length = len(prefix)
+    return sorted(int(name[length:]) for name in names if name.startswith(prefix) and name[length:].isdecimal())
+
+
+def _listing(name: str, directory: int) -> list[str]:
+    """The entries of a directory below an opened one; none when it went away."""
+    try:
+        handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    except OSError:
+        return []
+    try:
+        return os.listdir(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _directory(path: Path) -> Iterator[int]:
+    """A directory, opened for reading what is in it."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

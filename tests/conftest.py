@@ -1,0 +1,48 @@
+"""Fixtures for every room: files as a kernel shows them, made where a test needs them."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+
+class SysfsBlock(NamedTuple):
+    """A memoryN directory; None leaves the file out."""
+
+    number: int
+    state: str | None = "online"
+    removable: str | None = "1"
+    valid_zones: str | None = "Movable"
+    nodes: tuple[int, ...] = (0,)
+
+
+MakeSysfs = Callable[..., Path]
+
+
+@pytest.fixture
+def block() -> type[SysfsBlock]:
+    """A memory block for `make_sysfs`: an online, movable one on node 0 unless told otherwise."""
+    return SysfsBlock
+
+
+@pytest.fixture
+def make_sysfs(tmp_path: Path) -> MakeSysfs:
+    """Lay out /sys/devices/system/memory below a directory, as drivers/base/memory.c does."""
+
+    def make(blocks: Iterable[SysfsBlock], block_size: str = "8000000", root: str = "sysroot") -> Path:
+        memory = tmp_path / root / "sys/devices/system/memory"
+        memory.mkdir(parents=True)
+        (memory / "block_size_bytes").write_text(f"{block_size}\n")
+        (memory / "auto_online_blocks").write_text("online_movable\n")
+        for block in blocks:
+            directory = memory / f"memory{block.number}"
+            directory.mkdir()
+            for name in ("state", "removable", "valid_zones"):
+                if (text := getattr(block, name)) is not None:
+                    (directory / name).write_text(f"{text}\n")
+            for node in block.nodes:
+                (directory / f"node{node}").symlink_to(f"../../node/node{node}")
+        return tmp_path / root
+
+    return make
