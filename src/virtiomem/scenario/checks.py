@@ -1,0 +1,242 @@
+"""What no scenario can be: machines, nodes and devices that QEMU would not start, steps that name what never exists.
+
+What the guest or QEMU refuses *in a step* (a size out of range, a block that is not there) is no concern of these
+checks: it is an outcome, and belongs in the recording.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+from typing import NoReturn
+
+from msgspec import structs
+
+from virtiomem.errors import DeviceError, Errno, ScenarioError
+from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig
+from virtiomem.guest.machine import MAX_RAM_SLOTS, MIN_BLOCK_SIZE, Machine, device_alignment
+from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use, Wait
+from virtiomem.scenario.layout import MIN_MEMORY
+from virtiomem.scenario.values import ScenarioFile
+from virtiomem.scenario.words import none_of, show
+from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, format_size, is_power_of_two
+
+_ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"virtio(?:0|[1-9][0-9]*)")
+_RANGE = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]+)\s*-\s*(0[xX][0-9a-fA-F]+|[0-9]+)")
+
+MIN_MEMORY_BLOCK = 128 * MiB
+MAX_MEMORY_BLOCK = 2 * GiB
+"""MIN_MEMORY_BLOCK_SIZE and MAX_BLOCK_SIZE in arch/x86/mm/init_64.c (v6.1)."""
+MAX_NODES = 128
+"""MAX_NODES in include/sysemu/numa.h (v7.2)."""
+ADDRESS_LIMIT = 1 << 52
+"""Physical addresses of x86-64 have at most 52 bits."""
+
+REQUEST_FAULTS = ("BUSY", "NACK", "ERROR", "garbage", "silence")
+"""What an injected request can meet with."""
+_ERRNOS = [errno.name for errno in Errno if errno]
+
+
+def check_guest(guest: GuestConfig) -> None:
+    """Refuse machines that QEMU would not start and kernels that do not exist."""
+    if guest.iomem is not None and guest.capture is not None:
+        _refuse("guest.capture", "a guest starts from an iomem listing or from a capture, not from both")
+    if guest.memory < MIN_MEMORY or guest.memory % PAGE_SIZE:
+        _refuse("guest.memory", f"{size(guest.memory)} is not a whole number of pages from {size(MIN_MEMORY)} up")
+    if guest.max_memory is not None:
+        _check_max_memory(guest.memory, guest.max_memory)
+    if not 0 <= guest.slots <= MAX_RAM_SLOTS:
+        _refuse("guest.slots", f"{guest.slots} is not in 0..{MAX_RAM_SLOTS}")
+    block = guest.memory_block_size
+    if block is not None and not (is_power_of_two(block) and MIN_MEMORY_BLOCK <= block <= MAX_MEMORY_BLOCK):
+        _refuse("guest.memory-block-size", f"{size(block)} is not a power of two from 128M to 2G")
+    if guest.auto_movable_ratio < 0:
+        _refuse("guest.auto-movable-ratio", f"{guest.auto_movable_ratio} is negative")
+
+
+def _check_max_memory(memory: int, max_memory: int) -> None:
+    """Refuse room for memory devices that is less than none, or no whole number of pages."""
+    if max_memory < memory:
+        _refuse("guest.max-memory", f"{size(max_memory)} is less than guest.memory, {size(memory)}")
+    if max_memory % PAGE_SIZE:
+        _refuse("guest.max-memory", f"{size(max_memory)} is not a whole number of pages")
+
+
+def check_nodes(nodes: list[NodeConfig], machine: Machine | None) -> None:
+    """Refuse nodes with gaps in their numbers, with ranges that overlap, or that leave boot memory without a node."""
+    if len(nodes) > MAX_NODES:
+        _refuse("guest.nodes", f"{len(nodes)} nodes are more than {MAX_NODES}")
+    numbers = [node.id for node in nodes]
+    for index, number in enumerate(numbers):
+        if number in numbers[:index]:
+            _refuse(f"guest.nodes[{index}].id", f"{number} is node {numbers.index(number)}'s number already")
+        if not 0 <= number < len(nodes):
+            _refuse(f"guest.nodes[{index}].id", f"{number} leaves a gap: {len(nodes)} nodes are 0..{len(nodes) - 1}")
+    ranges = [(where, node_range(text, where)) for where, text in _range_texts(nodes)]
+    for (_, one), (where, other) in combinations(ranges, 2):
+        if one.overlaps(other):
+            _refuse(where, f"{other} overlaps {one}")
+    for ram in machine.ram if nodes and machine else []:
+        hole = _first_hole(ram, sorted(span for _, span in ranges))
+        if hole is not None:
+            _refuse("guest.nodes", f"boot memory at {hole:#x} belongs to no node")
+
+
+def _range_texts(nodes: list[NodeConfig]) -> Iterator[tuple[str, str]]:
+    """Every range of every node, with its place in the file."""
+    for number, node in enumerate(nodes):
+        for index, text in enumerate(node.memory):
+            yield f"guest.nodes[{number}].memory[{index}]", text
+
+
+def node_range(text: str, where: str = "memory") -> Span:
+    """Read an inclusive range such as ``0x0-0x7fffffff``; ScenarioError for anything else."""
+    match = _RANGE.fullmatch(text.strip())
+    if match is None:
+        _refuse(where, f"{show(text)} is not a range such as '0x0-0x7fffffff'")
+    first, last = (int(number, 0 if number[:2].lower() == "0x" else 10) for number in match.groups())
+    if first > last:
+        _refuse(where, f"{show(text)} ends before it starts")
+    if first % PAGE_SIZE or (last + 1) % PAGE_SIZE:
+        _refuse(where, f"{show(text)} does not start and end with a page; ends are inclusive, as 0x7fffffff is")
+    return Span(first, last + 1)
+
+
+def _first_hole(whole: Span, parts: Iterable[Span]) -> int | None:
+    """The first address of `whole` that no part holds; parts in address order."""
+    address = whole.start
+    for part in parts:
+        if part.start <= address:
+            address = max(address, part.stop)
+    return address if address < whole.stop else None
+
+
+def check_devices(devices: list[DeviceConfig], nodes: int) -> None:
+    """Refuse devices that QEMU's virtio-mem-pci would not realize, whatever the machine."""
+    for index, device in enumerate(devices):
+        where = f"device[{index}]"
+        _check_id(device.id, f"{where}.id")
+        for other in devices[:index]:
+            if device.id == other.id:
+                _refuse(f"{where}.id", f"{show(device.id)} is the id of an earlier device")
+        _check_sizes(device, where)
+        if not 0 <= device.node < max(nodes, 1):
+            _refuse(f"{where}.node", f"{device.node} is no node of this guest (it has {max(nodes, 1)}, from 0)")
+
+
+def _check_sizes(device: DeviceConfig, where: str) -> None:
+    """Refuse block sizes and sizes that QEMU refuses; requested-size may exceed max-size at the start."""
+    block, unit = device.block_size, device_alignment(device.block_size)
+    if not is_power_of_two(block):
+        _refuse(f"{where}.block-size", f"{size(block)} is not a power of two")
+    if block < MIN_BLOCK_SIZE:
+        _refuse(f"{where}.block-size", f"{size(block)} is less than {size(MIN_BLOCK_SIZE)}")
+    if not device.max_size or device.max_size % unit:
+        _refuse(f"{where}.max-size", f"{size(device.max_size)} is not a multiple of {size(unit)}")
+    if device.requested_size % block:
+        _refuse(
+            f"{where}.requested-size", f"{size(device.requested_size)} is not a multiple of block-size, {size(block)}"
+        )
+
+
+def place_devices(devices: list[DeviceConfig], machine: Machine | None) -> list[DeviceConfig]:
+    """The devices with address and name filled in; ScenarioError where QEMU has no place for one.
+
+    Without a machine (the guest starts from a capture) every device must say its address.
+    """
+    placed: list[DeviceConfig] = []
+    for index, device in enumerate(devices):
+        where = f"device[{index}]"
+        memaddr = _address(device, where, machine, placed)
+        if memaddr + device.max_size > ADDRESS_LIMIT:
+            _refuse(f"{where}.memaddr", f"{memaddr:#x} and {size(device.max_size)} end above {ADDRESS_LIMIT:#x}")
+        name = device.name if device.name is not None else f"virtio{index}"
+        if _NAME.fullmatch(name) is None:
+            _refuse(f"{where}.name", f"{show(name)} is not virtio0, virtio1, …")
+        for other in placed:
+            if other.name == name:
+                _refuse(f"{where}.name", f"{name} is the name of device {other.id} already")
+        placed.append(structs.replace(device, memaddr=type(device.max_size)(memaddr), name=name))
+    return placed
+
+
+def _address(device: DeviceConfig, where: str, machine: Machine | None, placed: list[DeviceConfig]) -> int:
+    """Where a device is, or is put."""
+    taken = [(other.id, Span.sized(other.memaddr or 0, other.max_size)) for other in placed]
+    if machine is None:
+        if device.memaddr is None:
+            _refuse(f"{where}.memaddr", "is missing; a guest that starts from a capture does not place devices")
+        return device.memaddr
+    try:
+        return machine.place(device.max_size, device_alignment(device.block_size), taken, device.memaddr)
+    except DeviceError as error:
+        _refuse(f"{where}.{'max-size' if device.memaddr is None else 'memaddr'}", str(error))
+
+
+def check_steps(file: ScenarioFile) -> None:
+    """Refuse steps that name what can never be there."""
+    devices = [device.id for device in file.device]
+    dimms: list[str] = []
+    uses: list[str] = []
+    for index, step in enumerate(file.step):
+        where = f"step[{index}]"
+        match step:
+            case Resize(device=device):
+                _check_known(device, devices, "device", f"{where}.device")
+            case PlugDimm(id=name):
+                _check_id(name, f"{where}.id")
+                if name in devices:
+                    _refuse(f"{where}.id", f"{show(name)} is the id of a device")
+                dimms.append(name)
+            case UnplugDimm(id=name):
+                _check_known(name, dimms, "DIMM plugged by an earlier step", f"{where}.id")
+            case Use(id=name):
+                uses.append(name)
+            case Free(id=name):
+                _check_known(name, uses, "earlier use", f"{where}.id")
+            case _:
+                pass
+        _check_numbers(step, where)
+
+
+def _check_numbers(step: Step, where: str) -> None:
+    """Refuse numbers that mean nothing."""
+    match step:
+        case SetState(blocks=blocks):
+            for index, block in enumerate(blocks):
+                if block < 0:
+                    _refuse(f"{where}.blocks[{index}]", f"{block} is negative")
+        case Wait(seconds=seconds) if not 0 <= seconds < float("inf"):
+            _refuse(f"{where}.seconds", f"{seconds} is no time to wait")
+        case Inject(times=times) if times < 1:
+            _refuse(f"{where}.times", f"{times} is less than once")
+        case Inject(at="request", error=error) if error not in REQUEST_FAULTS:
+            _refuse(f"{where}.error", none_of(error, REQUEST_FAULTS))
+        case Inject(at=at, error=error) if at != "request" and error not in _ERRNOS:
+            _refuse(f"{where}.error", none_of(error, _ERRNOS))
+        case Use(size=amount) if not amount:
+            _refuse(f"{where}.size", "nothing is no use")
+        case _:
+            pass
+
+
+def _check_id(name: str, where: str) -> None:
+    """Refuse what QEMU does not take for an id."""
+    if _ID.fullmatch(name) is None:
+        _refuse(where, f"{show(name)} is no id: letters, digits, '-', '.', '_', starting with a letter")
+
+
+def _check_known(name: str, known: list[str], what: str, where: str) -> None:
+    """Refuse a name that nothing has."""
+    if name not in known:
+        there = f" (there is {', '.join(dict.fromkeys(known))})" if known else " (there is none)"
+        _refuse(where, f"{show(name)} is no {what}{there}")
+
+
+def size(value: int) -> str:
+    """A size for people and for those who count zeros."""
+    return f"{format_size(value)} ({value:#x})"
+
+
+def _refuse(where: str, reason: str) -> NoReturn:
+    raise ScenarioError(reason, where=where)

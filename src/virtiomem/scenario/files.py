@@ -1,0 +1,120 @@
+"""Scenario files in, and scenarios as the dictionary that travels along in a recording."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from virtiomem.errors import ScenarioError, UsageError
+from virtiomem.guest.machine import Machine
+from virtiomem.recording.files import decode_size
+from virtiomem.scenario import checks
+from virtiomem.scenario.layout import boot_listing
+from virtiomem.scenario.values import Scenario, ScenarioFile
+from virtiomem.scenario.words import explain
+from virtiomem.units import Size
+
+_TOML_PLACE = re.compile(r"(?P<reason>.*) \(at (?P<place>.*)\)", re.DOTALL)
+
+
+def load(path: str | Path) -> Scenario:
+    """Read a scenario file.
+
+    Raises ScenarioError, one line with file, table and key, for a scenario that cannot be; UsageError when the file
+    cannot be read.
+    """
+    path = Path(path)
+    return _read(_read_bytes(path), source=str(path), folder=path.parent, path=path)
+
+
+def loads(text: str | bytes, *, source: str = "scenario", folder: str | Path = ".") -> Scenario:
+    """Read a scenario from a text; files it names are looked for from `folder` on. See `load`."""
+    return _read(text.encode() if isinstance(text, str) else text, source=source, folder=Path(folder), path=None)
+
+
+def to_dict(scenario: Scenario) -> dict[str, Any]:
+    """A scenario as its file's tables, sizes in bytes, addresses and names filled in."""
+    tables = ScenarioFile(
+        title=scenario.title,
+        guest=scenario.guest,
+        driver=scenario.driver,
+        device=scenario.devices,
+        step=scenario.steps,
+    )
+    built: dict[str, Any] = msgspec.to_builtins(tables, enc_hook=int)
+    return built
+
+
+def _read(text: bytes, *, source: str, folder: Path, path: Path | None) -> Scenario:
+    """Read, check and complete; every complaint names its source."""
+    try:
+        return _complete(_convert(_parse(text)), folder, path)
+    except ScenarioError as error:
+        raise ScenarioError(error.reason, where=error.where, source=source) from None
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    """TOML to tables."""
+    try:
+        return tomllib.loads(text.decode())
+    except UnicodeDecodeError as error:
+        line = text[: error.start].count(b"\n") + 1
+        raise ScenarioError(f"byte {text[error.start]:#04x} is not UTF-8", where=f"line {line}") from None
+    except tomllib.TOMLDecodeError as error:
+        match = _TOML_PLACE.fullmatch(str(error))
+        if match is None:
+            raise ScenarioError(str(error), where="") from None
+        raise ScenarioError(match["reason"], where=match["place"]) from None
+
+
+def _convert(raw: dict[str, Any]) -> ScenarioFile:
+    """Tables to values."""
+    try:
+        return msgspec.convert(raw, ScenarioFile, dec_hook=decode_size)
+    except msgspec.ValidationError as error:
+        raise explain(error, raw) from None
+
+
+def _complete(file: ScenarioFile, folder: Path, path: Path | None) -> Scenario:
+    """Check that the scenario can be, place its devices, and find the listing it starts from."""
+    checks.check_guest(file.guest)
+    checks.check_devices(file.device, nodes=len(file.guest.nodes))
+    machine = None if file.guest.capture is not None else Machine.of(file.guest, file.device)
+    checks.check_nodes(file.guest.nodes, machine)
+    devices = checks.place_devices(file.device, machine)
+    checks.check_steps(file)
+    guest = file.guest
+    if machine is not None:
+        guest = structs.replace(guest, max_memory=Size(machine.max_memory))
+    return Scenario(
+        title=file.title,
+        guest=guest,
+        driver=file.driver,
+        devices=devices,
+        steps=file.step,
+        boot_iomem=_boot_iomem(file, machine, folder),
+        path=path,
+    )
+
+
+def _boot_iomem(file: ScenarioFile, machine: Machine | None, folder: Path) -> str:
+    """The listing a guest starts from: the one that the scenario names, or the built-in layout."""
+    if file.guest.iomem is not None:
+        try:
+            return _read_bytes(folder / file.guest.iomem).decode()
+        except UnicodeDecodeError:
+            raise ScenarioError(f"{folder / file.guest.iomem} is not text", where="guest.iomem") from None
+        except UsageError as error:
+            raise ScenarioError(str(error), where="guest.iomem") from None
+    return "" if machine is None else boot_listing(machine, len(file.device))
+
+
+def _read_bytes(path: Path) -> bytes:
+    """A file's content; UsageError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None

@@ -1,0 +1,102 @@
+"""The built-in layout: the /proc/iomem listing that Linux 6.1 prints on a pc or q35 machine of QEMU 7.2 at boot.
+
+A scenario without a listing of its own starts here. The kernel's lines stand where a `nokaslr` boot puts them. With
+QEMU's default processor there is a hole for HyperTransport below 1 TiB; a machine that reaches into it is taken to
+have another one.
+"""
+
+from virtiomem.guest.machine import HT_RESERVED, Machine
+from virtiomem.units import MiB, Span, align_up
+
+_KERNEL = (
+    (0x01000000, 0x01E01EF1, "Kernel code"),
+    (0x02000000, 0x02826FFF, "Kernel rodata"),
+    (0x02A00000, 0x02C45DFF, "Kernel data"),
+    (0x032B1000, 0x037FFFFF, "Kernel bss"),
+)
+"""Debian's linux-image-6.1.0-56-cloud-amd64, booted with nokaslr: first and last byte."""
+MIN_MEMORY = 64 * MiB
+"""Less boot RAM than this does not hold the kernel's own lines."""
+
+_FIRMWARE_TABLES = 0x20000
+"""What SeaBIOS keeps at the end of low RAM."""
+_MMCONFIG = Span(0xB0000000, 0xC0000000)
+_IOAPIC = 0xFEC00000
+_BAR = 0x4000
+"""A virtio-pci-modern BAR."""
+
+Line = tuple[int, int, int, str]
+"""Depth, first byte, last byte, name."""
+
+
+def boot_listing(machine: Machine, devices: int) -> str:
+    """The listing of a machine with this many virtio-mem devices, before their driver is loaded."""
+    lines = [*_low_memory(machine), *_pci(machine, devices), *_chips(machine), *_high_memory(machine)]
+    return "".join(f"{'  ' * depth}{first:08x}-{last:08x} : {name}\n" for depth, first, last, name in lines)
+
+
+def _low_memory(machine: Machine) -> list[Line]:
+    """The first MiB, low RAM with the kernel in it, and what the firmware keeps."""
+    top = machine.low_ram.stop
+    return [
+        (0, 0x0, 0xFFF, "Reserved"),
+        (0, 0x1000, 0x9FBFF, "System RAM"),
+        (0, 0x9FC00, 0x9FFFF, "Reserved"),
+        (0, 0xA0000, 0xBFFFF, "PCI Bus 0000:00"),
+        (0, 0xC0000, 0xC05FF, "Video ROM"),
+        (0, 0xF0000, 0xFFFFF, "Reserved"),
+        (1, 0xF0000, 0xFFFFF, "System ROM"),
+        (0, 0x100000, top - _FIRMWARE_TABLES - 1, "System RAM"),
+        *((1, first, last, name) for first, last, name in _KERNEL),
+        (0, top - _FIRMWARE_TABLES, top - 1, "Reserved"),
+    ]
+
+
+def _pci(machine: Machine, devices: int) -> list[Line]:
+    """The PCI window below 4 GiB with the devices' BARs, allocated downwards."""
+    top = machine.low_ram.stop
+    window = "PCI Bus 0000:00"
+    if machine.kind == "pc":
+        return [(0, top, 0xFEBFFFFF, window), *_bars(devices, 0xFEC00000, slot=2)]
+    return [
+        (0, top, _MMCONFIG.start - 1, window),
+        (0, _MMCONFIG.start, _MMCONFIG.stop - 1, "PCI MMCONFIG 0000 [bus 00-ff]"),
+        (1, _MMCONFIG.start, _MMCONFIG.stop - 1, "Reserved"),
+        (2, _MMCONFIG.start, _MMCONFIG.stop - 1, "pnp 00:05"),
+        (0, _MMCONFIG.stop, 0xFEBFFFFF, window),
+        *_bars(devices, 0xFEBFC000, slot=1),
+        (1, 0xFEBFF000, 0xFEBFFFFF, "0000:00:1f.2"),
+    ]
+
+
+def _bars(devices: int, end: int, slot: int) -> list[Line]:
+    """One BAR a virtio-mem device; the last device has the highest."""
+    starts = [end - _BAR * (devices - index) for index in range(devices)]
+    return [(1, start, start + _BAR - 1, f"0000:00:{slot + index:02x}.0") for index, start in enumerate(starts)]
+
+
+def _chips(machine: Machine) -> list[Line]:
+    """Interrupt controllers, timer and the firmware's flash."""
+    q35_only = [(0, 0xFED1C000, 0xFED1FFFF, "Reserved")] if machine.kind == "q35" else []
+    return [
+        (0, _IOAPIC, _IOAPIC + 0x3FF, "IOAPIC 0"),
+        (0, 0xFED00000, 0xFED003FF, "HPET 0"),
+        (1, 0xFED00000, 0xFED003FF, "PNP0103:00"),
+        *q35_only,
+        (0, 0xFEE00000, 0xFEE00FFF, "Local APIC"),
+        (0, 0xFFFC0000, 0xFFFFFFFF, "Reserved"),
+    ]
+
+
+def _high_memory(machine: Machine) -> list[Line]:
+    """RAM from 4 GiB up, the 64-bit PCI window behind the device region, and the HyperTransport hole."""
+    ram, hole = machine.high_ram, machine.pci_hole64
+    lines: list[Line] = []
+    if ram.size:
+        lines.append((0, ram.start, ram.stop - 1, "System RAM"))
+        if ram.stop % (64 * MiB):
+            lines.append((0, ram.stop, align_up(ram.stop, 64 * MiB) - 1, "RAM buffer"))
+    lines.append((0, hole.start, hole.stop - 1, "PCI Bus 0000:00"))
+    if hole.stop <= HT_RESERVED.start:
+        lines.append((0, HT_RESERVED.start, HT_RESERVED.stop - 1, "Reserved"))
+    return lines

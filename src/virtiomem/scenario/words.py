@@ -1,0 +1,95 @@
+"""What is wrong with the shape of a scenario file, in the file's own words: table, key, value, and what was expected."""
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec import inspect
+
+from virtiomem.errors import ScenarioError
+from virtiomem.scenario.values import ScenarioFile
+
+_MESSAGE = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<place>.*)`)?", re.DOTALL)
+_KEY = re.compile(r"Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`", re.DOTALL)
+_KIND = re.compile(r"Expected `(?P<kind>[^`]*)`, got .*", re.DOTALL)
+_PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+_KINDS = {
+    "str": "a string",
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "a table",
+}
+
+
+def explain(error: msgspec.ValidationError, raw: Any) -> ScenarioError:
+    """Msgspec's complaint about `raw` as a ScenarioError that a writer of TOML understands."""
+    match = _MESSAGE.fullmatch(str(error))
+    assert match is not None, "the pattern takes any text"
+    reason, place = match["reason"], match["place"] or ""
+    value, expected = _look_up(place, raw)
+    if key := _KEY.fullmatch(reason):
+        if key["fault"] == "missing required":
+            return ScenarioError(f"{key['key']} is missing", where=place)
+        return ScenarioError(_unknown(key["key"], expected), where=f"{place}.{key['key']}".lstrip("."))
+    if kind := _KIND.fullmatch(reason):
+        hint = f"; write [[{place}]]" if kind["kind"] == "array" and isinstance(value, dict) else ""
+        return ScenarioError(f"{show(value)} is not {_KINDS.get(kind['kind'], kind['kind'])}{hint}", where=place)
+    if isinstance(expected, inspect.LiteralType):
+        return ScenarioError(none_of(value, [str(word) for word in expected.values]), where=place)
+    return ScenarioError(reason, where=place)
+
+
+def none_of(value: Any, words: Iterable[str]) -> str:
+    """What to say of a value that is none of the allowed words; names the nearest first."""
+    words = list(words)
+    near = difflib.get_close_matches(str(value), words, n=1)
+    return f"{show(value)} is none of {', '.join(words)}{f'; did you mean {near[0]}?' if near else ''}"
+
+
+def show(value: Any) -> str:
+    """A value as TOML writes it, near enough to be found, and never longer than a line can bear."""
+    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _unknown(key: str, expected: inspect.Type | None) -> str:
+    """What to say of a key that nothing reads."""
+    known = [field.encode_name for field in expected.fields] if isinstance(expected, inspect.StructType) else []
+    if isinstance(expected, inspect.StructType) and expected.tag_field:
+        known.insert(0, expected.tag_field)
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"unknown key, did you mean {near[0]}?" if near else f"unknown key; the keys are {', '.join(known)}"
+
+
+def _look_up(place: str, raw: Any) -> tuple[Any, inspect.Type | None]:
+    """The value at a place such as ``step[0].state`` and the type that was expected there."""
+    expected: inspect.Type | None = inspect.type_info(ScenarioFile)
+    for name, index in _PART.findall(place):
+        expected = _below(expected, name, raw)
+        raw = raw[int(index)] if index else raw.get(name)
+    return raw, _choose(expected, raw)
+
+
+def _below(expected: inspect.Type | None, name: str, raw: Any) -> inspect.Type | None:
+    """The type of a table's key, or of an array's item when `name` is empty."""
+    if isinstance(expected, inspect.ListType):
+        return expected.item_type
+    if isinstance(expected, inspect.UnionType) and name == "do":
+        tags = tuple(str(kind.tag) for kind in expected.types if isinstance(kind, inspect.StructType))
+        return inspect.LiteralType(tags)
+    expected = _choose(expected, raw)
+    if isinstance(expected, inspect.StructType):
+        return next((field.type for field in expected.fields if field.encode_name == name), None)
+    return None
+
+
+def _choose(expected: inspect.Type | None, raw: Any) -> inspect.Type | None:
+    """Of the kinds of step, the one that `do` names."""
+    if not isinstance(expected, inspect.UnionType):
+        return expected
+    kinds = [kind for kind in expected.types if isinstance(kind, inspect.StructType)]
+    return next((kind for kind in kinds if isinstance(raw, dict) and kind.tag == raw.get("do")), None)

@@ -1,0 +1,182 @@
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from virtiomem import scenario
+from virtiomem.errors import ScenarioError, UsageError
+from virtiomem.recording.files import decode_size
+from virtiomem.recording.values import Load, Resize
+from virtiomem.units import GiB, MiB
+
+SCENARIOS = sorted((Path(__file__).parents[1] / "data" / "recordings").glob("*/scenario.toml"))
+GUEST = '[guest]\nmemory = "4G"\nmax-memory = "20G"\n'
+DEVICE = '[[device]]\nid = "vm0"\nmax-size = "8G"\n'
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.parent.name)
+def test_scenario_played_on_a_real_linux_loads(path: Path) -> None:
+    loaded = scenario.load(path)
+    assert loaded.title
+    assert loaded.steps[0] == Load()
+    assert loaded.boot_iomem == path.with_name("boot.iomem").read_text()
+    assert loaded.path == path
+
+
+def test_scenario_is_read_with_sizes_in_bytes_and_defaults_filled_in() -> None:
+    loaded = scenario.loads(
+        GUEST + DEVICE + 'requested-size = "1.5G"\n'
+        '[[device]]\nid = "vm1"\nmax-size = 1073741824\nblock-size = "4MiB"\nmemaddr = "0x480000000"\n'
+        '[[step]]\ndo = "load"\n[[step]]\ndo = "resize"\ndevice = "vm1"\nrequested-size = "3M"\n'
+    )
+    first, second = loaded.devices
+    assert (first.memaddr, first.name, first.requested_size, first.block_size) == (
+        6 * GiB,
+        "virtio0",
+        1536 * MiB,
+        2 * MiB,
+    )
+    assert (second.memaddr, second.name, second.max_size, second.block_size) == (18 * GiB, "virtio1", GiB, 4 * MiB)
+    assert loaded.steps[1] == Resize(device="vm1", requested_size=3 * MiB)  # type: ignore[arg-type]
+
+
+def test_nothing_said_is_a_guest_without_devices() -> None:
+    loaded = scenario.loads("")
+    assert loaded.guest.memory == 4 * GiB
+    assert not loaded.devices
+    assert not loaded.steps
+
+
+def test_requested_size_above_the_region_is_taken_at_the_start() -> None:
+    assert scenario.loads(GUEST + DEVICE + 'requested-size = "16G"').devices[0].requested_size == 16 * GiB
+
+
+def test_dictionary_of_a_scenario_is_a_scenario_again() -> None:
+    loaded = scenario.load(SCENARIOS[0])
+    again = msgspec.convert(scenario.to_dict(loaded), scenario.values.ScenarioFile, dec_hook=decode_size)
+    assert (again.title, again.device, again.step) == (loaded.title, loaded.devices, loaded.steps)
+
+
+def test_listing_is_looked_for_beside_the_scenario(tmp_path: Path) -> None:
+    (tmp_path / "boot.iomem").write_text("00000000-00000fff : Reserved\n")
+    (tmp_path / "s.toml").write_text('[guest]\niomem = "boot.iomem"\n')
+    assert scenario.load(tmp_path / "s.toml").boot_iomem == "00000000-00000fff : Reserved\n"
+
+
+STEP = GUEST + DEVICE + "[[step]]\n"
+WRONG = [
+    # the text
+    ("x =", "end of document: Invalid value"),
+    ("[guest\nmemory = 1", "line 1, column 7: Expected ']' at the end of a table declaration"),
+    ("a = 1\na = 2\n", "line 2, column 6: Cannot overwrite a value"),
+    # keys and kinds
+    ("colour = 1", "colour: unknown key; the keys are title, guest, driver, device, step"),
+    ('[guest]\nmachin = "pc"', "guest.machin: unknown key, did you mean machine?"),
+    ("[driver]\nforce_bbm = true", "driver.force_bbm: unknown key, did you mean force-bbm?"),
+    (DEVICE + 'block-sise = "4M"', "device[0].block-sise: unknown key, did you mean block-size?"),
+    ('[[device]]\nmax-size = "8G"', "device[0]: id is missing"),
+    ('[device]\nid = "vm0"', "device: {'id': 'vm0'} is not an array; write [[device]]"),
+    ("title = 3", "title: 3 is not a string"),
+    ("[driver]\nforce-bbm = 1", "driver.force-bbm: 1 is not true or false"),
+    ("[guest]\nslots = 1.5", "guest.slots: 1.5 is not an integer"),
+    ('step = ["load"]', "step[0]: 'load' is not a table"),
+    ("[[step]]\nid = 1", "step[0]: do is missing"),
+    ('[[step]]\ndo = "reload"', "step[0].do: 'reload' is none of load, unload, resize, set-state, reboot, kexec, "),
+    ('[[step]]\ndo = "resiz"', "; did you mean resize?"),
+    ('[[step]]\ndo = "load"\nnow = true', "step[0].now: unknown key; the keys are do"),
+    ('[[step]]\ndo = "set-state"\nblocks = [1]\nstate = "on"', "step[0].state: 'on' is none of offline, online, "),
+    ('[[step]]\ndo = "set-state"\nblocks = ["a"]\nstate = "online"', "step[0].blocks[0]: 'a' is not an integer"),
+    ('[guest]\nmachine = "q36"', "guest.machine: 'q36' is none of pc, q35; did you mean q35?"),
+    ('[guest]\nmemory = "4X"', "guest.memory: not a size: '4X' (write 128M, 2G, 0x8000000 or bytes)"),
+    ("[guest]\nmemory = 1e9", "guest.memory: not a size: 1000000000.0"),
+    # the machine
+    ("[guest]\nmemory = 1000", "guest.memory: 1000 (0x3e8) is not a whole number of pages from 64M (0x4000000) up"),
+    ('[guest]\nmax-memory = "2G"', "guest.max-memory: 2G (0x80000000) is less than guest.memory, 4G (0x100000000)"),
+    ("[guest]\nmax-memory = 4294967297", "guest.max-memory: 4294967297 (0x100000001) is not a whole number of pages"),
+    ("[guest]\nslots = 257", "guest.slots: 257 is not in 0..256"),
+    ('[guest]\nmemory-block-size = "96M"', "guest.memory-block-size: 96M (0x6000000) is not a power of two from 128M"),
+    ('[guest]\nmemory-block-size = "4G"', "guest.memory-block-size: 4G (0x100000000) is not a power of two from 128M"),
+    ("[guest]\nauto-movable-ratio = -1", "guest.auto-movable-ratio: -1 is negative"),
+    ('[guest]\niomem = "a"\ncapture = "b"', "guest.capture: a guest starts from an iomem listing or from a capture"),
+    ('[guest]\niomem = "nowhere/boot.iomem"', "guest.iomem: nowhere/boot.iomem: No such file or directory"),
+    # nodes
+    ("[[guest.nodes]]\nid = 1", "guest.nodes[0].id: 1 leaves a gap: 1 nodes are 0..0"),
+    ("[[guest.nodes]]\nid = 0\n[[guest.nodes]]\nid = 0", "guest.nodes[1].id: 0 is node 0's number already"),
+    ('[[guest.nodes]]\nid = 0\nmemory = ["0-x"]', "guest.nodes[0].memory[0]: '0-x' is not a range such as "),
+    ('[[guest.nodes]]\nid = 0\nmemory = ["0x2000-0x1fff"]', "guest.nodes[0].memory[0]: '0x2000-0x1fff' ends before it"),
+    ('[[guest.nodes]]\nid = 0\nmemory = ["0x0-0x80000000"]', "'0x0-0x80000000' does not start and end with a page"),
+    (
+        '[[guest.nodes]]\nid = 0\nmemory = ["0x0-0x7fffffff"]',
+        "guest.nodes: boot memory at 0x100000000 belongs to no node",
+    ),
+    (
+        '[[guest.nodes]]\nid = 0\nmemory = ["0x0-0x17fffffff"]\n[[guest.nodes]]\nid = 1\nmemory = ["0x100000000-0x17fffffff"]',
+        "guest.nodes[1].memory[0]: 0x100000000-0x17fffffff overlaps 0x0-0x17fffffff",
+    ),
+    # devices
+    (DEVICE + 'block-size = "3M"', "device[0].block-size: 3M (0x300000) is not a power of two"),
+    (DEVICE + 'block-size = "512K"', "device[0].block-size: 512K (0x80000) is less than 1M (0x100000)"),
+    (DEVICE.replace("8G", "4097M"), "device[0].max-size: 4097M (0x100100000) is not a multiple of 2M (0x200000)"),
+    (DEVICE.replace("8G", "0"), "device[0].max-size: 0 (0x0) is not a multiple of"),
+    (DEVICE + 'requested-size = "3M"', "device[0].requested-size: 3M (0x300000) is not a multiple of block-size, 2M"),
+    (DEVICE.replace("vm0", "0vm"), "device[0].id: '0vm' is no id: letters, digits, "),
+    (DEVICE + "node = 1", "device[0].node: 1 is no node of this guest (it has 1, from 0)"),
+    (DEVICE + 'name = "eth0"', "device[0].name: 'eth0' is not virtio0, virtio1, …"),
+    (DEVICE + DEVICE, "device[1].id: 'vm0' is the id of an earlier device"),
+    (DEVICE + 'name = "virtio1"\n' + DEVICE.replace("vm0", "vm1"), "device[1].name: virtio1 is the name of device vm0"),
+    (DEVICE + 'memaddr = "0x180100000"', "device[0].memaddr: address must be aligned to 0x200000 bytes"),
+    (DEVICE + 'memaddr = "0x140000000"', "device[0].memaddr: can't add memory device [0x140000000:0x200000000], "),
+    (GUEST + DEVICE.replace("8G", "17G"), "device[0].max-size: not enough space, currently 0x0 in use of total space"),
+    (
+        GUEST + DEVICE + DEVICE.replace("vm0", "vm1") + 'memaddr = "0x300000000"',
+        "device[1].memaddr: address range conflicts with memory device id='vm0'",
+    ),
+    (DEVICE + "memaddr = 4503599627370496", "device[0].memaddr: 0x10000000000000 and 8G (0x200000000) end above"),
+    ('[guest]\ncapture = "c"\n' + DEVICE, "device[0].memaddr: is missing; a guest that starts from a capture"),
+    # steps
+    (STEP + 'do = "resize"\ndevice = "vm1"\nrequested-size = 0', "step[0].device: 'vm1' is no device (there is vm0)"),
+    (STEP + 'do = "unplug-dimm"\nid = "d"', "step[0].id: 'd' is no DIMM plugged by an earlier step (there is none)"),
+    (STEP + 'do = "plug-dimm"\nid = "vm0"\nsize = "1G"', "step[0].id: 'vm0' is the id of a device"),
+    (STEP + 'do = "free"\nid = "cache"', "step[0].id: 'cache' is no earlier use (there is none)"),
+    (STEP + 'do = "use"\nid = "cache"\nsize = 0', "step[0].size: nothing is no use"),
+    (STEP + 'do = "set-state"\nblocks = [48, -1]\nstate = "online"', "step[0].blocks[1]: -1 is negative"),
+    (STEP + 'do = "wait"\nseconds = inf', "step[0].seconds: inf is no time to wait"),
+    (STEP + 'do = "wait"\nseconds = -1', "step[0].seconds: -1.0 is no time to wait"),
+    (STEP + 'do = "inject"\nat = "request"\nerror = "ENOMEM"', "step[0].error: 'ENOMEM' is none of BUSY, NACK, ERROR,"),
+    (STEP + 'do = "inject"\nat = "online"\nerror = "ENOMEN"', "did you mean ENOMEM?"),
+    (STEP + 'do = "inject"\nat = "online"\nerror = "EPERM"\ntimes = 0', "step[0].times: 0 is less than once"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG, ids=[words for _, words in WRONG])
+def test_wrong_scenario_is_refused_with_table_key_and_value(text: str, words: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        scenario.loads(text, source="s.toml")
+    assert str(refused.value).startswith("s.toml: ")
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_bytes_that_are_no_text_are_refused_with_their_line() -> None:
+    with pytest.raises(ScenarioError, match="line 2: byte 0xff is not UTF-8"):
+        scenario.loads(b'title = "a"\n\xff')
+
+
+def test_missing_file_is_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"missing\.toml: No such file or directory"):
+        scenario.load(tmp_path / "missing.toml")
+    with pytest.raises(UsageError, match="Is a directory"):
+        scenario.load(tmp_path)
+    with pytest.raises(UsageError, match="null byte"):
+        scenario.load("a\0b")
+
+
+def test_what_a_step_may_be_refused_for_is_no_fault_of_the_scenario() -> None:
+    for step in (
+        'do = "resize"\ndevice = "vm0"\nrequested-size = "3M"',
+        'do = "resize"\ndevice = "vm0"\nrequested-size = "1T"',
+        'do = "set-state"\nblocks = [100000]\nstate = "offline"',
+        'do = "plug-dimm"\nid = "d"\nsize = "1000T"\nnode = 7',
+        'do = "add-memory"\nkind = "kmem"\nsize = "3M"\nmemaddr = "0x0"',
+    ):
+        scenario.loads(STEP + step)
