@@ -1,1 +1,50 @@
-"""The memory hot(un)plug core. Models mm/memory_hotplug.c and drivers/base/memory.c (Linux 6.1)."""
+"""The memory hot(un)plug core. Models mm/memory_hotplug.c and drivers/base/memory.c (Linux 6.1).
+
+core.py       Memory: nodes, zones, blocks, groups, listeners, and check()
+hotplug.py    add_memory(), add_memory_driver_managed(), remove_memory(), offline_and_remove_memory()
+onlining.py   online_pages(), offline_pages(), a write to a block's `state`
+contig.py     alloc_contig_range() and pages that a driver withholds
+policy.py     which zone a block goes to: contig-zones, auto-movable
+zone.py, block.py, group.py, pages.py, notifier.py, faults.py   what the core is made of
+sysfs.py      /sys/devices/system/memory as text
+"""
+
+from virtiomem.memory.block import BlockState, MemoryBlock, OnlineType
+from virtiomem.memory.core import Memory
+from virtiomem.memory.faults import FaultPoint
+from virtiomem.memory.hotplug import (
+    MHP,
+    add_memory,
+    add_memory_driver_managed,
+    add_memory_resource,
+    offline_and_remove_memory,
+    remove_memory,
+)
+from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
+from virtiomem.memory.onlining import device_offline, device_online, store_state
+from virtiomem.memory.policy import OnlinePolicy, Policy
+from virtiomem.memory.zone import Node, Zone, ZoneType
+
+__all__ = [
+    "MHP",
+    "BlockState",
+    "FaultPoint",
+    "Memory",
+    "MemoryBlock",
+    "MemoryEvent",
+    "MemoryNotify",
+    "Node",
+    "OnlinePolicy",
+    "OnlineType",
+    "Policy",
+    "Zone",
+    "ZoneType",
+    "add_memory",
+    "add_memory_driver_managed",
+    "add_memory_resource",
+    "device_offline",
+    "device_online",
+    "offline_and_remove_memory",
+    "remove_memory",
+    "store_state",
+]

@@ -1,0 +1,52 @@
+"""Memory blocks: the units that sysfs shows as memoryN and that go online and offline as a whole.
+
+Models: struct memory_block (drivers/base/memory.c, v6.1).
+"""
+
+from enum import StrEnum
+
+from virtiomem.memory.group import MemoryGroup
+from virtiomem.memory.pages import PageUse
+from virtiomem.memory.zone import Zone
+
+
+class BlockState(StrEnum):
+    """What `state` in sysfs says."""
+
+    ONLINE = "online"
+    GOING_OFFLINE = "going-offline"
+    OFFLINE = "offline"
+
+
+class OnlineType(StrEnum):
+    """How a block goes online; also the words of memhp_default_state= and auto_online_blocks."""
+
+    OFFLINE = "offline"
+    ONLINE = "online"
+    ONLINE_KERNEL = "online_kernel"
+    ONLINE_MOVABLE = "online_movable"
+
+
+class MemoryBlock:
+    """One memory block; `id` is its address divided by the block size, in decimal in sysfs."""
+
+    __slots__ = ("boot", "dropped", "fake_offline", "group", "id", "nid", "online_type", "state", "used", "zone")
+
+    def __init__(self, id_: int, nid: int, group: MemoryGroup | None = None, *, boot: bool = False) -> None:
+        self.id = id_
+        self.nid = nid
+        self.group = group
+        self.boot = boot
+        self.state = BlockState.OFFLINE
+        self.online_type = OnlineType.OFFLINE
+        self.zone: Zone | None = None
+        """The one zone of an online block; None when offline, or for boot memory that lies in several."""
+        self.fake_offline = 0
+        """A bit for each pageblock that a driver withholds from the page allocator."""
+        self.dropped = 0
+        """Those of them that memory offlining may skip, because the driver let go of them."""
+        self.used: dict[int, PageUse] = {}
+        """Who occupies which pageblock; free ones are left out."""
+
+    def __repr__(self) -> str:
+        return f"<memory{self.id} {self.state} {self.zone.type if self.zone else 'none'}>"

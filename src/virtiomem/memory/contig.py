@@ -1,0 +1,60 @@
+"""Taking exact ranges of pages from the allocator, and withholding them as fake-offline.
+
+Models: alloc_contig_range(), free_contig_range() (mm/page_alloc.c), adjust_managed_page_count(), and what PageOffline
+with a reference means to memory offlining, v6.1. Ranges are bytes, whole pageblocks of one online block.
+"""
+
+from virtiomem.errors import Errno
+from virtiomem.memory.core import Memory
+from virtiomem.memory.faults import FaultPoint
+from virtiomem.units import PAGE_SIZE
+
+
+def alloc_contig_range(memory: Memory, start: int, size: int) -> Errno:
+    """Empty exactly this range: EBUSY when something in it does not move, ENOMEM when there is no room elsewhere."""
+    if rc := memory.faults.take(FaultPoint.CONTIG):
+        return rc
+    block, mask = memory.mask_of(start, size)
+    if not block.used:
+        return Errno.EBUSY if block.fake_offline & mask else Errno.OK
+    if block.fake_offline & mask or memory.users.unmovable_in(block, mask):
+        return Errno.EBUSY
+    return memory.users.evacuate(block, mask)
+
+
+def set_fake_offline(memory: Memory, start: int, size: int, *, onlined: bool) -> None:
+    """Withhold a range; `onlined` when the allocator had it."""
+    block, mask = memory.mask_of(start, size)
+    assert not block.fake_offline & mask, f"{start:#x}: fake-offline twice"
+    block.fake_offline |= mask
+    if onlined:
+        adjust_managed_pages(memory, start, -(size // PAGE_SIZE))
+
+
+def clear_fake_offline(memory: Memory, start: int, size: int) -> None:
+    """Give a withheld range to the allocator."""
+    block, mask = memory.mask_of(start, size)
+    assert block.fake_offline & mask == mask, f"{start:#x}: not all fake-offline"
+    block.fake_offline &= ~mask
+    adjust_managed_pages(memory, start, size // PAGE_SIZE)
+
+
+def drop_references(memory: Memory, start: int, size: int) -> None:
+    """Let memory offlining skip a withheld range (a driver's answer to GOING_OFFLINE)."""
+    block, mask = memory.mask_of(start, size)
+    block.dropped |= mask
+    adjust_managed_pages(memory, start, size // PAGE_SIZE)
+
+
+def retake_references(memory: Memory, start: int, size: int) -> None:
+    """Undo `drop_references` (a driver's answer to CANCEL_OFFLINE)."""
+    block, mask = memory.mask_of(start, size)
+    block.dropped &= ~mask
+    adjust_managed_pages(memory, start, -(size // PAGE_SIZE))
+
+
+def adjust_managed_pages(memory: Memory, start: int, pages: int) -> None:
+    """Count pages in or out of the zone that an address is in."""
+    zone = memory.blocks[start // memory.block_size].zone
+    assert zone is not None, f"{start:#x} is in no zone"
+    zone.managed += pages

@@ -1,0 +1,177 @@
+"""The state of the memory hot(un)plug core: nodes, zones, blocks, groups, and who listens.
+
+The verbs are in `hotplug` (adding, removing), `onlining` (online, offline) and `contig` (taking exact ranges of pages).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from virtiomem.memory.block import BlockState, MemoryBlock
+from virtiomem.memory.faults import Faults
+from virtiomem.memory.group import MemoryGroups
+from virtiomem.memory.notifier import NotifierChain
+from virtiomem.memory.pages import PAGEBLOCK_SIZE, PageUsers
+from virtiomem.memory.policy import Policy
+from virtiomem.memory.zone import Node, Zone, ZoneType, clamp, populate_boot_zones
+from virtiomem.resource.tree import ResourceTree
+from virtiomem.resource.walk import walk_system_ram_res
+from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, align_down
+
+SECTION_SIZE = 128 * MiB
+"""Bytes of a memory section (SECTION_SIZE_BITS 27 on x86-64)."""
+
+PHYSMEM_END = (1 << 52) - 1
+"""The last byte that can be hotplugged (5-level paging; 4-level ends at 2^46 - 1)."""
+
+OnlinePageCallback = Callable[[int, int], None]
+"""Called with start and size, in bytes, of memory going online: hands each page to the allocator, or withholds it."""
+
+
+def boot_ram(iomem: ResourceTree) -> list[Span]:
+    """Boot memory: the System RAM at the top level of a boot-time tree, ascending."""
+    return [Span(res.start, res.end + 1) for res in iomem.children if res.name == "System RAM"]
+
+
+def probe_memory_block_size(boot_end: int) -> int:
+    """The memory block size of a virtual machine whose boot RAM ends at `boot_end` (bytes).
+
+    Models: probe_memory_block_size() in arch/x86/mm/init_64.c (v6.1), with a hypervisor present.
+    """
+    if boot_end < 64 * GiB:
+        return SECTION_SIZE
+    size = 2 * GiB
+    while size > SECTION_SIZE and boot_end % size:
+        size //= 2
+    return size
+
+
+class Memory:
+    """All memory of one kernel. Sizes and addresses are bytes; zones and groups count pages."""
+
+    def __init__(
+        self,
+        iomem: ResourceTree,
+        *,
+        block_size: int | None = None,
+        policy: Policy | None = None,
+        nodes: Mapping[int, Sequence[Span]] | None = None,
+        hotpluggable_end: int = PHYSMEM_END,
+    ) -> None:
+        """Boot: every top-level System RAM resource in `iomem` is boot memory.
+
+        `block_size`: bytes, a power of two and at least 128 MiB; None for what x86-64 chooses. `nodes`: the boot memory
+        of each NUMA node; None for a single node 0. Raises ValueError for an impossible block size.
+        """
+        ram = boot_ram(iomem)
+        self.block_size = block_size or probe_memory_block_size(ram[-1].stop if ram else 0)
+        if self.block_size < SECTION_SIZE or self.block_size & (self.block_size - 1):
+            raise ValueError(f"memory block size {self.block_size:#x} is not a power of two of at least 128M")
+        self.iomem = iomem
+        self.pages_per_block = self.block_size // PAGE_SIZE
+        self.pageblocks_per_block = self.block_size // PAGEBLOCK_SIZE
+        self.hotpluggable_end = hotpluggable_end
+        self.policy = policy or Policy()
+        self.nodes = {nid: Node(nid, spans) for nid, spans in (nodes or {0: [Span(0, 1 << 64)]}).items()}
+        self.blocks: dict[int, MemoryBlock] = {}
+        self.groups = MemoryGroups(self.pages_per_block)
+        self.notifiers = NotifierChain()
+        self.online_page_callback: OnlinePageCallback | None = None
+        self.faults = Faults()
+        self.firmware_map: list[Span] = []
+        """Hotplugged entries of /sys/firmware/memmap: what an ordinary kexec will know of."""
+        self._boot(ram)
+        zones = [zone for type_ in ZoneType for node in self.nodes.values() for zone in [node.zones[type_]]]
+        self.users = PageUsers(self.blocks, zones, self.pages_per_block)
+
+    def _boot(self, ram: list[Span]) -> None:
+        """Set up zones and blocks of boot memory. Models: memory_dev_init() in drivers/base/memory.c."""
+        for node in self.nodes.values():
+            mine = [clamp(part, span) for part in ram for span in node.memory]
+            populate_boot_zones(node, sorted(span for span in mine if span.size))
+        for part in ram:
+            for id_ in range(part.start // self.block_size, -(-part.stop // self.block_size)):
+                if id_ not in self.blocks:
+                    self._add_boot_block(id_)
+
+    def _add_boot_block(self, id_: int) -> None:
+        span = self.span_of(id_)
+        nid = next((n.nid for n in self.nodes.values() if any(m.overlaps(span) for m in n.memory)), 0)
+        block = MemoryBlock(id_, nid, boot=True)
+        block.state = BlockState.ONLINE
+        start_pfn, pages = span.start // PAGE_SIZE, self.pages_per_block
+        touched = [zone for node in self.nodes.values() for zone in node if zone.intersects(start_pfn, pages)]
+        block.zone = touched[0] if len(touched) == 1 else None
+        self.blocks[id_] = block
+
+    def span_of(self, block_id: int) -> Span:
+        """The bytes of a memory block."""
+        return Span.sized(block_id * self.block_size, self.block_size)
+
+    def blocks_in(self, start: int, size: int) -> Iterator[MemoryBlock]:
+        """The blocks that exist in a block-aligned range, ascending (walk_memory_blocks())."""
+        for id_ in range(start // self.block_size, (start + size) // self.block_size):
+            block = self.blocks.get(id_)
+            if block is not None:
+                yield block
+
+    def is_aligned(self, start: int, size: int) -> bool:
+        """True for a non-empty range of whole blocks."""
+        return size > 0 and start % self.block_size == 0 and size % self.block_size == 0
+
+    def node_of(self, address: int) -> int:
+        """The node that firmware says the address belongs to, else the lowest (phys_to_target_node())."""
+        owners = (node.nid for node in self.nodes.values() for span in node.memory if span.start <= address < span.stop)
+        return next(owners, min(self.nodes))
+
+    def zone_of(self, address: int) -> Zone | None:
+        """The zone of the online memory at an address; None when offline or in several zones."""
+        block = self.blocks.get(address // self.block_size)
+        return block.zone if block is not None else None
+
+    def mask_of(self, start: int, size: int) -> tuple[MemoryBlock, int]:
+        """The block that a range lies in and a bit for each of its pageblocks.
+
+        The range must be whole pageblocks of one existing block.
+        """
+        block = self.blocks[start // self.block_size]
+        offset = start - align_down(start, self.block_size)
+        assert offset + size <= self.block_size, f"{Span.sized(start, size)} crosses memory blocks"
+        return block, ((1 << size // PAGEBLOCK_SIZE) - 1) << offset // PAGEBLOCK_SIZE
+
+    def system_ram_in(self, span: Span) -> Iterator[Span]:
+        """The busy System RAM in a span, clipped to it (walk_system_ram_res())."""
+        for part in walk_system_ram_res(self.iomem, span.start, span.stop - 1):
+            yield Span(part.start, part.end + 1)
+
+    def check(self) -> None:
+        """Assert the core's invariants, and that tree, blocks, zones and groups agree."""
+        self.iomem.check()
+        self.notifiers.check()
+        for node in self.nodes.values():
+            node.check()
+        self.users.check()
+        for id_, block in self.blocks.items():
+            self._check_block(id_, block)
+        for group in self.groups:
+            mine = [block for block in self.blocks.values() if block.group is group]
+            kernel = sum(1 for block in mine if block.zone is not None and block.zone.is_kernel)
+            movable = sum(1 for block in mine if block.zone is not None and not block.zone.is_kernel)
+            assert group.blocks == len(mine), f"group {group.id} miscounts its blocks"
+            assert group.present_kernel == kernel * self.pages_per_block, f"group {group.id} miscounts kernel pages"
+            assert group.present_movable == movable * self.pages_per_block, f"group {group.id} miscounts movable pages"
+
+    def _check_block(self, id_: int, block: MemoryBlock) -> None:
+        assert block.id == id_, f"{block} is filed under {id_}"
+        assert block.state is not BlockState.GOING_OFFLINE, f"{block} never arrived"
+        if block.boot:
+            return
+        span = self.span_of(id_)
+        start_pfn = span.start // PAGE_SIZE
+        if block.state is BlockState.ONLINE:
+            assert block.zone is not None, f"{block} is online in no zone"
+            assert block.zone.online.get(start_pfn) == self.pages_per_block, f"{block} is not counted in its zone"
+        else:
+            assert block.zone is None, f"{block} is offline but in a zone"
+            assert not block.used, f"{block} is offline but in use"
+            assert not block.fake_offline, f"{block} is offline but has fake-offline pages"
+        covered = sum(part.size for part in self.system_ram_in(span))
+        assert covered == span.size, f"{block} is not all System RAM in the resource tree"

@@ -1,0 +1,48 @@
+"""Failures on request: make the next calls at a chosen point fail, as an allocation failure or a veto would."""
+
+from collections import deque
+from enum import StrEnum
+
+from virtiomem.errors import Errno
+
+
+class FaultPoint(StrEnum):
+    """Where the core can be made to fail, in the order in which a block lives."""
+
+    REGISTER_RESOURCE = "register_memory_resource"
+    ONLINE_NODE = "__try_online_node"
+    ARCH_ADD = "arch_add_memory"
+    CREATE_BLOCKS = "create_memory_block_devices"
+    GOING_ONLINE = "MEM_GOING_ONLINE"
+    ISOLATE = "start_isolate_page_range"
+    GOING_OFFLINE = "MEM_GOING_OFFLINE"
+    MIGRATE = "do_migrate_range"
+    CONTIG = "alloc_contig_range"
+    OFFLINE_AND_REMOVE = "offline_and_remove_memory"
+
+
+class Faults:
+    """Failures still to come, by point."""
+
+    def __init__(self) -> None:
+        self._pending: dict[FaultPoint, deque[Errno]] = {}
+
+    def inject(self, point: FaultPoint, errno: Errno, times: int = 1) -> None:
+        """Let the next `times` calls at `point` fail with `errno`."""
+        self._pending.setdefault(point, deque()).extend([errno] * times)
+
+    def clear(self) -> None:
+        """Forget all failures still to come."""
+        self._pending.clear()
+
+    def take(self, point: FaultPoint) -> Errno:
+        """The failure due at `point`, used up by asking; OK when there is none."""
+        if not self._pending:
+            return Errno.OK
+        pending = self._pending.get(point)
+        if not pending:
+            return Errno.OK
+        errno = pending.popleft()
+        if not pending:
+            del self._pending[point]
+        return errno

@@ -1,0 +1,76 @@
+"""Memory groups: which blocks a driver adds as one, so that the online policy can treat them alike.
+
+Models: memory_group_register_static(), memory_group_register_dynamic() (drivers/base/memory.c, v6.1).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from virtiomem.errors import Errno, KernelError
+from virtiomem.units import is_power_of_two
+
+
+@dataclass(slots=True, eq=False)
+class MemoryGroup:
+    """One group; every count is in pages. `max_pages` of a static group or `unit_pages` of a dynamic one is set."""
+
+    id: int
+    nid: int
+    max_pages: int = 0
+    unit_pages: int = 0
+    present_kernel: int = field(default=0)
+    present_movable: int = field(default=0)
+    blocks: int = field(default=0)
+    """Memory blocks in the group, online or not."""
+
+    @property
+    def is_dynamic(self) -> bool:
+        """True for a group that grows and shrinks in units (virtio-mem), false for a DIMM or dax device."""
+        return self.unit_pages > 0
+
+
+class MemoryGroups:
+    """All groups by id; ids count from 0, the lowest free one first."""
+
+    def __init__(self, pages_per_block: int) -> None:
+        self._pages_per_block = pages_per_block
+        self._groups: dict[int, MemoryGroup] = {}
+
+    def __iter__(self) -> Iterator[MemoryGroup]:
+        return iter(self._groups.values())
+
+    def get(self, mgid: int) -> MemoryGroup | None:
+        """The group of that id, None when there is none."""
+        return self._groups.get(mgid)
+
+    def register_static(self, nid: int, max_pages: int) -> int:
+        """Make a group of at most `max_pages`; returns its id. Raises KernelError (EINVAL) for no pages."""
+        if max_pages <= 0:
+            raise KernelError(Errno.EINVAL, f"static memory group of {max_pages} pages")
+        return self._register(MemoryGroup(self._free_id(), nid, max_pages=max_pages))
+
+    def register_dynamic(self, nid: int, unit_pages: int) -> int:
+        """Make a group that changes in units; returns its id.
+
+        Raises KernelError (EINVAL) unless the unit is a power of two and at least a memory block.
+        """
+        if not is_power_of_two(unit_pages) or unit_pages < self._pages_per_block:
+            raise KernelError(Errno.EINVAL, f"dynamic memory group with a unit of {unit_pages} pages")
+        return self._register(MemoryGroup(self._free_id(), nid, unit_pages=unit_pages))
+
+    def unregister(self, mgid: int) -> Errno:
+        """Drop a group: EINVAL when unknown, EBUSY while it has memory blocks."""
+        group = self._groups.get(mgid)
+        if group is None:
+            return Errno.EINVAL
+        if group.blocks:
+            return Errno.EBUSY
+        del self._groups[mgid]
+        return Errno.OK
+
+    def _register(self, group: MemoryGroup) -> int:
+        self._groups[group.id] = group
+        return group.id
+
+    def _free_id(self) -> int:
+        return next(id_ for id_ in range(len(self._groups) + 1) if id_ not in self._groups)

@@ -1,0 +1,194 @@
+"""Memory arriving and leaving.
+
+Models: add_memory(), add_memory_driver_managed(), add_memory_resource(), remove_memory(), offline_and_remove_memory()
+(mm/memory_hotplug.c, v6.1). Sizes and addresses are bytes.
+"""
+
+from enum import IntFlag
+
+from virtiomem.errors import Errno
+from virtiomem.memory.block import BlockState, MemoryBlock, OnlineType
+from virtiomem.memory.core import Memory
+from virtiomem.memory.faults import FaultPoint
+from virtiomem.memory.group import MemoryGroup
+from virtiomem.memory.onlining import device_offline, device_online
+from virtiomem.resource.flags import (
+    IORESOURCE_BUSY,
+    IORESOURCE_SYSRAM_DRIVER_MANAGED,
+    IORESOURCE_SYSTEM_RAM,
+)
+from virtiomem.resource.tree import Resource, ResourceConflict
+from virtiomem.resource.walk import find_next
+from virtiomem.units import Span
+
+SYSTEM_RAM = "System RAM"
+
+
+class MHP(IntFlag):
+    """How memory is to be added (mhp_t in include/linux/memory_hotplug.h)."""
+
+    NONE = 0
+    MERGE_RESOURCE = 1 << 0
+    """Mark the resource mergeable and merge it with equal neighbours; its Resource is dead afterwards."""
+    MEMMAP_ON_MEMORY = 1 << 1
+    """The struct pages live in the added range."""
+    NID_IS_MGID = 1 << 2
+    """The node argument is the id of a memory group."""
+
+
+def add_memory(memory: Memory, nid: int, start: int, size: int, flags: MHP = MHP.NONE) -> Errno:
+    """Add plain System RAM; see `add_memory_driver_managed` for the errors."""
+    return _add_named(memory, nid, start, size, SYSTEM_RAM, flags)
+
+
+def add_memory_driver_managed(
+    memory: Memory, nid: int, start: int, size: int, resource_name: str, flags: MHP = MHP.NONE
+) -> Errno:
+    """Add memory that only its driver can find again.
+
+    `resource_name` is ``System RAM ($DRIVER)`` (else EINVAL). E2BIG outside what can be hotplugged; EEXIST when the
+    range is taken; EINVAL unless it is whole memory blocks, or for an unknown node or group; ENOMEM. On an error
+    nothing has changed. A block that cannot be put online stays offline; that is no error.
+    """
+    if not resource_name.startswith("System RAM (") or not resource_name.endswith(")"):
+        return Errno.EINVAL
+    return _add_named(memory, nid, start, size, resource_name, flags)
+
+
+def _add_named(memory: Memory, nid: int, start: int, size: int, name: str, flags: MHP) -> Errno:
+    res = _register_memory_resource(memory, start, size, name)
+    if isinstance(res, Errno):
+        return res
+    if rc := add_memory_resource(memory, nid, res, flags):
+        memory.iomem.release_resource(res)
+        return rc
+    return Errno.OK
+
+
+def _register_memory_resource(memory: Memory, start: int, size: int, name: str) -> Resource | Errno:
+    """Claim the range in the resource tree: E2BIG or EEXIST. Models: register_memory_resource()."""
+    if size <= 0 or start < 0 or start + size - 1 > memory.hotpluggable_end:
+        return Errno.E2BIG
+    if rc := memory.faults.take(FaultPoint.REGISTER_RESOURCE):
+        return rc
+    flags = IORESOURCE_SYSTEM_RAM
+    if name != SYSTEM_RAM:
+        flags |= IORESOURCE_SYSRAM_DRIVER_MANAGED
+    try:
+        return memory.iomem.request_region(start, size, name, flags)
+    except ResourceConflict:
+        return Errno.EEXIST
+
+
+def add_memory_resource(memory: Memory, nid: int, res: Resource, flags: MHP = MHP.NONE) -> Errno:
+    """Add the memory of a resource that is in the tree already; on an error its owner releases it.
+
+    The order is the kernel's: blocks, nodes, firmware map, then merging, then onlining.
+    """
+    start, size = res.start, res.size
+    if not memory.is_aligned(start, size):
+        return Errno.EINVAL
+    group: MemoryGroup | None = None
+    if flags & MHP.NID_IS_MGID:
+        group = memory.groups.get(nid)
+        if group is None:
+            return Errno.EINVAL
+        nid = group.nid
+    if nid not in memory.nodes:
+        return Errno.EINVAL
+    if rc := memory.faults.take(FaultPoint.ONLINE_NODE):
+        return rc
+    if flags & MHP.MEMMAP_ON_MEMORY and not supports_memmap_on_memory(memory, size):
+        return Errno.EINVAL
+    blocks = _create_memory_blocks(memory, nid, start, size, group)
+    if isinstance(blocks, Errno):
+        return blocks
+    if res.name == SYSTEM_RAM:
+        memory.firmware_map.append(Span.sized(start, size))
+    if flags & MHP.MERGE_RESOURCE:
+        memory.iomem.merge_system_ram_resource(res)
+    _online_by_default(memory, blocks)
+    return Errno.OK
+
+
+def supports_memmap_on_memory(_memory: Memory, _size: int) -> bool:
+    """Whether struct pages can live in the added range: only with a module parameter that is off by default.
+
+    Differs: the parameter cannot be set here. Models: mhp_supports_memmap_on_memory().
+    """
+    return False
+
+
+def _create_memory_blocks(
+    memory: Memory, nid: int, start: int, size: int, group: MemoryGroup | None
+) -> list[MemoryBlock] | Errno:
+    """Map the range and make its blocks, offline: all or none. EEXIST when one exists."""
+    ids = range(start // memory.block_size, (start + size) // memory.block_size)
+    if rc := memory.faults.take(FaultPoint.ARCH_ADD):
+        return rc
+    if any(id_ in memory.blocks for id_ in ids):
+        return Errno.EEXIST
+    if rc := memory.faults.take(FaultPoint.CREATE_BLOCKS):
+        return rc
+    blocks = [MemoryBlock(id_, nid, group) for id_ in ids]
+    memory.blocks.update(zip(ids, blocks, strict=True))
+    if group is not None:
+        group.blocks += len(blocks)
+    return blocks
+
+
+def _online_by_default(memory: Memory, blocks: list[MemoryBlock]) -> None:
+    """Put new blocks online as the default state says; the first that refuses ends it, and nobody minds."""
+    if memory.policy.default_state is OnlineType.OFFLINE:
+        return
+    for block in blocks:
+        if device_online(memory, block, memory.policy.default_state) is not Errno.OK:
+            break
+
+
+def remove_memory(memory: Memory, start: int, size: int) -> Errno:
+    """Remove offline memory: EBUSY when a block is not offline. Blocks that do not exist are ignored.
+
+    Raises AssertionError for a range that is not whole memory blocks (the kernel crashes).
+    """
+    assert memory.is_aligned(start, size), f"remove_memory: {Span.sized(start, size)} is not whole memory blocks"
+    blocks = list(memory.blocks_in(start, size))
+    if any(block.state is not BlockState.OFFLINE for block in blocks):
+        return Errno.EBUSY
+    span = Span.sized(start, size)
+    if span in memory.firmware_map:
+        memory.firmware_map.remove(span)
+    for block in blocks:
+        del memory.blocks[block.id]
+        if block.group is not None:
+            block.group.blocks -= 1
+    memory.iomem.release_mem_region_adjustable(start, size)
+    return Errno.OK
+
+
+def offline_and_remove_memory(memory: Memory, start: int, size: int) -> Errno:
+    """Take memory offline and remove it, or leave it as it was.
+
+    EINVAL unless the range is whole memory blocks; ENOMEM; else the first error of taking a block offline, and then
+    the blocks that were taken offline by this call are put online again as they were (a failure there is ignored).
+    """
+    if not memory.is_aligned(start, size):
+        return Errno.EINVAL
+    if rc := memory.faults.take(FaultPoint.OFFLINE_AND_REMOVE):
+        return rc
+    done: list[tuple[MemoryBlock, OnlineType]] = []
+    for block in memory.blocks_in(start, size):
+        movable = block.zone is not None and not block.zone.is_kernel
+        rc_or_none = device_offline(memory, block)
+        if rc_or_none:
+            for offlined, how in done:
+                device_online(memory, offlined, how)
+            return rc_or_none
+        if rc_or_none is Errno.OK:
+            done.append((block, OnlineType.ONLINE_MOVABLE if movable else OnlineType.ONLINE_KERNEL))
+    return remove_memory(memory, start, size)
+
+
+def has_system_ram(memory: Memory, start: int, end: int) -> bool:
+    """True when busy System RAM lies in [start, end], both inclusive (walk_iomem_res_desc() with any callback)."""
+    return find_next(memory.iomem, start, end, IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY) is not None

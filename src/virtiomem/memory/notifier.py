@@ -1,0 +1,66 @@
+"""The memory notifier chain: who hears of blocks going online and offline, and may say no.
+
+Models: memory_notify() and blocking notifiers (drivers/base/memory.c, kernel/notifier.c, v6.1).
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NamedTuple
+
+from virtiomem.errors import Errno
+
+
+class MemoryEvent(IntEnum):
+    """What happens to a range (include/linux/memory.h)."""
+
+    ONLINE = 1
+    GOING_OFFLINE = 2
+    OFFLINE = 4
+    GOING_ONLINE = 8
+    CANCEL_ONLINE = 16
+    CANCEL_OFFLINE = 32
+
+
+class MemoryNotify(NamedTuple):
+    """The range concerned, in bytes, and its node."""
+
+    start: int
+    size: int
+    nid: int
+
+
+Notifier = Callable[[MemoryEvent, MemoryNotify], Errno]
+"""Hears of an event; anything but OK vetoes GOING_ONLINE and GOING_OFFLINE and is ignored otherwise."""
+
+
+class NotifierChain:
+    """Notifiers, highest priority first; equal priorities in order of registration."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[int, Notifier]] = []
+
+    def register(self, notifier: Notifier, priority: int = 0) -> None:
+        """Add a notifier (register_memory_notifier())."""
+        at = next((i for i, (other, _) in enumerate(self._entries) if other < priority), len(self._entries))
+        self._entries.insert(at, (priority, notifier))
+
+    def unregister(self, notifier: Notifier) -> None:
+        """Take a notifier out; harmless when it is not in."""
+        self._entries = [entry for entry in self._entries if entry[1] != notifier]
+
+    def notify(self, event: MemoryEvent, notify: MemoryNotify) -> Errno:
+        """Tell everyone; the first veto ends the round and is returned."""
+        for _, notifier in self._entries:
+            if rc := notifier(event, notify):
+                return rc
+        return Errno.OK
+
+    def cancel(self, event: MemoryEvent, notify: MemoryNotify) -> None:
+        """Tell everyone that it came to nothing, also those who were never asked."""
+        for _, notifier in self._entries:
+            notifier(event, notify)
+
+    def check(self) -> None:
+        """Assert the order of priorities."""
+        priorities = [priority for priority, _ in self._entries]
+        assert priorities == sorted(priorities, reverse=True), "notifiers are out of order"

@@ -1,0 +1,144 @@
+"""Memory blocks going online and offline.
+
+Models: online_pages(), offline_pages() (mm/memory_hotplug.c), memory_subsys_online(), memory_subsys_offline(),
+state_store() (drivers/base/memory.c), v6.1.
+"""
+
+from virtiomem.errors import Errno
+from virtiomem.memory.block import BlockState, MemoryBlock, OnlineType
+from virtiomem.memory.contig import set_fake_offline
+from virtiomem.memory.core import Memory
+from virtiomem.memory.faults import FaultPoint
+from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
+from virtiomem.memory.policy import zone_for_block
+from virtiomem.memory.zone import Zone
+from virtiomem.units import PAGE_SIZE
+
+
+def device_online(memory: Memory, block: MemoryBlock, how: OnlineType = OnlineType.ONLINE) -> Errno | None:
+    """Put a block online; None when it is online already. See `online_pages`."""
+    if block.state is BlockState.ONLINE:
+        return None
+    block.online_type = how
+    rc = online_pages(memory, block, how)
+    block.online_type = OnlineType.OFFLINE
+    return rc
+
+
+def device_offline(memory: Memory, block: MemoryBlock) -> Errno | None:
+    """Take a block offline; None when it is offline already. See `offline_pages`."""
+    if block.state is BlockState.OFFLINE:
+        return None
+    block.state = BlockState.GOING_OFFLINE
+    rc = offline_pages(memory, block)
+    block.state = BlockState.ONLINE if rc else BlockState.OFFLINE
+    return rc
+
+
+def store_state(memory: Memory, block_id: int, how: OnlineType) -> Errno:
+    """Write a word to a block's `state` in sysfs.
+
+    ENOENT without such a block; EINVAL for the state it already has; else as `online_pages` and `offline_pages`.
+    Models: state_store().
+    """
+    block = memory.blocks.get(block_id)
+    if block is None:
+        return Errno.ENOENT
+    rc = device_offline(memory, block) if how is OnlineType.OFFLINE else device_online(memory, block, how)
+    return Errno.EINVAL if rc is None else rc
+
+
+def online_pages(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
+    """Give a block's pages to the allocator, in the zone that `how` and the policy choose.
+
+    A veto of GOING_ONLINE is returned, and everyone hears CANCEL_ONLINE, also those who were not asked.
+    """
+    zone = zone_for_block(memory, block, how)
+    start_pfn, pages = block.id * memory.pages_per_block, memory.pages_per_block
+    notify = MemoryNotify(start_pfn * PAGE_SIZE, memory.block_size, block.nid)
+    zone.grow(start_pfn, pages)
+    rc = memory.faults.take(FaultPoint.GOING_ONLINE) or memory.notifiers.notify(MemoryEvent.GOING_ONLINE, notify)
+    if rc:
+        memory.notifiers.cancel(MemoryEvent.CANCEL_ONLINE, notify)
+        zone.shrink(start_pfn, pages)
+        return rc
+    zone.add_online(start_pfn, pages)
+    block.zone = zone
+    if memory.online_page_callback is None:
+        generic_online_page(memory, notify.start, notify.size)
+    else:
+        memory.online_page_callback(notify.start, notify.size)
+    _adjust_present(block, zone, pages)
+    block.state = BlockState.ONLINE
+    memory.notifiers.notify(MemoryEvent.ONLINE, notify)
+    return Errno.OK
+
+
+def generic_online_page(memory: Memory, start: int, size: int) -> None:
+    """Hand a range of a block that is going online to the allocator; bytes."""
+    zone = memory.blocks[start // memory.block_size].zone
+    assert zone is not None, f"{start:#x} is going online in no zone"
+    zone.managed += size // PAGE_SIZE
+
+
+def withhold_pages(memory: Memory, start: int, size: int) -> None:
+    """Keep a range of a block that is going online from the allocator; bytes, whole pageblocks."""
+    set_fake_offline(memory, start, size, onlined=False)
+
+
+def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
+    """Take a block's pages from the allocator.
+
+    EINVAL for memory in several zones or not all System RAM; EBUSY when something unmovable is in it, or a driver
+    holds pages; ENOMEM when what is movable has nowhere to go; a veto of GOING_OFFLINE.
+
+    Differs: Linux tries to migrate until a signal comes; here it is tried once.
+    """
+    zone = block.zone
+    span = memory.span_of(block.id)
+    if zone is None or sum(part.size for part in memory.system_ram_in(span)) != span.size:
+        return Errno.EINVAL
+    everything = (1 << memory.pageblocks_per_block) - 1
+    rc = memory.faults.take(FaultPoint.ISOLATE)
+    if rc or block.boot or (block.used and memory.users.unmovable_in(block, everything)):
+        return rc or Errno.EBUSY
+    notify = MemoryNotify(span.start, memory.block_size, block.nid)
+    rc = (
+        memory.faults.take(FaultPoint.GOING_OFFLINE)
+        or memory.notifiers.notify(MemoryEvent.GOING_OFFLINE, notify)
+        or _migrate(memory, block, everything)
+    )
+    if rc:
+        memory.notifiers.cancel(MemoryEvent.CANCEL_OFFLINE, notify)
+        return rc
+    _leave_zone(memory, block, zone)
+    block.state = BlockState.OFFLINE
+    memory.notifiers.notify(MemoryEvent.OFFLINE, notify)
+    zone.shrink(block.id * memory.pages_per_block, memory.pages_per_block)
+    return Errno.OK
+
+
+def _migrate(memory: Memory, block: MemoryBlock, everything: int) -> Errno:
+    """Empty the block: EBUSY for pages that a driver withholds and did not let go of."""
+    if block.fake_offline & ~block.dropped:
+        return Errno.EBUSY
+    return memory.faults.take(FaultPoint.MIGRATE) or memory.users.evacuate(block, everything)
+
+
+def _leave_zone(memory: Memory, block: MemoryBlock, zone: Zone) -> None:
+    pages = memory.pages_per_block
+    zone.managed -= pages
+    zone.remove_online(block.id * pages)
+    _adjust_present(block, zone, -pages)
+    block.zone = None
+    block.fake_offline = block.dropped = 0
+
+
+def _adjust_present(block: MemoryBlock, zone: Zone, pages: int) -> None:
+    """Count present pages of zone and group. Models: adjust_present_page_count()."""
+    zone.present += pages
+    if block.group is not None:
+        if zone.is_kernel:
+            block.group.present_kernel += pages
+        else:
+            block.group.present_movable += pages

@@ -1,0 +1,160 @@
+"""What the pages of online memory are: free, used by something movable or unmovable, or withheld by a driver.
+
+The grain is a pageblock (2 MiB, 512 pages): enough to see why a block does not go away. Boot memory never goes away,
+so its users are only counted.
+
+Differs: which pages a real kernel uses, and where it puts them, nobody can foretell; here the user of this module says
+so, with a seed.
+"""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice, repeat
+from typing import TYPE_CHECKING
+
+from virtiomem.errors import Errno, KernelError
+from virtiomem.units import PAGE_SIZE, MiB, format_size
+
+if TYPE_CHECKING:
+    from virtiomem.memory.block import MemoryBlock
+    from virtiomem.memory.zone import Zone
+
+PAGEBLOCK_SIZE = 2 * MiB
+"""Bytes of a pageblock (pageblock_order 9 on x86-64)."""
+PAGEBLOCK_PAGES = PAGEBLOCK_SIZE // PAGE_SIZE
+
+Place = tuple["MemoryBlock", int]
+"""A hotplugged block and the index of a pageblock in it."""
+
+
+@dataclass(slots=True, eq=False)
+class PageUse:
+    """Somebody's memory: whole pageblocks, in hotplugged blocks or in boot memory."""
+
+    id: str
+    movable: bool
+    places: set["Place"] = field(default_factory=set)
+    """Hotplugged blocks and the pageblocks used in them."""
+    boot: dict["Zone", int] = field(default_factory=dict)
+    """Pageblocks used in each zone's boot memory."""
+
+    @property
+    def pageblocks(self) -> int:
+        """How many pageblocks are used in all."""
+        return len(self.places) + sum(self.boot.values())
+
+
+class PageUsers:
+    """Who uses what, and where there is room; knows online blocks by zone through `zones`."""
+
+    def __init__(self, blocks: dict[int, "MemoryBlock"], zones: "list[Zone]", pages_per_block: int) -> None:
+        """`blocks` and `zones` (lowest first) are the core's own and change under us."""
+        self._blocks = blocks
+        self._zones = zones
+        self._pages_per_block = pages_per_block
+        self._uses: dict[str, PageUse] = {}
+
+    def __iter__(self) -> Iterator[PageUse]:
+        return iter(self._uses.values())
+
+    def use(self, id_: str, size: int, *, movable: bool, seed: int = 0) -> None:
+        """Occupy `size` bytes, rounded up to pageblocks.
+
+        The highest zone is filled first, movable users in Movable, others in the kernel zones only; where in a zone,
+        the seed decides. Raises KernelError: EEXIST for an id in use, ENOMEM when there is not enough room, and then
+        nothing is taken.
+        """
+        if id_ in self._uses:
+            raise KernelError(Errno.EEXIST, f"use {id_!r}: memory of that name is in use already")
+        wanted = -(-size // PAGEBLOCK_SIZE)
+        zonelist = self._zonelist(movable=movable)
+        rooms = [(zone, self._boot_room(zone), list(self._free_places(zone))) for zone in zonelist]
+        available = sum(boot + len(places) for _, boot, places in rooms)
+        if wanted > available:
+            room = format_size(available * PAGEBLOCK_SIZE)
+            raise KernelError(Errno.ENOMEM, f"use {id_!r}: {format_size(size)} wanted, {room} free")
+        use = PageUse(id_, movable)
+        chance = random.Random(seed)
+        for zone, boot, places in rooms:
+            taken = min(wanted - use.pageblocks, boot + len(places))
+            for index in chance.sample(range(boot + len(places)), taken):
+                if index < boot:
+                    use.boot[zone] = use.boot.get(zone, 0) + 1
+                else:
+                    self._put(use, *places[index - boot])
+        self._uses[id_] = use
+
+    def free(self, id_: str) -> None:
+        """Give back what `use` took. Raises KernelError (ENOENT) for an unknown id."""
+        use = self._uses.pop(id_, None)
+        if use is None:
+            raise KernelError(Errno.ENOENT, f"free {id_!r}: no memory of that name is in use")
+        for block, index in use.places:
+            del block.used[index]
+
+    def clear(self) -> None:
+        """Forget every user: the machine was reset."""
+        for id_ in list(self._uses):
+            self.free(id_)
+
+    def unmovable_in(self, block: "MemoryBlock", mask: int) -> int:
+        """How many of the pageblocks in `mask` hold something that cannot be moved."""
+        return sum(1 for index, use in block.used.items() if mask >> index & 1 and not use.movable)
+
+    def evacuate(self, block: "MemoryBlock", mask: int) -> Errno:
+        """Move everything movable out of the pageblocks in `mask`: ENOMEM, and nothing moved, without enough room."""
+        moving = [index for index in block.used if mask >> index & 1]
+        if not moving:
+            return Errno.OK
+        targets = list(islice(self._targets(block, mask), len(moving)))
+        if len(targets) < len(moving):
+            return Errno.ENOMEM
+        for index, (zone, place) in zip(moving, targets, strict=True):
+            use = block.used.pop(index)
+            use.places.discard((block, index))
+            if place is None:
+                use.boot[zone] = use.boot.get(zone, 0) + 1
+            else:
+                self._put(use, *place)
+        return Errno.OK
+
+    def _targets(self, block: "MemoryBlock", mask: int) -> "Iterator[tuple[Zone, Place | None]]":
+        """Where movable pages can go, highest zone first, but not into `mask` itself; None is boot memory."""
+        for zone in self._zonelist(movable=True):
+            for place in self._free_places(zone):
+                if place[0] is not block or not mask >> place[1] & 1:
+                    yield zone, place
+            yield from repeat((zone, None), self._boot_room(zone))
+
+    def _put(self, use: PageUse, block: "MemoryBlock", index: int) -> None:
+        block.used[index] = use
+        use.places.add((block, index))
+
+    def _zonelist(self, *, movable: bool) -> "list[Zone]":
+        """Zones to allocate from, highest first."""
+        return [zone for zone in reversed(self._zones) if zone.populated and (movable or zone.is_kernel)]
+
+    def _boot_room(self, zone: "Zone") -> int:
+        """Free pageblocks in a zone's boot memory."""
+        used = sum(use.boot.get(zone, 0) for use in self)
+        return max(zone.boot_managed // PAGEBLOCK_PAGES - used, 0)
+
+    def _free_places(self, zone: "Zone") -> "Iterator[Place]":
+        """Free pageblocks in a zone's hotplugged blocks, lowest address first."""
+        for start_pfn in sorted(zone.online):
+            block = self._blocks[start_pfn // self._pages_per_block]
+            for index in range(self._pages_per_block // PAGEBLOCK_PAGES):
+                if not block.fake_offline >> index & 1 and index not in block.used:
+                    yield block, index
+
+    def check(self) -> None:
+        """Assert that users and blocks agree."""
+        for use in self:
+            for block, index in use.places:
+                assert block.used.get(index) is use, f"{block}: pageblock {index} is not where {use.id!r} thinks it is"
+                assert block.zone is not None, f"{block}: offline but used by {use.id!r}"
+                assert not block.fake_offline >> index & 1, f"{block}: pageblock {index} is both used and fake-offline"
+                assert use.movable or block.zone.is_kernel, f"{block}: unmovable {use.id!r} lies in Movable"
+        placed = sum(len(use.places) for use in self)
+        assert placed == sum(len(block.used) for block in self._blocks.values()), "a used pageblock has no user"

@@ -1,0 +1,107 @@
+"""Which zone a block goes to when it is put online.
+
+Models: zone_for_pfn_range(), auto_movable_zone_for_pfn_range(), auto_movable_can_online_movable() (mm/memory_hotplug.c,
+v6.1) and the parameters of the memory_hotplug module.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from virtiomem.memory.block import BlockState, MemoryBlock, OnlineType
+from virtiomem.memory.group import MemoryGroup
+from virtiomem.memory.zone import Zone, ZoneType
+
+if TYPE_CHECKING:
+    from virtiomem.memory.core import Memory
+
+
+class OnlinePolicy(StrEnum):
+    """memory_hotplug.online_policy: how plain `online` chooses."""
+
+    CONTIG_ZONES = "contig-zones"
+    AUTO_MOVABLE = "auto-movable"
+
+
+@dataclass(slots=True)
+class Policy:
+    """What the administrator set; any of it may change at any time, for blocks that go online later."""
+
+    default_state: OnlineType = OnlineType.OFFLINE
+    """memhp_default_state=, auto_online_blocks."""
+    online_policy: OnlinePolicy = OnlinePolicy.CONTIG_ZONES
+    auto_movable_ratio: int = 301
+    """Movable pages allowed for each kernel page, in percent."""
+    auto_movable_numa_aware: bool = True
+
+
+def zone_for_block(memory: "Memory", block: MemoryBlock, how: OnlineType) -> Zone:
+    """The zone that `block` would go to. Models: zone_for_pfn_range()."""
+    node = memory.nodes[block.nid]
+    movable = node.zones[ZoneType.MOVABLE]
+    if how is OnlineType.ONLINE_MOVABLE:
+        return movable
+    start_pfn, pages = block.id * memory.pages_per_block, memory.pages_per_block
+    kernel = node.kernel_zone_for(start_pfn, pages)
+    if how is OnlineType.ONLINE_KERNEL:
+        return kernel
+    if memory.policy.online_policy is OnlinePolicy.AUTO_MOVABLE:
+        return movable if _auto_movable(memory, block) else kernel
+    in_kernel, in_movable = kernel.intersects(start_pfn, pages), movable.intersects(start_pfn, pages)
+    return movable if in_movable and not in_kernel else kernel
+
+
+def _auto_movable(memory: "Memory", block: MemoryBlock) -> bool:
+    """Whether policy auto-movable makes a block movable. Models: auto_movable_zone_for_pfn_range()."""
+    group = block.group
+    if memory.policy.auto_movable_ratio == 0:
+        return False
+    if group is not None and not group.is_dynamic:
+        if group.present_kernel:
+            return False
+        to_place = group.max_pages - group.present_movable
+    elif group is None or group.unit_pages == memory.pages_per_block:
+        to_place = memory.pages_per_block
+    else:
+        online = _online_in_unit(memory, block, group.unit_pages)
+        if any(other.zone is None or other.zone.is_kernel for other in online):
+            return False
+        to_place = group.unit_pages - len(online) * memory.pages_per_block
+    if not _can_online_movable(memory, None, group, to_place):
+        return False
+    return not memory.policy.auto_movable_numa_aware or _can_online_movable(memory, block.nid, group, to_place)
+
+
+def _online_in_unit(memory: "Memory", block: MemoryBlock, unit_pages: int) -> list[MemoryBlock]:
+    """The online blocks of the unit that `block` is in."""
+    per_unit = unit_pages // memory.pages_per_block
+    first = block.id // per_unit * per_unit
+    unit = (memory.blocks.get(id_) for id_ in range(first, first + per_unit))
+    return [other for other in unit if other is not None and other.state is not BlockState.OFFLINE]
+
+
+def _can_online_movable(memory: "Memory", nid: int | None, group: MemoryGroup | None, pages: int) -> bool:
+    """Whether `pages` more movable ones keep the ratio, on one node or (nid None) over all.
+
+    Models: auto_movable_can_online_movable(). Kernel memory inside a dynamic group allows for more movable memory in
+    that group only; what other groups need of the early kernel memory is not there for this one.
+    """
+    nodes = memory.nodes.values() if nid is None else [memory.nodes[nid]]
+    zones = [zone for node in nodes for zone in node if zone.populated]
+    kernel_early = sum(zone.present_early for zone in zones if zone.is_kernel)
+    movable = sum(zone.present for zone in zones if not zone.is_kernel)
+    ratio = memory.policy.auto_movable_ratio
+    others = [other for other in _dynamic(memory.groups, nid) if other is not group]
+    needed = sum(max(other.present_movable * 100 // ratio - other.present_kernel, 0) for other in others)
+    if kernel_early <= needed:
+        return False
+    kernel_early -= needed
+    movable -= sum(other.present_movable for other in others)
+    if group is not None and group.is_dynamic:
+        kernel_early += group.present_kernel
+    return movable + pages <= ratio * kernel_early // 100
+
+
+def _dynamic(groups: Iterable[MemoryGroup], nid: int | None) -> list[MemoryGroup]:
+    return [group for group in groups if group.is_dynamic and nid in (None, group.nid)]

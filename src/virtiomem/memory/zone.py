@@ -1,0 +1,218 @@
+"""Nodes and zones, counted in pages as /proc/zoneinfo counts them.
+
+Models: struct zone, struct pglist_data, resize_zone_range(), shrink_zone_span() (include/linux/mmzone.h,
+mm/memory_hotplug.c, v6.1).
+
+A zone *spans* from its first to its last page, holes included. Growing is plain; shrinking has to find the next page
+that is still online, where Linux steps through the span: here two heaps hold the edges.
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+
+from virtiomem.units import PAGE_SIZE, GiB, MiB, Span
+
+
+class ZoneType(StrEnum):
+    """The zones of x86-64, lowest first, spelled as in sysfs and /proc/zoneinfo."""
+
+    DMA = "DMA"
+    """Below 16 MiB."""
+    DMA32 = "DMA32"
+    """Below 4 GiB."""
+    NORMAL = "Normal"
+    """All other memory the kernel may use for itself."""
+    MOVABLE = "Movable"
+    """Only what can be moved away again."""
+    DEVICE = "Device"
+    """Never used here; it stands in /proc/zoneinfo all the same."""
+
+
+KERNEL_ZONES = (ZoneType.DMA, ZoneType.DMA32, ZoneType.NORMAL)
+
+BOOT_LIMITS = {
+    ZoneType.DMA: Span(0, 16 * MiB),
+    ZoneType.DMA32: Span(16 * MiB, 4 * GiB),
+    ZoneType.NORMAL: Span(4 * GiB, 1 << 64),
+}
+"""Where boot memory of each zone lies, in bytes (zone_sizes_init() in arch/x86/mm/init.c)."""
+
+
+class Zone:
+    """One zone of one node; every count is in pages."""
+
+    __slots__ = (
+        "_boot",
+        "_highest",
+        "_lowest",
+        "boot_managed",
+        "managed",
+        "nid",
+        "online",
+        "present",
+        "present_early",
+        "spanned",
+        "start_pfn",
+        "type",
+    )
+
+    def __init__(self, nid: int, type_: ZoneType) -> None:
+        self.nid = nid
+        self.type = type_
+        self.start_pfn = 0
+        self.spanned = 0
+        self.present = 0
+        """Pages of online memory, fake-offline ones included."""
+        self.present_early = 0
+        """Those of `present` that came with the boot."""
+        self.managed = 0
+        """Pages in the hands of the page allocator."""
+        self.boot_managed = 0
+        """Those of `managed` that came with the boot."""
+        self.online: dict[int, int] = {}
+        """Hotplugged ranges that are online here: first page to number of pages."""
+        self._boot = Span(0, 0)
+        self._lowest: list[int] = []
+        self._highest: list[tuple[int, int]] = []
+
+    @property
+    def end_pfn(self) -> int:
+        """The page after the last one spanned."""
+        return self.start_pfn + self.spanned
+
+    @property
+    def populated(self) -> bool:
+        """True when some page is present (populated_zone())."""
+        return self.present > 0
+
+    @property
+    def is_kernel(self) -> bool:
+        """True for every zone but Movable."""
+        return self.type is not ZoneType.MOVABLE
+
+    def add_boot_memory(self, span: Span, present: int, managed: int) -> None:
+        """Take in boot memory: `span` in pages, which may have holes, and the pages really there."""
+        self._boot = span
+        self.start_pfn, self.spanned = span.start, span.size
+        self.present = self.present_early = present
+        self.managed = self.boot_managed = managed
+
+    def intersects(self, start_pfn: int, pages: int) -> bool:
+        """True when the zone's span touches the range (zone_intersects())."""
+        return self.spanned > 0 and start_pfn < self.end_pfn and start_pfn + pages > self.start_pfn
+
+    def grow(self, start_pfn: int, pages: int) -> None:
+        """Span the range too (resize_zone_range())."""
+        end = max(start_pfn + pages, self.end_pfn) if self.spanned else start_pfn + pages
+        if not self.spanned or start_pfn < self.start_pfn:
+            self.start_pfn = start_pfn
+        self.spanned = end - self.start_pfn
+
+    def add_online(self, start_pfn: int, pages: int) -> None:
+        """Note that a hotplugged range is online here; the zone spans it already."""
+        self.online[start_pfn] = pages
+        heapq.heappush(self._lowest, start_pfn)
+        heapq.heappush(self._highest, (-(start_pfn + pages), start_pfn))
+        if len(self._lowest) > 2 * len(self.online) + 64:
+            self._rebuild_edges()
+
+    def remove_online(self, start_pfn: int) -> None:
+        """Note that a hotplugged range is no longer online."""
+        del self.online[start_pfn]
+
+    def shrink(self, start_pfn: int, pages: int) -> None:
+        """Give up an end of the span when the range lies there (shrink_zone_span()); holes stay spanned."""
+        if start_pfn == self.start_pfn:
+            start, end = self._first_online(), self.end_pfn
+        elif start_pfn + pages == self.end_pfn:
+            start, end = self.start_pfn, self._last_online()
+        else:
+            return
+        self.start_pfn, self.spanned = (start, end - start) if start < end else (0, 0)
+
+    def _first_online(self) -> int:
+        while self._lowest and self._lowest[0] not in self.online:
+            heapq.heappop(self._lowest)
+        edges = ([self._boot.start] if self._boot.size else []) + self._lowest[:1]
+        return min(edges, default=self.end_pfn)
+
+    def _last_online(self) -> int:
+        while self._highest and -self._highest[0][0] != self._end_of(self._highest[0][1]):
+            heapq.heappop(self._highest)
+        edges = ([self._boot.stop] if self._boot.size else []) + [-end for end, _ in self._highest[:1]]
+        return max(edges, default=self.start_pfn)
+
+    def _end_of(self, start_pfn: int) -> int:
+        pages = self.online.get(start_pfn)
+        return -1 if pages is None else start_pfn + pages
+
+    def _rebuild_edges(self) -> None:
+        self._lowest = sorted(self.online)
+        self._highest = sorted((-(start + pages), start) for start, pages in self.online.items())
+
+    def check(self) -> None:
+        """Assert the zone's invariants."""
+        hotplugged = sum(self.online.values())
+        assert self.present == self.present_early + hotplugged, f"{self}: present pages are not boot + online blocks"
+        assert 0 <= self.managed <= self.present <= self.spanned, f"{self}: not managed <= present <= spanned"
+        parts = [Span.sized(start, pages) for start, pages in self.online.items()]
+        parts += [self._boot] if self._boot.size else []
+        if parts:
+            assert self.start_pfn == min(part.start for part in parts), f"{self}: span starts where nothing is online"
+            assert self.end_pfn == max(part.stop for part in parts), f"{self}: span ends where nothing is online"
+        else:
+            assert (self.start_pfn, self.spanned) == (0, 0), f"{self}: an empty zone spans pages"
+
+    def __repr__(self) -> str:
+        return f"<zone {self.type} of node {self.nid}: spanned {self.spanned}, present {self.present}>"
+
+
+class Node:
+    """A NUMA node: its zones, lowest first, and the boot memory that firmware says is its own."""
+
+    __slots__ = ("memory", "nid", "zones")
+
+    def __init__(self, nid: int, memory: Iterable[Span] = ()) -> None:
+        self.nid = nid
+        self.memory = tuple(memory)
+        """Boot memory in bytes (SRAT); empty for a node without any."""
+        self.zones = {type_: Zone(nid, type_) for type_ in ZoneType}
+
+    def __iter__(self) -> Iterator[Zone]:
+        return iter(self.zones.values())
+
+    def kernel_zone_for(self, start_pfn: int, pages: int) -> Zone:
+        """The lowest kernel zone that reaches into the range, else Normal (default_kernel_zone_for_pfn())."""
+        for type_ in (ZoneType.DMA, ZoneType.DMA32):
+            if self.zones[type_].intersects(start_pfn, pages):
+                return self.zones[type_]
+        return self.zones[ZoneType.NORMAL]
+
+    def check(self) -> None:
+        """Assert the invariants of every zone."""
+        for zone in self:
+            zone.check()
+
+
+def populate_boot_zones(node: Node, ram: Iterable[Span]) -> None:
+    """Set up a node's zones from the boot memory in `ram` (bytes, ascending) that belongs to it.
+
+    Only whole pages count. A zone spans its limits clamped to the node's own span, holes included
+    (calculate_node_totalpages() in mm/page_alloc.c). `managed` starts as all that is present: how much the kernel keeps
+    for itself depends on its build.
+    """
+    pages = [span for part in ram if (span := Span(-(-part.start // PAGE_SIZE), part.stop // PAGE_SIZE)).size]
+    if not pages:
+        return
+    whole = Span(pages[0].start, pages[-1].stop)
+    for type_, limits in BOOT_LIMITS.items():
+        limit = Span(limits.start // PAGE_SIZE, limits.stop // PAGE_SIZE)
+        present = sum(clamp(span, limit).size for span in pages)
+        if present:
+            node.zones[type_].add_boot_memory(clamp(whole, limit), present, present)
+
+
+def clamp(span: Span, limit: Span) -> Span:
+    """The part of `span` inside `limit`; empty when they do not meet."""
+    return Span(max(span.start, limit.start), min(span.stop, limit.stop))
