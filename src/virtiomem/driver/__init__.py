@@ -1,1 +1,24 @@
-"""The guest's side. Models drivers/virtio/virtio_mem.c (Linux 6.1)."""
+"""The guest's side. Models drivers/virtio/virtio_mem.c (Linux 6.1).
+
+A driver plugs and unplugs a device's memory until what is plugged equals what is requested, in one of two modes:
+
+*Sub-block mode* (SBM), when several device blocks fit a Linux memory block. Memory is added to Linux one memory block
+(MB) at a time, of which any set of sub-blocks (SB) may be plugged; the pages of unplugged ones are withheld from the
+page allocator (*fake-offline*). A sub-block is the unit of plugging: a device block, but at least a pageblock.
+
+*Big-block mode* (BBM), when a device block is a Linux memory block or more. Memory is added one big block (BB), one or
+several memory blocks, at a time, and is plugged as a whole or not at all.
+
+    module.py       the kernel module: parameters, loading and unloading, the online-page callback that devices share
+    virtio_mem.py   one device: probe, the work function, requests, notifications, removal
+    sbm.py, bbm.py  the two modes behind `mode.Mode`
+    states.py       the state of every unit, with a counter for each state
+    outcome.py      answers to errnos, errnos to what happens next
+    kdump.py        the driver in a crash kernel: which pages may be read
+"""
+
+from virtiomem.driver.kdump import VmcoreDriver
+from virtiomem.driver.module import VirtioMemModule
+from virtiomem.driver.virtio_mem import Parameters, VirtioMem
+
+__all__ = ["Parameters", "VirtioMem", "VirtioMemModule", "VmcoreDriver"]

@@ -1,0 +1,221 @@
+"""Big-block mode: units of one or more memory blocks, plugged as a whole or not at all.
+
+Models: the virtio_mem_bbm_*() functions of drivers/virtio/virtio_mem.c (v6.1).
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from virtiomem.driver.states import UnitStates
+from virtiomem.errors import Errno
+from virtiomem.memory import contig
+from virtiomem.memory.block import BlockState, MemoryBlock
+from virtiomem.memory.notifier import MemoryNotify
+from virtiomem.memory.onlining import generic_online_page, withhold_pages
+from virtiomem.units import align_up
+from virtiomem.wire.mem import Config
+
+if TYPE_CHECKING:
+    from virtiomem.driver.virtio_mem import VirtioMem
+
+
+class BB(IntEnum):
+    """State of a big block."""
+
+    UNUSED = 0
+    """Not plugged, not in Linux."""
+    PLUGGED = 1
+    """Plugged, not in Linux: left over from an error, to be unplugged."""
+    ADDED = 2
+    """Plugged and in Linux, online or not."""
+    FAKE_OFFLINE = 3
+    """Plugged and in Linux, its pages taken from the allocator: about to be removed."""
+
+
+class BigBlockMode:
+    """Big-block mode of one device."""
+
+    name = "bbm"
+
+    def __init__(self, vm: "VirtioMem", bb_size: int) -> None:
+        self._vm = vm
+        self._memory = vm.memory
+        self.unit_size = bb_size
+        self.states = UnitStates(BB, align_up(vm.addr, bb_size) // bb_size)
+        self._last_usable = -1
+
+    def refresh(self, config: Config) -> None:
+        """Learn which big blocks lie wholly in the usable region."""
+        self._last_usable = self._vm.usable_end(config) // self.unit_size - 1
+
+    def _blocks(self, bb: int) -> Iterator[MemoryBlock]:
+        return self._memory.blocks_in(bb * self.unit_size, self.unit_size)
+
+    # -- plugging -------------------------------------------------------------------------------------------------------
+
+    def plug(self, diff: int) -> Errno:
+        """Plug whole big blocks: those used before, then new ones. Models: virtio_mem_bbm_plug_request()."""
+        wanted = diff // self.unit_size
+        blocks = self._blocks_to_add()
+        while wanted:
+            if not self._vm.could_add_memory(self.unit_size):
+                return Errno.ENOSPC
+            bb = next(blocks, None)
+            if bb is None:
+                return Errno.ENOSPC
+            if rc := self._plug_and_add(bb):
+                return rc
+            wanted -= 1
+        return Errno.OK
+
+    def _blocks_to_add(self) -> Iterator[int]:
+        yield from self.states.each(BB.UNUSED)
+        while self.states.next <= self._last_usable:
+            yield self.states.append()
+
+    def _plug_and_add(self, bb: int) -> Errno:
+        """Models: virtio_mem_bbm_plug_and_add_bb()."""
+        start = bb * self.unit_size
+        if rc := self._vm.send_plug(start, self.unit_size):
+            return rc
+        self.states[bb] = BB.ADDED
+        if rc := self._vm.add_memory(start, self.unit_size):
+            failed = self._vm.send_unplug(start, self.unit_size)
+            self.states[bb] = BB.PLUGGED if failed else BB.UNUSED
+            return rc
+        return Errno.OK
+
+    # -- unplugging -----------------------------------------------------------------------------------------------------
+
+    def unplug(self, diff: int) -> Errno:
+        """Unplug whole big blocks, EBUSY when some stay: offline ones, then all-Movable ones, then any.
+
+        Models: virtio_mem_bbm_unplug_request().
+        """
+        wanted = diff // self.unit_size
+        if not wanted:
+            return Errno.OK
+        for candidate in (self._is_offline, self._is_movable, _any):
+            for bb in self.states.each_reversed(BB.ADDED):
+                if not candidate(bb):
+                    continue
+                rc = self._remove_and_unplug(bb)
+                if rc is Errno.EBUSY:
+                    continue
+                wanted -= not rc
+                if rc or not wanted:
+                    return rc
+            if not self._vm.parameters.unplug_online:
+                return Errno.OK
+        return Errno.EBUSY
+
+    def unplug_pending(self) -> Errno:
+        """Unplug big blocks that were plugged but could neither be added nor unplugged."""
+        for bb in self.states.each(BB.PLUGGED):
+            if rc := self._vm.send_unplug(bb * self.unit_size, self.unit_size):
+                return rc
+            self.states[bb] = BB.UNUSED
+        return Errno.OK
+
+    def _is_offline(self, bb: int) -> bool:
+        return all(block.state is BlockState.OFFLINE for block in self._blocks(bb))
+
+    def _is_movable(self, bb: int) -> bool:
+        return not any(block.zone is not None and block.zone.is_kernel for block in self._blocks(bb))
+
+    def _remove_and_unplug(self, bb: int) -> Errno:
+        """Take a big block from Linux, then unplug it. Models: virtio_mem_bbm_offline_remove_and_unplug_bb()."""
+        start, safe = bb * self.unit_size, self._vm.parameters.bbm_safe_unplug
+        if safe and (rc := self._fake_offline(bb)):
+            return rc
+        if rc := self._vm.offline_and_remove_memory(start, self.unit_size):
+            if safe:
+                self._fake_online(bb, list(self._blocks(bb)))
+            return rc
+        rc = self._vm.send_unplug(start, self.unit_size)
+        self.states[bb] = BB.PLUGGED if rc else BB.UNUSED
+        return rc
+
+    def _fake_offline(self, bb: int) -> Errno:
+        """Take all online memory of a big block from the page allocator, or none of it."""
+        self.states[bb] = BB.FAKE_OFFLINE
+        done: list[MemoryBlock] = []
+        for block in self._blocks(bb):
+            if block.state is not BlockState.ONLINE:
+                continue
+            if rc := self._vm.fake_offline(block.id * self._memory.block_size, self._memory.block_size):
+                self._fake_online(bb, done)
+                return rc
+            done.append(block)
+        return Errno.OK
+
+    def _fake_online(self, bb: int, blocks: list[MemoryBlock]) -> None:
+        """Give the online memory of `blocks` back to the page allocator."""
+        for block in blocks:
+            if block.state is BlockState.ONLINE:
+                start = block.id * self._memory.block_size
+                contig.clear_fake_offline(self._memory, start, self._memory.block_size)
+        self.states[bb] = BB.ADDED
+
+    # -- notifications --------------------------------------------------------------------------------------------------
+
+    def expects(self, notify: MemoryNotify) -> bool:
+        """Within one big block."""
+        return notify.start // self.unit_size == (notify.start + notify.size - 1) // self.unit_size
+
+    def going_online(self, notify: MemoryNotify) -> Errno:  # noqa: ARG002 - Mode's interface
+        """Always."""
+        return Errno.OK
+
+    def online(self, notify: MemoryNotify) -> None:
+        """Nothing to note: zones are looked up when needed."""
+
+    def offline(self, notify: MemoryNotify) -> None:
+        """Nothing to note."""
+
+    def going_offline(self, notify: MemoryNotify) -> None:
+        """Let go of the pages of a big block that is about to be removed."""
+        if self._is_fake_offline(notify.start):
+            contig.drop_references(self._memory, notify.start, notify.size)
+
+    def cancel_offline(self, notify: MemoryNotify) -> None:
+        """Withhold them again."""
+        if self._is_fake_offline(notify.start):
+            contig.retake_references(self._memory, notify.start, notify.size)
+
+    def online_page(self, start: int, size: int) -> None:
+        """Hand the pages out, unless the big block is about to be removed."""
+        (withhold_pages if self._is_fake_offline(start) else generic_online_page)(self._memory, start, size)
+
+    def _is_fake_offline(self, address: int) -> bool:
+        bb = address // self.unit_size
+        return bb in self.states and self.states[bb] is BB.FAKE_OFFLINE
+
+    # -- the end, and the truth -----------------------------------------------------------------------------------------
+
+    def remove(self) -> None:
+        """Big blocks are whole: whatever stays is safe to use."""
+
+    def counts(self) -> dict[str, int]:
+        """Big blocks in each state."""
+        return {state.name: count for state, count in self.states.count.items() if count}
+
+    def plugged_bytes(self) -> int:
+        """Bytes of plugged big blocks."""
+        return sum(count for state, count in self.states.count.items() if state is not BB.UNUSED) * self.unit_size
+
+    def check(self) -> None:
+        """Assert that states and the core's blocks agree."""
+        self.states.check()
+        per_bb = self.unit_size // self._memory.block_size
+        for bb in range(self.states.first, self.states.next):
+            state, blocks = self.states[bb], list(self._blocks(bb))
+            assert state is not BB.FAKE_OFFLINE, f"big block {bb} is still fake-offline"
+            expected = per_bb if state is BB.ADDED else 0
+            assert len(blocks) == expected, f"big block {bb} is {state.name} with {len(blocks)} memory blocks"
+            assert not any(block.fake_offline for block in blocks), f"big block {bb} has fake-offline pages"
+
+
+def _any(_bb: int) -> bool:
+    return True

@@ -1,0 +1,63 @@
+"""What the driver asks of a mode, whichever of the two it is."""
+
+from typing import TYPE_CHECKING, Protocol
+
+from virtiomem.errors import Errno
+from virtiomem.memory.notifier import MemoryNotify
+
+if TYPE_CHECKING:
+    from virtiomem.wire.mem import Config
+
+
+class Mode(Protocol):
+    """Sub-block or big-block mode of one device. Sizes and addresses are bytes."""
+
+    name: str
+    """``sbm`` or ``bbm``."""
+    unit_size: int
+    """Bytes added to Linux at a time: a memory block or a big block."""
+
+    def refresh(self, config: "Config") -> None:
+        """Take in a changed usable region."""
+
+    def unplug_pending(self) -> Errno:
+        """Unplug what is plugged but not in Linux, left over from errors."""
+
+    def plug(self, diff: int) -> Errno:
+        """Plug and add `diff` more bytes."""
+
+    def unplug(self, diff: int) -> Errno:
+        """Remove and unplug `diff` bytes."""
+
+    def expects(self, notify: MemoryNotify) -> bool:
+        """True when memory goes online or offline in the grain in which this mode added it."""
+
+    def going_online(self, notify: MemoryNotify) -> Errno:
+        """May it go online? EPERM when not."""
+
+    def online(self, notify: MemoryNotify) -> None:
+        """It is online."""
+
+    def going_offline(self, notify: MemoryNotify) -> None:
+        """Let go of the pages that are withheld, so that offlining can skip them."""
+
+    def offline(self, notify: MemoryNotify) -> None:
+        """It is offline."""
+
+    def cancel_offline(self, notify: MemoryNotify) -> None:
+        """It stays online: withhold again what `going_offline` let go of."""
+
+    def online_page(self, start: int, size: int) -> None:
+        """Hand memory that goes online to the page allocator, but withhold what is not plugged."""
+
+    def remove(self) -> None:
+        """The driver leaves: take back what must not be left behind."""
+
+    def counts(self) -> dict[str, int]:
+        """How many units are in each state."""
+
+    def plugged_bytes(self) -> int:
+        """How much this mode holds to be plugged."""
+
+    def check(self) -> None:
+        """Assert the mode's invariants, and that it agrees with the core."""

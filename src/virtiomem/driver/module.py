@@ -1,0 +1,59 @@
+"""The virtio_mem kernel module: its parameters, loading and unloading, and the online-page callback of all devices.
+
+Models: virtio_mem_register_device(), virtio_mem_online_page_cb() (drivers/virtio/virtio_mem.c, v6.1).
+"""
+
+from collections.abc import Sequence
+
+from virtiomem.clock import Clock
+from virtiomem.driver.virtio_mem import Log, Parameters, VirtioMem
+from virtiomem.errors import Errno
+from virtiomem.memory.core import Memory
+from virtiomem.memory.onlining import generic_online_page
+from virtiomem.transport.base import Transport
+
+
+class VirtioMemModule:
+    """The loaded module; make it to load it, `unload` it to be rid of it."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        clock: Clock,
+        devices: Sequence[tuple[str, Transport]],
+        parameters: Parameters = Parameters(),  # noqa: B008 - immutable
+        log: Log = lambda level, text: None,  # noqa: ARG005
+    ) -> None:
+        """Load the module and probe every device, given as (name, transport); one that fails is left out."""
+        self.memory = memory
+        self.devices: list[VirtioMem] = []
+        """Devices that were probed, in order."""
+        self.failed: dict[str, Errno] = {}
+        """Devices whose probe failed, by name."""
+        for name, transport in devices:
+            device = VirtioMem(name, transport, memory, clock, parameters, log)
+            if rc := device.probe():
+                self.failed[name] = rc
+            else:
+                self.devices.append(device)
+                memory.online_page_callback = self.online_page
+
+    def online_page(self, start: int, size: int) -> None:
+        """Memory goes online: a device's own memory is that device's business, all other is handed out whole."""
+        owner = next((device for device in self.devices if device.contains(start, size)), None)
+        if owner is None:
+            generic_online_page(self.memory, start, size)
+        else:
+            owner.mode.online_page(start, size)
+
+    def unload(self) -> None:
+        """Remove every device, then the module; memory that is online stays."""
+        for device in list(self.devices):
+            device.remove()
+            self.devices.remove(device)
+        self.memory.online_page_callback = None
+
+    def check(self) -> None:
+        """Assert the invariants of every device."""
+        for device in self.devices:
+            device.check()

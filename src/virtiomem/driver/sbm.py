@@ -1,0 +1,386 @@
+"""Sub-block mode: memory blocks of which any set of sub-blocks may be plugged.
+
+Models: the virtio_mem_sbm_*() functions of drivers/virtio/virtio_mem.c (v6.1).
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from virtiomem.driver.states import UnitStates
+from virtiomem.errors import Errno
+from virtiomem.memory import contig
+from virtiomem.memory.block import BlockState
+from virtiomem.memory.notifier import MemoryNotify
+from virtiomem.memory.onlining import generic_online_page, withhold_pages
+from virtiomem.units import align_up
+from virtiomem.wire.mem import Config
+
+if TYPE_CHECKING:
+    from virtiomem.driver.virtio_mem import VirtioMem
+
+
+class MB(IntEnum):
+    """State of a memory block. Each *partial* state is its full state + 1."""
+
+    UNUSED = 0
+    """Nothing plugged, not in Linux."""
+    PLUGGED = 1
+    """Plugged, not in Linux: left over from an error, to be unplugged."""
+    OFFLINE = 2
+    """In Linux, offline, all sub-blocks plugged."""
+    OFFLINE_PARTIAL = 3
+    """In Linux, offline, some sub-blocks plugged."""
+    KERNEL = 4
+    """In Linux, online in a kernel zone, all sub-blocks plugged."""
+    KERNEL_PARTIAL = 5
+    """In Linux, online in a kernel zone, some sub-blocks plugged, or none where removal failed."""
+    MOVABLE = 6
+    """In Linux, online in Movable, all sub-blocks plugged."""
+    MOVABLE_PARTIAL = 7
+    """In Linux, online in Movable, some sub-blocks plugged, or none where removal failed."""
+
+
+FULL = {MB.OFFLINE_PARTIAL: MB.OFFLINE, MB.KERNEL_PARTIAL: MB.KERNEL, MB.MOVABLE_PARTIAL: MB.MOVABLE}
+PARTIAL = {full: partial for partial, full in FULL.items()}
+
+PLUG_ORDER = (MB.KERNEL_PARTIAL, MB.MOVABLE_PARTIAL, MB.OFFLINE_PARTIAL)
+"""Where sub-blocks are plugged before any block is added: memory already in use profits first."""
+
+UNPLUG_OFFLINE = (MB.OFFLINE_PARTIAL, MB.OFFLINE)
+UNPLUG_ONLINE = (MB.MOVABLE_PARTIAL, MB.KERNEL_PARTIAL, MB.MOVABLE, MB.KERNEL)
+"""Where sub-blocks are unplugged: what nobody uses first, partial blocks before whole ones, Movable before kernel."""
+
+
+class SubBlockMode:
+    """Sub-block mode of one device."""
+
+    name = "sbm"
+
+    def __init__(self, vm: "VirtioMem", sb_size: int) -> None:
+        self._vm = vm
+        self._memory = vm.memory
+        self.sb_size = sb_size
+        """Bytes of a sub-block."""
+        self.unit_size = vm.memory.block_size
+        self.sbs_per_mb = self.unit_size // sb_size
+        self.states = UnitStates(MB, align_up(vm.addr, self.unit_size) // self.unit_size)
+        self._plugged = bytearray()
+        self._last_usable = -1
+        self._all_plugged = b"\1" * self.sbs_per_mb
+
+    # -- sub-blocks -----------------------------------------------------------------------------------------------------
+
+    def _at(self, mb: int) -> int:
+        """Index of a memory block's first sub-block."""
+        return (mb - self.states.first) * self.sbs_per_mb
+
+    def plugged_in(self, mb: int) -> int:
+        """Bytes plugged in a memory block of this device."""
+        at = self._at(mb)
+        return self._plugged.count(1, at, at + self.sbs_per_mb) * self.sb_size
+
+    def _is_full(self, mb: int) -> bool:
+        at = self._at(mb)
+        return self._plugged.find(0, at, at + self.sbs_per_mb) < 0
+
+    def _is_empty(self, mb: int) -> bool:
+        at = self._at(mb)
+        return self._plugged.find(1, at, at + self.sbs_per_mb) < 0
+
+    def _runs(self, mb: int) -> Iterator[tuple[int, int, bool]]:
+        """First sub-block, count and whether plugged, of each run in a memory block, ascending."""
+        at = self._at(mb)
+        stop = at + self.sbs_per_mb
+        start = at
+        while start < stop:
+            plugged = self._plugged[start]
+            end = self._plugged.find(1 - plugged, start, stop)
+            end = stop if end < 0 else end
+            yield start - at, end - start, bool(plugged)
+            start = end
+
+    def _range(self, mb: int, sb: int, count: int) -> tuple[int, int]:
+        """Address and size, in bytes, of `count` sub-blocks."""
+        return mb * self.unit_size + sb * self.sb_size, count * self.sb_size
+
+    def _plug_sb(self, mb: int, sb: int, count: int) -> Errno:
+        """Plug sub-blocks at the device. Models: virtio_mem_sbm_plug_sb()."""
+        rc = self._vm.send_plug(*self._range(mb, sb, count))
+        if not rc:
+            at = self._at(mb) + sb
+            self._plugged[at : at + count] = self._all_plugged[:count]
+        return rc
+
+    def _unplug_sb(self, mb: int, sb: int, count: int) -> Errno:
+        """Unplug sub-blocks at the device. Models: virtio_mem_sbm_unplug_sb()."""
+        rc = self._vm.send_unplug(*self._range(mb, sb, count))
+        if not rc:
+            at = self._at(mb) + sb
+            self._plugged[at : at + count] = bytes(count)
+        return rc
+
+    # -- plugging -------------------------------------------------------------------------------------------------------
+
+    def refresh(self, config: Config) -> None:
+        """Learn which memory blocks lie wholly in the usable region."""
+        self._last_usable = self._vm.usable_end(config) // self.unit_size - 1
+
+    def plug(self, diff: int) -> Errno:
+        """Plug `diff` bytes: into blocks already in Linux, then blocks used before, then new ones.
+
+        Models: virtio_mem_sbm_plug_request().
+        """
+        wanted = diff // self.sb_size
+        for state in PLUG_ORDER:
+            for mb in self.states.each(state):
+                if not wanted:
+                    return Errno.OK
+                rc, wanted = self._plug_any_sb(mb, wanted)
+                if rc:
+                    return rc
+        blocks = self._blocks_to_add()
+        while wanted:
+            if not self._vm.could_add_memory(self.unit_size):
+                return Errno.ENOSPC
+            unused = next(blocks, None)
+            if unused is None:
+                return Errno.ENOSPC
+            rc, wanted = self._plug_and_add(unused, wanted)
+            if rc:
+                return rc
+        return Errno.OK
+
+    def _blocks_to_add(self) -> Iterator[int]:
+        """Unused blocks, ascending, then new ones as far as they are usable."""
+        yield from self.states.each(MB.UNUSED)
+        while self.states.next <= self._last_usable:
+            self._plugged += bytes(self.sbs_per_mb)
+            yield self.states.append()
+
+    def _plug_and_add(self, mb: int, wanted: int) -> tuple[Errno, int]:
+        """Plug the first sub-blocks of an unused block, then add it; returns what is still wanted.
+
+        Models: virtio_mem_sbm_plug_and_add_mb().
+        """
+        count = min(wanted, self.sbs_per_mb)
+        if rc := self._plug_sb(mb, 0, count):
+            return rc, wanted
+        self.states[mb] = MB.OFFLINE if count == self.sbs_per_mb else MB.OFFLINE_PARTIAL
+        if rc := self._vm.add_memory(mb * self.unit_size, self.unit_size):
+            failed = self._unplug_sb(mb, 0, count)
+            self.states[mb] = MB.PLUGGED if failed else MB.UNUSED
+            return rc, wanted
+        return Errno.OK, wanted - count
+
+    def _plug_any_sb(self, mb: int, wanted: int) -> tuple[Errno, int]:
+        """Plug unplugged sub-blocks of a block that is in Linux, lowest first; returns what is still wanted.
+
+        Models: virtio_mem_sbm_plug_any_sb().
+        """
+        partial = self.states[mb]
+        holes = [(sb, count) for sb, count, plugged in self._runs(mb) if not plugged]
+        for sb, hole in holes:
+            if not wanted:
+                break
+            count = min(hole, wanted)
+            if rc := self._plug_sb(mb, sb, count):
+                return rc, wanted
+            wanted -= count
+            if partial is not MB.OFFLINE_PARTIAL:
+                contig.clear_fake_offline(self._memory, *self._range(mb, sb, count))
+        if self._is_full(mb):
+            self.states[mb] = FULL[partial]
+        return Errno.OK, wanted
+
+    # -- unplugging -----------------------------------------------------------------------------------------------------
+
+    def unplug(self, diff: int) -> Errno:
+        """Unplug `diff` bytes, EBUSY when some stay plugged. Models: virtio_mem_sbm_unplug_request()."""
+        wanted = diff // self.sb_size
+        for state in (*UNPLUG_OFFLINE, *UNPLUG_ONLINE):
+            if state in UNPLUG_ONLINE and not self._vm.parameters.unplug_online:
+                return Errno.OK
+            for mb in self.states.each_reversed(state):
+                if not wanted:
+                    return Errno.OK
+                unplug = self._unplug_offline if state in UNPLUG_OFFLINE else self._unplug_online
+                rc, wanted = unplug(mb, wanted)
+                if rc:
+                    return rc
+        return Errno.EBUSY if wanted else Errno.OK
+
+    def unplug_pending(self) -> Errno:
+        """Unplug blocks that were plugged but could neither be added nor unplugged."""
+        for mb in self.states.each(MB.PLUGGED):
+            rc, _ = self._unplug_raw(mb, self.sbs_per_mb)
+            if rc:
+                return rc
+            self.states[mb] = MB.UNUSED
+        return Errno.OK
+
+    def _unplug_raw(self, mb: int, wanted: int) -> tuple[Errno, int]:
+        """Unplug sub-blocks that nobody uses, highest first, whole runs at a time; returns what is still wanted.
+
+        Models: virtio_mem_sbm_unplug_any_sb_raw().
+        """
+        for sb, run, plugged in reversed(list(self._runs(mb))):
+            if not plugged:
+                continue
+            if not wanted:
+                break
+            count = min(run, wanted)
+            if rc := self._unplug_sb(mb, sb + run - count, count):
+                return rc, wanted
+            wanted -= count
+        return Errno.OK, wanted
+
+    def _unplug_offline(self, mb: int, wanted: int) -> tuple[Errno, int]:
+        """Unplug from an offline block, and remove it when nothing is left.
+
+        Models: virtio_mem_sbm_unplug_any_sb_offline().
+        """
+        rc, wanted = self._unplug_raw(mb, wanted)
+        if not self._is_full(mb):
+            self.states[mb] = MB.OFFLINE_PARTIAL
+        if not rc and self._is_empty(mb):
+            self.states[mb] = MB.UNUSED
+            self._vm.remove_memory(mb * self.unit_size, self.unit_size)
+        return rc, wanted
+
+    def _unplug_online(self, mb: int, wanted: int) -> tuple[Errno, int]:
+        """Unplug from an online block: whole in one request if it can be, else one sub-block at a time.
+
+        Models: virtio_mem_sbm_unplug_any_sb_online().
+        """
+        rc = Errno.EBUSY
+        if wanted >= self.sbs_per_mb and self._is_full(mb):
+            rc = self._unplug_sb_online(mb, 0, self.sbs_per_mb)
+            if not rc:
+                wanted -= self.sbs_per_mb
+            elif rc is not Errno.EBUSY:
+                return rc, wanted
+        if rc:
+            rc, wanted = self._unplug_single_sbs(mb, wanted)
+            if rc:
+                return rc, wanted
+        if self._is_empty(mb) and not self._vm.offline_and_remove_memory(mb * self.unit_size, self.unit_size):
+            self.states[mb] = MB.UNUSED
+        return Errno.OK, wanted
+
+    def _unplug_single_sbs(self, mb: int, wanted: int) -> tuple[Errno, int]:
+        """Unplug sub-blocks of an online block one by one, highest first; busy ones are passed over."""
+        at = self._at(mb)
+        for sb in reversed(range(self.sbs_per_mb)):
+            if not wanted:
+                break
+            if not self._plugged[at + sb]:
+                continue
+            rc = self._unplug_sb_online(mb, sb, 1)
+            if not rc:
+                wanted -= 1
+            elif rc is not Errno.EBUSY:
+                return rc, wanted
+        return Errno.OK, wanted
+
+    def _unplug_sb_online(self, mb: int, sb: int, count: int) -> Errno:
+        """Take sub-blocks from the page allocator, then unplug them. Models: virtio_mem_sbm_unplug_sb_online()."""
+        start, size = self._range(mb, sb, count)
+        if rc := self._vm.fake_offline(start, size):
+            return rc
+        if rc := self._unplug_sb(mb, sb, count):
+            contig.clear_fake_offline(self._memory, start, size)
+            return rc
+        self.states[mb] = PARTIAL.get(self.states[mb], self.states[mb])
+        return Errno.OK
+
+    # -- notifications --------------------------------------------------------------------------------------------------
+
+    def expects(self, notify: MemoryNotify) -> bool:
+        """Exactly one memory block at a time."""
+        return notify.size == self.unit_size and notify.start % self.unit_size == 0
+
+    def going_online(self, notify: MemoryNotify) -> Errno:
+        """Only what the driver knows to be offline may go online."""
+        mb = notify.start // self.unit_size
+        if mb in self.states and self.states[mb] in (MB.OFFLINE, MB.OFFLINE_PARTIAL):
+            return Errno.OK
+        self._vm.log("warning", "memory block onlining denied")
+        return Errno.EPERM
+
+    def online(self, notify: MemoryNotify) -> None:
+        """Note the zone that the block went to."""
+        mb = notify.start // self.unit_size
+        zone = self._memory.blocks[mb].zone
+        full = MB.KERNEL if zone is not None and zone.is_kernel else MB.MOVABLE
+        self.states[mb] = PARTIAL[full] if self.states[mb] is MB.OFFLINE_PARTIAL else full
+
+    def offline(self, notify: MemoryNotify) -> None:
+        """Note that the block is offline."""
+        mb = notify.start // self.unit_size
+        partial = self.states[mb] in (MB.KERNEL_PARTIAL, MB.MOVABLE_PARTIAL)
+        self.states[mb] = MB.OFFLINE_PARTIAL if partial else MB.OFFLINE
+
+    def going_offline(self, notify: MemoryNotify) -> None:
+        """Let go of the unplugged sub-blocks."""
+        for start, size in self._withheld(notify.start // self.unit_size):
+            contig.drop_references(self._memory, start, size)
+
+    def cancel_offline(self, notify: MemoryNotify) -> None:
+        """Withhold the unplugged sub-blocks again."""
+        for start, size in self._withheld(notify.start // self.unit_size):
+            contig.retake_references(self._memory, start, size)
+
+    def _withheld(self, mb: int) -> list[tuple[int, int]]:
+        return [self._range(mb, sb, count) for sb, count, plugged in self._runs(mb) if not plugged]
+
+    def online_page(self, start: int, size: int) -> None:
+        """Hand out plugged sub-blocks, withhold the others.
+
+        Differs: Linux calls this for each 4 MiB; here it is called once for a whole memory block.
+        """
+        assert size == self.unit_size, f"{size:#x} bytes go online, not a memory block"
+        mb = start // self.unit_size
+        for sb, count, plugged in self._runs(mb):
+            (generic_online_page if plugged else withhold_pages)(self._memory, *self._range(mb, sb, count))
+
+    # -- the end, and the truth -----------------------------------------------------------------------------------------
+
+    def remove(self) -> None:
+        """Remove partially plugged offline blocks: once the driver is gone, somebody could put them online whole."""
+        for mb in self.states.each(MB.OFFLINE_PARTIAL):
+            self._vm.remove_memory(mb * self.unit_size, self.unit_size)
+            self.states[mb] = MB.UNUSED
+
+    def counts(self) -> dict[str, int]:
+        """Memory blocks in each state."""
+        return {state.name: count for state, count in self.states.count.items() if count}
+
+    def plugged_bytes(self) -> int:
+        """Bytes of plugged sub-blocks."""
+        return self._plugged.count(1) * self.sb_size
+
+    def check(self) -> None:
+        """Assert that states, sub-blocks and the core's blocks agree."""
+        self.states.check()
+        assert len(self._plugged) == (self.states.next - self.states.first) * self.sbs_per_mb, "sub-blocks are missing"
+        for mb in range(self.states.first, self.states.next):
+            state, plugged, block = self.states[mb], self.plugged_in(mb), self._memory.blocks.get(mb)
+            assert (block is not None) == (state >= MB.OFFLINE), f"memory block {mb} is {state.name} but {block}"
+            if state in (MB.OFFLINE, MB.KERNEL, MB.MOVABLE):
+                assert plugged == self.unit_size, f"memory block {mb} is {state.name} with {plugged:#x} plugged"
+            elif state in FULL:
+                assert plugged < self.unit_size, f"memory block {mb} is {state.name} but all plugged"
+            elif state is MB.UNUSED:
+                assert not plugged, f"memory block {mb} is unused but {plugged:#x} is plugged"
+            if block is not None:
+                self._check_block(mb, state)
+
+    def _check_block(self, mb: int, state: MB) -> None:
+        block = self._memory.blocks[mb]
+        online = block.state is BlockState.ONLINE
+        assert online == (state >= MB.KERNEL), f"memory block {mb} is {state.name} but {block}"
+        if online and block.zone is not None:
+            assert block.zone.is_kernel == (state in (MB.KERNEL, MB.KERNEL_PARTIAL)), f"{block} is in {state.name}"
+            withheld = sum(self._memory.mask_of(start, size)[1] for start, size in self._withheld(mb))
+            assert block.fake_offline == withheld, f"{block}: fake-offline pages are not the unplugged sub-blocks"

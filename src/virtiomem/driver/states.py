@@ -1,0 +1,67 @@
+"""The state of every unit (memory block or big block) of a device, with a counter for each state.
+
+One byte a unit: finding the next unit in a state is a search for a byte, which costs next to nothing even for a
+hundred thousand units.
+
+Models: mb_states[], bb_states[], mb_count[], bb_count[] and the for-each macros of virtio_mem.c (v6.1).
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+S = TypeVar("S", bound=IntEnum)
+
+
+class UnitStates(Generic[S]):
+    """States of the units `first` to `next` - 1; the first state of the enum is UNUSED, where every unit starts."""
+
+    def __init__(self, kind: type[S], first: int) -> None:
+        self._kind = kind
+        self.first = first
+        """Id of the first unit of the device."""
+        self.count = dict.fromkeys(kind, 0)
+        """How many units are in each state."""
+        self._states = bytearray()
+        self._unused = next(iter(kind))
+
+    @property
+    def next(self) -> int:
+        """Id of the unit that comes into being next; it never decreases."""
+        return self.first + len(self._states)
+
+    def __getitem__(self, id_: int) -> S:
+        return self._kind(self._states[id_ - self.first])
+
+    def __setitem__(self, id_: int, state: S) -> None:
+        """The one way to change a state: the counters follow."""
+        old = self._states[id_ - self.first]
+        self._states[id_ - self.first] = state
+        self.count[self._kind(old)] -= 1
+        self.count[state] += 1
+
+    def __contains__(self, id_: int) -> bool:
+        return self.first <= id_ < self.next
+
+    def append(self) -> int:
+        """Bring the next unit into being, UNUSED; returns its id."""
+        self._states.append(self._unused)
+        self.count[self._unused] += 1
+        return self.next - 1
+
+    def each(self, state: S) -> Iterator[int]:
+        """Units in `state`, ascending; each is looked at when reached, so states may change on the way."""
+        at = -1
+        while self.count[state] and (at := self._states.find(state, at + 1)) >= 0:
+            yield self.first + at
+
+    def each_reversed(self, state: S) -> Iterator[int]:
+        """Units in `state`, descending; see `each`."""
+        at = len(self._states)
+        while self.count[state] and (at := self._states.rfind(state, 0, at)) >= 0:
+            yield self.first + at
+
+    def check(self) -> None:
+        """Assert that the counters count."""
+        for state in self._kind:
+            assert self.count[state] == self._states.count(state), f"{state.name} is miscounted"

@@ -1,0 +1,492 @@
+"""One virtio-mem device as its driver sees it: probe, the work function, requests, notifications, removal.
+
+Models: struct virtio_mem and what is common to both modes in drivers/virtio/virtio_mem.c (v6.1).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from virtiomem.clock import Clock, Timer
+from virtiomem.driver.bbm import BigBlockMode
+from virtiomem.driver.mode import Mode
+from virtiomem.driver.outcome import Next, errno_of, what_next
+from virtiomem.driver.sbm import SubBlockMode
+from virtiomem.errors import Errno
+from virtiomem.memory import contig, hotplug
+from virtiomem.memory.block import MemoryBlock
+from virtiomem.memory.core import Memory
+from virtiomem.memory.hotplug import MHP
+from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
+from virtiomem.memory.pages import PAGEBLOCK_SIZE
+from virtiomem.memory.zone import Zone
+from virtiomem.resource.flags import IORESOURCE_EXCLUSIVE, IORESOURCE_SYSTEM_RAM
+from virtiomem.resource.tree import Resource, ResourceConflict
+from virtiomem.transport.base import Transport
+from virtiomem.units import PAGE_SIZE, U64_MAX, GiB, Span, align_down, align_up, is_power_of_two
+from virtiomem.wire.mem import CONFIG_SIZE, RESPONSE_SIZE, Config, Feature, Request, RequestType
+
+RETRY_MIN = 50.0
+RETRY_MAX = 300.0
+"""Seconds (VIRTIO_MEM_RETRY_TIMER_MIN_MS, VIRTIO_MEM_RETRY_TIMER_MAX_MS)."""
+
+OFFLINE_THRESHOLD = 1 * GiB
+"""How much added memory may be offline before the driver stops adding (VIRTIO_MEM_DEFAULT_OFFLINE_THRESHOLD)."""
+
+RESOURCE_NAME = "System RAM (virtio_mem)"
+"""Differs: Linux makes the string anew for each device, which nobody can tell: two devices' memory never has the same
+parent."""
+
+RETRY_NOW_LIMIT = 1000
+"""Passes in a row that may ask for another at once without getting anywhere.
+
+Differs: Linux has no limit; a device that always answers NACK keeps a CPU busy for ever."""
+
+Log = Callable[[str, str], None]
+"""Takes the level and the text of a kernel log line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Module parameters (virtio_mem.*). `merge_resources` is not one: false is the driver before MHP_MERGE_RESOURCE."""
+
+    unplug_online: bool = True
+    force_bbm: bool = False
+    bbm_block_size: int = 0
+    """Bytes; 0 for the smallest possible."""
+    bbm_safe_unplug: bool = True
+    merge_resources: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Memory that should have been unplugged in the last pass and was not."""
+
+    span: Span
+    errno: Errno
+    zone: Zone | None
+
+
+class DeviceHungError(Exception):
+    """The device never answered; the kernel's work function would wait for ever. Never leaves this module."""
+
+
+class VirtioMem:
+    """One device and its driver's state. Sizes and addresses are bytes."""
+
+    def __init__(
+        self,
+        name: str,
+        transport: Transport,
+        memory: Memory,
+        clock: Clock,
+        parameters: Parameters = Parameters(),
+        log: Log = lambda level, text: None,  # noqa: ARG005
+    ) -> None:
+        """`name` is the guest's name of the device, ``virtio0``."""
+        self.name = name
+        self.memory = memory
+        self.parameters = parameters
+        self.addr = 0
+        self.region_size = 0
+        self.device_block_size = 0
+        self.nid = 0
+        self.plugged_size = 0
+        self.requested_size = 0
+        self.offline_size = 0
+        """Memory added but not online."""
+        self.offline_threshold = OFFLINE_THRESHOLD
+        self.broken = False
+        """An error that the driver does not know: no request is ever sent again."""
+        self.hung = False
+        """The device did not answer: the driver waits for ever."""
+        self.last_rc = Errno.OK
+        """How the last pass ended."""
+        self.obstacles: list[Obstacle] = []
+        """What the last pass could not unplug."""
+        self.mode: Mode
+        self._transport = transport
+        self._clock = clock
+        self._log = log
+        self._resource: Resource | None = None
+        self._mgid = -1
+        self._unplug_all_required = False
+        self._config_changed = False
+        self._removing = False
+        self._hotplug_active = False
+        self._work_queued = False
+        self._work_active = False
+        self._retry_interval = RETRY_MIN
+        self._retry_timer: Timer | None = None
+        self._response = bytearray(RESPONSE_SIZE)
+
+    def log(self, level: str, text: str) -> None:
+        """Write a kernel log line."""
+        self._log(level, f"virtio_mem {self.name}: {text}")
+
+    # -- probe and removal ----------------------------------------------------------------------------------------------
+
+    def probe(self) -> Errno:
+        """Set the device up: claim its region, choose a mode, start to work. EBUSY when the region is taken.
+
+        Models: virtio_mem_probe(), virtio_mem_init_hotplug(). Differs: sizes that no device may have (a block size
+        that is no power of two, an empty region) are refused with EINVAL, where Linux trusts the device.
+        """
+        self._transport.reset()
+        config = self.read_config()
+        self.addr, self.region_size = config.addr, config.region_size
+        self.device_block_size = config.block_size
+        self.plugged_size = config.plugged_size
+        self.nid = self._translate_node(config)
+        self.log("info", f"start address: {self.addr:#x}")
+        self.log("info", f"region size: {self.region_size:#x}")
+        self.log("info", f"device block size: {self.device_block_size:#x}")
+        self.log("info", f"nid: {self.nid}")
+        if not is_power_of_two(self.device_block_size) or not 0 < self.region_size <= U64_MAX - self.addr:
+            self.log("err", "device configuration is impossible")
+            return Errno.EINVAL
+        self._warn_of_waste()
+        self.mode = self._choose_mode()
+        if rc := self._claim_region():
+            return rc
+        self._mgid = self.memory.groups.register_dynamic(self.nid, self.mode.unit_size // PAGE_SIZE)
+        if self.plugged_size:
+            self._unplug_all_required = True
+            self.log("info", "unplugging all memory is required")
+        self.memory.notifiers.register(self._notified)
+        self._transport.on_config_change(self._config_interrupt)
+        self._config_interrupt()
+        return Errno.OK
+
+    def _translate_node(self, config: Config) -> int:
+        """The node of the device's proximity domain if known, else that of its address."""
+        if self._transport.features & Feature.ACPI_PXM and config.node_id in self.memory.nodes:
+            return config.node_id
+        return self.memory.node_of(config.addr)
+
+    def _warn_of_waste(self) -> None:
+        """Models: the warnings of virtio_mem_init_hotplug()."""
+        for end, address in (("start", self.addr), ("end", self.addr + self.region_size)):
+            if address % self.memory.block_size:
+                self.log("warning", f"The alignment of the physical {end} address can make some memory unusable.")
+        if self.addr + self.region_size - 1 > self.memory.hotpluggable_end:
+            self.log("warning", "Some device memory is not addressable/pluggable. This can make some memory unusable.")
+
+    def _choose_mode(self) -> Mode:
+        """Sub-block mode where at least two sub-blocks fit a memory block, else big-block mode."""
+        mb_size = self.memory.block_size
+        sb_size = max(PAGEBLOCK_SIZE, self.device_block_size)
+        self.log("info", f"memory block size: {mb_size:#x}")
+        self.offline_threshold = max(2 * mb_size, OFFLINE_THRESHOLD)
+        if sb_size < mb_size and not self.parameters.force_bbm:
+            self.log("info", f"subblock size: {sb_size:#x}")
+            return SubBlockMode(self, sb_size)
+        bb_size = max(self.device_block_size, mb_size)
+        wanted = self.parameters.bbm_block_size
+        if wanted and not is_power_of_two(wanted):
+            self.log("warning", "bbm_block_size is not a power of 2")
+        elif wanted and wanted < bb_size:
+            self.log("warning", "bbm_block_size is too small")
+        else:
+            bb_size = wanted or bb_size
+        self.log("info", f"big block size: {bb_size:#x}")
+        self.offline_threshold = max(2 * bb_size, self.offline_threshold)
+        return BigBlockMode(self, bb_size)
+
+    def _claim_region(self) -> Errno:
+        """Put the parent of all the device's memory into the resource tree. Models: virtio_mem_create_resource()."""
+        try:
+            resource = self.memory.iomem.request_region(
+                self.addr, self.region_size, self.name, IORESOURCE_SYSTEM_RAM | IORESOURCE_EXCLUSIVE
+            )
+        except ResourceConflict:
+            self.log("warning", "could not reserve device region")
+            self.log("info", "reloading the driver is not supported")
+            return Errno.EBUSY
+        resource.set_busy(False)
+        self._resource = resource
+        return Errno.OK
+
+    def remove(self) -> None:
+        """Let go of the device; memory that is still in Linux stays, and so does its place in the resource tree.
+
+        Models: virtio_mem_remove(), virtio_mem_deinit_hotplug().
+        """
+        self._removing = True
+        self._stop_timer()
+        self.mode.remove()
+        self.memory.notifiers.unregister(self._notified)
+        if hotplug.has_system_ram(self.memory, self.addr, self.addr + self.region_size):
+            self.log("warning", "device still has system memory added")
+        elif self._resource is not None:
+            self.memory.iomem.release_resource(self._resource)
+            self.memory.groups.unregister(self._mgid)
+        self._transport.on_config_change(None)
+        self._transport.reset()
+
+    def detach(self) -> None:
+        """Stop hearing from the device: the kernel that this driver ran in is gone."""
+        self._removing = True
+        self._stop_timer()
+        self._transport.on_config_change(None)
+
+    # -- the work function ----------------------------------------------------------------------------------------------
+
+    def _config_interrupt(self) -> None:
+        """The device changed its configuration. Models: virtio_mem_config_changed()."""
+        self._config_changed = True
+        self.retry()
+
+    def retry(self) -> None:
+        """Queue the work function, unless it is queued already or the driver leaves. Models: virtio_mem_retry()."""
+        if not self._removing and not self._work_queued:
+            self._work_queued = True
+            self._clock.queue(self._run_wq)
+
+    def _run_wq(self) -> None:
+        """Bring what is plugged closer to what is requested. Models: virtio_mem_run_wq()."""
+        self._work_queued = False
+        if self._removing or self.hung:
+            return
+        self._stop_timer()
+        if self.broken:
+            return
+        self._work_active = True
+        try:
+            self._run_passes()
+        except DeviceHungError:
+            self.hung = True
+            self.log("warning", "the device does not answer")
+        self._work_active = False
+
+    def _run_passes(self) -> None:
+        fruitless = 0
+        while True:
+            plugged = self.plugged_size
+            self.last_rc = self._pass()
+            match what_next(self.last_rc):
+                case Next.DONE:
+                    self._retry_interval = RETRY_MIN
+                case Next.REST:
+                    pass
+                case Next.RETRY_LATER:
+                    self._retry_timer = self._clock.after(self._retry_interval, self._retry_due)
+                case Next.RETRY_NOW:
+                    fruitless = fruitless + 1 if plugged == self.plugged_size else 0
+                    if fruitless < RETRY_NOW_LIMIT:
+                        continue
+                    self.log("warning", "the device refuses what its configuration allows")
+                case Next.BROKEN:
+                    self.log("err", f"unknown error, marking device broken: {-self.last_rc}")
+                    self.broken = True
+            return
+
+    def _pass(self) -> Errno:
+        """One attempt, from leftovers to the difference between requested and plugged."""
+        self.obstacles.clear()
+        rc = Errno.OK
+        if self._unplug_all_required:
+            rc = self._send_unplug_all()
+        if self._config_changed:
+            self._config_changed = False
+            self._refresh_config()
+        rc = rc or self.mode.unplug_pending()
+        if rc or self.requested_size == self.plugged_size:
+            return rc
+        if self.requested_size > self.plugged_size:
+            return self.mode.plug(self.requested_size - self.plugged_size)
+        return self.mode.unplug(self.plugged_size - self.requested_size)
+
+    def _retry_due(self) -> None:
+        """Models: virtio_mem_timer_expired()."""
+        self._retry_timer = None
+        self.retry()
+        self._retry_interval = min(self._retry_interval * 2, RETRY_MAX)
+
+    def _stop_timer(self) -> None:
+        if self._retry_timer is not None:
+            self._clock.cancel(self._retry_timer)
+            self._retry_timer = None
+
+    @property
+    def retry_due(self) -> float | None:
+        """When the driver tries again, in the clock's seconds; None when no timer runs."""
+        return self._retry_timer.due if self._retry_timer is not None else None
+
+    def _refresh_config(self) -> None:
+        """Models: virtio_mem_refresh_config()."""
+        config = self.read_config()
+        self.plugged_size = config.plugged_size
+        self.requested_size = config.requested_size
+        self.mode.refresh(config)
+        self.log("info", f"plugged size: {self.plugged_size:#x}")
+        self.log("info", f"requested size: {self.requested_size:#x}")
+
+    def read_config(self) -> Config:
+        """The configuration space; what the device leaves out reads as zeros."""
+        return Config.unpack(self._transport.config()[:CONFIG_SIZE].ljust(CONFIG_SIZE, b"\0"))
+
+    def usable_end(self, config: Config) -> int:
+        """The first byte behind what can be plugged: the usable region, as far as it is addressable."""
+        return min(self.addr + config.usable_region_size, self.memory.hotpluggable_end + 1)
+
+    # -- requests -------------------------------------------------------------------------------------------------------
+
+    def send_plug(self, addr: int, size: int) -> Errno:
+        """Ask the device to plug; EAGAIN, and nothing sent, when the configuration has changed meanwhile."""
+        if self._config_changed:
+            return Errno.EAGAIN
+        rc = self._send(RequestType.PLUG, addr, size)
+        if not rc:
+            self.plugged_size += size
+        return rc
+
+    def send_unplug(self, addr: int, size: int) -> Errno:
+        """Ask the device to unplug; EAGAIN, and nothing sent, when the configuration has changed meanwhile."""
+        if self._config_changed:
+            return Errno.EAGAIN
+        rc = self._send(RequestType.UNPLUG, addr, size)
+        if not rc:
+            self.plugged_size -= size
+        return rc
+
+    def _send_unplug_all(self) -> Errno:
+        rc = self._send(RequestType.UNPLUG_ALL, 0, 0)
+        if not rc:
+            self._unplug_all_required = False
+            self.plugged_size = 0
+            self._config_changed = True
+        return rc
+
+    def _send(self, kind: RequestType, addr: int, size: int) -> Errno:
+        """Send one request and wait. The number of blocks is cut to 16 bits, as in Linux, where nobody checks."""
+        request = Request(kind, addr & U64_MAX, size // self.device_block_size & 0xFFFF)
+        answer = self._transport.send(request.pack())
+        if not answer:
+            raise DeviceHungError
+        # A device that writes less than a response leaves the rest of the last one in the buffer.
+        self._response[: len(answer)] = answer[:RESPONSE_SIZE]
+        return errno_of(kind, int.from_bytes(self._response[:2], "little"))
+
+    # -- what the modes need of Linux -----------------------------------------------------------------------------------
+
+    def could_add_memory(self, size: int) -> bool:
+        """False when too much of what was added is still offline."""
+        return self.offline_size + size <= self.offline_threshold
+
+    def add_memory(self, addr: int, size: int) -> Errno:
+        """Add plugged memory to Linux, which may put it online at once. Models: virtio_mem_add_memory()."""
+        flags = MHP.NID_IS_MGID
+        if self.parameters.merge_resources:
+            flags |= MHP.MERGE_RESOURCE
+        self.offline_size += size
+        rc = hotplug.add_memory_driver_managed(self.memory, self._mgid, addr, size, RESOURCE_NAME, flags)
+        if rc:
+            self.offline_size -= size
+            self.log("warning", f"adding memory failed: {-rc}")
+        return rc
+
+    def remove_memory(self, addr: int, size: int) -> None:
+        """Remove offline memory from Linux, which cannot fail. Models: virtio_mem_remove_memory()."""
+        rc = hotplug.remove_memory(self.memory, addr, size)
+        assert not rc, f"{Span.sized(addr, size)} was to be offline"
+        self.offline_size -= size
+        self.retry()
+
+    def offline_and_remove_memory(self, addr: int, size: int) -> Errno:
+        """Take memory from Linux. Models: virtio_mem_offline_and_remove_memory()."""
+        zone = self.memory.zone_of(addr)
+        rc = hotplug.offline_and_remove_memory(self.memory, addr, size)
+        if rc:
+            self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
+            return rc
+        self.offline_size -= size
+        self.retry()
+        return Errno.OK
+
+    def fake_offline(self, addr: int, size: int) -> Errno:
+        """Take exactly this memory from the page allocator: ENOMEM, or EBUSY for every other reason.
+
+        In Movable it is worth trying five times. Models: virtio_mem_fake_offline().
+        """
+        zone = self.memory.zone_of(addr)
+        tries = 1 if zone is None or zone.is_kernel else 5
+        for _ in range(tries):
+            rc = contig.alloc_contig_range(self.memory, addr, size)
+            if not rc:
+                contig.set_fake_offline(self.memory, addr, size, onlined=True)
+                return Errno.OK
+            if rc is Errno.ENOMEM:
+                break
+        rc = Errno.ENOMEM if rc is Errno.ENOMEM else Errno.EBUSY
+        self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
+        return rc
+
+    # -- notifications --------------------------------------------------------------------------------------------------
+
+    def contains(self, start: int, size: int) -> bool:
+        """True when the range lies in the device's region."""
+        return self.addr <= start and start + size <= self.addr + self.region_size
+
+    def _notified(self, event: MemoryEvent, notify: MemoryNotify) -> Errno:
+        """Models: virtio_mem_memory_notifier_cb()."""
+        if notify.start >= self.addr + self.region_size or notify.start + notify.size <= self.addr:
+            return Errno.OK
+        if not self.mode.expects(notify):
+            return Errno.EPERM
+        match event:
+            case MemoryEvent.GOING_ONLINE:
+                return self._going_online(notify)
+            case MemoryEvent.ONLINE:
+                self._online(notify)
+            case MemoryEvent.GOING_OFFLINE:
+                if self._removing:
+                    return Errno.EBUSY
+                self._hotplug_active = True
+                self.mode.going_offline(notify)
+            case MemoryEvent.OFFLINE:
+                self._offline(notify)
+            case MemoryEvent.CANCEL_OFFLINE if self._hotplug_active:
+                self.mode.cancel_offline(notify)
+                self._hotplug_active = False
+            case MemoryEvent.CANCEL_ONLINE:
+                self._hotplug_active = False
+        return Errno.OK
+
+    def _going_online(self, notify: MemoryNotify) -> Errno:
+        if self._removing:
+            return Errno.EBUSY
+        self._hotplug_active = True
+        return self.mode.going_online(notify)
+
+    def _online(self, notify: MemoryNotify) -> None:
+        """Memory is online: there may be room to add more, unless this is our own doing."""
+        self.mode.online(notify)
+        self.offline_size -= notify.size
+        if not self._work_active and self.could_add_memory(self.offline_threshold // 2):
+            self.retry()
+        self._hotplug_active = False
+
+    def _offline(self, notify: MemoryNotify) -> None:
+        """Memory is offline: with unplug_online off, only now can it be unplugged."""
+        self.mode.offline(notify)
+        self.offline_size += notify.size
+        if not self.parameters.unplug_online:
+            self.retry()
+        self._hotplug_active = False
+
+    # -- the truth ------------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Assert the driver's invariants, and that driver and core agree."""
+        assert not self._hotplug_active, "a notification was never finished"
+        if self.hung:
+            return
+        self.mode.check()
+        offline = sum(1 for block in self._blocks() if block.zone is None)
+        assert self.offline_size == offline * self.memory.block_size, "offline_size is not what is offline"
+
+    def _blocks(self) -> Iterator[MemoryBlock]:
+        """The memory blocks that lie wholly in the region."""
+        mb_size = self.memory.block_size
+        start = align_up(self.addr, mb_size)
+        return self.memory.blocks_in(start, align_down(self.addr + self.region_size, mb_size) - start)
