@@ -128,6 +128,8 @@ class MemoryBlock(Struct, frozen=True, kw_only=True, rename="kebab"):
     valid_zones: str
     removable: int = 1
     nodes: list[int]
+    plugged: int | UnsetType = UNSET
+    """Bytes that virtio-mem has plugged in it, where that is known."""
 
 
 class ZonePages(Struct, frozen=True):
@@ -176,7 +178,7 @@ class StepRecord(Struct, frozen=True, kw_only=True, rename="kebab"):
 
     `settled`: every device's size equals its requested-size. `error`: what refused the step. The rest says more where
     it is known: `retry_in`, seconds until the driver tries again; `held_up`, what keeps a device from its
-    requested-size, in words; `elapsed`, seconds (virtual or real) the step took.
+    requested-size, in words; `log`, kernel log lines of the driver; `elapsed`, seconds (virtual or real) the step took.
     """
 
     step: Step
@@ -186,6 +188,7 @@ class StepRecord(Struct, frozen=True, kw_only=True, rename="kebab"):
     snapshot: Snapshot
     retry_in: float | UnsetType = UNSET
     held_up: list[str] | UnsetType = UNSET
+    log: list[str] | UnsetType = UNSET
     elapsed: float | UnsetType = UNSET
 
 

@@ -1,0 +1,13 @@
+"""The embedded guest: device, driver, hotplug core and resource tree in this process, on virtual time.
+
+guest.py      EmbeddedGuest: plays steps, takes snapshots, checks that all its parts agree
+kernel.py     one running kernel: tree, core, driver module; a reboot makes a new one
+hardware.py   what survives a reboot: virtio-mem devices and DIMMs
+adders.py     other drivers that add memory: ACPI DIMMs, dax/kmem, Xen and Hyper-V balloons
+explain.py    why a device is not at its requested size, in words
+snapshot.py   the guest at rest, as a recording's Snapshot
+"""
+
+from virtiomem.guest.embedded.guest import EmbeddedGuest
+
+__all__ = ["EmbeddedGuest"]

@@ -1,0 +1,131 @@
+"""Other drivers that add memory, each with its own flags and names.
+
+Models: acpi_memory_enable_device(), acpi_scan_try_to_offline() (drivers/acpi), dev_dax_kmem_probe()
+(drivers/dax/kmem.c), reserve_additional_memory() (drivers/xen/balloon.c), hv_mem_hot_add() (drivers/hv/hv_balloon.c),
+v6.1.
+"""
+
+from itertools import count
+
+from virtiomem.errors import Errno, KernelError
+from virtiomem.guest.embedded.hardware import Dimm
+from virtiomem.memory import MHP, Memory, MemoryBlock, hotplug
+from virtiomem.memory.hotplug import SYSTEM_RAM
+from virtiomem.memory.onlining import device_offline, device_online
+from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM
+from virtiomem.resource.tree import Resource, ResourceConflict
+from virtiomem.units import PAGE_SIZE, MiB, Span, align_down, align_up
+
+HYPERV_CHUNK = 128 * MiB
+"""Hyper-V adds memory in pieces of this size (HA_CHUNK)."""
+
+
+class AcpiMemory:
+    """DIMMs as ACPI brings them: plain System RAM, one resource each, never merged."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._groups: dict[str, int] = {}
+
+    def add(self, dimm: Dimm) -> Errno:
+        """A DIMM came. Its memory makes a static group."""
+        mgid = self._memory.groups.register_static(dimm.node, max(dimm.size // PAGE_SIZE, 1))
+        rc = hotplug.add_memory(self._memory, mgid, dimm.addr, dimm.size, MHP.NID_IS_MGID)
+        if rc:
+            self._memory.groups.unregister(mgid)
+        else:
+            self._groups[dimm.id] = mgid
+        return rc
+
+    def remove(self, dimm: Dimm) -> Errno:
+        """A DIMM is to go: EBUSY, and all is as before, when some of its memory cannot go offline."""
+        mgid = self._groups.get(dimm.id)
+        if mgid is None:
+            return Errno.OK
+        if not self._offline(list(self._memory.blocks_in(dimm.addr, dimm.size))):
+            return Errno.EBUSY
+        hotplug.remove_memory(self._memory, dimm.addr, dimm.size)
+        self._memory.groups.unregister(mgid)
+        del self._groups[dimm.id]
+        return Errno.OK
+
+    def _offline(self, blocks: list[MemoryBlock]) -> bool:
+        """Take all blocks offline, or none; what could not go at first is tried once more after the others."""
+        done = [block for block in blocks if device_offline(self._memory, block) is Errno.OK]
+        done += [block for block in blocks if device_offline(self._memory, block) is Errno.OK]
+        if all(block.zone is None for block in blocks):
+            return True
+        for block in done:
+            device_online(self._memory, block)
+        return False
+
+
+class OtherDrivers:
+    """Drivers that a scenario's add-memory stands for."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._dax = count()
+
+    def add(self, kind: str, memaddr: int | None, size: int, node: int) -> None:
+        """Add memory as dax/kmem, or the Xen or Hyper-V balloon, would. Raises KernelError when the kernel refuses."""
+        match kind:
+            case "kmem":
+                rc = self._add_kmem(_required(kind, memaddr), size, node)
+            case "hyperv":
+                rc = self._add_hyperv(_required(kind, memaddr), size, node)
+            case _:
+                rc = self._add_xen(memaddr, size, node)
+        if rc:
+            raise KernelError(rc, f"add-memory {kind}: {size:#x} bytes")
+
+    def _add_kmem(self, memaddr: int, size: int, node: int) -> Errno:
+        """Whole memory blocks inside the range, under a resource named for the dax device, never merged."""
+        span = Span.sized(memaddr, size)
+        inner = Span(align_up(span.start, self._memory.block_size), align_down(span.stop, self._memory.block_size))
+        if not inner.size:
+            return Errno.EINVAL
+        if node not in self._memory.nodes:
+            return Errno.EINVAL
+        try:
+            parent = self._memory.iomem.request_region(inner.start, inner.size, f"dax{next(self._dax)}.0")
+        except ResourceConflict:
+            return Errno.EBUSY
+        parent.flags = IORESOURCE_SYSTEM_RAM
+        mgid = self._memory.groups.register_static(node, inner.size // PAGE_SIZE)
+        rc = hotplug.add_memory_driver_managed(
+            self._memory, mgid, inner.start, inner.size, "System RAM (kmem)", MHP.NID_IS_MGID
+        )
+        if rc:
+            self._memory.iomem.release_resource(parent)
+            self._memory.groups.unregister(mgid)
+        return rc
+
+    def _add_hyperv(self, memaddr: int, size: int, node: int) -> Errno:
+        """One chunk after another, merged; the first that fails ends it."""
+        for start in range(memaddr, memaddr + size, HYPERV_CHUNK):
+            if rc := hotplug.add_memory(self._memory, node, start, HYPERV_CHUNK, MHP.MERGE_RESOURCE):
+                return rc
+        return Errno.OK
+
+    def _add_xen(self, memaddr: int | None, size: int, node: int) -> Errno:
+        """At an address, or in the lowest gap of the tree that holds it; merged."""
+        resource = Resource(0, 0, SYSTEM_RAM, IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY)
+        low = 0 if memaddr is None else memaddr
+        high = self._memory.hotpluggable_end if memaddr is None else memaddr + size - 1
+        try:
+            self._memory.iomem.allocate_resource(
+                self._memory.iomem, resource, size, min=low, max=high, align=self._memory.block_size
+            )
+        except KernelError as error:
+            return error.errno
+        if rc := hotplug.add_memory_resource(self._memory, node, resource, MHP.MERGE_RESOURCE):
+            self._memory.iomem.release_resource(resource)
+            return rc
+        return Errno.OK
+
+
+def _required(kind: str, memaddr: int | None) -> int:
+    if memaddr is None:
+        raise KernelError(Errno.EINVAL, f"add-memory {kind}: needs a memaddr")
+    return memaddr

@@ -1,0 +1,226 @@
+"""The embedded guest: plays steps on the modelled machine and kernel."""
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from msgspec import UNSET
+
+from virtiomem.errors import DeviceError, Errno, KernelError, VirtiomemError
+from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
+from virtiomem.guest.embedded import explain, snapshot
+from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
+from virtiomem.guest.embedded.hardware import DeviceFactory, Dimm, EmbeddedDevice, Slot, Tap
+from virtiomem.guest.embedded.kernel import VERSION, Kernel
+from virtiomem.guest.machine import Machine, device_alignment
+from virtiomem.memory import FaultPoint, OnlineType, store_state
+from virtiomem.recording import values
+from virtiomem.recording.values import DeviceInfo, Request, Snapshot, Step, StepRecord
+from virtiomem.units import Span
+
+_FAULT_POINTS = {
+    "add_memory": FaultPoint.ARCH_ADD,
+    "online": FaultPoint.GOING_ONLINE,
+    "offline": FaultPoint.GOING_OFFLINE,
+    "remove": FaultPoint.OFFLINE_AND_REMOVE,
+}
+"""Where the `at` of an inject step fails; `request` fails on the wire."""
+
+_WORDS = {
+    Errno.EPERM: "Operation not permitted",
+    Errno.ENOENT: "No such file or directory",
+    Errno.ENOMEM: "Cannot allocate memory",
+    Errno.EBUSY: "Device or resource busy",
+    Errno.EINVAL: "Invalid argument",
+}
+"""What a shell says of an errno."""
+
+
+class EmbeddedGuest:
+    """A whole guest in this process, on virtual time; see `guest.base.Guest`."""
+
+    def __init__(
+        self,
+        config: GuestConfig,
+        driver: DriverConfig,
+        devices: Sequence[DeviceConfig],
+        boot_iomem: str,
+        *,
+        boot: Snapshot | None = None,
+        device_factory: DeviceFactory | None = None,
+    ) -> None:
+        """Boot; every device has its address and name.
+
+        `boot`: a real guest's snapshot to start from, instead of `boot_iomem`. `device_factory`: makes each device,
+        ours when None. Raises ListingError for a listing that cannot be, DeviceError for a device that cannot be.
+        """
+        self._config = config
+        self._driver = driver
+        self._boot_iomem = boot.iomem if boot is not None else boot_iomem
+        self._real_boot = boot
+        self._requests: list[Request] = []
+        self._machine = Machine.of(config, devices)
+        self.slots = [self._slot(device, device_factory) for device in devices]
+        """The virtio-mem devices, in order."""
+        self._dimms: dict[str, Dimm] = {}
+        self._start_kernel()
+        self._boot = self._snapshot()
+
+    def _slot(self, config: DeviceConfig, factory: DeviceFactory | None) -> Slot:
+        handle = factory(config) if factory is not None else EmbeddedDevice(config, max(len(self._config.nodes), 1))
+        return Slot(config, handle, Tap(config.id, handle.transport, self._requests))
+
+    def _start_kernel(self) -> None:
+        self.kernel = Kernel(self._config, self._boot_iomem, self._real_boot)
+        self._acpi = AcpiMemory(self.kernel.memory)
+        self._others = OtherDrivers(self.kernel.memory)
+        for dimm in sorted(self._dimms.values(), key=lambda dimm: dimm.addr):
+            self._acpi.add(dimm)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the recording's `guest` says."""
+        command_line = [f"memhp_default_state={self._config.default_state}"]
+        if self._config.online_policy != "contig-zones":
+            command_line.append(f"memory_hotplug.online_policy={self._config.online_policy}")
+        return {"kind": "embedded", "kernel": VERSION, "command-line": " ".join(command_line)}
+
+    @property
+    def boot(self) -> Snapshot:
+        """The guest before the first step."""
+        return self._boot
+
+    def close(self) -> None:
+        """Let go of the devices."""
+        for slot in self.slots:
+            slot.handle.close()
+
+    def play(self, step: Step) -> StepRecord:
+        """Do one step and run until idle: nothing left to do, or only the driver's retry timer."""
+        self._requests.clear()
+        self.kernel.log.clear()
+        started = self.kernel.clock.now
+        error: str | None = None
+        try:
+            self._do(step)
+        except VirtiomemError as refusal:
+            error = str(refusal)
+        self.kernel.clock.run_until_idle()
+        return self._record(step, error, started)
+
+    def _record(self, step: Step, error: str | None, started: float) -> StepRecord:
+        clock = self.kernel.clock
+        settled = all(slot.settled for slot in self.slots)
+        return StepRecord(
+            step=step,
+            settled=settled,
+            error=error,
+            requests=list(self._requests),
+            snapshot=self._snapshot(),
+            retry_in=UNSET if clock.next_due is None else clock.next_due - clock.now,
+            held_up=UNSET if settled else explain.held_up(self.kernel, self.slots),
+            log=list(self.kernel.log) or UNSET,
+            elapsed=max(clock.now - started, 0.0),
+        )
+
+    def _do(self, step: Step) -> None:
+        match step:
+            case values.Load():
+                self._load()
+            case values.Unload():
+                self._unload()
+            case values.Resize(device=name, requested_size=size):
+                next(slot for slot in self.slots if slot.config.id == name).handle.resize(size)
+            case values.SetState(blocks=blocks, state=state):
+                self._set_state(blocks, OnlineType(state))
+            case values.Reboot():
+                self._new_kernel(reset=True)
+            case values.Kexec():
+                self._new_kernel(reset=False)
+            case values.PlugDimm():
+                self._plug_dimm(step)
+            case values.UnplugDimm(id=name):
+                self._unplug_dimm(name)
+            case values.AddMemory(kind=kind, size=size, memaddr=memaddr, node=node):
+                self._others.add(kind, None if memaddr is UNSET else memaddr, size, node)
+            case values.Use(id=name, size=size, kind=kind, seed=seed):
+                self.kernel.memory.users.use(name, size, movable=kind == "movable", seed=seed)
+            case values.Free(id=name):
+                self.kernel.memory.users.free(name)
+            case values.Wait(seconds=seconds):
+                self.kernel.clock.advance(seconds)
+            case values.Inject():
+                self._inject(step)
+            case _:
+                assert_never(step)
+
+    def _load(self) -> None:
+        if self.kernel.module is not None:
+            raise KernelError(Errno.EEXIST, "load: virtio_mem is loaded already")
+        self.kernel.load([(slot.name, slot.tap) for slot in self.slots], self._driver)
+
+    def _unload(self) -> None:
+        if self.kernel.module is None:
+            raise KernelError(Errno.ENOENT, "unload: virtio_mem is not loaded")
+        self.kernel.unload()
+
+    def _set_state(self, blocks: list[int], how: OnlineType) -> None:
+        """Write to one block after another; the first refusal is reported when all have been tried."""
+        refusals = []
+        for id_ in blocks:
+            if rc := store_state(self.kernel.memory, id_, how):
+                refusals.append(f"memory{id_}: write error: {_WORDS.get(rc, rc.name)}")
+            self.kernel.clock.run_until_idle()
+        if refusals:
+            raise VirtiomemError("; ".join(refusals))
+
+    def _new_kernel(self, *, reset: bool) -> None:
+        self.kernel.halt()
+        if reset:
+            for slot in self.slots:
+                slot.handle.system_reset()
+        self._start_kernel()
+
+    def _plug_dimm(self, step: values.PlugDimm) -> None:
+        if step.id in self._dimms or step.id in {slot.config.id for slot in self.slots}:
+            raise DeviceError(f"Duplicate device ID '{step.id}'")
+        if len(self._dimms) >= self._config.slots:
+            raise DeviceError("no free memory slots: the machine was started with slots=" + str(self._config.slots))
+        taken = [(dimm.id, Span.sized(dimm.addr, dimm.size)) for dimm in self._dimms.values()]
+        taken += [(slot.config.id, Span.sized(slot.config.memaddr or 0, slot.config.max_size)) for slot in self.slots]
+        memaddr = None if step.memaddr is UNSET else int(step.memaddr)
+        addr = self._machine.place(step.size, device_alignment(0), taken, memaddr)
+        dimm = self._dimms[step.id] = Dimm(step.id, addr, int(step.size), step.node)
+        if rc := self._acpi.add(dimm):
+            raise KernelError(rc, f"{step.id}: plugged, but the guest did not take it")
+
+    def _unplug_dimm(self, name: str) -> None:
+        dimm = self._dimms.get(name)
+        if dimm is None:
+            raise DeviceError(f"Device '{name}' not found")
+        if rc := self._acpi.remove(dimm):
+            raise KernelError(rc, f"{name}: the guest does not give it up")
+        del self._dimms[name]
+
+    def _inject(self, step: values.Inject) -> None:
+        if step.at == "request":
+            for slot in self.slots:
+                slot.tap.faults.extend([step.error] * step.times)
+        else:
+            self.kernel.memory.faults.inject(_FAULT_POINTS[step.at], Errno[step.error], step.times)
+
+    def _snapshot(self) -> Snapshot:
+        devices: list[DeviceInfo] = [slot.info() for slot in self.slots]
+        devices += [dimm.info() for dimm in self._dimms.values()]
+        return snapshot.take(self.kernel, devices)
+
+    def check(self) -> None:
+        """Assert that device, driver, core and tree agree."""
+        self.kernel.check()
+        for slot in self.slots:
+            if isinstance(slot.handle, EmbeddedDevice):
+                slot.handle.device.check()
+        for driver in self.kernel.module.devices if self.kernel.module is not None else []:
+            slot = next(slot for slot in self.slots if slot.name == driver.name)
+            if not driver.hung:
+                assert driver.plugged_size == slot.handle.plugged_size, f"{driver.name}: plugged sizes differ"
+                assert driver.mode.plugged_bytes() == driver.plugged_size, f"{driver.name}: bitmap and size differ"

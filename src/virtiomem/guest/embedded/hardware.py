@@ -1,0 +1,179 @@
+"""What the machine holds, whichever kernel runs: virtio-mem devices, DIMMs, and the taps on the wires between.
+
+A reboot leaves all of it in place; only plugged memory goes.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from virtiomem.device.mem import MemDevice
+from virtiomem.errors import ProtocolError
+from virtiomem.guest.base import DeviceConfig
+from virtiomem.recording.values import DimmInfo, Request, VirtioMemInfo
+from virtiomem.transport.base import Transport
+from virtiomem.transport.loopback import Loopback
+from virtiomem.wire import mem as wire
+
+
+class DeviceHandle(Protocol):
+    """A virtio-mem device as its owner holds it: ours, or QEMU's through a socket."""
+
+    @property
+    def transport(self) -> Transport:
+        """The road to it."""
+
+    @property
+    def plugged_size(self) -> int:
+        """Bytes plugged."""
+
+    @property
+    def requested_size(self) -> int:
+        """Bytes asked for."""
+
+    def resize(self, requested_size: int) -> None:
+        """Ask for that many bytes. Raises DeviceError when the device refuses."""
+
+    def system_reset(self) -> None:
+        """Take part in a reset of the machine."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+DeviceFactory = Callable[[DeviceConfig], DeviceHandle]
+
+
+class EmbeddedDevice:
+    """Our own device behind a loopback transport."""
+
+    def __init__(self, config: DeviceConfig, nodes: int) -> None:
+        """Realize the device; raises DeviceError in QEMU's words."""
+        assert config.memaddr is not None, f"{config.id} has no address"
+        self.device = MemDevice(
+            addr=config.memaddr,
+            region_size=config.max_size,
+            block_size=config.block_size,
+            requested_size=config.requested_size,
+            node=config.node,
+            nodes=nodes,
+        )
+        self.transport = Loopback(self.device)
+
+    @property
+    def plugged_size(self) -> int:
+        """Bytes plugged."""
+        return self.device.plugged_size
+
+    @property
+    def requested_size(self) -> int:
+        """Bytes asked for."""
+        return self.device.requested_size
+
+    def resize(self, requested_size: int) -> None:
+        """Set requested-size. Raises DeviceError."""
+        self.device.requested_size = requested_size
+
+    def system_reset(self) -> None:
+        """Unplug everything."""
+        self.device.system_reset()
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@dataclass(slots=True)
+class Slot:
+    """A device in the machine, with the tap on its wire."""
+
+    config: DeviceConfig
+    handle: DeviceHandle
+    tap: "Tap"
+
+    @property
+    def name(self) -> str:
+        """The guest's name for it, ``virtio0``."""
+        return self.config.name or self.config.id
+
+    @property
+    def settled(self) -> bool:
+        """True when what is plugged is what is asked for."""
+        return self.handle.plugged_size == self.handle.requested_size
+
+    def info(self) -> VirtioMemInfo:
+        """The device as QEMU's query-memory-devices shows it."""
+        return VirtioMemInfo(
+            id=self.config.id,
+            memaddr=int(self.config.memaddr or 0),
+            max_size=int(self.config.max_size),
+            requested_size=self.handle.requested_size,
+            size=self.handle.plugged_size,
+            block_size=int(self.config.block_size),
+            node=self.config.node,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Dimm:
+    """A DIMM in its slot."""
+
+    id: str
+    addr: int
+    size: int
+    node: int
+
+    def info(self) -> DimmInfo:
+        """The DIMM as QEMU's query-memory-devices shows it."""
+        return DimmInfo(id=self.id, addr=self.addr, size=self.size, node=self.node)
+
+
+REQUEST_FAULTS = {
+    "BUSY": wire.Response(wire.ResponseType.BUSY).pack(),
+    "NACK": wire.Response(wire.ResponseType.NACK).pack(),
+    "ERROR": wire.Response(wire.ResponseType.ERROR).pack(),
+    "garbage": b"\xff" * wire.RESPONSE_SIZE,
+    "silence": b"",
+}
+"""Answers that can be injected, as the bytes on the wire."""
+
+
+class Tap:
+    """A transport that keeps what goes over the wire, and answers in the device's stead when told to."""
+
+    def __init__(self, device_id: str, transport: Transport, sink: list[Request]) -> None:
+        self.features = transport.features
+        self.faults: deque[str] = deque()
+        """Answers to give instead of the device's, oldest first: keys of REQUEST_FAULTS."""
+        self._device_id = device_id
+        self._transport = transport
+        self._sink = sink
+
+    def send(self, request: bytes) -> bytes:
+        """Pass a request on, unless a fault is due, and note both."""
+        answer = REQUEST_FAULTS[self.faults.popleft()] if self.faults else self._transport.send(request)
+        self._sink.append(_decode(self._device_id, request, answer))
+        return answer
+
+    def config(self) -> bytes:
+        """The device's configuration space."""
+        return self._transport.config()
+
+    def on_config_change(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` at each configuration change notification; None stops it."""
+        self._transport.on_config_change(callback)
+
+    def reset(self) -> None:
+        """Reset the virtio device."""
+        self._transport.reset()
+
+
+def _decode(device_id: str, request: bytes, answer: bytes) -> Request:
+    sent = wire.Request.unpack(request)
+    try:
+        response = wire.Response.unpack(answer).type.name
+    except ProtocolError:
+        response = "garbage" if answer else "silence"
+    if sent.type is wire.RequestType.UNPLUG_ALL:
+        return Request(device=device_id, type=sent.type.name, response=response)
+    return Request(device=device_id, type=sent.type.name, response=response, addr=sent.addr, nb_blocks=sent.nb_blocks)

@@ -1,0 +1,88 @@
+"""One running kernel: resource tree, hotplug core and, once loaded, the virtio_mem module."""
+
+from collections.abc import Sequence
+
+from virtiomem.clock import Clock
+from virtiomem.driver import Parameters, VirtioMemModule
+from virtiomem.guest.base import DriverConfig, GuestConfig
+from virtiomem.memory import Memory, OnlinePolicy, OnlineType, Policy
+from virtiomem.recording.values import Snapshot
+from virtiomem.resource import iomem
+from virtiomem.transport.base import Transport
+from virtiomem.units import Span
+
+VERSION = "6.1"
+"""The kernel that is modelled; where newer ones differ stands in docs/model.md. The one place to choose another."""
+
+
+class Kernel:
+    """A kernel from its boot on; a reboot or a kexec makes a new one."""
+
+    def __init__(self, config: GuestConfig, boot_iomem: str, boot: Snapshot | None = None) -> None:
+        """Boot on the memory that the listing `boot_iomem` shows.
+
+        `boot`: what a real guest said at the same moment, for what only it can know (managed pages). Raises
+        ListingError for a listing that cannot be, ValueError for an impossible memory block size.
+        """
+        self.clock = Clock()
+        self.log: list[str] = []
+        self.module: VirtioMemModule | None = None
+        self.memory = Memory(
+            iomem.loads(boot_iomem),
+            block_size=config.memory_block_size,
+            policy=Policy(
+                default_state=OnlineType(config.default_state),
+                online_policy=OnlinePolicy(config.online_policy),
+                auto_movable_ratio=config.auto_movable_ratio,
+                auto_movable_numa_aware=config.auto_movable_numa_aware,
+            ),
+            nodes={node.id: [_inclusive(text) for text in node.memory] for node in config.nodes} or None,
+        )
+        if boot is not None:
+            self._adopt_managed(boot)
+
+    def _adopt_managed(self, boot: Snapshot) -> None:
+        """Take over how many pages the real kernel left to its allocator."""
+        for node in self.memory.nodes.values():
+            for name, zone in node.zones.items():
+                pages = boot.zones.get(f"node{node.nid}", {}).get(str(name))
+                if pages is not None:
+                    zone.managed = zone.boot_managed = min(pages.managed, zone.present)
+
+    def load(self, devices: Sequence[tuple[str, Transport]], driver: DriverConfig) -> None:
+        """Load virtio_mem and let it probe its devices."""
+        parameters = Parameters(
+            unplug_online=driver.unplug_online,
+            force_bbm=driver.force_bbm,
+            bbm_block_size=driver.bbm_block_size,
+            bbm_safe_unplug=driver.bbm_safe_unplug,
+            merge_resources=driver.merge_resources,
+        )
+        self.module = VirtioMemModule(self.memory, self.clock, devices, parameters, self._note)
+
+    def unload(self) -> None:
+        """Remove virtio_mem."""
+        if self.module is not None:
+            self.module.unload()
+            self.module = None
+
+    def halt(self) -> None:
+        """Stop hearing from devices: another kernel takes over."""
+        for device in self.module.devices if self.module is not None else []:
+            device.detach()
+
+    def _note(self, level: str, text: str) -> None:
+        self.log.append(text if level == "info" else f"{level}: {text}")
+
+    def check(self) -> None:
+        """Assert every invariant of every part."""
+        self.clock.check()
+        self.memory.check()
+        if self.module is not None:
+            self.module.check()
+
+
+def _inclusive(text: str) -> Span:
+    """``0x0-0x7fffffff`` as a span; the scenario has been checked."""
+    first, _, last = text.partition("-")
+    return Span(int(first, 0), int(last, 0) + 1)

@@ -1,0 +1,51 @@
+"""The guest at rest, as a recording shows it."""
+
+from virtiomem.driver import VirtioMem
+from virtiomem.driver.sbm import SubBlockMode
+from virtiomem.guest.embedded.kernel import Kernel
+from virtiomem.memory import MemoryBlock, sysfs
+from virtiomem.recording import values
+from virtiomem.resource import iomem
+
+
+def take(kernel: Kernel, devices: list[values.DeviceInfo]) -> values.Snapshot:
+    """The kernel's listing, blocks and zones, and the machine's devices."""
+    memory = kernel.memory
+    return values.Snapshot(
+        iomem=iomem.dumps(memory.iomem),
+        memory_blocks=[_block(kernel, memory.blocks[id_]) for id_ in sorted(memory.blocks)],
+        zones={
+            f"node{node.nid}": {
+                str(zone.type): values.ZonePages(spanned=zone.spanned, present=zone.present, managed=zone.managed)
+                for zone in node
+            }
+            for node in memory.nodes.values()
+        },
+        devices=devices,
+    )
+
+
+def _block(kernel: Kernel, block: MemoryBlock) -> values.MemoryBlock:
+    plain = values.MemoryBlock(
+        block=block.id,
+        state=str(block.state),
+        valid_zones=sysfs.valid_zones(kernel.memory, block),
+        nodes=sysfs.nodes_of(kernel.memory, block),
+    )
+    owner = None if block.boot else _owner(kernel, block)
+    if owner is None or not isinstance(owner.mode, SubBlockMode) or block.id not in owner.mode.states:
+        return plain
+    return values.MemoryBlock(
+        block=plain.block,
+        state=plain.state,
+        valid_zones=plain.valid_zones,
+        nodes=plain.nodes,
+        plugged=owner.mode.plugged_in(block.id),
+    )
+
+
+def _owner(kernel: Kernel, block: MemoryBlock) -> VirtioMem | None:
+    """The virtio-mem device that the block belongs to."""
+    span = kernel.memory.span_of(block.id)
+    devices = kernel.module.devices if kernel.module is not None else []
+    return next((device for device in devices if device.contains(span.start, span.size)), None)
