@@ -93,6 +93,7 @@ WRONG = [
     ("[guest]\nmemory = 1000", "guest.memory: 1000 (0x3e8) is not a whole number of pages from 64M (0x4000000) up"),
     ('[guest]\nmax-memory = "2G"', "guest.max-memory: 2G (0x80000000) is less than guest.memory, 4G (0x100000000)"),
     ("[guest]\nmax-memory = 4294967297", "guest.max-memory: 4294967297 (0x100000001) is not a whole number of pages"),
+    ('[guest]\nslots = 2\nmax-memory = "4G"', "guest.slots: 2 slots, but max-memory leaves no room"),
     ("[guest]\nslots = 257", "guest.slots: 257 is not in 0..256"),
     ('[guest]\nmemory-block-size = "96M"', "guest.memory-block-size: 96M (0x6000000) is not a power of two from 128M"),
     ('[guest]\nmemory-block-size = "4G"', "guest.memory-block-size: 4G (0x100000000) is not a power of two from 128M"),

@@ -15,6 +15,7 @@ from virtiomem import __version__
 from virtiomem.errors import UsageError, VirtiomemError
 
 COMMANDS: dict[str, str] = {
+    "compare": "are two recordings the same? if not, the first difference",
     "blocks": "show memory blocks as lsmem does, and whose they are",
 }
 """Every command and what it does, in the order `--help` shows them; the module is `virtiomem.cli.<command>`."""

@@ -11,14 +11,16 @@ from typing import NoReturn
 
 from msgspec import structs
 
+from virtiomem.device.mem import MIN_BLOCK_SIZE
+from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory
 from virtiomem.errors import DeviceError, Errno, ScenarioError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig
-from virtiomem.guest.machine import MAX_RAM_SLOTS, MIN_BLOCK_SIZE, Machine, device_alignment
+from virtiomem.guest.machine import Machine
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use, Wait
 from virtiomem.scenario.layout import MIN_MEMORY
 from virtiomem.scenario.values import ScenarioFile
 from virtiomem.scenario.words import none_of, show
-from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, format_size, is_power_of_two
+from virtiomem.units import PAGE_SIZE, GiB, MiB, Size, Span, format_size, is_power_of_two
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _NAME = re.compile(r"virtio(?:0|[1-9][0-9]*)")
@@ -27,6 +29,8 @@ _RANGE = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]+)\s*-\s*(0[xX][0-9a-fA-F]+|[0-9]+
 MIN_MEMORY_BLOCK = 128 * MiB
 MAX_MEMORY_BLOCK = 2 * GiB
 """MIN_MEMORY_BLOCK_SIZE and MAX_BLOCK_SIZE in arch/x86/mm/init_64.c (v6.1)."""
+MAX_SLOTS = 256
+"""ACPI_MAX_SLOTS in include/hw/acpi/acpi.h (v7.2)."""
 MAX_NODES = 128
 """MAX_NODES in include/sysemu/numa.h (v7.2)."""
 ADDRESS_LIMIT = 1 << 52
@@ -45,8 +49,10 @@ def check_guest(guest: GuestConfig) -> None:
         _refuse("guest.memory", f"{size(guest.memory)} is not a whole number of pages from {size(MIN_MEMORY)} up")
     if guest.max_memory is not None:
         _check_max_memory(guest.memory, guest.max_memory)
-    if not 0 <= guest.slots <= MAX_RAM_SLOTS:
-        _refuse("guest.slots", f"{guest.slots} is not in 0..{MAX_RAM_SLOTS}")
+    if not 0 <= guest.slots <= MAX_SLOTS:
+        _refuse("guest.slots", f"{guest.slots} is not in 0..{MAX_SLOTS}")
+    if guest.slots and guest.max_memory == guest.memory:
+        _refuse("guest.slots", f"{guest.slots} slots, but max-memory leaves no room for anything in them")
     block = guest.memory_block_size
     if block is not None and not (is_power_of_two(block) and MIN_MEMORY_BLOCK <= block <= MAX_MEMORY_BLOCK):
         _refuse("guest.memory-block-size", f"{size(block)} is not a power of two from 128M to 2G")
@@ -126,7 +132,7 @@ def check_devices(devices: list[DeviceConfig], nodes: int) -> None:
 
 def _check_sizes(device: DeviceConfig, where: str) -> None:
     """Refuse block sizes and sizes that QEMU refuses; requested-size may exceed max-size at the start."""
-    block, unit = device.block_size, device_alignment(device.block_size)
+    block, unit = device.block_size, max(device.block_size, BACKEND_ALIGNMENT)
     if not is_power_of_two(block):
         _refuse(f"{where}.block-size", f"{size(block)} is not a power of two")
     if block < MIN_BLOCK_SIZE:
@@ -144,33 +150,34 @@ def place_devices(devices: list[DeviceConfig], machine: Machine | None) -> list[
 
     Without a machine (the guest starts from a capture) every device must say its address.
     """
+    room = machine.device_memory() if machine is not None else None
+    names: dict[str, str] = {}
     placed: list[DeviceConfig] = []
     for index, device in enumerate(devices):
         where = f"device[{index}]"
-        memaddr = _address(device, where, machine, placed)
+        memaddr = _address(device, where, room)
         if memaddr + device.max_size > ADDRESS_LIMIT:
             _refuse(f"{where}.memaddr", f"{memaddr:#x} and {size(device.max_size)} end above {ADDRESS_LIMIT:#x}")
         name = device.name if device.name is not None else f"virtio{index}"
         if _NAME.fullmatch(name) is None:
             _refuse(f"{where}.name", f"{show(name)} is not virtio0, virtio1, …")
-        for other in placed:
-            if other.name == name:
-                _refuse(f"{where}.name", f"{name} is the name of device {other.id} already")
-        placed.append(structs.replace(device, memaddr=type(device.max_size)(memaddr), name=name))
+        if name in names:
+            _refuse(f"{where}.name", f"{name} is the name of device {names[name]} already")
+        names[name] = device.id
+        placed.append(structs.replace(device, memaddr=Size(memaddr), name=name))
     return placed
 
 
-def _address(device: DeviceConfig, where: str, machine: Machine | None, placed: list[DeviceConfig]) -> int:
+def _address(device: DeviceConfig, where: str, room: DeviceMemory | None) -> int:
     """Where a device is, or is put."""
-    taken = [(other.id, Span.sized(other.memaddr or 0, other.max_size)) for other in placed]
-    if machine is None:
+    if room is None:
         if device.memaddr is None:
             _refuse(f"{where}.memaddr", "is missing; a guest that starts from a capture does not place devices")
         return device.memaddr
     try:
-        return machine.place(device.max_size, device_alignment(device.block_size), taken, device.memaddr)
+        return room.place(device.id, device.max_size, alignment=device.block_size, memaddr=device.memaddr)
     except DeviceError as error:
-        _refuse(f"{where}.{'max-size' if device.memaddr is None else 'memaddr'}", str(error))
+        _refuse(f"{where}.{'memaddr' if device.memaddr else 'max-size'}", str(error))
 
 
 def check_steps(file: ScenarioFile) -> None:

@@ -11,6 +11,7 @@ from msgspec import structs
 from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.machine import Machine
 from virtiomem.recording.files import decode_size
+from virtiomem.recording.values import PlugDimm
 from virtiomem.scenario import checks
 from virtiomem.scenario.layout import boot_listing
 from virtiomem.scenario.values import Scenario, ScenarioFile
@@ -82,13 +83,13 @@ def _complete(file: ScenarioFile, folder: Path, path: Path | None) -> Scenario:
     """Check that the scenario can be, place its devices, and find the listing it starts from."""
     checks.check_guest(file.guest)
     checks.check_devices(file.device, nodes=len(file.guest.nodes))
-    machine = None if file.guest.capture is not None else Machine.of(file.guest, file.device)
+    machine = _machine(file)
     checks.check_nodes(file.guest.nodes, machine)
     devices = checks.place_devices(file.device, machine)
     checks.check_steps(file)
     guest = file.guest
     if machine is not None:
-        guest = structs.replace(guest, max_memory=Size(machine.max_memory))
+        guest = structs.replace(guest, max_memory=Size(machine.max_memory), slots=machine.slots)
     return Scenario(
         title=file.title,
         guest=guest,
@@ -98,6 +99,13 @@ def _complete(file: ScenarioFile, folder: Path, path: Path | None) -> Scenario:
         boot_iomem=_boot_iomem(file, machine, folder),
         path=path,
     )
+
+
+def _machine(file: ScenarioFile) -> Machine | None:
+    """The machine, with room for every DIMM that a step plugs; None when the guest starts from a capture."""
+    if file.guest.capture is not None:
+        return None
+    return Machine.of(file.guest, file.device, [step.size for step in file.step if isinstance(step, PlugDimm)])
 
 
 def _boot_iomem(file: ScenarioFile, machine: Machine | None, folder: Path) -> str:

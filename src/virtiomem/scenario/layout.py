@@ -5,8 +5,8 @@ QEMU's default processor there is a hole for HyperTransport below 1 TiB; a machi
 have another one.
 """
 
-from virtiomem.guest.machine import HT_RESERVED, Machine
-from virtiomem.units import MiB, Span, align_up
+from virtiomem.guest.machine import Machine
+from virtiomem.units import MiB, Span, TiB, align_up
 
 _KERNEL = (
     (0x01000000, 0x01E01EF1, "Kernel code"),
@@ -22,6 +22,8 @@ _FIRMWARE_TABLES = 0x20000
 """What SeaBIOS keeps at the end of low RAM."""
 _MMCONFIG = Span(0xB0000000, 0xC0000000)
 _IOAPIC = 0xFEC00000
+_HT_RESERVED = Span(0xFD00000000, 1 * TiB)
+"""What AMD's HyperTransport keeps below 1 TiB; QEMU's default processor is an AMD one."""
 _BAR = 0x4000
 """A virtio-pci-modern BAR."""
 
@@ -37,7 +39,7 @@ def boot_listing(machine: Machine, devices: int) -> str:
 
 def _low_memory(machine: Machine) -> list[Line]:
     """The first MiB, low RAM with the kernel in it, and what the firmware keeps."""
-    top = machine.low_ram.stop
+    top = machine.ram[0].stop
     return [
         (0, 0x0, 0xFFF, "Reserved"),
         (0, 0x1000, 0x9FBFF, "System RAM"),
@@ -54,7 +56,7 @@ def _low_memory(machine: Machine) -> list[Line]:
 
 def _pci(machine: Machine, devices: int) -> list[Line]:
     """The PCI window below 4 GiB with the devices' BARs, allocated downwards."""
-    top = machine.low_ram.stop
+    top = machine.ram[0].stop
     window = "PCI Bus 0000:00"
     if machine.kind == "pc":
         return [(0, top, 0xFEBFFFFF, window), *_bars(devices, 0xFEC00000, slot=2)]
@@ -90,13 +92,13 @@ def _chips(machine: Machine) -> list[Line]:
 
 def _high_memory(machine: Machine) -> list[Line]:
     """RAM from 4 GiB up, the 64-bit PCI window behind the device region, and the HyperTransport hole."""
-    ram, hole = machine.high_ram, machine.pci_hole64
+    hole = machine.pci_hole64
     lines: list[Line] = []
-    if ram.size:
+    for ram in machine.ram[1:]:
         lines.append((0, ram.start, ram.stop - 1, "System RAM"))
         if ram.stop % (64 * MiB):
             lines.append((0, ram.stop, align_up(ram.stop, 64 * MiB) - 1, "RAM buffer"))
     lines.append((0, hole.start, hole.stop - 1, "PCI Bus 0000:00"))
-    if hole.stop <= HT_RESERVED.start:
-        lines.append((0, HT_RESERVED.start, HT_RESERVED.stop - 1, "Reserved"))
+    if hole.stop <= _HT_RESERVED.start:
+        lines.append((0, _HT_RESERVED.start, _HT_RESERVED.stop - 1, "Reserved"))
     return lines

@@ -11,11 +11,10 @@ from virtiomem.guest.embedded import explain, snapshot
 from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.hardware import DeviceFactory, Dimm, EmbeddedDevice, Slot, Tap
 from virtiomem.guest.embedded.kernel import VERSION, Kernel
-from virtiomem.guest.machine import Machine, device_alignment
+from virtiomem.guest.machine import Machine
 from virtiomem.memory import FaultPoint, OnlineType, store_state
 from virtiomem.recording import values
 from virtiomem.recording.values import DeviceInfo, Request, Snapshot, Step, StepRecord
-from virtiomem.units import Span
 
 _FAULT_POINTS = {
     "add_memory": FaultPoint.ARCH_ADD,
@@ -58,7 +57,10 @@ class EmbeddedGuest:
         self._boot_iomem = boot.iomem if boot is not None else boot_iomem
         self._real_boot = boot
         self._requests: list[Request] = []
-        self._machine = Machine.of(config, devices)
+        self._room = Machine.of(config, devices).device_memory()
+        if config.capture is None:  # else another machine's map decides where devices are
+            for device in devices:
+                self._room.place(device.id, device.max_size, alignment=device.block_size, memaddr=device.memaddr)
         self.slots = [self._slot(device, device_factory) for device in devices]
         """The virtio-mem devices, in order."""
         self._dimms: dict[str, Dimm] = {}
@@ -185,10 +187,8 @@ class EmbeddedGuest:
             raise DeviceError(f"Duplicate device ID '{step.id}'")
         if len(self._dimms) >= self._config.slots:
             raise DeviceError("no free memory slots: the machine was started with slots=" + str(self._config.slots))
-        taken = [(dimm.id, Span.sized(dimm.addr, dimm.size)) for dimm in self._dimms.values()]
-        taken += [(slot.config.id, Span.sized(slot.config.memaddr or 0, slot.config.max_size)) for slot in self.slots]
         memaddr = None if step.memaddr is UNSET else int(step.memaddr)
-        addr = self._machine.place(step.size, device_alignment(0), taken, memaddr)
+        addr = self._room.place(step.id, step.size, memaddr=memaddr)
         dimm = self._dimms[step.id] = Dimm(step.id, addr, int(step.size), step.node)
         if rc := self._acpi.add(dimm):
             raise KernelError(rc, f"{step.id}: plugged, but the guest did not take it")
@@ -199,6 +199,7 @@ class EmbeddedGuest:
             raise DeviceError(f"Device '{name}' not found")
         if rc := self._acpi.remove(dimm):
             raise KernelError(rc, f"{name}: the guest does not give it up")
+        self._room.remove(name)
         del self._dimms[name]
 
     def _inject(self, step: values.Inject) -> None:

@@ -1,0 +1,88 @@
+"""Steps, requests and numbers as a person would say them."""
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+from msgspec import UNSET
+
+from virtiomem.recording.values import (
+    AddMemory,
+    Free,
+    Inject,
+    Kexec,
+    Load,
+    PlugDimm,
+    Reboot,
+    Request,
+    Resize,
+    SetState,
+    Step,
+    Unload,
+    UnplugDimm,
+    Use,
+    Wait,
+)
+from virtiomem.units import format_size
+
+
+def describe(step: Step) -> str:
+    """A step in a few words: ``resize vm0 to 2G``."""
+    match step:
+        case Load():
+            return "load the driver"
+        case Unload():
+            return "unload the driver"
+        case Resize(device=device, requested_size=size):
+            return f"resize {device} to {format_size(size)}"
+        case SetState(blocks=blocks, state=state):
+            return f"set {plural(len(blocks), 'block')} {ranges(blocks)} {state}"
+        case Reboot():
+            return "reboot"
+        case Kexec():
+            return "kexec into a new kernel"
+        case PlugDimm(id=name, size=size, node=node):
+            return f"plug DIMM {name}, {format_size(size)} on node {node}"
+        case UnplugDimm(id=name):
+            return f"unplug DIMM {name}"
+        case AddMemory(kind=kind, size=size, memaddr=memaddr):
+            at = "" if memaddr is UNSET else f" at {memaddr:#x}"
+            return f"add {format_size(size)} through {kind}{at}"
+        case Use(id=name, size=size, kind=kind):
+            return f"use {format_size(size)} {kind} as {name}"
+        case Free(id=name):
+            return f"free {name}"
+        case Wait(seconds=seconds):
+            return f"wait {seconds:g} s"
+        case Inject(at=at, error=error, times=times):
+            return f"let {at} fail with {error}, {times} times" if times > 1 else f"let {at} fail with {error}"
+        case _:
+            assert_never(step)
+
+
+def describe_request(request: Request) -> str:
+    """A request and its answer: ``PLUG 0x180000000, 64 blocks: ACK``."""
+    if request.addr is UNSET or request.nb_blocks is UNSET:
+        return f"{request.type}: {request.response}"
+    count = f"{request.nb_blocks} {plural(request.nb_blocks, 'block')}"
+    return f"{request.type} {request.addr:#x}, {count}: {request.response}"
+
+
+def plural(count: int, noun: str) -> str:
+    """The noun alone, in the number that `count` asks for."""
+    return noun if count == 1 else f"{noun}s"
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Numbers with their runs drawn together: ``48-50, 53``; in the order given."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join(_run(run) for run in runs)
+
+
+def _run(run: Sequence[int]) -> str:
+    """One run."""
+    return str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}"

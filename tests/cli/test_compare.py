@@ -1,0 +1,74 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from virtiomem.cli.main import main
+
+RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
+MERGED, APART = (str(RECORDINGS / name / "recording.json") for name in ("a-patch-exact", "nomerge-a-patch-exact"))
+
+
+def test_same_recordings_exit_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", MERGED, MERGED]) == 0
+    assert capsys.readouterr().out == "same: 4 steps\n"
+
+
+def test_different_recordings_exit_1_with_both_values(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(RECORDINGS)
+    assert main(["compare", "a-patch-exact/recording.json", "nomerge-a-patch-exact/recording.json"]) == 1
+    assert capsys.readouterr().out == (
+        "different at step 1 (load the driver): iomem\n"
+        "  a-patch-exact/recording.json          140000000-1bfffffff : System RAM (virtio_mem)\n"
+        "  nomerge-a-patch-exact/recording.json  140000000-147ffffff : System RAM (virtio_mem)\n"
+    )
+
+
+def test_verdict_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--json", MERGED, MERGED]) == 0
+    assert json.loads(capsys.readouterr().out) == {"same": True, "difference": None}
+    assert main(["compare", "-J", MERGED, APART]) == 1
+    verdict = json.loads(capsys.readouterr().out)
+    assert verdict["same"] is False
+    assert verdict["difference"] == {
+        "step": 1,
+        "action": "load the driver",
+        "what": "iomem",
+        "a": "140000000-1bfffffff : System RAM (virtio_mem)",
+        "b": "140000000-147ffffff : System RAM (virtio_mem)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file or directory"),
+        (b"", "not a recording"),
+        (b"{}", "format None is not 'virtiomem-recording/1'"),
+        (b'{"format": "virtiomem-recording/2"}', "format 'virtiomem-recording/2' is not 'virtiomem-recording/1'"),
+        (b'{"format": "virtiomem-recording/1"}', "not a recording"),
+        (b"[1, 2", "not a recording"),
+        (b"[]", "not a recording"),
+        (b"\xff\xfe", "not a recording"),
+        (b'{"format": "virtiomem-recording/1", "guest": {}, "boot": 3, "steps": []}', "$.boot"),
+    ],
+)
+def test_what_is_no_recording_is_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, words: str
+) -> None:
+    path = tmp_path / "r.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert main(["compare", MERGED, str(path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"virtiomem: {path}: ")
+    assert words in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_directory_is_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(tmp_path), MERGED]) == 2
+    assert capsys.readouterr().err == f"virtiomem: {tmp_path}: Is a directory\n"

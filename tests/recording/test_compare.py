@@ -1,0 +1,215 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from virtiomem import recording
+from virtiomem.recording import MemoryBlock, Recording, Request, Snapshot, StepRecord
+from virtiomem.recording.compare import compare
+from virtiomem.recording.values import Wait
+
+RECORDINGS = sorted((Path(__file__).parents[1] / "data" / "recordings").glob("*/recording.json"))
+
+
+@pytest.fixture
+def real() -> Recording:
+    return recording.load(next(path for path in RECORDINGS if path.parent.name == "d-two-devices"))
+
+
+def with_step(whole: Recording, index: int, **changed: Any) -> Recording:
+    steps = list(whole.steps)
+    steps[index] = structs.replace(steps[index], **changed)
+    return structs.replace(whole, steps=steps)
+
+
+def with_snapshot(whole: Recording, index: int, change: Callable[[Snapshot], dict[str, Any]]) -> Recording:
+    snapshot = whole.steps[index].snapshot
+    return with_step(whole, index, snapshot=structs.replace(snapshot, **change(snapshot)))
+
+
+def with_block(whole: Recording, index: int, number: int, **changed: Any) -> Recording:
+    def change(snapshot: Snapshot) -> dict[str, Any]:
+        blocks = [
+            structs.replace(block, **changed) if block.block == number else block for block in snapshot.memory_blocks
+        ]
+        return {"memory_blocks": blocks}
+
+    return with_snapshot(whole, index, change)
+
+
+def with_device(whole: Recording, index: int, **changed: Any) -> Recording:
+    return with_snapshot(
+        whole, index, lambda before: {"devices": [structs.replace(before.devices[0], **changed), *before.devices[1:]]}
+    )
+
+
+def with_zone(whole: Recording, index: int, **changed: Any) -> Recording:
+    def change(snapshot: Snapshot) -> dict[str, Any]:
+        movable = structs.replace(snapshot.zones["node0"]["Movable"], **changed)
+        return {"zones": {**snapshot.zones, "node0": {**snapshot.zones["node0"], "Movable": movable}}}
+
+    return with_snapshot(whole, index, change)
+
+
+@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.parent.name)
+def test_recording_is_the_same_as_itself(path: Path) -> None:
+    assert compare(recording.load(path), recording.load(path)) is None
+
+
+def test_real_kernel_without_merging_differs_in_the_map_first() -> None:
+    merged, apart = (
+        recording.load(path) for path in RECORDINGS if path.parent.name in {"a-patch-exact", "nomerge-a-patch-exact"}
+    )
+    difference = compare(merged, apart)
+    assert difference is not None
+    assert str(difference) == (
+        "step 1 (load the driver): iomem: 140000000-1bfffffff : System RAM (virtio_mem) against "
+        "140000000-147ffffff : System RAM (virtio_mem)"
+    )
+
+
+DIFFERENT: dict[str, tuple[Callable[[Recording], Recording], str]] = {
+    "another step": (
+        lambda real: with_step(real, 2, step=Wait(seconds=60)),
+        "step 3 (not the same step): what is done: resize vm1 to 600M against wait 60 s",
+    ),
+    "a step too few": (
+        lambda real: structs.replace(real, steps=real.steps[:-1]),
+        "step 11 (not the same step): what is done: resize vm0 to 0 against no more steps",
+    ),
+    "refused": (
+        lambda real: with_step(real, 1, error="Device or resource busy"),
+        "step 2 (resize vm0 to 1G): whether it was refused: taken against Device or resource busy",
+    ),
+    "settled": (
+        lambda real: with_step(real, 1, settled=False),
+        "step 2 (resize vm0 to 1G): settled: settled against stopped short",
+    ),
+    "response": (
+        lambda real: with_step(
+            real, 1, requests=[structs.replace(real.steps[1].requests[0], response="BUSY"), *real.steps[1].requests[1:]]
+        ),
+        (
+            "step 2 (resize vm0 to 1G): request 1 of vm0: PLUG 0x180000000, 64 blocks: ACK against "
+            "PLUG 0x180000000, 64 blocks: BUSY"
+        ),
+    ),
+    "a request too many": (
+        lambda real: with_step(
+            real,
+            1,
+            requests=[*real.steps[1].requests, Request(device="vm0", type="UNPLUG_ALL", response="ACK")],
+        ),
+        "step 2 (resize vm0 to 1G): request 9 of vm0: no such request against UNPLUG_ALL: ACK",
+    ),
+    "order of requests": (
+        lambda real: with_step(real, 1, requests=real.steps[1].requests[::-1]),
+        (
+            "step 2 (resize vm0 to 1G): request 1 of vm0: PLUG 0x180000000, 64 blocks: ACK against "
+            "PLUG 0x1b8000000, 64 blocks: ACK"
+        ),
+    ),
+    "plugged size": (lambda real: with_device(real, 1, size=0), "size of vm0: 1G against 0"),
+    "requested size": (lambda real: with_device(real, 1, requested_size=1), "requested-size of vm0: 1G against 1"),
+    "max size": (lambda real: with_device(real, 1, max_size=8 << 30), "max-size of vm0: 4G against 8G"),
+    "block size": (lambda real: with_device(real, 1, block_size=4 << 20), "block-size of vm0: 2M against 4M"),
+    "a device less": (
+        lambda real: with_snapshot(real, 1, lambda before: {"devices": before.devices[:1]}),
+        "step 2 (resize vm0 to 1G): device vm1: a virtio-mem device against not there",
+    ),
+    "listing": (
+        lambda real: with_snapshot(real, 1, lambda before: {"iomem": before.iomem.replace("virtio1", "virtio2")}),
+        "step 2 (resize vm0 to 1G): iomem: 280000000-37fffffff : virtio1 against 280000000-37fffffff : virtio2",
+    ),
+    "a shorter listing": (
+        lambda real: with_snapshot(
+            real, 1, lambda before: {"iomem": "".join(before.iomem.splitlines(keepends=True)[:-1])}
+        ),
+        "iomem: fd00000000-ffffffffff : Reserved against end of the listing",
+    ),
+    "state": (
+        lambda real: with_block(real, 1, 50, state="offline", valid_zones="Normal Movable"),
+        (
+            "memory block 50: online, valid zones 'Movable', nodes [0] against "
+            "offline, valid zones 'Normal Movable', nodes [0]"
+        ),
+    ),
+    "valid zones": (lambda real: with_block(real, 1, 50, valid_zones="Normal"), "valid zones 'Normal'"),
+    "nodes": (lambda real: with_block(real, 1, 50, nodes=[1]), "nodes [0] against"),
+    "a block less": (
+        lambda real: with_snapshot(
+            real, 1, lambda before: {"memory_blocks": [one for one in before.memory_blocks if one.block != 55]}
+        ),
+        "memory block 55: online, valid zones 'Movable', nodes [0] against not there",
+    ),
+    "spanned": (lambda real: with_zone(real, 1, spanned=1), "spanned pages of zone Movable on node0: 262144 against 1"),
+    "present": (lambda real: with_zone(real, 1, present=2), "present pages of zone Movable on node0: 262144 against 2"),
+    "boot": (
+        lambda real: structs.replace(
+            real, boot=structs.replace(real.boot, iomem=real.boot.iomem.replace("IOAPIC 0", "IOAPIC 1"))
+        ),
+        "boot: iomem: fec00000-fec003ff : IOAPIC 0 against fec00000-fec003ff : IOAPIC 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), DIFFERENT.values(), ids=DIFFERENT.keys())
+def test_difference_is_found_and_said(real: Recording, change: Callable[[Recording], Recording], words: str) -> None:
+    difference = compare(real, change(real))
+    assert difference is not None
+    assert words in str(difference)
+    assert (difference.step is None) == words.startswith("boot")
+
+
+SAME: dict[str, Callable[[Recording], Recording]] = {
+    "wording of a refusal": lambda real: with_step(with_step(real, 1, error="b"), 1, error="a"),
+    "interleaving of devices": lambda real: with_step(
+        real, 1, requests=sorted(real.steps[1].requests, key=lambda request: request.device)
+    ),
+    "managed pages": lambda real: with_zone(real, 1, managed=7),
+    "removable": lambda real: with_block(real, 1, 50, removable=0),
+    "boot block": lambda real: with_block(real, 1, 3, state="offline", valid_zones="DMA32 Movable"),
+    "claims inside a BAR": lambda real: with_snapshot(
+        real, 1, lambda before: {"iomem": before.iomem + "    febf4000-febf7fff : virtio-pci-modern\n"}
+    ),
+    "the kernel's own lines": lambda real: with_snapshot(
+        real, 1, lambda before: {"iomem": before.iomem.replace("01000000-01e01ef1 : Kernel code", "02 : Kernel code")}
+    ),
+    "an empty zone that is not listed": lambda real: with_snapshot(
+        real,
+        1,
+        lambda before: {
+            "zones": {
+                node: {name: zone for name, zone in zones.items() if name != "Device"}
+                for node, zones in before.zones.items()
+            }
+        },
+    ),
+    "the order of devices": lambda real: with_snapshot(real, 1, lambda before: {"devices": before.devices[::-1]}),
+    "what more is known": lambda real: with_step(real, 1, retry_in=50.0, held_up=["block 50 is busy"], elapsed=0.1),
+    "who made it": lambda real: structs.replace(real, guest={"kind": "embedded"}, recorded="today"),
+}
+
+
+@pytest.mark.parametrize("change", SAME.values(), ids=SAME.keys())
+def test_what_nobody_can_predict_is_no_difference(real: Recording, change: Callable[[Recording], Recording]) -> None:
+    changed = change(real)
+    base = with_step(real, 1, error="a") if changed.steps[1].error else real
+    assert compare(base, changed) is None
+
+
+def test_boot_block_is_one_that_both_had_at_boot(real: Recording) -> None:
+    extra = MemoryBlock(block=200, state="online", valid_zones="Normal", nodes=[0])
+    more = structs.replace(real, boot=structs.replace(real.boot, memory_blocks=[*real.boot.memory_blocks, extra]))
+    difference = compare(real, more)
+    assert difference is not None
+    assert difference.what == "memory block 200"
+
+
+def test_step_is_told_by_its_number_from_one(real: Recording) -> None:
+    last: StepRecord = real.steps[-1]
+    difference = compare(real, with_step(real, len(real.steps) - 1, settled=not last.settled))
+    assert difference is not None
+    assert difference.step == len(real.steps)
