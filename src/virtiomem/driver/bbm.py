@@ -199,11 +199,11 @@ class BigBlockMode:
 
     def counts(self) -> dict[str, int]:
         """Big blocks in each state."""
-        return {state.name: count for state, count in self.states.count.items() if count}
+        return self.states.counts()
 
     def plugged_bytes(self) -> int:
         """Bytes of plugged big blocks."""
-        return sum(count for state, count in self.states.count.items() if state is not BB.UNUSED) * self.unit_size
+        return sum(self.states.count[BB.PLUGGED :]) * self.unit_size
 
     def check(self) -> None:
         """Assert that states and the core's blocks agree."""

@@ -354,7 +354,7 @@ class SubBlockMode:
 
     def counts(self) -> dict[str, int]:
         """Memory blocks in each state."""
-        return {state.name: count for state, count in self.states.count.items() if count}
+        return self.states.counts()
 
     def plugged_bytes(self) -> int:
         """Bytes of plugged sub-blocks."""

@@ -14,16 +14,15 @@ S = TypeVar("S", bound=IntEnum)
 
 
 class UnitStates(Generic[S]):
-    """States of the units `first` to `next` - 1; the first state of the enum is UNUSED, where every unit starts."""
+    """States of the units `first` to `next` - 1; states count from 0, which is where every unit starts."""
 
     def __init__(self, kind: type[S], first: int) -> None:
-        self._kind = kind
+        self._kinds = tuple(kind)  # indexing beats calling the enum
         self.first = first
         """Id of the first unit of the device."""
-        self.count = dict.fromkeys(kind, 0)
-        """How many units are in each state."""
+        self.count = [0] * len(self._kinds)
+        """How many units are in each state, indexed by state."""
         self._states = bytearray()
-        self._unused = next(iter(kind))
 
     @property
     def next(self) -> int:
@@ -31,22 +30,22 @@ class UnitStates(Generic[S]):
         return self.first + len(self._states)
 
     def __getitem__(self, id_: int) -> S:
-        return self._kind(self._states[id_ - self.first])
+        return self._kinds[self._states[id_ - self.first]]
 
     def __setitem__(self, id_: int, state: S) -> None:
         """The one way to change a state: the counters follow."""
-        old = self._states[id_ - self.first]
-        self._states[id_ - self.first] = state
-        self.count[self._kind(old)] -= 1
+        at = id_ - self.first
+        self.count[self._states[at]] -= 1
         self.count[state] += 1
+        self._states[at] = state
 
     def __contains__(self, id_: int) -> bool:
         return self.first <= id_ < self.next
 
     def append(self) -> int:
         """Bring the next unit into being, UNUSED; returns its id."""
-        self._states.append(self._unused)
-        self.count[self._unused] += 1
+        self._states.append(0)
+        self.count[0] += 1
         return self.next - 1
 
     def each(self, state: S) -> Iterator[int]:
@@ -61,7 +60,11 @@ class UnitStates(Generic[S]):
         while self.count[state] and (at := self._states.rfind(state, 0, at)) >= 0:
             yield self.first + at
 
+    def counts(self) -> dict[str, int]:
+        """How many units are in each state that some unit is in, by name."""
+        return {state.name: self.count[state] for state in self._kinds if self.count[state]}
+
     def check(self) -> None:
         """Assert that the counters count."""
-        for state in self._kind:
+        for state in self._kinds:
             assert self.count[state] == self._states.count(state), f"{state.name} is miscounted"

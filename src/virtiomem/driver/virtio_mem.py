@@ -15,7 +15,7 @@ from virtiomem.errors import Errno
 from virtiomem.memory import contig, hotplug
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import Memory
-from virtiomem.memory.hotplug import MHP
+from virtiomem.memory.hotplug import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID
 from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
 from virtiomem.memory.pages import PAGEBLOCK_SIZE
 from virtiomem.memory.zone import Zone
@@ -375,9 +375,9 @@ class VirtioMem:
 
     def add_memory(self, addr: int, size: int) -> Errno:
         """Add plugged memory to Linux, which may put it online at once. Models: virtio_mem_add_memory()."""
-        flags = MHP.NID_IS_MGID
+        flags = MHP_NID_IS_MGID
         if self.parameters.merge_resources:
-            flags |= MHP.MERGE_RESOURCE
+            flags |= MHP_MERGE_RESOURCE
         self.offline_size += size
         rc = hotplug.add_memory_driver_managed(self.memory, self._mgid, addr, size, RESOURCE_NAME, flags)
         if rc:

@@ -13,7 +13,10 @@ from virtiomem.memory.block import BlockState, MemoryBlock, OnlineType
 from virtiomem.memory.core import Memory
 from virtiomem.memory.faults import FaultPoint
 from virtiomem.memory.hotplug import (
-    MHP,
+    MHP_MEMMAP_ON_MEMORY,
+    MHP_MERGE_RESOURCE,
+    MHP_NID_IS_MGID,
+    MHP_NONE,
     add_memory,
     add_memory_driver_managed,
     add_memory_resource,
@@ -26,7 +29,10 @@ from virtiomem.memory.policy import OnlinePolicy, Policy
 from virtiomem.memory.zone import Node, Zone, ZoneType
 
 __all__ = [
-    "MHP",
+    "MHP_MEMMAP_ON_MEMORY",
+    "MHP_MERGE_RESOURCE",
+    "MHP_NID_IS_MGID",
+    "MHP_NONE",
     "BlockState",
     "FaultPoint",
     "Memory",

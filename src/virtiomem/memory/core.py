@@ -12,6 +12,7 @@ from virtiomem.memory.notifier import NotifierChain
 from virtiomem.memory.pages import PAGEBLOCK_SIZE, PageUsers
 from virtiomem.memory.policy import Policy
 from virtiomem.memory.zone import Node, Zone, ZoneType, clamp, populate_boot_zones
+from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import walk_system_ram_res
 from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, align_down
@@ -137,6 +138,15 @@ class Memory:
         assert offset + size <= self.block_size, f"{Span.sized(start, size)} crosses memory blocks"
         return block, ((1 << size // PAGEBLOCK_SIZE) - 1) << offset // PAGEBLOCK_SIZE
 
+    def is_system_ram(self, span: Span) -> bool:
+        """True when busy System RAM covers all of a span."""
+        res = self.iomem.lookup(span.start)
+        while res is not None and not res.busy:
+            res = res.lookup(span.start)
+        if res is not None and res.contains(span.start, span.stop - 1):  # one resource holds it: nearly always
+            return res.flags & IORESOURCE_SYSTEM_RAM == IORESOURCE_SYSTEM_RAM
+        return sum(part.size for part in self.system_ram_in(span)) == span.size
+
     def system_ram_in(self, span: Span) -> Iterator[Span]:
         """The busy System RAM in a span, clipped to it (walk_system_ram_res())."""
         for part in walk_system_ram_res(self.iomem, span.start, span.stop - 1):
@@ -173,5 +183,4 @@ class Memory:
             assert block.zone is None, f"{block} is offline but in a zone"
             assert not block.used, f"{block} is offline but in use"
             assert not block.fake_offline, f"{block} is offline but has fake-offline pages"
-        covered = sum(part.size for part in self.system_ram_in(span))
-        assert covered == span.size, f"{block} is not all System RAM in the resource tree"
+        assert self.is_system_ram(span), f"{block} is not all System RAM in the resource tree"

@@ -1,10 +1,10 @@
 """Memory arriving and leaving.
 
+Flags (mhp_t) are plain ints, as resource flags are: they are tested for every block that comes.
+
 Models: add_memory(), add_memory_driver_managed(), add_memory_resource(), remove_memory(), offline_and_remove_memory()
 (mm/memory_hotplug.c, v6.1). Sizes and addresses are bytes.
 """
-
-from enum import IntFlag
 
 from virtiomem.errors import Errno
 from virtiomem.memory.block import BlockState, MemoryBlock, OnlineType
@@ -24,25 +24,22 @@ from virtiomem.units import Span
 SYSTEM_RAM = "System RAM"
 
 
-class MHP(IntFlag):
-    """How memory is to be added (mhp_t in include/linux/memory_hotplug.h)."""
-
-    NONE = 0
-    MERGE_RESOURCE = 1 << 0
-    """Mark the resource mergeable and merge it with equal neighbours; its Resource is dead afterwards."""
-    MEMMAP_ON_MEMORY = 1 << 1
-    """The struct pages live in the added range."""
-    NID_IS_MGID = 1 << 2
-    """The node argument is the id of a memory group."""
+MHP_NONE = 0
+MHP_MERGE_RESOURCE = 1 << 0
+"""Mark the resource mergeable and merge it with equal neighbours; its Resource is dead afterwards."""
+MHP_MEMMAP_ON_MEMORY = 1 << 1
+"""The struct pages live in the added range."""
+MHP_NID_IS_MGID = 1 << 2
+"""The node argument is the id of a memory group."""
 
 
-def add_memory(memory: Memory, nid: int, start: int, size: int, flags: MHP = MHP.NONE) -> Errno:
+def add_memory(memory: Memory, nid: int, start: int, size: int, flags: int = MHP_NONE) -> Errno:
     """Add plain System RAM; see `add_memory_driver_managed` for the errors."""
     return _add_named(memory, nid, start, size, SYSTEM_RAM, flags)
 
 
 def add_memory_driver_managed(
-    memory: Memory, nid: int, start: int, size: int, resource_name: str, flags: MHP = MHP.NONE
+    memory: Memory, nid: int, start: int, size: int, resource_name: str, flags: int = MHP_NONE
 ) -> Errno:
     """Add memory that only its driver can find again.
 
@@ -55,7 +52,7 @@ def add_memory_driver_managed(
     return _add_named(memory, nid, start, size, resource_name, flags)
 
 
-def _add_named(memory: Memory, nid: int, start: int, size: int, name: str, flags: MHP) -> Errno:
+def _add_named(memory: Memory, nid: int, start: int, size: int, name: str, flags: int) -> Errno:
     res = _register_memory_resource(memory, start, size, name)
     if isinstance(res, Errno):
         return res
@@ -80,7 +77,7 @@ def _register_memory_resource(memory: Memory, start: int, size: int, name: str) 
         return Errno.EEXIST
 
 
-def add_memory_resource(memory: Memory, nid: int, res: Resource, flags: MHP = MHP.NONE) -> Errno:
+def add_memory_resource(memory: Memory, nid: int, res: Resource, flags: int = MHP_NONE) -> Errno:
     """Add the memory of a resource that is in the tree already; on an error its owner releases it.
 
     The order is the kernel's: blocks, nodes, firmware map, then merging, then onlining.
@@ -89,7 +86,7 @@ def add_memory_resource(memory: Memory, nid: int, res: Resource, flags: MHP = MH
     if not memory.is_aligned(start, size):
         return Errno.EINVAL
     group: MemoryGroup | None = None
-    if flags & MHP.NID_IS_MGID:
+    if flags & MHP_NID_IS_MGID:
         group = memory.groups.get(nid)
         if group is None:
             return Errno.EINVAL
@@ -98,14 +95,14 @@ def add_memory_resource(memory: Memory, nid: int, res: Resource, flags: MHP = MH
         return Errno.EINVAL
     if rc := memory.faults.take(FaultPoint.ONLINE_NODE):
         return rc
-    if flags & MHP.MEMMAP_ON_MEMORY and not supports_memmap_on_memory(memory, size):
+    if flags & MHP_MEMMAP_ON_MEMORY and not supports_memmap_on_memory(memory, size):
         return Errno.EINVAL
     blocks = _create_memory_blocks(memory, nid, start, size, group)
     if isinstance(blocks, Errno):
         return blocks
     if res.name == SYSTEM_RAM:
         memory.firmware_map.append(Span.sized(start, size))
-    if flags & MHP.MERGE_RESOURCE:
+    if flags & MHP_MERGE_RESOURCE:
         memory.iomem.merge_system_ram_resource(res)
     _online_by_default(memory, blocks)
     return Errno.OK
@@ -126,7 +123,7 @@ def _create_memory_blocks(
     ids = range(start // memory.block_size, (start + size) // memory.block_size)
     if rc := memory.faults.take(FaultPoint.ARCH_ADD):
         return rc
-    if any(id_ in memory.blocks for id_ in ids):
+    if not memory.blocks.keys().isdisjoint(ids):
         return Errno.EEXIST
     if rc := memory.faults.take(FaultPoint.CREATE_BLOCKS):
         return rc

@@ -96,7 +96,7 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     """
     zone = block.zone
     span = memory.span_of(block.id)
-    if zone is None or sum(part.size for part in memory.system_ram_in(span)) != span.size:
+    if zone is None or not memory.is_system_ram(span):
         return Errno.EINVAL
     everything = (1 << memory.pageblocks_per_block) - 1
     rc = memory.faults.take(FaultPoint.ISOLATE)

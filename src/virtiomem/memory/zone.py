@@ -134,14 +134,14 @@ class Zone:
     def _first_online(self) -> int:
         while self._lowest and self._lowest[0] not in self.online:
             heapq.heappop(self._lowest)
-        edges = ([self._boot.start] if self._boot.size else []) + self._lowest[:1]
-        return min(edges, default=self.end_pfn)
+        start = self._lowest[0] if self._lowest else self.end_pfn
+        return min(start, self._boot.start) if self._boot.size else start
 
     def _last_online(self) -> int:
         while self._highest and -self._highest[0][0] != self._end_of(self._highest[0][1]):
             heapq.heappop(self._highest)
-        edges = ([self._boot.stop] if self._boot.size else []) + [-end for end, _ in self._highest[:1]]
-        return max(edges, default=self.start_pfn)
+        end = -self._highest[0][0] if self._highest else self.start_pfn
+        return max(end, self._boot.stop) if self._boot.size else end
 
     def _end_of(self, start_pfn: int) -> int:
         pages = self.online.get(start_pfn)

@@ -9,7 +9,7 @@ from itertools import count
 
 from virtiomem.errors import Errno, KernelError
 from virtiomem.guest.embedded.hardware import Dimm
-from virtiomem.memory import MHP, Memory, MemoryBlock, hotplug
+from virtiomem.memory import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID, Memory, MemoryBlock, hotplug
 from virtiomem.memory.hotplug import SYSTEM_RAM
 from virtiomem.memory.onlining import device_offline, device_online
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM
@@ -30,7 +30,7 @@ class AcpiMemory:
     def add(self, dimm: Dimm) -> Errno:
         """A DIMM came. Its memory makes a static group."""
         mgid = self._memory.groups.register_static(dimm.node, max(dimm.size // PAGE_SIZE, 1))
-        rc = hotplug.add_memory(self._memory, mgid, dimm.addr, dimm.size, MHP.NID_IS_MGID)
+        rc = hotplug.add_memory(self._memory, mgid, dimm.addr, dimm.size, MHP_NID_IS_MGID)
         if rc:
             self._memory.groups.unregister(mgid)
         else:
@@ -94,7 +94,7 @@ class OtherDrivers:
         parent.flags = IORESOURCE_SYSTEM_RAM
         mgid = self._memory.groups.register_static(node, inner.size // PAGE_SIZE)
         rc = hotplug.add_memory_driver_managed(
-            self._memory, mgid, inner.start, inner.size, "System RAM (kmem)", MHP.NID_IS_MGID
+            self._memory, mgid, inner.start, inner.size, "System RAM (kmem)", MHP_NID_IS_MGID
         )
         if rc:
             self._memory.iomem.release_resource(parent)
@@ -104,7 +104,7 @@ class OtherDrivers:
     def _add_hyperv(self, memaddr: int, size: int, node: int) -> Errno:
         """One chunk after another, merged; the first that fails ends it."""
         for start in range(memaddr, memaddr + size, HYPERV_CHUNK):
-            if rc := hotplug.add_memory(self._memory, node, start, HYPERV_CHUNK, MHP.MERGE_RESOURCE):
+            if rc := hotplug.add_memory(self._memory, node, start, HYPERV_CHUNK, MHP_MERGE_RESOURCE):
                 return rc
         return Errno.OK
 
@@ -119,7 +119,7 @@ class OtherDrivers:
             )
         except KernelError as error:
             return error.errno
-        if rc := hotplug.add_memory_resource(self._memory, node, resource, MHP.MERGE_RESOURCE):
+        if rc := hotplug.add_memory_resource(self._memory, node, resource, MHP_MERGE_RESOURCE):
             self._memory.iomem.release_resource(resource)
             return rc
         return Errno.OK
