@@ -17,6 +17,7 @@ from virtiomem.errors import UsageError, VirtiomemError
 COMMANDS: dict[str, str] = {
     "compare": "are two recordings the same? if not, the first difference",
     "blocks": "show memory blocks as lsmem does, and whose they are",
+    "vm": "list, resize and watch running machines, and see why one is stuck",
 }
 """Every command and what it does, in the order `--help` shows them; the module is `virtiomem.cli.<command>`."""
 

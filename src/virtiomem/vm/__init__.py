@@ -1,1 +1,23 @@
-"""Running virtual machines behind one backend interface: watch, resize, wait, explain."""
+"""Running virtual machines behind one backend interface: watch, resize, wait, explain.
+
+The model is neutral (`base`): a backend says how big things are, takes a requested-size, and tells when something may
+have moved. What to do about it is pure arithmetic (`plan`, `progress`, `explain`); `resize` and `watch` are the only loops.
+asyncio lives in this package and nowhere else.
+
+========== ==========================================================================================================
+base       the neutral model: devices, machine, surroundings, events; the `Backend` and `Agent` protocols
+connect    ``qmp:/run/vm1.sock``, ``sim:FILE``, names from the configuration; opening many at once
+peer       a JSON peer on a socket, with bounds on everything it may do to us (on the qemu.qmp library)
+qmp        QEMU behind `Backend`
+agent      qemu-ga behind `Agent`
+inside     what a guest says of itself, and how its files are read
+sim        a scenario behind `Backend` and `Agent`: no machine at all, virtual time
+plan       how a wished size is spread over devices, and what speaks against it beforehand
+retry      the Linux driver's retry timer, as seen from outside
+progress   how far a resize is, how fast, and whether it has stalled
+resize     set, wait, re-dispatch, roll back
+explain    why a device is not at its requested size: facts, likely reasons, what is not known
+watch      many machines over time
+metrics    the same for Prometheus
+========== ==========================================================================================================
+"""

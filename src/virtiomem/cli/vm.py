@@ -1,0 +1,106 @@
+"""`virtiomem vm`: running machines: list, status, resize, watch, explain."""
+
+import argparse
+import asyncio
+import re
+
+from virtiomem.vm import commands
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-command each; sizes as in every table (`-b`), connections as in `virtiomem.vm.connect`."""
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _add_list(verbs.add_parser("list", help="every memory device, a line each", allow_abbrev=False))
+    _add_status(verbs.add_parser("status", help="each machine at length: drivers, nodes, inside", allow_abbrev=False))
+    _add_resize(verbs.add_parser("resize", help="set a size and wait until the guest has followed", allow_abbrev=False))
+    _add_watch(verbs.add_parser("watch", help="a live view, JSON lines or metrics", allow_abbrev=False))
+    _add_explain(verbs.add_parser("explain", help="why a device is not at its requested size", allow_abbrev=False))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the chosen sub-command."""
+    code: int = asyncio.run(args.command_of(args))
+    return code
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-c",
+        "--connect",
+        action="append",
+        default=[],
+        metavar="MACHINE",
+        help="qmp:/monitor.sock, qmp:HOST:PORT, sim:SCENARIO, NAME=…, a name from config.toml, or @FILE; repeats",
+    )
+    parser.add_argument("--agent", metavar="SOCKET", help="the guest agent's socket of the only machine")
+    parser.add_argument("-J", "--json", action="store_true", help="JSON")
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-b", "--bytes", action="store_true", help="sizes in bytes")
+    parser.add_argument("-n", "--noheadings", action="store_true", help="no headings")
+    parser.add_argument("-o", "--output", metavar="LIST", help=f"columns: {', '.join(commands.COLUMNS)}; +LIST adds")
+
+
+def _add_list(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    _add_table(parser)
+    parser.set_defaults(command_of=commands.list_devices)
+
+
+def _add_status(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    _add_table(parser)
+    parser.set_defaults(command_of=commands.status)
+
+
+def _add_resize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", help="a machine, MACHINE/DEVICE, DEVICE, all, or a pattern")
+    parser.add_argument("size", metavar="SIZE", help="2G, or relative to what is requested: +512M, -1G")
+    _add_common(parser)
+    scope = parser.add_mutually_exclusive_group()
+    scope.add_argument("--total", dest="scope", action="store_const", const="total", help="SIZE is the whole machine's")
+    scope.add_argument(
+        "--plugged", dest="scope", action="store_const", const="plugged", help="… of all virtio-mem memory"
+    )
+    parser.add_argument("--round", action="store_true", help="round up to the block size")
+    parser.add_argument("--spread", default="even", metavar="HOW", help="even (default), weighted, pack or node=N")
+    parser.add_argument("--no-redispatch", action="store_true", help="give no device what another cannot take")
+    parser.add_argument("--dry-run", action="store_true", help="show the plan and what speaks against it")
+    parser.add_argument("-k", "--keep-going", action="store_true", help="leave out machines that cannot be resized")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for the guest")
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="TIME", help="give up after this (90, 90s, 5m); default never"
+    )
+    parser.add_argument("--stall", type=_seconds, metavar="TIME", help="… or when nothing moved for this (default 60s)")
+    parser.add_argument(
+        "--on-timeout", choices=("keep", "rollback"), default="keep", help="what becomes of the request"
+    )
+    parser.set_defaults(command_of=commands.resize, scope="device")
+    # "-512M" is a size here, not an option: argparse's own rule for negative numbers, with suffixes.
+    parser._negative_number_matcher = re.compile(r"-[0-9][0-9a-zA-Z.]*$")
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    _add_common(parser)
+    parser.add_argument("--interval", type=_seconds, default=2.0, metavar="TIME", help="look this often (default 2s)")
+    parser.add_argument("--for", dest="duration", type=_seconds, metavar="TIME", help="stop after this")
+    parser.add_argument("--metrics", metavar="[HOST:]PORT", help="serve Prometheus metrics")
+    parser.set_defaults(command_of=commands.watch)
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target", metavar="TARGET", nargs="?", default="all", help="a machine, MACHINE/DEVICE or DEVICE"
+    )
+    _add_common(parser)
+    parser.add_argument("--capture", metavar="DIR", help="files of the guest (proc, sys), instead of an agent")
+    parser.set_defaults(command_of=commands.explain)
+
+
+def _seconds(text: str) -> float:
+    """Read ``90``, ``90s``, ``1.5m`` or ``2h``."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smh]?)", text)
+    if match is None or not float(match[1]):
+        raise argparse.ArgumentTypeError(f"not a time: {text!r} (write 90, 90s, 5m or 1h)")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

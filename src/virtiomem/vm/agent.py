@@ -1,0 +1,203 @@
+"""qemu-ga behind `Agent`: read-only questions to a guest through its guest agent's socket.
+
+Used are guest-sync, guest-get-memory-blocks, guest-get-memory-block-info and guest-file-open, -read, -close on a fixed
+list of /proc and /sys files; nothing is written and nothing is run in the guest (guest-exec could tell the same, and
+would need a right that no monitoring should have). Distributions that forbid guest-file-* still give the blocks.
+Each look is a connection of its own: the socket serves one client, and others may want it.
+"""
+
+import asyncio
+import base64
+import binascii
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from msgspec import Struct
+
+from virtiomem.errors import BackendTimeout, ProtocolError
+from virtiomem.units import KiB, Span, is_power_of_two
+from virtiomem.vm import inside
+from virtiomem.vm.inside import Block, Inside
+from virtiomem.vm.peer import Address, Peer, Refused, printable
+
+FILE_LIMIT = 256 * KiB
+"""Bytes read of one file of the guest; /proc/zoneinfo of 8 nodes and 64 CPUs is about 200 KiB."""
+MAX_BLOCKS = 1 << 20
+"""Memory blocks one guest may name: 128 TiB of 128 MiB blocks."""
+MAX_ZONES_ASKED = 256
+"""Blocks whose zone is asked for, one file each."""
+ANSWER_SECONDS = 5.0
+
+
+class _Block(Struct, frozen=True, rename="kebab"):
+    """An element of guest-get-memory-blocks."""
+
+    phys_index: int
+    online: bool
+
+
+class _BlockInfo(Struct, frozen=True):
+    size: int
+
+
+class _Chunk(Struct, frozen=True, rename="kebab"):
+    """An answer of guest-file-read."""
+
+    buf_b64: str
+    eof: bool
+
+
+class GuestAgent:
+    """A guest agent that listens on a socket of the host."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        where = address if isinstance(address, str) else ":".join(map(str, address))
+        self._label = f"agent {where}"
+
+    async def look(self, spans: tuple[Span, ...] = ()) -> Inside:
+        """What the guest says of its memory."""
+        async with self._session() as session:
+            return await session.look(spans)
+
+    async def close(self) -> None:
+        """Nothing stays open."""
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator["_Session"]:
+        peer = Peer(self._label, self._address)
+        await peer.connect(greeting=False)
+        try:
+            session = _Session(peer, self._label)
+            await session.sync()
+            yield session
+        finally:
+            await peer.close()
+
+
+class _Session:
+    """One conversation with the agent."""
+
+    def __init__(self, peer: Peer, label: str) -> None:
+        self._peer = peer
+        self._label = label
+        self._unreadable: list[str] = []
+
+    async def sync(self) -> None:
+        """Make sure somebody is there; answers to an earlier client's questions are dropped by their id."""
+        token = secrets.randbelow(1 << 31)
+        try:
+            answer = await self._ask("guest-sync", {"id": token}, shape=int)
+        except BackendTimeout:
+            raise BackendTimeout(
+                f"{self._label}: no answer in {ANSWER_SECONDS:g} s: does qemu-ga run in the guest?"
+            ) from None
+        except Refused as error:
+            raise ProtocolError(f"{self._label}: refuses guest-sync: {error.reason}") from None
+        if answer != token:
+            raise ProtocolError(f"{self._label}: answers guest-sync with another number")
+
+    async def look(self, spans: tuple[Span, ...]) -> Inside:
+        """Ask everything; what is refused is named in `unreadable`."""
+        block_size = await self._block_size()
+        blocks = await self._blocks()
+        meminfo = inside.parse_meminfo(await self._read(inside.MEMINFO) or "")
+        zones = inside.parse_zoneinfo(await self._read(inside.ZONEINFO) or "")
+        auto_online = inside.one_word(await self._read(inside.AUTO_ONLINE) or "")
+        policy = inside.one_word(await self._read(inside.ONLINE_POLICY) or "")
+        if spans and block_size:
+            blocks = await self._with_zones(blocks, block_size, spans)
+        return Inside(
+            source="guest agent",
+            block_size=block_size,
+            blocks=blocks,
+            mem_total=meminfo.get("MemTotal"),
+            mem_free=meminfo.get("MemFree"),
+            mem_available=meminfo.get("MemAvailable"),
+            zones=zones,
+            auto_online_blocks=auto_online,
+            online_policy=policy,
+            unreadable=tuple(self._unreadable),
+        )
+
+    async def _ask(self, command: str, arguments: dict[str, object] | None = None, *, shape: Any) -> Any:
+        return await self._peer.ask(command, arguments, shape=shape, seconds=ANSWER_SECONDS)
+
+    async def _block_size(self) -> int | None:
+        try:
+            info = await self._ask("guest-get-memory-block-info", shape=_BlockInfo)
+        except Refused as error:
+            self._unreadable.append(f"the size of its memory blocks ({error.reason})")
+            return None
+        if not (is_power_of_two(info.size) and info.size < 1 << 63):
+            raise ProtocolError(f"{self._label}: a memory block size of {printable(info.size, 40)}")
+        return int(info.size)
+
+    async def _blocks(self) -> tuple[Block, ...]:
+        try:
+            found = await self._ask("guest-get-memory-blocks", shape=list[_Block])
+        except Refused as error:
+            self._unreadable.append(f"its memory blocks ({error.reason})")
+            return ()
+        if len(found) > MAX_BLOCKS or any(not 0 <= block.phys_index < 1 << 44 for block in found):
+            raise ProtocolError(f"{self._label}: impossible memory blocks")
+        return tuple(
+            Block(block=block.phys_index, online=block.online) for block in sorted(found, key=lambda b: b.phys_index)
+        )
+
+    async def _with_zones(self, blocks: tuple[Block, ...], size: int, spans: tuple[Span, ...]) -> tuple[Block, ...]:
+        """Add the zone of the online blocks in `spans`, of so many as is decent to ask for."""
+        concerned = [
+            b for b in blocks if b.online and any(span.overlaps(Span.sized(b.block * size, size)) for span in spans)
+        ]
+        zones = await self._zones(concerned[:MAX_ZONES_ASKED])
+        if len(concerned) > MAX_ZONES_ASKED:
+            self._unreadable.append(f"the zones of {len(concerned) - MAX_ZONES_ASKED} blocks (too many to ask for)")
+        return tuple(Block(block=b.block, online=b.online, zone=zones.get(b.block)) for b in blocks)
+
+    async def _zones(self, blocks: Iterable[Block]) -> dict[int, str]:
+        found = {}
+        for block in blocks:
+            text = await self._read(f"/sys/devices/system/memory/memory{block.block}/valid_zones")
+            if text is None:
+                break
+            zone = text.strip()
+            if zone.isalnum() and len(zone) <= 16 and zone != "none":
+                found[block.block] = zone
+        return found
+
+    async def _read(self, path: str) -> str | None:
+        """A whole file of the guest, up to FILE_LIMIT bytes; None, and a note, when it cannot be had."""
+        try:
+            handle = await self._ask("guest-file-open", {"path": path, "mode": "r"}, shape=int)
+        except Refused as error:
+            self._unreadable.append(f"{path} ({error.reason})")
+            return None
+        try:
+            return await self._content(handle, path)
+        finally:
+            await asyncio.shield(self._close(handle))
+
+    async def _content(self, handle: int, path: str) -> str | None:
+        data = b""
+        while len(data) < FILE_LIMIT:
+            try:
+                chunk = await self._ask("guest-file-read", {"handle": handle, "count": 48 * KiB}, shape=_Chunk)
+            except Refused as error:
+                self._unreadable.append(f"{path} ({error.reason})")
+                return None
+            try:
+                data += base64.b64decode(chunk.buf_b64, validate=True)
+            except (binascii.Error, ValueError):
+                raise ProtocolError(f"{self._label}: guest-file-read answers no base64") from None
+            if chunk.eof or not chunk.buf_b64:
+                break
+        return data[:FILE_LIMIT].decode("utf-8", errors="replace")
+
+    async def _close(self, handle: int) -> None:
+        try:
+            await self._ask("guest-file-close", {"handle": handle}, shape=dict[str, Any])
+        except Refused:
+            self._unreadable.append("whether it closed a file")

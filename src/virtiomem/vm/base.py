@@ -1,0 +1,162 @@
+"""The neutral model of a running machine, and what a backend must be able to do.
+
+Names are QMP's (`requested-size`, `size`, `max-size`, `block-size`); other hypervisors are translated into them at their
+backend's border. Sizes are bytes, times are seconds of the backend's own clock.
+"""
+
+from enum import StrEnum
+from typing import Protocol
+
+from msgspec import Struct
+
+from virtiomem.units import Span
+from virtiomem.vm.inside import Inside
+
+
+class Kind(StrEnum):
+    """What a memory device is."""
+
+    VIRTIO_MEM = "virtio-mem"
+    DIMM = "dimm"
+    OTHER = "other"
+
+
+class Driver(StrEnum):
+    """Whether a driver in the guest has taken a device, as far as the host can see."""
+
+    READY = "ready"
+    """It set DRIVER_OK and the device works."""
+    ABSENT = "absent"
+    """No driver set DRIVER_OK since the last reset."""
+    BROKEN = "broken"
+    """The device waits for a reset: its driver broke the protocol."""
+    UNKNOWN = "unknown"
+    """The hypervisor does not tell."""
+
+
+class Event(StrEnum):
+    """Something a backend was told of rather than asked."""
+
+    SIZE = "size"
+    RESET = "reset"
+    SHUTDOWN = "shutdown"
+
+
+class Device(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """One memory device; a DIMM's three sizes are equal and its `block_size` is 0."""
+
+    id: str
+    kind: Kind
+    memaddr: int
+    size: int
+    """What is plugged now."""
+    requested_size: int
+    max_size: int
+    block_size: int
+    node: int
+
+    @property
+    def resizable(self) -> bool:
+        """True for virtio-mem."""
+        return self.kind is Kind.VIRTIO_MEM
+
+    @property
+    def settled(self) -> bool:
+        """True when nothing is left to do."""
+        return self.size == self.requested_size
+
+    @property
+    def span(self) -> Span:
+        """The device's region in guest physical memory."""
+        return Span.sized(self.memaddr, self.max_size)
+
+
+class Machine(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """One look at a machine; cheap enough to repeat every second."""
+
+    status: str
+    """The hypervisor's word: running, paused, prelaunch …"""
+    boot_memory: int
+    devices: tuple[Device, ...]
+
+    @property
+    def running(self) -> bool:
+        """True when the guest's CPUs run."""
+        return self.status == "running"
+
+    @property
+    def virtio_mem(self) -> tuple[Device, ...]:
+        """The devices that can be resized."""
+        return tuple(device for device in self.devices if device.resizable)
+
+    @property
+    def requested(self) -> int:
+        """The sum of the virtio-mem devices' requested sizes."""
+        return sum(device.requested_size for device in self.virtio_mem)
+
+    @property
+    def plugged(self) -> int:
+        """The sum of the virtio-mem devices' sizes."""
+        return sum(device.size for device in self.virtio_mem)
+
+    @property
+    def fixed(self) -> int:
+        """Boot memory and DIMMs: what no resize changes."""
+        return self.boot_memory + sum(device.size for device in self.devices if not device.resizable)
+
+    def device(self, device_id: str) -> Device | None:
+        """The device of that id."""
+        return next((device for device in self.devices if device.id == device_id), None)
+
+
+class Surroundings(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """What else bears on a resize; asked for before one and when one is stuck."""
+
+    hypervisor: str
+    drivers: dict[str, Driver]
+    """By device id."""
+    migration: str | None = None
+    """The state of a migration that makes the device answer BUSY; None when there is none."""
+    vfio: tuple[str, ...] = ()
+    """Passed-through devices: they pin all plugged memory."""
+    retry_in: float | None = None
+    """Seconds until the driver tries again, where the backend can know it (a simulated guest)."""
+
+
+class Backend(Protocol):
+    """One running machine.
+
+    Every method raises BackendError when the machine is lost, BackendTimeout when it does not answer, ProtocolError
+    when it answers nonsense: one line that begins with the connection.
+    """
+
+    def now(self) -> float:
+        """The time in seconds: monotonic, virtual for a simulated guest."""
+
+    async def look(self) -> Machine:
+        """How big everything is right now."""
+
+    async def surroundings(self, machine: Machine) -> Surroundings:
+        """What else bears on a resize of `machine`; never raises for what this hypervisor cannot tell."""
+
+    async def request(self, device: str, size: int) -> None:
+        """Set a virtio-mem device's requested-size; it returns at once, the guest follows.
+
+        Raises DeviceError, with the hypervisor's own words, when it refuses.
+        """
+
+    async def wait(self, seconds: float) -> frozenset[Event]:
+        """Return what happened since the last call: at once when something did, else after `seconds` at the latest."""
+
+    async def close(self) -> None:
+        """Let go of the machine; harmless when repeated or when it is lost."""
+
+
+class Agent(Protocol):
+    """Somebody inside the guest who answers questions; raises as `Backend` does."""
+
+    async def look(self, spans: tuple[Span, ...] = ()) -> Inside:
+        """What the guest says of its memory; also the zone of every memory block in `spans`."""
+
+    async def close(self) -> None:
+        """Let go of the agent; harmless when repeated."""

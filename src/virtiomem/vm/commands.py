@@ -1,0 +1,288 @@
+"""The verbs of `virtiomem vm`, from parsed arguments to an exit code."""
+
+import asyncio
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+import msgspec
+
+from virtiomem.errors import VirtiomemError
+from virtiomem.units import format_size
+from virtiomem.vm import fleet, show
+from virtiomem.vm.connect import Connection, Unreachable, Vm, config_paths, load_config, open_all, resolve
+from virtiomem.vm.explain import Finding
+from virtiomem.vm.explain import explain as find_reasons
+from virtiomem.vm.fleet import PARTLY, Job, Order, Refusal
+from virtiomem.vm.inside import Inside
+from virtiomem.vm.plan import Scope, Spread, Wish
+from virtiomem.vm.resize import STALL_SECONDS, Policy, Reporter
+from virtiomem.vm.show import COLUMNS, View
+from virtiomem.vm.target import device_pattern, matches, select
+from virtiomem.vm.watch import Sample
+from virtiomem.vm.watch import watch as watch_all
+
+__all__ = ["COLUMNS", "explain", "list_devices", "resize", "status", "watch"]
+
+
+async def list_devices(args: Namespace) -> int:
+    """Every memory device of every machine."""
+    columns = show.parse_columns(args.output, show.LIST_COLUMNS) if args.output else show.LIST_COLUMNS
+    async with open_all(connections(args)) as opened:
+        views = await asyncio.gather(*(_view(vm) for vm in opened))
+    if args.json:
+        return _finish_json(views)
+    _write(show.table(show.rows_of(views), columns, in_bytes=args.bytes, headings=not args.noheadings))
+    return _complain(views)
+
+
+async def status(args: Namespace) -> int:
+    """Each machine at length."""
+    columns = show.parse_columns(args.output, show.STATUS_COLUMNS) if args.output else show.STATUS_COLUMNS
+    async with open_all(connections(args)) as opened:
+        views = await asyncio.gather(*(_view(vm, thorough=True) for vm in opened))
+    if args.json:
+        return _finish_json(views)
+    texts = [show.status_text(v, columns, in_bytes=args.bytes, headings=not args.noheadings) for v in views]
+    _write("\n".join(texts))
+    return _complain(views)
+
+
+async def resize(args: Namespace) -> int:
+    """Set sizes and wait until the guests have followed."""
+    order = Order(
+        target=args.target,
+        wish=Wish.parse(args.size),
+        scope=Scope(args.scope),
+        spread=Spread.parse(args.spread),
+        round_up=args.round,
+    )
+    policy = Policy(
+        wait=not args.no_wait,
+        timeout=args.timeout,
+        stall=args.stall or STALL_SECONDS,
+        rollback=args.on_timeout == "rollback",
+        redispatch=not args.no_redispatch,
+    )
+    async with open_all(select(args.target, connections(args))) as opened:
+        planned = await fleet.plan_all(opened, order)
+        jobs = [job for job in planned if isinstance(job, Job)]
+        refusals = [refusal for refusal in planned if isinstance(refusal, Refusal)]
+        _announce(jobs, refusals)
+        if args.dry_run:
+            return _dry_run(args, jobs, refusals)
+        if refusals and not (args.keep_going and jobs):
+            return _refuse(args, jobs, refusals)
+        with _cancelled_by_interrupt(), _progress(args) as report:
+            results = await fleet.carry_out(jobs, fleet.policy_for(order, policy), report)
+    if args.json:
+        _write_json({"results": [show.result_json(result) for result in results]} | _refusals_json(refusals))
+    else:
+        _write("".join(f"{line}\n" for result in results for line in show.result_lines(result)))
+    return fleet.exit_code(results, refusals)
+
+
+async def watch(args: Namespace) -> int:
+    """Look again and again, until interrupted or for as long as asked."""
+    with _cancelled_by_interrupt():
+        try:
+            async with asyncio.timeout(args.duration):
+                await _watch(args)
+        except TimeoutError:
+            return 0
+        except asyncio.CancelledError:
+            return 0
+    return 0
+
+
+async def _watch(args: Namespace) -> None:
+    from virtiomem.vm.metrics import Metrics, serve
+
+    metrics = Metrics()
+    server = await serve(args.metrics, metrics) if args.metrics else None
+    try:
+        async with aclosing(watch_all(connections(args), args.interval)) as samples:
+            with _samples_to(args) as show_sample:
+                async for sample in samples:
+                    metrics.take(sample)
+                    show_sample(sample)
+    finally:
+        if server is not None:
+            server.close()
+
+
+async def explain(args: Namespace) -> int:
+    """Say why devices are not at their requested size."""
+    chosen = select(args.target, connections(args))
+    async with open_all(chosen) as opened:
+        views = await asyncio.gather(*(_view(vm, thorough=True, zones=True) for vm in opened))
+    if args.capture:
+        from virtiomem.vm.capture import read_capture
+
+        views = [msgspec.structs.replace(view, inside=read_capture(args.capture)) for view in views]
+    found = {view.vm: _reasons(view, device_pattern(args.target, view.vm)) for view in views if view.machine}
+    if args.json:
+        shown = [{"vm": vm, "findings": msgspec.to_builtins(findings)} for vm, findings in found.items()]
+        _write_json({"vms": shown})
+    else:
+        for vm, findings in found.items():
+            _write("".join(f"{line}\n" for line in (vm, *(f"  {text}" for text in show.finding_lines(findings)))))
+    return _complain(views)
+
+
+def connections(args: Namespace) -> list[Connection]:
+    """The machines that the options and the configuration mean."""
+    return resolve(args.connect, load_config(config_paths(os.environ)), agent=args.agent)
+
+
+async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = False) -> View:
+    """One look at a machine; when `thorough`, with drivers and the guest's own words."""
+    if isinstance(vm, Unreachable):
+        return View(vm=vm.name, error=vm.error)
+    try:
+        machine = await vm.backend.look()
+        if not thorough:
+            return View(vm=vm.name, machine=machine)
+        surroundings = await vm.backend.surroundings(machine)
+    except VirtiomemError as error:
+        return View(vm=vm.name, error=error)
+    inside: Inside | None = None
+    error_inside: VirtiomemError | None = None
+    try:
+        spans = tuple(device.span for device in machine.virtio_mem) if zones else ()
+        inside = await vm.agent.look(spans) if vm.agent is not None else None
+    except VirtiomemError as error:
+        error_inside = error
+    return View(vm=vm.name, machine=machine, error=error_inside, surroundings=surroundings, inside=inside)
+
+
+def _reasons(view: View, pattern: str | None) -> tuple[Finding, ...]:
+    """The findings about a machine's devices that a pattern means."""
+    assert view.machine is not None
+    assert view.surroundings is not None
+    devices = [d for d in view.machine.virtio_mem if pattern is None or matches(d.id, pattern)]
+    retry_in = view.surroundings.retry_in
+    return find_reasons(
+        view.machine, view.surroundings, view.inside, devices=devices, retry_in=retry_in, exact=retry_in is not None
+    )
+
+
+def _announce(jobs: Sequence[Job], refusals: Sequence[Refusal]) -> None:
+    """What speaks against it, before anything happens."""
+    for refusal in refusals:
+        sys.stderr.write(f"virtiomem: {_named(refusal)}\n")
+    for job in jobs:
+        for warning in job.warnings:
+            sys.stderr.write(f"{job.vm.name}: {warning}\n")
+
+
+def _named(refusal: Refusal) -> str:
+    """A refusal that begins with its machine."""
+    text = str(refusal.error)
+    return text if text.startswith(("qmp:", "sim:", "agent ")) else f"{refusal.name}: {text}"
+
+
+def _refuse(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) -> int:
+    if jobs:
+        sys.stderr.write("virtiomem: no machine was touched (--keep-going leaves out those that cannot)\n")
+    if args.json:
+        _write_json({"results": []} | _refusals_json(refusals))
+    return fleet.exit_code([], refusals)
+
+
+def _dry_run(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) -> int:
+    """Show the plan only."""
+    changes = [(job.vm.name, change) for job in jobs for change in job.plan.changes]
+    if args.json:
+        plan = [
+            {"vm": vm, "device": c.device.id, "size": c.device.size, "before": c.before, "requested-size": c.after}
+            for vm, c in changes
+        ]
+        _write_json({"plan": plan} | _refusals_json(refusals))
+    else:
+        for vm, c in changes:
+            sizes = f"{format_size(c.before)} -> {format_size(c.after)} requested, {format_size(c.device.size)} plugged"
+            _write(f"{vm}/{c.device.id}: {sizes}\n")
+    return fleet.exit_code([], refusals) if refusals else 0
+
+
+def _refusals_json(refusals: Sequence[Refusal]) -> dict[str, Any]:
+    return {"refused": [{"vm": refusal.name, "error": str(refusal.error)} for refusal in refusals]}
+
+
+@contextmanager
+def _cancelled_by_interrupt() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM cancel the current task, which then says in which condition it leaves things."""
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _progress(args: Namespace) -> Iterator[Reporter]:
+    """Progress on a terminal's standard error; nothing elsewhere."""
+    if args.no_wait or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from virtiomem.vm.terminal import ProgressScreen
+
+    with ProgressScreen() as screen:
+        yield screen
+
+
+@contextmanager
+def _samples_to(args: Namespace) -> Iterator[Any]:
+    """A live view on a terminal, else a line for each change."""
+    if not args.json and sys.stdout.isatty():
+        from virtiomem.vm.terminal import WatchScreen
+
+        with WatchScreen() as screen:
+            yield screen
+    else:
+        yield _print_json if args.json else _print_line
+
+
+def _print_json(sample: Sample) -> None:
+    if sample.changed:
+        _write(msgspec.json.encode(show.sample_json(sample)).decode() + "\n")
+        sys.stdout.flush()
+
+
+def _print_line(sample: Sample) -> None:
+    if sample.changed:
+        _write("".join(f"{line}\n" for line in show.sample_lines(sample)))
+        sys.stdout.flush()
+
+
+def _complain(views: Sequence[View]) -> int:
+    """Say on standard error what could not be seen; the exit code."""
+    errors = [view.error for view in views if view.error is not None]
+    for error in errors:
+        sys.stderr.write(f"virtiomem: {error}\n")
+    if not errors:
+        return 0
+    return errors[0].exit_code if len(errors) == len(views) else PARTLY
+
+
+def _finish_json(views: Sequence[View]) -> int:
+    _write_json({"vms": [show.view_json(view) for view in views]})
+    return _complain(views)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def _write_json(value: Any) -> None:
+    _write(msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n")

@@ -1,0 +1,216 @@
+"""Which machines are meant, and opening them.
+
+::
+
+    qmp:/run/vm1.sock      QEMU's monitor on a unix socket; also qmp:HOST:PORT, or just the path
+    sim:FILE.toml          a scenario, simulated in this process
+    NAME=CONNECTION        the same under a name of one's own
+    NAME                   from ``[vm.NAME]`` in the configuration
+    @FILE                  one connection a line; ``agent=SOCKET`` may follow; ``#`` begins a comment
+
+The configuration is $XDG_CONFIG_HOME/virtiomem/config.toml, then /etc/virtiomem/config.toml; the first that names a
+machine counts.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.vm.base import Agent, Backend
+from virtiomem.vm.peer import Address
+
+MAX_CONNECTIONS = 10_000
+OPENING_AT_ONCE = 64
+_NAMED = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)")
+_NETWORK = re.compile(r"(?:tcp:)?(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\s]+):(?P<port>\d{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How to reach one machine; `agent` is where its guest agent listens."""
+
+    name: str
+    scheme: str
+    target: str
+    agent: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Vm:
+    """An open machine: its hypervisor's side and, when there is one, somebody inside."""
+
+    name: str
+    backend: Backend
+    agent: Agent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """A machine that could not be opened."""
+
+    name: str
+    error: VirtiomemError
+
+
+class _VmEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    connect: str
+    agent: str | None = None
+
+
+class _Config(Struct, frozen=True, forbid_unknown_fields=True):
+    vm: dict[str, _VmEntry] = {}
+
+
+def config_paths(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where configurations are looked for, the person's own first."""
+    home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "/nonexistent") / ".config")
+    return tuple(Path(folder) / "virtiomem" / "config.toml" for folder in (home, "/etc"))
+
+
+def load_config(paths: Sequence[Path]) -> dict[str, Connection]:
+    """Every machine the configurations name; UsageError names the file and the key that is wrong."""
+    found: dict[str, Connection] = {}
+    for path in reversed(paths):
+        try:
+            config = msgspec.toml.decode(path.read_bytes(), type=_Config)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: {error}") from None
+        for name, entry in config.vm.items():
+            connection = _parse(entry.connect, source=f"{path}: vm.{name}.connect")
+            found[name] = replace(connection, name=name, agent=entry.agent)
+    return found
+
+
+def resolve(texts: Sequence[str], config: Mapping[str, Connection], *, agent: str | None = None) -> list[Connection]:
+    """The connections that `texts` mean, all of the configuration's when there are none; names are unique.
+
+    Raises UsageError for anything that means no machine, and for an agent that could belong to more than one.
+    """
+    connections = [found for text in texts for found in _expand(text, config)] if texts else list(config.values())
+    if not connections:
+        raise UsageError("no machine: give --connect qmp:/path/of/monitor.sock, or name machines in config.toml")
+    if len(connections) > MAX_CONNECTIONS:
+        raise UsageError(f"{len(connections)} machines are more than {MAX_CONNECTIONS}")
+    if agent is not None:
+        if len(connections) > 1:
+            raise UsageError(f"--agent {agent} belongs to one machine, but {len(connections)} are meant")
+        connections = [replace(connections[0], agent=agent)]
+    return _unique(connections)
+
+
+def _expand(text: str, config: Mapping[str, Connection]) -> Iterator[Connection]:
+    """What one --connect means."""
+    if text.startswith("@"):
+        yield from _read_list(Path(text[1:]), config)
+    elif text in config:
+        yield config[text]
+    else:
+        yield _parse(text, source="--connect")
+
+
+def _read_list(path: Path, config: Mapping[str, Connection]) -> Iterator[Connection]:
+    """The connections of a file, one a line."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not a text") from None
+    for number, line in enumerate(lines, 1):
+        words = line.split("#", 1)[0].split()
+        if not words:
+            continue
+        source = f"{path}:{number}"
+        connection = config[words[0]] if words[0] in config else _parse(words[0], source=source)
+        for word in words[1:]:
+            if not word.startswith("agent="):
+                raise UsageError(f"{source}: {word!r} is not agent=SOCKET")
+            connection = replace(connection, agent=word.removeprefix("agent="))
+        yield connection
+
+
+def _parse(text: str, *, source: str) -> Connection:
+    """One connection as written."""
+    match = _NAMED.fullmatch(text)
+    name, rest = (match["name"], match["rest"]) if match and ":" not in match["name"] else ("", text)
+    scheme, colon, target = rest.partition(":")
+    if rest.startswith(("/", "./", "../")):
+        scheme, target = "qmp", rest
+    elif not colon or scheme not in {"qmp", "sim"} or not target:
+        raise UsageError(f"{source}: {text!r} is no machine (write qmp:/path, qmp:HOST:PORT, sim:FILE or a known name)")
+    if scheme == "qmp":
+        parse_address(target, source=source)
+    return Connection(name or Path(target).stem or target, scheme, target)
+
+
+def parse_address(text: str, *, source: str) -> Address:
+    """``/path``, ``unix:/path`` or ``[tcp:]HOST:PORT``."""
+    if text.startswith("unix:") or "/" in text:
+        path = text.removeprefix("unix:")
+        if len(os.fsencode(path)) > 107 or "\0" in path:
+            raise UsageError(f"{source}: {path!r} cannot name a unix socket (at most 107 bytes)")
+        return path
+    match = _NETWORK.fullmatch(text)
+    if match is None or not 0 < int(match["port"]) < 1 << 16:
+        raise UsageError(f"{source}: {text!r} is neither a path nor HOST:PORT")
+    return match["host"].strip("[]"), int(match["port"])
+
+
+def _unique(connections: Iterable[Connection]) -> list[Connection]:
+    """Name machines by their connection where two would have one name; drop exact repetitions."""
+    distinct = list(dict.fromkeys(connections))
+    names = [connection.name for connection in distinct]
+    return [replace(c, name=str(c)) if names.count(c.name) > 1 else c for c in distinct]
+
+
+async def open_vm(connection: Connection, *, pace: float = 0.0) -> Vm:
+    """Connect to one machine; raises what its backend raises. A simulated one's time passes at `pace`."""
+    if connection.scheme == "sim":
+        from virtiomem.vm.sim import SimAgent, open_sim
+
+        sim = open_sim(connection.target, label=str(connection), pace=pace)
+        return Vm(connection.name, sim, SimAgent(sim))
+    from virtiomem.vm.agent import GuestAgent
+    from virtiomem.vm.qmp import QmpBackend
+
+    backend = QmpBackend(str(connection), parse_address(connection.target, source=connection.name))
+    agent = None
+    if connection.agent is not None:
+        agent = GuestAgent(parse_address(connection.agent, source=f"{connection.name}: agent"))
+    await backend.open()
+    return Vm(connection.name, backend, agent)
+
+
+@asynccontextmanager
+async def open_all(connections: Sequence[Connection]) -> AsyncIterator[list[Vm | Unreachable]]:
+    """Open many machines at once, in the order given; one that fails does not keep the others from being used."""
+    gate = asyncio.Semaphore(OPENING_AT_ONCE)
+
+    async def attempt(connection: Connection) -> Vm | Unreachable:
+        async with gate:
+            try:
+                return await open_vm(connection)
+            except VirtiomemError as error:
+                return Unreachable(connection.name, error)
+
+    opened: list[Vm | Unreachable] = []
+    try:
+        opened = await asyncio.gather(*(attempt(connection) for connection in connections))
+        yield opened
+    finally:
+        await asyncio.gather(*(vm.backend.close() for vm in opened if isinstance(vm, Vm)))

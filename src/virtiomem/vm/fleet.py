@@ -1,0 +1,105 @@
+"""One resize of many machines: all are planned before any is touched, then all are followed at once."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.vm.connect import Unreachable, Vm
+from virtiomem.vm.inside import Inside
+from virtiomem.vm.plan import Plan, Scope, Spread, Wish
+from virtiomem.vm.preflight import preflight
+from virtiomem.vm.resize import Outcome, Policy, Reporter, Result, resize
+from virtiomem.vm.target import device_pattern, plan_target
+
+PARTLY = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What a person asked for."""
+
+    target: str
+    wish: Wish
+    scope: Scope = Scope.DEVICE
+    spread: Spread = field(default_factory=Spread)
+    round_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What it means for one machine, and what speaks against it."""
+
+    vm: Vm
+    plan: Plan
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A machine that cannot do it, and why."""
+
+    name: str
+    error: VirtiomemError
+
+
+async def plan_all(opened: Sequence[Vm | Unreachable], order: Order) -> list[Job | Refusal]:
+    """Plan the order for every machine, in their order; nothing is changed yet."""
+    return await asyncio.gather(*(_plan(vm, order) for vm in opened))
+
+
+async def _plan(vm: Vm | Unreachable, order: Order) -> Job | Refusal:
+    if isinstance(vm, Unreachable):
+        return Refusal(vm.name, vm.error)
+    try:
+        machine = await vm.backend.look()
+        pattern = device_pattern(order.target, vm.name)
+        plan = plan_target(machine, pattern, order.scope, order.wish, order.spread, round_up=order.round_up)
+        surroundings = await vm.backend.surroundings(machine)
+        inside, said = await _inside(vm)
+        return Job(vm, plan, (*said, *preflight(machine, surroundings, inside, plan)))
+    except UsageError:
+        raise
+    except VirtiomemError as error:
+        return Refusal(vm.name, error)
+
+
+async def _inside(vm: Vm) -> tuple[Inside | None, tuple[str, ...]]:
+    """What the guest says, or why it says nothing."""
+    if vm.agent is None:
+        return None, ()
+    try:
+        return await vm.agent.look(), ()
+    except VirtiomemError as error:
+        return None, (f"nothing can be verified from inside: {error}",)
+
+
+async def carry_out(jobs: Sequence[Job], policy: Policy, report: Reporter = lambda _: None) -> list[Result]:
+    """Do all jobs at once and wait for them.
+
+    When this is cancelled every machine's resize states its condition, and they are returned all the same.
+    """
+    tasks = [asyncio.ensure_future(resize(job.vm, job.plan, policy, report)) for job in jobs]
+    while pending := [task for task in tasks if not task.done()]:
+        try:
+            await asyncio.wait(pending)
+        except asyncio.CancelledError:
+            for task in pending:
+                task.cancel()
+    return [task.result() for task in tasks]
+
+
+def exit_code(results: Sequence[Result], refusals: Sequence[Refusal] = ()) -> int:
+    """The one code for all: theirs when they agree, 64 when some succeeded and some did not, else the gravest."""
+    codes = [result.outcome.exit_code for result in results] + [refusal.error.exit_code for refusal in refusals]
+    if Outcome.INTERRUPTED in {result.outcome for result in results}:
+        return Outcome.INTERRUPTED.exit_code
+    if len(set(codes)) == 1:
+        return codes[0]
+    return PARTLY if 0 in codes or PARTLY in codes else max(codes, default=0)
+
+
+def policy_for(order: Order, policy: Policy) -> Policy:
+    """Let missing memory go to other devices only where the size is of more than one device."""
+    many = order.scope is not Scope.DEVICE
+    return replace(policy, spread=order.spread, redispatch=policy.redispatch and many)

@@ -1,0 +1,110 @@
+"""What a guest says of its own memory, and how its files are read.
+
+The guest is not trusted: every text is bounded where it is fetched, every number checked here; what cannot be read is
+left out, never guessed.
+"""
+
+import re
+from collections.abc import Iterator
+
+from msgspec import Struct
+
+from virtiomem.units import PAGE_SIZE, KiB, Span
+
+MEMINFO = "/proc/meminfo"
+ZONEINFO = "/proc/zoneinfo"
+AUTO_ONLINE = "/sys/devices/system/memory/auto_online_blocks"
+BLOCK_SIZE = "/sys/devices/system/memory/block_size_bytes"
+ONLINE_POLICY = "/sys/module/memory_hotplug/parameters/online_policy"
+
+_MAX_NUMBER = 1 << 64
+_MEMINFO_LINE = re.compile(r"^(Mem(?:Total|Free|Available)):\s+(\d{1,20}) kB$", re.MULTILINE)
+_ZONE_HEADER = re.compile(r"^Node\s+(\d{1,4}), zone\s+(\w{1,16})$", re.MULTILINE)
+_ZONE_LINE = re.compile(r"^\s+(?:pages )?(free|spanned|present|managed)\s+(\d{1,20})$", re.MULTILINE)
+
+
+class Block(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """A memory block; `zone` is where it is online, or None when that was not asked for or is not one zone."""
+
+    block: int
+    online: bool
+    zone: str | None = None
+
+    @property
+    def movable(self) -> bool | None:
+        """Whether it is online in Movable; None when its zone is not known."""
+        return None if self.zone is None or not self.online else self.zone == "Movable"
+
+
+class Zone(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """A zone of a node, in bytes."""
+
+    node: int
+    name: str
+    present: int
+    managed: int
+    free: int
+
+
+class Inside(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """What a guest says of its memory; None and empty are what it did not say."""
+
+    source: str
+    """Who said it: a guest agent, a capture, a simulated guest."""
+    block_size: int | None = None
+    blocks: tuple[Block, ...] = ()
+    mem_total: int | None = None
+    mem_free: int | None = None
+    mem_available: int | None = None
+    zones: tuple[Zone, ...] = ()
+    auto_online_blocks: str | None = None
+    online_policy: str | None = None
+    unreadable: tuple[str, ...] = ()
+    """What could not be read, and why."""
+
+    def blocks_in(self, span: Span) -> tuple[Block, ...]:
+        """The memory blocks that overlap a range."""
+        size = self.block_size
+        if not size:
+            return ()
+        return tuple(b for b in self.blocks if span.overlaps(Span.sized(b.block * size, size)))
+
+    @property
+    def offline_bytes(self) -> int:
+        """What is added to Linux and not online."""
+        return sum(not block.online for block in self.blocks) * (self.block_size or 0)
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    """MemTotal, MemFree and MemAvailable, in bytes, as far as `text` has them."""
+    found = {name: int(number) * KiB for name, number in _MEMINFO_LINE.findall(text)}
+    return {name: size for name, size in found.items() if size < _MAX_NUMBER}
+
+
+def parse_zoneinfo(text: str) -> tuple[Zone, ...]:
+    """The populated zones of /proc/zoneinfo."""
+    return tuple(zone for zone in _zones(text) if zone.present)
+
+
+def _zones(text: str) -> Iterator[Zone]:
+    headers = list(_ZONE_HEADER.finditer(text))
+    ends = [header.start() for header in headers[1:]] + [len(text)]
+    for header, end in zip(headers, ends, strict=True):
+        pages = {name: int(number) for name, number in reversed(_ZONE_LINE.findall(text, header.end(), end))}
+        sizes = {name: min(pages.get(name, 0) * PAGE_SIZE, _MAX_NUMBER) for name in ("present", "managed", "free")}
+        yield Zone(node=int(header[1]), name=header[2], **sizes)
+
+
+def parse_block_size(text: str) -> int | None:
+    """block_size_bytes: hexadecimal without a prefix; None when it is no power of two from 2M up."""
+    word = text.strip()
+    if not re.fullmatch(r"[0-9a-f]{1,16}", word):
+        return None
+    size = int(word, 16)
+    return size if size >= 1 << 21 and size & (size - 1) == 0 else None
+
+
+def one_word(text: str) -> str | None:
+    """A sysfs file that holds one word, or None when it holds anything else."""
+    word = text.strip()
+    return word if re.fullmatch(r"[a-z_-]{1,32}", word) else None

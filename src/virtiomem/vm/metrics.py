@@ -1,0 +1,114 @@
+"""The latest samples as Prometheus metrics, served on the same event loop.
+
+The prometheus-client library writes the text; the server here is the least that answers a scraper, because the
+library's own serves from threads without limits.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.registry import Collector
+
+from virtiomem.errors import UsageError
+from virtiomem.vm.connect import parse_address
+from virtiomem.vm.watch import Sample
+
+MAX_CLIENTS = 16
+REQUEST_SECONDS = 5.0
+REQUEST_LIMIT = 8192
+
+_DEVICE = ("vm", "device", "node")
+
+
+class Metrics(Collector):
+    """The latest sample of every machine."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, Sample] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def take(self, sample: Sample) -> None:
+        """Remember a machine's latest sample."""
+        self._samples[sample.vm] = sample
+
+    def text(self) -> bytes:
+        """All metrics in the exposition format."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing is known before the first sample."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Gauges per machine and per virtio-mem device."""
+        up = GaugeMetricFamily("virtiomem_up", "Whether the machine answers.", labels=["vm"])
+        boot = GaugeMetricFamily("virtiomem_boot_bytes", "Boot memory and DIMMs.", labels=["vm"])
+        requested = GaugeMetricFamily("virtiomem_requested_bytes", "What is requested.", labels=_DEVICE)
+        plugged = GaugeMetricFamily("virtiomem_plugged_bytes", "What is plugged.", labels=_DEVICE)
+        largest = GaugeMetricFamily("virtiomem_max_bytes", "What could be plugged.", labels=_DEVICE)
+        still = GaugeMetricFamily(
+            "virtiomem_seconds_since_progress", "Since the plugged size last changed or was first seen.", labels=_DEVICE
+        )
+        for sample in self._samples.values():
+            up.add_metric([sample.vm], sample.machine is not None)
+            if sample.machine is None:
+                continue
+            boot.add_metric([sample.vm], sample.machine.fixed)
+            for device in sample.machine.virtio_mem:
+                labels = [sample.vm, device.id, str(device.node)]
+                requested.add_metric(labels, device.requested_size)
+                plugged.add_metric(labels, device.size)
+                largest.add_metric(labels, device.max_size)
+                still.add_metric(labels, round(sample.still_for.get(device.id, 0.0), 3))
+        yield from (up, boot, requested, plugged, largest, still)
+
+
+async def serve(where: str, metrics: Metrics) -> asyncio.Server:
+    """Answer ``GET /metrics`` on ``[HOST:]PORT`` (127.0.0.1 when there is no host); UsageError when it cannot be."""
+    address = parse_address(where if ":" in where else f"127.0.0.1:{where}", source="--metrics")
+    if isinstance(address, str):
+        raise UsageError(f"--metrics {where!r} is not [HOST:]PORT")
+    clients = asyncio.Semaphore(MAX_CLIENTS)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS), clients:
+                with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                    request = await reader.readuntil(b"\r\n\r\n")
+                    writer.write(_response(request, metrics))
+                    await writer.drain()
+        except TimeoutError:
+            pass
+        finally:
+            writer.close()
+
+    try:
+        return await asyncio.start_server(answer, *address, limit=REQUEST_LIMIT)
+    except OSError as error:
+        raise UsageError(f"--metrics {where}: {error.strerror}") from None
+
+
+def _response(request: bytes, metrics: Metrics) -> bytes:
+    """The whole answer to a whole request."""
+    line = request.split(b"\r\n", 1)[0].split(b" ")
+    if line[0] not in {b"GET", b"HEAD"}:
+        return _headers("405 Method Not Allowed", 0)
+    if len(line) < 2 or line[1].split(b"?")[0] not in {b"/metrics", b"/"}:
+        return _headers("404 Not Found", 0)
+    body = metrics.text()
+    return _headers("200 OK", len(body)) + (body if line[0] == b"GET" else b"")
+
+
+def _headers(status: str, length: int) -> bytes:
+    lines = (
+        f"HTTP/1.1 {status}",
+        f"Content-Type: {CONTENT_TYPE_PLAIN_0_0_4}",
+        f"Content-Length: {length}",
+        "Connection: close",
+    )
+    return "\r\n".join((*lines, "", "")).encode()

@@ -1,0 +1,254 @@
+"""How a wished size is spread over a machine's devices: pure arithmetic, the same answer every time.
+
+A plan depends on the wish and the devices' sizes and limits, not on what is requested now (except for relative wishes),
+so that repeating a command changes nothing.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.units import align_down, align_up, format_size, parse_size
+from virtiomem.vm.base import Device, Machine
+
+_RELATIVE = re.compile(r"[+-]")
+_NODE = re.compile(r"node=(\d{1,5})")
+
+
+class Scope(StrEnum):
+    """What a wished size is the size of."""
+
+    DEVICE = "device"
+    PLUGGED = "plugged"
+    """All virtio-mem memory of the machine."""
+    TOTAL = "total"
+    """The whole machine: boot memory, DIMMs and virtio-mem memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A size as a person wrote it: ``2G``, ``+512M``, ``-1G``."""
+
+    size: int
+    sign: Literal["", "+", "-"] = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Wish":
+        """Read it; UsageError names the text."""
+        sign: Literal["", "+", "-"] = "+" if text.startswith("+") else "-" if text.startswith("-") else ""
+        try:
+            return cls(parse_size(text[len(sign) :]), sign)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
+    def of(self, base: int) -> int:
+        """The size wished for where `base` is what is requested now; negative when too much is to be taken away."""
+        return {"": self.size, "+": base + self.size, "-": base - self.size}[self.sign]
+
+    def __str__(self) -> str:
+        return f"{self.sign}{format_size(self.size)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How memory is distributed: ``even`` over the devices, ``weighted`` by max-size, ``pack`` device after device,
+    or all on the devices of one ``node``.
+    """
+
+    rule: Literal["even", "weighted", "pack"] = "even"
+    node: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "Spread":
+        """Read ``even``, ``weighted``, ``pack`` or ``node=N``."""
+        match = _NODE.fullmatch(text)
+        if match:
+            return cls("even", int(match[1]))
+        if text in {"even", "weighted", "pack"}:
+            return cls(text)  # type: ignore[arg-type]
+        raise UsageError(f"--spread {text!r} is not even, weighted, pack or node=N")
+
+    def __str__(self) -> str:
+        return self.rule if self.node is None else f"node={self.node}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one device is to be set to, from what is requested of it now."""
+
+    device: Device
+    after: int
+
+    @property
+    def before(self) -> int:
+        """The requested-size when the plan was made."""
+        return self.device.requested_size
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What every concerned device is to be set to, in the machine's order; `total` is their sum."""
+
+    changes: tuple[Change, ...]
+
+    @property
+    def total(self) -> int:
+        """Bytes over all concerned devices."""
+        return sum(change.after for change in self.changes)
+
+    @property
+    def growth(self) -> int:
+        """Bytes by which plugged memory is to grow; negative when it shrinks."""
+        return sum(change.after - change.device.size for change in self.changes)
+
+
+class PlanError(VirtiomemError):
+    """A wish that the devices cannot hold; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Between which sizes a device may be planned, in bytes."""
+
+    low: int
+    high: int
+
+
+def plan_device(device: Device, wish: Wish, *, round_up: bool = False) -> Plan:
+    """The plan for one device; PlanError says what is wrong with the wish in plain words."""
+    target = wish.of(device.requested_size)
+    if target < 0:
+        raise PlanError(f"{device.id}: {wish} of {format_size(device.requested_size)} requested is below nothing")
+    if target % device.block_size:
+        if not round_up:
+            raise PlanError(
+                f"{device.id}: {_exact(target)} is not a multiple of its block size {format_size(device.block_size)}"
+                f" (--round makes it {format_size(align_up(target, device.block_size))})"
+            )
+        target = align_up(target, device.block_size)
+    if target > device.max_size:
+        raise PlanError(f"{device.id}: {_exact(target)} is above its max size {format_size(device.max_size)}")
+    return Plan((Change(device, target),))
+
+
+def plan_machine(machine: Machine, scope: Scope, wish: Wish, spread: Spread, *, round_up: bool = False) -> Plan:
+    """The plan for all virtio-mem devices of a machine; PlanError says what is wrong in plain words."""
+    concerned = [d for d in machine.virtio_mem if spread.node is None or d.node == spread.node]
+    if not concerned:
+        raise PlanError("it has no virtio-mem device" + ("" if spread.node is None else f" on node {spread.node}"))
+    fixed = machine.fixed if scope is Scope.TOTAL else 0
+    others = sum(d.requested_size for d in machine.virtio_mem) - sum(d.requested_size for d in concerned)
+    target = wish.of(fixed + machine.requested) - fixed - others
+    what = f"{wish} in all" if scope is Scope.TOTAL else f"{wish} of virtio-mem memory"
+    if target < 0:
+        raise PlanError(f"{what} is {_exact(-target)} below what it keeps ({_kept(fixed, others, spread)})")
+    room = sum(align_down(d.max_size, d.block_size) for d in concerned)
+    if target > room:
+        raise PlanError(f"{what} is {_exact(target - room)} above what its devices can hold ({_exact(room)})")
+    return Plan(_changes(concerned, _fitted(concerned, target, spread, what, round_up=round_up)))
+
+
+def replan(machine: Machine, plan: Plan, stuck: Mapping[str, int], spread: Spread) -> Plan | None:
+    """A plan of the same total in which every stuck device stays at the size given for it.
+
+    What a stuck device lacks goes to the others, what it could not give up is taken from them. None when they cannot.
+    """
+    wanted = {change.device.id for change in plan.changes}
+    concerned = [device for device in machine.virtio_mem if device.id in wanted]
+    bounds = {
+        device.id: Bounds(stuck[device.id], stuck[device.id])
+        if device.id in stuck
+        else Bounds(0, align_down(device.max_size, device.block_size))
+        for device in concerned
+    }
+    shares = distribute(concerned, plan.total, spread, bounds)
+    return None if shares is None else Plan(_changes(concerned, shares))
+
+
+def distribute(
+    devices: Sequence[Device], target: int, spread: Spread, bounds: Mapping[str, Bounds]
+) -> dict[str, int] | None:
+    """Shares of exactly `target` bytes, each a multiple of its block size within its bounds; None when there are none.
+
+    Bounds must be multiples of the block size.
+    """
+    lows = {device.id: bounds[device.id].low for device in devices}
+    if spread.rule == "pack":
+        wanted = {device.id: bounds[device.id].high for device in devices}
+    else:
+        wanted = _levelled(devices, target, spread, bounds)
+    shares = dict(lows)
+    for device in devices:
+        room = max(target - sum(shares.values()), 0)
+        share = min(align_down(wanted[device.id], device.block_size) - shares[device.id], room)
+        shares[device.id] += max(align_down(share, device.block_size), 0)
+    _fill(devices, target, shares, bounds, at_most_one_block=True)
+    _fill(devices, target, shares, bounds)
+    if sum(shares.values()) != target:
+        shares = lows  # fairness has no exact answer here: from the lowest on, biggest blocks first, none is missed
+        _fill(devices, target, shares, bounds)
+    return shares if sum(shares.values()) == target else None
+
+
+def _levelled(devices: Sequence[Device], target: int, spread: Spread, bounds: Mapping[str, Bounds]) -> dict[str, int]:
+    """Ideal shares in bytes: each its weight's part of the target, clamped to its bounds, the clamped part spread again."""
+    weight = {d.id: max(d.max_size, 1) if spread.rule == "weighted" else 1 for d in devices}
+
+    def at(level: int) -> dict[str, int]:
+        return {d.id: min(max(level * weight[d.id] // scale, bounds[d.id].low), bounds[d.id].high) for d in devices}
+
+    scale = max(weight.values())
+    low, high = 0, (max(bounds[d.id].high for d in devices) + 1) * scale
+    while low < high:  # the highest water level that does not need more than there is
+        middle = (low + high + 1) // 2
+        if sum(at(middle).values()) <= target:
+            low = middle
+        else:
+            high = middle - 1
+    return at(low)
+
+
+def _fill(
+    devices: Sequence[Device],
+    target: int,
+    shares: dict[str, int],
+    bounds: Mapping[str, Bounds],
+    *,
+    at_most_one_block: bool = False,
+) -> None:
+    """Give out what `target` has above `shares`, biggest blocks first; they are powers of two, so this finds a way."""
+    for device in sorted(devices, key=lambda device: -device.block_size):
+        left = min(target - sum(shares.values()), bounds[device.id].high - shares[device.id])
+        room = align_down(left, device.block_size)
+        if room > 0:
+            shares[device.id] += device.block_size if at_most_one_block else room
+
+
+def _fitted(devices: Sequence[Device], target: int, spread: Spread, what: str, *, round_up: bool) -> dict[str, int]:
+    """Shares of `target`, or of the next larger reachable size when it may be rounded."""
+    bounds = {d.id: Bounds(0, align_down(d.max_size, d.block_size)) for d in devices}
+    shares = distribute(devices, target, spread, bounds)
+    for block in sorted({d.block_size for d in devices}) if shares is None and round_up else ():
+        shares = shares or distribute(devices, align_up(target, block), spread, bounds)
+    if shares is None:
+        blocks = ", ".join(sorted({format_size(d.block_size) for d in devices}))
+        hint = "" if round_up else " (--round takes the next size that can)"
+        raise PlanError(f"{what} leaves {_exact(target)} for devices with blocks of {blocks}: not a multiple{hint}")
+    return shares
+
+
+def _changes(devices: Sequence[Device], shares: Mapping[str, int]) -> tuple[Change, ...]:
+    return tuple(Change(device, shares[device.id]) for device in devices)
+
+
+def _kept(fixed: int, others: int, spread: Spread) -> str:
+    parts = [f"{format_size(fixed)} boot memory and DIMMs"] if fixed else []
+    parts += [f"{format_size(others)} on other nodes than {spread.node}"] if others else []
+    return ", ".join(parts) or "nothing"
+
+
+def _exact(size: int) -> str:
+    return f"{format_size(size)} ({size:#x})"

@@ -1,0 +1,80 @@
+"""How far a device is on its way, how fast, and since when nothing moved: arithmetic over (time, size) samples."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+_WINDOW = 10.0
+"""Seconds over which the rate is taken."""
+
+
+@dataclass(slots=True)
+class Track:
+    """One device on its way from `start` to `target`, in bytes; times are the backend's seconds."""
+
+    device: str
+    start: int
+    target: int
+    began: float
+    size: int = field(init=False)
+    moved_at: float = field(init=False)
+    """When it last came nearer to the target (or when the guest was reset)."""
+    _best: int = field(init=False)
+    _samples: deque[tuple[float, int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = self.start
+        self.moved_at = self.began
+        self._best = self.start
+        self._samples = deque([(self.began, self.start)], maxlen=64)
+
+    def feed(self, now: float, size: int) -> bool:
+        """Take a look into account; True when it came nearer to the target than ever."""
+        nearer = abs(self.target - size) < abs(self.target - self._best)
+        if nearer:
+            self._best = size
+            self.moved_at = now
+        self.size = size
+        self._samples.append((now, size))
+        while len(self._samples) > 2 and self._samples[0][0] < now - _WINDOW:
+            self._samples.popleft()
+        return nearer
+
+    def restart(self, now: float, size: int) -> None:
+        """The guest was reset: what is plugged now is the new beginning."""
+        self.size = self._best = size
+        self.moved_at = now
+        self._samples.clear()
+        self._samples.append((now, size))
+
+    @property
+    def done(self) -> bool:
+        """True at the target."""
+        return self.size == self.target
+
+    @property
+    def moved(self) -> bool:
+        """True when anything was done of what was asked."""
+        return abs(self.target - self.size) < abs(self.target - self.start)
+
+    @property
+    def remaining(self) -> int:
+        """Bytes still to plug or unplug."""
+        return abs(self.target - self.size)
+
+    @property
+    def fraction(self) -> float:
+        """The part of the way that is behind it, from 0 to 1; of the whole way up from nothing after a reset."""
+        way = abs(self.target - self.start)
+        return 1.0 if self.done else max(0.0, 1 - self.remaining / way) if way else 0.0
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second towards the target, over the last seconds; 0 when it stands still."""
+        (then, was), (now, size) = self._samples[0], self._samples[-1]
+        gained = abs(self.target - was) - abs(self.target - size)
+        return gained / (now - then) if now > then and gained > 0 else 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds left at this rate; None when it stands still."""
+        return self.remaining / self.rate if self.rate else None

@@ -1,0 +1,341 @@
+"""Resize a running machine and really wait: set, watch it follow, re-dispatch what is stuck, roll back when asked.
+
+A resize is over when every device's size is its requested-size and, with an agent, when the guest has the memory online.
+It has stalled when nothing moved for `Policy.stall` seconds; the default lets the Linux driver's first retry pass by.
+Whatever happens, the machine is left in a condition that the result states.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from msgspec import Struct
+
+from virtiomem.errors import BackendError, DeviceError, ProtocolError, VirtiomemError
+from virtiomem.units import format_approx, format_size
+from virtiomem.vm.base import Event, Machine
+from virtiomem.vm.connect import Vm
+from virtiomem.vm.explain import Finding, explain
+from virtiomem.vm.inside import Inside
+from virtiomem.vm.plan import Plan, Spread, replan
+from virtiomem.vm.progress import Track
+from virtiomem.vm.retry import FIRST_SECONDS, RetryTimer
+
+STALL_SECONDS = FIRST_SECONDS + 10
+POLL_SECONDS = 1.0
+ROLLBACK_SECONDS = 10.0
+LAST_LOOK_SECONDS = 2.0
+
+
+class Outcome(StrEnum):
+    """How a resize ended."""
+
+    DONE = "done"
+    STARTED = "started"
+    """Set, not waited for."""
+    PARTLY = "partly done"
+    TIMED_OUT = "timed out"
+    REFUSED = "refused"
+    SUPERSEDED = "superseded"
+    """Somebody else set another requested-size meanwhile."""
+    LOST = "lost"
+    """The machine or the connection went away."""
+    INTERRUPTED = "interrupted"
+
+    @property
+    def exit_code(self) -> int:
+        """What the command returns for it."""
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES = {
+    Outcome.DONE: 0,
+    Outcome.STARTED: 0,
+    Outcome.PARTLY: 64,
+    Outcome.TIMED_OUT: 124,
+    Outcome.REFUSED: 1,
+    Outcome.SUPERSEDED: 1,
+    Outcome.LOST: 1,
+    Outcome.INTERRUPTED: 130,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How long to wait and what to do then; seconds."""
+
+    wait: bool = True
+    timeout: float | None = None
+    stall: float = STALL_SECONDS
+    poll: float = POLL_SECONDS
+    rollback: bool = False
+    spread: Spread = field(default_factory=Spread)
+    redispatch: bool = False
+    """What a stuck device lacks goes to the others."""
+
+
+class DeviceResult(Struct, frozen=True):
+    """One device before and after, in bytes."""
+
+    id: str
+    node: int
+    size_before: int
+    size: int
+    requested_before: int
+    requested: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a resize of one machine ended and in which condition it is."""
+
+    vm: str
+    outcome: Outcome
+    seconds: float
+    devices: tuple[DeviceResult, ...]
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How far a resize is: what a progress display shows."""
+
+    vm: str
+    tracks: tuple[Track, ...]
+    waited: float
+    note: str = ""
+
+
+Reporter = Callable[[Report], None]
+
+
+async def resize(vm: Vm, plan: Plan, policy: Policy, report: Reporter = lambda _: None) -> Result:
+    """Carry a plan out; never raises what a machine does to us: that is an outcome."""
+    return await _Resize(vm, plan, policy, report).run()
+
+
+class _Resize:
+    """One resize of one machine."""
+
+    def __init__(self, vm: Vm, plan: Plan, policy: Policy, report: Reporter) -> None:
+        self.vm = vm
+        self.backend = vm.backend
+        self.original = self.plan = plan
+        self.policy = policy
+        self.report = report
+        self.began = self.backend.now()
+        self.notes: list[str] = []
+        self.stuck: dict[str, int] = {}
+        self.machine: Machine | None = None
+        self.inside_before: Inside | None = None
+        self.tracks = {
+            change.device.id: Track(change.device.id, change.device.size, change.after, self.began)
+            for change in plan.changes
+        }
+        settled = all(change.device.settled for change in plan.changes)
+        self.retry = RetryTimer(self.began, certain=settled)
+
+    async def run(self) -> Result:
+        """From the first qom-set to the result."""
+        try:
+            outcome = await self._run()
+        except DeviceError as error:
+            outcome = self._noted(Outcome.REFUSED, str(error))
+        except (BackendError, ProtocolError) as error:
+            outcome = self._noted(Outcome.LOST, str(error))
+        except asyncio.CancelledError:
+            outcome = Outcome.INTERRUPTED
+        if outcome in {Outcome.STARTED, Outcome.INTERRUPTED, Outcome.REFUSED}:
+            await self._last_look()
+        findings = await self._findings() if outcome in {Outcome.PARTLY, Outcome.TIMED_OUT} else ()
+        if self.policy.rollback and outcome in {Outcome.PARTLY, Outcome.TIMED_OUT}:
+            await self._roll_back()
+        return self._result(outcome, findings)
+
+    async def _run(self) -> Outcome:
+        if self.policy.wait and self.vm.agent is not None:
+            self.inside_before = await self._inside()
+        await self._set(self.plan)
+        return await self._follow() if self.policy.wait else Outcome.STARTED
+
+    async def _set(self, plan: Plan) -> None:
+        """Set every requested-size, shrinking first; when one is refused, those already set go back."""
+        done: list[tuple[str, int]] = []
+        for change in sorted(plan.changes, key=lambda change: change.after - change.before):
+            if change.after == change.device.requested_size == change.device.size:
+                continue
+            try:
+                await self.backend.request(change.device.id, change.after)
+            except DeviceError:
+                for device, before in done:
+                    await self.backend.request(device, before)
+                raise
+            done.append((change.device.id, change.before))
+
+    async def _follow(self) -> Outcome:
+        """Look until it is over."""
+        while True:
+            machine = self.machine = await self.backend.look()
+            now = self.backend.now()
+            outcome = await self._judge(machine, now)
+            self.report(Report(self.vm.name, tuple(self.tracks.values()), now - self.began))
+            if outcome is not None:
+                return outcome
+            events = await self.backend.wait(self._pause(now))
+            if Event.SHUTDOWN in events:
+                self.notes.append("the guest shut down")
+            if Event.RESET in events:
+                await self._after_reset()
+
+    async def _judge(self, machine: Machine, now: float) -> Outcome | None:
+        """What this look means; None to go on."""
+        for track in self.tracks.values():
+            device = machine.device(track.device)
+            if device is None:
+                return self._noted(Outcome.LOST, f"{track.device} is gone")
+            if device.requested_size != track.target:
+                said = f"{track.device}: somebody else set its requested-size to {format_size(device.requested_size)}"
+                return self._noted(Outcome.SUPERSEDED, said)
+            if track.feed(now, device.size):
+                self.retry.moved(now)
+        if all(track.done for track in self.tracks.values()) and await self._online_inside():
+            return Outcome.DONE
+        if self.policy.timeout is not None and now - self.began >= self.policy.timeout:
+            return Outcome.TIMED_OUT
+        if now - self._moved_at() >= self.policy.stall:
+            return await self._stalled(machine, now)
+        return None
+
+    async def _stalled(self, machine: Machine, now: float) -> Outcome | None:
+        """Nothing moved for long: give the missing part to other devices, or end."""
+        missing = {track.device: track.size for track in self.tracks.values() if not track.done}
+        if self.policy.redispatch and missing.keys() - self.stuck.keys():
+            self.stuck |= missing
+            plan = replan(machine, self.plan, self.stuck, self.policy.spread)
+            if plan is not None:
+                await self._redispatch(plan, now, missing)
+                return None
+        moved = any(track.moved for track in self.tracks.values())
+        return Outcome.PARTLY if moved or not missing else Outcome.TIMED_OUT
+
+    async def _redispatch(self, plan: Plan, now: float, missing: dict[str, int]) -> None:
+        """Carry on with a plan that leaves the stuck devices where they are."""
+        for device, size in missing.items():
+            lack = format_approx(abs(self.tracks[device].target - size))
+            self.notes.append(f"{device} is stuck at {format_size(size)}: the other {lack} went to other devices")
+        await self._set(plan)
+        self.plan = plan
+        for change in plan.changes:
+            track = self.tracks[change.device.id]
+            self.tracks[change.device.id] = moved = Track(track.device, track.start, change.after, self.began)
+            moved.restart(now, change.device.size)
+
+    async def _after_reset(self) -> None:
+        """A reset unplugs everything; the requested sizes stand, and the next driver starts anew."""
+        machine = await self.backend.look()
+        now = self.backend.now()
+        self.notes.append(f"the guest was reset after {now - self.began:.0f} s; its next driver starts anew")
+        self.retry = RetryTimer(now, certain=True)
+        for track in self.tracks.values():
+            device = machine.device(track.device)
+            track.restart(now, device.size if device else 0)
+
+    async def _online_inside(self) -> bool:
+        """With an agent: whether the guest has onlined what is plugged; True when nobody can say."""
+        if self.inside_before is None or self.machine is None:
+            return True
+        inside = await self._inside()
+        if inside is None:
+            return True
+        return not offline_in(inside, self.machine, self.tracks.keys())
+
+    async def _inside(self) -> Inside | None:
+        """What the agent says; an agent that fails is noted once and not asked again."""
+        if self.vm.agent is None:
+            return None
+        try:
+            return await self.vm.agent.look()
+        except VirtiomemError as error:
+            note = f"not verified from inside: {error}"
+            if note not in self.notes:
+                self.notes.append(note)
+            self.inside_before = None
+            return None
+
+    async def _findings(self) -> tuple[Finding, ...]:
+        """Why it stopped short, as far as is known."""
+        with suppress(VirtiomemError):
+            machine = await self.backend.look()
+            surroundings = await self.backend.surroundings(machine)
+            spans = tuple(device.span for device in machine.virtio_mem if device.id in self.tracks)
+            inside = await self.vm.agent.look(spans) if self.vm.agent else None
+            now = self.backend.now()
+            retry_in = surroundings.retry_in
+            if retry_in is None:
+                retry_in = self.retry.due(now) - now
+            only = tuple(d for d in machine.virtio_mem if d.id in self.tracks)
+            return explain(machine, surroundings, inside, devices=only, retry_in=retry_in, exact=self.retry.certain)
+        return ()
+
+    async def _last_look(self) -> None:
+        """See in which condition the machine is left."""
+        with suppress(VirtiomemError, TimeoutError):
+            self.machine = await asyncio.wait_for(self.backend.look(), LAST_LOOK_SECONDS)
+
+    async def _roll_back(self) -> None:
+        """Set what was requested before, and give the guest a moment to follow."""
+        try:
+            for change in self.original.changes:
+                await self.backend.request(change.device.id, change.before)
+            end = self.backend.now() + ROLLBACK_SECONDS
+            while self.backend.now() < end:
+                self.machine = await self.backend.look()
+                if all(device.settled for device in self.machine.virtio_mem if device.id in self.tracks):
+                    break
+                await self.backend.wait(self.policy.poll)
+            self.notes.append("rolled back: the requested sizes are what they were before")
+        except VirtiomemError as error:
+            self.notes.append(f"could not roll back: {error}")
+
+    def _pause(self, now: float) -> float:
+        """Until the next look: the poll interval, or less when a limit comes sooner."""
+        limits = [self.policy.poll, self._moved_at() + self.policy.stall - now]
+        if self.policy.timeout is not None:
+            limits.append(self.began + self.policy.timeout - now)
+        return max(min(limits), 0.01)
+
+    def _moved_at(self) -> float:
+        return max(track.moved_at for track in self.tracks.values())
+
+    def _noted(self, outcome: Outcome, note: str) -> Outcome:
+        self.notes.append(note)
+        return outcome
+
+    def _result(self, outcome: Outcome, findings: tuple[Finding, ...]) -> Result:
+        """The condition the machine is left in, as last seen."""
+        devices = []
+        for change in self.original.changes:
+            seen = self.machine.device(change.device.id) if self.machine else None
+            last = seen or change.device
+            devices.append(
+                DeviceResult(
+                    id=last.id,
+                    node=last.node,
+                    size_before=change.device.size,
+                    size=last.size,
+                    requested_before=change.before,
+                    requested=last.requested_size,
+                )
+            )
+        seconds = self.backend.now() - self.began
+        return Result(self.vm.name, outcome, seconds, tuple(devices), tuple(self.notes), findings)
+
+
+def offline_in(inside: Inside, machine: Machine, devices: Iterable[str]) -> tuple[int, ...]:
+    """The memory blocks of those devices that Linux has and that are not online."""
+    wanted = set(devices)
+    blocks = (block for device in machine.virtio_mem if device.id in wanted for block in inside.blocks_in(device.span))
+    return tuple(block.block for block in blocks if not block.online)

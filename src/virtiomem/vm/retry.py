@@ -1,0 +1,48 @@
+"""The Linux driver's retry timer, as seen from outside.
+
+After a pass that could not finish (memory busy, no memory, device busy) the driver tries again in 50 s, then after 100,
+200 and 300 s, for ever. Only a pass that reaches the requested size sets the interval back to 50 s; a new requested-size
+starts a pass at once but leaves the interval alone.
+
+Models: virtio_mem_run_wq() and virtio_mem_timer_expired() in drivers/virtio/virtio_mem.c (v6.1).
+"""
+
+from dataclasses import dataclass, field
+
+FIRST_SECONDS = 50.0
+LAST_SECONDS = 300.0
+
+
+def interval(expiries: int) -> float:
+    """Seconds the timer runs after that many expiries since the driver was last content."""
+    return min(FIRST_SECONDS * (1 << min(expiries, 8)), LAST_SECONDS)
+
+
+@dataclass(slots=True)
+class RetryTimer:
+    """When the driver will try again, told from when memory was last seen moving.
+
+    `certain` is false when the device was not settled at the start: then the driver may have doubled its interval before
+    we came, and only the 300 s hold.
+    """
+
+    since: float
+    """When the last pass is taken to have ended."""
+    certain: bool
+    expiries: int = field(default=0)
+
+    def moved(self, now: float) -> None:
+        """Memory moved: a pass ended now, or goes on."""
+        self._expire(now)
+        self.since = now
+
+    def due(self, now: float) -> float:
+        """When the driver tries again at the latest, after `now`."""
+        self._expire(now)
+        return self.since + (interval(self.expiries) if self.certain else LAST_SECONDS)
+
+    def _expire(self, now: float) -> None:
+        """Account for the retries that have come and gone without moving anything."""
+        while self.since + interval(self.expiries) <= now:
+            self.since += interval(self.expiries)
+            self.expiries += 1

@@ -1,0 +1,245 @@
+"""How machines look: lsmem's kind of table, JSON, and the words for a resize's end. Text only; no terminal needed."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.units import format_approx, format_size
+from virtiomem.vm.base import Device, Driver, Machine, Surroundings
+from virtiomem.vm.explain import Finding
+from virtiomem.vm.inside import Inside
+from virtiomem.vm.resize import Outcome, Result
+from virtiomem.vm.watch import Sample
+
+BAR_WIDTH = 20
+
+
+class View(Struct, frozen=True):
+    """What is known of one machine; `machine` is None when it could not be seen, and `error` says why."""
+
+    vm: str
+    machine: Machine | None = None
+    error: VirtiomemError | None = None
+    surroundings: Surroundings | None = None
+    inside: Inside | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A device of a machine."""
+
+    view: View
+    device: Device
+
+    @property
+    def driver(self) -> str:
+        """Whether a driver is there; empty for a DIMM and where nobody asked."""
+        if self.view.surroundings is None or not self.device.resizable:
+            return ""
+        return self.view.surroundings.drivers.get(self.device.id, Driver.UNKNOWN)
+
+    @property
+    def state(self) -> str:
+        """Where it is going."""
+        if self.device.settled:
+            return "settled"
+        return "shrinking" if self.device.size > self.device.requested_size else "growing"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its value for JSON and `-b`, and whether it is a size."""
+
+    value: Callable[[Row], Any]
+    right: bool = False
+    size: bool = False
+
+    def text(self, row: Row, *, in_bytes: bool) -> str:
+        """The value as a cell."""
+        value = self.value(row)
+        return format_approx(value) if self.size and not in_bytes else str(value)
+
+
+COLUMNS: dict[str, Column] = {
+    "vm": Column(lambda row: row.view.vm),
+    "device": Column(lambda row: row.device.id),
+    "kind": Column(lambda row: row.device.kind.value),
+    "node": Column(lambda row: row.device.node, right=True),
+    "size": Column(lambda row: row.device.size, right=True, size=True),
+    "requested": Column(lambda row: row.device.requested_size, right=True, size=True),
+    "max": Column(lambda row: row.device.max_size, right=True, size=True),
+    "block": Column(lambda row: row.device.block_size, right=True, size=True),
+    "address": Column(lambda row: f"{row.device.memaddr:#x}", right=True),
+    "state": Column(lambda row: row.state),
+    "driver": Column(lambda row: row.driver or "-"),
+    "status": Column(lambda row: row.view.machine.status if row.view.machine else ""),
+    "use": Column(lambda row: bar(row.device)),
+}
+LIST_COLUMNS = ("vm", "device", "kind", "node", "size", "requested", "max", "block", "state", "use")
+STATUS_COLUMNS = ("device", "kind", "node", "size", "requested", "max", "state", "driver", "use")
+
+
+def parse_columns(text: str, default: Sequence[str]) -> tuple[str, ...]:
+    """A list of columns, or ``+LIST`` to add to the default ones; UsageError names an unknown one."""
+    names = tuple(name.strip().lower() for name in text.removeprefix("+").split(","))
+    for name in names:
+        if name not in COLUMNS:
+            raise UsageError(f"--output: no column {name!r} (there are {', '.join(COLUMNS)})")
+    return (*default, *names) if text.startswith("+") else names
+
+
+def bar(device: Device, width: int = BAR_WIDTH) -> str:
+    """A device's region as text: plugged ``#``, asked for but not there ``+``, plugged but to go ``-``, free ``.``."""
+    whole = max(device.max_size, device.size, 1)
+
+    def cells(size: int) -> int:
+        return min(-(-size * width // whole), width)
+
+    both = cells(min(device.size, device.requested_size))
+    either = cells(max(device.size, device.requested_size))
+    between = "-" if device.size > device.requested_size else "+"
+    return "#" * both + between * (either - both) + "." * (width - either)
+
+
+def table(rows: Sequence[Row], columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True) -> str:
+    """Aligned columns, two spaces apart, a line a device."""
+    cells = [[COLUMNS[name].text(row, in_bytes=in_bytes) for name in columns] for row in rows]
+    return align([name.upper() for name in columns] if headings else None, cells, [COLUMNS[n].right for n in columns])
+
+
+def align(headings: list[str] | None, cells: list[list[str]], right: Sequence[bool]) -> str:
+    """Text columns as wide as their widest cell."""
+    lines = [headings, *cells] if headings is not None else cells
+    widths = [max(map(len, column), default=0) for column in zip(*lines, strict=True)]
+
+    def line(row: list[str]) -> str:
+        parts = (t.rjust(w) if r else t.ljust(w) for t, w, r in zip(row, widths, right, strict=True))
+        return "  ".join(parts).rstrip()
+
+    return "".join(f"{line(row)}\n" for row in lines)
+
+
+def rows_of(views: Iterable[View]) -> list[Row]:
+    """A row for every device of every machine that could be seen."""
+    return [Row(view, device) for view in views if view.machine is not None for device in view.machine.devices]
+
+
+def status_text(view: View, columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True) -> str:
+    """One machine at length: what it is, its memory in sum and per node, its devices, what the guest says."""
+    machine = view.machine
+    if machine is None:
+        return f"{view.vm}  unreachable\n"
+    size = str if in_bytes else format_approx
+    head = [view.vm, machine.status]
+    if view.surroundings is not None:
+        head += [view.surroundings.hypervisor]
+        head += [f"migration {view.surroundings.migration}"] if view.surroundings.migration else []
+        head += [f"passed-through devices: {', '.join(view.surroundings.vfio)}"] if view.surroundings.vfio else []
+    total = machine.fixed + machine.plugged
+    lines = ["  ".join(head)]
+    lines.append(f"  memory {size(total)}: boot and DIMMs {size(machine.fixed)}, virtio-mem {size(machine.plugged)}")
+    lines += [f"  {line}" for line in _node_lines(machine, size)]
+    if view.inside is not None:
+        lines.append(f"  inside ({view.inside.source}): {inside_text(view.inside, size)}")
+    if machine.devices:
+        shown = table(rows_of([view]), columns, in_bytes=in_bytes, headings=headings)
+        lines += [f"  {line}" for line in shown.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def _node_lines(machine: Machine, size: Callable[[int], str]) -> list[str]:
+    """A line a node, when there is more than one."""
+    nodes = sorted({device.node for device in machine.virtio_mem})
+    lines = []
+    for node in nodes if len(nodes) > 1 else ():
+        devices = [device for device in machine.virtio_mem if device.node == node]
+        plugged, requested = sum(d.size for d in devices), sum(d.requested_size for d in devices)
+        lines.append(f"node {node}: virtio-mem {size(plugged)} of {size(requested)} requested")
+    return lines
+
+
+def inside_text(inside: Inside, size: Callable[[int], str] = format_approx) -> str:
+    """What a guest says, in one line."""
+    online = sum(block.online for block in inside.blocks)
+    parts = [] if inside.mem_total is None else [f"MemTotal {size(inside.mem_total)}"]
+    parts += [] if inside.mem_available is None else [f"available {size(inside.mem_available)}"]
+    parts += [f"{online} blocks online, {len(inside.blocks) - online} offline"] if inside.blocks else []
+    parts += [f"new blocks come {inside.auto_online_blocks}"] if inside.auto_online_blocks else []
+    return ", ".join(parts) or "nothing"
+
+
+def finding_lines(findings: Iterable[Finding]) -> list[str]:
+    """Findings, a line each, the kind in front."""
+    return [
+        f"{finding.certainty.value:<8}{f'{finding.device}: ' if finding.device else ''}{finding.text}"
+        for finding in findings
+    ]
+
+
+def result_lines(result: Result) -> list[str]:
+    """How a resize ended: a line a device, then notes and findings."""
+    lines = []
+    for device in result.devices:
+        way = f"{format_size(device.size_before)} -> {format_size(device.size)}"
+        if device.size != device.requested:
+            way += f", {format_size(device.requested)} requested"
+        same = result.outcome is Outcome.DONE and device.size_before == device.size
+        how = "nothing to do" if same else f"{result.outcome.value} after {result.seconds:.1f} s"
+        lines.append(f"{result.vm}/{device.id}: {how}: {way}")
+    lines += [f"  note    {note}" for note in result.notes]
+    return lines + [f"  {line}" for line in finding_lines(result.findings)]
+
+
+def view_json(view: View) -> dict[str, Any]:
+    """A machine for `--json`; keys as in QMP."""
+    shown: dict[str, Any] = {"vm": view.vm, "error": str(view.error) if view.error else None}
+    for part in (view.machine, view.surroundings):
+        if part is not None:
+            shown |= msgspec.to_builtins(part)
+    if view.inside is not None:
+        shown["inside"] = msgspec.to_builtins(view.inside)
+    return shown
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """A resize's end for `--json`."""
+    keys = {"size_before": "size-before", "requested_before": "requested-size-before", "requested": "requested-size"}
+    devices = [{keys.get(k, k): v for k, v in msgspec.structs.asdict(d).items()} for d in result.devices]
+    return {
+        "vm": result.vm,
+        "outcome": result.outcome.value,
+        "exit-code": result.outcome.exit_code,
+        "seconds": round(result.seconds, 3),
+        "devices": devices,
+        "notes": list(result.notes),
+        "findings": msgspec.to_builtins(result.findings),
+    }
+
+
+def sample_json(sample: Sample) -> dict[str, Any]:
+    """One look of a watcher for `--json`, a line each."""
+    shown = {"seconds": round(sample.seconds, 3)} | view_json(View(sample.vm, sample.machine, sample.error))
+    return shown | {"events": sorted(sample.events)}
+
+
+def sample_lines(sample: Sample) -> list[str]:
+    """One look of a watcher as plain lines."""
+    if sample.machine is None:
+        return [f"{sample.seconds:8.1f}  {sample.error}"]
+    said = [event.value for event in sorted(sample.events) if event.value != "size"]
+    return [
+        "  ".join(
+            (
+                f"{sample.seconds:8.1f}",
+                f"{sample.vm}/{device.id}",
+                f"{format_size(device.size)} of {format_size(device.requested_size)} requested",
+                bar(device),
+                *said,
+            )
+        )
+        for device in sample.machine.virtio_mem
+    ]

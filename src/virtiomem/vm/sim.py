@@ -1,0 +1,192 @@
+"""A scenario behind `Backend` and `Agent`: every command can be tried with no machine at all.
+
+The scenario's devices and steps are the state to start from. Time is the guest's virtual time: it passes when somebody
+waits, at once when `pace` is 0, in real time when it is 1. Each connection starts afresh.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from msgspec import UnsetType
+
+from virtiomem.errors import BackendError, DeviceError
+from virtiomem.guest.base import Guest
+from virtiomem.recording.values import (
+    DimmInfo,
+    Kexec,
+    Load,
+    MemoryBlock,
+    Reboot,
+    Resize,
+    Snapshot,
+    Step,
+    StepRecord,
+    Unload,
+    VirtioMemInfo,
+    Wait,
+)
+from virtiomem.units import PAGE_SIZE, Size, Span
+from virtiomem.vm.base import Device, Driver, Event, Kind, Machine, Surroundings
+from virtiomem.vm.inside import Block, Inside, Zone
+
+
+@dataclass(slots=True)
+class SimBackend:
+    """A guest of this process, seen as a hypervisor and its guest agent would show it."""
+
+    label: str
+    guest: Guest
+    boot_memory: int
+    memory_block_size: int
+    auto_online_blocks: str = "offline"
+    online_policy: str = "contig-zones"
+    pace: float = 0.0
+    _snapshot: Snapshot = field(init=False)
+    _now: float = field(init=False, default=0.0)
+    _unplayed: float = field(init=False, default=0.0)
+    """Seconds that have passed without anything due in them."""
+    _retry_in: float | None = field(init=False, default=None)
+    _driver: Driver = field(init=False, default=Driver.ABSENT)
+    _events: set[Event] = field(init=False, default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._snapshot = self.guest.boot
+
+    def play(self, steps: Sequence[Step]) -> None:
+        """Do steps of a scenario; a refused one is an outcome and the next follows, as in `virtiomem run`."""
+        for step in steps:
+            self._play(step)
+
+    def now(self) -> float:
+        """Virtual seconds."""
+        return self._now
+
+    async def look(self) -> Machine:
+        """The devices as the last step left them."""
+        return Machine(
+            status="running", boot_memory=self.boot_memory, devices=tuple(map(_device, self._snapshot.devices))
+        )
+
+    async def surroundings(self, machine: Machine) -> Surroundings:
+        """Nothing is hidden in a simulated guest."""
+        return Surroundings(
+            hypervisor="simulated",
+            drivers={device.id: self._driver for device in machine.virtio_mem},
+            retry_in=self._retry_in and self._retry_in - self._unplayed,
+        )
+
+    async def request(self, device: str, size: int) -> None:
+        """Set a requested-size; the guest acts at once."""
+        self._let_time_pass()
+        record = self._play(Resize(device=device, requested_size=Size(size)))
+        if record.error is not None:
+            raise DeviceError(f"{self.label}: {device}: QEMU refuses: {record.error}")
+
+    async def wait(self, seconds: float) -> frozenset[Event]:
+        """Let virtual time pass, playing the guest only when something is due in it."""
+        await asyncio.sleep(0 if self._events else seconds * self.pace)
+        if not self._events:
+            self._now += seconds
+            self._unplayed += seconds
+            if self._retry_in is not None and self._unplayed >= self._retry_in:
+                self._let_time_pass()
+        events = frozenset(self._events)
+        self._events.clear()
+        return events
+
+    async def close(self) -> None:
+        """Let go of the guest."""
+        self.guest.close()
+
+    def inside(self, spans: tuple[Span, ...]) -> Inside:
+        """What the guest's own files say; `spans` is not needed, everything is at hand."""
+        del spans
+        managed = [zone.managed for zones in self._snapshot.zones.values() for zone in zones.values()]
+        return Inside(
+            source="simulated guest",
+            block_size=self.memory_block_size,
+            blocks=tuple(map(_block, self._snapshot.memory_blocks)),
+            mem_total=sum(managed) * PAGE_SIZE,
+            zones=tuple(self._zones()),
+            auto_online_blocks=self.auto_online_blocks,
+            online_policy=self.online_policy,
+        )
+
+    def _zones(self) -> Iterator[Zone]:
+        for node, zones in self._snapshot.zones.items():
+            for name, pages in zones.items():
+                present, managed = pages.present * PAGE_SIZE, pages.managed * PAGE_SIZE
+                yield Zone(
+                    node=int(node.removeprefix("node")), name=name, present=present, managed=managed, free=managed
+                )
+
+    def _play(self, step: Step) -> StepRecord:
+        """Do a step and remember how it left the guest."""
+        record = self.guest.play(step)
+        if record.snapshot.devices != self._snapshot.devices:
+            self._events.add(Event.SIZE)
+        if isinstance(step, Reboot):
+            self._events.add(Event.RESET)
+        if isinstance(step, Load | Unload | Reboot | Kexec) and record.error is None:
+            self._driver = Driver.READY if isinstance(step, Load) else Driver.ABSENT
+        self._snapshot = record.snapshot
+        self._retry_in = None if isinstance(record.retry_in, UnsetType) else record.retry_in
+        return record
+
+    def _let_time_pass(self) -> None:
+        """Play the seconds that have passed since the guest was last played."""
+        if self._unplayed:
+            seconds, self._unplayed = self._unplayed, 0.0
+            self._play(Wait(seconds=seconds))
+
+
+def open_sim(path: str, *, label: str, pace: float = 0.0) -> SimBackend:
+    """Play a scenario file on an embedded guest, and leave it where its last step left it."""
+    raise BackendError(f"{label}: {path}: simulated machines are not there yet (pace {pace})")
+
+
+@dataclass(frozen=True, slots=True)
+class SimAgent:
+    """Somebody inside a simulated guest."""
+
+    backend: SimBackend
+
+    async def look(self, spans: tuple[Span, ...] = ()) -> Inside:
+        """What the guest's own files would say."""
+        return self.backend.inside(spans)
+
+    async def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def _device(info: VirtioMemInfo | DimmInfo) -> Device:
+    """The neutral form of a snapshot's device."""
+    if isinstance(info, VirtioMemInfo):
+        return Device(
+            id=info.id,
+            kind=Kind.VIRTIO_MEM,
+            memaddr=info.memaddr,
+            size=info.size,
+            requested_size=info.requested_size,
+            max_size=info.max_size,
+            block_size=info.block_size,
+            node=info.node,
+        )
+    return Device(
+        id=info.id,
+        kind=Kind.DIMM,
+        memaddr=info.addr,
+        size=info.size,
+        requested_size=info.size,
+        max_size=info.size,
+        block_size=0,
+        node=info.node,
+    )
+
+
+def _block(block: MemoryBlock) -> Block:
+    """The neutral form of a snapshot's memory block."""
+    online = block.state != "offline"
+    zone = block.valid_zones if online and block.valid_zones != "none" else None
+    return Block(block=block.block, online=online, zone=zone)

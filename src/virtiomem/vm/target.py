@@ -1,0 +1,72 @@
+"""Which machines and devices ``virtiomem vm resize TARGET`` means.
+
+A target is a machine (``web1``), a device of a machine (``web1/vm0``), a device (``vm0``) when only one machine is
+connected, or ``all``; shell patterns match many (``web*``, ``*/vm0``).
+"""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from virtiomem.errors import UsageError
+from virtiomem.vm.base import Device, Machine
+from virtiomem.vm.connect import Connection
+from virtiomem.vm.plan import Plan, PlanError, Scope, Spread, Wish, plan_device, plan_machine
+
+
+def select(target: str, connections: Sequence[Connection]) -> list[Connection]:
+    """The connections that a target can mean: it names them, or there is only one. UsageError when there is none."""
+    if target == "all":
+        return list(connections)
+    machine_part = target.rpartition("/")[0]
+    chosen = [c for c in connections if matches(c.name, target) or matches(c.name, machine_part)]
+    if not chosen and len(connections) == 1 and "/" not in target:
+        chosen = list(connections)
+    if not chosen:
+        names = ", ".join(connection.name for connection in connections[:8])
+        raise UsageError(f"{target!r} names none of the machines ({names}{', …' if len(connections) > 8 else ''})")
+    return chosen
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a name is meant by a pattern, or literally equal to it (names may hold brackets)."""
+    return name == pattern or fnmatchcase(name, pattern)
+
+
+def device_pattern(target: str, name: str) -> str | None:
+    """The part of a target that names a device of the machine `name`; None when the whole machine is meant."""
+    if target == "all" or matches(name, target):
+        return None
+    machine_part, _, device_part = target.rpartition("/")
+    return device_part if matches(name, machine_part) else target
+
+
+def plan_target(
+    machine: Machine, pattern: str | None, scope: Scope, wish: Wish, spread: Spread, *, round_up: bool = False
+) -> Plan:
+    """The plan for what a target means on one machine; PlanError says what is wrong in plain words."""
+    if scope is not Scope.DEVICE:
+        if pattern is not None:
+            raise UsageError(f"--{scope} is for whole machines, and {pattern!r} is no machine")
+        return plan_machine(machine, scope, wish, spread, round_up=round_up)
+    devices = _devices(machine, pattern)
+    return Plan(tuple(c for d in devices for c in plan_device(d, wish, round_up=round_up).changes))
+
+
+def _devices(machine: Machine, pattern: str | None) -> list[Device]:
+    """The devices a pattern means; without one, the only device there is."""
+    resizable = machine.virtio_mem
+    if pattern is None:
+        if len(resizable) == 1:
+            return list(resizable)
+        ids = ", ".join(device.id for device in resizable)
+        raise PlanError(
+            f"it has {len(resizable)} virtio-mem devices ({ids}): name one, or give --plugged or --total"
+            if resizable
+            else "it has no virtio-mem device"
+        )
+    chosen = [device for device in resizable if matches(device.id, pattern)]
+    if chosen:
+        return chosen
+    if any(matches(device.id, pattern) for device in machine.devices):
+        raise PlanError(f"{pattern} is no virtio-mem device: its size is fixed")
+    raise PlanError(f"it has no device {pattern!r}")

@@ -1,0 +1,114 @@
+"""Live pictures on a terminal: progress of a resize, a view of many machines. Nothing here is drawn elsewhere."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from virtiomem.units import format_approx
+from virtiomem.vm.progress import Track
+from virtiomem.vm.resize import Report
+from virtiomem.vm.show import COLUMNS, LIST_COLUMNS, Row
+from virtiomem.vm.watch import Sample
+
+MAX_LINES = 20
+_STATE_STYLES = {"settled": "green", "growing": "cyan", "shrinking": "yellow"}
+_BAR_STYLES = {"#": "green", "+": "cyan", "-": "yellow", ".": "bright_black"}
+
+
+class ProgressScreen:
+    """How far a resize is, a line a device; draws on standard error while it is entered."""
+
+    def __init__(self) -> None:
+        self._reports: dict[str, Report] = {}
+        self._live = Live(console=Console(stderr=True), refresh_per_second=8, transient=True, get_renderable=self._draw)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._live.stop()
+
+    def __call__(self, report: Report) -> None:
+        """Take the latest news of a machine."""
+        self._reports[report.vm] = report
+
+    def _draw(self) -> RenderableType:
+        every = [(report, track) for report in self._reports.values() for track in report.tracks]
+        moving = [pair for pair in every if not pair[1].done]
+        lines = Table.grid(padding=(0, 2))
+        for report, track in moving[:MAX_LINES]:
+            lines.add_row(*_progress_cells(report, track))
+        done = len(every) - len(moving)
+        rest = len(moving) - min(len(moving), MAX_LINES)
+        summary = f"{done} of {len(every)} devices done" + (f", {rest} more on their way" if rest else "")
+        return Group(lines, Text(summary, style="dim")) if len(every) > 1 else lines
+
+
+def _progress_cells(report: Report, track: Track) -> tuple[RenderableType, ...]:
+    eta = track.eta
+    still = report.waited + track.began - track.moved_at
+    pace = f"{format_approx(round(track.rate))}/s, {eta:.0f} s left" if eta is not None else f"still for {still:.0f} s"
+    return (
+        Text(f"{report.vm}/{track.device}"),
+        ProgressBar(total=1.0, completed=track.fraction, width=30),
+        Text(f"{format_approx(track.size)} of {format_approx(track.target)}", justify="right"),
+        Text(pace, style="dim"),
+        Text(report.note, style="yellow"),
+    )
+
+
+class WatchScreen:
+    """Many machines, drawn again when something changed."""
+
+    def __init__(self) -> None:
+        self._samples: dict[str, Sample] = {}
+        self._live = Live(console=Console(), refresh_per_second=4, get_renderable=self._draw)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._live.stop()
+
+    def __call__(self, sample: Sample) -> None:
+        """Take the latest look at a machine."""
+        self._samples[sample.vm] = sample
+
+    def _draw(self) -> RenderableType:
+        return samples_table(self._samples)
+
+
+def samples_table(samples: Mapping[str, Sample]) -> Table:
+    """The devices of all machines, in colour."""
+    from virtiomem.vm.show import View
+
+    names = [*LIST_COLUMNS[:-1], "still", "use"]
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        right = name == "still" or COLUMNS[name].right
+        drawn.add_column(name.upper(), justify="right" if right else "left", no_wrap=True)
+    for sample in samples.values():
+        if sample.machine is None:
+            drawn.add_row(Text(sample.vm), Text(str(sample.error), style="red", overflow="ellipsis"))
+            continue
+        for device in sample.machine.devices:
+            row = Row(View(sample.vm, sample.machine), device)
+            drawn.add_row(*(_cell(row, name, sample.still_for.get(device.id, 0.0)) for name in names))
+    return drawn
+
+
+def _cell(row: Row, name: str, still: float) -> Text:
+    if name == "still":
+        return Text(f"{still:.0f} s", style="dim")
+    text = COLUMNS[name].text(row, in_bytes=False)
+    if name == "use":
+        return Text.assemble(*((char, _BAR_STYLES[char]) for char in text))
+    return Text(text, style=_STATE_STYLES.get(text, ""))

@@ -1,0 +1,107 @@
+"""Many machines over time: one sample for each look, for a live view, for JSON lines, for metrics.
+
+A machine that is lost is tried again after 1, 2, 4 … 30 seconds, for as long as somebody watches.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from virtiomem.errors import VirtiomemError
+from virtiomem.vm.base import Event, Machine
+from virtiomem.vm.connect import Connection, Vm, open_vm
+
+FIRST_RETRY_SECONDS = 1.0
+LAST_RETRY_SECONDS = 30.0
+MAX_PENDING = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at a machine: what it showed, or why it could not be seen.
+
+    `still_for`: seconds since each device's size last changed, or since it was first seen.
+    """
+
+    vm: str
+    seconds: float
+    """Since watching began."""
+    machine: Machine | None
+    error: VirtiomemError | None = None
+    events: frozenset[Event] = frozenset()
+    still_for: dict[str, float] = field(default_factory=dict)
+    changed: bool = True
+    """False when nothing differs from the machine's last sample."""
+
+
+async def watch(connections: Sequence[Connection], interval: float) -> AsyncGenerator[Sample, None]:
+    """Samples of all machines as they come: at once when something happens, every `interval` seconds anyway."""
+    samples: asyncio.Queue[Sample] = asyncio.Queue(MAX_PENDING)
+    began = asyncio.get_running_loop().time()
+    watchers = [asyncio.create_task(_Watcher(c, interval, samples, began).run()) for c in connections]
+    try:
+        while True:
+            yield await samples.get()
+    finally:
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
+
+
+class _Watcher:
+    """One machine, looked at again and again."""
+
+    def __init__(self, connection: Connection, interval: float, samples: asyncio.Queue[Sample], began: float) -> None:
+        self.connection = connection
+        self.interval = interval
+        self.samples = samples
+        self.began = began
+        self.last: Machine | None = None
+        self.moved_at: dict[str, float] = {}
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        pause = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                vm = await open_vm(self.connection, pace=1.0)
+                pause = FIRST_RETRY_SECONDS
+                await self._follow(vm)
+            except VirtiomemError as error:
+                await self._lost(error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LAST_RETRY_SECONDS)
+
+    async def _follow(self, vm: Vm) -> None:
+        """Look until the machine is lost."""
+        try:
+            events: frozenset[Event] = frozenset()
+            while True:
+                machine = await vm.backend.look()
+                await self._seen(machine, events)
+                events = await vm.backend.wait(self.interval)
+        finally:
+            with suppress(VirtiomemError):
+                await vm.backend.close()
+
+    async def _seen(self, machine: Machine, events: frozenset[Event]) -> None:
+        now = self._now()
+        before = {device.id: device.size for device in self.last.devices} if self.last else {}
+        for device in machine.devices:
+            if before.get(device.id) != device.size:
+                self.moved_at[device.id] = now
+        still = {device.id: now - self.moved_at[device.id] for device in machine.devices}
+        changed = machine != self.last or bool(events - {Event.SIZE})
+        self.last = machine
+        await self.samples.put(
+            Sample(self.connection.name, now, machine, events=events, still_for=still, changed=changed)
+        )
+
+    async def _lost(self, error: VirtiomemError) -> None:
+        self.last = None
+        self.moved_at.clear()
+        await self.samples.put(Sample(self.connection.name, self._now(), None, error))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time() - self.began

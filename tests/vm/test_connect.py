@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import pytest
+
+from virtiomem.errors import UsageError
+from virtiomem.vm.connect import Connection, config_paths, load_config, parse_address, resolve
+
+
+@pytest.mark.parametrize(
+    ("text", "connection"),
+    [
+        ("qmp:/run/vm1.sock", Connection("vm1", "qmp", "/run/vm1.sock")),
+        ("/run/vm1.sock", Connection("vm1", "qmp", "/run/vm1.sock")),
+        ("qmp:unix:/run/vm1.sock", Connection("vm1", "qmp", "unix:/run/vm1.sock")),
+        ("web=qmp:127.0.0.1:4444", Connection("web", "qmp", "127.0.0.1:4444")),
+        ("sim:a/hotplug.toml", Connection("hotplug", "sim", "a/hotplug.toml")),
+    ],
+)
+def test_connection_is_read_with_its_name(text: str, connection: Connection) -> None:
+    assert resolve([text], {}) == [connection]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "vm1", "http://x", "qmp:", "qmp:host", "qmp:host:0", "qmp:host:99999", "=qmp:/x", "@/nowhere/list"]
+)
+def test_what_is_no_machine_is_usage_and_named(text: str) -> None:
+    with pytest.raises(UsageError) as wrong:
+        resolve([text], {})
+    assert text.removeprefix("qmp:").removeprefix("@") in str(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("/run/a", "/run/a"), ("unix:/run/a", "/run/a"), ("tcp:h:1", ("h", 1)), ("[::1]:4444", ("::1", 4444))],
+)
+def test_address_is_path_or_host_and_port(text: str, address: object) -> None:
+    assert parse_address(text, source="here") == address
+
+
+def test_path_too_long_for_a_socket_is_usage() -> None:
+    with pytest.raises(UsageError, match="at most 107 bytes"):
+        parse_address("/" + "x" * 107, source="here")
+
+
+def test_machines_of_one_name_go_by_their_connection() -> None:
+    a, b, c = resolve(["/d1/monitor.sock", "/d2/monitor.sock", "/d3/other.sock"], {})
+    assert (a.name, b.name, c.name) == ("qmp:/d1/monitor.sock", "qmp:/d2/monitor.sock", "other")
+
+
+def test_same_machine_twice_is_one() -> None:
+    assert len(resolve(["/d1/monitor.sock", "/d1/monitor.sock"], {})) == 1
+
+
+def test_configuration_names_machines_and_the_first_file_counts(tmp_path: Path) -> None:
+    own, system = tmp_path / "own.toml", tmp_path / "system.toml"
+    own.write_text('[vm.web]\nconnect = "qmp:/own.sock"\nagent = "/ga.sock"\n')
+    system.write_text('[vm.web]\nconnect = "/system.sock"\n[vm.db]\nconnect = "qmp:h:1"\n')
+    config = load_config([own, system, tmp_path / "missing.toml"])
+    assert resolve([], config) == [
+        Connection("web", "qmp", "/own.sock", "/ga.sock"),
+        Connection("db", "qmp", "h:1"),
+    ]
+    assert resolve(["db"], config)[0].target == "h:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[vm.web]\n", "missing required field `connect`"),
+        ("[vm.web]\nconnect = 1\n", "Expected `str`, got `int`"),
+        ('[vm.web]\nconnect = "x"\n', "vm.web.connect: 'x' is no machine"),
+        ('[vm.web]\nconnect = "/s"\ncolor = 1\n', "unknown field `color`"),
+        ("[vm", "bad.toml"),
+    ],
+)
+def test_wrong_configuration_is_usage_with_file_and_key(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError) as wrong:
+        load_config([path])
+    assert words in str(wrong.value)
+    assert str(path) in str(wrong.value)
+
+
+def test_list_file_holds_a_connection_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "vms"
+    path.write_text("# all\nqmp:/run/a.sock  agent=/run/a-ga.sock # first\n\nb=/run/b.sock\nweb\n")
+    config = {"web": Connection("web", "qmp", "/w")}
+    names = [(c.name, c.agent) for c in resolve([f"@{path}"], config)]
+    assert names == [("a", "/run/a-ga.sock"), ("b", None), ("web", None)]
+
+
+def test_wrong_line_of_a_list_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "vms"
+    path.write_text("/run/a.sock\n/run/b.sock rubbish\n")
+    with pytest.raises(UsageError, match=f"{path}:2: 'rubbish' is not agent=SOCKET"):
+        resolve([f"@{path}"], {})
+
+
+def test_agent_of_many_machines_is_usage() -> None:
+    with pytest.raises(UsageError, match="belongs to one machine, but 2 are meant"):
+        resolve(["/a", "/b"], {}, agent="/ga")
+
+
+def test_no_machine_at_all_says_how_to_name_one() -> None:
+    with pytest.raises(UsageError, match="--connect qmp:"):
+        resolve([], {})
+
+
+def test_configuration_is_where_the_desktop_rules_say() -> None:
+    assert [str(p) for p in config_paths({"HOME": "/home/a"})] == [
+        "/home/a/.config/virtiomem/config.toml",
+        "/etc/virtiomem/config.toml",
+    ]
+    assert str(config_paths({"XDG_CONFIG_HOME": "/x", "HOME": "/h"})[0]) == "/x/virtiomem/config.toml"
