@@ -127,7 +127,7 @@ def test_a_busy_device_looks_at_everything_else_first(device: MemDevice) -> None
 @pytest.mark.parametrize("addr", [ADDR, 0])
 @pytest.mark.parametrize("kind", [4, -1, 0xFFFF])
 def test_an_unknown_request_is_no_request(device: MemDevice, kind: int, addr: int) -> None:
-    with pytest.raises(ProtocolError, match="unknown type"):
+    with pytest.raises(ProtocolError, match="unknown request type"):
         device.request(kind, addr, 1)
 
 

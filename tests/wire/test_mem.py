@@ -46,8 +46,8 @@ def test_padding_and_surplus_bytes_of_a_request_mean_nothing() -> None:
     [
         (bytes(23), "23 bytes, needs 24"),
         (b"", "0 bytes, needs 24"),
-        (b"\x04" + bytes(23), "unknown type 0x4"),
-        (b"\x00\x01" + bytes(22), "unknown type 0x100"),
+        (b"\x04" + bytes(23), "unknown request type: 4"),
+        (b"\x00\x01" + bytes(22), "unknown request type: 256"),
     ],
 )
 def test_bytes_that_are_no_request_are_refused(wire: bytes, said: str) -> None:

@@ -237,7 +237,7 @@ class MemDevice:
 def _known(type: int, response: Response) -> Response:
     """`response`, provided that there is such a request."""
     if not 0 <= type <= _GET_STATE:
-        raise ProtocolError(f"virtio-mem request of unknown type {type:#x}")
+        raise ProtocolError(f"virtio-mem protocol violation: unknown request type: {type}")
     return response
 
 

@@ -29,6 +29,7 @@ class Qmp:
 
     def __init__(self, connection: socket.socket, *, timeout: float = TIMEOUT) -> None:
         self._timeout = timeout
+        self._connection = connection
         self._runner = asyncio.Runner()
         self._client = QMPClient()
         self._events = EventListener()
@@ -43,6 +44,11 @@ class Qmp:
     def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
         """Run a command and return its result; DeviceError, in QEMU's words, when QEMU refuses it."""
         return self._run(self._client.execute(command, arguments), command)
+
+    def send_fd(self, name: str, fd: int) -> None:
+        """Give QEMU a file descriptor, to be used as ``fd:NAME``; ours stays open."""
+        socket.send_fds(self._connection, [b" "], [fd])
+        self.execute("getfd", {"fdname": name})
 
     def version(self) -> str:
         """QEMU's version, such as ``7.2.22``."""

@@ -87,7 +87,7 @@ class Request(NamedTuple):
             raise ProtocolError(f"virtio-mem request of {len(data)} bytes, needs {REQUEST_SIZE}")
         kind, addr, nb_blocks = _REQUEST.unpack_from(data)
         if kind >= len(_REQUEST_TYPES):
-            raise ProtocolError(f"virtio-mem request of unknown type {kind:#x}")
+            raise ProtocolError(f"virtio-mem protocol violation: unknown request type: {kind}")
         return tuple.__new__(cls, (_REQUEST_TYPES[kind], addr, nb_blocks))
 
 

@@ -1,0 +1,235 @@
+"""QEMU's qtest protocol: poke a stopped machine's ports, memory and devices over a socket.
+
+Lines of text both ways. A command is answered by ``OK``, perhaps with a value, or by an error; between answers QEMU may
+say that an interrupt line was raised or lowered. `Decoder` is the protocol without a socket, `QTest` the socket around
+it; a batch of commands is sent at once, so that it costs one round trip.
+
+Any accelerator will do: distributions do not package the qtest accelerator, but ``-accel tcg -S`` serves as well.
+Models: softmmu/qtest.c (v7.2).
+"""
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from virtiomem.errors import BackendError, BackendTimeout, ProtocolError
+
+TIMEOUT = 30.0
+"""Seconds QEMU has for the answers to a batch."""
+
+ARGUMENTS = ("-accel", "tcg", "-S", "-object", "qtest,id=qtest0,chardev=qtest")
+"""What makes a `QemuProcess` with a socket named ``qtest`` speak this protocol."""
+
+_CHUNK = 1 << 15
+"""Bytes of commands under way at once: less than a socket holds, so that neither side waits for the other."""
+_RECEIVE = 1 << 16
+_MAX_LINE = 1 << 26
+
+
+class Command(NamedTuple):
+    """One line to send, and how to read what follows ``OK``."""
+
+    line: str
+    value: Callable[[str], Any]
+
+
+def _nothing(text: str) -> None:
+    if text:
+        raise ValueError(text)
+
+
+def _number(text: str) -> int:
+    return int(text, 16)
+
+
+def _bytes(text: str) -> bytes:
+    if not text.startswith("0x"):
+        raise ValueError(text)
+    return bytes.fromhex(text[2:])
+
+
+def outb(port: int, value: int) -> Command:
+    """Write a byte to an I/O port."""
+    return Command(f"outb {port:#x} {value:#x}", _nothing)
+
+
+def outw(port: int, value: int) -> Command:
+    """Write 16 bits to an I/O port."""
+    return Command(f"outw {port:#x} {value:#x}", _nothing)
+
+
+def outl(port: int, value: int) -> Command:
+    """Write 32 bits to an I/O port."""
+    return Command(f"outl {port:#x} {value:#x}", _nothing)
+
+
+def inl(port: int) -> Command:
+    """Read 32 bits from an I/O port."""
+    return Command(f"inl {port:#x}", _number)
+
+
+def readb(addr: int) -> Command:
+    """Read a byte."""
+    return Command(f"readb {addr:#x}", _number)
+
+
+def readw(addr: int) -> Command:
+    """Read 16 bits."""
+    return Command(f"readw {addr:#x}", _number)
+
+
+def readl(addr: int) -> Command:
+    """Read 32 bits."""
+    return Command(f"readl {addr:#x}", _number)
+
+
+def writeb(addr: int, value: int) -> Command:
+    """Write a byte."""
+    return Command(f"writeb {addr:#x} {value:#x}", _nothing)
+
+
+def writew(addr: int, value: int) -> Command:
+    """Write 16 bits."""
+    return Command(f"writew {addr:#x} {value:#x}", _nothing)
+
+
+def writel(addr: int, value: int) -> Command:
+    """Write 32 bits."""
+    return Command(f"writel {addr:#x} {value:#x}", _nothing)
+
+
+def read(addr: int, size: int) -> Command:
+    """Read `size` bytes, at least one."""
+    return Command(f"read {addr:#x} {size:#x}", _bytes)
+
+
+def write(addr: int, data: bytes) -> Command:
+    """Write bytes, at least one."""
+    return Command(f"write {addr:#x} {len(data):#x} 0x{data.hex()}", _nothing)
+
+
+def irq_intercept_in(path: str) -> Command:
+    """Hear of the interrupt lines that lead into the device at a QOM path, such as ``ioapic``."""
+    return Command(f"irq_intercept_in {path}", _nothing)
+
+
+class Irq(NamedTuple):
+    """An interrupt line changed."""
+
+    line: int
+    raised: bool
+
+
+class Decoder:
+    """What QEMU says, without the socket: bytes in, answers (text) and `Irq` out."""
+
+    def __init__(self) -> None:
+        self._partial = b""
+
+    def feed(self, data: bytes) -> Iterator[str | Irq]:
+        """Take bytes and yield what they complete; raises ProtocolError for what is no qtest line."""
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        if len(self._partial) > _MAX_LINE:
+            raise ProtocolError(f"qtest: a line of more than {_MAX_LINE} bytes")
+        for line in lines:
+            yield self._decode(line)
+
+    def _decode(self, raw: bytes) -> str | Irq:
+        line = raw.decode("ascii", "backslashreplace").rstrip("\r")
+        match line.split(" "):
+            case ["IRQ", "raise" | "lower" as change, number] if number.isdecimal():
+                return Irq(int(number), change == "raise")
+            case ["OK" | "ERR" | "FAIL", *_]:
+                return line
+        raise ProtocolError(f"qtest: QEMU said {line[:80]!r}")
+
+
+class QTest:
+    """A qtest session on a connected socket.
+
+    `irqs` holds the level of each interrupt line that changed, `raised` how often each rose.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        *,
+        timeout: float = TIMEOUT,
+        lost: Callable[[str], BackendError] | None = None,
+    ) -> None:
+        """Talk over `connection`; `lost` makes the error for a connection that closed."""
+        self._socket = connection
+        self._timeout = timeout
+        self._lost = lost or (lambda doing: BackendError(f"QEMU closed its qtest connection while {doing}"))
+        self._decoder = Decoder()
+        self._heard: list[str] = []
+        self.irqs: dict[int, bool] = {}
+        self.raised: dict[int, int] = {}
+
+    def do(self, command: Command) -> Any:
+        """Run one command and return its value."""
+        return self.run([command])[0]
+
+    def run(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands in order and return their values.
+
+        Raises BackendError when QEMU is gone, BackendTimeout when it is silent, ProtocolError when it answers what no
+        QEMU answers or does not know a command.
+        """
+        values: list[Any] = []
+        for chunk in _chunks(commands):
+            answers = self._converse("".join(f"{command.line}\n" for command in chunk).encode("ascii"), len(chunk))
+            values += [_value(command, answer) for command, answer in zip(chunk, answers, strict=True)]
+        return values
+
+    def _converse(self, data: bytes, expected: int) -> list[str]:
+        until = time.monotonic() + self._timeout
+        try:
+            self._socket.settimeout(self._timeout)
+            self._socket.sendall(data)
+            while len(self._heard) < expected:
+                self._socket.settimeout(max(until - time.monotonic(), 0.001))
+                self._hear(self._socket.recv(_RECEIVE))
+        except TimeoutError:
+            raise BackendTimeout(f"QEMU did not answer qtest within {self._timeout:g} s") from None
+        except OSError:
+            raise self._lost("answering qtest") from None
+        answers, self._heard = self._heard[:expected], self._heard[expected:]
+        return answers
+
+    def _hear(self, data: bytes) -> None:
+        if not data:
+            raise self._lost("answering qtest")
+        for said in self._decoder.feed(data):
+            if isinstance(said, Irq):
+                self._note(said)
+            else:
+                self._heard.append(said)
+
+    def _note(self, irq: Irq) -> None:
+        if irq.raised and not self.irqs.get(irq.line):
+            self.raised[irq.line] = self.raised.get(irq.line, 0) + 1
+        self.irqs[irq.line] = irq.raised
+
+
+def _chunks(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
+    """Cut commands into pieces of about `_CHUNK` bytes."""
+    start = size = 0
+    for number, command in enumerate(commands):
+        if size and size + len(command.line) >= _CHUNK:
+            yield commands[start:number]
+            start, size = number, 0
+        size += len(command.line) + 1
+    if start < len(commands):
+        yield commands[start:]
+
+
+def _value(command: Command, answer: str) -> Any:
+    status, _, rest = answer.partition(" ")
+    if status != "OK":
+        raise ProtocolError(f"qtest: {command.line[:80]!r} was refused: {answer[:80]}")
+    try:
+        return command.value(rest)
+    except ValueError:
+        raise ProtocolError(f"qtest: {command.line[:80]!r} was answered {answer[:80]!r}") from None

@@ -1,0 +1,117 @@
+"""Our own device behind a port: registers by call, the ring in a piece of memory."""
+
+from collections.abc import Sequence
+
+from virtiomem.device.mem import MemDevice
+from virtiomem.device.virtio import QUEUE_SIZE, VirtioMem
+from virtiomem.errors import ProtocolError
+from virtiomem.transport.port import Observation, Read, Write
+from virtiomem.units import MiB
+from virtiomem.wire.ring import Layout
+
+RAM_BASE = 1 * MiB
+RAM_SIZE = 1 * MiB
+"""Where the shared memory lies; QEMU's port uses the same, so that both see the same addresses."""
+
+
+class Ram:
+    """Guest memory of `size` bytes from `base`; raises ProtocolError outside."""
+
+    def __init__(self, base: int = RAM_BASE, size: int = RAM_SIZE) -> None:
+        self.base = base
+        self._data = bytearray(size)
+
+    def read(self, addr: int, size: int) -> bytes:
+        """Read bytes."""
+        offset = self._offset(addr, size)
+        return bytes(self._data[offset : offset + size])
+
+    def write(self, addr: int, data: bytes) -> None:
+        """Write bytes."""
+        offset = self._offset(addr, len(data))
+        self._data[offset : offset + len(data)] = data
+
+    def _offset(self, addr: int, size: int) -> int:
+        offset = addr - self.base
+        if offset < 0 or offset + size > len(self._data):
+            raise ProtocolError(f"no guest memory at {addr:#x} ({size} bytes)")
+        return offset
+
+
+class EmbeddedPort:
+    """A `transport.port.Port` and `Owner` of a MemDevice in this process."""
+
+    def __init__(self, mem: MemDevice) -> None:
+        self._ram = Ram()
+        self.device = VirtioMem(mem, self._ram)
+        self.memory = Read(RAM_BASE, RAM_SIZE)
+
+    # --- Port ---
+
+    def offered(self) -> int:
+        """Feature bits that the device offers."""
+        return self.device.offered
+
+    def accept(self, features: int) -> int:
+        """Write the driver's feature bits; they read as what was accepted."""
+        self.device.accept(features)
+        return self.device.accepted
+
+    def status(self) -> int:
+        """The device status byte."""
+        return self.device.status
+
+    def set_status(self, status: int) -> None:
+        """Write the device status byte."""
+        self.device.set_status(status)
+
+    def queue_size(self) -> int:
+        """The size of queue 0."""
+        return QUEUE_SIZE
+
+    def enable_queue(self, layout: Layout) -> None:
+        """Place and enable queue 0."""
+        self.device.enable_queue(layout)
+
+    def observe(self) -> Observation:
+        """Look at all registers."""
+        device = self.device
+        return Observation(device.mem.config, device.status, device.read_isr(), device.generation)
+
+    def config(self) -> bytes:
+        """The configuration space."""
+        return self.device.mem.config.pack()
+
+    def take_interrupt(self) -> int:
+        """The interrupt status, which this clears."""
+        return self.device.read_isr()
+
+    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True) -> list[bytes]:
+        """Write, ring the bell, read."""
+        for addr, data in writes:
+            self._ram.write(addr, data)
+        if bell:
+            self.device.notify()
+        return [self._ram.read(addr, size) for addr, size in reads]
+
+    def exchange_and_observe(self, writes: Sequence[Write], reads: Sequence[Read]) -> tuple[list[bytes], Observation]:
+        """Write, ring the bell, read, look."""
+        return self.exchange(writes, reads), self.observe()
+
+    # --- Owner ---
+
+    def set_requested_size(self, size: int) -> None:
+        """Set the property; raises DeviceError in QEMU's words."""
+        self.device.mem.requested_size = size
+
+    def size(self) -> int:
+        """The plugged size."""
+        return self.device.mem.plugged_size
+
+    def system_reset(self) -> None:
+        """Reset the machine."""
+        self.device.system_reset()
+
+    def set_busy(self, busy: bool) -> None:
+        """Start or cancel a migration."""
+        self.device.mem.busy = busy

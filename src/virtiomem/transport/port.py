@@ -1,0 +1,92 @@
+"""What a driver touches of a virtio device: its registers, its bell, and the memory they share.
+
+A `Port` is what one VMM adapter provides; rings, drivers, the conformance suite and the fuzzer stand on it and know
+nothing else. `Owner` is the other side of the device: what its user does to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from virtiomem.wire.mem import Config
+from virtiomem.wire.ring import Layout
+
+
+class Write(NamedTuple):
+    """Bytes to put into guest memory."""
+
+    addr: int
+    data: bytes
+
+
+class Read(NamedTuple):
+    """Bytes to take from guest memory."""
+
+    addr: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything a driver can see of the device at one moment; looking clears `isr`."""
+
+    config: Config
+    status: int
+    isr: int
+    generation: int
+
+
+class Port(Protocol):
+    """The road to one virtio device; raises BackendError when the road itself is gone."""
+
+    memory: Read
+    """Guest memory that the driver may use for rings and buffers."""
+
+    def offered(self) -> int:
+        """Feature bits that the device offers."""
+
+    def accept(self, features: int) -> int:
+        """Write the driver's feature bits and return what they read as afterwards."""
+
+    def status(self) -> int:
+        """The device status byte."""
+
+    def set_status(self, status: int) -> None:
+        """Write the device status byte; 0 resets the device and waits until it is reset."""
+
+    def queue_size(self) -> int:
+        """The size of queue 0 that the device proposes."""
+
+    def enable_queue(self, layout: Layout) -> None:
+        """Place queue 0 in guest memory and enable it."""
+
+    def observe(self) -> Observation:
+        """Look at all registers at once."""
+
+    def config(self) -> bytes:
+        """The configuration space, 56 bytes, read consistently; leaves the interrupt status alone."""
+
+    def take_interrupt(self) -> int:
+        """The interrupt status, which this clears."""
+
+    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True) -> list[bytes]:
+        """Write guest memory, ring the bell of queue 0, then read guest memory: one round trip, in this order."""
+
+    def exchange_and_observe(self, writes: Sequence[Write], reads: Sequence[Read]) -> tuple[list[bytes], Observation]:
+        """`exchange` and `observe` in one round trip."""
+
+
+class Owner(Protocol):
+    """The user's side of a device: what `qom-set` and the machine's reset button do."""
+
+    def set_requested_size(self, size: int) -> None:
+        """Set the property, in bytes; raises DeviceError, in the VMM's words, when it is refused."""
+
+    def size(self) -> int:
+        """The plugged size that the VMM reports, in bytes."""
+
+    def system_reset(self) -> None:
+        """Reset the machine; afterwards the device is as the firmware finds it."""
+
+    def set_busy(self, busy: bool) -> None:
+        """Start a migration that does not end by itself, or cancel it."""

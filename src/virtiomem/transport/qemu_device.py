@@ -1,0 +1,224 @@
+"""A stopped QEMU with virtio-mem devices for a driver of ours: the machine, and each device from both of its sides."""
+
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+from virtiomem.errors import BackendError, BackendTimeout, DeviceError
+from virtiomem.qemu.process import BINARY, QemuProcess
+from virtiomem.qemu.qmp import Qmp
+from virtiomem.qemu.qtest import ARGUMENTS, QTest
+from virtiomem.transport.port import Read
+from virtiomem.transport.qtest_pci import BAR_WINDOW, QtestPciPort, find_mem_devices
+from virtiomem.transport.vring import VringTransport
+from virtiomem.units import GiB, MiB
+
+RING_BASE = 1 * MiB
+RING_SIZE = 1 * MiB
+"""Guest memory for the ring of the first device; the next one's lies behind it."""
+
+_FIRST_SLOT = 4
+_SETTLE = 10.0
+"""Seconds for a machine reset, or the end of a migration."""
+
+_TOO_OLD = ("invalid object type: qtest", "not a valid device model name")
+_IDLE_MIGRATIONS = {None, "none", "cancelled", "completed", "failed"}
+_SLOWEST = 4096
+"""Bytes a second for a migration that must not end."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """One virtio-mem device of the machine; sizes in bytes."""
+
+    id: str
+    size: int
+    block_size: int | None = None
+    requested_size: int = 0
+    memaddr: int | None = None
+    node: int = 0
+    unplugged_inaccessible: Literal["on", "off", "auto"] | None = None
+
+    def arguments(self, slot: int) -> list[str]:
+        """Backend and device for QEMU's command line."""
+        properties = {
+            "id": self.id,
+            "memdev": f"{self.id}-memory",
+            "requested-size": self.requested_size,
+            "block-size": self.block_size,
+            "memaddr": self.memaddr,
+            "node": self.node or None,
+            "unplugged-inaccessible": self.unplugged_inaccessible,
+            "addr": f"{slot:#x}",
+        }
+        given = ",".join(f"{name}={value}" for name, value in properties.items() if value is not None)
+        return [
+            "-object",
+            f"memory-backend-ram,id={self.id}-memory,size={self.size},reserve=off",
+            "-device",
+            f"virtio-mem-pci,{given}",
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class MachineSpec:
+    """The machine around the devices; sizes in bytes."""
+
+    kind: Literal["q35", "pc"] = "q35"
+    memory: int = 64 * MiB
+    max_memory: int = 64 * GiB
+    nodes: int = 0
+    """NUMA nodes; the first has all boot memory. 0: no NUMA."""
+
+    def arguments(self) -> list[str]:
+        """The machine part of QEMU's command line."""
+        memory = f"size={self.memory // MiB}M,maxmem={self.max_memory // MiB}M"
+        arguments = ["-machine", self.kind, "-m", memory, "-display", "none", "-nodefaults", "-no-user-config"]
+        if self.nodes:
+            arguments += [
+                "-object",
+                f"memory-backend-ram,id=boot,size={self.memory}",
+                "-numa",
+                "node,nodeid=0,memdev=boot",
+            ]
+            for node in range(1, self.nodes):
+                arguments += ["-numa", f"node,nodeid={node}"]
+        return arguments
+
+
+class QemuMachine:
+    """A running, stopped machine and its devices, by id.
+
+    Raises DeviceError, in QEMU's words, for devices that cannot be, and BackendError when QEMU is missing, too old or
+    gone.
+    """
+
+    def __init__(
+        self, devices: Sequence[DeviceSpec], machine: MachineSpec | None = None, *, binary: str = BINARY
+    ) -> None:
+        arguments = [*(machine or MachineSpec()).arguments(), *ARGUMENTS, "-mon", "chardev=qmp,mode=control"]
+        for slot, device in enumerate(devices, _FIRST_SLOT):
+            arguments += device.arguments(slot)
+        self.process = QemuProcess(arguments, binary=binary, sockets=("qtest", "qmp"))
+        try:
+            self.qmp = self._connect()
+            self.qtest = QTest(self.process.sockets["qtest"], lost=self.process.lost)
+            self.version = self.qmp.version()
+            self.devices = self._devices(devices)
+        except BaseException:
+            self.process.close()
+            raise
+
+    def system_reset(self) -> None:
+        """Reset the machine and do the firmware's part again."""
+        self.qmp.forget_events()
+        self.qmp.execute("system_reset")
+        self.qmp.wait_for("RESET", timeout=_SETTLE)
+        for device in self.devices.values():
+            device.port.attach()
+
+    def close(self) -> None:
+        """End QEMU; harmless when repeated."""
+        self.qmp.close()
+        self.process.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _connect(self) -> Qmp:
+        try:
+            return Qmp(self.process.sockets["qmp"])
+        except BackendTimeout:
+            raise
+        except BackendError:
+            raise self._refusal() from None
+
+    def _refusal(self) -> BackendError | DeviceError:
+        """Why QEMU did not start: a device that cannot be, a QEMU that knows too little, or anything else."""
+        lost = self.process.lost("starting")
+        said = " ".join(self.process.output.messages()[-1:])
+        option, _, reason = said.partition(": ")
+        if any(words in said for words in _TOO_OLD):
+            return BackendError(f"{self.process.command[0]} is too old, virtiomem needs QEMU 6.1 or newer: {reason}")
+        return DeviceError(reason) if option.startswith("-device virtio-mem-pci") else lost
+
+    def _devices(self, specs: Sequence[DeviceSpec]) -> dict[str, "QemuDevice"]:
+        functions = find_mem_devices(self.qtest)
+        if len(functions) != len(specs):
+            raise BackendError(f"QEMU {self.version} shows {len(functions)} virtio-mem devices of {len(specs)}")
+        devices: dict[str, QemuDevice] = {}
+        window = BAR_WINDOW
+        for number, (spec, function) in enumerate(zip(specs, functions, strict=True)):
+            memory = Read(RING_BASE + number * RING_SIZE, RING_SIZE)
+            port = QtestPciPort(self.qtest, function, window=window, memory=memory)
+            window = port.window_end
+            devices[spec.id] = QemuDevice(self, spec.id, port)
+        return devices
+
+
+class QemuDevice:
+    """One virtio-mem device of a QemuMachine: `port` is the driver's side of it, the rest is its `Owner`'s."""
+
+    def __init__(self, machine: QemuMachine, id: str, port: QtestPciPort) -> None:
+        self.id = id
+        self.port = port
+        self._machine = machine
+        self._path = {"path": f"/machine/peripheral/{id}"}
+        self._transport: VringTransport | None = None
+        self._drain: socket.socket | None = None
+
+    def transport(self, *, features: int | None = None, indirect: bool = False) -> VringTransport:
+        """Bring the virtio device up for a driver, which from now on hears of every resize."""
+        self._transport = VringTransport(self.port, features=features, indirect=indirect)
+        return self._transport
+
+    def set_requested_size(self, size: int) -> None:
+        """Set the property, in bytes; raises DeviceError, in QEMU's words, when it is refused."""
+        self._machine.qmp.execute("qom-set", {**self._path, "property": "requested-size", "value": size})
+        if self._transport is not None:
+            self._transport.poll()
+
+    def requested_size(self) -> int:
+        """The property, in bytes."""
+        return int(self._machine.qmp.execute("qom-get", {**self._path, "property": "requested-size"}))
+
+    def size(self) -> int:
+        """The plugged size that QEMU reports, in bytes."""
+        return int(self._machine.qmp.execute("qom-get", {**self._path, "property": "size"}))
+
+    def system_reset(self) -> None:
+        """Reset the machine; every device of it is as the firmware leaves it, and has no driver."""
+        self._machine.system_reset()
+        self._transport = None
+
+    def set_busy(self, busy: bool) -> None:
+        """Start a migration into a socket that nobody reads, or cancel it."""
+        if busy:
+            self._start_migration()
+        else:
+            self._machine.qmp.execute("migrate_cancel")
+            self._wait_until_idle()
+
+    def _start_migration(self) -> None:
+        qmp = self._machine.qmp
+        self._drain, theirs = socket.socketpair()
+        qmp.send_fd("drain", theirs.fileno())
+        theirs.close()
+        qmp.execute("migrate-set-parameters", {"max-bandwidth": _SLOWEST})
+        qmp.execute("migrate", {"uri": "fd:drain"})
+
+    def _wait_until_idle(self) -> None:
+        until = time.monotonic() + _SETTLE
+        while self._machine.qmp.execute("query-migrate").get("status") not in _IDLE_MIGRATIONS:
+            if time.monotonic() > until:
+                raise BackendTimeout(f"QEMU did not cancel its migration within {_SETTLE:g} s")
+            time.sleep(0.01)
+        if self._drain is not None:
+            self._drain.close()
+            self._drain = None

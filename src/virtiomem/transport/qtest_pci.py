@@ -1,0 +1,260 @@
+"""QEMU's own virtio-mem device behind a port: PCI enumeration and modern virtio-pci, over the qtest socket.
+
+The machine is stopped and has no firmware running, so this is also what gives the device its addresses. Interrupts come
+through INTx, which the I/O APIC's input line shows; nothing has to be polled.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from virtiomem.errors import BackendError, ProtocolError
+from virtiomem.qemu.qtest import (
+    Command,
+    QTest,
+    inl,
+    outl,
+    outw,
+    read,
+    readb,
+    readl,
+    readw,
+    write,
+    writeb,
+    writel,
+    writew,
+)
+from virtiomem.transport.port import Observation, Read, Write
+from virtiomem.units import align_up
+from virtiomem.wire import pci
+from virtiomem.wire.mem import CONFIG_SIZE, DEVICE_ID, Config
+from virtiomem.wire.pci import CapabilityType, Common
+from virtiomem.wire.ring import Layout
+
+BAR_WINDOW = 0xE0000000
+"""Where BARs go: inside the 32-bit PCI hole of q35 and pc, whatever their memory."""
+
+_CONFIG_ADDRESS = 0xCF8
+_CONFIG_DATA = 0xCFC
+_ENABLE = 1 << 31
+
+_RESET_READS = 100
+"""How often the status is read until a reset shows; QEMU resets at once."""
+
+
+class PciFunction:
+    """One function on bus 0, reached through configuration mechanism 1; `devfn` is device << 3 | function."""
+
+    def __init__(self, qtest: QTest, devfn: int) -> None:
+        self._qtest = qtest
+        self.devfn = devfn
+
+    def config_space(self, size: int = pci.CONFIG_SPACE_SIZE) -> bytes:
+        """The first bytes of the configuration space, in one round trip."""
+        commands = [c for offset in range(0, size, 4) for c in (self._select(offset), inl(_CONFIG_DATA))]
+        return b"".join(value.to_bytes(4, "little") for value in self._qtest.run(commands)[1::2])
+
+    def write_config(self, offset: int, value: int) -> None:
+        """Write an aligned 32-bit register."""
+        self._qtest.run([self._select(offset), outl(_CONFIG_DATA, value)])
+
+    def enable(self) -> None:
+        """Let the function answer at its BARs and reach memory."""
+        command = pci.COMMAND_MEMORY | pci.COMMAND_MASTER
+        self._qtest.run([self._select(pci.COMMAND), outw(_CONFIG_DATA, command)])
+
+    def assign_bars(self, window: int) -> tuple[dict[int, int], int]:
+        """Give every memory BAR an address from `window` on: number to address, and where the next may go."""
+        registers = [pci.BAR0 + 4 * number for number in range(pci.BARS)]
+        for register in registers:
+            self.write_config(register, 0xFFFFFFFF)
+        space = self.config_space(registers[-1] + 4)
+        probed = [int.from_bytes(space[register : register + 4], "little") for register in registers]
+        for register in registers:
+            self.write_config(register, 0)
+        addresses: dict[int, int] = {}
+        for bar in pci.memory_bars(probed):
+            window = align_up(window, bar.size)
+            addresses[bar.number] = window
+            self.write_config(registers[bar.number], window)
+            window += bar.size
+        return addresses, window
+
+    def _select(self, offset: int) -> Command:
+        return outl(_CONFIG_ADDRESS, _ENABLE | self.devfn << 8 | offset & ~3)
+
+
+def find_functions(qtest: QTest, vendor: int, device: int) -> Iterator[PciFunction]:
+    """The functions of bus 0 with these ids, in order."""
+    for slot in range(32):
+        first = PciFunction(qtest, slot << 3)
+        header = first.config_space(pci.HEADER_TYPE + 2)
+        if pci.device_id(header)[0] == 0xFFFF:
+            continue
+        functions = 8 if header[pci.HEADER_TYPE] & pci.MULTI_FUNCTION else 1
+        for number in range(functions):
+            function = PciFunction(qtest, slot << 3 | number)
+            if pci.device_id(function.config_space(4)) == (vendor, device):
+                yield function
+
+
+def find_mem_devices(qtest: QTest) -> list[PciFunction]:
+    """Every virtio-mem device of the machine, in slot order."""
+    return list(find_functions(qtest, pci.VIRTIO_VENDOR, pci.MODERN_DEVICE_BASE + DEVICE_ID))
+
+
+class QtestPciPort:
+    """A `transport.port.Port` to a virtio-pci device of a QEMU under qtest."""
+
+    def __init__(self, qtest: QTest, function: PciFunction, *, window: int = BAR_WINDOW, memory: Read) -> None:
+        """Give the device addresses from `window` on; `memory` is guest RAM for its ring.
+
+        Raises ProtocolError when it is no modern virtio device.
+        """
+        self.memory = memory
+        self.window_end = window
+        self._qtest = qtest
+        self._function = function
+        self._window = window
+        self._common = self._notify = self._isr = self._device = 0
+        self.attach()
+
+    def attach(self) -> None:
+        """Do what firmware does: assign BARs, enable the function, find the virtio structures."""
+        addresses, self.window_end = self._function.assign_bars(self._window)
+        self._function.enable()
+        found = pci.virtio_capabilities(self._function.config_space())
+
+        def address(kind: CapabilityType) -> int:
+            if kind not in found or found[kind].bar not in addresses:
+                raise ProtocolError(f"PCI function {self._function.devfn:#x} has no virtio {kind.name} structure")
+            return addresses[found[kind].bar] + found[kind].offset
+
+        self._common, self._isr = address(CapabilityType.COMMON), address(CapabilityType.ISR)
+        self._device = address(CapabilityType.DEVICE)
+        offset = self._qtest.run([self._write(Common.QUEUE_SELECT, 0), self._read(Common.QUEUE_NOTIFY_OFF)])[1]
+        self._notify = address(CapabilityType.NOTIFY) + offset * found[CapabilityType.NOTIFY].notify_multiplier
+
+    # --- registers ---
+
+    def offered(self) -> int:
+        """Feature bits that the device offers."""
+        return self._features(Common.DEVICE_FEATURE_SELECT, Common.DEVICE_FEATURE)
+
+    def accept(self, features: int) -> int:
+        """Write the driver's feature bits and read them back."""
+        commands: list[Command] = []
+        for half in (0, 1):
+            bits = features >> 32 * half & 0xFFFFFFFF
+            commands += [self._write(Common.DRIVER_FEATURE_SELECT, half), self._write(Common.DRIVER_FEATURE, bits)]
+        self._qtest.run(commands)
+        return self._features(Common.DRIVER_FEATURE_SELECT, Common.DRIVER_FEATURE)
+
+    def status(self) -> int:
+        """The device status byte."""
+        return int(self._qtest.do(self._read(Common.DEVICE_STATUS)))
+
+    def set_status(self, status: int) -> None:
+        """Write the device status byte; 0 resets, and is read back until it shows (4.1.4.3.2)."""
+        self._qtest.do(self._write(Common.DEVICE_STATUS, status))
+        if not status:
+            for _ in range(_RESET_READS):
+                if not self.status():
+                    return
+            raise BackendError("the device does not come out of its reset")
+
+    def queue_size(self) -> int:
+        """The size of queue 0."""
+        return int(self._qtest.run([self._write(Common.QUEUE_SELECT, 0), self._read(Common.QUEUE_SIZE)])[1])
+
+    def enable_queue(self, layout: Layout) -> None:
+        """Place queue 0 and enable it."""
+        commands = [self._write(Common.QUEUE_SELECT, 0), self._write(Common.QUEUE_SIZE, layout.size)]
+        for register, addr in (
+            (Common.QUEUE_DESC, layout.desc),
+            (Common.QUEUE_DRIVER, layout.avail),
+            (Common.QUEUE_DEVICE, layout.used),
+        ):
+            commands.append(writel(self._common + register, addr & 0xFFFFFFFF))
+            commands.append(writel(self._common + register + 4, addr >> 32))
+        self._qtest.run([*commands, self._write(Common.QUEUE_ENABLE, 1)])
+
+    def observe(self) -> Observation:
+        """Look at all registers."""
+        return _observation(self._qtest.run(self._look()))
+
+    def config(self) -> bytes:
+        """The configuration space, read again until its generation stood still (2.5.1)."""
+        generation = self._read(Common.CONFIG_GENERATION)
+        while True:
+            before, config, after = self._qtest.run([generation, read(self._device, CONFIG_SIZE), generation])
+            if before == after:
+                return bytes(config)
+
+    def take_interrupt(self) -> int:
+        """The interrupt status, which this clears."""
+        return int(self._qtest.do(readb(self._isr)))
+
+    # --- the ring ---
+
+    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True) -> list[bytes]:
+        """Write, ring the bell, read: one round trip."""
+        commands = self._exchange(writes, reads, bell=bell)
+        return _fetched(self._qtest.run(commands)[len(commands) - _wanted(reads) :], reads)
+
+    def exchange_and_observe(self, writes: Sequence[Write], reads: Sequence[Read]) -> tuple[list[bytes], Observation]:
+        """Write, ring the bell, read, look: one round trip."""
+        look = self._look()
+        values = self._qtest.run([*self._exchange(writes, reads, bell=True), *look])
+        fetched = values[len(values) - len(look) - _wanted(reads) : len(values) - len(look)]
+        return _fetched(fetched, reads), _observation(values[-len(look) :])
+
+    def _exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool) -> list[Command]:
+        commands = [write(addr, data) for addr, data in writes if data]
+        if bell:
+            commands.append(writew(self._notify, 0))
+        return commands + [read(addr, size) for addr, size in reads if size]
+
+    def _look(self) -> list[Command]:
+        return [
+            read(self._device, CONFIG_SIZE),
+            self._read(Common.DEVICE_STATUS),
+            readb(self._isr),
+            self._read(Common.CONFIG_GENERATION),
+        ]
+
+    # --- register access of the width that the specification gives each (4.1.3.1) ---
+
+    def _read(self, register: Common) -> Command:
+        return _READ[_WIDTH[register]](self._common + register)
+
+    def _write(self, register: Common, value: int) -> Command:
+        return _WRITE[_WIDTH[register]](self._common + register, value)
+
+    def _features(self, select: Common, value: Common) -> int:
+        values = self._qtest.run([self._write(select, 0), self._read(value), self._write(select, 1), self._read(value)])
+        return int(values[1]) | int(values[3]) << 32
+
+
+_WIDTH = dict.fromkeys(Common, 4) | {
+    register: 2
+    for register in Common
+    if Common.CONFIG_VECTOR <= register <= Common.QUEUE_NOTIFY_OFF or register >= Common.QUEUE_NOTIFY_DATA
+}
+_WIDTH |= {Common.DEVICE_STATUS: 1, Common.CONFIG_GENERATION: 1}
+_READ = {1: readb, 2: readw, 4: readl}
+_WRITE = {1: writeb, 2: writew, 4: writel}
+
+
+def _wanted(reads: Sequence[Read]) -> int:
+    """How many reads go over the wire: qtest knows no empty ones."""
+    return sum(1 for _, size in reads if size)
+
+
+def _fetched(values: Sequence[Any], reads: Sequence[Read]) -> list[bytes]:
+    rest = iter(values)
+    return [bytes(next(rest)) if size else b"" for _, size in reads]
+
+
+def _observation(values: Sequence[Any]) -> Observation:
+    config, status, isr, generation = values
+    return Observation(Config.unpack(config), status, isr, generation)

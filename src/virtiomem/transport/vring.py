@@ -1,0 +1,227 @@
+"""The driver's side of a split virtqueue, and a transport that sends requests over it.
+
+`Ring` lays chains out in shared memory, makes them available and collects what the device returns; a batch of chains is
+one notification and one round trip. Every batch lays out descriptors and buffers anew, while both indices run on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from virtiomem.errors import ProtocolError
+from virtiomem.transport.port import Observation, Port, Read, Write
+from virtiomem.wire.mem import RESPONSE_SIZE, Feature
+from virtiomem.wire.ring import DESCRIPTOR_SIZE, INDEX, USED_SIZE, Descriptor, DescriptorFlag, Layout, Used
+from virtiomem.wire.virtio import Isr, Status, VirtioFeature
+
+UNTOUCHED = 0xAA
+"""What response buffers are filled with beforehand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How a chain lies in the queue: what the available ring says, and descriptors from number `first` on.
+
+    `table` is its indirect table and lies at `table_addr`; empty for a direct chain.
+    """
+
+    head: int
+    first: int
+    descriptors: tuple[Descriptor, ...]
+    table: tuple[Descriptor, ...] = ()
+    table_addr: int = 0
+
+
+Shape = Callable[[Placement, int], Placement]
+"""Turns a well-formed placement, in a queue of so many entries, into another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One message: buffers that the device reads, and sizes of buffers that it writes."""
+
+    readable: tuple[bytes, ...]
+    writable: tuple[int, ...] = (RESPONSE_SIZE,)
+    indirect: bool = False
+    shape: Shape | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a batch: the used entries in order, each chain's writable bytes, what the registers say."""
+
+    used: tuple[Used, ...]
+    data: tuple[bytes, ...]
+    heads: tuple[int, ...]
+    seen: Observation
+
+    def used_len(self, number: int) -> int | None:
+        """The used length of a chain of the batch; None when the device did not return it."""
+        return next((used.len for used in self.used if used.id == self.heads[number]), None)
+
+
+class Ring:
+    """Queue 0 of a device, as its driver keeps it."""
+
+    def __init__(self, port: Port) -> None:
+        """Lay the queue out at the start of the port's memory; `start` enables it."""
+        self._port = port
+        self._size = port.queue_size()
+        self.layout = Layout.packed_at(port.memory.addr, self._size)
+        self._arena = -(-self.layout.end // 64) * 64
+        self._arena_end = port.memory.addr + port.memory.size
+        self._avail = 0
+        self._used = 0
+
+    def start(self) -> None:
+        """Clear both rings and enable the queue; the device has been reset and its features are settled."""
+        self._avail = self._used = 0
+        blank = Write(self.layout.desc, bytes(self.layout.end - self.layout.desc))
+        self._port.exchange([blank], [], bell=False)
+        self._port.enable_queue(self.layout)
+
+    def submit(self, chains: Sequence[Chain]) -> Result:
+        """Make chains available together, notify once, and collect what came back."""
+        writes, heads, answers = self._lay_out(chains)
+        fetched = [Read(self.layout.used_idx, INDEX.size)]
+        fetched += [Read(self.layout.used_entry(self._used + n), USED_SIZE) for n in range(len(chains))]
+        got, seen = self._port.exchange_and_observe(writes, [*fetched, *answers])
+        returned = self._returned(got[0], len(chains))
+        used = tuple(Used.unpack(data) for data in got[1 : 1 + returned])
+        self._used = (self._used + returned) & 0xFFFF
+        return Result(used, tuple(got[len(fetched) :]), heads, seen)
+
+    def _returned(self, idx: bytes, expected: int) -> int:
+        count = (INDEX.unpack(idx)[0] - self._used) & 0xFFFF
+        if count > expected:
+            raise ProtocolError(f"the device returned {count} chains where {expected} were available")
+        return int(count)
+
+    def _lay_out(self, chains: Sequence[Chain]) -> tuple[list[Write], tuple[int, ...], list[Read]]:
+        """Descriptors, buffers and available entries of a batch; where its answers will lie."""
+        queue: list[Descriptor] = []
+        heads: list[int] = []
+        arena = bytearray()
+        answers: list[Read] = []
+        for chain in chains:
+            placement = self._place(chain, len(queue), arena)
+            answers.append(Read(self._arena + len(arena) - sum(chain.writable), sum(chain.writable)))
+            if placement.table:
+                arena += b"".join(descriptor.pack() for descriptor in placement.table)
+            queue += placement.descriptors
+            heads.append(placement.head)
+        self._check_room(len(queue), len(arena))
+        writes = [
+            Write(self._arena, bytes(arena)),
+            Write(self.layout.desc, b"".join(descriptor.pack() for descriptor in queue)),
+            *self._make_available(heads),
+        ]
+        return writes, tuple(heads), answers
+
+    def _place(self, chain: Chain, first: int, arena: bytearray) -> Placement:
+        """Put a chain's buffers into the arena and describe them."""
+        buffers: list[tuple[int, int, int]] = []
+        for data in chain.readable:
+            buffers.append((self._arena + len(arena), len(data), 0))
+            arena += data
+        for size in chain.writable:
+            buffers.append((self._arena + len(arena), size, DescriptorFlag.WRITE))
+            arena += bytes([UNTOUCHED]) * size
+        placement = _describe(buffers, first, self._arena + len(arena) if chain.indirect else None)
+        return placement if chain.shape is None else chain.shape(placement, self._size)
+
+    def _make_available(self, heads: Sequence[int]) -> list[Write]:
+        writes = [Write(self.layout.avail_entry(self._avail + n), INDEX.pack(head)) for n, head in enumerate(heads)]
+        self._avail = (self._avail + len(heads)) & 0xFFFF
+        return [*writes, Write(self.layout.avail_idx, INDEX.pack(self._avail))]
+
+    def _check_room(self, descriptors: int, arena: int) -> None:
+        if descriptors > self._size:
+            raise ProtocolError(f"a batch of {descriptors} descriptors does not fit a queue of {self._size}")
+        if self._arena + arena > self._arena_end:
+            raise ProtocolError(f"a batch with {arena} bytes of buffers does not fit the shared memory")
+
+
+def _describe(buffers: Sequence[tuple[int, int, int]], first: int, table_addr: int | None) -> Placement:
+    """A well-formed chain of buffers (address, length, flags): direct, or one descriptor with a table behind it."""
+    if table_addr is None:
+        return Placement(first, first, _linked(buffers, first))
+    table = _linked(buffers, 0)
+    outer = Descriptor(table_addr, len(table) * DESCRIPTOR_SIZE, DescriptorFlag.INDIRECT)
+    return Placement(first, first, (outer,), table, table_addr)
+
+
+def _linked(buffers: Sequence[tuple[int, int, int]], first: int) -> tuple[Descriptor, ...]:
+    last = len(buffers) - 1
+    return tuple(
+        Descriptor(addr, size, flags | (DescriptorFlag.NEXT if n < last else 0), first + n + 1 if n < last else 0)
+        for n, (addr, size, flags) in enumerate(buffers)
+    )
+
+
+class VringTransport:
+    """A `transport.base.Transport` through a split virtqueue, over any port.
+
+    `indirect` sends each request through an indirect table, if the device offers it.
+    """
+
+    def __init__(self, port: Port, *, features: int | None = None, indirect: bool = False) -> None:
+        """Bring the device up; `features` are those the driver wants of the device type's own, all when None.
+
+        Raises ProtocolError when the device refuses them.
+        """
+        self._port = port
+        self._ring = Ring(port)
+        self._wanted = int(Feature.ACPI_PXM | Feature.UNPLUGGED_INACCESSIBLE) if features is None else features
+        self._wanted |= VirtioFeature.VERSION_1 | (VirtioFeature.INDIRECT_DESC if indirect else 0)
+        self._callback: Callable[[], None] | None = None
+        self.features = 0
+        self._indirect = False
+        self.reset()
+
+    def send(self, request: bytes) -> bytes:
+        """Send one request and return the answer; empty when the device gave up."""
+        result = self._ring.submit([Chain((request,), indirect=self._indirect)])
+        self._interrupted(result.seen.isr)
+        if not result.used:
+            return b""
+        return result.data[0][: result.used[0].len]
+
+    def config(self) -> bytes:
+        """The configuration space."""
+        return self._port.config()
+
+    def on_config_change(self, callback: Callable[[], None] | None) -> None:
+        """Call `callback` at each configuration change notification; None stops it."""
+        self._callback = callback
+
+    def poll(self) -> None:
+        """Take an interrupt, if there is one: what a change from the owner's side needs to be heard."""
+        self._interrupted(self._port.take_interrupt())
+
+    def reset(self) -> None:
+        """Reset the virtio device and bring it up again; plugged memory stays plugged."""
+        self.features = initialize(self._port, self._ring, self._wanted)
+        self._indirect = bool(self.features & VirtioFeature.INDIRECT_DESC)
+
+    def _interrupted(self, isr: int) -> None:
+        if isr & Isr.CONFIG and self._callback is not None:
+            self._callback()
+
+
+def initialize(port: Port, ring: Ring, wanted: int) -> int:
+    """Bring a device up as the specification wants it (3.1.1) and return the features agreed on.
+
+    Raises ProtocolError when the device does not accept the features.
+    """
+    port.set_status(0)
+    port.set_status(Status.ACKNOWLEDGE)
+    port.set_status(Status.ACKNOWLEDGE | Status.DRIVER)
+    features = port.offered() & wanted
+    port.accept(features)
+    ready = Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK
+    port.set_status(ready)
+    if not port.status() & Status.FEATURES_OK:
+        raise ProtocolError(f"the device does not accept features {features:#x} of {port.offered():#x} offered")
+    ring.start()
+    port.set_status(ready | Status.DRIVER_OK)
+    return features
