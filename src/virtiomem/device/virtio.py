@@ -18,14 +18,12 @@ QUEUE_SIZE = 128
 """Models: virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2): the one queue, guest-request."""
 
 QEMU_FEATURES = (
-    VirtioFeature.NOTIFY_ON_EMPTY
-    | VirtioFeature.ANY_LAYOUT
-    | VirtioFeature.INDIRECT_DESC
-    | VirtioFeature.EVENT_IDX
-    | VirtioFeature.VERSION_1
-    | VirtioFeature.RING_RESET
+    VirtioFeature.INDIRECT_DESC | VirtioFeature.EVENT_IDX | VirtioFeature.VERSION_1 | VirtioFeature.RING_RESET
 )
 """What virtio-mem-pci of QEMU 7.2 offers besides the device's own bits."""
+
+LEGACY_FEATURES = VirtioFeature.NOTIFY_ON_EMPTY | VirtioFeature.ANY_LAYOUT
+"""What it takes, but no longer offers: virtio_pci_common_read() hides these (hw/virtio/virtio-pci.c, v7.2)."""
 
 
 class VirtioMem:
@@ -54,7 +52,7 @@ class VirtioMem:
         Models: virtio_set_features() in hw/virtio/virtio.c (v7.2).
         """
         if not self.status & Status.FEATURES_OK:
-            self.accepted = features & self.offered
+            self.accepted = features & (self.offered | LEGACY_FEATURES)
 
     def set_status(self, status: int) -> None:
         """The driver writes the status byte; 0 resets. FEATURES_OK is refused by leaving the status as it was.
@@ -151,6 +149,6 @@ class VirtioMem:
     def check(self) -> None:
         """Assert every invariant."""
         self.mem.check()
-        assert not self.accepted & ~self.offered, "a feature is accepted that was not offered"
+        assert not self.accepted & ~(self.offered | LEGACY_FEATURES), "a feature is accepted that was not offered"
         assert 0 <= self.generation <= 0xFF, "the configuration generation is no byte"
         assert not self._isr & ~(Isr.QUEUE | Isr.CONFIG), "unknown interrupt status"

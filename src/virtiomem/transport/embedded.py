@@ -52,10 +52,9 @@ class EmbeddedPort:
         """Feature bits that the device offers."""
         return self.device.offered
 
-    def accept(self, features: int) -> int:
-        """Write the driver's feature bits; they read as what was accepted."""
+    def accept(self, features: int) -> None:
+        """Write the driver's feature bits."""
         self.device.accept(features)
-        return self.device.accepted
 
     def status(self) -> int:
         """The device status byte."""

@@ -45,8 +45,8 @@ class Port(Protocol):
     def offered(self) -> int:
         """Feature bits that the device offers."""
 
-    def accept(self, features: int) -> int:
-        """Write the driver's feature bits and return what they read as afterwards."""
+    def accept(self, features: int) -> None:
+        """Write the driver's feature bits."""
 
     def status(self) -> int:
         """The device status byte."""

@@ -10,7 +10,7 @@ from typing import Literal, Self
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError
 from virtiomem.qemu.process import BINARY, QemuProcess
 from virtiomem.qemu.qmp import Qmp
-from virtiomem.qemu.qtest import ARGUMENTS, QTest
+from virtiomem.qemu.qtest import ARGUMENTS, QTest, irq_intercept_in
 from virtiomem.transport.port import Read
 from virtiomem.transport.qtest_pci import BAR_WINDOW, QtestPciPort, find_mem_devices
 from virtiomem.transport.vring import VringTransport
@@ -102,10 +102,12 @@ class QemuMachine:
         arguments = [*(machine or MachineSpec()).arguments(), *ARGUMENTS, "-mon", "chardev=qmp,mode=control"]
         for slot, device in enumerate(devices, _FIRST_SLOT):
             arguments += device.arguments(slot)
+        self._drain: socket.socket | None = None
         self.process = QemuProcess(arguments, binary=binary, sockets=("qtest", "qmp"))
         try:
             self.qmp = self._connect()
             self.qtest = QTest(self.process.sockets["qtest"], lost=self.process.lost)
+            self.qtest.do(irq_intercept_in("ioapic"))
             self.version = self.qmp.version()
             self.devices = self._devices(devices)
         except BaseException:
@@ -120,16 +122,42 @@ class QemuMachine:
         for device in self.devices.values():
             device.port.attach()
 
+    def set_busy(self, busy: bool) -> None:
+        """Start a migration into a socket that nobody reads, or cancel it."""
+        if not busy:
+            self.qmp.execute("migrate_cancel")
+            self._wait_until_idle()
+            return
+        self._drain, theirs = socket.socketpair()
+        with theirs:
+            self.qmp.send_fd("drain", theirs.fileno())
+        self.qmp.execute("migrate-set-parameters", {"max-bandwidth": _SLOWEST})
+        self.qmp.execute("migrate", {"uri": "fd:drain"})
+
     def close(self) -> None:
         """End QEMU; harmless when repeated."""
         self.qmp.close()
         self.process.close()
+        self._close_drain()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+    def _wait_until_idle(self) -> None:
+        until = time.monotonic() + _SETTLE
+        while self.qmp.execute("query-migrate").get("status") not in _IDLE_MIGRATIONS:
+            if time.monotonic() > until:
+                raise BackendTimeout(f"QEMU did not cancel its migration within {_SETTLE:g} s")
+            time.sleep(0.01)
+        self._close_drain()
+
+    def _close_drain(self) -> None:
+        if self._drain is not None:
+            self._drain.close()
+            self._drain = None
 
     def _connect(self) -> Qmp:
         try:
@@ -171,7 +199,6 @@ class QemuDevice:
         self._machine = machine
         self._path = {"path": f"/machine/peripheral/{id}"}
         self._transport: VringTransport | None = None
-        self._drain: socket.socket | None = None
 
     def transport(self, *, features: int | None = None, indirect: bool = False) -> VringTransport:
         """Bring the virtio device up for a driver, which from now on hears of every resize."""
@@ -198,27 +225,5 @@ class QemuDevice:
         self._transport = None
 
     def set_busy(self, busy: bool) -> None:
-        """Start a migration into a socket that nobody reads, or cancel it."""
-        if busy:
-            self._start_migration()
-        else:
-            self._machine.qmp.execute("migrate_cancel")
-            self._wait_until_idle()
-
-    def _start_migration(self) -> None:
-        qmp = self._machine.qmp
-        self._drain, theirs = socket.socketpair()
-        qmp.send_fd("drain", theirs.fileno())
-        theirs.close()
-        qmp.execute("migrate-set-parameters", {"max-bandwidth": _SLOWEST})
-        qmp.execute("migrate", {"uri": "fd:drain"})
-
-    def _wait_until_idle(self) -> None:
-        until = time.monotonic() + _SETTLE
-        while self._machine.qmp.execute("query-migrate").get("status") not in _IDLE_MIGRATIONS:
-            if time.monotonic() > until:
-                raise BackendTimeout(f"QEMU did not cancel its migration within {_SETTLE:g} s")
-            time.sleep(0.01)
-        if self._drain is not None:
-            self._drain.close()
-            self._drain = None
+        """Start a migration that does not end by itself, or cancel it."""
+        self._machine.set_busy(busy)

@@ -138,16 +138,19 @@ class QtestPciPort:
 
     def offered(self) -> int:
         """Feature bits that the device offers."""
-        return self._features(Common.DEVICE_FEATURE_SELECT, Common.DEVICE_FEATURE)
+        select, value = Common.DEVICE_FEATURE_SELECT, Common.DEVICE_FEATURE
+        _, low, _, high = self._qtest.run(
+            [self._write(select, 0), self._read(value), self._write(select, 1), self._read(value)]
+        )
+        return int(low) | int(high) << 32
 
-    def accept(self, features: int) -> int:
-        """Write the driver's feature bits and read them back."""
-        commands: list[Command] = []
-        for half in (0, 1):
-            bits = features >> 32 * half & 0xFFFFFFFF
-            commands += [self._write(Common.DRIVER_FEATURE_SELECT, half), self._write(Common.DRIVER_FEATURE, bits)]
-        self._qtest.run(commands)
-        return self._features(Common.DRIVER_FEATURE_SELECT, Common.DRIVER_FEATURE)
+    def accept(self, features: int) -> None:
+        """Write the driver's feature bits."""
+        select, value = Common.DRIVER_FEATURE_SELECT, Common.DRIVER_FEATURE
+        low, high = features & 0xFFFFFFFF, features >> 32
+        self._qtest.run(
+            [self._write(select, 0), self._write(value, low), self._write(select, 1), self._write(value, high)]
+        )
 
     def status(self) -> int:
         """The device status byte."""
@@ -229,10 +232,6 @@ class QtestPciPort:
 
     def _write(self, register: Common, value: int) -> Command:
         return _WRITE[_WIDTH[register]](self._common + register, value)
-
-    def _features(self, select: Common, value: Common) -> int:
-        values = self._qtest.run([self._write(select, 0), self._read(value), self._write(select, 1), self._read(value)])
-        return int(values[1]) | int(values[3]) << 32
 
 
 _WIDTH = dict.fromkeys(Common, 4) | {

@@ -1,0 +1,148 @@
+"""Where a pc or q35 machine puts memory devices (hw/i386/pc.c and hw/mem/memory-device.c, v7.2).
+
+Boot memory is split around the 32-bit PCI hole; behind what lies above 4G comes one region for memory devices. A
+device goes to its own address or to the first gap that holds it; devices already there are passed in address order.
+"""
+
+from bisect import insort
+from typing import Literal, NamedTuple
+
+from virtiomem.errors import DeviceError
+from virtiomem.units import U64_MAX, GiB, MiB, Span, align_up
+
+BACKEND_ALIGNMENT = 2 * MiB
+"""Alignment of a RAM backend in QEMU on x86-64 (QEMU_VMALLOC_ALIGN)."""
+
+_REGION_ALIGNMENT = 1 * GiB
+_SLOT_RESERVE = 1 * GiB
+"""Room per DIMM slot, so that each can be aligned to 1G (enforce-aligned-dimm)."""
+
+_HOLE = {"q35": (0xB0000000, 2 * GiB), "pc": (0xE0000000, 3 * GiB)}
+"""Boot memory below the first number stays whole; else so much of it lies below 4G."""
+
+
+class Placed(NamedTuple):
+    """A memory device and its range; ordered by address."""
+
+    span: Span
+    id: str
+
+
+def boot_memory(machine: Literal["q35", "pc"], memory: int) -> list[Span]:
+    """The ranges of `memory` bytes of boot memory, as QEMU lays them out: below 4G, then above.
+
+    Models: pc_q35_init() and pc_init1() in hw/i386 (v7.2).
+    """
+    threshold, low = _HOLE[machine]
+    if memory < threshold:
+        return [Span(0, memory)]
+    return [Span(0, low), Span.sized(4 * GiB, memory - low)]
+
+
+class DeviceMemory:
+    """The region for memory devices of one machine; all sizes in bytes."""
+
+    def __init__(
+        self, *, machine: Literal["q35", "pc"] = "q35", memory: int, max_memory: int | None = None, slots: int = 0
+    ) -> None:
+        """Lay out the machine; without `max_memory` there is no room for devices.
+
+        Raises DeviceError when max_memory is below the boot memory.
+        """
+        self._room = memory if max_memory is None else max_memory
+        if self._room < memory:
+            raise DeviceError(
+                f"invalid value of maxmem: maximum memory size ({self._room:#x}) must be at least the initial memory "
+                f"size ({memory:#x})"
+            )
+        if slots and self._room == memory:
+            raise DeviceError(
+                f"invalid value of maxmem: memory slots were specified but maximum memory size ({self._room:#x}) is "
+                f"equal to the initial memory size ({memory:#x})"
+            )
+        self._room -= memory
+        boot_end = max(boot_memory(machine, memory)[-1].stop, 4 * GiB)
+        base = align_up(boot_end, _REGION_ALIGNMENT)
+        self.region = Span.sized(base, self._room + slots * _SLOT_RESERVE if self._room else 0)
+        self._placed: list[Placed] = []
+
+    @property
+    def placed(self) -> tuple[Placed, ...]:
+        """The devices that are there, ascending by address."""
+        return tuple(self._placed)
+
+    def place(
+        self,
+        id: str,
+        size: int,
+        *,
+        alignment: int = BACKEND_ALIGNMENT,
+        memaddr: int | None = None,
+    ) -> int:
+        """Give the device `id` a range of `size` bytes and return its address.
+
+        A memaddr of 0 is none, as in QEMU. Raises DeviceError with QEMU's words.
+        Models: memory_device_get_free_addr() in hw/mem/memory-device.c (v7.2).
+        """
+        alignment = max(alignment, BACKEND_ALIGNMENT)
+        self._check_addable(size)
+        if memaddr and memaddr % alignment:
+            raise DeviceError(f"address must be aligned to {alignment:#x} bytes")
+        if size % alignment:
+            raise DeviceError(f"backend memory size must be multiple of {alignment:#x}")
+        span = self._at(memaddr, size) if memaddr else self._first_fit(size, alignment)
+        insort(self._placed, Placed(span, id))
+        return span.start
+
+    def remove(self, id: str) -> None:
+        """Take the device away; raises DeviceError when there is none of this id."""
+        for index, device in enumerate(self._placed):
+            if device.id == id:
+                del self._placed[index]
+                return
+        raise DeviceError(f"Device '{id}' not found")
+
+    def _check_addable(self, size: int) -> None:
+        """Models: memory_device_check_addable() in hw/mem/memory-device.c (v7.2)."""
+        if not self._room:
+            raise DeviceError(
+                "memory devices (e.g. for memory hotplug) are not enabled, please specify the maxmem option"
+            )
+        used = sum(device.span.size for device in self._placed)
+        if size <= 0 or used + size > self._room:
+            raise DeviceError(
+                f"not enough space, currently {used:#x} in use of total space for memory devices {self._room:#x}"
+            )
+
+    def _at(self, memaddr: int, size: int) -> Span:
+        span = Span.sized(memaddr, size)
+        if not self.region.contains(span):
+            raise DeviceError(
+                f"can't add memory device [{memaddr:#x}:{size:#x}], usable range for memory devices "
+                f"[{self.region.start:#x}:{self.region.size:#x}]"
+            )
+        for device in self._placed:
+            if device.span.overlaps(span):
+                raise DeviceError(f"address range conflicts with memory device id='{device.id}'")
+        return span
+
+    def _first_fit(self, size: int, alignment: int) -> Span:
+        span = Span.sized(align_up(self.region.start, alignment), size)
+        if span.stop > U64_MAX:
+            raise DeviceError("can't add memory device, device too big")
+        for device in self._placed:
+            if device.span.overlaps(span):
+                span = Span.sized(align_up(device.span.stop, alignment), size)
+        if not self.region.contains(span):
+            raise DeviceError(
+                "could not find position in guest address space for memory device - memory fragmented due to alignments"
+            )
+        return span
+
+    def check(self) -> None:
+        """Assert that devices are sorted, apart and inside the region."""
+        for device in self._placed:
+            assert self.region.contains(device.span), f"{device} lies outside the device memory region"
+        for lower, upper in zip(self._placed, self._placed[1:], strict=False):
+            assert lower.span.stop <= upper.span.start, f"{lower} and {upper} overlap or are out of order"
+        assert sum(device.span.size for device in self._placed) <= self._room, "devices exceed maxmem"
