@@ -121,6 +121,8 @@ class Surroundings(Struct, frozen=True, kw_only=True, rename="kebab"):
     """Passed-through devices: they pin all plugged memory."""
     retry_in: float | None = None
     """Seconds until the driver tries again, where the backend can know it (a simulated guest)."""
+    reasons: tuple[str, ...] = ()
+    """Why devices are held up, where the backend can know it; each line begins with the device's id."""
 
 
 class Backend(Protocol):

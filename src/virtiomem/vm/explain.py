@@ -80,6 +80,7 @@ def explain(
     found = list(_about_machine(machine, surroundings, unsettled=any(not device.settled for device in chosen)))
     for device in chosen:
         found += _about_device(device, surroundings, inside)
+    found += [fact(reason) for reason in surroundings.reasons]
     if inside is not None:
         found += [unknown(f"the guest did not tell {what}") for what in inside.unreadable]
     if any(_shrinking(device) for device in chosen) and _may_retry(machine, surroundings, chosen):

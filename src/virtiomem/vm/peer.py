@@ -34,8 +34,9 @@ Address = str | tuple[str, int]
 """A path of a unix socket, or host and port."""
 Shape = TypeVar("Shape")
 
-# Every failure is raised; the library's own log of it would only say it twice.
-logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())
+_SILENT = logging.getLogger("virtiomem.vm.silent")
+"""Every failure is raised: the library's log would say it twice, and would write down what peers say."""
+_SILENT.disabled = True
 
 
 class Refused(Exception):  # noqa: N818 - an answer the caller decides on, not a failure of the peer
@@ -97,12 +98,13 @@ class Peer:
         arguments: Mapping[str, object] | None = None,
         *,
         shape: type[Shape],
-        seconds: float = ANSWER_SECONDS,
+        seconds: float | None = None,
     ) -> Shape:
         """Execute a command and return its answer as a `shape`.
 
         Raises Refused when the peer says no; BackendError, BackendTimeout or ProtocolError when it fails.
         """
+        seconds = ANSWER_SECONDS if seconds is None else seconds
         try:
             answer = await asyncio.wait_for(self._client.execute(command, arguments), seconds)
         except TimeoutError:
@@ -136,9 +138,16 @@ class _Client(QMPClient):
 
     def __init__(self, on_event: Callable[[str], None] | None) -> None:
         super().__init__(readbuflen=MESSAGE_LIMIT)
+        self.logger = _SILENT
         self._on_event = on_event
         self._second = 0.0
         self._count = 0
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        """Log nothing; the library would format every message for that."""
+        return msg
+
+    _cb_outbound = _cb_inbound
 
     async def _on_message(self, msg: Message) -> None:
         """Take an event as its name; hand anything else to the library."""

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from msgspec import UnsetType
 
-from virtiomem.errors import BackendError, DeviceError
+from virtiomem.errors import DeviceError
 from virtiomem.guest.base import Guest
+from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.recording.values import (
     DimmInfo,
     Kexec,
@@ -26,6 +27,7 @@ from virtiomem.recording.values import (
     VirtioMemInfo,
     Wait,
 )
+from virtiomem.scenario import load
 from virtiomem.units import PAGE_SIZE, Size, Span
 from virtiomem.vm.base import Device, Driver, Event, Kind, Machine, Surroundings
 from virtiomem.vm.inside import Block, Inside, Zone
@@ -47,6 +49,7 @@ class SimBackend:
     _unplayed: float = field(init=False, default=0.0)
     """Seconds that have passed without anything due in them."""
     _retry_in: float | None = field(init=False, default=None)
+    _reasons: tuple[str, ...] = field(init=False, default=())
     _driver: Driver = field(init=False, default=Driver.ABSENT)
     _events: set[Event] = field(init=False, default_factory=set)
 
@@ -73,7 +76,8 @@ class SimBackend:
         return Surroundings(
             hypervisor="simulated",
             drivers={device.id: self._driver for device in machine.virtio_mem},
-            retry_in=self._retry_in and self._retry_in - self._unplayed,
+            retry_in=None if self._retry_in is None else self._retry_in - self._unplayed,
+            reasons=self._reasons,
         )
 
     async def request(self, device: str, size: int) -> None:
@@ -132,6 +136,7 @@ class SimBackend:
             self._driver = Driver.READY if isinstance(step, Load) else Driver.ABSENT
         self._snapshot = record.snapshot
         self._retry_in = None if isinstance(record.retry_in, UnsetType) else record.retry_in
+        self._reasons = () if isinstance(record.held_up, UnsetType) else tuple(record.held_up)
         return record
 
     def _let_time_pass(self) -> None:
@@ -143,7 +148,19 @@ class SimBackend:
 
 def open_sim(path: str, *, label: str, pace: float = 0.0) -> SimBackend:
     """Play a scenario file on an embedded guest, and leave it where its last step left it."""
-    raise BackendError(f"{label}: {path}: simulated machines are not there yet (pace {pace})")
+    scenario = load(path)
+    guest = EmbeddedGuest(scenario.guest, scenario.driver, scenario.devices, scenario.boot_iomem)
+    backend = SimBackend(
+        label=label,
+        guest=guest,
+        boot_memory=scenario.guest.memory,
+        memory_block_size=guest.kernel.memory.block_size,
+        auto_online_blocks=scenario.guest.default_state,
+        online_policy=scenario.guest.online_policy,
+        pace=pace,
+    )
+    backend.play(scenario.steps)
+    return backend
 
 
 @dataclass(frozen=True, slots=True)

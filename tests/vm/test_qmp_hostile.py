@@ -1,0 +1,269 @@
+"""What a broken or hostile peer can do to us: one clear line within bounds, whatever it says."""
+
+import asyncio
+import json
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError, VirtiomemError
+from virtiomem.units import MiB
+from virtiomem.vm import peer
+from virtiomem.vm.base import Driver
+from virtiomem.vm.peer import printable
+from virtiomem.vm.qmp import QmpBackend
+
+VIRTIO_MEM = {
+    "id": "vm0",
+    "memaddr": 1 << 32,
+    "size": 0,
+    "requested-size": 0,
+    "max-size": 1 << 30,
+    "block-size": 1 << 21,
+    "node": 0,
+    "memdev": "/objects/m0",
+}
+GOOD = {
+    "query-memory-size-summary": {"base-memory": 1 << 29, "plugged-memory": 0},
+    "query-status": {"status": "running", "running": True, "singlestep": False},
+    "query-memory-devices": [{"type": "virtio-mem", "data": VIRTIO_MEM}],
+    "qom-list": [],
+}
+
+Serve = Any
+Qmp = Any
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peer, "CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(peer, "ANSWER_SECONDS", 0.3)
+
+
+async def look(path: str) -> Any:
+    backend = QmpBackend("qmp:test", path)
+    try:
+        await backend.open()
+        machine = await backend.look()
+        return machine, await backend.surroundings(machine)
+    finally:
+        await backend.close()
+
+
+def outcome(serve: Serve, talk: Any, then: Callable[[str], Awaitable[Any]] = look) -> Any:
+    async def run() -> Any:
+        async with serve(talk) as path:
+            return await then(path)
+
+    return asyncio.run(run())
+
+
+def failure(serve: Serve, talk: Any) -> VirtiomemError:
+    with pytest.raises(VirtiomemError) as failed:
+        outcome(serve, talk)
+    line = str(failed.value)
+    assert line.startswith("qmp:test: ")
+    assert line.isprintable()
+    assert len(line) < 400
+    return failed.value
+
+
+def says(data: bytes, *, then_silence: bool = False) -> Any:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+        if then_silence:
+            await reader.read()
+
+    return talk
+
+
+def with_devices(*devices: Any) -> dict[str, Any]:
+    return GOOD | {"query-memory-devices": list(devices)}
+
+
+def test_well_behaved_peer_is_read(serve: Serve, qmp: Qmp) -> None:
+    machine, surroundings = outcome(serve, qmp(GOOD))
+    assert machine.virtio_mem[0].max_size == 1 << 30
+    assert surroundings.drivers == {"vm0": Driver.UNKNOWN}
+    assert surroundings.hypervisor == "QEMU 7.2.22"
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "does not speak QMP"),
+        (b"\x00\xff\xfe\x80garbage\n", "does not speak QMP"),
+        (b"[]\n", "does not speak QMP"),
+        (b"{}\n", "does not speak QMP"),
+        (b'{"QMP": 5}\n', "does not speak QMP"),
+        (b"[" * 100_000 + b"\n", "does not speak QMP: a message nested without end"),
+        (b'{"QMP": ' + b"9" * 5000 + b"}\n", "does not speak QMP"),
+        (b'{"QMP": {"vers', "does not speak QMP"),
+        (b"", "it closed the connection before its greeting"),
+    ],
+)
+def test_garbage_instead_of_a_greeting_is_one_clear_line(serve: Serve, data: bytes, words: str) -> None:
+    assert words in str(failure(serve, says(data)))
+
+
+def test_silence_says_that_another_client_may_be_connected(serve: Serve) -> None:
+    error = failure(serve, says(b"", then_silence=True))
+    assert isinstance(error, BackendTimeout)
+    assert "no greeting in 0.3 s: is another client connected?" in str(error)
+
+
+def test_half_a_greeting_and_silence_times_out(serve: Serve) -> None:
+    assert isinstance(failure(serve, says(b'{"QMP": {"version"', then_silence=True)), BackendTimeout)
+
+
+def test_endless_line_is_cut_off_within_bounds(serve: Serve) -> None:
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while not writer.is_closing():
+            writer.write(b"x" * (1 << 20))
+            await writer.drain()
+
+    tracemalloc.start()
+    error = failure(serve, talk)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert isinstance(error, BackendError | ProtocolError)
+    assert peak < 64 * MiB
+
+
+@pytest.mark.parametrize(
+    "message", [b'{"event": "RTC_CHANGE", "timestamp": {}}\n', b'{"return": {}, "id": "nobody"}\n']
+)
+def test_endless_stream_of_messages_ends_the_connection(serve: Serve, qmp: Qmp, message: bytes) -> None:
+    error = failure(serve, qmp(GOOD | {"query-status": message * 50_000}))
+    assert "more than 2000 messages in a second" in str(error)
+
+
+@pytest.mark.parametrize("field", ["size", "max-size", "requested-size", "block-size", "node", "memaddr"])
+@pytest.mark.parametrize("value", [-1, 1 << 64, 10**40, 1.5, "2G", None, [], {}])
+def test_impossible_numbers_are_a_bad_answer(serve: Serve, qmp: Qmp, field: str, value: object) -> None:
+    error = failure(serve, qmp(with_devices({"type": "virtio-mem", "data": VIRTIO_MEM | {field: value}})))
+    assert isinstance(error, ProtocolError)
+    assert "bad answer to query-memory-devices" in str(error)
+
+
+@pytest.mark.parametrize(
+    "devices",
+    [
+        [{"type": "virtio-mem", "data": VIRTIO_MEM | {"block-size": 0}}],
+        [{"type": "virtio-mem", "data": VIRTIO_MEM | {"block-size": 3 << 20}}],
+        [{"type": "virtio-mem", "data": VIRTIO_MEM | {"id": "\x1b[2J"}}],
+        [{"type": "virtio-mem", "data": VIRTIO_MEM | {"id": "x" * 300}}],
+        [{"type": "virtio-mem"}],
+        ["vm0"],
+        {"vm0": 1},
+        "none",
+    ],
+)
+def test_impossible_devices_are_a_bad_answer(serve: Serve, qmp: Qmp, devices: object) -> None:
+    error = failure(serve, qmp(GOOD | {"query-memory-devices": devices}))
+    assert "bad answer to query-memory-devices" in str(error)
+
+
+def test_more_devices_than_any_machine_has_is_refused(serve: Serve, qmp: Qmp) -> None:
+    devices = [{"type": "dimm", "data": {"id": f"d{i}", "size": 1}} for i in range(5000)]
+    assert "5000 memory devices, more than 4096" in str(failure(serve, qmp(with_devices(*devices))))
+
+
+def test_kinds_of_memory_devices_we_do_not_know_are_shown_as_other(serve: Serve, qmp: Qmp) -> None:
+    machine, _ = outcome(serve, qmp(with_devices({"type": "sgx-epc", "data": {"size": 4096, "memaddr": 8192}})))
+    assert (machine.devices[0].id, machine.devices[0].kind) == ("0x2000", "other")
+
+
+def test_peer_that_is_no_machine_is_named_so(serve: Serve, qmp: Qmp) -> None:
+    refusal = b'{"error": {"class": "CommandNotFound", "desc": "no such command"}, "id": $ID}\n'
+    assert "it speaks QMP, but is no QEMU machine" in str(failure(serve, qmp({"query-memory-size-summary": refusal})))
+
+
+def test_refused_handshake_is_a_protocol_error(serve: Serve, qmp: Qmp) -> None:
+    refusal = b'{"error": {"class": "GenericError", "desc": "no"}, "id": $ID}\n'
+    assert "does not speak QMP" in str(failure(serve, qmp({"qmp_capabilities": refusal})))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (b'{"id": $ID}\n', ProtocolError),
+        (b'{"error": {}, "id": $ID}\n', ProtocolError),
+        (b'{"error": {"class": "GenericError", "desc": "x"}}\n', BackendError),
+        (b'{"return": {}, "id": "another"}\n', BackendTimeout),
+        (b"", BackendTimeout),
+        (b"}{\n", BackendError),
+        (b"\xff\xfe\n", BackendError),
+        (b"[1]\n", BackendError),
+    ],
+)
+def test_nonsense_for_an_answer_is_an_error_of_its_kind(
+    serve: Serve, qmp: Qmp, answer: bytes, kind: type[VirtiomemError]
+) -> None:
+    assert isinstance(failure(serve, qmp(GOOD | {"query-status": answer})), kind)
+
+
+def test_what_a_peer_says_cannot_control_the_terminal(serve: Serve, qmp: Qmp) -> None:
+    refusal = {"error": {"class": "GenericError", "desc": "\x1b]0;owned\x07\nvirtiomem: all is well"}}
+    raw = json.dumps(refusal).encode()[:-1] + b', "id": $ID}\n'
+
+    async def request(path: str) -> None:
+        backend = QmpBackend("qmp:test", path)
+        await backend.open()
+        try:
+            await backend.request("vm0", 0)
+        finally:
+            await backend.close()
+
+    with pytest.raises(DeviceError) as refused:
+        outcome(serve, qmp(GOOD | {"qom-set": raw}), request)
+    assert str(refused.value).isprintable()
+
+
+def test_peer_that_dies_while_we_wait_is_lost(serve: Serve) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(json.dumps({"QMP": {"version": {}, "capabilities": []}}).encode() + b"\n")
+        await reader.read(4096)
+        writer.write(b'{"return": {}}\n')
+        await reader.read(4096)
+
+    assert "connection lost: it closed the connection" in str(failure(serve, talk))
+
+
+def test_peer_that_never_reads_cannot_keep_us_from_closing(serve: Serve, qmp: Qmp) -> None:
+    begun = time.monotonic()
+
+    async def hang(path: str) -> None:
+        backend = QmpBackend("qmp:test", path)
+        await backend.open()
+        await backend.close()
+        await backend.close()
+
+    outcome(serve, qmp(GOOD), hang)
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("status", "driver"),
+    [
+        ({"status": {"statuses": ["VIRTIO_CONFIG_S_DRIVER_OK: Driver setup and ready"]}}, Driver.READY),
+        ({"status": {"statuses": ["VIRTIO_CONFIG_S_ACKNOWLEDGE: …"]}}, Driver.ABSENT),
+        ({"status": {"statuses": ["VIRTIO_CONFIG_S_DRIVER_OK: …"]}, "broken": True}, Driver.BROKEN),
+        ({"status": 7}, Driver.UNKNOWN),
+        ({"status": {"statuses": [7]}}, Driver.UNKNOWN),
+    ],
+)
+def test_driver_is_told_from_the_status_and_unknown_when_its_shape_is(
+    serve: Serve, qmp: Qmp, status: object, driver: Driver
+) -> None:
+    _, surroundings = outcome(serve, qmp(GOOD | {"x-query-virtio-status": status}))
+    assert surroundings.drivers == {"vm0": driver}
+
+
+def test_long_text_is_cut_and_stays_one_line() -> None:
+    assert printable("a\n b\tc\x1b[m") == "a b c\N{REPLACEMENT CHARACTER}[m"
+    assert len(printable("x" * 10_000)) == 201

@@ -1,0 +1,282 @@
+"""Resizes of simulated machines: the driver's behaviour is the embedded guest's, time is virtual."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState
+from virtiomem.units import GiB, MiB, Size
+from virtiomem.vm.base import Driver, Event, Machine
+from virtiomem.vm.connect import Vm
+from virtiomem.vm.explain import Certainty
+from virtiomem.vm.fleet import Job, Order, Refusal, carry_out, exit_code, plan_all, policy_for
+from virtiomem.vm.plan import Scope, Spread, Wish
+from virtiomem.vm.resize import Outcome, Policy, Report, Reporter, Result
+from virtiomem.vm.sim import SimBackend
+
+Sim = Callable[..., Vm]
+
+IN_USE = 'do = "use"\nid = "guest-kernel"\nsize = "5G"\nkind = "unmovable"'
+TWO_NODES = (
+    'default-state = "online_movable"\n'
+    '[[guest.nodes]]\nid = 0\nmemory = ["0x0-0x7fffffff"]\n'
+    '[[guest.nodes]]\nid = 1\nmemory = ["0x100000000-0x17fffffff"]'
+)
+TWO_DEVICES = ('id = "vm0"\nmax-size = "4G"\nnode = 0', 'id = "vm1"\nmax-size = "4G"\nnode = 1')
+
+
+def resized(
+    vm: Vm,
+    size: str,
+    target: str = "guest",
+    scope: Scope = Scope.DEVICE,
+    spread: str = "even",
+    report: Reporter = lambda _: None,
+    **options: Any,
+) -> Result:
+    order = Order(target=target, wish=Wish.parse(size), scope=scope, spread=Spread.parse(spread))
+    policy = policy_for(order, replace(Policy(redispatch=True), **options))
+
+    async def run() -> Result:
+        (job,) = await plan_all([vm], order)
+        assert isinstance(job, Job), job
+        (result,) = await carry_out([job], policy, report)
+        return result
+
+    return asyncio.run(run())
+
+
+def machine(vm: Vm) -> Machine:
+    return asyncio.run(vm.backend.look())
+
+
+def guest_of(vm: Vm) -> SimBackend:
+    assert isinstance(vm.backend, SimBackend)
+    return vm.backend
+
+
+def when(seconds: float, vm: Vm, *steps: Any) -> Reporter:
+    """Do steps in the guest once so much time has passed."""
+    left = list(steps)
+
+    def report(news: Report) -> None:
+        if news.waited >= seconds and left:
+            guest_of(vm).play(left)
+            left.clear()
+
+    return report
+
+
+def facts(result: Result) -> str:
+    return "\n".join(f.text for f in result.findings if f.certainty is Certainty.FACT)
+
+
+def test_growth_is_done_when_the_guest_has_it_online(sim: Sim) -> None:
+    result = resized(sim(), "2G")
+    assert result.outcome is Outcome.DONE
+    assert [(d.size_before, d.size, d.requested) for d in result.devices] == [(0, 2 * GiB, 2 * GiB)]
+
+
+def test_shrink_of_idle_movable_memory_is_done(sim: Sim) -> None:
+    assert resized(sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"'), "-3G").devices[0].size == GiB
+
+
+def test_repeating_a_resize_has_nothing_to_do(sim: Sim) -> None:
+    vm = sim()
+    assert resized(vm, "2G").outcome is Outcome.DONE
+    again = resized(vm, "2G")
+    assert (again.outcome, again.seconds, again.devices[0].size_before) == (Outcome.DONE, 0.0, 2 * GiB)
+
+
+def test_shrink_of_memory_in_use_is_partly_done_after_the_first_retry_and_says_why(sim: Sim) -> None:
+    vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
+    result = resized(vm, "0")
+    assert result.outcome is Outcome.PARTLY
+    assert result.outcome.exit_code == 64
+    assert 50 < result.seconds < 70, "the driver's first retry, after 50 s, has had its chance"
+    assert 0 < result.devices[0].size < 4 * GiB
+    assert "outside Movable" in facts(result)
+    assert "unmovable pages of 'guest-kernel'" in facts(result)
+
+
+def test_naive_time_out_says_when_the_driver_tries_again(sim: Sim) -> None:
+    vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
+    result = resized(vm, "0", timeout=30.0)
+    assert (result.outcome.exit_code, result.seconds) == (124, 30.0)
+    assert any("the next try is due in 20 s" in finding.text for finding in result.findings)
+
+
+def test_memory_freed_while_waiting_is_taken_at_the_next_retry(sim: Sim) -> None:
+    vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
+    result = resized(vm, "0", report=when(10, vm, Free(id="guest-kernel")))
+    assert (result.outcome, result.devices[0].size) == (Outcome.DONE, 0)
+    assert 50 <= result.seconds < 52, "not before the timer fires, and as soon as it does"
+
+
+def test_no_driver_times_out_and_says_so(sim: Sim) -> None:
+    result = resized(sim(load=False), "1G")
+    assert result.outcome is Outcome.TIMED_OUT
+    assert result.outcome.exit_code == 124
+    assert "no driver" in facts(result)
+
+
+def test_driver_that_comes_late_is_waited_for(sim: Sim) -> None:
+    vm = sim(load=False)
+    assert resized(vm, "1G", report=when(20, vm, Load())).outcome is Outcome.DONE
+
+
+def test_offline_default_stops_at_one_gibibyte_and_says_why(sim: Sim) -> None:
+    result = resized(sim(guest='default-state = "offline"'), "4G")
+    assert (result.outcome, result.devices[0].size) == (Outcome.PARTLY, GiB)
+    assert "auto_online_blocks is offline" in facts(result)
+    assert "at most 1G or two memory blocks stay offline" in facts(result)
+
+
+def test_plugged_but_offline_memory_is_not_done_when_somebody_inside_can_tell(sim: Sim) -> None:
+    vm = sim(guest='default-state = "offline"')
+    result = resized(vm, "512M")
+    assert (result.outcome, result.devices[0].size) == (Outcome.PARTLY, 512 * MiB)
+    assert "4 of its memory blocks (512M) are in Linux but offline" in facts(result)
+    assert resized(replace(vm, agent=None), "512M").outcome is Outcome.DONE, "from outside it looks done"
+
+
+def test_onlining_by_hand_lets_growth_go_on(sim: Sim) -> None:
+    vm = sim(guest='default-state = "offline"')
+    block = machine(vm).virtio_mem[0].memaddr // (128 * MiB)
+    online = [SetState(blocks=[block + i for i in range(8)], state="online_movable")]
+    result = resized(vm, "1536M", report=when(5, vm, *online))
+    assert result.devices[0].size == 1536 * MiB
+    assert result.outcome is Outcome.PARTLY, "the last four blocks are still offline"
+
+
+@pytest.mark.parametrize(
+    ("spread", "sizes"),
+    [("even", [GiB, GiB]), ("pack", [2 * GiB, 0]), ("weighted", [GiB, GiB]), ("node=1", [0, 2 * GiB])],
+)
+def test_two_nodes_get_what_the_spread_says(sim: Sim, spread: str, sizes: list[int]) -> None:
+    vm = sim(devices=TWO_DEVICES, guest=TWO_NODES)
+    assert resized(vm, "2G", scope=Scope.PLUGGED, spread=spread).outcome is Outcome.DONE
+    assert [device.size for device in machine(vm).virtio_mem] == sizes
+
+
+def test_total_counts_boot_memory(sim: Sim) -> None:
+    vm = sim(devices=TWO_DEVICES, guest=TWO_NODES)
+    resized(vm, "7G", scope=Scope.TOTAL)
+    assert machine(vm).plugged == 3 * GiB
+
+
+def test_what_a_stuck_node_cannot_give_up_the_other_does(sim: Sim) -> None:
+    """Kernel memory in all of node 0's device: node 1's gives up the rest."""
+    grown = [f'do = "resize"\ndevice = "{name}"\nrequested-size = "3G"' for name in ("vm0", "vm1")]
+    vm = sim(*grown, devices=TWO_DEVICES, guest=TWO_NODES)
+    pinned = {"vm0": machine(vm).virtio_mem[0].size}
+    hold = _hold_everything_of(vm, "vm0")
+    result = resized(vm, "4G", scope=Scope.PLUGGED, stall=20.0)
+    assert hold
+    assert result.outcome is Outcome.DONE
+    assert [device.size for device in machine(vm).virtio_mem] == [pinned["vm0"], GiB]
+    assert "vm0 is stuck at 3G: the other 1G went to other devices" in result.notes
+
+
+def _hold_everything_of(vm: Vm, name: str) -> bool:
+    """Make the unplug requests of a device fail: its wire answers BUSY from now on."""
+    guest: Any = guest_of(vm).guest
+    slot = next(slot for slot in guest.slots if slot.config.id == name)
+    slot.tap.faults.extend(["BUSY"] * 100_000)
+    return True
+
+
+def test_without_redispatch_a_stuck_node_is_partly_done(sim: Sim) -> None:
+    grown = [f'do = "resize"\ndevice = "{name}"\nrequested-size = "3G"' for name in ("vm0", "vm1")]
+    vm = sim(*grown, devices=TWO_DEVICES, guest=TWO_NODES)
+    _hold_everything_of(vm, "vm0")
+    result = resized(vm, "4G", scope=Scope.PLUGGED, stall=20.0, redispatch=False)
+    assert result.outcome is Outcome.PARTLY
+    assert [device.size for device in machine(vm).virtio_mem] == [3 * GiB, 2 * GiB]
+
+
+def test_reboot_in_mid_resize_is_noted_and_waited_out(sim: Sim) -> None:
+    vm = sim(guest='default-state = "offline"')
+    result = resized(vm, "4G", report=when(5, vm, Reboot()), stall=30.0)
+    assert "the guest was reset after 5 s; its next driver starts anew" in result.notes
+    assert (result.outcome, result.devices[0].size) == (Outcome.TIMED_OUT, 0)
+    assert "no driver" in facts(result)
+
+
+def test_reboot_and_a_new_driver_reach_the_size_after_all(sim: Sim) -> None:
+    vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
+    result = resized(vm, "1G", report=when(5, vm, Reboot(), Load()))
+    assert (result.outcome, result.devices[0].size) == (Outcome.DONE, GiB)
+
+
+def test_somebody_elses_resize_ends_ours(sim: Sim) -> None:
+    vm = sim(guest='default-state = "offline"')
+    result = resized(vm, "4G", report=when(5, vm, Resize(device="vm0", requested_size=Size(2 * GiB))))
+    assert (result.outcome, result.outcome.exit_code) == (Outcome.SUPERSEDED, 1)
+    assert result.notes == ("vm0: somebody else set its requested-size to 2G",)
+
+
+def test_rollback_puts_the_request_back(sim: Sim) -> None:
+    vm = sim(guest='default-state = "offline"')
+    result = resized(vm, "4G", rollback=True)
+    assert (result.outcome, result.devices[0].requested, result.devices[0].size) == (Outcome.PARTLY, 0, 0)
+    assert "rolled back: the requested sizes are what they were before" in result.notes
+
+
+def test_not_waiting_sets_and_leaves(sim: Sim) -> None:
+    vm = sim(load=False)
+    result = resized(vm, "1G", wait=False)
+    assert (result.outcome, result.devices[0].requested) == (Outcome.STARTED, GiB)
+
+
+def test_interrupt_states_the_condition(sim: Sim) -> None:
+    vm = sim(guest='default-state = "offline"')
+
+    async def run() -> tuple[Result, ...]:
+        (job,) = await plan_all([vm], Order(target="guest", wish=Wish.parse("4G")))
+        assert isinstance(job, Job)
+        this = asyncio.current_task()
+        assert this is not None
+
+        def interrupt(news: Report) -> None:
+            if news.waited >= 3:
+                this.cancel()
+
+        return tuple(await carry_out([job], Policy(), interrupt))
+
+    (result,) = asyncio.run(run())
+    assert (result.outcome, result.outcome.exit_code) == (Outcome.INTERRUPTED, 130)
+    assert (result.devices[0].size, result.devices[0].requested) == (GiB, 4 * GiB)
+
+
+def test_refused_wish_touches_nothing(sim: Sim) -> None:
+    vm = sim()
+
+    async def plan() -> Any:
+        return await plan_all([vm], Order(target="guest/vm0", wish=Wish.parse("9G")))
+
+    (refusal,) = asyncio.run(plan())
+    assert isinstance(refusal, Refusal)
+    assert exit_code([], [refusal]) == 1
+    assert machine(vm).requested == 0
+
+
+def test_events_are_told_once_and_cost_no_time(sim: Sim) -> None:
+    backend = guest_of(sim())
+
+    async def run() -> list[Any]:
+        await backend.wait(1)
+        before = backend.now()
+        await backend.request("vm0", GiB)
+        return [await backend.wait(5), backend.now() - before, await backend.wait(5), backend.now() - before]
+
+    assert asyncio.run(run()) == [{Event.SIZE}, 0.0, set(), 5.0]
+
+
+def test_simulated_machine_knows_its_driver(sim: Sim) -> None:
+    for load, driver in ((True, Driver.READY), (False, Driver.ABSENT)):
+        vm = sim(load=load)
+        assert asyncio.run(vm.backend.surroundings(machine(vm))).drivers == {"vm0": driver}
