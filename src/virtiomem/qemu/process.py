@@ -57,6 +57,12 @@ class MemoryFile:
             os.close(self._fd)
             self._fd = -1
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
 
 class QemuProcess:
     """One running QEMU.

@@ -56,11 +56,21 @@ class Qmp:
         return f"{number['major']}.{number['minor']}.{number['micro']}"
 
     def wait_for(self, *names: str, timeout: float) -> dict[str, Any]:
-        """The next event with one of these names, older ones that nobody took included; BackendTimeout if none comes."""
+        """The next event with one of these names; BackendTimeout when none comes in time."""
+        event = self.next_event(*names, timeout=timeout)
+        if event is None:
+            raise BackendTimeout(f"QEMU sent no event {' or '.join(names)} within {timeout:g} s")
+        return event
+
+    def next_event(self, *names: str, timeout: float) -> dict[str, Any] | None:
+        """The next event with one of these names, one that nobody took yet included; None when none comes in time."""
         until = time.monotonic() + timeout
         while True:
             left = max(until - time.monotonic(), 0.0)
-            event = self._run(self._events.get(), f"event {' or '.join(names)}", timeout=left)
+            try:
+                event = self._run(self._events.get(), f"with event {' or '.join(names)}", timeout=left)
+            except BackendTimeout:
+                return None
             if event["event"] in names:
                 return dict(event)
 

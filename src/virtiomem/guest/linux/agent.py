@@ -1,0 +1,132 @@
+"""Our end of the line to the agent (agent.sh): one line out, one bounded answer in.
+
+What comes back is untrusted: it must be framed with the number of the question, it has a time and a size limit, and
+nothing of it is interpreted here.
+"""
+
+import re
+import socket
+import time
+from dataclasses import dataclass
+from select import POLLIN, poll
+
+from virtiomem.errors import BackendError, BackendTimeout, ProtocolError
+from virtiomem.guest.linux.console import Console
+from virtiomem.qemu import QemuProcess
+
+REPLY_LIMIT = 16 * 1024 * 1024
+"""Bytes an answer may have: a listing of a thousand resources and ten thousand memory blocks has a tenth of it."""
+VERSION = 1
+
+_HELLO = re.compile(rb"^hello (\d+) ([\w.+~-]{1,64})$", re.MULTILINE)
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a verb printed, and its exit status."""
+
+    text: str
+    status: int
+
+
+class Agent:
+    """The agent of one guest, with its console, which is read along.
+
+    Raises BackendError when QEMU is gone, the kernel panics or the agent floods the line, BackendTimeout (with the
+    console's last lines) when it does not answer, ProtocolError for an answer out of shape.
+    """
+
+    def __init__(self, qemu: QemuProcess, console: Console, *, line: str = "agent", terminal: str = "console") -> None:
+        self._qemu = qemu
+        self._console = console
+        self._line = qemu.sockets[line]
+        self._terminal = qemu.sockets[terminal]
+        self._sequence = 0
+        self._received = bytearray()
+        self._poll = poll()
+        for connection in (self._line, self._terminal):
+            connection.setblocking(False)
+            self._poll.register(connection, POLLIN)
+
+    def wait_for_hello(self, timeout: float) -> str:
+        """Wait until the agent of a freshly started kernel speaks; returns the kernel's release."""
+        self._received.clear()
+        match = self._receive(_HELLO, "booting", timeout)
+        if int(match[1]) != VERSION:
+            raise ProtocolError(f"the guest's agent speaks version {int(match[1])}, not {VERSION}")
+        return match[2].decode()
+
+    def ask(self, verb: str, *arguments: str, doing: str, timeout: float) -> Reply:
+        """Let the agent do something and return what came of it; `doing` says it in an error message."""
+        self._sequence += 1
+        self._received.clear()
+        question = " ".join((str(self._sequence), verb, *arguments))
+        if "\n" in question:
+            raise ValueError(f"a question is one line: {question!r}")
+        self._line.setblocking(True)
+        try:
+            self._line.sendall(question.encode() + b"\n")
+        except OSError:
+            raise self._qemu.lost(doing) from None
+        finally:
+            self._line.setblocking(False)
+        number = b"%d" % self._sequence
+        end = re.compile(rb"^(<%s\n)?(.*?)^>%s (\d{1,3})\n" % (number, number), re.MULTILINE | re.DOTALL)
+        match = self._receive(end, doing, timeout)
+        if match[1] is None or match.start():
+            raise ProtocolError(f"the guest's agent answered out of order while {doing}: {match[0][:60]!r}")
+        return Reply(match[2].decode(errors="replace"), int(match[3]))
+
+    def follow(self, seconds: float, doing: str) -> None:
+        """Let time pass while reading along."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            self._read(left, doing)
+
+    def _receive(self, pattern: re.Pattern[bytes], doing: str, timeout: float) -> re.Match[bytes]:
+        until = time.monotonic() + timeout
+        while True:
+            # An answer ends with a line; a long one is searched only when its last line may be the end.
+            if self._received.endswith(b"\n") and (match := pattern.search(self._received)):
+                return match
+            left = until - time.monotonic()
+            if left <= 0:
+                raise BackendTimeout(
+                    f"the guest did not answer within {timeout:g} s while {doing};"
+                    f" the console's last lines: {self._console.last_words()}"
+                )
+            self._read(left, doing)
+
+    def _read(self, seconds: float, doing: str) -> None:
+        """Wait for something to arrive, and take it."""
+        for fd, _ in self._poll.poll(seconds * 1000):
+            connection = self._line if fd == self._line.fileno() else self._terminal
+            data = self._take(connection, doing)
+            if connection is self._terminal:
+                self._console.add(data)
+            else:
+                self._received += data
+        if self._console.panicked:
+            self._collect_panic()
+            raise BackendError(f"the guest's kernel panicked while {doing}: {self._console.last_words()}")
+        if len(self._received) > REPLY_LIMIT:
+            raise BackendError(f"the guest's agent sent more than {REPLY_LIMIT} bytes while {doing}")
+
+    def _take(self, connection: socket.socket, doing: str) -> bytes:
+        try:
+            data = connection.recv(_CHUNK)
+        except BlockingIOError:
+            return b""
+        except OSError:
+            data = b""
+        if not data:
+            raise self._qemu.lost(doing)
+        return data
+
+    def _collect_panic(self) -> None:
+        """Take the rest of what a panicking kernel prints: until it is silent, or for a second."""
+        self._poll.unregister(self._line)
+        until = time.monotonic() + 1.0
+        while time.monotonic() < until and self._poll.poll(200):
+            self._console.add(self._take(self._terminal, "panicking"))

@@ -1,0 +1,132 @@
+#!/bin/sh
+# The first and only program of the guest: it answers one line with many, on the second serial port.
+#
+#   host:   SEQ VERB ARGUMENTS            guest:  <SEQ
+#                                                 what the verb prints
+#                                                 >SEQ STATUS
+#
+# Before the first line it says "hello 1 RELEASE"; the host waits for that after every boot, reset and kexec.
+
+memory=/sys/devices/system/memory
+driver=/sys/bus/virtio/drivers/virtio_mem
+
+start() {
+    mount -t proc proc /proc
+    mount -t sysfs sysfs /sys
+    mount -t devtmpfs devtmpfs /dev
+    for module in /modules/*.ko; do
+        [ -e "$module" ] && insmod "$module"
+    done
+    [ -e /virtio_mem.ko ] || release_devices
+    stty -F /dev/ttyS1 raw -echo
+    exec 3<>/dev/ttyS1
+    echo "hello 1 $(uname -r)" >&3
+}
+
+# A driver that is built in has taken its devices already; "load" binds them again.
+release_devices() {
+    for device in "$driver"/virtio*; do
+        [ -e "$device" ] && echo "${device##*/}" >"$driver/unbind"
+    done
+}
+
+serve() {
+    while read -r seq verb arguments <&3; do
+        {
+            echo "<$seq"
+            case "$verb" in
+                snapshot | load | unload | set_state | use | free | kexec) "$verb" $arguments ;;
+                sh) (eval "$arguments") 2>&1 </dev/null ;;
+                *) echo "no verb $verb"; false ;;
+            esac
+            echo ">$seq $?"
+        } >&3
+    done
+}
+
+# Everything the host wants to know of a guest, and whether the driver or the hotplug core is at work: then a kernel
+# thread has one of their functions on its stack. The driver's retry timer shows in the timer list.
+snapshot() {
+    echo @iomem
+    cat /proc/iomem
+    echo "@block-size $(cat $memory/block_size_bytes)"
+    echo @blocks
+    cd $memory
+    grep -s '' memory*/state memory*/valid_zones memory*/removable
+    echo @nodes
+    echo memory*/node*
+    cd /
+    echo @zones
+    grep -E '^Node|spanned|present|managed' /proc/zoneinfo
+    echo @bound
+    ls $driver 2>/dev/null | grep '^virtio'
+    echo @busy
+    [ -r /proc/1/stack ] || echo unknown
+    grep -lsE 'virtio_mem|virtio_dev_probe|acpi_|memory_block|(online|offline)_pages|(add|remove)_memory' \
+        /proc/[0-9]*/stack
+    echo @timer
+    grep -s -A1 virtio_mem_timer_expired /proc/timer_list
+    echo @end
+}
+
+load() {
+    if [ -e /virtio_mem.ko ]; then
+        insmod /virtio_mem.ko "$@" 2>&1
+    elif [ -e "$driver" ]; then
+        for device in /sys/bus/virtio/devices/*; do
+            [ "$(cat "$device/device")" = 0x0018 ] && (echo "${device##*/}" >"$driver/bind") 2>&1
+        done
+        true
+    fi
+}
+
+unload() {
+    if [ -e /virtio_mem.ko ]; then
+        rmmod virtio_mem 2>&1
+    else
+        release_devices 2>&1
+    fi
+}
+
+set_state() {
+    state=$1
+    failed=0
+    shift
+    for block in "$@"; do
+        if ! reason=$( (echo "$state" >"$memory/memory$block/state") 2>&1); then
+            echo "memory$block: ${reason##*: }"
+            failed=1
+        fi
+    done
+    return $failed
+}
+
+# Movable memory is a file in tmpfs; a page of ramfs can neither be moved nor written out, which makes it unmovable.
+use() {
+    name=$1 size=$2 kind=$3
+    mkdir -p "/use/$name" || return
+    if [ "$kind" = movable ]; then
+        mount -t tmpfs -o "size=$size" tmpfs "/use/$name" && fallocate -l "$size" "/use/$name/memory"
+    else
+        mount -t ramfs ramfs "/use/$name" &&
+            head -c "$size" /dev/zero >"/use/$name/memory"
+    fi 2>&1
+}
+
+free() {
+    umount "/use/$1" 2>&1 && rmdir "/use/$1"
+}
+
+# The new kernel's initramfs is what this one's root holds.
+kexec() {
+    cd / && {
+        echo dev dev/console proc sys use | tr ' ' '\n'
+        find bin sbin lib lib64 usr modules init vmlinuz virtio_mem.ko 2>/dev/null
+    } | cpio -o -H newc 2>/dev/null >/use-initrd || return
+    /sbin/kexec -l /vmlinuz --initrd=/use-initrd --reuse-cmdline 2>&1 || return
+    rm -f /use-initrd
+    (sleep 1; /sbin/kexec -e) &
+}
+
+start
+serve

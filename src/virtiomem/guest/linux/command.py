@@ -1,0 +1,127 @@
+"""QEMU's and the kernel's command lines for a guest's configuration."""
+
+from collections.abc import Sequence
+
+from virtiomem.errors import UsageError
+from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig
+from virtiomem.guest.linux.kernels import DRIVER
+from virtiomem.guest.machine import Machine
+from virtiomem.qemu.trace import EVENTS
+from virtiomem.units import Span
+
+CONSOLE = "console"
+AGENT = "agent"
+QMP = "qmp"
+SOCKETS = (CONSOLE, AGENT, QMP)
+"""The character devices of every guest: its first serial port, its second, and QEMU's monitor."""
+
+RNG = "virtio-rng-pci"
+"""The other virtio device, put in front of ours where a scenario says the guest has some."""
+
+
+def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: str) -> list[str]:
+    """QEMU's arguments for the machine, without kernel, initramfs and what `QemuProcess` adds.
+
+    One processor: requests then come in the order in which the driver makes them. Raises UsageError for what QEMU
+    cannot build.
+    """
+    machine = Machine.of(guest, devices)
+    arguments = ["-accel", accel, "-cpu", "max", "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none"]
+    arguments += ["-m", f"size={guest.memory}b,maxmem={machine.max_memory}b,slots={guest.slots}"]
+    arguments += _memory(guest, machine)
+    arguments += ["-mon", f"chardev={QMP},mode=control"]
+    arguments += ["-serial", f"chardev:{CONSOLE}", "-serial", f"chardev:{AGENT}"]
+    for event in EVENTS:
+        arguments += ["-trace", event]
+    return arguments + _devices(devices)
+
+
+def kernel_command_line(guest: GuestConfig, driver: DriverConfig, *, built_in: bool, append: str = "") -> str:
+    """The kernel's parameters: a fixed layout, the hotplug policy, the driver's own where it is built in, `append`."""
+    words = ["console=ttyS0", "nokaslr", f"memhp_default_state={guest.default_state}"]
+    if guest.online_policy != "contig-zones":
+        words.append(f"memory_hotplug.online_policy={guest.online_policy}")
+    if guest.auto_movable_ratio != GuestConfig().auto_movable_ratio:
+        words.append(f"memory_hotplug.auto_movable_ratio={guest.auto_movable_ratio}")
+    if not guest.auto_movable_numa_aware:
+        words.append("memory_hotplug.auto_movable_numa_aware=N")
+    if built_in:
+        words += [f"{DRIVER}.{parameter}" for parameter in module_parameters(driver)]
+    return " ".join([*words, *append.split()])
+
+
+def module_parameters(driver: DriverConfig) -> list[str]:
+    """What the module is loaded with: only what differs from the driver's own defaults."""
+    default = DriverConfig()
+    values = {
+        "force_bbm": driver.force_bbm != default.force_bbm and _flag(driver.force_bbm),
+        "bbm_block_size": driver.bbm_block_size != default.bbm_block_size and str(int(driver.bbm_block_size)),
+        "bbm_safe_unplug": driver.bbm_safe_unplug != default.bbm_safe_unplug and _flag(driver.bbm_safe_unplug),
+        "unplug_online": driver.unplug_online != default.unplug_online and _flag(driver.unplug_online),
+    }
+    return [f"{name}={value}" for name, value in values.items() if value]
+
+
+def backend(identifier: str, size: int) -> str:
+    """A memory backend; it takes nothing of the host before the guest touches it."""
+    return f"memory-backend-ram,id={identifier},size={size},reserve=off"
+
+
+def _flag(value: bool) -> str:
+    return "Y" if value else "N"
+
+
+def _memory(guest: GuestConfig, machine: Machine) -> list[str]:
+    """Boot memory: one backend, or one a node."""
+    if not guest.nodes:
+        return ["-machine", f"{guest.machine},memory-backend=ram", "-object", backend("ram", guest.memory)]
+    arguments = ["-machine", guest.machine]
+    end = 0
+    for node in sorted(guest.nodes, key=lambda node: node.id):
+        spans = _node_memory(node, machine.ram)
+        if any(span.start < end for span in spans):
+            raise UsageError(f"node {node.id}: QEMU gives nodes memory in ascending order, {spans[0]} comes too late")
+        end = max([end, *(span.stop for span in spans)])
+        numa = (
+            f"node,nodeid={node.id}" + (f",memdev=ram{node.id}" if spans else "") + (",cpus=0" if not node.id else "")
+        )
+        if spans:
+            arguments += ["-object", backend(f"ram{node.id}", sum(span.size for span in spans))]
+        arguments += ["-numa", numa]
+    return arguments
+
+
+def _node_memory(node: NodeConfig, ram: list[Span]) -> list[Span]:
+    """What of a node's ranges is boot memory, in address order."""
+    spans = []
+    for text in node.memory:
+        first, _, last = text.partition("-")
+        for part in ram:
+            span = Span(max(int(first, 0), part.start), min(int(last, 0) + 1, part.stop))
+            if span.size:
+                spans.append(span)
+    return sorted(spans)
+
+
+def _devices(devices: Sequence[DeviceConfig]) -> list[str]:
+    """The virtio devices in the order in which the guest names them."""
+    arguments: list[str] = []
+    following = 0
+    for index, device in enumerate(devices):
+        number = index if device.name is None else int(device.name.removeprefix("virtio"))
+        if number < following:
+            raise UsageError(f"device {device.id}: QEMU's devices are named in order, {device.name} comes too late")
+        arguments += ["-device", RNG] * (number - following)
+        following = number + 1
+        properties = {
+            "id": device.id,
+            "memdev": f"mem-{device.id}",
+            "block-size": device.block_size,
+            "requested-size": device.requested_size,
+            "node": device.node,
+        }
+        if device.memaddr is not None:
+            properties["memaddr"] = device.memaddr
+        text = ",".join(f"{key}={value}" for key, value in properties.items())
+        arguments += ["-object", backend(f"mem-{device.id}", device.max_size), "-device", f"virtio-mem-pci,{text}"]
+    return arguments

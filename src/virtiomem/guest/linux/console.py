@@ -1,0 +1,75 @@
+"""The guest's console: kept for the reader, searched for a panic."""
+
+import re
+from contextlib import suppress
+from typing import BinaryIO
+
+from virtiomem.errors import BackendError, UsageError
+
+KEPT = 64 * 1024
+"""Bytes of the console that are remembered."""
+FILE_LIMIT = 64 * 1024 * 1024
+"""Bytes of the console that go to a file; a guest that prints for ever must not fill a disk."""
+SHOWN = 3
+"""Lines of the console that an error message quotes."""
+
+_PANIC = b"Kernel panic - not syncing"
+_PREFIX = re.compile(r"^\[ *\d+\.\d+\] ")
+_CUT = b"\n[virtiomem: the console was cut here, after %d bytes]\n" % FILE_LIMIT
+
+
+class Console:
+    """What the guest printed; `file` receives a copy."""
+
+    def __init__(self, file: BinaryIO | None = None) -> None:
+        self._file = file
+        self._room = FILE_LIMIT
+        self._tail = b""
+        self._panicked = False
+
+    @property
+    def panicked(self) -> bool:
+        """The kernel gave up."""
+        return self._panicked
+
+    def add(self, data: bytes) -> None:
+        """Take what the guest printed."""
+        self._panicked = self._panicked or _PANIC in self._tail[-len(_PANIC) :] + data
+        self._tail = (self._tail + data)[-KEPT:]
+        if self._file is not None:
+            self._copy(self._file, data)
+
+    def lines(self) -> list[str]:
+        """The last lines, unprintable characters replaced, without the kernel's time stamps."""
+        text = self._tail.decode(errors="replace").replace("\r", "")
+        clean = ("".join(c if c.isprintable() else "?" for c in _PREFIX.sub("", line)) for line in text.split("\n"))
+        return [line for line in clean if line.strip()]
+
+    def last_words(self) -> str:
+        """What an error message quotes: the panic and the lines before it, or the last lines."""
+        lines = self.lines()
+        panic = next((number for number, line in enumerate(lines) if _PANIC.decode() in line), len(lines) - 1)
+        shown = lines[max(panic - SHOWN + 1, 0) : panic + 1]
+        return " | ".join(shown) if shown else "nothing"
+
+    def _copy(self, file: BinaryIO, data: bytes) -> None:
+        if self._room <= 0:
+            return
+        data, self._room = data[: self._room], self._room - len(data)
+        try:
+            file.write(data if self._room > 0 else data + _CUT)
+            file.flush()
+        except OSError as error:
+            self._file = None
+            with suppress(OSError):
+                file.close()
+            name = getattr(file, "name", "console")
+            raise BackendError(f"{name}: {error.strerror}; the guest's console cannot be kept") from None
+
+
+def open_file(path: str) -> BinaryIO:
+    """The file that `Console` copies to; UsageError when it cannot be written."""
+    try:
+        return open(path, "wb", buffering=0)  # noqa: PTH123 - the console owns it
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None

@@ -1,0 +1,91 @@
+"""The memory devices of a guest, as QEMU knows and changes them."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import UNSET
+
+from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.qemu.qmp import Qmp
+from virtiomem.recording import DeviceInfo, DimmInfo, VirtioMemInfo
+from virtiomem.recording.values import PlugDimm
+from virtiomem.units import Span
+
+UNPLUG_LIMIT = 30.0
+"""Seconds the guest has to answer when a DIMM is to go."""
+
+_DELETED = "DEVICE_DELETED"
+_REFUSED = ("DEVICE_UNPLUG_GUEST_ERROR", "MEM_UNPLUG_ERROR")
+_POLL = 0.2
+
+
+class MemoryDevices:
+    """virtio-mem devices and DIMMs; what QEMU refuses raises DeviceError in its words."""
+
+    def __init__(self, qmp: Qmp) -> None:
+        self._qmp = qmp
+
+    def query(self) -> list[DeviceInfo]:
+        """All of them, as they are now."""
+        return [_info(entry["type"], entry["data"]) for entry in self._qmp.execute("query-memory-devices")]
+
+    def regions(self) -> dict[str, Span]:
+        """The virtio-mem devices' memory, by id."""
+        infos = [info for info in self.query() if isinstance(info, VirtioMemInfo)]
+        return {info.id: Span.sized(info.memaddr, info.max_size) for info in infos}
+
+    def resize(self, device: str, size: int) -> None:
+        """Set a virtio-mem device's requested-size, in bytes."""
+        place = {"path": f"/machine/peripheral/{device}", "property": "requested-size"}
+        self._qmp.execute("qom-set", {**place, "value": size})
+
+    def plug_dimm(self, step: PlugDimm) -> None:
+        """Plug a DIMM; the guest hears of it through ACPI."""
+        memory = _memory(step.id)
+        backend = {"qom-type": "memory-backend-ram", "id": memory, "size": int(step.size), "reserve": False}
+        self._qmp.execute("object-add", backend)
+        dimm = {"driver": "pc-dimm", "id": step.id, "memdev": memory, "node": step.node}
+        try:
+            self._qmp.execute("device_add", dimm if step.memaddr is UNSET else {**dimm, "addr": int(step.memaddr)})
+        except DeviceError:
+            self._qmp.execute("object-del", {"id": memory})
+            raise
+
+    def unplug_dimm(self, identifier: str, *, meanwhile: Callable[[], None]) -> None:
+        """Ask for a DIMM and wait for the guest's answer, calling `meanwhile` now and then."""
+        self._qmp.forget_events()
+        self._qmp.execute("device_del", {"id": identifier})
+        until = time.monotonic() + UNPLUG_LIMIT
+        while time.monotonic() < until:
+            event = self._qmp.next_event(_DELETED, *_REFUSED, timeout=_POLL)
+            meanwhile()
+            if event is None or event["data"].get("device") != identifier:
+                continue
+            if event["event"] == _DELETED:
+                self._qmp.execute("object-del", {"id": _memory(identifier)})
+                return
+            raise DeviceError(f"the guest did not give back {identifier}")
+        raise DeviceError(f"the guest did not answer within {UNPLUG_LIMIT:g} s when {identifier} was to go")
+
+
+def _memory(identifier: str) -> str:
+    """The id of a DIMM's backend."""
+    return f"mem-{identifier}"
+
+
+def _info(kind: str, data: dict[str, Any]) -> DeviceInfo:
+    """An entry of query-memory-devices."""
+    if kind == "dimm":
+        return DimmInfo(id=data["id"], addr=data["addr"], size=data["size"], node=data["node"])
+    if kind != "virtio-mem":
+        raise ProtocolError(f"QEMU has a memory device of type {kind!r}")
+    return VirtioMemInfo(
+        id=data["id"],
+        memaddr=data["memaddr"],
+        max_size=data["max-size"],
+        requested_size=data["requested-size"],
+        size=data["size"],
+        block_size=data["block-size"],
+        node=data["node"],
+    )

@@ -1,0 +1,149 @@
+"""One look at a guest: the agent's `snapshot` text, strictly read.
+
+A look is a snapshot without the devices (QEMU knows those) and says besides whether the guest is at work and when the
+driver will try again.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from virtiomem.errors import ProtocolError
+from virtiomem.recording import MemoryBlock, ZonePages
+
+Zones = dict[str, dict[str, ZonePages]]
+
+_SECTIONS = ("iomem", "block-size", "blocks", "nodes", "zones", "bound", "busy", "timer", "end")
+_SECTION = re.compile(r"^@([a-z-]+)(?: (.*))?$", re.MULTILINE)
+_IOMEM = re.compile(r"^ {0,10}[0-9a-f]{4,16}-[0-9a-f]{4,16} : [^\n]{1,200}$")
+_BLOCK = re.compile(r"^memory(\d{1,9})/(state|valid_zones|removable):([\w -]{0,80})$")
+_NODE = re.compile(r"^memory(\d{1,9})/node(\d{1,5})$")
+_ZONE = re.compile(r"^Node (\d{1,5}), zone +(\w{1,20})$")
+_PAGES = re.compile(r"^ +(spanned|present|managed) +(\d{1,16})$")
+_EXPIRES = re.compile(r"\[in (-?\d{1,19}) to -?\d{1,19} nsecs\]")
+_VIRTIO = re.compile(r"^virtio\d{1,5}$")
+_STACK = re.compile(r"^/proc/\d+/stack$")
+
+_NANO = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What the agent saw.
+
+    `bound`: the devices that have a driver, by the guest's names. `busy`: a task is in the driver or the hotplug core; None when the kernel does not tell. `retry_in`: seconds until
+    the driver's retry timer expires (the earliest of all devices'), None when it is not armed.
+    """
+
+    iomem: str
+    memory_blocks: list[MemoryBlock]
+    zones: Zones
+    memory_block_size: int
+    bound: list[str]
+    busy: bool | None
+    retry_in: float | None
+
+    def same_state(self, other: "Look") -> bool:
+        """True when nothing but the time has changed."""
+        mine = (self.iomem, self.memory_blocks, self.zones, self.bound, self.retry_in is None)
+        return mine == (other.iomem, other.memory_blocks, other.zones, other.bound, other.retry_in is None)
+
+
+def parse(text: str) -> Look:
+    """Read the agent's answer to `snapshot`; ProtocolError, with the line, for anything out of shape."""
+    sections = _sections(text)
+    busy = sections["busy"][1]
+    return Look(
+        iomem=_iomem(sections["iomem"][1]),
+        memory_blocks=_blocks(sections["blocks"][1], " ".join(sections["nodes"][1]).split()),
+        zones=_zones(sections["zones"][1]),
+        memory_block_size=_hex(sections["block-size"][0]),
+        bound=[_matched(_VIRTIO, line, "bound")[0] for line in sections["bound"][1]],
+        busy=None if "unknown" in busy else bool([_matched(_STACK, line, "busy") for line in busy]),
+        retry_in=_timer(sections["timer"][1]),
+    )
+
+
+def _sections(text: str) -> dict[str, tuple[str, list[str]]]:
+    """Each section's rest of the heading line, and its lines."""
+    heads = list(_SECTION.finditer(text))
+    if tuple(head[1] for head in heads) != _SECTIONS or heads[0].start() != 0:
+        raise ProtocolError(f"the guest's snapshot has sections {[head[1] for head in heads][:20]}")
+    ends = [head.start() for head in heads[1:]] + [len(text)]
+    return {
+        head[1]: (head[2] or "", text[head.end() : end].strip("\n").splitlines())
+        for head, end in zip(heads, ends, strict=True)
+    }
+
+
+def _iomem(lines: list[str]) -> str:
+    return "".join(f"{_matched(_IOMEM, line, 'iomem')[0]}\n" for line in lines)
+
+
+def _blocks(lines: list[str], links: list[str]) -> list[MemoryBlock]:
+    """The blocks whose every attribute was there; one that is just going may lack some."""
+    attributes: dict[int, dict[str, str]] = {}
+    for line in lines:
+        match = _matched(_BLOCK, line, "blocks")
+        attributes.setdefault(int(match[1]), {})[match[2]] = match[3].strip()
+    nodes: dict[int, list[int]] = {}
+    for link in links:
+        if link != "memory*/node*":  # what the shell prints when there is none
+            match = _matched(_NODE, link, "nodes")
+            nodes.setdefault(int(match[1]), []).append(int(match[2]))
+    return [
+        MemoryBlock(
+            block=number,
+            state=of["state"],
+            valid_zones=of["valid_zones"],
+            removable=_decimal(of["removable"]),
+            nodes=sorted(nodes.get(number, [])),
+        )
+        for number, of in sorted(attributes.items())
+        if len(of) == 3
+    ]
+
+
+def _zones(lines: Iterable[str]) -> Zones:
+    """`Node 0, zone Normal` and its three counters, for every zone."""
+    counters: dict[tuple[str, str], dict[str, int]] = {}
+    current: dict[str, int] = {}
+    for line in lines:
+        if head := _ZONE.match(line):
+            current = counters.setdefault((f"node{head[1]}", head[2]), {})
+        elif pages := _PAGES.match(line):
+            current.setdefault(pages[1], int(pages[2]))
+        elif not line.startswith("Node "):  # "Node 0, per-node stats"
+            raise ProtocolError(f"the guest's snapshot, zones: {line[:80]!r}")
+    zones: Zones = {}
+    for (node, zone), pages_of in counters.items():
+        if len(pages_of) != 3:
+            raise ProtocolError(f"the guest's snapshot, zones: {node} {zone} lacks a counter")
+        zones.setdefault(node, {})[zone] = ZonePages(**pages_of)
+    return zones
+
+
+def _timer(lines: list[str]) -> float | None:
+    """Of /proc/timer_list: a line with the timer's function, then one with its expiry."""
+    expiries = [int(match[1]) / _NANO for line in lines if (match := _EXPIRES.search(line))]
+    return max(min(expiries), 0.0) if expiries else None
+
+
+def _matched(pattern: re.Pattern[str], line: str, section: str) -> re.Match[str]:
+    match = pattern.match(line)
+    if match is None:
+        raise ProtocolError(f"the guest's snapshot, {section}: {line[:80]!r}")
+    return match
+
+
+def _hex(text: str) -> int:
+    try:
+        return int(text, 16)
+    except ValueError:
+        raise ProtocolError(f"the guest's snapshot, block-size: {text[:80]!r}") from None
+
+
+def _decimal(text: str) -> int:
+    if not text.isdecimal():
+        raise ProtocolError(f"the guest's snapshot, removable: {text[:80]!r}")
+    return int(text)

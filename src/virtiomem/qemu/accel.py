@@ -1,0 +1,62 @@
+"""Which accelerator works, found out by running a kernel with it.
+
+That /dev/kvm is there and opens says little: where virtualization is nested it may hang in the first instructions of
+a kernel or die while a processor is set up.
+"""
+
+import socket
+import time
+from pathlib import Path
+from select import POLLIN, poll
+from typing import Literal
+
+from virtiomem.qemu.process import BINARY, QemuProcess
+
+Accel = Literal["kvm", "tcg"]
+
+FIRST_LINE = 4.0
+"""Seconds a kernel has to print its first line; with KVM it needs a tenth of one."""
+WHOLE = 15.0
+"""Seconds it has to come to its end, for want of a root."""
+
+_SPOKEN = b"Linux version"
+
+
+def choose(image: Path, *, binary: str = BINARY) -> Accel:
+    """KVM when a kernel runs with it on this machine, else TCG; BackendError when QEMU is missing."""
+    return "kvm" if Path("/dev/kvm").exists() and runs(image, "kvm", binary=binary) else "tcg"
+
+
+def runs(image: Path, accel: Accel, *, binary: str = BINARY) -> bool:
+    """Start the kernel with nothing but itself: it must speak, find no root, and reset the machine, which ends QEMU."""
+    arguments = ["-accel", accel, "-cpu", "max", "-m", "256M", "-nodefaults", "-no-user-config", "-display", "none"]
+    arguments += ["-no-reboot", "-serial", "chardev:console", "-kernel", str(image)]
+    arguments += ["-append", "console=ttyS0 earlyprintk=serial,ttyS0 panic=-1"]
+    with QemuProcess(arguments, binary=binary, sockets=["console"]) as qemu:
+        return _speaks_and_ends(qemu.sockets["console"]) and _exit_code(qemu) == 0
+
+
+def _speaks_and_ends(console: socket.socket) -> bool:
+    """True when the kernel prints its first line in time, and QEMU then closes the line in time."""
+    waiting = poll()
+    waiting.register(console, POLLIN)
+    limit = time.monotonic() + FIRST_LINE
+    said, spoken = b"", False
+    while waiting.poll(max(limit - time.monotonic(), 0) * 1000):
+        try:
+            data = console.recv(1 << 16)
+        except OSError:
+            data = b""
+        if not data:
+            return spoken
+        said = said[-len(_SPOKEN) :] + data
+        if not spoken and _SPOKEN in said:
+            spoken, limit = True, limit + WHOLE
+    return False
+
+
+def _exit_code(qemu: QemuProcess) -> int | None:
+    limit = time.monotonic() + 2
+    while qemu.returncode is None and time.monotonic() < limit:
+        time.sleep(0.01)
+    return qemu.returncode

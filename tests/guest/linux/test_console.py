@@ -1,0 +1,51 @@
+import errno
+import io
+from pathlib import Path
+
+import pytest
+
+from virtiomem.errors import BackendError, UsageError
+from virtiomem.guest.linux.console import FILE_LIMIT, KEPT, Console, open_file
+
+
+def test_a_panic_is_found_even_when_it_arrives_in_pieces() -> None:
+    console = Console()
+    console.add(b"[    1.5] VFS: no root\r\n[    1.6] Kernel panic - not s")
+    before = console.panicked
+    console.add(b"yncing: no init\r\n[    1.7] ---[ end Kernel panic ]---\r\n")
+    assert (before, console.panicked) == (False, True)
+    assert console.last_words() == "VFS: no root | Kernel panic - not syncing: no init"
+
+
+def test_last_words_are_few_printable_lines_without_time_stamps() -> None:
+    console = Console()
+    console.add(b"one\ntwo\n[   12.000001] three\x1b[31m\n\nfour\n")
+    assert console.last_words() == "two | three?[31m | four"
+    assert Console().last_words() == "nothing"
+
+
+def test_a_flood_is_forgotten_in_memory_and_cut_in_the_file() -> None:
+    file = io.BytesIO()
+    console = Console(file)
+    for _ in range(FILE_LIMIT // (1 << 20) + 2):
+        console.add(b"x" * (1 << 20))
+    assert len(console.lines()[0]) <= KEPT
+    assert len(file.getvalue()) < FILE_LIMIT + 100
+    assert b"the console was cut here" in file.getvalue()
+
+
+def test_a_full_disk_is_told_with_the_files_name(tmp_path: Path) -> None:
+    class Full(io.FileIO):
+        def write(self, _: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "console.log"
+    console = Console(Full(path, "wb"))
+    with pytest.raises(BackendError, match=r"console\.log: No space left on device"):
+        console.add(b"hello")
+    console.add(b"the guest goes on")
+
+
+def test_a_file_that_cannot_be_made_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file or directory"):
+        open_file(str(tmp_path / "no" / "console"))
