@@ -16,6 +16,8 @@ from virtiomem.errors import UsageError, VirtiomemError
 
 COMMANDS: dict[str, str] = {
     "compare": "are two recordings the same? if not, the first difference",
+    "map": "draw a listing or a step of a recording as one picture",
+    "report": "make a page of a recording, or of two side by side",
     "blocks": "show memory blocks as lsmem does, and whose they are",
     "vm": "list, resize and watch running machines, and see why one is stuck",
 }

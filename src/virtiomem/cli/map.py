@@ -1,0 +1,44 @@
+"""`virtiomem map FILE --svg OUT`: one picture of the address space, for a bug report or a page of documentation."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from virtiomem.errors import UsageError
+from virtiomem.recording.files import write_whole
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument(
+        "file", metavar="FILE", help="a /proc/iomem listing, a recording, or - for a listing from stdin"
+    )
+    parser.add_argument("--svg", metavar="OUT", type=Path, help="write the picture as SVG")
+    parser.add_argument(
+        "--png", metavar="OUT", type=Path, help="write it as PNG (needs rsvg-convert, cairosvg or chromium)"
+    )
+    parser.add_argument(
+        "--step", metavar="N", type=int, help="of a recording: after this step (0: at boot; the last by default)"
+    )
+    parser.add_argument("--title", metavar="TEXT", help="the picture's title; else what the file is called")
+    parser.add_argument("-J", "--json", action="store_true", help="print the resources shown, as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw the picture."""
+    from virtiomem.report import png
+    from virtiomem.report.maps import read
+
+    if not (args.svg or args.png or args.json):
+        raise UsageError("where should the picture go? (--svg map.svg, --png map.png)")
+    shown = read(args.file, sys.stdin.buffer, args.step)
+    svg = shown.picture(args.title)
+    image = png.render(svg) if args.png else b""
+    if args.svg:
+        write_whole(args.svg, svg.encode())
+    if args.png:
+        write_whole(args.png, image)
+    if args.json:
+        print(json.dumps(shown.as_json(), indent=1))
+    return 0

@@ -1,0 +1,34 @@
+"""`virtiomem report RECORDING… -o report.html`: what happened to a guest, as one page anyone can open."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from virtiomem import recording
+from virtiomem.errors import UsageError
+from virtiomem.recording.files import write_whole
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument(
+        "recordings", metavar="RECORDING", nargs="+", help="what `virtiomem run --record` wrote; two: side by side"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the page to write (HTML)")
+    parser.add_argument("-J", "--json", action="store_true", help="print what the page would show, as JSON, instead")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page."""
+    from virtiomem.report import Source, page, page_json
+
+    if len(args.recordings) > 2:
+        raise UsageError(f"{len(args.recordings)} recordings: a page shows one, or two side by side")
+    if args.output is None and not args.json:
+        raise UsageError("where should the page go? (-o report.html)")
+    sources = [Source(path, recording.load(path)) for path in args.recordings]
+    if args.json:
+        sys.stdout.write(page_json(sources) + "\n")
+    if args.output is not None:
+        write_whole(args.output, page(sources).encode())
+    return 0

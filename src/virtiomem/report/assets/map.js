@@ -1,0 +1,255 @@
+// The memory map of one recording at one step: a ruler, what changed, the resources, the memory blocks.
+// Only what is in view is drawn, and what is narrower than a pixel is drawn together: a guest may have 100 000 blocks.
+
+const ROW = 24, STRIP = 7, BLOCKS = 26, CAPTION = 16;
+
+/** A drawing of `step`; `view` is [from, to] on the axis, `width` in pixels, `chosen` the key of a row or null. */
+function drawMap(recording, step, view, width, chosen) {
+  const scale = width / (view[1] - view[0]);
+  const x = (address) => (place(address) - view[0]) * scale;
+  const svg = draw("svg", { role: "img", "aria-label": mapInWords(recording, step), preserveAspectRatio: "none" }, hatch());
+  let y = 0;
+  const lane = (height, caption, ...content) => {
+    const g = draw("g", { transform: `translate(0 ${y + (caption ? CAPTION : 0)})` }, ...content);
+    if (caption) svg.append(draw("text", { x: 6, y: y + 12, class: "caption" }, caption));
+    svg.append(g);
+    y += height + (caption ? CAPTION : 0);
+  };
+  lane(34, null, ruler(view, scale, x));
+  const heightOfAll = 34 + 2 * CAPTION + 20 + depths * ROW + CAPTION + BLOCKS + 8;
+  svg.prepend(folds(x, width, heightOfAll));
+  lane(20, step.changes.length ? "changed: before (upper), after (lower)" : "nothing changed", changeStrip(step, x, width));
+  lane(depths * ROW + 2, "resources (/proc/iomem)", resources(step.rows, x, width, step, chosen));
+  lane(BLOCKS + 6, `memory blocks of ${exactSize(recording["block-size"])}${step.blockChanges.length ? ", changed ones underlined" : ""}`, blocks(recording, step, x, width));
+  svg.setAttribute("viewBox", `0 0 ${width} ${y}`);
+  svg.setAttribute("height", y);
+  return svg;
+}
+
+/** What the picture shows, for who cannot see it. */
+function mapInWords(recording, step) {
+  const ram = step.rows.filter((row) => row.name.startsWith("System RAM"));
+  const bytes = ram.reduce((sum, row) => sum + row.size * row.times, 0);
+  return `Memory map${recording.label && " of " + recording.label}: ${plural(step.facts.resources, "resource")}, ` +
+    `${size(bytes)} of System RAM in ${step.facts.ram}; the listing below says the same in text.`;
+}
+
+function hatch() {
+  return draw("defs", {},
+    draw("pattern", { id: "hatch", width: 8, height: 8, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+      draw("rect", { width: 8, height: 8, class: "foldground" }), draw("line", { y2: 8, class: "hatching" })));
+}
+
+/** Folded stretches: hatched over the full height, torn at both edges, with how much they leave out. */
+function folds(x, width, height) {
+  const g = draw("g");
+  for (const piece of axis.filter((p) => p.folded)) {
+    const left = Math.max(0, x(piece.start)), right = Math.min(width, x(piece.stop));
+    if (right - left < 1) continue;
+    g.append(draw("rect", { x: left, y: 0, width: right - left, height, class: "fold" }));
+    for (const edge of [left, right]) if (edge > 0 && edge < width) g.append(draw("path", { d: tear(edge, height), class: "tear" }));
+  }
+  return g;
+}
+
+function tear(at, height) {
+  let d = `M${at} 0`;
+  for (let y = 4, side = 1; y <= height; y += 4, side = -side) d += `L${at + 2 * side} ${y}`;
+  return d;
+}
+
+function ruler(view, scale, x) {
+  const g = draw("g");
+  for (const piece of axis.filter((p) => p.folded)) {
+    const middle = (Math.max(view[0], piece.from) + Math.min(view[1], piece.to)) / 2;
+    if (piece.to > view[0] && piece.from < view[1]) {
+      const text = `⋯ ${size(piece.stop - piece.start)}`, half = text.length * 3.2, width = (view[1] - view[0]) * scale;
+      g.append(draw("text", { x: Math.min(width - half - 2, Math.max(half + 2, (middle - view[0]) * scale)), y: 11,
+        "text-anchor": "middle", class: "tick" }, text));
+    }
+  }
+  for (const address of ticks(view[0], view[1], 92 / scale)) {
+    const at = x(address), anchor = at < 40 ? "start" : at > (view[1] - view[0]) * scale - 40 ? "end" : "middle";
+    g.append(draw("text", { x: at, y: 24, "text-anchor": anchor, class: "tick" }, address ? `${size(address)}` : "0"),
+      draw("line", { x1: at, x2: at, y1: 28, y2: 34, class: "grid" }));
+  }
+  return g;
+}
+
+/** Two thin strips, what changed as it was and as it is, with the word for it. */
+function changeStrip(step, x, width) {
+  const g = draw("g");
+  let free = 0;
+  for (const change of step.changes) {
+    for (const [rows, top] of [[change.before, 0], [change.after, STRIP + 1]]) {
+      for (const row of rows) {
+        const left = Math.max(0, x(row.start)), right = Math.min(width, x(row.stop));
+        if (right <= left && (right < 0 || left > width)) continue;
+        const bar = draw("rect", { x: left, y: top, width: Math.max(2, right - left), height: STRIP,
+          fill: top ? change.look.color : null, class: top ? "is" : "nowhere" });
+        bar.append(draw("title", {}, `${change.look.word}: ${row.range} ${row.name}`));
+        g.append(bar);
+        if (row.times > 1) g.append(seams(row.start, row.size, row.times, x, top, STRIP, width));
+      }
+    }
+  }
+  return g;
+}
+
+/** The limits between equal neighbours, when there is room to see them. */
+function seams(start, each, times, x, top, height, width) {
+  let d = "";
+  if (x(start + each) - x(start) >= 5) {
+    for (let i = 1; i < times; i++) {
+      const at = x(start + i * each);
+      if (at > 0 && at < width) d += `M${at.toFixed(1)} ${top}v${height}`;
+    }
+  }
+  return draw("path", { d, class: "seam" });
+}
+
+function resources(rows, x, width, step, chosen) {
+  const g = draw("g"), outlines = draw("g");
+  const changed = new Map(step.changes.flatMap((change) => change.after.map((row) => [row.start + " " + row.depth, change])));
+  const dust = []; // of each depth: what is narrower than a pixel there, waiting to be drawn together
+  const sweep = (depth) => {
+    const d = dust[depth];
+    if (d) g.append(boxOf(d.row, d.x, Math.max(1.2, d.right - d.x), d.times > 1 ? `${plural(d.times, "resource")} here, such as ` : ""));
+    dust[depth] = null;
+  };
+  for (const row of rows) {
+    const left = x(row.start), right = x(row.stop);
+    if (right < 0 || left > width) continue;
+    if (right - left < 1.5) {
+      const d = dust[row.depth];
+      if (d && left - d.x < 1.5) {
+        d.times += row.times; d.right = right;
+        if (row.size * row.times > d.row.size * d.row.times) d.row = row;
+      } else { sweep(row.depth); dust[row.depth] = { row, x: left, right, times: row.times }; }
+    } else {
+      sweep(row.depth);
+      const from = Math.max(-2, left), to = Math.min(width + 2, right);
+      g.append(boxOf(row, from, to - from, ""), seams(row.start, row.size, row.times, x, row.depth * ROW, (depths - row.depth) * ROW, width));
+      label(g, row, Math.max(0, left), Math.min(width, right));
+    }
+    const change = changed.get(row.start + " " + row.depth);
+    if (change) outlines.append(outline(row, left, right, change.look.color, "changed"));
+    if (row.key === chosen) outlines.append(outline(row, left, right, null, "chosen"));
+  }
+  dust.forEach((_, depth) => sweep(depth));
+  g.append(outlines);
+  return g;
+}
+
+function boxOf(row, left, wide, prefix) {
+  const top = row.depth * ROW;
+  const box = draw("rect", { x: left, y: top, width: wide, height: (depths - row.depth) * ROW, rx: wide > 6 ? 2 : 0,
+    fill: looks.resources[row.kind].color, class: wide > 3 ? "box" : null, "data-key": row.key });
+  box.append(draw("title", {}, `${prefix}${row.range} : ${row.name}`));
+  return box;
+}
+
+function outline(row, left, right, color, kind) {
+  return draw("rect", { x: left + 1, y: row.depth * ROW + 1, width: Math.max(1, right - left - 2), height: (depths - row.depth) * ROW - 2,
+    rx: 2, class: kind, stroke: color, fill: "none", "stroke-width": 3, "pointer-events": "none" });
+}
+
+/** A box's name, and below it, where no child is in the way and there is room, its size. */
+function label(g, row, left, right) {
+  const room = Math.floor((right - left - 8) / 6.3);
+  if (room < 3) return;
+  const bytes = row.times > 1 ? `${row.times} × ${size(row.size)}` : size(row.size);
+  let text = `${row.name}, ${bytes}`;
+  if (text.length > room) text = row.name;
+  if (text.length > room) text = room > 5 ? text.slice(0, room - 1) + "…" : "";
+  if (text) g.append(draw("text", { x: left + 5, y: row.depth * ROW + 16, class: "on", stroke: looks.resources[row.kind].color, "pointer-events": "none" }, text));
+}
+
+function blocks(recording, step, x, width) {
+  const g = draw("g"), bytes = recording["block-size"];
+  const columns = new Map(); // pixel -> kind -> share, of runs narrower than two pixels
+  for (const run of step.blocks) {
+    const left = x(run.first * bytes), right = x((run.first + run.times) * bytes);
+    if (right < 0 || left > width) continue;
+    if (right - left < 2) {
+      const pixel = Math.floor(left), column = columns.get(pixel) ?? columns.set(pixel, new Map()).get(pixel);
+      column.set(run.kind, (column.get(run.kind) ?? 0) + right - left);
+    } else g.append(blockRun(recording, step, run, left, right, x, width));
+  }
+  for (const [pixel, column] of columns) g.append(...blockColumn(pixel, column));
+  for (const change of step.blockChanges) {
+    const left = Math.max(0, x(change.first * bytes)), right = Math.min(width, x((change.first + change.times) * bytes));
+    if (right > left) g.append(draw("rect", { x: left, y: BLOCKS + 1, width: Math.max(1.5, right - left), height: 3, class: "touched" }));
+  }
+  return g;
+}
+
+/** Many small runs on one pixel: each kind as high as its share. */
+function blockColumn(pixel, column) {
+  const total = [...column.values()].reduce((a, b) => a + b, 0);
+  let top = 0;
+  return [...column].map(([kind, share]) => {
+    const height = (share / total) * BLOCKS;
+    top += height;
+    return draw("rect", { x: pixel, y: top - height, width: 1, height, fill: looks.blocks[kind].color, opacity: kind === "UNUSED" ? 0.25 : 1 });
+  });
+}
+
+function blockRun(recording, step, run, left, right, x, width) {
+  const g = draw("g"), bytes = recording["block-size"], look = looks.blocks[run.kind];
+  const from = Math.max(-2, left), to = Math.min(width + 2, right), partial = run.kind.endsWith("_PARTIAL") || run.kind === "PLUGGED";
+  const empty = run.kind === "UNUSED";
+  g.append(draw("rect", { x: from, y: 0, width: to - from, height: BLOCKS, class: empty ? "place" : null,
+    fill: empty ? null : look.color, opacity: partial ? 0.35 : 1, "data-block": run.first }));
+  g.append(draw("title", {}, blockText(run)));
+  if (partial) g.append(pluggedWithin(step, run.first * bytes, (run.first + run.times) * bytes, x, look.color, width));
+  g.append(seams(run.first * bytes, bytes, run.times, x, 0, BLOCKS, width));
+  const room = Math.min(width, right) - Math.max(0, left);
+  const words = `${look.symbol === "." ? "" : look.symbol + " "}${blockNumbers(run)} ${run.zones || (empty ? "" : look.word)}`.trim();
+  const text = words.length * 6.3 < room - 6 ? words : room > 14 ? look.symbol : "";
+  if (text && !(empty && text === ".")) {
+    g.append(draw("text", { x: Math.max(0, left) + 4, y: 17, class: empty ? "tick" : "on", stroke: empty ? null : look.color, "pointer-events": "none" }, text));
+  }
+  return g;
+}
+
+/** The sub-blocks of a partly plugged block that are plugged. */
+function pluggedWithin(step, start, stop, x, color, width) {
+  const g = draw("g");
+  for (const spans of Object.values(step.plugged)) {
+    for (let i = 0; spans && i < spans.length; i += 2) {
+      const from = Math.max(start, spans[i]), to = Math.min(stop, spans[i] + spans[i + 1]);
+      if (from >= to) continue;
+      const left = Math.max(-2, x(from)), right = Math.min(width + 2, x(to));
+      if (right > left) g.append(draw("rect", { x: left, y: 0, width: Math.max(0.8, right - left), height: BLOCKS, fill: color }));
+    }
+  }
+  return g;
+}
+
+const blockNumbers = (run) => (run.times === 1 ? `${run.first}` : `${run.first}–${run.first + run.times - 1}`);
+
+function blockText(run) {
+  const many = run.times === 1 ? "Memory block" : "Memory blocks";
+  if (!run.state) return `${run.times === 1 ? "Place" : "Places"} for memory block${run.times === 1 ? "" : "s"} ${blockNumbers(run)}: ${looks.blocks[run.kind].word}`;
+  const node = run.nodes.length ? `, node ${run.nodes.join(" and ")}` : "";
+  return `${many} ${blockNumbers(run)}: ${run.state}, ${run.state === "online" ? "zone" : "valid zones"} ${run.zones}${node} (${looks.blocks[run.kind].word})`;
+}
+
+/** What the colours mean; only of kinds that occur. */
+function legend() {
+  const steps = data.recordings.flatMap((r) => r.steps);
+  const kinds = new Set(steps.flatMap((s) => s.rows.map((row) => row.kind)));
+  const states = new Set(steps.flatMap((s) => s.blocks.map((run) => run.kind)));
+  const words = new Set(steps.flatMap((s) => s.changes.map((change) => change.change)));
+  const list = (head, table, used, symbols) => el("ul", { class: "legend" }, el("li", { class: "head" }, head),
+    Object.entries(table).filter(([name]) => used.has(name)).map(([name, look]) => el("li", {}, swatch(name, look, symbols), look.word)));
+  return [list("Resources", looks.resources, kinds, false), list("Memory blocks", looks.blocks, states, true),
+    list("Changes", looks.changes, words, false)];
+}
+
+function swatch(name, look, symbol) {
+  const box = el("span", { class: "swatch", "aria-hidden": "true" }, symbol && look.symbol !== "." ? look.symbol : "");
+  if (name !== "UNUSED") box.style.background = name.endsWith("_PARTIAL") ? `linear-gradient(90deg, ${look.color} 50%, ${look.color}59 50%)` : look.color;
+  return box;
+}

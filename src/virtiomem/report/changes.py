@@ -1,0 +1,115 @@
+"""What became of the resources from one snapshot to the next: appeared, went, merged, grew, trimmed, split.
+
+Resources are known by name and depth; what overlaps is taken to be the same memory. A bundle of old and new resources
+that overlap one another, directly or through others, is one change.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from virtiomem.recording.palette import Change
+from virtiomem.report.rows import Row, singles
+
+
+class MapChange(NamedTuple):
+    """One change, with the resources as they were and as they are; adjacent ones of one size are counted."""
+
+    change: Change
+    before: tuple[Row, ...]
+    after: tuple[Row, ...]
+
+    @property
+    def start(self) -> int:
+        """The lowest address it is about."""
+        return min(row.start for row in self.before + self.after)
+
+
+def map_changes(old: Sequence[Row], new: Sequence[Row]) -> list[MapChange]:
+    """The changes from one listing to the next, in address order."""
+    olds, news = _unlike(old, new)
+    found = []
+    for key in olds.keys() | news.keys():
+        found += [_named(before, after) for before, after in _bundles(olds[key], news[key])]
+    found.sort(key=lambda change: (change.start, (change.before + change.after)[0].depth))
+    return list(_gathered(found))
+
+
+Group = defaultdict[tuple[str, int], list[Row]]
+
+
+def _unlike(old: Sequence[Row], new: Sequence[Row]) -> tuple[Group, Group]:
+    """The single resources that only one of the listings has, by name and depth."""
+    alike = set(old) & set(new)
+    old_singles = dict.fromkeys(singles(row for row in old if row not in alike))
+    new_singles = dict.fromkeys(singles(row for row in new if row not in alike))
+    return _grouped(row for row in old_singles if row not in new_singles), _grouped(
+        row for row in new_singles if row not in old_singles
+    )
+
+
+def _grouped(found: Iterable[Row]) -> Group:
+    group: Group = defaultdict(list)
+    for row in found:
+        group[row.name, row.depth].append(row)
+    return group
+
+
+def _bundles(olds: list[Row], news: list[Row]) -> Iterator[tuple[list[Row], list[Row]]]:
+    """Sweep both in address order; a bundle ends where no resource of either reaches on."""
+    marked = sorted([(row.start, 0, row) for row in olds] + [(row.start, 1, row) for row in news])
+    bundle: tuple[list[Row], list[Row]] = ([], [])
+    stop = 0
+    for start, side, row in marked:
+        if start >= stop and (bundle[0] or bundle[1]):
+            yield bundle
+            bundle = ([], [])
+        bundle[side].append(row)
+        stop = max(stop, row.stop)
+    if bundle[0] or bundle[1]:
+        yield bundle
+
+
+def _named(before: list[Row], after: list[Row]) -> MapChange:
+    """Give a bundle its word."""
+    if not before:
+        word = Change.APPEARED
+    elif not after:
+        word = Change.WENT
+    elif len(before) != len(after):
+        word = Change.MERGED if len(before) > len(after) else Change.SPLIT
+    else:
+        word = Change.GREW if _total(after) > _total(before) else Change.TRIMMED
+    return MapChange(word, tuple(_counted(before)), tuple(_counted(after)))
+
+
+def _total(found: Iterable[Row]) -> int:
+    return sum(row.size * row.times for row in found)
+
+
+def _counted(found: Iterable[Row]) -> list[Row]:
+    """Adjacent resources of one size as one row."""
+    counted: list[Row] = []
+    for row in found:
+        last = counted[-1] if counted else None
+        if last and (last.stop, last.size, last.depth, last.name) == (row.start, row.size, row.depth, row.name):
+            counted[-1] = last._replace(times=last.times + row.times)
+        else:
+            counted.append(row)
+    return counted
+
+
+def _gathered(found: Iterable[MapChange]) -> Iterator[MapChange]:
+    """What appeared side by side, or went side by side, is told once."""
+    last: MapChange | None = None
+    for change in found:
+        if last is not None and change.change is last.change and change.change in {Change.APPEARED, Change.WENT}:
+            before, after = _counted(last.before + change.before), _counted(last.after + change.after)
+            if len(before) + len(after) == len(last.before) + len(last.after):
+                last = MapChange(change.change, tuple(before), tuple(after))
+                continue
+        if last is not None:
+            yield last
+        last = change
+    if last is not None:
+        yield last

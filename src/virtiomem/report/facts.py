@@ -1,0 +1,68 @@
+"""How many resources there are, and would be with and without merging."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from virtiomem.recording.values import Recording, Snapshot, VirtioMemInfo
+from virtiomem.report.kinds import ResourceKind, is_ram, resource_kind
+from virtiomem.report.requests import virtio_mem
+from virtiomem.report.rows import Row
+from virtiomem.units import parse_size
+
+
+class Facts(NamedTuple):
+    """Numbers of resources in one listing."""
+
+    resources: int
+    """Lines of the listing."""
+    ram: int
+    """Of them, System RAM of any origin."""
+    merged: int
+    """System RAM resources, were virtio-mem's merged (MHP_MERGE_RESOURCE)."""
+    unmerged: int
+    """System RAM resources, were every unit that the driver added a resource of its own."""
+
+
+def facts(listing: Sequence[Row], snapshot: Snapshot, unit: int) -> Facts:
+    """Count a listing; `unit` is how much the driver adds at once, in bytes."""
+    ram = sum(row.times for row in listing if is_ram(row.name))
+    ours = [row for row in listing if resource_kind(row.name) is ResourceKind.VIRTIO_MEM]
+    others = ram - sum(row.times for row in ours)
+    units = {device: max(unit, device.block_size) for device in virtio_mem(snapshot)}
+    return Facts(
+        resources=sum(row.times for row in listing),
+        ram=ram,
+        merged=others + _runs(listing),
+        unmerged=others + sum(-(-(row.stop - row.start) // _unit(row, units, unit)) for row in ours),
+    )
+
+
+def _runs(listing: Iterable[Row]) -> int:
+    """How many stretches of adjacent virtio-mem resources there are; what lies in different devices never merges."""
+    runs, stop = 0, -1
+    for row in listing:
+        if resource_kind(row.name) is not ResourceKind.VIRTIO_MEM:
+            stop = -1
+            continue
+        runs += row.start != stop
+        stop = row.stop
+    return runs
+
+
+def _unit(row: Row, units: dict[VirtioMemInfo, int], default: int) -> int:
+    """What the device that a resource belongs to adds at once."""
+    for device, unit in units.items():
+        if device.memaddr <= row.start < device.memaddr + device.max_size:
+            return unit
+    return default
+
+
+def added_at_once(recording: Recording, block_size: int) -> int:
+    """Bytes that the driver adds at once: a memory block, or a bigger block when it was told to."""
+    scenario = recording.scenario if isinstance(recording.scenario, dict) else {}
+    driver: Any = scenario.get("driver")
+    asked = driver.get("bbm-block-size", 0) if isinstance(driver, dict) else 0
+    try:
+        return max(block_size, parse_size(asked))
+    except ValueError:
+        return block_size

@@ -1,0 +1,54 @@
+"""What kind of thing a resource is, by its name: what the map colours it by."""
+
+import re
+from enum import Enum
+from functools import lru_cache
+
+from virtiomem.recording.palette import Look
+
+
+class ResourceKind(Enum):
+    """Kinds of resources, most telling first. The symbol is not shown; the words and colours are."""
+
+    VIRTIO_MEM = Look("System RAM from virtio-mem", "V", "#a58ad6")
+    DRIVER_RAM = Look("System RAM from another driver", "D", "#c9a0dc")
+    RAM = Look("System RAM", "R", "#6ea6d9")
+    REGION = Look("device region", "r", "#ded6f2")
+    """A device's memory: RAM that a driver adds lies inside it."""
+    KERNEL = Look("kernel image", "k", "#3f78b0")
+    CRASH = Look("crash kernel", "c", "#d98a6a")
+    FIRMWARE = Look("firmware, reserved", "f", "#b5b5b5")
+    IO = Look("PCI and other devices", "i", "#d8cba8")
+
+    @property
+    def look(self) -> Look:
+        """How this kind looks."""
+        return self.value
+
+
+_RULES = (
+    (ResourceKind.VIRTIO_MEM, re.compile(r"System RAM \(virtio_mem\)")),
+    (ResourceKind.DRIVER_RAM, re.compile(r"System RAM \(.*\)")),
+    (ResourceKind.RAM, re.compile(r"System RAM")),
+    (
+        ResourceKind.REGION,
+        re.compile(r"virtio\d+|dax\d+\.\d+|namespace\d+\.\d+|Persistent Memory.*|Soft Reserved|CXL Window \d+"),
+    ),
+    (ResourceKind.KERNEL, re.compile(r"Kernel .*")),
+    (ResourceKind.CRASH, re.compile(r"Crash kernel|GART")),
+    (
+        ResourceKind.FIRMWARE,
+        re.compile(r"(?i)reserved|RAM buffer|ACPI .*|.* ROM|Unusable memory|Unknown E820 type|Video RAM area"),
+    ),
+)
+
+
+@lru_cache(maxsize=4096)
+def resource_kind(name: str) -> ResourceKind:
+    """The kind of a resource with this name."""
+    return next((kind for kind, rule in _RULES if rule.fullmatch(name)), ResourceKind.IO)
+
+
+def is_ram(name: str) -> bool:
+    """True for System RAM of any origin: what the picture is about, never folded away."""
+    return resource_kind(name) in {ResourceKind.VIRTIO_MEM, ResourceKind.DRIVER_RAM, ResourceKind.RAM}

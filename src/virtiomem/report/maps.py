@@ -1,0 +1,66 @@
+"""What `virtiomem map` draws: a listing from a file or a pipe, or one step of a recording."""
+
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from virtiomem import recording
+from virtiomem.errors import UsageError
+from virtiomem.recording.values import Recording
+from virtiomem.recording.words import describe
+from virtiomem.report.blocks import block_runs, memory_block_size
+from virtiomem.report.data import Source, snapshots, title
+from virtiomem.report.picture import BlockStrip, picture, plugged_everywhere
+from virtiomem.report.requests import plugged_by_step
+from virtiomem.report.rows import Row, rows
+from virtiomem.resource import iomem
+
+
+class Map(NamedTuple):
+    """A listing, what to call it, and its memory blocks where they are known."""
+
+    name: str
+    listing: list[Row]
+    blocks: BlockStrip | None = None
+
+    def picture(self, title: str | None = None) -> str:
+        """As SVG."""
+        return picture(self.listing, title=self.name if title is None else title, blocks=self.blocks)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The resources, equal neighbours counted."""
+        return [
+            {"start": row.start, "size": row.size, "times": row.times, "depth": row.depth, "name": row.name}
+            for row in self.listing
+        ]
+
+
+def read(file: str, stdin: IO[bytes], step: int | None = None) -> Map:
+    """Read a listing or a recording; `-` is a listing or a recording from `stdin`.
+
+    Raises UsageError when the file cannot be read, has no such step, or is neither; ListingError for a damaged listing.
+    """
+    try:
+        content = stdin.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from None
+    name = "stdin" if file == "-" else file
+    if content.lstrip().startswith(b"{"):
+        return of_recording(Source(name, recording.loads(content, source=name)), step)
+    if step is not None:
+        raise UsageError(f"--step {step}: {name} is a listing, not a recording")
+    return Map(Path(name).name, rows(iomem.loads(content, source=name)))
+
+
+def of_recording(source: Source, step: int | None) -> Map:
+    """The map after a step of a recording; the last when `step` is None."""
+    told: Recording = source.recording
+    last = len(told.steps)
+    at = last if step is None else step
+    if not 0 <= at <= last:
+        raise UsageError(f"{source.name}: no step {at}, there are 0 (boot) to {last}")
+    snapshot = snapshots(told)[at]
+    block_size = memory_block_size(told, rows(iomem.loads(told.boot.iomem, source=source.name)))
+    plugged = list(plugged_by_step(told))[at]
+    strip = BlockStrip(block_runs(snapshot, block_size, plugged), block_size, plugged_everywhere(plugged))
+    did = "at boot" if at == 0 else f"step {at}, {describe(told.steps[at - 1].step)}"
+    return Map(f"{title(source)}: {did}", rows(iomem.loads(snapshot.iomem, source=source.name)), strip)

@@ -1,0 +1,102 @@
+"""The page: one HTML file with everything in it."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import msgspec
+
+from virtiomem import __version__
+from virtiomem.report.data import Source, page_data
+from virtiomem.report.words import short_size
+from virtiomem.units import format_size
+
+SCRIPTS = ("dom.js", "model.js", "axis.js", "map.js", "chart.js", "tables.js", "page.js")
+"""In this order they are one module: each may use what stands before it."""
+
+
+def page(sources: Sequence[Source]) -> str:
+    """A self-contained page about one recording, or about two side by side.
+
+    Raises ListingError when a snapshot's iomem text cannot be read.
+    """
+    data = page_data(sources)
+    style, script = asset("page.css"), "\n".join(asset(name) for name in SCRIPTS)
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
+        asset("page.html")
+    )
+    return template.render(
+        version=__version__,
+        title=" and ".join(dict.fromkeys(recording["title"] for recording in data["recordings"])),
+        sources=[_shown(recording, label) for recording, label in zip(data["recordings"], "AB", strict=False)],
+        last_step=max(len(recording["steps"]) for recording in data["recordings"]) - 1,
+        data=in_script(data),
+        style=style,
+        style_hash=csp_hash(style),
+        script=script,
+        script_hash=csp_hash(script),
+    )
+
+
+def page_json(sources: Sequence[Source]) -> str:
+    """What `page` shows, as JSON: the same text that stands in the page."""
+    return msgspec.json.encode(page_data(sources)).decode()
+
+
+def asset(name: str) -> str:
+    """One of the files that make the page."""
+    return files("virtiomem.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def csp_hash(text: str) -> str:
+    """What a Content-Security-Policy calls an inline style or script; no other one runs."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def in_script(value: Any) -> str:
+    """JSON that can stand in a script element whatever text is in it: nothing in it ends the element or begins a comment."""
+    text = msgspec.json.encode(value).decode()
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _shown(recording: dict[str, Any], label: str) -> dict[str, Any]:
+    """What of a recording stands in the page even without its script: where it comes from, and a table of all steps."""
+    return {
+        "label": label,
+        "title": recording["title"],
+        "provenance": list(_provenance(recording).items()),
+        "steps": [_step(step) for step in recording["steps"]],
+    }
+
+
+def _provenance(recording: dict[str, Any]) -> dict[str, str]:
+    known = {"linux": "a real Linux in QEMU", "embedded": "embedded (virtiomem's own model)"}
+    guest = {
+        key.replace("-", " ").capitalize(): str(value) for key, value in recording["guest"].items() if key != "kind"
+    }
+    kind = str(recording["guest"].get("kind", "unknown"))
+    return {
+        "Guest": known.get(kind, kind),
+        **{("QEMU" if key == "Qemu" else key): value for key, value in guest.items()},
+        **({"Recorded": recording["recorded"]} if recording["recorded"] else {}),
+        "Memory block size": format_size(recording["block-size"]),
+        "File": recording["source"],
+    }
+
+
+def _step(step: dict[str, Any]) -> dict[str, Any]:
+    devices = [device for device in step["devices"] if device["type"] == "virtio-mem"]
+    outcome = "stopped short" if not step["settled"] else "settled"
+    return {
+        "title": step["title"],
+        "outcome": f"refused: {step['error']}" if step["error"] else outcome,
+        "requested": " + ".join(short_size(device["requested-size"]) for device in devices),
+        "plugged": " + ".join(short_size(device["size"]) for device in devices),
+        "requests": sum(run[-1] for run in step["requests"]),
+        "facts": step["facts"],
+    }

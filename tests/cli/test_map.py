@@ -1,0 +1,54 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from virtiomem.cli.main import main
+
+DATA = Path(__file__).parents[1] / "data" / "recordings" / "a-movable"
+RECORDING, LISTING = str(DATA / "recording.json"), str(DATA / "boot.iomem")
+
+
+def test_picture_of_a_listing(tmp_path: Path) -> None:
+    assert main(["map", LISTING, "--svg", str(tmp_path / "map.svg"), "--title", "at boot"]) == 0
+    assert "at boot" in (tmp_path / "map.svg").read_text()
+
+
+def test_picture_of_a_step(tmp_path: Path) -> None:
+    assert main(["map", RECORDING, "--step", "2", "--svg", str(tmp_path / "map.svg")]) == 0
+    assert "a-movable: step 2, resize vm0 to 1G" in (tmp_path / "map.svg").read_text()
+
+
+def test_listing_from_a_pipe_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"00000000-00000fff : RAM\n")))
+    assert main(["map", "-", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"start": 0, "size": 4096, "times": 1, "depth": 0, "name": "RAM"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([LISTING], "where should the picture go"),
+        ([LISTING, "--step", "1", "--svg", "x"], "is a listing, not a recording"),
+        ([RECORDING, "--step", "9", "--svg", "x"], "no step 9, there are 0 (boot) to 3"),
+        (["nowhere", "--svg", "x"], "nowhere: No such file"),
+        ([str(DATA / "scenario.toml"), "--svg", "x"], "scenario.toml:1: not a resource line"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_2(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["map", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert said.count("\n") == 1
+
+
+def test_without_a_renderer_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["map", LISTING, "--svg", str(tmp_path / "a.svg"), "--png", str(tmp_path / "a.png")]) == 1
+    assert "no renderer for PNG" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

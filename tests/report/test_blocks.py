@@ -1,0 +1,66 @@
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from virtiomem.recording import MemoryBlock, Recording
+from virtiomem.recording.palette import BlockKind
+from virtiomem.report.blocks import BlockRun, block_changes, block_runs, memory_block_size
+from virtiomem.report.requests import plugged_by_step
+from virtiomem.report.rows import rows
+from virtiomem.resource import iomem
+from virtiomem.units import GiB, MiB
+
+Recorded = Callable[[str], Recording]
+
+
+def runs_after(told: Recording, step: int) -> list[BlockRun]:
+    snapshot = told.steps[step - 1].snapshot
+    return block_runs(snapshot, 128 * MiB, list(plugged_by_step(told))[step])
+
+
+def test_runs_hold_every_recorded_block(each_recorded: Recording) -> None:
+    for number, record in enumerate(each_recorded.steps, 1):
+        told = [
+            (run.first + i, run.state, run.valid_zones, list(run.nodes))
+            for run in runs_after(each_recorded, number)
+            for i in range(run.times)
+            if run.state
+        ]
+        assert told == [(b.block, b.state, b.valid_zones, b.nodes) for b in record.snapshot.memory_blocks]
+
+
+def test_partly_plugged_blocks_stand_out(recorded: Recorded) -> None:
+    kinds = [(run.first, run.times, run.kind) for run in runs_after(recorded("b-uneven-movable"), 2) if run.first >= 48]
+    assert kinds == [(48, 1, BlockKind.MOVABLE), (49, 1, BlockKind.MOVABLE_PARTIAL), (50, 62, BlockKind.UNUSED)]
+
+
+def test_block_size_is_found_from_the_listing(each_recorded: Recording) -> None:
+    assert memory_block_size(each_recorded, rows(iomem.loads(each_recorded.boot.iomem))) == 128 * MiB
+
+
+def test_bigger_blocks_are_found_too(recorded: Recorded) -> None:
+    told = recorded("a-movable")
+    told.boot.memory_blocks[:] = [MemoryBlock(block=n, state="online", valid_zones="Normal", nodes=[0]) for n in (0, 2)]
+    assert memory_block_size(told, rows(iomem.loads(told.boot.iomem))) == 2 * GiB
+
+
+numbers = st.sets(st.integers(0, 12))
+
+
+def as_runs(movable: set[int], normal: set[int]) -> list[BlockRun]:
+    return [
+        BlockRun(n, 1, BlockKind.MOVABLE if n in movable else BlockKind.KERNEL, "online", "", ())
+        for n in sorted(movable | normal)
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(numbers, numbers, numbers, numbers)
+def test_changes_are_those_of_each_block(a: set[int], b: set[int], c: set[int], d: set[int]) -> None:
+    old, new = as_runs(a, b), as_runs(c, d)
+    was, now = ({run.first: run[2:] for run in side} for side in (old, new))
+    told = {
+        change.first + i: (change.was, change.now) for change in block_changes(old, new) for i in range(change.times)
+    }
+    assert told == {n: (was.get(n), now.get(n)) for n in was.keys() | now.keys() if was.get(n) != now.get(n)}

@@ -1,0 +1,73 @@
+from collections.abc import Callable
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.report.hostile import NAME
+from virtiomem.recording import Recording
+from virtiomem.report import Row, picture, rows
+from virtiomem.report.data import Source
+from virtiomem.report.maps import of_recording
+from virtiomem.report.words import short_size
+from virtiomem.resource import iomem
+from virtiomem.units import GiB, MiB, TiB
+
+Recorded = Callable[[str], Recording]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(svg: str) -> list[str]:
+    return [text for element in ET.fromstring(svg).iter(f"{SVG}text") if (text := element.text)]  # noqa: S314 - ours
+
+
+def test_every_resource_is_told_with_its_range_and_size(recorded: Recorded) -> None:
+    told = recorded("b-uneven-movable")
+    svg = of_recording(Source("x", told), 4).picture()
+    for node in (node for _, node in iomem.loads(told.steps[3].snapshot.iomem).walk()):
+        assert f"{node.start:08x}-{node.end:08x}" in texts(svg)
+        assert node.name in texts(svg)
+    assert "2176M" in texts(svg)
+    assert "m movable, partly plugged" in texts(svg)
+
+
+def test_long_listing_has_its_devices_told_together() -> None:
+    listing = [Row(0, 0, GiB, 1, "System RAM"), *(Row(0, GiB + i * MiB, MiB // 2, 1, f"dev{i}") for i in range(100))]
+    assert "100 more: dev0, dev1, dev2, dev3, dev4" in " ".join(texts(picture(listing, title="t")))
+
+
+def test_hostile_name_stays_text() -> None:
+    svg = picture([Row(0, 0, GiB, 1, NAME + "\x00\x1b\udcff")], title=NAME)
+    assert {element.tag for element in ET.fromstring(svg).iter()} <= {  # noqa: S314 - ours
+        SVG + tag for tag in ("svg", "title", "style", "defs", "pattern", "rect", "line", "text", "path")
+    }
+    svg.encode()
+
+
+def test_20_000_resources_make_a_small_picture() -> None:
+    listing = [Row(0, i * 256 * MiB, 128 * MiB, 1, "System RAM") for i in range(20_000)]
+    assert len(picture(listing[:40], title="t")) < 40_000
+    assert len(picture(listing, title="t")) < 400_000
+
+
+@pytest.mark.parametrize("listing", [[], [Row(0, 0, 1, 1, "")], [Row(0, (1 << 64) - 1, 1, 1, "top")]])
+def test_odd_listings_are_drawn_too(listing: list[Row]) -> None:
+    assert picture(listing, title="").startswith("<svg")
+
+
+def test_rounded_sizes_say_so() -> None:
+    assert [short_size(n) for n in (0, 2 * GiB, 2 * GiB - 4096, 7294 * MiB, 635 * 1024, TiB + 1)] == [
+        *("0", "2G", "2.0G", "7294M", "635K", "1.0T")
+    ]
+
+
+def test_sizes_are_to_scale(recorded: Recorded) -> None:
+    told = recorded("a-movable")
+    listing = rows(iomem.loads(told.steps[0].snapshot.iomem))
+    boxes = {}
+    for element in ET.fromstring(picture(listing, title="t")).iter(f"{SVG}rect"):  # noqa: S314 - ours
+        said = element.find(f"{SVG}title")
+        if said is not None and said.text is not None:
+            boxes[said.text] = float(element.get("width", "0"))
+    virtio = boxes["180000000-37fffffff : virtio0"]
+    assert boxes["180000000-1ffffffff : System RAM (virtio_mem)"] == pytest.approx(virtio / 4, abs=0.1)
+    assert boxes["100000000-17fffffff : System RAM"] == pytest.approx(virtio / 4, abs=0.1)

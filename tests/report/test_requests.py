@@ -1,0 +1,83 @@
+from collections.abc import Callable
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import UNSET
+
+from virtiomem.recording import Recording, Request
+from virtiomem.report.requests import RequestRun, plugged_by_step, request_runs, trace, virtio_mem
+from virtiomem.units import GiB, MiB, Span
+
+Recorded = Callable[[str], Recording]
+
+
+def expanded(runs: list[RequestRun]) -> list[Request]:
+    found = []
+    for run in runs:
+        for i in range(run.times):
+            addr = UNSET if run.addr is None else run.addr + i * run.stride
+            blocks = UNSET if run.nb_blocks is None else run.nb_blocks
+            found.append(Request(device=run.device, type=run.type, response=run.response, addr=addr, nb_blocks=blocks))
+    return found
+
+
+def test_runs_hold_every_recorded_request(each_recorded: Recording) -> None:
+    for record in each_recorded.steps:
+        assert expanded(request_runs(record.requests)) == record.requests
+
+
+requests = st.builds(
+    Request,
+    device=st.sampled_from(["vm0", "vm1"]),
+    type=st.sampled_from(["PLUG", "UNPLUG"]),
+    response=st.sampled_from(["ACK", "BUSY"]),
+    addr=st.integers(0, 3),
+    nb_blocks=st.sampled_from([1, 2]),
+) | st.just(Request(device="vm0", type="UNPLUG_ALL", response="ACK"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(requests, max_size=12))
+def test_runs_hold_every_request(sent: list[Request]) -> None:
+    assert expanded(request_runs(sent)) == sent
+
+
+def test_what_the_requests_leave_is_what_each_device_has(each_recorded: Recording) -> None:
+    """With these recordings the requests account for every plugged byte, reset and reload included."""
+    snapshots = [each_recorded.boot, *(record.snapshot for record in each_recorded.steps)]
+    for snapshot, plugged in zip(snapshots, plugged_by_step(each_recorded), strict=True):
+        for device in virtio_mem(snapshot):
+            spans = plugged[device.id]
+            assert spans is not None
+            assert spans.size == device.size
+            assert spans.covered(Span.sized(device.memaddr, device.max_size)) == device.size
+
+
+def test_sub_blocks_of_a_partial_block_are_known(recorded: Recorded) -> None:
+    plugged = list(plugged_by_step(recorded("b-uneven-movable")))[2]["vm0"]
+    assert plugged is not None
+    assert list(plugged) == [Span.sized(6 * GiB, 130 * MiB)]
+
+
+def test_unaccounted_memory_is_not_guessed(recorded: Recorded) -> None:
+    told = recorded("a-movable")
+    told.steps[0].requests.pop()
+    plugged = [step["vm0"] for step in plugged_by_step(told)]
+    assert plugged[1] is None, "one PLUG is missing, so who knows which"
+    assert plugged[2] is None
+    assert plugged[3] is not None, "empty again"
+    assert plugged[3].size == 0
+
+
+def test_trace_follows_the_requests_to_the_size(each_recorded: Recording) -> None:
+    before = {device.id: device.size for device in virtio_mem(each_recorded.boot)}
+    for record in each_recorded.steps:
+        runs = request_runs(record.requests)
+        for device in virtio_mem(record.snapshot):
+            points = trace(runs, device, before[device.id])
+            if points:
+                assert points[0] == (0, before[device.id])
+                assert points[-1] == (len(record.requests), device.size)
+            else:
+                assert record.requests == [], "a reset unplugs without a request"
+            before[device.id] = device.size
