@@ -98,3 +98,9 @@ def sim(tmp_path: Path) -> Callable[..., Vm]:
         return Vm("guest", backend, SimAgent(backend))
 
     return make
+
+
+@pytest.fixture(name="messages")
+def messages_fixture() -> Callable[..., AsyncIterator[dict[str, Any]]]:
+    """See `messages`."""
+    return messages

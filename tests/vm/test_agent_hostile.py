@@ -1,0 +1,174 @@
+"""A guest agent is the guest's: it may say anything, and we read only what fits within bounds."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from virtiomem.errors import BackendError, BackendTimeout, ProtocolError, VirtiomemError
+from virtiomem.units import KiB, MiB, Span
+from virtiomem.vm import agent as agents
+from virtiomem.vm.agent import FILE_LIMIT, GuestAgent
+from virtiomem.vm.inside import Inside
+
+Serve = Any
+Messages = Any
+
+FILES = {
+    "/proc/meminfo": "MemTotal:        4019888 kB\nMemFree:   100 kB\nMemAvailable:  200 kB\n",
+    "/sys/devices/system/memory/auto_online_blocks": "online_movable\n",
+    "/sys/module/memory_hotplug/parameters/online_policy": "contig-zones\n",
+    "/sys/devices/system/memory/memory33/valid_zones": "Movable\n",
+    "/proc/zoneinfo": (
+        "Node 0, zone      DMA\n  pages free     10\n        spanned  4095\n        present  3998\n        managed  3840\n"
+        "Node 0, zone  Movable\n  pages free     0\n        spanned  0\n        present  0\n        managed  0\n"
+    ),
+}
+BLOCKS = [{"phys-index": index, "online": index != 34, "can-offline": True} for index in (34, 33, 0)]
+
+
+class Qga:
+    """A guest agent over a table of files; a test overrides what it answers."""
+
+    def __init__(self, messages: Messages, **answers: Any) -> None:
+        self.messages = messages
+        self.answers = answers
+        self.handles: dict[int, bytes] = {}
+        self.closed = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for message in self.messages(reader):
+            command = message["execute"]
+            arguments = message.get("arguments", {})
+            answer = self.answers.get(command.replace("-", "_"), getattr(self, command.replace("-", "_"), None))
+            value = answer(**arguments) if callable(answer) else answer
+            reply = value if isinstance(value, bytes) else json.dumps({"return": value, "id": message["id"]}).encode()
+            writer.write(reply.replace(b"$ID", json.dumps(message["id"]).encode()) + b"\n")
+            await writer.drain()
+
+    def guest_sync(self, id: int) -> Any:
+        return id
+
+    def guest_get_memory_block_info(self) -> Any:
+        return {"size": 128 * MiB}
+
+    def guest_get_memory_blocks(self) -> Any:
+        return BLOCKS
+
+    def guest_file_open(self, path: str, mode: str) -> Any:
+        assert mode == "r"
+        if path not in FILES:
+            return b'{"error": {"class": "GenericError", "desc": "failed to open file"}, "id": $ID}'
+        self.handles[len(self.handles)] = FILES[path].encode()
+        return len(self.handles) - 1
+
+    def guest_file_read(self, handle: int, count: int) -> Any:
+        data, self.handles[handle] = self.handles[handle][:count], self.handles[handle][count:]
+        return {"count": len(data), "buf-b64": base64.b64encode(data).decode(), "eof": not self.handles[handle]}
+
+    def guest_file_close(self, handle: int) -> Any:
+        self.closed += handle >= 0
+        return {}
+
+
+def look(serve: Serve, talk: Any, spans: tuple[Span, ...] = ()) -> Inside:
+    async def run() -> Inside:
+        async with serve(talk) as path:
+            return await GuestAgent(path).look(spans)
+
+    return asyncio.run(run())
+
+
+def test_well_behaved_agent_tells_all(serve: Serve, messages: Messages) -> None:
+    qga = Qga(messages)
+    inside = look(serve, qga, (Span(33 * 128 * MiB, 35 * 128 * MiB),))
+    assert (inside.mem_total, inside.mem_free, inside.mem_available) == (4019888 * KiB, 100 * KiB, 200 * KiB)
+    assert [(b.block, b.online, b.zone) for b in inside.blocks] == [
+        (0, True, None),
+        (33, True, "Movable"),
+        (34, False, None),
+    ]
+    assert [(zone.name, zone.managed) for zone in inside.zones] == [("DMA", 3840 * 4 * KiB)]
+    assert (inside.auto_online_blocks, inside.online_policy) == ("online_movable", "contig-zones")
+    assert inside.unreadable == ()
+    assert qga.closed == len(qga.handles)
+
+
+def test_forbidden_files_leave_the_blocks(serve: Serve, messages: Messages) -> None:
+    refusal = b'{"error": {"class": "CommandNotFound", "desc": "disabled"}, "id": $ID}'
+    inside = look(serve, Qga(messages, guest_file_open=refusal))
+    assert len(inside.blocks) == 3
+    assert inside.mem_total is None
+    assert "/proc/meminfo (disabled)" in inside.unreadable
+
+
+def test_guest_without_hotplug_says_that_it_has_no_blocks(serve: Serve, messages: Messages) -> None:
+    refusal = b'{"error": {"class": "GenericError", "desc": "not supported"}, "id": $ID}'
+    inside = look(serve, Qga(messages, guest_get_memory_blocks=refusal, guest_get_memory_block_info=refusal))
+    assert inside.blocks_in(Span(0, 1 << 40)) == ()
+    assert inside.unreadable[:2] == (
+        "the size of its memory blocks (not supported)",
+        "its memory blocks (not supported)",
+    )
+
+
+def test_silent_socket_asks_whether_the_agent_runs(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    monkeypatch.setattr(agents, "ANSWER_SECONDS", 0.2)
+    with pytest.raises(BackendTimeout, match="does qemu-ga run in the guest"):
+        look(serve, silence)
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("guest_sync", 7),
+        ("guest_sync", "7"),
+        ("guest_get_memory_block_info", {"size": 0}),
+        ("guest_get_memory_block_info", {"size": -1}),
+        ("guest_get_memory_block_info", {"size": 10**30}),
+        ("guest_get_memory_block_info", {"size": 3}),
+        ("guest_get_memory_blocks", [{"phys-index": -1, "online": True}]),
+        ("guest_get_memory_blocks", [{"phys-index": 1 << 60, "online": True}]),
+        ("guest_get_memory_blocks", [{"phys-index": 1}]),
+        ("guest_get_memory_blocks", 5),
+        ("guest_file_open", "handle"),
+        ("guest_file_read", {"buf-b64": "not base64!", "eof": True}),
+        ("guest_file_read", {"eof": True}),
+        ("guest_file_read", b"}"),
+    ],
+)
+def test_nonsense_is_one_clear_line(serve: Serve, messages: Messages, command: str, answer: Any) -> None:
+    with pytest.raises(VirtiomemError) as failed:
+        look(serve, Qga(messages, **{command: answer}))
+    assert isinstance(failed.value, ProtocolError | BackendError)
+    assert str(failed.value).startswith("agent /")
+    assert str(failed.value).isprintable()
+
+
+def test_endless_file_is_read_up_to_the_limit(serve: Serve, messages: Messages) -> None:
+    reads = []
+
+    def read(handle: int, count: int) -> Any:
+        reads.append(handle)
+        return {"count": count, "buf-b64": base64.b64encode(b"x" * count).decode(), "eof": False}
+
+    inside = look(serve, Qga(messages, guest_file_read=read))
+    assert inside.mem_total is None
+    assert len(reads) <= 4 * (FILE_LIMIT // (48 * KiB) + 1)
+
+
+def test_meminfo_of_nonsense_is_not_believed(serve: Serve, messages: Messages) -> None:
+    text = b"MemTotal: 99999999999999999999 kB\nMemFree: -3 kB\nMemAvailable: 0x10 kB\n\xff\xfe"
+
+    def read(handle: int, count: int) -> Any:
+        assert (handle, count) >= (0, 1)
+        return {"count": len(text), "buf-b64": base64.b64encode(text).decode(), "eof": True}
+
+    inside = look(serve, Qga(messages, guest_file_read=read))
+    assert (inside.mem_total, inside.mem_free, inside.mem_available, inside.zones) == (None, None, None, ())
+    assert inside.auto_online_blocks is None

@@ -1,0 +1,130 @@
+from typing import Any
+
+from virtiomem.units import GiB, MiB
+from virtiomem.vm.base import Device, Driver, Kind, Machine, Surroundings
+from virtiomem.vm.explain import Certainty, Finding, explain
+from virtiomem.vm.inside import Block, Inside
+
+BLOCK = 128 * MiB
+
+
+def device(size: int, requested: int, *, memaddr: int = 4 * GiB, block_size: int = 2 * MiB) -> Device:
+    return Device(
+        id="vm0",
+        kind=Kind.VIRTIO_MEM,
+        memaddr=memaddr,
+        size=size,
+        requested_size=requested,
+        max_size=8 * GiB,
+        block_size=block_size,
+        node=0,
+    )
+
+
+def findings(
+    of: Device, *, status: str = "running", driver: Driver = Driver.READY, inside: Inside | None = None, **more: Any
+) -> tuple[Finding, ...]:
+    machine = Machine(status=status, boot_memory=4 * GiB, devices=(of,))
+    surroundings = Surroundings(hypervisor="QEMU", drivers={"vm0": driver}, **more)
+    return explain(machine, surroundings, inside)
+
+
+def texts(found: tuple[Finding, ...], kind: Certainty) -> str:
+    return "\n".join(finding.text for finding in found if finding.certainty is kind)
+
+
+def guest(*, online: int = 0, offline: int = 0, zone: str | None = "Movable", **more: Any) -> Inside:
+    first = 4 * GiB // BLOCK
+    blocks = [Block(block=first + i, online=True, zone=zone) for i in range(online)]
+    blocks += [Block(block=first + online + i, online=False) for i in range(offline)]
+    return Inside(source="test", block_size=BLOCK, blocks=tuple(blocks), **more)
+
+
+def test_settled_device_misses_nothing() -> None:
+    (only,) = findings(device(GiB, GiB))
+    assert (only.certainty, only.text) == (Certainty.FACT, "size and requested-size are 1G: nothing is missing")
+
+
+def test_settled_device_with_offline_blocks_is_not_fine() -> None:
+    assert "2 of its memory blocks (256M) are in Linux but offline" in texts(
+        findings(device(GiB, GiB), inside=guest(online=6, offline=2)), Certainty.FACT
+    )
+
+
+def test_paused_machine_and_migration_are_facts() -> None:
+    found = texts(findings(device(0, GiB), status="paused", migration="active"), Certainty.FACT)
+    assert "the machine is paused: its CPUs do not run" in found
+    assert "a migration is active: QEMU answers every request with BUSY" in found
+
+
+def test_no_driver_ends_the_search() -> None:
+    found = findings(device(0, GiB), driver=Driver.ABSENT)
+    assert "nobody in the guest has set DRIVER_OK" in texts(found, Certainty.FACT)
+    assert "modprobe virtio_mem" in texts(found, Certainty.ADVICE)
+    assert texts(found, Certainty.LIKELY) == ""
+
+
+def test_growth_stopped_at_a_gibibyte_is_only_likely_offline_from_outside() -> None:
+    found = findings(device(GiB, 4 * GiB))
+    assert "waits until somebody onlines it" in texts(found, Certainty.LIKELY)
+    assert "onlines" not in texts(found, Certainty.FACT)
+
+
+def test_growth_stopped_elsewhere_is_not_blamed_on_offline_memory() -> None:
+    assert texts(findings(device(GiB + 2 * MiB, 4 * GiB)), Certainty.LIKELY) == ""
+
+
+def test_offline_blocks_seen_inside_are_the_fact() -> None:
+    found = findings(device(GiB, 4 * GiB), inside=guest(offline=8, auto_online_blocks="offline"))
+    assert "8 of its memory blocks (1G) are in Linux but offline" in texts(found, Certainty.FACT)
+    assert "Linux adds no more until some are online" in texts(found, Certainty.FACT)
+    assert "memhp_default_state=online_movable" in texts(found, Certainty.ADVICE)
+
+
+def test_region_that_is_no_whole_number_of_blocks_is_a_fact() -> None:
+    odd = device(8 * GiB - BLOCK, 8 * GiB, memaddr=4 * GiB + 2 * MiB)
+    found = findings(odd, inside=guest(online=1))
+    assert "only 8064M of its region are whole memory blocks of 128M" in texts(found, Certainty.FACT)
+
+
+def test_memory_for_struct_pages_is_reckoned() -> None:
+    found = findings(device(0, 4 * GiB), inside=guest(mem_free=16 * MiB))
+    assert "the rest needs 64M for its struct pages, and 16M are free" in texts(found, Certainty.FACT)
+
+
+def test_rest_below_the_drivers_unit_is_likely_the_reason() -> None:
+    found = findings(device(0, MiB, block_size=MiB))
+    assert "less than the 2M that the driver moves at a time" in texts(found, Certainty.LIKELY)
+
+
+def test_shrink_seen_from_outside_is_not_guessed_at() -> None:
+    found = findings(device(4 * GiB, 0))
+    assert "only the guest knows" in texts(found, Certainty.UNKNOWN)
+    assert "50 s, doubling to 300 s" in texts(found, Certainty.FACT)
+    assert "zone" not in texts(found, Certainty.FACT)
+
+
+def test_shrink_of_kernel_zones_names_them() -> None:
+    found = findings(device(4 * GiB, 0), inside=guest(online=3, zone="Normal"))
+    assert "its memory blocks are online: 3 in Normal; outside Movable" in texts(found, Certainty.FACT)
+
+
+def test_shrink_without_room_to_move_says_how_much_is_missing() -> None:
+    found = findings(device(4 * GiB, 0), inside=guest(online=32, mem_available=GiB))
+    assert "4G are still to be freed, and MemAvailable is 1G" in texts(found, Certainty.FACT)
+
+
+def test_shrink_of_movable_memory_with_room_is_likely_pinned() -> None:
+    found = findings(device(GiB, 0), inside=guest(online=8, mem_available=8 * GiB))
+    assert "pages in Movable that cannot move right now" in texts(found, Certainty.LIKELY)
+
+
+def test_what_the_backend_knows_comes_as_it_is() -> None:
+    assert "vm0: the device answered BUSY" in texts(
+        findings(device(GiB, 0), reasons=("vm0: the device answered BUSY",)), Certainty.FACT
+    )
+
+
+def test_what_the_guest_did_not_tell_is_said() -> None:
+    found = findings(device(GiB, 0), inside=guest(unreadable=("/proc/meminfo (disabled)",)))
+    assert "the guest did not tell /proc/meminfo (disabled)" in texts(found, Certainty.UNKNOWN)
