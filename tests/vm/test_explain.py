@@ -120,7 +120,7 @@ def test_shrink_of_movable_memory_with_room_is_likely_pinned() -> None:
 
 
 def test_what_the_backend_knows_comes_as_it_is() -> None:
-    assert "vm0: the device answered BUSY" in texts(
+    assert "the device answered BUSY" in texts(
         findings(device(GiB, 0), reasons=("vm0: the device answered BUSY",)), Certainty.FACT
     )
 

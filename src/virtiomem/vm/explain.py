@@ -80,12 +80,18 @@ def explain(
     found = list(_about_machine(machine, surroundings, unsettled=any(not device.settled for device in chosen)))
     for device in chosen:
         found += _about_device(device, surroundings, inside)
-    found += [fact(reason) for reason in surroundings.reasons]
+    found += [_known(reason) for reason in surroundings.reasons]
     if inside is not None:
         found += [unknown(f"the guest did not tell {what}") for what in inside.unreadable]
     if any(_shrinking(device) for device in chosen) and _may_retry(machine, surroundings, chosen):
         found += _about_retry(retry_in, exact=exact)
     return tuple(found)
+
+
+def _known(reason: str) -> Finding:
+    """A reason of the backend's own, which begins with the device's id."""
+    device, _, text = reason.partition(": ")
+    return fact(text, device)
 
 
 def _about_machine(machine: Machine, surroundings: Surroundings, *, unsettled: bool) -> Iterator[Finding]:

@@ -250,7 +250,12 @@ class _Resize:
         inside = await self._inside()
         if inside is None:
             return True
-        return not offline_in(inside, self.machine, self.tracks.keys())
+        if offline_in(inside, self.machine, self.tracks.keys()):
+            return False
+        if inside.mem_total is not None and self.inside_before.mem_total is not None:
+            totals = f"{format_approx(self.inside_before.mem_total)} -> {format_approx(inside.mem_total)}"
+            self.notes.append(f"seen from inside: MemTotal {totals}, no block of it offline")
+        return True
 
     async def _inside(self) -> Inside | None:
         """What the agent says; an agent that fails is noted once and not asked again."""

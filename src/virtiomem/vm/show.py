@@ -10,12 +10,14 @@ from msgspec import Struct
 from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.units import format_approx, format_size
 from virtiomem.vm.base import Device, Driver, Machine, Surroundings
-from virtiomem.vm.explain import Finding
+from virtiomem.vm.explain import Certainty, Finding
 from virtiomem.vm.inside import Inside
 from virtiomem.vm.resize import Outcome, Result
 from virtiomem.vm.watch import Sample
 
 BAR_WIDTH = 20
+MAX_FINDINGS = 10
+"""Lines of one kind; sixty blocks in use are one story."""
 
 
 class View(Struct, frozen=True):
@@ -173,11 +175,19 @@ def inside_text(inside: Inside, size: Callable[[int], str] = format_approx) -> s
 
 
 def finding_lines(findings: Iterable[Finding]) -> list[str]:
-    """Findings, a line each, the kind in front."""
-    return [
-        f"{finding.certainty.value:<8}{f'{finding.device}: ' if finding.device else ''}{finding.text}"
-        for finding in findings
-    ]
+    """Findings, what is certain first; a text that holds for several devices stands once, a long list is cut."""
+    devices: dict[tuple[Certainty, str], list[str]] = {}
+    for finding in sorted(findings, key=lambda finding: list(Certainty).index(finding.certainty)):
+        devices.setdefault((finding.certainty, finding.text), []).extend([finding.device] if finding.device else [])
+    lines = []
+    for certainty in Certainty:
+        texts = [
+            f"{', '.join(ids)}: {text}" if ids else text for (kind, text), ids in devices.items() if kind is certainty
+        ]
+        if len(texts) > MAX_FINDINGS:
+            texts[MAX_FINDINGS - 1 :] = [f"… and {len(texts) - MAX_FINDINGS + 1} more like these (--json has all)"]
+        lines += [f"{certainty.value:<8}{text}" for text in texts]
+    return lines
 
 
 def result_lines(result: Result) -> list[str]:

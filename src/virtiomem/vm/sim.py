@@ -153,7 +153,7 @@ def open_sim(path: str, *, label: str, pace: float = 0.0) -> SimBackend:
     backend = SimBackend(
         label=label,
         guest=guest,
-        boot_memory=scenario.guest.memory,
+        boot_memory=int(scenario.guest.memory),
         memory_block_size=guest.kernel.memory.block_size,
         auto_online_blocks=scenario.guest.default_state,
         online_policy=scenario.guest.online_policy,
@@ -183,20 +183,20 @@ def _device(info: VirtioMemInfo | DimmInfo) -> Device:
         return Device(
             id=info.id,
             kind=Kind.VIRTIO_MEM,
-            memaddr=info.memaddr,
-            size=info.size,
-            requested_size=info.requested_size,
-            max_size=info.max_size,
-            block_size=info.block_size,
+            memaddr=int(info.memaddr),
+            size=int(info.size),
+            requested_size=int(info.requested_size),
+            max_size=int(info.max_size),
+            block_size=int(info.block_size),
             node=info.node,
         )
     return Device(
         id=info.id,
         kind=Kind.DIMM,
-        memaddr=info.addr,
-        size=info.size,
-        requested_size=info.size,
-        max_size=info.size,
+        memaddr=int(info.addr),
+        size=int(info.size),
+        requested_size=int(info.size),
+        max_size=int(info.size),
         block_size=0,
         node=info.node,
     )

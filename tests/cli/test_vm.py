@@ -1,0 +1,240 @@
+"""`virtiomem vm …` as its user runs it, on simulated machines."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from virtiomem.cli.main import main
+
+SCENARIO = """
+[guest]
+memory = "4G"
+max-memory = "20G"
+default-state = "{state}"
+[[device]]
+id = "vm0"
+max-size = "8G"
+[[step]]
+do = "load"
+[[step]]
+do = "resize"
+device = "vm0"
+requested-size = "1G"
+"""
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A connection to a simulated machine of that name; no configuration but what a test writes."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    path = tmp_path / "web.toml"
+    path.write_text(SCENARIO.format(state="online_movable"))
+    return f"sim:{path}"
+
+
+@pytest.fixture
+def stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same with new memory left offline."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    path = tmp_path / "stuck.toml"
+    path.write_text(SCENARIO.format(state="offline").replace('"1G"', '"512M"'))
+    return f"sim:{path}"
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = main(["vm", *argv])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_list_is_a_table_a_line_a_device(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "list", "-c", web)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "VM   DEVICE  KIND        NODE  SIZE  REQUESTED  MAX  BLOCK  STATE    USE",
+        "web  vm0     virtio-mem     0    1G         1G   8G     2M  settled  ###.................",
+    ]
+
+
+def test_list_follows_lsmems_habits(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "list", "-c", web, "-n", "-b", "-o", "vm,device,size")[1] == "web  vm0  1073741824\n"
+    assert run(capsys, "list", "-c", web, "-o", "+address")[1].splitlines()[0].endswith("ADDRESS")
+    code, _, err = run(capsys, "list", "-c", web, "-o", "colour")
+    assert (code, err.startswith("virtiomem: --output: no column 'colour' (there are vm, device")) == (2, True)
+
+
+def test_list_json_spells_keys_as_qmp_does(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (vm,) = json.loads(run(capsys, "list", "-c", web, "-J")[1])["vms"]
+    assert (vm["vm"], vm["status"], vm["boot-memory"], vm["error"]) == ("web", "running", 4 << 30, None)
+    assert vm["devices"][0]["requested-size"] == 1 << 30
+
+
+def test_status_says_what_is_inside(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "status", "-c", web)[1]
+    assert out.startswith(
+        "web  running  simulated\n  memory 5G: boot and DIMMs 4G, virtio-mem 1G\n  inside (simulated guest): "
+    )
+    assert "ready" in out
+
+
+def test_status_counts_each_node(tmp_path: Path, web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "numa.toml"
+    nodes = '[[guest.nodes]]\nid = 0\nmemory = ["0x0-0x7fffffff"]\n[[guest.nodes]]\nid = 1\nmemory = ["0x100000000-0x17fffffff"]\n'
+    second = '[[device]]\nid = "vm1"\nmax-size = "2G"\nnode = 1\n[[step]]'
+    path.write_text(
+        SCENARIO.format(state="online").replace("[[device]]", f"{nodes}[[device]]", 1).replace("[[step]]", second, 1)
+    )
+    out = run(capsys, "status", "-c", f"sim:{path}", "-c", web)[1]
+    assert "  node 0: virtio-mem 1G of 1G requested\n  node 1: virtio-mem 0B of 0B requested\n" in out
+    assert "\n\nweb  running" in out
+
+
+def test_resize_waits_and_says_what_became_of_it(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "resize", "web", "3G", "-c", web)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "web/vm0: done after 0.0 s: 1G -> 3G"
+    assert "  note    seen from inside: MemTotal 5G -> 7G, no block of it offline" in out
+
+
+def test_negative_size_is_a_size_and_no_option(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "resize", "vm0", "-512M", "-c", web)[1].startswith("web/vm0: done after 0.0 s: 1G -> 512M\n")
+
+
+def test_resize_that_stops_short_is_64_with_reasons(stuck: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "resize", "vm0", "4G", "-c", stuck)
+    assert code == 64
+    assert out.startswith("stuck/vm0: partly done after 60.0 s: 512M -> 1G, 4G requested\n")
+    assert "  fact    vm0: auto_online_blocks is offline" in out
+    assert "  advice  vm0: online them" in out
+
+
+def test_time_out_is_124(stuck: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "resize", "vm0", "4G", "-c", stuck, "--timeout", "30")[0] == 124
+
+
+def test_resize_json_has_everything(stuck: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "resize", "vm0", "4G", "-c", stuck, "-J", "--on-timeout", "rollback")
+    (result,) = json.loads(out)["results"]
+    assert (code, result["exit-code"], result["vm"]) == (64, 64, "stuck")
+    sizes = {
+        "size-before": 512 << 20,
+        "size": 512 << 20,
+        "requested-size-before": 512 << 20,
+        "requested-size": 512 << 20,
+    }
+    assert result["devices"] == [{"id": "vm0", "node": 0} | sizes]
+    assert {finding["certainty"] for finding in result["findings"]} >= {"fact", "advice"}
+
+
+def test_dry_run_shows_the_plan_and_changes_nothing(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "resize", "web", "--total", "8G", "-c", web, "--dry-run")
+    assert (code, out) == (0, "web/vm0: 1G -> 4G requested, 1G plugged\n")
+    plan = json.loads(run(capsys, "resize", "web", "--plugged", "2G", "-c", web, "--dry-run", "-J")[1])["plan"]
+    assert plan == [{"vm": "web", "device": "vm0", "size": 1 << 30, "before": 1 << 30, "requested-size": 2 << 30}]
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (["vm0", "3M"], 1, "web: vm0: 3M (0x300000) is not a multiple of its block size 2M (--round makes it 4M)"),
+        (["vm0", "9G"], 1, "web: vm0: 9G (0x240000000) is above its max size 8G"),
+        (["vm1", "1G"], 1, "web: it has no device 'vm1'"),
+        (["vm0", "much"], 2, "not a size: 'much' (write 128M, 2G, 0x8000000 or bytes)"),
+        (["vm0", "--total", "8G"], 2, "--total is for whole machines, and 'vm0' is no machine"),
+        (["web", "1G", "--spread", "odd"], 2, "--spread 'odd' is not even, weighted, pack or node=N"),
+        (["web", "1G", "--timeout", "soon"], 2, "argument --timeout: not a time: 'soon' (write 90, 90s, 5m or 1h)"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(
+    web: str, capsys: pytest.CaptureFixture[str], argv: list[str], code: int, words: str
+) -> None:
+    got, out, err = run(capsys, "resize", *argv, "-c", web)
+    assert (got, out) == (code, "")
+    assert err.startswith(f"virtiomem: {words}")
+    assert err.count("\n") == 1
+
+
+def test_one_machine_that_cannot_keeps_all_from_being_touched(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    gone = "dead=qmp:/nowhere/monitor.sock"
+    code, out, err = run(capsys, "resize", "all", "2G", "-c", web, "-c", gone)
+    assert (code, out) == (1, "")
+    assert "virtiomem: qmp:/nowhere/monitor.sock: cannot connect: No such file or directory" in err
+    assert "no machine was touched" in err
+    code, out, _ = run(capsys, "resize", "all", "2G", "-c", web, "-c", gone, "--keep-going")
+    assert (code, out.splitlines()[0]) == (64, "web/vm0: done after 0.0 s: 1G -> 2G")
+
+
+def test_machine_that_does_not_answer_does_not_hide_the_others(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "list", "-c", web, "-c", "qmp:/nowhere/monitor.sock")
+    assert (code, len(out.splitlines())) == (64, 2)
+    assert err == "virtiomem: qmp:/nowhere/monitor.sock: cannot connect: No such file or directory\n"
+
+
+def test_explain_says_what_is_known(stuck: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "explain", "-c", stuck)
+    assert code == 0
+    assert out.splitlines()[:2] == ["stuck", "  fact    vm0: 4 of its memory blocks (512M) are in Linux but offline"]
+    (vm,) = json.loads(run(capsys, "explain", "vm0", "-c", stuck, "-J")[1])["vms"]
+    assert vm["findings"][0]["device"] == "vm0"
+
+
+def test_explain_reads_the_guests_files(tmp_path: Path, stuck: str, capsys: pytest.CaptureFixture[str]) -> None:
+    memory = tmp_path / "files/sys/devices/system/memory"
+    for number in (48, 49):
+        (memory / f"memory{number}").mkdir(parents=True)
+        (memory / f"memory{number}/state").write_text("offline\n")
+    (memory / "block_size_bytes").write_text("8000000\n")
+    (memory / "auto_online_blocks").write_text("offline\n")
+    out = run(capsys, "explain", "-c", stuck, "--capture", str(tmp_path / "files"))[1]
+    assert "vm0: 2 of its memory blocks (256M) are in Linux but offline" in out
+    code, _, err = run(capsys, "explain", "-c", stuck, "--capture", str(tmp_path / "none"))
+    assert (code, err.count("\n")) == (1, 1)
+
+
+def test_watch_json_is_a_line_for_each_change(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "watch", "-c", web, "-J", "--interval", "0.05", "--for", "0.3")
+    (line,) = out.splitlines()
+    sample = json.loads(line)
+    assert (code, sample["vm"], sample["devices"][0]["size"]) == (0, "web", 1 << 30)
+
+
+def test_watch_plain_lines_when_nobody_looks_at_a_terminal(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "watch", "-c", web, "-c", "qmp:/nowhere.sock", "--for", "0.3")[1]
+    assert "web/vm0  1G of 1G requested  ###................." in out
+    assert "qmp:/nowhere.sock: cannot connect" in out
+
+
+def test_names_come_from_the_configuration(tmp_path: Path, web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config/virtiomem/config.toml"
+    config.parent.mkdir(parents=True)
+    config.write_text(f'[vm.front]\nconnect = "{web}"\n')
+    assert run(capsys, "list", "-n", "-o", "vm")[1] == "front\n"
+    assert run(capsys, "resize", "front", "2G")[1].startswith("front/vm0: done")
+
+
+def test_no_machine_is_usage(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert web
+    code, _, err = run(capsys, "list")
+    assert (code, err) == (
+        2,
+        "virtiomem: no machine: give --connect qmp:/path/of/monitor.sock, or name machines in config.toml\n",
+    )
+
+
+def test_interrupted_watch_ends_quietly(web: str) -> None:
+    watch = subprocess.Popen(
+        [sys.executable, "-m", "virtiomem", "vm", "watch", "-c", web, "-J"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ,
+        text=True,
+    )
+    assert watch.stdout is not None
+    assert watch.stdout.readline().startswith("{")
+    watch.terminate()
+    _, err = watch.communicate(timeout=20)
+    assert (watch.returncode, err) == (0, "")
