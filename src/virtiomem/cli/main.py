@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "map": "draw a listing or a step of a recording as one picture",
     "report": "make a page of a recording, or of two side by side",
     "blocks": "show memory blocks as lsmem does, and whose they are",
+    "device": "check a virtio-mem device against the specification; replay what a real one answered",
     "vm": "list, resize and watch running machines, and see why one is stuck",
 }
 """Every command and what it does, in the order `--help` shows them; the module is `virtiomem.cli.<command>`."""

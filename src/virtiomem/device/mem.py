@@ -88,6 +88,8 @@ class MemDevice:
 
     @requested_size.setter
     def requested_size(self, size: int) -> None:
+        if not -(U64_MAX + 1) // 2 <= size <= U64_MAX:
+            raise DeviceError("Parameter 'requested-size' expects uint64")
         if size % self.block_size:
             raise DeviceError(f"'requested-size' has to be multiples of 'block-size' ({self.block_size:#x})")
         if not 0 <= size <= self.region_size:

@@ -1,0 +1,213 @@
+"""Feed a recorded request log to our device and compare every answer and every register with what was recorded."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from itertools import groupby
+from pathlib import Path
+from typing import assert_never
+
+from virtiomem.conformance import log
+from virtiomem.conformance.shapes import shaped
+from virtiomem.device.mem import MemDevice
+from virtiomem.errors import DeviceError, ProtocolError, UsageError
+from virtiomem.transport.embedded import EmbeddedPort
+from virtiomem.transport.port import Observation
+from virtiomem.transport.vring import Chain, Ring, initialize
+from virtiomem.wire.mem import Config, Feature, Request, RequestType, Response, ResponseType
+from virtiomem.wire.virtio import Status
+
+_IDLE = {"none", "cancelled", "completed", "failed"}
+"""States of a migration in which a device is not busy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One value that is not as recorded."""
+
+    line: int
+    what: str
+    recorded: str
+    ours: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.what}: recorded {self.recorded}, ours {self.ours}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a log: how much was compared, in how many operations something differed, the first difference."""
+
+    operations: int
+    requests: int
+    differing: int
+    first: Difference | None
+
+
+Mismatch = tuple[str, object, object]
+"""What was compared, as recorded, ours."""
+
+
+def replay(path: str | Path) -> Outcome:
+    """Replay a log; raises UsageError when it cannot be read."""
+    player: _Player | None = None
+    operations = requests = differing = 0
+    first: Difference | None = None
+    for number, line in log.read(path):
+        operations += 1
+        requests += len(line.reqs) if isinstance(line, log.Batch) else 0
+        if isinstance(line, log.Header | log.Negotiation):
+            player = _Player(_realize(line, f"{path}:{number}"))
+        assert player is not None
+        try:
+            mismatches = list(player.play(line))
+        except KeyError as error:
+            raise UsageError(f"{path}:{number}: unknown descriptor layout {error}") from None
+        except (ValueError, ProtocolError) as error:
+            raise UsageError(f"{path}:{number}: cannot be replayed: {error}") from None
+        if mismatches:
+            differing += 1
+            what, recorded, ours = mismatches[0]
+            first = first or Difference(number, what, str(recorded), str(ours))
+    return Outcome(operations, requests, differing, first)
+
+
+def _realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
+    """The device that a log was recorded from, as it was before the driver came."""
+    config = line.before.cfg if isinstance(line, log.Header) else line.cfg
+    features = Feature.ACPI_PXM
+    if line.offered & Feature.UNPLUGGED_INACCESSIBLE:
+        features |= Feature.UNPLUGGED_INACCESSIBLE
+    try:
+        device = MemDevice(
+            addr=config.addr,
+            region_size=config.region_size,
+            block_size=config.block_size,
+            requested_size=config.requested_size,
+            node=config.node_id,
+            nodes=config.node_id + 1,
+            features=features,
+        )
+    except DeviceError as error:
+        raise UsageError(f"{where}: no such device: {error}") from None
+    except MemoryError:
+        raise UsageError(f"{where}: too many blocks: {config.region_size // config.block_size}") from None
+    return EmbeddedPort(device)
+
+
+class _Player:
+    """Our device, and the driver that does what the log says."""
+
+    def __init__(self, port: EmbeddedPort) -> None:
+        self._port = port
+        self._ring = Ring(port)
+        self._accepted = 0
+
+    def play(self, line: log.Line) -> Iterator[Mismatch]:
+        """Do what a line says and yield what is not as it says."""
+        match line:
+            case log.Header():
+                yield from self._start(line)
+            case log.Negotiation():
+                yield from self._negotiate(line)
+            case log.Batch():
+                yield from self._submit(line)
+            case log.Qmp():
+                yield from self._set_property(line)
+            case log.DeviceReset():
+                yield from self._bring_up(line.features_ok)
+            case log.SystemReset():
+                self._port.system_reset()
+                yield from _observed(line.before_init, self._port.observe(), "before initialisation, ")
+                yield from self._bring_up(line.features_ok)
+            case log.MigrateStart() | log.MigrateCancel():
+                self._port.set_busy(line.migration not in _IDLE)
+            case log.Sweep():
+                yield from self._sweep(line)
+            case _:
+                assert_never(line)
+        if not isinstance(line, log.Batch | log.Sweep):
+            yield from _observed(line, self._port.observe())
+
+    def _start(self, line: log.Header) -> Iterator[Mismatch]:
+        self._accepted = line.accepted
+        yield from _compared("features offered", line.offered, self._port.offered(), hex_=True)
+        yield from _compared("queue size", line.queue_size, self._port.queue_size())
+        yield from _observed(line.before, self._port.observe(), "before initialisation, ")
+        yield from self._bring_up(line.features_ok)
+
+    def _negotiate(self, line: log.Negotiation) -> Iterator[Mismatch]:
+        self._accepted = line.wanted & self._port.offered()
+        yield from _compared("features offered", line.offered, self._port.offered(), hex_=True)
+        yield from _compared("features accepted", line.accepted, self._accepted, hex_=True)
+        yield from self._bring_up(line.features_ok)
+
+    def _bring_up(self, features_ok: bool) -> Iterator[Mismatch]:
+        with suppress(ProtocolError):  # features refused: the status tells
+            initialize(self._port, self._ring, self._accepted)
+        yield from _compared("FEATURES_OK", features_ok, bool(self._port.status() & Status.FEATURES_OK))
+
+    def _submit(self, line: log.Batch) -> Iterator[Mismatch]:
+        result = self._ring.submit([_chain(request) for request in line.reqs])
+        yield from _compared("chains returned", line.used, len(result.used))
+        for number, sent in enumerate(line.reqs):
+            name = f"request {number + 1}, "
+            yield from _compared(f"{name}used length", sent.used_len, result.used_len(number))
+            yield from _compared(f"{name}answer", _spelled(sent.data), _spelled(result.data[number].hex()))
+        yield from _observed(line, result.seen)
+
+    def _set_property(self, line: log.Qmp) -> Iterator[Mismatch]:
+        said = "accepted"
+        try:
+            self._port.set_requested_size(line.value)
+        except DeviceError as error:
+            said = str(error)
+        recorded = line.result["error"]["desc"] if "error" in line.result else "accepted"
+        yield from _compared(f"requested-size = {line.value:#x}", recorded, said)
+
+    def _sweep(self, line: log.Sweep) -> Iterator[Mismatch]:
+        seen = self._port.observe()
+        config = seen.config
+        states: list[int] = []
+        for addr in range(config.addr, config.addr + config.usable_region_size, config.block_size):
+            result = self._ring.submit([Chain((Request(RequestType.STATE, addr, 1).pack(),))])
+            states.append(Response.unpack(result.data[0]).state.value)
+            seen = result.seen
+        runs = [(state, len(list(group))) for state, group in groupby(states)]
+        counted_first = [(count, state) for state, count in runs]
+        if line.state_runs_over_usable_blocks != counted_first:  # either order is met in the wild
+            yield from _compared("states of all blocks", line.state_runs_over_usable_blocks, runs)
+        yield from _observed(line, seen)
+
+
+def _chain(sent: log.Sent) -> Chain:
+    """The chain of a recorded request."""
+    data = bytes.fromhex(sent.out)
+    readable: list[bytes] = []
+    for length in sent.out_lens:
+        readable.append(data[:length])
+        data = data[length:]
+    return shaped(tuple(readable), tuple(sent.in_lens), sent.desc)
+
+
+def _observed(recorded: log.Seen, ours: Observation, where: str = "") -> Iterator[Mismatch]:
+    """Compare all registers."""
+    for name in (field.name for field in fields(Config)):
+        yield from _compared(
+            f"{where}config {name}", getattr(recorded.cfg, name), getattr(ours.config, name), hex_=True
+        )
+    yield from _compared(f"{where}status", recorded.status, ours.status)
+    yield from _compared(f"{where}interrupt status", recorded.isr, ours.isr)
+    yield from _compared(f"{where}configuration generation", recorded.gen, ours.generation)
+
+
+def _compared(what: str, recorded: object, ours: object, *, hex_: bool = False) -> Iterator[Mismatch]:
+    if recorded != ours:
+        yield (what, f"{recorded:#x}", f"{ours:#x}") if hex_ else (what, recorded, ours)
+
+
+def _spelled(data: str) -> str:
+    """An answer in hexadecimal, with its type's name where it has one."""
+    kind = int.from_bytes(bytes.fromhex(data[:4]), "little")
+    known = kind < len(ResponseType) and len(data) >= 4
+    return f"{data} ({ResponseType(kind).name})" if known else data

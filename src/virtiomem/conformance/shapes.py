@@ -1,0 +1,117 @@
+"""Malformed chains: each shape turns a well-formed placement into one that a device must not swallow.
+
+Names are those of the recorded request logs.
+"""
+
+from dataclasses import replace
+
+from virtiomem.transport.vring import Chain, Placement, Shape
+from virtiomem.wire.ring import DESCRIPTOR_SIZE, Descriptor, DescriptorFlag
+
+_NEXT = DescriptorFlag.NEXT
+_WRITE = DescriptorFlag.WRITE
+
+
+def loop(placement: Placement, _: int) -> Placement:
+    """The last descriptor leads back to the first."""
+    *others, last = placement.descriptors
+    return replace(placement, descriptors=(*others, last._replace(flags=last.flags | _NEXT, next=placement.first)))
+
+
+def in_before_out(placement: Placement, _: int) -> Placement:
+    """A readable descriptor after a writable one."""
+    turned = sorted(placement.descriptors, key=lambda descriptor: not descriptor.flags & _WRITE)
+    return replace(placement, descriptors=_relinked(turned, placement.first))
+
+
+def head_out_of_range(placement: Placement, size: int) -> Placement:
+    """The available ring names a descriptor that the queue does not have."""
+    return replace(placement, head=size + 7)
+
+
+def next_out_of_range(placement: Placement, size: int) -> Placement:
+    """The first descriptor leads out of the table."""
+    first, *others = placement.descriptors
+    return replace(placement, descriptors=(first._replace(flags=first.flags | _NEXT, next=size + 5), *others))
+
+
+def indirect_badlen(placement: Placement, _: int) -> Placement:
+    """The indirect table's length is no whole number of descriptors."""
+    (outer,) = placement.descriptors
+    return replace(placement, descriptors=(outer._replace(len=outer.len + DESCRIPTOR_SIZE // 2),))
+
+
+def readable_loop(placement: Placement, _: int) -> Placement:
+    """The first descriptor leads to itself."""
+    first, *others = placement.descriptors
+    return replace(placement, descriptors=(first._replace(flags=first.flags | _NEXT, next=placement.first), *others))
+
+
+def indirect_empty(placement: Placement, _: int) -> Placement:
+    """The indirect table has no length."""
+    (outer,) = placement.descriptors
+    return replace(placement, descriptors=(outer._replace(len=0),))
+
+
+def indirect_next_out_of_range(placement: Placement, _: int) -> Placement:
+    """Inside the indirect table, the first descriptor leads out of it."""
+    first, *others = placement.table
+    beyond = len(placement.table)
+    return replace(placement, table=(first._replace(flags=first.flags | _NEXT, next=beyond), *others))
+
+
+def indirect_loop(placement: Placement, _: int) -> Placement:
+    """Inside the indirect table, the first descriptor leads to itself."""
+    first, *others = placement.table
+    return replace(placement, table=(first._replace(flags=first.flags | _NEXT, next=0), *others))
+
+
+def indirect_in_indirect(placement: Placement, _: int) -> Placement:
+    """Inside the indirect table, the first descriptor says that it is a table, too (which the driver must not do)."""
+    first, *others = placement.table
+    return replace(placement, table=(first._replace(flags=first.flags | DescriptorFlag.INDIRECT), *others))
+
+
+def indirect_with_next(placement: Placement, _: int) -> Placement:
+    """The descriptor of the indirect table goes on, too (which the driver must not do)."""
+    (outer,) = placement.descriptors
+    return replace(placement, descriptors=(outer._replace(flags=outer.flags | _NEXT, next=placement.first),))
+
+
+DIRECT_SHAPES: dict[str, Shape] = {
+    "loop": loop,
+    "in_before_out": in_before_out,
+    "head_out_of_range": head_out_of_range,
+    "next_out_of_range": next_out_of_range,
+    "readable_loop": readable_loop,
+}
+INDIRECT_SHAPES: dict[str, Shape] = {
+    "indirect_badlen": indirect_badlen,
+    "indirect_empty": indirect_empty,
+    "indirect_next_out_of_range": indirect_next_out_of_range,
+    "indirect_loop": indirect_loop,
+    "indirect_in_indirect": indirect_in_indirect,
+    "indirect_with_next": indirect_with_next,
+}
+
+
+def shaped(readable: tuple[bytes, ...], writable: tuple[int, ...], name: str | None) -> Chain:
+    """A chain of these buffers, laid out as `name` says; raises KeyError for a name that is none."""
+    if name is None:
+        return Chain(readable, writable)
+    if name == "indirect":
+        return Chain(readable, writable, indirect=True)
+    if name in INDIRECT_SHAPES:
+        return Chain(readable, writable, indirect=True, shape=INDIRECT_SHAPES[name])
+    return Chain(readable, writable, shape=DIRECT_SHAPES[name])
+
+
+def _relinked(descriptors: list[Descriptor], first: int) -> tuple[Descriptor, ...]:
+    last = len(descriptors) - 1
+    return tuple(
+        descriptor._replace(
+            flags=descriptor.flags & ~_NEXT | (_NEXT if number < last else 0),
+            next=first + number + 1 if number < last else 0,
+        )
+        for number, descriptor in enumerate(descriptors)
+    )

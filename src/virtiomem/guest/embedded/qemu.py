@@ -1,0 +1,87 @@
+"""QEMU's devices for the embedded guest: the same guest and driver, on the real device.
+
+One stopped QEMU holds all devices of a scenario where the scenario has them; `factory` is what `EmbeddedGuest` asks for
+each.
+"""
+
+from collections.abc import Sequence
+
+from virtiomem.guest.base import DeviceConfig, GuestConfig
+from virtiomem.guest.machine import Machine
+from virtiomem.qemu.process import BINARY
+from virtiomem.transport.qemu_device import DeviceSpec, MachineSpec, QemuDevice, QemuMachine
+from virtiomem.transport.vring import VringTransport
+
+
+class QemuDevices:
+    """A QEMU with the devices of a scenario.
+
+    Raises DeviceError, in QEMU's words, for a device that cannot be, and BackendError when QEMU is missing or too old.
+    """
+
+    def __init__(self, guest: GuestConfig, devices: Sequence[DeviceConfig], *, binary: str = BINARY) -> None:
+        layout = Machine.of(guest, devices)
+        machine = MachineSpec(layout.kind, layout.memory, layout.max_memory, len(guest.nodes))
+        self._machine = QemuMachine([_spec(device) for device in devices], machine, binary=binary)
+        self._handles = {name: QemuHandle(self, device) for name, device in self._machine.devices.items()}
+
+    @property
+    def version(self) -> str:
+        """QEMU's version."""
+        return self._machine.version
+
+    def factory(self, config: DeviceConfig) -> "QemuHandle":
+        """The device of this configuration."""
+        return self._handles[config.id]
+
+    def system_reset(self) -> None:
+        """Reset the machine and bring every device up again, for the kernel that boots next."""
+        self._machine.system_reset()
+        for handle in self._handles.values():
+            handle.transport.reset()
+
+    def close(self) -> None:
+        """End QEMU; harmless when repeated."""
+        self._machine.close()
+
+
+class QemuHandle:
+    """One device of it; see `guest.embedded.hardware.DeviceHandle`."""
+
+    def __init__(self, devices: QemuDevices, device: QemuDevice) -> None:
+        self._devices = devices
+        self._device = device
+        self.transport: VringTransport = device.transport()
+
+    @property
+    def plugged_size(self) -> int:
+        """Bytes plugged, as QEMU reports them."""
+        return self._device.size()
+
+    @property
+    def requested_size(self) -> int:
+        """Bytes asked for."""
+        return self._device.requested_size()
+
+    def resize(self, requested_size: int) -> None:
+        """Ask for that many bytes; the driver hears of it at once. Raises DeviceError in QEMU's words."""
+        self._device.set_requested_size(requested_size)
+
+    def system_reset(self) -> None:
+        """Reset the machine, which all devices of it share."""
+        self._devices.system_reset()
+
+    def close(self) -> None:
+        """End QEMU, which all devices share."""
+        self._devices.close()
+
+
+def _spec(config: DeviceConfig) -> DeviceSpec:
+    return DeviceSpec(
+        config.id,
+        config.max_size,
+        block_size=config.block_size,
+        requested_size=config.requested_size,
+        memaddr=config.memaddr,
+        node=config.node,
+    )

@@ -1,0 +1,139 @@
+import gzip
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from virtiomem.conformance.replay import replay
+from virtiomem.errors import UsageError
+
+HERE = Path(__file__).parents[1] / "data" / "device-logs"
+SHARED = Path(os.environ.get("VIRTIOMEM_SHARED", Path(__file__).parents[2].parent / "shared")) / "device-logs"
+SMALL = HERE / "s08_small.jsonl.gz"
+
+Change = Callable[[list[dict[str, Any]]], object]
+
+
+@pytest.mark.parametrize("log", sorted(HERE.glob("*.jsonl*")), ids=lambda path: path.name)
+def test_our_device_answers_as_qemu_did(log: Path) -> None:
+    outcome = replay(log)
+    assert outcome.first is None
+    assert outcome.operations > 30
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no recorded logs in {SHARED}")
+def test_our_device_answers_as_qemu_did_in_every_log_there_is() -> None:
+    for log in sorted(SHARED.glob("*.jsonl*")):
+        assert replay(log).first is None, log.name
+
+
+def lines_of(path: Path = SMALL) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+
+
+def write(path: Path, lines: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return path
+
+
+def first(lines: list[dict[str, Any]], op: str, **having: Any) -> dict[str, Any]:
+    return next(line for line in lines if line["op"] == op and all(line.get(k) == v for k, v in having.items()))
+
+
+def refused(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    return next(line for line in lines if line["op"] == "qmp" and "error" in line["result"])
+
+
+def request(**changes: Any) -> Change:
+    return lambda lines: first(lines, "batch", used=1)["reqs"][0].update(changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (request(**{"in": "0200" + "00" * 8}), r"answer: recorded 0200(00){8} \(BUSY\), ours"),
+        (request(used_len=9), "used length: recorded 9, ours 10"),
+        (lambda lines: first(lines, "batch", used=1).update(used=0), "chains returned: recorded 0, ours 1"),
+        (lambda lines: refused(lines).update(result={}), r"requested-size = 0x\w+: recorded accepted, ours 'requested"),
+        (lambda lines: lines[-1]["state_runs_over_usable_blocks"].pop(), "states of all blocks"),
+        (lambda lines: lines[0].update(offered=1), "features offered: recorded 0x1, ours 0x10130000001"),
+        (
+            lambda lines: first(lines, "system_reset")["before_init"].update(status=1),
+            "before initialisation, status: recorded 1, ours 0",
+        ),
+        (
+            lambda lines: first(lines, "device_reset").update(features_ok=False),
+            "FEATURES_OK: recorded False, ours True",
+        ),
+    ],
+)
+def test_another_answer_is_told(tmp_path: Path, change: Change, said: str) -> None:
+    lines = lines_of()
+    change(lines)
+    outcome = replay(write(tmp_path / "log", lines))
+    assert outcome.differing == 1
+    assert re.search(said, str(outcome.first))
+
+
+@pytest.mark.parametrize("name", ["usable_region_size", "plugged_size", "node_id", "status", "isr", "gen"])
+def test_another_register_is_told_with_its_line(tmp_path: Path, name: str) -> None:
+    lines = lines_of()
+    line = lines[100]
+    (line if name in line else line["cfg"])[name] += 1
+    outcome = replay(write(tmp_path / "log", lines))
+    assert outcome.first is not None
+    assert (outcome.differing, outcome.first.line) == (1, 101)
+
+
+def test_runs_of_states_may_be_written_either_way_round(tmp_path: Path) -> None:
+    lines = lines_of()
+    runs = lines[-1]["state_runs_over_usable_blocks"]
+    lines[-1]["state_runs_over_usable_blocks"] = [run[::-1] for run in runs]
+    assert replay(write(tmp_path / "log", lines)).first is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lines: lines.pop(0), ":1: no header before the first operation"),
+        (lambda lines: lines[3].update(op="dance"), ":4: no line of a request log: Invalid value 'dance'"),
+        (lambda lines: lines[3].pop("cfg"), ":4: no line of a request log: Object missing required field `cfg`"),
+        (lambda lines: lines[0]["before"]["cfg"].update(block_size=3), ":1: no such device: 'block-size' property"),
+        (request(out="zz"), ":3: cannot be replayed: non-hexadecimal"),
+        (request(desc="origami"), ":3: unknown descriptor layout 'origami'"),
+        (request(in_lens=[-1]), ":3: no line of a request log"),
+        (request(out_lens=[0] * 200), ":3: cannot be replayed: a batch of 201 descriptors does not fit"),
+    ],
+)
+def test_a_log_that_is_none_is_refused_with_its_line(tmp_path: Path, change: Change, said: str) -> None:
+    lines = lines_of()
+    change(lines)
+    with pytest.raises(UsageError, match=said):
+        replay(write(tmp_path / "log", lines))
+
+
+def test_a_device_of_too_many_blocks_is_refused(tmp_path: Path) -> None:
+    lines = lines_of()
+    lines[0]["before"]["cfg"].update(region_size=1 << 63, addr=0)
+    with pytest.raises(UsageError, match=":1: too many blocks: 4398046511104"):
+        replay(write(tmp_path / "log", lines))
+
+
+def test_files_that_are_no_logs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="missing: No such file"):
+        replay(tmp_path / "missing")
+    damaged = tmp_path / "damaged.gz"
+    damaged.write_bytes(SMALL.read_bytes()[:5000])
+    with pytest.raises(UsageError, match="damaged gzip file"):
+        replay(damaged)
+    with pytest.raises(UsageError, match="Is a directory"):
+        replay(tmp_path)
+
+
+def test_an_empty_log_has_nothing_to_differ(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    assert replay(tmp_path / "empty").operations == 0
