@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast real clean
+.PHONY: help setup demo test check lint format fast real fuzz clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -41,6 +41,9 @@ fast: setup  ## the fast tests
 
 real: setup  ## the tests that run real programs (QEMU, a kernel, lsmem)
 	$(BIN)/python -m pytest -q -p no:xdist tests/real
+
+fuzz: setup  ## a long random walk over the embedded guest; MINUTES=10 SEED=1
+	$(BIN)/python tests/guest/embedded/walk.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
 
 clean:  ## remove what was made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -99,6 +99,8 @@ class VirtioMem:
         """An error that the driver does not know: no request is ever sent again."""
         self.hung = False
         """The device did not answer: the driver waits for ever."""
+        self.unplug_all_required = False
+        """Memory was plugged before the probe: nothing else is done until the device has unplugged it all."""
         self.last_rc = Errno.OK
         """How the last pass ended."""
         self.obstacles: list[Obstacle] = []
@@ -109,7 +111,6 @@ class VirtioMem:
         self._log = log
         self._resource: Resource | None = None
         self._mgid = -1
-        self._unplug_all_required = False
         self._config_changed = False
         self._removing = False
         self._hotplug_active = False
@@ -150,7 +151,7 @@ class VirtioMem:
             return rc
         self._mgid = self.memory.groups.register_dynamic(self.nid, self.mode.unit_size // PAGE_SIZE)
         if self.plugged_size:
-            self._unplug_all_required = True
+            self.unplug_all_required = True
             self.log("info", "unplugging all memory is required")
         self.memory.notifiers.register(self._notified)
         self._transport.on_config_change(self._config_interrupt)
@@ -284,7 +285,7 @@ class VirtioMem:
         """One attempt, from leftovers to the difference between requested and plugged."""
         self.obstacles.clear()
         rc = Errno.OK
-        if self._unplug_all_required:
+        if self.unplug_all_required:
             rc = self._send_unplug_all()
         if self._config_changed:
             self._config_changed = False
@@ -352,7 +353,7 @@ class VirtioMem:
     def _send_unplug_all(self) -> Errno:
         rc = self._send(RequestType.UNPLUG_ALL, 0, 0)
         if not rc:
-            self._unplug_all_required = False
+            self.unplug_all_required = False
             self.plugged_size = 0
             self._config_changed = True
         return rc

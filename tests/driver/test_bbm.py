@@ -1,0 +1,107 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from virtiomem.errors import Errno
+from virtiomem.memory import FaultPoint, OnlineType, store_state
+from virtiomem.units import GiB, MiB
+
+MakeRig = Callable[..., Any]
+MB = 128 * MiB
+
+
+@pytest.mark.parametrize(
+    ("block", "force", "wanted", "mode", "unit"),
+    [
+        (2 * MiB, False, 0, "sbm", MB),
+        (64 * MiB, False, 0, "sbm", MB),
+        (MB, False, 0, "bbm", MB),
+        (2 * MiB, True, 0, "bbm", MB),
+        (2 * MiB, True, 256 * MiB, "bbm", 256 * MiB),
+        (2 * MiB, True, 64 * MiB, "bbm", MB),
+        (2 * MiB, True, 384 * MiB, "bbm", MB),
+        (256 * MiB, False, 512 * MiB, "bbm", 512 * MiB),
+        (2 * MiB, False, 512 * MiB, "sbm", MB),
+    ],
+)
+def test_mode_follows_block_size_and_parameters(
+    rig: MakeRig, block: int, force: bool, wanted: int, mode: str, unit: int
+) -> None:
+    guest = rig(block=block, force_bbm=force, bbm_block_size=wanted)
+    assert (guest.driver.mode.name, guest.driver.mode.unit_size) == (mode, unit)
+
+
+def test_big_blocks_are_added_as_one_and_leave_linux_before_the_device(rig: MakeRig) -> None:
+    guest = rig(block=256 * MiB)
+    assert guest.resize(GiB) == [f"PLUG +{at}M 1" for at in range(0, 1024, 256)]
+    assert guest.listing()[1:] == ["  200000000-23fffffff : System RAM (virtio_mem)"]
+    assert guest.resize(600 * MiB - 88 * MiB) == ["UNPLUG +768M 1", "UNPLUG +512M 1"]
+    assert guest.resize(0) == ["UNPLUG +256M 1", "UNPLUG +0M 1"]
+
+
+def test_difference_below_a_big_block_is_left(rig: MakeRig) -> None:
+    guest = rig(force_bbm=True)
+    assert guest.resize(130 * MiB) == ["PLUG +0M 64"]
+    assert guest.driver.last_rc is Errno.OK
+
+
+def test_offline_big_blocks_go_first_then_movable_then_the_rest(rig: MakeRig) -> None:
+    guest = rig(OnlineType.OFFLINE, force_bbm=True)
+    guest.resize(4 * MB)
+    for id_, how in zip((64, 65, 67), ("online_kernel", "online_movable", "online_kernel"), strict=True):
+        assert not store_state(guest.memory, id_, OnlineType(how))
+    assert guest.resize(0) == ["UNPLUG +256M 64", "UNPLUG +128M 64", "UNPLUG +384M 64", "UNPLUG +0M 64"]
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_big_block_that_cannot_go_is_left_as_it_was(rig: MakeRig, safe: bool) -> None:
+    guest = rig(block=256 * MiB, bbm_safe_unplug=safe)
+    guest.resize(512 * MiB)
+    guest.memory.faults.inject(FaultPoint.GOING_OFFLINE, Errno.OK)
+    guest.memory.faults.inject(FaultPoint.GOING_OFFLINE, Errno.EBUSY)
+    assert guest.resize(256 * MiB) == ["UNPLUG +0M 1"]
+    assert guest.driver.mode.counts() == {"UNUSED": 1, "ADDED": 1}
+
+
+def test_used_big_block_is_passed_over_and_another_goes(rig: MakeRig) -> None:
+    guest = rig(OnlineType.ONLINE_KERNEL, force_bbm=True)
+    guest.resize(3 * MB)
+    for zone in guest.memory.nodes[0]:
+        zone.boot_managed = 0
+    guest.memory.users.use("slab", 2 * MiB, movable=False, seed=3)
+    ((block, _),) = next(iter(guest.memory.users)).places
+    left = [at for at in (256, 128, 0) if at != (block.id - 64) * 128]
+    assert guest.resize(0) == [f"UNPLUG +{at}M 64" for at in left]
+    assert guest.driver.last_rc is Errno.EBUSY
+    assert guest.driver.retry_due == 50
+
+
+def test_block_that_the_device_keeps_is_unplugged_later(rig: MakeRig) -> None:
+    guest = rig(force_bbm=True)
+    guest.resize(MB)
+    guest.device.busy = True
+    guest.resize(0)
+    assert guest.driver.mode.counts() == {"PLUGGED": 1}
+    assert len(guest.listing()) == 1
+    guest.device.busy = False
+    guest.transport.said.clear()
+    guest.clock.advance(50)
+    assert guest.transport.said == ["UNPLUG +0M 64"]
+    assert guest.driver.mode.counts() == {"UNUSED": 1}
+
+
+def test_unknown_error_while_removing_breaks_the_device(rig: MakeRig) -> None:
+    guest = rig(force_bbm=True)
+    guest.resize(MB)
+    guest.memory.faults.inject(FaultPoint.GOING_OFFLINE, Errno.EPERM)
+    guest.resize(0)
+    assert guest.driver.broken
+
+
+def test_number_of_blocks_wraps_at_sixteen_bits(rig: MakeRig) -> None:
+    """Linux does not check it: 128 GiB in blocks of 2 MiB is 65536, which is none, which the device refuses."""
+    guest = rig(size=256 * GiB, addr=128 * GiB, force_bbm=True, bbm_block_size=128 * GiB)
+    asked = guest.resize(128 * GiB)
+    assert asked == [f"PLUG +{120 * 1024}M 0"]
+    assert guest.driver.broken

@@ -1,0 +1,156 @@
+from collections.abc import Callable
+
+import pytest
+
+from virtiomem.errors import Errno
+from virtiomem.memory import (
+    MHP_MEMMAP_ON_MEMORY,
+    MHP_MERGE_RESOURCE,
+    MHP_NID_IS_MGID,
+    BlockState,
+    FaultPoint,
+    Memory,
+    OnlineType,
+    add_memory,
+    add_memory_driver_managed,
+    device_online,
+    offline_and_remove_memory,
+    remove_memory,
+)
+from virtiomem.resource import iomem
+from virtiomem.units import GiB, MiB, Span
+
+Boot = Callable[..., Memory]
+MB = 128 * MiB
+HERE = 8 * GiB
+
+
+def listing(memory: Memory) -> list[str]:
+    return iomem.dumps(memory.iomem).splitlines()[1:]
+
+
+def managed(memory: Memory, start: int, size: int = MB, flags: int = MHP_MERGE_RESOURCE) -> Errno:
+    return add_memory_driver_managed(memory, 0, start, size, NAME, flags)
+
+
+NAME = "System RAM (test)"
+
+
+def test_added_memory_is_in_tree_and_sysfs_and_offline_by_default(boot: Boot) -> None:
+    memory = boot()
+    assert managed(memory, HERE, 2 * MB) is Errno.OK
+    assert listing(memory) == ["200000000-20fffffff : System RAM (test)"]
+    assert [memory.blocks[id_].state for id_ in (64, 65)] == [BlockState.OFFLINE] * 2
+    memory.check()
+
+
+def test_neighbours_merge_only_when_both_were_added_with_the_flag(boot: Boot) -> None:
+    memory = boot()
+    assert not managed(memory, HERE)
+    assert not managed(memory, HERE + MB, flags=0)
+    assert not managed(memory, HERE + 2 * MB)
+    assert not managed(memory, HERE + 3 * MB)
+    assert listing(memory) == [
+        "200000000-207ffffff : System RAM (test)",
+        "208000000-20fffffff : System RAM (test)",
+        "210000000-21fffffff : System RAM (test)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("start", "size", "errno"),
+    [
+        (HERE + MiB, MB, Errno.EINVAL),
+        (HERE, MB + MiB, Errno.EINVAL),
+        (HERE, 0, Errno.E2BIG),
+        (1 << 52, MB, Errno.E2BIG),
+        (5 * GiB, MB, Errno.EEXIST),
+    ],
+    ids=["misaligned", "odd size", "empty", "beyond physical memory", "taken"],
+)
+def test_bad_range_is_refused_and_nothing_stays(boot: Boot, start: int, size: int, errno: Errno) -> None:
+    memory = boot()
+    assert managed(memory, start, size) is errno
+    assert listing(memory) == []
+    memory.check()
+
+
+@pytest.mark.parametrize("name", ["System RAM", "System RAM (x", "Soft Reserved"])
+def test_driver_managed_memory_needs_a_name_of_its_own(boot: Boot, name: str) -> None:
+    assert add_memory_driver_managed(boot(), 0, HERE, MB, name) is Errno.EINVAL
+
+
+def test_unknown_node_and_unknown_group_are_refused(boot: Boot) -> None:
+    memory = boot()
+    assert add_memory(memory, 7, HERE, MB) is Errno.EINVAL
+    assert add_memory(memory, 7, HERE, MB, MHP_NID_IS_MGID) is Errno.EINVAL
+    assert add_memory(memory, 0, HERE, MB, MHP_MEMMAP_ON_MEMORY) is Errno.EINVAL
+    assert listing(memory) == []
+
+
+@pytest.mark.parametrize(
+    "point",
+    [FaultPoint.REGISTER_RESOURCE, FaultPoint.ONLINE_NODE, FaultPoint.ARCH_ADD, FaultPoint.CREATE_BLOCKS],
+)
+def test_failure_while_adding_leaves_nothing_behind(boot: Boot, point: FaultPoint) -> None:
+    memory = boot(OnlineType.ONLINE)
+    memory.faults.inject(point, Errno.ENOMEM)
+    assert managed(memory, HERE) is Errno.ENOMEM
+    assert listing(memory) == []
+    assert 64 not in memory.blocks
+    memory.check()
+    assert managed(memory, HERE) is Errno.OK
+
+
+def test_refused_onlining_does_not_undo_the_adding_and_stops_at_the_first_block(boot: Boot) -> None:
+    memory = boot(OnlineType.ONLINE_MOVABLE)
+    memory.faults.inject(FaultPoint.GOING_ONLINE, Errno.ENOMEM)
+    assert managed(memory, HERE, 2 * MB) is Errno.OK
+    assert [memory.blocks[id_].state for id_ in (64, 65)] == [BlockState.OFFLINE] * 2
+    memory.check()
+
+
+def test_firmware_map_knows_plain_memory_until_it_goes(boot: Boot) -> None:
+    memory = boot()
+    assert not add_memory(memory, 0, HERE, MB)
+    assert not managed(memory, HERE + MB)
+    assert memory.firmware_map == [Span(HERE, HERE + MB)]
+    assert not remove_memory(memory, HERE, MB)
+    assert memory.firmware_map == []
+
+
+def test_online_memory_is_not_removed(boot: Boot) -> None:
+    memory = boot(OnlineType.ONLINE)
+    assert not managed(memory, HERE)
+    assert remove_memory(memory, HERE, MB) is Errno.EBUSY
+    assert listing(memory) == ["200000000-207ffffff : System RAM (test)"]
+
+
+def test_removing_the_middle_splits_the_resource(boot: Boot) -> None:
+    memory = boot(OnlineType.ONLINE)
+    for block in range(3):
+        assert not managed(memory, HERE + block * MB)
+    assert not offline_and_remove_memory(memory, HERE + MB, MB)
+    assert listing(memory) == ["200000000-207ffffff : System RAM (test)", "210000000-217ffffff : System RAM (test)"]
+    memory.check()
+
+
+def test_block_that_cannot_go_brings_back_those_that_went_in_their_zones(boot: Boot) -> None:
+    memory = boot()
+    assert not managed(memory, HERE, 4 * MB)
+    for id_, how in zip(range(64, 67), ["online_movable", "online_kernel", "online_movable"], strict=True):
+        assert not device_online(memory, memory.blocks[id_], OnlineType(how))
+    memory.faults.inject(FaultPoint.MIGRATE, Errno.OK)
+    memory.faults.inject(FaultPoint.MIGRATE, Errno.OK)
+    memory.faults.inject(FaultPoint.MIGRATE, Errno.EBUSY)
+    assert offline_and_remove_memory(memory, HERE, 4 * MB) is Errno.EBUSY
+    zones = [memory.blocks[id_].zone for id_ in range(64, 68)]
+    assert [zone and str(zone.type) for zone in zones] == ["Movable", "Normal", "Movable", None]
+    memory.check()
+
+
+def test_memory_block_size_follows_boot_memory() -> None:
+    from virtiomem.memory.core import probe_memory_block_size
+
+    sizes = [probe_memory_block_size(end) for end in (6 * GiB, 64 * GiB, 65 * GiB, 64 * GiB + 256 * MiB)]
+    assert sizes == [128 * MiB, 2 * GiB, 1 * GiB, 256 * MiB]
