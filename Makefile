@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast real fuzz clean
+.PHONY: help setup demo test check lint format fast real fuzz examples clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -19,8 +19,9 @@ $(BIN)/.ready: pyproject.toml constraints.txt
 setup: $(BIN)/.ready  ## a virtual environment with everything in it
 
 demo: setup
-	@$(BIN)/virtiomem run examples/worked-example/before.toml
-	@$(BIN)/virtiomem run examples/worked-example/after.toml
+	@$(BIN)/virtiomem run examples/worked-example/before.toml examples/worked-example/after.toml
+	@printf '\n\n'
+	@$(BIN)/virtiomem run examples/shrink-and-split.toml
 
 test: check real
 
@@ -44,6 +45,10 @@ real: setup  ## the tests that run real programs (QEMU, a kernel, lsmem)
 
 fuzz: setup  ## a long random walk over the embedded guest; MINUTES=10 SEED=1
 	$(BIN)/python tests/guest/embedded/walk.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
+
+examples: setup  ## play every example again and keep what it shows
+	@for file in $$(find examples -name '*.toml'); do $(BIN)/virtiomem run $$file > $${file%.toml}.out || exit; done
+	@cd examples/worked-example && ../../$(BIN)/virtiomem run before.toml after.toml > side-by-side.out
 
 clean:  ## remove what was made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

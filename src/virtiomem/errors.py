@@ -38,6 +38,14 @@ class Errno(IntEnum):
     EADDRNOTAVAIL = 99
 
 
+def printable(text: str) -> str:
+    r"""Text from anywhere as a terminal may have it: control characters are shown (``\x1b``), not obeyed."""
+    return text.translate(_CONTROLS)
+
+
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+
+
 class VirtiomemError(Exception):
     """The base of all errors raised on purpose; `str()` is one line fit for a person."""
 

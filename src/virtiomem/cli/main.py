@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed or different, 2 usage, 64 partly done, 124 timed ou
 
 import argparse
 import difflib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -12,9 +13,10 @@ from importlib import import_module
 from typing import NoReturn
 
 from virtiomem import __version__
-from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.errors import UsageError, VirtiomemError, printable
 
 COMMANDS: dict[str, str] = {
+    "run": "play a scenario and show what changed in the map, the blocks and the requests",
     "compare": "are two recordings the same? if not, the first difference",
     "map": "draw a listing or a step of a recording as one picture",
     "report": "make a page of a recording, or of two side by side",
@@ -39,6 +41,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; `argv` defaults to this process's arguments."""
+    _print_anything()
     try:
         code = _run(sys.argv[1:] if argv is None else list(argv))
         _flush()
@@ -75,6 +78,13 @@ def _run(argv: list[str]) -> int:
     return int(module.run(args))
 
 
+def _print_anything() -> None:
+    """Print a question mark for what the terminal's encoding cannot say, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def _nearest(chosen: str) -> str:
     """A hint when a command's name is nearly right."""
     near = difflib.get_close_matches(chosen, COMMANDS, n=1)
@@ -90,7 +100,7 @@ def _complain(message: str, code: int) -> int:
     """Say what went wrong, on one line, and hand back the exit code."""
     _flush_quietly()
     if sys.stderr is not None:  # a closed one is None, which print takes for stdout
-        print("virtiomem:", " ".join(message.splitlines()), file=sys.stderr)
+        print("virtiomem:", printable(" ".join(message.splitlines())), file=sys.stderr)
     return code
 
 

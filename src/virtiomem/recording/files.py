@@ -52,24 +52,52 @@ def dump(recording: Recording, path: str | Path) -> None:
     write_whole(Path(path), dumps(recording))
 
 
+def check_writable(path: str | Path) -> None:
+    """Raise UsageError when a file could not be written there; before the work whose outcome it is to hold."""
+    path = Path(path)
+    if path.is_dir():
+        raise UsageError(f"{path}: Is a directory")
+    place = path if _is_special(path) else path.resolve().parent
+    if not place.exists():
+        raise UsageError(f"{path}: No such file or directory")
+    if not os.access(place, os.W_OK):
+        raise UsageError(f"{path}: Permission denied")
+
+
 def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file's content in one step, so that no reader ever sees half of it; UsageError when it cannot be."""
+    """Replace a file's content in one step, so that no reader ever sees half of it; UsageError when it cannot be.
+
+    A device or a pipe, such as /dev/stdout, is written to; a symbolic link keeps pointing where it does.
+    """
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if _is_special(path):
+            path.write_bytes(data)
+        else:
+            _replace(path.resolve(), data)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def _is_special(path: Path) -> bool:
+    """True for what is there and is neither a file nor a directory."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write to a temporary file in the same directory, then rename it."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
         umask = os.umask(0)
         os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise UsageError(f"{path}: {error.strerror}") from None
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -12,6 +12,7 @@ from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.machine import Machine
 from virtiomem.recording.files import decode_size
 from virtiomem.recording.values import PlugDimm
+from virtiomem.resource import iomem
 from virtiomem.scenario import checks
 from virtiomem.scenario.layout import boot_listing
 from virtiomem.scenario.values import Scenario, ScenarioFile
@@ -110,14 +111,17 @@ def _machine(file: ScenarioFile) -> Machine | None:
 
 def _boot_iomem(file: ScenarioFile, machine: Machine | None, folder: Path) -> str:
     """The listing a guest starts from: the one that the scenario names, or the built-in layout."""
-    if file.guest.iomem is not None:
-        try:
-            return _read_bytes(folder / file.guest.iomem).decode()
-        except UnicodeDecodeError:
-            raise ScenarioError(f"{folder / file.guest.iomem} is not text", where="guest.iomem") from None
-        except UsageError as error:
-            raise ScenarioError(str(error), where="guest.iomem") from None
-    return "" if machine is None else boot_listing(machine, len(file.device))
+    if file.guest.iomem is None:
+        return "" if machine is None else boot_listing(machine, len(file.device))
+    path = folder / file.guest.iomem
+    try:
+        text = _read_bytes(path).decode()
+        iomem.loads(text, source=str(path))
+    except UnicodeDecodeError:
+        raise ScenarioError(f"{path} is not text", where="guest.iomem") from None
+    except UsageError as error:
+        raise ScenarioError(str(error), where="guest.iomem") from None
+    return text
 
 
 def _read_bytes(path: Path) -> bytes:

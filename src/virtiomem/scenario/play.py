@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from virtiomem.guest.base import Guest
-from virtiomem.recording import Recording, StepRecord
+from virtiomem.recording import Recording
 from virtiomem.scenario.files import to_dict
 from virtiomem.scenario.values import Scenario
 
-OnStep = Callable[[int, StepRecord], None]
-"""Told after each step: its index from 0, and what came of it."""
+OnStep = Callable[[Recording], None]
+"""Told the recording so far: once before the first step, then after each; it is one object, which grows."""
 
 
 def play(scenario: Scenario, guest: Guest, on_step: OnStep | None = None) -> Recording:
@@ -16,11 +16,10 @@ def play(scenario: Scenario, guest: Guest, on_step: OnStep | None = None) -> Rec
 
     A step that is refused or stops short is an outcome like any other. Raises BackendError when the guest is lost.
     """
-    boot = guest.boot
-    records: list[StepRecord] = []
-    for index, step in enumerate(scenario.steps):
-        record = guest.play(step)
-        records.append(record)
-        if on_step is not None:
-            on_step(index, record)
-    return Recording(guest=guest.info, scenario=to_dict(scenario), boot=boot, steps=records)
+    recording = Recording(guest=guest.info, scenario=to_dict(scenario), boot=guest.boot, steps=[])
+    tell = on_step if on_step is not None else lambda _: None
+    tell(recording)
+    for step in scenario.steps:
+        recording.steps.append(guest.play(step))
+        tell(recording)
+    return recording

@@ -1,0 +1,117 @@
+"""`virtiomem run SCENARIO…`: play scenarios and show what came of them."""
+
+import argparse
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from virtiomem import recording, scenario
+from virtiomem.errors import UsageError
+from virtiomem.guest.base import Guest
+from virtiomem.guest.embedded import EmbeddedGuest
+from virtiomem.live.sysroot import check_free, write_sysroot
+from virtiomem.recording import Recording
+from virtiomem.recording.words import describe
+from virtiomem.report.blocks import memory_block_size
+from virtiomem.report.rows import rows
+from virtiomem.report.terminal import Progress, RunView, make_console, side_by_side
+from virtiomem.resource import iomem
+from virtiomem.scenario import Scenario
+
+EXIT_PARTLY = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.epilog = (
+        "Exit status: 0 played to the end, 1 the guest was lost, 2 a file or option is wrong, "
+        "64 with --strict: a step was refused or did not settle."
+    )
+    parser.add_argument(
+        "scenario",
+        nargs="+",
+        metavar="SCENARIO",
+        help="a scenario file; several are played one after the other, and their ends shown side by side",
+    )
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write the recording to FILE, whole or not at all")
+    parser.add_argument(
+        "--sysroot",
+        type=Path,
+        metavar="DIR",
+        help="write the guest's /proc/iomem and /sys/devices/system at the end to DIR, for lsmem --sysroot DIR",
+    )
+    parser.add_argument("-J", "--json", action="store_true", help="print the recording as JSON, and nothing else")
+    parser.add_argument("--strict", action="store_true", help="exit 64 when a step was refused or did not settle")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show every request and the driver's log")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play, show, record."""
+    _check(args)
+    scenarios = [scenario.load(path) for path in args.scenario]
+    with Progress() as progress:
+        recordings = [_play(one, args, progress) for one in scenarios]
+    if args.record is not None:
+        recording.dump(recordings[0], args.record)
+    if args.sysroot is not None:
+        _write_sysroot(args.sysroot, recordings[0], scenarios[0])
+    if args.json:
+        sys.stdout.write(recording.dumps(recordings[0]).decode())
+    elif len(recordings) > 1:
+        side_by_side(make_console(sys.stdout), dict(zip(_names(args.scenario), recordings, strict=True)))
+    short = any(record.error is not None or not record.settled for each in recordings for record in each.steps)
+    return EXIT_PARTLY if args.strict and short else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what could only fail after the run."""
+    if len(args.scenario) > 1 and (args.json or args.record or args.sysroot):
+        raise UsageError("--json, --record and --sysroot take one scenario")
+    if args.record is not None:
+        recording.check_writable(args.record)
+    if args.sysroot is not None:
+        check_free(args.sysroot)
+
+
+def _play(played: Scenario, args: argparse.Namespace, progress: Progress) -> Recording:
+    """Play one scenario, showing it as it goes when it is alone."""
+    view: RunView | None = None
+    total = len(played.steps)
+
+    def on_step(so_far: Recording) -> None:
+        nonlocal view
+        progress.clear()
+        done = len(so_far.steps)
+        if not args.json and len(args.scenario) == 1:
+            if view is None:
+                view = RunView(make_console(sys.stdout), so_far, verbose=args.verbose)
+                view.header()
+            else:
+                view.step()
+        if done < total:
+            progress.say(f"step {done + 1} of {total}: {describe(played.steps[done])}")
+
+    progress.say("starting the guest")
+    with closing(_open(played)) as guest:
+        finished = scenario.play(played, guest, on_step)
+    if view is not None:
+        view.totals()
+    return finished
+
+
+def _names(paths: list[str]) -> list[str]:
+    """Short names for scenarios: the files' own where they differ, else their paths."""
+    stems = [Path(path).stem for path in paths]
+    return stems if len(set(stems)) == len(stems) else [f"{number}: {path}" for number, path in enumerate(paths, 1)]
+
+
+def _write_sysroot(root: Path, played: Recording, by: Scenario) -> None:
+    """Write the guest as it is after the last step."""
+    end = played.steps[-1].snapshot if played.steps else played.boot
+    block_size = memory_block_size(played, rows(iomem.loads(played.boot.iomem)))
+    write_sysroot(root, end, block_size=block_size, auto_online_blocks=by.guest.default_state)
+
+
+def _open(played: Scenario) -> Guest:
+    """The guest to play on."""
+    return EmbeddedGuest(played.guest, played.driver, played.devices, played.boot_iomem)

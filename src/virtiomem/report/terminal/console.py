@@ -1,0 +1,45 @@
+"""Where lines go: colours on a terminal only, and one width everywhere else, so that output can be compared."""
+
+from collections.abc import Iterable
+from typing import IO
+
+from rich.console import Console
+from rich.text import Text
+
+from virtiomem.errors import printable
+from virtiomem.recording.palette import Look
+
+PLAIN_WIDTH = 100
+"""Columns when the output is no terminal."""
+_NARROWEST, _WIDEST = 60, 140
+
+
+class _Console(Console):
+    """A console that leaves it to its caller what a closed pipe means; rich itself would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Say that nobody reads."""
+        raise BrokenPipeError
+
+
+def make_console(file: IO[str]) -> Console:
+    """A console on `file`; text that comes from others is never taken for markup."""
+    console = _Console(file=file, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    width = min(max(console.width, _NARROWEST), _WIDEST) if console.is_terminal else PLAIN_WIDTH
+    console.width = width
+    return console
+
+
+def text(words: str, style: str = "") -> Text:
+    """Words from anywhere as one piece of a line: control characters are shown, not obeyed."""
+    return Text(printable(words), style)
+
+
+def join(pieces: Iterable[Text | str], between: str = "") -> Text:
+    """Pieces of a line in a row."""
+    return Text(between).join(piece if isinstance(piece, Text) else text(piece) for piece in pieces)
+
+
+def style(look: Look, *, filled: bool = False) -> str:
+    """How rich writes this look: in its colour, or on it."""
+    return f"#000000 on {look.color}" if filled else look.color

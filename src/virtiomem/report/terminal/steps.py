@@ -1,0 +1,228 @@
+"""One step as lines: what was done and came of it, the requests, the map, the blocks."""
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from msgspec import UNSET
+from rich.text import Text
+
+from virtiomem.recording.palette import REFUSED, RESPONSES, SETTLED, STOPPED_SHORT, BlockKind, Change
+from virtiomem.recording.values import Request, StepRecord, VirtioMemInfo
+from virtiomem.recording.words import describe, describe_request, plural, ranges
+from virtiomem.report.blocks import BlockRun
+from virtiomem.report.changes import MapChange
+from virtiomem.report.rows import Row
+from virtiomem.report.terminal.console import join, style, text
+from virtiomem.report.terminal.state import State
+from virtiomem.units import format_approx, format_size
+
+MAX_LINES = 12
+"""More changes or reasons of one step than this are counted, not shown."""
+MAX_PARTS = 4
+"""Nor more partly plugged blocks."""
+INDENT = 4
+LABEL = 10
+
+
+def heading(number: int, record: StepRecord) -> Text:
+    """What was done, and in a word what came of it."""
+    return join([text(f"{number:>2}  {describe(record.step)}", "bold"), " · ", *outcome(record)])
+
+
+def outcome(record: StepRecord) -> Iterator[Text]:
+    """Refused, settled or stopped short; with sizes, and when the driver tries again."""
+    if record.error is not None:
+        yield text("refused", f"bold {style(REFUSED)}")
+        yield text(", ")
+    devices = [device for device in record.snapshot.devices if isinstance(device, VirtioMemInfo)]
+    look = SETTLED if record.settled else STOPPED_SHORT
+    yield text(look.word, f"bold {style(look)}")
+    sizes = ", ".join(_size(device) for device in devices)
+    yield text(f": {sizes}" if sizes else "")
+    if not record.settled and record.retry_in is not UNSET:
+        yield text(f"; will retry in {record.retry_in:g} s")
+
+
+def _size(device: VirtioMemInfo) -> str:
+    """How much a device has plugged, and of how much when that is not the same."""
+    if device.size == device.requested_size:
+        return f"{device.id} {format_size(device.size)}"
+    return f"{device.id} {format_size(device.size)} of {format_size(device.requested_size)}"
+
+
+def reasons(record: StepRecord, before: StepRecord | None, width: int) -> Iterator[Text]:
+    """What refused the step, and what holds a device up; the latter not again when nothing of it changed."""
+    if record.error is not None:
+        yield from _wrapped("refused", [record.error], width)
+    if record.held_up is UNSET or not record.held_up:
+        return
+    if before is not None and before.held_up == record.held_up:
+        yield labelled("held up", "as before")
+        return
+    more = len(record.held_up) - MAX_LINES
+    yield from _wrapped(
+        "held up", record.held_up[:MAX_LINES] + ([f"and {more} more reasons"] if more > 0 else []), width
+    )
+
+
+def _wrapped(label: str, texts: Sequence[str], width: int) -> Iterator[Text]:
+    """Texts under one label, each in as many lines as it takes."""
+    lines = [line for words in texts for line in textwrap.wrap(words, width - INDENT - LABEL) or [""]]
+    for number, line in enumerate(lines):
+        yield labelled("" if number else label, line)
+
+
+def labelled(label: str, content: Text | str) -> Text:
+    """A line below a heading: its label, then its content."""
+    return join([text(f"{'':{INDENT}}{label:<{LABEL}}", "dim"), content])
+
+
+def request_counts(requests: Sequence[Request]) -> Iterator[Text]:
+    """A line a device: how many requests of each type, and how they were answered unless it was ACK."""
+    for device in dict.fromkeys(request.device for request in requests):
+        counts = Counter((request.type, request.response) for request in requests if request.device == device)
+        parts = [_count(count, kind, response) for (kind, response), count in counts.items()]
+        yield labelled(device, join(parts, ", "))
+
+
+def _count(count: int, kind: str, response: str) -> Text:
+    """One number of requests that had the same answer."""
+    words = text(f"{count} {kind}")
+    if response != "ACK":
+        look = RESPONSES.get(response)
+        words.append_text(text(f" answered {response}", style(look) if look else "bold"))
+    return words
+
+
+def every_request(requests: Sequence[Request]) -> Iterator[Text]:
+    """One line a request; a device's name stands where it changes."""
+    last = ""
+    for request in requests:
+        yield labelled("" if request.device == last else request.device, describe_request(request))
+        last = request.device
+
+
+def log(record: StepRecord, *, verbose: bool) -> Iterator[Text]:
+    """What the driver said, where that is known: its warnings, or all of it."""
+    said = [] if record.log is UNSET else record.log
+    for number, line in enumerate(line for line in said if verbose or line.startswith("warning: ")):
+        yield labelled("" if number else "log", line)
+
+
+class _Line(NamedTuple):
+    """One line about the map, in columns."""
+
+    change: Change | None
+    resource: str
+    size: str
+    note: str
+
+
+def map_changes(changes: Sequence[MapChange], block_size: int) -> Iterator[Text]:
+    """What appeared, went, grew, was merged, trimmed or split, a line each, in columns."""
+    lines = [line for change in changes for line in _map_lines(change, block_size)]
+    shown = lines[:MAX_LINES]
+    wide = max((len(line.resource) for line in shown), default=0)
+    for number, line in enumerate(shown):
+        words = [_mark(line.change), text(f"{line.resource:<{wide}}  {line.size:>7}")]
+        if line.note:
+            words.append(text(f"  {line.note}", "dim"))
+        yield labelled("" if number else "map", join(words))
+    if len(lines) > MAX_LINES:
+        yield labelled("", f"and {len(lines) - MAX_LINES} more changes")
+
+
+def _mark(change: Change | None) -> Text:
+    """A change's symbol."""
+    return text(f"{change.look.symbol} ", f"bold {style(change.look)}") if change else Text("  ")
+
+
+def _map_lines(change: MapChange, block_size: int) -> Iterator[_Line]:
+    """One change as lines."""
+    match change.change:
+        case Change.APPEARED:
+            yield from (_line(change.change, row, _merged_note(row, block_size)) for row in change.after)
+        case Change.WENT:
+            yield from (_line(change.change, row, "") for row in change.before)
+        case Change.SPLIT:
+            yield _Line(change.change, _resource(change.before[0]), "", f"split in {_count_rows(change.after)}:")
+            yield from (_line(None, row, "") for row in change.after)
+        case _:
+            first, *rest = change.after
+            yield _line(change.change, first, _was(change))
+            yield from (_line(None, row, "") for row in rest)
+
+
+def _line(change: Change | None, row: Row, note: str) -> _Line:
+    """One row of the map; several alike are one line."""
+    each = f"{format_approx(row.size)} each"
+    return _Line(change, _resource(row), format_approx(row.stop - row.start), each if row.times > 1 else note)
+
+
+def _resource(row: Row) -> str:
+    """A row as a line of the listing; alike neighbours as one, with their number."""
+    name = row.name if row.times == 1 else f"{row.times} x {row.name}"
+    return f"{'  ' * row.depth}{row.start:08x}-{row.stop - 1:08x} : {name}"
+
+
+def _merged_note(row: Row, block_size: int) -> str:
+    """That a new resource is many blocks' worth."""
+    blocks = row.size // block_size
+    is_merged = row.times == 1 and blocks > 1 and row.name.startswith("System RAM")
+    return f"{blocks} memory blocks, one resource" if is_merged else ""
+
+
+def _was(change: MapChange) -> str:
+    """What a resource was before, with the word for what became of it."""
+    count = _count_rows(change.before)
+    if count > 1:
+        return f"{change.change.look.word} from {count}"
+    was = change.before[0]
+    return f"{change.change.look.word} from {format_approx(was.size)}, {was.start:08x}-{was.stop - 1:08x}"
+
+
+def _count_rows(found: Sequence[Row]) -> int:
+    """How many resources these rows are."""
+    return sum(row.times for row in found)
+
+
+def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> Iterator[Text]:
+    """Which memory blocks became what, alike ones together."""
+    before, after = _kinds(old), _kinds(new)
+    moved: dict[tuple[BlockKind, BlockKind], list[int]] = {}
+    for number in sorted(before.keys() | after.keys()):
+        was, now = before.get(number, BlockKind.UNUSED), after.get(number, BlockKind.UNUSED)
+        if was is not now:
+            moved.setdefault((was, now), []).append(number)
+    for number, ((was, now), blocks) in enumerate(moved.items()):
+        words = [
+            text(f"{plural(len(blocks), 'block')} {_short(blocks)}: "),
+            text(was.look.word, style(was.look)),
+            Text(" → "),
+            text(now.look.word, style(now.look)),
+        ]
+        yield labelled("" if number else "blocks", join(words))
+
+
+def partly_plugged(state: State, block_size: int) -> Iterator[Text]:
+    """How much of its partly plugged blocks each device has."""
+    parts = [
+        f"block {number}: {format_size(plugged)} of {format_size(block_size)}"
+        for number, plugged in sorted(state.partly.items())
+    ]
+    if parts:
+        more = f", and {len(parts) - MAX_PARTS} more" if len(parts) > MAX_PARTS else ""
+        yield labelled("partly", ", ".join(parts[:MAX_PARTS]) + more)
+
+
+def _short(blocks: Sequence[int]) -> str:
+    """Block numbers in runs; only counted when there are too many runs."""
+    words = ranges(blocks)
+    return words if len(words) <= 48 else f"{blocks[0]}…{blocks[-1]} ({len(blocks)} of them)"
+
+
+def _kinds(runs: Sequence[BlockRun]) -> dict[int, BlockKind]:
+    """Every block's kind by its number."""
+    return {run.first + i: run.kind for run in runs for i in range(run.times)}

@@ -1,0 +1,139 @@
+"""What it came to: before and after in a table, and listings side by side."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
+
+from rich.text import Text
+
+from virtiomem.errors import printable
+from virtiomem.recording.palette import BlockKind
+from virtiomem.recording.values import DeviceInfo, DimmInfo, Recording, Snapshot
+from virtiomem.recording.words import plural
+from virtiomem.report.blocks import BlockRun
+from virtiomem.report.kinds import is_ram, resource_kind
+from virtiomem.report.rows import Row, singles
+from virtiomem.report.terminal.console import style, text
+from virtiomem.report.terminal.state import State
+from virtiomem.units import PAGE_SIZE, format_approx, format_size
+
+NONE = "-"
+
+
+def table(states: dict[str, State]) -> Iterator[Text]:
+    """A column a state, by its title: resources, RAM by kind, memory blocks, zones, devices."""
+    lines = [("", *states), *_lines(list(states.values()))]
+    widths = [max(len(printable(line[column])) for line in lines) for column in range(len(states) + 1)]
+    for number, (label, *cells) in enumerate(lines):
+        line = f"{printable(label):<{widths[0]}}"
+        line += "".join(f"  {printable(cell):>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+        yield text(line.rstrip(), "bold" if number == 0 else "")
+
+
+def _lines(states: Sequence[State]) -> Iterator[tuple[str, ...]]:
+    """The table's rows: a label, then a cell a state."""
+    yield ("resources", *(str(sum(row.times for row in state.rows)) for state in states))
+    yield from _by_name([_ram(state.rows) for state in states], "  ")
+    yield ("memory blocks", *(str(len(state.snapshot.memory_blocks)) for state in states))
+    yield from _by_name([_kinds(state.runs) for state in states], "  ")
+    yield ("zones, present pages", *("" for _ in states))
+    yield from _by_name([_zones(state.snapshot) for state in states], "  ")
+    yield ("devices, plugged", *("" for _ in states))
+    yield from _by_name([_devices(state.snapshot.devices) for state in states], "  ")
+
+
+def _by_name(columns: Sequence[dict[str, str]], indent: str) -> Iterator[tuple[str, ...]]:
+    """A row a name for which any column has something."""
+    for name in dict.fromkeys(name for column in columns for name in column):
+        cells = [column.get(name, NONE) for column in columns]
+        if any(cell != NONE for cell in cells):
+            yield (f"{indent}{name}", *cells)
+
+
+def _ram(rows: Sequence[Row]) -> dict[str, str]:
+    """Size and number of RAM resources by name."""
+    sizes: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for row in rows:
+        if is_ram(row.name):
+            sizes[row.name] += row.stop - row.start
+            counts[row.name] += row.times
+    return {name: f"{format_approx(size)} in {counts[name]}" for name, size in sizes.items()}
+
+
+def _kinds(runs: Sequence[BlockRun]) -> dict[str, str]:
+    """Numbers of memory blocks by kind."""
+    counts: Counter[BlockKind] = Counter()
+    for run in runs:
+        counts[run.kind] += run.times
+    return {kind.look.word: str(counts[kind] or NONE) for kind in BlockKind if kind is not BlockKind.UNUSED}
+
+
+def _zones(snapshot: Snapshot) -> dict[str, str]:
+    """Present memory by node and zone."""
+    return {
+        f"{node} {zone}": format_approx(pages.present * PAGE_SIZE)
+        for node, zones in snapshot.zones.items()
+        for zone, pages in zones.items()
+        if pages.present
+    }
+
+
+def _devices(devices: Sequence[DeviceInfo]) -> dict[str, str]:
+    """What each device has plugged, and of how much."""
+    return {
+        device.id: format_size(device.size)
+        if isinstance(device, DimmInfo)
+        else f"{format_size(device.size)} of {format_size(device.requested_size)}"
+        for device in devices
+    }
+
+
+def summary(recording: Recording) -> Text:
+    """How many steps there were, how they ended, and all requests."""
+    steps = recording.steps
+    words = [f"{len(steps)} {plural(len(steps), 'step')}"]
+    refused = sum(record.error is not None for record in steps)
+    short = sum(not record.settled for record in steps)
+    words += [f"{refused} refused"] if refused else []
+    words += [f"{short} stopped short"] if short else []
+    counts = Counter(request.type for record in steps for request in record.requests)
+    requests = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "no requests"
+    return text(f"{', '.join(words)}; {requests}")
+
+
+def window(state: State) -> list[Row]:
+    """The part of a listing that a device or DIMM can change: from the last boot RAM to the end of the last region."""
+    starts = [device.addr if isinstance(device, DimmInfo) else device.memaddr for device in state.snapshot.devices]
+    ends = [
+        device.addr + device.size if isinstance(device, DimmInfo) else device.memaddr + device.max_size
+        for device in state.snapshot.devices
+    ]
+    if not starts:
+        return []
+    found = list(singles(state.rows))
+    below = [row for row in found if is_ram(row.name) and row.stop <= min(starts)][-1:]
+    return below + [row for row in found if row.start >= min(starts) and row.stop <= max(ends)]
+
+
+def listing(rows: Sequence[Row]) -> list[Text]:
+    """Rows as the lines of /proc/iomem, RAM in its colour."""
+    return [
+        text(
+            f"{'  ' * row.depth}{row.start:08x}-{row.stop - 1:08x} : {row.name}",
+            style(resource_kind(row.name).look) if is_ram(row.name) else "",
+        )
+        for row in rows
+    ]
+
+
+def beside(columns: Mapping[str, Sequence[Text]], gap: int = 4) -> Iterator[Text]:
+    """Listings next to each other, each under its name."""
+    blocks = [[text(name, "bold"), text("-" * len(name), "dim"), *lines] for name, lines in columns.items()]
+    widths = [max(line.cell_len for line in lines) + gap for lines in blocks]
+    for pieces in zip_longest(*blocks, fillvalue=Text()):
+        line = Text()
+        for piece, width in zip(pieces, widths, strict=True):
+            line.append_text(piece).append(" " * (width - piece.cell_len))
+        line.rstrip()
+        yield line

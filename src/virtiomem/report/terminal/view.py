@@ -1,0 +1,144 @@
+"""A whole run in a terminal, as it goes: the guest, each step, and what it came to."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from virtiomem.recording.values import Recording, Snapshot, StepRecord, VirtioMemInfo
+from virtiomem.report.blocks import memory_block_size
+from virtiomem.report.changes import map_changes
+from virtiomem.report.requests import plugged_by_step
+from virtiomem.report.rows import rows
+from virtiomem.report.terminal import steps, strip, totals
+from virtiomem.report.terminal.console import join, text
+from virtiomem.report.terminal.state import State, state_of
+from virtiomem.resource import iomem
+from virtiomem.units import format_size
+
+
+class RunView:
+    """Shows a run: `header()`, then `step()` after each step, then `totals()`."""
+
+    def __init__(self, console: Console, recording: Recording, *, verbose: bool = False) -> None:
+        """`recording` grows while this view looks on; `verbose` shows every request and the driver's log."""
+        self._console = console
+        self._recording = recording
+        self._verbose = verbose
+        self._block_size = memory_block_size(recording, rows(iomem.loads(recording.boot.iomem)))
+        self._boot_blocks = {block.block for block in recording.boot.memory_blocks}
+        self._plugged = plugged_by_step(recording)  # looks at the next step only when asked for it
+        self._boot = self._last = self._most = self._state(recording.boot)
+        self._shown = self._most_at = 0
+
+    def header(self) -> None:
+        """Say which guest it is and which devices it has."""
+        if title := title_of(self._recording):
+            self._print(text(title, "bold"))
+        self._print(text(", ".join(_about(self._recording.guest, self._block_size)), "dim"))
+        for device in self._boot.snapshot.devices:
+            if isinstance(device, VirtioMemInfo):
+                self._print(text(_device(device), "dim"))
+
+    def step(self) -> None:
+        """Show what came of the next step."""
+        record = self._recording.steps[self._shown]
+        self._shown += 1
+        state = self._state(record.snapshot)
+        self._print(Text())
+        self._print(steps.heading(self._shown, record))
+        for line in self._lines(record, state):
+            self._print(line)
+        self._last = state
+        if state.plugged > self._most.plugged:
+            self._most, self._most_at = state, self._shown
+
+    def _lines(self, record: StepRecord, state: State) -> Iterator[Text]:
+        """Everything below a step's heading."""
+        before = self._recording.steps[self._shown - 2] if self._shown > 1 else None
+        yield from steps.reasons(record, before, self._console.width)
+        yield from steps.every_request(record.requests) if self._verbose else steps.request_counts(record.requests)
+        yield from steps.log(record, verbose=self._verbose)
+        yield from steps.map_changes(map_changes(self._last.rows, state.rows), self._block_size)
+        yield from steps.block_changes(self._last.runs, state.runs)
+        yield from steps.partly_plugged(state, self._block_size)
+        yield from self._strips(state)
+
+    def totals(self) -> None:
+        """Show the guest before the first step, when it had the most, and after the last."""
+        states = {"at boot": self._boot}
+        if self._most.plugged > self._last.plugged:
+            states[f"after step {self._most_at}"] = self._most
+        states["at the end"] = self._last
+        self._print(Text())
+        for line in totals.table(states):
+            self._print(line)
+        self._print(Text())
+        self._print(totals.summary(self._recording))
+
+    @property
+    def end(self) -> State:
+        """The guest after the last step shown."""
+        return self._last
+
+    def _state(self, snapshot: Snapshot) -> State:
+        return state_of(snapshot, self._block_size, next(self._plugged))
+
+    def _strips(self, state: State) -> list[Text]:
+        """The strips of areas where any memory block is or was."""
+        lines: list[Text] = []
+        for area in strip.areas(state.snapshot, self._boot_blocks, self._block_size):
+            before, after = (strip.kinds(area, runs) for runs in (self._last.runs, state.runs))
+            if before != after:
+                made = strip.strip(area, after, self._console.width - steps.INDENT - steps.LABEL)
+                lines.append(steps.labelled(area.label, strip.draw(made)))
+                lines.append(steps.labelled("", strip.legend(made, self._block_size)))
+        return lines
+
+    def _print(self, line: Text) -> None:
+        self._console.print(line)
+
+
+def title_of(recording: Recording) -> str:
+    """What the scenario says it is; empty when it says nothing."""
+    scenario = recording.scenario if isinstance(recording.scenario, dict) else {}
+    return str(scenario.get("title", ""))
+
+
+def _about(guest: dict[str, Any], block_size: int) -> list[str]:
+    """What is known of a guest."""
+    kind = guest.get("kind", "unknown")
+    words = [f"{kind} guest"]
+    for key, name in (("kernel", "Linux"), ("qemu", "QEMU")):
+        if key in guest:
+            words.append(f"{name} {guest[key]}")
+    if guest.get("command-line"):
+        words.append(str(guest["command-line"]))
+    return [*words, f"memory blocks of {format_size(block_size)}"]
+
+
+def _device(device: VirtioMemInfo) -> str:
+    """A device in a line."""
+    return (
+        f"{device.id}: {format_size(device.max_size)} at {device.memaddr:#x} in blocks of "
+        f"{format_size(device.block_size)}, node {device.node}, {format_size(device.requested_size)} requested"
+    )
+
+
+def end_of(recording: Recording) -> State:
+    """A recording's guest after its last step."""
+    block_size = memory_block_size(recording, rows(iomem.loads(recording.boot.iomem)))
+    *_, plugged = plugged_by_step(recording)
+    last = recording.steps[-1].snapshot if recording.steps else recording.boot
+    return state_of(last, block_size, plugged)
+
+
+def side_by_side(console: Console, recordings: dict[str, Recording]) -> None:
+    """Show the ends of several runs, by name, next to each other: what devices changed in the listing, then totals."""
+    ends = {name: end_of(recording) for name, recording in recordings.items()}
+    lines = [join([text(name, "bold"), text(f": {title_of(recording)}")]) for name, recording in recordings.items()]
+    lines += [Text(), *totals.beside({name: totals.listing(totals.window(state)) for name, state in ends.items()})]
+    lines += [Text(), *totals.table(ends)]
+    for line in lines:
+        console.print(line)
