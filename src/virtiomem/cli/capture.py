@@ -1,0 +1,68 @@
+"""`virtiomem capture`: what a running Linux says of its memory, in one small file."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from virtiomem import __version__
+from virtiomem.columns import align
+from virtiomem.errors import ListingError
+from virtiomem.live import script
+from virtiomem.live.capture import Capture, dump, dumps, to_json
+from virtiomem.live.collect import collect
+from virtiomem.live.sources import SOURCES
+from virtiomem.resource import iomem
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where from, where to, and what besides."""
+    parser.epilog = "Read `virtiomem capture --list` before you send a capture: it names everything that is in one."
+    add = parser.add_argument
+    add("-o", "--output", metavar="FILE", help="write here, whole or not at all; compressed if it ends in .gz")
+    add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add("--pages", action="store_true", help="also ask which pages of virtio-mem are plugged (root; 1 s for 30 GiB)")
+    add("-J", "--json", action="store_true", help="print the capture as JSON")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--list", action="store_true", help="say what would be read and why, and read nothing")
+    what.add_argument("--script", action="store_true", help="print a shell program that captures where no Python is")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Capture, or say how."""
+    if args.list:
+        print(json.dumps(_sources(), indent=1) if args.json else _source_table(), end="\n" if args.json else "")
+        return 0
+    if args.script:
+        sys.stdout.write(script.text(__version__))
+        return 0
+    capture = collect(args.sysroot, pages=args.pages, by=f"virtiomem {__version__}")
+    if args.output:
+        dump(capture, args.output)
+        _tell(capture, Path(args.output))
+    elif args.json:
+        print(json.dumps(to_json(capture), indent=1))
+    else:
+        sys.stdout.write(dumps(capture).encode("utf-8", "replace").decode())
+    return 0
+
+
+def _sources() -> list[dict[str, object]]:
+    return [{"path": one.heading, "why": one.why, "takes": list(one.what)} for one in SOURCES]
+
+
+def _source_table() -> str:
+    return align([("READS", "WHY"), *((f"/{one.heading}", one.why) for one in SOURCES)])
+
+
+def _tell(capture: Capture, path: Path) -> None:
+    """On stderr: what was written, and what could not be taken."""
+    taken = sum(1 for section in capture.sections.values() if section.text)
+    print(f"{path}: {taken} of {len(capture.sections)} sources, {path.stat().st_size} bytes", file=sys.stderr)
+    for heading, section in capture.sections.items():
+        if section.remark and not section.text:
+            print(f"  /{heading}: {section.remark}", file=sys.stderr)
+    try:
+        iomem.loads(capture.section("proc/iomem").text)
+    except ListingError as error:
+        print(f"virtiomem: {error}", file=sys.stderr)

@@ -1,0 +1,224 @@
+"""A capture: what a Linux said of its memory at one moment, in one small text file that a person can read before sending.
+
+::
+
+    virtiomem-capture/1
+    collected 2026-11-23T03:12:45Z
+    by virtiomem 0.1.0
+
+    [proc/iomem]
+     00000000-00000fff : Reserved
+     00001000-0009fbff : System RAM
+    [proc/cmdline] 2 of 9 parameters
+     crashkernel=256M memhp_default_state=online_movable
+    [proc/kpageflags] not collected
+
+Every heading is a file or a directory of the captured Linux, with a remark when it was not there or not taken whole; the
+headings are the manifest: nothing else was read. What was read follows, each line behind one space. A directory of small
+files is lines of `name value`. `sources` has the table of all headings, `collect` fills them, `script` prints a shell
+program that does the same where there is no Python. The file may be compressed with gzip.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+
+from virtiomem.errors import UsageError
+from virtiomem.recording.files import write_whole
+
+FORMAT = "virtiomem-capture/1"
+
+GZIP_MAGIC = b"\x1f\x8b"
+MAX_SIZE = 1 << 28
+"""A capture unpacks to less than this; the map of a machine with a million blocks takes a fifth of it."""
+
+ABSENT = "absent"
+DENIED = "denied"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One heading: the text that was read, and a remark, empty when there is nothing to remark."""
+
+    text: str = ""
+    remark: str = ""
+
+    @classmethod
+    def of(cls, lines: Iterable[str], remark: str = "") -> Self:
+        """A section of lines."""
+        return cls("".join(f"{line}\n" for line in lines), remark)
+
+    @property
+    def lines(self) -> list[str]:
+        """The text's lines; they end in a newline and in nothing else that Python calls a line break."""
+        return self.text.removesuffix("\n").split("\n") if self.text else []
+
+    @property
+    def values(self) -> dict[str, str]:
+        """A directory of small files: each name with its value."""
+        return {name: value for name, _, value in (line.partition(" ") for line in self.lines)}
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Sections by their heading, in the order they were read."""
+
+    sections: Mapping[str, Section]
+    collected: str = ""
+    """When, in UTC; empty when the file does not say."""
+    by: str = ""
+    source: str = field(default="capture", compare=False)
+    """Where it came from, for messages."""
+
+    def section(self, heading: str) -> Section:
+        """A section, an absent one when the capture has none of that heading."""
+        return self.sections.get(heading, Section(remark=ABSENT))
+
+    @property
+    def iomem(self) -> str:
+        """The text of /proc/iomem. Raises UsageError, which says why, when the capture has none."""
+        section = self.section("proc/iomem")
+        if not section.text:
+            raise UsageError(f"{self.source}: no /proc/iomem in it ({section.remark or 'empty'})")
+        return section.text
+
+
+def dumps(capture: Capture) -> str:
+    """A capture as text."""
+    head = [
+        FORMAT,
+        *(f"{key} {value}" for key, value in (("collected", capture.collected), ("by", capture.by)) if value),
+    ]
+    lines = [*head, ""]
+    for heading, section in capture.sections.items():
+        lines.append(f"[{heading}] {section.remark}".rstrip())
+        lines += [f" {line}" for line in section.lines]
+    return "\n".join(lines) + "\n"
+
+
+def dump(capture: Capture, path: str | Path) -> None:
+    """Write a capture whole or not at all; compressed when the name ends in ``.gz``."""
+    data = dumps(capture).encode("utf-8", "surrogateescape")
+    path = Path(path)
+    write_whole(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def looks_like_capture(data: bytes) -> bool:
+    """True for the start of a capture, as text or as JSON."""
+    return data.startswith(FORMAT.encode()) or (data.lstrip().startswith(b"{") and FORMAT.encode() in data[:200])
+
+
+def loads(data: str | bytes, *, source: str = "capture") -> Capture:
+    """Read a capture, compressed or not, as text or as JSON.
+
+    Raises UsageError with the source and the line for anything that is none. Headings it does not know are kept.
+    """
+    raw = unpack(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data, source=source)
+    if raw.lstrip().startswith(b"{"):
+        return _from_json(raw, source)
+    return _from_lines(Section(raw.decode("utf-8", "surrogateescape")).lines, source)
+
+
+def load(path: str | Path) -> Capture:
+    """Read a capture from a file; see `loads`."""
+    return loads(read_bytes(path), source=str(path))
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """A file's content; UsageError when it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+
+
+def unpack(data: bytes, *, source: str) -> bytes:
+    """Undo gzip; what is not compressed stays as it is. Raises UsageError for a damaged or an oversized file."""
+    if not data.startswith(GZIP_MAGIC):
+        return data
+    try:
+        unpacker = zlib.decompressobj(wbits=31)
+        unpacked = unpacker.decompress(data, MAX_SIZE)
+    except zlib.error as error:
+        raise UsageError(f"{source}: damaged gzip: {error}") from None
+    if len(unpacked) >= MAX_SIZE:
+        raise UsageError(f"{source}: unpacks to {MAX_SIZE >> 20} MiB and more: no capture")
+    if not unpacker.eof:
+        raise UsageError(f"{source}: damaged gzip: the file is truncated")
+    return unpacked
+
+
+def _from_lines(lines: Iterable[str], source: str) -> Capture:
+    """Read the text form."""
+    numbered = enumerate(lines, 1)
+    if (first := next(numbered, (1, ""))[1]) != FORMAT:
+        raise UsageError(f"{source}:1: {first[:40]!r} is not {FORMAT!r}")
+    head: dict[str, str] = {}
+    sections: dict[str, tuple[list[str], str]] = {}
+    body: list[str] | None = None
+    for number, line in numbered:
+        if line.startswith("["):
+            heading, bracket, remark = line[1:].partition("]")
+            if not bracket or not heading:
+                raise UsageError(f"{source}:{number}: a heading without end: {line[:40]!r}")
+            if heading in sections:
+                raise UsageError(f"{source}:{number}: [{heading}] is there twice")
+            body = []
+            sections[heading] = (body, remark.strip())
+        elif line.startswith(" ") and body is not None:
+            body.append(line[1:])
+        elif line and body is None:
+            key, _, value = line.partition(" ")
+            head[key] = value
+        elif line and not line.startswith("#"):
+            raise UsageError(f"{source}:{number}: neither a heading nor a line behind a space: {line[:40]!r}")
+    return Capture(
+        {heading: Section.of(body, remark) for heading, (body, remark) in sections.items()},
+        collected=head.get("collected", ""),
+        by=head.get("by", ""),
+        source=source,
+    )
+
+
+def to_json(capture: Capture) -> dict[str, Any]:
+    """A capture as JSON's values; `manifest` says of every heading whether it was taken."""
+    return {
+        "format": FORMAT,
+        "collected": capture.collected,
+        "by": capture.by,
+        "manifest": {heading: section.remark or "whole" for heading, section in capture.sections.items()},
+        "sections": {
+            heading: [_sound(line) for line in section.lines] for heading, section in capture.sections.items()
+        },
+    }
+
+
+def _sound(line: str) -> str:
+    """Text that JSON can hold: a byte that is no UTF-8 becomes a question mark."""
+    return line.encode("utf-8", "replace").decode()
+
+
+class _Json(msgspec.Struct):
+    format: str
+    sections: dict[str, list[str]]
+    manifest: dict[str, str] = {}
+    collected: str = ""
+    by: str = ""
+
+
+def _from_json(raw: bytes, source: str) -> Capture:
+    """Read the JSON form."""
+    try:
+        value = msgspec.json.decode(raw, type=_Json)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{source}: not a capture: {error}") from None
+    if value.format != FORMAT:
+        raise UsageError(f"{source}: format {value.format!r} is not {FORMAT!r}")
+    remarks = {heading: "" if remark == "whole" else remark for heading, remark in value.manifest.items()}
+    sections = {heading: Section.of(lines, remarks.get(heading, "")) for heading, lines in value.sections.items()}
+    return Capture(sections, value.collected, value.by, source)

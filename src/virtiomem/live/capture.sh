@@ -1,0 +1,189 @@
+# Prints a capture of this Linux's memory, for `virtiomem` to read elsewhere. It reads only what its last lines name and
+# writes nothing but its output. A POSIX shell with awk, sed, sort, tr, od, dd and dmesg suffices: busybox has them.
+#
+#   sh capture.sh > guest.capture            as root, so that addresses show
+#   sh capture.sh --pages > guest.capture    also ask which pages of virtio-mem are plugged
+#   sh capture.sh --sysroot DIR              a copy of another Linux's files
+LC_ALL=C
+export LC_ALL
+root= pages=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --pages) pages=yes ;;
+    --sysroot) shift; root=${1%/} ;;
+    *) echo "usage: sh capture.sh [--pages] [--sysroot DIR]" >&2; exit 2 ;;
+    esac
+    shift
+done
+
+# absent HEADING: no lines, and why
+absent() { if [ -e "$root/$1" ]; then echo "[$1] denied"; else echo "[$1] absent"; fi; }
+
+# values PREFIX DIRECTORY NAME...: small files as `name value`
+values() {
+    prefix=$1 from=$2
+    shift 2
+    for name; do
+        [ -r "$from/$name" ] || continue
+        printf ' %s%s %s\n' "$prefix" "$name" "$(tr '\n' ' ' <"$from/$name" | sed 's/ $//')"
+    done
+}
+
+# numbered DIRECTORY PREFIX: the numbers of the entries PREFIXn, ascending
+numbered() { ls "$1" 2>/dev/null | sed -n "s/^$2\([0-9][0-9]*\)\$/\1/p" | sort -n; }
+
+take_file() {
+    cat "$root/$1" >/dev/null 2>&1 || { absent "$1"; return; }
+    echo "[$1]"
+    sed 's/^/ /' <"$root/$1"
+}
+
+take_lines() { # HEADING 'WORDS|WORDS': the lines that begin with one of them
+    cat "$root/$1" >/dev/null 2>&1 || { absent "$1"; return; }
+    echo "[$1]"
+    awk -v words="$2" 'BEGIN { n = split(words, want, "|") } {
+        line = $0
+        sub(/^ */, "", line)
+        for (i = 1; i <= n; i++) if (index(line, want[i]) == 1) { print " " $0; next }
+    }' <"$root/$1"
+}
+
+take_words() { # HEADING 'NAME|NAME': those parameters; a quoted value may hold spaces
+    cat "$root/$1" >/dev/null 2>&1 || { absent "$1"; return; }
+    awk -v heading="$1" -v names="$2" '
+        function word_ends(    name, module) {
+            if (word == "") return
+            all++
+            name = word
+            sub(/=.*/, "", name)
+            gsub(/"/, "", name)
+            gsub(/-/, "_", name)
+            module = name
+            sub(/\..*/, ".*", module)
+            if ((name in want) || (module in want)) { taken++; line = line " " word }
+            word = ""
+        }
+        BEGIN { n = split(names, list, "|"); for (i = 1; i <= n; i++) want[list[i]] = 1 }
+        {
+            for (i = 1; i <= length($0); i++) {
+                c = substr($0, i, 1)
+                if (c == "\"") quoted = !quoted
+                if (c == " " && !quoted) word_ends()
+                else word = word c
+            }
+            word_ends()
+        }
+        END { print "[" heading "] " taken + 0 " of " all + 0 " parameters"; if (line != "") print line }
+    ' <"$root/$1"
+}
+
+take_directory() {
+    heading=$1
+    shift
+    [ -d "$root/$heading" ] || { absent "$heading"; return; }
+    echo "[$heading]"
+    values "" "$root/$heading" "$@"
+}
+
+take_blocks() { # FIRST[-LAST] STATE REMOVABLE NODES ZONES
+    heading=$1 memory=$root/$1
+    shift
+    [ -r "$memory/block_size_bytes" ] || { absent "$heading"; return; }
+    echo "[$heading]"
+    values "" "$memory" "$@"
+    for n in $(numbered "$memory" memory); do
+        state=unknown removable=0 zones= nodes=
+        read -r state <"$memory/memory$n/state"
+        read -r removable <"$memory/memory$n/removable"
+        read -r zones <"$memory/memory$n/valid_zones"
+        for link in "$memory/memory$n"/node[0-9]*; do
+            [ -e "$link" ] || [ -L "$link" ] || continue
+            nodes=$nodes${nodes:+,}${link##*/node}
+        done
+        echo "$n ${state:-unknown} ${removable:-0} ${nodes:--} $zones"
+    done 2>/dev/null | awk '
+        function flush() { if (first != "") print " " first (last > first ? "-" last : "") " " looks }
+        {
+            zones = $5
+            for (i = 6; i <= NF; i++) zones = zones "/" $i
+            now = $2 " " $3 " " $4 " " (zones == "" ? "-" : zones)
+            if (first != "" && now == looks && $1 == last + 1) { last = $1; next }
+            flush()
+            first = last = $1 + 0
+            looks = now
+        }
+        END { flush() }
+    '
+}
+
+take_devices() { # NAME driver=… parent=… node=…: those of virtio id 24
+    [ -d "$root/$1" ] || { absent "$1"; return; }
+    echo "[$1]"
+    for device in "$root/$1"/*; do
+        id=
+        read -r id 2>/dev/null <"$device/device" || continue
+        [ $((id)) -eq 24 ] || continue
+        driver=- node=-1 real=$(cd "$device" && pwd -P)
+        [ -e "$device/driver" ] && driver=$(cd "$device/driver" && pwd -P)
+        parent=${real%/*}
+        read -r node 2>/dev/null <"$parent/numa_node"
+        echo " ${device##*/} driver=${driver##*/} parent=${parent##*/} node=${node:--1}"
+    done
+}
+
+take_log() { # HEADING 'WORDS': the last of each message that begins with them
+    [ -z "$root" ] && [ -c "/$1" ] || { echo "[$1] absent"; return; }
+    log=$(dmesg 2>/dev/null) || { echo "[$1] denied"; return; }
+    echo "[$1]"
+    printf '%s\n' "$log" | sed 's/^<[0-9]*>//; s/^\[[^]]*\] //' | awk -v words="$2" '
+        index($0, words) == 1 {
+            key = $0
+            sub(/: [^:]*$/, "", key)
+            if (!(key in message)) order[++n] = key
+            message[key] = $0
+        }
+        END { for (i = 1; i <= n; i++) print " " message[order[i]] }
+    '
+}
+
+take_notes() {
+    heading=$1
+    shift
+    [ -d "$root/$heading" ] || { absent "$heading"; return; }
+    notes=$(for n in $(numbered "$root/$heading" cpu); do
+        values "cpu$n/" "$root/$heading/cpu$n" crash_notes crash_notes_size
+    done)
+    [ -n "$notes" ] && echo "[$heading]" || echo "[$heading] no crash notes"
+    values "" "$root/$heading" "$@"
+    [ -z "$notes" ] || echo "$notes"
+}
+
+# Flags are 8 bytes a page. In the low word's third hex digit, 8 means offline (bit 23), 1 means no page (bit 20).
+take_pages() { # HEADING: START-END plugged | unplugged | unknown, in units of 2 MiB
+    [ -n "$pages" ] || { echo "[$1] not collected"; return; }
+    dd if="$root/$1" bs=8 count=1 >/dev/null 2>&1 || { absent "$1"; return; }
+    echo "[$1]"
+    sed -n 's/^ *\([0-9a-f]*\)-\([0-9a-f]*\) : System RAM (virtio_mem)$/\1 \2/p' "$root/proc/iomem" |
+    while read -r start end; do
+        first=$((0x$start / 2097152)) count=$(((0x$end - 0x$start + 1) / 2097152))
+        dd if="$root/$1" bs=4096 skip=$first count=$count 2>/dev/null | od -An -v -tx4 | awk '
+            function unit() { print none == 512 ? "unknown" : offline == 512 ? "unplugged" : "plugged"; n = none = offline = 0 }
+            {
+                for (i = 1; i < NF; i += 2) {
+                    digit = substr($i, 3, 1)
+                    if (digit ~ /[13579bdf]/) none++
+                    if (digit ~ /[89a-f]/) offline++
+                    if (++n == 512) unit()
+                }
+            }
+        ' | uniq -c | while read -r units state; do
+            printf ' %08x-%08x %s\n' $((first * 2097152)) $(((first + units) * 2097152 - 1)) "$state"
+            first=$((first + units))
+        done
+    done
+}
+
+echo "@FORMAT@"
+echo "collected $(date -u +%Y-%m-%dT%H:%M:%SZ)"
+echo "by capture.sh of virtiomem @VERSION@"
+echo

@@ -1,0 +1,234 @@
+"""Collect a capture from a running Linux, or from a copy of its files."""
+
+import array
+import errno
+import os
+import re
+from collections.abc import Callable, Container, Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
+
+from virtiomem.errors import BackendError, VirtiomemError
+from virtiomem.live.capture import ABSENT, DENIED, Capture, Section
+from virtiomem.live.sources import MEMORY_FILES, SOURCES, Source
+from virtiomem.live.sysfs import read_memory_sysfs
+from virtiomem.recording.values import MemoryBlock
+from virtiomem.resource import iomem
+from virtiomem.units import PAGE_SIZE, MiB
+
+VIRTIO_ID_MEM = 24
+"""include/uapi/linux/virtio_ids.h"""
+KPF_NOPAGE = 1 << 20
+KPF_OFFLINE = 1 << 23
+"""Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h); virtio-mem marks what it keeps unplugged offline."""
+_WORD = re.compile(r'(?:[^ "]|"[^"]*"?)+')
+"""A kernel parameter; a quoted part may hold spaces."""
+PAGES_UNIT = 2 * MiB
+"""The grain of [proc/kpageflags]: no virtio-mem device plugs less in a memory block that Linux uses."""
+
+
+def collect(
+    sysroot: str | Path = "/", *, pages: bool = False, only: Container[str] | None = None, by: str = "virtiomem"
+) -> Capture:
+    """Read everything in `sources.SOURCES` below `sysroot`; `pages` also asks which pages are plugged, as root.
+
+    `only` names the headings to read, `by` is what the capture says of its maker. What is absent or denied is remarked in its section. Raises BackendError when
+    `sysroot` is no directory.
+    """
+    root = Path(sysroot)
+    if not root.is_dir():
+        raise BackendError(f"{root}: no such directory")
+    sections: dict[str, Section] = {}
+    for source in SOURCES:
+        if only is not None and source.heading not in only:
+            continue
+        if source.kind == "pages":
+            sections[source.heading] = _pages(root, sections) if pages else Section(remark="not collected")
+        else:
+            sections[source.heading] = _section(root, source)
+    return Capture(
+        sections,
+        collected=datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        by=by,
+        source=str(root),
+    )
+
+
+def _section(root: Path, source: Source) -> Section:
+    """Read one source, or remark why not."""
+    try:
+        return _READERS[source.kind](root / source.heading, source)
+    except OSError as error:
+        return Section(remark=_why_not(error))
+    except VirtiomemError as error:
+        return Section(remark=str(error))
+
+
+def _why_not(error: OSError) -> str:
+    """A remark instead of lines."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return ABSENT
+    return DENIED if error.errno in (errno.EACCES, errno.EPERM) else str(error.strerror)
+
+
+def _file(path: Path, _source: Source | None = None) -> Section:
+    """A whole file; a byte that is no UTF-8 survives."""
+    return Section(path.read_bytes().decode("utf-8", "surrogateescape"))
+
+
+def _read(path: Path) -> list[str]:
+    """A file's lines."""
+    return _file(path).lines
+
+
+def _lines(path: Path, source: Source) -> Section:
+    """Those lines that begin with the words wanted."""
+    return Section.of(line for line in _read(path) if line.lstrip().startswith(source.what))
+
+
+def _words(path: Path, source: Source) -> Section:
+    """Those words of the command line that are known to say something of memory."""
+    words = _WORD.findall(" ".join(_read(path)))
+    taken = [word for word in words if is_wanted(word, source.what)]
+    return Section.of([" ".join(taken)] if taken else [], f"{len(taken)} of {len(words)} parameters")
+
+
+def is_wanted(word: str, parameters: Iterable[str]) -> bool:
+    """True when a word of the command line is one of `parameters`, or of a module that they name as ``module.*``."""
+    name = word.partition("=")[0].replace('"', "").replace("-", "_")
+    module = name.partition(".")[0]
+    return name in parameters or ("." in name and f"{module}.*" in parameters)
+
+
+def _directory(path: Path, source: Source) -> Section:
+    """Small files: those of the names wanted that are there."""
+    if not path.is_dir():
+        return Section(remark=ABSENT)
+    return Section.of(_values(path, source.what))
+
+
+def _values(path: Path, names: Iterable[str], prefix: str = "") -> Iterator[str]:
+    for name in names:
+        try:
+            yield f"{prefix}{name} {' '.join(_read(path / name))}"
+        except OSError:
+            continue
+
+
+def _blocks(path: Path, _source: Source) -> Section:
+    """All memory blocks, neighbours that are alike on one line."""
+    memory = read_memory_sysfs(path.parents[3])
+    return Section.of([*_values(path, MEMORY_FILES), *block_lines(memory.blocks)])
+
+
+def block_lines(blocks: Iterable[MemoryBlock]) -> Iterator[str]:
+    """Blocks as the capture has them: `FIRST[-LAST] STATE REMOVABLE NODES ZONES`, a dash where there is nothing."""
+    for _, group in groupby(enumerate(blocks), key=lambda item: (item[1].block - item[0], _looks(item[1]))):
+        same = [block for _, block in group]
+        last = f"-{same[-1].block}" if len(same) > 1 else ""
+        yield f"{same[0].block}{last} {_looks(same[0])}"
+
+
+def _looks(block: MemoryBlock) -> str:
+    nodes = ",".join(map(str, block.nodes)) or "-"
+    return f"{block.state} {block.removable} {nodes} {'/'.join(block.valid_zones.split()) or '-'}"
+
+
+def _devices(path: Path, _source: Source) -> Section:
+    """Every virtio-mem device, bound to the driver or not."""
+    return Section.of(_device(entry) for entry in sorted(path.iterdir()) if _is_virtio_mem(entry))
+
+
+def _is_virtio_mem(device: Path) -> bool:
+    try:
+        return int(_read(device / "device")[0], 16) == VIRTIO_ID_MEM
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _device(device: Path) -> str:
+    driver = (device / "driver").resolve().name if (device / "driver").exists() else "-"
+    node = next(_values(device.resolve().parent, ["numa_node"]), "numa_node -1").split()[1]
+    return f"{device.name} driver={driver} parent={device.resolve().parent.name} node={node}"
+
+
+def _log(path: Path, source: Source) -> Section:
+    """The driver's lines in the kernel log, of those that repeat with other values the last."""
+    if not path.is_char_device():
+        return Section(remark=ABSENT)
+    return Section.of(last_of_each(line for line in _kernel_log(path) if line.startswith(source.what)))
+
+
+def last_of_each(lines: Iterable[str]) -> list[str]:
+    """Lines without those that a later one replaces: the same text up to the last colon."""
+    return list({line.rpartition(": ")[0]: line for line in lines}.values())
+
+
+def _kernel_log(path: Path) -> Iterator[str]:
+    """The messages in the kernel's ring buffer, oldest first."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        while True:
+            try:
+                record = os.read(handle, 8192)
+            except BrokenPipeError:  # overwritten while we read: go on with the oldest that is left
+                continue
+            except BlockingIOError:
+                return
+            yield record.decode("utf-8", "surrogateescape").partition(";")[2].partition("\n")[0]
+    finally:
+        os.close(handle)
+
+
+def _notes(path: Path, source: Source) -> Section:
+    """Which CPUs there are, and the address and size of each one's crash notes."""
+    lines = [*_values(path, source.what)]
+    for cpu in sorted((entry for entry in path.glob("cpu[0-9]*")), key=lambda entry: int(entry.name[3:])):
+        lines += _values(cpu, ("crash_notes", "crash_notes_size"), f"{cpu.name}/")
+    return Section.of(lines, "" if any("/crash_notes " in line for line in lines) else "no crash notes")
+
+
+def _pages(root: Path, sections: dict[str, Section]) -> Section:
+    """Which of the memory that virtio-mem added is plugged, by what the pages say."""
+    try:
+        tree = iomem.loads(sections["proc/iomem"].text)
+        handle = os.open(root / "proc/kpageflags", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        return Section(remark=_why_not(error))
+    except VirtiomemError as error:
+        return Section(remark=str(error))
+    try:
+        added = [(node.start, node.end) for _, node in tree.walk() if node.name == "System RAM (virtio_mem)"]
+        return Section.of(line for start, end in added for line in _page_lines(handle, start, end))
+    finally:
+        os.close(handle)
+
+
+def _page_lines(handle: int, start: int, end: int) -> Iterator[str]:
+    """`START-END plugged`, `unplugged` or `unknown` (its memory block is offline), neighbours joined."""
+    units = range(start, end + 1, PAGES_UNIT)
+    for state, group in groupby(units, key=lambda unit: _unit_state(handle, unit)):
+        same = list(group)
+        yield f"{same[0]:08x}-{min(same[-1] + PAGES_UNIT - 1, end):08x} {state}"
+
+
+def _unit_state(handle: int, unit: int) -> str:
+    """Unplugged when all pages are marked offline: a balloon marks single ones."""
+    raw = os.pread(handle, PAGES_UNIT // PAGE_SIZE * 8, unit // PAGE_SIZE * 8)
+    flags = array.array("Q", raw)
+    if not flags or all(of & KPF_NOPAGE for of in flags):
+        return "unknown"
+    return "unplugged" if all(of & KPF_OFFLINE for of in flags) else "plugged"
+
+
+_READERS: dict[str, Callable[[Path, Source], Section]] = {
+    "file": _file,
+    "lines": _lines,
+    "words": _words,
+    "directory": _directory,
+    "blocks": _blocks,
+    "devices": _devices,
+    "log": _log,
+    "notes": _notes,
+}

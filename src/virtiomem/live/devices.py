@@ -1,0 +1,184 @@
+"""The virtio-mem devices of a captured Linux: where each is, what is plugged, and how that is known.
+
+A guest does not say all of it in one place, so the most certain source wins: the device's own configuration when a
+capture has it ([virtio-mem/config], which recordings give), then the driver's log, then the map. What no source tells
+is None. Of a memory block it is known how much is plugged when /proc/kpageflags was read, when the device is plugged as
+far as its memory was added, or when a recording says so.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from virtiomem.errors import ListingError
+from virtiomem.live.capture import Capture
+from virtiomem.live.lsmem import Ownership
+from virtiomem.live.sysfs import MemorySysfs
+from virtiomem.resource import iomem
+from virtiomem.resource.tree import ResourceTree
+from virtiomem.units import MiB, Span
+
+CONFIG = "virtio-mem/config"
+"""The heading of what devices say themselves: `NAME key=value …`, keys as in QMP, sizes in bytes."""
+
+DEFAULT_BLOCK_SIZE = 2 * MiB
+"""What a device's block size is taken for when nothing tells it: QEMU's on x86-64, a transparent huge page."""
+
+_LOG_KEYS = {
+    "start address": "memaddr",
+    "region size": "max-size",
+    "device block size": "block-size",
+    "nid": "node",
+    "requested size": "requested-size",
+    "plugged size": "logged-size",
+}
+"""What the driver logs, and what we call it; `plugged size` is from before the driver set to work, so it is no `size`."""
+_LOG_LINE = re.compile(r"virtio_mem (?P<name>virtio[0-9]+): (?P<key>[a-z ]+): (?P<value>0x[0-9a-f]+|-?[0-9]+)")
+_PAIR = re.compile(r"(?P<key>[a-z-]+)=(?P<value>0x[0-9a-fA-F]+|-?[0-9]+)")
+_DEVICE_NAME = re.compile(r"virtio[0-9]+")
+_PAGES = re.compile(r"(?P<start>[0-9a-f]{8,16})-(?P<end>[0-9a-f]{8,16}) (?P<state>plugged|unplugged|unknown)")
+
+
+@dataclass(frozen=True, slots=True)
+class VirtioMem:
+    """A virtio-mem device as far as it is known; in bytes.
+
+    `added` is what the driver added to Linux; it holds `size`, what is plugged, and may hold unplugged sub-blocks.
+    """
+
+    name: str
+    region: Span | None
+    block_size: int | None
+    requested_size: int | None
+    size: int | None
+    node: int | None
+    added: int
+
+    @property
+    def is_whole(self) -> bool:
+        """True when all that was added is plugged."""
+        return self.size is not None and self.size == self.added
+
+
+def devices_of(capture: Capture, memory: MemorySysfs | None = None) -> list[VirtioMem]:
+    """All virtio-mem devices that the capture knows of, by name."""
+    tree = _tree(capture)
+    regions = {
+        node.name: Span(node.start, node.end + 1) for _, node in tree.walk() if _DEVICE_NAME.fullmatch(node.name)
+    }
+    known = _known(capture)
+    names = sorted(
+        {*regions, *known}, key=lambda name: (int(name.removeprefix("virtio")) if name[6:].isdecimal() else 0, name)
+    )
+    return [_device(name, known.get(name, {}), regions.get(name), tree, memory, capture) for name in names]
+
+
+def _device(
+    name: str,
+    known: Mapping[str, int],
+    region: Span | None,
+    tree: ResourceTree,
+    memory: MemorySysfs | None,
+    capture: Capture,
+) -> VirtioMem:
+    if "memaddr" in known and "max-size" in known:
+        region = Span.sized(known["memaddr"], known["max-size"])
+    added = _added(region, tree, memory)
+    return VirtioMem(
+        name=name,
+        region=region,
+        block_size=known.get("block-size"),
+        requested_size=known.get("requested-size"),
+        size=known.get("size", _size_by_pages(region, added, capture)),
+        node=known.get("node"),
+        added=added,
+    )
+
+
+def _tree(capture: Capture) -> ResourceTree:
+    """The map; an empty one when the capture has none that can be read."""
+    try:
+        return iomem.loads(capture.section("proc/iomem").text)
+    except ListingError:
+        return ResourceTree()
+
+
+def _known(capture: Capture) -> dict[str, dict[str, int]]:
+    """By device: what the driver logged, then what the device itself says, in QMP's words."""
+    known: dict[str, dict[str, int]] = {}
+    for line in capture.section("sys/bus/virtio/devices").lines:
+        name, _, rest = line.partition(" ")
+        node = dict(_PAIR.findall(rest)).get("node", "-1")
+        known[name] = {} if node.startswith("-") else {"node": int(node, 0)}
+    for line in capture.section("dev/kmsg").lines:
+        if (match := _LOG_LINE.match(line)) and match["key"] in _LOG_KEYS:
+            known.setdefault(match["name"], {})[_LOG_KEYS[match["key"]]] = int(match["value"], 0)
+    for line in capture.section(CONFIG).lines:
+        name, _, rest = line.partition(" ")
+        known.setdefault(name, {}).update({key: int(value, 0) for key, value in _PAIR.findall(rest)})
+    return known
+
+
+def _added(region: Span | None, tree: ResourceTree, memory: MemorySysfs | None) -> int:
+    """How much of a device's region is System RAM, by the map, or by the memory blocks where the map is masked."""
+    if region is None:
+        return 0
+    ram = [Span(node.start, node.end + 1) for _, node in tree.walk() if node.name == "System RAM (virtio_mem)"]
+    inside = sum(span.size for span in ram if region.contains(span))
+    return inside or (memory.block_size * len(list(blocks_in(region, memory))) if memory is not None else 0)
+
+
+def blocks_in(region: Span, memory: MemorySysfs) -> Iterable[int]:
+    """The numbers of the memory blocks that overlap a region."""
+    first, stop = region.start // memory.block_size, -(-region.stop // memory.block_size)
+    return (block.block for block in memory.blocks if first <= block.block < stop)
+
+
+def pages_of(capture: Capture) -> list[tuple[Span, str]]:
+    """What [proc/kpageflags] says, ascending: spans that are plugged, unplugged or unknown."""
+    matches = (_PAGES.fullmatch(line) for line in capture.section("proc/kpageflags").lines)
+    return [(Span(int(one["start"], 16), int(one["end"], 16) + 1), one["state"]) for one in matches if one is not None]
+
+
+def _size_by_pages(region: Span | None, added: int, capture: Capture) -> int | None:
+    """What is plugged, when the pages of all that was added say so."""
+    if region is None:
+        return None
+    inside = [(span, state) for span, state in pages_of(capture) if region.contains(span)]
+    if not added or sum(span.size for span, _ in inside) != added or any(state == "unknown" for _, state in inside):
+        return None if added else 0
+    return sum(span.size for span, state in inside if state == "plugged")
+
+
+def ownership(capture: Capture, memory: MemorySysfs, devices: Iterable[VirtioMem]) -> dict[int, Ownership]:
+    """By memory block: the virtio-mem device that it belongs to, and how much of it is plugged where that is known."""
+    told: dict[int, int | None] = _plugged_by_pages(pages_of(capture), memory.block_size)
+    told |= {block.block: block.plugged for block in memory.blocks if isinstance(block.plugged, int)}
+    owners: dict[int, Ownership] = {}
+    for device in devices:
+        if device.region is not None:
+            numbers = list(blocks_in(device.region, memory))
+            otherwise = _plugged_by_size(device, len(numbers), memory.block_size)
+            owners |= {number: Ownership(device.name, told.get(number, otherwise)) for number in numbers}
+    return owners
+
+
+def _plugged_by_pages(pages: Iterable[tuple[Span, str]], block_size: int) -> dict[int, int | None]:
+    """Bytes plugged in each memory block of which every page is known."""
+    known: dict[int, int] = {}
+    plugged: dict[int, int | None] = {}
+    for span, state in pages:
+        for number in range(span.start // block_size, -(-span.stop // block_size)):
+            size = min(span.stop, (number + 1) * block_size) - max(span.start, number * block_size)
+            known[number] = known.get(number, 0) + (size if state != "unknown" else 0)
+            plugged[number] = (plugged.get(number) or 0) + (size if state == "plugged" else 0)
+    return {number: size for number, size in plugged.items() if known[number] == block_size}
+
+
+def _plugged_by_size(device: VirtioMem, blocks: int, block_size: int) -> int | None:
+    """Bytes plugged in each block, when the device's size leaves one possibility."""
+    if device.size is None:
+        return None
+    if device.is_whole:
+        return block_size
+    return device.size if blocks == 1 else None

@@ -1,0 +1,146 @@
+"""Read whatever describes a Linux: a capture, a plain /proc/iomem listing, a recording; and turn one into another."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from virtiomem.errors import ListingError
+from virtiomem.live.capture import FORMAT, Capture, Section, loads, looks_like_capture, read_bytes, unpack
+from virtiomem.live.collect import block_lines
+from virtiomem.live.devices import CONFIG, DEFAULT_BLOCK_SIZE, devices_of, ownership
+from virtiomem.live.sysfs import MEMORY
+from virtiomem.live.views import PLUGGED, memory_of, zones_of
+from virtiomem.recording import files
+from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
+from virtiomem.resource import iomem
+from virtiomem.units import MiB, Size
+
+DEFAULT_MEMORY_BLOCK = 128 * MiB
+"""x86-64's memory block below 64 GiB of boot memory."""
+
+
+def load_any(path: str | Path) -> Capture:
+    """Read a file that describes a Linux's memory; ``-`` is standard input.
+
+    A capture is read as it is. A recording gives what its last snapshot holds. Anything else is taken for a listing of
+    /proc/iomem and is the capture's only section, unread and byte for byte. Raises UsageError for a damaged capture or
+    recording, or a file that cannot be read.
+    """
+    source = "standard input" if str(path) == "-" else str(path)
+    data = unpack(sys.stdin.buffer.read() if str(path) == "-" else read_bytes(path), source=source)
+    if looks_like_capture(data):
+        return loads(data, source=source)
+    if data.lstrip().startswith(b"{"):
+        return from_recording(files.loads(data, source=source), source=source)
+    return Capture({"proc/iomem": Section(data.decode("utf-8", "surrogateescape"))}, source=source)
+
+
+def from_recording(recording: Recording, *, source: str = "recording") -> Capture:
+    """The end of a recording as a capture, with the driver's parameters where the scenario travels along."""
+    snapshot = recording.steps[-1].snapshot if recording.steps else recording.boot
+    scenario = recording.scenario if isinstance(recording.scenario, dict) else {}
+    guest, driver = (table if isinstance(table := scenario.get(name), dict) else {} for name in ("guest", "driver"))
+    return from_snapshot(snapshot, _size(guest.get("memory-block-size")) or DEFAULT_MEMORY_BLOCK, driver, source=source)
+
+
+def _size(value: Any) -> int:
+    """A size in a scenario that travels along, which nobody has checked; 0 when it is none."""
+    try:
+        return int(Size.parse(value))
+    except ValueError:
+        return 0
+
+
+def from_snapshot(
+    snapshot: Snapshot,
+    memory_block_size: int = DEFAULT_MEMORY_BLOCK,
+    driver: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    source: str = "recording",
+) -> Capture:
+    """A recorded guest as a capture; `driver` is the scenario's table of that name.
+
+    A snapshot says neither the size of a memory block nor how the driver was loaded.
+    """
+    parameters = {
+        "bbm_block_size": str(_size(driver.get("bbm-block-size", 0))),
+        "force_bbm": "Y" if driver.get("force-bbm") is True else "N",
+        "unplug_online": "N" if driver.get("unplug-online") is False else "Y",
+    }
+    sections = {
+        "proc/iomem": Section(snapshot.iomem if snapshot.iomem.endswith("\n") else f"{snapshot.iomem}\n"),
+        MEMORY: Section.of([f"block_size_bytes {memory_block_size:x}", *block_lines(snapshot.memory_blocks)]),
+        "proc/zoneinfo": Section.of(_zone_lines(snapshot)),
+        "sys/module/virtio_mem/parameters": Section.of(f"{name} {value}" for name, value in parameters.items()),
+        CONFIG: Section.of(_config_lines(snapshot)),
+        PLUGGED: Section.of(
+            f"{block.block} {block.plugged}" for block in snapshot.memory_blocks if isinstance(block.plugged, int)
+        ),
+    }
+    return Capture(sections, by=FORMAT, source=source)
+
+
+def _zone_lines(snapshot: Snapshot) -> Iterator[str]:
+    for node, zones in snapshot.zones.items():
+        for zone, pages in zones.items():
+            yield f"Node {node.removeprefix('node')}, zone {zone:>8}"
+            yield f"        spanned  {pages.spanned}"
+            yield f"        present  {pages.present}"
+            yield f"        managed  {pages.managed}"
+
+
+def _config_lines(snapshot: Snapshot) -> Iterator[str]:
+    """What QEMU says of each virtio-mem device, under the name that the guest's map has at its address."""
+    try:
+        names = {
+            node.start: node.name for _, node in iomem.loads(snapshot.iomem).walk() if node.name.startswith("virtio")
+        }
+    except ListingError:
+        names = {}
+    for device in snapshot.devices:
+        if isinstance(device, VirtioMemInfo):
+            yield (
+                f"{names.get(device.memaddr, device.id)} memaddr={device.memaddr:#x} max-size={device.max_size}"
+                f" block-size={device.block_size} requested-size={device.requested_size} size={device.size}"
+                f" node={device.node}"
+            )
+
+
+def snapshot_of(capture: Capture) -> Snapshot:
+    """A captured Linux as a recording has it, so that a scenario can start from it.
+
+    A virtio-mem device is called by the guest's name for it. What nothing tells of a device is taken for what a quiet
+    device has: all that was added is plugged, and that is what was requested; the block size is QEMU's. Raises UsageError
+    when the capture has no map or no memory blocks.
+    """
+    memory = memory_of(capture)
+    devices = devices_of(capture, memory)
+    owners = ownership(capture, memory, devices)
+    infos: list[DeviceInfo] = []
+    for device in devices:
+        if device.region is None:
+            continue
+        size = device.added if device.size is None else device.size
+        infos.append(
+            VirtioMemInfo(
+                id=device.name,
+                memaddr=device.region.start,
+                max_size=device.region.size,
+                requested_size=size if device.requested_size is None else device.requested_size,
+                size=size,
+                block_size=device.block_size or DEFAULT_BLOCK_SIZE,
+                node=device.node or 0,
+            )
+        )
+    plugged = {number: owner.plugged for number, owner in owners.items() if owner.plugged is not None}
+    return Snapshot(
+        iomem=capture.iomem,
+        memory_blocks=[replace(block, plugged=plugged.get(block.block, UNSET)) for block in memory.blocks],
+        zones=zones_of(capture),
+        devices=infos,
+    )

@@ -1,0 +1,142 @@
+"""virtio-mem's part of a machine's memory blocks, as text and as JSON's values."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from virtiomem.columns import align
+from virtiomem.live.devices import VirtioMem, blocks_in
+from virtiomem.live.lsmem import Ownership, zone_names
+from virtiomem.live.shrink import Loss, ShrinkPlan
+from virtiomem.live.sysfs import MemorySysfs
+from virtiomem.units import format_size
+
+_REFUSAL = "may refuse: not in zone Movable"
+_ASSUMED = "assumed: only the highest block is partly plugged, as after plain growth (virtiomem capture --pages knows)"
+
+
+def _size(size: int | None, *, in_bytes: bool) -> str:
+    """A size that may be unknown."""
+    if size is None:
+        return "?"
+    return str(size) if in_bytes else format_size(size)
+
+
+def number_ranges(numbers: Iterable[int]) -> str:
+    """Ascending numbers as lsmem writes them: ``1-3,7``."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and ranges[-1][1] + 1 == number:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ",".join(f"{first}-{last}" if last > first else f"{first}" for first, last in ranges)
+
+
+def devices_text(
+    devices: Sequence[VirtioMem], memory: MemorySysfs, *, in_bytes: bool = False, headings: bool = True
+) -> str:
+    """A line for each device; what nothing tells is a question mark."""
+    head = ("DEVICE", "RANGE", "NODE", "MAX", "BLOCK-SIZE", "REQUESTED", "PLUGGED", "ADDED", "BLOCKS")
+    rows = [
+        (
+            device.name,
+            str(device.region or "?"),
+            "?" if device.node is None else str(device.node),
+            *(
+                _size(size, in_bytes=in_bytes)
+                for size in (device.region.size if device.region else None, device.block_size, device.requested_size)
+            ),
+            *(_size(size, in_bytes=in_bytes) for size in (device.size, device.added)),
+            number_ranges(blocks_in(device.region, memory)) if device.region else "?",
+        )
+        for device in devices
+    ]
+    return align([head, *rows] if headings else rows, "  >>>>>>") if rows else "no virtio-mem devices\n"
+
+
+def device_values(device: VirtioMem, memory: MemorySysfs, owners: Mapping[int, Ownership]) -> dict[str, Any]:
+    """A device as JSON's values, keys as in QMP."""
+    numbers = set(blocks_in(device.region, memory)) if device.region else set()
+    return {
+        "name": device.name,
+        "memaddr": device.region.start if device.region else None,
+        "max-size": device.region.size if device.region else None,
+        "block-size": device.block_size,
+        "requested-size": device.requested_size,
+        "size": device.size,
+        "node": device.node,
+        "added": device.added,
+        "memory-blocks": [
+            {
+                "block": block.block,
+                "state": block.state,
+                "valid-zones": block.valid_zones,
+                "plugged": owners[block.block].plugged,
+            }
+            for block in memory.blocks
+            if block.block in numbers
+        ],
+    }
+
+
+def plan_text(plan: ShrinkPlan, block_size: int, *, in_bytes: bool = False, headings: bool = True) -> str:
+    """A line for each block that would lose something, in the driver's order, and what it comes to."""
+    head = ("BLOCK", "RANGE", "STATE", "ZONES", "PLUGGED", "TAKEN", "THEN")
+    rows = [
+        (
+            str(loss.block.block),
+            f"0x{loss.block.block * block_size:016x}-0x{(loss.block.block + 1) * block_size - 1:016x}",
+            loss.block.state,
+            "/".join(zone_names(loss.block)),
+            *(_size(size, in_bytes=in_bytes) for size in (loss.plugged, loss.taken)),
+            _then(loss),
+        )
+        for loss in plan.losses
+    ]
+    table = align([head, *rows] if headings else rows, ">   >>") if rows else ""
+    return table + (f"\n{_plan_summary(plan, in_bytes=in_bytes)}" if headings else "")
+
+
+def _then(loss: Loss) -> str:
+    """What becomes of a block."""
+    removed = "removed" if loss.block.state == "offline" else "offline, removed"
+    what = removed if loss.removed else "stays, smaller"
+    return what if loss.movable else f"{what} ({_REFUSAL})"
+
+
+def _plan_summary(plan: ShrinkPlan, *, in_bytes: bool) -> str:
+    offline = sum(loss.removed and loss.block.state != "offline" for loss in plan.losses)
+    removed = sum(loss.removed for loss in plan.losses)
+    stay, size = len(plan.losses) - removed, _size(plan.wanted - plan.short, in_bytes=in_bytes)
+    said = (
+        f"{plan.device} shrinks by {size}: {offline} blocks go offline, {removed} are removed, {stay} stay with less\n"
+    )
+    if plan.short:
+        short, unit = (_size(size, in_bytes=in_bytes) for size in (plan.short, plan.unit))
+        said += f"{short} short: the driver takes {unit} at a time, and there is no more\n"
+    if plan.assumed:
+        said += f"{_ASSUMED}\n"
+    return said
+
+
+def plan_values(plan: ShrinkPlan) -> dict[str, Any]:
+    """A plan as JSON's values."""
+    return {
+        "device": plan.device,
+        "wanted": plan.wanted,
+        "unit": plan.unit,
+        "short": plan.short,
+        "assumed": plan.assumed,
+        "memory-blocks": [
+            {
+                "block": loss.block.block,
+                "state": loss.block.state,
+                "valid-zones": loss.block.valid_zones,
+                "plugged": loss.plugged,
+                "taken": loss.taken,
+                "removed": loss.removed,
+                "movable": loss.movable,
+            }
+            for loss in plan.losses
+        ],
+    }

@@ -1,0 +1,167 @@
+"""What the driver would take away to shrink a device: which memory blocks go offline, which only get smaller.
+
+This is the driver's order on memory as it lies there, if every page lets itself be moved. Pages that do not make the
+driver go on with the next sub-block and try again later; only a kernel zone should hold such pages.
+
+Models: virtio_mem_sbm_unplug_request() and virtio_mem_bbm_unplug_request() in drivers/virtio/virtio_mem.c (v6.1).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from virtiomem.errors import UsageError
+from virtiomem.live.capture import Capture
+from virtiomem.live.devices import DEFAULT_BLOCK_SIZE, VirtioMem
+from virtiomem.live.lsmem import Ownership
+from virtiomem.live.sysfs import MemorySysfs
+from virtiomem.recording.values import MemoryBlock
+from virtiomem.units import MiB, align_down, format_size, is_power_of_two
+
+MIN_SUB_BLOCK = 2 * MiB
+"""The driver's smallest sub-block on x86-64: a pageblock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """How the driver was loaded, as far as it matters here (/sys/module/virtio_mem/parameters)."""
+
+    unplug_online: bool = True
+    force_bbm: bool = False
+    bbm_block_size: int = 0
+
+    @classmethod
+    def of(cls, capture: Capture) -> Self:
+        """As the capture says; what it does not say is the driver's default."""
+        values = capture.section("sys/module/virtio_mem/parameters").values
+        size = values.get("bbm_block_size", "")
+        return cls(
+            unplug_online=values.get("unplug_online") != "N",
+            force_bbm=values.get("force_bbm") == "Y",
+            bbm_block_size=int(size) if size.isdecimal() else 0,
+        )
+
+    def unit(self, block_size: int, memory_block_size: int) -> tuple[int, bool]:
+        """What the driver plugs and unplugs at a time, in bytes, and whether that is a big block.
+
+        `block_size` is the device's. Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
+        """
+        sub_block = max(MIN_SUB_BLOCK, block_size)
+        if sub_block < memory_block_size and not self.force_bbm:
+            return sub_block, False
+        big_block = max(block_size, memory_block_size)
+        wanted = self.bbm_block_size
+        return (wanted if is_power_of_two(wanted) and wanted >= big_block else big_block), True
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a memory block would lose; `plugged` is what it has now, in bytes. One that loses all of it is removed."""
+
+    block: MemoryBlock
+    plugged: int
+    taken: int
+
+    @property
+    def removed(self) -> bool:
+        """True when the block goes offline, if it is not yet, and away."""
+        return self.taken == self.plugged
+
+    @property
+    def movable(self) -> bool:
+        """True when nothing in the block can keep it: it is offline, or in zone Movable."""
+        return self.block.state == "offline" or self.block.valid_zones == "Movable"
+
+
+@dataclass(frozen=True, slots=True)
+class ShrinkPlan:
+    """The blocks that a shrink by `wanted` bytes takes from, in the driver's order; `short` is what it cannot get.
+
+    `unit`: the driver takes multiples of it. `assumed`: true when some block's plugged bytes are not known.
+    """
+
+    device: str
+    wanted: int
+    unit: int
+    losses: list[Loss]
+    short: int
+    assumed: bool
+
+
+def plan_shrink(
+    device: VirtioMem,
+    memory: MemorySysfs,
+    owners: Mapping[int, Ownership],
+    wanted: int,
+    parameters: Parameters = Parameters(),
+) -> ShrinkPlan:
+    """Plan a shrink of a device by `wanted` bytes.
+
+    Raises UsageError when the size is none that the device could shrink by.
+    """
+    block_size = device.block_size or DEFAULT_BLOCK_SIZE
+    if wanted <= 0 or wanted % block_size:
+        raise UsageError(
+            f"{device.name} shrinks by multiples of its block size {format_size(block_size)}, not by {format_size(wanted)}"
+        )
+    unit, big = parameters.unit(block_size, memory.block_size)
+    mine = [block for block in memory.blocks if (owner := owners.get(block.block)) and owner.device == device.name]
+    sizes = {block.block: owners[block.block].plugged for block in mine}
+    plugged = _as_after_growth(sizes, device, memory.block_size, unit)
+    left = wanted // unit * unit
+    losses: list[Loss] = []
+    for group in _big_blocks(mine, unit // memory.block_size) if big else _sub_block_order(mine, plugged, memory):
+        if left < unit:
+            break
+        if not parameters.unplug_online and any(block.state != "offline" for block in group):
+            continue
+        for block in group:
+            taken = align_down(min(left, plugged[block.block]), min(unit, memory.block_size))
+            if taken:
+                losses.append(Loss(block, plugged[block.block], taken))
+                left -= taken
+    return ShrinkPlan(
+        device.name, wanted, unit, losses, wanted - sum(one.taken for one in losses), None in sizes.values()
+    )
+
+
+def _as_after_growth(sizes: Mapping[int, int | None], device: VirtioMem, block_size: int, unit: int) -> dict[int, int]:
+    """Bytes plugged in every block; where they are unknown, what growing leaves: the highest block lacks the rest."""
+    plugged = {number: block_size if size is None else size for number, size in sizes.items()}
+    missing = 0 if device.size is None else sum(plugged.values()) - device.size
+    for number in sorted((number for number, size in sizes.items() if size is None), reverse=True):
+        less = max(min(missing, block_size - unit), 0)
+        plugged[number] -= less
+        missing -= less
+    return plugged
+
+
+def _sub_block_order(
+    blocks: list[MemoryBlock], plugged: Mapping[int, int], memory: MemorySysfs
+) -> Iterator[list[MemoryBlock]]:
+    """One memory block after another: offline ones first, partly plugged ones before whole ones, highest first."""
+
+    def rank(block: MemoryBlock) -> int:
+        partial = plugged[block.block] < memory.block_size
+        if block.state == "offline":
+            return 0 if partial else 1
+        movable = block.valid_zones == "Movable"
+        return (2 if movable else 3) if partial else (4 if movable else 5)
+
+    for block in sorted(blocks, key=lambda block: (rank(block), -block.block)):
+        yield [block]
+
+
+def _big_blocks(blocks: list[MemoryBlock], per_unit: int) -> Iterator[list[MemoryBlock]]:
+    """One big block after another: all offline, then all in Movable, then any; highest first."""
+    units: dict[int, list[MemoryBlock]] = {}
+    for block in blocks:
+        units.setdefault(block.block // per_unit, []).append(block)
+
+    def rank(number: int) -> int:
+        if all(block.state == "offline" for block in units[number]):
+            return 0
+        return 1 if all(block.state == "offline" or block.valid_zones == "Movable" for block in units[number]) else 2
+
+    for number in sorted(units, key=lambda number: (rank(number), -number)):
+        yield units[number]

@@ -1,0 +1,70 @@
+"""What a capture collects: every file and directory it reads, what it takes of each, and why.
+
+This table is all there is to it: `collect` and `script` read nothing that does not stand here. Left out on purpose:
+host names, user names, processes, network, disks, the kernel's virtual addresses (KASLR), and every kernel parameter
+that says nothing of memory, for those may hold keys and passwords. What remains that an unprivileged user cannot see
+are physical addresses (/proc/iomem, notes of a crash kernel): give a capture to those who may know them.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["file", "lines", "words", "directory", "blocks", "devices", "log", "notes", "pages"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One heading of a capture.
+
+    `what` are the names in a directory, the parameters of the command line, or the first words of the lines taken.
+    """
+
+    heading: str
+    kind: Kind
+    why: str
+    what: tuple[str, ...] = ()
+
+
+BLOCK_COLUMNS = ("block", "state", "removable", "nodes", "valid_zones")
+"""The columns of [sys/devices/system/memory]; equal neighbours share a line, as FIRST-LAST."""
+MEMORY_FILES = ("block_size_bytes", "auto_online_blocks", "crash_hotplug")
+
+PARAMETERS = (
+    *("mem", "memmap", "memblock", "movable_node", "movablecore", "kernelcore", "numa", "numa_balancing", "cma"),
+    *("memhp_default_state", "memory_hotplug.*", "virtio_mem.*", "crashkernel", "elfcorehdr", "nokaslr", "iomem"),
+    *("hugepages", "hugepagesz", "default_hugepagesz", "hugetlb_cma", "transparent_hugepage", "acpi_no_memhotplug"),
+    *("reserve_mem", "efi_fake_mem", "swiotlb"),
+)
+"""Kernel parameters that say something of memory; a dash and an underscore are the same to the kernel."""
+
+SOURCES = (
+    Source("proc/iomem", "file", "the map: zeros instead of addresses unless read by root"),
+    Source("sys/devices/system/memory", "blocks", "memory blocks: state, zones, nodes"),
+    Source(
+        *("proc/zoneinfo", "lines", "size of each zone"),
+        ("Node", "spanned", "present", "managed"),
+    ),
+    Source("sys/bus/virtio/devices", "devices", "virtio-mem devices: driver, parent, node"),
+    Source("dev/kmsg", "log", "what the virtio_mem driver logged: addresses, sizes", ("virtio_mem ",)),
+    Source(
+        *("sys/module/virtio_mem/parameters", "directory", "how the driver was loaded"),
+        ("bbm_block_size", "bbm_safe_unplug", "force_bbm", "unplug_online"),
+    ),
+    Source(
+        *("sys/module/memory_hotplug/parameters", "directory", "which zone new memory gets"),
+        ("auto_movable_numa_aware", "auto_movable_ratio", "memmap_on_memory", "online_policy"),
+    ),
+    Source("proc/cmdline", "words", "kernel parameters of memory, no others", PARAMETERS),
+    Source("proc/sys/kernel", "directory", "kernel release and architecture", ("arch", "osrelease", "ostype")),
+    Source(
+        *("sys/kernel", "directory", "whether a crash kernel is loaded, where vmcoreinfo lies"),
+        ("crash_elfcorehdr_size", "kexec_crash_loaded", "kexec_crash_size", "kexec_loaded", "vmcoreinfo"),
+    ),
+    Source(
+        "sys/devices/system/cpu",
+        "notes",
+        "CPUs, and where each leaves its registers in a crash",
+        ("possible", "present"),
+    ),
+    Source("proc/kpageflags", "pages", "which pages virtio-mem keeps unplugged (asked for with --pages)"),
+)

@@ -1,0 +1,135 @@
+"""A capture's sections as values: memory blocks, zones, what a crash header needs.
+
+Raises UsageError, which names the source and the line, for a section that does not read as it should: a capture may have
+been edited, or made by somebody else.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from msgspec.structs import replace
+
+from virtiomem.errors import BackendError, UsageError
+from virtiomem.live.capture import Capture
+from virtiomem.live.sources import MEMORY_FILES
+from virtiomem.live.sysfs import MEMORY, MemorySysfs, parse_block_size
+from virtiomem.recording.values import MemoryBlock, ZonePages
+
+_BLOCKS = re.compile(
+    r"(?P<first>[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))? (?P<state>\S+) (?P<removable>[01])"
+    r" (?P<nodes>-|[0-9,]+) (?P<zones>\S+)"
+)
+_ZONE = re.compile(r"Node (?P<node>[0-9]+), zone +(?P<zone>\S+)")
+_CPUS = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
+PLUGGED = "virtio-mem/plugged"
+"""The heading of what is plugged in each memory block: lines of `BLOCK BYTES`, which recordings give."""
+MAX_BLOCKS = 1 << 24
+"""More memory blocks than this are a damaged capture: the largest x86-64 machine has 2^25 of the smallest size."""
+
+
+def memory_of(capture: Capture) -> MemorySysfs:
+    """The memory blocks."""
+    section = capture.section(MEMORY)
+    files = {name: value for name, value in section.values.items() if name in MEMORY_FILES}
+    if "block_size_bytes" not in files:
+        raise UsageError(f"{capture.source}: no memory blocks in it ({section.remark or 'no block_size_bytes'})")
+    blocks: list[MemoryBlock] = []
+    for line in section.lines:
+        if line.partition(" ")[0] not in MEMORY_FILES:
+            blocks += _blocks(line, capture.source)
+    blocks.sort(key=lambda block: block.block)
+    blocks = list(_with_plugged(blocks, capture))
+    for before, after in pairwise(blocks):
+        if before.block == after.block:
+            raise UsageError(f"{capture.source}: memory block {after.block} is there twice")
+    try:
+        block_size = parse_block_size(files["block_size_bytes"], capture.source)
+    except BackendError as error:
+        raise UsageError(str(error)) from None
+    return MemorySysfs(block_size, blocks, files.get("auto_online_blocks"), files.get("crash_hotplug"))
+
+
+def _blocks(line: str, source: str) -> Iterator[MemoryBlock]:
+    """The blocks of one line of `FIRST[-LAST] STATE REMOVABLE NODES ZONES`."""
+    match = _BLOCKS.fullmatch(line)
+    first, last = (int(match["first"]), int(match["last"] or match["first"])) if match else (0, -1)
+    if match is None or not 0 <= last - first < MAX_BLOCKS:
+        raise UsageError(f"{source}: not a line of memory blocks: {line[:80]!r}")
+    nodes = [int(node) for node in match["nodes"].split(",") if node.isdecimal()]
+    zones = "" if match["zones"] == "-" else match["zones"].replace("/", " ")
+    for number in range(first, last + 1):
+        yield MemoryBlock(
+            block=number, state=match["state"], removable=int(match["removable"]), valid_zones=zones, nodes=nodes
+        )
+
+
+def _with_plugged(blocks: list[MemoryBlock], capture: Capture) -> Iterator[MemoryBlock]:
+    """The blocks, with the bytes plugged in each where the capture tells them."""
+    told: dict[int, int] = {}
+    for line in capture.section(PLUGGED).lines:
+        number, _, size = line.partition(" ")
+        told[_number(number, 10, capture)] = _number(size, 10, capture)
+    for block in blocks:
+        yield replace(block, plugged=told[block.block]) if block.block in told else block
+
+
+def zones_of(capture: Capture) -> dict[str, dict[str, ZonePages]]:
+    """Spanned, present and managed pages of every zone, by ``nodeN``; empty when zones were not collected."""
+    counters: dict[tuple[str, str], dict[str, int]] = {}
+    here: dict[str, int] = {}
+    for line in capture.section("proc/zoneinfo").lines:
+        words = line.split()
+        if match := _ZONE.match(line):
+            here = counters.setdefault((f"node{int(match['node'])}", match["zone"]), {})
+        elif len(words) == 2 and words[0] in ("spanned", "present", "managed") and words[1].isdecimal():
+            here[words[0]] = int(words[1])
+    zones: dict[str, dict[str, ZonePages]] = {}
+    for (node, zone), pages in counters.items():
+        if len(pages) == 3:
+            zones.setdefault(node, {})[zone] = ZonePages(**pages)
+    return zones
+
+
+@dataclass(frozen=True, slots=True)
+class CrashState:
+    """What a running kernel tells of its crash header's inputs; notes are pairs of physical address and size."""
+
+    notes: list[tuple[int, int]]
+    vmcoreinfo: tuple[int, int] | None
+    possible_cpus: int
+    crash_loaded: bool | None
+    """None when the kernel does not say."""
+
+
+def crash_state_of(capture: Capture) -> CrashState:
+    """Where the notes lie, and whether a crash kernel is loaded."""
+    cpu, kernel = capture.section("sys/devices/system/cpu").values, capture.section("sys/kernel").values
+    notes = [
+        (_number(value, 16, capture), _number(cpu[f"{name}_size"], 10, capture))
+        for name, value in cpu.items()
+        if name.endswith("/crash_notes") and f"{name}_size" in cpu
+    ]
+    addr, _, size = kernel.get("vmcoreinfo", "").partition(" ")
+    return CrashState(
+        notes=notes,
+        vmcoreinfo=(_number(addr, 16, capture), _number(size, 16, capture)) if size else None,
+        possible_cpus=_cpus(cpu.get("possible", "")),
+        crash_loaded={"0": False, "1": True}.get(kernel.get("kexec_crash_loaded", "")),
+    )
+
+
+def _number(text: str, base: int, capture: Capture) -> int:
+    try:
+        return int(text, base)
+    except ValueError:
+        raise UsageError(f"{capture.source}: {text[:40]!r} is not an address or a size") from None
+
+
+def _cpus(ranges: str) -> int:
+    """How many CPUs a list like ``0-3,8`` names."""
+    if not _CPUS.fullmatch(ranges):
+        return 0
+    ends = (part.partition("-") for part in ranges.split(","))
+    return sum(int(last or first) - int(first) + 1 for first, _, last in ends)

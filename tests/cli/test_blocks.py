@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from virtiomem.cli.main import main
+
+RECORDINGS = Path(__file__).parent.parent / "data/recordings"
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> str:
+    """A real guest with 2054M plugged, the last block partly."""
+    recorded = json.loads((RECORDINGS / "b-uneven-movable/recording.json").read_text())
+    recorded["steps"] = recorded["steps"][:4]
+    (tmp_path / "guest.json").write_text(json.dumps(recorded))
+    return str(tmp_path / "guest.json")
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = main(["blocks", *argv])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_recording_shows_its_blocks_and_whose_they_are(guest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, guest, "-n", "--summary=never", "-o", "block,zones,device")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        *(["0", "None"], ["1-15", "DMA32"], ["32-47", "Normal"], ["48-64", "Movable", "virtio0"]),
+    ]
+
+
+def test_devices_are_shown_as_far_as_they_are_known(guest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, guest, "--devices")
+    assert out.splitlines()[1].split() == [
+        *("virtio0", "0x180000000-0x37fffffff", "0", "8G", "2M", "2054M", "2054M", "2176M", "48-64"),
+    ]
+    _, out, _ = run(capsys, guest, "--devices", "--json")
+    (device,) = json.loads(out)["virtio-mem"]
+    assert (device["size"], device["memory-blocks"][0]["plugged"]) == (2054 << 20, None)
+
+
+def test_a_shrink_names_the_blocks_that_go(guest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, guest, "--by", "262M")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == ["64", "63", "62"]
+    assert "virtio0 shrinks by 262M: 3 blocks go offline, 3 are removed, 0 stay with less" in out
+    code, out, _ = run(capsys, guest, "--by", "262M", "--json")
+    assert [block["taken"] >> 20 for block in json.loads(out)["memory-blocks"]] == [6, 128, 128]
+
+
+def test_a_device_that_cannot_shrink_by_as_much_is_partly_done(guest: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, guest, "--by", "4G")
+    assert (code, "2042M short" in out) == (64, True)
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["--by", "lots"], "--by: not a size: 'lots'"),
+        (["--by", "3M"], "multiples of its block size 2M"),
+        (["--by", "2M", "--device", "virtio7"], "no 'virtio7'; virtio-mem devices here: virtio0"),
+        (["-o", "nonsense"], "no column 'nonsense'"),
+        (["-a", "-S", "node"], "--all and --split exclude each other"),
+        (["-J", "--summary=only"], "exclude each other"),
+        (["-J", "-P"], "not allowed with"),
+        (["--summary=often"], "invalid choice: 'often'"),
+    ],
+)
+def test_a_wrong_option_is_named(guest: str, capsys: pytest.CaptureFixture[str], argv: list[str], reason: str) -> None:
+    code, _, err = run(capsys, guest, *argv)
+    assert (code, err.count("\n")) == (2, 1)
+    assert reason in err
+
+
+def test_several_devices_want_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    two = str(RECORDINGS / "d-two-devices/recording.json")
+    code, _, err = run(capsys, two, "--by", "2M")
+    assert (code, "which one; virtio-mem devices here: virtio0, virtio1" in err) == (2, True)
+
+
+def test_a_file_without_blocks_and_a_machine_without_devices_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make_sysfs: Any, block: Any
+) -> None:
+    (tmp_path / "a.iomem").write_text("00100000-3fffffff : System RAM\n")
+    code, _, err = run(capsys, str(tmp_path / "a.iomem"))
+    assert (code, "a.iomem: no memory blocks in it (absent)" in err) == (2, True)
+    code, out, _ = run(capsys, "-s", str(make_sysfs([block(0)])), "--devices")
+    assert (code, out) == (0, "no virtio-mem devices\n")

@@ -1,0 +1,166 @@
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from virtiomem.errors import BackendError
+from virtiomem.live import script
+from virtiomem.live.capture import Capture, dumps, loads
+from virtiomem.live.collect import KPF_NOPAGE, KPF_OFFLINE, collect, is_wanted, last_of_each
+from virtiomem.live.sources import PARAMETERS, SOURCES
+
+IOMEM = """\
+00000000-00000fff : Reserved
+00100000-3fffffff : System RAM
+  38000000-3bffffff : Crash kernel
+40000000-13fffffff : virtio0
+  40000000-407fffff : System RAM (virtio_mem)
+140000000-17fffffff : PCI Bus 0000:00
+"""
+OTHERS = "hunter2"
+
+
+@pytest.fixture
+def linux(make_sysfs: Any, block: Any) -> Path:
+    """The files of a Linux with one virtio-mem device, and a few that are nobody's business."""
+    root: Path = make_sysfs([*(block(at) for at in range(8)), block(8, "offline", "1", "Movable Normal")])
+
+    def put(path: str, text: str) -> None:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(text)
+
+    put("proc/iomem", IOMEM)
+    put(
+        "proc/cmdline",
+        f'root=UUID=1 crashkernel=256M memhp-default-state=online x="y mem={OTHERS}" virtio_mem.unplug_online=0\n',
+    )
+    put(
+        "proc/zoneinfo",
+        "Node 0, zone   Normal\n  pages free     1\n        spanned  9\n        present  8\n        managed  7\n      nr_free_pages 1\n",
+    )
+    put("proc/sys/kernel/osrelease", "6.1.0\n")
+    put("proc/sys/kernel/hostname", f"{OTHERS}\n")
+    put("sys/kernel/vmcoreinfo", "0x17bd54000 1024\n")
+    put("sys/kernel/kexec_crash_loaded", "1\n")
+    put("sys/module/virtio_mem/parameters/unplug_online", "Y\n")
+    for cpu in (0, 1, 10):
+        put(f"sys/devices/system/cpu/cpu{cpu}/crash_notes", f"17bc3960{cpu:x}\n")
+        put(f"sys/devices/system/cpu/cpu{cpu}/crash_notes_size", "368\n")
+    put("sys/devices/system/cpu/possible", "0-10\n")
+    for name, number in (("virtio0", 24), ("virtio1", 2)):
+        home = f"sys/devices/pci0000:00/0000:00:0{number % 8}.0"
+        put(f"{home}/numa_node", "-1\n")
+        put(f"{home}/{name}/device", f"{number:#06x}\n")
+        (root / "sys/bus/virtio/devices").mkdir(parents=True, exist_ok=True)
+        (root / "sys/bus/virtio/devices" / name).symlink_to(root / home / name)
+    (root / "sys/bus/virtio/drivers/virtio_mem").mkdir(parents=True)
+    (root / "sys/bus/virtio/devices/virtio0/driver").symlink_to(root / "sys/bus/virtio/drivers/virtio_mem")
+    return root
+
+
+def kpageflags(root: Path, *units: list[int]) -> None:
+    """Flags for the 2 MiB units from 0x40000000 on, each a list of one flag for all its pages or one a page."""
+    flags = [0] * (0x40000000 // 4096)
+    for unit in units:
+        flags += unit * (512 if len(unit) == 1 else 1)
+    (root / "proc/kpageflags").write_bytes(struct.pack(f"<{len(flags)}Q", *flags))
+
+
+def test_everything_is_found_and_the_headings_are_the_manifest(linux: Path) -> None:
+    capture = collect(linux, by="virtiomem 9")
+    assert list(capture.sections) == [source.heading for source in SOURCES]
+    assert capture.iomem == IOMEM
+    assert capture.section("sys/devices/system/memory").lines == [
+        *("block_size_bytes 8000000", "auto_online_blocks online_movable"),
+        *("0-7 online 1 0 Movable", "8 offline 1 0 Movable/Normal"),
+    ]
+    assert capture.section("proc/zoneinfo").lines[1:] == [
+        *("        spanned  9", "        present  8", "        managed  7"),
+    ]
+    assert capture.section("sys/bus/virtio/devices").lines == ["virtio0 driver=virtio_mem parent=0000:00:00.0 node=-1"]
+    assert capture.section("sys/devices/system/cpu").lines[:3] == [
+        *("possible 0-10", "cpu0/crash_notes 17bc39600", "cpu0/crash_notes_size 368"),
+    ]
+    assert capture.section("proc/kpageflags").remark == "not collected"
+    assert loads(dumps(capture)) == capture
+
+
+def test_nothing_secret_is_taken(linux: Path) -> None:
+    capture = collect(linux)
+    assert OTHERS not in dumps(capture)
+    assert capture.section("proc/cmdline").remark == "3 of 5 parameters"
+    assert (
+        capture.section("proc/cmdline").text
+        == "crashkernel=256M memhp-default-state=online virtio_mem.unplug_online=0\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "wanted"),
+    [
+        *(("mem=1G", True), ('"mem=1G"', True), ("virtio-mem.force_bbm", True), ("memory_hotplug.x.y=1", True)),
+        *(("nokaslr", True), ("member=1", False), ("virtio_mem", False), ("root=mem", False), ("", False)),
+    ],
+)
+def test_a_parameter_is_known_by_its_whole_name(word: str, wanted: bool) -> None:
+    assert is_wanted(word, PARAMETERS) is wanted
+
+
+def test_the_last_of_messages_that_repeat_stays() -> None:
+    assert last_of_each(["a: 1", "b: 1", "a: 2", "no value", "b: c: 3"]) == ["a: 2", "b: 1", "no value", "b: c: 3"]
+
+
+def test_what_is_absent_or_denied_is_remarked(tmp_path: Path) -> None:
+    (tmp_path / "proc/iomem").mkdir(parents=True)
+    capture = collect(tmp_path, pages=True)
+    assert capture.section("proc/iomem").remark == "Is a directory"
+    assert capture.section("proc/cmdline").remark == "absent"
+    assert "No such file" in capture.section("sys/devices/system/memory").remark
+    with pytest.raises(BackendError, match="no such directory"):
+        collect(tmp_path / "nowhere")
+
+
+def test_pages_tell_what_is_plugged(linux: Path) -> None:
+    balloon = [KPF_OFFLINE] * 511 + [0]
+    kpageflags(linux, [0], [KPF_OFFLINE], balloon, [KPF_NOPAGE])
+    assert collect(linux, pages=True).section("proc/kpageflags").lines == [
+        "40000000-401fffff plugged",
+        "40200000-403fffff unplugged",
+        "40400000-405fffff plugged",
+        "40600000-407fffff unknown",
+    ]
+
+
+def test_only_what_is_asked_for_is_read(linux: Path) -> None:
+    assert list(collect(linux, only=("proc/iomem",)).sections) == ["proc/iomem"]
+
+
+SHELLS = [["sh"], ["bash"], ["dash"], ["busybox", "sh"]]
+
+
+def run_script(shell: list[str], root: Path, tmp_path: Path, *options: str) -> Capture:
+    program = tmp_path / "capture.sh"
+    program.write_text(script.text("9"))
+    command = [*shell, str(program), "--sysroot", str(root), *options]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert done.stderr == ""
+    return loads(done.stdout)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+def test_shell_program_captures_what_we_capture(shell: list[str], linux: Path, tmp_path: Path) -> None:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"no {shell[0]} here")
+    kpageflags(linux, [0], [KPF_OFFLINE], [KPF_OFFLINE] * 511 + [0], [KPF_NOPAGE | KPF_OFFLINE])
+    theirs, ours = run_script(shell, linux, tmp_path, "--pages"), collect(linux, pages=True)
+    assert theirs.sections == ours.sections
+    assert run_script(shell, linux, tmp_path).sections == collect(linux).sections
+
+
+def test_shell_program_remarks_what_is_absent(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    capture = run_script(["sh"], tmp_path / "empty", tmp_path, "--pages")
+    assert {section.remark for section in capture.sections.values()} == {"absent"}

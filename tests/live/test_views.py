@@ -1,0 +1,89 @@
+import pytest
+
+from virtiomem.errors import UsageError
+from virtiomem.live.capture import Capture, Section
+from virtiomem.live.collect import block_lines
+from virtiomem.live.views import PLUGGED, crash_state_of, memory_of, zones_of
+from virtiomem.recording.values import MemoryBlock, ZonePages
+
+MEMORY = "sys/devices/system/memory"
+
+
+def of(heading: str, *lines: str, remark: str = "") -> Capture:
+    return Capture({heading: Section.of(lines, remark)}, source="x")
+
+
+def test_blocks_read_back_as_they_were_written() -> None:
+    blocks = [
+        MemoryBlock(block=0, state="online", valid_zones="none", nodes=[0]),
+        MemoryBlock(block=1, state="online", valid_zones="Normal", removable=0, nodes=[0, 1]),
+        MemoryBlock(block=2, state="online", valid_zones="Normal", removable=0, nodes=[0, 1]),
+        MemoryBlock(block=9, state="offline", valid_zones="Normal Movable", nodes=[]),
+        MemoryBlock(block=10, state="unknown", valid_zones="", nodes=[]),
+    ]
+    written = list(block_lines(blocks))
+    assert written[1] == "1-2 online 0 0,1 Normal"
+    memory = memory_of(of(MEMORY, "block_size_bytes 40000000", "auto_online_blocks offline", *written))
+    assert memory.blocks == blocks
+    assert (memory.block_size, memory.auto_online_blocks, memory.crash_hotplug) == (1 << 30, "offline", None)
+    memory.check()
+
+
+def test_what_is_plugged_in_a_block_is_read_where_it_is_told() -> None:
+    capture = Capture(
+        {
+            MEMORY: Section.of(["block_size_bytes 8000000", "1-2 online 1 0 Movable"]),
+            PLUGGED: Section.of(["2 2097152"]),
+        }
+    )
+    assert [block.plugged for block in memory_of(capture).blocks][1] == 2 << 20
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([], r"no memory blocks in it \(denied\)"),
+        (["0 online 1 0 Normal"], "no memory blocks in it"),
+        (["block_size_bytes 3"], "'3' is not a block size"),
+        (["block_size_bytes 8000000", "0 online"], "not a line of memory blocks: '0 online'"),
+        (["block_size_bytes 8000000", "5-3 online 1 0 Normal"], "not a line of memory blocks"),
+        (["block_size_bytes 8000000", "0-999999999 online 1 0 Normal"], "not a line of memory blocks"),
+        (["block_size_bytes 8000000", "0-3 online 1 0 Normal", "2 online 1 0 Normal"], "memory block 2 is there twice"),
+    ],
+)
+def test_damaged_blocks_are_named(lines: list[str], reason: str) -> None:
+    with pytest.raises(UsageError, match=f"x: {reason}"):
+        memory_of(of(MEMORY, *lines, remark="denied"))
+
+
+def test_zones_are_counted_by_node() -> None:
+    lines = []
+    for node in (0, 1):
+        lines += [f"Node {node}, zone   Normal", "  spanned  9", f"  present  {node}", "  managed  7"]
+    lines += ["Node 1, zone  Movable", "  spanned  1"]
+    assert zones_of(of("proc/zoneinfo", *lines)) == {
+        "node0": {"Normal": ZonePages(9, 0, 7)},
+        "node1": {"Normal": ZonePages(9, 1, 7)},
+    }
+    assert zones_of(Capture({})) == {}
+
+
+def test_crash_state_is_what_the_kernel_tells() -> None:
+    capture = Capture(
+        {
+            "sys/kernel": Section.of(["vmcoreinfo 0x17bd54000 1024", "kexec_crash_loaded 1"]),
+            "sys/devices/system/cpu": Section.of(
+                ["possible 0-3,8", "cpu0/crash_notes 17bc39600", "cpu0/crash_notes_size 368", "cpu1/crash_notes 0"]
+            ),
+        }
+    )
+    state = crash_state_of(capture)
+    assert state.notes == [(0x17BC39600, 368)]
+    assert (state.vmcoreinfo, state.possible_cpus, state.crash_loaded) == ((0x17BD54000, 0x1024), 5, True)
+    nothing = crash_state_of(Capture({}))
+    assert (nothing.notes, nothing.vmcoreinfo, nothing.possible_cpus, nothing.crash_loaded) == ([], None, 0, None)
+
+
+def test_an_address_that_is_none_is_named() -> None:
+    with pytest.raises(UsageError, match="'zz' is not an address or a size"):
+        crash_state_of(of("sys/kernel", "vmcoreinfo zz 10"))
