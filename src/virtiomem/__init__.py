@@ -4,18 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from virtiomem.kdump.ranges import crash_ranges
     from virtiomem.resource import iomem
     from virtiomem.resource.tree import Resource, ResourceConflict, ResourceTree
 
 __version__ = "0.1.0"
 
-__all__ = ["Resource", "ResourceConflict", "ResourceTree", "iomem"]
+__all__ = ["Resource", "ResourceConflict", "ResourceTree", "crash_ranges", "iomem"]
 
 # Where each public name lives. They are imported when they are first used, so that `import virtiomem` costs nothing.
 _HOMES = {
     "Resource": "virtiomem.resource.tree",
     "ResourceConflict": "virtiomem.resource.tree",
     "ResourceTree": "virtiomem.resource.tree",
+    "crash_ranges": "virtiomem.kdump.ranges",
     "iomem": "virtiomem.resource",
 }
 

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "compare": "are two recordings the same? if not, the first difference",
     "map": "draw a listing or a step of a recording as one picture",
     "report": "make a page of a recording, or of two side by side",
+    "kdump": "work out what a crash dump will hold, and write its header",
     "capture": "collect what a running Linux says of its memory in one small file",
     "blocks": "show memory blocks as lsmem does, and whose they are",
     "device": "check a virtio-mem device against the specification; replay what a real one answered",

@@ -14,9 +14,12 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
 from typing import NamedTuple
 
 from virtiomem.errors import UsageError
+from virtiomem.kdump.ranges import CrashRanges, Loader
 from virtiomem.units import U64_MAX, align_up
 
 ELFMAG = b"\x7fELF"
@@ -115,6 +118,14 @@ def segments(
     return table
 
 
+def header(found: CrashRanges, inputs: Inputs = Inputs()) -> bytes:
+    """The header that a loader makes of its ranges, as large as that loader makes it."""
+    table = segments(found.ranges, inputs, found.backup)
+    if found.loader is Loader.KERNEL:
+        return encode(table, room=max(inputs.possible_cpus, len(inputs.notes)) + 2 + len(found.ranges))
+    return encode(table, room=len(table) - len(found.ranges) + found.entries, align=KEXEC_TOOLS_ALIGN)
+
+
 def encode(table: Sequence[Segment], *, room: int = 0, align: int = KERNEL_ALIGN) -> bytes:
     """The header as bytes: ELF header, `table`, zeros up to `room` segments and then to a multiple of `align`."""
     extended = len(table) >= PN_XNUM
@@ -131,7 +142,18 @@ def encode(table: Sequence[Segment], *, room: int = 0, align: int = KERNEL_ALIGN
     return data.ljust(align_up(max(len(data), _EHDR.size + _PHDR.size * room), align), b"\0")
 
 
-def decode(data: bytes, *, source: str = "header") -> list[Segment]:
+def load(path: str | Path) -> list[Segment]:
+    """The program headers of a core file, of which nothing else is read: see `decode`."""
+    try:
+        with Path(path).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            return decode(data, source=str(path))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except ValueError:  # mmap's word for an empty file
+        raise UsageError(f"{path}: not an ELF file") from None
+
+
+def decode(data: bytes | mmap, *, source: str = "header") -> list[Segment]:
     """The program headers of an ELF64 little-endian core file, of which `data` needs to hold the start only.
 
     Raises UsageError, one line, for anything else.
@@ -150,7 +172,7 @@ def decode(data: bytes, *, source: str = "header") -> list[Segment]:
     return [Segment(*_PHDR.unpack_from(data, phoff + at * _PHDR.size)) for at in range(phnum)]
 
 
-def _section_info(data: bytes, shoff: int, source: str) -> int:
+def _section_info(data: bytes | mmap, shoff: int, source: str) -> int:
     """The count of program headers that did not fit e_phnum."""
     if not 0 < shoff <= len(data) - _SHDR.size:
         raise UsageError(f"{source}: e_phnum is PN_XNUM but there is no section header 0")

@@ -1,0 +1,153 @@
+"""`virtiomem kdump`: what a crash dump of a machine will hold, and the header that says so."""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+from virtiomem.errors import UsageError
+from virtiomem.kdump import elfcore, show
+from virtiomem.kdump.compare import Comparison, compare, dumped, subtract
+from virtiomem.kdump.elfcore import Inputs, KernelText, Note
+from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES, CrashRanges, Loader, kernel_ranges, kexec_tools_ranges
+from virtiomem.live.capture import Capture
+from virtiomem.live.collect import collect
+from virtiomem.live.load import load_any
+from virtiomem.live.views import crash_state_of
+from virtiomem.recording.files import write_whole
+from virtiomem.resource import iomem
+from virtiomem.resource.tree import ResourceTree
+
+EXIT_DIFFERENT = 1
+HEADINGS = ("proc/iomem", "sys/kernel", "sys/devices/system/cpu")
+"""What this command reads of a running Linux."""
+
+_NUMBER = r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}"
+_PLACE = re.compile(rf"(?P<addr>{_NUMBER}):(?P<size>{_NUMBER})(?:@(?P<paddr>{_NUMBER}))?")
+_DIRECT_MAPS = {"4-level": elfcore.DIRECT_MAP_4_LEVEL, "5-level": elfcore.DIRECT_MAP_5_LEVEL}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to read, whose way to take, and what a listing does not tell."""
+    parser.epilog = "Exit status: 0 done; 1 RAM is not dumped, or what is compared differs; 2 usage."
+    add = parser.add_argument
+    add("file", nargs="?", metavar="FILE", help="a listing, a capture or a recording, - for stdin; else this machine")
+    add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add("--as", dest="loader", choices=[one.value for one in Loader], default="kernel", help="who makes the header")
+    add("--compare", action="store_true", help="both loaders side by side; they differ when they do above 1 MiB")
+    add("--against", metavar="CORE", help="what of this RAM an ELF core file (a header, a vmcore) does not have")
+    add("-o", "--output", metavar="HEADER", help="write the ELF64 core header")
+    add("-J", "--json", action="store_true", help="JSON")
+    add("-b", "--bytes", action="store_true", help="sizes in bytes")
+    add("-n", "--noheadings", action="store_true", help="ranges only, no headings, no summary")
+    told = parser.add_argument_group("what a listing does not tell", "Numbers are decimal or 0x… A capture has some.")
+    add = told.add_argument
+    add("--note", metavar="ADDR:SIZE", action="append", type=_note, help="a CPU's crash notes; one option a CPU")
+    add("--vmcoreinfo", metavar="ADDR:SIZE", type=_note, help="the vmcoreinfo note")
+    add("--text", metavar="VADDR:SIZE[@PADDR]", type=_place, help="the kernel from _text to _end; @ Kernel code")
+    add("--direct-map", metavar="BASE", type=_direct_map, help="4-level (default), 5-level or an address (KASLR)")
+    add("--possible-cpus", metavar="N", type=_number, help="CPUs that the kernel leaves room for")
+    add("--backup", metavar="ADDR", type=_number, help="where kexec-tools' backup segment lies")
+    add("--limit", metavar="N", type=_number, default=KEXEC_TOOLS_RANGES, help="entries in kexec-tools' table")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Work out the ranges; write, compare or show them."""
+    capture = load_any(args.file) if args.file else collect(args.sysroot, only=HEADINGS)
+    tree = iomem.loads(capture.iomem, source=capture.source)
+    if args.compare:
+        return _compare(compare(kernel_ranges(tree), kexec_tools_ranges(tree, limit=args.limit)), args)
+    kernel = args.loader == Loader.KERNEL.value
+    found = kernel_ranges(tree) if kernel else kexec_tools_ranges(tree, limit=args.limit)
+    if args.against:
+        return _against(found, args)
+    if args.output:
+        write_whole(Path(args.output), elfcore.header(found, _inputs(args, capture, tree)))
+    return _show(found, args)
+
+
+def _show(found: CrashRanges, args: argparse.Namespace) -> int:
+    findings = show.findings(found)
+    if args.json:
+        print(json.dumps(show.values(found), indent=1))
+    else:
+        sys.stdout.write(show.ranges_text(found, in_bytes=args.bytes, headings=not args.noheadings))
+        if not args.noheadings:
+            sys.stdout.write(f"\n{show.summary_text(found, in_bytes=args.bytes)}")
+    _warn(findings)
+    return EXIT_DIFFERENT if findings else 0
+
+
+def _compare(both: Comparison, args: argparse.Namespace) -> int:
+    if args.json:
+        print(json.dumps(show.comparison_values(both), indent=1))
+    else:
+        sys.stdout.write(show.comparison_text(both, in_bytes=args.bytes, headings=not args.noheadings))
+    _warn([*show.findings(both.kernel), *show.findings(both.kexec_tools)])
+    return EXIT_DIFFERENT if both.differs else 0
+
+
+def _against(found: CrashRanges, args: argparse.Namespace) -> int:
+    table = elfcore.load(args.against)
+    missing, gone = subtract(found.ranges, dumped(table)), subtract(dumped(table), found.ranges)
+    if args.json:
+        print(json.dumps({"missing": show.range_values(missing), "gone": show.range_values(gone)}, indent=1))
+    else:
+        sys.stdout.write(show.against_text(missing, gone, in_bytes=args.bytes, headings=not args.noheadings))
+    return EXIT_DIFFERENT if missing else 0
+
+
+def _warn(findings: list[str]) -> None:
+    for finding in findings:
+        print(f"virtiomem: {finding}", file=sys.stderr)
+
+
+def _inputs(args: argparse.Namespace, capture: Capture, tree: ResourceTree) -> Inputs:
+    """What the options say, and for the rest what the machine itself said."""
+    state = crash_state_of(capture)
+    vmcoreinfo = args.vmcoreinfo or (Note(*state.vmcoreinfo) if state.vmcoreinfo else None)
+    return Inputs(
+        notes=args.note or [Note(*note) for note in state.notes],
+        vmcoreinfo=vmcoreinfo,
+        text=_kernel_text(args.text, tree),
+        direct_map=elfcore.DIRECT_MAP_4_LEVEL if args.direct_map is None else args.direct_map,
+        backup=args.backup,
+        possible_cpus=state.possible_cpus if args.possible_cpus is None else args.possible_cpus,
+    )
+
+
+def _kernel_text(place: tuple[int, int, int | None] | None, tree: ResourceTree) -> KernelText | None:
+    """The kernel's own mapping; where it lies in memory is where its code does, unless the option says so."""
+    if place is None:
+        return None
+    vaddr, size, paddr = place
+    if paddr is None:
+        paddr = next((node.start for _, node in tree.walk() if node.name == "Kernel code"), None)
+    if paddr is None:
+        raise UsageError("--text needs @PADDR: the listing has no Kernel code")
+    return KernelText(vaddr, paddr, size)
+
+
+def _place(text: str) -> tuple[int, int, int | None]:
+    match = _PLACE.fullmatch(text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDR:SIZE, in decimal or 0x…")
+    return int(match["addr"], 0), int(match["size"], 0), int(match["paddr"], 0) if match["paddr"] else None
+
+
+def _note(text: str) -> Note:
+    addr, size, extra = _place(text)
+    if extra is not None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not ADDR:SIZE")
+    return Note(addr, size)
+
+
+def _direct_map(text: str) -> int:
+    return _DIRECT_MAPS[text] if text in _DIRECT_MAPS else _number(text)
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(_NUMBER, text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, decimal or 0x…")
+    return int(text, 0)

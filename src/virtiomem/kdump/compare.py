@@ -1,0 +1,57 @@
+"""What one list of ranges has and another has not."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from virtiomem.kdump.elfcore import Segment, SegmentType
+from virtiomem.kdump.ranges import CrashRange, CrashRanges
+from virtiomem.units import MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What each loader dumps, and which RAM only one of them does."""
+
+    kernel: CrashRanges
+    kexec_tools: CrashRanges
+    only_kernel: list[CrashRange]
+    only_kexec_tools: list[CrashRange]
+
+    @property
+    def differs(self) -> bool:
+        """True when the two dump different RAM above the first MiB, which they always treat differently."""
+        return any(end >= MiB for _, end in (*self.only_kernel, *self.only_kexec_tools))
+
+
+def compare(kernel: CrashRanges, kexec_tools: CrashRanges) -> Comparison:
+    """Hold the two loaders' ranges for the same map against one another."""
+    return Comparison(
+        kernel,
+        kexec_tools,
+        subtract(kernel.ranges, kexec_tools.ranges),
+        subtract(kexec_tools.ranges, kernel.ranges),
+    )
+
+
+def subtract(ranges: Iterable[CrashRange], others: Iterable[CrashRange]) -> list[CrashRange]:
+    """The parts of `ranges` that no range of `others` covers; touching parts of touching ranges stay apart."""
+    left: list[CrashRange] = []
+    covers = sorted(others)
+    first = 0
+    for start, end in sorted(ranges):
+        while first < len(covers) and covers[first][1] < start:
+            first += 1
+        rest, at = start, first
+        while rest <= end and at < len(covers) and covers[at][0] <= end:
+            if rest < covers[at][0]:
+                left.append((rest, covers[at][0] - 1))
+            rest = max(rest, covers[at][1] + 1)
+            at += 1
+        if rest <= end:
+            left.append((rest, end))
+    return left
+
+
+def dumped(table: Iterable[Segment]) -> list[CrashRange]:
+    """The physical memory that a header's segments dump; the kernel's own mapping is part of it."""
+    return [(one.paddr, one.paddr + one.memsz - 1) for one in table if one.type == SegmentType.LOAD and one.memsz]

@@ -1,0 +1,222 @@
+"""Which RAM a crash dump will hold: as the kernel works it out for kexec_file_load, and as kexec-tools does from the text.
+
+Both start from the same iomem tree and leave out the crash kernel. The kernel walks System RAM, driver-managed RAM
+included, and leaves out the first MiB, which it keeps for itself. kexec-tools reads lines until its table is full and
+then stops without a word; that is why unmerged memory blocks matter.
+
+Models: prepare_elf_headers() in arch/x86/kernel/crash.c and crash_exclude_mem_range() in kernel/kexec_file.c (v6.1);
+get_crash_memory_ranges() in kexec/arch/i386/crashdump-x86.c (kexec-tools 2.0.25).
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from itertools import pairwise
+
+from virtiomem.resource import iomem
+from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM, Desc
+from virtiomem.resource.tree import Resource
+from virtiomem.units import MiB
+
+KERNEL_HOTPLUG_RANGES = 8192
+"""CONFIG_CRASH_MAX_MEMORY_RANGES: ranges that a header which the kernel keeps up to date has room for (since 6.6)."""
+LOW_MEMORY = (0, MiB - 1)
+"""What the kernel never lists: it keeps a copy for the crash kernel's own use."""
+KEXEC_TOOLS_RANGES = 32768
+"""CRASH_MAX_MEMORY_RANGES: entries of any type that kexec-tools' table holds on x86 (since 2.0.22)."""
+KEXEC_TOOLS_CRASH_KERNELS = 8
+"""CRASH_RESERVED_MEM_NR: `Crash kernel` lines that kexec-tools excludes."""
+KEXEC_TOOLS_LINE = 160
+"""MAX_LINE: kexec-tools reads one byte less of a line."""
+BACKUP_END = 0xA0000
+"""The first RAM that ends here or below is what kexec-tools copies away before the crash kernel starts."""
+
+_BUSY_RAM = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY
+_KEPT_NAMES = frozenset(
+    {
+        *("ACPI Tables", "ACPI Non-volatile Storage", "Persistent Memory", "Persistent Memory (legacy)"),
+        *("reserved", "Reserved"),
+    }
+)
+"""What kexec-tools keeps besides RAM, to tell the crash kernel of it: each takes a place in its table."""
+
+
+CrashRange = tuple[int, int]
+"""The first and the last byte, both in, as in the kernel's struct range. (A million plain pairs cost the least.)"""
+
+
+_Entry = tuple[int, int, bool]
+"""A place in kexec-tools' table: first byte, last byte, and whether it is RAM."""
+_NOTHING_HIDDEN = 1 << 64
+"""Deeper than any line: no System RAM is open."""
+
+
+class Loader(Enum):
+    """Who makes the header: the system call that loads the crash kernel decides."""
+
+    KERNEL = "kernel"
+    """kexec_file_load(): `kexec -p -s`."""
+    KEXEC_TOOLS = "kexec-tools"
+    """kexec_load(): `kexec -p -c`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrashRanges:
+    """The ranges that one loader dumps, ascending, and what it counted on the way.
+
+    `entries` is what counts towards `limit` (the kernel: ranges after the exclusions; kexec-tools: kept lines of any
+    type). `lost` is RAM that is not dumped because the table was full; nothing but this list says so. `backup` is the
+    range whose content is read from the backup segment (kexec-tools only). `refused`: kexec-tools gives up, because the
+    crash kernel splits an entry and its table is full; then nothing is loaded, and the ranges are what it had so far.
+    """
+
+    loader: Loader
+    ranges: list[CrashRange]
+    excluded: list[CrashRange]
+    entries: int
+    limit: int
+    lost: list[CrashRange]
+    backup: CrashRange | None = None
+    refused: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes to dump."""
+        return total(self.ranges)
+
+    @property
+    def has_crash_kernel(self) -> bool:
+        """True when memory is reserved for a crash kernel; without, neither loader has a place to put one."""
+        return bool(self.excluded) and self.excluded != [LOW_MEMORY]
+
+    def check(self) -> None:
+        """Assert that the ranges ascend without overlap and leave out what is excluded."""
+        for start, end in self.ranges:
+            assert start <= end, f"a range is not empty: {start:#x}-{end:#x}"
+        if self.loader is Loader.KERNEL:
+            for (_, end), (start, _) in pairwise(self.ranges):
+                assert end < start, f"ranges ascend without overlap: {start:#x} follows {end:#x}"
+            assert self.entries == len(self.ranges), "the kernel counts its ranges"
+        else:
+            assert len(self.ranges) <= self.entries <= self.limit, "kexec-tools' table holds no more than its limit"
+
+
+def crash_ranges(listing: str | bytes | Resource) -> list[CrashRange]:
+    """The RAM that a crash dump will hold, as the kernel lists it: one range a System RAM resource, touching or not.
+
+    `listing` is the text of /proc/iomem or its tree. Raises ListingError when a text is no sound listing.
+    """
+    return kernel_ranges(listing if isinstance(listing, Resource) else iomem.loads(listing)).ranges
+
+
+def total(ranges: Iterable[CrashRange]) -> int:
+    """Bytes in all of `ranges`."""
+    return sum(end - start + 1 for start, end in ranges)
+
+
+def kernel_ranges(tree: Resource) -> CrashRanges:
+    """The ranges as kexec_file_load() makes them. Models: prepare_elf_headers()."""
+    ranges, crash_kernels = _system_ram(tree)
+    excluded = [LOW_MEMORY, *crash_kernels[:-3:-1]]  # crashk_res, which is the higher one, then crashk_low_res
+    for start, end in excluded:
+        _exclude(ranges, start, end)
+    return CrashRanges(Loader.KERNEL, ranges, excluded, len(ranges), KERNEL_HOTPLUG_RANGES, [])
+
+
+def _system_ram(tree: Resource) -> tuple[list[CrashRange], list[CrashRange]]:
+    """Busy System RAM in address order, hiding what is inside it, and the crash kernels, which hide nowhere.
+
+    Models: walk_system_ram_res() over all addresses; `resource.walk` has it for any range, at a higher price.
+    """
+    ram: list[CrashRange] = []
+    crash_kernels: list[CrashRange] = []
+    hidden, busy_ram, crash_kernel = _NOTHING_HIDDEN, _BUSY_RAM, Desc.CRASH_KERNEL  # looked up for every line
+    for depth, node in tree.walk():
+        if node.flags & busy_ram == busy_ram:
+            if depth <= hidden:
+                ram.append((node.start, node.end))
+                hidden = depth
+            if node.desc is crash_kernel:
+                crash_kernels.append((node.start, node.end))
+        elif depth <= hidden:
+            hidden = _NOTHING_HIDDEN
+    return ram, crash_kernels
+
+
+def _exclude(ranges: list[CrashRange], start: int, end: int) -> None:
+    """Take [start, end] out: ranges inside it go, the first that it cuts is trimmed or split, and there it stops.
+
+    Models: crash_exclude_mem_range(), which leaves a range behind the cut one alone even where it overlaps.
+    """
+    first = at = _first_not_below(ranges, start)
+    while at < len(ranges) and start <= ranges[at][0] and ranges[at][1] <= end:
+        at += 1
+    del ranges[first:at]
+    if first < len(ranges) and ranges[first][0] <= end:
+        ranges[first : first + 1] = _around(ranges[first], start, end)
+
+
+def kexec_tools_ranges(tree: Resource, *, limit: int = KEXEC_TOOLS_RANGES) -> CrashRanges:
+    """The ranges as kexec-tools makes them from the lines, in their order, at any depth.
+
+    `limit` is how many entries the table holds. Models: get_crash_memory_ranges().
+    Differs: a range that its arithmetic leaves empty is dropped; kexec-tools writes a segment without bytes for it.
+    """
+    table: list[_Entry] = []
+    lost: list[CrashRange] = []
+    excluded: list[CrashRange] = []
+    gart: list[CrashRange] = []
+    for depth, node in tree.walk():
+        name = node.name
+        ram = "System RAM" in name and _is_read(node, depth)
+        if ram or name in _KEPT_NAMES:
+            if len(table) < limit:
+                table.append((node.start, node.end, ram))
+            elif ram:
+                lost.append((node.start, node.end))
+        elif name == "Crash kernel" and len(excluded) < KEXEC_TOOLS_CRASH_KERNELS:
+            excluded.append((node.start, node.end))
+        elif name == "GART" and len(table) < limit:
+            gart = [(node.start, node.end)]
+    excluded += gart
+    refused = not all(_exclude_region(table, start, end, limit) for start, end in excluded)
+    ranges = [(start, end) for start, end, ram in table if ram and start <= end]
+    backup = next((found for found in ranges if found[1] <= BACKUP_END), None)
+    return CrashRanges(Loader.KEXEC_TOOLS, ranges, excluded, len(table), limit, lost, backup, refused)
+
+
+def _is_read(node: Resource, depth: int) -> bool:
+    """True when a name that has the words has them within what kexec-tools reads of a line."""
+    behind = len(node.name) - node.name.index("System RAM") - len("System RAM")
+    line = len(f"{'  ' * min(depth, 5)}{node.start:08x}-{node.end:08x} : {node.name}")
+    return line - behind < KEXEC_TOOLS_LINE
+
+
+def _exclude_region(table: list[_Entry], start: int, end: int, limit: int) -> bool:
+    """Trim or split every entry that [start, end] overlaps; False when the table has no room for the upper half.
+
+    Models: exclude_region(), which keeps one split, the last, and calls its upper half RAM whatever it was.
+    """
+    split: tuple[int, _Entry] | None = None
+    for at, (first, last, ram) in enumerate(table):
+        if start < last and end > first:
+            if start != first and end != last:
+                split = (at + 1, (end + 1, last, True))
+            table[at] = (first, start - 1, ram) if start != first else (end + 1, last, ram)
+    if split is not None and len(table) == limit:
+        return False
+    if split is not None:
+        table.insert(*split)
+    return True
+
+
+def _around(cut: CrashRange, start: int, end: int) -> list[CrashRange]:
+    """What is left of `cut` without [start, end]: none, one or two ranges."""
+    parts = ((cut[0], min(cut[1], start - 1)), (max(cut[0], end + 1), cut[1]))
+    return [part for part in parts if part[0] <= part[1]]
+
+
+def _first_not_below(ranges: list[CrashRange], address: int) -> int:
+    """The index of the first range that ends at `address` or later."""
+    return bisect_left(ranges, address, key=lambda found: found[1])

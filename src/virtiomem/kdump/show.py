@@ -1,0 +1,127 @@
+"""Crash ranges as text and as JSON's values."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from virtiomem.columns import align
+from virtiomem.kdump.compare import Comparison
+from virtiomem.kdump.elfcore import PN_XNUM
+from virtiomem.kdump.ranges import CrashRange, CrashRanges, Loader, total
+from virtiomem.units import format_approx, format_size
+
+
+def range_text(found: CrashRange) -> str:
+    """A range as kexec prints it."""
+    return f"{found[0]:016x}-{found[1]:016x}"
+
+
+def ranges_text(found: CrashRanges, *, in_bytes: bool = False, headings: bool = True) -> str:
+    """A line for each range, and what was left out or lost."""
+    size = str if in_bytes else format_approx
+    head = [("RANGE", "SIZE", "")] if headings else []
+    notes = {found.backup: "saved to the backup segment first"} if found.backup else {}
+    rows = [(range_text(one), size(total([one])), notes.get(one, "")) for one in found.ranges]
+    return align([*head, *rows], " >")
+
+
+def summary_text(found: CrashRanges, *, in_bytes: bool = False) -> str:
+    """How many ranges, how much, what was excluded, and how near the limit is."""
+    size = str if in_bytes else format_approx
+    what = "in a header that the kernel keeps up to date" if found.loader is Loader.KERNEL else "entries in its table"
+    excluded = ", ".join(f"{start:#x}-{end:#x}" for start, end in found.excluded) or "nothing"
+    nowhere = "" if found.has_crash_kernel else "; no crash kernel is reserved, so none can be loaded"
+    return (
+        f"{found.loader.value}: {len(found.ranges)} ranges, {size(found.size)}; excluded: {excluded}{nowhere}\n"
+        f"{found.entries} of {found.limit} {what}\n"
+    )
+
+
+def findings(found: CrashRanges) -> list[str]:
+    """What is wrong with a dump of these ranges, a sentence each; nothing in the usual case."""
+    said = []
+    if not found.ranges:
+        said.append("no System RAM to dump: the kernel refuses this with ENOMEM")
+    if found.refused:
+        said.append(
+            f"kexec -p refuses this map: its table of {found.limit} entries is full, and the crash kernel splits one more"
+        )
+    elif found.lost:
+        said.append(
+            f"{format_size(total(found.lost))} of RAM in {len(found.lost)} entries are not dumped: the table is full "
+            f"after {found.limit} entries, and kexec-tools does not say so"
+        )
+    if found.loader is Loader.KERNEL and len(found.ranges) > found.limit:
+        said.append(
+            f"{len(found.ranges)} ranges: a kernel that keeps the header up to date (since 6.6) has room for {found.limit}"
+        )
+    if found.loader is Loader.KERNEL and len(found.ranges) >= PN_XNUM:
+        said.append(
+            f"{len(found.ranges)} ranges do not fit the 16 bits in which the kernel counts segments: "
+            f"its header would say {len(found.ranges) % (PN_XNUM + 1)}"
+        )
+    return said
+
+
+def comparison_text(both: Comparison, *, in_bytes: bool = False, headings: bool = True) -> str:
+    """The two loaders' ranges side by side, each beside the one it starts with."""
+    size = str if in_bytes else format_approx
+    kernel, kexec = (dict(one.ranges) for one in (both.kernel, both.kexec_tools))
+    head = [("KERNEL", "SIZE", "", "KEXEC-TOOLS", "SIZE")] if headings else []
+    rows = []
+    for start in sorted({*kernel, *kexec}):
+        sides = [(start, ends[start]) if start in ends else None for ends in (kernel, kexec)]
+        left, right = (("", "") if one is None else (range_text(one), size(total([one]))) for one in sides)
+        rows.append((*left, "=" if sides[0] == sides[1] else "|", *right))
+    table = align([*head, *rows], " >  >")
+    if not headings:
+        return table
+    only = (("kernel", both.only_kernel), ("kexec-tools", both.only_kexec_tools))
+    tail = [f"only {who}: {range_text(one)} ({size(total([one]))})\n" for who, ranges in only for one in ranges]
+    return "".join([table, "\n", summary_text(both.kernel), summary_text(both.kexec_tools), *tail])
+
+
+def comparison_values(both: Comparison) -> dict[str, Any]:
+    """A comparison as JSON's values."""
+    return {
+        "kernel": values(both.kernel),
+        "kexec-tools": values(both.kexec_tools),
+        "only-kernel": range_values(both.only_kernel),
+        "only-kexec-tools": range_values(both.only_kexec_tools),
+        "differs": both.differs,
+    }
+
+
+def against_text(
+    missing: Sequence[CrashRange], gone: Sequence[CrashRange], *, in_bytes: bool = False, headings: bool = True
+) -> str:
+    """What a core file does not have of the RAM there is, and what it has that is no RAM."""
+    size = str if in_bytes else format_approx
+    head = [("RANGE", "SIZE", "")] if headings else []
+    rows = [
+        (range_text(one), size(total([one])), what)
+        for what, ranges in (("RAM, not in the file", missing), ("in the file, not RAM", gone))
+        for one in ranges
+    ]
+    table = align([*head, *rows], " >") if rows else ""
+    return table if not headings else f"{table}{size(total(missing))} of RAM missing from the file\n"
+
+
+def range_values(ranges: Sequence[CrashRange]) -> list[dict[str, int]]:
+    """Ranges as JSON's values."""
+    return [{"start": start, "end": end, "size": end - start + 1} for start, end in ranges]
+
+
+def values(found: CrashRanges) -> dict[str, Any]:
+    """All of it as JSON's values."""
+    return {
+        "loader": found.loader.value,
+        "size": found.size,
+        "entries": found.entries,
+        "limit": found.limit,
+        "ranges": range_values(found.ranges),
+        "excluded": range_values(found.excluded),
+        "lost": range_values(found.lost),
+        "refused": found.refused,
+        "backup": range_values([found.backup])[0] if found.backup else None,
+        "findings": findings(found),
+    }

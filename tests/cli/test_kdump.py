@@ -1,0 +1,155 @@
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from virtiomem.cli.main import main
+from virtiomem.kdump import elfcore
+from virtiomem.live.capture import Capture, Section, dump
+
+DATA = Path(__file__).parent.parent / "data/kdump"
+OPTIONS = ["--note", "6371382784:368", "--vmcoreinfo", "0x17bd54000:4132", "--direct-map", "5-level"]
+OPTIONS += ["--text", "0xffffffff81000000:0x2830000"]
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> Any:
+    def write(name: str) -> str:
+        (tmp_path / "guest.iomem").write_text(json.loads((DATA / f"{name}.json").read_text())["iomem"] + "\n")
+        return str(tmp_path / "guest.iomem")
+
+    return write
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = main(["kdump", *argv])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_ranges_are_shown_with_what_was_left_out(listing: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, listing("merged-file"))
+    assert (code, err) == (0, "")
+    assert out == (
+        "RANGE                               SIZE\n"
+        "0000000000100000-000000006effffff   1.7G\n"
+        "000000007f000000-000000007ffdffff  15.9M\n"
+        "0000000100000000-000000017fffffff     2G\n"
+        "0000000180000000-00000001ffffffff     2G\n"
+        "\n"
+        "kernel: 4 ranges, 5.7G; excluded: 0x0-0xfffff, 0x6f000000-0x7effffff\n"
+        "4 of 8192 in a header that the kernel keeps up to date\n"
+    )
+
+
+def test_json_has_bytes_and_inclusive_ends(listing: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, listing("merged-load"), "--as", "kexec-tools", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["ranges"][0] == told["backup"] == {"start": 0x1000, "end": 0x9FBFF, "size": 0x9EC00}
+    assert (told["loader"], told["entries"], told["limit"], told["lost"]) == ("kexec-tools", 13, 32768, [])
+
+
+def test_the_two_loaders_differ_below_a_mebibyte_only(listing: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, listing("merged-load"), "--compare")
+    assert code == 0
+    assert out.splitlines()[1].split() == ["|", "0000000000001000-000000000009fbff", "635K"]
+    assert out.splitlines()[-1] == "only kexec-tools: 0000000000001000-000000000009fbff (635K)"
+    code, out, _ = run(capsys, listing("merged-load"), "--compare", "--json")
+    assert json.loads(out)["only-kexec-tools"] == [{"start": 0x1000, "end": 0x9FBFF, "size": 0x9EC00}]
+
+
+def test_a_full_table_is_said_and_fails(listing: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "".join(f"{at << 20:08x}-{((at + 1) << 20) - 1:08x} : System RAM\n" for at in range(1, 5))
+    path = Path(listing("none-file"))
+    path.write_text(text)
+    code, out, err = run(capsys, str(path), "--as", "kexec-tools", "--limit", "3")
+    assert (code, "1M of RAM in 1 entries are not dumped" in err) == (1, True)
+    assert "3 of 3 entries" in out
+    assert "no crash kernel is reserved" in out
+    assert run(capsys, str(path), "--compare", "--limit", "3")[0] == 1
+    code, _, err = run(capsys, listing("merged-file"), "--as", "kexec-tools", "--limit", "5")
+    assert (code, "kexec -p refuses this map" in err) == (1, True)
+
+
+def test_a_written_header_is_the_real_one(listing: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header = tmp_path / "header.elf"
+    assert run(capsys, listing("unmerged-file"), "-o", str(header), *OPTIONS)[0] == 0
+    recorded = json.loads((DATA / "unmerged-file.json").read_text())["elfcorehdr"]["base64"]
+    assert header.read_bytes().rstrip(b"\0") == base64.b64decode(recorded).rstrip(b"\0")
+    code, out, _ = run(capsys, listing("unmerged-file"), "--against", str(header))
+    assert (code, out) == (0, "0B of RAM missing from the file\n")
+    code, out, _ = run(capsys, listing("merged-file"), "--against", str(header), "--json")
+    assert (code, json.loads(out)) == (0, {"missing": [], "gone": []})
+
+
+def test_ram_that_came_after_the_header_is_missing(
+    listing: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = str(tmp_path / "header.elf")
+    run(capsys, listing("none-file"), "-o", header)
+    code, out, _ = run(capsys, listing("merged-file"), "--against", header)
+    assert code == 1
+    assert out.splitlines()[1:] == [
+        "0000000180000000-00000001ffffffff    2G  RAM, not in the file",
+        "2G of RAM missing from the file",
+    ]
+
+
+def test_a_capture_tells_what_a_listing_does_not(
+    listing: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sections = {
+        "proc/iomem": Section(Path(listing("merged-file")).read_text()),
+        "sys/kernel": Section.of(["vmcoreinfo 0x17bd54000 1024"]),
+        "sys/devices/system/cpu": Section.of(
+            ["possible 0-79", "cpu0/crash_notes 17bc39600", "cpu0/crash_notes_size 368"]
+        ),
+    }
+    dump(Capture(sections), tmp_path / "guest.capture")
+    header = tmp_path / "header.elf"
+    assert run(capsys, str(tmp_path / "guest.capture"), "-o", str(header))[0] == 0
+    table = elfcore.load(header)
+    assert [(one.paddr, one.filesz) for one in table[:2]] == [(0x17BC39600, 368), (0x17BD54000, 0x1024)]
+    assert header.stat().st_size == 8192  # room for 80 CPUs
+    assert run(capsys, str(tmp_path / "guest.capture"), "-o", str(header), "--possible-cpus", "1")[0] == 0
+    assert header.stat().st_size == 4096
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["--note", "12"], "'12' is not ADDR:SIZE"),
+        (["--note", "1:2@3"], "'1:2@3' is not ADDR:SIZE"),
+        (["--vmcoreinfo", "x:1"], "'x:1' is not ADDR:SIZE"),
+        (["--direct-map", "high"], "'high' is not a number"),
+        (["--backup", "-1"], "--backup"),
+        (["--as", "grub"], "invalid choice: 'grub'"),
+        (["--against", "/nonexistent"], "/nonexistent: No such file"),
+        (["--against", "/dev/null"], "/dev/null: "),
+    ],
+)
+def test_a_wrong_option_is_named(
+    listing: Any, capsys: pytest.CaptureFixture[str], argv: list[str], reason: str
+) -> None:
+    code, _, err = run(capsys, listing("merged-file"), *argv)
+    assert (code, err.count("\n")) == (2, 1)
+    assert reason in err
+
+
+def test_text_needs_a_place_when_the_listing_has_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.iomem").write_text("00100000-3fffffff : System RAM\n")
+    argv = [str(tmp_path / "a.iomem"), "-o", str(tmp_path / "h"), "--text", "0xffffffff81000000:4096"]
+    code, _, err = run(capsys, *argv)
+    assert (code, "needs @PADDR" in err, (tmp_path / "h").exists()) == (2, True, False)
+    argv[-1] += "@0x1000000"
+    assert run(capsys, *argv)[0] == 0
+    assert elfcore.load(tmp_path / "h")[0].paddr == 0x1000000
+
+
+def test_a_map_without_ram_fails_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.iomem").write_text("00000000-00000fff : Reserved\n")
+    code, _, err = run(capsys, str(tmp_path / "a.iomem"))
+    assert (code, "no System RAM to dump" in err) == (1, True)

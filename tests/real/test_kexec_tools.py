@@ -1,0 +1,124 @@
+"""Our crash ranges beside those that the real kexec-tools works out of the same listing.
+
+kexec reads /proc/iomem; in a mount namespace of its own it reads ours. It prints its ranges before it tries to load
+anything, which it never does here: there is no kernel to load.
+"""
+
+import os
+import random
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from virtiomem.kdump.ranges import kexec_tools_ranges
+from virtiomem.resource import iomem
+
+RAM = 0
+KERNELS = sorted(Path("/boot").glob("vmlinuz-*"))
+
+
+def _why_not() -> str:
+    """Why kexec cannot be asked here; empty when it can."""
+    if "CI" not in os.environ:
+        for program in ("kexec", "unshare"):
+            if shutil.which(program) is None:
+                return f"NO {program} HERE: apt install kexec-tools util-linux"
+        if not KERNELS:
+            return "NO KERNEL IMAGE in /boot"
+    allowed = subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode == 0
+    return "" if allowed else "MAY NOT UNSHARE MOUNTS HERE: run as root"
+
+
+WHY_NOT = _why_not()
+pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+
+Line = tuple[int, int, int, str]
+
+
+class Printed(NamedTuple):
+    """What kexec -d said: RAM ranges, how many entries its table has; None when it gave up."""
+
+    ram: list[tuple[int, int]] | None
+    entries: int
+    backup: tuple[int, int] | None
+
+
+def kexec(text: str, tmp_path: Path) -> Printed:
+    (tmp_path / "iomem").write_text(text)
+    load = f"exec kexec -p -c -d --command-line=quiet {KERNELS[0]}"
+    command = ["unshare", "--mount", "sh", "-c", f"mount --bind {tmp_path / 'iomem'} /proc/iomem && {load}"]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = done.stdout.decode(errors="replace")
+    _, found, tail = said.partition("CRASH MEMORY RANGES\n")
+    rows = [
+        (int(m[1], 16), int(m[2], 16), int(m[3])) for m in re.finditer(r"^(\w+)-(\w+) \((\d+)\)$", tail, re.MULTILINE)
+    ]
+    backup = re.search(r"get_backup_area: (\w+)-(\w+)", said)
+    return Printed(
+        [(start, end) for start, end, kind in rows if kind == RAM and start <= end] if found else None,
+        len(rows),
+        (int(backup[1], 16), int(backup[2], 16)) if backup else None,
+    )
+
+
+def listing(lines: list[Line]) -> str:
+    return "".join(f"{'  ' * depth}{start:08x}-{end:08x} : {name}\n" for depth, start, end, name in lines)
+
+
+def assert_same(lines: list[Line], tmp_path: Path) -> None:
+    ours, theirs = kexec_tools_ranges(iomem.loads(listing(lines))), kexec(listing(lines), tmp_path)
+    ours.check()
+    assert ours.refused is (theirs.ram is None)
+    if theirs.ram is not None:
+        assert (ours.ranges, ours.entries, ours.backup) == (theirs.ram, theirs.entries, theirs.backup)
+
+
+def random_lines(rng: random.Random) -> list[Line]:
+    """Ranges of every name that kexec-tools knows, crash kernels and a GART in odd places."""
+    names = ("System RAM",) * 5 + ("Reserved", "reserved", "ACPI Tables", "Persistent Memory", "GART", "virtio0")
+    inner = ("Crash kernel", "Crash kernel", "System RAM (virtio_mem)", "System RAM (kmem)", "Kernel code", "GART")
+    lines: list[Line] = [(0, 0x1000, rng.choice((0x9FBFF, 0x9FFFF, 0xA0000)), "System RAM")]
+    start = 0x100000
+    for _ in range(rng.randint(1, 14)):
+        start += rng.choice((0, 0, 0x10000, 0x8000000))
+        end = start + rng.randint(2, 64) * 0x10000 - 1
+        lines.append((0, start, end, rng.choice(names)))
+        if rng.random() < 0.5:
+            size = (end - start + 1) // 0x10000
+            first = rng.choice((0, 0, rng.randrange(size)))
+            last = rng.choice((size, size, rng.randint(first + 1, size)))
+            lines.append((1, start + first * 0x10000, start + last * 0x10000 - 1, rng.choice(inner)))
+        start = end + 1
+    return [
+        *lines,
+        (0, start + 0x100000, start + 0x1FFFFF, "System RAM"),
+        (1, start + 0x140000, start + 0x14FFFF, "Crash kernel"),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_ranges_equal_those_of_kexec_tools(seed: int, tmp_path: Path) -> None:
+    assert_same(random_lines(random.Random(seed)), tmp_path)
+
+
+def many(blocks: int) -> list[Line]:
+    head: list[Line] = [(0, 0x100000, 0xFFFFFFF, "System RAM"), (1, 0x1000000, 0x1FFFFFF, "Crash kernel")]
+    return head + [
+        (0, (at << 27) + (1 << 32), (at << 27) + (1 << 32) + 0x7FFFFFF, "System RAM") for at in range(blocks)
+    ]
+
+
+@pytest.mark.parametrize("blocks", [32766, 32767, 40000])
+def test_a_table_of_32768_entries_is_full_where_ours_is(blocks: int, tmp_path: Path) -> None:
+    assert_same(many(blocks), tmp_path)
+
+
+def test_entries_beyond_the_table_are_lost_without_a_word(tmp_path: Path) -> None:
+    lines = many(40000)
+    lines[1] = (1, 0x100000, 0x1FFFFFF, "Crash kernel")  # trims, needs no room
+    assert_same(lines, tmp_path)
+    assert len(kexec_tools_ranges(iomem.loads(listing(lines))).lost) == 40001 - 32768
