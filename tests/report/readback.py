@@ -38,10 +38,8 @@ def blocks(recording: dict[str, Any], step: dict[str, Any]) -> list[tuple[Any, .
 
 def plugged(step: dict[str, Any]) -> dict[str, int | None]:
     """Bytes plugged at each device, from its spans."""
-    return {
-        name: None if spans is None else sum(int(size, 16) for size in spans[1::2])
-        for name, spans in step["plugged"].items()
-    }
+    sizes = {device["id"]: device.get("block-size") for device in step["devices"]}
+    return {name: None if spans is None else sum(spans[1::2]) * sizes[name] for name, spans in step["plugged"].items()}
 
 
 def agree(recording: dict[str, Any], told: Recording) -> None:

@@ -1,12 +1,13 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virtiomem.recording import MemoryBlock, Recording
 from virtiomem.recording.palette import BlockKind
 from virtiomem.report.blocks import BlockRun, block_changes, block_runs, memory_block_size
-from virtiomem.report.requests import plugged_by_step
+from virtiomem.report.moments import Source, story
 from virtiomem.report.rows import rows
 from virtiomem.resource import iomem
 from virtiomem.units import GiB, MiB
@@ -14,9 +15,8 @@ from virtiomem.units import GiB, MiB
 Recorded = Callable[[str], Recording]
 
 
-def runs_after(told: Recording, step: int) -> list[BlockRun]:
-    snapshot = told.steps[step - 1].snapshot
-    return block_runs(snapshot, 128 * MiB, list(plugged_by_step(told))[step])
+def runs_after(told: Recording, step: int) -> Sequence[BlockRun]:
+    return story(Source("x", told)).moments[step].blocks
 
 
 def test_runs_hold_every_recorded_block(each_recorded: Recording) -> None:
@@ -43,6 +43,13 @@ def test_bigger_blocks_are_found_too(recorded: Recorded) -> None:
     told = recorded("a-movable")
     told.boot.memory_blocks[:] = [MemoryBlock(block=n, state="online", valid_zones="Normal", nodes=[0]) for n in (0, 2)]
     assert memory_block_size(told, rows(iomem.loads(told.boot.iomem))) == 2 * GiB
+
+
+def test_block_that_says_how_much_is_plugged_is_believed(recorded: Recorded) -> None:
+    told = recorded("a-movable")
+    block = MemoryBlock(block=50, state="online", valid_zones="Movable", nodes=[0], plugged=2 * MiB)
+    snapshot = msgspec.structs.replace(told.boot, memory_blocks=[block])
+    assert block_runs(snapshot, 128 * MiB, {"vm0": None})[1].kind is BlockKind.MOVABLE_PARTIAL
 
 
 numbers = st.sets(st.integers(0, 12))

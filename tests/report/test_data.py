@@ -6,7 +6,8 @@ import pytest
 from tests.report.readback import agree
 from virtiomem.errors import UsageError
 from virtiomem.recording import Recording
-from virtiomem.report.data import Source, page_data
+from virtiomem.report.data import page_data
+from virtiomem.report.moments import Source
 
 Recorded = Callable[[str], Recording]
 

@@ -6,8 +6,8 @@ import pytest
 from tests.report.hostile import NAME
 from virtiomem.recording import Recording
 from virtiomem.report import Row, picture, rows
-from virtiomem.report.data import Source
 from virtiomem.report.maps import of_recording
+from virtiomem.report.moments import Source
 from virtiomem.report.words import short_size
 from virtiomem.resource import iomem
 from virtiomem.units import GiB, MiB, TiB

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from virtiomem.recording import Recording, Request
-from virtiomem.report.requests import RequestRun, plugged_by_step, request_runs, trace, virtio_mem
+from virtiomem.report.moments import Source, story
+from virtiomem.report.requests import RequestRun, request_runs, trace, virtio_mem
 from virtiomem.units import GiB, MiB, Span
 
 Recorded = Callable[[str], Recording]
@@ -44,17 +45,16 @@ def test_runs_hold_every_request(sent: list[Request]) -> None:
 
 def test_what_the_requests_leave_is_what_each_device_has(each_recorded: Recording) -> None:
     """With these recordings the requests account for every plugged byte, reset and reload included."""
-    snapshots = [each_recorded.boot, *(record.snapshot for record in each_recorded.steps)]
-    for snapshot, plugged in zip(snapshots, plugged_by_step(each_recorded), strict=True):
-        for device in virtio_mem(snapshot):
-            spans = plugged[device.id]
+    for moment in story(Source("x", each_recorded)).moments:
+        for device in virtio_mem(moment.snapshot):
+            spans = moment.plugged[device.id]
             assert spans is not None
             assert spans.size == device.size
             assert spans.covered(Span.sized(device.memaddr, device.max_size)) == device.size
 
 
 def test_sub_blocks_of_a_partial_block_are_known(recorded: Recorded) -> None:
-    plugged = list(plugged_by_step(recorded("b-uneven-movable")))[2]["vm0"]
+    plugged = story(Source("x", recorded("b-uneven-movable"))).moments[2].plugged["vm0"]
     assert plugged is not None
     assert list(plugged) == [Span.sized(6 * GiB, 130 * MiB)]
 
@@ -62,7 +62,7 @@ def test_sub_blocks_of_a_partial_block_are_known(recorded: Recorded) -> None:
 def test_unaccounted_memory_is_not_guessed(recorded: Recorded) -> None:
     told = recorded("a-movable")
     told.steps[0].requests.pop()
-    plugged = [step["vm0"] for step in plugged_by_step(told)]
+    plugged = [moment.plugged["vm0"] for moment in story(Source("x", told)).moments]
     assert plugged[1] is None, "one PLUG is missing, so who knows which"
     assert plugged[2] is None
     assert plugged[3] is not None, "empty again"

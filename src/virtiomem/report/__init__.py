@@ -8,7 +8,8 @@
 Python works out what there is to say (`data`), the browser only draws it (`assets`).
 """
 
-from virtiomem.report.data import Source, page_data
+from virtiomem.report.data import page_data
+from virtiomem.report.moments import Source
 from virtiomem.report.page import page, page_json
 from virtiomem.report.picture import picture
 from virtiomem.report.rows import Row, rows

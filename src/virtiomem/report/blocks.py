@@ -1,9 +1,11 @@
 """Memory blocks and the places for them, alike neighbours counted."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
+
+from msgspec import UNSET
 
 from virtiomem.recording.palette import BlockKind, block_kind
 from virtiomem.recording.values import MemoryBlock, Recording, Snapshot
@@ -28,37 +30,96 @@ class BlockRun(NamedTuple):
 
 
 def block_runs(snapshot: Snapshot, block_size: int, plugged: Plugged) -> list[BlockRun]:
-    """The memory blocks and, in devices' regions, the places without one, in the order of their numbers."""
-    blocks = {block.block: block for block in snapshot.memory_blocks}
-    places: dict[int, SpanSet | None] = {}
-    for device in virtio_mem(snapshot):
+    """The memory blocks and, in devices' regions, the places without one, in the order of their numbers.
+
+    Where the requests do not tell what is plugged, a block counts as wholly plugged and a place as unplugged.
+    """
+    present = _present(snapshot.memory_blocks, block_size)
+    found: list[BlockRun] = []
+    at = 0
+    for device in sorted(virtio_mem(snapshot), key=lambda device: device.memaddr):
         first = align_up(device.memaddr, block_size) // block_size
-        last = (device.memaddr + device.max_size) // block_size
-        places.update(dict.fromkeys(range(first, last), plugged.get(device.id)))
-    return list(_joined(_one(n, blocks.get(n), block_size, places) for n in sorted(blocks.keys() | places.keys())))
+        stop = (device.memaddr + device.max_size) // block_size
+        found += _clipped(present, at, first)
+        for run in _with_places(_clipped(present, first, stop), first, stop):
+            found += _by_plugged(run, block_size, plugged.get(device.id))
+        at = max(at, stop)
+    return list(_joined([*found, *_clipped(present, at, None)]))
 
 
-def _one(number: int, block: MemoryBlock | None, block_size: int, places: Mapping[int, SpanSet | None]) -> BlockRun:
-    """One block or place; where the requests do not tell what is plugged, a block counts as wholly plugged."""
-    spans = places.get(number)
-    known = number in places and spans is not None
-    covered = spans.covered(Span.sized(number * block_size, block_size)) if spans is not None else block_size
-    if block is None:
-        return BlockRun(number, 1, block_kind(None, plugged=known and covered > 0), "", "", ())
-    kind = block_kind(block, wholly_plugged=covered == block_size)
-    return BlockRun(number, 1, kind, block.state, block.valid_zones, tuple(block.nodes))
+def _present(blocks: Iterable[MemoryBlock], block_size: int) -> list[BlockRun]:
+    """The blocks that there are, taken as wholly plugged unless they say otherwise."""
+    found: list[BlockRun] = []
+    first = times = 0
+    last: tuple[object, ...] | None = None
+    for block in sorted(blocks, key=lambda block: block.block):
+        look = (block.state, block.valid_zones, block.nodes, block.plugged)
+        if block.block == first + times and look == last:
+            times += 1
+            continue
+        if times:
+            found[-1] = found[-1]._replace(times=times)
+        kind = block_kind(block, wholly_plugged=block.plugged in {UNSET, block_size})
+        found.append(BlockRun(block.block, 1, kind, block.state, block.valid_zones, tuple(block.nodes)))
+        first, times, last = block.block, 1, look
+    if times:
+        found[-1] = found[-1]._replace(times=times)
+    return found
 
 
-def _joined(blocks: Iterator[BlockRun]) -> Iterator[BlockRun]:
-    """Count neighbours that differ in nothing but their number."""
+def _clipped(runs: Sequence[BlockRun], first: int, stop: int | None) -> Iterator[BlockRun]:
+    """What of the runs lies from block `first` up to before `stop`."""
+    for run in runs[max(bisect_right(runs, first, key=_first) - 1, 0) :]:
+        if stop is not None and run.first >= stop:
+            return
+        low = max(run.first, first)
+        high = run.first + run.times if stop is None else min(run.first + run.times, stop)
+        if low < high:
+            yield run._replace(first=low, times=high - low)
+
+
+def _first(run: BlockRun) -> int:
+    return run.first
+
+
+def _with_places(runs: Iterable[BlockRun], first: int, stop: int) -> Iterator[BlockRun]:
+    """The runs, and runs of places wherever between `first` and `stop` there is no block."""
+    for run in runs:
+        if first < run.first:
+            yield BlockRun(first, run.first - first, BlockKind.UNUSED, "", "", ())
+        yield run
+        first = run.first + run.times
+    if first < stop:
+        yield BlockRun(first, stop - first, BlockKind.UNUSED, "", "", ())
+
+
+def _by_plugged(run: BlockRun, block_size: int, spans: SpanSet | None) -> Iterator[BlockRun]:
+    """Cut a run into pieces that are wholly plugged, partly, or not at all; halving finds them without looking at every block."""
+    if spans is None:
+        yield run
+        return
+    covered = spans.covered(Span.sized(run.first * block_size, run.times * block_size))
+    if run.times > 1 and 0 < covered < run.times * block_size:
+        half = run.times // 2
+        yield from _by_plugged(run._replace(times=half), block_size, spans)
+        yield from _by_plugged(run._replace(first=run.first + half, times=run.times - half), block_size, spans)
+    elif not run.state:
+        yield run._replace(kind=block_kind(None, plugged=covered > 0))
+    else:
+        block = MemoryBlock(block=run.first, state=run.state, valid_zones=run.valid_zones, nodes=list(run.nodes))
+        yield run._replace(kind=block_kind(block, wholly_plugged=covered == run.times * block_size))
+
+
+def _joined(runs: Iterable[BlockRun]) -> Iterator[BlockRun]:
+    """Adjacent runs that look alike as one."""
     last: BlockRun | None = None
-    for block in blocks:
-        if last is not None and block == last._replace(first=last.first + last.times, times=1):
-            last = last._replace(times=last.times + 1)
+    for run in runs:
+        if last is not None and last.first + last.times == run.first and last[2:] == run[2:]:
+            last = last._replace(times=last.times + run.times)
             continue
         if last is not None:
             yield last
-        last = block
+        last = run
     if last is not None:
         yield last
 
@@ -94,7 +155,7 @@ def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> list[Bloc
 
 def _look(runs: Sequence[BlockRun], number: int) -> Look | None:
     """How a block looks; None where there is neither block nor place."""
-    i = bisect_right(runs, number, key=lambda run: run.first) - 1
+    i = bisect_right(runs, number, key=_first) - 1
     if i < 0 or number >= runs[i].first + runs[i].times:
         return None
     return runs[i][2:]

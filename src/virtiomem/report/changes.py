@@ -24,50 +24,58 @@ class MapChange(NamedTuple):
         """The lowest address it is about."""
         return min(row.start for row in self.before + self.after)
 
+    @property
+    def stop(self) -> int:
+        """The address behind the highest one."""
+        return max(row.stop for row in self.before + self.after)
+
 
 def map_changes(old: Sequence[Row], new: Sequence[Row]) -> list[MapChange]:
     """The changes from one listing to the next, in address order."""
-    olds, news = _unlike(old, new)
+    alike = set(old) & set(new)
+    olds, news = (_grouped(row for row in listing if row not in alike) for listing in (old, new))
     found = []
     for key in olds.keys() | news.keys():
-        found += [_named(before, after) for before, after in _bundles(olds[key], news[key])]
+        for before, after in _bundles(olds[key], news[key]):
+            found += [_named(*bundle) for bundle in _without_unchanged(before, after)]
     found.sort(key=lambda change: (change.start, (change.before + change.after)[0].depth))
     return list(_gathered(found))
 
 
 Group = defaultdict[tuple[str, int], list[Row]]
-
-
-def _unlike(old: Sequence[Row], new: Sequence[Row]) -> tuple[Group, Group]:
-    """The single resources that only one of the listings has, by name and depth."""
-    alike = set(old) & set(new)
-    old_singles = dict.fromkeys(singles(row for row in old if row not in alike))
-    new_singles = dict.fromkeys(singles(row for row in new if row not in alike))
-    return _grouped(row for row in old_singles if row not in new_singles), _grouped(
-        row for row in new_singles if row not in old_singles
-    )
+Bundle = tuple[list[Row], list[Row]]
 
 
 def _grouped(found: Iterable[Row]) -> Group:
+    """Rows by name and depth."""
     group: Group = defaultdict(list)
     for row in found:
         group[row.name, row.depth].append(row)
     return group
 
 
-def _bundles(olds: list[Row], news: list[Row]) -> Iterator[tuple[list[Row], list[Row]]]:
+def _bundles(olds: Iterable[Row], news: Iterable[Row]) -> Iterator[Bundle]:
     """Sweep both in address order; a bundle ends where no resource of either reaches on."""
     marked = sorted([(row.start, 0, row) for row in olds] + [(row.start, 1, row) for row in news])
-    bundle: tuple[list[Row], list[Row]] = ([], [])
+    bundle: Bundle = ([], [])
     stop = 0
     for start, side, row in marked:
-        if start >= stop and (bundle[0] or bundle[1]):
+        if start >= stop and marked[0][2] is not row:
             yield bundle
             bundle = ([], [])
         bundle[side].append(row)
         stop = max(stop, row.stop)
-    if bundle[0] or bundle[1]:
+    if marked:
         yield bundle
+
+
+def _without_unchanged(before: list[Row], after: list[Row]) -> Iterator[Bundle]:
+    """A bundle of rows that count several resources, taken apart where some of these are the same on both sides."""
+    if not before or not after or all(row.times == 1 for row in (*before, *after)):
+        yield before, after
+        return
+    olds, news = dict.fromkeys(singles(before)), dict.fromkeys(singles(after))
+    yield from _bundles((row for row in olds if row not in news), (row for row in news if row not in olds))
 
 
 def _named(before: list[Row], after: list[Row]) -> MapChange:

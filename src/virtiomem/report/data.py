@@ -5,106 +5,25 @@ Addresses and sizes that may pass 2^53 are hexadecimal texts; rows are arrays. `
 
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from virtiomem.recording.palette import RESPONSES, BlockKind, Change, Look
-from virtiomem.recording.values import Recording, Snapshot, StepRecord
+from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.recording.words import describe
 from virtiomem.report.axis import folded_axis
-from virtiomem.report.blocks import BlockRun, block_changes, block_runs, memory_block_size
-from virtiomem.report.changes import map_changes
+from virtiomem.report.blocks import BlockChange, block_changes
+from virtiomem.report.changes import MapChange, map_changes
 from virtiomem.report.facts import added_at_once, facts
 from virtiomem.report.kinds import ResourceKind, resource_kind
-from virtiomem.report.requests import Plugged, plugged_by_step, request_runs, trace, virtio_mem
-from virtiomem.report.rows import Row, rows
-from virtiomem.resource import iomem
+from virtiomem.report.moments import Moment, Source, Story, story
+from virtiomem.report.requests import trace, virtio_mem
+from virtiomem.report.spans import SpanSet
 from virtiomem.units import Span
 
 FORMAT = "virtiomem-report/1"
-
-
-class Source(NamedTuple):
-    """A recording and what to call it."""
-
-    name: str
-    recording: Recording
-
-
-def page_data(sources: Sequence[Source]) -> dict[str, Any]:
-    """What one page says about one or more recordings."""
-    listings = [
-        [rows(iomem.loads(s.iomem, source=source.name)) for s in snapshots(source.recording)] for source in sources
-    ]
-    regions = {
-        Span.sized(device.memaddr, device.max_size)
-        for source in sources
-        for snapshot in snapshots(source.recording)
-        for device in virtio_mem(snapshot)
-    }
-    axis = folded_axis((listing for of_one in listings for listing in of_one), regions)
-    return {
-        "format": FORMAT,
-        "looks": {
-            "resources": _looks((kind.name, kind.look) for kind in ResourceKind),
-            "blocks": _looks((kind.name, kind.look) for kind in BlockKind),
-            "changes": _looks((change.name, change.look) for change in Change),
-            "responses": _looks(RESPONSES.items()),
-        },
-        "axis": [[f"{s.start:x}", f"{s.stop:x}", s.folded] for s in axis],
-        "recordings": [_recording(source, of_one) for source, of_one in zip(sources, listings, strict=True)],
-    }
-
-
-def snapshots(recording: Recording) -> list[Snapshot]:
-    """The snapshot of boot and of every step."""
-    return [recording.boot, *(record.snapshot for record in recording.steps)]
-
-
-def _looks(looks: Iterable[tuple[str, Look]]) -> dict[str, dict[str, str]]:
-    return {name: {"word": look.word, "symbol": look.symbol, "color": look.color} for name, look in looks}
-
-
-def _recording(source: Source, listings: Sequence[Sequence[Row]]) -> dict[str, Any]:
-    """One recording; equal names, and equal looks of blocks, are numbered and told once."""
-    recording = source.recording
-    names, looks = Table(), Table()
-    block_size = memory_block_size(recording, listings[0])
-    unit = added_at_once(recording, block_size)
-    steps = []
-    previous = None
-    records: list[StepRecord | None] = [None, *recording.steps]
-    blocks: list[BlockRun] = []
-    for record, snapshot, listing, plugged in zip(
-        records, snapshots(recording), listings, plugged_by_step(recording), strict=True
-    ):
-        before, blocks = blocks, block_runs(snapshot, block_size, plugged)
-        steps.append(
-            {
-                **_step(record, previous),
-                "rows": [_row(row, names) for row in listing],
-                "changes": [] if previous is None else _changes(previous[1], listing, names),
-                "blocks": [[run.first, run.times, looks[run[2:]]] for run in blocks],
-                "block-changes": [] if previous is None else _block_changes(before, blocks, looks),
-                "plugged": _plugged(plugged),
-                "devices": msgspec.to_builtins(snapshot.devices, enc_hook=int),
-                "zones": msgspec.to_builtins(snapshot.zones),
-                "facts": facts(listing, snapshot, unit)._asdict(),
-            }
-        )
-        previous = (snapshot, listing)
-    return {
-        "source": source.name,
-        "title": title(source),
-        "guest": recording.guest,
-        "recorded": None if recording.recorded is UNSET else recording.recorded,
-        "block-size": block_size,
-        "names": [[name, resource_kind(name).name] for name in names],
-        "block-looks": [[kind.name, state, zones, list(nodes)] for kind, state, zones, nodes in looks],
-        "steps": steps,
-    }
 
 
 class Table(dict[Any, int]):
@@ -115,6 +34,101 @@ class Table(dict[Any, int]):
         return number
 
 
+def page_data(sources: Sequence[Source]) -> dict[str, Any]:
+    """What one page says about one or more recordings."""
+    stories = [story(source) for source in sources]
+    moments = [moment for told in stories for moment in told.moments]
+    regions = {Span.sized(d.memaddr, d.max_size) for moment in moments for d in virtio_mem(moment.snapshot)}
+    axis = folded_axis((moment.listing for moment in moments), regions)
+    return {
+        "format": FORMAT,
+        "looks": {
+            "resources": _looks((kind.name, kind.look) for kind in ResourceKind),
+            "blocks": _looks((kind.name, kind.look) for kind in BlockKind),
+            "changes": _looks((change.name, change.look) for change in Change),
+            "responses": _looks(RESPONSES.items()),
+        },
+        "axis": [[f"{s.start:x}", f"{s.stop:x}", s.folded] for s in axis],
+        "recordings": [_recording(told) for told in stories],
+    }
+
+
+def _looks(looks: Iterable[tuple[str, Look]]) -> dict[str, dict[str, str]]:
+    return {name: {"word": look.word, "symbol": look.symbol, "color": look.color} for name, look in looks}
+
+
+def _recording(told: Story) -> dict[str, Any]:
+    """One recording; equal names, and equal looks of blocks, are numbered and told once."""
+    recording = told.source.recording
+    names, looks = Table(), Table()
+    unit = added_at_once(recording, told.block_size)
+    steps = [
+        _state(now, names, looks)
+        | _step(now, before, names, looks)
+        | {"facts": facts(now.listing, now.snapshot, unit)._asdict()}
+        for before, now in zip([None, *told.moments], told.moments, strict=False)
+    ]
+    return {
+        "source": told.source.name,
+        "title": title(told.source),
+        "guest": recording.guest,
+        "recorded": None if recording.recorded is UNSET else recording.recorded,
+        "block-size": told.block_size,
+        "names": [[name, resource_kind(name).name] for name in names],
+        "block-looks": [[kind.name, state, zones, list(nodes)] for kind, state, zones, nodes in looks],
+        "steps": steps,
+    }
+
+
+def _state(now: Moment, names: Table, looks: Table) -> dict[str, Any]:
+    """The guest at rest."""
+    return {
+        "rows": [[row.depth, f"{row.start:08x}", f"{row.size:x}", row.times, names[row.name]] for row in now.listing],
+        "blocks": [[run.first, run.times, looks[run[2:]]] for run in now.blocks],
+        "plugged": {device.id: _spans(device, now.plugged[device.id]) for device in virtio_mem(now.snapshot)},
+        "devices": msgspec.to_builtins(now.snapshot.devices, enc_hook=int),
+        "zones": msgspec.to_builtins(now.snapshot.zones),
+    }
+
+
+def _spans(device: VirtioMemInfo, plugged: SpanSet | None) -> list[int] | None:
+    """What is plugged as [first, number, first, number, …], in blocks of the device counted from its memaddr."""
+    if plugged is None:
+        return None
+    return [n // device.block_size for span in plugged for n in (span.start - device.memaddr, span.size)]
+
+
+def _step(now: Moment, before: Moment | None, names: Table, looks: Table) -> dict[str, Any]:
+    """What was done and what came of it; for boot, nothing was."""
+    if before is None or now.record is None:
+        done = {"title": "boot", "settled": True, "error": None}
+        return done | {"requests": [], "trace": {}, "changes": [], "block-changes": []}
+    record = now.record
+    sizes = {device.id: device.size for device in virtio_mem(before.snapshot)}
+    optional = {"held-up": record.held_up, "retry-in": record.retry_in, "elapsed": record.elapsed}
+    return {
+        "title": describe(record.step),
+        "settled": record.settled,
+        "error": record.error,
+        "requests": [[*run[:3], None if run.addr is None else f"{run.addr:08x}", *run[4:]] for run in now.requests],
+        "trace": {d.id: trace(now.requests, d, sizes.get(d.id, 0)) for d in virtio_mem(record.snapshot)},
+        "changes": [_change(change, names) for change in map_changes(before.listing, now.listing)],
+        "block-changes": [_block_change(change, looks) for change in block_changes(before.blocks, now.blocks)],
+        **{key: value for key, value in optional.items() if value is not UNSET},
+    }
+
+
+def _change(change: MapChange, names: Table) -> list[Any]:
+    """The word and where: of this depth and name, everything there in either listing is part of the change."""
+    row = (change.before + change.after)[0]
+    return [change.change.name, row.depth, f"{change.start:x}", f"{change.stop:x}", names[row.name]]
+
+
+def _block_change(change: BlockChange, looks: Table) -> list[Any]:
+    was, now = (None if look is None else looks[look] for look in (change.was, change.now))
+    return [change.first, change.times, was, now]
+
+
 def title(source: Source) -> str:
     """What the scenario calls itself, else what the file or its folder is called."""
     scenario = source.recording.scenario if isinstance(source.recording.scenario, dict) else {}
@@ -123,46 +137,3 @@ def title(source: Source) -> str:
         return said
     path = PurePath(source.name)
     return (path.parent.name if path.stem == "recording" else path.stem) or source.name
-
-
-def _row(row: Row, names: Table) -> list[Any]:
-    return [row.depth, f"{row.start:08x}", f"{row.size:x}", row.times, names[row.name]]
-
-
-def _changes(old: Sequence[Row], new: Sequence[Row], names: Table) -> list[Any]:
-    return [
-        [change.change.name, [_row(row, names) for row in change.before], [_row(row, names) for row in change.after]]
-        for change in map_changes(old, new)
-    ]
-
-
-def _block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun], looks: Table) -> list[Any]:
-    return [
-        [change.first, change.times, *(None if look is None else looks[look] for look in (change.was, change.now))]
-        for change in block_changes(old, new)
-    ]
-
-
-def _plugged(plugged: Plugged) -> dict[str, list[str] | None]:
-    """Each device's plugged spans as start, size, start, size, …"""
-    return {
-        name: None if spans is None else [f"{n:x}" for span in spans for n in (span.start, span.size)]
-        for name, spans in plugged.items()
-    }
-
-
-def _step(record: StepRecord | None, previous: tuple[Snapshot, Sequence[Row]] | None) -> dict[str, Any]:
-    """What was done and what came of it; for boot, nothing was."""
-    if record is None or previous is None:
-        return {"title": "boot", "settled": True, "error": None, "requests": [], "trace": {}}
-    runs = request_runs(record.requests)
-    before = {device.id: device.size for device in virtio_mem(previous[0])}
-    optional = {"held-up": record.held_up, "retry-in": record.retry_in, "elapsed": record.elapsed}
-    return {
-        "title": describe(record.step),
-        "settled": record.settled,
-        "error": record.error,
-        "requests": [[*run[:3], None if run.addr is None else f"{run.addr:08x}", *run[4:]] for run in runs],
-        "trace": {d.id: trace(runs, d, before.get(d.id, 0)) for d in virtio_mem(record.snapshot)},
-        **{key: value for key, value in optional.items() if value is not UNSET},
-    }

@@ -5,12 +5,10 @@ from typing import IO, Any, NamedTuple
 
 from virtiomem import recording
 from virtiomem.errors import UsageError
-from virtiomem.recording.values import Recording
 from virtiomem.recording.words import describe
-from virtiomem.report.blocks import block_runs, memory_block_size
-from virtiomem.report.data import Source, snapshots, title
+from virtiomem.report.data import title
+from virtiomem.report.moments import Source, story
 from virtiomem.report.picture import BlockStrip, picture, plugged_everywhere
-from virtiomem.report.requests import plugged_by_step
 from virtiomem.report.rows import Row, rows
 from virtiomem.resource import iomem
 
@@ -53,14 +51,12 @@ def read(file: str, stdin: IO[bytes], step: int | None = None) -> Map:
 
 def of_recording(source: Source, step: int | None) -> Map:
     """The map after a step of a recording; the last when `step` is None."""
-    told: Recording = source.recording
-    last = len(told.steps)
+    last = len(source.recording.steps)
     at = last if step is None else step
     if not 0 <= at <= last:
         raise UsageError(f"{source.name}: no step {at}, there are 0 (boot) to {last}")
-    snapshot = snapshots(told)[at]
-    block_size = memory_block_size(told, rows(iomem.loads(told.boot.iomem, source=source.name)))
-    plugged = list(plugged_by_step(told))[at]
-    strip = BlockStrip(block_runs(snapshot, block_size, plugged), block_size, plugged_everywhere(plugged))
-    did = "at boot" if at == 0 else f"step {at}, {describe(told.steps[at - 1].step)}"
-    return Map(f"{title(source)}: {did}", rows(iomem.loads(snapshot.iomem, source=source.name)), strip)
+    whole = story(source)
+    moment = whole.moments[at]
+    strip = BlockStrip(moment.blocks, whole.block_size, plugged_everywhere(moment.plugged))
+    did = "at boot" if moment.record is None else f"step {at}, {describe(moment.record.step)}"
+    return Map(f"{title(source)}: {did}", list(moment.listing), strip)

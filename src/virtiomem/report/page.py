@@ -10,7 +10,8 @@ import jinja2
 import msgspec
 
 from virtiomem import __version__
-from virtiomem.report.data import Source, page_data
+from virtiomem.report.data import page_data
+from virtiomem.report.moments import Source
 from virtiomem.report.words import short_size
 from virtiomem.units import format_size
 

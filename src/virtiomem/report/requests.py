@@ -22,32 +22,41 @@ class RequestRun(NamedTuple):
     times: int
 
 
-def request_runs(requests: Iterable[Request]) -> list[RequestRun]:
+def request_runs(requests: Sequence[Request]) -> list[RequestRun]:
     """The requests in their order, alike ones counted."""
-    found: list[RequestRun] = []
-    for request in requests:
-        addr = None if request.addr is UNSET else request.addr
-        nb_blocks = None if request.nb_blocks is UNSET else request.nb_blocks
-        new = RequestRun(request.device, request.type, request.response, addr, nb_blocks, 0, 1)
-        joined = _joined(found[-1], new) if found else None
-        if joined is None:
-            found.append(new)
-        else:
-            found[-1] = joined
+    found = []
+    at = 0
+    while at < len(requests):
+        first = requests[at]
+        addr = None if first.addr is UNSET else first.addr
+        nb_blocks = None if first.nb_blocks is UNSET else first.nb_blocks
+        stride, times = _alike(requests, at)
+        found.append(RequestRun(first.device, first.type, first.response, addr, nb_blocks, stride, times))
+        at += times
     return found
 
 
-def _joined(run: RequestRun, new: RequestRun) -> RequestRun | None:
-    """The run with one more request, or None when that one is not its next."""
-    if run[:3] != new[:3] or run.nb_blocks != new.nb_blocks:
-        return None
-    if run.addr is None or new.addr is None:
-        return run._replace(times=run.times + 1) if run.addr is new.addr is None else None
-    if run.times == 1:
-        return run._replace(stride=new.addr - run.addr, times=2)
-    if new.addr == run.addr + run.stride * run.times:
-        return run._replace(times=run.times + 1)
-    return None
+def _alike(requests: Sequence[Request], at: int) -> tuple[int, int]:
+    """How far apart, and how many, are the requests from the `at`-th that differ in nothing but their address."""
+    first, stride, expected = requests[at], 0, 0
+    for i in range(at + 1, len(requests)):
+        request = requests[i]
+        if (
+            request.type != first.type
+            or request.device != first.device
+            or request.response != first.response
+            or request.nb_blocks != first.nb_blocks
+            or (request.addr is UNSET) is not (first.addr is UNSET)
+        ):
+            return stride, i - at
+        if request.addr is UNSET or first.addr is UNSET:
+            continue
+        if i == at + 1:
+            stride, expected = request.addr - first.addr, request.addr
+        if request.addr != expected:
+            return stride, i - at
+        expected += stride
+    return stride, len(requests) - at
 
 
 Plugged = dict[str, SpanSet | None]
@@ -55,32 +64,51 @@ Plugged = dict[str, SpanSet | None]
 
 
 def plugged_by_step(recording: Recording) -> Iterator[Plugged]:
-    """What is plugged after boot and after each step, as far as the requests tell.
+    """What is plugged at boot and after each step; looks at a step only when asked for it."""
+    plugged = plugged_at(recording.boot)
+    yield plugged
+    for record in recording.steps:
+        plugged = plugged_after(plugged, record, request_runs(record.requests))
+        yield plugged
 
-    Whether they tell is seen at the end of each step: what they leave must be as much as the device's `size`. Where it
+
+def plugged_after(plugged: Plugged, record: StepRecord, runs: Iterable[RequestRun]) -> Plugged:
+    """What is plugged after a step, as far as its requests tell, from what was `plugged` before.
+
+    Whether they tell is seen at the end of the step: what they leave must be as much as the device's `size`. Where it
     is not, the answer is None until the device is empty or full again.
     """
-    plugged: Plugged = {}
-    yield _settle(plugged, recording.boot)
-    for record in recording.steps:
-        _play(plugged, record)
-        yield _settle(plugged, record.snapshot)
-
-
-def _play(plugged: Plugged, record: StepRecord) -> None:
-    """Apply a step's requests; a machine reset unplugs everything before any of them."""
+    now = {name: None if spans is None else spans.copy() for name, spans in plugged.items()}
     blocks = {device.id: device.block_size for device in virtio_mem(record.snapshot)}
-    if isinstance(record.step, Reboot):
-        plugged.update((name, SpanSet()) for name in blocks)
-    for run in request_runs(record.requests):
-        spans = plugged.get(run.device)
+    if isinstance(record.step, Reboot):  # a machine reset unplugs everything before any request
+        now.update((name, SpanSet()) for name in blocks)
+    for run in runs:
+        spans = now.get(run.device)
         if run.response != "ACK" or spans is None:
             continue
         if run.type == "UNPLUG_ALL":
-            plugged[run.device] = SpanSet()
+            now[run.device] = SpanSet()
         elif run.type in {"PLUG", "UNPLUG"} and run.device in blocks:
             for span in _touched(run, blocks[run.device]):
                 (spans.add if run.type == "PLUG" else spans.remove)(span)
+    return plugged_at(record.snapshot, now)
+
+
+def plugged_at(snapshot: Snapshot, followed: Plugged | None = None) -> Plugged:
+    """What is plugged at each device: what was `followed`, where that is as much as its `size`, else what that alone tells."""
+    known = {}
+    for device in virtio_mem(snapshot):
+        spans = (followed or {}).get(device.id)
+        known[device.id] = spans if spans is not None and spans.size == device.size else _told_by_size(device)
+    return known
+
+
+def _told_by_size(device: VirtioMemInfo) -> SpanSet | None:
+    """What is plugged at an empty or full device."""
+    if device.size == 0:
+        return SpanSet()
+    region = Span.sized(device.memaddr, device.max_size)
+    return SpanSet([region]) if device.size == device.max_size else None
 
 
 def _touched(run: RequestRun, block_size: int) -> Iterator[Span]:
@@ -94,26 +122,6 @@ def _touched(run: RequestRun, block_size: int) -> Iterator[Span]:
         return
     for i in range(run.times):
         yield Span.sized(run.addr + run.stride * i, size)
-
-
-def _settle(plugged: Plugged, snapshot: Snapshot) -> Plugged:
-    """Hold what was followed against each device's `size`; a copy."""
-    devices = {device.id: device for device in virtio_mem(snapshot)}
-    for gone in plugged.keys() - devices.keys():
-        del plugged[gone]
-    for name, device in devices.items():
-        spans = plugged.get(name)
-        if spans is None or spans.size != device.size:
-            plugged[name] = _known(device)
-    return {name: None if spans is None else spans.copy() for name, spans in plugged.items()}
-
-
-def _known(device: VirtioMemInfo) -> SpanSet | None:
-    """What is plugged at an empty or full device."""
-    if device.size == 0:
-        return SpanSet()
-    region = Span.sized(device.memaddr, device.max_size)
-    return SpanSet([region]) if device.size == device.max_size else None
 
 
 def virtio_mem(snapshot: Snapshot) -> list[VirtioMemInfo]:

@@ -18,7 +18,7 @@ function drawMap(recording, step, view, width, chosen) {
   lane(34, null, ruler(view, scale, x));
   const heightOfAll = 34 + 2 * CAPTION + 20 + depths * ROW + CAPTION + BLOCKS + 8;
   svg.prepend(folds(x, width, heightOfAll));
-  lane(20, step.changes.length ? "changed: before (upper), after (lower)" : "nothing changed", changeStrip(step, x, width));
+  lane(20, step.changed.length ? "changed: before (upper), after (lower)" : "nothing changed", changeStrip(step, x, width));
   lane(depths * ROW + 2, "resources (/proc/iomem)", resources(step.rows, x, width, step, chosen));
   lane(BLOCKS + 6, `memory blocks of ${exactSize(recording["block-size"])}${step.blockChanges.length ? ", changed ones underlined" : ""}`, blocks(recording, step, x, width));
   svg.setAttribute("viewBox", `0 0 ${width} ${y}`);
@@ -76,24 +76,33 @@ function ruler(view, scale, x) {
   return g;
 }
 
-/** Two thin strips, what changed as it was and as it is, with the word for it. */
+/** Two thin strips: what changed as it was, and as it is. */
 function changeStrip(step, x, width) {
   const g = draw("g");
-  let free = 0;
-  for (const change of step.changes) {
-    for (const [rows, top] of [[change.before, 0], [change.after, STRIP + 1]]) {
-      for (const row of rows) {
-        const left = Math.max(0, x(row.start)), right = Math.min(width, x(row.stop));
-        if (right <= left && (right < 0 || left > width)) continue;
-        const bar = draw("rect", { x: left, y: top, width: Math.max(2, right - left), height: STRIP,
-          fill: top ? change.look.color : null, class: top ? "is" : "nowhere" });
-        bar.append(draw("title", {}, `${change.look.word}: ${row.range} ${row.name}`));
-        g.append(bar);
-        if (row.times > 1) g.append(seams(row.start, row.size, row.times, x, top, STRIP, width));
+  for (const [side, top] of [["before", 0], ["after", STRIP + 1]]) {
+    for (const word of Object.keys(looks.changes)) {
+      const changes = step.changed.filter((change) => change.change === word), rows = changes.flatMap((change) => change[side]);
+      for (const [left, right] of stretches(rows, (row) => [x(row.start), x(row.stop)], width)) {
+        g.append(draw("rect", { x: left, y: top, width: Math.max(2, right - left), height: STRIP,
+          fill: top ? looks.changes[word].color : null, class: top ? null : "nowhere" }, draw("title", {}, looks.changes[word].word)));
       }
+      for (const row of rows) if (row.times > 1) g.append(seams(row.start, row.size, row.times, x, top, STRIP, width));
     }
   }
   return g;
+}
+
+/** Where things lie, in pixels and in view; neighbours that a pixel would not keep apart are one, unless they are wide. */
+function stretches(things, extent, width) {
+  const found = [];
+  for (const thing of things) {
+    const [left, right] = extent(thing);
+    if (right < 0 || left > width) continue;
+    const last = found[found.length - 1];
+    if (last && left - last[1] < 1 && (right - left < 3 || last[1] - last[0] < 3)) last[1] = Math.max(last[1], Math.min(right, width));
+    else found.push([Math.max(0, left), Math.min(width, right)]);
+  }
+  return found;
 }
 
 /** The limits between equal neighbours, when there is room to see them. */
@@ -110,7 +119,7 @@ function seams(start, each, times, x, top, height, width) {
 
 function resources(rows, x, width, step, chosen) {
   const g = draw("g"), outlines = draw("g");
-  const changed = new Map(step.changes.flatMap((change) => change.after.map((row) => [row.start + " " + row.depth, change])));
+  const changed = new Map(step.changed.flatMap((change) => change.after.map((row) => [row.start + " " + row.depth, change.look.color])));
   const dust = []; // of each depth: what is narrower than a pixel there, waiting to be drawn together
   const sweep = (depth) => {
     const d = dust[depth];
@@ -132,9 +141,9 @@ function resources(rows, x, width, step, chosen) {
       g.append(boxOf(row, from, to - from, ""), seams(row.start, row.size, row.times, x, row.depth * ROW, (depths - row.depth) * ROW, width));
       label(g, row, Math.max(0, left), Math.min(width, right));
     }
-    const change = changed.get(row.start + " " + row.depth);
-    if (change) outlines.append(outline(row, left, right, change.look.color, "changed"));
-    if (row.key === chosen) outlines.append(outline(row, left, right, null, "chosen"));
+    const color = right - left > 2 && changed.get(row.start + " " + row.depth);
+    if (color) outlines.append(outline(row, left, right, color, "changed"));
+    if (chosen && row.key === chosen) outlines.append(outline(row, left, right, null, "chosen"));
   }
   dust.forEach((_, depth) => sweep(depth));
   g.append(outlines);
@@ -177,9 +186,8 @@ function blocks(recording, step, x, width) {
     } else g.append(blockRun(recording, step, run, left, right, x, width));
   }
   for (const [pixel, column] of columns) g.append(...blockColumn(pixel, column));
-  for (const change of step.blockChanges) {
-    const left = Math.max(0, x(change.first * bytes)), right = Math.min(width, x((change.first + change.times) * bytes));
-    if (right > left) g.append(draw("rect", { x: left, y: BLOCKS + 1, width: Math.max(1.5, right - left), height: 3, class: "touched" }));
+  for (const [left, right] of stretches(step.blockChanges, (c) => [x(c.first * bytes), x((c.first + c.times) * bytes)], width)) {
+    g.append(draw("rect", { x: left, y: BLOCKS + 1, width: Math.max(1.5, right - left), height: 3, class: "touched" }));
   }
   return g;
 }
@@ -217,11 +225,13 @@ function blockRun(recording, step, run, left, right, x, width) {
 function pluggedWithin(step, start, stop, x, color, width) {
   const g = draw("g");
   for (const spans of Object.values(step.plugged)) {
+    const inside = [];
     for (let i = 0; spans && i < spans.length; i += 2) {
       const from = Math.max(start, spans[i]), to = Math.min(stop, spans[i] + spans[i + 1]);
-      if (from >= to) continue;
-      const left = Math.max(-2, x(from)), right = Math.min(width + 2, x(to));
-      if (right > left) g.append(draw("rect", { x: left, y: 0, width: Math.max(0.8, right - left), height: BLOCKS, fill: color }));
+      if (from < to) inside.push([x(from), x(to)]);
+    }
+    for (const [left, right] of stretches(inside, (pair) => pair, width)) {
+      g.append(draw("rect", { x: left, y: 0, width: Math.max(0.8, right - left), height: BLOCKS, fill: color }));
     }
   }
   return g;
@@ -241,7 +251,7 @@ function legend() {
   const steps = data.recordings.flatMap((r) => r.steps);
   const kinds = new Set(steps.flatMap((s) => s.rows.map((row) => row.kind)));
   const states = new Set(steps.flatMap((s) => s.blocks.map((run) => run.kind)));
-  const words = new Set(steps.flatMap((s) => s.changes.map((change) => change.change)));
+  const words = new Set(steps.flatMap((s) => s.changes.map((change) => change[0])));
   const list = (head, table, used, symbols) => el("ul", { class: "legend" }, el("li", { class: "head" }, head),
     Object.entries(table).filter(([name]) => used.has(name)).map(([name, look]) => el("li", {}, swatch(name, look, symbols), look.word)));
   return [list("Resources", looks.resources, kinds, false), list("Memory blocks", looks.blocks, states, true),

@@ -2,16 +2,56 @@
 
 const data = JSON.parse(find("data").textContent);
 const looks = data.looks;
+const memDevices = (step) => step.devices.filter((device) => device.type === "virtio-mem");
 
 /** One or more resources of one size behind each other: numbers to draw with, texts (exact beyond 2^53) to show. */
-function readRow([depth, start, bytes, times, name], recording) {
-  const [text, kind] = recording.names[name];
-  const row = { depth, start: parseInt(start, 16), size: parseInt(bytes, 16), times, name: text, kind };
-  row.stop = row.start + row.size * times;
-  row.range = range(BigInt("0x" + start), BigInt("0x" + bytes) * BigInt(times));
-  row.exact = [BigInt("0x" + start), BigInt("0x" + bytes)];
-  row.key = `${depth} ${row.range} ${times} ${text}`;
-  return row;
+class Row {
+  constructor(depth, start, bytes, times, name, kind) {
+    Object.assign(this, { depth, times, name, kind, exact: [start, bytes], start: Number(start), size: Number(bytes) });
+    this.stop = this.start + this.size * times;
+  }
+  get range() { return range(this.exact[0], this.exact[1] * BigInt(this.times)); }
+  get key() { return `${this.depth} ${this.range} ${this.times} ${this.name}`; }
+  get end() { return this.exact[0] + this.exact[1] * BigInt(this.times); }
+}
+
+/** Of each depth, the rows of a step in address order. */
+function byDepth(rows) {
+  const levels = [];
+  for (const row of rows) (levels[row.depth] ??= []).push(row);
+  return levels;
+}
+
+/** What of the rows has the depth and name of a change and lies where it is. */
+function within(levels, { depth, start, stop, name }) {
+  const rows = levels[depth] ?? [], found = [];
+  let low = 0, high = rows.length; // find the first row that ends behind the start
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (rows[middle].end <= start) low = middle + 1; else high = middle;
+  }
+  for (; low < rows.length && rows[low].exact[0] < stop; low++) {
+    const row = rows[low];
+    if (row.name !== name) continue;
+    const [at, bytes] = row.exact;
+    const skip = start > at ? (start - at) / bytes : 0n, end = stop < row.end ? stop : row.end;
+    const first = at + skip * bytes;
+    found.push(new Row(depth, first, bytes, Number((end - first) / bytes), name, row.kind));
+  }
+  return found;
+}
+
+/** A step's changes, each with the rows it is about as they were and as they are; worked out when the step is looked at. */
+function changesOf(recording, number) {
+  const step = recording.steps[number];
+  step.changed ??= (() => {
+    const was = byDepth(recording.steps[number - 1]?.rows ?? []), is = byDepth(step.rows);
+    return step.changes.map(([change, depth, start, stop, name]) => {
+      const where = { depth, start: BigInt("0x" + start), stop: BigInt("0x" + stop), name: recording.names[name][0] };
+      return { change, look: looks.changes[change], ...where, before: within(was, where), after: within(is, where) };
+    });
+  })();
+  return step.changed;
 }
 
 /** An inclusive range as /proc/iomem writes it. */
@@ -19,12 +59,13 @@ function range(start, bytes) {
   return `${hex(start)}-${hex(start + bytes - 1n)}`;
 }
 
+const indent = (row) => "  ".repeat(Math.min(row.depth, 5));
+
 /** The line of each of a row's resources, from the `from`-th, at most `limit`. */
 function* lines(row, from = 0, limit = Infinity) {
-  const indent = "  ".repeat(Math.min(row.depth, 5));
   const [start, bytes] = row.exact;
   for (let i = from; i < Math.min(row.times, from + limit); i++) {
-    yield `${indent}${range(start + BigInt(i) * bytes, bytes)} : ${row.name}`;
+    yield `${indent(row)}${range(start + BigInt(i) * bytes, bytes)} : ${row.name}`;
   }
 }
 
@@ -33,16 +74,14 @@ function listingText(step) {
   return step.rows.map((row) => [...lines(row)].join("\n") + "\n").join("");
 }
 
-for (const [index, recording] of data.recordings.entries()) {
-  recording.label = data.recordings.length > 1 ? "AB"[index] : "";
-  recording.step = (number) => recording.steps[number] ?? null;
+for (const [number, recording] of data.recordings.entries()) {
+  recording.label = data.recordings.length > 1 ? "AB"[number] : "";
+  recording.step = (number) => {
+    if (recording.steps[number]) changesOf(recording, number);
+    return recording.steps[number] ?? null;
+  };
   for (const step of recording.steps) {
-    step.rows = step.rows.map((row) => readRow(row, recording));
-    step.changes = step.changes.map(([change, before, after]) => ({
-      change, look: looks.changes[change],
-      before: before.map((row) => readRow(row, recording)),
-      after: after.map((row) => readRow(row, recording)),
-    }));
+    step.rows = step.rows.map(([depth, start, bytes, times, name]) => new Row(depth, BigInt("0x" + start), BigInt("0x" + bytes), times, ...recording.names[name]));
     const look = (number) => {
       if (number === null) return null;
       const [kind, state, zones, nodes] = recording["block-looks"][number];
@@ -50,12 +89,12 @@ for (const [index, recording] of data.recordings.entries()) {
     };
     step.blocks = step.blocks.map(([first, times, number]) => ({ first, times, ...look(number) }));
     step.blockChanges = step["block-changes"].map(([first, times, was, now]) => ({ first, times, was: look(was), now: look(now) }));
-    for (const [device, numbers] of Object.entries(step.plugged)) {
-      step.plugged[device] = numbers && numbers.map((text) => parseInt(text, 16));
+    for (const device of memDevices(step)) {
+      const blocks = step.plugged[device.id], bytes = device["block-size"];
+      if (blocks) step.plugged[device.id] = blocks.map((n, i) => n * bytes + (i % 2 ? 0 : device.memaddr)); // start, size, start, size, …
     }
   }
 }
 
 const lastStep = Math.max(...data.recordings.map((recording) => recording.steps.length)) - 1;
-const memDevices = (step) => step.devices.filter((device) => device.type === "virtio-mem");
 const depths = 1 + Math.max(0, ...data.recordings.flatMap((r) => r.steps.flatMap((s) => s.rows.map((row) => row.depth))));

@@ -57,16 +57,19 @@ function requestRow(recording, step, [device, type, answer, addr, blocks, stride
     el("td", { class: "n" }, blocks === null || !blockSize ? "–" : size(blocks * blockSize)));
 }
 
+const MANY = 30; // changes told one by one
+
 /** A sentence for every change. */
 function changeList(step) {
   if (!step) return el("p", { class: "muted" }, "This recording has no such step.");
-  const items = step.changes.map((change) => {
+  const items = step.changed.slice(0, MANY).map((change) => {
     const chip = el("span", { class: "chip" }, change.look.word);
     chip.style.background = change.look.color;
     return el("li", {}, chip, el("span", {}, changeText(change)));
   });
-  items.push(...step.blockChanges.slice(0, 40).map(blockChange));
-  if (step.blockChanges.length > 40) items.push(el("li", {}, `… ${plural(step.blockChanges.length - 40, "more change")} of memory blocks`));
+  items.push(...step.blockChanges.slice(0, MANY).map(blockChange));
+  const rest = Math.max(0, step.changed.length - MANY) + Math.max(0, step.blockChanges.length - MANY);
+  if (rest) items.push(el("li", { class: "muted" }, `… and ${plural(rest, "more change")}`));
   return items.length ? el("ul", { class: "changes" }, items) : el("p", { class: "muted" }, "Neither the listing nor a memory block is different from before.");
 }
 
@@ -96,35 +99,17 @@ function changeText({ change, before, after }) {
 
 /** The listing with what changed marked: new lines, and above them struck what was there before. */
 function listing(recording, step, { every, chosen, differs, choose }) {
-  const list = el("ol", { class: "listing mono", tabindex: 0, "aria-label": `/proc/iomem ${recording.label}` });
   if (!step) return el("p", { class: "muted" }, "This recording has no such step.");
-  const notes = new Map();
-  const items = [];
-  for (const change of step.changes) {
-    for (const row of change.after) notes.set(row.start + " " + row.depth + " " + row.name, change);
-  }
-  const gone = step.changes.flatMap((change) => change.before.map((row) => ({ row, change }))).sort((a, b) => a.row.start - b.row.start || a.row.depth - b.row.depth);
-  const before = (row) => gone.length && (gone[0].row.start < row.start || (gone[0].row.start === row.start && gone[0].row.depth <= row.depth));
-  for (const row of step.rows) {
-    while (before(row)) items.push(...entry(gone[0].row, gone.shift().change, "was"));
-    items.push(...entry(row, notes.get(row.start + " " + row.depth + " " + row.name) ?? near(row), ""));
-  }
-  while (gone.length) items.push(...entry(gone[0].row, gone.shift().change, "was"));
-  function near(row) { // a row of several resources of which only some are new
-    return step.changes.find((c) => c.after.some((a) => a.name === row.name && a.depth === row.depth && a.start < row.stop && row.start < a.stop));
-  }
-  function entry(row, change, was) {
-    const whole = every || row.times <= 16;
-    const mark = was ? "−" : change ? "+" : "";
-    const cls = [was || (change ? "is" : differs?.has(row.key) ? "differs" : ""), row.key === chosen && !was ? "chosen" : ""].join(" ").trim();
-    const note = change ? (was ? "was here" : change.look.word) : differs?.has(row.key) ? "differs" : "";
-    const line = (text, extra) => () => el("li", { class: cls || null, "data-key": was ? null : row.key },
-      el("span", { class: "mark", "aria-hidden": "true" }, mark), el("span", { class: "text" }, text), el("span", { class: "note" }, extra));
-    if (!whole) return [...first(row, 2).map((text) => line(text, note)), line(`${"  ".repeat(Math.min(row.depth, 5))}… ${count(row.times - 2)} more of ${size(row.size)} each, up to ${row.range.split("-")[1]}`, note)];
-    return Array.from({ length: row.times }, (_, n) => () => line(lines(row, n, 1).next().value, n ? "" : note)());
-  }
-  paged(list, items.length, (from, to) => items.slice(from, to).map((make) => make()),
-    (text, go) => el("li", { class: "more" }, el("button", { type: "button", click: go }, text)));
+  const list = el("ol", { class: "listing mono", tabindex: 0, "aria-label": `/proc/iomem ${recording.label}` });
+  const entries = [...marked(step)];
+  const sizes = entries.map(({ row }) => (every || row.times <= COUNTED_FROM ? row.times : 3));
+  const total = sizes.reduce((a, b) => a + b, 0);
+  let at = 0, within = 0; // the next entry, and which of its lines
+  paged(list, total, (from, to) => Array.from({ length: to - from }, () => {
+    const item = listItem(entries[at], within, sizes[at], { chosen, differs });
+    if (++within === sizes[at]) { at++; within = 0; }
+    return item;
+  }), (text, go) => el("li", { class: "more" }, el("button", { type: "button", click: go }, text)));
   list.addEventListener("click", (event) => {
     const key = event.target.closest("li[data-key]")?.dataset.key;
     if (key) choose(key, recording);
@@ -132,7 +117,39 @@ function listing(recording, step, { every, chosen, differs, choose }) {
   return list;
 }
 
-const first = (row, n) => [...lines(row, 0, n)];
+const COUNTED_FROM = 16; // more equal neighbours than this are told in three lines
+
+/** The rows of a step in order, what was there before above what is there now: { row, change, was }. */
+function* marked(step) {
+  const gone = step.changed.flatMap((change) => change.before.map((row) => ({ row, change, was: true })))
+    .sort((a, b) => a.row.start - b.row.start || a.row.depth - b.row.depth);
+  const changed = byDepth(step.changed.filter((change) => change.after.length)), at = [];
+  const changeOf = (row) => { // both ascend, so each level is gone through once
+    const level = changed[row.depth] ?? [];
+    let i = at[row.depth] ?? 0;
+    while (i < level.length && level[i].stop <= row.exact[0]) i++;
+    at[row.depth] = i;
+    while (i < level.length && level[i].start < row.end) if (level[i++].name === row.name) return level[i - 1];
+    return undefined;
+  };
+  let next = 0;
+  for (const row of step.rows) {
+    while (next < gone.length && (gone[next].row.start - row.start || gone[next].row.depth - row.depth) <= 0) yield gone[next++];
+    yield { row, change: changeOf(row) };
+  }
+  yield* gone.slice(next);
+}
+
+/** One line: the `n`-th of the `of` that tell of a row. */
+function listItem({ row, change, was }, n, of, { chosen, differs }) {
+  const other = differs?.has(row.key);
+  const cls = [was ? "was" : change ? "is" : other ? "differs" : "", !was && chosen && row.key === chosen ? "chosen" : ""].join(" ").trim();
+  const note = n ? "" : change ? (was ? "was here" : change.look.word) : other ? "differs" : "";
+  const counted = of < row.times && n === 2;
+  const text = counted ? `${indent(row)}… ${count(row.times - 2)} more of ${size(row.size)} each, up to ${row.range.split("-")[1]}` : lines(row, n, 1).next().value;
+  return el("li", { class: cls || null, "data-key": was ? null : row.key },
+    el("span", { class: "mark", "aria-hidden": "true" }, was ? "−" : change ? "+" : ""), el("span", { class: "text" }, text), el("span", { class: "note" }, note));
+}
 
 const ZONES = ["DMA", "DMA32", "Normal", "Movable", "Device"];
 

@@ -1,0 +1,55 @@
+"""A recording as a row of moments: the guest at rest after boot and after each step, with everything that is known of it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from virtiomem.recording.values import Recording, Snapshot, StepRecord
+from virtiomem.report.blocks import BlockRun, block_runs, memory_block_size
+from virtiomem.report.requests import Plugged, RequestRun, plugged_after, plugged_at, request_runs
+from virtiomem.report.rows import Row, rows
+from virtiomem.resource import iomem
+
+
+class Source(NamedTuple):
+    """A recording and what to call it, usually its path."""
+
+    name: str
+    recording: Recording
+
+
+class Moment(NamedTuple):
+    """A guest at rest; `record` is the step that led here, None at boot."""
+
+    record: StepRecord | None
+    snapshot: Snapshot
+    listing: Sequence[Row]
+    requests: Sequence[RequestRun]
+    plugged: Plugged
+    blocks: Sequence[BlockRun]
+
+
+class Story(NamedTuple):
+    """What happened to a guest; sizes in bytes."""
+
+    source: Source
+    block_size: int
+    moments: Sequence[Moment]
+
+
+def story(source: Source) -> Story:
+    """Work out every moment of a recording.
+
+    Raises ListingError when an iomem text cannot be read.
+    """
+    boot = source.recording.boot
+    listing = rows(iomem.loads(boot.iomem, source=source.name))
+    block_size = memory_block_size(source.recording, listing)
+    plugged = plugged_at(boot)
+    moments = [Moment(None, boot, listing, [], plugged, block_runs(boot, block_size, plugged))]
+    for record in source.recording.steps:
+        snapshot = record.snapshot
+        listing = rows(iomem.loads(snapshot.iomem, source=source.name))
+        requests = request_runs(record.requests)
+        plugged = plugged_after(plugged, record, requests)
+        moments.append(Moment(record, snapshot, listing, requests, plugged, block_runs(snapshot, block_size, plugged)))
+    return Story(source, block_size, moments)
