@@ -103,6 +103,8 @@ class VirtioMem:
         """Memory was plugged before the probe: nothing else is done until the device has unplugged it all."""
         self.last_rc = Errno.OK
         """How the last pass ended."""
+        self.waits_for_online = False
+        """The last pass ended because too much of what was added is offline."""
         self.obstacles: list[Obstacle] = []
         """What the last pass could not unplug."""
         self.mode: Mode
@@ -264,6 +266,7 @@ class VirtioMem:
         while True:
             plugged = self.plugged_size
             self.last_rc = self._pass()
+            self.waits_for_online = self.last_rc is Errno.ENOSPC and not self.could_add_memory(self.mode.unit_size)
             match what_next(self.last_rc):
                 case Next.DONE:
                     self._retry_interval = RETRY_MIN

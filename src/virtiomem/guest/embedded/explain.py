@@ -44,11 +44,10 @@ def _after_pass(kernel: Kernel, slot: Slot, driver: VirtioMem) -> list[str]:
         case Errno.OK:
             unit = getattr(driver.mode, "sb_size", driver.mode.unit_size)
             return [f"{format_size(missing)} is less than the {format_size(unit)} that the driver plugs at a time"]
-        case Errno.ENOSPC if not driver.could_add_memory(driver.mode.unit_size):
-            offline, limit = format_size(driver.offline_size), format_size(driver.offline_threshold)
-            return [
-                f"{offline} of the added memory is offline; the driver adds no more than {limit} until some is online"
-            ]
+        case Errno.ENOSPC if driver.waits_for_online:
+            offline = format_size(driver.offline_size)
+            limit = format_size(driver.offline_threshold - driver.offline_threshold // 2)
+            return [f"{offline} of the added memory is offline; the driver adds more when no more than {limit} is"]
         case Errno.ENOSPC:
             return [f"no whole {format_size(driver.mode.unit_size)} of the usable region is left for another block"]
         case Errno.ETXTBSY:
@@ -80,7 +79,7 @@ def _why(memory: Memory, obstacles: list[Obstacle]) -> str:
             used[f"{'movable' if use.movable else 'unmovable'} pages of {use.id!r}"] += PAGEBLOCK_PAGES
     if used:
         return ", ".join(f"{pages} {what}" for what, pages in sorted(used.items())) + _no_room(obstacles)
-    return f"refused with {obstacles[0].errno.name}"
+    return f"refused with {obstacles[0].errno.name} at the last attempt; no use is known to hold it now"
 
 
 def _no_room(obstacles: list[Obstacle]) -> str:
