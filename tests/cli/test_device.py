@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -42,3 +43,72 @@ def test_a_file_that_is_no_log_is_a_usage_error(capsys: pytest.CaptureFixture[st
     (tmp_path / "log").write_text("hello\n")
     assert main(["device", "replay", str(tmp_path / "log")]) == 2
     assert "log:1: no line of a request log" in capsys.readouterr().err
+
+
+def test_a_check_shows_each_rule_and_how_it_was_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device", "check", "--embedded", "--rule", "STATE-5", "--rule", "UNPLUG-D1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "embedded device (models QEMU 7.2)",
+        "",
+        "UNPLUG request (5.15.6.4.1)",
+        "  UNPLUG-D1  MUST       unseen  the driver looks at the response type only",
+        "                                  binds the driver, not the device",
+        "",
+        "STATE request (5.15.6.6.2)",
+        "  STATE-5    MUST       pass    PLUGGED when all blocks are plugged",
+        "                                  all of 10..15, and parts of them",
+        "",
+        "2 rules: 1 pass, 0 fail (0 of them MUST or MUST NOT), 0 not applicable, 1 not to be seen from the driver's side",
+    ]
+
+
+def test_a_broken_must_fails_the_check_and_says_how_to_see_it_again(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device", "check", "--rule", "plug-4"]) == 1
+    out = capsys.readouterr().out
+    assert "Failure 1: PLUG-4 (5.15.6.3.2, MUST): ERROR when any block is plugged already" in out
+    assert "    4. PLUG blocks 0..0 → NACK\n" in out
+
+
+def test_a_check_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device", "check", "--rule", "PLUG", "-J"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["conforms"], report["counts"]["fail"]) == (False, 1)
+    broken = next(rule for rule in report["rules"] if rule["outcome"] == "fail")
+    assert (broken["rule"], broken["level"], broken["section"]) == ("PLUG-4", "MUST", "5.15.6.3.2")
+    assert broken["reproducer"][-1] == "PLUG blocks 0..0 → NACK"
+
+
+def test_a_check_writes_junit(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    junit = tmp_path / "report.xml"
+    assert main(["device", "check", "--rule", "PLUG", "--rule", "INI-3", "--junit", str(junit)]) == 1
+    assert capsys.readouterr().out
+    suite = ET.parse(junit).getroot()  # noqa: S314 - our own file
+    assert suite.attrib == {
+        "name": "virtio-mem conformance: embedded device (models QEMU 7.2)",
+        "tests": "9",
+        "failures": "1",
+        "skipped": "2",
+    }
+    (failure,) = suite.iter("failure")
+    assert failure.attrib["message"].endswith("answered NACK")
+    assert "PLUG blocks 0..0 → NACK" in (failure.text or "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rule", "DANCE"], "no rule or group 'DANCE' (groups: CFG, INI, OPS,"),
+        (["--junit", "/nowhere/report.xml"], "/nowhere"),
+        (["--embedded", "--qemu"], "not allowed with argument"),
+    ],
+)
+def test_a_check_that_cannot_be_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(["device", "check", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_qemu_that_is_missing_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device", "check", "--qemu", "/no/qemu"]) == 1
+    assert capsys.readouterr().err == "virtiomem: /no/qemu: No such file or directory\n"

@@ -1,15 +1,16 @@
 """Our driver, unchanged, on QEMU's own device: the same requests and answers as on ours, step by step."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from virtiomem.cli.main import main
 from virtiomem.guest.embedded import EmbeddedGuest
-from virtiomem.guest.embedded.qemu import QemuDevices
+from virtiomem.guest.embedded.qemu import guest_on_qemu
 from virtiomem.recording import Recording
 from virtiomem.recording.compare import compare
-from virtiomem.scenario import Scenario, load
-from virtiomem.scenario.play import play
+from virtiomem.scenario import Scenario, load, play
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 SCENARIOS = sorted(path.parent.name for path in RECORDINGS.glob("*/scenario.toml"))
@@ -26,12 +27,22 @@ def guest(scenario: Scenario) -> EmbeddedGuest:
 
 
 def on_qemu(scenario: Scenario) -> Recording:
-    devices = QemuDevices(scenario.guest, scenario.devices)
-    real = EmbeddedGuest(
-        scenario.guest, scenario.driver, scenario.devices, scenario.boot_iomem, device_factory=devices.factory
-    )
-    try:
+    with closing(guest_on_qemu(scenario.guest, scenario.driver, scenario.devices, scenario.boot_iomem)) as real:
         return play(scenario, real)
-    finally:
-        real.close()
-        devices.close()
+
+
+def test_the_command_runs_a_scenario_on_qemus_device(capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(RECORDINGS / "a-movable" / "scenario.toml")
+    outputs = []
+    for device in ("embedded", "qemu"):
+        assert main(["run", path, "--device", device]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
+def test_a_scenario_that_qemu_refuses_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert main(["run", str(RECORDINGS / "a-movable" / "scenario.toml"), "--device", "qemu"]) == 1
+    assert capsys.readouterr().err == "virtiomem: qemu-system-x86_64: not found (Debian package qemu-system-x86)\n"

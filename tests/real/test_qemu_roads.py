@@ -11,7 +11,8 @@ import pytest
 from tests.transport.roads import ADDR, REGION, REQUESTED, EveryRoad, Road
 from virtiomem.errors import BackendError, DeviceError
 from virtiomem.transport.base import Transport
-from virtiomem.transport.qemu_device import DeviceSpec, MachineSpec, QemuDevice, QemuMachine
+from virtiomem.transport.port import DeviceSpec
+from virtiomem.transport.qemu_device import MachineSpec, QemuDevice, QemuMachine
 from virtiomem.transport.vring import VringTransport
 from virtiomem.units import GiB, MiB
 from virtiomem.wire.mem import Config, Request, RequestType, Response, ResponseType

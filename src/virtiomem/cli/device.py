@@ -2,15 +2,36 @@
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
-EXIT_DIFFERENT = 1
+EXIT_DIFFERENT = EXIT_BROKEN = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommands and what they take."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add_check(actions.add_parser("check", help="the conformance suite: every rule, one by one", allow_abbrev=False))
     _add_replay(actions.add_parser("replay", help="feed recorded requests to the embedded device", allow_abbrev=False))
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Check a virtio-mem device against the virtio specification (5.15), the uapi header and what a sound device "
+        "does with hostile drivers: rule by rule, how it was seen, and what to do to see a failure again."
+    )
+    parser.epilog = "Exit status: 0 every MUST is kept, 1 one is broken or the device was lost, 2 usage."
+    subject = parser.add_mutually_exclusive_group()
+    subject.add_argument("--embedded", action="store_true", help="the embedded device (default)")
+    subject.add_argument(
+        "--qemu", nargs="?", const="", metavar="PATH", help="QEMU's device; PATH is the program, from $PATH by default"
+    )
+    parser.add_argument(
+        "--rule", action="append", metavar="ID", help="only this rule (PLUG-4) or group (PLUG); may be repeated"
+    )
+    parser.add_argument("-J", "--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write it to FILE as JUnit XML, too")
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +46,29 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the action says."""
-    return _replay(args)
+    return _check(args) if args.action == "check" else _replay(args)
+
+
+def _check(args: argparse.Namespace) -> int:
+    from virtiomem.conformance import formats, suite
+    from virtiomem.conformance.rules import selected
+    from virtiomem.conformance.subjects import open_subject
+    from virtiomem.recording.files import check_writable, write_whole
+    from virtiomem.report.terminal import Progress, make_console
+    from virtiomem.report.terminal.verdicts import show_report
+
+    rules = selected(args.rule or [])
+    if args.junit is not None:
+        check_writable(args.junit)
+    with open_subject(args.qemu) as subject, Progress() as progress:
+        report = suite.run(subject, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"))
+    if args.junit is not None:
+        write_whole(args.junit, formats.to_junit(report))
+    if args.json:
+        print(json.dumps(formats.to_dict(report), indent=1, ensure_ascii=False))
+    else:
+        show_report(make_console(sys.stdout), report)
+    return 0 if report.conforms else EXIT_BROKEN
 
 
 def _replay(args: argparse.Namespace) -> int:

@@ -41,6 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the guest's /proc/iomem and /sys/devices/system at the end to DIR, for lsmem --sysroot DIR",
     )
     parser.add_argument("-J", "--json", action="store_true", help="print the recording as JSON, and nothing else")
+    parser.add_argument(
+        "--device",
+        choices=("embedded", "qemu"),
+        default="embedded",
+        help="whose virtio-mem devices the embedded guest drives: ours, or those of a real QEMU",
+    )
     parser.add_argument("--strict", action="store_true", help="exit 64 when a step was refused or did not settle")
     parser.add_argument("-v", "--verbose", action="store_true", help="show every request and the driver's log")
 
@@ -92,7 +98,7 @@ def _play(played: Scenario, args: argparse.Namespace, progress: Progress) -> Rec
             progress.say(f"step {done + 1} of {total}: {describe(played.steps[done])}")
 
     progress.say("starting the guest")
-    with closing(_open(played)) as guest:
+    with closing(_open(played, args)) as guest:
         finished = scenario.play(played, guest, on_step)
     if view is not None:
         view.totals()
@@ -112,6 +118,10 @@ def _write_sysroot(root: Path, played: Recording, by: Scenario) -> None:
     write_sysroot(root, end, block_size=block_size, auto_online_blocks=by.guest.default_state)
 
 
-def _open(played: Scenario) -> Guest:
+def _open(played: Scenario, args: argparse.Namespace) -> Guest:
     """The guest to play on."""
+    if args.device == "qemu":
+        from virtiomem.guest.embedded.qemu import guest_on_qemu
+
+        return guest_on_qemu(played.guest, played.driver, played.devices, played.boot_iomem)
     return EmbeddedGuest(played.guest, played.driver, played.devices, played.boot_iomem)

@@ -78,6 +78,21 @@ def indirect_with_next(placement: Placement, _: int) -> Placement:
     return replace(placement, descriptors=(outer._replace(flags=outer.flags | _NEXT, next=placement.first),))
 
 
+def indirect_marked_writable(placement: Placement, _: int) -> Placement:
+    """The descriptor of the indirect table has the write flag, which means nothing."""
+    (outer,) = placement.descriptors
+    return replace(placement, descriptors=(outer._replace(flags=outer.flags | _WRITE),))
+
+
+def indirect_behind_direct(placement: Placement, _: int) -> Placement:
+    """The first buffer has a descriptor of its own; the table with the rest follows it in the chain."""
+    (outer,) = placement.descriptors
+    first, *rest = placement.table
+    direct = first._replace(flags=first.flags | _NEXT, next=placement.first + 1)
+    table = _relinked(rest, 0)
+    return replace(placement, descriptors=(direct, outer._replace(len=len(table) * DESCRIPTOR_SIZE)), table=table)
+
+
 DIRECT_SHAPES: dict[str, Shape] = {
     "loop": loop,
     "in_before_out": in_before_out,
@@ -92,6 +107,8 @@ INDIRECT_SHAPES: dict[str, Shape] = {
     "indirect_loop": indirect_loop,
     "indirect_in_indirect": indirect_in_indirect,
     "indirect_with_next": indirect_with_next,
+    "indirect_marked_writable": indirect_marked_writable,
+    "indirect_behind_direct": indirect_behind_direct,
 }
 
 
@@ -110,7 +127,7 @@ def _relinked(descriptors: list[Descriptor], first: int) -> tuple[Descriptor, ..
     last = len(descriptors) - 1
     return tuple(
         descriptor._replace(
-            flags=descriptor.flags & ~_NEXT | (_NEXT if number < last else 0),
+            flags=descriptor.flags & ~int(_NEXT) | (_NEXT if number < last else 0),
             next=first + number + 1 if number < last else 0,
         )
         for number, descriptor in enumerate(descriptors)

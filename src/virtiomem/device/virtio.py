@@ -149,6 +149,8 @@ class VirtioMem:
     def check(self) -> None:
         """Assert every invariant."""
         self.mem.check()
-        assert not self.accepted & ~(self.offered | LEGACY_FEATURES), "a feature is accepted that was not offered"
+        assert self.accepted & (self.offered | LEGACY_FEATURES) == self.accepted, (
+            "a feature is accepted that was not offered"
+        )
         assert 0 <= self.generation <= 0xFF, "the configuration generation is no byte"
-        assert not self._isr & ~(Isr.QUEUE | Isr.CONFIG), "unknown interrupt status"
+        assert self._isr in {0, Isr.QUEUE, Isr.QUEUE | Isr.CONFIG}, "unknown interrupt status"

@@ -81,6 +81,9 @@ class EmbeddedPort:
         """The configuration space."""
         return self.device.mem.config.pack()
 
+    def write_config(self, offset: int, data: bytes) -> None:
+        """Nothing: all fields are read-only."""
+
     def take_interrupt(self) -> int:
         """The interrupt status, which this clears."""
         return self.device.read_isr()

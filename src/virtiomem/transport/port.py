@@ -6,7 +6,7 @@ nothing else. `Owner` is the other side of the device: what its user does to it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from virtiomem.wire.mem import Config
 from virtiomem.wire.ring import Layout
@@ -34,6 +34,19 @@ class Observation:
     status: int
     isr: int
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """A virtio-mem device as its VMM is asked to make it; sizes in bytes, None for the VMM's default."""
+
+    id: str
+    size: int
+    block_size: int | None = None
+    requested_size: int = 0
+    memaddr: int | None = None
+    node: int = 0
+    unplugged_inaccessible: Literal["on", "off", "auto"] | None = None
 
 
 class Port(Protocol):
@@ -65,6 +78,9 @@ class Port(Protocol):
 
     def config(self) -> bytes:
         """The configuration space, 56 bytes, read consistently; leaves the interrupt status alone."""
+
+    def write_config(self, offset: int, data: bytes) -> None:
+        """Write to the configuration space, which no driver should."""
 
     def take_interrupt(self) -> int:
         """The interrupt status, which this clears."""

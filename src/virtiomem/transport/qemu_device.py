@@ -11,7 +11,7 @@ from virtiomem.errors import BackendError, BackendTimeout, DeviceError
 from virtiomem.qemu.process import BINARY, QemuProcess
 from virtiomem.qemu.qmp import Qmp
 from virtiomem.qemu.qtest import ARGUMENTS, QTest, irq_intercept_in
-from virtiomem.transport.port import Read
+from virtiomem.transport.port import DeviceSpec, Read
 from virtiomem.transport.qtest_pci import BAR_WINDOW, QtestPciPort, find_mem_devices
 from virtiomem.transport.vring import VringTransport
 from virtiomem.units import GiB, MiB
@@ -28,39 +28,6 @@ _TOO_OLD = ("invalid object type: qtest", "not a valid device model name")
 _IDLE_MIGRATIONS = {None, "none", "cancelled", "completed", "failed"}
 _SLOWEST = 4096
 """Bytes a second for a migration that must not end."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceSpec:
-    """One virtio-mem device of the machine; sizes in bytes."""
-
-    id: str
-    size: int
-    block_size: int | None = None
-    requested_size: int = 0
-    memaddr: int | None = None
-    node: int = 0
-    unplugged_inaccessible: Literal["on", "off", "auto"] | None = None
-
-    def arguments(self, slot: int) -> list[str]:
-        """Backend and device for QEMU's command line."""
-        properties = {
-            "id": self.id,
-            "memdev": f"{self.id}-memory",
-            "requested-size": self.requested_size,
-            "block-size": self.block_size,
-            "memaddr": self.memaddr,
-            "node": self.node or None,
-            "unplugged-inaccessible": self.unplugged_inaccessible,
-            "addr": f"{slot:#x}",
-        }
-        given = ",".join(f"{name}={value}" for name, value in properties.items() if value is not None)
-        return [
-            "-object",
-            f"memory-backend-ram,id={self.id}-memory,size={self.size},reserve=off",
-            "-device",
-            f"virtio-mem-pci,{given}",
-        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +56,23 @@ class MachineSpec:
         return arguments
 
 
+def _device_arguments(device: DeviceSpec, slot: int) -> list[str]:
+    """Backend and device for QEMU's command line."""
+    properties = {
+        "id": device.id,
+        "memdev": f"{device.id}-memory",
+        "requested-size": device.requested_size,
+        "block-size": device.block_size,
+        "memaddr": device.memaddr,
+        "node": device.node or None,
+        "unplugged-inaccessible": device.unplugged_inaccessible,
+        "addr": f"{slot:#x}",
+    }
+    given = ",".join(f"{name}={value}" for name, value in properties.items() if value is not None)
+    backend = f"memory-backend-ram,id={device.id}-memory,size={device.size},reserve=off"
+    return ["-object", backend, "-device", f"virtio-mem-pci,{given}"]
+
+
 class QemuMachine:
     """A running, stopped machine and its devices, by id.
 
@@ -101,7 +85,7 @@ class QemuMachine:
     ) -> None:
         arguments = [*(machine or MachineSpec()).arguments(), *ARGUMENTS, "-mon", "chardev=qmp,mode=control"]
         for slot, device in enumerate(devices, _FIRST_SLOT):
-            arguments += device.arguments(slot)
+            arguments += _device_arguments(device, slot)
         self._drain: socket.socket | None = None
         self.process = QemuProcess(arguments, binary=binary, sockets=("qtest", "qmp"))
         try:

@@ -193,6 +193,10 @@ class QtestPciPort:
             if before == after:
                 return bytes(config)
 
+    def write_config(self, offset: int, data: bytes) -> None:
+        """Write to the configuration space."""
+        self._qtest.do(write(self._device + offset, data))
+
     def take_interrupt(self) -> int:
         """The interrupt status, which this clears."""
         return int(self._qtest.do(readb(self._isr)))

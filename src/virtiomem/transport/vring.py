@@ -63,11 +63,11 @@ class Ring:
     """Queue 0 of a device, as its driver keeps it."""
 
     def __init__(self, port: Port) -> None:
-        """Lay the queue out at the start of the port's memory; `start` enables it."""
+        """Lay the queue out at the start of the port's memory, buffers from `arena` on; `start` enables it."""
         self._port = port
         self._size = port.queue_size()
         self.layout = Layout.packed_at(port.memory.addr, self._size)
-        self._arena = -(-self.layout.end // 64) * 64
+        self.arena = -(-self.layout.end // 64) * 64
         self._arena_end = port.memory.addr + port.memory.size
         self._avail = 0
         self._used = 0
@@ -90,6 +90,11 @@ class Ring:
         self._used = (self._used + returned) & 0xFFFF
         return Result(used, tuple(got[len(fetched) :]), heads, seen)
 
+    def make_available(self, chains: Sequence[Chain]) -> None:
+        """Make chains available without a notification, and expect nothing back: the device is about to be reset."""
+        writes, _, _ = self._lay_out(chains)
+        self._port.exchange(writes, [], bell=False)
+
     def _returned(self, idx: bytes, expected: int) -> int:
         count = (INDEX.unpack(idx)[0] - self._used) & 0xFFFF
         if count > expected:
@@ -104,14 +109,14 @@ class Ring:
         answers: list[Read] = []
         for chain in chains:
             placement = self._place(chain, len(queue), arena)
-            answers.append(Read(self._arena + len(arena) - sum(chain.writable), sum(chain.writable)))
+            answers.append(Read(self.arena + len(arena) - sum(chain.writable), sum(chain.writable)))
             if placement.table:
                 arena += b"".join(descriptor.pack() for descriptor in placement.table)
             queue += placement.descriptors
             heads.append(placement.head)
         self._check_room(len(queue), len(arena))
         writes = [
-            Write(self._arena, bytes(arena)),
+            Write(self.arena, bytes(arena)),
             Write(self.layout.desc, b"".join(descriptor.pack() for descriptor in queue)),
             *self._make_available(heads),
         ]
@@ -121,12 +126,12 @@ class Ring:
         """Put a chain's buffers into the arena and describe them."""
         buffers: list[tuple[int, int, int]] = []
         for data in chain.readable:
-            buffers.append((self._arena + len(arena), len(data), 0))
+            buffers.append((self.arena + len(arena), len(data), 0))
             arena += data
         for size in chain.writable:
-            buffers.append((self._arena + len(arena), size, DescriptorFlag.WRITE))
+            buffers.append((self.arena + len(arena), size, DescriptorFlag.WRITE))
             arena += bytes([UNTOUCHED]) * size
-        placement = _describe(buffers, first, self._arena + len(arena) if chain.indirect else None)
+        placement = _describe(buffers, first, self.arena + len(arena) if chain.indirect else None)
         return placement if chain.shape is None else chain.shape(placement, self._size)
 
     def _make_available(self, heads: Sequence[int]) -> list[Write]:
@@ -137,7 +142,7 @@ class Ring:
     def _check_room(self, descriptors: int, arena: int) -> None:
         if descriptors > self._size:
             raise ProtocolError(f"a batch of {descriptors} descriptors does not fit a queue of {self._size}")
-        if self._arena + arena > self._arena_end:
+        if self.arena + arena > self._arena_end:
             raise ProtocolError(f"a batch with {arena} bytes of buffers does not fit the shared memory")
 
 

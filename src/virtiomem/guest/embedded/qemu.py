@@ -6,10 +6,12 @@ each.
 
 from collections.abc import Sequence
 
-from virtiomem.guest.base import DeviceConfig, GuestConfig
+from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
+from virtiomem.guest.embedded.guest import EmbeddedGuest
 from virtiomem.guest.machine import Machine
 from virtiomem.qemu.process import BINARY
-from virtiomem.transport.qemu_device import DeviceSpec, MachineSpec, QemuDevice, QemuMachine
+from virtiomem.transport.port import DeviceSpec
+from virtiomem.transport.qemu_device import MachineSpec, QemuDevice, QemuMachine
 from virtiomem.transport.vring import VringTransport
 
 
@@ -74,6 +76,26 @@ class QemuHandle:
     def close(self) -> None:
         """End QEMU, which all devices share."""
         self._devices.close()
+
+
+def guest_on_qemu(
+    guest: GuestConfig,
+    driver: DriverConfig,
+    devices: Sequence[DeviceConfig],
+    boot_iomem: str,
+    *,
+    binary: str = BINARY,
+) -> EmbeddedGuest:
+    """The embedded guest, with QEMU's devices in place of ours; closing it ends QEMU.
+
+    Raises DeviceError for a device that cannot be, and BackendError when QEMU is missing or too old.
+    """
+    real = QemuDevices(guest, devices, binary=binary)
+    try:
+        return EmbeddedGuest(guest, driver, devices, boot_iomem, device_factory=real.factory)
+    except BaseException:
+        real.close()
+        raise
 
 
 def _spec(config: DeviceConfig) -> DeviceSpec:

@@ -1,0 +1,195 @@
+"""A device on the bench: what a check does to it, in a few words each, and a note of all it did.
+
+The notes are the reproducer of whatever a check finds. Adding a VMM means one `Subject`.
+"""
+
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from typing import NamedTuple, NoReturn, Protocol
+
+from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.transport.port import DeviceSpec, Observation, Owner, Port, Read, Write
+from virtiomem.transport.vring import Chain, Result, Ring, initialize
+from virtiomem.units import GiB, MiB, Span, format_size
+from virtiomem.wire.mem import Config, Feature, Request, RequestType, Response, ResponseType
+from virtiomem.wire.virtio import Isr, Status, VirtioFeature
+
+SPEC = DeviceSpec("vm0", 1 * GiB, block_size=2 * MiB, requested_size=512 * MiB)
+"""The device most checks run on."""
+
+DRIVER_FEATURES = int(
+    Feature.ACPI_PXM | Feature.UNPLUGGED_INACCESSIBLE | VirtioFeature.VERSION_1 | VirtioFeature.INDIRECT_DESC
+)
+"""What the bench's driver accepts of what is offered."""
+
+
+class Violation(Exception):  # noqa: N818 - a finding about the device, no error of ours
+    """The device breaks the rule; the text says what was seen."""
+
+
+class NotApplicable(Exception):  # noqa: N818
+    """The rule cannot be seen on this device; the text says why."""
+
+
+class Device(NamedTuple):
+    """A device from both sides."""
+
+    port: Port
+    owner: Owner
+
+
+class Subject(Protocol):
+    """What is put on the bench: a VMM, or our own device."""
+
+    name: str
+    """Such as ``QEMU 7.2.22``."""
+    has_contents: bool
+    """Device memory can be read and written through the port's `exchange`."""
+
+    def open(self, spec: DeviceSpec) -> AbstractContextManager[Device]:
+        """A device of this make, as after a power-on: nothing plugged, status 0, not busy.
+
+        Raises DeviceError when the VMM refuses to make it.
+        """
+
+
+class Bench:
+    """One device, its driver's ring, and the notes."""
+
+    def __init__(self, device: Device, spec: DeviceSpec, *, has_contents: bool) -> None:
+        self.port = device.port
+        self.owner = device.owner
+        self.spec = spec
+        self.has_contents = has_contents
+        self.notes: list[str] = [_described(spec)]
+        self.ring = Ring(device.port)
+        self._isr = 0
+
+    # --- bringing it up ---
+
+    def start(self, features: int = DRIVER_FEATURES) -> int:
+        """Reset the device and bring it up with those of `features` that are offered; returns them."""
+        accepted = initialize(self.port, self.ring, features)
+        self.note(f"initialise, features {accepted:#x}")
+        self.see()
+        return accepted
+
+    def note(self, text: str) -> None:
+        """Write down what was done or seen."""
+        self.notes.append(text)
+
+    # --- the driver's side ---
+
+    def config(self) -> Config:
+        """The configuration."""
+        return Config.unpack(self.port.config())
+
+    def see(self) -> Observation:
+        """All registers; the interrupt status is all that came since the last look."""
+        seen = self.port.observe()
+        isr, self._isr = self._isr | seen.isr, 0
+        return replace(seen, isr=isr)
+
+    def submit(self, *chains: Chain, what: str) -> Result:
+        """Make chains available with one notification."""
+        result = self.ring.submit(chains)
+        self._isr |= result.seen.isr
+        self.note(f"{what} → {', '.join(answer(result, number) for number in range(len(chains)))}")
+        return result
+
+    def ask_at(self, kind: RequestType, addr: int = 0, nb_blocks: int = 0) -> Response:
+        """Send one request for an address; raises Violation when it is not answered."""
+        request = Request(kind, addr, nb_blocks)
+        what = kind.name if kind is RequestType.UNPLUG_ALL else f"{kind.name} {addr:#x}, {nb_blocks} blocks"
+        return self._answered(self.submit(Chain((request.pack(),)), what=what), what)
+
+    def ask(self, kind: RequestType, first: int = 0, count: int = 1) -> Response:
+        """Send one request for blocks, by number."""
+        config = self.config()
+        request = Request(kind, config.addr + first * config.block_size, count)
+        what = kind.name if kind is RequestType.UNPLUG_ALL else f"{kind.name} blocks {first}..{first + count - 1}"
+        return self._answered(self.submit(Chain((request.pack(),)), what=what), what)
+
+    def _answered(self, result: Result, what: str) -> Response:
+        if result.used_len(0) is None:
+            raise Violation(f"{what} was not answered")
+        try:
+            return Response.unpack(result.data[0])
+        except ProtocolError as error:
+            raise Violation(f"{what} was answered with no response: {error}") from None
+
+    def contents(self, span: Span, data: bytes | None = None) -> bytes:
+        """Write `data` at the start of a range of device memory, if given, and read there what it holds."""
+        if not self.has_contents:
+            raise NotApplicable("no memory lies behind the blocks of this device")
+        size = len(data) if data is not None else 16
+        writes = [Write(span.start, data)] if data is not None else []
+        (got,) = self.port.exchange(writes, [Read(span.start, size)], bell=False)
+        self.note(f"{'write and ' if writes else ''}read {span.start:#x} → {got.hex()}")
+        return got
+
+    # --- the owner's side ---
+
+    def resize(self, size: int) -> str | None:
+        """Set requested-size; returns the VMM's words when it refuses."""
+        try:
+            self.owner.set_requested_size(size)
+        except DeviceError as refusal:
+            self.note(f"requested-size = {format_size(size)} → refused: {refusal}")
+            return str(refusal)
+        self.note(f"requested-size = {format_size(size)}")
+        return None
+
+    def system_reset(self) -> None:
+        """Reset the machine."""
+        self.owner.system_reset()
+        self.note("system reset")
+
+    def set_busy(self, busy: bool) -> None:
+        """Make the device busy, or let it be."""
+        try:
+            self.owner.set_busy(busy)
+        except NotImplementedError:
+            raise NotApplicable("this device cannot be made busy from here") from None
+        self.note("start a migration" if busy else "cancel the migration")
+
+
+def expect(held: bool, otherwise: str) -> None:
+    """Raise Violation unless something held."""
+    if not held:
+        raise Violation(otherwise)
+
+
+def not_applicable(why: str) -> NoReturn:
+    """The rule cannot be seen here."""
+    raise NotApplicable(why)
+
+
+def answer(result: Result, number: int) -> str:
+    """What came of a chain, in a word or two."""
+    if result.used_len(number) is None:
+        return "not returned, device needs reset" if result.seen.status & Status.NEEDS_RESET else "not returned"
+    try:
+        response = Response.unpack(result.data[number][:10])
+    except ProtocolError:
+        return f"{result.data[number].hex()} (used length {result.used_len(number)})"
+    return (
+        response.type.name
+        if response.type is not ResponseType.ACK
+        else f"ACK {response.state.name}".removesuffix(" PLUGGED")
+    )
+
+
+def notified(seen: Observation) -> bool:
+    """True when a configuration change was notified."""
+    return bool(seen.isr & Isr.CONFIG)
+
+
+def _described(spec: DeviceSpec) -> str:
+    parts = [f"size={format_size(spec.size)}"]
+    if spec.block_size is not None:
+        parts.append(f"block-size={format_size(spec.block_size)}")
+    parts.append(f"requested-size={format_size(spec.requested_size)}")
+    if spec.unplugged_inaccessible is not None:
+        parts.append(f"unplugged-inaccessible={spec.unplugged_inaccessible}")
+    return f"device {','.join(parts)}"

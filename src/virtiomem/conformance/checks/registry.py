@@ -1,0 +1,38 @@
+"""Which check sees which rule.
+
+A check is a function that takes a bench with a fresh, powered-on device and returns a sentence: how the rule was seen
+to hold. It raises Violation or NotApplicable otherwise.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from virtiomem.conformance.bench import SPEC, Bench
+from virtiomem.conformance.rules import BY_ID
+from virtiomem.transport.port import DeviceSpec
+
+Function = Callable[[Bench], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One look at a device for one rule."""
+
+    function: Function
+    spec: DeviceSpec
+
+
+CHECKS: dict[str, list[Check]] = {}
+"""By the rule's number; a rule is kept when all its checks hold."""
+
+
+def sees(rule: str, *, spec: DeviceSpec = SPEC) -> Callable[[Function], Function]:
+    """Register a check of `rule`, on a device as `spec` says."""
+    assert rule in BY_ID, f"no rule {rule}"
+    assert BY_ID[rule].unseen is None, f"rule {rule} cannot be seen"
+
+    def register(function: Function) -> Function:
+        CHECKS.setdefault(rule, []).append(Check(function, spec))
+        return function
+
+    return register

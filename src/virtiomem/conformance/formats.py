@@ -1,0 +1,63 @@
+"""A conformance report for machines: JSON and JUnit XML."""
+
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from virtiomem.conformance.rules import GROUPS, group_of
+from virtiomem.conformance.suite import Outcome, Report, Verdict
+
+
+def to_dict(report: Report) -> dict[str, Any]:
+    """The report as JSON has it."""
+    return {
+        "subject": report.subject,
+        "conforms": report.conforms,
+        "counts": {outcome.value: report.count(outcome) for outcome in Outcome},
+        "rules": [_rule(verdict) for verdict in report.verdicts],
+    }
+
+
+def _rule(verdict: Verdict) -> dict[str, Any]:
+    rule = verdict.rule
+    return {
+        "rule": rule.id,
+        "section": rule.section,
+        "level": rule.level.value,
+        "text": rule.text,
+        "outcome": verdict.outcome.value,
+        "seen": verdict.seen,
+        "reproducer": list(verdict.reproducer),
+    }
+
+
+def to_junit(report: Report) -> bytes:
+    """The report as JUnit XML; only a MUST or MUST NOT that is broken counts as a failure, as in the exit code."""
+    broken = [verdict for verdict in report.failures if verdict.rule.level.binding]
+    skipped = [verdict for verdict in report.verdicts if verdict.outcome is not Outcome.PASS and verdict not in broken]
+    suite = ET.Element(
+        "testsuite",
+        name=f"virtio-mem conformance: {report.subject}",
+        tests=str(len(report.verdicts)),
+        failures=str(len(broken)),
+        skipped=str(len(skipped)),
+    )
+    for verdict in report.verdicts:
+        suite.append(_case(verdict, broken=verdict in broken))
+    ET.indent(suite)
+    text: bytes = ET.tostring(suite, encoding="utf-8", xml_declaration=True)
+    return text + b"\n"
+
+
+def _case(verdict: Verdict, *, broken: bool) -> ET.Element:
+    rule = verdict.rule
+    case = ET.Element("testcase", classname=GROUPS[group_of(rule)], name=f"{rule.id} {rule.level}: {rule.text}")
+    if broken:
+        failure = ET.SubElement(case, "failure", type=rule.level.value, message=verdict.seen)
+        failure.text = "\n".join(verdict.reproducer)
+    elif verdict.outcome is Outcome.FAIL:
+        ET.SubElement(case, "skipped", message=f"not kept, but no MUST: {verdict.seen}")
+    elif verdict.outcome is not Outcome.PASS:
+        ET.SubElement(case, "skipped", message=verdict.seen)
+    else:
+        ET.SubElement(case, "system-out").text = verdict.seen
+    return case

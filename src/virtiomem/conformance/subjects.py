@@ -1,0 +1,98 @@
+"""What can be put on the bench: our own device, and QEMU's."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from virtiomem.conformance.bench import Device
+from virtiomem.device.mem import MemDevice
+from virtiomem.qemu.process import BINARY
+from virtiomem.transport.embedded import EmbeddedPort
+from virtiomem.transport.port import DeviceSpec
+from virtiomem.transport.qemu_device import QemuMachine
+from virtiomem.units import GiB, MiB
+from virtiomem.wire.mem import Feature
+
+_ADDR = 4 * GiB
+
+
+class EmbeddedSubject:
+    """Our own device."""
+
+    name = "embedded device (models QEMU 7.2)"
+    has_contents = False
+
+    @contextmanager
+    def open(self, spec: DeviceSpec) -> Iterator[Device]:
+        """A device of ours; it has no memory behind its blocks."""
+        port = EmbeddedPort(realize(spec))
+        yield Device(port, port)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def realize(spec: DeviceSpec) -> MemDevice:
+    """Our device as QEMU would make it; raises DeviceError in QEMU's words."""
+    inaccessible = Feature.UNPLUGGED_INACCESSIBLE if spec.unplugged_inaccessible == "on" else Feature(0)
+    return MemDevice(
+        addr=spec.memaddr or _ADDR,
+        region_size=spec.size,
+        block_size=spec.block_size or 2 * MiB,
+        requested_size=spec.requested_size,
+        node=spec.node,
+        nodes=spec.node + 1,
+        features=Feature.ACPI_PXM | inaccessible,
+    )
+
+
+class QemuSubject:
+    """QEMU's device, through its qtest socket; one QEMU serves all checks that want the same device."""
+
+    has_contents = True
+
+    def __init__(self, binary: str = BINARY) -> None:
+        """Use this program; raises BackendError when it is missing or too old."""
+        self._binary = binary
+        self._machine: QemuMachine | None = None
+        self._spec: DeviceSpec | None = None
+        with QemuMachine([], binary=binary) as machine:
+            self.name = f"QEMU {machine.version} virtio-mem-pci"
+
+    @contextmanager
+    def open(self, spec: DeviceSpec) -> Iterator[Device]:
+        """The device as after a power-on."""
+        machine = self._machine_for(spec)
+        device = machine.devices[spec.id]
+        try:
+            yield Device(device.port, device)
+        except BaseException:
+            self.close()  # whatever state it is in, nobody else shall meet it
+            raise
+        device.set_busy(False)
+        if device.requested_size() != spec.requested_size:
+            device.set_requested_size(spec.requested_size)
+        device.system_reset()
+
+    def close(self) -> None:
+        """End QEMU."""
+        if self._machine is not None:
+            self._machine.close()
+            self._machine = None
+
+    def _machine_for(self, spec: DeviceSpec) -> QemuMachine:
+        if self._machine is not None and self._spec == spec and self._machine.process.returncode is None:
+            return self._machine
+        self.close()
+        self._machine = QemuMachine([spec], binary=self._binary)
+        self._spec = spec
+        return self._machine
+
+
+@contextmanager
+def open_subject(qemu: str | None) -> Iterator[EmbeddedSubject | QemuSubject]:
+    """QEMU's device when `qemu` names a program (empty: the one in $PATH), else ours."""
+    subject = EmbeddedSubject() if qemu is None else QemuSubject(qemu or BINARY)
+    try:
+        yield subject
+    finally:
+        subject.close()

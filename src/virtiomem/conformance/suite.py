@@ -1,0 +1,92 @@
+"""Run the checks and say, rule by rule, how a device fares."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from virtiomem.conformance.bench import Bench, NotApplicable, Subject, Violation
+from virtiomem.conformance.checks import CHECKS, Check
+from virtiomem.conformance.rules import RULES, Rule
+from virtiomem.errors import DeviceError, ProtocolError
+
+
+class Outcome(StrEnum):
+    """How a device fares with a rule."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    FAIL = "fail"
+    NOT_APPLICABLE = "n/a"
+    UNSEEN = "unseen"
+    """A driver cannot see it."""
+
+
+_WORST = (Outcome.FAIL, Outcome.PASS, Outcome.NOT_APPLICABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome for one rule, how it was seen, and what to do to see a failure again."""
+
+    rule: Rule
+    outcome: Outcome
+    seen: str
+    reproducer: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All verdicts on one device, in the rules' order."""
+
+    subject: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def failures(self) -> tuple[Verdict, ...]:
+        """What failed."""
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.FAIL)
+
+    @property
+    def conforms(self) -> bool:
+        """True when no MUST and no MUST NOT failed."""
+        return not any(verdict.rule.level.binding for verdict in self.failures)
+
+    def count(self, outcome: Outcome) -> int:
+        """How many rules had this outcome."""
+        return sum(verdict.outcome is outcome for verdict in self.verdicts)
+
+
+def run(subject: Subject, rules: Sequence[Rule] = RULES, on_rule: Callable[[Rule], None] | None = None) -> Report:
+    """Check every rule in turn, telling `on_rule` before each. Raises BackendError when the subject is lost."""
+    verdicts: list[Verdict] = []
+    for rule in rules:
+        if on_rule is not None:
+            on_rule(rule)
+        verdicts.append(judge(subject, rule))
+    return Report(subject.name, tuple(verdicts))
+
+
+def judge(subject: Subject, rule: Rule) -> Verdict:
+    """One rule: the first of its checks that fails, else what all of them saw."""
+    if rule.unseen is not None:
+        return Verdict(rule, Outcome.UNSEEN, rule.unseen)
+    looks = [_look(subject, rule, check) for check in CHECKS[rule.id]]
+    worst = min(looks, key=lambda look: _WORST.index(look.outcome))
+    if worst.outcome is not Outcome.PASS:
+        return worst
+    passed = (look.seen for look in looks if look.outcome is Outcome.PASS)
+    return Verdict(rule, Outcome.PASS, "; ".join(dict.fromkeys(passed)))
+
+
+def _look(subject: Subject, rule: Rule, check: Check) -> Verdict:
+    bench: Bench | None = None
+    try:
+        with subject.open(check.spec) as device:
+            bench = Bench(device, check.spec, has_contents=subject.has_contents)
+            try:
+                return Verdict(rule, Outcome.PASS, check.function(bench))
+            except NotApplicable as reason:
+                return Verdict(rule, Outcome.NOT_APPLICABLE, str(reason))
+            except (Violation, ProtocolError) as finding:
+                return Verdict(rule, Outcome.FAIL, str(finding), tuple(bench.notes))
+    except DeviceError as refusal:
+        return Verdict(rule, Outcome.NOT_APPLICABLE, f"no such device: {refusal}")

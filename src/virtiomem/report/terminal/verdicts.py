@@ -1,0 +1,72 @@
+"""A conformance report for people: rule by rule, how it was seen, and how to see a failure again."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from textwrap import wrap
+
+from rich.console import Console
+from rich.text import Text
+
+from virtiomem.conformance.rules import GROUPS, Rule, group_of
+from virtiomem.conformance.suite import Outcome, Report, Verdict
+from virtiomem.report.terminal.console import text
+
+_STYLES = {
+    Outcome.PASS: "#009e73",
+    Outcome.FAIL: "bold #d55e00",
+    Outcome.NOT_APPLICABLE: "#e69f00",
+    Outcome.UNSEEN: "#8a8a8a",
+}
+"""Okabe and Ito's colours, as everywhere; the word says it, too."""
+
+_INDENT = 32
+"""Columns before a rule's text: number, level, outcome."""
+
+
+def show_report(console: Console, report: Report) -> None:
+    """Print every rule, the failures with what to do to see them again, and a summary."""
+    console.print(text(report.subject, "bold"))
+    for group, verdicts in groupby(report.verdicts, key=lambda verdict: group_of(verdict.rule)):
+        _show_group(console, GROUPS[group], list(verdicts))
+    for number, verdict in enumerate(report.failures, 1):
+        _show_failure(console, number, verdict)
+    console.print()
+    console.print(text(summary(report)))
+
+
+def summary(report: Report) -> str:
+    """The report in one line."""
+    binding = sum(verdict.rule.level.binding for verdict in report.failures)
+    return (
+        f"{len(report.verdicts)} rules: {report.count(Outcome.PASS)} pass, "
+        f"{report.count(Outcome.FAIL)} fail ({binding} of them MUST or MUST NOT), "
+        f"{report.count(Outcome.NOT_APPLICABLE)} not applicable, "
+        f"{report.count(Outcome.UNSEEN)} not to be seen from the driver's side"
+    )
+
+
+def _show_group(console: Console, heading: str, verdicts: Sequence[Verdict]) -> None:
+    console.print()
+    console.print(text(f"{heading} ({_section(verdicts[0].rule)})", "bold"))
+    for verdict in verdicts:
+        rule = verdict.rule
+        line = Text.assemble(f"  {rule.id:<11}{rule.level:<11}", (f"{verdict.outcome:<8}", _STYLES[verdict.outcome]))
+        for number, piece in enumerate(wrap(rule.text, console.width - _INDENT)):
+            line.append(piece if not number else f"\n{'':{_INDENT}}{piece}")
+        console.print(line)
+        for piece in wrap(verdict.seen, console.width - _INDENT - 2):
+            console.print(text(f"{'':{_INDENT + 2}}{piece}", "dim"))
+
+
+def _show_failure(console: Console, number: int, verdict: Verdict) -> None:
+    console.print()
+    heading = f"Failure {number}: {verdict.rule.id} ({verdict.rule.section}, {verdict.rule.level}): {verdict.rule.text}"
+    console.print(text(heading, "bold"))
+    console.print(text(f"  {verdict.seen}. To see it again:"))
+    for step, line in enumerate(verdict.reproducer, 1):
+        console.print(text(f"  {step:>3}. {line}"))
+
+
+def _section(rule: Rule) -> str:
+    """Where a group's rules stand."""
+    return {"SOUND": "no specification says so", "VIRTIO": "2", "UAPI": rule.section}.get(group_of(rule), rule.section)

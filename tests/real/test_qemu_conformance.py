@@ -1,0 +1,31 @@
+"""The conformance suite on QEMU's device: the verdicts that its model gets, and what only real memory can show."""
+
+import pytest
+
+from virtiomem.conformance.subjects import EmbeddedSubject, QemuSubject
+from virtiomem.conformance.suite import Outcome, Report, run
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    subject = QemuSubject()
+    try:
+        return run(subject)
+    finally:
+        subject.close()
+
+
+def test_qemu_is_told_apart_from_its_model_by_memory_contents_alone(report: Report) -> None:
+    ours = {verdict.rule.id: verdict.outcome for verdict in run(EmbeddedSubject()).verdicts}
+    theirs = {verdict.rule.id: verdict.outcome for verdict in report.verdicts}
+    assert {rule for rule in ours if ours[rule] != theirs[rule]} == {"INI-3", "OPS-3", "OPS-4", "OPS-5"}
+
+
+def test_nothing_is_left_unseen_that_can_be_seen(report: Report) -> None:
+    assert report.count(Outcome.NOT_APPLICABLE) == 0
+
+
+def test_what_qemu_7_2_breaks(report: Report) -> None:
+    if not report.subject.startswith("QEMU 7.2."):
+        pytest.skip(f"the verdicts known are those of QEMU 7.2, this is {report.subject}")
+    assert [verdict.rule.id for verdict in report.failures] == ["CFG-4", "PLUG-4", "VIRTIO-2", "VIRTIO-9"]
