@@ -4,12 +4,16 @@ import os
 import random
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from virtiomem.cli.main import main
+from virtiomem.live.export import export_sysroot
+from virtiomem.recording.values import MemoryBlock, Snapshot
 
 pytestmark = [
     pytest.mark.real,
@@ -63,3 +67,55 @@ def test_output_equals_lsmem(seed: int, make_sysfs: Any, block: Any, capsys: pyt
 def test_output_equals_lsmem_on_this_machine(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["blocks", *options]) == 0
     assert capsys.readouterr().out == lsmem(Path("/"), options)
+
+
+def snapshot_of_many_blocks(count: int) -> Snapshot:
+    """Boot memory, then virtio-mem's: runs of blocks in all states on two nodes, with holes between them."""
+    rng = random.Random(count)
+    blocks, number = [MemoryBlock(block=0, state="online", valid_zones="none", nodes=[0])], 1
+    while len(blocks) < count:
+        state, zones = rng.choice((("online", "Movable"), ("online", "Normal"), ("offline", "Normal Movable")))
+        node = rng.randrange(2)
+        for _ in range(min(rng.randint(1, 400), count - len(blocks))):
+            blocks.append(MemoryBlock(block=number, state=state, valid_zones=zones, nodes=[node]))
+            number += 1
+        number += rng.choice((0, 0, 1, 1000))
+    return Snapshot(iomem="00000000-00000fff : Reserved\n", memory_blocks=blocks, zones={}, devices=[])
+
+
+@pytest.fixture
+def memory_directory(tmp_path: Path) -> Iterator[Path]:
+    """A directory in memory where there is one: a disk takes a minute for 80 000 small files."""
+    shm = Path("/dev/shm")  # noqa: S108 - for its speed, with a name of its own below
+    with TemporaryDirectory(dir=shm if os.access(shm, os.W_OK) else tmp_path) as name:
+        yield Path(name)
+
+
+def test_lsmem_reads_what_we_export(memory_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """10 000 blocks; VIRTIOMEM_BLOCKS says how many instead."""
+    snapshot = snapshot_of_many_blocks(int(os.environ.get("VIRTIOMEM_BLOCKS", "10000")))
+    export_sysroot(snapshot, 128 << 20, memory_directory)
+    for options in (["-J", "-b", "-o", ",".join(LSMEM_COLUMNS)], ["--all"]):
+        assert main(["blocks", "--sysroot", str(memory_directory), *options]) == 0
+        assert capsys.readouterr().out == lsmem(memory_directory, options)
+
+
+LISTINGS = sorted(Path(os.environ.get("VIRTIOMEM_SHARED", Path(__file__).parents[3] / "shared")).glob("iomem/*.lsmem"))
+
+
+@pytest.mark.skipif(not LISTINGS, reason="NO ../shared: other people's lsmem listings are read in place")
+@pytest.mark.parametrize("path", LISTINGS, ids=lambda path: path.stem)
+def test_table_equals_lsmem_on_other_machines(
+    path: Path, make_sysfs: Any, block: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their blocks, laid out as files, make their table again (arm64, powerpc, s390x); their summary may be newer."""
+    theirs, _, summary = path.read_text().partition("\n\n")
+    blocks = []
+    for line in theirs.splitlines()[1:]:
+        _, _, state, removable, numbers = line.split()
+        first, _, last = numbers.partition("-")
+        numbered = range(int(first), int(last or first) + 1)
+        blocks += [block(number, state, "1" if removable == "yes" else "0") for number in numbered]
+    size = {"1G": "40000000", "128M": "8000000"}[summary.split()[3]]
+    assert main(["blocks", "--sysroot", str(make_sysfs(blocks, size)), "--summary=never"]) == 0
+    assert capsys.readouterr().out.rstrip("\n") == theirs

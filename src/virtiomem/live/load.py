@@ -75,7 +75,7 @@ def from_snapshot(
     sections = {
         "proc/iomem": Section(snapshot.iomem if snapshot.iomem.endswith("\n") else f"{snapshot.iomem}\n"),
         MEMORY: Section.of([f"block_size_bytes {memory_block_size:x}", *block_lines(snapshot.memory_blocks)]),
-        "proc/zoneinfo": Section.of(_zone_lines(snapshot)),
+        "proc/zoneinfo": Section.of(zone_lines(snapshot)),
         "sys/module/virtio_mem/parameters": Section.of(f"{name} {value}" for name, value in parameters.items()),
         CONFIG: Section.of(_config_lines(snapshot)),
         PLUGGED: Section.of(
@@ -85,7 +85,8 @@ def from_snapshot(
     return Capture(sections, by=FORMAT, source=source)
 
 
-def _zone_lines(snapshot: Snapshot) -> Iterator[str]:
+def zone_lines(snapshot: Snapshot) -> Iterator[str]:
+    """A snapshot's zones as /proc/zoneinfo has them."""
     for node, zones in snapshot.zones.items():
         for zone, pages in zones.items():
             yield f"Node {node.removeprefix('node')}, zone {zone:>8}"

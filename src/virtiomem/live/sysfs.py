@@ -54,28 +54,28 @@ def read_memory_sysfs(sysroot: str | Path = "/", *, zones: bool = True, nodes: b
     """
     path = Path(sysroot) / MEMORY
     try:
-        with _directory(path) as directory:
-            return _read(directory, path, Path(sysroot) / NODES if nodes else None, zones)
+        with directory(path) as opened:
+            return _read(opened, path, Path(sysroot) / NODES if nodes else None, zones)
     except OSError as error:
         raise BackendError(f"{error.filename or path}: {error.strerror}") from None
 
 
-def _read(directory: int, path: Path, nodes_path: Path | None, zones: bool) -> MemorySysfs:
+def _read(memory: int, path: Path, nodes_path: Path | None, zones: bool) -> MemorySysfs:
     """Read everything below the opened memory directory."""
-    size = read_attribute("block_size_bytes", directory)
+    size = read_attribute("block_size_bytes", memory)
     if size is None:
         raise BackendError(f"{path}: this system has no memory blocks")
-    numbers = _numbers(os.listdir(directory), "memory")
+    numbers = entry_numbers(os.listdir(memory), "memory")
     if not numbers:
         raise BackendError(f"{path}: no memory blocks in it")
     block_size = parse_block_size(size, path / "block_size_bytes")
-    node_links = {} if nodes_path is None else _nodes_of_blocks(nodes_path, numbers, directory)
+    node_links = {} if nodes_path is None else _nodes_of_blocks(nodes_path, numbers, memory)
     blocks = [
         MemoryBlock(
             block=number,
-            state=read_attribute(f"memory{number}/state", directory) or UNKNOWN_STATE,
-            removable=1 if read_attribute(f"memory{number}/removable", directory) == "1" else 0,
-            valid_zones=(read_attribute(f"memory{number}/valid_zones", directory) or "") if zones else "",
+            state=read_attribute(f"memory{number}/state", memory) or UNKNOWN_STATE,
+            removable=1 if read_attribute(f"memory{number}/removable", memory) == "1" else 0,
+            valid_zones=(read_attribute(f"memory{number}/valid_zones", memory) or "") if zones else "",
             nodes=node_links.get(number, []),
         )
         for number in numbers
@@ -83,8 +83,8 @@ def _read(directory: int, path: Path, nodes_path: Path | None, zones: bool) -> M
     return MemorySysfs(
         block_size=block_size,
         blocks=blocks,
-        auto_online_blocks=read_attribute("auto_online_blocks", directory),
-        crash_hotplug=read_attribute("crash_hotplug", directory),
+        auto_online_blocks=read_attribute("auto_online_blocks", memory),
+        crash_hotplug=read_attribute("crash_hotplug", memory),
     )
 
 
@@ -102,10 +102,10 @@ def parse_block_size(text: str, source: object) -> int:
     return size
 
 
-def read_attribute(name: str, directory: int) -> str | None:
+def read_attribute(name: str, where: int) -> str | None:
     """The text of a small file below an opened directory, without its final newline; None when it cannot be read."""
     try:
-        handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+        handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=where)
     except OSError:
         return None
     try:
@@ -120,28 +120,28 @@ def _nodes_of_blocks(path: Path, blocks: Iterable[int], memory: int) -> dict[int
     """The nodes of each block: from `nodeN/memoryM`, and from `memoryM/nodeN` for the blocks that no node names."""
     found: dict[int, list[int]] = {}
     try:
-        with _directory(path) as directory:
-            for node in _numbers(os.listdir(directory), "node"):
-                for block in _numbers(_listing(f"node{node}", directory), "memory"):
+        with directory(path) as nodes:
+            for node in entry_numbers(os.listdir(nodes), "node"):
+                for block in entry_numbers(_listing(f"node{node}", nodes), "memory"):
                     found.setdefault(block, []).append(node)
     except OSError:  # no NUMA in this kernel, or a copy without the node directories
         pass
     for block in blocks:
-        if block not in found and (links := _numbers(_listing(f"memory{block}", memory), "node")):
+        if block not in found and (links := entry_numbers(_listing(f"memory{block}", memory), "node")):
             found[block] = links
     return found
 
 
-def _numbers(names: Iterable[str], prefix: str) -> list[int]:
+def entry_numbers(names: Iterable[str], prefix: str) -> list[int]:
     """The numbers of the entries `<prefix>N`, ascending."""
     length = len(prefix)
     return sorted(int(name[length:]) for name in names if name.startswith(prefix) and name[length:].isdecimal())
 
 
-def _listing(name: str, directory: int) -> list[str]:
+def _listing(name: str, where: int) -> list[str]:
     """The entries of a directory below an opened one; none when it went away."""
     try:
-        handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+        handle = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=where)
     except OSError:
         return []
     try:
@@ -151,9 +151,9 @@ def _listing(name: str, directory: int) -> list[str]:
 
 
 @contextmanager
-def _directory(path: Path) -> Iterator[int]:
-    """A directory, opened for reading what is in it."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def directory(path: str | Path, within: int | None = None) -> Iterator[int]:
+    """A directory, opened so that what is in it can be named relative to it; `within` is another such."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=within)
     try:
         yield handle
     finally:

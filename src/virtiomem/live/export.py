@@ -1,0 +1,126 @@
+"""A recorded or embedded guest as files: what lsmem, and any tool with a `--sysroot`, reads of a running Linux.
+
+::
+
+    DIR/proc/iomem                                 the map
+    DIR/proc/zoneinfo                              spanned, present and managed pages of every zone
+    DIR/sys/devices/system/memory/memoryN/…        phys_index phys_device removable state online valid_zones, nodeM links
+    DIR/sys/devices/system/node/nodeM/memoryN      links
+
+Exporting again brings the files up to date, block by block, so that a tool may keep watching. Files are written relative
+to opened directories, three system calls each.
+
+Models: drivers/base/memory.c and drivers/base/node.c (v6.1), what they show.
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from virtiomem.errors import UsageError
+from virtiomem.live.load import zone_lines
+from virtiomem.live.sysfs import MEMORY, NODES, directory, entry_numbers, read_attribute
+from virtiomem.recording.values import BlockStateWord, MemoryBlock, Snapshot
+
+MARK = ".virtiomem-sysroot"
+"""The file that says a directory was made here and may be changed."""
+
+_ATTRIBUTES = ("phys_index", "phys_device", "removable", "state", "online", "valid_zones")
+
+
+def export_sysroot(
+    snapshot: Snapshot, block_size: int, target: str | Path, *, auto_online_blocks: BlockStateWord = "offline"
+) -> None:
+    """Write the files of a guest below `target`, or bring them up to date; `block_size` of a memory block in bytes.
+
+    Raises UsageError when `target` holds anything that was not exported, or cannot be written.
+    """
+    root = Path(target)
+    try:
+        _claim(root)
+        (root / "proc").mkdir(exist_ok=True)
+        (root / "proc/iomem").write_text(snapshot.iomem, encoding="utf-8")
+        (root / "proc/zoneinfo").write_text("".join(f"{line}\n" for line in zone_lines(snapshot)), encoding="ascii")
+        (root / MEMORY).mkdir(parents=True, exist_ok=True)
+        (root / NODES).mkdir(parents=True, exist_ok=True)
+        with directory(root / MEMORY) as memory, directory(root / NODES) as nodes:
+            _put("block_size_bytes", f"{block_size:x}", memory)
+            _put("auto_online_blocks", auto_online_blocks, memory)
+            _remove_others(snapshot.memory_blocks, memory, nodes)
+            _make_nodes({node for block in snapshot.memory_blocks for node in block.nodes}, nodes)
+            for block in snapshot.memory_blocks:
+                _export_block(block, memory, nodes)
+    except OSError as error:
+        raise UsageError(f"{error.filename or root}: {error.strerror}") from None
+
+
+def _claim(root: Path) -> None:
+    """Mark a new or empty directory as ours; refuse one that is somebody else's."""
+    root.mkdir(parents=True, exist_ok=True)
+    if not (root / MARK).exists():
+        if any(root.iterdir()):
+            raise UsageError(f"{root}: not empty, and not made by an export")
+        (root / MARK).write_text("virtiomem-sysroot/1\n", encoding="ascii")
+
+
+def _put(name: str, text: str, where: int, *, new: bool = False) -> None:
+    """Give a file this content, unless it has it."""
+    if not new and read_attribute(name, where) == text:
+        return
+    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=where)
+    try:
+        os.write(handle, f"{text}\n".encode())
+    finally:
+        os.close(handle)
+
+
+def _export_block(block: MemoryBlock, memory: int, nodes: int) -> None:
+    """One memoryN directory, and the links between it and its nodes."""
+    name = f"memory{block.block}"
+    try:
+        os.mkdir(name, dir_fd=memory)
+        new = True
+    except FileExistsError:
+        new = False
+    for attribute, text in zip(_ATTRIBUTES, _texts(block), strict=True):
+        _put(f"{name}/{attribute}", text, memory, new=new)
+    if not new:
+        _drop_links(name, memory, nodes)
+    for node in block.nodes:
+        os.symlink(f"../../node/node{node}", f"{name}/node{node}", dir_fd=memory)
+        os.symlink(f"../../memory/{name}", f"node{node}/{name}", dir_fd=nodes)
+
+
+def _texts(block: MemoryBlock) -> tuple[str, ...]:
+    """What each of `_ATTRIBUTES` says."""
+    online = "0" if block.state == "offline" else "1"
+    return f"{block.block:08x}", "0", str(block.removable), block.state, online, block.valid_zones
+
+
+def _make_nodes(numbers: Iterable[int], nodes: int) -> None:
+    for node in numbers:
+        try:
+            os.mkdir(f"node{node}", dir_fd=nodes)
+        except FileExistsError:
+            continue
+
+
+def _drop_links(name: str, memory: int, nodes: int) -> None:
+    """Take a block from its nodes."""
+    with directory(name, memory) as block:
+        links = entry_numbers(os.listdir(block), "node")
+    for node in links:
+        os.unlink(f"{name}/node{node}", dir_fd=memory)
+        os.unlink(f"node{node}/{name}", dir_fd=nodes)
+
+
+def _remove_others(blocks: Iterable[MemoryBlock], memory: int, nodes: int) -> None:
+    """Take away the blocks of an earlier export that are no more."""
+    here = {block.block for block in blocks}
+    for number in entry_numbers(os.listdir(memory), "memory"):
+        if number not in here:
+            name = f"memory{number}"
+            _drop_links(name, memory, nodes)
+            for attribute in _ATTRIBUTES:
+                os.unlink(f"{name}/{attribute}", dir_fd=memory)
+            os.rmdir(name, dir_fd=memory)
