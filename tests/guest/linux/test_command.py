@@ -56,12 +56,12 @@ def test_other_virtio_devices_fill_the_gaps_between_names() -> None:
 
 def test_the_kernel_hears_only_of_what_differs() -> None:
     assert kernel_command_line(GuestConfig(), DriverConfig(), built_in=False) == (
-        "console=ttyS0 nokaslr memhp_default_state=offline"
+        "console=ttyS0 nokaslr init_on_alloc=0 memhp_default_state=offline"
     )
     config = GuestConfig(
         default_state="online", online_policy="auto-movable", auto_movable_ratio=100, auto_movable_numa_aware=False
     )
-    assert kernel_command_line(config, DriverConfig(force_bbm=True), built_in=True, append="a  b").split()[2:] == [
+    assert kernel_command_line(config, DriverConfig(force_bbm=True), built_in=True, append="a  b").split()[3:] == [
         "memhp_default_state=online",
         "memory_hotplug.online_policy=auto-movable",
         "memory_hotplug.auto_movable_ratio=100",

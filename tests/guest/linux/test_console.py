@@ -29,7 +29,7 @@ def test_a_flood_is_forgotten_in_memory_and_cut_in_the_file() -> None:
     console = Console(file)
     for _ in range(FILE_LIMIT // (1 << 20) + 2):
         console.add(b"x" * (1 << 20))
-    assert len(console.lines()[0]) <= KEPT
+    assert len(console.last_words()) <= KEPT
     assert len(file.getvalue()) < FILE_LIMIT + 100
     assert b"the console was cut here" in file.getvalue()
 
@@ -49,3 +49,12 @@ def test_a_full_disk_is_told_with_the_files_name(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_made_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file or directory"):
         open_file(str(tmp_path / "no" / "console"))
+
+
+def test_whole_lines_are_taken_once() -> None:
+    console = Console()
+    console.add(b"[    1.000001] virtio_mem virtio0: plugged size: 0x0\n[    1.1] half")
+    assert console.take() == ["virtio_mem virtio0: plugged size: 0x0"]
+    console.add(b" a line\n")
+    assert console.take() == ["half a line"]
+    assert console.take() == []

@@ -19,6 +19,11 @@ RNG = "virtio-rng-pci"
 """The other virtio device, put in front of ours where a scenario says the guest has some."""
 
 
+_FIXED = ("console=ttyS0", "nokaslr", "init_on_alloc=0")
+"""A console, the kernel always in the same place, and no clearing of memory that is only allocated to be given back:
+that takes most of an emulated unplug and changes nothing one can see."""
+
+
 def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: str) -> list[str]:
     """QEMU's arguments for the machine, without kernel, initramfs and what `QemuProcess` adds.
 
@@ -38,7 +43,7 @@ def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: s
 
 def kernel_command_line(guest: GuestConfig, driver: DriverConfig, *, built_in: bool, append: str = "") -> str:
     """The kernel's parameters: a fixed layout, the hotplug policy, the driver's own where it is built in, `append`."""
-    words = ["console=ttyS0", "nokaslr", f"memhp_default_state={guest.default_state}"]
+    words = [*_FIXED, f"memhp_default_state={guest.default_state}"]
     if guest.online_policy != "contig-zones":
         words.append(f"memory_hotplug.online_policy={guest.online_policy}")
     if guest.auto_movable_ratio != GuestConfig().auto_movable_ratio:

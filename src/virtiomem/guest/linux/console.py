@@ -26,6 +26,7 @@ class Console:
         self._room = FILE_LIMIT
         self._tail = b""
         self._panicked = False
+        self._new = b""
 
     @property
     def panicked(self) -> bool:
@@ -36,18 +37,18 @@ class Console:
         """Take what the guest printed."""
         self._panicked = self._panicked or _PANIC in self._tail[-len(_PANIC) :] + data
         self._tail = (self._tail + data)[-KEPT:]
+        self._new = (self._new + data)[-KEPT:]
         if self._file is not None:
             self._copy(self._file, data)
 
-    def lines(self) -> list[str]:
-        """The last lines, unprintable characters replaced, without the kernel's time stamps."""
-        text = self._tail.decode(errors="replace").replace("\r", "")
-        clean = ("".join(c if c.isprintable() else "?" for c in _PREFIX.sub("", line)) for line in text.split("\n"))
-        return [line for line in clean if line.strip()]
+    def take(self) -> list[str]:
+        """The whole lines printed since the last call, as far as they are remembered; see `_readable`."""
+        whole, newline, self._new = self._new.rpartition(b"\n")
+        return _readable(whole + newline)
 
     def last_words(self) -> str:
         """What an error message quotes: the panic and the lines before it, or the last lines."""
-        lines = self.lines()
+        lines = _readable(self._tail)
         panic = next((number for number, line in enumerate(lines) if _PANIC.decode() in line), len(lines) - 1)
         shown = lines[max(panic - SHOWN + 1, 0) : panic + 1]
         return " | ".join(shown) if shown else "nothing"
@@ -65,6 +66,13 @@ class Console:
                 file.close()
             name = getattr(file, "name", "console")
             raise BackendError(f"{name}: {error.strerror}; the guest's console cannot be kept") from None
+
+
+def _readable(data: bytes) -> list[str]:
+    """Lines that say something, without the kernel's time stamps, unprintable characters replaced."""
+    text = data.decode(errors="replace").replace("\r", "")
+    clean = ("".join(c if c.isprintable() else "?" for c in _PREFIX.sub("", line)) for line in text.split("\n"))
+    return [line for line in clean if line.strip()]
 
 
 def open_file(path: str) -> BinaryIO:

@@ -39,7 +39,7 @@ from virtiomem.recording.values import (
     Use,
     Wait,
 )
-from virtiomem.units import MiB, Size, format_size
+from virtiomem.units import GiB, MiB, Size, Span, format_size
 
 QUIET = 3.0
 """Seconds without a change after which a kernel that does not show its tasks' stacks is taken to be at rest."""
@@ -47,6 +47,10 @@ MIN_MEMORY = 192 * MiB
 """Less does not hold a distribution's kernel and our initramfs."""
 
 _BETWEEN_LOOKS = 0.1
+_DRIVER_LOG = "virtio_mem "
+_BROKEN = "marking device broken"
+_OFFLINE_LIMIT = GiB
+"""virtio-mem adds no further memory while so much of it is offline (VIRTIO_MEM_DEFAULT_OFFLINE_THRESHOLD, v6.1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +105,6 @@ class LinuxGuest:
         self._driver = driver or DriverConfig()
         self._setup = setup or Setup()
         self._progress = progress
-        self._looks = 0
         _check(self._config, self._driver)
         with ExitStack() as stack:
             self._start(stack, kexec)
@@ -131,6 +134,7 @@ class LinuxGuest:
         error = self._do(step, doing)
         rest = self._settle(doing)
         waiting = _unsettled(rest.devices)
+        log = [line for line in self._console.take() if line.startswith(_DRIVER_LOG)]
         return StepRecord(
             step=step,
             settled=not waiting,
@@ -138,7 +142,8 @@ class LinuxGuest:
             requests=rest.requests,
             snapshot=_snapshot(rest),
             retry_in=UNSET if rest.look.retry_in is None else round(rest.look.retry_in, 1),
-            held_up=[self._held_up(device, rest.look) for device in waiting] or UNSET,
+            held_up=[f"{device.id}: {self._held_up(device, rest.look, log)}" for device in waiting] or UNSET,
+            log=log or UNSET,
             elapsed=round(time.monotonic() - started, 3),
         )
 
@@ -301,22 +306,24 @@ class LinuxGuest:
     def _look_around(self, requests: list[Request], doing: str) -> _Rest:
         """One look at the guest, QEMU's devices, and the requests that came meanwhile."""
         look = parse(self._ask("snapshot", doing=doing).text)
-        self._looks += 1
         devices = self._memory.query()
         requests += self._trace.read(self._qemu.output.take())
         return _Rest(look, devices, list(requests))
 
-    def _held_up(self, device: VirtioMemInfo, look: Look) -> str:
-        """What keeps a device from its requested size."""
+    def _held_up(self, device: VirtioMemInfo, look: Look, log: list[str]) -> str:
+        """What keeps a device from its requested size, as far as one can see from outside the kernel."""
         number = next(index for index, config in enumerate(self._devices) if config.id == device.id)
         name = self._devices[number].name or f"virtio{number}"
         if name not in look.bound:
-            reason = "no driver is bound to it"
-        elif look.retry_in is not None:
-            reason = f"the driver will retry in {look.retry_in:.0f} s"
-        else:
-            reason = "the driver waits for memory to be onlined or for a new requested-size"
-        return f"{device.id}: {format_size(device.size)} of {format_size(device.requested_size)}: {reason}"
+            return "no driver is bound to it"
+        if any(name in line and _BROKEN in line for line in log):
+            return "the driver met an error that it does not know and has given up on the device until it is reloaded"
+        if look.retry_in is not None:
+            return f"the driver could not finish and will retry in {look.retry_in:.0f} s"
+        offline = _offline_bytes(device, look)
+        if device.size < device.requested_size and offline >= _OFFLINE_LIMIT:
+            return f"{format_size(offline)} of its memory is offline; the driver adds no more until some is online"
+        return "the driver sees nothing it could do; it waits for memory to be onlined or a new requested-size"
 
 
 def _check(config: GuestConfig, driver: DriverConfig) -> None:
@@ -344,6 +351,14 @@ def _snapshot(rest: _Rest) -> Snapshot:
 def _unsettled(devices: list[DeviceInfo]) -> list[VirtioMemInfo]:
     mine = [device for device in devices if isinstance(device, VirtioMemInfo)]
     return [device for device in mine if device.size != device.requested_size]
+
+
+def _offline_bytes(device: VirtioMemInfo, look: Look) -> int:
+    """How much of a device's memory is in blocks that are offline."""
+    size = look.memory_block_size
+    region = Span.sized(device.memaddr, device.max_size)
+    mine = (block for block in look.memory_blocks if Span.sized(block.block * size, size).overlaps(region))
+    return size * sum(block.state == "offline" for block in mine)
 
 
 def _word(step: Step) -> str:
