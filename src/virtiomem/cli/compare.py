@@ -1,39 +1,84 @@
-"""`virtiomem compare A B`: two recordings, the same or the first difference."""
+"""`virtiomem compare A B`: two recordings; `virtiomem compare SCENARIO`: the embedded guest against a real Linux."""
 
 import argparse
 import json
+import sys
+from contextlib import closing
 from dataclasses import asdict
+from pathlib import Path
 
-from virtiomem import recording
+from virtiomem import recording, scenario
+from virtiomem.cli import guests
+from virtiomem.errors import UsageError
+from virtiomem.recording import Recording
 from virtiomem.recording.compare import Difference, compare
+from virtiomem.recording.values import Use
+from virtiomem.recording.words import describe
+from virtiomem.report.terminal import Progress
 
 EXIT_DIFFERENT = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.epilog = "Exit status: 0 the same, 1 different, 2 a file is no recording."
-    parser.add_argument("a", metavar="A", help="a recording (virtiomem run --record)")
-    parser.add_argument("b", metavar="B", help="another one")
+    parser.epilog = (
+        "Exit status: 0 the same, 1 different (or the real guest was lost), 2 a file or option is wrong, "
+        "124 the real guest did not answer in time."
+    )
+    parser.add_argument("a", metavar="A", help="a recording (virtiomem run --record); alone: a scenario")
+    parser.add_argument("b", metavar="B", nargs="?", help="another recording")
     parser.add_argument("-J", "--json", action="store_true", help="print the verdict as JSON")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="keep the real guest's recording in FILE")
+    guests.add_linux_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and say the verdict."""
-    a, b = recording.load(args.a), recording.load(args.b)
+    args.guest = "linux" if args.b is None else "none"
+    guests.check_linux_arguments(args)
+    if args.b is None:
+        a, b = _play_both(args)
+        names = [guests.guest_in_words(a), guests.guest_in_words(b)]
+    else:
+        a, b = recording.load(args.a), recording.load(args.b)
+        names = [args.a, args.b]
     difference = compare(a, b)
     if args.json:
-        print(json.dumps({"same": difference is None, "difference": asdict(difference) if difference else None}))
+        verdict = {"same": difference is None, "difference": asdict(difference) if difference else None}
+        print(json.dumps({**verdict, "guests": [a.guest, b.guest]} if args.b is None else verdict))
     elif difference is None:
-        print(f"same: {len(a.steps)} steps")
+        print(f"same: {len(a.steps)} steps" + (f", {names[0]} and {names[1]}" if args.b is None else ""))
     else:
-        _tell(difference, args.a, args.b)
+        _tell(difference, names)
+        if args.b is None and any(isinstance(record.step, Use) for record in a.steps[: difference.step]):
+            print("note: where `use` finds its memory is each kernel's own choice (docs/real-guest.md)")
     return EXIT_DIFFERENT if difference else 0
 
 
-def _tell(difference: Difference, a: str, b: str) -> None:
+def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
+    """Play a scenario on a real Linux, and on the embedded guest from where that one started."""
+    if args.a.endswith(".json"):
+        raise UsageError(f"{args.a}: one recording compares with nothing; give another one, or a scenario alone")
+    played = scenario.load(args.a)
+    if args.record is not None:
+        recording.check_writable(args.record)
+    with Progress() as progress:
+
+        def on_step(so_far: Recording) -> None:
+            if (done := len(so_far.steps)) < len(played.steps):
+                progress.say(f"step {done + 1} of {len(played.steps)}: {describe(played.steps[done])}")
+
+        with closing(guests.open_linux(played, args, progress.say)) as guest:
+            real = scenario.play(played, guest, on_step)
+    if args.record is not None:
+        recording.dump(real, args.record)
+    with closing(guests.open_embedded(played, real.boot)) as guest:
+        return scenario.play(played, guest), real
+
+
+def _tell(difference: Difference, names: list[str]) -> None:
     """Say where the two part, with both values under one another."""
-    width = max(len(a), len(b))
+    width = max(map(len, names))
     print(f"different at {difference.place}: {difference.what}")
-    print(f"  {a:<{width}}  {difference.a}")
-    print(f"  {b:<{width}}  {difference.b}")
+    for name, value in zip(names, (difference.a, difference.b), strict=True):
+        sys.stdout.write(f"  {name:<{width}}  {value}\n")

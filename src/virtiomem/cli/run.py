@@ -6,9 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 from virtiomem import recording, scenario
+from virtiomem.cli import guests
 from virtiomem.errors import UsageError
-from virtiomem.guest.base import Guest
-from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.live.sysroot import check_free, write_sysroot
 from virtiomem.recording import Recording
 from virtiomem.recording.words import describe
@@ -24,8 +23,8 @@ EXIT_PARTLY = 64
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.epilog = (
-        "Exit status: 0 played to the end, 1 the guest was lost, 2 a file or option is wrong, "
-        "64 with --strict: a step was refused or did not settle."
+        "Exit status: 0 played to the end, 1 the guest was lost or something it needs is missing, 2 a file or option is "
+        "wrong, 64 with --strict: a step was refused or did not settle, 124 a real guest did not answer in time."
     )
     parser.add_argument(
         "scenario",
@@ -41,14 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the guest's /proc/iomem and /sys/devices/system at the end to DIR, for lsmem --sysroot DIR",
     )
     parser.add_argument("-J", "--json", action="store_true", help="print the recording as JSON, and nothing else")
-    parser.add_argument(
-        "--device",
-        choices=("embedded", "qemu"),
-        default="embedded",
-        help="whose virtio-mem devices the embedded guest drives: ours, or those of a real QEMU",
-    )
     parser.add_argument("--strict", action="store_true", help="exit 64 when a step was refused or did not settle")
     parser.add_argument("-v", "--verbose", action="store_true", help="show every request and the driver's log")
+    guests.add_guest_arguments(parser)
+    guests.add_linux_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse what could only fail after the run."""
+    guests.check_linux_arguments(args)
     if len(args.scenario) > 1 and (args.json or args.record or args.sysroot):
         raise UsageError("--json, --record and --sysroot take one scenario")
     if args.record is not None:
@@ -98,7 +94,7 @@ def _play(played: Scenario, args: argparse.Namespace, progress: Progress) -> Rec
             progress.say(f"step {done + 1} of {total}: {describe(played.steps[done])}")
 
     progress.say("starting the guest")
-    with closing(_open(played, args)) as guest:
+    with closing(guests.open_guest(played, args, progress.say)) as guest:
         finished = scenario.play(played, guest, on_step)
     if view is not None:
         view.totals()
@@ -116,12 +112,3 @@ def _write_sysroot(root: Path, played: Recording, by: Scenario) -> None:
     end = played.steps[-1].snapshot if played.steps else played.boot
     block_size = memory_block_size(played, rows(iomem.loads(played.boot.iomem)))
     write_sysroot(root, end, block_size=block_size, auto_online_blocks=by.guest.default_state)
-
-
-def _open(played: Scenario, args: argparse.Namespace) -> Guest:
-    """The guest to play on."""
-    if args.device == "qemu":
-        from virtiomem.guest.embedded.qemu import guest_on_qemu
-
-        return guest_on_qemu(played.guest, played.driver, played.devices, played.boot_iomem)
-    return EmbeddedGuest(played.guest, played.driver, played.devices, played.boot_iomem)

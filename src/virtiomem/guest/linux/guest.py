@@ -86,7 +86,7 @@ def check_steps(steps: Iterable[Step]) -> None:
 class LinuxGuest:
     """A running Linux with virtio-mem devices; see `virtiomem.guest.base.Guest`.
 
-    `kexec` puts the kernel and kexec-tools into the guest. Raises BackendError (or BackendTimeout) when something is
+    `kexec` puts the kernel and kexec-tools into the guest; `progress` is told what is being started. Raises BackendError (or BackendTimeout) when something is
     missing, with its Debian package, or the guest does not come up, and UsageError for what no real guest can be.
     """
 
@@ -104,10 +104,9 @@ class LinuxGuest:
         self._devices = list(devices)
         self._driver = driver or DriverConfig()
         self._setup = setup or Setup()
-        self._progress = progress
         _check(self._config, self._driver)
         with ExitStack() as stack:
-            self._start(stack, kexec)
+            self._start(stack, kexec, progress)
             self._boot = self._first_snapshot()
             self._resources = stack.pop_all()
 
@@ -130,7 +129,6 @@ class LinuxGuest:
         """Do one step and wait until the guest is at rest; what is refused is told in the record."""
         started = time.monotonic()
         doing = f"playing {_word(step)}"
-        self._progress(doing)
         error = self._do(step, doing)
         rest = self._settle(doing)
         waiting = _unsettled(rest.devices)
@@ -163,12 +161,13 @@ class LinuxGuest:
 
     # Starting
 
-    def _start(self, stack: ExitStack, kexec: bool) -> None:
+    def _start(self, stack: ExitStack, kexec: bool, progress: Callable[[str], None]) -> None:
         """Boot the kernel and wait for its agent."""
         setup = self._setup
         kernel = kernels.find() if setup.kernel is None else kernels.read(setup.kernel, setup.modules)
         self._kernel = kernel
         image = initramfs.build(initramfs.gather(kernel, busybox=setup.busybox, kexec=kexec))
+        progress(f"looking for an accelerator that runs Linux {kernel.release}")
         chosen = accel.choose(kernel.image, binary=setup.qemu) if setup.accel == "auto" else setup.accel
         words = command.kernel_command_line(
             self._config, self._driver, built_in=kernel.driver_built_in, append=setup.append
@@ -176,7 +175,7 @@ class LinuxGuest:
         arguments = command.qemu_arguments(self._config, self._first_devices(), chosen)
         initrd = stack.enter_context(MemoryFile("initramfs", image))
         arguments += ["-kernel", str(kernel.image), "-initrd", initrd.path, "-append", words]
-        self._progress(f"booting Linux {kernel.release} ({chosen})")
+        progress(f"booting Linux {kernel.release} ({chosen})")
         copy = stack.enter_context(console.open_file(setup.console)) if setup.console else None
         self._console = console.Console(copy)
         self._qemu = stack.enter_context(

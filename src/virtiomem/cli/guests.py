@@ -1,0 +1,108 @@
+"""Which guest a command plays on, and the options of the real one."""
+
+import argparse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from virtiomem.errors import UsageError
+from virtiomem.guest.base import Guest
+from virtiomem.guest.embedded import EmbeddedGuest
+from virtiomem.recording import Recording, Snapshot
+from virtiomem.recording.values import Kexec
+from virtiomem.scenario import Scenario
+
+Say = Callable[[str], None]
+
+_ACCELS = ("auto", "kvm", "tcg")
+
+
+def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
+    """`--guest` and `--device`."""
+    parser.add_argument(
+        "--guest",
+        choices=("embedded", "linux"),
+        default="embedded",
+        help="who plays: the guest in this process (default), or a stock Linux in QEMU",
+    )
+    parser.add_argument(
+        "--device",
+        choices=("embedded", "qemu"),
+        default="embedded",
+        help="whose virtio-mem devices the embedded guest drives: ours, or those of a real QEMU",
+    )
+
+
+def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of a real Linux; all of them default to what this machine has."""
+    group = parser.add_argument_group("a real Linux", "in QEMU; what is not said is what this machine has")
+    group.add_argument("--kernel", type=Path, metavar="FILE", help="an x86 bzImage (default: the newest in /boot)")
+    group.add_argument("--modules", type=Path, metavar="DIR", help="its modules (default: /lib/modules/RELEASE)")
+    group.add_argument("--qemu", metavar="PROGRAM", help="QEMU (default: qemu-system-x86_64)")
+    group.add_argument("--busybox", type=Path, metavar="FILE", help="a static busybox (default: the one in PATH)")
+    group.add_argument(
+        "--accel", choices=_ACCELS, help="auto: kvm if a kernel really runs with it, else tcg (emulation)"
+    )
+    group.add_argument("--append", metavar="WORDS", help="more kernel parameters")
+    group.add_argument("--console", metavar="FILE", help="keep the guest's console in FILE")
+    group.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="for a boot, and for a step (default: 300)")
+
+
+def check_linux_arguments(args: argparse.Namespace) -> None:
+    """Refuse options of the real Linux when another guest plays."""
+    given = sorted(_linux_options(args))
+    if args.guest != "linux" and given:
+        raise UsageError(f"--{given[0]} is for --guest linux")
+    if args.guest == "linux" and getattr(args, "device", "embedded") != "embedded":
+        raise UsageError(f"--device {args.device} is for the embedded guest; a real Linux has QEMU's devices anyway")
+
+
+def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
+    """Start the guest that `args` name; `say` is told what goes on."""
+    if args.guest == "linux":
+        return open_linux(played, args, say)
+    if args.device == "qemu":
+        from virtiomem.guest.embedded.qemu import guest_on_qemu
+
+        return guest_on_qemu(played.guest, played.driver, played.devices, played.boot_iomem)
+    return open_embedded(played)
+
+
+def open_embedded(played: Scenario, boot: Snapshot | None = None) -> EmbeddedGuest:
+    """The guest in this process; `boot`: the real guest to start from."""
+    return EmbeddedGuest(played.guest, played.driver, played.devices, played.boot_iomem, boot=boot)
+
+
+def open_linux(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
+    """A real Linux for this scenario."""
+    from virtiomem.guest.linux import LinuxGuest, Setup, check_steps
+
+    check_steps(played.steps)
+    kexec = any(isinstance(step, Kexec) for step in played.steps)
+    setup = Setup(**_linux_options(args))
+    return LinuxGuest(played.guest, played.devices, played.driver, setup=setup, kexec=kexec, progress=say)
+
+
+def guest_in_words(played: Recording) -> str:
+    """Who played: ``Linux 6.1.0-56-cloud-amd64 on QEMU 7.2.22 (tcg)``."""
+    info = played.guest
+    if info.get("kind") != "linux":
+        return f"the {info.get('kind')} guest"
+    return f"Linux {info.get('kernel')} on QEMU {info.get('qemu')} ({info.get('accel')})"
+
+
+def _linux_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What was given of `guest.linux.Setup`."""
+    names: Iterable[str] = ("kernel", "modules", "qemu", "busybox", "accel", "append", "console", "timeout")
+    return {name: value for name in names if (value := getattr(args, name)) is not None}
+
+
+def _seconds(text: str) -> float:
+    """A positive number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"not a positive number of seconds: {text!r}")
+    return value

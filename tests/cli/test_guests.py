@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from virtiomem.cli.main import main
+
+SCENARIO = """
+[[device]]
+id = "vm0"
+max-size = "1G"
+[[step]]
+do = "load"
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    path = tmp_path / "scenario.toml"
+    path.write_text(SCENARIO)
+    return path
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *argv: object) -> tuple[int, str]:
+    code = main([str(word) for word in argv])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return code, err
+
+
+def test_options_of_a_real_linux_need_one(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert complaint(capsys, "run", scenario, "--kernel", "x") == (2, "virtiomem: --kernel is for --guest linux\n")
+    assert complaint(capsys, "compare", "a.json", "b.json", "--append", "x")[0] == 2
+    assert complaint(capsys, "run", scenario, "--guest", "linux", "--device", "qemu")[0] == 2
+
+
+def test_a_missing_kernel_is_named_with_its_package(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = complaint(capsys, "run", scenario, "--guest", "linux", "--kernel", "/no/vmlinuz")
+    assert code == 1
+    assert said == (
+        "virtiomem: /no/vmlinuz: No such file or directory (--kernel FILE; Debian package linux-image-cloud-amd64)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ('[[step]]\ndo = "inject"\nat = "online"\nerror = "ENOMEM"\n', "step[1]: inject is for the embedded guest"),
+        ('[[step]]\ndo = "add-memory"\nkind = "kmem"\nsize = "1G"\n', "step[1]: add-memory is for the embedded guest"),
+        ("[driver]\nmerge-resources = false\n", "driver.merge-resources: a stock kernel merges"),
+        ('[guest]\nmemory = "128M"\n', "guest.memory: 128M is too little for a real Linux"),
+    ],
+)
+def test_what_only_the_embedded_guest_can_is_refused_before_anything_runs(
+    scenario: Path, capsys: pytest.CaptureFixture[str], more: str, words: str
+) -> None:
+    scenario.write_text(SCENARIO + more)
+    for command in (["run", "--guest", "linux"], ["compare"]):
+        code, said = complaint(capsys, *command, scenario, "--qemu", "/no/qemu", "--kernel", "/no/kernel")
+        assert code == 2
+        assert words in said
+
+
+def test_one_recording_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert complaint(capsys, "compare", "a.json")[0] == 2
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_a_timeout_is_a_positive_number(scenario: Path, capsys: pytest.CaptureFixture[str], seconds: str) -> None:
+    code, said = complaint(capsys, "run", scenario, "--guest", "linux", f"--timeout={seconds}")
+    assert code == 2
+    assert "not a positive number of seconds" in said
