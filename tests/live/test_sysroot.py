@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from virtiomem import recording
 from virtiomem.errors import UsageError
@@ -14,7 +15,8 @@ RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 
 @pytest.fixture
 def snapshot() -> Snapshot:
-    return recording.load(RECORDINGS / "d-two-devices" / "recording.json").steps[4].snapshot
+    whole = recording.load(RECORDINGS / "d-two-devices" / "recording.json").steps[4].snapshot
+    return structs.replace(whole, memory_blocks=[*whole.memory_blocks[:3], *whole.memory_blocks[-3:]])
 
 
 def test_what_was_written_reads_back(tmp_path: Path, snapshot: Snapshot) -> None:
@@ -29,9 +31,9 @@ def test_what_was_written_reads_back(tmp_path: Path, snapshot: Snapshot) -> None
 def test_links_lead_from_blocks_to_nodes_and_back(tmp_path: Path, snapshot: Snapshot) -> None:
     write_sysroot(tmp_path / "root", snapshot, block_size=128 * MiB)
     system = tmp_path / "root/sys/devices/system"
-    assert (system / "memory/memory80/node1").resolve() == (system / "node/node1").resolve()
-    assert (system / "node/node1/memory80").resolve() == (system / "memory/memory80").resolve()
-    assert (system / "memory/memory80/phys_index").read_text() == "00000050\n"
+    assert (system / "memory/memory103/node1").resolve() == (system / "node/node1").resolve()
+    assert (system / "node/node1/memory103").resolve() == (system / "memory/memory103").resolve()
+    assert (system / "memory/memory103/phys_index").read_text() == "00000067\n"
 
 
 def test_empty_folder_is_filled(tmp_path: Path, snapshot: Snapshot) -> None:

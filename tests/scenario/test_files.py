@@ -63,6 +63,47 @@ def test_listing_is_looked_for_beside_the_scenario(tmp_path: Path) -> None:
     assert scenario.load(tmp_path / "s.toml").boot_iomem == "00000000-00000fff : Reserved\n"
 
 
+@pytest.mark.parametrize(
+    ("listing", "words"),
+    [
+        (
+            "180000000-1ffffffff : System RAM\n",
+            "0x180000000 is taken in the listing by 0x180000000-0x1ffffffff 'System RAM'",
+        ),
+        ("200000000-2ffffffff : PCI Bus 0000:00\n", "by 0x200000000-0x2ffffffff 'PCI Bus 0000:00'"),
+        ("180000000-37fffffff : virtio0\n", "is taken in the listing by 0x180000000-0x37fffffff 'virtio0'"),
+        ("100000000-4ffffffff : PCI Bus 0000:00\n", None),
+        ("100000000-17fffffff : System RAM\n", None),
+        ("380000000-3ffffffff : System RAM\n", None),
+    ],
+)
+def test_device_lies_on_nothing_that_the_listing_has(tmp_path: Path, listing: str, words: str | None) -> None:
+    (tmp_path / "boot.iomem").write_text(listing)
+    text = GUEST + 'iomem = "boot.iomem"\n' + DEVICE
+    if words is None:
+        assert scenario.loads(text, folder=tmp_path).boot_iomem == listing
+        return
+    with pytest.raises(ScenarioError, match=r"device\[0\]\.memaddr: ") as refused:
+        scenario.loads(text, folder=tmp_path)
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"00001000-00000fff : System RAM\n", "boot.iomem:1: "),
+        (b"00000000-00000fff : Reserved\nrubbish\n", "boot.iomem:2: "),
+        (b"00000000-00000000 : Reserved\n00000000-00000000 : System RAM\n", "boot.iomem:"),
+        (b"\xff\xff", "boot.iomem is not text"),
+    ],
+)
+def test_listing_that_cannot_be_is_refused_with_its_line(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "boot.iomem").write_bytes(content)
+    with pytest.raises(ScenarioError, match=r"^scenario: guest\.iomem: ") as refused:
+        scenario.loads('[guest]\niomem = "boot.iomem"\n', folder=tmp_path)
+    assert words in str(refused.value)
+
+
 STEP = GUEST + DEVICE + "[[step]]\n"
 WRONG = [
     # the text

@@ -17,6 +17,8 @@ from virtiomem.errors import DeviceError, Errno, ScenarioError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig
 from virtiomem.guest.machine import Machine
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use, Wait
+from virtiomem.resource.node import ResourceConflict
+from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario.layout import MIN_MEMORY
 from virtiomem.scenario.values import ScenarioFile
 from virtiomem.scenario.words import none_of, show
@@ -178,6 +180,19 @@ def _address(device: DeviceConfig, where: str, room: DeviceMemory | None) -> int
         return room.place(device.id, device.max_size, alignment=device.block_size, memaddr=device.memaddr)
     except DeviceError as error:
         _refuse(f"{where}.{'memaddr' if device.memaddr else 'max-size'}", str(error))
+
+
+def check_listing(devices: list[DeviceConfig], listing: ResourceTree) -> None:
+    """Refuse devices on top of what the guest's listing already has, RAM or another virtio-mem device's region."""
+    for index, device in enumerate(devices):
+        assert device.memaddr is not None, "devices have been placed"
+        try:
+            parent = listing.request_region(device.memaddr, device.max_size, device.id).parent
+            taken = parent if parent is not None and _NAME.fullmatch(parent.name or "") else None
+        except ResourceConflict as error:
+            taken = error.conflict
+        if taken is not None:
+            _refuse(f"device[{index}].memaddr", f"{device.memaddr:#x} is taken in the listing by {taken}")
 
 
 def check_steps(file: ScenarioFile) -> None:

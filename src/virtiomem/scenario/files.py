@@ -9,6 +9,7 @@ import msgspec
 from msgspec import structs
 
 from virtiomem.errors import ScenarioError, UsageError
+from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.machine import Machine
 from virtiomem.recording.files import decode_size
 from virtiomem.recording.values import PlugDimm
@@ -97,7 +98,7 @@ def _complete(file: ScenarioFile, folder: Path, path: Path | None) -> Scenario:
         driver=file.driver,
         devices=devices,
         steps=file.step,
-        boot_iomem=_boot_iomem(file, machine, folder),
+        boot_iomem=_boot_iomem(file, devices, machine, folder),
         path=path,
     )
 
@@ -109,16 +110,18 @@ def _machine(file: ScenarioFile) -> Machine | None:
     return Machine.of(file.guest, file.device, [step.size for step in file.step if isinstance(step, PlugDimm)])
 
 
-def _boot_iomem(file: ScenarioFile, machine: Machine | None, folder: Path) -> str:
+def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: Machine | None, folder: Path) -> str:
     """The listing a guest starts from: the one that the scenario names, or the built-in layout."""
     if file.guest.iomem is None:
         return "" if machine is None else boot_listing(machine, len(file.device))
     path = folder / file.guest.iomem
     try:
         text = _read_bytes(path).decode()
-        iomem.loads(text, source=str(path))
+        checks.check_listing(devices, iomem.loads(text, source=str(path)))
     except UnicodeDecodeError:
         raise ScenarioError(f"{path} is not text", where="guest.iomem") from None
+    except ScenarioError:
+        raise
     except UsageError as error:
         raise ScenarioError(str(error), where="guest.iomem") from None
     return text

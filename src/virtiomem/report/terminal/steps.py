@@ -147,7 +147,7 @@ def _map_lines(change: MapChange, block_size: int) -> Iterator[_Line]:
         case Change.WENT:
             yield from (_line(change.change, row, "") for row in change.before)
         case Change.SPLIT:
-            yield _Line(change.change, _resource(change.before[0]), "", f"split in {_count_rows(change.after)}:")
+            yield _line(change.change, change.before[0], f"split in {_count_rows(change.after)}:")
             yield from (_line(None, row, "") for row in change.after)
         case _:
             first, *rest = change.after

@@ -137,7 +137,8 @@ def end_of(recording: Recording) -> State:
 def side_by_side(console: Console, recordings: dict[str, Recording]) -> None:
     """Show the ends of several runs, by name, next to each other: what devices changed in the listing, then totals."""
     ends = {name: end_of(recording) for name, recording in recordings.items()}
-    lines = [join([text(name, "bold"), text(f": {title_of(recording)}")]) for name, recording in recordings.items()]
+    titles = {name: title_of(recording) for name, recording in recordings.items()}
+    lines = [join([text(name, "bold"), text(f": {title}" if title else "")]) for name, title in titles.items()]
     lines += [Text(), *totals.beside({name: totals.listing(totals.window(state)) for name, state in ends.items()})]
     lines += [Text(), *totals.table(ends)]
     for line in lines:
