@@ -11,9 +11,7 @@ from virtiomem.recording.files import write_whole
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument(
-        "file", metavar="FILE", help="a /proc/iomem listing, a recording, or - for a listing from stdin"
-    )
+    parser.add_argument("file", metavar="FILE", help="a /proc/iomem listing, a capture or a recording; -: stdin")
     parser.add_argument("--svg", metavar="OUT", type=Path, help="write the picture as SVG")
     parser.add_argument(
         "--png", metavar="OUT", type=Path, help="write it as PNG (needs rsvg-convert, cairosvg or chromium)"

@@ -48,15 +48,20 @@ Found = tuple[str, str, str]
 
 def compare(a: Recording, b: Recording) -> Difference | None:
     """The first difference between two recordings; None when they are the same."""
+    return next(differences(a, b), None)
+
+
+def differences(a: Recording, b: Recording) -> Iterator[Difference]:
+    """Every difference between two recordings, in order; after the first step that is not the same one, no more is said."""
     boot = {block.block for block in a.boot.memory_blocks} & {block.block for block in b.boot.memory_blocks}
     for found in _snapshots(a.boot, b.boot, boot):
-        return Difference(None, "boot", *found)
+        yield Difference(None, "boot", *found)
     for number, (one, other) in enumerate(zip_longest(a.steps, b.steps), start=1):
         if one is None or other is None or one.step != other.step:
-            return _other_step(number, one, other)
+            yield _other_step(number, one, other)
+            return
         for found in _outcomes(one, other, boot):
-            return Difference(number, describe(one.step), *found)
-    return None
+            yield Difference(number, describe(one.step), *found)
 
 
 def _other_step(number: int, one: StepRecord | None, other: StepRecord | None) -> Difference:

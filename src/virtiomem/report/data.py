@@ -3,6 +3,7 @@
 Addresses and sizes that may pass 2^53 are hexadecimal texts; rows are arrays. `docs/report.md` says what stands where.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from virtiomem.recording.compare import differences
 from virtiomem.recording.palette import RESPONSES, BlockKind, Change, Look
-from virtiomem.recording.values import VirtioMemInfo
+from virtiomem.recording.values import Recording, VirtioMemInfo
 from virtiomem.recording.words import describe
 from virtiomem.report.axis import folded_axis
 from virtiomem.report.blocks import BlockChange, block_changes
@@ -50,7 +52,19 @@ def page_data(sources: Sequence[Source]) -> dict[str, Any]:
         },
         "axis": [[f"{s.start:x}", f"{s.stop:x}", s.folded] for s in axis],
         "recordings": [_recording(told) for told in stories],
+        "differences": _differences(*(source.recording for source in sources)) if len(sources) == 2 else {},
     }
+
+
+def _differences(a: Recording, b: Recording) -> dict[int, dict[str, Any]]:
+    """Where two recordings part, by step (0: boot): how many differences, and the first of each kind."""
+    found: dict[int, dict[str, Any]] = {}
+    for difference in differences(a, b):
+        step = found.setdefault(difference.step or 0, {"times": 0, "shown": {}})
+        step["times"] += 1
+        kind = re.sub(r"\d+", "", difference.what)
+        step["shown"].setdefault(kind, [difference.what, difference.a, difference.b])
+    return {number: {"times": step["times"], "shown": list(step["shown"].values())} for number, step in found.items()}
 
 
 def _looks(looks: Iterable[tuple[str, Look]]) -> dict[str, dict[str, str]]:
@@ -65,7 +79,7 @@ def _recording(told: Story) -> dict[str, Any]:
     steps = [
         _state(now, names, looks)
         | _step(now, before, names, looks)
-        | {"facts": facts(now.listing, now.snapshot, unit)._asdict()}
+        | {"facts": facts(now.listing, now.snapshot, unit)._asdict(), "crash": [crash._asdict() for crash in now.crash]}
         for before, now in zip([None, *told.moments], told.moments, strict=False)
     ]
     return {
@@ -105,7 +119,7 @@ def _step(now: Moment, before: Moment | None, names: Table, looks: Table) -> dic
         return done | {"requests": [], "trace": {}, "changes": [], "block-changes": []}
     record = now.record
     sizes = {device.id: device.size for device in virtio_mem(before.snapshot)}
-    optional = {"held-up": record.held_up, "retry-in": record.retry_in, "elapsed": record.elapsed}
+    optional = {"held-up": record.held_up, "log": record.log, "retry-in": record.retry_in, "elapsed": record.elapsed}
     return {
         "title": describe(record.step),
         "settled": record.settled,

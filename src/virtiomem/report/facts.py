@@ -1,12 +1,14 @@
-"""How many resources there are, and would be with and without merging."""
+"""How many resources there are, and would be with and without merging; and what a crash dump would hold of them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges, total
 from virtiomem.recording.values import Recording, Snapshot, VirtioMemInfo
 from virtiomem.report.kinds import ResourceKind, is_ram, resource_kind
 from virtiomem.report.requests import virtio_mem
 from virtiomem.report.rows import Row
+from virtiomem.resource.node import Resource
 from virtiomem.units import parse_size
 
 
@@ -21,6 +23,37 @@ class Facts(NamedTuple):
     """System RAM resources, were virtio-mem's merged (MHP_MERGE_RESOURCE)."""
     unmerged: int
     """System RAM resources, were every unit that the driver added a resource of its own."""
+
+
+class Crash(NamedTuple):
+    """What one loader of crash kernels would dump; sizes in bytes."""
+
+    loader: str
+    ranges: int
+    """Ranges of RAM: a PT_LOAD segment of the ELF core header each."""
+    size: int
+    entries: int
+    """What counts towards `limit`."""
+    limit: int
+    lost: int
+    """RAM that is not dumped because the table was full."""
+    refused: bool
+
+
+def crash_facts(tree: Resource) -> list[Crash]:
+    """What the core header would hold, made by the kernel (kexec_file_load) and by kexec-tools (kexec_load)."""
+    return [
+        Crash(
+            found.loader.value,
+            len(found.ranges),
+            found.size,
+            found.entries,
+            found.limit,
+            total(found.lost),
+            found.refused,
+        )
+        for found in (kernel_ranges(tree), kexec_tools_ranges(tree))
+    ]
 
 
 def facts(listing: Sequence[Row], snapshot: Snapshot, unit: int) -> Facts:

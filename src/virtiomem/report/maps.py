@@ -1,10 +1,11 @@
-"""What `virtiomem map` draws: a listing from a file or a pipe, or one step of a recording."""
+"""What `virtiomem map` draws: a listing from a file or a pipe, that of a capture, or one step of a recording."""
 
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from virtiomem import recording
 from virtiomem.errors import UsageError
+from virtiomem.live import capture
 from virtiomem.recording.words import describe
 from virtiomem.report.data import title
 from virtiomem.report.moments import Source, story
@@ -33,7 +34,7 @@ class Map(NamedTuple):
 
 
 def read(file: str, stdin: IO[bytes], step: int | None = None) -> Map:
-    """Read a listing or a recording; `-` is a listing or a recording from `stdin`.
+    """Read a listing, a capture or a recording; `-` is `stdin`.
 
     Raises UsageError when the file cannot be read, has no such step, or is neither; ListingError for a damaged listing.
     """
@@ -42,6 +43,9 @@ def read(file: str, stdin: IO[bytes], step: int | None = None) -> Map:
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
     name = "stdin" if file == "-" else file
+    content = capture.unpack(content, source=name)
+    if capture.looks_like_capture(content):
+        return Map(Path(name).name, rows(iomem.loads(capture.loads(content, source=name).iomem, source=name)))
     if content.lstrip().startswith(b"{"):
         return of_recording(Source(name, recording.loads(content, source=name)), step)
     if step is not None:

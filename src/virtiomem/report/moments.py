@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from virtiomem.recording.values import Recording, Snapshot, StepRecord
 from virtiomem.report.blocks import BlockRun, block_runs, memory_block_size
+from virtiomem.report.facts import Crash, crash_facts
 from virtiomem.report.requests import Plugged, RequestRun, plugged_after, plugged_at, request_runs
 from virtiomem.report.rows import Row, rows
 from virtiomem.resource import iomem
@@ -23,6 +24,7 @@ class Moment(NamedTuple):
     record: StepRecord | None
     snapshot: Snapshot
     listing: Sequence[Row]
+    crash: Sequence[Crash]
     requests: Sequence[RequestRun]
     plugged: Plugged
     blocks: Sequence[BlockRun]
@@ -41,15 +43,26 @@ def story(source: Source) -> Story:
 
     Raises ListingError when an iomem text cannot be read.
     """
-    boot = source.recording.boot
-    listing = rows(iomem.loads(boot.iomem, source=source.name))
-    block_size = memory_block_size(source.recording, listing)
-    plugged = plugged_at(boot)
-    moments = [Moment(None, boot, listing, [], plugged, block_runs(boot, block_size, plugged))]
-    for record in source.recording.steps:
-        snapshot = record.snapshot
-        listing = rows(iomem.loads(snapshot.iomem, source=source.name))
+    recording = source.recording
+    listing = rows(iomem.loads(recording.boot.iomem, source=source.name))
+    block_size = memory_block_size(recording, listing)
+    plugged = plugged_at(recording.boot)
+    moments = [_moment(source, block_size, None, recording.boot, [], plugged)]
+    for record in recording.steps:
         requests = request_runs(record.requests)
         plugged = plugged_after(plugged, record, requests)
-        moments.append(Moment(record, snapshot, listing, requests, plugged, block_runs(snapshot, block_size, plugged)))
+        moments.append(_moment(source, block_size, record, record.snapshot, requests, plugged))
     return Story(source, block_size, moments)
+
+
+def _moment(
+    source: Source,
+    block_size: int,
+    record: StepRecord | None,
+    snapshot: Snapshot,
+    requests: Sequence[RequestRun],
+    plugged: Plugged,
+) -> Moment:
+    tree = iomem.loads(snapshot.iomem, source=source.name)
+    blocks = block_runs(snapshot, block_size, plugged)
+    return Moment(record, snapshot, rows(tree), crash_facts(tree), requests, plugged, blocks)

@@ -3,8 +3,11 @@
 
 const ROW = 24, STRIP = 7, BLOCKS = 26, CAPTION = 16;
 
-/** A drawing of `step`; `view` is [from, to] on the axis, `width` in pixels, `chosen` the key of a row or null. */
-function drawMap(recording, step, view, width, chosen) {
+/**
+ * A drawing of `step`; `view` is [from, to] on the axis, `width` in pixels, `chosen` the key of a row or null, `differs` the
+ * keys of rows that another recording does not have, null when there is none.
+ */
+function drawMap(recording, step, { view, width, chosen, differs }) {
   const scale = width / (view[1] - view[0]);
   const x = (address) => (place(address) - view[0]) * scale;
   const svg = draw("svg", { role: "img", "aria-label": mapInWords(recording, step), preserveAspectRatio: "none" }, hatch());
@@ -16,11 +19,11 @@ function drawMap(recording, step, view, width, chosen) {
     y += height + (caption ? CAPTION : 0);
   };
   lane(34, null, ruler(view, scale, x));
-  const heightOfAll = 34 + 2 * CAPTION + 20 + depths * ROW + CAPTION + BLOCKS + 8;
-  svg.prepend(folds(x, width, heightOfAll));
   lane(20, step.changed.length ? "changed: before (upper), after (lower)" : "nothing changed", changeStrip(step, x, width));
+  if (differs) lane(10, differs.size ? "differs from the other recording" : "the same in the other recording", differenceStrip(step, differs, x, width));
   lane(depths * ROW + 2, "resources (/proc/iomem)", resources(step.rows, x, width, step, chosen));
   lane(BLOCKS + 6, `memory blocks of ${exactSize(recording["block-size"])}${step.blockChanges.length ? ", changed ones underlined" : ""}`, blocks(recording, step, x, width));
+  svg.firstChild.after(folds(x, width, y));
   svg.setAttribute("viewBox", `0 0 ${width} ${y}`);
   svg.setAttribute("height", y);
   return svg;
@@ -76,12 +79,12 @@ function ruler(view, scale, x) {
   return g;
 }
 
-/** Two thin strips: what changed as it was, and as it is. */
+/** Two thin strips: what changed as it was, and as it is; with the word for it where there is room. */
 function changeStrip(step, x, width) {
-  const g = draw("g");
+  const g = draw("g"), few = step.changed.length <= 6;
   for (const [side, top] of [["before", 0], ["after", STRIP + 1]]) {
     for (const word of Object.keys(looks.changes)) {
-      const changes = step.changed.filter((change) => change.change === word), rows = changes.flatMap((change) => change[side]);
+      const rows = step.changed.filter((change) => change.change === word).flatMap((change) => change[side]);
       for (const [left, right] of stretches(rows, (row) => [x(row.start), x(row.stop)], width)) {
         g.append(draw("rect", { x: left, y: top, width: Math.max(2, right - left), height: STRIP,
           fill: top ? looks.changes[word].color : null, class: top ? null : "nowhere" }, draw("title", {}, looks.changes[word].word)));
@@ -89,7 +92,20 @@ function changeStrip(step, x, width) {
       for (const row of rows) if (row.times > 1) g.append(seams(row.start, row.size, row.times, x, top, STRIP, width));
     }
   }
+  let free = 0; // up to where there is a word already
+  for (const change of few ? step.changed : []) {
+    const right = Math.min(width, Math.max(...[...change.before, ...change.after].map((row) => x(row.stop)))), text = `${change.look.word} ${sizeOfChange(change)}`;
+    if (right < 0 || right + 6 < free || right + 12 + text.length * 6.3 > width || x(change.after[0]?.start ?? change.before[0].start) > width) continue;
+    g.append(draw("text", { x: right + 6, y: 12 }, text));
+    free = right + 12 + text.length * 6.3;
+  }
   return g;
+}
+
+/** Where a listing differs from another one. */
+function differenceStrip(step, differs, x, width) {
+  return draw("g", {}, stretches(step.rows.filter((row) => differs.has(row.key)), (row) => [x(row.start), x(row.stop)], width)
+    .map(([left, right]) => draw("rect", { x: left, y: 1, width: Math.max(2, right - left), height: STRIP, class: "differs" })));
 }
 
 /** Where things lie, in pixels and in view; neighbours that a pixel would not keep apart are one, unless they are wide. */

@@ -24,7 +24,10 @@ function renderStep() {
   find("summary").replaceChildren(...data.recordings.map((r) => tiles(r, r.step(state.step))).filter(Boolean));
   find("changes").replaceChildren(...perRecording((_, own) => changeList(own)));
   find("zones").replaceChildren(...perRecording((recording) => zoneTable(recording, state.step)));
+  find("crash").replaceChildren(...perRecording(crashTable));
+  find("differences")?.replaceChildren(...differenceList(state.step, goTo));
   for (const row of document.querySelectorAll("tr[data-step]")) {
+    row.classList.toggle("differs", row.dataset.step in data.differences);
     if (Number(row.dataset.step) === state.step) row.setAttribute("aria-current", "step"); else row.removeAttribute("aria-current");
   }
   for (const [id, off] of [["first", state.step === 0], ["previous", state.step === 0], ["next", state.step === lastStep], ["last", state.step === lastStep]]) find(id).disabled = off;
@@ -66,7 +69,7 @@ function renderMap() {
   find("map").replaceChildren(...data.recordings.flatMap((recording) => {
     const step = recording.step(state.step);
     if (!step) return [];
-    const svg = drawMap(recording, step, state.view, width, state.chosen);
+    const svg = drawMap(recording, step, { view: state.view, width, chosen: state.chosen, differs: data.recordings.length > 1 ? differing(recording, step) : null });
     return recording.label ? [el("b", { class: "tag" }, recording.label), svg] : [svg];
   }));
   const [from, to] = state.view.map(addressAt);
@@ -86,7 +89,15 @@ function renderRequests() {
 
 function renderListing() {
   const every = find("every-line").checked;
-  find("listing").replaceChildren(...perRecording((recording, step) => listing(recording, step, { every, chosen: state.chosen, choose })));
+  find("listing").replaceChildren(...perRecording((recording, step) => listing(recording, step, { every, chosen: state.chosen, differs: differing(recording, step), choose })));
+}
+
+/** Of two recordings: the rows that the other one does not have in this step, by key. */
+function differing(recording, step) {
+  const other = data.recordings.find((r) => r !== recording)?.step(state.step);
+  if (!other || !step) return new Set();
+  const theirs = new Set(other.rows.map((row) => row.key));
+  return new Set(step.rows.map((row) => row.key).filter((key) => !theirs.has(key)));
 }
 
 function goTo(step) {

@@ -48,11 +48,8 @@ function requestRow(recording, step, [device, type, answer, addr, blocks, stride
       address += ` … 0x${last.toString(16)} (each ${signedSize(stride)})`;
     }
   }
-  const chip = el("span", { class: "chip" }, answer);
-  chip.style.background = look?.color ?? "transparent";
-  if (!look) chip.style.color = "inherit";
   return el("tr", {}, el("td", { class: "n" }, String(step)), el("td", {}, device), el("td", {}, type),
-    el("td", {}, chip, look ? ` ${look.word}` : ""), el("td", { class: "n" }, nth === null && times > 1 ? `${count(times)} ×` : ""),
+    el("td", { class: "answer" }, chip(answer, look?.color), look ? ` ${look.word}` : ""), el("td", { class: "n" }, nth === null && times > 1 ? `${count(times)} ×` : ""),
     el("td", { class: "mono" }, address), el("td", { class: "n" }, blocks === null ? "–" : count(blocks)),
     el("td", { class: "n" }, blocks === null || !blockSize ? "–" : size(blocks * blockSize)));
 }
@@ -62,38 +59,59 @@ const MANY = 30; // changes told one by one
 /** A sentence for every change. */
 function changeList(step) {
   if (!step) return el("p", { class: "muted" }, "This recording has no such step.");
-  const items = step.changed.slice(0, MANY).map((change) => {
-    const chip = el("span", { class: "chip" }, change.look.word);
-    chip.style.background = change.look.color;
-    return el("li", {}, chip, el("span", {}, changeText(change)));
-  });
-  items.push(...step.blockChanges.slice(0, MANY).map(blockChange));
-  const rest = Math.max(0, step.changed.length - MANY) + Math.max(0, step.blockChanges.length - MANY);
-  if (rest) items.push(el("li", { class: "muted" }, `… and ${plural(rest, "more change")}`));
+  const items = step.changed.slice(0, MANY).map((change) => el("li", {}, chip(change.look.word, change.look.color), el("span", {}, changeText(change))));
+  items.push(...blockChanges(step));
+  const rest = Math.max(0, step.changed.length - MANY);
+  if (rest) items.splice(MANY, 0, el("li", { class: "muted" }, `… and ${plural(rest, "more resource")} that changed`));
+  if (step.log) items.push(el("li", {}, el("details", {}, el("summary", {}, `The driver's log (${plural(step.log.length, "line")})`), el("pre", { class: "mono" }, step.log.join("\n")))));
   return items.length ? el("ul", { class: "changes" }, items) : el("p", { class: "muted" }, "Neither the listing nor a memory block is different from before.");
 }
 
-function blockChange({ first, times, was, now }) {
-  const many = `Memory block${times === 1 ? "" : "s"} ${blockNumbers({ first, times })}`;
-  const said = (look) => `${look.state}, ${look.zones || "no zone"}${look.kind.endsWith("_PARTIAL") ? ", partly plugged" : ""}`;
-  const there = (look) => Boolean(look && look.state);
-  const [word, text] = there(now) && !there(was) ? ["added", said(now)] : there(was) && !there(now) ? ["removed", `was ${said(was)}`] :
-    there(was) ? ["changed", `${said(was)} → ${said(now)}`] : ["changed", `${was ? looks.blocks[was.kind].word : "no device"} → ${now ? looks.blocks[now.kind].word : "no device"}`];
-  const chip = el("span", { class: "chip" }, word);
-  chip.style.background = looks.blocks[(there(now) ? now : was ?? now).kind].color;
-  return el("li", {}, chip, el("span", {}, `${many}: ${text}`));
+/** What became of memory blocks; those with the same fate share a line. */
+function blockChanges(step) {
+  const fates = new Map();
+  for (const change of step.blockChanges) {
+    const fate = blockFate(change), same = fates.get(fate.text) ?? fates.set(fate.text, { ...fate, runs: [], times: 0 }).get(fate.text);
+    same.runs.push(change);
+    same.times += change.times;
+  }
+  return [...fates.values()].map(({ word, text, color, runs, times }) => {
+    const numbers = runs.length > 8 ? `${runs.slice(0, 6).map(blockNumbers).join(", ")} … ${blockNumbers(runs.at(-1))} (${count(times)} blocks)` : runs.map(blockNumbers).join(", ");
+    return el("li", {}, chip(word, color), el("span", {}, `Memory block${times === 1 ? "" : "s"} ${numbers}: ${text}`));
+  });
 }
 
-function changeText({ change, before, after }) {
-  const bytes = (rows) => rows.reduce((sum, row) => sum + row.size * row.times, 0);
+function blockFate({ was, now }) {
+  const said = (look) => `${look.state}, ${look.zones || "no zone"}${look.kind.endsWith("_PARTIAL") ? ", partly plugged" : ""}`;
+  const word = (look) => (look ? looks.blocks[look.kind].word : "no device");
+  if (now?.state && !was?.state) return { word: "added", text: said(now), color: looks.changes.APPEARED.color };
+  if (was?.state && !now?.state) return { word: "removed", text: `was ${said(was)}`, color: looks.changes.WENT.color };
+  const text = was?.state ? `${said(was)} → ${said(now)}` : `${word(was)} → ${word(now)}`;
+  return { word: "changed", text, color: looks.blocks[(now ?? was).kind].color };
+}
+
+function chip(text, color) {
+  const element = el("span", { class: "chip" }, text);
+  if (color) element.style.background = color; else element.style.color = "inherit";
+  return element;
+}
+
+const bytesOf = (rows) => rows.reduce((sum, row) => sum + row.size * row.times, 0);
+
+/** How much appeared or went, or by how much it is more or less. */
+function sizeOfChange({ change, before, after }) {
+  if (change === "APPEARED" || change === "WENT") return size(bytesOf(after.length ? after : before));
+  const delta = bytesOf(after) - bytesOf(before);
+  return delta ? signedSize(delta) : "";
+}
+
+function changeText({ change, before, after, name }) {
   const many = (rows) => rows.reduce((sum, row) => sum + row.times, 0);
-  const name = (after[0] ?? before[0]).name;
   const told = (rows) => (rows.length > 3 ? `${plural(many(rows), "resource")} from ${hex(rows[0].start)}` :
     rows.map((row) => (row.times > 1 ? `${row.times} × ${size(row.size)} in ${row.range}` : row.range)).join(" and "));
-  if (change === "APPEARED") return `${name}: ${told(after)}, ${size(bytes(after))}`;
-  if (change === "WENT") return `${name}: ${told(before)}, ${size(bytes(before))}`;
-  const delta = bytes(after) - bytes(before);
-  return `${name}: ${told(before)} became ${told(after)}${delta ? `, ${signedSize(delta)}` : ""}` +
+  const bytes = sizeOfChange({ change, before, after });
+  if (change === "APPEARED" || change === "WENT") return `${name}: ${told(after.length ? after : before)}, ${bytes}`;
+  return `${name}: ${told(before)} became ${told(after)}${bytes && ", " + bytes}` +
     (change === "GREW" ? " (what was added beside it was merged into it)" : "");
 }
 
@@ -177,4 +195,33 @@ function pagesCell(now, was) {
   const delta = now - was;
   return el("td", { class: "n" }, `${size(now * 4096)} `, el("span", { class: "muted" }, `(${count(now)})`),
     delta ? el("span", { class: "delta" }, ` ${signedSize(delta * 4096)}`) : null);
+}
+
+/** What a crash dump would hold. */
+function crashTable(recording, step) {
+  if (!step) return el("p", { class: "muted" }, "This recording has no such step.");
+  const more = step.facts.unmerged - step.facts.ram;
+  const rows = step.crash.map((crash) => el("tr", {}, el("th", { scope: "row" }, crash.loader === "kernel" ? "kernel (kexec -s)" : "kexec-tools (kexec -c)"),
+    ["ranges", "size"].map((key) => el("td", { class: "n" }, key === "size" ? size(crash.size) : count(crash.ranges))),
+    el("td", { class: "n" }, `${count(crash.entries)} of ${count(crash.limit)}`), el("td", { class: "n" }, more > 0 ? `${count(crash.ranges + more)}` : "the same"),
+    el("td", {}, crash.refused ? "gives up" : crash.lost ? el("strong", { class: "bad" }, `${size(crash.lost)} would be missing`) : "nothing")));
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Crash dump ${recording.label}` }, el("table", {},
+    el("thead", {}, el("tr", {}, ["Made by", "RAM ranges", "Memory", "Table used", "Ranges without merging", "Missing"].map((t, i) => el("th", { scope: "col", class: i && i < 5 ? "n" : null }, t)))),
+    el("tbody", {}, rows)));
+}
+
+/** Where the two recordings part: in this step, and a way to the other steps where they do. */
+function differenceList(current, goTo) {
+  const steps = Object.keys(data.differences).map(Number);
+  if (!steps.length) return [el("p", {}, "Nowhere, as far as anybody can predict: requests, listing, sizes, memory blocks and zones are the same after every step.")];
+  const links = steps.map((step) => el("button", { type: "button", "aria-pressed": String(step === current), click: () => goTo(step) }, String(step)));
+  const here = data.differences[current];
+  return [el("div", { class: "controls" }, `Steps with differences: `, links), here ? differenceTable(here) : el("p", { class: "muted" }, "Not in this step.")];
+}
+
+function differenceTable({ times, shown }) {
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Differences" }, el("table", {},
+    el("caption", { class: "muted" }, times > shown.length ? `${plural(times, "difference")}; of each kind, the first` : plural(times, "difference")),
+    el("thead", {}, el("tr", {}, ["What", "A", "B"].map((text) => el("th", { scope: "col" }, text)))),
+    el("tbody", {}, shown.map(([what, a, b]) => el("tr", {}, el("th", { scope: "row" }, what), el("td", { class: "mono" }, a), el("td", { class: "mono" }, b))))));
 }
