@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING, overload
 if TYPE_CHECKING:
     from virtiomem.resource.node import Resource
 
-LIMIT = 1024
-"""A chunk is split when it would grow beyond this; below a quarter of it, it joins its neighbour."""
+LIMIT = 256
+"""The most children in a chunk: when it would grow beyond, it is cut in two."""
+SMALL = LIMIT // 4
+"""A chunk that falls below joins a neighbour; only the last may be smaller, as one that appends fill."""
 
 
 class Children(Sequence["Resource"]):
     """A resource's children in address order. To a reader a sequence; only the tree's own operations change it."""
 
     # Invariants, which check() asserts: no chunk is empty; _firsts[c] is _starts[c][0]; _starts[c][i] is _nodes[c][i].start.
-    __slots__ = ("_firsts", "_nodes", "_starts")
+    # _chunk, _place are where the last search or insertion ended: most operations come back there; _locate() looks first.
+    __slots__ = ("_chunk", "_firsts", "_nodes", "_place", "_starts")
 
     def __init__(self, nodes: Sequence["Resource"] = ()) -> None:
         """Take `nodes`, which the caller has sorted."""
         self._nodes = [list(nodes[i : i + LIMIT]) for i in range(0, len(nodes), LIMIT)]
         self._starts = [[node.start for node in chunk] for chunk in self._nodes]
         self._firsts = [starts[0] for starts in self._starts]
+        self._chunk = self._place = 0
 
     # -- the sequence ---------------------------------------------------------------------------------------------------
 
@@ -72,7 +76,9 @@ class Children(Sequence["Resource"]):
         c = bisect_right(self._firsts, address) - 1
         if c < 0:
             return None
-        return self._nodes[c][bisect_right(self._starts[c], address) - 1]
+        i = bisect_right(self._starts[c], address) - 1
+        self._chunk, self._place = c, i
+        return self._nodes[c][i]
 
     def overlapping(self, start: int, end: int) -> "Iterator[Resource]":
         """The children that share an address with [start, end], lowest first."""
@@ -89,71 +95,96 @@ class Children(Sequence["Resource"]):
 
     def around(self, node: "Resource") -> tuple["Resource | None", "Resource | None"]:
         """The neighbours of a child: the one below and the one above."""
+        chunks = self._nodes
+        chunk = chunks[-1]
+        if chunk[-1] is node and len(chunk) > 1:
+            return chunk[-2], None
         c, i = self._locate(node)
-        chunk = self._nodes[c]
-        below = chunk[i - 1] if i else self._nodes[c - 1][-1] if c else None
+        chunk = chunks[c]
+        below = chunk[i - 1] if i else chunks[c - 1][-1] if c else None
         if i + 1 < len(chunk):
             return below, chunk[i + 1]
-        return below, self._nodes[c + 1][0] if c + 1 < len(self._nodes) else None
+        return below, chunks[c + 1][0] if c + 1 < len(chunks) else None
 
     def _locate(self, node: "Resource") -> tuple[int, int]:
         """The chunk and the place in it of a child."""
-        last = len(self._nodes) - 1
-        if self._nodes[last][-1] is node:
-            return last, len(self._nodes[last]) - 1
-        c = bisect_right(self._firsts, node.start) - 1
-        return c, bisect_left(self._starts[c], node.start)
+        c, i = self._chunk, self._place
+        if c < len(self._nodes) and i + 1 < len(nodes := self._nodes[c]):
+            if nodes[i] is node:
+                return c, i
+            if nodes[i + 1] is node:
+                return c, i + 1
+        start = node.start
+        c = bisect_right(self._firsts, start) - 1
+        return c, bisect_left(self._starts[c], start)
 
     # -- changing: for the tree's operations only -----------------------------------------------------------------------
 
     def add(self, new: "Resource") -> "Resource | None":
         """Put `new` in its place; if that is taken, change nothing and return the lowest child in the way."""
         start = new.start
-        if not self._nodes:
-            self._insert_chunk(0, [start], [new])
-            return None
-        starts, nodes = self._starts[-1], self._nodes[-1]
+        nodes = self._nodes[-1]
         if start > nodes[-1].end:
             if len(nodes) < LIMIT:
-                starts.append(start)
+                self._starts[-1].append(start)
                 nodes.append(new)
             else:
                 self._insert_chunk(len(self._nodes), [start], [new])
             return None
-        return self._add_below_last(new)
-
-    def _add_below_last(self, new: "Resource") -> "Resource | None":
-        start = new.start
-        c = bisect_right(self._firsts, start) - 1
-        if c < 0:
+        if (c := bisect_right(self._firsts, start) - 1) < 0:
             c = i = 0
+            nodes = self._nodes[0]
         else:
             i = bisect_right(self._starts[c], start)
-            below = self._nodes[c][i - 1]
-            if below.end >= start:
+            nodes = self._nodes[c]
+            below = nodes[i - 1]
+            if start <= below.end:
                 return below
-        starts, nodes = self._starts[c], self._nodes[c]
         above = nodes[i] if i < len(nodes) else self._nodes[c + 1][0]
         if above.start <= new.end:
             return above
-        starts.insert(i, start)
+        self._insert(c, i, new)
+        return None
+
+    def add_above(self, node: "Resource", new: "Resource") -> None:
+        """Put `new` next above a child, where the caller made room for it."""
+        c, i = self._locate(node)
+        self._insert(c, i + 1, new)
+
+    def _insert(self, c: int, i: int, new: "Resource") -> None:
+        nodes = self._nodes[c]
+        self._starts[c].insert(i, new.start)
         nodes.insert(i, new)
-        self._firsts[c] = starts[0]
+        self._chunk, self._place = c, i
+        if i == 0:
+            self._firsts[c] = new.start
         if len(nodes) > LIMIT:
             self._split(c)
-        return None
 
     def remove(self, node: "Resource") -> None:
         """Take a child out."""
+        nodes = self._nodes[-1]
+        if nodes[-1] is node:
+            nodes.pop()
+            self._starts[-1].pop()
+            if not nodes:
+                self._delete_chunk(-1)
+            return
         c, i = self._locate(node)
         starts, nodes = self._starts[c], self._nodes[c]
         del starts[i], nodes[i]
-        if not nodes:
+        if len(nodes) < SMALL and len(self._nodes) > 1:
+            self._mend(c)
+        elif i == 0:
+            self._firsts[c] = starts[0]
+
+    def _mend(self, c: int) -> None:
+        """See to a chunk, one of several, that has become small: it joins a neighbour, unless nothing is left of it."""
+        if not self._nodes[c]:
             self._delete_chunk(c)
-            return
-        self._firsts[c] = starts[0]
-        if len(nodes) < LIMIT // 4 and len(self._nodes) > 1:
-            self._join(c)
+        else:
+            self._firsts[c] = self._starts[c][0]
+            self._join(max(c - 1, 0))
 
     def restart(self, node: "Resource", start: int) -> None:
         """Move the start of a child, which passes no neighbour."""
@@ -185,18 +216,18 @@ class Children(Sequence["Resource"]):
         del starts[half:], nodes[half:]
 
     def _join(self, c: int) -> None:
-        """Join a small chunk with the one below it (the lowest with the one above)."""
-        low = max(c - 1, 0)
-        self._starts[low] += self._starts[low + 1]
-        self._nodes[low] += self._nodes[low + 1]
-        self._delete_chunk(low + 1)
-        if len(self._nodes[low]) > LIMIT:
-            self._split(low)
+        """Join a chunk with the one above it, evenly cut in two when that is too much for one."""
+        self._starts[c] += self._starts[c + 1]
+        self._nodes[c] += self._nodes[c + 1]
+        self._delete_chunk(c + 1)
+        if len(self._nodes[c]) > LIMIT:
+            self._split(c)
 
     # -- the invariants -------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
         """Assert every invariant of the container; the order and the bounds of the nodes are `Resource.check`'s."""
+        assert self._nodes, "a container is never empty: a childless resource has none"
         assert len(self._firsts) == len(self._starts) == len(self._nodes), (
             "one list of starts and one first start a chunk"
         )

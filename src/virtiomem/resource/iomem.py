@@ -25,7 +25,7 @@ from typing import IO
 from virtiomem.errors import ListingError
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_IO, Desc
-from virtiomem.resource.kinds import E820_LOW, Kinds
+from virtiomem.resource.kinds import E820_LOW, kind_of
 from virtiomem.resource.node import Resource
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import overlapping_descendants
@@ -34,11 +34,11 @@ MAX_SHOWN_DEPTH = 5
 """Deeper levels are indented like this one."""
 
 _LINE = r"^( *)({0})-({0}) : (.*)$"
-_MEM_LINE = re.compile(_LINE.format("[0-9a-f]{8}|[1-9a-f][0-9a-f]{8,15}"), re.MULTILINE)
+_MEM_LINE = re.compile(_LINE.format("[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7}"), re.MULTILINE)
 _IO_LINE = re.compile(_LINE.format("[0-9a-f]{4}"), re.MULTILINE)
 _LOOSE_LINE = re.compile(r"(\s*)([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)", re.DOTALL)
 _MASKED = re.compile(r"(?: *(?:0000-0000|00000000-00000000) : .*\n)+")
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
 """Characters read at a time, so that the matches of a long listing are not all alive at once."""
 
 Row = tuple[str, str, str, str]
@@ -87,11 +87,19 @@ def dump(tree: Resource, file: IO[str]) -> None:
 
 def dumps(tree: Resource, *, masked: bool = False) -> str:
     """The listing of everything inside `tree`; `masked` is what a reader without CAP_SYS_ADMIN gets."""
-    width = 4 if tree.end < 0x10000 else 8
-    lines = [
-        f"{'  ' * min(depth, MAX_SHOWN_DEPTH)}{node.start * (not masked):0{width}x}-{node.end * (not masked):0{width}x} : {node.name}\n"
-        for depth, node in tree.walk()
-    ]
+    digits = 4 if tree.end < 0x10000 else 8
+    line = f"%s%0{digits}x-%0{digits}x : %s\n"
+    lines: list[str] = []
+    levels = [iter(tree.children)]
+    while levels:
+        indent = "  " * min(len(levels) - 1, MAX_SHOWN_DEPTH)
+        for node in levels[-1]:
+            lines.append(line % ((indent, 0, 0, node.name) if masked else (indent, node.start, node.end, node.name)))
+            if node._children is not None:
+                levels.append(iter(node._children))
+                break
+        else:
+            levels.pop()
     return "".join(lines)
 
 
@@ -106,17 +114,18 @@ class _Reader:
         self.open: list[tuple[Resource, list[Resource]]] = [(tree, [])]
 
     def read(self, text: str) -> None:
-        kinds = Kinds()
         tree, siblings = self.open[0]
         parent, level, floor, ceiling = tree, 0, tree.start - 1, tree.end
+        name, flags, desc = kind_of("")
         for rows in self._rows(text):
-            for indent, first, last, text_name in rows:
+            for indent, first, last, label in rows:
                 self.line += 1
                 start, end = int(first, 16), int(last, 16)
                 if len(indent) != level or start <= floor or end > ceiling or end < start:
                     parent, siblings = self._find_place(len(indent), start, end)
                     level, ceiling = len(indent), parent.end
-                name, flags, desc = kinds[text_name]
+                if label != name:
+                    name, flags, desc = kind_of(label)
                 node = Resource(start, end, name, flags, desc)
                 node.parent = parent
                 siblings.append(node)

@@ -6,6 +6,7 @@ ACPI, PCI, device drivers): above all what is busy, for that decides where a req
 
 import re
 import sys
+from functools import lru_cache
 from typing import NamedTuple
 
 from virtiomem.resource.flags import (
@@ -59,17 +60,10 @@ E820_LOW = MiB
 """The firmware's entries that start below this are claimed early in boot, so busy, whatever their type."""
 
 
+@lru_cache(maxsize=4096)
 def kind_of(name: str) -> Kind:
     """The kind of resource that is called `name`."""
     flags, desc = _EXACT.get(name) or next(
         (kind for pattern, kind in _PATTERNS if pattern.fullmatch(name)), (_BUSY, Desc.NONE)
     )
     return Kind(sys.intern(name), flags, desc)
-
-
-class Kinds(dict[str, Kind]):
-    """Kinds by name, each found out once."""
-
-    def __missing__(self, name: str) -> Kind:
-        kind = self[name] = kind_of(name)
-        return kind

@@ -23,16 +23,19 @@ def merge_system_ram_resource(res: Resource) -> Resource:
     The neighbour above is tried first, then the one below. Only busy System RAM is merged: anything else comes back
     unmarked and unmerged, where the kernel would also warn once. The resources merged away are dead: they have no parent.
     """
-    if res.flags & _CLAIMED_RAM != _CLAIMED_RAM or res.parent is None:
+    flags = res.flags
+    if flags & _CLAIMED_RAM != _CLAIMED_RAM or res.parent is None or (siblings := res.parent._children) is None:
         return res
-    res.flags |= IORESOURCE_SYSRAM_MERGEABLE
-    below, above = res.parent.children.around(res)
+    res.flags = flags | IORESOURCE_SYSRAM_MERGEABLE
+    below, above = siblings.around(res)
     if above is not None and mergeable(res, above):
-        above._unlink()
+        siblings.remove(above)
         res.end = above.end
+        above.parent = None
     if below is not None and mergeable(below, res):
-        res._unlink()
+        siblings.remove(res)
         below.end = res.end
+        res.parent = None
         return below
     return res
 
@@ -43,10 +46,10 @@ def mergeable(low: Resource, high: Resource) -> bool:
     A neighbour that was never marked mergeable differs in flags.
     """
     return (
-        low.flags == high.flags
-        and low.end + 1 == high.start
+        low.end + 1 == high.start
+        and low.flags == high.flags
         and low.name is high.name
-        and low.desc == high.desc
+        and low.desc is high.desc
         and low._children is None
         and high._children is None
     )
@@ -92,23 +95,27 @@ def release_mem_region_adjustable(root: Resource, start: int, size: int) -> None
     whose removal would uncover a child, stays as it is, where the kernel would at most warn.
     """
     end = start + size - 1
-    holder = root.children.at_or_below(start)
-    while holder is not None and holder.start < end <= holder.end and holder.flags & IORESOURCE_MEM:
-        if holder.flags & IORESOURCE_BUSY:
-            _cut(holder, start, end)
+    parent = root
+    while (siblings := parent._children) is not None and (res := siblings.at_or_below(start)) is not None:
+        if not res.start < end <= res.end or not res.flags & IORESOURCE_MEM:
             return
-        holder = holder.children.at_or_below(start)
+        if res.flags & IORESOURCE_BUSY:
+            _cut(siblings, res, start, end)
+            return
+        parent = res
 
 
-def _cut(res: Resource, start: int, end: int) -> None:
+def _cut(siblings: Children, res: Resource, start: int, end: int) -> None:
     """Take [start, end], which lies inside, out of `res`."""
-    if res.start == start and res.end == end:
-        res._unlink()
-    elif res.start == start:
-        res._resize(end + 1, res.end)
+    if res.start == start:
+        if res.end == end:
+            res._unlink()
+        else:
+            res._set_range(end + 1, res.end)
     elif res.end == end:
-        res._resize(res.start, start - 1)
+        res._set_range(res.start, start - 1)
     else:
         rest = Resource(end + 1, res.end, res.name, res.flags, res.desc)
-        if res._resize(res.start, start - 1) is None and res.parent is not None:
-            res.parent._link(rest)
+        if res._set_range(res.start, start - 1) is None:
+            siblings.add_above(res, rest)
+            rest.parent = res.parent

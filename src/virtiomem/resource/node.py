@@ -3,6 +3,7 @@
 Models: struct resource in include/linux/ioport.h (v6.1).
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
 from virtiomem.errors import Errno, KernelError
@@ -47,19 +48,21 @@ class Resource:
         """The resources directly inside this one, in address order."""
         return _NO_CHILDREN if self._children is None else self._children
 
+    # These two are the whole point of the chunks: they spell out Children.at_or_below() rather than pay for the call.
+
     def lookup(self, address: int) -> "Resource | None":
         """The child that holds `address`, or None."""
-        if self._children is None:
+        if (children := self._children) is None or (c := bisect_right(children._firsts, address)) == 0:
             return None
-        child = self._children.at_or_below(address)
-        return child if child is not None and address <= child.end else None
+        child = children._nodes[c - 1][bisect_right(children._starts[c - 1], address) - 1]
+        return child if address <= child.end else None
 
     def intersects(self, start: int, size: int) -> bool:
         """True when a child shares an address with the `size` bytes from `start`."""
-        if self._children is None:
+        end = start + size - 1
+        if (children := self._children) is None or (c := bisect_right(children._firsts, end)) == 0:
             return False
-        child = self._children.at_or_below(start + size - 1)
-        return child is not None and start <= child.end
+        return start <= children._nodes[c - 1][bisect_right(children._starts[c - 1], end) - 1].end
 
     def contains(self, start: int, end: int) -> bool:
         """True when [`start`, `end`] lies inside."""
@@ -110,7 +113,7 @@ class Resource:
         siblings = parent._children
         assert siblings is not None
         siblings.remove(self)
-        if not siblings:
+        if not siblings._nodes:
             parent._children = None
         self.parent = None
 
@@ -119,14 +122,6 @@ class Resource:
 
         Models: __adjust_resource().
         """
-        if (obstacle := self._obstacle(start, end)) is not None:
-            return obstacle
-        if self.start != start and self.parent is not None and self.parent._children is not None:
-            self.parent._children.restart(self, start)
-        self.start, self.end = start, end
-        return None
-
-    def _obstacle(self, start: int, end: int) -> "Resource | None":
         if self.parent is not None:
             if not self.parent.contains(start, end):
                 return self.parent
@@ -135,10 +130,17 @@ class Resource:
                 return above
             if below is not None and start <= below.end:
                 return below
+        return self._set_range(start, end)
+
+    def _set_range(self, start: int, end: int) -> "Resource | None":
+        """Become [start, end], where no sibling is; return a child that would be left outside."""
         if self._children is not None:
             for child in (self._children[0], self._children[-1]):
                 if child.start < start or child.end > end:
                     return child
+        if self.start != start and self.parent is not None and self.parent._children is not None:
+            self.parent._children.restart(self, start)
+        self.start, self.end = start, end
         return None
 
     # -- the invariants -------------------------------------------------------------------------------------------------

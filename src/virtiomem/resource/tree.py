@@ -24,39 +24,43 @@ class ResourceTree(Resource):
     `end` is the highest physical address, which x86 sets from the CPU's address bits early in boot.
     """
 
-    __slots__ = ()
+    __slots__ = ("_recent",)
 
     def __init__(self, end: int = U64_MAX) -> None:
         super().__init__(0, end, "PCI mem", IORESOURCE_MEM)
+        self._recent: Resource = self
+        """Where the last region was placed: the next is mostly for the same device, and tries there before it searches."""
 
     # -- regions: a range and a name, found from the root ---------------------------------------------------------------
 
-    def request_region(
-        self, start: int, size: int, name: str, flags: int = 0, *, parent: Resource | None = None
-    ) -> Resource:
+    def request_region(self, start: int, size: int, name: str, flags: int = 0) -> Resource:
         """Claim `size` bytes from `start`, as deep as the resources in the way are not busy.
 
         The new resource is busy, has the type of the resource it landed in, and `flags` besides.
         Raises ResourceConflict (EBUSY) when a busy resource is in the way, or the range is not inside what it descended to.
         Models: __request_region().
         """
-        new = Resource(start, start + size - 1, name)
-        place = self if parent is None else parent
+        end = start + size - 1
+        new = Resource(start, end, name)
+        place = self._recent
+        if place.parent is not self or place.flags & IORESOURCE_BUSY or start < place.start or end > place.end:
+            place = self
         while (conflict := place._link(new)) is not None:
             if conflict is place or conflict.flags & IORESOURCE_BUSY:
                 raise ResourceConflict(new, conflict)
             place = conflict
         new.flags = place.flags & IORESOURCE_INHERITED | IORESOURCE_BUSY | flags
         new.desc = place.desc
+        self._recent = place
         return new
 
-    def release_region(self, start: int, size: int, *, parent: Resource | None = None) -> bool:
+    def release_region(self, start: int, size: int) -> bool:
         """Give back a claim of exactly `size` bytes from `start`; False when there is none, of which the kernel warns.
 
         What is inside the claimed resource goes with it. Models: __release_region().
         """
         end = start + size - 1
-        child = (self if parent is None else parent).lookup(start)
+        child = self.lookup(start)
         while child is not None and child.end >= end and not child.busy:
             child = child.lookup(start)
         if child is None or (child.start, child.end) != (start, end):
@@ -64,13 +68,8 @@ class ResourceTree(Resource):
         child._unlink()
         return True
 
-    def release_mem_region_adjustable(self, start: int, size: int) -> None:
-        """Take a range out of the busy resource that holds it, which is trimmed or split: see `resource.merge`."""
-        release_mem_region_adjustable(self, start, size)
-
-    def merge_system_ram_resource(self, res: Resource) -> Resource:
-        """Mark System RAM mergeable, merge it with equal neighbours, return the survivor: see `resource.merge`."""
-        return merge_system_ram_resource(res)
+    release_mem_region_adjustable = release_mem_region_adjustable
+    merge_system_ram_resource = staticmethod(merge_system_ram_resource)
 
     def merge_adjacent_system_ram(self) -> int:
         """Merge every run of touching System RAM blocks there is; return how many went: see `resource.merge`."""
