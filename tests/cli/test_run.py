@@ -60,8 +60,8 @@ def test_recording_to_a_device_or_a_link_leaves_them_what_they_are(tmp_path: Pat
     [
         (["--record", "nowhere/r.json"], "nowhere/r.json: No such file or directory"),
         (["--record", "."], ".: Is a directory"),
-        (["--sysroot", "taken"], "taken: is there already, and is no empty directory"),
-        (["--sysroot", "nowhere/root"], "nowhere/root: No such file or directory"),
+        (["--sysroot", "taken"], "taken: Not a directory"),
+        (["--sysroot", "."], ".: not empty, and not made by an export"),
         ([AFTER, "--json"], "--json, --record and --sysroot take one scenario"),
         (["--bytes"], "unrecognized arguments: --bytes (see virtiomem --help)"),
     ],

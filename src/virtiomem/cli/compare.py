@@ -13,7 +13,7 @@ from virtiomem.errors import UsageError
 from virtiomem.recording import Recording
 from virtiomem.recording.compare import Difference, compare
 from virtiomem.recording.values import Use
-from virtiomem.recording.words import describe
+from virtiomem.recording.words import describe, plural
 from virtiomem.report.terminal import Progress
 
 EXIT_DIFFERENT = 1
@@ -47,7 +47,10 @@ def run(args: argparse.Namespace) -> int:
         verdict = {"same": difference is None, "difference": asdict(difference) if difference else None}
         print(json.dumps({**verdict, "guests": [a.guest, b.guest]} if args.b is None else verdict))
     elif difference is None:
-        print(f"same: {len(a.steps)} steps" + (f", {names[0]} and {names[1]}" if args.b is None else ""))
+        print(
+            f"same: {len(a.steps)} {plural(len(a.steps), 'step')}"
+            + (f", {names[0]} and {names[1]}" if args.b is None else "")
+        )
     else:
         _tell(difference, names)
         if args.b is None and any(isinstance(record.step, Use) for record in a.steps[: difference.step]):
@@ -72,7 +75,7 @@ def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
             real = scenario.play(played, guest, on_step)
     if args.record is not None:
         recording.dump(real, args.record)
-    with closing(guests.open_embedded(played, real.boot)) as guest:
+    with closing(scenario.embedded_guest(played, real.boot)) as guest:
         return scenario.play(played, guest), real
 
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import Guest
-from virtiomem.guest.embedded import EmbeddedGuest
-from virtiomem.recording import Recording, Snapshot
+from virtiomem.recording import Recording
 from virtiomem.recording.values import Kexec
-from virtiomem.scenario import Scenario
+from virtiomem.scenario import Scenario, embedded_guest
 
 Say = Callable[[str], None]
 
@@ -65,12 +64,7 @@ def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
         from virtiomem.guest.embedded.qemu import guest_on_qemu
 
         return guest_on_qemu(played.guest, played.driver, played.devices, played.boot_iomem)
-    return open_embedded(played)
-
-
-def open_embedded(played: Scenario, boot: Snapshot | None = None) -> EmbeddedGuest:
-    """The guest in this process; `boot`: the real guest to start from."""
-    return EmbeddedGuest(played.guest, played.driver, played.devices, played.boot_iomem, boot=boot)
+    return embedded_guest(played)
 
 
 def open_linux(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:

@@ -8,7 +8,7 @@ from pathlib import Path
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
 from virtiomem.errors import UsageError
-from virtiomem.live.sysroot import check_free, write_sysroot
+from virtiomem.live.export import check_target, export_sysroot
 from virtiomem.recording import Recording
 from virtiomem.recording.words import describe
 from virtiomem.report.blocks import memory_block_size
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.record is not None:
         recording.dump(recordings[0], args.record)
     if args.sysroot is not None:
-        _write_sysroot(args.sysroot, recordings[0], scenarios[0])
+        _export(args.sysroot, recordings[0], scenarios[0])
     if args.json:
         sys.stdout.write(recording.dumps(recordings[0]).decode())
     elif len(recordings) > 1:
@@ -72,7 +72,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.record is not None:
         recording.check_writable(args.record)
     if args.sysroot is not None:
-        check_free(args.sysroot)
+        check_target(args.sysroot)
 
 
 def _play(played: Scenario, args: argparse.Namespace, progress: Progress) -> Recording:
@@ -107,8 +107,8 @@ def _names(paths: list[str]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else [f"{number}: {path}" for number, path in enumerate(paths, 1)]
 
 
-def _write_sysroot(root: Path, played: Recording, by: Scenario) -> None:
+def _export(root: Path, played: Recording, by: Scenario) -> None:
     """Write the guest as it is after the last step."""
     end = played.steps[-1].snapshot if played.steps else played.boot
     block_size = memory_block_size(played, rows(iomem.loads(played.boot.iomem)))
-    write_sysroot(root, end, block_size=block_size, auto_online_blocks=by.guest.default_state)
+    export_sysroot(end, block_size, root, auto_online_blocks=by.guest.default_state)

@@ -54,12 +54,20 @@ def export_sysroot(
         raise UsageError(f"{error.filename or root}: {error.strerror}") from None
 
 
+def check_target(target: str | Path) -> None:
+    """Raise UsageError when there is something at `target` that is neither empty nor was made by an export."""
+    root = Path(target)
+    if root.exists() and not root.is_dir():
+        raise UsageError(f"{root}: Not a directory")
+    if root.exists() and not (root / MARK).exists() and any(root.iterdir()):
+        raise UsageError(f"{root}: not empty, and not made by an export")
+
+
 def _claim(root: Path) -> None:
     """Mark a new or empty directory as ours; refuse one that is somebody else's."""
+    check_target(root)
     root.mkdir(parents=True, exist_ok=True)
     if not (root / MARK).exists():
-        if any(root.iterdir()):
-            raise UsageError(f"{root}: not empty, and not made by an export")
         (root / MARK).write_text("virtiomem-sysroot/1\n", encoding="ascii")
 
 

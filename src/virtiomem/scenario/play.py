@@ -3,12 +3,21 @@
 from collections.abc import Callable
 
 from virtiomem.guest.base import Guest
-from virtiomem.recording import Recording
+from virtiomem.guest.embedded import EmbeddedGuest
+from virtiomem.recording import Recording, Snapshot
 from virtiomem.scenario.files import to_dict
 from virtiomem.scenario.values import Scenario
 
 OnStep = Callable[[Recording], None]
 """Told the recording so far: once before the first step, then after each; it is one object, which grows."""
+
+
+def embedded_guest(scenario: Scenario, boot: Snapshot | None = None) -> EmbeddedGuest:
+    """A scenario's guest in this process, booted; `boot` is a real guest's snapshot to start from instead.
+
+    Raises VirtiomemError for a guest that cannot be.
+    """
+    return EmbeddedGuest(scenario.guest, scenario.driver, scenario.devices, scenario.boot_iomem, boot=boot)
 
 
 def play(scenario: Scenario, guest: Guest, on_step: OnStep | None = None) -> Recording:

@@ -1,0 +1,108 @@
+"""What a reader sees in docs/ has been run: every scenario loads, every command prints what stands below it.
+
+A block of TOML is a whole scenario; with a file's name behind `toml` it is written where the commands of the page find it.
+In a console block `…` stands for lines left out. Pages are read from top to bottom, in a copy of the project's examples.
+"""
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from virtiomem import recording, scenario
+from virtiomem.cli.main import main
+from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig
+from virtiomem.recording.values import Step
+from virtiomem.scenario.values import ScenarioFile
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["scenario.md", "recording.md", "tutorial.md"]
+_BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_does_what_it_says(page: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for language, name, text in _BLOCK.findall((ROOT / "docs" / page).read_text()):
+        match language:
+            case "toml":
+                scenario.loads(text, source=f"{page}: {name}")
+                if name:
+                    (folder / name).write_text(text)
+            case "console":
+                for command, shown in _COMMAND.findall(text):
+                    assert_shown(shown, "".join(output(command, capsys)), command)
+            case "python":
+                exec(text, {})  # noqa: S102 - the page's own
+            case _:
+                pytest.fail(f"{page}: nobody runs {language}")
+
+
+_last_code = 0
+
+
+def output(command: str, capsys: pytest.CaptureFixture[str]) -> Iterator[str]:
+    """What a command of a page prints: virtiomem itself, or one of the few words a page may use."""
+    global _last_code  # noqa: PLW0603 - what $? is to a shell
+    words = shlex.split(command)
+    silent = words[-2:] == [">", "/dev/null"]
+    match words[: -2 if silent else None]:
+        case ["virtiomem", *arguments]:
+            capsys.readouterr()
+            _last_code = main(arguments)
+            said = capsys.readouterr()
+            yield "" if silent else said.out
+            yield said.err
+        case ["echo", "$?"]:
+            yield f"{_last_code}\n"
+        case ["cat", name]:
+            yield Path(name).read_text()
+        case _:
+            pytest.fail(f"nobody runs {command}")
+
+
+def assert_shown(shown: str, said: str, command: str) -> None:
+    """Assert that what a page shows is what was said, `…` being anything."""
+    pattern = "".join(r"(?:.*\n)*?" if line.strip() == "…" else f"{re.escape(line)}\n" for line in shown.splitlines())
+    assert re.fullmatch(pattern, said), f"$ {command}\n{said}"
+
+
+def keys(*kinds: type) -> set[str]:
+    """Every key of these tables, as it is written."""
+    return {name.replace("_", "-") for kind in kinds for name in kind.__struct_fields__}  # type: ignore[attr-defined]
+
+
+def test_every_key_of_a_scenario_is_explained() -> None:
+    page = (ROOT / "docs/scenario.md").read_text()
+    steps = Step.__args__
+    assert [
+        key for key in keys(GuestConfig, DriverConfig, DeviceConfig, NodeConfig, *steps) if f"`{key}`" not in page
+    ] == []
+    assert [key for key in keys(ScenarioFile) if key not in page] == []
+    assert [kind for kind in (step.__struct_config__.tag for step in steps) if f"| `{kind}` |" not in page] == []
+
+
+def test_every_key_of_a_recording_is_explained() -> None:
+    page = (ROOT / "docs/recording.md").read_text()
+    kinds = [
+        recording.Recording,
+        recording.StepRecord,
+        recording.Snapshot,
+        recording.Request,
+        recording.MemoryBlock,
+        recording.ZonePages,
+        recording.VirtioMemInfo,
+        recording.DimmInfo,
+    ]
+    assert [key for key in keys(*kinds) if f"`{key}`" not in page] == []
