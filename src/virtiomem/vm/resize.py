@@ -14,10 +14,10 @@ from enum import StrEnum
 from msgspec import Struct
 
 from virtiomem.errors import BackendError, DeviceError, ProtocolError, VirtiomemError
-from virtiomem.units import format_approx, format_size
+from virtiomem.units import Span, format_approx, format_size
 from virtiomem.vm.base import Event, Machine
 from virtiomem.vm.connect import Vm
-from virtiomem.vm.explain import Finding, explain
+from virtiomem.vm.explain import Finding, explain, unknown
 from virtiomem.vm.inside import Inside
 from virtiomem.vm.plan import Plan, Spread, replan
 from virtiomem.vm.progress import Track
@@ -27,6 +27,8 @@ STALL_SECONDS = FIRST_SECONDS + 10
 POLL_SECONDS = 1.0
 ROLLBACK_SECONDS = 10.0
 LAST_LOOK_SECONDS = 2.0
+AGENT_TRIES = 3
+"""How often a silent agent is asked before a resize counts as done without it."""
 
 
 class Outcome(StrEnum):
@@ -131,6 +133,7 @@ class _Resize:
         self.stuck: dict[str, int] = {}
         self.machine: Machine | None = None
         self.inside_before: Inside | None = None
+        self.unanswered = 0
         self.tracks = {
             change.device.id: Track(change.device.id, change.device.size, change.after, self.began)
             for change in plan.changes
@@ -159,7 +162,14 @@ class _Resize:
         if self.policy.wait and self.vm.agent is not None:
             self.inside_before = await self._inside()
         await self._set(self.plan)
+        self._begin()
         return await self._follow() if self.policy.wait else Outcome.STARTED
+
+    def _begin(self) -> None:
+        """Count time from here: asking an agent first may have taken long."""
+        self.began = self.retry.since = self.backend.now()
+        for track in self.tracks.values():
+            track.began = track.moved_at = self.began
 
     async def _set(self, plan: Plan) -> None:
         """Set every requested-size, shrinking first; when one is refused, those already set go back."""
@@ -249,7 +259,8 @@ class _Resize:
             return True
         inside = await self._inside()
         if inside is None:
-            return True
+            self.unanswered += 1
+            return self.unanswered >= AGENT_TRIES
         if offline_in(inside, self.machine, self.tracks.keys()):
             return False
         if inside.mem_total is not None and self.inside_before.mem_total is not None:
@@ -257,33 +268,30 @@ class _Resize:
             self.notes.append(f"seen from inside: MemTotal {totals}, no block of it offline")
         return True
 
-    async def _inside(self) -> Inside | None:
-        """What the agent says; an agent that fails is noted once and not asked again."""
+    async def _inside(self, spans: tuple[Span, ...] = ()) -> Inside | None:
+        """What the agent says; that it says nothing is noted once."""
         if self.vm.agent is None:
             return None
         try:
-            return await self.vm.agent.look()
+            return await self.vm.agent.look(spans)
         except VirtiomemError as error:
-            note = f"not verified from inside: {error}"
+            note = f"not seen from inside: {error}"
             if note not in self.notes:
                 self.notes.append(note)
-            self.inside_before = None
             return None
 
     async def _findings(self) -> tuple[Finding, ...]:
         """Why it stopped short, as far as is known."""
-        with suppress(VirtiomemError):
+        try:
             machine = await self.backend.look()
             surroundings = await self.backend.surroundings(machine)
-            spans = tuple(device.span for device in machine.virtio_mem if device.id in self.tracks)
-            inside = await self.vm.agent.look(spans) if self.vm.agent else None
-            now = self.backend.now()
-            retry_in = surroundings.retry_in
-            if retry_in is None:
-                retry_in = self.retry.due(now) - now
-            only = tuple(d for d in machine.virtio_mem if d.id in self.tracks)
-            return explain(machine, surroundings, inside, devices=only, retry_in=retry_in, exact=self.retry.certain)
-        return ()
+        except VirtiomemError as error:
+            return (unknown(f"why: {error}"),)
+        only = tuple(device for device in machine.virtio_mem if device.id in self.tracks)
+        inside = await self._inside(tuple(device.span for device in only))
+        now = self.backend.now()
+        retry_in = self.retry.due(now) - now if surroundings.retry_in is None else surroundings.retry_in
+        return explain(machine, surroundings, inside, devices=only, retry_in=retry_in, exact=self.retry.certain)
 
     async def _last_look(self) -> None:
         """See in which condition the machine is left."""

@@ -1,0 +1,420 @@
+"""One suite over two machines: a real Linux in QEMU with a real qemu-ga inside, and a simulated one.
+
+What is done to the guest is a scenario's step on either; what `virtiomem vm` does to it goes through QMP on the one and
+through virtual time on the other. The Linux is booted once; every test starts with nothing plugged.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig
+from virtiomem.guest.linux import LinuxGuest, Setup, cpio
+from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Step, Unload, Use
+from virtiomem.units import GiB, MiB, Size
+from virtiomem.vm.base import Driver, Machine
+from virtiomem.vm.connect import Connection, Vm, open_vm
+from virtiomem.vm.explain import Certainty
+from virtiomem.vm.fleet import Job, Order, carry_out, plan_all, policy_for
+from virtiomem.vm.plan import Scope, Spread, Wish
+from virtiomem.vm.resize import Outcome, Policy, Report, Reporter, Result
+from virtiomem.vm.sim import SimAgent, SimBackend, open_sim
+
+pytestmark = pytest.mark.real
+
+PATIENCE = 45.0
+"""Seconds without any movement: more than a guest under emulation needs between two memory blocks."""
+BLOCK = 128 * MiB
+QEMU_GA = "/usr/sbin/qemu-ga"
+WRAPPER = """#!/bin/sh
+# QEMU with two more monitors and a line to the guest agent; the guest gets one more archive.
+for word do
+    if [ "$before" = -initrd ]; then cat "$word" {folder}/agent.cpio >{folder}/initrd; word={folder}/initrd; fi
+    before=$word
+    set -- "$@" "$word"
+    shift
+done
+exec qemu-system-x86_64 "$@" \\
+    -qmp unix:{folder}/vm.sock,server=on,wait=off -qmp unix:{folder}/other.sock,server=on,wait=off \\
+    -chardev socket,id=qga,path={folder}/ga.sock,server=on,wait=off -device isa-serial,chardev=qga
+"""
+START_AGENT = f"{QEMU_GA} -d -m isa-serial -p /dev/ttyS2 -t /run -f /run/qemu-ga.pid"
+SCENARIO = """
+[guest]
+memory = "512M"
+max-memory = "16G"
+default-state = "{default}"
+[[guest.nodes]]
+id = 0
+memory = ["0x0-0xfffffff"]
+[[guest.nodes]]
+id = 1
+memory = ["0x10000000-0x1fffffff"]
+[[device]]
+id = "vm0"
+max-size = "4G"
+node = 0
+[[device]]
+id = "vm1"
+max-size = "4G"
+node = 1
+"""
+
+
+class Rig(Protocol):
+    """A machine with two devices, on two nodes of 256 MiB."""
+
+    def start(self, default: str = "online_movable", *, load: bool = True) -> None:
+        """Begin with nothing plugged, this default state of new blocks, and the driver loaded or not."""
+
+    async def open(self) -> Vm:
+        """Connect."""
+
+    def play(self, step: Step) -> None:
+        """Do something in the guest or to the machine."""
+
+
+class SimRig:
+    """A simulated machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "vm.toml"
+        self.backend: SimBackend | None = None
+
+    def start(self, default: str = "online_movable", *, load: bool = True) -> None:
+        self.path.write_text(SCENARIO.format(default=default))
+        self.backend = open_sim(str(self.path), label="sim:vm")
+        if load:
+            self.play(Load())
+
+    async def open(self) -> Vm:
+        assert self.backend is not None
+        return Vm("vm", self.backend, SimAgent(self.backend))
+
+    def play(self, step: Step) -> None:
+        assert self.backend is not None
+        self.backend.play([step])
+
+
+class LinuxRig:
+    """A real one."""
+
+    def __init__(self, guest: LinuxGuest, folder: Path) -> None:
+        self.guest = guest
+        self.folder = folder
+        self.loaded = False
+
+    def start(self, default: str = "online_movable", *, load: bool = True) -> None:
+        settled = [self.guest.play(Resize(device=name, requested_size=Size(0))).settled for name in ("vm0", "vm1")]
+        if not all(settled):  # a page of the kernel's own lies in it
+            self.play(Reboot())
+        self.guest.shell(f"echo {default} > /sys/devices/system/memory/auto_online_blocks")
+        if load != self.loaded:
+            self.play(Load() if load else Unload())
+
+    async def open(self) -> Vm:
+        return await open_vm(Connection("vm", "qmp", f"{self.folder}/vm.sock", f"{self.folder}/ga.sock"))
+
+    def play(self, step: Step) -> None:
+        record = self.guest.play(step)
+        assert record.error is None, record.error
+        self.loaded = isinstance(step, Load) or (self.loaded and not isinstance(step, Unload | Reboot))
+        if isinstance(step, Reboot):
+            self.guest.shell(START_AGENT)
+
+    def command(self, *argv: str, monitor: str = "vm") -> subprocess.Popen[str]:
+        """`virtiomem vm …` as a process of its own, answering in JSON."""
+        where = ["-J", "-c", f"vm=qmp:{self.folder}/{monitor}.sock"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "virtiomem", "vm", *argv, *where],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+
+def require(program: str, package: str) -> None:
+    """Skip where a program is missing, loudly; fail in continuous integration."""
+    if shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/bin") is None:
+        assert os.environ.get("CI") != "true", f"{program} is missing (Debian package {package})"
+        pytest.skip(f"{program} is missing (Debian package {package})")
+
+
+def agent_archive() -> bytes:
+    """The guest agent and the libraries it is linked with."""
+    linked = subprocess.run(["ldd", QEMU_GA], capture_output=True, text=True, check=True).stdout.split()
+    paths = [Path(QEMU_GA), *(Path(word) for word in linked if word.startswith("/"))]
+    folders = sorted({str(parent).lstrip("/") for path in paths for parent in path.parents} - {""})
+    entries = [cpio.directory(folder) for folder in [*folders, "run", "var", "var/run"]]
+    return cpio.archive(entries + [cpio.file(str(p).lstrip("/"), p.read_bytes(), executable=True) for p in paths])
+
+
+@pytest.fixture(scope="module")
+def linux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinuxRig]:
+    require("qemu-system-x86_64", "qemu-system-x86")
+    require("qemu-ga", "qemu-guest-agent")
+    folder = tmp_path_factory.mktemp("vm")
+    (folder / "agent.cpio").write_bytes(agent_archive())
+    wrapper = folder / "qemu"
+    wrapper.write_text(WRAPPER.format(folder=folder))
+    wrapper.chmod(0o755)
+    config = GuestConfig(
+        memory=Size(512 * MiB),
+        max_memory=Size(16 * GiB),
+        default_state="online_movable",
+        nodes=[NodeConfig(id=0, memory=["0x0-0xfffffff"]), NodeConfig(id=1, memory=["0x10000000-0x1fffffff"])],
+    )
+    devices = [DeviceConfig(id=f"vm{node}", max_size=Size(4 * GiB), node=node) for node in (0, 1)]
+    with LinuxGuest(config, devices, setup=Setup(qemu=str(wrapper), accel="tcg")) as guest:
+        assert guest.shell(START_AGENT).status == 0
+        yield LinuxRig(guest, folder)
+
+
+@pytest.fixture(params=["sim", "linux"])
+def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
+    if request.param == "sim":
+        return SimRig(tmp_path)
+    found: LinuxRig = request.getfixturevalue("linux")
+    return found
+
+
+def with_machine(rig: Rig, do: Callable[[Vm], Any]) -> Any:
+    async def run() -> Any:
+        vm = await rig.open()
+        try:
+            return await do(vm)
+        finally:
+            await vm.backend.close()
+
+    return asyncio.run(run())
+
+
+def resized(
+    rig: Rig,
+    size: str,
+    target: str = "vm",
+    scope: Scope = Scope.DEVICE,
+    spread: str = "even",
+    report: Reporter = lambda _: None,
+    agent: bool = True,
+    **options: Any,
+) -> Result:
+    order = Order(target=target, wish=Wish.parse(size), scope=scope, spread=Spread.parse(spread))
+    policy = policy_for(order, replace(Policy(redispatch=True, stall=PATIENCE), **options))
+
+    async def run(vm: Vm) -> Result:
+        (job,) = await plan_all([vm if agent else replace(vm, agent=None)], order)
+        assert isinstance(job, Job), job
+        (result,) = await carry_out([job], policy, report)
+        return result
+
+    found: Result = with_machine(rig, run)
+    return found
+
+
+def machine(rig: Rig) -> Machine:
+    async def run(vm: Vm) -> Machine:
+        return await vm.backend.look()
+
+    seen: Machine = with_machine(rig, run)
+    return seen
+
+
+def sizes(rig: Rig) -> list[int]:
+    return [device.size for device in machine(rig).virtio_mem]
+
+
+def when(seconds: float, rig: Rig, *steps: Step) -> Reporter:
+    """Do steps in the guest once the resize has waited so long; a Linux guest keeps an event loop of its own."""
+    left = list(steps)
+
+    def play() -> None:
+        while left:
+            rig.play(left.pop(0))
+
+    def report(news: Report) -> None:
+        if left and news.waited >= seconds:
+            player = threading.Thread(target=play)
+            player.start()
+            player.join()
+
+    return report
+
+
+def said(result: Result, certainty: Certainty = Certainty.FACT) -> str:
+    return "\n".join(finding.text for finding in result.findings if finding.certainty is certainty)
+
+
+def test_no_driver_times_out_and_says_so(rig: Rig) -> None:
+    rig.start(load=False)
+    result = resized(rig, "256M", "vm0", rollback=True, stall=2.0)
+    assert (result.outcome, result.outcome.exit_code) == (Outcome.TIMED_OUT, 124)
+    assert "nobody in the guest has set DRIVER_OK" in said(result)
+    assert machine(rig).requested == 0
+
+
+def test_growth_over_two_nodes_is_seen_from_inside(rig: Rig) -> None:
+    rig.start()
+    result = resized(rig, "512M", scope=Scope.PLUGGED)
+    assert (result.outcome, sizes(rig)) == (Outcome.DONE, [256 * MiB, 256 * MiB])
+    assert any("seen from inside: MemTotal" in note for note in result.notes)
+    again = resized(rig, "1G", scope=Scope.TOTAL)
+    assert (again.outcome, again.seconds < 1) == (Outcome.DONE, True), "it has 512M to begin with: nothing to do"
+
+
+def test_shrink_of_movable_memory_is_done(rig: Rig) -> None:
+    rig.start()
+    assert resized(rig, "256M", scope=Scope.PLUGGED).outcome is Outcome.DONE
+    result = resized(rig, "-128M", scope=Scope.PLUGGED, spread="pack")
+    assert (result.outcome, sizes(rig)) == (Outcome.DONE, [128 * MiB, 0])
+
+
+def test_driver_is_seen_from_outside(rig: Rig) -> None:
+    async def drivers(vm: Vm) -> Any:
+        return (await vm.backend.surroundings(await vm.backend.look())).drivers
+
+    rig.start()
+    assert with_machine(rig, drivers) == {"vm0": Driver.READY, "vm1": Driver.READY}
+    rig.start(load=False)
+    assert with_machine(rig, drivers) == {"vm0": Driver.ABSENT, "vm1": Driver.ABSENT}
+
+
+def test_offline_default_stops_at_one_gibibyte_and_says_why(rig: Rig) -> None:
+    rig.start("offline")
+    result = resized(rig, "2G", "vm1", stall=6.0)
+    assert (result.outcome, sizes(rig)) == (Outcome.PARTLY, [0, GiB])
+    assert "8 of its memory blocks (1G) are in Linux but offline" in said(result)
+    assert "auto_online_blocks is offline" in said(result)
+    blind = resized(rig, "2G", "vm1", agent=False, timeout=1.0)
+    assert "waits until somebody onlines it" in said(blind, Certainty.LIKELY)
+
+
+def test_onlining_by_hand_lets_growth_go_on(rig: Rig) -> None:
+    rig.start("offline")
+    first = machine(rig).virtio_mem[1].memaddr // BLOCK
+    online = SetState(blocks=[first + block for block in range(4)], state="online_movable")
+    result = resized(rig, "1152M", "vm1", report=when(2, rig, online), agent=False)
+    assert (result.outcome, sizes(rig)[1]) == (Outcome.DONE, 1152 * MiB)
+
+
+def test_memory_in_use_is_partly_done_with_the_reason_and_asked_again_when_free(rig: Rig) -> None:
+    rig.start("online")
+    assert resized(rig, "256M", "vm0").outcome is Outcome.DONE
+    rig.play(Use(id="pinned", size=Size(96 * MiB), kind="unmovable"))
+    result = resized(rig, "0", "vm0", stall=10.0)
+    stuck = sizes(rig)[0]
+    assert result.outcome is Outcome.PARTLY
+    assert result.outcome.exit_code == 64
+    assert 96 * MiB <= stuck < 256 * MiB
+    assert "outside Movable, kernel pages may pin them" in said(result)
+    assert "the next try is due in" in said(result, Certainty.LIKELY)
+    rig.play(Free(id="pinned"))
+    again = resized(rig, "0", "vm0", stall=10.0)
+    assert again.seconds < 40, "the same resize makes the driver try at once, not after 50 s"
+    assert sizes(rig)[0] <= stuck - 64 * MiB, "a real kernel may keep a page or two of its own there"
+
+
+def test_memory_freed_while_waiting_goes_at_the_drivers_first_retry(rig: Rig) -> None:
+    rig.start("online")
+    assert resized(rig, "128M", "vm0").outcome is Outcome.DONE
+    rig.play(Use(id="pinned", size=Size(64 * MiB), kind="unmovable"))
+    free, seen = when(12, rig, Free(id="pinned")), [(0.0, 0)]
+
+    def report(news: Report) -> None:
+        free(news)
+        if news.tracks[0].size != seen[-1][1]:
+            seen.append((news.waited, news.tracks[0].size))
+
+    resized(rig, "0", "vm0", report=report, timeout=65.0, stall=65.0)
+    first = next(waited for waited, _ in seen if waited > 15)
+    assert 48 <= first < 62, seen
+    assert seen[-1][1] < 16 * MiB
+
+
+def test_node_that_is_stuck_leaves_its_share_to_the_other(rig: Rig) -> None:
+    """Node 0's new memory stays offline up to the limit; the other node's is onlined as it comes."""
+    rig.start("offline")
+    first = machine(rig).virtio_mem[1].memaddr // BLOCK
+    online = SetState(blocks=[first + block for block in range(8)], state="online_movable")
+    result = resized(rig, "2304M", scope=Scope.PLUGGED, report=when(2, rig, online), agent=False, stall=10.0)
+    assert (result.outcome, sizes(rig)) == (Outcome.DONE, [GiB, 1280 * MiB])
+    assert "vm0 is stuck at 1G: the other 128M went to other devices" in result.notes
+
+
+def test_reboot_in_mid_resize_is_waited_out(rig: Rig) -> None:
+    rig.start(load=False)
+    result = resized(rig, "128M", "vm1", report=when(1, rig, Reboot(), Load()), stall=60.0)
+    assert (result.outcome, sizes(rig)[1]) == (Outcome.DONE, 128 * MiB)
+    assert any(note.startswith("the guest was reset after") for note in result.notes)
+
+
+def waiting(linux: LinuxRig, size: str) -> subprocess.Popen[str]:
+    """A resize that cannot end: the default is offline, and more than a gibibyte is asked for."""
+    linux.start("offline")
+    process = linux.command("resize", "vm0", size)
+    limit = time.monotonic() + 30
+    while time.monotonic() < limit:
+        device = machine(other(linux)).virtio_mem[0]
+        if device.requested_size and device.size == GiB:
+            return process
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError("the resize did not begin")
+
+
+def other(linux: LinuxRig) -> Rig:
+    """The same machine through its other monitor."""
+
+    class Other(LinuxRig):
+        async def open(self) -> Vm:
+            return await open_vm(Connection("vm", "qmp", f"{self.folder}/other.sock"))
+
+    return Other(linux.guest, linux.folder)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, Any]:
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    (result,) = json.loads(out)["results"]
+    return process.returncode, result
+
+
+def test_two_resizes_that_race_end_with_one_winner(linux: LinuxRig) -> None:
+    loser = waiting(linux, "2G")
+    winner = linux.command("resize", "vm0", "512M", monitor="other")
+    assert ended(winner)[0] == 0
+    code, result = ended(loser)
+    assert (code, result["outcome"]) == (1, "superseded")
+    assert result["notes"] == ["vm0: somebody else set its requested-size to 512M"]
+
+
+def test_monitor_in_use_is_named_as_the_reason_for_silence(linux: LinuxRig) -> None:
+    holder = waiting(linux, "2G")
+    late = linux.command("list")
+    _, err = late.communicate(timeout=30)
+    assert late.returncode == 124
+    assert "is another client connected? QEMU serves one per monitor" in err
+    holder.send_signal(signal.SIGINT)
+    code, result = ended(holder)
+    assert (code, result["outcome"]) == (130, "interrupted")
+    assert (result["devices"][0]["size"], result["devices"][0]["requested-size"]) == (GiB, 2 * GiB)
+
+
+def test_killed_qemu_is_lost_and_leaves_nothing(linux: LinuxRig) -> None:
+    process = waiting(linux, "2G")
+    os.kill(linux.guest.pid, signal.SIGKILL)
+    code, result = ended(process)
+    assert (code, result["outcome"]) == (1, "lost")
+    assert "connection lost" in result["notes"][0]
