@@ -26,7 +26,7 @@ BLOCKS = ["block_size_bytes 8000000", "0-7 online 1 0 DMA32", "8-11 online 1 1 M
 
 def capture(**sections: list[str] | str) -> Capture:
     headings = {"iomem": "proc/iomem", "log": "dev/kmsg", "bus": "sys/bus/virtio/devices", "config": CONFIG}
-    headings |= {"pages": "proc/kpageflags", "memory": "sys/devices/system/memory"}
+    headings |= {"pages": "proc/kpageflags", "zones": "proc/zoneinfo", "memory": "sys/devices/system/memory"}
     return Capture(
         {
             headings[name]: Section(value) if isinstance(value, str) else Section.of(value)
@@ -88,6 +88,21 @@ def test_the_only_block_of_a_device_has_all_that_is_plugged() -> None:
         config=[f"virtio0 memaddr={GiB} max-size={4 * GiB} size={6 * MiB}"],
     )
     assert owners(found) == {8: Ownership("virtio0", 6 * MiB)}
+
+
+def test_zone_movable_confirms_what_was_requested() -> None:
+    def zone(managed: int) -> list[str]:
+        return ["Node 1, zone  Movable", "  spanned 131072", "  present  131072", f"  managed  {managed}"]
+
+    whole = capture(iomem=IOMEM, log=LOG, zones=zone(131072))
+    assert the_device(whole).size == 512 * MiB
+    assert owners(whole)[8].plugged == MB
+    partly = [*LOG[:-2], "virtio_mem virtio0: requested size: 0x1e000000"]
+    assert the_device(capture(iomem=IOMEM, log=partly, zones=zone(131072 - 8192))).size == 480 * MiB
+    assert the_device(capture(iomem=IOMEM, log=partly, zones=zone(131072))).size is None
+    assert the_device(capture(iomem=IOMEM, log=LOG, zones=[])).size is None
+    others = [*BLOCKS, "12 online 1 1 Movable"]
+    assert the_device(capture(iomem=IOMEM, log=LOG, zones=zone(131072), memory=others)).size is None
 
 
 def test_pages_tell_what_is_plugged_in_each_block_and_in_all() -> None:

@@ -3,7 +3,8 @@
 A guest does not say all of it in one place, so the most certain source wins: the device's own configuration when a
 capture has it ([virtio-mem/config], which recordings give), then the driver's log, then the map. What no source tells
 is None. Of a memory block it is known how much is plugged when /proc/kpageflags was read, when the device is plugged as
-far as its memory was added, or when a recording says so.
+far as its memory was added, or when a recording says so. That a device has what was requested of it is known when the
+pages that zone Movable lacks are those it should lack.
 """
 
 import re
@@ -14,9 +15,10 @@ from virtiomem.errors import ListingError
 from virtiomem.live.capture import Capture
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.sysfs import MemorySysfs
+from virtiomem.live.views import zones_of
 from virtiomem.resource import iomem
 from virtiomem.resource.tree import ResourceTree
-from virtiomem.units import MiB, Span
+from virtiomem.units import PAGE_SIZE, MiB, Span
 
 CONFIG = "virtio-mem/config"
 """The heading of what devices say themselves: `NAME key=value …`, keys as in QMP, sizes in bytes."""
@@ -84,12 +86,17 @@ def _device(
     if "memaddr" in known and "max-size" in known:
         region = Span.sized(known["memaddr"], known["max-size"])
     added = _added(region, tree, memory)
+    size = known.get("size", _size_by_pages(region, added, capture))
+    requested = known.get("requested-size")
+    if size is None and region is not None and memory is not None:
+        unplugged = _unplugged_by_zone(region, memory, capture)
+        size = requested if unplugged is not None and requested == added - unplugged else None
     return VirtioMem(
         name=name,
         region=region,
         block_size=known.get("block-size"),
-        requested_size=known.get("requested-size"),
-        size=known.get("size", _size_by_pages(region, added, capture)),
+        requested_size=requested,
+        size=size,
         node=known.get("node"),
         added=added,
     )
@@ -148,6 +155,19 @@ def _size_by_pages(region: Span | None, added: int, capture: Capture) -> int | N
     if not added or sum(span.size for span, _ in inside) != added or any(state == "unknown" for _, state in inside):
         return None if added else 0
     return sum(span.size for span, state in inside if state == "plugged")
+
+
+def _unplugged_by_zone(region: Span, memory: MemorySysfs, capture: Capture) -> int | None:
+    """Bytes that zone Movable spans over present blocks but does not manage, when the device alone is in that zone.
+
+    A balloon takes pages away as well, so this only confirms what the device was asked for.
+    """
+    mine = set(blocks_in(region, memory))
+    movable = {block.block for block in memory.blocks if block.state == "online" and block.valid_zones == "Movable"}
+    zones = [zone for node in zones_of(capture).values() if (zone := node.get("Movable"))]
+    present, managed = (sum(pages) * PAGE_SIZE for pages in ([z.present for z in zones], [z.managed for z in zones]))
+    alone = bool(mine) and mine == movable and present == len(movable) * memory.block_size
+    return present - managed if alone else None
 
 
 def ownership(capture: Capture, memory: MemorySysfs, devices: Iterable[VirtioMem]) -> dict[int, Ownership]:
