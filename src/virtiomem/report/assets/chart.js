@@ -6,7 +6,8 @@ const CHART = 130, AXIS = 56, FOOT = 20;
 function drawCharts(recording, current, width, byTime) {
   const names = [...new Set(recording.steps.flatMap((step) => memDevices(step).map((device) => device.id)))];
   return names.map((name) => el("figure", { class: "chart" },
-    el("h3", {}, recording.label ? el("b", { class: "tag" }, recording.label) : null, recording.label ? " " : "", name),
+    el("h3", {}, recording.label ? el("b", { class: "tag" }, recording.label) : null, recording.label ? " " : "", name, " ",
+      el("span", { class: "key" }, el("i", { class: "dashes" }), "requested ", el("i", { class: "solid" }), "plugged")),
     drawChart(recording, name, current, width, byTime)));
 }
 

@@ -92,12 +92,13 @@ function changeStrip(step, x, width) {
       for (const row of rows) if (row.times > 1) g.append(seams(row.start, row.size, row.times, x, top, STRIP, width));
     }
   }
-  let free = 0; // up to where there is a word already
-  for (const change of few ? step.changed : []) {
-    const right = Math.min(width, Math.max(...[...change.before, ...change.after].map((row) => x(row.stop)))), text = `${change.look.word} ${sizeOfChange(change)}`;
-    if (right < 0 || right + 6 < free || right + 12 + text.length * 6.3 > width || x(change.after[0]?.start ?? change.before[0].start) > width) continue;
-    g.append(draw("text", { x: right + 6, y: 12 }, text));
-    free = right + 12 + text.length * 6.3;
+  const extents = step.changed.map((change) => [...change.before, ...change.after].map((row) => [x(row.start), x(row.stop)]))
+    .map((rows) => [Math.min(...rows.map((row) => row[0])), Math.max(...rows.map((row) => row[1]))]);
+  for (const [i, change] of few ? step.changed.entries() : []) {
+    const text = `${change.look.word} ${sizeOfChange(change)}`, left = extents[i][1] + 6, right = left + text.length * 6.3;
+    if (left < 0 || right > width || extents.some(([from, to], other) => other !== i && from < right && left < to + 6)) continue;
+    extents.push([left, right]);
+    g.append(draw("text", { x: left, y: 12 }, text));
   }
   return g;
 }

@@ -1,6 +1,7 @@
 // One state, one function that draws it, and what people do to change it.
 
-const state = { step: 0, view: [0, 1], chosen: null, playing: 0 };
+const firstDifference = Math.min(...Object.keys(data.differences).map(Number));
+const state = { step: Number.isFinite(firstDifference) ? firstDifference : 0, view: [0, 1], chosen: null, playing: 0 };
 
 function render() {
   renderStep();
