@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast real fuzz examples clean
+.PHONY: help setup demo test check lint format fast real fuzz examples docs clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -49,6 +49,9 @@ fuzz: setup  ## a long random walk over the embedded guest; MINUTES=10 SEED=1
 examples: setup  ## play every example again and keep what it shows
 	@for file in $$(find examples -name '*.toml'); do $(BIN)/virtiomem run $$file > $${file%.toml}.out || exit; done
 	@cd examples/worked-example && ../../$(BIN)/virtiomem run before.toml after.toml > side-by-side.out
+
+docs: setup  ## make the pictures in docs again
+	$(BIN)/python docs/pictures.py
 
 clean:  ## remove what was made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

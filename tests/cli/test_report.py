@@ -12,7 +12,7 @@ ONE, OTHER = (str(DATA / name / "recording.json") for name in ("a-movable", "a-p
 def test_page_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "report.html"
     assert main(["report", ONE, OTHER, "-o", str(out)]) == 0
-    assert "<title>a-movable and a-patch-exact" in out.read_text()
+    assert "<title>a-movable / a-patch-exact" in out.read_text()
     assert capsys.readouterr() == ("", "")
 
 

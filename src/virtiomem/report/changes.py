@@ -111,13 +111,20 @@ def _gathered(found: Iterable[MapChange]) -> Iterator[MapChange]:
     """What appeared side by side, or went side by side, is told once."""
     last: MapChange | None = None
     for change in found:
-        if last is not None and change.change is last.change and change.change in {Change.APPEARED, Change.WENT}:
+        if last is not None and _beside(last, change):
             before, after = _counted(last.before + change.before), _counted(last.after + change.after)
-            if len(before) + len(after) == len(last.before) + len(last.after):
-                last = MapChange(change.change, tuple(before), tuple(after))
-                continue
+            last = MapChange(change.change, tuple(before), tuple(after))
+            continue
         if last is not None:
             yield last
         last = change
     if last is not None:
         yield last
+
+
+def _beside(last: MapChange, change: MapChange) -> bool:
+    """True when both appeared, or both went, and the one goes on where the other ends, in resources of one size."""
+    if change.change is not last.change or change.change not in {Change.APPEARED, Change.WENT}:
+        return False
+    low, high = (last.before + last.after)[-1], (change.before + change.after)[0]
+    return (low.stop, low.size, low.depth, low.name) == (high.start, high.size, high.depth, high.name)

@@ -31,7 +31,7 @@ def page(sources: Sequence[Source]) -> str:
     )
     return template.render(
         version=__version__,
-        title=" and ".join(dict.fromkeys(recording["title"] for recording in data["recordings"])),
+        title=" / ".join(dict.fromkeys(recording["title"] for recording in data["recordings"])),
         sources=[_shown(recording, label) for recording, label in zip(data["recordings"], "AB", strict=False)],
         last_step=max(len(recording["steps"]) for recording in data["recordings"]) - 1,
         data=in_script(data),

@@ -3,10 +3,12 @@
 Fit for a bug report or a page of documentation: 800 pixels wide, no script, no font of its own, a white ground.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
+from virtiomem.recording.palette import BlockKind
 from virtiomem.report.axis import Axis, folded_axis
 from virtiomem.report.blocks import BlockRun
 from virtiomem.report.kinds import ResourceKind, is_ram, resource_kind
@@ -24,7 +26,7 @@ LINE = 19
 """Height of a line of the table."""
 TABLE_LINES = 44
 """A longer listing has its devices and firmware told together."""
-MOST_LINES = 100
+MOST_LINES = 60
 """Of a listing that is longer even so, the middle is left out."""
 STYLE = """
 text { font: 12px "DejaVu Sans", Verdana, sans-serif; fill: #1b1f24 }
@@ -102,8 +104,7 @@ def _strip(svg: ET.Element, top: float, listing: Sequence[Row], blocks: BlockStr
     for row in _visible(listing, x):
         _box(svg, row, x, top + 32 + row.depth * LEVEL, height - row.depth * LEVEL)
     if blocks:
-        for run in blocks.runs:
-            _block_run(svg, run, blocks, x, top + 36 + height)
+        _blocks(svg, blocks, x, top + 36 + height)
     return bottom
 
 
@@ -175,6 +176,24 @@ def _seams(svg: ET.Element, start: int, size: int, count: int, x: _Scale, top: f
         element(svg, "path", d=lines, class_="box")
 
 
+def _blocks(svg: ET.Element, blocks: BlockStrip, x: _Scale, top: float) -> None:
+    """The memory blocks; of runs that share a pixel, each kind as high as its share."""
+    columns: defaultdict[int, Counter[BlockKind]] = defaultdict(Counter)
+    for run in blocks.runs:
+        left, right = x(run.first * blocks.block_size), x((run.first + run.times) * blocks.block_size)
+        if right - left >= 1:
+            _block_run(svg, run, blocks, x, top)
+        else:
+            columns[int(left)][run.kind] += run.times
+    for pixel, kinds in columns.items():
+        y = top
+        for kind in (kind for kind in BlockKind if kind in kinds):
+            height = 26 * kinds[kind] / kinds.total()
+            opacity = 0.2 if kind is BlockKind.UNUSED else 1
+            element(svg, "rect", x=pixel, y=y, width=1, height=height, fill=kind.look.color, opacity=opacity)
+            y += height
+
+
 def _block_run(svg: ET.Element, run: BlockRun, blocks: BlockStrip, x: _Scale, top: float) -> None:
     look, size = run.kind.look, blocks.block_size
     start, stop = run.first * size, (run.first + run.times) * size
@@ -222,7 +241,9 @@ def _table(svg: ET.Element, top: float, listing: Sequence[Row]) -> float:
     """A line for every resource; returns the lower edge."""
     lines = list(_told(listing))
     digits = max((len(_range(line)) for line in lines if isinstance(line, Row)), default=17)
-    size_at = MARGIN + 24 + digits * 7 + 70
+    size_at = (
+        MARGIN + 40 + digits * 7 + 7.5 * max((len(_size(line)) for line in lines if isinstance(line, Row)), default=6)
+    )
     y = top
     for line in lines:
         y += LINE

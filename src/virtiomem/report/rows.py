@@ -27,16 +27,20 @@ class Row(NamedTuple):
 def rows(root: Resource) -> list[Row]:
     """The lines below `root` in the order of the listing; childless siblings of one name and size, adjacent, are one row."""
     found: list[Row] = []
-    joinable = False  # the last row may take in the next sibling
-    for depth, node in root.walk():
-        size, childless = node.size, not node.children
-        if joinable and childless:
-            last = found[-1]
-            if (last.depth, last.stop, last.size, last.name) == (depth, node.start, size, node.name):
-                found[-1] = last._replace(times=last.times + 1)
-                continue
-        found.append(Row(depth, node.start, size, 1, node.name))
-        joinable = childless
+    depth, start, size, times, name = -1, 0, 0, 0, ""
+    open_row = False  # the last row may take in the next sibling
+    for level, node in root.walk():
+        childless = not node.children
+        alike = (level, node.start, node.size, node.name) == (depth, start + size * times, size, name)
+        if open_row and childless and alike:
+            times += 1
+            continue
+        if times:
+            found.append(Row(depth, start, size, times, name))
+        depth, start, size, times, name = level, node.start, node.size, 1, node.name
+        open_row = childless
+    if times:
+        found.append(Row(depth, start, size, times, name))
     return found
 
 

@@ -87,7 +87,7 @@ function changeStrip(step, x, width) {
       const rows = step.changed.filter((change) => change.change === word).flatMap((change) => change[side]);
       for (const [left, right] of stretches(rows, (row) => [x(row.start), x(row.stop)], width)) {
         g.append(draw("rect", { x: left, y: top, width: Math.max(2, right - left), height: STRIP,
-          fill: top ? looks.changes[word].color : null, class: top ? null : "nowhere" }, draw("title", {}, looks.changes[word].word)));
+          fill: top ? looks.changes[word].color : null, class: top ? "box" : "box nowhere" }, draw("title", {}, looks.changes[word].word)));
       }
       for (const row of rows) if (row.times > 1) g.append(seams(row.start, row.size, row.times, x, top, STRIP, width));
     }
@@ -213,8 +213,8 @@ function blocks(recording, step, x, width) {
 function blockColumn(pixel, column) {
   const total = [...column.values()].reduce((a, b) => a + b, 0);
   let top = 0;
-  return [...column].map(([kind, share]) => {
-    const height = (share / total) * BLOCKS;
+  return Object.keys(looks.blocks).filter((kind) => column.has(kind)).map((kind) => {
+    const height = (column.get(kind) / total) * BLOCKS;
     top += height;
     return draw("rect", { x: pixel, y: top - height, width: 1, height, fill: looks.blocks[kind].color, opacity: kind === "UNUSED" ? 0.25 : 1 });
   });

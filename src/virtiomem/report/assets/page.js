@@ -22,7 +22,7 @@ function renderStep() {
   const step = data.recordings.map((r) => r.step(state.step)).find(Boolean);
   find("slider").setAttribute("aria-valuetext", `step ${state.step}: ${step.title}`);
   find("now").replaceChildren(el("strong", {}, `Step ${state.step} of ${lastStep}: ${step.title} `), ...data.recordings.map(outcome));
-  find("summary").replaceChildren(...data.recordings.map((r) => tiles(r, r.step(state.step))).filter(Boolean));
+  find("tiles").replaceChildren(...data.recordings.map((r) => tiles(r, r.step(state.step))).filter(Boolean));
   find("changes").replaceChildren(...perRecording((_, own) => changeList(own)));
   find("zones").replaceChildren(...perRecording((recording) => zoneTable(recording, state.step)));
   find("crash").replaceChildren(...perRecording(crashTable));
