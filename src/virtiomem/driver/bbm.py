@@ -74,6 +74,13 @@ class BigBlockMode:
         while self.states.next <= self._last_usable:
             yield self.states.append()
 
+    def adopt(self, addr: int, plugged: int) -> Errno:  # noqa: ARG002 - Mode's interface; a big block is plugged whole
+        """Plug and add one big block, whichever it is."""
+        bb = addr // self.unit_size
+        while self.states.next <= bb:
+            self.states.append()
+        return self._plug_and_add(bb)
+
     def _plug_and_add(self, bb: int) -> Errno:
         """Models: virtio_mem_bbm_plug_and_add_bb()."""
         start = bb * self.unit_size

@@ -29,6 +29,9 @@ class Mode(Protocol):
     def unplug(self, diff: int) -> Errno:
         """Remove and unplug `diff` bytes."""
 
+    def adopt(self, addr: int, plugged: int) -> Errno:
+        """Plug the first `plugged` bytes of the unit that `addr` is in, and add it, out of turn."""
+
     def expects(self, notify: MemoryNotify) -> bool:
         """True when memory goes online or offline in the grain in which this mode added it."""
 

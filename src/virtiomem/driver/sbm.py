@@ -155,8 +155,19 @@ class SubBlockMode:
         """Unused blocks, ascending, then new ones as far as they are usable."""
         yield from self.states.each(MB.UNUSED)
         while self.states.next <= self._last_usable:
-            self._plugged += bytes(self.sbs_per_mb)
-            yield self.states.append()
+            yield self._append()
+
+    def _append(self) -> int:
+        """Bring the next block into being."""
+        self._plugged += bytes(self.sbs_per_mb)
+        return self.states.append()
+
+    def adopt(self, addr: int, plugged: int) -> Errno:
+        """Plug and add one block, whichever it is."""
+        mb = addr // self.unit_size
+        while self.states.next <= mb:
+            self._append()
+        return self._plug_and_add(mb, plugged // self.sb_size)[0]
 
     def _plug_and_add(self, mb: int, wanted: int) -> tuple[Errno, int]:
         """Plug the first sub-blocks of an unused block, then add it; returns what is still wanted.

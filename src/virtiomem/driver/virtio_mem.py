@@ -226,6 +226,14 @@ class VirtioMem:
         self._transport.on_config_change(None)
         self._transport.reset()
 
+    def adopt(self, addr: int, plugged: int) -> Errno:
+        """Plug the first `plugged` bytes of the unit at `addr` and add it, out of turn.
+
+        This is how a guest that is running already comes to be; no kernel does it.
+        """
+        self._config_changed = False
+        return self.mode.adopt(addr, plugged)
+
     def detach(self) -> None:
         """Stop hearing from the device: the kernel that this driver ran in is gone."""
         self._removing = True

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from virtiomem.errors import DeviceError, Errno, KernelError, VirtiomemError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
-from virtiomem.guest.embedded import explain, snapshot
+from virtiomem.guest.embedded import adopt, explain, snapshot
 from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.hardware import DeviceFactory, Dimm, EmbeddedDevice, Slot, Tap
 from virtiomem.guest.embedded.kernel import VERSION, Kernel
@@ -49,12 +49,12 @@ class EmbeddedGuest:
     ) -> None:
         """Boot; every device has its address and name.
 
-        `boot`: a real guest's snapshot to start from, instead of `boot_iomem`. `device_factory`: makes each device,
-        ours when None. Raises ListingError for a listing that cannot be, DeviceError for a device that cannot be.
+        `boot`: a real guest's snapshot to start from, instead of `boot_iomem`; one with a virtio_mem driver at work is
+        taken over as it is (see `adopt`). `device_factory`: makes each device, ours when None. Raises ListingError for
+        a listing that cannot be, DeviceError for a device that cannot be, UsageError for a snapshot that cannot be.
         """
         self._config = config
         self._driver = driver
-        self._boot_iomem = boot.iomem if boot is not None else boot_iomem
         self._real_boot = boot
         self._requests: list[Request] = []
         self._room = Machine.of(config, devices).device_memory()
@@ -64,7 +64,11 @@ class EmbeddedGuest:
         self.slots = [self._slot(device, device_factory) for device in devices]
         """The virtio-mem devices, in order."""
         self._dimms: dict[str, Dimm] = {}
+        self._boot_iomem = boot_iomem if boot is None else adopt.boot_listing(boot, self.slots)
         self._start_kernel()
+        if boot is not None and adopt.is_running(boot, self.slots):
+            self._load()
+            adopt.adopt(self.kernel, self.slots, boot)
         self._boot = self._snapshot()
 
     def _slot(self, config: DeviceConfig, factory: DeviceFactory | None) -> Slot:
@@ -220,7 +224,7 @@ class EmbeddedGuest:
         for slot in self.slots:
             if isinstance(slot.handle, EmbeddedDevice):
                 slot.handle.device.check()
-        for driver in self.kernel.module.devices if self.kernel.module is not None else []:
+        for driver in self.kernel.devices:
             slot = next(slot for slot in self.slots if slot.name == driver.name)
             if not driver.hung:
                 assert driver.plugged_size == slot.handle.plugged_size, f"{driver.name}: plugged sizes differ"

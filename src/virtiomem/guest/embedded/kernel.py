@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from virtiomem.clock import Clock
-from virtiomem.driver import Parameters, VirtioMemModule
+from virtiomem.driver import Parameters, VirtioMem, VirtioMemModule
 from virtiomem.guest.base import DriverConfig, GuestConfig
 from virtiomem.memory import Memory, OnlinePolicy, OnlineType, Policy
 from virtiomem.recording.values import Snapshot
@@ -66,9 +66,14 @@ class Kernel:
             self.module.unload()
             self.module = None
 
+    @property
+    def devices(self) -> list[VirtioMem]:
+        """The devices that the loaded driver has set up."""
+        return self.module.devices if self.module is not None else []
+
     def halt(self) -> None:
         """Stop hearing from devices: another kernel takes over."""
-        for device in self.module.devices if self.module is not None else []:
+        for device in self.devices:
             device.detach()
 
     def _note(self, level: str, text: str) -> None:

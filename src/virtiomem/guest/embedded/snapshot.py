@@ -47,5 +47,4 @@ def _block(kernel: Kernel, block: MemoryBlock) -> values.MemoryBlock:
 def _owner(kernel: Kernel, block: MemoryBlock) -> VirtioMem | None:
     """The virtio-mem device that the block belongs to."""
     span = kernel.memory.span_of(block.id)
-    devices = kernel.module.devices if kernel.module is not None else []
-    return next((device for device in devices if device.contains(span.start, span.size)), None)
+    return next((device for device in kernel.devices if device.contains(span.start, span.size)), None)

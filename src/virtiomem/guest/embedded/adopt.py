@@ -1,0 +1,91 @@
+"""A guest that is running already: brought into the state that a snapshot of a real one shows.
+
+The kernel boots on what was boot memory, the driver is loaded, and every memory block of a virtio-mem device that the
+snapshot shows is plugged, added and put online in its zone. What a snapshot does not tell is taken for what is usual:
+in a partly plugged block the lowest sub-blocks are the plugged ones, and nothing is in use. Memory that other drivers or
+DIMMs had added counts as boot memory.
+"""
+
+from virtiomem.errors import Errno, UsageError
+from virtiomem.guest.embedded.hardware import Slot
+from virtiomem.guest.embedded.kernel import Kernel
+from virtiomem.memory import OnlineType, store_state
+from virtiomem.recording.values import MemoryBlock, Snapshot, VirtioMemInfo
+from virtiomem.resource import iomem
+from virtiomem.resource.tree import ResourceTree
+from virtiomem.units import Span
+
+
+def is_running(snapshot: Snapshot, slots: list[Slot]) -> bool:
+    """True when the snapshot shows a loaded virtio_mem driver."""
+    tree = iomem.loads(snapshot.iomem)
+    return any(_region(tree, slot) for slot in slots)
+
+
+def boot_listing(snapshot: Snapshot, slots: list[Slot]) -> str:
+    """The listing as it was before the driver was loaded.
+
+    Raises UsageError for a virtio-mem region that belongs to none of the devices.
+    """
+    tree = iomem.loads(snapshot.iomem)
+    for slot in slots:
+        if _region(tree, slot):
+            tree.release_resource(next(node for _, node in tree.walk() if node.name == slot.name))
+    for _, node in tree.walk():
+        if node.name == "System RAM (virtio_mem)":
+            raise UsageError(f"the guest has virtio-mem memory at {node.start:#x} that belongs to no device here")
+    return iomem.dumps(tree)
+
+
+def _region(tree: ResourceTree, slot: Slot) -> bool:
+    """Whether the device's region stands in the listing."""
+    return any(node.name == slot.name and node.start == slot.config.memaddr for _, node in tree.walk())
+
+
+def adopt(kernel: Kernel, slots: list[Slot], snapshot: Snapshot) -> None:
+    """Plug, add and put online what the snapshot shows; the driver has been loaded.
+
+    Raises UsageError when that cannot be.
+    """
+    policy = kernel.memory.policy
+    default, policy.default_state = policy.default_state, OnlineType.OFFLINE
+    for slot in slots:
+        slot.handle.resize(slot.config.max_size)
+        for block in snapshot.memory_blocks:
+            _adopt_block(kernel, slot, block)
+        slot.handle.resize(_requested(kernel, slot, snapshot))
+    policy.default_state = default
+    kernel.clock.run_until_idle()
+
+
+def _requested(kernel: Kernel, slot: Slot, snapshot: Snapshot) -> int:
+    """The requested-size to go on with: the real one, but for a shrink that is stuck.
+
+    What holds it up is not in the snapshot; here it would go through at once.
+    """
+    plugged = slot.handle.plugged_size
+    sizes = [device for device in snapshot.devices if isinstance(device, VirtioMemInfo)]
+    real = next((device.requested_size for device in sizes if device.memaddr == slot.config.memaddr), plugged)
+    stuck = real < plugged and all(driver.parameters.unplug_online for driver in kernel.devices)
+    return plugged if stuck else min(real, int(slot.config.max_size))
+
+
+def _adopt_block(kernel: Kernel, slot: Slot, block: MemoryBlock) -> None:
+    """One memory block of a device, if it is one; it may come as part of a big block."""
+    driver = next((device for device in kernel.devices if device.name == slot.name), None)
+    span = kernel.memory.span_of(block.block)
+    if driver is None or not _owns(slot, span):
+        return
+    if block.block not in kernel.memory.blocks:
+        plugged = block.plugged if isinstance(block.plugged, int) else span.size
+        if rc := driver.adopt(span.start, plugged):
+            raise UsageError(f"memory block {block.block} cannot be taken over: {rc.name}")
+    if block.state == "online":
+        how = OnlineType.ONLINE_MOVABLE if block.valid_zones == "Movable" else OnlineType.ONLINE_KERNEL
+        rc = store_state(kernel.memory, block.block, how)
+        if rc is not Errno.OK:
+            raise UsageError(f"memory block {block.block} cannot be put online: {rc.name}")
+
+
+def _owns(slot: Slot, span: Span) -> bool:
+    return Span.sized(int(slot.config.memaddr or 0), slot.config.max_size).contains(span)

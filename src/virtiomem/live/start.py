@@ -1,0 +1,73 @@
+"""From a captured Linux to an embedded guest: what a scenario with `[guest] capture = …` starts from."""
+
+from typing import Any, TypeVar
+
+from msgspec import structs
+
+from virtiomem.guest.base import DriverConfig, GuestConfig, NodeConfig
+from virtiomem.live.capture import Capture
+from virtiomem.live.load import snapshot_of
+from virtiomem.live.shrink import Parameters
+from virtiomem.live.views import memory_of
+from virtiomem.recording.values import Snapshot, VirtioMemInfo
+from virtiomem.units import Size, Span
+
+C = TypeVar("C", GuestConfig, DriverConfig)
+
+_STATES = ("offline", "online", "online_kernel", "online_movable")
+
+
+def start_from(
+    capture: Capture, guest: GuestConfig, driver: DriverConfig
+) -> tuple[GuestConfig, DriverConfig, Snapshot]:
+    """The configuration that the captured Linux ran with, and its state.
+
+    What the scenario sets to something else than the default wins over the capture: that is the *if* of a what-if.
+    Raises UsageError when the capture lacks the map or the memory blocks.
+    """
+    memory, snapshot = memory_of(capture), snapshot_of(capture)
+    captured: dict[str, Any] = {
+        "memory_block_size": Size(memory.block_size),
+        "nodes": _nodes(snapshot, memory.block_size),
+    }
+    if memory.auto_online_blocks in _STATES:
+        captured["default_state"] = memory.auto_online_blocks
+    captured |= _policy(capture)
+    parameters = Parameters.of(capture)
+    loaded = {
+        "unplug_online": parameters.unplug_online,
+        "force_bbm": parameters.force_bbm,
+        "bbm_block_size": Size(parameters.bbm_block_size),
+    }
+    return _unless_set(guest, GuestConfig(), captured), _unless_set(driver, DriverConfig(), loaded), snapshot
+
+
+def _policy(capture: Capture) -> dict[str, Any]:
+    """The memory_hotplug module's parameters."""
+    values = capture.section("sys/module/memory_hotplug/parameters").values
+    policy: dict[str, Any] = {}
+    if values.get("online_policy") in ("contig-zones", "auto-movable"):
+        policy["online_policy"] = values["online_policy"]
+    if values.get("auto_movable_ratio", "").isdecimal():
+        policy["auto_movable_ratio"] = int(values["auto_movable_ratio"])
+    if "auto_movable_numa_aware" in values:
+        policy["auto_movable_numa_aware"] = values["auto_movable_numa_aware"] == "Y"
+    return policy
+
+
+def _nodes(snapshot: Snapshot, block_size: int) -> list[NodeConfig]:
+    """Boot memory of each node, when there is more than one: its blocks that belong to no virtio-mem device."""
+    regions = [
+        Span.sized(device.memaddr, device.max_size) for device in snapshot.devices if isinstance(device, VirtioMemInfo)
+    ]
+    found: dict[int, list[str]] = {}
+    for block in snapshot.memory_blocks:
+        span = Span.sized(block.block * block_size, block_size)
+        if block.nodes and not any(region.contains(span) for region in regions):
+            found.setdefault(block.nodes[0], []).append(str(span))
+    return [NodeConfig(id=nid, memory=spans) for nid, spans in sorted(found.items())] if len(found) > 1 else []
+
+
+def _unless_set(config: C, default: C, captured: dict[str, Any]) -> C:
+    unset = {key: value for key, value in captured.items() if getattr(config, key) == getattr(default, key)}
+    return structs.replace(config, **unset)

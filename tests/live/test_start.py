@@ -1,0 +1,69 @@
+"""A what-if that begins at a captured guest's real state."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from virtiomem import recording
+from virtiomem.cli.main import main
+from virtiomem.live.capture import Capture, Section, dump
+from virtiomem.live.load import from_snapshot
+
+REAL = Path(__file__).parents[1] / "data" / "recordings" / "a-movable" / "recording.json"
+
+SCENARIO = """
+[guest]
+capture = "guest.capture"
+{guest}
+[[device]]
+id = "vm0"
+max-size = "8G"
+memaddr = "0x180000000"
+[[step]]
+do = "resize"
+device = "vm0"
+requested-size = "1G"
+"""
+
+
+@pytest.fixture
+def captured(tmp_path: Path) -> Path:
+    real = recording.load(REAL)
+    taken = from_snapshot(real.steps[0].snapshot)
+    sections = dict(taken.sections)
+    memory = sections["sys/devices/system/memory"]
+    sections["sys/devices/system/memory"] = Section(memory.text + "auto_online_blocks online_movable\n")
+    dump(Capture(sections, by=taken.by), tmp_path / "guest.capture")
+    return tmp_path
+
+
+def run(folder: Path, capsys: pytest.CaptureFixture[str], guest: str = "") -> recording.Recording:
+    (folder / "what-if.toml").write_text(SCENARIO.format(guest=guest))
+    assert main(["run", str(folder / "what-if.toml"), "--json"]) == 0
+    return recording.loads(capsys.readouterr().out)
+
+
+def test_what_if_starts_where_the_capture_was_taken_and_goes_on_as_the_real_guest(
+    captured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, real = run(captured, capsys), recording.load(REAL)
+    assert real.steps[1].step == ours.steps[0].step
+    assert ours.boot.iomem == real.steps[0].snapshot.iomem
+    assert ours.steps[0].snapshot.iomem == real.steps[1].snapshot.iomem
+    assert ours.steps[0].requests == real.steps[1].requests
+
+
+def test_captured_settings_hold_unless_the_scenario_says_otherwise(
+    captured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(captured, capsys).guest["command-line"] == "memhp_default_state=online_movable"
+    other = run(captured, capsys, guest='default-state = "online_kernel"')
+    assert other.guest["command-line"] == "memhp_default_state=online_kernel"
+
+
+def test_capture_without_a_map_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dump(Capture({}, by="test"), tmp_path / "guest.capture")
+    (tmp_path / "what-if.toml").write_text(SCENARIO.format(guest=""))
+    assert main(["run", str(tmp_path / "what-if.toml")]) == 2
+    assert json.dumps(capsys.readouterr().err).count("\\n") == 1
