@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import NoReturn
 
 from virtiomem import __version__
@@ -18,6 +19,7 @@ from virtiomem.errors import UsageError, VirtiomemError, printable
 COMMANDS: dict[str, str] = {
     "run": "play a scenario and show what changed in the map, the blocks and the requests",
     "compare": "are two recordings the same? if not, the first difference",
+    "iomem": "read any /proc/iomem: as a tree, merged, checked, compared, watched",
     "map": "draw a listing or a step of a recording as one picture",
     "report": "make a page of a recording, or of two side by side",
     "kdump": "work out what a crash dump will hold, and write its header",
@@ -72,12 +74,27 @@ def _run(argv: list[str]) -> int:
         command = commands.add_parser(name, help=summary, description=_sentence(summary), allow_abbrev=False)
         if name == chosen:
             module = import_module(f"virtiomem.cli.{name.replace('-', '_')}")
+            action = _action(argv, name, module)
+            if action is not None:
+                module = import_module(f"{module.__name__}_{action}")
+                command.prog, command.description = f"{command.prog} {action}", module.DESCRIPTION
             module.add_arguments(command)
     try:
         args = parser.parse_args(argv)
     except SystemExit as leaving:  # --help and --version
         return int(leaving.code or 0)
     return int(module.run(args))
+
+
+def _action(argv: list[str], name: str, module: ModuleType) -> str | None:
+    """Take the word behind the command out of the arguments, when it is an action with a module of its own.
+
+    That is how a command that takes a file has actions, too: `virtiomem iomem FILE` and `virtiomem iomem diff A B`.
+    """
+    behind = argv.index(name) + 1
+    if argv[behind : behind + 1] and argv[behind] in getattr(module, "ACTIONS", ()):
+        return argv.pop(behind)
+    return None
 
 
 def _print_anything() -> None:

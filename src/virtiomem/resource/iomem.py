@@ -132,7 +132,7 @@ class _Reader:
                 floor = end
         while self.open:
             self._close()
-        _claim_low(tree)
+        claim_low(tree)
 
     def _rows(self, text: str) -> Iterator[list[Row]]:
         """The lines as columns, some at a time; raises ListingError after those above the first that is no resource line."""
@@ -171,11 +171,11 @@ class _Reader:
         shown = min(depth, MAX_SHOWN_DEPTH)
         level, odd = divmod(indent, 2)
         if odd:
-            raise self._error(f"indented by {indent} spaces, not by two a level")
+            raise self._error(f"indented by {spaces(indent)}, not by two a level")
         if level > shown:
             siblings = self.open[-1][1]
             if level > shown + 1 or level > MAX_SHOWN_DEPTH or not siblings:
-                raise self._error(f"indented by {indent} spaces below a line with {2 * shown if siblings else 'none'}")
+                raise self._error(f"indented by {spaces(indent)}, {_below(siblings, shown)}")
             self.open.append((siblings[-1], []))
         elif level < MAX_SHOWN_DEPTH:
             while len(self.open) - 1 > level:
@@ -213,7 +213,16 @@ class _Reader:
         return ListingError(reason, line=self.line, source=self.source)
 
 
-def _claim_low(tree: Resource) -> None:
+def spaces(number: int) -> str:
+    """A number of spaces, in words."""
+    return f"{number} space{'s' * (number != 1)}"
+
+
+def _below(siblings: list[Resource], level: int) -> str:
+    return f"below a line with {2 * level}" if siblings else "with no line above it"
+
+
+def claim_low(tree: Resource) -> None:
     """Set what a name alone does not tell: the firmware's entries below 1 MiB are busy whatever they are."""
     for node in overlapping_descendants(tree, 0, E820_LOW - 1):
         if node.start < E820_LOW and node.desc != Desc.NONE:

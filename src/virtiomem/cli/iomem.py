@@ -1,0 +1,132 @@
+"""`virtiomem iomem [FILE]`: any /proc/iomem as a tree with sizes, merged, filtered, as text or JSON."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+
+from virtiomem.errors import ListingError, UsageError
+from virtiomem.listing import repair, show
+from virtiomem.listing.ram import Ram, system_ram
+from virtiomem.live.capture import Capture
+from virtiomem.live.collect import collect
+from virtiomem.live.load import load_any
+from virtiomem.resource import iomem
+from virtiomem.resource.node import Resource
+
+ACTIONS: dict[str, str] = {}
+"""Words that choose a command of their own: `virtiomem.cli.iomem_<action>`. (A file of that name is `./diff`.)"""
+
+_DEEPEST_JSON = 500
+"""json nests no deeper than Python recurses; no kernel comes near."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to read, what of it, and how to print it."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = (
+        "".join(f"virtiomem iomem {action:6} {words}\n" for action, words in ACTIONS.items())
+        + "\nExit status: 0 done, 2 the listing is damaged (see --lenient) or the usage is wrong."
+    )
+    add = parser.add_argument
+    add("file", nargs="?", metavar="FILE", help="a listing, a capture or a recording, - for stdin; else this machine")
+    add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add("--lenient", action="store_true", help="put damage right, and say what was done")
+    add("--merge", action="store_true", help="merge touching, childless System RAM of equal name")
+    add("--only", metavar="NAME", action="append", help="only resources of this name (a glob: 'System RAM*')")
+    add("--ram", action="store_true", help="System RAM only, with totals by where it comes from")
+    add("--flat", action="store_true", help="no nesting; the parent in a column")
+    style = parser.add_mutually_exclusive_group()
+    style.add_argument("--raw", action="store_true", help="print the listing itself, byte for byte")
+    style.add_argument("-J", "--json", action="store_true", help="JSON; sizes and addresses in bytes")
+    add("-b", "--bytes", action="store_true", help="sizes in bytes")
+    add("-n", "--noheadings", action="store_true", help="no headings")
+    add("-o", "--output", metavar="LIST", help=f"columns: {', '.join(show.COLUMNS).lower()}; +LIST adds")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the map."""
+    capture = load_any(args.file) if args.file else collect(args.sysroot, only=("proc/iomem",))
+    reading = _read(capture, lenient=args.lenient)
+    if args.merge:
+        reading.tree.merge_adjacent_system_ram()
+    if args.raw:
+        return _print_raw(reading.tree, args)
+    if args.json:
+        _print_json(reading, args)
+    else:
+        sys.stdout.write(_text(reading.tree, args))
+    return 0
+
+
+def _read(capture: Capture, *, lenient: bool) -> repair.Reading:
+    if not lenient:
+        try:
+            return repair.Reading(iomem.loads(capture.iomem, source=capture.source), [], masked=False)
+        except iomem.MaskedListingError:
+            raise
+        except ListingError as error:
+            raise UsageError(f"{error} (--lenient puts damage right)") from None
+    reading = repair.loads(capture.iomem)
+    for mended in reading.repairs:
+        print(f"virtiomem: {capture.source}:{mended}", file=sys.stderr)
+    if reading.masked:
+        print(f"virtiomem: {capture.source}: all addresses are hidden: read it as root", file=sys.stderr)
+    return reading
+
+
+def _print_raw(tree: Resource, args: argparse.Namespace) -> int:
+    if args.only or args.ram or args.flat:
+        raise UsageError("--raw prints the whole listing: it excludes --only, --ram and --flat")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(iomem.dumps(tree).encode("utf-8", "surrogateescape"))
+    return 0
+
+
+def _print_json(reading: repair.Reading, args: argparse.Namespace) -> None:
+    tree = reading.tree
+    if args.ram:
+        value = show.ram_values(_ram(tree, args))
+    elif args.flat or args.only:
+        value = {"iomem": show.flat_values(node for _, node in _chosen(tree, args))}
+    else:
+        if max((depth for depth, _ in tree.walk()), default=0) > _DEEPEST_JSON:
+            raise UsageError(f"nested more than {_DEEPEST_JSON} levels deep: --flat prints it as JSON")
+        value = {"iomem": show.tree_values(tree)}
+    if args.lenient:
+        value |= {"repairs": show.repair_values(reading.repairs), "masked": reading.masked}
+    print(json.dumps(value, indent=1))
+
+
+def _text(tree: Resource, args: argparse.Namespace) -> str:
+    if args.ram:
+        found = _ram(tree, args)
+        style = _style(args, show.FLAT_COLUMNS)
+        listed = show.table(((0, ram.resource) for ram in found), style)
+        return f"{listed}\n{show.ram_table(found, style)}"
+    flat = args.flat or args.only
+    return show.table(_chosen(tree, args), _style(args, show.FLAT_COLUMNS if flat else show.TREE_COLUMNS))
+
+
+def _style(args: argparse.Namespace, columns: tuple[str, ...]) -> show.Style:
+    chosen = show.parse_columns(args.output, columns) if args.output else columns
+    unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    return show.Style(chosen, args.bytes, not args.noheadings, "█" if unicode else "#")
+
+
+def _chosen(tree: Resource, args: argparse.Namespace) -> Iterator[show.Row]:
+    wanted = _wanted(args)
+    for depth, node in tree.walk():
+        if wanted(node.name):
+            yield (0 if args.flat or args.only else depth), node
+
+
+def _ram(tree: Resource, args: argparse.Namespace) -> list[Ram]:
+    wanted = _wanted(args)
+    return [ram for ram in system_ram(tree) if wanted(ram.resource.name)]
+
+
+def _wanted(args: argparse.Namespace) -> Callable[[str], bool]:
+    """Whether a name is one of those asked for."""
+    return lambda name: not args.only or any(fnmatchcase(name, pattern) for pattern in args.only)

@@ -1,0 +1,194 @@
+"""Read a damaged /proc/iomem listing, as people paste them, and say what was put right.
+
+Mailers wrap names, quote and indent, turn spaces into no-break spaces and tabs; posters cut lines out or filter them, and annotate;
+some kernels print a child that is not inside its parent. The reading has two halves. The diagnosis follows the indentation, line by
+line, as a strict reader would. The tree follows the ranges, which nobody retypes: a resource goes into the smallest that holds it,
+and where two overlap in part the damaged one gives way. A listing without damage gives the strict reader's tree.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from virtiomem.errors import ListingError
+from virtiomem.listing.lines import Damage, Line, Repair, resource_lines
+from virtiomem.resource import iomem
+from virtiomem.resource.iomem import MAX_SHOWN_DEPTH, spaces
+from virtiomem.resource.kinds import kind_of
+from virtiomem.resource.node import Resource, ResourceConflict
+from virtiomem.resource.tree import ResourceTree
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a listing gave."""
+
+    tree: ResourceTree
+    repairs: list[Repair]
+    """In line order; empty for a sound listing."""
+    masked: bool
+    """All addresses are zero, as an unprivileged reader sees them: the tree has the names alone."""
+
+
+def loads(text: str | bytes) -> Reading:
+    """Read a listing whatever its damage; every repair is reported, nothing is raised."""
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "surrogateescape")
+    try:
+        return Reading(iomem.loads(text), [], masked=False)
+    except ListingError:
+        return _repair(text)
+
+
+def _repair(text: str) -> Reading:
+    repairs: list[Repair] = []
+    lines = resource_lines(text, repairs)
+    if lines and all(line.start == line.end == 0 for line in lines):
+        return Reading(_outline(lines), sorted(repairs, key=_by_line), masked=True)
+    if _indent_is_lost(lines):
+        what = "no line is indented, though some are inside others"
+        repairs.append(Repair(lines[0].number, Damage.INDENT_LOST, what, "nested by their ranges"))
+        sick: dict[int, tuple[Damage, str]] = {}
+    else:
+        sick = dict(_diagnose(lines))
+    return Reading(_build(lines, sick, repairs), sorted(repairs, key=_by_line), masked=False)
+
+
+def _by_line(repair: Repair) -> int:
+    return repair.line
+
+
+# -- diagnosis: by the indentation --------------------------------------------------------------------------------------
+
+
+def _indent_is_lost(lines: list[Line]) -> bool:
+    """True when nothing is indented and yet a line is inside the one above it."""
+    return (
+        len(lines) > 1
+        and not any(line.indent for line in lines)
+        and any(above.start <= line.start and line.end <= above.end for above, line in pairwise(lines))
+    )
+
+
+def _diagnose(lines: Iterable[Line]) -> Iterator[tuple[int, tuple[Damage, str]]]:
+    """The damaged lines by number, as a strict reader that reads on after damage finds them."""
+    open_lines: list[Line] = []
+    siblings: list[Line | None] = [None]
+    """The last line at each level: siblings[n] is inside open_lines[n - 1]."""
+    for line in lines:
+        level, odd = divmod(line.indent, 2)
+        level = min(level, MAX_SHOWN_DEPTH)
+        jump = level > len(open_lines)
+        level = min(level, len(open_lines))
+        if level == MAX_SHOWN_DEPTH:
+            while level < len(open_lines) and _inside(line, open_lines[level]):
+                level += 1
+        del open_lines[level:], siblings[level + 1 :]
+        parent = open_lines[-1] if open_lines else None
+        damage = _damage_of(line, parent, siblings[level], odd=bool(odd), jump=jump)
+        if damage is not None:
+            yield line.number, damage
+        siblings[level] = line
+        siblings.append(None)
+        open_lines.append(line)
+
+
+def _damage_of(
+    line: Line, parent: Line | None, before: Line | None, *, odd: bool, jump: bool
+) -> tuple[Damage, str] | None:
+    if line.end < line.start:
+        return Damage.REVERSED, f"{line.range} ends before it starts"
+    if odd:
+        return Damage.INDENT, f"indented by {spaces(line.indent)}, not by two a level"
+    if before is not None and (line.indent, line.range, line.name) == (before.indent, before.range, before.name):
+        return Damage.DUPLICATE, f"{line} is there twice"
+    if jump:
+        return Damage.INDENT_JUMP, f"indented by {spaces(line.indent)}, more than one level below the line above"
+    if parent is not None and not _inside(line, parent):
+        return Damage.OUTSIDE_PARENT, f"{line.range} is outside its parent {parent}"
+    if before is not None and line.start <= before.end:
+        how = "overlaps" if line.end >= before.start else "precedes"
+        return Damage.OVERLAP, f"{line.range} {how} its sibling {before}"
+    return None
+
+
+def _inside(line: Line, parent: Line) -> bool:
+    return parent.start <= line.start and line.end <= parent.end
+
+
+# -- the tree: by the ranges --------------------------------------------------------------------------------------------
+
+
+class _Builder:
+    """A tree of all lines, the sound ones first: the others take the room that is left."""
+
+    def __init__(self) -> None:
+        self.tree = ResourceTree()
+        self.numbers: dict[Resource, int] = {}
+        """The line of each resource: of two with the same range, the later line is inside."""
+
+    def place(self, line: Line) -> tuple[str, bool]:
+        """Put a line where its range fits, trimmed if it must be; return what was done, and whether it is whole."""
+        kind = kind_of(line.name)
+        new = Resource(line.start, line.end, kind.name, kind.flags, kind.desc)
+        while new.start <= new.end:
+            holder = self._smallest_around(new, line.number)
+            try:
+                self.tree.insert_resource(holder, new)
+            except ResourceConflict as taken:
+                _give_way(new, taken.conflict)
+                continue
+            self.numbers[new] = line.number
+            where = "at the top level" if holder is self.tree else f"under {_shown(holder)}"
+            if (new.start, new.end) == (line.start, line.end):
+                return f"put {where}", True
+            return f"trimmed to {new.start:08x}-{new.end:08x}, {where}", False
+        return "left out: nothing of it is free", False
+
+    def _smallest_around(self, new: Resource, number: int) -> Resource:
+        """The deepest resource that holds all of `new`, unless it has the same range from a later line."""
+        holder: Resource = self.tree
+        while (child := holder.lookup(new.start)) is not None and new.end <= child.end:
+            if (child.start, child.end) == (new.start, new.end) and self.numbers[child] > number:
+                break
+            holder = child
+        return holder
+
+
+def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: list[Repair]) -> ResourceTree:
+    builder = _Builder()
+    for line in lines:
+        if line.number not in sick:
+            remedy, whole = builder.place(line)
+            if not whole:
+                what = f"{line.range} overlaps a resource elsewhere"
+                repairs.append(Repair(line.number, Damage.OVERLAP, what, remedy))
+    for line in lines:
+        if line.number in sick:
+            damage, what = sick[line.number]
+            dead = damage in {Damage.REVERSED, Damage.DUPLICATE} or line.start == line.end == 0
+            repairs.append(Repair(line.number, damage, what, "left out" if dead else builder.place(line)[0]))
+    iomem.claim_low(builder.tree)
+    return builder.tree
+
+
+def _shown(node: Resource) -> str:
+    return f"{node.start:08x}-{node.end:08x} : {node.name}"
+
+
+def _give_way(new: Resource, taken: Resource) -> None:
+    """Trim `new` to what is below `taken`, or else above it."""
+    if new.start < taken.start:
+        new.end = taken.start - 1
+    else:
+        new.start = taken.end + 1
+
+
+def _outline(lines: list[Line]) -> ResourceTree:
+    """The names of a masked listing in their nesting."""
+    level = 0
+    shown: list[str] = []
+    for line in lines:
+        level = min(line.indent // 2, level + 1 if shown else 0, MAX_SHOWN_DEPTH)
+        shown.append(f"{'  ' * level}{line}\n")
+    return iomem.loads("".join(shown), allow_masked=True)

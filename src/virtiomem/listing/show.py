@@ -1,0 +1,147 @@
+"""A map as a table and as JSON."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from virtiomem.columns import align
+from virtiomem.errors import UsageError, printable
+from virtiomem.listing.lines import Repair
+from virtiomem.listing.ram import Ram, totals
+from virtiomem.resource.flags import flag_names
+from virtiomem.resource.node import Resource
+from virtiomem.units import format_approx
+
+Row = tuple[int, Resource]
+"""A resource and how deep to show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How to print a table."""
+
+    columns: Sequence[str]
+    in_bytes: bool = False
+    headings: bool = True
+    full: str = "█"
+    """What a bar is made of."""
+
+
+BAR_WIDTH = 12
+_PAGE_BITS, _BITS_A_CELL = 12, 3
+"""A bar grows by one cell each time the size grows eightfold, from 4 KiB on: a map reaches from pages to terabytes."""
+
+
+def _bar(size: int, full: str) -> str:
+    return full * max(1, min((size.bit_length() - 1 - _PAGE_BITS) // _BITS_A_CELL + 1, BAR_WIDTH))
+
+
+def _size(size: int, style: Style) -> str:
+    return str(size) if style.in_bytes else format_approx(size)
+
+
+_CELLS: dict[str, Callable[[int, Resource, Style], str]] = {
+    "RANGE": lambda depth, node, _: f"{'  ' * depth}{node.start:08x}-{node.end:08x}",
+    "START": lambda _, node, __: f"{node.start:#x}",
+    "END": lambda _, node, __: f"{node.end:#x}",
+    "SIZE": lambda _, node, style: _size(node.size, style),
+    "BAR": lambda _, node, style: _bar(node.size, style.full),
+    "NAME": lambda depth, node, _: f"{'  ' * depth}{printable(node.name)}",
+    "FLAGS": lambda _, node, __: ",".join(flag_names(node.flags)),
+    "PARENT": lambda _, node, __: (
+        "" if node.parent is None or node.parent.parent is None else printable(node.parent.name)
+    ),
+}
+COLUMNS = tuple(_CELLS)
+TREE_COLUMNS = ("RANGE", "SIZE", "BAR", "NAME")
+FLAT_COLUMNS = ("RANGE", "SIZE", "NAME", "PARENT")
+_TO_THE_RIGHT = frozenset({"SIZE"})
+
+
+def parse_columns(text: str, default: Sequence[str]) -> list[str]:
+    """Columns by name, separated by commas; ``+`` in front adds to the default ones. Raises UsageError for an unknown one."""
+    wanted = [name.strip().upper() for name in text.removeprefix("+").split(",")]
+    for name in wanted:
+        if name not in _CELLS:
+            raise UsageError(f"--output: no column {name!r} (there are {', '.join(COLUMNS).lower()})")
+    return [*default, *wanted] if text.startswith("+") else wanted
+
+
+def table(rows: Iterable[Row], style: Style) -> str:
+    """The resources as a table."""
+    cells = [_CELLS[name] for name in style.columns]
+    lines: list[Sequence[str]] = [[cell(depth, node, style) for cell in cells] for depth, node in rows]
+    if style.headings:
+        lines.insert(0, style.columns)
+    return align(lines, [name in _TO_THE_RIGHT for name in style.columns])
+
+
+def ram_table(found: list[Ram], style: Style) -> str:
+    """System RAM by kind, with the sum."""
+    kinds = totals(found)
+    lines: list[Sequence[str]] = [["KIND", "RANGES", "SIZE"]] if style.headings else []
+    lines += [[printable(kind), str(ranges), _size(size, style)] for kind, (ranges, size) in kinds.items()]
+    if style.headings:
+        lines.append(["total", str(len(found)), _size(sum(size for _, size in kinds.values()), style)])
+    return align(lines, "<>>")
+
+
+def values(node: Resource) -> dict[str, Any]:
+    """One resource for JSON, without what is inside it."""
+    return {
+        "start": node.start,
+        "end": node.end,
+        "size": node.size,
+        "name": _sound(node.name),
+        "flags": flag_names(node.flags),
+    }
+
+
+def tree_values(root: Resource) -> list[dict[str, Any]]:
+    """Everything inside a resource for JSON, nested as `children`."""
+    top: list[dict[str, Any]] = []
+    levels = [top]
+    for depth, node in root.walk():
+        value = values(node)
+        del levels[depth + 1 :]
+        levels[depth].append(value)
+        if node.children:
+            levels.append(value.setdefault("children", []))
+    return top
+
+
+def flat_values(nodes: Iterable[Resource]) -> list[dict[str, Any]]:
+    """Resources for JSON, one behind the other, each with the name of its parent."""
+    return [
+        {
+            **values(node),
+            "parent": _sound(node.parent.name) if node.parent is not None and node.parent.parent is not None else None,
+        }
+        for node in nodes
+    ]
+
+
+def ram_values(found: list[Ram]) -> dict[str, Any]:
+    """System RAM for JSON: ranges, and totals by kind."""
+    return {
+        "ram": [{**values(ram.resource), "kind": _sound(ram.kind)} for ram in found],
+        "totals": {_sound(kind): {"ranges": ranges, "size": size} for kind, (ranges, size) in totals(found).items()},
+    }
+
+
+def repair_values(repairs: Iterable[Repair]) -> list[dict[str, Any]]:
+    """Repairs for JSON."""
+    return [
+        {
+            "line": repair.line,
+            "damage": repair.damage.value,
+            "what": _sound(repair.what),
+            "remedy": _sound(repair.remedy),
+        }
+        for repair in repairs
+    ]
+
+
+def _sound(text: str) -> str:
+    """Text that JSON can hold: a byte that is no UTF-8 becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()

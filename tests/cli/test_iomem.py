@@ -1,0 +1,149 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from virtiomem.cli.main import main
+
+LISTING = """\
+00001000-0009fbff : System RAM
+000f0000-000fffff : Reserved
+  000f0000-000fffff : System ROM
+100000000-13fffffff : System RAM
+140000000-33fffffff : virtio0
+  140000000-147ffffff : System RAM (virtio_mem)
+  148000000-14fffffff : System RAM (virtio_mem)
+580000000-5ffffffff : PCI Bus 0000:00
+"""
+
+
+@pytest.fixture
+def listing(tmp_path: Path) -> str:
+    (tmp_path / "map").write_text(LISTING)
+    return str(tmp_path / "map")
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = main(["iomem", *argv])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_map_is_a_tree_with_sizes(listing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, listing)
+    assert (code, err) == (0, "")
+    assert [line.split()[:2] for line in out.splitlines()[:3]] == [
+        ["RANGE", "SIZE"],
+        ["00001000-0009fbff", "635K"],
+        ["000f0000-000fffff", "64K"],
+    ]
+    assert "  140000000-147ffffff  128M  " in out
+
+
+def test_raw_is_the_listing_itself(listing: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert main(["iomem", listing, "--raw"]) == 0
+    assert capsysbinary.readouterr().out == LISTING.encode()
+
+
+def test_merging_joins_touching_ram_of_equal_name(listing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, listing, "--merge", "--raw")
+    assert code == 0
+    assert out.splitlines()[4:] == [
+        "140000000-33fffffff : virtio0",
+        "  140000000-14fffffff : System RAM (virtio_mem)",
+        "580000000-5ffffffff : PCI Bus 0000:00",
+    ]
+
+
+def test_ram_is_summed_by_where_it_comes_from(listing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, listing, "--ram", "-b")
+    assert [line.split() for line in out.splitlines()[-3:]] == [
+        ["boot", "or", "DIMM", "2", str((1 << 30) + 0x9EC00)],
+        ["virtio_mem", "2", str(256 << 20)],
+        ["total", "4", str((1 << 30) + 0x9EC00 + (256 << 20))],
+    ]
+    _, out, _ = run(capsys, listing, "--ram", "--json")
+    value = json.loads(out)
+    assert value["totals"]["virtio_mem"] == {"ranges": 2, "size": 256 << 20}
+    assert [ram["kind"] for ram in value["ram"]] == ["boot or DIMM"] * 2 + ["virtio_mem"] * 2
+
+
+def test_names_choose_resources(listing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, listing, "--only", "System RAM*", "--only", "PCI*", "-n", "-o", "start,name,parent")
+    assert [line.split() for line in out.splitlines()] == [
+        ["0x1000", "System", "RAM"],
+        ["0x100000000", "System", "RAM"],
+        ["0x140000000", "System", "RAM", "(virtio_mem)", "virtio0"],
+        ["0x148000000", "System", "RAM", "(virtio_mem)", "virtio0"],
+        ["0x580000000", "PCI", "Bus", "0000:00"],
+    ]
+
+
+def test_json_nests_as_the_map_does(listing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, listing, "--json")
+    top = json.loads(out)["iomem"]
+    assert [node["name"] for node in top[3]["children"]] == ["System RAM (virtio_mem)"] * 2
+    assert top[3]["flags"] == ["MEM", "SYSRAM", "EXCLUSIVE"]
+    assert "children" not in top[0]
+    _, out, _ = run(capsys, listing, "--json", "--flat")
+    assert [node["parent"] for node in json.loads(out)["iomem"]].count("virtio0") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("00001000-0009fbff : System RAM\n[...]\n", ":2: not a resource line: '[...]' (--lenient puts damage right)"),
+        ("00001000-0009fbff : System RAM", ":1: the last line has no newline: the listing is truncated"),
+        ("00000000-00000000 : System RAM\n  00000000-00000000 : Kernel code\n", "read it as root"),
+    ],
+)
+def test_a_damaged_listing_is_refused_in_one_line(
+    text: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "map").write_text(text)
+    code, out, err = run(capsys, str(tmp_path / "map"))
+    assert (code, out) == (2, "")
+    assert err.startswith("virtiomem: ")
+    assert reason in err
+    assert err.count("\n") == 1
+
+
+def test_damage_is_put_right_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "map").write_text("> 00001000-0009fbff : System RAM\n> 000F0000-000fffff : Reserved\n...\n")
+    code, out, err = run(capsys, str(tmp_path / "map"), "--lenient", "--raw")
+    assert (code, out) == (0, "00001000-0009fbff : System RAM\n000f0000-000fffff : Reserved\n")
+    assert [line.split(":")[2] for line in err.splitlines()] == ["1", "2", "3"]
+    _, out, _ = run(capsys, str(tmp_path / "map"), "--lenient", "--json")
+    assert [repair["damage"] for repair in json.loads(out)["repairs"]] == [
+        "not written as the kernel writes",
+        "not written as the kernel writes",
+        "not a resource line",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [
+        (["--raw", "--ram"], "--raw prints the whole listing"),
+        (["-o", "range,colour"], "no column 'COLOUR' (there are range, start, end, size"),
+        (["--raw", "--json"], "not allowed with argument"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    argv: list[str], reason: str, listing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, listing, *argv)
+    assert (code, out) == (2, "")
+    assert reason in err
+
+
+def test_a_missing_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "/no/such/map")
+    assert (code, err) == (2, "virtiomem: /no/such/map: No such file or directory\n")
+
+
+def test_names_from_others_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "map").write_text("00001000-0009fbff : \x1b[31mred\n")
+    _, out, _ = run(capsys, str(tmp_path / "map"))
+    assert "\\x1b[31mred" in out
+    assert "\x1b" not in out
