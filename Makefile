@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast real fuzz examples docs clean
+.PHONY: help setup demo test check lint format fast real fuzz fuzz-device examples docs clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -45,6 +45,9 @@ real: setup  ## the tests that run real programs (QEMU, a kernel, lsmem)
 
 fuzz: setup  ## a long random walk over the embedded guest; MINUTES=10 SEED=1
 	$(BIN)/python tests/guest/embedded/walk.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)
+
+fuzz-device: setup  ## QEMU's virtio-mem device against ours; REQUESTS=100000 SEED=1
+	$(BIN)/virtiomem device fuzz --requests $(or $(REQUESTS),100000) --seed $(or $(SEED),1)
 
 examples: setup  ## play every example again and keep what it shows
 	@for file in $$(find examples -name '*.toml'); do $(BIN)/virtiomem run $$file > $${file%.toml}.out || exit; done

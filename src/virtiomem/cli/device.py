@@ -13,6 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommands and what they take."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_check(actions.add_parser("check", help="the conformance suite: every rule, one by one", allow_abbrev=False))
+    _add_fuzz(
+        actions.add_parser("fuzz", help="compare QEMU's device with ours, request by request", allow_abbrev=False)
+    )
     _add_replay(actions.add_parser("replay", help="feed recorded requests to the embedded device", allow_abbrev=False))
 
 
@@ -34,6 +37,30 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write it to FILE as JUnit XML, too")
 
 
+def _add_fuzz(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Make random moves (requests, proper and malformed, resizes, resets, migrations) on QEMU's device and on the "
+        "embedded one, and compare everything observable after each. A difference is shrunk to the fewest moves."
+    )
+    parser.epilog = "Exit status: 0 no difference, 1 different or QEMU was lost, 2 usage."
+    parser.add_argument("--qemu", default="", metavar="PATH", help="the QEMU program; from $PATH by default")
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="the same seed makes the same moves (default 1)"
+    )
+    parser.add_argument(
+        "--requests", type=_positive, default=10_000, metavar="N", help="how many to compare (default 10000)"
+    )
+    parser.add_argument("--log", type=Path, metavar="FILE", help="keep all that QEMU answered as a request log (gzip)")
+    parser.add_argument("-J", "--json", action="store_true", help="print figures and findings as JSON")
+
+
+def _positive(words: str) -> int:
+    number = int(words)
+    if number <= 0:
+        raise ValueError(words)
+    return number
+
+
 def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Feed a recorded request log (JSON lines, gzip or plain) to the embedded device and compare every answer, "
@@ -46,7 +73,8 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the action says."""
-    return _check(args) if args.action == "check" else _replay(args)
+    code: int = {"check": _check, "fuzz": _fuzz, "replay": _replay}[args.action](args)
+    return code
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -69,6 +97,35 @@ def _check(args: argparse.Namespace) -> int:
     else:
         show_report(make_console(sys.stdout), report)
     return 0 if report.conforms else EXIT_BROKEN
+
+
+def _fuzz(args: argparse.Namespace) -> int:
+    from virtiomem.conformance import formats, log
+    from virtiomem.conformance.fuzz import Figures, fuzz
+    from virtiomem.conformance.subjects import open_subject
+    from virtiomem.recording.files import check_writable, write_whole
+    from virtiomem.report.terminal import Progress, make_console
+    from virtiomem.report.terminal.fuzzing import show_figures
+
+    if args.log is not None:
+        check_writable(args.log)
+    kept = log.Writer() if args.log is not None else None
+    with open_subject(args.qemu) as subject, Progress() as progress:
+
+        def on_line(figures: Figures, line: log.Operation) -> None:
+            if kept is not None:
+                kept.write(line)
+            if not sum(figures.moves.values()) % 200:
+                progress.say(f"case {figures.cases}, {figures.requests} of {args.requests} requests compared")
+
+        figures = fuzz(subject, seed=args.seed, requests=args.requests, on_line=on_line)
+    if kept is not None:
+        write_whole(args.log, kept.finish())
+    if args.json:
+        print(json.dumps(formats.figures_to_dict(figures), indent=1))
+    else:
+        show_figures(make_console(sys.stdout), figures)
+    return EXIT_DIFFERENT if figures.findings else 0
 
 
 def _replay(args: argparse.Namespace) -> int:

@@ -52,6 +52,9 @@ class Subject(Protocol):
         Raises DeviceError when the VMM refuses to make it.
         """
 
+    def close(self) -> None:
+        """Let go of everything, so that what is opened next is made anew."""
+
 
 class Bench:
     """One device, its driver's ring, and the notes."""
@@ -69,7 +72,8 @@ class Bench:
 
     def start(self, features: int = DRIVER_FEATURES) -> int:
         """Reset the device and bring it up with those of `features` that are offered; returns them."""
-        accepted = initialize(self.port, self.ring, features)
+        accepted = self.port.offered() & features
+        initialize(self.port, self.ring, accepted)
         self.note(f"initialise, features {accepted:#x}")
         self.see()
         return accepted

@@ -1,8 +1,12 @@
-"""A conformance report for machines: JSON and JUnit XML."""
+"""What the suite and the fuzzer found, for machines: JSON and JUnit XML."""
 
+import json
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import msgspec
+
+from virtiomem.conformance.fuzz import Figures
 from virtiomem.conformance.rules import GROUPS, group_of
 from virtiomem.conformance.suite import Outcome, Report, Verdict
 
@@ -27,6 +31,30 @@ def _rule(verdict: Verdict) -> dict[str, Any]:
         "outcome": verdict.outcome.value,
         "seen": verdict.seen,
         "reproducer": list(verdict.reproducer),
+    }
+
+
+def figures_to_dict(figures: Figures) -> dict[str, Any]:
+    """A fuzzing run as JSON has it."""
+    return {
+        "subject": figures.subject,
+        "seed": figures.seed,
+        "cases": figures.cases,
+        "requests": figures.requests,
+        "answers": dict(figures.answers.most_common()),
+        "moves": dict(figures.moves.most_common()),
+        "swept-blocks": figures.swept,
+        "seconds": round(figures.seconds, 1),
+        "findings": [
+            {
+                "case": finding.case,
+                "what": finding.difference.what,
+                "recorded": finding.difference.recorded,
+                "ours": finding.difference.ours,
+                "log": [json.loads(msgspec.json.encode(line)) for line in finding.lines],
+            }
+            for finding in figures.findings
+        ],
     }
 
 

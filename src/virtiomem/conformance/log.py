@@ -5,14 +5,16 @@ feature bits), one to a line and each on a fresh device.
 """
 
 import gzip
+import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Meta, Struct, field
 
+from virtiomem.conformance.hands import Ask
 from virtiomem.errors import UsageError
 from virtiomem.wire.mem import Config
 
@@ -27,6 +29,18 @@ class Seen(Struct, frozen=True, kw_only=True):
     status: int
     isr: int
     gen: int
+    size: int | None = None
+    """What the VMM tells its user, in bytes."""
+
+
+class Registers(TypedDict):
+    """The fields of `Seen`, for what is made of them."""
+
+    cfg: Config
+    status: int
+    isr: int
+    gen: int
+    size: int | None
 
 
 class Sent(Struct, frozen=True, kw_only=True):
@@ -39,6 +53,10 @@ class Sent(Struct, frozen=True, kw_only=True):
     used_len: int | None
     desc: str | None = None
     label: str | None = None
+
+    def ask(self) -> Ask:
+        """What was sent; raises ValueError when `out` is not hexadecimal."""
+        return Ask(bytes.fromhex(self.out), tuple(self.out_lens), tuple(self.in_lens), self.desc)
 
 
 class Header(Seen, frozen=True, kw_only=True, tag_field="op", tag="header"):
@@ -67,9 +85,10 @@ class Qmp(Seen, frozen=True, kw_only=True, tag_field="op", tag="qmp"):
 
 
 class DeviceReset(Seen, frozen=True, kw_only=True, tag_field="op", tag="device_reset"):
-    """Status 0, then brought up again."""
+    """Status 0, then brought up again, with other features if `accepted` says so."""
 
     features_ok: bool = True
+    accepted: int | None = None
 
 
 class SystemReset(Seen, frozen=True, kw_only=True, tag_field="op", tag="system_reset"):
@@ -91,6 +110,13 @@ class MigrateCancel(Seen, frozen=True, kw_only=True, tag_field="op", tag="migrat
     migration: str = "cancelled"
 
 
+class AvailRing(Seen, frozen=True, kw_only=True, tag_field="op", tag="avail_ring"):
+    """The driver says when it wants to be interrupted: the available ring's flags and event field."""
+
+    flags: int
+    used_event: int
+
+
 class Sweep(Seen, frozen=True, kw_only=True, tag_field="op", tag="final_state_sweep"):
     """STATE of every usable block, as runs of [state, count], or of [count, state]."""
 
@@ -107,12 +133,37 @@ class Negotiation(Seen, frozen=True, kw_only=True):
     features_ok: bool
 
 
-Operation = Header | Batch | Qmp | DeviceReset | SystemReset | MigrateStart | MigrateCancel | Sweep
+Operation = Header | Batch | Qmp | DeviceReset | SystemReset | MigrateStart | MigrateCancel | AvailRing | Sweep
 Line = Operation | Negotiation
 
 _GZIP = b"\x1f\x8b"
 _DECODER = msgspec.json.Decoder(Operation)
 _NEGOTIATION = msgspec.json.Decoder(Negotiation)
+
+
+class Writer:
+    """A log in the making, gzipped."""
+
+    def __init__(self) -> None:
+        self._buffer = io.BytesIO()
+        self._file = gzip.GzipFile(fileobj=self._buffer, mode="wb", mtime=0)
+
+    def write(self, line: Line) -> None:
+        """Add a line."""
+        self._file.write(msgspec.json.encode(line) + b"\n")
+
+    def finish(self) -> bytes:
+        """The file's content; nothing can be added afterwards."""
+        self._file.close()
+        return self._buffer.getvalue()
+
+
+def dumps(lines: Iterable[Line]) -> bytes:
+    """The content of a log file with these lines."""
+    writer = Writer()
+    for line in lines:
+        writer.write(line)
+    return writer.finish()
 
 
 def read(path: str | Path) -> Iterator[tuple[int, Line]]:

@@ -1,21 +1,17 @@
 """Feed a recorded request log to our device and compare every answer and every register with what was recorded."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, fields
-from itertools import groupby
 from pathlib import Path
 from typing import assert_never
 
 from virtiomem.conformance import log
-from virtiomem.conformance.shapes import shaped
+from virtiomem.conformance.hands import Hands
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError, ProtocolError, UsageError
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.transport.port import Observation
-from virtiomem.transport.vring import Chain, Ring, initialize
-from virtiomem.wire.mem import Config, Feature, Request, RequestType, Response, ResponseType
-from virtiomem.wire.virtio import Status
+from virtiomem.wire.mem import Config, Feature, ResponseType
 
 _IDLE = {"none", "cancelled", "completed", "failed"}
 """States of a migration in which a device is not busy."""
@@ -50,17 +46,17 @@ Mismatch = tuple[str, object, object]
 
 def replay(path: str | Path) -> Outcome:
     """Replay a log; raises UsageError when it cannot be read."""
-    player: _Player | None = None
+    player: Player | None = None
     operations = requests = differing = 0
     first: Difference | None = None
     for number, line in log.read(path):
         operations += 1
         requests += len(line.reqs) if isinstance(line, log.Batch) else 0
         if isinstance(line, log.Header | log.Negotiation):
-            player = _Player(_realize(line, f"{path}:{number}"))
+            player = Player(realize(line, f"{path}:{number}"))
         assert player is not None
         try:
-            mismatches = list(player.play(line))
+            mismatches = player.play(line)
         except KeyError as error:
             raise UsageError(f"{path}:{number}: unknown descriptor layout {error}") from None
         except (ValueError, ProtocolError) as error:
@@ -72,7 +68,7 @@ def replay(path: str | Path) -> Outcome:
     return Outcome(operations, requests, differing, first)
 
 
-def _realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
+def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
     """The device that a log was recorded from, as it was before the driver came."""
     config = line.before.cfg if isinstance(line, log.Header) else line.cfg
     features = Feature.ACPI_PXM
@@ -95,16 +91,19 @@ def _realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
     return EmbeddedPort(device)
 
 
-class _Player:
-    """Our device, and the driver that does what the log says."""
+class Player:
+    """Our device, and hands that do what a log says; yields what is not as it says."""
 
     def __init__(self, port: EmbeddedPort) -> None:
+        self._hands = Hands(port, port)
         self._port = port
-        self._ring = Ring(port)
         self._accepted = 0
 
-    def play(self, line: log.Line) -> Iterator[Mismatch]:
-        """Do what a line says and yield what is not as it says."""
+    def play(self, line: log.Line) -> list[Mismatch]:
+        """Do what a line says and return what is not as it says, most telling first."""
+        return list(self._play(line))
+
+    def _play(self, line: log.Line) -> Iterator[Mismatch]:
         match line:
             case log.Header():
                 yield from self._start(line)
@@ -112,9 +111,11 @@ class _Player:
                 yield from self._negotiate(line)
             case log.Batch():
                 yield from self._submit(line)
+                return
             case log.Qmp():
                 yield from self._set_property(line)
-            case log.DeviceReset():
+            case log.DeviceReset(accepted=features):
+                self._accepted = self._accepted if features is None else features
                 yield from self._bring_up(line.features_ok)
             case log.SystemReset():
                 self._port.system_reset()
@@ -122,12 +123,14 @@ class _Player:
                 yield from self._bring_up(line.features_ok)
             case log.MigrateStart() | log.MigrateCancel():
                 self._port.set_busy(line.migration not in _IDLE)
+            case log.AvailRing():
+                self._hands.set_ring(line.flags, line.used_event)
             case log.Sweep():
                 yield from self._sweep(line)
+                return
             case _:
                 assert_never(line)
-        if not isinstance(line, log.Batch | log.Sweep):
-            yield from _observed(line, self._port.observe())
+        yield from self._seen(line, self._port.observe())
 
     def _start(self, line: log.Header) -> Iterator[Mismatch]:
         self._accepted = line.accepted
@@ -143,51 +146,35 @@ class _Player:
         yield from self._bring_up(line.features_ok)
 
     def _bring_up(self, features_ok: bool) -> Iterator[Mismatch]:
-        with suppress(ProtocolError):  # features refused: the status tells
-            initialize(self._port, self._ring, self._accepted)
-        yield from _compared("FEATURES_OK", features_ok, bool(self._port.status() & Status.FEATURES_OK))
+        yield from _compared("FEATURES_OK", features_ok, self._hands.bring_up(self._accepted))
 
     def _submit(self, line: log.Batch) -> Iterator[Mismatch]:
-        result = self._ring.submit([_chain(request) for request in line.reqs])
+        result = self._hands.submit([sent.ask() for sent in line.reqs])
         yield from _compared("chains returned", line.used, len(result.used))
         for number, sent in enumerate(line.reqs):
             name = f"request {number + 1}, "
             yield from _compared(f"{name}used length", sent.used_len, result.used_len(number))
-            yield from _compared(f"{name}answer", _spelled(sent.data), _spelled(result.data[number].hex()))
-        yield from _observed(line, result.seen)
+            if sent.data != (data := result.data[number].hex()):
+                yield f"{name}answer", _spelled(sent.data), _spelled(data)
+        yield from self._seen(line, result.seen)
 
     def _set_property(self, line: log.Qmp) -> Iterator[Mismatch]:
-        said = "accepted"
-        try:
-            self._port.set_requested_size(line.value)
-        except DeviceError as error:
-            said = str(error)
-        recorded = line.result["error"]["desc"] if "error" in line.result else "accepted"
-        yield from _compared(f"requested-size = {line.value:#x}", recorded, said)
+        recorded = line.result["error"]["desc"] if "error" in line.result else None
+        yield from _compared(
+            f"requested-size = {line.value:#x}, refusal", recorded, self._hands.set_requested_size(line.value)
+        )
 
     def _sweep(self, line: log.Sweep) -> Iterator[Mismatch]:
-        seen = self._port.observe()
-        config = seen.config
-        states: list[int] = []
-        for addr in range(config.addr, config.addr + config.usable_region_size, config.block_size):
-            result = self._ring.submit([Chain((Request(RequestType.STATE, addr, 1).pack(),))])
-            states.append(Response.unpack(result.data[0]).state.value)
-            seen = result.seen
-        runs = [(state, len(list(group))) for state, group in groupby(states)]
-        counted_first = [(count, state) for state, count in runs]
+        swept = self._hands.sweep()
+        counted_first = [(count, state) for state, count in swept.runs]
         if line.state_runs_over_usable_blocks != counted_first:  # either order is met in the wild
-            yield from _compared("states of all blocks", line.state_runs_over_usable_blocks, runs)
-        yield from _observed(line, seen)
+            yield from _compared("states of all blocks", line.state_runs_over_usable_blocks, swept.runs)
+        yield from self._seen(line, swept.seen)
 
-
-def _chain(sent: log.Sent) -> Chain:
-    """The chain of a recorded request."""
-    data = bytes.fromhex(sent.out)
-    readable: list[bytes] = []
-    for length in sent.out_lens:
-        readable.append(data[:length])
-        data = data[length:]
-    return shaped(tuple(readable), tuple(sent.in_lens), sent.desc)
+    def _seen(self, line: log.Line, ours: Observation) -> Iterator[Mismatch]:
+        yield from _observed(line, ours)
+        if line.size is not None:
+            yield from _compared("size that the owner is told", line.size, self._port.size(), hex_=True)
 
 
 def _observed(recorded: log.Seen, ours: Observation, where: str = "") -> Iterator[Mismatch]:

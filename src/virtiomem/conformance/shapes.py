@@ -4,6 +4,7 @@ Names are those of the recorded request logs.
 """
 
 from dataclasses import replace
+from random import Random
 
 from virtiomem.transport.vring import Chain, Placement, Shape
 from virtiomem.wire.ring import DESCRIPTOR_SIZE, Descriptor, DescriptorFlag
@@ -93,6 +94,41 @@ def indirect_behind_direct(placement: Placement, _: int) -> Placement:
     return replace(placement, descriptors=(direct, outer._replace(len=len(table) * DESCRIPTOR_SIZE)), table=table)
 
 
+def scrambled(seed: str) -> Shape:
+    """One to three fields of the chain's descriptors are changed at random, the same ones for the same seed."""
+
+    def shape(placement: Placement, size: int) -> Placement:
+        rng = Random(seed)
+        descriptors, table = list(placement.descriptors), list(placement.table)
+        for _ in range(rng.randint(1, 3)):
+            target = table if table and rng.random() < 0.7 else descriptors
+            number = rng.randrange(len(target))
+            target[number] = _changed(target[number], rng, size)
+        return replace(placement, descriptors=tuple(descriptors), table=tuple(table))
+
+    return shape
+
+
+def _changed(descriptor: Descriptor, rng: Random, size: int) -> Descriptor:
+    """Another flag, next, length or address; nothing that leads out of the memory that the ring shares."""
+    match rng.randrange(4):
+        case 0:
+            flags = [
+                DescriptorFlag.NEXT,
+                DescriptorFlag.WRITE,
+                descriptor.flags & DescriptorFlag.INDIRECT,
+                1 << 3,
+                1 << 15,
+            ]
+            return descriptor._replace(flags=descriptor.flags ^ int(rng.choice(flags)))
+        case 1:
+            return descriptor._replace(next=rng.choice((0, 1, 2, 3, size - 1, size, 0xFFFF)))
+        case 2:
+            return descriptor._replace(len=rng.choice((0, 1, 9, 10, 16, 23, 24, 32, 48, 4096)))
+        case _:
+            return descriptor._replace(addr=descriptor.addr + rng.choice((-16, -1, 1, 8, 24)))
+
+
 DIRECT_SHAPES: dict[str, Shape] = {
     "loop": loop,
     "in_before_out": in_before_out,
@@ -118,6 +154,9 @@ def shaped(readable: tuple[bytes, ...], writable: tuple[int, ...], name: str | N
         return Chain(readable, writable)
     if name == "indirect":
         return Chain(readable, writable, indirect=True)
+    kind, _, seed = name.partition(":")
+    if kind in {"scrambled", "indirect_scrambled"}:
+        return Chain(readable, writable, indirect=kind != "scrambled", shape=scrambled(seed))
     if name in INDIRECT_SHAPES:
         return Chain(readable, writable, indirect=True, shape=INDIRECT_SHAPES[name])
     return Chain(readable, writable, shape=DIRECT_SHAPES[name])

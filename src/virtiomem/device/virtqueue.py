@@ -13,6 +13,8 @@ from virtiomem.wire.ring import DESCRIPTOR_SIZE, INDEX, Descriptor, DescriptorFl
 MAX_SEGMENTS = 1024
 """Models: VIRTQUEUE_MAX_SIZE in include/hw/virtio/virtio.h (v7.2): buffers that one chain may have."""
 
+_NEXT, _WRITE, _INDIRECT = map(int, DescriptorFlag)
+
 _NO_INTERRUPT = 1
 """Models: VRING_AVAIL_F_NO_INTERRUPT: the driver polls."""
 
@@ -121,7 +123,7 @@ class VirtQueue:
         """Collect the buffers of the chain at `head`, which may be one indirect table."""
         table, entries = self._layout.desc, self._layout.size
         descriptor = self._descriptor(table, head)
-        if descriptor.flags & DescriptorFlag.INDIRECT:
+        if descriptor.flags & _INDIRECT:
             if not descriptor.len or descriptor.len % DESCRIPTOR_SIZE:
                 raise ProtocolError("Invalid size for indirect buffer table")
             table, entries = descriptor.addr, descriptor.len // DESCRIPTOR_SIZE
@@ -132,7 +134,7 @@ class VirtQueue:
             _collect(descriptor, readable, writable)
             if len(readable) + len(writable) > entries:
                 raise ProtocolError("Looped descriptor")
-            if not descriptor.flags & DescriptorFlag.NEXT:
+            if not descriptor.flags & _NEXT:
                 return Element(head, tuple(readable), tuple(writable))
             if descriptor.next >= entries:
                 raise ProtocolError(f"Desc next is {descriptor.next}")
@@ -149,7 +151,7 @@ class VirtQueue:
 def _collect(descriptor: Descriptor, readable: list[tuple[int, int]], writable: list[tuple[int, int]]) -> None:
     """Add one buffer to its side of the chain; an indirect flag further down means nothing, as in QEMU."""
     buffer = (descriptor.addr, descriptor.len)
-    if descriptor.flags & DescriptorFlag.WRITE:
+    if descriptor.flags & _WRITE:
         side, limit = writable, MAX_SEGMENTS - len(readable)
     elif writable:
         raise ProtocolError("Incorrect order for descriptors")

@@ -107,7 +107,9 @@ class QemuMachine:
             device.port.attach()
 
     def set_busy(self, busy: bool) -> None:
-        """Start a migration into a socket that nobody reads, or cancel it."""
+        """Start a migration into a socket that nobody reads, or cancel it; nothing when it is so already."""
+        if busy == (self._drain is not None):
+            return
         if not busy:
             self.qmp.execute("migrate_cancel")
             self._wait_until_idle()

@@ -16,6 +16,8 @@ from virtiomem.wire.virtio import Isr, Status, VirtioFeature
 UNTOUCHED = 0xAA
 """What response buffers are filled with beforehand."""
 
+_NEXT, _WRITE, _INDIRECT = map(int, DescriptorFlag)
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -129,7 +131,7 @@ class Ring:
             buffers.append((self.arena + len(arena), len(data), 0))
             arena += data
         for size in chain.writable:
-            buffers.append((self.arena + len(arena), size, DescriptorFlag.WRITE))
+            buffers.append((self.arena + len(arena), size, _WRITE))
             arena += bytes([UNTOUCHED]) * size
         placement = _describe(buffers, first, self.arena + len(arena) if chain.indirect else None)
         return placement if chain.shape is None else chain.shape(placement, self._size)
@@ -151,14 +153,14 @@ def _describe(buffers: Sequence[tuple[int, int, int]], first: int, table_addr: i
     if table_addr is None:
         return Placement(first, first, _linked(buffers, first))
     table = _linked(buffers, 0)
-    outer = Descriptor(table_addr, len(table) * DESCRIPTOR_SIZE, DescriptorFlag.INDIRECT)
+    outer = Descriptor(table_addr, len(table) * DESCRIPTOR_SIZE, _INDIRECT)
     return Placement(first, first, (outer,), table, table_addr)
 
 
 def _linked(buffers: Sequence[tuple[int, int, int]], first: int) -> tuple[Descriptor, ...]:
     last = len(buffers) - 1
     return tuple(
-        Descriptor(addr, size, flags | (DescriptorFlag.NEXT if n < last else 0), first + n + 1 if n < last else 0)
+        Descriptor(addr, size, flags | _NEXT, first + n + 1) if n < last else Descriptor(addr, size, flags)
         for n, (addr, size, flags) in enumerate(buffers)
     )
 
@@ -205,7 +207,8 @@ class VringTransport:
 
     def reset(self) -> None:
         """Reset the virtio device and bring it up again; plugged memory stays plugged."""
-        self.features = initialize(self._port, self._ring, self._wanted)
+        self.features = self._port.offered() & self._wanted
+        initialize(self._port, self._ring, self.features)
         self._indirect = bool(self.features & VirtioFeature.INDIRECT_DESC)
 
     def _interrupted(self, isr: int) -> None:
@@ -213,15 +216,14 @@ class VringTransport:
             self._callback()
 
 
-def initialize(port: Port, ring: Ring, wanted: int) -> int:
-    """Bring a device up as the specification wants it (3.1.1) and return the features agreed on.
+def initialize(port: Port, ring: Ring, features: int) -> None:
+    """Bring a device up as the specification wants it (3.1.1), with these features.
 
-    Raises ProtocolError when the device does not accept the features.
+    Raises ProtocolError when the device does not accept them.
     """
     port.set_status(0)
     port.set_status(Status.ACKNOWLEDGE)
     port.set_status(Status.ACKNOWLEDGE | Status.DRIVER)
-    features = port.offered() & wanted
     port.accept(features)
     ready = Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK
     port.set_status(ready)
@@ -229,4 +231,3 @@ def initialize(port: Port, ring: Ring, wanted: int) -> int:
         raise ProtocolError(f"the device does not accept features {features:#x} of {port.offered():#x} offered")
     ring.start()
     port.set_status(ready | Status.DRIVER_OK)
-    return features

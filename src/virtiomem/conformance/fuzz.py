@@ -1,0 +1,220 @@
+"""Differential fuzzing: random moves on a real device and on ours, everything observable compared after each.
+
+Every case records a log on a fresh device and replays it, line by line, on ours. What differs is shrunk to the fewest
+moves, and requests in them, that still differ.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from random import Random
+from typing import TypeVar
+
+from virtiomem.conformance import log
+from virtiomem.conformance.bench import Subject
+from virtiomem.conformance.hands import Ask
+from virtiomem.conformance.moves import Case, Moves, make_case
+from virtiomem.conformance.record import Move, Recorder, Submit, Sweep
+from virtiomem.conformance.replay import Difference, Player, realize
+from virtiomem.errors import ProtocolError
+from virtiomem.transport.embedded import EmbeddedPort
+from virtiomem.wire.mem import RESPONSE_SIZE, Response
+
+MOVES_PER_CASE = 1500
+_TRIALS = 300
+"""Tries to make a finding smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A difference, and the shortest log known to show it."""
+
+    case: int
+    difference: Difference
+    lines: tuple[log.Operation, ...]
+
+
+@dataclass(slots=True)
+class Figures:
+    """How much was compared, and what came of it."""
+
+    subject: str
+    seed: int
+    cases: int = 0
+    moves: Counter[str] = field(default_factory=Counter)
+    """By the line they make in a log."""
+    requests: int = 0
+    swept: int = 0
+    """Blocks whose STATE was asked for in sweeps; not counted as requests."""
+    answers: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+
+    def count(self, line: log.Operation) -> None:
+        """Take a compared line into account."""
+        self.moves[type(line).__name__] += 1
+        if isinstance(line, log.Batch):
+            self.requests += len(line.reqs)
+            self.answers.update(_answer(sent) for sent in line.reqs)
+        elif isinstance(line, log.Sweep):
+            self.swept += sum(length for _, length in line.state_runs_over_usable_blocks)
+
+
+OnLine = Callable[[Figures, log.Operation], None]
+
+
+def fuzz(subject: Subject, *, seed: int, requests: int, on_line: OnLine | None = None, findings: int = 1) -> Figures:
+    """Compare that many requests, case after case, or until so many findings are made.
+
+    The same seed makes the same cases. Raises BackendError when the subject is lost.
+    """
+    figures = Figures(subject.name, seed)
+    started = time.monotonic()
+    for number in count():
+        figures.cases += 1
+        finding = _play_case(subject, number, figures, requests, on_line)
+        figures.seconds = time.monotonic() - started
+        if finding is not None:
+            figures.findings.append(finding)
+        if figures.requests >= requests or len(figures.findings) >= findings:
+            break
+    return figures
+
+
+def _play_case(
+    subject: Subject, number: int, figures: Figures, requests: int, on_line: OnLine | None
+) -> Finding | None:
+    rng = Random(f"{figures.seed}/{number}")
+    case = make_case(rng)
+    moves: list[Move] = []
+    with Pair.open(subject, case) as pair:
+        generator = Moves(rng, pair.port.device)
+        pair.listen(lambda line: _heard(figures, line, on_line))
+        while pair.difference is None and len(moves) < MOVES_PER_CASE and figures.requests < requests:
+            moves.append(generator.next())
+            pair.play(moves[-1])
+        moves.append(Sweep())
+        pair.play(moves[-1])
+    if pair.difference is None:
+        return None
+    return shrink(subject, Finding(number, pair.difference, tuple(pair.lines)), case, moves)
+
+
+def _heard(figures: Figures, line: log.Operation, on_line: OnLine | None) -> None:
+    figures.count(line)
+    if on_line is not None:
+        on_line(figures, line)
+
+
+class Pair:
+    """A real device and ours, making the same moves."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._listener: Callable[[log.Operation], None] | None = None
+        self.lines: list[log.Operation] = []
+        self.difference: Difference | None = None
+        """The first."""
+        header = recorder.start()
+        self.port: EmbeddedPort = realize(header, "the real device")
+        self._player = Player(self.port)
+        self._compare(header)
+
+    @classmethod
+    @contextmanager
+    def open(cls, subject: Subject, case: Case) -> "Iterator[Pair]":
+        """Both, freshly made (their memory, too) and brought up."""
+        subject.close()
+        with subject.open(case.spec) as device:
+            yield cls(Recorder(device.port, device.owner, case.features))
+
+    def listen(self, listener: Callable[[log.Operation], None]) -> None:
+        """Tell `listener` each line, the first one now."""
+        self._listener = listener
+        for line in self.lines:
+            listener(line)
+
+    def play(self, move: Move) -> None:
+        """Make a move on both, unless they differ already."""
+        if self.difference is None:
+            self._compare(self._recorder.play(move))
+
+    def _compare(self, line: log.Operation) -> None:
+        self.lines.append(line)
+        if self._listener is not None:
+            self._listener(line)
+        for what, recorded, ours in self._player.play(line)[:1]:
+            self.difference = Difference(len(self.lines), what, str(recorded), str(ours))
+
+
+def shrink(subject: Subject, found: Finding, case: Case, moves: Sequence[Move]) -> Finding:
+    """The fewest moves, and requests in them, that still differ: drop ever smaller pieces for as long as that helps."""
+    trials = Trials(subject, found, case)
+    least = _drop(moves, trials.differs)
+    for index, move in enumerate(least):
+        if isinstance(move, Submit):
+            least = _with(least, index, _drop(move.asks, partial(trials.differs_with, least, index)))
+    return trials.smallest
+
+
+class Trials:
+    """Tries of fewer moves on fresh devices; remembers the smallest that differed."""
+
+    def __init__(self, subject: Subject, found: Finding, case: Case) -> None:
+        self._subject = subject
+        self._case = case
+        self._left = _TRIALS
+        self.smallest = found
+
+    def differs(self, moves: Sequence[Move]) -> bool:
+        """True when these moves show a difference."""
+        if not self._left:
+            return False
+        self._left -= 1
+        with Pair.open(self._subject, self._case) as pair:
+            for move in moves:
+                pair.play(move)
+        if pair.difference is None:
+            return False
+        self.smallest = Finding(self.smallest.case, pair.difference, tuple(pair.lines))
+        return True
+
+    def differs_with(self, moves: Sequence[Move], index: int, asks: Sequence[Ask]) -> bool:
+        """True when the moves, with these requests in one of them, show a difference."""
+        return self.differs(_with(moves, index, asks))
+
+
+Item = TypeVar("Item")
+
+
+def _drop(items: Sequence[Item], differs: Callable[[Sequence[Item]], bool]) -> list[Item]:
+    """Leave out pieces of half, a quarter, … of the items, down to single ones, wherever it still differs."""
+    kept = list(items)
+    size = max(len(kept) // 2, 1)
+    while size:
+        start = 0
+        while start < len(kept):
+            fewer = kept[:start] + kept[start + size :]
+            if differs(fewer):
+                kept = fewer
+            else:
+                start += size
+        size //= 2
+    return kept
+
+
+def _with(moves: Sequence[Move], index: int, asks: Sequence[Ask]) -> list[Move]:
+    return [*moves[:index], Submit(tuple(asks)), *moves[index + 1 :]]
+
+
+def _answer(sent: log.Sent) -> str:
+    if sent.used_len is None:
+        return "not returned"
+    try:
+        return Response.unpack(bytes.fromhex(sent.data)[:RESPONSE_SIZE]).type.name
+    except ProtocolError:
+        return "elsewhere"  # a scrambled chain

@@ -1,0 +1,96 @@
+"""A driver and an owner that do what they are told: the moves that request logs are made of.
+
+Recording a log and replaying it make the same moves, down to the last write to the ring, so that what differs
+afterwards is the device.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from virtiomem.conformance.shapes import shaped
+from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.transport.port import Observation, Owner, Port, Write
+from virtiomem.transport.vring import Chain, Result, Ring, initialize
+from virtiomem.wire.mem import Request, RequestType, Response
+from virtiomem.wire.ring import INDEX
+
+_SWEEP = 32
+"""STATE requests in one notification of a sweep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One chain: its readable bytes, how they and the room for the answer are cut, and the layout's name."""
+
+    out: bytes
+    out_lens: tuple[int, ...]
+    in_lens: tuple[int, ...]
+    desc: str | None = None
+
+    def chain(self) -> Chain:
+        """The chain to submit; raises KeyError for a layout that is none."""
+        readable: list[bytes] = []
+        rest = self.out
+        for length in self.out_lens:
+            readable.append(rest[:length])
+            rest = rest[length:]
+        return shaped(tuple(readable), self.in_lens, self.desc)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """STATE of every usable block, as runs of (state, count), and the registers after the last request."""
+
+    runs: list[tuple[int, int]]
+    seen: Observation
+
+
+class Hands:
+    """The driver's and the owner's hands on one device."""
+
+    def __init__(self, port: Port, owner: Owner) -> None:
+        self.port = port
+        self.owner = owner
+        self._ring = Ring(port)
+
+    def bring_up(self, features: int) -> bool:
+        """Reset the device and bring it up with exactly these features; False when it does not accept them."""
+        try:
+            initialize(self.port, self._ring, features)
+        except ProtocolError:
+            return False
+        return True
+
+    def submit(self, asks: Sequence[Ask]) -> Result:
+        """Make chains available with one notification."""
+        return self._ring.submit([ask.chain() for ask in asks])
+
+    def set_requested_size(self, value: int) -> str | None:
+        """Set the property; the words of a refusal, None when it was taken."""
+        try:
+            self.owner.set_requested_size(value)
+        except DeviceError as refusal:
+            return str(refusal)
+        return None
+
+    def set_ring(self, flags: int, used_event: int) -> None:
+        """Say when the device shall interrupt."""
+        layout = self._ring.layout
+        writes = [Write(layout.avail_flags, INDEX.pack(flags)), Write(layout.used_event, INDEX.pack(used_event))]
+        self.port.exchange(writes, [], bell=False)
+
+    def sweep(self) -> Swept:
+        """Ask for the STATE of every usable block, as long as the device answers."""
+        seen = self.port.observe()
+        config = seen.config
+        end = config.addr + config.usable_region_size
+        states: list[int] = []
+        for start in range(config.addr, end, _SWEEP * config.block_size):
+            addresses = range(start, min(start + _SWEEP * config.block_size, end), config.block_size)
+            result = self._ring.submit([Chain((Request(RequestType.STATE, addr, 1).pack(),)) for addr in addresses])
+            seen = result.seen
+            if len(result.used) < len(addresses):
+                break
+            states += [Response.unpack(data).state.value for data in result.data]
+        return Swept([(state, len(list(group))) for state, group in groupby(states)], seen)

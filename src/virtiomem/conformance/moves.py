@@ -1,0 +1,235 @@
+"""Random moves against a device: proper, clumsy and malicious ones, from a seed.
+
+What is interesting depends on the state the device is in (the edges of what is plugged, what is left of the requested
+size), so the generator looks at our device, which is in the same state as the real one as long as nothing differs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+
+from virtiomem.conformance.hands import Ask
+from virtiomem.conformance.record import Migrate, Move, ResetDevice, ResetSystem, SetRing, SetSize, Submit, Sweep
+from virtiomem.conformance.shapes import DIRECT_SHAPES, INDIRECT_SHAPES
+from virtiomem.device.virtio import QUEUE_SIZE, VirtioMem
+from virtiomem.transport.port import DeviceSpec
+from virtiomem.units import U64_MAX, GiB, MiB
+from virtiomem.wire.mem import REQUEST_SIZE, RESPONSE_SIZE, Feature, Request, RequestType
+from virtiomem.wire.virtio import Status, VirtioFeature
+
+PLUG, UNPLUG, UNPLUG_ALL, STATE = RequestType
+
+_ODD_FEATURES = (VirtioFeature.NOTIFY_ON_EMPTY, VirtioFeature.ANY_LAYOUT, VirtioFeature.RING_RESET, 1 << 33, 1 << 50)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One device and the features its driver starts with."""
+
+    spec: DeviceSpec
+    features: int
+
+
+def make_case(rng: Random) -> Case:
+    """A device that QEMU makes, of any size, with any features."""
+    block = rng.choice((1, 2, 2, 2, 2, 4, 16, 128)) * MiB
+    blocks = 2 * rng.choice((rng.randint(2, 16), rng.randint(8, 128), rng.randint(64, 1024)))
+    size = min(block * blocks, 16 * GiB)
+    requested = rng.choice((0, size, rng.randint(0, blocks) * block, rng.randint(0, blocks) * block))
+    spec = DeviceSpec(
+        "vm0",
+        size,
+        block_size=block,
+        requested_size=requested + (size if rng.random() < 0.05 else 0),
+        memaddr=rng.choice((None, 4 * GiB + rng.randint(0, 64) * 128 * MiB)),
+        unplugged_inaccessible=rng.choice(("on", "off", "auto")),
+    )
+    return Case(spec, make_features(rng))
+
+
+def make_features(rng: Random) -> int:
+    """What a driver accepts; most drivers accept what they should."""
+    features = 0 if rng.random() < 0.03 else int(VirtioFeature.VERSION_1)
+    for feature, likely in (
+        (Feature.ACPI_PXM, 0.8),
+        (Feature.UNPLUGGED_INACCESSIBLE, 0.95),
+        (VirtioFeature.INDIRECT_DESC, 0.7),
+        (VirtioFeature.EVENT_IDX, 0.3),
+    ):
+        features |= int(feature) if rng.random() < likely else 0
+    return features | (int(rng.choice(_ODD_FEATURES)) if rng.random() < 0.1 else 0)
+
+
+class Moves:
+    """An endless supply of moves for one device."""
+
+    def __init__(self, rng: Random, device: VirtioMem) -> None:
+        self._rng = rng
+        self._device = device
+        self._mem = device.mem
+
+    def next(self) -> Move:
+        """The next move."""
+        rng = self._rng
+        works = self._device.complaint is None and self._device.status & Status.DRIVER_OK
+        if not works and rng.random() < 0.8:
+            return ResetDevice(make_features(rng))
+        if self._mem.busy and rng.random() < 0.05:
+            return Migrate(start=False)
+        luck = rng.random()
+        for chance, make in (
+            (0.06, lambda: SetSize(self._size())),
+            (0.01, lambda: ResetDevice(make_features(rng))),
+            (0.02, lambda: SetRing(rng.choice((0, 0, 1)), rng.choice((0, 1, rng.getrandbits(16))))),
+            (0.003, Sweep),
+            (0.002, ResetSystem),
+            (0.001, lambda: Migrate(start=not self._mem.busy)),
+        ):
+            if luck < chance:
+                return make()
+            luck -= chance
+        return Submit(self._asks())
+
+    # --- sizes ---
+
+    def _size(self) -> int:
+        rng, mem = self._rng, self._mem
+        blocks = mem.region_size // mem.block_size
+        if rng.random() < 0.75:
+            return rng.choice((0, blocks, rng.randint(0, blocks), rng.randint(0, blocks))) * mem.block_size
+        return rng.choice(
+            (
+                mem.region_size + mem.block_size,
+                mem.block_size // 2,
+                rng.randint(0, mem.region_size),
+                -mem.block_size,
+                -1,
+                U64_MAX,
+                U64_MAX + 1,
+                U64_MAX + 1 - mem.block_size,
+                rng.getrandbits(64),
+            )
+        )
+
+    # --- requests ---
+
+    def _asks(self) -> tuple[Ask, ...]:
+        rng = self._rng
+        wanted = rng.choice((1, 1, 1, 1, rng.randint(2, 8), rng.randint(8, 40)))
+        asks = [self._ask() for _ in range(wanted)]
+        if rng.random() < 0.03:
+            asks[rng.randrange(len(asks))] = self._malformed(self._request())
+        while sum(map(_descriptors, asks)) > QUEUE_SIZE:
+            asks.pop()
+        return tuple(asks)
+
+    def _ask(self) -> Ask:
+        rng = self._rng
+        request = self._request()
+        layout = "indirect" if rng.random() < 0.3 else None
+        if rng.random() < 0.75:
+            return Ask(request, (len(request),), (RESPONSE_SIZE,), layout)
+        room = RESPONSE_SIZE + rng.choice((0, 0, 0, 1, 6, 54))
+        return Ask(request, _cut(rng, len(request)), _cut(rng, room), layout)
+
+    def _malformed(self, request: bytes) -> Ask:
+        rng = self._rng
+        whole, room = (len(request),), (RESPONSE_SIZE,)
+        match rng.randrange(8):
+            case 0:
+                return Ask(request, whole, room, rng.choice(list(DIRECT_SHAPES)))
+            case 1:
+                return Ask(request, whole, room, rng.choice(list(INDIRECT_SHAPES)))
+            case 2 | 3:
+                kind = rng.choice(("scrambled", "indirect_scrambled"))
+                return Ask(request, _cut(rng, len(request)), _cut(rng, RESPONSE_SIZE), f"{kind}:{rng.getrandbits(32)}")
+            case 4:
+                short = rng.randint(1, REQUEST_SIZE - 1)
+                return Ask(request[:short], _cut(rng, short), room)
+            case 5:
+                return Ask(request, whole, _cut(rng, rng.randint(1, RESPONSE_SIZE - 1)))
+            case 6:
+                return rng.choice((Ask(b"", (), room), Ask(request, whole, ())))
+            case _:
+                lens = [*_cut(rng, len(request))]
+                lens.insert(rng.randint(0, len(lens)), 0)
+                return rng.choice((Ask(request, tuple(lens), room), Ask(request, whole, (0, *room))))
+
+    def _request(self) -> bytes:
+        rng = self._rng
+        kind = rng.choices((PLUG, UNPLUG, STATE, UNPLUG_ALL), (45, 30, 22, 1.5))[0]
+        first, count = self._range(kind)
+        addr = (self._mem.addr + first * self._mem.block_size) % (U64_MAX + 1)
+        if rng.random() < 0.08:
+            addr, count = self._odd_range(addr, count)
+        packed = bytearray(Request(kind, addr, count).pack())
+        if rng.random() < 0.003:
+            packed[:2] = rng.choice((4, 5, 6, 0xFF, 0x100, 0x8000, 0xFFFF)).to_bytes(2, "little")
+        if rng.random() < 0.2:
+            packed[2:8], packed[18:24] = rng.randbytes(6), rng.randbytes(6)
+        return bytes(packed) + (rng.randbytes(rng.randint(1, 40)) if rng.random() < 0.1 else b"")
+
+    def _range(self, kind: RequestType) -> tuple[int, int]:
+        """First block and count: of what the request wants, or near where something changes."""
+        rng, mem = self._rng, self._mem
+        usable = mem.usable_region_size // mem.block_size
+        edges = self._edges(usable)
+        left = (mem.requested_size - mem.plugged_size) // mem.block_size
+        runs = [run for run in _pairs(edges if kind is PLUG else edges[1:-1]) if run[0] < run[1]]
+        if runs and rng.random() < 0.7:
+            start, stop = rng.choice(runs)
+            first = rng.choice((start, rng.randrange(start, stop)))
+            most = min(stop - first, 0xFFFF, max(left, 1) if kind is PLUG else 0xFFFF)
+            return first, rng.choice((1, most, rng.randint(1, most), rng.randint(1, most)))
+        first = rng.choice((rng.choice(edges) + rng.randint(-2, 2), rng.randint(-1, usable + 1)))
+        return first, rng.choice(
+            (1, rng.randint(1, 8), rng.randint(1, 64), min(max(left + rng.randint(-1, 1), 1), 0xFFFF))
+        )
+
+    def _edges(self, usable: int) -> list[int]:
+        """Where unplugged and plugged blocks meet, the ends of the usable region included: 0, start, stop, …, usable."""
+        mem = self._mem
+        edges = [0]
+        for span in mem.plugged_ranges():
+            edges += [(span.start - mem.addr) // mem.block_size, (span.stop - mem.addr) // mem.block_size]
+        return [*edges, usable]
+
+    def _odd_range(self, addr: int, count: int) -> tuple[int, int]:
+        """A range that no driver should ask for."""
+        rng, mem = self._rng, self._mem
+        last = U64_MAX + 1 - mem.block_size
+        return rng.choice(
+            (
+                (addr + 1 & U64_MAX, count),
+                (addr - 1 & U64_MAX, count),
+                (addr + mem.block_size // 2 & U64_MAX, count),
+                (addr, 0),
+                (addr, 0xFFFF),
+                (mem.addr - mem.block_size, rng.choice((1, 2))),
+                (mem.addr + mem.region_size, 1),
+                (mem.addr + mem.region_size - mem.block_size, rng.choice((1, 2))),
+                (0, rng.getrandbits(16)),
+                (last, rng.choice((1, 2, 0xFFFF))),
+                (rng.getrandbits(64), rng.getrandbits(16)),
+                (rng.getrandbits(64) & -mem.block_size & U64_MAX, rng.getrandbits(16)),
+            )
+        )
+
+
+def _descriptors(ask: Ask) -> int:
+    """How many of the queue's descriptors a request takes."""
+    return 1 if ask.desc is not None and ask.desc.startswith("indirect") else len(ask.out_lens) + len(ask.in_lens)
+
+
+def _pairs(edges: Sequence[int]) -> list[tuple[int, int]]:
+    """Every other range between edges."""
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def _cut(rng: Random, size: int) -> tuple[int, ...]:
+    """`size` bytes in pieces."""
+    if rng.random() < 0.05:
+        return (1,) * size
+    cuts = sorted({0, size, *(rng.randint(0, size) for _ in range(rng.randint(0, 3)))})
+    return tuple(stop - start for start, stop in pairwise(cuts))

@@ -1,0 +1,134 @@
+"""Do to a real device what a log can hold, and write down what came of it: the other half of `replay`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from virtiomem.conformance import log
+from virtiomem.conformance.hands import Ask, Hands
+from virtiomem.transport.port import Observation, Owner, Port
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Make chains available with one notification."""
+
+    asks: tuple[Ask, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SetSize:
+    """Set requested-size."""
+
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResetDevice:
+    """Reset the virtio device and bring it up with these features."""
+
+    features: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResetSystem:
+    """Reset the machine and bring the device up again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migrate:
+    """Start a migration, or cancel it."""
+
+    start: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SetRing:
+    """Say when the device shall interrupt."""
+
+    flags: int
+    used_event: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Ask for the STATE of every usable block."""
+
+
+Move = Submit | SetSize | ResetDevice | ResetSystem | Migrate | SetRing | Sweep
+
+
+class Recorder:
+    """A device, hands on it, and the features it is brought up with."""
+
+    def __init__(self, port: Port, owner: Owner, features: int) -> None:
+        self._hands = Hands(port, owner)
+        self._features = features
+
+    def start(self) -> log.Header:
+        """Bring the device up; the first line of a log."""
+        port = self._hands.port
+        before = self._seen(port.observe())
+        ok = self._hands.bring_up(self._features)
+        return log.Header(
+            before=before,
+            offered=port.offered(),
+            accepted=self._features,
+            features_ok=ok,
+            queue_size=port.queue_size(),
+            **self._after(),
+        )
+
+    def play(self, move: Move) -> log.Operation:
+        """Make a move; the line that says what came of it."""
+        hands = self._hands
+        match move:
+            case Submit(asks):
+                return self._submit(asks)
+            case SetSize(value):
+                refusal = hands.set_requested_size(value)
+                result = {"return": {}} if refusal is None else {"error": {"class": "GenericError", "desc": refusal}}
+                return log.Qmp(property="requested-size", value=value, result=result, **self._after())
+            case ResetDevice(features):
+                self._features = features
+                return log.DeviceReset(features_ok=hands.bring_up(features), accepted=features, **self._after())
+            case ResetSystem():
+                hands.owner.system_reset()
+                before = self._seen(hands.port.observe())
+                return log.SystemReset(before_init=before, features_ok=hands.bring_up(self._features), **self._after())
+            case Migrate(start):
+                hands.owner.set_busy(start)
+                return log.MigrateStart(**self._after()) if start else log.MigrateCancel(**self._after())
+            case SetRing(flags, used_event):
+                hands.set_ring(flags, used_event)
+                return log.AvailRing(flags=flags, used_event=used_event, **self._after())
+            case Sweep():
+                swept = hands.sweep()
+                return log.Sweep(state_runs_over_usable_blocks=swept.runs, **self._fields(swept.seen))
+            case _:
+                assert_never(move)
+
+    def _submit(self, asks: Sequence[Ask]) -> log.Batch:
+        result = self._hands.submit(asks)
+        sent = [
+            log.Sent(
+                out=ask.out.hex(),
+                out_lens=list(ask.out_lens),
+                in_lens=list(ask.in_lens),
+                data=result.data[number].hex(),
+                used_len=result.used_len(number),
+                desc=ask.desc,
+            )
+            for number, ask in enumerate(asks)
+        ]
+        return log.Batch(reqs=sent, used=len(result.used), **self._fields(result.seen))
+
+    def _after(self) -> log.Registers:
+        return self._fields(self._hands.port.observe())
+
+    def _fields(self, seen: Observation) -> log.Registers:
+        size = self._hands.owner.size()
+        return {"cfg": seen.config, "status": seen.status, "isr": seen.isr, "gen": seen.generation, "size": size}
+
+    def _seen(self, seen: Observation) -> log.Seen:
+        return log.Seen(**self._fields(seen))

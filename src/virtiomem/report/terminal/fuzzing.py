@@ -1,0 +1,104 @@
+"""A fuzzing run for people: how much was compared, and the moves that show a difference."""
+
+from rich.console import Console
+
+from virtiomem.conformance import log
+from virtiomem.conformance.fuzz import Figures, Finding
+from virtiomem.errors import ProtocolError
+from virtiomem.report.terminal.console import text
+from virtiomem.units import format_size
+from virtiomem.wire.mem import RESPONSE_SIZE, Request, RequestType, Response
+
+_MOVES = {
+    "Batch": "notifications",
+    "Qmp": "resizes",
+    "DeviceReset": "device resets",
+    "SystemReset": "system resets",
+    "MigrateStart": "migrations",
+    "AvailRing": "interrupt settings",
+    "Sweep": "sweeps",
+}
+
+
+def show_figures(console: Console, figures: Figures) -> None:
+    """Print the figures, then every finding."""
+    answers = ", ".join(f"{number} {word}" for word, number in figures.answers.most_common())
+    moves = ", ".join(f"{figures.moves[name]} {words}" for name, words in _MOVES.items() if figures.moves[name])
+    rate = figures.requests / figures.seconds if figures.seconds else 0
+    console.print(text(f"{figures.subject} against the embedded device, seed {figures.seed}", "bold"))
+    for name, words in (
+        ("cases", f"{figures.cases}"),
+        ("requests", f"{figures.requests}: {answers}"),
+        ("moves", moves),
+        ("swept", f"{figures.swept} blocks"),
+        ("time", f"{figures.seconds:.0f} s, {rate:.0f} requests/s"),
+        ("differences", f"{len(figures.findings)}"),
+    ):
+        console.print(text(f"  {name:<13}{words}"))
+    for finding in figures.findings:
+        _show_finding(console, finding)
+
+
+def _show_finding(console: Console, finding: Finding) -> None:
+    difference = finding.difference
+    console.print()
+    console.print(text(f"Case {finding.case}: {difference.what}", "bold"))
+    console.print(text(f"  real  {difference.recorded}"))
+    console.print(text(f"  ours  {difference.ours}"))
+    console.print(text("  after"))
+    for number, line in enumerate(finding.lines, 1):
+        for words in told(line):
+            console.print(text(f"  {number:>4}. {words}"))
+
+
+def told(line: log.Operation) -> list[str]:
+    """What a line of a log did, and what came of it, in words."""
+    match line:
+        case log.Header(before=before):
+            config = before.cfg
+            size = f"size={format_size(config.region_size)},block-size={format_size(config.block_size)}"
+            requested = f"requested-size={format_size(config.requested_size)},memaddr={config.addr:#x}"
+            return [f"device {size},{requested}; initialise, features {line.accepted:#x}"]
+        case log.Batch(reqs=requests):
+            return [_told_request(sent) for sent in requests]
+        case log.Qmp(value=value, result=result):
+            refused = f" → refused: {result['error']['desc']}" if "error" in result else ""
+            return [f"requested-size = {value:#x}{refused}"]
+        case log.DeviceReset(accepted=features):
+            return [f"device reset, features {features or 0:#x}"]
+        case log.SystemReset():
+            return ["system reset"]
+        case log.MigrateStart():
+            return ["start a migration"]
+        case log.MigrateCancel():
+            return ["cancel the migration"]
+        case log.AvailRing(flags=flags, used_event=event):
+            return [f"available ring: flags {flags}, used_event {event}"]
+        case _:
+            return ["sweep"]
+
+
+def _told_request(sent: log.Sent) -> str:
+    data = bytes.fromhex(sent.out)
+    cut = (
+        f" ({'+'.join(map(str, sent.out_lens)) or 'nothing'} and {'+'.join(map(str, sent.in_lens)) or 'nothing'} bytes)"
+    )
+    layout = f" {sent.desc}" if sent.desc is not None else ""
+    plain = (sent.out_lens, sent.in_lens) == ([len(data)], [RESPONSE_SIZE])
+    try:
+        request = Request.unpack(data)
+        words = f"{request.type.name} {request.addr:#x}, {request.nb_blocks} blocks"
+        words = words if request.type is not RequestType.UNPLUG_ALL else request.type.name
+    except ProtocolError:
+        words = f"bytes {sent.out or 'none'}"
+    return f"{words}{'' if plain else cut}{layout} → {_told_answer(sent)}"
+
+
+def _told_answer(sent: log.Sent) -> str:
+    if sent.used_len is None:
+        return "not returned"
+    try:
+        response = Response.unpack(bytes.fromhex(sent.data)[:RESPONSE_SIZE])
+    except ProtocolError:
+        return sent.data
+    return f"{response.type.name} {response.state.name if response.state else ''}".strip()

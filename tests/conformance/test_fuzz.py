@@ -1,0 +1,126 @@
+"""The fuzzer, with one of our devices in the place of the real one: silent when it is right, terse when it is wrong."""
+
+from io import StringIO
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.conformance.mutants import Break, Mutant, gives_up_without_a_word, refuses, shows, swap, tells
+from virtiomem.conformance import log
+from virtiomem.conformance.formats import figures_to_dict
+from virtiomem.conformance.fuzz import Figures, fuzz
+from virtiomem.conformance.moves import Moves, make_case
+from virtiomem.conformance.record import Recorder, Submit
+from virtiomem.conformance.replay import replay
+from virtiomem.conformance.subjects import EmbeddedSubject, realize
+from virtiomem.report.terminal import make_console
+from virtiomem.report.terminal.fuzzing import show_figures, told
+from virtiomem.transport.embedded import EmbeddedPort
+from virtiomem.wire.mem import RequestType, ResponseType, State
+
+SEED = 2
+
+
+def test_a_device_like_ours_does_not_differ() -> None:
+    figures = fuzz(EmbeddedSubject(), seed=3, requests=800)
+    assert not figures.findings
+    assert figures.requests >= 800
+    assert {"ACK", "NACK", "ERROR", "not returned"} <= set(figures.answers)
+
+
+def test_the_same_seed_makes_the_same_moves() -> None:
+    kept: list[list[log.Operation]] = []
+    for _ in range(2):
+        lines: list[log.Operation] = []
+        fuzz(EmbeddedSubject(), seed=5, requests=300, on_line=lambda _, line, lines=lines: lines.append(line))  # type: ignore[misc]
+        kept.append(lines)
+    assert kept[0] == kept[1]
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[log.Operation]:
+    """What a run makes that is long enough for every kind of move."""
+    kept: list[log.Operation] = []
+    fuzz(EmbeddedSubject(), seed=SEED, requests=3000, on_line=lambda _, line: kept.append(line))
+    return kept
+
+
+def test_every_kind_of_move_is_made(lines: list[log.Operation]) -> None:
+    assert {type(line) for line in lines} == set(log.Operation.__args__)
+
+
+def miscounts(port: EmbeddedPort) -> None:
+    swap(port, "size", lambda: port.device.mem.plugged_size + 4096 * (port.device.mem.plugged_size > 1 << 25))
+
+
+@pytest.mark.parametrize(
+    ("break_", "what", "most"),
+    [
+        (tells(State.MIXED, State.PLUGGED), "answer", 4),
+        (refuses(RequestType.UNPLUG_ALL, ResponseType.ERROR, lambda mem: bool(mem.plugged_size)), "answer", 4),
+        (
+            shows(usable_region_size=lambda mem: min(mem.usable_region_size, mem.requested_size)),
+            "usable_region_size",
+            3,
+        ),
+        (gives_up_without_a_word, "interrupt status", 4),
+        (miscounts, "size that the owner is told", 4),
+    ],
+)
+def test_a_difference_is_shrunk_to_what_shows_it(break_: Break, what: str, most: int) -> None:
+    figures = fuzz(Mutant(break_), seed=1, requests=20_000)
+    (finding,) = figures.findings
+    assert what in finding.difference.what
+    assert len(finding.lines) <= most
+    assert sum(len(line.reqs) for line in finding.lines if isinstance(line, log.Batch)) <= most
+
+
+def test_what_the_real_device_answered_is_a_log_like_any_other(tmp_path: Path) -> None:
+    kept = log.Writer()
+    figures = fuzz(EmbeddedSubject(), seed=7, requests=500, on_line=lambda _, line: kept.write(line))
+    (tmp_path / "log").write_bytes(kept.finish())
+    outcome = replay(tmp_path / "log")
+    assert (outcome.first, outcome.requests) == (None, figures.requests)
+
+
+def test_a_batch_fits_the_queue() -> None:
+    rng = Random(11)
+    case = make_case(rng)
+    port = EmbeddedPort(realize(case.spec))
+    recorder = Recorder(port, port, case.features)
+    recorder.start()
+    moves = Moves(rng, port.device)
+    submitted = [move for move in (moves.next() for _ in range(400)) if isinstance(move, Submit)]
+    assert max(len(move.asks) for move in submitted) > 20
+    for move in submitted:
+        recorder.play(move)
+
+
+def printed(figures: Figures) -> str:
+    out = StringIO()
+    show_figures(make_console(out), figures)
+    return out.getvalue()
+
+
+def test_figures_and_findings_are_told_in_words() -> None:
+    text = printed(fuzz(Mutant(tells(State.MIXED, State.PLUGGED)), seed=1, requests=20_000))
+    assert "mutant against the embedded device, seed 1" in text
+    assert "  differences  1" in text
+    assert "real  0000000000000000" in text
+    assert "; initialise, features 0x" in text
+    assert "STATE 0x" in text
+
+
+def test_figures_and_findings_are_told_as_json() -> None:
+    told = figures_to_dict(fuzz(Mutant(tells(State.MIXED, State.PLUGGED)), seed=1, requests=20_000))
+    (finding,) = told["findings"]
+    assert finding["log"][0]["op"] == "header"
+    assert finding["log"][-1]["reqs"][0]["in"].endswith("0200")
+
+
+def test_every_line_has_words(lines: list[log.Operation]) -> None:
+    words = {type(line): told(line)[0] for line in lines}
+    assert words[log.Sweep] == "sweep"
+    assert words[log.MigrateStart] == "start a migration"
+    assert words[log.Qmp].startswith("requested-size = ")
