@@ -11,7 +11,10 @@ import heapq
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
-from virtiomem.units import PAGE_SIZE, GiB, MiB, Span
+from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, align_down, align_up
+
+SUBSECTION_PAGES = 512
+"""Pages of a memory section's smallest part, 2 MiB: the steps in which a shrinking span looks for its new edge."""
 
 
 class ZoneType(StrEnum):
@@ -122,7 +125,10 @@ class Zone:
         del self.online[start_pfn]
 
     def shrink(self, start_pfn: int, pages: int) -> None:
-        """Give up an end of the span when the range lies there (shrink_zone_span()); holes stay spanned."""
+        """Give up an end of the span when the range lies there (shrink_zone_span()); holes stay spanned.
+
+        Boot memory that becomes the edge again is spanned up to a whole subsection.
+        """
         if start_pfn == self.start_pfn:
             start, end = self._first_online(), self.end_pfn
         elif start_pfn + pages == self.end_pfn:
@@ -135,13 +141,13 @@ class Zone:
         while self._lowest and self._lowest[0] not in self.online:
             heapq.heappop(self._lowest)
         start = self._lowest[0] if self._lowest else self.end_pfn
-        return min(start, self._boot.start) if self._boot.size else start
+        return min(start, align_down(self._boot.start, SUBSECTION_PAGES)) if self._boot.size else start
 
     def _last_online(self) -> int:
         while self._highest and -self._highest[0][0] != self._end_of(self._highest[0][1]):
             heapq.heappop(self._highest)
         end = -self._highest[0][0] if self._highest else self.start_pfn
-        return max(end, self._boot.stop) if self._boot.size else end
+        return max(end, align_up(self._boot.stop, SUBSECTION_PAGES)) if self._boot.size else end
 
     def _end_of(self, start_pfn: int) -> int:
         pages = self.online.get(start_pfn)
@@ -159,8 +165,9 @@ class Zone:
         parts = [Span.sized(start, pages) for start, pages in self.online.items()]
         parts += [self._boot] if self._boot.size else []
         if parts:
-            assert self.start_pfn == min(part.start for part in parts), f"{self}: span starts where nothing is online"
-            assert self.end_pfn == max(part.stop for part in parts), f"{self}: span ends where nothing is online"
+            start, end = min(part.start for part in parts), max(part.stop for part in parts)
+            assert align_down(start, SUBSECTION_PAGES) <= self.start_pfn <= start, f"{self}: spans what is not online"
+            assert end <= self.end_pfn <= align_up(end, SUBSECTION_PAGES), f"{self}: spans what is not online"
         else:
             assert (self.start_pfn, self.spanned) == (0, 0), f"{self}: an empty zone spans pages"
 
