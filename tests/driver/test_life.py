@@ -4,16 +4,35 @@ from collections.abc import Callable
 from typing import Any
 
 from virtiomem.clock import Clock
+from virtiomem.device.mem import MemDevice
 from virtiomem.driver import VirtioMemModule, VmcoreDriver
 from virtiomem.errors import Errno
 from virtiomem.memory import Memory, OnlineType
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
+from virtiomem.transport.loopback import Loopback
 from virtiomem.units import PAGE_SIZE, GiB, MiB
 
 MakeRig = Callable[..., Any]
 MB = 128 * MiB
 BASE = 8 * GiB
+
+
+def test_probe_tells_what_the_device_is_in_the_order_of_the_kernel(rig: MakeRig) -> None:
+    guest = rig(addr=BASE + 2 * MiB, size=1090 * MiB, force_bbm=True, bbm_block_size=3 * MiB)
+    assert [line.removeprefix("virtio_mem virtio0: ") for line in guest.log] == [
+        "start address: 0x200200000",
+        "region size: 0x44200000",
+        "device block size: 0x200000",
+        "nid: 0",
+        "The alignment of the physical start address can make some memory unusable.",
+        "The alignment of the physical end address can make some memory unusable.",
+        "bbm_block_size is not a power of 2",
+        "memory block size: 0x8000000",
+        "big block size: 0x8000000",
+        "plugged size: 0x0",
+        "requested size: 0x0",
+    ]
 
 
 def test_unloading_an_idle_driver_leaves_no_trace(rig: MakeRig) -> None:
@@ -45,6 +64,31 @@ def test_partial_offline_block_is_removed_but_stays_plugged_until_the_next_drive
     guest.transport.said.clear()
     guest.load()
     assert guest.transport.said == ["UNPLUG_ALL +-8192M 0", "PLUG +0M 32"]
+
+
+def test_last_device_goes_first_so_that_its_neighbour_leaves_no_trace_either(rig: MakeRig) -> None:
+    """The search for leftovers looks one byte too far, into the next device's memory, which by then is gone."""
+    guest = rig(OnlineType.OFFLINE, size=GiB)
+    guest.module.unload()
+    above = Loopback(MemDevice(addr=BASE + GiB, region_size=GiB, requested_size=64 * MiB))
+    module = VirtioMemModule(guest.memory, guest.clock, [("virtio0", guest.transport), ("virtio1", above)])
+    guest.clock.run_until_idle()
+    assert [line.split(" : ")[1] for line in guest.listing()] == ["virtio0", "virtio1", "System RAM (virtio_mem)"]
+    module.unload()
+    assert guest.listing() == []
+
+
+def test_device_below_memory_that_stays_keeps_its_place_too(rig: MakeRig) -> None:
+    guest = rig(OnlineType.ONLINE, size=GiB)
+    guest.module.unload()
+    above = Loopback(MemDevice(addr=BASE + GiB, region_size=GiB, requested_size=MB))
+    devices = [("virtio0", guest.transport), ("virtio1", above)]
+    module = VirtioMemModule(guest.memory, guest.clock, devices)
+    guest.clock.run_until_idle()
+    module.unload()
+    assert [line.split(" : ")[1] for line in guest.listing()] == ["virtio0", "virtio1", "System RAM (virtio_mem)"]
+    again = VirtioMemModule(guest.memory, guest.clock, devices)
+    assert again.failed == {"virtio1": Errno.EBUSY}
 
 
 def test_new_kernel_on_plugged_memory_begins_with_unplug_all(rig: MakeRig) -> None:

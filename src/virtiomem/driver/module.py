@@ -1,6 +1,6 @@
 """The virtio_mem kernel module: its parameters, loading and unloading, and the online-page callback of all devices.
 
-Models: virtio_mem_register_device(), virtio_mem_online_page_cb() (drivers/virtio/virtio_mem.c, v6.1).
+Models: register_virtio_mem_device(), virtio_mem_online_page_cb() (drivers/virtio/virtio_mem.c, v6.1).
 """
 
 from collections.abc import Sequence
@@ -47,10 +47,10 @@ class VirtioMemModule:
             owner.mode.online_page(start, size)
 
     def unload(self) -> None:
-        """Remove every device, then the module; memory that is online stays."""
-        for device in list(self.devices):
-            device.remove()
-            self.devices.remove(device)
+        """Remove every device, the last one first (driver_detach()), then the module; memory that is online stays."""
+        while self.devices:
+            self.devices[-1].remove()
+            self.devices.pop()
         self.memory.online_page_callback = None
 
     def check(self) -> None:

@@ -178,9 +178,9 @@ class VirtioMem:
         """Sub-block mode where at least two sub-blocks fit a memory block, else big-block mode."""
         mb_size = self.memory.block_size
         sb_size = max(PAGEBLOCK_SIZE, self.device_block_size)
-        self.log("info", f"memory block size: {mb_size:#x}")
         self.offline_threshold = max(2 * mb_size, OFFLINE_THRESHOLD)
         if sb_size < mb_size and not self.parameters.force_bbm:
+            self.log("info", f"memory block size: {mb_size:#x}")
             self.log("info", f"subblock size: {sb_size:#x}")
             return SubBlockMode(self, sb_size)
         bb_size = max(self.device_block_size, mb_size)
@@ -191,6 +191,7 @@ class VirtioMem:
             self.log("warning", "bbm_block_size is too small")
         else:
             bb_size = wanted or bb_size
+        self.log("info", f"memory block size: {mb_size:#x}")
         self.log("info", f"big block size: {bb_size:#x}")
         self.offline_threshold = max(2 * bb_size, self.offline_threshold)
         return BigBlockMode(self, bb_size)
