@@ -10,6 +10,7 @@ from itertools import count
 from virtiomem.errors import Errno, KernelError
 from virtiomem.guest.embedded.hardware import Dimm
 from virtiomem.memory import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID, Memory, MemoryBlock, hotplug
+from virtiomem.memory.core import SECTION_SIZE
 from virtiomem.memory.hotplug import SYSTEM_RAM
 from virtiomem.memory.onlining import device_offline, device_online
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM
@@ -28,14 +29,14 @@ class AcpiMemory:
         self._groups: dict[str, int] = {}
 
     def add(self, dimm: Dimm) -> Errno:
-        """A DIMM came. Its memory makes a static group."""
+        """A DIMM came. Its memory makes a static group; that some of it is there already (EEXIST) is no error."""
         mgid = self._memory.groups.register_static(dimm.node, max(dimm.size // PAGE_SIZE, 1))
         rc = hotplug.add_memory(self._memory, mgid, dimm.addr, dimm.size, MHP_NID_IS_MGID)
-        if rc:
+        if rc not in (Errno.OK, Errno.EEXIST):
             self._memory.groups.unregister(mgid)
-        else:
-            self._groups[dimm.id] = mgid
-        return rc
+            return rc
+        self._groups[dimm.id] = mgid
+        return Errno.OK
 
     def remove(self, dimm: Dimm) -> Errno:
         """A DIMM is to go: EBUSY, and all is as before, when some of its memory cannot go offline."""
@@ -50,13 +51,21 @@ class AcpiMemory:
         return Errno.OK
 
     def _offline(self, blocks: list[MemoryBlock]) -> bool:
-        """Take all blocks offline, or none; what could not go at first is tried once more after the others."""
-        done = [block for block in blocks if device_offline(self._memory, block) is Errno.OK]
-        done += [block for block in blocks if device_offline(self._memory, block) is Errno.OK]
-        if all(block.zone is None for block in blocks):
+        """Take all blocks offline, or none.
+
+        What could not go at first is tried once more after the others, up to the first that cannot go even then.
+        """
+        rcs = [device_offline(self._memory, block) for block in blocks]
+        for at, block in enumerate(blocks):
+            if rcs[at]:
+                rcs[at] = device_offline(self._memory, block)
+                if rcs[at]:
+                    break
+        else:
             return True
-        for block in done:
-            device_online(self._memory, block)
+        for rc, block in zip(rcs, blocks, strict=True):
+            if rc is Errno.OK:
+                device_online(self._memory, block)
         return False
 
 
@@ -109,13 +118,17 @@ class OtherDrivers:
         return Errno.OK
 
     def _add_xen(self, memaddr: int | None, size: int, node: int) -> Errno:
-        """At an address, or in the lowest gap of the tree that holds it; merged."""
+        """Whole sections at an address, or in the lowest gap of the tree that holds them; merged.
+
+        Sections, not memory blocks: where blocks are larger, most gaps will not do, and the memory is refused.
+        """
+        size = align_up(size, SECTION_SIZE)
         resource = Resource(0, 0, SYSTEM_RAM, IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY)
         low = 0 if memaddr is None else memaddr
         high = self._memory.hotpluggable_end if memaddr is None else memaddr + size - 1
         try:
             self._memory.iomem.allocate_resource(
-                self._memory.iomem, resource, size, min=low, max=high, align=self._memory.block_size
+                self._memory.iomem, resource, size, min=low, max=high, align=SECTION_SIZE
             )
         except KernelError as error:
             return error.errno
