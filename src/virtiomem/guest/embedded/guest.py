@@ -187,15 +187,26 @@ class EmbeddedGuest:
         self._start_kernel()
 
     def _plug_dimm(self, step: values.PlugDimm) -> None:
-        if step.id in self._dimms or step.id in {slot.config.id for slot in self.slots}:
-            raise DeviceError(f"Duplicate device ID '{step.id}'")
-        if len(self._dimms) >= self._config.slots:
-            raise DeviceError("no free memory slots: the machine was started with slots=" + str(self._config.slots))
+        """Refused by the machine in QEMU's words; when the kernel does not take it, nobody outside hears of that."""
+        self._check_dimm(step)
         memaddr = None if step.memaddr is UNSET else int(step.memaddr)
         addr = self._room.place(step.id, step.size, memaddr=memaddr)
         dimm = self._dimms[step.id] = Dimm(step.id, addr, int(step.size), step.node)
         if rc := self._acpi.add(dimm):
-            raise KernelError(rc, f"{step.id}: plugged, but the guest did not take it")
+            self.kernel.log.append(f"err: {step.id}: add_memory failed: {-rc}")
+
+    def _check_dimm(self, step: values.PlugDimm) -> None:
+        if step.id in self._dimms or step.id in {slot.config.id for slot in self.slots}:
+            raise DeviceError(f"Duplicate device ID '{step.id}'")
+        nodes = max(len(self._config.nodes), 1)
+        if not 0 <= step.node < nodes:
+            raise DeviceError(
+                f"'DIMM property node has value {step.node}' which exceeds the number of numa nodes: {nodes}"
+            )
+        if not self._config.slots:
+            raise DeviceError("no slots where allocated, please specify the 'slots' option")
+        if len(self._dimms) >= self._config.slots:
+            raise DeviceError("no free slots available")
 
     def _unplug_dimm(self, name: str) -> None:
         dimm = self._dimms.get(name)

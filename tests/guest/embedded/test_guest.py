@@ -1,0 +1,59 @@
+"""Steps that the machine or the kernel refuses, and what is left when a kernel goes."""
+
+import pytest
+
+from virtiomem import scenario
+from virtiomem.guest.embedded import EmbeddedGuest
+from virtiomem.recording import values
+from virtiomem.units import MiB, Size
+
+GUEST = """
+[guest]
+memory = "4G"
+max-memory = "20G"
+slots = 2
+default-state = "online_movable"
+[[device]]
+id = "vm0"
+max-size = "4G"
+"""
+
+
+@pytest.fixture
+def guest() -> EmbeddedGuest:
+    loaded = scenario.loads(GUEST)
+    return EmbeddedGuest(loaded.guest, loaded.driver, loaded.devices, loaded.boot_iomem)
+
+
+def dimm(name: str, size: int = 256, node: int = 0) -> values.PlugDimm:
+    return values.PlugDimm(id=name, size=Size(size * MiB), node=node)
+
+
+def test_machine_refuses_a_dimm_in_the_words_of_qemu(guest: EmbeddedGuest) -> None:
+    """Asked of QEMU 7.2.22 through its monitor."""
+    assert guest.play(dimm("a", node=1)).error == (
+        "'DIMM property node has value 1' which exceeds the number of numa nodes: 1"
+    )
+    assert guest.play(dimm("a")).error is None
+    assert guest.play(dimm("a")).error == "Duplicate device ID 'a'"
+    assert guest.play(dimm("b")).error is None
+    assert guest.play(dimm("c")).error == "no free slots available"
+    assert guest.play(values.UnplugDimm(id="x")).error == "Device 'x' not found"
+
+
+def test_machine_without_slots_says_so() -> None:
+    loaded = scenario.loads(GUEST.replace("slots = 2", "slots = 0"))
+    guest = EmbeddedGuest(loaded.guest, loaded.driver, loaded.devices, loaded.boot_iomem)
+    assert guest.play(dimm("a")).error == "no slots where allocated, please specify the 'slots' option"
+
+
+def test_dimm_that_the_kernel_cannot_use_is_plugged_all_the_same_and_can_go(guest: EmbeddedGuest) -> None:
+    """A real guest tells nobody: the DIMM is there, its memory is not (recording dimm-odd)."""
+    record = guest.play(dimm("odd", size=192))
+    assert record.error is None
+    assert record.log == ["err: odd: add_memory failed: -22"]
+    assert record.snapshot.iomem == guest.boot.iomem
+    assert [device.id for device in record.snapshot.devices] == ["vm0", "odd"]
+    record = guest.play(values.UnplugDimm(id="odd"))
+    assert record.error is None
+    assert [device.id for device in record.snapshot.devices] == ["vm0"]
