@@ -13,14 +13,16 @@ BLOCK = 32768
 def test_boot_zones_count_whole_pages_and_span_holes() -> None:
     """The figures a real kernel showed for q35 with 4G (recordings, boot)."""
     node = Node(0)
-    populate_boot_zones(node, [Span(0x1000, 0x9FC00), Span(0x100000, 0x7FFE0000), Span(4 * GiB, 6 * GiB)])
+    node.ram = (Span(0x1000, 0x9FC00), Span(0x100000, 0x7FFE0000), Span(4 * GiB, 6 * GiB))
+    populate_boot_zones(node)
     counters = {str(zone.type): (zone.spanned, zone.present) for zone in node if zone.spanned}
     assert counters == {"DMA": (4095, 3998), "DMA32": (1044480, 520160), "Normal": (524288, 524288)}
 
 
 def test_kernel_zone_is_the_lowest_that_reaches_the_range() -> None:
     node = Node(0)
-    populate_boot_zones(node, [Span(0x100000, 2 * GiB)])
+    node.ram = (Span(0x100000, 2 * GiB),)
+    populate_boot_zones(node)
     assert node.kernel_zone_for(GiB // PAGE_SIZE, 512).type is ZoneType.DMA32
     assert node.kernel_zone_for(5 * GiB // PAGE_SIZE, 512).type is ZoneType.NORMAL
 

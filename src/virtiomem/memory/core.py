@@ -87,19 +87,21 @@ class Memory:
         """Set up zones and blocks of boot memory. Models: memory_dev_init() in drivers/base/memory.c."""
         for node in self.nodes.values():
             mine = [clamp(part, span) for part in ram for span in node.memory]
-            populate_boot_zones(node, sorted(span for span in mine if span.size))
+            node.ram = tuple(sorted(span for span in mine if span.size))
+            populate_boot_zones(node)
         for part in ram:
             for id_ in range(part.start // self.block_size, -(-part.stop // self.block_size)):
                 if id_ not in self.blocks:
                     self._add_boot_block(id_)
 
     def _add_boot_block(self, id_: int) -> None:
+        """A block of one node has the zone that all its memory is in. Models: early_node_zone_for_memory_block()."""
         span = self.span_of(id_)
-        nid = next((n.nid for n in self.nodes.values() if any(m.overlaps(span) for m in n.memory)), 0)
-        block = MemoryBlock(id_, nid, boot=True)
+        owners = [node for node in self.nodes.values() if any(part.overlaps(span) for part in node.ram)]
+        block = MemoryBlock(id_, owners[-1].nid if owners else min(self.nodes), boot=True)
         block.state = BlockState.ONLINE
         start_pfn, pages = span.start // PAGE_SIZE, self.pages_per_block
-        touched = [zone for node in self.nodes.values() for zone in node if zone.intersects(start_pfn, pages)]
+        touched = [zone for node in owners for zone in node if zone.populated and zone.intersects(start_pfn, pages)]
         block.zone = touched[0] if len(touched) == 1 else None
         self.blocks[id_] = block
 

@@ -32,5 +32,5 @@ def nodes_of(memory: Memory, block: MemoryBlock) -> list[int]:
     if not block.boot:
         return [block.nid]
     span = memory.span_of(block.id)
-    owners = [node.nid for node in memory.nodes.values() if any(part.overlaps(span) for part in node.memory)]
+    owners = [node.nid for node in memory.nodes.values() if any(part.overlaps(span) for part in node.ram)]
     return sorted(owners) or [block.nid]

@@ -178,12 +178,14 @@ class Zone:
 class Node:
     """A NUMA node: its zones, lowest first, and the boot memory that firmware says is its own."""
 
-    __slots__ = ("memory", "nid", "zones")
+    __slots__ = ("memory", "nid", "ram", "zones")
 
     def __init__(self, nid: int, memory: Iterable[Span] = ()) -> None:
         self.nid = nid
         self.memory = tuple(memory)
-        """Boot memory in bytes (SRAT); empty for a node without any."""
+        """Where firmware says its boot memory is, in bytes (SRAT); empty for a node without any."""
+        self.ram: tuple[Span, ...] = ()
+        """What of it is really there, ascending."""
         self.zones = {type_: Zone(nid, type_) for type_ in ZoneType}
 
     def __iter__(self) -> Iterator[Zone]:
@@ -202,14 +204,14 @@ class Node:
             zone.check()
 
 
-def populate_boot_zones(node: Node, ram: Iterable[Span]) -> None:
-    """Set up a node's zones from the boot memory in `ram` (bytes, ascending) that belongs to it.
+def populate_boot_zones(node: Node) -> None:
+    """Set up a node's zones from its boot memory.
 
     Only whole pages count. A zone spans its limits clamped to the node's own span, holes included
     (calculate_node_totalpages() in mm/page_alloc.c). `managed` starts as all that is present: how much the kernel keeps
     for itself depends on its build.
     """
-    pages = [span for part in ram if (span := Span(-(-part.start // PAGE_SIZE), part.stop // PAGE_SIZE)).size]
+    pages = [span for part in node.ram if (span := Span(-(-part.start // PAGE_SIZE), part.stop // PAGE_SIZE)).size]
     if not pages:
         return
     whole = Span(pages[0].start, pages[-1].stop)
