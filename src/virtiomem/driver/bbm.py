@@ -145,7 +145,10 @@ class BigBlockMode:
         return rc
 
     def _fake_offline(self, bb: int) -> Errno:
-        """Take all online memory of a big block from the page allocator, or none of it."""
+        """Take all online memory of a big block from the page allocator, or none of it.
+
+        Differs: Linux goes section by section (128 MiB); here it is memory block by memory block, which may be larger.
+        """
         self.states[bb] = BB.FAKE_OFFLINE
         done: list[MemoryBlock] = []
         for block in self._blocks(bb):

@@ -30,7 +30,7 @@ class OnlineType(StrEnum):
 class MemoryBlock:
     """One memory block; `id` is its address divided by the block size, in decimal in sysfs."""
 
-    __slots__ = ("boot", "dropped", "fake_offline", "group", "id", "nid", "online_type", "state", "used", "zone")
+    __slots__ = ("boot", "dropped", "fake_offline", "group", "id", "nid", "state", "used", "zone")
 
     def __init__(self, id_: int, nid: int, group: MemoryGroup | None = None, *, boot: bool = False) -> None:
         self.id = id_
@@ -38,7 +38,6 @@ class MemoryBlock:
         self.group = group
         self.boot = boot
         self.state = BlockState.OFFLINE
-        self.online_type = OnlineType.OFFLINE
         self.zone: Zone | None = None
         """The one zone of an online block; None when offline, or for boot memory that lies in several."""
         self.fake_offline = 0

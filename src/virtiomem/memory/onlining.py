@@ -19,10 +19,7 @@ def device_online(memory: Memory, block: MemoryBlock, how: OnlineType = OnlineTy
     """Put a block online; None when it is online already. See `online_pages`."""
     if block.state is BlockState.ONLINE:
         return None
-    block.online_type = how
-    rc = online_pages(memory, block, how)
-    block.online_type = OnlineType.OFFLINE
-    return rc
+    return online_pages(memory, block, how)
 
 
 def device_offline(memory: Memory, block: MemoryBlock) -> Errno | None:

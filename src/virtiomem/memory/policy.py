@@ -1,7 +1,7 @@
 """Which zone a block goes to when it is put online.
 
-Models: zone_for_pfn_range(), auto_movable_zone_for_pfn_range(), auto_movable_can_online_movable() (mm/memory_hotplug.c,
-v6.1) and the parameters of the memory_hotplug module.
+Models: zone_for_pfn_range(), default_zone_for_pfn(), auto_movable_zone_for_pfn(), auto_movable_can_online_movable()
+(mm/memory_hotplug.c, v6.1) and the parameters of the memory_hotplug module. `movable_node` is taken to be off.
 """
 
 from collections.abc import Iterable
@@ -53,7 +53,11 @@ def zone_for_block(memory: "Memory", block: MemoryBlock, how: OnlineType) -> Zon
 
 
 def _auto_movable(memory: "Memory", block: MemoryBlock) -> bool:
-    """Whether policy auto-movable makes a block movable. Models: auto_movable_zone_for_pfn_range()."""
+    """Whether policy auto-movable makes a block movable. Models: auto_movable_zone_for_pfn().
+
+    Differs: falling back to a kernel zone, Linux asks for the one where its look at the group's unit ended; here it is
+    always the block's own, which is another one only at the end of DMA32.
+    """
     group = block.group
     if memory.policy.auto_movable_ratio == 0:
         return False
