@@ -192,7 +192,19 @@ def test_explain_reads_the_guests_files(tmp_path: Path, stuck: str, capsys: pyte
     out = run(capsys, "explain", "-c", stuck, "--capture", str(tmp_path / "files"))[1]
     assert "vm0: 2 of its memory blocks (256M) are in Linux but offline" in out
     code, _, err = run(capsys, "explain", "-c", stuck, "--capture", str(tmp_path / "none"))
-    assert (code, err.count("\n")) == (1, 1)
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def test_explain_reads_a_capture(tmp_path: Path, stuck: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "guest.capture"
+    path.write_text(
+        "virtiomem-capture/1\n\n[sys/devices/system/memory]\n block_size_bytes 8000000\n auto_online_blocks online\n"
+        " 0-31 online 1 0 DMA32\n 48-50 offline 1 0 Normal/Movable\n"
+    )
+    out = run(capsys, "explain", "-c", stuck, "--capture", str(path))[1]
+    assert "vm0: 3 of its memory blocks (384M) are in Linux but offline" in out
+    path.write_text("not a capture")
+    assert run(capsys, "explain", "-c", stuck, "--capture", str(path))[0] == 2
 
 
 def test_watch_json_is_a_line_for_each_change(web: str, capsys: pytest.CaptureFixture[str]) -> None:

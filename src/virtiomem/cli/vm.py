@@ -94,7 +94,7 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
         "target", metavar="TARGET", nargs="?", default="all", help="a machine, MACHINE/DEVICE or DEVICE"
     )
     _add_common(parser)
-    parser.add_argument("--capture", metavar="DIR", help="files of the guest (proc, sys), instead of an agent")
+    parser.add_argument("--capture", metavar="PATH", help="what `virtiomem capture` wrote in the guest, or its files")
     parser.set_defaults(command_of=commands.explain)
 
 

@@ -1,28 +1,58 @@
-"""A guest's files, copied to this host (a directory with proc and sys in it), read as an agent would read them."""
+"""A guest's files, brought to this host, read as an agent would read them: a capture, or a directory with proc and sys."""
 
 from pathlib import Path
 
-from virtiomem.live.sysfs import read_memory_sysfs
+from virtiomem.live import capture as captures
+from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
+from virtiomem.live.views import memory_of
 from virtiomem.vm import inside
 from virtiomem.vm.inside import Block, Inside
 
 FILE_LIMIT = 1 << 20
 
 
-def read_capture(folder: str) -> Inside:
-    """What the files say; BackendError when there are no memory blocks among them."""
-    sysfs = read_memory_sysfs(folder, nodes=False)
-    meminfo = inside.parse_meminfo(_read(folder, inside.MEMINFO))
+def read_capture(path: str) -> Inside:
+    """What `virtiomem capture` wrote, or what the files below a directory say.
+
+    Raises UsageError or BackendError, which name the file, when there are no memory blocks in it.
+    """
+    return _of_directory(path) if Path(path).is_dir() else _of_file(path)
+
+
+def _of_file(path: str) -> Inside:
+    """A capture; it holds no MemFree, for that is of the moment."""
+    capture = captures.load(path)
+    parameters = capture.section("sys/module/memory_hotplug/parameters").values
+    return _inside(
+        f"capture {path}",
+        memory_of(capture),
+        zoneinfo=capture.section("proc/zoneinfo").text,
+        policy=parameters.get("online_policy", ""),
+    )
+
+
+def _of_directory(folder: str) -> Inside:
+    return _inside(
+        f"files in {folder}",
+        read_memory_sysfs(folder, nodes=False),
+        meminfo=_read(folder, inside.MEMINFO),
+        zoneinfo=_read(folder, inside.ZONEINFO),
+        policy=_read(folder, inside.ONLINE_POLICY),
+    )
+
+
+def _inside(source: str, sysfs: MemorySysfs, *, meminfo: str = "", zoneinfo: str = "", policy: str = "") -> Inside:
+    sizes = inside.parse_meminfo(meminfo)
     return Inside(
-        source=f"capture {folder}",
+        source=source,
         block_size=sysfs.block_size,
         blocks=tuple(_block(block.block, block.state, block.valid_zones) for block in sysfs.blocks),
-        mem_total=meminfo.get("MemTotal"),
-        mem_free=meminfo.get("MemFree"),
-        mem_available=meminfo.get("MemAvailable"),
-        zones=inside.parse_zoneinfo(_read(folder, inside.ZONEINFO)),
+        mem_total=sizes.get("MemTotal"),
+        mem_free=sizes.get("MemFree"),
+        mem_available=sizes.get("MemAvailable"),
+        zones=inside.parse_zoneinfo(zoneinfo),
         auto_online_blocks=sysfs.auto_online_blocks,
-        online_policy=inside.one_word(_read(folder, inside.ONLINE_POLICY)),
+        online_policy=inside.one_word(policy),
     )
 
 
@@ -32,7 +62,7 @@ def _block(number: int, state: str, valid_zones: str) -> Block:
 
 
 def _read(folder: str, path: str) -> str:
-    """A file of the capture, empty when it was not captured."""
+    """A file of the guest, empty when it was not brought along."""
     try:
         with (Path(folder) / path.lstrip("/")).open("rb") as file:
             return file.read(FILE_LIMIT).decode(errors="replace")

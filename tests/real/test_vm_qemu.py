@@ -1,0 +1,230 @@
+"""`virtiomem vm` against real QEMUs without guests, and against a real qemu-ga."""
+
+import asyncio
+import json
+import os
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from virtiomem.errors import DeviceError
+from virtiomem.live.sysfs import read_memory_sysfs
+from virtiomem.qemu import QemuProcess
+from virtiomem.units import GiB, MiB
+from virtiomem.vm.agent import GuestAgent
+from virtiomem.vm.connect import Connection, open_vm
+from virtiomem.vm.inside import Inside
+
+pytestmark = pytest.mark.real
+
+MACHINE = ["-accel", "tcg", "-S", "-display", "none", "-nodefaults", "-no-user-config", "-machine", "q35"]
+FLEET = 50
+
+Start = Callable[..., Path]
+
+
+def backend(name: str, size: str) -> list[str]:
+    return ["-object", f"memory-backend-ram,id={name},size={size},reserve=off"]
+
+
+def virtio_mem(name: str, size: str, options: str = "", *, named: bool = True) -> list[str]:
+    identity = f"id={name}," if named else ""
+    return [
+        *backend(f"mem-{name}", size),
+        "-device",
+        f"virtio-mem-pci,{identity}memdev=mem-{name},block-size=2M{options}",
+    ]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a QEMU with a monitor on a socket, which is there when this returns."""
+    if shutil.which("qemu-system-x86_64") is None:
+        assert os.environ.get("CI") != "true", "qemu-system-x86_64 is missing (Debian package qemu-system-x86)"
+        pytest.skip("qemu-system-x86_64 is missing (Debian package qemu-system-x86)")
+    with ExitStack() as stack:
+
+        def starting(name: str, *arguments: str, memory: str = "256M,slots=2,maxmem=8G", wait: bool = True) -> Path:
+            path = tmp_path / f"{name}.sock"
+            monitor = ["-qmp", f"unix:{path},server=on,wait=off"]
+            process = stack.enter_context(QemuProcess([*MACHINE, "-m", memory, *arguments, *monitor]))
+            if wait:
+                wait_for(path, process)
+            return path
+
+        yield starting
+
+
+def wait_for(path: Path, process: QemuProcess | None = None) -> None:
+    limit = time.monotonic() + 60
+    while not path.exists():
+        assert process is None or process.returncode is None, process.output.messages()
+        assert time.monotonic() < limit, f"{path} did not appear"
+        time.sleep(0.02)
+
+
+def run(*argv: str) -> tuple[int, Any, str]:
+    """`virtiomem vm …` as its user runs it: the exit code, the JSON, standard error."""
+    command = [sys.executable, "-m", "virtiomem", "vm", *argv, "-J"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
+
+
+def qmp(path: Path, command: str, arguments: dict[str, Any]) -> Any:
+    """One command of QMP that ours never sends."""
+    from virtiomem.vm.peer import Peer
+
+    async def ask() -> Any:
+        peer = Peer("test", str(path))
+        await peer.connect()
+        try:
+            return await peer.ask(command, arguments, shape=dict[str, Any])
+        finally:
+            await peer.close()
+
+    return asyncio.run(ask())
+
+
+def test_every_kind_of_memory_device_is_listed(start: Start) -> None:
+    path = start(
+        "vm",
+        *virtio_mem("vm0", "1G"),
+        *virtio_mem("unnamed", "512M", named=False),
+        *backend("dimm", "256M"),
+        *["-device", "pc-dimm,id=d0,memdev=dimm"],
+    )
+    code, shown, _ = run("list", "-c", f"qmp:{path}")
+    (vm,) = shown["vms"]
+    devices = [(device["id"], device["kind"], device["max-size"]) for device in vm["devices"]]
+    assert (code, vm["boot-memory"], vm["status"]) == (0, 256 * MiB, "prelaunch")
+    assert devices == [
+        ("vm0", "virtio-mem", GiB),
+        ("device[0]", "virtio-mem", 512 * MiB),
+        ("d0", "dimm", 256 * MiB),
+    ]
+
+
+def test_device_without_an_id_is_resized_by_its_place(start: Start) -> None:
+    path = start("vm", *virtio_mem("unnamed", "512M", named=False))
+    code, shown, _ = run("resize", "device[0]", "128M", "-c", f"qmp:{path}", "--no-wait")
+    assert (code, shown["results"][0]["devices"][0]["requested-size"]) == (0, 128 * MiB)
+
+
+def test_monitor_on_tcp_is_the_same(start: Start) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    start("vm", *virtio_mem("vm0", "1G"), "-qmp", f"tcp:127.0.0.1:{port},server=on,wait=off")
+    code, shown, _ = run("status", "-c", f"tcp=qmp:127.0.0.1:{port}")
+    assert (code, shown["vms"][0]["drivers"]) == (0, {"vm0": "absent"})
+    assert shown["vms"][0]["hypervisor"].startswith("QEMU ")
+
+
+def test_refusal_is_in_qemus_own_words(start: Start) -> None:
+    path = start("vm", *virtio_mem("vm0", "1G"))
+
+    async def request() -> None:
+        vm = await open_vm(Connection("vm", "qmp", str(path)))
+        try:
+            await vm.backend.request("vm0", 2 * GiB)
+        finally:
+            await vm.backend.close()
+
+    with pytest.raises(DeviceError, match=r"vm0: QEMU refuses: 'requested-size' cannot exceed the memory backend size"):
+        asyncio.run(request())
+
+
+def test_running_migration_is_warned_of_and_explained(start: Start) -> None:
+    path = start("vm", *virtio_mem("vm0", "1G"))
+    qmp(path, "migrate-set-parameters", {"max-bandwidth": 4096})
+    qmp(path, "migrate", {"uri": "exec:cat >/dev/null"})
+    code, shown, err = run("resize", "vm0", "512M", "-c", f"qmp:{path}", "--stall", "1")
+    assert code == 124
+    assert "a migration is " in err
+    assert any("answers every request with BUSY" in finding["text"] for finding in shown["results"][0]["findings"])
+
+
+def test_old_qemu_or_another_program_is_named_so(tmp_path: Path) -> None:
+    if shutil.which("qemu-storage-daemon") is None:
+        pytest.skip("qemu-storage-daemon is missing (Debian package qemu-system-common)")
+    path = tmp_path / "storage.sock"
+    monitor = ["--chardev", f"socket,id=m,path={path},server=on,wait=off", "--monitor", "chardev=m"]
+    with subprocess.Popen(["qemu-storage-daemon", *monitor]) as daemon:
+        try:
+            wait_for(path)
+            code, _, err = run("list", "-c", f"qmp:{path}")
+        finally:
+            daemon.terminate()
+    assert (code, err) == (1, f"virtiomem: qmp:{path}: it speaks QMP, but is no QEMU machine\n")
+
+
+def test_fifty_machines_are_watched_and_resized_in_one_command(start: Start, tmp_path: Path) -> None:
+    paths = [start(f"vm{i:02}", *virtio_mem("vm0", "256M"), memory="64M,maxmem=2G", wait=False) for i in range(FLEET)]
+    for path in paths:
+        wait_for(path)
+    (tmp_path / "all").write_text("".join(f"{path}\n" for path in paths))
+    fleet = ["-c", f"@{tmp_path / 'all'}"]
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    code, shown, err = run("resize", "vm*/vm0", "128M", "--no-wait", *fleet)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    assert (code, len(shown["results"])) == (0, FLEET)
+    assert err.count("has no driver") == FLEET
+    assert used < 20, "seconds of processor time for fifty machines"
+    assert watched(fleet) == {f"vm{i:02}": 128 * MiB for i in range(FLEET)}
+
+
+def watched(fleet: list[str]) -> dict[str, int]:
+    """What is requested of every machine, as one watcher sees it; it must stay small."""
+    command = [sys.executable, "-m", "virtiomem", "vm", "watch", "-J", "--for", "30", "--interval", "0.5", *fleet]
+    found: dict[str, int] = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while len(found) < FLEET:
+            sample = json.loads(process.stdout.readline())
+            found[sample["vm"]] = sample["devices"][0]["requested-size"]
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        process.terminate()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) << 10
+    assert peak < 2 * GiB, "our own memory for fifty machines"
+    return found
+
+
+def test_agent_reads_this_very_linux(tmp_path: Path) -> None:
+    """A real qemu-ga on the host: what it says of the memory blocks is what sysfs says."""
+    agent = shutil.which("qemu-ga", path="/usr/sbin:/usr/bin")
+    if agent is None:
+        assert os.environ.get("CI") != "true", "qemu-ga is missing (Debian package qemu-guest-agent)"
+        pytest.skip("qemu-ga is missing (Debian package qemu-guest-agent)")
+    path = tmp_path / "ga.sock"
+    command = [agent, "-m", "unix-listen", "-p", str(path), "-t", str(tmp_path), "-f", str(tmp_path / "pid")]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(path)
+            inside = asyncio.run(ask_twice(str(path)))
+        finally:
+            process.terminate()
+    meminfo = Path("/proc/meminfo").read_text().split()
+    assert inside.mem_total == int(meminfo[meminfo.index("MemTotal:") + 1]) << 10
+    if Path("/sys/devices/system/memory").is_dir():
+        sysfs = read_memory_sysfs()
+        assert inside.block_size == sysfs.block_size
+        assert [block.block for block in inside.blocks] == [block.block for block in sysfs.blocks]
+        assert [block.online for block in inside.blocks] == [block.state == "online" for block in sysfs.blocks]
+        assert inside.auto_online_blocks == sysfs.auto_online_blocks
+
+
+async def ask_twice(path: str) -> Inside:
+    """Two conversations: the second must not be troubled by what the first left behind."""
+    await GuestAgent(path).look()
+    return await GuestAgent(path).look()
