@@ -263,7 +263,8 @@ class _Resize:
             return self.unanswered >= AGENT_TRIES
         if offline_in(inside, self.machine, self.tracks.keys()):
             return False
-        if inside.mem_total is not None and self.inside_before.mem_total is not None:
+        moved = any(track.moved for track in self.tracks.values())
+        if moved and inside.mem_total is not None and self.inside_before.mem_total is not None:
             totals = f"{format_approx(self.inside_before.mem_total)} -> {format_approx(inside.mem_total)}"
             self.notes.append(f"seen from inside: MemTotal {totals}, no block of it offline")
         return True
