@@ -21,7 +21,10 @@ def hostile(told: Recording) -> Recording:
         told.steps[0],
         step=Resize(device=DEVICE, requested_size=Size(MiB)),
         error=NAME,
-        requests=[Request(device=DEVICE, type=NAME, response=NAME, addr=0x180000000, nb_blocks=1)],
+        requests=[
+            Request(device=DEVICE, type=NAME, response=NAME, addr=0x180000000, nb_blocks=1),
+            Request(device="__proto__", type="constructor", response="constructor"),
+        ],
         held_up=[NAME],
         snapshot=msgspec.structs.replace(first, iomem=boot.iomem, devices=[*devices]),
     )

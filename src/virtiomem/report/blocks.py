@@ -179,7 +179,7 @@ def memory_block_size(recording: Recording, boot: Sequence[Row]) -> int:
 def _fitting(numbers: set[int], boot: Sequence[Row]) -> int | None:
     """The power of two that makes the RAM of a listing occupy exactly the memory blocks with these numbers."""
     ram = [row for row in boot if row.name.startswith("System RAM")]
-    for shift in range(24, 36):
+    for shift in range(24, 36) if ram else ():
         size = 1 << shift
         occupied: set[int] = set()
         for row in ram:

@@ -115,7 +115,7 @@ def _spans(device: VirtioMemInfo, plugged: SpanSet | None) -> list[int] | None:
 def _step(now: Moment, before: Moment | None, names: Table, looks: Table) -> dict[str, Any]:
     """What was done and what came of it; for boot, nothing was."""
     if before is None or now.record is None:
-        done = {"title": "boot", "settled": True, "error": None}
+        done = {"title": "boot", "settled": None, "error": None}
         return done | {"requests": [], "trace": {}, "changes": [], "block-changes": []}
     record = now.record
     sizes = {device.id: device.size for device in virtio_mem(before.snapshot)}

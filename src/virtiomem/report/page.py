@@ -15,7 +15,10 @@ from virtiomem.report.moments import Source
 from virtiomem.report.words import short_size
 from virtiomem.units import format_size
 
-SCRIPTS = ("dom.js", "model.js", "axis.js", "map.js", "chart.js", "tables.js", "page.js")
+SCRIPTS = (
+    *("dom.js", "model.js", "axis.js", "map.js", "changes.js", "chart.js", "requests.js", "listing.js", "tables.js"),
+    "page.js",
+)
 """In this order they are one module: each may use what stands before it."""
 
 
@@ -92,7 +95,7 @@ def _provenance(recording: dict[str, Any]) -> dict[str, str]:
 
 def _step(step: dict[str, Any]) -> dict[str, Any]:
     devices = [device for device in step["devices"] if device["type"] == "virtio-mem"]
-    outcome = "stopped short" if not step["settled"] else "settled"
+    outcome = {True: "settled", False: "stopped short", None: ""}[step["settled"]]
     return {
         "title": step["title"],
         "outcome": f"refused: {step['error']}" if step["error"] else outcome,

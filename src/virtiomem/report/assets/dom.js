@@ -43,3 +43,36 @@ function size(bytes) {
 
 const signedSize = (bytes) => (bytes > 0 ? "+" : "") + size(bytes);
 const hex = (number) => number.toString(16).padStart(8, "0");
+
+/** A coloured word. */
+function chip(text, color) {
+  const element = el("span", { class: "chip" }, text);
+  if (color) element.style.background = color; else element.style.color = "inherit";
+  return element;
+}
+
+/** A table in a box that scrolls sideways; `head` is [text, class] for each column. */
+function table(label, head, rows, caption = null) {
+  const columns = head.map(([text, kind]) => el("th", { scope: "col", class: kind }, text));
+  return el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label },
+    el("table", {}, caption && el("caption", { class: "muted" }, caption), el("thead", {}, el("tr", {}, columns)), el("tbody", {}, rows)));
+}
+
+const cell = (text, kind = null) => el("td", { class: kind }, text);
+const rowHead = (text) => el("th", { scope: "row" }, text);
+const noSuchStep = () => el("p", { class: "muted" }, "This recording has no such step.");
+
+const PAGE = 500; // rows shown before asking for more
+
+/** Fill `parent` with what `make(from, to)` gives, a page at a time; `moreRow(text, go)` makes the row that offers the next. */
+function paged(parent, total, make, moreRow, from = 0) {
+  const to = Math.min(total, from + PAGE);
+  parent.append(...make(from, to));
+  if (to === total) return;
+  const more = moreRow(`Show ${Math.min(PAGE, total - to)} more of ${count(total - to)}`, () => {
+    more.remove();
+    paged(parent, total, make, moreRow, to);
+    (parent.lastElementChild.querySelector("button") ?? parent).focus();
+  });
+  parent.append(more);
+}

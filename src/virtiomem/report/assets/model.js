@@ -61,17 +61,10 @@ function range(start, bytes) {
 
 const indent = (row) => "  ".repeat(Math.min(row.depth, 5));
 
-/** The line of each of a row's resources, from the `from`-th, at most `limit`. */
-function* lines(row, from = 0, limit = Infinity) {
+/** The line of the `n`-th of a row's resources. */
+function lineOf(row, n) {
   const [start, bytes] = row.exact;
-  for (let i = from; i < Math.min(row.times, from + limit); i++) {
-    yield `${indent(row)}${range(start + BigInt(i) * bytes, bytes)} : ${row.name}`;
-  }
-}
-
-/** The whole listing of a step, as text. */
-function listingText(step) {
-  return step.rows.map((row) => [...lines(row)].join("\n") + "\n").join("");
+  return `${indent(row)}${range(start + BigInt(n) * bytes, bytes)} : ${row.name}`;
 }
 
 for (const [number, recording] of data.recordings.entries()) {

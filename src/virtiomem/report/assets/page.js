@@ -39,6 +39,7 @@ function outcome(recording) {
   const step = recording.step(state.step);
   const tag = recording.label ? [el("b", { class: "tag" }, recording.label), " "] : [];
   if (!step) return el("span", {}, ...tag, el("span", { class: "badge" }, "no such step"), " ");
+  if (step.settled === null) return el("span"); // nothing was done yet
   const [cls, word] = step.error ? ["bad", `refused: ${step.error}`] : step.settled ? ["good", "settled"] : ["warn", "stopped short"];
   const why = [...(step["held-up"] ?? []), step["retry-in"] ? `the driver tries again in ${step["retry-in"]} s` : null].filter(Boolean).join("; ");
   return el("span", {}, ...tag, el("span", { class: `badge ${cls}` }, word), why ? ` ${why} ` : " ");
