@@ -50,12 +50,12 @@ def test_shown_zones_keep_blocks_apart() -> None:
 
 def test_zones_that_lsmem_does_not_know_never_share_a_row() -> None:
     odd = memory((0, "online", "Strange"), (1, "online", "Strange"))
-    assert [row.count for row in lsmem.rows(odd, ["ZONES"])] == [1, 1]
-    assert [row.count for row in lsmem.rows(odd, ["NODE"])] == [2]
+    assert [row.blocks for row in lsmem.rows(odd, ["ZONES"])] == [1, 1]
+    assert [row.blocks for row in lsmem.rows(odd, ["NODE"])] == [2]
 
 
 def test_nothing_splits_but_gaps_when_no_column_does() -> None:
-    assert [(row.first, row.count) for row in lsmem.rows(SOME, [])] == [(0, 3), (4, 3)]
+    assert [(row.first, row.blocks) for row in lsmem.rows(SOME, [])] == [(0, 3), (4, 3)]
 
 
 def test_json_has_numbers_where_numbers_are_meant() -> None:

@@ -3,34 +3,40 @@
 import argparse
 import json
 import sys
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from virtiomem.errors import UsageError
-from virtiomem.live import lsmem, show
-from virtiomem.live.capture import Capture
-from virtiomem.live.collect import collect
-from virtiomem.live.devices import VirtioMem, devices_of, ownership
-from virtiomem.live.load import load_any
-from virtiomem.live.shrink import Parameters, plan_shrink
-from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
-from virtiomem.live.views import memory_of
+from virtiomem.live import lsmem
+from virtiomem.live.sysfs import MEMORY, MemorySysfs, read_memory_sysfs
 from virtiomem.units import Size
+
+if TYPE_CHECKING:
+    from virtiomem.live.capture import Capture
+    from virtiomem.live.devices import VirtioMem
+
+# What only files and virtio-mem's options need is imported where they are used: lsmem's table takes a tenth of a second.
 
 EXIT_PARTLY = 64
 OURS = ("DEVICE", "PLUGGED")
 """The columns that lsmem does not have."""
-HEADINGS = ("proc/iomem", "sys/bus/virtio/devices", "dev/kmsg", "sys/module/virtio_mem/parameters")
+HEADINGS = (
+    "proc/iomem",
+    MEMORY,
+    "proc/zoneinfo",
+    "sys/bus/virtio/devices",
+    "dev/kmsg",
+    "sys/module/virtio_mem/parameters",
+)
 """What tells of a running Linux's virtio-mem devices."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Machine:
-    """What the command works on; `devices` and `owners` are empty when the table does not ask for them."""
+class _Machine(NamedTuple):
+    """What the command works on."""
 
     memory: MemorySysfs
-    devices: list[VirtioMem]
+    devices: list["VirtioMem"]
     owners: dict[int, lsmem.Ownership]
-    capture: Capture
+    capture: "Capture"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,69 +78,71 @@ def _blocks(args: argparse.Namespace) -> int:
     """What lsmem prints."""
     columns, split = _columns(args)
     wanted = {*columns, *split}
-    machine = _machine(args, zones="ZONES" in wanted, nodes="NODE" in wanted, devices=not wanted.isdisjoint(OURS))
+    if args.file or not wanted.isdisjoint(OURS):
+        memory, _, owners, _ = _machine(args)
+    else:
+        memory, owners = read_memory_sysfs(args.sysroot, zones="ZONES" in wanted, nodes="NODE" in wanted), {}
     summary = args.summary or ("always" if args.style is lsmem.Style.TABLE else "never")
     parts = []
     if summary != "only":
-        memory, owners = machine.memory, machine.owners
         table = lsmem.single_rows(memory, owners) if args.all else lsmem.rows(memory, split, owners)
         parts.append(lsmem.render(table, columns, args.style, in_bytes=args.bytes, headings=not args.noheadings))
     if summary != "never":
-        parts.append(lsmem.render_summary(machine.memory, in_bytes=args.bytes))
+        parts.append(lsmem.render_summary(memory, in_bytes=args.bytes))
     sys.stdout.write("\n".join(parts))
     return 0
 
 
 def _devices(args: argparse.Namespace) -> int:
-    machine = _machine(args)
+    from virtiomem.live import show
+
+    memory, devices, owners, _ = _machine(args)
     if args.style is lsmem.Style.JSON:
-        values = [show.device_values(device, machine.memory, machine.owners) for device in machine.devices]
-        print(json.dumps({"virtio-mem": values}, indent=1))
+        print(json.dumps({"virtio-mem": [show.device_values(one, memory, owners) for one in devices]}, indent=1))
     else:
-        sys.stdout.write(
-            show.devices_text(machine.devices, machine.memory, in_bytes=args.bytes, headings=not args.noheadings)
-        )
+        sys.stdout.write(show.devices_text(devices, memory, in_bytes=args.bytes, headings=not args.noheadings))
     return 0
 
 
 def _plan(args: argparse.Namespace) -> int:
-    machine = _machine(args)
+    from virtiomem.live import show
+    from virtiomem.live.shrink import Parameters, plan_shrink
+
+    memory, devices, owners, capture = _machine(args)
     try:
         wanted = Size.parse(args.by)
     except ValueError as error:
         raise UsageError(f"--by: {error}") from None
-    device = _chosen(machine.devices, args.device)
-    plan = plan_shrink(device, machine.memory, machine.owners, wanted, Parameters.of(machine.capture))
+    plan = plan_shrink(_chosen(devices, args.device), memory, owners, wanted, Parameters.of(capture))
     if args.style is lsmem.Style.JSON:
         print(json.dumps(show.plan_values(plan), indent=1))
     else:
-        sys.stdout.write(
-            show.plan_text(plan, machine.memory.block_size, in_bytes=args.bytes, headings=not args.noheadings)
-        )
+        headings = not args.noheadings
+        sys.stdout.write(show.plan_text(plan, memory.block_size, in_bytes=args.bytes, headings=headings))
     return EXIT_PARTLY if plan.short else 0
 
 
-def _chosen(devices: list[VirtioMem], name: str | None) -> VirtioMem:
+def _chosen(devices: list["VirtioMem"], name: str | None) -> "VirtioMem":
     """The device to shrink."""
     names = ", ".join(device.name for device in devices) or "none"
     found = [device for device in devices if name in (None, device.name)]
     if len(found) != 1:
-        raise UsageError(
-            f"--device: {'which one' if name is None else f'no {name!r}'}; virtio-mem devices here: {names}"
-        )
+        wanted = "which one" if name is None else f"no {name!r}"
+        raise UsageError(f"--device: {wanted}; virtio-mem devices here: {names}")
     return found[0]
 
 
-def _machine(args: argparse.Namespace, *, zones: bool = True, nodes: bool = True, devices: bool = True) -> _Machine:
-    """Read a file, or as much of a running Linux as is asked for."""
-    if args.file:
-        capture = load_any(args.file)
-        memory = memory_of(capture)
-    else:
-        memory = read_memory_sysfs(args.sysroot, zones=zones, nodes=nodes)
-        capture = collect(args.sysroot, only=HEADINGS if devices else ())
-    found = devices_of(capture, memory) if devices else []
-    return _Machine(memory, found, ownership(capture, memory, found), capture)
+def _machine(args: argparse.Namespace) -> _Machine:
+    """A file, or a running Linux, with its virtio-mem devices."""
+    from virtiomem.live.collect import collect
+    from virtiomem.live.devices import devices_of, ownership
+    from virtiomem.live.load import load_any
+    from virtiomem.live.views import memory_of
+
+    capture = load_any(args.file) if args.file else collect(args.sysroot, only=HEADINGS)
+    memory = memory_of(capture)
+    devices = devices_of(capture, memory)
+    return _Machine(memory, devices, ownership(capture, memory, devices), capture)
 
 
 def _columns(args: argparse.Namespace) -> tuple[list[str], list[str]]:

@@ -12,10 +12,6 @@ from virtiomem.kdump.compare import Comparison, compare, dumped, subtract
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
 from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES, CrashRanges, Loader, kernel_ranges, kexec_tools_ranges
 from virtiomem.live.capture import Capture
-from virtiomem.live.collect import collect
-from virtiomem.live.load import load_any
-from virtiomem.live.views import crash_state_of
-from virtiomem.recording.files import write_whole
 from virtiomem.resource import iomem
 from virtiomem.resource.tree import ResourceTree
 
@@ -54,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Work out the ranges; write, compare or show them."""
-    capture = load_any(args.file) if args.file else collect(args.sysroot, only=HEADINGS)
+    capture = _capture(args)
     tree = iomem.loads(capture.iomem, source=capture.source)
     if args.compare:
         return _compare(compare(kernel_ranges(tree), kexec_tools_ranges(tree, limit=args.limit)), args)
@@ -63,8 +59,21 @@ def run(args: argparse.Namespace) -> int:
     if args.against:
         return _against(found, args)
     if args.output:
+        from virtiomem.recording.files import write_whole
+
         write_whole(Path(args.output), elfcore.header(found, _inputs(args, capture, tree)))
     return _show(found, args)
+
+
+def _capture(args: argparse.Namespace) -> Capture:
+    """A file, or as much of a running Linux as is needed; each comes with imports that the other need not wait for."""
+    if args.file:
+        from virtiomem.live.load import load_any
+
+        return load_any(args.file)
+    from virtiomem.live.collect import collect
+
+    return collect(args.sysroot, only=HEADINGS)
 
 
 def _show(found: CrashRanges, args: argparse.Namespace) -> int:
@@ -105,6 +114,8 @@ def _warn(findings: list[str]) -> None:
 
 def _inputs(args: argparse.Namespace, capture: Capture, tree: ResourceTree) -> Inputs:
     """What the options say, and for the rest what the machine itself said."""
+    from virtiomem.live.views import crash_state_of
+
     state = crash_state_of(capture)
     vmcoreinfo = args.vmcoreinfo or (Note(*state.vmcoreinfo) if state.vmcoreinfo else None)
     return Inputs(

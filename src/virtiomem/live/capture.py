@@ -19,7 +19,6 @@ files is lines of `name value`. `sources` has the table of all headings, `collec
 program that does the same where there is no Python. The file may be compressed with gzip.
 """
 
-import gzip
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -105,7 +104,13 @@ def dump(capture: Capture, path: str | Path) -> None:
     """Write a capture whole or not at all; compressed when the name ends in ``.gz``."""
     data = dumps(capture).encode("utf-8", "surrogateescape")
     path = Path(path)
-    write_whole(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+    write_whole(path, _gzip(data) if path.suffix == ".gz" else data)
+
+
+def _gzip(data: bytes) -> bytes:
+    """The same bytes for the same text: no time, no name."""
+    packer = zlib.compressobj(9, wbits=31)
+    return packer.compress(data) + packer.flush()
 
 
 def looks_like_capture(data: bytes) -> bool:

@@ -8,9 +8,8 @@ and at memory0 alone. A block on several nodes shows the lowest; lsmem shows the
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -21,28 +20,25 @@ from virtiomem.recording.values import MemoryBlock
 Summary = Literal["never", "always", "only"]
 
 
-@dataclass(frozen=True, slots=True)
-class Ownership:
+class Ownership(NamedTuple):
     """What a virtio-mem device has to do with a block; `plugged` in bytes, None when it cannot be known."""
 
     device: str
     plugged: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """`count` blocks from number `first` on that look the same; `block` is the first of them."""
+class Row(NamedTuple):
+    """`blocks` blocks from number `first` on that look the same; `block` is the first of them."""
 
     first: int
-    count: int
+    blocks: int
     size: int
     block: MemoryBlock
     device: str
     plugged: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
+class _Column(NamedTuple):
     """A column: its cell's text, and how it is aligned and typed."""
 
     cell: Callable[["_View", Row], str]
@@ -51,11 +47,10 @@ class _Column:
     kind: Literal["string", "number", "boolean", "size"] = "string"
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(NamedTuple):
     """What a cell needs to know besides its row."""
 
-    bytes: bool
+    in_bytes: bool
     have_nodes: bool
 
 
@@ -90,12 +85,12 @@ def zone_names(block: MemoryBlock) -> list[str]:
 
 
 def _range(_view: _View, row: Row) -> str:
-    start = row.first * (row.size // row.count)
+    start = row.first * (row.size // row.blocks)
     return f"0x{start:016x}-0x{start + row.size - 1:016x}"
 
 
 def _blocks(_view: _View, row: Row) -> str:
-    return f"{row.first}-{row.first + row.count - 1}" if row.count > 1 else f"{row.first}"
+    return f"{row.first}-{row.first + row.blocks - 1}" if row.blocks > 1 else f"{row.first}"
 
 
 def _removable(_view: _View, row: Row) -> str:
@@ -113,7 +108,7 @@ def _plugged(view: _View, row: Row) -> str:
 
 
 def _size_text(view: _View, size: int) -> str:
-    return str(size) if view.bytes else human_size(size)
+    return str(size) if view.in_bytes else human_size(size)
 
 
 _COLUMNS: dict[str, _Column] = {
@@ -188,7 +183,7 @@ def _row(blocks: list[MemoryBlock], block_size: int, owners: Mapping[int, Owners
     plugged = [owner.plugged for owner in known]
     return Row(
         first=blocks[0].block,
-        count=len(blocks),
+        blocks=len(blocks),
         size=len(blocks) * block_size,
         block=blocks[0],
         device=",".join(dict.fromkeys(owner.device for owner in known)),
@@ -205,7 +200,7 @@ def render(
     headings: bool = True,
 ) -> str:
     """Rows as text, a final newline included."""
-    view = _View(bytes=in_bytes, have_nodes=any(row.block.nodes for row in table))
+    view = _View(in_bytes=in_bytes, have_nodes=any(row.block.nodes for row in table))
     chosen = [_COLUMNS[name] for name in columns]
     cells = [[column.cell(view, row) for column in chosen] for row in table]
     if style is Style.JSON:

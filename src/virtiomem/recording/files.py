@@ -1,7 +1,6 @@
 """Recordings as JSON, in and out."""
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +86,8 @@ def _is_special(path: Path) -> bool:
 
 def _replace(path: Path, data: bytes) -> None:
     """Write to a temporary file in the same directory, then rename it."""
+    import tempfile  # not above: it takes a tenth of every command's start, and most write nothing
+
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
