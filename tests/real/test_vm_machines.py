@@ -28,8 +28,8 @@ from virtiomem.vm.base import Driver, Machine
 from virtiomem.vm.connect import Connection, Vm, open_vm
 from virtiomem.vm.explain import Certainty
 from virtiomem.vm.fleet import Job, Order, carry_out, plan_all, policy_for
+from virtiomem.vm.outcome import Outcome, Policy, Report, Reporter, Result
 from virtiomem.vm.plan import Scope, Spread, Wish
-from virtiomem.vm.resize import Outcome, Policy, Report, Reporter, Result
 from virtiomem.vm.sim import SimAgent, SimBackend, open_sim
 
 pytestmark = pytest.mark.real

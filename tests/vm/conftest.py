@@ -13,7 +13,7 @@ from virtiomem.vm.connect import Vm
 from virtiomem.vm.sim import SimAgent, open_sim
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-Serve = Callable[[Talk], AbstractAsyncContextManager[str]]
+Serve = Callable[..., AbstractAsyncContextManager[str]]
 
 GREETING = (
     b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}, "capabilities": []}}\r\n'
@@ -22,15 +22,19 @@ GREETING = (
 
 @pytest.fixture
 def serve(tmp_path: Path) -> Serve:
-    """Serve a talk on a socket; yields its path."""
+    """Serve a talk on a socket, whose path it yields; `hang_up` ends the conversations of an earlier server first."""
+    connected: set[asyncio.StreamWriter] = set()
 
     @asynccontextmanager
-    async def serving(talk: Talk) -> AsyncIterator[str]:
+    async def serving(talk: Talk, *, hang_up: bool = False) -> AsyncIterator[str]:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connected.add(writer)
             with suppress(OSError, asyncio.IncompleteReadError):
                 await talk(reader, writer)
             writer.close()
 
+        for writer in connected if hang_up else ():
+            writer.close()
         path = str(tmp_path / "peer.sock")
         server = await asyncio.start_unix_server(handle, path)
         try:

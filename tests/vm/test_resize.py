@@ -13,8 +13,8 @@ from virtiomem.vm.base import Driver, Event, Machine
 from virtiomem.vm.connect import Vm
 from virtiomem.vm.explain import Certainty
 from virtiomem.vm.fleet import Job, Order, Refusal, carry_out, exit_code, plan_all, policy_for
+from virtiomem.vm.outcome import Outcome, Policy, Report, Reporter, Result
 from virtiomem.vm.plan import Scope, Spread, Wish
-from virtiomem.vm.resize import Outcome, Policy, Report, Reporter, Result
 from virtiomem.vm.sim import SimBackend
 
 Sim = Callable[..., Vm]

@@ -11,13 +11,20 @@ peer       a JSON peer on a socket, with bounds on everything it may do to us (o
 qmp        QEMU behind `Backend`
 agent      qemu-ga behind `Agent`
 inside     what a guest says of itself, and how its files are read
+capture    a guest's files on this host, read as an agent would
 sim        a scenario behind `Backend` and `Agent`: no machine at all, virtual time
+target     which machines and devices are meant
+preflight  what speaks against a resize beforehand
 plan       how a wished size is spread over devices, and what speaks against it beforehand
 retry      the Linux driver's retry timer, as seen from outside
 progress   how far a resize is, how fast, and whether it has stalled
+outcome    what a resize is asked and what it answers
 resize     set, wait, re-dispatch, roll back
+fleet      one resize of many machines
 explain    why a device is not at its requested size: facts, likely reasons, what is not known
 watch      many machines over time
 metrics    the same for Prometheus
+show       tables, JSON and words; terminal: live pictures
+commands   the verbs of `virtiomem vm`
 ========== ==========================================================================================================
 """

@@ -19,12 +19,15 @@ from virtiomem.vm.explain import Finding
 from virtiomem.vm.explain import explain as find_reasons
 from virtiomem.vm.fleet import PARTLY, Job, Order, Refusal
 from virtiomem.vm.inside import Inside
+from virtiomem.vm.outcome import STALL_SECONDS, Policy, Reporter
 from virtiomem.vm.plan import Scope, Spread, Wish
-from virtiomem.vm.resize import STALL_SECONDS, Policy, Reporter
 from virtiomem.vm.show import COLUMNS, View
 from virtiomem.vm.target import device_pattern, matches, select
 from virtiomem.vm.watch import Sample
 from virtiomem.vm.watch import watch as watch_all
+
+MAX_NAMES = 6
+"""Machines named on a line; fifty without a driver are one remark."""
 
 __all__ = ["COLUMNS", "explain", "list_devices", "resize", "status", "watch"]
 
@@ -175,9 +178,13 @@ def _announce(jobs: Sequence[Job], refusals: Sequence[Refusal]) -> None:
     """What speaks against it, before anything happens."""
     for refusal in refusals:
         sys.stderr.write(f"virtiomem: {_named(refusal)}\n")
+    names: dict[str, list[str]] = {}
     for job in jobs:
         for warning in job.warnings:
-            sys.stderr.write(f"{job.vm.name}: {warning}\n")
+            names.setdefault(warning, []).append(job.vm.name)
+    for warning, machines in names.items():
+        more = f" and {len(machines) - MAX_NAMES} more" if len(machines) > MAX_NAMES else ""
+        sys.stderr.write(f"{', '.join(machines[:MAX_NAMES])}{more}: {warning}\n")
 
 
 def _named(refusal: Refusal) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.vm.connect import Unreachable, Vm
 from virtiomem.vm.inside import Inside
+from virtiomem.vm.outcome import Outcome, Policy, Reporter, Result
 from virtiomem.vm.plan import Plan, Scope, Spread, Wish
 from virtiomem.vm.preflight import preflight
-from virtiomem.vm.resize import Outcome, Policy, Reporter, Result, resize
+from virtiomem.vm.resize import resize
 from virtiomem.vm.target import device_pattern, plan_target
 
 PARTLY = 64

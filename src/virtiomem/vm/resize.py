@@ -6,12 +6,8 @@ Whatever happens, the machine is left in a condition that the result states.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import StrEnum
-
-from msgspec import Struct
 
 from virtiomem.errors import BackendError, DeviceError, ProtocolError, VirtiomemError
 from virtiomem.units import Span, format_approx, format_size
@@ -19,99 +15,15 @@ from virtiomem.vm.base import Event, Machine
 from virtiomem.vm.connect import Vm
 from virtiomem.vm.explain import Finding, explain, unknown
 from virtiomem.vm.inside import Inside
-from virtiomem.vm.plan import Plan, Spread, replan
+from virtiomem.vm.outcome import DeviceResult, Outcome, Policy, Report, Reporter, Result
+from virtiomem.vm.plan import Plan, replan
 from virtiomem.vm.progress import Track
-from virtiomem.vm.retry import FIRST_SECONDS, RetryTimer
+from virtiomem.vm.retry import RetryTimer
 
-STALL_SECONDS = FIRST_SECONDS + 10
-POLL_SECONDS = 1.0
 ROLLBACK_SECONDS = 10.0
 LAST_LOOK_SECONDS = 2.0
 AGENT_TRIES = 3
 """How often a silent agent is asked before a resize counts as done without it."""
-
-
-class Outcome(StrEnum):
-    """How a resize ended."""
-
-    DONE = "done"
-    STARTED = "started"
-    """Set, not waited for."""
-    PARTLY = "partly done"
-    TIMED_OUT = "timed out"
-    REFUSED = "refused"
-    SUPERSEDED = "superseded"
-    """Somebody else set another requested-size meanwhile."""
-    LOST = "lost"
-    """The machine or the connection went away."""
-    INTERRUPTED = "interrupted"
-
-    @property
-    def exit_code(self) -> int:
-        """What the command returns for it."""
-        return _EXIT_CODES[self]
-
-
-_EXIT_CODES = {
-    Outcome.DONE: 0,
-    Outcome.STARTED: 0,
-    Outcome.PARTLY: 64,
-    Outcome.TIMED_OUT: 124,
-    Outcome.REFUSED: 1,
-    Outcome.SUPERSEDED: 1,
-    Outcome.LOST: 1,
-    Outcome.INTERRUPTED: 130,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """How long to wait and what to do then; seconds."""
-
-    wait: bool = True
-    timeout: float | None = None
-    stall: float = STALL_SECONDS
-    poll: float = POLL_SECONDS
-    rollback: bool = False
-    spread: Spread = field(default_factory=Spread)
-    redispatch: bool = False
-    """What a stuck device lacks goes to the others."""
-
-
-class DeviceResult(Struct, frozen=True):
-    """One device before and after, in bytes."""
-
-    id: str
-    node: int
-    size_before: int
-    size: int
-    requested_before: int
-    requested: int
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a resize of one machine ended and in which condition it is."""
-
-    vm: str
-    outcome: Outcome
-    seconds: float
-    devices: tuple[DeviceResult, ...]
-    notes: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How far a resize is: what a progress display shows."""
-
-    vm: str
-    tracks: tuple[Track, ...]
-    waited: float
-    note: str = ""
-
-
-Reporter = Callable[[Report], None]
 
 
 async def resize(vm: Vm, plan: Plan, policy: Policy, report: Reporter = lambda _: None) -> Result:

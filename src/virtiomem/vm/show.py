@@ -12,7 +12,7 @@ from virtiomem.units import format_approx, format_size
 from virtiomem.vm.base import Device, Driver, Machine, Surroundings
 from virtiomem.vm.explain import Certainty, Finding
 from virtiomem.vm.inside import Inside
-from virtiomem.vm.resize import Outcome, Result
+from virtiomem.vm.outcome import Outcome, Result
 from virtiomem.vm.watch import Sample
 
 BAR_WIDTH = 20

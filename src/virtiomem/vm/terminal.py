@@ -1,6 +1,6 @@
 """Live pictures on a terminal: progress of a resize, a view of many machines. Nothing here is drawn elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from virtiomem.units import format_approx
+from virtiomem.vm.outcome import Report
 from virtiomem.vm.progress import Track
-from virtiomem.vm.resize import Report
-from virtiomem.vm.show import COLUMNS, LIST_COLUMNS, Row
+from virtiomem.vm.show import COLUMNS, LIST_COLUMNS, Row, View
 from virtiomem.vm.watch import Sample
 
 MAX_LINES = 20
@@ -60,7 +60,6 @@ def _progress_cells(report: Report, track: Track) -> tuple[RenderableType, ...]:
         ProgressBar(total=1.0, completed=track.fraction, width=30),
         Text(f"{format_approx(track.size)} of {format_approx(track.target)}", justify="right"),
         Text(pace, style="dim"),
-        Text(report.note, style="yellow"),
     )
 
 
@@ -83,23 +82,28 @@ class WatchScreen:
         self._samples[sample.vm] = sample
 
     def _draw(self) -> RenderableType:
-        return samples_table(self._samples)
+        return picture(list(self._samples.values()))
 
 
-def samples_table(samples: Mapping[str, Sample]) -> Table:
-    """The devices of all machines, in colour."""
-    from virtiomem.vm.show import View
+def picture(samples: Sequence[Sample]) -> RenderableType:
+    """The sums, the devices of all machines, and below them the machines that cannot be seen."""
+    samples = sorted(samples, key=lambda sample: sample.vm)
+    seen = [sample.machine for sample in samples if sample.machine is not None]
+    plugged, requested = (sum(sizes) for sizes in ((m.plugged for m in seen), (m.requested for m in seen)))
+    head = f"{len(seen)} of {len(samples)} machines, {format_approx(plugged)} of {format_approx(requested)} plugged"
+    lost = [Text(f"{sample.vm}: {sample.error}", style="red") for sample in samples if sample.machine is None]
+    return Group(Text(head, style="dim"), _devices(samples), *lost)
 
+
+def _devices(samples: Sequence[Sample]) -> Table:
+    """A row a device, in colour."""
     names = [*LIST_COLUMNS[:-1], "still", "use"]
     drawn = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
         right = name == "still" or COLUMNS[name].right
         drawn.add_column(name.upper(), justify="right" if right else "left", no_wrap=True)
-    for sample in samples.values():
-        if sample.machine is None:
-            drawn.add_row(Text(sample.vm), Text(str(sample.error), style="red", overflow="ellipsis"))
-            continue
-        for device in sample.machine.devices:
+    for sample in samples:
+        for device in sample.machine.devices if sample.machine is not None else ():
             row = Row(View(sample.vm, sample.machine), device)
             drawn.add_row(*(_cell(row, name, sample.still_for.get(device.id, 0.0)) for name in names))
     return drawn

@@ -1,0 +1,99 @@
+"""What a resize is asked and what it answers, as values."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from msgspec import Struct
+
+from virtiomem.vm.explain import Finding
+from virtiomem.vm.plan import Spread
+from virtiomem.vm.progress import Track
+from virtiomem.vm.retry import FIRST_SECONDS
+
+STALL_SECONDS = FIRST_SECONDS + 10
+"""Long enough for the driver's first retry to have had its chance."""
+POLL_SECONDS = 1.0
+"""QEMU throttles its events to one a second and device."""
+
+
+class Outcome(StrEnum):
+    """How a resize ended."""
+
+    DONE = "done"
+    STARTED = "started"
+    """Set, not waited for."""
+    PARTLY = "partly done"
+    TIMED_OUT = "timed out"
+    REFUSED = "refused"
+    SUPERSEDED = "superseded"
+    """Somebody else set another requested-size meanwhile."""
+    LOST = "lost"
+    """The machine or the connection went away."""
+    INTERRUPTED = "interrupted"
+
+    @property
+    def exit_code(self) -> int:
+        """What the command returns for it."""
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES = {
+    Outcome.DONE: 0,
+    Outcome.STARTED: 0,
+    Outcome.PARTLY: 64,
+    Outcome.TIMED_OUT: 124,
+    Outcome.REFUSED: 1,
+    Outcome.SUPERSEDED: 1,
+    Outcome.LOST: 1,
+    Outcome.INTERRUPTED: 130,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How long to wait and what to do then; seconds."""
+
+    wait: bool = True
+    timeout: float | None = None
+    stall: float = STALL_SECONDS
+    poll: float = POLL_SECONDS
+    rollback: bool = False
+    spread: Spread = field(default_factory=Spread)
+    redispatch: bool = False
+    """What a stuck device lacks goes to the others."""
+
+
+class DeviceResult(Struct, frozen=True):
+    """One device before and after, in bytes."""
+
+    id: str
+    node: int
+    size_before: int
+    size: int
+    requested_before: int
+    requested: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a resize of one machine ended and in which condition it is."""
+
+    vm: str
+    outcome: Outcome
+    seconds: float
+    devices: tuple[DeviceResult, ...]
+    notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How far a resize is: what a progress display shows."""
+
+    vm: str
+    tracks: tuple[Track, ...]
+    waited: float
+
+
+Reporter = Callable[[Report], None]

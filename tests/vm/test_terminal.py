@@ -1,0 +1,98 @@
+import io
+
+from rich.console import Console
+
+from virtiomem.errors import BackendError
+from virtiomem.units import GiB, MiB
+from virtiomem.vm.base import Device, Kind, Machine
+from virtiomem.vm.outcome import Report
+from virtiomem.vm.progress import Track
+from virtiomem.vm.terminal import MAX_LINES, ProgressScreen, picture
+from virtiomem.vm.watch import Sample
+
+
+def drawn(what: object, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    with console.capture() as shown:
+        console.print(what)
+    return shown.get()
+
+
+def device(size: int, requested: int) -> Device:
+    return Device(
+        id="vm0",
+        kind=Kind.VIRTIO_MEM,
+        memaddr=0,
+        size=size,
+        requested_size=requested,
+        max_size=2 * GiB,
+        block_size=2 * MiB,
+        node=0,
+    )
+
+
+def sample(vm: str, size: int, requested: int) -> Sample:
+    machine = Machine(status="running", boot_memory=GiB, devices=(device(size, requested),))
+    return Sample(vm, 1.0, machine, still_for={"vm0": 12.0})
+
+
+def test_machines_stand_in_a_table_and_lost_ones_below_it() -> None:
+    lost = Sample("dead", 1.0, None, BackendError("qmp:/dead: cannot connect: No such file or directory"))
+    lines = drawn(picture([lost, sample("web", GiB, 2 * GiB)])).splitlines()
+    assert lines[0].rstrip() == "1 of 2 machines, 1G of 2G plugged"
+    assert lines[1].split() == [
+        "VM",
+        "DEVICE",
+        "KIND",
+        "NODE",
+        "SIZE",
+        "REQUESTED",
+        "MAX",
+        "BLOCK",
+        "STATE",
+        "STILL",
+        "USE",
+    ]
+    assert lines[2].split() == [
+        "web",
+        "vm0",
+        "virtio-mem",
+        "0",
+        "1G",
+        "2G",
+        "2G",
+        "2M",
+        "growing",
+        "12",
+        "s",
+        "#" * 10 + "+" * 10,
+    ]
+    assert lines[3].startswith("dead: qmp:/dead: cannot connect")
+
+
+def test_progress_shows_pace_and_rest_of_those_that_move() -> None:
+    track = Track("vm0", 0, GiB, 0.0)
+    track.feed(2.0, 512 * MiB)
+    screen = ProgressScreen()
+    screen(Report("web", (track,), 2.0))
+    shown = drawn(screen._draw())
+    assert "web/vm0" in shown
+    assert "512M of 1G" in shown
+    assert "256M/s, 2 s left" in shown
+
+
+def test_standing_still_is_counted() -> None:
+    track = Track("vm0", 0, GiB, 0.0)
+    track.feed(9.0, 0)
+    screen = ProgressScreen()
+    screen(Report("web", (track,), 9.0))
+    assert "still for 9 s" in drawn(screen._draw())
+
+
+def test_hundreds_of_machines_are_summed_up() -> None:
+    screen = ProgressScreen()
+    for number in range(200):
+        screen(Report(f"vm{number}", (Track("vm0", 0, GiB if number else 0, 0.0),), 1.0))
+    lines = drawn(screen._draw()).splitlines()
+    assert len(lines) == MAX_LINES + 1
+    assert lines[-1].strip() == f"1 of 200 devices done, {199 - MAX_LINES} more on their way"

@@ -1,0 +1,75 @@
+"""A watcher outlives the machines it watches."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from virtiomem.units import GiB
+from virtiomem.vm import watch as watching
+from virtiomem.vm.connect import Connection
+from virtiomem.vm.watch import Sample, watch
+
+SUMMARY = {"base-memory": GiB, "plugged-memory": 0}
+DATA = {"id": "vm0", "memaddr": 1 << 32, "requested-size": 0, "max-size": GiB, "block-size": 1 << 21, "node": 0}
+
+
+def table(size: int) -> dict[str, Any]:
+    return {
+        "query-memory-size-summary": SUMMARY,
+        "query-status": {"status": "running"},
+        "query-memory-devices": [{"type": "virtio-mem", "data": DATA | {"size": size}}],
+    }
+
+
+async def until(connection: Connection, enough: Callable[[list[Sample]], bool], seen: list[Sample]) -> None:
+    async with aclosing(watch([connection], 0.02)) as samples, asyncio.timeout(20):
+        async for sample in samples:
+            seen.append(sample)
+            if enough(seen):
+                return
+
+
+def test_machine_that_goes_and_comes_back_is_seen_again(serve: Any, qmp: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "FIRST_RETRY_SECONDS", 0.05)
+    seen: list[Sample] = []
+
+    async def run() -> None:
+        first = asyncio.Event()
+
+        def back_again(samples: list[Sample]) -> bool:
+            first.set()
+            return samples[-1].machine is not None and any(sample.error for sample in samples)
+
+        async with serve(qmp(table(0))) as path:
+            watcher = asyncio.create_task(until(Connection("vm", "qmp", path), back_again, seen))
+            await first.wait()
+            async with serve(qmp(table(0)), hang_up=True):
+                await watcher
+
+    asyncio.run(run())
+    assert [sample.error is None for sample in seen if sample.changed][:3] == [True, False, True]
+
+
+def test_still_time_counts_from_the_last_change(serve: Any, qmp: Any) -> None:
+    seen: list[Sample] = []
+    state = table(0)
+
+    async def run() -> None:
+        async with serve(qmp(state)) as path:
+
+            def enough(samples: list[Sample]) -> bool:
+                if len(samples) == 4:
+                    state.update(table(1 << 21))
+                return len(samples) == 6
+
+            await until(Connection("vm", "qmp", path), enough, seen)
+
+    asyncio.run(run())
+    stills = [sample.still_for["vm0"] for sample in seen]
+    assert stills[0] == 0
+    assert stills[3] > 0
+    assert stills[4] == 0
+    assert [sample.changed for sample in seen] == [True, False, False, False, True, False]
