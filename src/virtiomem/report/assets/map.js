@@ -182,7 +182,7 @@ function outline(row, left, right, color, kind) {
 
 /** A box's name, and below it, where no child is in the way and there is room, its size. */
 function label(g, row, left, right) {
-  const room = Math.floor((right - left - 8) / 6.3);
+  const room = Math.floor((right - left - 8) / 6.7);
   if (room < 3) return;
   const bytes = row.times > 1 ? `${row.times} × ${size(row.size)}` : size(row.size);
   let text = `${row.name}, ${bytes}`;
