@@ -30,7 +30,7 @@ def test_listing_from_a_pipe_as_json(monkeypatch: pytest.MonkeyPatch, capsys: py
     ("arguments", "complaint"),
     [
         ([LISTING], "where should the picture go"),
-        ([LISTING, "--step", "1", "--svg", "x"], "is a listing, not a recording"),
+        ([LISTING, "--step", "1", "--svg", "x"], "is no recording"),
         ([RECORDING, "--step", "9", "--svg", "x"], "no step 9, there are 0 (boot) to 3"),
         (["nowhere", "--svg", "x"], "nowhere: No such file"),
         ([str(DATA / "scenario.toml"), "--svg", "x"], "scenario.toml:1: not a resource line"),
@@ -43,6 +43,16 @@ def test_bad_usage_is_one_line_and_exit_2(
     said = capsys.readouterr().err
     assert complaint in said
     assert said.count("\n") == 1
+
+
+def test_damaged_listing_is_put_right_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = b"> 00000000-00000fff : Reserved\n> 00001000-0009fbff : System RAM\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(damaged)))
+    assert main(["map", "-", "--lenient", "--svg", str(tmp_path / "map.svg")]) == 0
+    assert "virtiomem: standard input:" in capsys.readouterr().err
+    assert "00001000-0009fbff" in (tmp_path / "map.svg").read_text()
 
 
 def test_without_a_renderer_nothing_is_written(

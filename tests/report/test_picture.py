@@ -1,4 +1,7 @@
+import io
+import os
 from collections.abc import Callable
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -6,7 +9,7 @@ import pytest
 from tests.report.hostile import NAME
 from virtiomem.recording import Recording
 from virtiomem.report import Row, picture, rows
-from virtiomem.report.maps import of_recording
+from virtiomem.report.maps import of_recording, read
 from virtiomem.report.moments import Source
 from virtiomem.report.words import short_size
 from virtiomem.resource import iomem
@@ -47,6 +50,25 @@ def test_20_000_resources_make_a_small_picture() -> None:
     listing = [Row(0, i * 256 * MiB, 128 * MiB, 1, "System RAM") for i in range(20_000)]
     assert len(picture(listing[:40], title="t")) < 40_000
     assert len(picture(listing, title="t")) < 400_000
+
+
+SHARED = Path(os.environ.get("VIRTIOMEM_SHARED", Path(__file__).parents[3] / "shared")) / "iomem"
+PASTED = sorted(SHARED.glob("*.iomem")) or [Path("none")]
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="other people's listings are not here (VIRTIOMEM_SHARED)")
+@pytest.mark.parametrize("path", PASTED, ids=lambda path: path.stem)
+def test_any_listing_that_people_post_can_be_drawn(path: Path) -> None:
+    try:
+        shown = read(str(path), io.BytesIO(), lenient=True)
+    except iomem.MaskedListingError:
+        return
+    svg = shown.picture()
+    assert ET.fromstring(svg).tag == f"{SVG}svg"  # noqa: S314 - ours
+    assert len(svg) < 100_000
+    for row in shown.listing:
+        if row.name == "System RAM" and len(shown.listing) < 40:
+            assert f"{row.start:08x}-{row.stop - 1:08x}" in texts(svg)
 
 
 @pytest.mark.parametrize("listing", [[], [Row(0, 0, 1, 1, "")], [Row(0, (1 << 64) - 1, 1, 1, "top")]])

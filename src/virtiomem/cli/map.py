@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--step", metavar="N", type=int, help="of a recording: after this step (0: at boot; the last by default)"
     )
     parser.add_argument("--title", metavar="TEXT", help="the picture's title; else what the file is called")
+    parser.add_argument("--lenient", action="store_true", help="put a damaged listing right, and say what was done")
     parser.add_argument("-J", "--json", action="store_true", help="print the resources shown, as JSON")
 
 
@@ -30,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
 
     if not (args.svg or args.png or args.json):
         raise UsageError("where should the picture go? (--svg map.svg, --png map.png)")
-    shown = read(args.file, sys.stdin.buffer, args.step)
+    shown = read(args.file, sys.stdin.buffer, step=args.step, lenient=args.lenient)
+    for mended in shown.repairs:
+        print(f"virtiomem: {mended}", file=sys.stderr)
     svg = shown.picture(args.title)
     image = png.render(svg) if args.png else b""
     if args.svg:

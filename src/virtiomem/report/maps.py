@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from virtiomem import recording
-from virtiomem.errors import UsageError
+from virtiomem.errors import ListingError, UsageError
+from virtiomem.listing import repair
 from virtiomem.live import capture
 from virtiomem.recording.words import describe
 from virtiomem.report.data import title
@@ -20,6 +21,8 @@ class Map(NamedTuple):
     name: str
     listing: list[Row]
     blocks: BlockStrip | None = None
+    repairs: tuple[str, ...] = ()
+    """What was put right in a damaged listing, with the line."""
 
     def picture(self, title: str | None = None) -> str:
         """As SVG."""
@@ -33,24 +36,38 @@ class Map(NamedTuple):
         ]
 
 
-def read(file: str, stdin: IO[bytes], step: int | None = None) -> Map:
-    """Read a listing, a capture or a recording; `-` is `stdin`.
+def read(file: str, stdin: IO[bytes], *, step: int | None = None, lenient: bool = False) -> Map:
+    """Read a listing, a capture or a recording; `-` is `stdin`. `lenient` puts a damaged listing right.
 
-    Raises UsageError when the file cannot be read, has no such step, or is neither; ListingError for a damaged listing.
+    Raises UsageError when the file cannot be read, has no such step, or is neither; ListingError for a listing that is
+    damaged, or that hides its addresses from unprivileged readers.
     """
     try:
         content = stdin.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from None
-    name = "stdin" if file == "-" else file
+    name = "standard input" if file == "-" else file
     content = capture.unpack(content, source=name)
-    if capture.looks_like_capture(content):
-        return Map(Path(name).name, rows(iomem.loads(capture.loads(content, source=name).iomem, source=name)))
-    if content.lstrip().startswith(b"{"):
+    if content.lstrip().startswith(b"{") and not capture.looks_like_capture(content):
         return of_recording(Source(name, recording.loads(content, source=name)), step)
     if step is not None:
-        raise UsageError(f"--step {step}: {name} is a listing, not a recording")
-    return Map(Path(name).name, rows(iomem.loads(content, source=name)))
+        raise UsageError(f"--step {step}: {name} is no recording")
+    if capture.looks_like_capture(content):
+        return _of_listing(name, capture.loads(content, source=name).iomem, lenient=lenient)
+    return _of_listing(name, content, lenient=lenient)
+
+
+def _of_listing(name: str, text: str | bytes, *, lenient: bool) -> Map:
+    """The map of a listing."""
+    try:
+        return Map(Path(name).name, rows(iomem.loads(text, source=name)))
+    except iomem.MaskedListingError:
+        raise
+    except ListingError as error:
+        if not lenient:
+            raise UsageError(f"{error} (--lenient puts damage right)") from None
+    reading = repair.loads(text)
+    return Map(Path(name).name, rows(reading.tree), repairs=tuple(f"{name}:{mended}" for mended in reading.repairs))
 
 
 def of_recording(source: Source, step: int | None) -> Map:
