@@ -53,5 +53,5 @@ def test_request_is_told_with_address_blocks_and_answer() -> None:
 
 
 def test_runs_of_numbers_are_drawn_together_in_their_order() -> None:
-    assert ranges([1, 2, 3, 7, 9, 10, 5]) == "1-3, 7, 9-10, 5"
+    assert ranges([range(1, 3), range(3, 4), range(7, 8), range(9, 11), range(5, 6)]) == "1-3, 7, 9-10, 5"
     assert ranges([]) == ""

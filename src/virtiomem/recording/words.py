@@ -1,6 +1,6 @@
 """Steps, requests and numbers as a person would say them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import assert_never
 
 from msgspec import UNSET
@@ -35,7 +35,7 @@ def describe(step: Step) -> str:
         case Resize(device=device, requested_size=size):
             return f"resize {device} to {format_size(size)}"
         case SetState(blocks=blocks, state=state):
-            return f"set {plural(len(blocks), 'block')} {ranges(blocks)} {state}"
+            return f"set {plural(len(blocks), 'block')} {ranges(range(block, block + 1) for block in blocks)} {state}"
         case Reboot():
             return "reboot"
         case Kexec():
@@ -72,17 +72,12 @@ def plural(count: int, noun: str) -> str:
     return noun if count == 1 else f"{noun}s"
 
 
-def ranges(numbers: Iterable[int]) -> str:
-    """Numbers with their runs drawn together: ``48-50, 53``; in the order given."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1][1:] = [number]
+def ranges(runs: Iterable[range]) -> str:
+    """Runs of numbers, those that touch drawn together: ``48-50, 53``; in the order given."""
+    joined: list[range] = []
+    for run in runs:
+        if joined and run.start == joined[-1].stop:
+            joined[-1] = range(joined[-1].start, run.stop)
         else:
-            runs.append([number])
-    return ", ".join(_run(run) for run in runs)
-
-
-def _run(run: Sequence[int]) -> str:
-    """One run."""
-    return str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}"
+            joined.append(run)
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in joined)

@@ -1,8 +1,10 @@
 """One step as lines: what was done and came of it, the requests, the map, the blocks."""
 
 import textwrap
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -190,20 +192,31 @@ def _count_rows(found: Sequence[Row]) -> int:
 
 def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> Iterator[Text]:
     """Which memory blocks became what, alike ones together."""
-    before, after = _kinds(old), _kinds(new)
-    moved: dict[tuple[BlockKind, BlockKind], list[int]] = {}
-    for number in sorted(before.keys() | after.keys()):
-        was, now = before.get(number, BlockKind.UNUSED), after.get(number, BlockKind.UNUSED)
+    moved: dict[tuple[BlockKind, BlockKind], list[range]] = {}
+    for blocks, was, now in _compared(old, new):
         if was is not now:
-            moved.setdefault((was, now), []).append(number)
-    for number, ((was, now), blocks) in enumerate(moved.items()):
+            moved.setdefault((was, now), []).append(blocks)
+    for number, ((was, now), runs) in enumerate(moved.items()):
         words = [
-            text(f"{plural(len(blocks), 'block')} {_short(blocks)}: "),
+            text(f"{plural(sum(map(len, runs)), 'block')} {_short(runs)}: "),
             text(was.look.word, style(was.look)),
             Text(" → "),
             text(now.look.word, style(now.look)),
         ]
         yield labelled("" if number else "blocks", join(words))
+
+
+def _compared(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> Iterator[tuple[range, BlockKind, BlockKind]]:
+    """Stretches of blocks that were of one kind and are of one kind, in order."""
+    edges = sorted({edge for run in (*old, *new) for edge in (run.first, run.first + run.times)})
+    for first, stop in pairwise(edges):
+        yield range(first, stop), _kind_at(old, first), _kind_at(new, first)
+
+
+def _kind_at(runs: Sequence[BlockRun], number: int) -> BlockKind:
+    """A block's kind; a place that no run has is unplugged."""
+    at = bisect_right(runs, number, key=lambda run: run.first) - 1
+    return runs[at].kind if at >= 0 and number < runs[at].first + runs[at].times else BlockKind.UNUSED
 
 
 def partly_plugged(state: State, block_size: int) -> Iterator[Text]:
@@ -217,12 +230,7 @@ def partly_plugged(state: State, block_size: int) -> Iterator[Text]:
         yield labelled("partly", ", ".join(parts[:MAX_PARTS]) + more)
 
 
-def _short(blocks: Sequence[int]) -> str:
+def _short(runs: Sequence[range]) -> str:
     """Block numbers in runs; only counted when there are too many runs."""
-    words = ranges(blocks)
-    return words if len(words) <= 48 else f"{blocks[0]}…{blocks[-1]} ({len(blocks)} of them)"
-
-
-def _kinds(runs: Sequence[BlockRun]) -> dict[int, BlockKind]:
-    """Every block's kind by its number."""
-    return {run.first + i: run.kind for run in runs for i in range(run.times)}
+    words = ranges(runs)
+    return words if len(words) <= 48 else f"{runs[0][0]}…{runs[-1][-1]} ({sum(map(len, runs))} of them)"

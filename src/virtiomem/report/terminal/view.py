@@ -6,14 +6,13 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from virtiomem.recording.values import Recording, Snapshot, StepRecord, VirtioMemInfo
+from virtiomem.recording.values import Recording, StepRecord, VirtioMemInfo
 from virtiomem.report.blocks import memory_block_size
 from virtiomem.report.changes import map_changes
-from virtiomem.report.requests import plugged_by_step
 from virtiomem.report.rows import rows
 from virtiomem.report.terminal import steps, strip, totals
 from virtiomem.report.terminal.console import join, text
-from virtiomem.report.terminal.state import State, state_of
+from virtiomem.report.terminal.state import State, state_after, state_at
 from virtiomem.resource import iomem
 from virtiomem.units import format_size
 
@@ -28,8 +27,7 @@ class RunView:
         self._verbose = verbose
         self._block_size = memory_block_size(recording, rows(iomem.loads(recording.boot.iomem)))
         self._boot_blocks = {block.block for block in recording.boot.memory_blocks}
-        self._plugged = plugged_by_step(recording)  # looks at the next step only when asked for it
-        self._boot = self._last = self._most = self._state(recording.boot)
+        self._boot = self._last = self._most = state_at(recording.boot, self._block_size)
         self._shown = self._most_at = 0
 
     def header(self) -> None:
@@ -45,7 +43,7 @@ class RunView:
         """Show what came of the next step."""
         record = self._recording.steps[self._shown]
         self._shown += 1
-        state = self._state(record.snapshot)
+        state = state_after(self._last, record, self._block_size)
         self._print(Text())
         self._print(steps.heading(self._shown, record))
         for line in self._lines(record, state):
@@ -76,14 +74,6 @@ class RunView:
             self._print(line)
         self._print(Text())
         self._print(totals.summary(self._recording))
-
-    @property
-    def end(self) -> State:
-        """The guest after the last step shown."""
-        return self._last
-
-    def _state(self, snapshot: Snapshot) -> State:
-        return state_of(snapshot, self._block_size, next(self._plugged))
 
     def _strips(self, state: State) -> list[Text]:
         """The strips of areas where any memory block is or was."""
@@ -126,17 +116,18 @@ def _device(device: VirtioMemInfo) -> str:
     )
 
 
-def end_of(recording: Recording) -> State:
+def _end_of(recording: Recording) -> State:
     """A recording's guest after its last step."""
     block_size = memory_block_size(recording, rows(iomem.loads(recording.boot.iomem)))
-    *_, plugged = plugged_by_step(recording)
-    last = recording.steps[-1].snapshot if recording.steps else recording.boot
-    return state_of(last, block_size, plugged)
+    state = state_at(recording.boot, block_size)
+    for record in recording.steps:
+        state = state_after(state, record, block_size)
+    return state
 
 
 def side_by_side(console: Console, recordings: dict[str, Recording]) -> None:
     """Show the ends of several runs, by name, next to each other: what devices changed in the listing, then totals."""
-    ends = {name: end_of(recording) for name, recording in recordings.items()}
+    ends = {name: _end_of(recording) for name, recording in recordings.items()}
     titles = {name: title_of(recording) for name, recording in recordings.items()}
     lines = [join([text(name, "bold"), text(f": {title}" if title else "")]) for name, title in titles.items()]
     lines += [Text(), *totals.beside({name: totals.listing(totals.window(state)) for name, state in ends.items()})]
