@@ -50,6 +50,7 @@ def test_verdict_as_json(capsys: pytest.CaptureFixture[str]) -> None:
         (b'{"format": "virtiomem-recording/2"}', "format 'virtiomem-recording/2' is not 'virtiomem-recording/1'"),
         (b'{"format": "virtiomem-recording/1"}', "not a recording"),
         (b"[1, 2", "not a recording"),
+        (b"[" * 1_000_000, "not a recording: nested too deeply"),
         (b"[]", "not a recording"),
         (b"\xff\xfe", "not a recording"),
         (b'{"format": "virtiomem-recording/1", "guest": {}, "boot": 3, "steps": []}', "$.boot"),

@@ -37,3 +37,9 @@ def test_room_is_enough_for_devices_that_overlap_so_that_the_overlap_is_what_is_
 
 def test_guest_without_devices_has_no_room_for_any() -> None:
     assert Machine.of(GuestConfig(memory=FOUR)).max_memory == 4 * GiB
+
+
+def test_slots_have_room_for_something() -> None:
+    made = Machine.of(GuestConfig(memory=FOUR, slots=2))
+    assert made == Machine("q35", 4 * GiB, 6 * GiB, 2)
+    assert Machine.of(GuestConfig(memory=FOUR), dimms=[0]).device_memory().region.size

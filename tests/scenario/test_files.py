@@ -109,6 +109,7 @@ WRONG = [
     # the text
     ("x =", "end of document: Invalid value"),
     ("[guest\nmemory = 1", "line 1, column 7: Expected ']' at the end of a table declaration"),
+    (f"a = {'[' * 100_000}", "arrays or tables are nested too deeply"),
     ("a = 1\na = 2\n", "line 2, column 6: Cannot overwrite a value"),
     # keys and kinds
     ("colour = 1", "colour: unknown key; the keys are title, guest, driver, device, step"),
@@ -132,6 +133,11 @@ WRONG = [
     ("[guest]\nmemory = 1e9", "guest.memory: not a size: 1000000000.0"),
     # the machine
     ("[guest]\nmemory = 1000", "guest.memory: 1000 (0x3e8) is not a whole number of pages from 64M (0x4000000) up"),
+    (
+        '[guest]\nmemory = "8E"',
+        "guest.memory: 8E (0x8000000000000000) is more than x86-64 has with 4-level paging, 64T",
+    ),
+    ('[guest]\nmax-memory = "8E"', "guest.max-memory: 8E (0x8000000000000000) is more than 52 bits of address"),
     ('[guest]\nmax-memory = "2G"', "guest.max-memory: 2G (0x80000000) is less than guest.memory, 4G (0x100000000)"),
     ("[guest]\nmax-memory = 4294967297", "guest.max-memory: 4294967297 (0x100000001) is not a whole number of pages"),
     ('[guest]\nslots = 2\nmax-memory = "4G"', "guest.slots: 2 slots, but max-memory leaves no room"),
@@ -179,6 +185,10 @@ WRONG = [
     (STEP + 'do = "resize"\ndevice = "vm1"\nrequested-size = 0', "step[0].device: 'vm1' is no device (there is vm0)"),
     (STEP + 'do = "unplug-dimm"\nid = "d"', "step[0].id: 'd' is no DIMM plugged by an earlier step (there is none)"),
     (STEP + 'do = "plug-dimm"\nid = "vm0"\nsize = "1G"', "step[0].id: 'vm0' is the id of a device"),
+    (
+        STEP + 'do = "plug-dimm"\nid = "d"\nsize = "1P"',
+        "step[0].size: 1P (0x4000000000000) is more than any machine takes",
+    ),
     (STEP + 'do = "free"\nid = "cache"', "step[0].id: 'cache' is no earlier use (there is none)"),
     (STEP + 'do = "use"\nid = "cache"\nsize = 0', "step[0].size: nothing is no use"),
     (STEP + 'do = "set-state"\nblocks = [48, -1]\nstate = "online"', "step[0].blocks[1]: -1 is negative"),
@@ -186,7 +196,7 @@ WRONG = [
     (STEP + 'do = "wait"\nseconds = -1', "step[0].seconds: -1.0 is no time to wait"),
     (STEP + 'do = "inject"\nat = "request"\nerror = "ENOMEM"', "step[0].error: 'ENOMEM' is none of BUSY, NACK, ERROR,"),
     (STEP + 'do = "inject"\nat = "online"\nerror = "ENOMEN"', "did you mean ENOMEM?"),
-    (STEP + 'do = "inject"\nat = "online"\nerror = "EPERM"\ntimes = 0', "step[0].times: 0 is less than once"),
+    (STEP + 'do = "inject"\nat = "online"\nerror = "EPERM"\ntimes = 0', "step[0].times: 0 is not in 1..1000000"),
 ]
 
 
@@ -213,12 +223,17 @@ def test_missing_file_is_usage(tmp_path: Path) -> None:
         scenario.load("a\0b")
 
 
+def test_file_without_an_end_is_usage() -> None:
+    with pytest.raises(UsageError, match="/dev/zero: longer than 64M"):
+        scenario.load("/dev/zero")
+
+
 def test_what_a_step_may_be_refused_for_is_no_fault_of_the_scenario() -> None:
     for step in (
         'do = "resize"\ndevice = "vm0"\nrequested-size = "3M"',
         'do = "resize"\ndevice = "vm0"\nrequested-size = "1T"',
         'do = "set-state"\nblocks = [100000]\nstate = "offline"',
-        'do = "plug-dimm"\nid = "d"\nsize = "1000T"\nnode = 7',
+        'do = "plug-dimm"\nid = "d"\nsize = "64T"\nnode = 7',
         'do = "add-memory"\nkind = "kmem"\nsize = "3M"\nmemaddr = "0x0"',
     ):
         scenario.loads(STEP + step)

@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _abandon_stdout()
         return EXIT_NOBODY_READS
+    except MemoryError:
+        return _complain("not enough memory for this", 1)
     except OSError as error:
         _abandon_stdout()
         return _complain(f"{error.filename or 'output'}: {error.strerror}", 1)

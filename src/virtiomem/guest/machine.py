@@ -29,7 +29,8 @@ class Machine:
     def of(cls, guest: GuestConfig, devices: Sequence[DeviceConfig] = (), dimms: Sequence[int] = ()) -> Self:
         """The machine of a configuration.
 
-        Without `max-memory` there is as much room as these devices, and DIMMs of these sizes, need.
+        Without `max-memory` there is as much room as these devices, and DIMMs of these sizes, need, and at least 1G for
+        each slot.
         """
         if guest.max_memory is not None:
             return cls(guest.machine, guest.memory, guest.max_memory, guest.slots)
@@ -38,8 +39,9 @@ class Machine:
             start = device.memaddr or align_up(end, max(device.block_size, BACKEND_ALIGNMENT))
             end = max(end, start + device.max_size)
         sizes = sum(device.max_size for device in devices)
-        room = align_up(max(end - base, sizes) + sum(dimms), GiB)
-        return cls(guest.machine, guest.memory, guest.memory + room, max(guest.slots, len(dimms)))
+        slots = max(guest.slots, len(dimms))
+        room = align_up(max(end - base, sizes) + max(sum(dimms), slots * GiB), GiB)
+        return cls(guest.machine, guest.memory, guest.memory + room, slots)
 
     @property
     def ram(self) -> list[Span]:

@@ -29,6 +29,8 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
             raise UsageError(f"{source}: format {raw.get('format')!r} is not {FORMAT!r}")
         _name_device_types(raw)
         return msgspec.convert(raw, Recording, dec_hook=decode_size)
+    except RecursionError:
+        raise UsageError(f"{source}: not a recording: nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{source}: not a recording: {error}") from None
 

@@ -22,7 +22,7 @@ from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario.layout import MIN_MEMORY
 from virtiomem.scenario.values import ScenarioFile
 from virtiomem.scenario.words import none_of, show
-from virtiomem.units import PAGE_SIZE, GiB, MiB, Size, Span, format_size, is_power_of_two
+from virtiomem.units import PAGE_SIZE, GiB, MiB, Size, Span, TiB, format_size, is_power_of_two
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _NAME = re.compile(r"virtio(?:0|[1-9][0-9]*)")
@@ -35,6 +35,10 @@ MAX_SLOTS = 256
 """ACPI_MAX_SLOTS in include/hw/acpi/acpi.h (v7.2)."""
 MAX_NODES = 128
 """MAX_NODES in include/sysemu/numa.h (v7.2)."""
+MAX_MEMORY = 64 * TiB
+"""MAX_PHYSMEM_BITS in arch/x86/include/asm/sparsemem.h (v6.1) with 4-level paging."""
+MAX_TIMES = 1_000_000
+"""More faults than this are no test of anything."""
 ADDRESS_LIMIT = 1 << 52
 """Physical addresses of x86-64 have at most 52 bits."""
 
@@ -49,6 +53,8 @@ def check_guest(guest: GuestConfig) -> None:
         _refuse("guest.capture", "a guest starts from an iomem listing or from a capture, not from both")
     if guest.memory < MIN_MEMORY or guest.memory % PAGE_SIZE:
         _refuse("guest.memory", f"{size(guest.memory)} is not a whole number of pages from {size(MIN_MEMORY)} up")
+    if guest.memory > MAX_MEMORY:
+        _refuse("guest.memory", f"{size(guest.memory)} is more than x86-64 has with 4-level paging, {size(MAX_MEMORY)}")
     if guest.max_memory is not None:
         _check_max_memory(guest.memory, guest.max_memory)
     if not 0 <= guest.slots <= MAX_SLOTS:
@@ -66,6 +72,8 @@ def _check_max_memory(memory: int, max_memory: int) -> None:
     """Refuse room for memory devices that is less than none, or no whole number of pages."""
     if max_memory < memory:
         _refuse("guest.max-memory", f"{size(max_memory)} is less than guest.memory, {size(memory)}")
+    if max_memory > ADDRESS_LIMIT:
+        _refuse("guest.max-memory", f"{size(max_memory)} is more than 52 bits of address can reach")
     if max_memory % PAGE_SIZE:
         _refuse("guest.max-memory", f"{size(max_memory)} is not a whole number of pages")
 
@@ -230,12 +238,14 @@ def _check_numbers(step: Step, where: str) -> None:
                     _refuse(f"{where}.blocks[{index}]", f"{block} is negative")
         case Wait(seconds=seconds) if not 0 <= seconds < float("inf"):
             _refuse(f"{where}.seconds", f"{seconds} is no time to wait")
-        case Inject(times=times) if times < 1:
-            _refuse(f"{where}.times", f"{times} is less than once")
+        case Inject(times=times) if not 1 <= times <= MAX_TIMES:
+            _refuse(f"{where}.times", f"{times} is not in 1..{MAX_TIMES}")
         case Inject(at="request", error=error) if error not in REQUEST_FAULTS:
             _refuse(f"{where}.error", none_of(error, REQUEST_FAULTS))
         case Inject(at=at, error=error) if at != "request" and error not in _ERRNOS:
             _refuse(f"{where}.error", none_of(error, _ERRNOS))
+        case PlugDimm(size=amount) if amount > MAX_MEMORY:
+            _refuse(f"{where}.size", f"{size(amount)} is more than any machine takes, {size(MAX_MEMORY)}")
         case Use(size=amount) if not amount:
             _refuse(f"{where}.size", "nothing is no use")
         case _:

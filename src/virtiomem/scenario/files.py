@@ -18,7 +18,10 @@ from virtiomem.scenario import checks
 from virtiomem.scenario.layout import boot_listing
 from virtiomem.scenario.values import Scenario, ScenarioFile
 from virtiomem.scenario.words import explain
-from virtiomem.units import Size
+from virtiomem.units import MiB, Size, format_size
+
+MAX_FILE = 64 * MiB
+"""A longer scenario or listing is none; 64M hold a million resources."""
 
 _TOML_PLACE = re.compile(r"(?P<reason>.*) \(at (?P<place>.*)\)", re.DOTALL)
 
@@ -66,6 +69,8 @@ def _parse(text: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = text[: error.start].count(b"\n") + 1
         raise ScenarioError(f"byte {text[error.start]:#04x} is not UTF-8", where=f"line {line}") from None
+    except RecursionError:
+        raise ScenarioError("arrays or tables are nested too deeply", where="") from None
     except tomllib.TOMLDecodeError as error:
         match = _TOML_PLACE.fullmatch(str(error))
         if match is None:
@@ -128,8 +133,12 @@ def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: Machin
 
 
 def _read_bytes(path: Path) -> bytes:
-    """A file's content; UsageError when it cannot be read."""
+    """A file's content; UsageError when it cannot be read, or never ends."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE + 1)
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL
         raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > MAX_FILE:
+        raise UsageError(f"{path}: longer than {format_size(MAX_FILE)}")
+    return content

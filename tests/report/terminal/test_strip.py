@@ -1,11 +1,13 @@
 from collections import Counter
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from virtiomem.recording import DeviceInfo, DimmInfo, MemoryBlock, Snapshot, VirtioMemInfo
 from virtiomem.recording.palette import BlockKind
 from virtiomem.report.blocks import BlockRun
-from virtiomem.report.terminal.strip import Area, areas, draw, kinds, legend, strip
+from virtiomem.report.terminal.strip import Area, areas, draw, legend, pieces, strip
 from virtiomem.units import GiB, MiB
 
 M, K, U = BlockKind.MOVABLE, BlockKind.KERNEL, BlockKind.UNUSED
@@ -44,32 +46,47 @@ def test_region_without_a_whole_block_has_no_strip() -> None:
     assert areas(there, set(), 2 * GiB) == []
 
 
-def test_kinds_are_those_of_the_area_alone() -> None:
-    runs = [run(0, 50, K), run(50, 3, M), run(53, 100, U)]
-    assert kinds(Area("vm0", 48, 8), runs) == [K, K, M, M, M, U, U, U]
+def test_pieces_are_those_of_the_area_alone() -> None:
+    runs = [run(0, 50, K), run(50, 2, M), run(52, 1, M), run(53, 100, U)]
+    assert pieces(Area("vm0", 48, 8), runs) == [(K, 2), (M, 3), (U, 3)]
 
 
 def test_each_block_has_its_character_while_there_is_room() -> None:
-    made = strip(Area("vm0", 48, 6), [M, M, K, U, U, U], 6)
+    made = strip([(M, 2), (K, 1), (U, 3)], 6)
     assert draw(made).plain == "MMK..."
     assert legend(made, 128 * MiB).plain == "M 2 movable   K 1 kernel   . 3 unplugged"
 
 
-@pytest.mark.parametrize(("columns", "scale", "text"), [(8, 1, "MMMKOK.."), (4, 2, "M**."), (3, 4, "**")])
+@pytest.mark.parametrize(("columns", "scale", "text"), [(8, 1, "MMMKOK.."), (4, 2, "M**."), (3, 4, "**"), (1, 8, "*")])
 def test_characters_stand_for_several_blocks_when_there_is_none(columns: int, scale: int, text: str) -> None:
-    there = [M, M, M, K, BlockKind.OFFLINE, K, U, U]
-    made = strip(Area("vm0", 0, 8), there, columns)
+    made = strip([(M, 3), (K, 1), (BlockKind.OFFLINE, 1), (K, 1), (U, 2)], columns)
     assert made.scale == scale
-    assert made.kinds == Counter(there)
+    assert made.kinds == Counter({M: 3, K: 2, U: 2, BlockKind.OFFLINE: 1})
     assert draw(made).plain == text
 
 
+@given(st.lists(st.tuples(st.sampled_from(BlockKind), st.integers(1, 300)), min_size=1), st.integers(1, 90))
+def test_strip_fits_and_tells_of_every_block(found: list[tuple[BlockKind, int]], columns: int) -> None:
+    made = strip(found, columns)
+    one_by_one = [kind for kind, count in found for _ in range(count)]
+    assert made.kinds == Counter(one_by_one)
+    assert len(made.cells) == -(-len(one_by_one) // made.scale) <= columns
+    for number, (symbol, kind) in enumerate(made.cells):
+        there = one_by_one[number * made.scale : (number + 1) * made.scale]
+        assert kind in there
+        assert (symbol == kind.look.symbol) == (set(there) == {kind})
+
+
 def test_legend_tells_the_scale() -> None:
-    made = strip(Area("vm0", 0, 8192), [M] * 8192, 86)
+    made = strip([(M, 8192)], 86)
     assert legend(made, 128 * MiB).plain == "M 8192 movable   (a character is 128 blocks, 16G)"
     assert len(draw(made)) == 64
 
 
+def test_a_strip_of_very_many_blocks_costs_no_more() -> None:
+    made = strip([(M, 1 << 50), (U, 1 << 50)], 86)
+    assert draw(made).plain == "M" * 32 + "." * 32
+
+
 def test_mixed_character_has_the_colour_of_the_commonest_that_is_there() -> None:
-    made = strip(Area("vm0", 0, 4), [U, U, U, K], 1)
-    assert made.cells == [("*", K)]
+    assert strip([(U, 3), (K, 1)], 1).cells == [("*", K)]

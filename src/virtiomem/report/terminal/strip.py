@@ -30,10 +30,13 @@ class Area(NamedTuple):
     length: int
 
 
+Piece = tuple[BlockKind, int]
+"""So many neighbouring blocks of one kind."""
+
+
 class Strip(NamedTuple):
     """An area as characters, each for `scale` blocks, and how many blocks of each kind there are."""
 
-    label: str
     cells: list[tuple[str, BlockKind]]
     scale: int
     kinds: Counter[BlockKind]
@@ -47,9 +50,10 @@ def areas(snapshot: Snapshot, boot: set[int], block_size: int) -> list[Area]:
         first, stop = align_up(start, block_size) // block_size, (start + size) // block_size
         if first < stop:
             found.append(Area(device.id, first, stop - first))
-    owned = {number for area in found for number in range(area.first, area.first + area.length)}
-    added = (block.block for block in snapshot.memory_blocks if block.block not in boot and block.block not in owned)
-    return [*found, *(Area("memory", first, count) for first, count in _runs(added))]
+    owned = [range(area.first, area.first + area.length) for area in found]
+    added = (block.block for block in snapshot.memory_blocks if block.block not in boot)
+    others = (number for number in added if not any(number in numbers for numbers in owned))
+    return [*found, *(Area("memory", first, count) for first, count in _runs(others))]
 
 
 def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
@@ -59,30 +63,54 @@ def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
         yield members[0], len(members)
 
 
-def strip(area: Area, kinds: Sequence[BlockKind], columns: int) -> Strip:
-    """An area's blocks, of these kinds, in at most so many columns."""
-    scale = 1
-    while scale * columns < area.length:
-        scale *= 2
-    cells = [_cell(kinds[start : start + scale]) for start in range(0, len(kinds), scale)]
-    return Strip(area.label, cells, scale, Counter(kinds))
-
-
-def kinds(area: Area, runs: Sequence[BlockRun]) -> list[BlockKind]:
-    """The kind of each place of an area, in order."""
-    found: list[BlockKind] = []
+def pieces(area: Area, runs: Sequence[BlockRun]) -> list[Piece]:
+    """An area's blocks by kind, in order."""
+    found: list[Piece] = []
     for run in runs:
         start, stop = max(run.first, area.first), min(run.first + run.times, area.first + area.length)
-        found += [run.kind] * max(stop - start, 0)
+        if start >= stop:
+            continue
+        if found and found[-1][0] is run.kind:
+            found[-1] = (run.kind, found[-1][1] + stop - start)
+        else:
+            found.append((run.kind, stop - start))
     return found
 
 
-def _cell(kinds: Sequence[BlockKind]) -> tuple[str, BlockKind]:
+def strip(found: Sequence[Piece], columns: int) -> Strip:
+    """Blocks in at most so many columns."""
+    kinds: Counter[BlockKind] = Counter()
+    for kind, count in found:
+        kinds[kind] += count
+    scale = 1
+    while scale * columns < kinds.total():
+        scale *= 2
+    return Strip([_cell(cell) for cell in _cells(found, scale)], scale, kinds)
+
+
+def _cells(found: Iterable[Piece], scale: int) -> Iterator[Counter[BlockKind]]:
+    """How many of each kind there are of every `scale` blocks."""
+    cell: Counter[BlockKind] = Counter()
+    room = scale
+    for kind, length in found:
+        left = length
+        while left:
+            taken = min(left, room)
+            cell[kind] += taken
+            left, room = left - taken, room - taken
+            if not room:
+                yield cell
+                cell, room = Counter(), scale
+    if cell:
+        yield cell
+
+
+def _cell(kinds: Counter[BlockKind]) -> tuple[str, BlockKind]:
     """The character for some neighbouring blocks: their symbol, or `*` in the colour of the commonest that is there."""
-    if kinds.count(kinds[0]) == len(kinds):
-        return kinds[0].look.symbol, kinds[0]
-    there = Counter(kind for kind in kinds if kind is not BlockKind.UNUSED)
-    return MIXED, there.most_common(1)[0][0]
+    if len(kinds) == 1:
+        (kind,) = kinds
+        return kind.look.symbol, kind
+    return MIXED, max((kind for kind in kinds if kind is not BlockKind.UNUSED), key=kinds.__getitem__)
 
 
 def draw(made: Strip) -> Text:

@@ -79,9 +79,9 @@ class RunView:
         """The strips of areas where any memory block is or was."""
         lines: list[Text] = []
         for area in strip.areas(state.snapshot, self._boot_blocks, self._block_size):
-            before, after = (strip.kinds(area, runs) for runs in (self._last.runs, state.runs))
+            before, after = (strip.pieces(area, runs) for runs in (self._last.runs, state.runs))
             if before != after:
-                made = strip.strip(area, after, self._console.width - steps.INDENT - steps.LABEL)
+                made = strip.strip(after, self._console.width - steps.INDENT - steps.LABEL)
                 lines.append(steps.labelled(area.label, strip.draw(made)))
                 lines.append(steps.labelled("", strip.legend(made, self._block_size)))
         return lines
