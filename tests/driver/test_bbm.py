@@ -43,7 +43,7 @@ def test_big_blocks_are_added_as_one_and_leave_linux_before_the_device(rig: Make
 def test_difference_below_a_big_block_is_left(rig: MakeRig) -> None:
     guest = rig(force_bbm=True)
     assert guest.resize(130 * MiB) == ["PLUG +0M 64"]
-    assert guest.driver.last_rc is Errno.OK
+    assert guest.driver.work.last_rc is Errno.OK
 
 
 def test_offline_big_blocks_go_first_then_movable_then_the_rest(rig: MakeRig) -> None:
@@ -73,8 +73,8 @@ def test_used_big_block_is_passed_over_and_another_goes(rig: MakeRig) -> None:
     ((block, _),) = next(iter(guest.memory.users)).places
     left = [at for at in (256, 128, 0) if at != (block.id - 64) * 128]
     assert guest.resize(0) == [f"UNPLUG +{at}M 64" for at in left]
-    assert guest.driver.last_rc is Errno.EBUSY
-    assert guest.driver.retry_due == 50
+    assert guest.driver.work.last_rc is Errno.EBUSY
+    assert guest.driver.work.retry_due == 50
 
 
 def test_block_that_the_device_keeps_is_unplugged_later(rig: MakeRig) -> None:
@@ -96,7 +96,7 @@ def test_unknown_error_while_removing_breaks_the_device(rig: MakeRig) -> None:
     guest.resize(MB)
     guest.memory.faults.inject(FaultPoint.GOING_OFFLINE, Errno.EPERM)
     guest.resize(0)
-    assert guest.driver.broken
+    assert guest.driver.work.broken
 
 
 def test_number_of_blocks_wraps_at_sixteen_bits(rig: MakeRig) -> None:
@@ -104,4 +104,4 @@ def test_number_of_blocks_wraps_at_sixteen_bits(rig: MakeRig) -> None:
     guest = rig(size=256 * GiB, addr=128 * GiB, force_bbm=True, bbm_block_size=128 * GiB)
     asked = guest.resize(128 * GiB)
     assert asked == [f"PLUG +{120 * 1024}M 0"]
-    assert guest.driver.broken
+    assert guest.driver.work.broken

@@ -92,7 +92,7 @@ def test_short_configuration_reads_as_zeros_and_is_refused(hostile: Hostile) -> 
 def test_device_that_always_answers_nack_stops_the_driver_after_a_while(hostile: Hostile) -> None:
     hostile.tamper_answer = lambda _: struct.pack("<H8x", ResponseType.NACK)
     module, clock = start(boot(), hostile)
-    assert module.devices[0].last_rc is Errno.EAGAIN
+    assert module.devices[0].work.last_rc is Errno.EAGAIN
     assert clock.next_due is None
     module.check()
 
@@ -100,7 +100,7 @@ def test_device_that_always_answers_nack_stops_the_driver_after_a_while(hostile:
 def test_unknown_answer_to_plug_is_tried_again_later(hostile: Hostile) -> None:
     hostile.tamper_answer = lambda _: b"\x2a" + bytes(9)
     module, clock = start(boot(), hostile)
-    assert module.devices[0].last_rc is Errno.ENOMEM
+    assert module.devices[0].work.last_rc is Errno.ENOMEM
     assert clock.next_due == 50.0
 
 
@@ -108,14 +108,14 @@ def test_short_answer_leaves_the_rest_of_the_last_one(hostile: Hostile) -> None:
     answers = iter([struct.pack("<H8x", ResponseType.BUSY)])
     hostile.tamper_answer = lambda _: next(answers, b"\x02")
     module, _ = start(boot(), hostile)
-    assert module.devices[0].last_rc is Errno.ETXTBSY
+    assert module.devices[0].work.last_rc is Errno.ETXTBSY
 
 
 def test_error_answer_breaks_the_device_for_good(hostile: Hostile) -> None:
     memory = boot()
     hostile.tamper_answer = lambda _: struct.pack("<H8x", ResponseType.ERROR)
     module, clock = start(memory, hostile)
-    assert module.devices[0].broken
+    assert module.devices[0].work.broken
     hostile.tamper_answer = lambda answer: answer
     hostile.device.requested_size = 2 * GiB
     clock.advance(10_000)
@@ -127,10 +127,10 @@ def test_silent_device_is_waited_for_for_ever(hostile: Hostile) -> None:
     memory = boot()
     hostile.tamper_answer = lambda _: b""
     module, clock = start(memory, hostile)
-    assert module.devices[0].hung
+    assert module.devices[0].work.hung
     hostile.device.requested_size = 0
     clock.advance(10_000)
-    assert module.devices[0].hung
+    assert module.devices[0].work.hung
     memory.check()
 
 
@@ -148,7 +148,7 @@ def test_usable_region_beyond_the_region_does_not_leave_it(hostile: Hostile) -> 
     hostile.device.requested_size = 4 * GiB
     module, _ = start(memory, hostile)
     memory.check()
-    assert all(device.broken or device.last_rc for device in module.devices)
+    assert all(device.work.broken or device.work.last_rc for device in module.devices)
     inside = [res for _, res in memory.iomem.walk() if res.name == "System RAM (virtio_mem)"]
     assert all(res.start >= BASE and res.end < BASE + 4 * GiB for res in inside)
 

@@ -101,7 +101,7 @@ def test_new_kernel_on_plugged_memory_begins_with_unplug_all(rig: MakeRig) -> No
     guest.device.busy = True
     module = VirtioMemModule(memory, clock, [("virtio0", guest.transport)])
     clock.run_until_idle()
-    assert module.devices[0].last_rc is Errno.ETXTBSY
+    assert module.devices[0].work.last_rc is Errno.ETXTBSY
     guest.device.busy = False
     clock.advance(50)
     assert [said.split()[0] for said in guest.transport.said] == ["UNPLUG_ALL", "UNPLUG_ALL", "PLUG", "PLUG"]

@@ -49,8 +49,8 @@ def test_holes_of_an_offline_block_are_unplugged_run_by_run_from_the_top(rig: Ma
 def test_adding_stops_while_a_gibibyte_is_offline_and_goes_on_when_half_is_online(rig: MakeRig) -> None:
     guest = rig(OnlineType.OFFLINE)
     assert len(guest.resize(4 * GiB)) == 8
-    assert guest.driver.last_rc is Errno.ENOSPC
-    assert guest.driver.retry_due is None
+    assert guest.driver.work.last_rc is Errno.ENOSPC
+    assert guest.driver.work.retry_due is None
     counts = []
     for id_ in range(64, 68):
         assert not store_state(guest.memory, id_, OnlineType.ONLINE)
@@ -68,7 +68,7 @@ def test_busy_sub_blocks_are_passed_over_and_tried_again_later(rig: MakeRig) -> 
     asked = guest.resize(0)
     assert len(asked) == 63
     assert f"UNPLUG +{place[1] * 2}M 1" not in asked
-    assert guest.driver.last_rc is Errno.EBUSY
+    assert guest.driver.work.last_rc is Errno.EBUSY
     guest.memory.users.free("slab")
     guest.transport.said.clear()
     guest.clock.advance(51)
@@ -84,8 +84,8 @@ def test_no_room_to_move_to_ends_the_attempt(rig: MakeRig) -> None:
     for zone in guest.memory.nodes[0]:
         zone.boot_managed = 0
     assert guest.resize(0) == []
-    assert guest.driver.last_rc is Errno.ENOMEM
-    assert guest.driver.retry_due == 50
+    assert guest.driver.work.last_rc is Errno.ENOMEM
+    assert guest.driver.work.retry_due == 50
 
 
 def test_retries_double_from_fifty_seconds_to_three_hundred(rig: MakeRig) -> None:
@@ -94,12 +94,12 @@ def test_retries_double_from_fifty_seconds_to_three_hundred(rig: MakeRig) -> Non
     guest.resize(MB)
     due = []
     for _ in range(6):
-        due.append(guest.driver.retry_due)
+        due.append(guest.driver.work.retry_due)
         guest.clock.advance(due[-1] - guest.clock.now)
     assert due == [50, 150, 350, 650, 950, 1250]
     guest.device.busy = False
     guest.clock.advance(300)
-    assert guest.driver.retry_due is None
+    assert guest.driver.work.retry_due is None
     assert guest.device.plugged_size == MB
 
 
@@ -107,7 +107,7 @@ def test_failed_adding_unplugs_again_and_is_tried_later(rig: MakeRig) -> None:
     guest = rig()
     guest.memory.faults.inject(FaultPoint.ARCH_ADD, Errno.ENOMEM)
     assert guest.resize(MB) == ["PLUG +0M 64", "UNPLUG +0M 64"]
-    assert guest.driver.retry_due == 50
+    assert guest.driver.work.retry_due == 50
     guest.clock.advance(50)
     assert guest.device.plugged_size == MB
 
@@ -138,7 +138,7 @@ def test_adding_that_fails_for_good_breaks_the_device(rig: MakeRig) -> None:
     guest = rig()
     guest.memory.faults.inject(FaultPoint.ARCH_ADD, Errno.EEXIST)
     guest.resize(MB)
-    assert guest.driver.broken
+    assert guest.driver.work.broken
     assert guest.log[-1] == "virtio_mem virtio0: unknown error, marking device broken: -17"
     assert guest.resize(0) == []
 
@@ -166,13 +166,13 @@ def test_only_whole_memory_blocks_of_an_odd_region_are_used(rig: MakeRig) -> Non
     guest = rig(addr=8 * GiB + 34 * MiB, size=1090 * MiB)
     asked = guest.resize(1090 * MiB)
     assert asked == [f"PLUG +{at}M 64" for at in range(128, 1024, 128)]
-    assert guest.driver.last_rc is Errno.ENOSPC
+    assert guest.driver.work.last_rc is Errno.ENOSPC
 
 
 def test_two_gibibyte_blocks_stop_where_the_usable_region_ends_inside_one(rig: MakeRig) -> None:
     guest = rig(size=8 * GiB, memory_block=2 * GiB)
     assert guest.resize(3 * GiB) == ["PLUG +0M 1024"]  # usable to 3.25G: one whole block
-    assert guest.driver.last_rc is Errno.ENOSPC
+    assert guest.driver.work.last_rc is Errno.ENOSPC
     assert guest.resize(4 * GiB) == ["PLUG +2048M 1024"]
     assert guest.resize(1 * GiB) == [
         "UNPLUG +2048M 1024",
@@ -183,7 +183,7 @@ def test_two_gibibyte_blocks_stop_where_the_usable_region_ends_inside_one(rig: M
 def test_region_smaller_than_a_block_is_of_no_use(rig: MakeRig) -> None:
     guest = rig(size=64 * MiB)
     assert guest.resize(64 * MiB) == []
-    assert guest.driver.last_rc is Errno.ENOSPC
+    assert guest.driver.work.last_rc is Errno.ENOSPC
     assert "The alignment of the physical end address can make some memory unusable." in "\n".join(guest.log)
 
 
@@ -198,7 +198,7 @@ def test_sub_block_is_a_device_block_but_at_least_a_pageblock(rig: MakeRig, bloc
 def test_smallest_blocks_below_a_pageblock_stay_unplugged(rig: MakeRig) -> None:
     guest = rig(block=MiB)
     assert guest.resize(3 * MiB) == ["PLUG +0M 2"]
-    assert guest.driver.last_rc is Errno.OK
+    assert guest.driver.work.last_rc is Errno.OK
     assert guest.device.plugged_size == 2 * MiB
 
 

@@ -10,7 +10,9 @@ page allocator (*fake-offline*). A sub-block is the unit of plugging: a device b
 several memory blocks, at a time, and is plugged as a whole or not at all.
 
     module.py       the kernel module: parameters, loading and unloading, the online-page callback that devices share
-    virtio_mem.py   one device: probe, the work function, requests, notifications, removal
+    virtio_mem.py   one device: probe, what a pass does, what the modes need of Linux, notifications, removal
+    work.py         when it works: the work function, its queue entry, the retry timer
+    link.py         the wire: requests out, errnos back, the configuration space
     sbm.py, bbm.py  the two modes behind `mode.Mode`
     states.py       the state of every unit, with a counter for each state
     outcome.py      answers to errnos, errnos to what happens next

@@ -6,11 +6,12 @@ Models: struct virtio_mem and what is common to both modes in drivers/virtio/vir
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from virtiomem.clock import Clock, Timer
+from virtiomem.clock import Clock
 from virtiomem.driver.bbm import BigBlockMode
+from virtiomem.driver.link import Link
 from virtiomem.driver.mode import Mode
-from virtiomem.driver.outcome import Next, errno_of, what_next
 from virtiomem.driver.sbm import SubBlockMode
+from virtiomem.driver.work import Work
 from virtiomem.errors import Errno
 from virtiomem.memory import contig, hotplug
 from virtiomem.memory.block import MemoryBlock
@@ -23,11 +24,7 @@ from virtiomem.resource.flags import IORESOURCE_EXCLUSIVE, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
 from virtiomem.transport.base import Transport
 from virtiomem.units import PAGE_SIZE, U64_MAX, GiB, Span, align_down, align_up, is_power_of_two
-from virtiomem.wire.mem import CONFIG_SIZE, RESPONSE_SIZE, Config, Feature, Request, RequestType
-
-RETRY_MIN = 50.0
-RETRY_MAX = 300.0
-"""Seconds (VIRTIO_MEM_RETRY_TIMER_MIN_MS, VIRTIO_MEM_RETRY_TIMER_MAX_MS)."""
+from virtiomem.wire.mem import Config, Feature, RequestType
 
 OFFLINE_THRESHOLD = 1 * GiB
 """How much added memory may be offline before the driver stops adding (VIRTIO_MEM_DEFAULT_OFFLINE_THRESHOLD)."""
@@ -35,11 +32,6 @@ OFFLINE_THRESHOLD = 1 * GiB
 RESOURCE_NAME = "System RAM (virtio_mem)"
 """Differs: Linux makes the string anew for each device, which nobody can tell: two devices' memory never has the same
 parent."""
-
-RETRY_NOW_LIMIT = 1000
-"""Passes in a row that may ask for another at once without getting anywhere.
-
-Differs: Linux has no limit; a device that always answers NACK keeps a CPU busy for ever."""
 
 Log = Callable[[str, str], None]
 """Takes the level and the text of a kernel log line."""
@@ -64,10 +56,6 @@ class Obstacle:
     span: Span
     errno: Errno
     zone: Zone | None
-
-
-class DeviceHungError(Exception):
-    """The device never answered; the kernel's work function would wait for ever. Never leaves this module."""
 
 
 class VirtioMem:
@@ -95,32 +83,22 @@ class VirtioMem:
         self.offline_size = 0
         """Memory added but not online."""
         self.offline_threshold = OFFLINE_THRESHOLD
-        self.broken = False
-        """An error that the driver does not know: no request is ever sent again."""
-        self.hung = False
-        """The device did not answer: the driver waits for ever."""
         self.unplug_all_required = False
         """Memory was plugged before the probe: nothing else is done until the device has unplugged it all."""
-        self.last_rc = Errno.OK
-        """How the last pass ended."""
         self.waits_for_online = False
         """The last pass ended because too much of what was added is offline."""
         self.obstacles: list[Obstacle] = []
         """What the last pass could not unplug."""
         self.mode: Mode
-        self._transport = transport
-        self._clock = clock
+        self.work = Work(clock, self._pass, lambda: self.plugged_size, self.log)
+        """The work function: when it runs, and how it went."""
+        self._link = Link(transport)
         self._log = log
         self._resource: Resource | None = None
         self._mgid = -1
         self._config_changed = False
         self._removing = False
         self._hotplug_active = False
-        self._work_queued = False
-        self._work_active = False
-        self._retry_interval = RETRY_MIN
-        self._retry_timer: Timer | None = None
-        self._response = bytearray(RESPONSE_SIZE)
 
     def log(self, level: str, text: str) -> None:
         """Write a kernel log line."""
@@ -134,8 +112,8 @@ class VirtioMem:
         Models: virtio_mem_probe(), virtio_mem_init_hotplug(). Differs: sizes that no device may have (a block size
         that is no power of two, an empty region) are refused with EINVAL, where Linux trusts the device.
         """
-        self._transport.reset()
-        config = self.read_config()
+        self._link.transport.reset()
+        config = self._link.config()
         self.addr, self.region_size = config.addr, config.region_size
         self.device_block_size = config.block_size
         self.plugged_size = config.plugged_size
@@ -156,13 +134,13 @@ class VirtioMem:
             self.unplug_all_required = True
             self.log("info", "unplugging all memory is required")
         self.memory.notifiers.register(self._notified)
-        self._transport.on_config_change(self._config_interrupt)
+        self._link.transport.on_config_change(self._config_interrupt)
         self._config_interrupt()
         return Errno.OK
 
     def _translate_node(self, config: Config) -> int:
         """The node of the device's proximity domain if known, else that of its address."""
-        if self._transport.features & Feature.ACPI_PXM and config.node_id in self.memory.nodes:
+        if self._link.transport.features & Feature.ACPI_PXM and config.node_id in self.memory.nodes:
             return config.node_id
         return self.memory.node_of(config.addr)
 
@@ -216,7 +194,7 @@ class VirtioMem:
         Models: virtio_mem_remove(), virtio_mem_deinit_hotplug().
         """
         self._removing = True
-        self._stop_timer()
+        self.work.stop()
         self.mode.remove()
         self.memory.notifiers.unregister(self._notified)
         if hotplug.has_system_ram(self.memory, self.addr, self.addr + self.region_size):
@@ -224,8 +202,8 @@ class VirtioMem:
         elif self._resource is not None:
             self.memory.iomem.release_resource(self._resource)
             self.memory.groups.unregister(self._mgid)
-        self._transport.on_config_change(None)
-        self._transport.reset()
+        self._link.transport.on_config_change(None)
+        self._link.transport.reset()
 
     def adopt(self, addr: int, plugged: int) -> Errno:
         """Plug the first `plugged` bytes of the unit at `addr` and add it, out of turn.
@@ -238,64 +216,25 @@ class VirtioMem:
     def detach(self) -> None:
         """Stop hearing from the device: the kernel that this driver ran in is gone."""
         self._removing = True
-        self._stop_timer()
-        self._transport.on_config_change(None)
+        self.work.stop()
+        self._link.transport.on_config_change(None)
 
-    # -- the work function ----------------------------------------------------------------------------------------------
+    # -- a pass of the work function ------------------------------------------------------------------------------------
 
     def _config_interrupt(self) -> None:
         """The device changed its configuration. Models: virtio_mem_config_changed()."""
         self._config_changed = True
-        self.retry()
-
-    def retry(self) -> None:
-        """Queue the work function, unless it is queued already or the driver leaves. Models: virtio_mem_retry()."""
-        if not self._removing and not self._work_queued:
-            self._work_queued = True
-            self._clock.queue(self._run_wq)
-
-    def _run_wq(self) -> None:
-        """Bring what is plugged closer to what is requested. Models: virtio_mem_run_wq()."""
-        self._work_queued = False
-        if self._removing or self.hung:
-            return
-        self._stop_timer()
-        if self.broken:
-            return
-        self._work_active = True
-        try:
-            self._run_passes()
-        except DeviceHungError:
-            self.hung = True
-            self.log("warning", "the device does not answer")
-        self._work_active = False
-
-    def _run_passes(self) -> None:
-        fruitless = 0
-        while True:
-            plugged = self.plugged_size
-            self.last_rc = self._pass()
-            self.waits_for_online = self.last_rc is Errno.ENOSPC and not self.could_add_memory(self.mode.unit_size)
-            match what_next(self.last_rc):
-                case Next.DONE:
-                    self._retry_interval = RETRY_MIN
-                case Next.REST:
-                    pass
-                case Next.RETRY_LATER:
-                    self._retry_timer = self._clock.after(self._retry_interval, self._retry_due)
-                case Next.RETRY_NOW:
-                    fruitless = fruitless + 1 if plugged == self.plugged_size else 0
-                    if fruitless < RETRY_NOW_LIMIT:
-                        continue
-                    self.log("warning", "the device refuses what its configuration allows")
-                case Next.BROKEN:
-                    self.log("err", f"unknown error, marking device broken: {-self.last_rc}")
-                    self.broken = True
-            return
+        self.work.queue()
 
     def _pass(self) -> Errno:
-        """One attempt, from leftovers to the difference between requested and plugged."""
+        """One attempt to bring what is plugged closer to what is requested."""
         self.obstacles.clear()
+        rc = self._try_once()
+        self.waits_for_online = rc is Errno.ENOSPC and not self.could_add_memory(self.mode.unit_size)
+        return rc
+
+    def _try_once(self) -> Errno:
+        """From leftovers to the difference between requested and plugged."""
         rc = Errno.OK
         if self.unplug_all_required:
             rc = self._send_unplug_all()
@@ -309,34 +248,14 @@ class VirtioMem:
             return self.mode.plug(self.requested_size - self.plugged_size)
         return self.mode.unplug(self.plugged_size - self.requested_size)
 
-    def _retry_due(self) -> None:
-        """Models: virtio_mem_timer_expired()."""
-        self._retry_timer = None
-        self.retry()
-        self._retry_interval = min(self._retry_interval * 2, RETRY_MAX)
-
-    def _stop_timer(self) -> None:
-        if self._retry_timer is not None:
-            self._clock.cancel(self._retry_timer)
-            self._retry_timer = None
-
-    @property
-    def retry_due(self) -> float | None:
-        """When the driver tries again, in the clock's seconds; None when no timer runs."""
-        return self._retry_timer.due if self._retry_timer is not None else None
-
     def _refresh_config(self) -> None:
         """Models: virtio_mem_refresh_config()."""
-        config = self.read_config()
+        config = self._link.config()
         self.plugged_size = config.plugged_size
         self.requested_size = config.requested_size
         self.mode.refresh(config)
         self.log("info", f"plugged size: {self.plugged_size:#x}")
         self.log("info", f"requested size: {self.requested_size:#x}")
-
-    def read_config(self) -> Config:
-        """The configuration space; what the device leaves out reads as zeros."""
-        return Config.unpack(self._transport.config()[:CONFIG_SIZE].ljust(CONFIG_SIZE, b"\0"))
 
     def usable_end(self, config: Config) -> int:
         """The first byte behind what can be plugged: the usable region, as far as it is addressable."""
@@ -371,14 +290,7 @@ class VirtioMem:
         return rc
 
     def _send(self, kind: RequestType, addr: int, size: int) -> Errno:
-        """Send one request and wait. The number of blocks is cut to 16 bits, as in Linux, where nobody checks."""
-        request = Request(kind, addr & U64_MAX, size // self.device_block_size & 0xFFFF)
-        answer = self._transport.send(request.pack())
-        if not answer:
-            raise DeviceHungError
-        # A device that writes less than a response leaves the rest of the last one in the buffer.
-        self._response[: len(answer)] = answer[:RESPONSE_SIZE]
-        return errno_of(kind, int.from_bytes(self._response[:2], "little"))
+        return self._link.send(kind, addr, size, self.device_block_size)
 
     # -- what the modes need of Linux -----------------------------------------------------------------------------------
 
@@ -403,7 +315,7 @@ class VirtioMem:
         rc = hotplug.remove_memory(self.memory, addr, size)
         assert not rc, f"{Span.sized(addr, size)} was to be offline"
         self.offline_size -= size
-        self.retry()
+        self.work.queue()
 
     def offline_and_remove_memory(self, addr: int, size: int) -> Errno:
         """Take memory from Linux. Models: virtio_mem_offline_and_remove_memory()."""
@@ -413,7 +325,7 @@ class VirtioMem:
             self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
             return rc
         self.offline_size -= size
-        self.retry()
+        self.work.queue()
         return Errno.OK
 
     def fake_offline(self, addr: int, size: int) -> Errno:
@@ -475,8 +387,8 @@ class VirtioMem:
         """Memory is online: there may be room to add more, unless this is our own doing."""
         self.mode.online(notify)
         self.offline_size -= notify.size
-        if not self._work_active and self.could_add_memory(self.offline_threshold // 2):
-            self.retry()
+        if not self.work.active and self.could_add_memory(self.offline_threshold // 2):
+            self.work.queue()
         self._hotplug_active = False
 
     def _offline(self, notify: MemoryNotify) -> None:
@@ -484,7 +396,7 @@ class VirtioMem:
         self.mode.offline(notify)
         self.offline_size += notify.size
         if not self.parameters.unplug_online:
-            self.retry()
+            self.work.queue()
         self._hotplug_active = False
 
     # -- the truth ------------------------------------------------------------------------------------------------------
@@ -492,7 +404,7 @@ class VirtioMem:
     def check(self) -> None:
         """Assert the driver's invariants, and that driver and core agree."""
         assert not self._hotplug_active, "a notification was never finished"
-        if self.hung:
+        if self.work.hung:
             return
         self.mode.check()
         offline = sum(1 for block in self._blocks() if block.zone is None)

@@ -29,16 +29,16 @@ def _reasons(kernel: Kernel, slot: Slot) -> list[str]:
     if driver is None:
         errno = kernel.module.failed.get(slot.name, Errno.ENODEV)
         return [f"the driver could not set the device up ({errno.name}): its region is still taken"]
-    if driver.hung:
+    if driver.work.hung:
         return ["the device does not answer; the driver waits for ever"]
-    if driver.broken:
+    if driver.work.broken:
         return ["the driver met an error that it does not know and has given up on the device until it is reloaded"]
     return _after_pass(kernel, slot, driver)
 
 
 def _after_pass(kernel: Kernel, slot: Slot, driver: VirtioMem) -> list[str]:
     missing = abs(slot.handle.requested_size - slot.handle.plugged_size)
-    match driver.last_rc:
+    match driver.work.last_rc:
         case Errno.OK if not driver.parameters.unplug_online:
             return ["unplug_online is off: only offline memory is unplugged"]
         case Errno.OK:

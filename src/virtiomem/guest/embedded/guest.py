@@ -237,7 +237,7 @@ class EmbeddedGuest:
                 slot.handle.device.check()
         for driver in self.kernel.devices:
             slot = next(slot for slot in self.slots if slot.name == driver.name)
-            if not driver.hung:
+            if not driver.work.hung:
                 assert driver.plugged_size == slot.handle.plugged_size, f"{driver.name}: plugged sizes differ"
                 known = 0 if driver.unplug_all_required else driver.plugged_size
                 assert driver.mode.plugged_bytes() == known, f"{driver.name}: bitmap and size differ"

@@ -1,0 +1,109 @@
+"""When a device's driver works: at once, later, or never again.
+
+Models: virtio_mem_run_wq(), virtio_mem_retry(), virtio_mem_timer_expired() (drivers/virtio/virtio_mem.c, v6.1). What a
+pass *does* is the device's business.
+"""
+
+from collections.abc import Callable
+
+from virtiomem.clock import Clock, Timer
+from virtiomem.driver.link import DeviceHungError
+from virtiomem.driver.outcome import Next, what_next
+from virtiomem.errors import Errno
+
+RETRY_MIN = 50.0
+RETRY_MAX = 300.0
+"""Seconds (VIRTIO_MEM_RETRY_TIMER_MIN_MS, VIRTIO_MEM_RETRY_TIMER_MAX_MS)."""
+
+RETRY_NOW_LIMIT = 1000
+"""Passes in a row that may ask for another at once without getting anywhere.
+
+Differs: Linux has no limit; a device that always answers NACK keeps a CPU busy for ever."""
+
+
+class Work:
+    """The work function of one device, its queue entry and its retry timer."""
+
+    def __init__(
+        self, clock: Clock, attempt: Callable[[], Errno], progress: Callable[[], int], log: Callable[[str, str], None]
+    ) -> None:
+        """`attempt` makes one pass, `progress` is a number that changes when passes get somewhere."""
+        self.active = False
+        """A pass is being made."""
+        self.broken = False
+        """An error that the driver does not know: nothing is ever tried again."""
+        self.hung = False
+        """The device did not answer: the driver waits for ever."""
+        self.last_rc = Errno.OK
+        """How the last pass ended."""
+        self._clock = clock
+        self._attempt = attempt
+        self._progress = progress
+        self._log = log
+        self._queued = False
+        self._stopped = False
+        self._interval = RETRY_MIN
+        self._timer: Timer | None = None
+
+    @property
+    def retry_due(self) -> float | None:
+        """When the driver tries again, in the clock's seconds; None when no timer runs."""
+        return self._timer.due if self._timer is not None else None
+
+    def queue(self) -> None:
+        """Let it run, unless it is to run already or has been stopped."""
+        if not self._stopped and not self._queued:
+            self._queued = True
+            self._clock.queue(self._run)
+
+    def stop(self) -> None:
+        """Never run again."""
+        self._stopped = True
+        self._stop_timer()
+
+    def _run(self) -> None:
+        self._queued = False
+        if self._stopped or self.hung:
+            return
+        self._stop_timer()
+        if self.broken:
+            return
+        self.active = True
+        try:
+            self._run_passes()
+        except DeviceHungError:
+            self.hung = True
+            self._log("warning", "the device does not answer")
+        self.active = False
+
+    def _run_passes(self) -> None:
+        fruitless = 0
+        while True:
+            before = self._progress()
+            self.last_rc = self._attempt()
+            match what_next(self.last_rc):
+                case Next.DONE:
+                    self._interval = RETRY_MIN
+                case Next.REST:
+                    pass
+                case Next.RETRY_LATER:
+                    self._timer = self._clock.after(self._interval, self._expired)
+                case Next.RETRY_NOW:
+                    fruitless = fruitless + 1 if before == self._progress() else 0
+                    if fruitless < RETRY_NOW_LIMIT:
+                        continue
+                    self._log("warning", "the device refuses what its configuration allows")
+                case Next.BROKEN:
+                    self._log("err", f"unknown error, marking device broken: {-self.last_rc}")
+                    self.broken = True
+            return
+
+    def _expired(self) -> None:
+        self._timer = None
+        self.queue()
+        self._interval = min(self._interval * 2, RETRY_MAX)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._clock.cancel(self._timer)
+            self._timer = None
