@@ -6,7 +6,7 @@ moving at most one chunk, and the common case, a new highest child, is an append
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, overload
 
@@ -192,13 +192,13 @@ class Children(Sequence["Resource"]):
         node.start = self._starts[c][i] = start
         self._firsts[c] = self._starts[c][0]
 
-    def replace(self, old: Iterable["Resource"], new: Iterable["Resource"]) -> None:
-        """Put `new` where `old` was; both are in order, and `new` overlaps nothing that stays."""
-        for node in old:
+    def replace(self, old: Sequence["Resource"], new: "Resource") -> None:
+        """Put `new` where `old` was: neighbours that it covers."""
+        for node in old[1:]:
             self.remove(node)
-        for node in new:
-            conflict = self.add(node)
-            assert conflict is None, "what replaces a child fits where it was"
+        c, i = self._locate(old[0])
+        self._starts[c][i], self._nodes[c][i] = new.start, new
+        self._firsts[c] = self._starts[c][0]
 
     def _insert_chunk(self, c: int, starts: list[int], nodes: list["Resource"]) -> None:
         self._firsts.insert(c, starts[0])

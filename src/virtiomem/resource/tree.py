@@ -191,7 +191,7 @@ def _wrap(parent: Resource, new: Resource) -> Resource | None:
     for node in wrapped:
         if not new.contains(node.start, node.end):
             return node
-    siblings.replace(wrapped, [new])
+    siblings.replace(wrapped, new)
     new.parent = parent
     new._children = Children(wrapped)
     for node in wrapped:

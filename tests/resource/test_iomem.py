@@ -1,0 +1,320 @@
+"""The text of /proc/iomem, in and out."""
+
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from virtiomem.errors import ListingError
+from virtiomem.resource import iomem
+from virtiomem.resource.flags import (
+    IORESOURCE_BUSY,
+    IORESOURCE_EXCLUSIVE,
+    IORESOURCE_IO,
+    IORESOURCE_MEM,
+    IORESOURCE_SYSRAM_DRIVER_MANAGED,
+    IORESOURCE_SYSRAM_MERGEABLE,
+    IORESOURCE_SYSTEM_RAM,
+    Desc,
+)
+from virtiomem.resource.tree import Resource, ResourceTree
+
+RAM = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY
+LISTING = """\
+00001000-0009fbff : System RAM
+000f0000-000fffff : Reserved
+  000f0000-000fffff : System ROM
+00100000-7ffdffff : System RAM
+  2a000000-39ffffff : Crash kernel
+  40e00000-41c01ef1 : Kernel code
+80000000-afffffff : PCI Bus 0000:00
+  80000000-800fffff : 0000:00:01.0
+100000000-13fffffff : System RAM
+140000000-33fffffff : virtio0
+  140000000-1bfffffff : System RAM (virtio_mem)
+"""
+
+
+# -- text to tree to text -----------------------------------------------------------------------------------------------
+
+
+def test_a_listing_gives_a_tree_and_the_tree_the_listing() -> None:
+    tree = iomem.loads(LISTING)
+    tree.check()
+    assert [len(node.children) for node in tree.children] == [0, 1, 2, 1, 0, 1]
+    assert iomem.dumps(tree) == LISTING
+    assert iomem.dumps(iomem.loads(LISTING.encode())) == LISTING
+
+
+def test_files_are_read_and_written(tmp_path: Path) -> None:
+    path = tmp_path / "iomem"
+    with path.open("w") as file:
+        iomem.dump(iomem.loads(LISTING), file)
+    with path.open("rb") as raw, path.open() as text:
+        assert iomem.dumps(iomem.load(raw)) == iomem.dumps(iomem.load(text)) == LISTING
+
+
+def test_an_error_names_the_file_it_was_read_from(tmp_path: Path) -> None:
+    path = tmp_path / "map"
+    path.write_text("nonsense\n")
+    with path.open() as file, pytest.raises(ListingError, match=f"^{path}:1: "):
+        iomem.load(file)
+    with pytest.raises(ListingError, match=r"^iomem:1: "):
+        iomem.load(io.StringIO("nonsense\n"))
+
+
+def test_nothing_is_an_empty_tree() -> None:
+    assert iomem.dumps(iomem.loads("")) == ""
+
+
+def test_addresses_have_eight_digits_or_as_many_as_they_need() -> None:
+    tree = ResourceTree()
+    tree.request_region(0, 1, "low")
+    tree.request_region(0xFFFF_FFFF, 2, "across")
+    tree.request_region(0xFFFF_FFFF_FFFF_F000, 0x1000, "top")
+    text = "00000000-00000000 : low\nffffffff-100000000 : across\nfffffffffffff000-ffffffffffffffff : top\n"
+    assert iomem.dumps(tree) == text
+    assert iomem.dumps(iomem.loads(text)) == text
+
+
+def test_ports_have_four_digits() -> None:
+    text = "0000-0cf7 : PCI Bus 0000:00\n  0020-0021 : pic1\n0cf8-0cff : PCI conf1\n"
+    tree = iomem.loads(text)
+    assert (tree.name, tree.end, tree.flags) == ("PCI IO", 0xFFFF, IORESOURCE_IO)
+    assert iomem.dumps(tree) == text
+
+
+def test_levels_from_the_sixth_on_share_an_indent_and_nest_by_their_ranges() -> None:
+    tree = ResourceTree()
+    parent: Resource = tree
+    for level in range(8):
+        inner = Resource(level, 0xFFFF - level, f"level {level}")
+        tree.request_resource(parent, inner)
+        if level >= 5:
+            tree.request_resource(parent, Resource(0x10000 - level, 0x10000 - level, f"beside {level}"))
+        parent = inner
+    text = iomem.dumps(tree)
+    assert [len(line) - len(line.lstrip()) for line in text.splitlines()] == [0, 2, 4, 6, 8, *[10] * 6]
+    again = iomem.loads(text)
+    again.check()
+    assert [(depth, node.name) for depth, node in again.walk()] == [(depth, node.name) for depth, node in tree.walk()]
+
+
+def test_names_may_be_odd() -> None:
+    text = "00000000-00000fff : \n00001000-00001fff : <BAD>\n00002000-00002fff : a : b\u2028c\x1c\r\n"
+    tree = iomem.loads(text)
+    assert [node.name for node in tree.children] == ["", "<BAD>", "a : b\u2028c\x1c\r"]
+    assert iomem.dumps(tree) == text
+
+
+def test_bytes_that_are_no_text_come_back() -> None:
+    raw = b"00000000-00000fff : \xff\xfe\xc3\n"
+    assert iomem.dumps(iomem.loads(raw)).encode("utf-8", "surrogateescape") == raw
+
+
+def test_equal_names_are_one_object_so_that_they_can_merge() -> None:
+    text = "00000000-00000fff : System RAM (virtio_mem)\n00001000-00001fff : System RAM (virtio_mem)\n"
+    low, high = iomem.loads(text).children
+    assert low.name is high.name
+
+
+# -- masked -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_unprivileged_reader_sees_zeros() -> None:
+    tree = iomem.loads(LISTING)
+    masked = iomem.dumps(tree, masked=True)
+    assert masked.splitlines()[4] == "  00000000-00000000 : Crash kernel"
+    with pytest.raises(iomem.MaskedListingError, match=r"^/proc/iomem:1: .* read it as root$"):
+        iomem.loads(masked, source="/proc/iomem")
+    outline = iomem.loads(masked, allow_masked=True)
+    assert iomem.dumps(outline) == masked
+    assert [(depth, node.name) for depth, node in outline.walk()] == [(depth, node.name) for depth, node in tree.walk()]
+
+
+def test_a_masked_listing_as_deep_as_it_shows_comes_back() -> None:
+    text = "".join(f"{'  ' * min(level, 5)}00000000-00000000 : level {level}\n" for level in range(8))
+    assert iomem.dumps(iomem.loads(text, allow_masked=True)) == text
+
+
+# -- what names mean ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "desc"),
+    [
+        ("System RAM", RAM, Desc.NONE),
+        ("System RAM (kmem)", RAM | IORESOURCE_SYSRAM_DRIVER_MANAGED, Desc.NONE),
+        (
+            "System RAM (virtio_mem)",
+            RAM | IORESOURCE_SYSRAM_DRIVER_MANAGED | IORESOURCE_SYSRAM_MERGEABLE,
+            Desc.NONE,
+        ),
+        ("Kernel code", RAM, Desc.NONE),
+        ("Crash kernel", RAM, Desc.CRASH_KERNEL),
+        ("virtio0", IORESOURCE_SYSTEM_RAM | IORESOURCE_EXCLUSIVE, Desc.NONE),
+        ("dax0.0", IORESOURCE_SYSTEM_RAM, Desc.NONE),
+        ("Reserved", IORESOURCE_MEM, Desc.RESERVED),
+        ("Soft Reserved", IORESOURCE_MEM, Desc.SOFT_RESERVED),
+        ("Persistent Memory (legacy)", IORESOURCE_MEM, Desc.PERSISTENT_MEMORY_LEGACY),
+        ("CXL Window 3", IORESOURCE_MEM, Desc.CXL),
+        ("PCI Bus 0000:00", IORESOURCE_MEM, Desc.NONE),
+        ("0000:00:1f.2", IORESOURCE_MEM, Desc.NONE),
+        ("ACPI Tables", IORESOURCE_MEM | IORESOURCE_BUSY, Desc.ACPI_TABLES),
+        ("ACPI Non-volatile Storage", IORESOURCE_MEM | IORESOURCE_BUSY, Desc.ACPI_NV_STORAGE),
+        ("RAM buffer", IORESOURCE_MEM | IORESOURCE_BUSY, Desc.NONE),
+        ("virtio-pci-modern", IORESOURCE_MEM | IORESOURCE_BUSY, Desc.NONE),
+        ("virtio0x", IORESOURCE_MEM | IORESOURCE_BUSY, Desc.NONE),
+    ],
+)
+def test_a_name_tells_flags_and_desc(name: str, flags: int, desc: Desc) -> None:
+    (node,) = iomem.loads(f"100000000-1ffffffff : {name}\n").children
+    assert (node.flags, node.desc) == (flags, desc)
+
+
+def test_what_the_firmware_reserves_below_one_megabyte_is_busy() -> None:
+    low, high = iomem.loads("000f0000-000fffff : Reserved\n00100000-001fffff : Reserved\n").children
+    assert (low.busy, high.busy) == (True, False)
+
+
+def test_a_guest_goes_on_from_a_listing() -> None:
+    tree = iomem.loads(LISTING)
+    block = tree.request_region(
+        0x1C000_0000,
+        128 << 20,
+        tree.children[5].children[0].name,
+        IORESOURCE_SYSTEM_RAM | IORESOURCE_SYSRAM_DRIVER_MANAGED,
+    )
+    tree.merge_system_ram_resource(block)
+    assert iomem.dumps(tree).splitlines()[-1] == "  140000000-1c7ffffff : System RAM (virtio_mem)"
+
+
+# -- damage -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("damaged", "line", "reason"),
+    [
+        ("00000000-00000fff : a", 1, "the last line has no newline: the listing is truncated"),
+        ("bad\n00000000-00000fff : a", 1, "not a resource line: 'bad'"),
+        ("00000000-00000fff : a\n\n", 2, "an empty line"),
+        ("00000000-00000fff: a\n", 1, "not a resource line: '00000000-00000fff: a'"),
+        ("\t00000000-00000fff : a\n", 1, r"indented by '\t', not by spaces"),
+        ("\u00a000000000-00000fff : a\n", 1, r"indented by '\xa0', not by spaces"),
+        ("00000000-00000FFF : a\n", 1, "00000000-00000FFF is not written as the kernel does"),
+        ("0-fff : a\n", 1, "0-fff is not written as the kernel does"),
+        ("000000000-000000fff : a\n", 1, "000000000-000000fff is not written as the kernel does"),
+        ("00000000-10000000000000000 : a\n", 1, "10000000000000000 is no 64-bit address"),
+        ("00000000-0000_fff : a\n", 1, "not a resource line"),
+        ("0000-00000fff : a\n", 1, "0000-00000fff is not written as the kernel does"),
+        ("0000-0fff : a\n00001000-00001fff : b\n", 2, "00001000-00001fff is not written as the kernel does"),
+        ("  00000000-00000fff : a\n", 1, "indented by 2 spaces, with no line above it"),
+        ("00000000-00000fff : a\n 00000000-00000fff : b\n", 2, "indented by 1 space, not by two a level"),
+        ("00000000-00000fff : a\n    00000000-00000fff : b\n", 2, "indented by 4 spaces, below a line with 0"),
+        ("00000000-00000fff : a\n            00000000-00000fff : b\n", 2, "indented by 12 spaces, below a line with 0"),
+        ("00001fff-00001000 : a\n", 1, "00001fff-00001000 ends before it starts"),
+        (
+            "00001000-00001fff : a\n  00001000-00002fff : b\n",
+            2,
+            "00001000-00002fff is outside its parent 00001000-00001fff : a",
+        ),
+        (
+            "00001000-00001fff : a\n  00000fff-00001fff : b\n",
+            2,
+            "00000fff-00001fff is outside its parent 00001000-00001fff : a",
+        ),
+        (
+            "00001000-00001fff : a\n00001800-00002fff : b\n",
+            2,
+            "00001800-00002fff overlaps its sibling 00001000-00001fff : a",
+        ),
+        (
+            "00001000-00001fff : a\n00000000-00000fff : b\n",
+            2,
+            "00000000-00000fff comes after its sibling 00001000-00001fff : a",
+        ),
+        ("00001000-00001fff : a\n00001000-00001fff : a\n", 2, "00001000-00001fff overlaps its sibling"),
+    ],
+)
+def test_damage_is_refused_with_its_line_and_reason(damaged: str, line: int, reason: str) -> None:
+    with pytest.raises(ListingError) as refused:
+        iomem.loads(damaged, source="map")
+    assert refused.value.line == line
+    assert refused.value.reason.startswith(reason)
+    assert str(refused.value).startswith(f"map:{line}: ")
+
+
+def test_damage_far_down_is_found_where_it_is() -> None:
+    lines = [f"{page << 12:08x}-{(page << 12) + 0xFFF:08x} : page\n" for page in range(5000)]
+    lines[4321] = "oops\n"
+    with pytest.raises(ListingError, match=r"^iomem:4322: not a resource line: 'oops'$"):
+        iomem.loads("".join(lines))
+    lines[1234] = lines[1233]
+    with pytest.raises(ListingError, match=r"^iomem:1235: .* overlaps its sibling"):
+        iomem.loads("".join(lines))
+
+
+def test_the_last_level_is_checked_like_any_other() -> None:
+    nest = "".join(f"{'  ' * level}00000000-0000ffff : level {level}\n" for level in range(6))
+    with pytest.raises(ListingError, match=r"iomem:7: .* is outside its parent 00000000-0000ffff : level 4"):
+        iomem.loads(f"{nest}          00010000-00010fff : beyond\n")
+    with pytest.raises(ListingError, match=r"iomem:8: .* overlaps its sibling"):
+        iomem.loads(f"{nest}          00001000-00001fff : a\n          00001800-000028ff : b\n")
+
+
+# -- properties ---------------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def trees(draw: st.DrawFn) -> ResourceTree:
+    """Any tree, as deep as it likes."""
+    tree = ResourceTree()
+    names = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=8)
+    for _ in range(draw(st.integers(1, 25))):
+        inside = [tree, *(node for _, node in tree.walk())]
+        parent = inside[draw(st.integers(0, len(inside) - 1))]
+        last = min(parent.end, 0x2_0000_0000) if parent is tree else parent.end
+        start = draw(st.integers(parent.start, last))
+        end = draw(st.integers(start, last))
+        if not parent.intersects(start, end - start + 1):
+            tree.request_resource(parent, Resource(start, end, draw(names)))
+    return tree
+
+
+@settings(max_examples=150, deadline=None)
+@given(trees())
+def test_any_tree_survives_being_written_and_read(tree: ResourceTree) -> None:
+    text = iomem.dumps(tree)
+    if all(node.end == 0 for _, node in tree.walk()):
+        return
+    again = iomem.loads(text)
+    again.check()
+    assert iomem.dumps(again) == text
+    assert [(d, n.start, n.end, n.name) for d, n in again.walk()] == [
+        (d, n.start, n.end, n.name) for d, n in tree.walk()
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(alphabet="0123456789abcdef- :\nxF\t", max_size=120)
+    | st.lists(st.sampled_from(LISTING.splitlines(keepends=True)), max_size=12).map("".join)
+    | st.tuples(st.integers(0, len(LISTING)), st.integers(0, len(LISTING)), st.text(max_size=3)).map(
+        lambda cut: LISTING[: cut[0]] + cut[2] + LISTING[cut[1] :]
+    )
+)
+@example("0000-0fff : a\n")
+@example("\r\n")
+def test_any_text_is_a_listing_that_comes_back_or_is_refused_in_one_line(text: str) -> None:
+    try:
+        tree = iomem.loads(text)
+    except ListingError as error:
+        refused = error
+    else:
+        tree.check()
+        assert iomem.dumps(tree) == text
+        return
+    assert "\n" not in str(refused)
+    assert 1 <= refused.line <= text.count("\n") + 1
