@@ -82,11 +82,11 @@ def test_progress_shows_pace_and_rest_of_those_that_move() -> None:
 
 
 def test_standing_still_is_counted() -> None:
-    track = Track("vm0", 0, GiB, 0.0)
-    track.feed(9.0, 0)
+    track = Track("vm0", GiB, 0, 0.0)
+    track.feed(9.0, GiB)
     screen = ProgressScreen()
-    screen(Report("web", (track,), 9.0))
-    assert "still for 9 s" in drawn(screen._draw())
+    screen(Report("web", (track,), 9.0, retry_in=41.0))
+    assert "still for 9 s, Linux tries again within 41 s" in drawn(screen._draw())
 
 
 def test_hundreds_of_machines_are_summed_up() -> None:

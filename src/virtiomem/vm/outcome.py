@@ -94,6 +94,8 @@ class Report:
     vm: str
     tracks: tuple[Track, ...]
     waited: float
+    retry_in: float | None = None
+    """Seconds until the driver tries again at the latest, where something is still to be given up."""
 
 
 Reporter = Callable[[Report], None]

@@ -103,7 +103,7 @@ class _Resize:
             machine = self.machine = await self.backend.look()
             now = self.backend.now()
             outcome = await self._judge(machine, now)
-            self.report(Report(self.vm.name, tuple(self.tracks.values()), now - self.began))
+            self.report(self._progress(now))
             if outcome is not None:
                 return outcome
             events = await self.backend.wait(self._pause(now))
@@ -111,6 +111,12 @@ class _Resize:
                 self.notes.append("the guest shut down")
             if Event.RESET in events:
                 await self._after_reset()
+
+    def _progress(self, now: float) -> Report:
+        tracks = tuple(self.tracks.values())
+        shrinking = any(track.size > track.target for track in tracks)
+        retry_in = self.retry.due(now) - now if shrinking else None
+        return Report(self.vm.name, tracks, now - self.began, retry_in)
 
     async def _judge(self, machine: Machine, now: float) -> Outcome | None:
         """What this look means; None to go on."""
