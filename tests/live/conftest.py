@@ -9,6 +9,7 @@ from virtiomem import recording
 from virtiomem.live.capture import Capture
 from virtiomem.live.load import from_snapshot
 from virtiomem.recording.values import Resize, Snapshot, StepRecord, VirtioMemInfo
+from virtiomem.units import parse_size
 
 RECORDINGS = Path(__file__).parent.parent / "data/recordings"
 
@@ -22,12 +23,13 @@ class Shrink(NamedTuple):
     after: Snapshot
     memaddr: int
     size: int
-    driver: dict[str, Any]
+    scenario: dict[str, Any]
 
     @property
     def capture(self) -> Capture:
         """The guest before the step, as a capture."""
-        return from_snapshot(self.before, driver=self.driver)
+        block_size = parse_size(self.scenario["guest"]["memory-block-size"])
+        return from_snapshot(self.before, block_size, self.scenario.get("driver", {}))
 
 
 def _sizes(snapshot: Snapshot) -> dict[str, VirtioMemInfo]:
@@ -40,20 +42,20 @@ def _shrinks() -> Iterator[Shrink]:
         if not folder.is_dir():
             continue
         loaded = recording.load(folder / "recording.json")
-        driver = tomllib.loads((folder / "scenario.toml").read_text()).get("driver", {})
+        scenario = tomllib.loads((folder / "scenario.toml").read_text())
         before = loaded.boot
         for index, step in enumerate(loaded.steps):
-            if found := _shrink(folder.name, index, before, step, driver):
+            if found := _shrink(folder.name, index, before, step, scenario):
                 yield found
             before = step.snapshot
 
 
-def _shrink(name: str, index: int, before: Snapshot, step: StepRecord, driver: dict[str, Any]) -> Shrink | None:
+def _shrink(name: str, index: int, before: Snapshot, step: StepRecord, scenario: dict[str, Any]) -> Shrink | None:
     if not isinstance(step.step, Resize) or not step.settled or step.error is not None:
         return None
     device = _sizes(before)[step.step.device]
     size = device.size - _sizes(step.snapshot)[device.id].size
-    return Shrink(name, index, before, step.snapshot, device.memaddr, size, driver) if size > 0 else None
+    return Shrink(name, index, before, step.snapshot, device.memaddr, size, scenario) if size > 0 else None
 
 
 @pytest.fixture(scope="session")
