@@ -191,7 +191,8 @@ class VirtioMem:
     def remove(self) -> None:
         """Let go of the device; memory that is still in Linux stays, and so does its place in the resource tree.
 
-        Models: virtio_mem_remove(), virtio_mem_deinit_hotplug().
+        Models: virtio_mem_remove(), virtio_mem_deinit_hotplug(). Differs: Linux would wait for ever for a device that
+        owes it an answer; here the driver leaves.
         """
         self._removing = True
         self.work.stop()

@@ -89,7 +89,8 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     EINVAL for memory in several zones or not all System RAM; EBUSY when something unmovable is in it, or a driver
     holds pages; ENOMEM when what is movable has nowhere to go; a veto of GOING_OFFLINE.
 
-    Differs: Linux tries to migrate until a signal comes; here it is tried once.
+    Differs: Linux tries to migrate until a signal comes; here it is tried once. Boot memory always refuses (EBUSY); in
+    Linux that depends on what lies in it.
     """
     zone = block.zone
     span = memory.span_of(block.id)
