@@ -31,7 +31,7 @@ def test_going_back_and_forth_is_no_progress() -> None:
 def test_reset_is_a_new_beginning() -> None:
     track = Track("vm0", GiB, 2 * GiB, 0.0)
     track.feed(1.0, 1536 * MiB)
-    track.restart(2.0, 0)
+    track.reset(2.0, 0)
     assert not track.moved
     assert track.fraction == 0.0
     assert track.feed(3.0, 2 * MiB)
@@ -45,3 +45,24 @@ def test_nothing_to_do_is_done() -> None:
     assert track.done
     assert track.fraction == 1.0
     assert not track.moved
+
+
+def test_retry_is_told_for_what_is_still_to_be_given_up() -> None:
+    track = Track("vm0", GiB, 0, 0.0)
+    track.feed(3.0, 512 * MiB)
+    assert track.retry_in(10.0) == 43.0
+    track.feed(54.0, 0)
+    assert track.retry_in(60.0) is None
+    track.aim(70.0, GiB, 0)
+    assert track.retry_in(70.0) is None, "growth that stops for want of onlined memory has no timer"
+
+
+def test_device_that_was_content_starts_its_retries_afresh() -> None:
+    track = Track("vm0", GiB, 512 * MiB, 0.0)
+    track.feed(3.0, 512 * MiB)
+    track.aim(200.0, 0, 512 * MiB)
+    assert track.retry_in(210.0) == 40.0
+
+
+def test_unsettled_start_promises_five_minutes_at_most() -> None:
+    assert Track("vm0", GiB, 0, 0.0, settled=False).retry_in(10.0) == 290.0

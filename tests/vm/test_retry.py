@@ -12,9 +12,9 @@ def test_retries_without_progress_come_at_50_150_350_650() -> None:
 
 def test_progress_starts_the_current_interval_afresh() -> None:
     timer = RetryTimer(0.0, certain=True)
-    timer.moved(3.0)
+    timer.passed(3.0)
     assert timer.due(10.0) == 53.0
-    timer.moved(54.0)  # what the first retry achieved; the interval stays doubled
+    timer.passed(54.0)  # what the first retry achieved; the interval stays doubled
     assert timer.due(60.0) == 154.0
 
 

@@ -74,7 +74,7 @@ def test_progress_shows_pace_and_rest_of_those_that_move() -> None:
     track = Track("vm0", 0, GiB, 0.0)
     track.feed(2.0, 512 * MiB)
     screen = ProgressScreen()
-    screen(Report("web", (track,), 2.0))
+    screen(Report("web", (track,), 2.0, 2.0))
     shown = drawn(screen._draw())
     assert "web/vm0" in shown
     assert "512M of 1G" in shown
@@ -85,14 +85,14 @@ def test_standing_still_is_counted() -> None:
     track = Track("vm0", GiB, 0, 0.0)
     track.feed(9.0, GiB)
     screen = ProgressScreen()
-    screen(Report("web", (track,), 9.0, retry_in=41.0))
+    screen(Report("web", (track,), 9.0, 9.0))
     assert "still for 9 s, Linux tries again within 41 s" in drawn(screen._draw())
 
 
 def test_hundreds_of_machines_are_summed_up() -> None:
     screen = ProgressScreen()
     for number in range(200):
-        screen(Report(f"vm{number}", (Track("vm0", 0, GiB if number else 0, 0.0),), 1.0))
+        screen(Report(f"vm{number}", (Track("vm0", 0, GiB if number else 0, 0.0),), 1.0, 1.0))
     lines = drawn(screen._draw()).splitlines()
     assert len(lines) == MAX_LINES + 1
     assert lines[-1].strip() == f"1 of 200 devices done, {199 - MAX_LINES} more on their way"

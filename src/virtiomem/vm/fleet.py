@@ -87,6 +87,8 @@ async def carry_out(jobs: Sequence[Job], policy: Policy, report: Reporter = lamb
         except asyncio.CancelledError:
             for task in pending:
                 task.cancel()
+    if any(task.cancelled() for task in tasks):  # interrupted once more, while it stated its condition
+        raise KeyboardInterrupt
     return [task.result() for task in tasks]
 
 

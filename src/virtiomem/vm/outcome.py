@@ -93,9 +93,10 @@ class Report:
 
     vm: str
     tracks: tuple[Track, ...]
+    now: float
+    """The backend's time."""
     waited: float
-    retry_in: float | None = None
-    """Seconds until the driver tries again at the latest, where something is still to be given up."""
+    """Seconds since the sizes were set."""
 
 
 Reporter = Callable[[Report], None]

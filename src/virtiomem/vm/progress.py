@@ -3,18 +3,25 @@
 from collections import deque
 from dataclasses import dataclass, field
 
+from virtiomem.vm.retry import RetryTimer
+
 _WINDOW = 10.0
 """Seconds over which the rate is taken."""
 
 
 @dataclass(slots=True)
 class Track:
-    """One device on its way from `start` to `target`, in bytes; times are the backend's seconds."""
+    """One device on its way from `start` to `target`, in bytes; times are the backend's seconds.
+
+    `settled`: nothing was left to do when it began, so that the driver's retry interval is known.
+    """
 
     device: str
     start: int
     target: int
     began: float
+    settled: bool = True
+    retry: RetryTimer = field(init=False)
     size: int = field(init=False)
     moved_at: float = field(init=False)
     """When it last came nearer to the target (or when the guest was reset)."""
@@ -22,10 +29,9 @@ class Track:
     _samples: deque[tuple[float, int]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = self.start
-        self.moved_at = self.began
-        self._best = self.start
-        self._samples = deque([(self.began, self.start)], maxlen=64)
+        self._samples = deque(maxlen=64)
+        self.retry = RetryTimer(self.began, certain=self.settled)
+        self._restart(self.began, self.start)
 
     def feed(self, now: float, size: int) -> bool:
         """Take a look into account; True when it came nearer to the target than ever."""
@@ -33,18 +39,35 @@ class Track:
         if nearer:
             self._best = size
             self.moved_at = now
+            self.retry.passed(now)
         self.size = size
         self._samples.append((now, size))
         while len(self._samples) > 2 and self._samples[0][0] < now - _WINDOW:
             self._samples.popleft()
         return nearer
 
-    def restart(self, now: float, size: int) -> None:
-        """The guest was reset: what is plugged now is the new beginning."""
+    def aim(self, now: float, target: int, size: int) -> None:
+        """A size was set, which makes the driver act at once; one that had reached its size starts at 50 s again."""
+        if self.done:
+            self.retry = RetryTimer(now, certain=True)
+        self.retry.passed(now)
+        self.target = target
+        self._restart(now, size)
+
+    def reset(self, now: float, size: int) -> None:
+        """The guest was reset: what is plugged now is the new beginning, and its next driver a new one."""
+        self.retry = RetryTimer(now, certain=True)
+        self._restart(now, size)
+
+    def _restart(self, now: float, size: int) -> None:
         self.size = self._best = size
         self.moved_at = now
         self._samples.clear()
         self._samples.append((now, size))
+
+    def retry_in(self, now: float) -> float | None:
+        """Seconds until the driver tries again to give memory up, at the latest; None when it has none to give up."""
+        return self.retry.due(now) - now if self.size > self.target else None
 
     @property
     def done(self) -> bool:

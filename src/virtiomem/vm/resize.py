@@ -18,7 +18,6 @@ from virtiomem.vm.inside import Inside
 from virtiomem.vm.outcome import DeviceResult, Outcome, Policy, Report, Reporter, Result
 from virtiomem.vm.plan import Plan, replan
 from virtiomem.vm.progress import Track
-from virtiomem.vm.retry import RetryTimer
 
 ROLLBACK_SECONDS = 10.0
 LAST_LOOK_SECONDS = 2.0
@@ -47,11 +46,9 @@ class _Resize:
         self.inside_before: Inside | None = None
         self.unanswered = 0
         self.tracks = {
-            change.device.id: Track(change.device.id, change.device.size, change.after, self.began)
-            for change in plan.changes
+            device.id: Track(device.id, device.size, after, self.began, device.settled)
+            for device, after in ((change.device, change.after) for change in plan.changes)
         }
-        settled = all(change.device.settled for change in plan.changes)
-        self.retry = RetryTimer(self.began, certain=settled)
 
     async def run(self) -> Result:
         """From the first qom-set to the result."""
@@ -63,25 +60,25 @@ class _Resize:
             outcome = self._noted(Outcome.LOST, str(error))
         except asyncio.CancelledError:
             outcome = Outcome.INTERRUPTED
+        findings: tuple[Finding, ...] = ()
         if outcome in {Outcome.STARTED, Outcome.INTERRUPTED, Outcome.REFUSED}:
             await self._last_look()
-        findings = await self._findings() if outcome in {Outcome.PARTLY, Outcome.TIMED_OUT} else ()
-        if self.policy.rollback and outcome in {Outcome.PARTLY, Outcome.TIMED_OUT}:
-            await self._roll_back()
+        elif outcome in {Outcome.PARTLY, Outcome.TIMED_OUT}:
+            findings = await self._findings()
+            if self.policy.rollback:
+                await self._roll_back()
         return self._result(outcome, findings)
 
     async def _run(self) -> Outcome:
         if self.policy.wait and self.vm.agent is not None:
             self.inside_before = await self._inside()
         await self._set(self.plan)
-        self._begin()
+        self.began = self.backend.now()  # asking an agent first may have taken long
+        for change in self.plan.changes:
+            track = self.tracks[change.device.id]
+            track.began = self.began
+            track.aim(self.began, change.after, change.device.size)
         return await self._follow() if self.policy.wait else Outcome.STARTED
-
-    def _begin(self) -> None:
-        """Count time from here: asking an agent first may have taken long."""
-        self.began = self.retry.since = self.backend.now()
-        for track in self.tracks.values():
-            track.began = track.moved_at = self.began
 
     async def _set(self, plan: Plan) -> None:
         """Set every requested-size, shrinking first; when one is refused, those already set go back."""
@@ -113,10 +110,7 @@ class _Resize:
                 await self._after_reset()
 
     def _progress(self, now: float) -> Report:
-        tracks = tuple(self.tracks.values())
-        shrinking = any(track.size > track.target for track in tracks)
-        retry_in = self.retry.due(now) - now if shrinking else None
-        return Report(self.vm.name, tracks, now - self.began, retry_in)
+        return Report(self.vm.name, tuple(self.tracks.values()), now, now - self.began)
 
     async def _judge(self, machine: Machine, now: float) -> Outcome | None:
         """What this look means; None to go on."""
@@ -127,8 +121,7 @@ class _Resize:
             if device.requested_size != track.target:
                 said = f"{track.device}: somebody else set its requested-size to {format_size(device.requested_size)}"
                 return self._noted(Outcome.SUPERSEDED, said)
-            if track.feed(now, device.size):
-                self.retry.moved(now)
+            track.feed(now, device.size)
         if all(track.done for track in self.tracks.values()) and await self._online_inside():
             return Outcome.DONE
         if self.policy.timeout is not None and now - self.began >= self.policy.timeout:
@@ -157,19 +150,16 @@ class _Resize:
         await self._set(plan)
         self.plan = plan
         for change in plan.changes:
-            track = self.tracks[change.device.id]
-            self.tracks[change.device.id] = moved = Track(track.device, track.start, change.after, self.began)
-            moved.restart(now, change.device.size)
+            self.tracks[change.device.id].aim(now, change.after, change.device.size)
 
     async def _after_reset(self) -> None:
         """A reset unplugs everything; the requested sizes stand, and the next driver starts anew."""
         machine = await self.backend.look()
         now = self.backend.now()
         self.notes.append(f"the guest was reset after {now - self.began:.0f} s; its next driver starts anew")
-        self.retry = RetryTimer(now, certain=True)
         for track in self.tracks.values():
             device = machine.device(track.device)
-            track.restart(now, device.size if device else 0)
+            track.reset(now, device.size if device else 0)
 
     async def _online_inside(self) -> bool:
         """With an agent: whether the guest has onlined what is plugged; True when nobody can say."""
@@ -208,9 +198,12 @@ class _Resize:
             return (unknown(f"why: {error}"),)
         only = tuple(device for device in machine.virtio_mem if device.id in self.tracks)
         inside = await self._inside(tuple(device.span for device in only))
-        now = self.backend.now()
-        retry_in = self.retry.due(now) - now if surroundings.retry_in is None else surroundings.retry_in
-        return explain(machine, surroundings, inside, devices=only, retry_in=retry_in, exact=self.retry.certain)
+        waiting = {track.retry_in(self.backend.now()): track for track in self.tracks.values()}
+        soonest = min((seconds for seconds in waiting if seconds is not None), default=None)
+        exact = soonest is not None and waiting[soonest].retry.certain
+        if surroundings.retry_in is not None:
+            soonest, exact = surroundings.retry_in, True
+        return explain(machine, surroundings, inside, devices=only, retry_in=soonest, exact=exact)
 
     async def _last_look(self) -> None:
         """See in which condition the machine is left."""

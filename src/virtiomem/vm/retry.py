@@ -31,8 +31,8 @@ class RetryTimer:
     certain: bool
     expiries: int = field(default=0)
 
-    def moved(self, now: float) -> None:
-        """Memory moved: a pass ended now, or goes on."""
+    def passed(self, now: float) -> None:
+        """A pass of the driver ended now or goes on: memory moved, or a size was set."""
         self._expire(now)
         self.since = now
 

@@ -55,8 +55,9 @@ def _progress_cells(report: Report, track: Track) -> tuple[RenderableType, ...]:
     if (eta := track.eta) is not None:
         pace = f"{format_approx(round(track.rate))}/s, {eta:.0f} s left"
     else:
-        pace = f"still for {report.waited + track.began - track.moved_at:.0f} s"
-        pace += "" if report.retry_in is None else f", Linux tries again within {report.retry_in:.0f} s"
+        retry_in = track.retry_in(report.now)
+        pace = f"still for {report.now - track.moved_at:.0f} s"
+        pace += "" if retry_in is None else f", Linux tries again within {retry_in:.0f} s"
     return (
         Text(f"{report.vm}/{track.device}"),
         ProgressBar(total=1.0, completed=track.fraction, width=30),
