@@ -2,12 +2,16 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.report.readback import agree
 from virtiomem.errors import UsageError
-from virtiomem.recording import Recording
+from virtiomem.recording import MemoryBlock, Recording, Request, Snapshot, StepRecord, VirtioMemInfo
+from virtiomem.recording.values import Load, Reboot
 from virtiomem.report.data import page_data
 from virtiomem.report.moments import Source
+from virtiomem.units import GiB, MiB
 
 Recorded = Callable[[str], Recording]
 
@@ -37,3 +41,81 @@ def test_damaged_listing_is_named(recorded: Recorded) -> None:
     damaged = msgspec.structs.replace(told, boot=msgspec.structs.replace(told.boot, iomem="what is this\n"))
     with pytest.raises(UsageError, match=r"bad\.json.*what is this"):
         page_data([Source("bad.json", damaged)])
+
+
+NAMES = st.sampled_from(["System RAM", "System RAM (virtio_mem)", "virtio0", "PCI Bus 0000:00", "a : b", " x "])
+
+
+@st.composite
+def listings(draw: st.DrawFn, start: int = 0, stop: int = 1 << 40, depth: int = 0) -> list[str]:
+    """The lines of a sound listing."""
+    lines: list[str] = []
+    for _ in range(draw(st.integers(0, 3))):
+        first = start + draw(st.integers(0, 1 << 34))
+        end = first + draw(st.integers(0, 1 << 35))
+        if end >= stop:
+            break
+        lines.append(f"{'  ' * depth}{first:08x}-{end:08x} : {draw(NAMES)}\n")
+        if depth < 3:
+            lines += draw(listings(first, end + 1, depth + 1))
+        start = end + 1
+    return lines
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    blocks = st.builds(
+        MemoryBlock,
+        block=st.integers(0, 300),
+        state=st.sampled_from(["online", "offline", "going-offline"]),
+        valid_zones=st.sampled_from(["Normal", "Movable", "none"]),
+        nodes=st.just([0]),
+    )
+    device = VirtioMemInfo(
+        id="vm0",
+        memaddr=draw(st.integers(0, 100)) * 2 * MiB,
+        max_size=GiB,
+        requested_size=0,
+        size=draw(st.integers(0, 512)) * 2 * MiB,
+        block_size=2 * MiB,
+    )
+    found = draw(st.lists(blocks, max_size=12, unique_by=lambda block: block.block))
+    return Snapshot(
+        iomem="".join(draw(listings())),
+        memory_blocks=sorted(found, key=lambda block: block.block),
+        zones={},
+        devices=[device],
+    )
+
+
+steps = st.builds(
+    StepRecord,
+    step=st.just(Load()) | st.just(Reboot()),
+    settled=st.booleans(),
+    error=st.none() | st.text(max_size=4),
+    requests=st.lists(
+        st.builds(
+            Request,
+            device=st.sampled_from(["vm0", "vm9"]),
+            type=st.sampled_from(["PLUG", "UNPLUG", "STATE", "what"]),
+            response=st.sampled_from(["ACK", "ERROR"]),
+            addr=st.integers(1, 200).map(lambda n: n * 2 * MiB),
+            nb_blocks=st.integers(1, 70),
+        ),
+        max_size=6,
+    ),
+    snapshot=snapshots(),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.builds(Recording, guest=st.just({}), boot=snapshots(), steps=st.lists(steps, max_size=3)))
+def test_whatever_was_recorded_is_what_the_data_says(told: Recording) -> None:
+    data = msgspec.json.decode(msgspec.json.encode(page_data([Source("x", told)])))
+    agree(data["recordings"][0], told)
+
+
+def test_absurdly_long_ram_is_no_trouble() -> None:
+    whole = Snapshot(iomem=f"00000000-{(1 << 64) - 1:x} : System RAM\n", memory_blocks=[], zones={}, devices=[])
+    (told,) = page_data([Source("x", Recording(guest={}, boot=whole, steps=[]))])["recordings"]
+    assert told["steps"][0]["rows"] == [[0, "00000000", f"{1 << 64:x}", 1, 0]]

@@ -183,7 +183,10 @@ def _fitting(numbers: set[int], boot: Sequence[Row]) -> int | None:
         size = 1 << shift
         occupied: set[int] = set()
         for row in ram:
-            occupied.update(range(row.start // size, (row.stop - 1) // size + 1))
+            first, stop = row.start // size, (row.stop - 1) // size + 1
+            if stop - first > len(numbers):
+                break
+            occupied.update(range(first, stop))
             if not occupied <= numbers:
                 break
         else:

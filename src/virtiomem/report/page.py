@@ -16,7 +16,17 @@ from virtiomem.report.words import short_size
 from virtiomem.units import format_size
 
 SCRIPTS = (
-    *("dom.js", "model.js", "axis.js", "map.js", "changes.js", "chart.js", "requests.js", "listing.js", "tables.js"),
+    "dom.js",
+    "model.js",
+    "axis.js",
+    "map.js",
+    "changes.js",
+    "chart.js",
+    "requests.js",
+    "listing.js",
+    "tables.js",
+    "step.js",
+    "view.js",
     "page.js",
 )
 """In this order they are one module: each may use what stands before it."""

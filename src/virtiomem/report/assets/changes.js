@@ -3,8 +3,9 @@
 const MANY = 30; // changes told one by one
 
 /** A sentence for every change. */
-function changeList(step) {
+function changeList(step, first) {
   if (!step) return noSuchStep();
+  if (first) return el("p", { class: "muted" }, "This is the guest before the first step.");
   const items = step.changed.slice(0, MANY).map((change) => el("li", {}, chip(change.look.word, change.look.color), el("span", {}, changeText(change))));
   items.push(...blockChanges(step));
   const rest = Math.max(0, step.changed.length - MANY);

@@ -22,6 +22,9 @@ function filled(element, attributes, children) {
   return element;
 }
 
+/** The highest of many numbers; Math.max(...numbers) takes only as many as the stack does. */
+const highest = (numbers) => numbers.reduce((most, n) => (n > most ? n : most), 0);
+
 const find = (id) => document.getElementById(id);
 const plural = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
 const count = (n) => String(n).replace(/\B(?=(\d{3})+$)/g, "\u202f");

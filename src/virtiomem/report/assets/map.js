@@ -81,7 +81,7 @@ function ruler(view, scale, x) {
 
 /** Two thin strips: what changed as it was, and as it is; with the word for it where there is room. */
 function changeStrip(step, x, width) {
-  const g = draw("g"), few = step.changed.length <= 6;
+  const g = draw("g");
   for (const [side, top] of [["before", 0], ["after", STRIP + 1]]) {
     for (const word of Object.keys(looks.changes)) {
       const rows = step.changed.filter((change) => change.change === word).flatMap((change) => change[side]);
@@ -92,9 +92,9 @@ function changeStrip(step, x, width) {
       for (const row of rows) if (row.times > 1) g.append(seams(row.start, row.size, row.times, x, top, STRIP, width));
     }
   }
-  const extents = step.changed.map((change) => [...change.before, ...change.after].map((row) => [x(row.start), x(row.stop)]))
-    .map((rows) => [Math.min(...rows.map((row) => row[0])), Math.max(...rows.map((row) => row[1]))]);
-  for (const [i, change] of few ? step.changed.entries() : []) {
+  if (step.changed.length > 6) return g;
+  const extents = step.changed.map((change) => [x(Number(change.start)), x(Number(change.stop))]);
+  for (const [i, change] of step.changed.entries()) {
     const text = `${change.look.word} ${sizeOfChange(change)}`, left = extents[i][1] + 6, right = left + text.length * 6.3;
     if (left < 0 || right > width || extents.some(([from, to], other) => other !== i && from < right && left < to + 6)) continue;
     extents.push([left, right]);
@@ -126,10 +126,12 @@ function stretches(things, extent, width) {
 function seams(start, each, times, x, top, height, width) {
   let d = "";
   if (x(start + each) - x(start) >= 5) {
-    for (let i = 1; i < times; i++) {
-      const at = x(start + i * each);
-      if (at > 0 && at < width) d += `M${at.toFixed(1)} ${top}v${height}`;
+    let low = 1, high = times; // the first limit in view
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (x(start + middle * each) <= 0) low = middle + 1; else high = middle;
     }
+    for (let i = low, at; i < times && (at = x(start + i * each)) < width; i++) d += `M${at.toFixed(1)} ${top}v${height}`;
   }
   return draw("path", { d, class: "seam" });
 }
@@ -180,7 +182,7 @@ function outline(row, left, right, color, kind) {
     rx: 2, class: kind, stroke: color, fill: "none", "stroke-width": 3, "pointer-events": "none" });
 }
 
-/** A box's name, and below it, where no child is in the way and there is room, its size. */
+/** A box's name, with its size where there is room. */
 function label(g, row, left, right) {
   const room = Math.floor((right - left - 8) / 6.7);
   if (room < 3) return;
@@ -272,7 +274,7 @@ function legend() {
   const list = (head, table, used, symbols) => el("ul", { class: "legend" }, el("li", { class: "head" }, head),
     Object.entries(table).filter(([name]) => used.has(name)).map(([name, look]) => el("li", {}, swatch(name, look, symbols), look.word)));
   return [list("Resources", looks.resources, kinds, false), list("Memory blocks", looks.blocks, states, true),
-    list("Changes", looks.changes, words, false)];
+    list("Changes", looks.changes, words, false)].filter((list) => list.children.length > 1);
 }
 
 function swatch(name, look, symbol) {

@@ -11,7 +11,7 @@ class Row {
     this.stop = this.start + this.size * times;
   }
   get range() { return range(this.exact[0], this.exact[1] * BigInt(this.times)); }
-  get key() { return `${this.depth} ${this.range} ${this.times} ${this.name}`; }
+  get key() { return (this.known ??= `${this.depth} ${this.range} ${this.times} ${this.name}`); }
   get end() { return this.exact[0] + this.exact[1] * BigInt(this.times); }
 }
 
@@ -90,4 +90,14 @@ for (const [number, recording] of data.recordings.entries()) {
 }
 
 const lastStep = Math.max(...data.recordings.map((recording) => recording.steps.length)) - 1;
-const depths = 1 + Math.max(0, ...data.recordings.flatMap((r) => r.steps.flatMap((s) => s.rows.map((row) => row.depth))));
+const depths = 1 + highest(data.recordings.flatMap((r) => r.steps.map((step) => highest(step.rows.map((row) => row.depth)))));
+
+/** Of two recordings: the rows of a step that the other one does not have then, by key; null when there is no other. */
+function differing(recording, step) {
+  const other = data.recordings.find((r) => r !== recording)?.steps[recording.steps.indexOf(step)];
+  if (!other || !step) return null;
+  return (step.differing ??= (() => {
+    const theirs = new Set(other.rows.map((row) => row.key));
+    return new Set(step.rows.map((row) => row.key).filter((key) => !theirs.has(key)));
+  })());
+}
