@@ -9,12 +9,22 @@ from virtiomem.units import GiB, MiB
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "data" / "recordings").glob("*/boot.iomem"))
 
+ODD = sorted((Path(__file__).parents[1] / "data" / "layout").glob("*.iomem"))
+
 
 @pytest.mark.parametrize("listing", RECORDINGS, ids=lambda path: path.parent.name)
 def test_built_in_layout_is_what_the_kernel_printed(listing: Path) -> None:
     played = scenario.load(listing.with_name("scenario.toml"))
     made = scenario.boot_listing(Machine.of(played.guest, played.devices), len(played.devices))
     assert made == listing.read_text()
+
+
+@pytest.mark.parametrize("listing", ODD, ids=lambda path: path.stem)
+def test_built_in_layout_of_an_odd_machine_is_what_the_kernel_printed(listing: Path) -> None:
+    kind, memory = listing.stem.split("-")
+    devices = '[[device]]\nid = "vm0"\nmax-size = "1G"\n[[device]]\nid = "vm1"\nmax-size = "1G"\n'
+    played = scenario.loads(f'[guest]\nmachine = "{kind}"\nmemory = "{memory}"\n{devices}')
+    assert played.boot_iomem == listing.read_text()
 
 
 def test_ram_that_ends_inside_64m_has_a_buffer_behind_it() -> None:

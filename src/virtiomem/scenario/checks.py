@@ -32,7 +32,7 @@ MIN_MEMORY_BLOCK = 128 * MiB
 MAX_MEMORY_BLOCK = 2 * GiB
 """MIN_MEMORY_BLOCK_SIZE and MAX_BLOCK_SIZE in arch/x86/mm/init_64.c (v6.1)."""
 MAX_SLOTS = 256
-"""ACPI_MAX_SLOTS in include/hw/acpi/acpi.h (v7.2)."""
+"""ACPI_MAX_RAM_SLOTS in include/hw/acpi/acpi.h (v7.2)."""
 MAX_NODES = 128
 """MAX_NODES in include/sysemu/numa.h (v7.2)."""
 MAX_MEMORY = 64 * TiB
