@@ -1,5 +1,6 @@
-"""What is going on, on stderr while it goes on: on a terminal only, and gone when it is over."""
+"""What is going on, on stderr while it goes on: on a terminal only, only when it takes a while, and gone when it is over."""
 
+from threading import Lock, Timer, current_thread
 from types import TracebackType
 from typing import Self
 
@@ -8,12 +9,17 @@ from rich.status import Status
 
 from virtiomem.report.terminal.console import text
 
+PATIENCE = 0.3
+"""Seconds before anything is shown: what is done sooner needs no saying."""
+
 
 class Progress:
     """A line that says what is being done; silent where stderr is no terminal."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._lock = Lock()
+        self._waiting: Timer | None = None
         self._status: Status | None = None
 
     def __enter__(self) -> Self:
@@ -25,14 +31,26 @@ class Progress:
         self.clear()
 
     def say(self, words: str) -> None:
-        """Show these words until something else is said."""
+        """Show these words, if it takes long enough, until something else is said."""
         self.clear()
         if self._console.is_terminal:
-            self._status = self._console.status(text(words))
-            self._status.start()
+            self._waiting = Timer(PATIENCE, self._show, [words])
+            self._waiting.daemon = True
+            self._waiting.start()
+
+    def _show(self, words: str) -> None:
+        """On the timer's thread: patience is over, unless the line was cleared meanwhile."""
+        with self._lock:
+            if self._waiting is current_thread():
+                self._status = self._console.status(text(words))
+                self._status.start()
 
     def clear(self) -> None:
         """Take the line away, so that something can be printed."""
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        with self._lock:
+            if self._waiting is not None:
+                self._waiting.cancel()
+                self._waiting = None
+            if self._status is not None:
+                self._status.stop()
+                self._status = None

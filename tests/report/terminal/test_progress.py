@@ -1,0 +1,48 @@
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from virtiomem.report.terminal import progress
+from virtiomem.report.terminal.progress import Progress
+
+
+def terminal() -> tuple[io.StringIO, Console]:
+    out = io.StringIO()
+    return out, Console(file=out, force_terminal=True, width=80, highlight=False, markup=False)
+
+
+def wait_for(out: io.StringIO, words: str) -> None:
+    deadline = time.monotonic() + 30
+    while words not in out.getvalue():
+        assert time.monotonic() < deadline, out.getvalue()
+        time.sleep(0.001)
+
+
+def test_what_takes_long_is_said_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    out, console = terminal()
+    with Progress(console) as saying:
+        saying.say("step 1 of 2")
+        wait_for(out, "step 1 of 2")
+        saying.say("step 2 of 2")
+        wait_for(out, "step 2 of 2")
+    assert out.getvalue().endswith("\x1b[2K")  # the line is gone
+    assert "\x1b[?25h" in out.getvalue()  # and the cursor is back
+
+
+def test_what_is_soon_over_is_not_said() -> None:
+    out, console = terminal()
+    with Progress(console) as saying:
+        for number in range(100):
+            saying.say(f"step {number}")
+    assert out.getvalue() == ""
+
+
+def test_nothing_is_said_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    out = io.StringIO()
+    with Progress(Console(file=out)) as saying:
+        saying.say("step 1")
+    assert out.getvalue() == ""
