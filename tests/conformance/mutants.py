@@ -312,6 +312,10 @@ def serves_before_a_reset(port: EmbeddedPort) -> None:
     swap(port.device, "reset", reset)
 
 
+def has_one_queue_size(port: EmbeddedPort) -> None:
+    swap(port, "enable_queue", lambda layout: VirtioMem.enable_queue(port.device, replace(layout, size=128)))
+
+
 def over_half_full(mem: MemDevice) -> bool:
     return mem.plugged_size > mem.requested_size // 2
 
@@ -400,7 +404,8 @@ MUTANTS: list[tuple[str, str, Break]] = [
         queue_that("push", lambda q, e, d: VirtQueue.push(q, replace(e, head=0), d)),
     ),
     ("SOUND-17", "loses count", queue_that("pop", loses_count)),
-    ("SOUND-18", "serves before a reset", serves_before_a_reset),
-    ("SOUND-19", "busy for ever", busy_forever),
-    ("SOUND-20", "takes what it refuses", forgets_to_refuse),
+    ("SOUND-18", "has one queue size", has_one_queue_size),
+    ("SOUND-19", "serves before a reset", serves_before_a_reset),
+    ("SOUND-20", "busy for ever", busy_forever),
+    ("SOUND-21", "takes what it refuses", forgets_to_refuse),
 ]

@@ -92,7 +92,7 @@ def _play_case(
     case = make_case(rng)
     moves: list[Move] = []
     with Pair.open(subject, case) as pair:
-        generator = Moves(rng, pair.port.device)
+        generator = Moves(rng, pair.port.device, case.ring_size)
         pair.listen(lambda line: _heard(figures, line, on_line))
         while pair.difference is None and len(moves) < MOVES_PER_CASE and figures.requests < requests:
             moves.append(generator.next())
@@ -130,7 +130,7 @@ class Pair:
         """Both, freshly made (their memory, too) and brought up."""
         subject.close()
         with subject.open(case.spec) as device:
-            yield cls(Recorder(device.port, device.owner, case.features))
+            yield cls(Recorder(device.port, device.owner, case.features, case.ring_size))
 
     def listen(self, listener: Callable[[log.Operation], None]) -> None:
         """Tell `listener` each line, the first one now."""

@@ -49,10 +49,10 @@ class Swept:
 class Hands:
     """The driver's and the owner's hands on one device."""
 
-    def __init__(self, port: Port, owner: Owner) -> None:
+    def __init__(self, port: Port, owner: Owner, queue_size: int | None = None) -> None:
         self.port = port
         self.owner = owner
-        self._ring = Ring(port)
+        self._ring = Ring(port, queue_size)
 
     def bring_up(self, features: int) -> bool:
         """Reset the device and bring it up with exactly these features; False when it does not accept them."""
@@ -65,6 +65,10 @@ class Hands:
     def submit(self, asks: Sequence[Ask]) -> Result:
         """Make chains available with one notification."""
         return self._ring.submit([ask.chain() for ask in asks])
+
+    def jump(self, by: int) -> Result:
+        """Claim that more is available than is."""
+        return self._ring.jump(by)
 
     def set_requested_size(self, value: int) -> str | None:
         """Set the property; the words of a refusal, None when it was taken."""
@@ -86,9 +90,12 @@ class Hands:
         config = seen.config
         end = config.addr + config.usable_region_size
         states: list[int] = []
-        for start in range(config.addr, end, _SWEEP * config.block_size):
-            addresses = range(start, min(start + _SWEEP * config.block_size, end), config.block_size)
-            result = self._ring.submit([Chain((Request(RequestType.STATE, addr, 1).pack(),)) for addr in addresses])
+        step = max(min(_SWEEP, self._ring.size // 2), 1) * config.block_size
+        indirect = self._ring.size < 2
+        for start in range(config.addr, end, step):
+            addresses = range(start, min(start + step, end), config.block_size)
+            requests = [Request(RequestType.STATE, addr, 1).pack() for addr in addresses]
+            result = self._ring.submit([Chain((request,), indirect=indirect) for request in requests])
             seen = result.seen
             if len(result.used) < len(addresses):
                 break

@@ -67,12 +67,22 @@ class Header(Seen, frozen=True, kw_only=True, tag_field="op", tag="header"):
     accepted: int
     features_ok: bool
     queue_size: int = 128
+    """As the device proposes."""
+    ring_size: int | None = None
+    """As the driver made it, if that is something else."""
 
 
 class Batch(Seen, frozen=True, kw_only=True, tag_field="op", tag="batch"):
     """Chains made available together."""
 
     reqs: list[Sent]
+    used: int
+
+
+class AvailJump(Seen, frozen=True, kw_only=True, tag_field="op", tag="avail_jump"):
+    """The available index moved on without anything having been made available."""
+
+    by: int
     used: int
 
 
@@ -133,7 +143,9 @@ class Negotiation(Seen, frozen=True, kw_only=True):
     features_ok: bool
 
 
-Operation = Header | Batch | Qmp | DeviceReset | SystemReset | MigrateStart | MigrateCancel | AvailRing | Sweep
+Operation = (
+    Header | Batch | AvailJump | Qmp | DeviceReset | SystemReset | MigrateStart | MigrateCancel | AvailRing | Sweep
+)
 Line = Operation | Negotiation
 
 _GZIP = b"\x1f\x8b"

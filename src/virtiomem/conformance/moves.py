@@ -10,7 +10,7 @@ from itertools import pairwise
 from random import Random
 
 from virtiomem.conformance.hands import Ask
-from virtiomem.conformance.record import Migrate, Move, ResetDevice, ResetSystem, SetRing, SetSize, Submit, Sweep
+from virtiomem.conformance.record import Jump, Migrate, Move, ResetDevice, ResetSystem, SetRing, SetSize, Submit, Sweep
 from virtiomem.conformance.shapes import DIRECT_SHAPES, INDIRECT_SHAPES
 from virtiomem.device.virtio import QUEUE_SIZE, VirtioMem
 from virtiomem.transport.port import DeviceSpec
@@ -29,6 +29,8 @@ class Case:
 
     spec: DeviceSpec
     features: int
+    ring_size: int | None
+    """Descriptors that the driver's ring has; None for as many as the device proposes."""
 
 
 def make_case(rng: Random) -> Case:
@@ -45,7 +47,8 @@ def make_case(rng: Random) -> Case:
         memaddr=rng.choice((None, 4 * GiB + rng.randint(0, 64) * 128 * MiB)),
         unplugged_inaccessible=rng.choice(("on", "off", "auto")),
     )
-    return Case(spec, make_features(rng))
+    ring_size = None if rng.random() < 0.8 else rng.choice((1, 2, 4, 16, 64))
+    return Case(spec, make_features(rng), ring_size)
 
 
 def make_features(rng: Random) -> int:
@@ -64,8 +67,9 @@ def make_features(rng: Random) -> int:
 class Moves:
     """An endless supply of moves for one device."""
 
-    def __init__(self, rng: Random, device: VirtioMem) -> None:
+    def __init__(self, rng: Random, device: VirtioMem, ring_size: int | None = None) -> None:
         self._rng = rng
+        self._ring_size = ring_size or QUEUE_SIZE
         self._device = device
         self._mem = device.mem
 
@@ -83,6 +87,7 @@ class Moves:
             (0.01, lambda: ResetDevice(make_features(rng))),
             (0.02, lambda: SetRing(rng.choice((0, 0, 1)), rng.choice((0, 1, rng.getrandbits(16))))),
             (0.003, Sweep),
+            (0.003, lambda: Jump(rng.choice((1, 2, 5, self._ring_size, 300)))),
             (0.002, ResetSystem),
             (0.001, lambda: Migrate(start=not self._mem.busy)),
         ):
@@ -120,7 +125,7 @@ class Moves:
         asks = [self._ask() for _ in range(wanted)]
         if rng.random() < 0.03:
             asks[rng.randrange(len(asks))] = self._malformed(self._request())
-        while sum(map(_descriptors, asks)) > QUEUE_SIZE:
+        while sum(map(_descriptors, asks)) > self._ring_size:
             asks.pop()
         return tuple(asks)
 

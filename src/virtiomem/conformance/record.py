@@ -17,6 +17,13 @@ class Submit:
 
 
 @dataclass(frozen=True, slots=True)
+class Jump:
+    """Claim that more chains are available than are."""
+
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
 class SetSize:
     """Set requested-size."""
 
@@ -55,27 +62,29 @@ class Sweep:
     """Ask for the STATE of every usable block."""
 
 
-Move = Submit | SetSize | ResetDevice | ResetSystem | Migrate | SetRing | Sweep
+Move = Submit | Jump | SetSize | ResetDevice | ResetSystem | Migrate | SetRing | Sweep
 
 
 class Recorder:
     """A device, hands on it, and the features it is brought up with."""
 
-    def __init__(self, port: Port, owner: Owner, features: int) -> None:
-        self._hands = Hands(port, owner)
+    def __init__(self, port: Port, owner: Owner, features: int, ring_size: int | None = None) -> None:
+        self._hands = Hands(port, owner, ring_size)
         self._features = features
+        self._ring_size = ring_size
 
     def start(self) -> log.Header:
         """Bring the device up; the first line of a log."""
         port = self._hands.port
-        before = self._seen(port.observe())
+        before, queue_size = self._seen(port.observe()), port.queue_size()
         ok = self._hands.bring_up(self._features)
         return log.Header(
             before=before,
             offered=port.offered(),
             accepted=self._features,
             features_ok=ok,
-            queue_size=port.queue_size(),
+            queue_size=queue_size,
+            ring_size=self._ring_size,
             **self._after(),
         )
 
@@ -85,10 +94,13 @@ class Recorder:
         match move:
             case Submit(asks):
                 return self._submit(asks)
+            case Jump(by):
+                result = hands.jump(by)
+                return log.AvailJump(by=by, used=len(result.used), **self._fields(result.seen))
             case SetSize(value):
                 refusal = hands.set_requested_size(value)
-                result = {"return": {}} if refusal is None else {"error": {"class": "GenericError", "desc": refusal}}
-                return log.Qmp(property="requested-size", value=value, result=result, **self._after())
+                said = {"return": {}} if refusal is None else {"error": {"class": "GenericError", "desc": refusal}}
+                return log.Qmp(property="requested-size", value=value, result=said, **self._after())
             case ResetDevice(features):
                 self._features = features
                 return log.DeviceReset(features_ok=hands.bring_up(features), accepted=features, **self._after())

@@ -112,6 +112,11 @@ class Player:
             case log.Batch():
                 yield from self._submit(line)
                 return
+            case log.AvailJump():
+                result = self._hands.jump(line.by)
+                yield from _compared("chains returned", line.used, len(result.used))
+                yield from self._seen(line, result.seen)
+                return
             case log.Qmp():
                 yield from self._set_property(line)
             case log.DeviceReset(accepted=features):
@@ -133,6 +138,7 @@ class Player:
         yield from self._seen(line, self._port.observe())
 
     def _start(self, line: log.Header) -> Iterator[Mismatch]:
+        self._hands = Hands(self._port, self._port, line.ring_size)
         self._accepted = line.accepted
         yield from _compared("features offered", line.offered, self._port.offered(), hex_=True)
         yield from _compared("queue size", line.queue_size, self._port.queue_size())

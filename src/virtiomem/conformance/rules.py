@@ -201,9 +201,10 @@ RULES: tuple[Rule, ...] = (
     Rule("SOUND-15", "-", Level.SOUND, "room behind the 10 bytes of a response is left alone"),
     Rule("SOUND-16", "-", Level.SOUND, "a queue full of chains is answered, each once, in order"),
     Rule("SOUND-17", "-", Level.SOUND, "requests go on when the ring wraps and when its indices do"),
-    Rule("SOUND-18", "-", Level.SOUND, "a reset with requests under way drops them, and the device works again"),
-    Rule("SOUND-19", "-", Level.SOUND, "while the device is busy blocks stay as they are; afterwards it works"),
-    Rule("SOUND-20", "-", Level.SOUND, "a requested size that is refused changes nothing"),
+    Rule("SOUND-18", "-", Level.SOUND, "a queue that the driver makes smaller works, down to one descriptor"),
+    Rule("SOUND-19", "-", Level.SOUND, "a reset with requests under way drops them, and the device works again"),
+    Rule("SOUND-20", "-", Level.SOUND, "while the device is busy blocks stay as they are; afterwards it works"),
+    Rule("SOUND-21", "-", Level.SOUND, "a requested size that is refused changes nothing"),
 )
 
 BY_ID = {rule.id: rule for rule in RULES}

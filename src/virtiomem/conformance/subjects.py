@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from virtiomem.conformance.bench import Device
 from virtiomem.device.mem import MemDevice
+from virtiomem.errors import DeviceError
 from virtiomem.qemu.process import BINARY
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.transport.port import DeviceSpec
@@ -68,10 +69,13 @@ class QemuSubject:
         except BaseException:
             self.close()  # whatever state it is in, nobody else shall meet it
             raise
-        device.set_busy(False)
-        if device.requested_size() != spec.requested_size:
-            device.set_requested_size(spec.requested_size)
-        device.system_reset()
+        try:
+            device.set_busy(False)
+            if device.requested_size() != spec.requested_size:
+                device.set_requested_size(spec.requested_size)
+            device.system_reset()
+        except DeviceError:  # a size that is allowed at power-on only
+            self.close()
 
     def close(self) -> None:
         """End QEMU."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from virtiomem.conformance.bench import Bench, answer, expect, not_applicable
 from virtiomem.conformance.checks.registry import sees
 from virtiomem.conformance.shapes import shaped
-from virtiomem.transport.vring import Chain
+from virtiomem.transport.vring import Chain, Ring
 from virtiomem.units import MiB, format_size
 from virtiomem.wire.mem import CONFIG_SIZE, Request, RequestType, Response, ResponseType, State
 from virtiomem.wire.virtio import Status, VirtioFeature
@@ -209,6 +209,20 @@ def the_ring_wraps(b: Bench) -> str:
 
 
 @sees("SOUND-18")
+def a_smaller_queue_works(b: Bench) -> str:
+    most = b.port.queue_size()
+    sizes = [1, 2, 4, most // 2] if b.port.offered() & VirtioFeature.INDIRECT_DESC else [2, 4, most // 2]
+    for size in sizes:
+        b.ring = Ring(b.port, size)
+        b.note(f"a queue of {size}")
+        b.start()
+        state = Chain((Request(STATE, b.config().addr, 1).pack(),), indirect=size == 1)
+        for number in range(2 * size + 1):
+            expect(len(b.ring.submit([state]).used) == 1, f"queue of {size}: no answer to request {number + 1}")
+    return f"{', '.join(map(str, sizes))} descriptors, each more than twice around"
+
+
+@sees("SOUND-19")
 def a_reset_drops_what_is_under_way(b: Bench) -> str:
     b.start()
     plug = _plug(b, 0)
@@ -221,7 +235,7 @@ def a_reset_drops_what_is_under_way(b: Bench) -> str:
     return "a request that was available is forgotten, the next one is answered"
 
 
-@sees("SOUND-19")
+@sees("SOUND-20")
 def a_busy_device_recovers(b: Bench) -> str:
     b.start()
     b.ask(PLUG, 0, 4)
@@ -237,7 +251,7 @@ def a_busy_device_recovers(b: Bench) -> str:
     return "PLUG, UNPLUG, UNPLUG ALL are BUSY while migrating and ACK afterwards"
 
 
-@sees("SOUND-20")
+@sees("SOUND-21")
 def refused_sizes_change_nothing(b: Bench) -> str:
     b.start()
     before = b.see()
