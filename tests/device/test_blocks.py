@@ -13,14 +13,15 @@ ranges = st.tuples(st.integers(0, COUNT - 1), st.integers(1, COUNT)).map(lambda 
 def test_blocks_are_a_set_of_numbers(changes: list[tuple[bool, tuple[int, int]]], asked: tuple[int, int]) -> None:
     blocks, model = Blocks(COUNT), set[int]()
     for plug, (first, stop) in changes:
-        (blocks.plug if plug else blocks.unplug)(first, stop)
-        model = model | set(range(first, stop)) if plug else model - set(range(first, stop))
+        wanted = set(range(first, stop))
+        possible = not wanted & model if plug else wanted <= model
+        assert (blocks.plug if plug else blocks.unplug)(first, stop) == possible
+        if possible:
+            model ^= wanted
         blocks.check()
-    within = model & set(range(*asked))
-    assert blocks.all_unplugged(*asked) == (not within)
-    assert blocks.all_plugged(*asked) == (len(within) == asked[1] - asked[0])
+    inside, wanted = model & set(range(*asked)), set(range(*asked))
     assert blocks.state(*asked) == (
-        State.UNPLUGGED if not within else State.PLUGGED if blocks.all_plugged(*asked) else State.MIXED
+        State.UNPLUGGED if not inside else State.PLUGGED if inside == wanted else State.MIXED
     )
     assert blocks.plugged() == len(model)
     assert {block for run in blocks.runs() for block in range(*run)} == model

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -8,8 +9,9 @@ from virtiomem.errors import ProtocolError
 from virtiomem.transport.base import Transport
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.transport.loopback import Loopback
+from virtiomem.transport.port import Read, Write
 from virtiomem.transport.vring import VringTransport
-from virtiomem.wire.mem import Feature
+from virtiomem.wire.mem import Feature, Request, RequestType
 from virtiomem.wire.virtio import VirtioFeature
 
 
@@ -72,3 +74,24 @@ def test_a_driver_that_the_device_refuses_is_told_its_features() -> None:
     device = MemDevice(addr=ADDR, region_size=REGION, features=Feature.UNPLUGGED_INACCESSIBLE)
     with pytest.raises(ProtocolError, match="does not accept features 0x100000000 of 0x10130000002 offered"):
         VringTransport(EmbeddedPort(device), features=0)
+
+
+class Slow(EmbeddedPort):
+    """A device that answers when it has been looked at a few times."""
+
+    def __init__(self, device: MemDevice, patience: int) -> None:
+        super().__init__(device)
+        self._patience = patience
+        self._waiting = 0
+
+    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True) -> list[bytes]:
+        self._waiting = self._patience if bell else max(self._waiting - 1, 0)
+        if self._waiting == 1:
+            self.device.notify()
+        return super().exchange(writes, reads, bell=False)
+
+
+@pytest.mark.parametrize(("patience", "answered"), [(2, True), (90, True), (1000, False)])
+def test_a_device_may_take_its_time(patience: int, answered: bool) -> None:
+    transport = VringTransport(Slow(make(), patience))
+    assert bool(transport.send(Request(RequestType.STATE, ADDR, 1).pack())) == answered

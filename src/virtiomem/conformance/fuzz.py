@@ -58,7 +58,7 @@ class Figures:
         """Take a compared line into account."""
         self.moves[type(line).__name__] += 1
         if isinstance(line, log.Batch):
-            self.requests += len(line.reqs)
+            self.requests += len(line.reqs) * line.times
             self.answers.update(_answer(sent) for sent in line.reqs)
         elif isinstance(line, log.Sweep):
             self.swept += sum(length for _, length in line.state_runs_over_usable_blocks)
@@ -208,7 +208,9 @@ def _drop(items: Sequence[Item], differs: Callable[[Sequence[Item]], bool]) -> l
 
 
 def _with(moves: Sequence[Move], index: int, asks: Sequence[Ask]) -> list[Move]:
-    return [*moves[:index], Submit(tuple(asks)), *moves[index + 1 :]]
+    changed = moves[index]
+    assert isinstance(changed, Submit)
+    return [*moves[:index], Submit(tuple(asks), changed.times), *moves[index + 1 :]]
 
 
 def _answer(sent: log.Sent) -> str:

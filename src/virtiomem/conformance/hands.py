@@ -62,13 +62,9 @@ class Hands:
             return False
         return True
 
-    def submit(self, asks: Sequence[Ask]) -> Result:
-        """Make chains available with one notification."""
-        return self._ring.submit([ask.chain() for ask in asks])
-
-    def jump(self, by: int) -> Result:
-        """Claim that more is available than is."""
-        return self._ring.jump(by)
+    def submit(self, asks: Sequence[Ask], times: int = 1) -> Result:
+        """Make chains available with one notification, one of them perhaps many times."""
+        return self._ring.submit([ask.chain() for ask in asks], times)
 
     def set_requested_size(self, value: int) -> str | None:
         """Set the property; the words of a refusal, None when it was taken."""

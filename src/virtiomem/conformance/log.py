@@ -73,17 +73,11 @@ class Header(Seen, frozen=True, kw_only=True, tag_field="op", tag="header"):
 
 
 class Batch(Seen, frozen=True, kw_only=True, tag_field="op", tag="batch"):
-    """Chains made available together."""
+    """Chains made available together; `times`: a single one offered that often."""
 
     reqs: list[Sent]
     used: int
-
-
-class AvailJump(Seen, frozen=True, kw_only=True, tag_field="op", tag="avail_jump"):
-    """The available index moved on without anything having been made available."""
-
-    by: int
-    used: int
+    times: Annotated[int, Meta(ge=1, le=1 << 15)] = 1
 
 
 class Qmp(Seen, frozen=True, kw_only=True, tag_field="op", tag="qmp"):
@@ -143,9 +137,7 @@ class Negotiation(Seen, frozen=True, kw_only=True):
     features_ok: bool
 
 
-Operation = (
-    Header | Batch | AvailJump | Qmp | DeviceReset | SystemReset | MigrateStart | MigrateCancel | AvailRing | Sweep
-)
+Operation = Header | Batch | Qmp | DeviceReset | SystemReset | MigrateStart | MigrateCancel | AvailRing | Sweep
 Line = Operation | Negotiation
 
 _GZIP = b"\x1f\x8b"

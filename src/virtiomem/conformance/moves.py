@@ -10,7 +10,7 @@ from itertools import pairwise
 from random import Random
 
 from virtiomem.conformance.hands import Ask
-from virtiomem.conformance.record import Jump, Migrate, Move, ResetDevice, ResetSystem, SetRing, SetSize, Submit, Sweep
+from virtiomem.conformance.record import Migrate, Move, ResetDevice, ResetSystem, SetRing, SetSize, Submit, Sweep
 from virtiomem.conformance.shapes import DIRECT_SHAPES, INDIRECT_SHAPES
 from virtiomem.device.virtio import QUEUE_SIZE, VirtioMem
 from virtiomem.transport.port import DeviceSpec
@@ -87,7 +87,7 @@ class Moves:
             (0.01, lambda: ResetDevice(make_features(rng))),
             (0.02, lambda: SetRing(rng.choice((0, 0, 1)), rng.choice((0, 1, rng.getrandbits(16))))),
             (0.003, Sweep),
-            (0.003, lambda: Jump(rng.choice((1, 2, 5, self._ring_size, 300)))),
+            (0.003, lambda: Submit((self._plain(),), rng.choice((2, 3, self._ring_size, self._ring_size + 1, 300)))),
             (0.002, ResetSystem),
             (0.001, lambda: Migrate(start=not self._mem.busy)),
         ):
@@ -128,6 +128,11 @@ class Moves:
         while sum(map(_descriptors, asks)) > self._ring_size:
             asks.pop()
         return tuple(asks)
+
+    def _plain(self) -> Ask:
+        """A request as a driver makes it, small enough for any ring."""
+        request = self._request()
+        return Ask(request, (len(request),), (RESPONSE_SIZE,), "indirect")
 
     def _ask(self) -> Ask:
         rng = self._rng

@@ -11,16 +11,10 @@ from virtiomem.transport.port import Observation, Owner, Port
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Make chains available with one notification."""
+    """Make chains available with one notification; `times`: a single one that often."""
 
     asks: tuple[Ask, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Jump:
-    """Claim that more chains are available than are."""
-
-    by: int
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,7 @@ class Sweep:
     """Ask for the STATE of every usable block."""
 
 
-Move = Submit | Jump | SetSize | ResetDevice | ResetSystem | Migrate | SetRing | Sweep
+Move = Submit | SetSize | ResetDevice | ResetSystem | Migrate | SetRing | Sweep
 
 
 class Recorder:
@@ -92,11 +86,8 @@ class Recorder:
         """Make a move; the line that says what came of it."""
         hands = self._hands
         match move:
-            case Submit(asks):
-                return self._submit(asks)
-            case Jump(by):
-                result = hands.jump(by)
-                return log.AvailJump(by=by, used=len(result.used), **self._fields(result.seen))
+            case Submit(asks, times):
+                return self._submit(asks, times)
             case SetSize(value):
                 refusal = hands.set_requested_size(value)
                 said = {"return": {}} if refusal is None else {"error": {"class": "GenericError", "desc": refusal}}
@@ -120,8 +111,8 @@ class Recorder:
             case _:
                 assert_never(move)
 
-    def _submit(self, asks: Sequence[Ask]) -> log.Batch:
-        result = self._hands.submit(asks)
+    def _submit(self, asks: Sequence[Ask], times: int) -> log.Batch:
+        result = self._hands.submit(asks, times)
         sent = [
             log.Sent(
                 out=ask.out.hex(),
@@ -133,7 +124,7 @@ class Recorder:
             )
             for number, ask in enumerate(asks)
         ]
-        return log.Batch(reqs=sent, used=len(result.used), **self._fields(result.seen))
+        return log.Batch(reqs=sent, used=result.returned, times=times, **self._fields(result.seen))
 
     def _after(self) -> log.Registers:
         return self._fields(self._hands.port.observe())

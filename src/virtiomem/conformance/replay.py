@@ -112,11 +112,6 @@ class Player:
             case log.Batch():
                 yield from self._submit(line)
                 return
-            case log.AvailJump():
-                result = self._hands.jump(line.by)
-                yield from _compared("chains returned", line.used, len(result.used))
-                yield from self._seen(line, result.seen)
-                return
             case log.Qmp():
                 yield from self._set_property(line)
             case log.DeviceReset(accepted=features):
@@ -155,8 +150,8 @@ class Player:
         yield from _compared("FEATURES_OK", features_ok, self._hands.bring_up(self._accepted))
 
     def _submit(self, line: log.Batch) -> Iterator[Mismatch]:
-        result = self._hands.submit([sent.ask() for sent in line.reqs])
-        yield from _compared("chains returned", line.used, len(result.used))
+        result = self._hands.submit([sent.ask() for sent in line.reqs], line.times)
+        yield from _compared("chains returned", line.used, result.returned)
         for number, sent in enumerate(line.reqs):
             name = f"request {number + 1}, "
             yield from _compared(f"{name}used length", sent.used_len, result.used_len(number))

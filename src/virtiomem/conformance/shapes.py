@@ -110,21 +110,20 @@ def scrambled(seed: str) -> Shape:
 
 
 def _changed(descriptor: Descriptor, rng: Random, size: int) -> Descriptor:
-    """Another flag, next, length or address; nothing that leads out of the memory that the ring shares."""
-    match rng.randrange(4):
+    """Another flag, next, length or address, but nothing that makes the device take other bytes for descriptors.
+
+    Those would lead anywhere, and only a whole machine knows what lies there.
+    """
+    is_table = descriptor.flags & DescriptorFlag.INDIRECT
+    match rng.randrange(3 if is_table else 4):
         case 0:
-            flags = [
-                DescriptorFlag.NEXT,
-                DescriptorFlag.WRITE,
-                descriptor.flags & DescriptorFlag.INDIRECT,
-                1 << 3,
-                1 << 15,
-            ]
+            flags = [DescriptorFlag.NEXT, DescriptorFlag.WRITE, is_table, 1 << 3, 1 << 15]
             return descriptor._replace(flags=descriptor.flags ^ int(rng.choice(flags)))
         case 1:
             return descriptor._replace(next=rng.choice((0, 1, 2, 3, size - 1, size, 0xFFFF)))
         case 2:
-            return descriptor._replace(len=rng.choice((0, 1, 9, 10, 16, 23, 24, 32, 48, 4096)))
+            lengths = (0, 1, 15, 16, 24) if is_table else (0, 1, 9, 10, 16, 23, 24, 32, 48, 4096)
+            return descriptor._replace(len=rng.choice(lengths))
         case _:
             return descriptor._replace(addr=descriptor.addr + rng.choice((-16, -1, 1, 8, 24)))
 

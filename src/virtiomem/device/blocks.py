@@ -11,6 +11,8 @@ from virtiomem.wire.mem import State
 _PLUGGED = 1
 _UNPLUGGED = 0
 
+_ALL_PLUGGED, _ALL_UNPLUGGED, _MIXED = State
+
 
 class Blocks:
     """A fixed number of blocks, all unplugged at first; ranges are half-open block numbers inside it."""
@@ -27,24 +29,24 @@ class Blocks:
         """PLUGGED or UNPLUGGED when all of a non-empty range is, else MIXED."""
         find = self._blocks.find
         if find(_PLUGGED, first, stop) < 0:
-            return State.UNPLUGGED
-        return State.MIXED if find(_UNPLUGGED, first, stop) >= 0 else State.PLUGGED
+            return _ALL_UNPLUGGED
+        return _ALL_PLUGGED if find(_UNPLUGGED, first, stop) < 0 else _MIXED
 
-    def all_plugged(self, first: int, stop: int) -> bool:
-        """True when no block of the range is unplugged."""
-        return self._blocks.find(_UNPLUGGED, first, stop) < 0
+    def plug(self, first: int, stop: int) -> bool:
+        """Set every block of the range, or return False when one is set already."""
+        blocks = self._blocks
+        if blocks.find(_PLUGGED, first, stop) >= 0:
+            return False
+        blocks[first:stop] = b"\x01" * (stop - first)
+        return True
 
-    def all_unplugged(self, first: int, stop: int) -> bool:
-        """True when no block of the range is plugged."""
-        return self._blocks.find(_PLUGGED, first, stop) < 0
-
-    def plug(self, first: int, stop: int) -> None:
-        """Set every block of the range."""
-        self._blocks[first:stop] = b"\x01" * (stop - first)
-
-    def unplug(self, first: int, stop: int) -> None:
-        """Clear every block of the range."""
-        self._blocks[first:stop] = bytes(stop - first)
+    def unplug(self, first: int, stop: int) -> bool:
+        """Clear every block of the range, or return False when one is clear already."""
+        blocks = self._blocks
+        if blocks.find(_UNPLUGGED, first, stop) >= 0:
+            return False
+        blocks[first:stop] = bytes(stop - first)
+        return True
 
     def clear(self) -> None:
         """Unplug all."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from virtiomem.device.blocks import Blocks
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.units import U64_MAX, MiB, Span, align_up, is_power_of_two
-from virtiomem.wire.mem import Config, Feature, Request, RequestType, Response, ResponseType, State
+from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseType, State, unpack_request
 
 MIN_BLOCK_SIZE = 1 * MiB
 """Models: VIRTIO_MEM_MIN_BLOCK_SIZE in hw/virtio/virtio-mem.c (v7.2)."""
@@ -35,7 +35,7 @@ _BUSY = Response(ResponseType.BUSY)
 _ERROR = Response(ResponseType.ERROR)
 _STATE = tuple(Response(ResponseType.ACK, state) for state in State)
 
-_PLUG, _UNPLUG, _UNPLUG_ALL, _GET_STATE = RequestType
+_PLUG, _UNPLUG, _UNPLUG_ALL, _GET_STATE = map(int, RequestType)
 
 
 class MemDevice:
@@ -67,6 +67,8 @@ class MemDevice:
         self.node = node
         self.features = features
         self.busy = False
+        self._block_shift = block_size.bit_length() - 1
+        self._block_mask = block_size - 1
         self._requested_size = requested_size
         self._plugged_size = 0
         self._usable_size = self._usable_for(requested_size)
@@ -154,15 +156,16 @@ class MemDevice:
 
         Models: virtio_mem_handle_request() in hw/virtio/virtio-mem.c (v7.2).
         """
-        return self.request(*Request.unpack(request)).pack()
+        return self.request(*unpack_request(request)).pack()
 
     def request(self, type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
         """Answer one request; `addr` in bytes, `nb_blocks` in blocks. Raises ProtocolError for an unknown type."""
         if type == _UNPLUG_ALL:
             return self._unplug_all()
-        first, misaligned = divmod(addr - self.addr, self.block_size)
+        offset = addr - self.addr
+        first = offset >> self._block_shift
         stop = first + nb_blocks
-        if misaligned or not 0 <= first < stop <= self._usable_blocks:
+        if offset & self._block_mask or not 0 <= first < stop <= self._usable_blocks:
             return _known(type, _ERROR)
         if type == _GET_STATE:
             return _STATE[self._blocks.state(first, stop)]
@@ -173,24 +176,22 @@ class MemDevice:
         return _known(type, _ERROR)
 
     def _plug(self, first: int, stop: int) -> Response:
-        size = self._plugged_size + (stop - first) * self.block_size
+        size = self._plugged_size + (stop - first << self._block_shift)
         if size > self._requested_size:
             return _NACK
-        if not self._blocks.all_unplugged(first, stop):
-            return _ERROR
         if self.busy:
-            return _BUSY
-        self._blocks.plug(first, stop)
+            return _BUSY if self._blocks.state(first, stop) is State.UNPLUGGED else _ERROR
+        if not self._blocks.plug(first, stop):
+            return _ERROR
         self._set_plugged_size(size)
         return _ACK
 
     def _unplug(self, first: int, stop: int) -> Response:
-        if not self._blocks.all_plugged(first, stop):
-            return _ERROR
         if self.busy:
-            return _BUSY
-        self._blocks.unplug(first, stop)
-        self._set_plugged_size(self._plugged_size - (stop - first) * self.block_size)
+            return _BUSY if self._blocks.state(first, stop) is State.PLUGGED else _ERROR
+        if not self._blocks.unplug(first, stop):
+            return _ERROR
+        self._set_plugged_size(self._plugged_size - (stop - first << self._block_shift))
         return _ACK
 
     def _unplug_all(self) -> Response:

@@ -96,9 +96,11 @@ class EmbeddedPort:
             self.device.notify()
         return [self._ram.read(addr, size) for addr, size in reads]
 
-    def exchange_and_observe(self, writes: Sequence[Write], reads: Sequence[Read]) -> tuple[list[bytes], Observation]:
+    def exchange_and_observe(
+        self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True
+    ) -> tuple[list[bytes], Observation]:
         """Write, ring the bell, read, look."""
-        return self.exchange(writes, reads), self.observe()
+        return self.exchange(writes, reads, bell=bell), self.observe()
 
     # --- Owner ---
 

@@ -88,7 +88,9 @@ class Port(Protocol):
     def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True) -> list[bytes]:
         """Write guest memory, ring the bell of queue 0, then read guest memory: one round trip, in this order."""
 
-    def exchange_and_observe(self, writes: Sequence[Write], reads: Sequence[Read]) -> tuple[list[bytes], Observation]:
+    def exchange_and_observe(
+        self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True
+    ) -> tuple[list[bytes], Observation]:
         """`exchange` and `observe` in one round trip."""
 
 

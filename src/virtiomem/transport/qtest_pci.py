@@ -208,10 +208,12 @@ class QtestPciPort:
         commands = self._exchange(writes, reads, bell=bell)
         return _fetched(self._qtest.run(commands)[len(commands) - _wanted(reads) :], reads)
 
-    def exchange_and_observe(self, writes: Sequence[Write], reads: Sequence[Read]) -> tuple[list[bytes], Observation]:
+    def exchange_and_observe(
+        self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True
+    ) -> tuple[list[bytes], Observation]:
         """Write, ring the bell, read, look: one round trip."""
         look = self._look()
-        values = self._qtest.run([*self._exchange(writes, reads, bell=True), *look])
+        values = self._qtest.run([*self._exchange(writes, reads, bell=bell), *look])
         fetched = values[len(values) - len(look) - _wanted(reads) : len(values) - len(look)]
         return _fetched(fetched, reads), _observation(values[-len(look) :])
 

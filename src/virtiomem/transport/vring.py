@@ -5,13 +5,16 @@ one notification and one round trip. Every batch lays out descriptors and buffer
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from virtiomem.errors import ProtocolError
 from virtiomem.transport.port import Observation, Port, Read, Write
 from virtiomem.wire.mem import RESPONSE_SIZE, Feature
 from virtiomem.wire.ring import DESCRIPTOR_SIZE, INDEX, USED_SIZE, Descriptor, DescriptorFlag, Layout, Used
 from virtiomem.wire.virtio import Isr, Status, VirtioFeature
+
+_LOOKS = 100
+"""How often a transport looks for an answer before it takes the device for silent; QEMU answers before the first."""
 
 UNTOUCHED = 0xAA
 """What response buffers are filled with beforehand."""
@@ -55,6 +58,10 @@ class Result:
     data: tuple[bytes, ...]
     heads: tuple[int, ...]
     seen: Observation
+    answers: tuple[Read, ...]
+    """Where the chains' writable bytes lie."""
+    returned: int
+    """How many chains came back; `used` holds no more of them than the ring does."""
 
     def used_len(self, number: int) -> int | None:
         """The used length of a chain of the batch; None when the device did not return it."""
@@ -84,34 +91,36 @@ class Ring:
         self._port.exchange([blank], [], bell=False)
         self._port.enable_queue(self.layout)
 
-    def submit(self, chains: Sequence[Chain]) -> Result:
-        """Make chains available together, notify once, and collect what came back."""
-        writes, heads, answers = self._lay_out(chains)
-        fetched = [Read(self.layout.used_idx, INDEX.size)]
-        fetched += [Read(self.layout.used_entry(self._used + n), USED_SIZE) for n in range(len(chains))]
-        got, seen = self._port.exchange_and_observe(writes, [*fetched, *answers])
-        returned = self._returned(got[0], len(chains))
-        used = tuple(Used.unpack(data) for data in got[1 : 1 + returned])
-        self._used = (self._used + returned) & 0xFFFF
-        return Result(used, tuple(got[len(fetched) :]), heads, seen)
+    def submit(self, chains: Sequence[Chain], times: int = 1) -> Result:
+        """Make chains available together, notify once, and collect what came back.
 
-    def jump(self, by: int) -> Result:
-        """Claim that `by` more chains are available than are, notify, and see what the device does with what it finds.
-
-        No driver should: what lies in the available ring is old, or was never written.
+        `times` offers one chain again and again, in the same notification and however long the queue is, which no
+        driver should.
         """
-        self._avail = (self._avail + by) & 0xFFFF
-        writes = [Write(self.layout.avail_idx, INDEX.pack(self._avail))]
-        reads = [Read(self.layout.used_idx, INDEX.size)]
-        reads += [Read(self.layout.used_entry(self._used + n), USED_SIZE) for n in range(min(by, self.size))]
-        got, seen = self._port.exchange_and_observe(writes, reads)
-        returned = self._returned(got[0], by)
+        writes, heads, answers = self._lay_out(chains, times)
+        expected = len(heads) * times
+        fetched = [Read(self.layout.used_idx, INDEX.size)]
+        fetched += [Read(self.layout.used_entry(self._used + n), USED_SIZE) for n in range(min(expected, self.size))]
+        got, seen = self._port.exchange_and_observe(writes, [*fetched, *answers])
+        returned = self._returned(got[0], expected)
+        used = tuple(Used.unpack(data) for data in got[1 : 1 + returned][: self.size])
         self._used = (self._used + returned) & 0xFFFF
-        return Result(tuple(Used.unpack(data) for data in got[1 : 1 + returned]), (), (), seen)
+        return Result(used, tuple(got[len(fetched) :]), heads, seen, tuple(answers), returned)
+
+    def collect(self, earlier: Result) -> Result:
+        """Look again for what a batch has not brought back: a device may take its time."""
+        missing = len(earlier.heads) - len(earlier.used)
+        reads = [Read(self.layout.used_idx, INDEX.size)]
+        reads += [Read(self.layout.used_entry(self._used + n), USED_SIZE) for n in range(missing)]
+        got, seen = self._port.exchange_and_observe([], [*reads, *earlier.answers], bell=False)
+        returned = self._returned(got[0], missing)
+        self._used = (self._used + returned) & 0xFFFF
+        used = earlier.used + tuple(Used.unpack(data) for data in got[1 : 1 + returned])
+        return replace(earlier, used=used, data=tuple(got[len(reads) :]), seen=seen, returned=len(used))
 
     def make_available(self, chains: Sequence[Chain]) -> None:
         """Make chains available without a notification, and expect nothing back: the device is about to be reset."""
-        writes, _, _ = self._lay_out(chains)
+        writes, _, _ = self._lay_out(chains, 1)
         self._port.exchange(writes, [], bell=False)
 
     def _returned(self, idx: bytes, expected: int) -> int:
@@ -120,7 +129,7 @@ class Ring:
             raise ProtocolError(f"the device returned {count} chains where {expected} were available")
         return int(count)
 
-    def _lay_out(self, chains: Sequence[Chain]) -> tuple[list[Write], tuple[int, ...], list[Read]]:
+    def _lay_out(self, chains: Sequence[Chain], times: int) -> tuple[list[Write], tuple[int, ...], list[Read]]:
         """Descriptors, buffers and available entries of a batch; where its answers will lie."""
         queue: list[Descriptor] = []
         heads: list[int] = []
@@ -137,7 +146,7 @@ class Ring:
         writes = [
             Write(self.arena, bytes(arena)),
             Write(self.layout.desc, b"".join(descriptor.pack() for descriptor in queue)),
-            *self._make_available(heads),
+            *self._make_available(heads * times),
         ]
         return writes, tuple(heads), answers
 
@@ -154,7 +163,8 @@ class Ring:
         return placement if chain.shape is None else chain.shape(placement, self.size)
 
     def _make_available(self, heads: Sequence[int]) -> list[Write]:
-        writes = [Write(self.layout.avail_entry(self._avail + n), INDEX.pack(head)) for n, head in enumerate(heads)]
+        entries = enumerate(heads[: self.size])  # more than that are one head, again and again
+        writes = [Write(self.layout.avail_entry(self._avail + n), INDEX.pack(head)) for n, head in entries]
         self._avail = (self._avail + len(heads)) & 0xFFFF
         return [*writes, Write(self.layout.avail_idx, INDEX.pack(self._avail))]
 
@@ -206,6 +216,11 @@ class VringTransport:
         """Send one request and return the answer; empty when the device gave up."""
         result = self._ring.submit([Chain((request,), indirect=self._indirect)])
         self._interrupted(result.seen.isr)
+        for _ in range(_LOOKS):
+            if result.used or result.seen.status & Status.NEEDS_RESET:
+                break
+            result = self._ring.collect(result)
+            self._interrupted(result.seen.isr)
         if not result.used:
             return b""
         return result.data[0][: result.used[0].len]

@@ -11,7 +11,6 @@ from virtiomem.wire.mem import RESPONSE_SIZE, Request, RequestType, Response
 
 _MOVES = {
     "Batch": "notifications",
-    "AvailJump": "index jumps",
     "Qmp": "resizes",
     "DeviceReset": "device resets",
     "SystemReset": "system resets",
@@ -60,10 +59,9 @@ def told(line: log.Operation) -> list[str]:
             size = f"size={format_size(config.region_size)},block-size={format_size(config.block_size)}"
             requested = f"requested-size={format_size(config.requested_size)},memaddr={config.addr:#x}"
             return [f"device {size},{requested}; initialise, features {line.accepted:#x}"]
-        case log.Batch(reqs=requests):
-            return [_told_request(sent) for sent in requests] or ["notify with nothing available"]
-        case log.AvailJump(by=by, used=used):
-            return [f"available index moved on by {by} → {used} returned"]
+        case log.Batch(reqs=requests, times=times):
+            often = f", offered {times} times" if times > 1 else ""
+            return [_told_request(sent) + often for sent in requests] or ["notify with nothing available"]
         case log.Qmp(value=value, result=result):
             refused = f" → refused: {result['error']['desc']}" if "error" in result else ""
             return [f"requested-size = {value:#x}{refused}"]

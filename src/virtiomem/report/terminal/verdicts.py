@@ -38,7 +38,7 @@ def summary(report: Report) -> str:
     """The report in one line."""
     binding = sum(verdict.rule.level.binding for verdict in report.failures)
     return (
-        f"{len(report.verdicts)} rules: {report.count(Outcome.PASS)} pass, "
+        f"{len(report.verdicts)} rule{'s' * (len(report.verdicts) != 1)}: {report.count(Outcome.PASS)} pass, "
         f"{report.count(Outcome.FAIL)} fail ({binding} of them MUST or MUST NOT), "
         f"{report.count(Outcome.NOT_APPLICABLE)} not applicable, "
         f"{report.count(Outcome.UNSEEN)} not to be seen from the driver's side"
