@@ -44,3 +44,9 @@ def test_worked_example_is_the_patchs_to_the_letter() -> None:
     assert [line[:47].rstrip() for line in shown] == [*head, *apart]
     merged = "  140000000-1bfffffff : System RAM (virtio_mem)"
     assert [line[51:] for line in shown] == [*head, merged, *[""] * 15]
+
+
+def test_every_example_is_listed() -> None:
+    listed = (EXAMPLES / "README.md").read_text()
+    assert [path for path in EXAMPLES.rglob("*.toml") if f"({path.relative_to(EXAMPLES)})" not in listed] == []
+    assert [path for path in EXAMPLES.rglob("*.toml") if not path.with_suffix(".out").exists()] == []
