@@ -141,8 +141,8 @@ def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> list[Bloc
     """What changed of the memory blocks, in the order of their numbers."""
     found: list[BlockChange] = []
     edges = sorted({edge for run in (*old, *new) for edge in (run.first, run.first + run.times)})
-    for first, stop in pairwise(edges):
-        was, now = _look(old, first), _look(new, first)
+    looks = zip(_looks(old, edges), _looks(new, edges), strict=True)
+    for (first, stop), (was, now) in zip(pairwise(edges), looks, strict=False):
         if was == now:
             continue
         last = found[-1] if found else None
@@ -153,12 +153,14 @@ def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> list[Bloc
     return found
 
 
-def _look(runs: Sequence[BlockRun], number: int) -> Look | None:
-    """How a block looks; None where there is neither block nor place."""
-    i = bisect_right(runs, number, key=_first) - 1
-    if i < 0 or number >= runs[i].first + runs[i].times:
-        return None
-    return runs[i][2:]
+def _looks(runs: Sequence[BlockRun], numbers: Iterable[int]) -> Iterator[Look | None]:
+    """How each of these blocks looks, ascending; None where there is neither block nor place."""
+    following = iter(runs)
+    run = next(following, None)
+    for number in numbers:
+        while run is not None and run.first + run.times <= number:
+            run = next(following, None)
+        yield run[2:] if run is not None and run.first <= number else None
 
 
 def memory_block_size(recording: Recording, boot: Sequence[Row]) -> int:

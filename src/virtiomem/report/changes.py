@@ -95,8 +95,10 @@ def _total(found: Iterable[Row]) -> int:
     return sum(row.size * row.times for row in found)
 
 
-def _counted(found: Iterable[Row]) -> list[Row]:
+def _counted(found: Sequence[Row]) -> list[Row]:
     """Adjacent resources of one size as one row."""
+    if len(found) == 1:
+        return list(found)
     counted: list[Row] = []
     for row in found:
         last = counted[-1] if counted else None

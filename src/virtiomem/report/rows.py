@@ -48,4 +48,4 @@ def singles(found: Iterable[Row]) -> Iterator[Row]:
     """The rows with nothing counted: one for each resource."""
     for row in found:
         for i in range(row.times):
-            yield row._replace(start=row.start + i * row.size, times=1)
+            yield Row(row.depth, row.start + i * row.size, row.size, 1, row.name)
