@@ -15,7 +15,11 @@ from virtiomem.live.load import load_any
 from virtiomem.resource import iomem
 from virtiomem.resource.node import Resource
 
-ACTIONS: dict[str, str] = {}
+ACTIONS = {
+    "diff": "what changed between two maps, by meaning",
+    "check": "what a map costs those who read it: ranges, limits, headroom, what goes wrong",
+    "watch": "what changes in a map, as it changes",
+}
 """Words that choose a command of their own: `virtiomem.cli.iomem_<action>`. (A file of that name is `./diff`.)"""
 
 _DEEPEST_JSON = 500
@@ -32,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", nargs="?", metavar="FILE", help="a listing, a capture or a recording, - for stdin; else this machine")
     add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
-    add("--lenient", action="store_true", help="put damage right, and say what was done")
-    add("--merge", action="store_true", help="merge touching, childless System RAM of equal name")
+    add_reading(parser)
     add("--only", metavar="NAME", action="append", help="only resources of this name (a glob: 'System RAM*')")
     add("--ram", action="store_true", help="System RAM only, with totals by where it comes from")
     add("--flat", action="store_true", help="no nesting; the parent in a column")
@@ -45,10 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", metavar="LIST", help=f"columns: {', '.join(show.COLUMNS).lower()}; +LIST adds")
 
 
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """How to read a listing: the options that the actions have, too."""
+    parser.add_argument("--lenient", action="store_true", help="put damage right, and say what was done")
+    parser.add_argument("--merge", action="store_true", help="merge touching, childless System RAM of equal name")
+
+
 def run(args: argparse.Namespace) -> int:
     """Print the map."""
     capture = load_any(args.file) if args.file else collect(args.sysroot, only=("proc/iomem",))
-    reading = _read(capture, lenient=args.lenient)
+    reading = read(capture, lenient=args.lenient)
     if args.merge:
         reading.tree.merge_adjacent_system_ram()
     if args.raw:
@@ -60,14 +69,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(capture: Capture, *, lenient: bool) -> repair.Reading:
+def read(capture: Capture, *, lenient: bool) -> repair.Reading:
+    """Read a capture's listing; what was put right goes to stderr."""
     if not lenient:
         try:
             return repair.Reading(iomem.loads(capture.iomem, source=capture.source), [], masked=False)
         except iomem.MaskedListingError:
             raise
         except ListingError as error:
-            raise UsageError(f"{error} (--lenient puts damage right)") from None
+            hint = f"{error.reason} (--lenient puts damage right)"
+            raise ListingError(hint, line=error.line, source=error.source) from None
     reading = repair.loads(capture.iomem)
     for mended in reading.repairs:
         print(f"virtiomem: {capture.source}:{mended}", file=sys.stderr)

@@ -92,7 +92,7 @@ def values(node: Resource) -> dict[str, Any]:
         "start": node.start,
         "end": node.end,
         "size": node.size,
-        "name": _sound(node.name),
+        "name": sound(node.name),
         "flags": flag_names(node.flags),
     }
 
@@ -115,7 +115,7 @@ def flat_values(nodes: Iterable[Resource]) -> list[dict[str, Any]]:
     return [
         {
             **values(node),
-            "parent": _sound(node.parent.name) if node.parent is not None and node.parent.parent is not None else None,
+            "parent": sound(node.parent.name) if node.parent is not None and node.parent.parent is not None else None,
         }
         for node in nodes
     ]
@@ -124,8 +124,8 @@ def flat_values(nodes: Iterable[Resource]) -> list[dict[str, Any]]:
 def ram_values(found: list[Ram]) -> dict[str, Any]:
     """System RAM for JSON: ranges, and totals by kind."""
     return {
-        "ram": [{**values(ram.resource), "kind": _sound(ram.kind)} for ram in found],
-        "totals": {_sound(kind): {"ranges": ranges, "size": size} for kind, (ranges, size) in totals(found).items()},
+        "ram": [{**values(ram.resource), "kind": sound(ram.kind)} for ram in found],
+        "totals": {sound(kind): {"ranges": ranges, "size": size} for kind, (ranges, size) in totals(found).items()},
     }
 
 
@@ -135,13 +135,13 @@ def repair_values(repairs: Iterable[Repair]) -> list[dict[str, Any]]:
         {
             "line": repair.line,
             "damage": repair.damage.value,
-            "what": _sound(repair.what),
-            "remedy": _sound(repair.remedy),
+            "what": sound(repair.what),
+            "remedy": sound(repair.remedy),
         }
         for repair in repairs
     ]
 
 
-def _sound(text: str) -> str:
+def sound(text: str) -> str:
     """Text that JSON can hold: a byte that is no UTF-8 becomes a question mark."""
     return text.encode("utf-8", "replace").decode()

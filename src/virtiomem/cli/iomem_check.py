@@ -1,0 +1,71 @@
+"""`virtiomem iomem check [FILE]`: what a map costs those who read it."""
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+
+from virtiomem.cli.iomem import add_reading, read
+from virtiomem.errors import UsageError, VirtiomemError, printable
+from virtiomem.listing.check import Arch, check, table, values
+from virtiomem.live.capture import Capture
+from virtiomem.live.collect import collect
+from virtiomem.live.load import DEFAULT_MEMORY_BLOCK, load_any
+from virtiomem.live.views import memory_of
+from virtiomem.units import Size
+
+DESCRIPTION = (
+    "For each consumer of the map: how many ranges it sees, how many it would see if nothing had been merged, its limit, and "
+    "how much memory can still be hotplugged in blocks that nobody merges. Then what is wrong."
+)
+EXIT_FINDINGS = 1
+HEADINGS = ("proc/iomem", "sys/devices/system/memory")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to check, for which machine."""
+    parser.epilog = "Exit status: 0 nothing is wrong, 1 something is, 2 usage or a damaged listing."
+    add = parser.add_argument
+    add("file", nargs="?", metavar="FILE", help="a listing, a capture or a recording, - for stdin; else this machine")
+    add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add("--arch", choices=[arch.value for arch in Arch], default="x86", help="whose kexec-tools (default x86)")
+    add("--block-size", metavar="SIZE", help="memory block; else what the file says, or 128M")
+    add("-J", "--json", action="store_true", help="JSON")
+    add("-b", "--bytes", action="store_true", help="sizes in bytes")
+    add("-n", "--noheadings", action="store_true", help="no headings")
+    add_reading(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table and what is wrong."""
+    capture = load_any(args.file) if args.file else collect(args.sysroot, only=HEADINGS)
+    reading = read(capture, lenient=args.lenient)
+    if args.merge:
+        reading.tree.merge_adjacent_system_ram()
+    report = check(reading.tree, _block_size(args, capture), Arch(args.arch))
+    if reading.repairs:
+        damaged = f"{len({mended.line for mended in reading.repairs})} damaged lines were put right"
+        report = replace(report, findings=[damaged, *report.findings])
+    if args.json:
+        print(json.dumps(values(report), indent=1))
+    else:
+        sys.stdout.write(table(report, in_bytes=args.bytes, headings=not args.noheadings))
+        for finding in report.findings:
+            print(printable(f"! {finding}"))
+    return EXIT_FINDINGS if report.findings else 0
+
+
+def _block_size(args: argparse.Namespace, capture: Capture) -> int:
+    """What the option says, else the capture."""
+    if args.block_size:
+        try:
+            size = Size.parse(args.block_size)
+        except ValueError as error:
+            raise UsageError(f"--block-size: {error}") from None
+        if size == 0:
+            raise UsageError("--block-size: 0 is no block")
+        return size
+    try:
+        return memory_of(capture).block_size
+    except VirtiomemError:
+        return DEFAULT_MEMORY_BLOCK

@@ -1,0 +1,36 @@
+"""`virtiomem iomem diff A B`: what changed between two maps, by meaning."""
+
+import argparse
+import json
+
+from virtiomem.cli.iomem import add_reading, read
+from virtiomem.listing.diff import diff, sentence, values
+from virtiomem.live.load import load_any
+
+DESCRIPTION = "What was added, removed, grew, was split, merged, renamed or moved from A to B: by meaning, not by line."
+EXIT_DIFFERENT = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The two maps."""
+    parser.epilog = "Exit status: 0 the same, 1 different, 2 usage or a damaged listing."
+    parser.add_argument("before", metavar="A", help="a listing, a capture or a recording, - for stdin")
+    parser.add_argument("after", metavar="B", help="another")
+    parser.add_argument("-J", "--json", action="store_true", help="JSON, one change an element")
+    parser.add_argument("-b", "--bytes", action="store_true", help="sizes in bytes")
+    add_reading(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what changed."""
+    trees = [read(load_any(path), lenient=args.lenient).tree for path in (args.before, args.after)]
+    if args.merge:
+        for tree in trees:
+            tree.merge_adjacent_system_ram()
+    changes = diff(*trees)
+    if args.json:
+        print(json.dumps({"changes": [values(change) for change in changes]}, indent=1))
+    else:
+        for change in changes:
+            print(sentence(change, in_bytes=args.bytes))
+    return EXIT_DIFFERENT if changes else 0

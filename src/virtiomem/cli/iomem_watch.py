@@ -1,0 +1,64 @@
+"""`virtiomem iomem watch`: what changes in a map, as it changes."""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from functools import partial
+
+from virtiomem.cli.iomem import add_reading, read
+from virtiomem.errors import UsageError
+from virtiomem.listing.diff import Change, sentence, values
+from virtiomem.listing.watch import MemoryEvents, watch
+from virtiomem.live.collect import collect
+from virtiomem.live.load import load_any
+from virtiomem.resource.node import Resource
+
+DESCRIPTION = (
+    "Say what changes in this machine's map as it changes: when the kernel announces memory, and now and then."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to watch, how often, how to say it."""
+    parser.epilog = "One line a change, until it is interrupted (exit status 130) or --count changes were seen (0)."
+    add = parser.add_argument
+    add("file", nargs="?", metavar="FILE", help="a listing that someone rewrites; else this machine's")
+    add("-s", "--sysroot", metavar="DIR", default="/", help="watch the Linux whose files are below DIR")
+    add("-i", "--interval", metavar="SECONDS", type=float, default=1.0, help="read again at least as often (default 1)")
+    add("--count", metavar="N", type=int, help="stop after N changes")
+    add("-J", "--json", action="store_true", help="one JSON object a line")
+    add("-b", "--bytes", action="store_true", help="sizes in bytes")
+    add_reading(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch and tell."""
+    if args.interval <= 0:
+        raise UsageError(f"--interval: {args.interval} is not above 0")
+    events = MemoryEvents(args.interval, uevents=not args.file and args.sysroot == "/")
+    told = 0
+    try:
+        for changes in watch(partial(_read, args), events.wait):
+            for change in changes:
+                print(_line(change, args), flush=True)
+                told += 1
+                if told == args.count:
+                    return 0
+    finally:
+        events.close()
+    return 0
+
+
+def _read(args: argparse.Namespace) -> Resource:
+    capture = load_any(args.file) if args.file else collect(args.sysroot, only=("proc/iomem",))
+    tree = read(capture, lenient=args.lenient).tree
+    if args.merge:
+        tree.merge_adjacent_system_ram()
+    return tree
+
+
+def _line(change: Change, args: argparse.Namespace) -> str:
+    now = datetime.now(tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if args.json:
+        return json.dumps({"time": now, **values(change)})
+    return f"{now} {sentence(change, in_bytes=args.bytes)}"

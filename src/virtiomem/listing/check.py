@@ -1,0 +1,158 @@
+r"""What a map costs those who read it: how many ranges each consumer sees, its limit, and how much memory that leaves.
+
+Every block that is hotplugged and not merged is one more range for everybody. The kernel's own crash header, kexec-tools
+and the ELF format each have room for so many, and some say nothing when it is used up.
+
+Sources: CONFIG_CRASH_MAX_MEMORY_RANGES (arch/x86/Kconfig, since 6.6); CRASH_MAX_MEMORY_RANGES and MAX_MEMORY_RANGES in
+kexec-tools 2.0.22 and later; makedumpfile's iomem_for_each_line("System RAM\\n"); PN_XNUM in the ELF specification.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from itertools import pairwise
+from typing import Any
+
+from virtiomem.columns import align
+from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.show import findings as dump_findings
+from virtiomem.listing.ram import BOOT, Ram, system_ram
+from virtiomem.listing.show import sound
+from virtiomem.resource.node import Resource
+from virtiomem.units import format_approx
+
+PN_XNUM = 0xFFFF
+"""Segments that an ELF header cannot count in its own 16 bits; readers that do not know better see this number."""
+KEXEC_MAX_MEMORY_RANGES = 2048
+"""MAX_MEMORY_RANGES: what `kexec -l` takes from the map when there is no /sys/firmware/memmap."""
+
+
+class Arch(Enum):
+    """Where kexec-tools has different limits: CRASH_MAX_MEMORY_RANGES."""
+
+    X86 = "x86"
+    ARM64 = "arm64"
+    ARM = "arm"
+
+    @property
+    def kexec_tools_ranges(self) -> int:
+        """Entries in kexec-tools' table."""
+        return 32 if self is Arch.ARM else 32768
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """Someone who reads the map."""
+
+    name: str
+    sees: int
+    """Ranges that this map gives it."""
+    unmerged: int
+    """Ranges if every hotplugged block were one of its own."""
+    limit: int | None
+    note: str = ""
+
+    def headroom(self, block_size: int) -> int | None:
+        """Bytes that can still be hotplugged in blocks that nothing merges."""
+        return None if self.limit is None else max(self.limit - self.sees, 0) * block_size
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is to be said of a map."""
+
+    consumers: list[Consumer]
+    findings: list[str]
+    """What is wrong, a sentence each."""
+    block_size: int
+
+
+def check(tree: Resource, block_size: int, arch: Arch = Arch.X86) -> Report:
+    """Look at a map with the eyes of each consumer; `block_size` is the memory block's, in bytes."""
+    ram = list(system_ram(tree))
+    kernel, kexec_tools = kernel_ranges(tree), kexec_tools_ranges(tree, limit=arch.kexec_tools_ranges)
+    more = sum(_blocks(one, block_size) - 1 for one in ram if one.kind != BOOT)
+    entries = kexec_tools.entries + len(kexec_tools.lost)
+    plain = sum(one.resource.name == "System RAM" for one in ram)
+    consumers = [
+        Consumer(
+            "kernel crash header", len(kernel.ranges), len(kernel.ranges) + more, KERNEL_HOTPLUG_RANGES, "since 6.6"
+        ),
+        Consumer("kexec-tools, crash", entries, entries + more, kexec_tools.limit),
+        Consumer("kexec-tools, kexec -l", plain, plain, KEXEC_MAX_MEMORY_RANGES),
+        Consumer("ELF program headers", len(kernel.ranges), len(kernel.ranges) + more, PN_XNUM),
+        Consumer("makedumpfile", plain, plain, None, _exact_names(len(ram) - plain)),
+    ]
+    findings = dict.fromkeys([*dump_findings(kernel), *dump_findings(kexec_tools)])
+    findings |= dict.fromkeys(_over(consumers[2:3]))
+    findings |= dict.fromkeys(_unmerged(ram))
+    return Report(consumers, list(findings), block_size)
+
+
+def _exact_names(others: int) -> str:
+    """What comes of looking for `System RAM` alone (on s390x, the only place where it reads RAM from the map)."""
+    return f"s390x: does not see {others} driver-managed ranges" if others else "s390x"
+
+
+def _blocks(ram: Ram, block_size: int) -> int:
+    """Memory blocks that a range of RAM touches."""
+    return ram.resource.end // block_size - ram.resource.start // block_size + 1
+
+
+def _over(consumers: Iterable[Consumer]) -> Iterable[str]:
+    for one in consumers:
+        if one.limit is not None and one.sees > one.limit:
+            yield f"{one.sees} ranges for {one.name}, which has room for {one.limit}"
+
+
+def _unmerged(ram: list[Ram]) -> Iterable[str]:
+    """Blocks of virtio-mem devices that the kernel merges as it adds them (MHP_MERGE_RESOURCE, since 5.10)."""
+    touching: dict[Resource, int] = {}
+    for below, above in pairwise(ram):
+        parent = above.resource.parent
+        if above.kind == "virtio_mem" and parent is not None and _would_merge(below.resource, above.resource):
+            touching[parent] = touching.get(parent, 0) + 1
+    for parent, joints in touching.items():
+        yield (
+            f"{parent.name} shows touching blocks that a kernel from 5.10 on merges: {joints} ranges too many for every "
+            "consumer (an older kernel, or merging is off)"
+        )
+
+
+def _would_merge(below: Resource, above: Resource) -> bool:
+    return (
+        below.end + 1 == above.start
+        and below.parent is above.parent
+        and below.name == above.name
+        and not below.children
+        and not above.children
+    )
+
+
+def table(report: Report, *, in_bytes: bool = False, headings: bool = True) -> str:
+    """The consumers as a table."""
+    rows: list[list[str]] = [["CONSUMER", "RANGES", "UNMERGED", "LIMIT", "HEADROOM", "NOTE"]] if headings else []
+    for one in report.consumers:
+        room = one.headroom(report.block_size)
+        left = "-" if room is None else str(room) if in_bytes else format_approx(room)
+        rows.append([one.name, str(one.sees), str(one.unmerged), str(one.limit or "-"), left, one.note])
+    return align(rows, " >>>>")
+
+
+def values(report: Report) -> dict[str, Any]:
+    """The report for JSON."""
+    return {
+        "block-size": report.block_size,
+        "consumers": [
+            {
+                "name": one.name,
+                "ranges": one.sees,
+                "unmerged": one.unmerged,
+                "limit": one.limit,
+                "headroom": one.headroom(report.block_size),
+                "note": one.note,
+            }
+            for one in report.consumers
+        ],
+        "findings": [sound(finding) for finding in report.findings],
+    }

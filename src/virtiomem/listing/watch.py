@@ -1,0 +1,83 @@
+"""A map that is watched: what changed since it was last read, each time the kernel says that something did.
+
+Linux tells user space of memory blocks that come and go (uevents of the subsystem `memory`); a virtio-mem device's merged
+resource grows a moment later. Where there are no uevents (a file, a container), reading again from time to time will do.
+"""
+
+import os
+import select
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+from virtiomem.errors import ListingError
+from virtiomem.listing.diff import Change, diff
+from virtiomem.resource.node import Resource
+
+NETLINK_KOBJECT_UEVENT = 15
+"""include/uapi/linux/netlink.h"""
+KERNEL_GROUP = 1
+"""The kernel's own uevents; 2 is udev's."""
+SETTLE = 0.2
+"""Seconds: a resize sends a burst of uevents, and a block is announced before its resource is merged."""
+
+
+def watch(read: Callable[[], Resource], wait: Callable[[], bool]) -> Iterator[list[Change]]:
+    """What changed after each `wait` that says to go on; nothing for a wait that nothing changed in.
+
+    The kernel prints a map in pieces, so one that changes meanwhile may not fit together: then the next reading tells.
+    """
+    before = read()
+    while wait():
+        try:
+            after = read()
+        except ListingError:
+            continue
+        if changes := diff(before, after):
+            yield changes
+        before = after
+
+
+class MemoryEvents:
+    """Waits for the kernel to say that memory came or went, or for some time to pass."""
+
+    def __init__(self, interval: float, *, uevents: bool = True) -> None:
+        self._interval = interval
+        self._socket = _uevent_socket() if uevents else None
+
+    def wait(self) -> bool:
+        """Wait; always True: there is more to come."""
+        if self._socket is None:
+            time.sleep(self._interval)
+        elif self._memory_event(time.monotonic() + self._interval):
+            time.sleep(SETTLE)
+        return True
+
+    def _memory_event(self, deadline: float) -> bool:
+        """True when one came; False when time is up."""
+        assert self._socket is not None
+        while (left := deadline - time.monotonic()) > 0:
+            if not select.select([self._socket], [], [], left)[0]:
+                return False
+            try:
+                message = self._socket.recv(1 << 16)
+            except OSError:  # so many came that some were dropped: surely something happened
+                return True
+            if b"\0SUBSYSTEM=memory\0" in message:
+                return True
+        return False
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._socket is not None:
+            self._socket.close()
+
+
+def _uevent_socket() -> socket.socket | None:
+    """A socket that hears the kernel's uevents, or None where there is no such thing."""
+    try:
+        heard = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT)
+        heard.bind((os.getpid(), KERNEL_GROUP))
+    except OSError:
+        return None
+    return heard

@@ -1,0 +1,54 @@
+from collections.abc import Iterator
+
+from virtiomem.errors import ListingError
+from virtiomem.listing.diff import Kind
+from virtiomem.listing.watch import MemoryEvents, watch
+from virtiomem.resource import iomem
+from virtiomem.resource.node import Resource
+
+MAPS = [
+    "140000000-33fffffff : virtio0\n",
+    "140000000-33fffffff : virtio0\n",
+    "140000000-33fffffff : virtio0\n  140000000-147ffffff : System RAM (virtio_mem)\n",
+    "140000000-33fffffff : virt",
+    "140000000-33fffffff : virtio0\n  140000000-14fffffff : System RAM (virtio_mem)\n",
+]
+
+
+def test_each_reading_is_compared_with_the_last_that_fitted_together() -> None:
+    texts: Iterator[str] = iter(MAPS)
+    left = len(MAPS)
+
+    def read() -> Resource:
+        return iomem.loads(next(texts))
+
+    def wait() -> bool:
+        nonlocal left
+        left -= 1
+        return left > 0
+
+    seen = [[change.kind for change in changes] for changes in watch(read, wait)]
+    assert seen == [[Kind.ADDED], [Kind.GREW]]
+
+
+def test_a_first_reading_that_fails_is_said() -> None:
+    def read() -> Resource:
+        return iomem.loads("nonsense\n")
+
+    try:
+        next(watch(read, lambda: True))
+    except ListingError:
+        return
+    raise AssertionError("the damaged map was taken")
+
+
+def test_without_uevents_time_passes() -> None:
+    events = MemoryEvents(0.001, uevents=False)
+    assert events.wait()
+    events.close()
+
+
+def test_with_uevents_time_passes_too_when_nothing_happens() -> None:
+    events = MemoryEvents(0.001)
+    assert events.wait()
+    events.close()
