@@ -208,14 +208,14 @@ def test_explain_reads_a_capture(tmp_path: Path, stuck: str, capsys: pytest.Capt
 
 
 def test_watch_json_is_a_line_for_each_change(web: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "watch", "-c", web, "-J", "--interval", "0.05", "--for", "0.3")
+    code, out, _ = run(capsys, "watch", "-c", web, "-J", "--interval", "0.05", "--for", "2")
     (line,) = out.splitlines()
     sample = json.loads(line)
     assert (code, sample["vm"], sample["devices"][0]["size"]) == (0, "web", 1 << 30)
 
 
 def test_watch_plain_lines_when_nobody_looks_at_a_terminal(web: str, capsys: pytest.CaptureFixture[str]) -> None:
-    out = run(capsys, "watch", "-c", web, "-c", "qmp:/nowhere.sock", "--for", "0.3")[1]
+    out = run(capsys, "watch", "-c", web, "-c", "qmp:/nowhere.sock", "--for", "2")[1]
     assert "web/vm0  1G of 1G requested  ###................." in out
     assert "qmp:/nowhere.sock: cannot connect" in out
 
