@@ -18,13 +18,14 @@ REPLY_LIMIT = 16 * 1024 * 1024
 """Bytes an answer may have: a listing of a thousand resources and ten thousand memory blocks has a tenth of it."""
 VERSION = 1
 
-_HELLO = re.compile(rb"^hello (\d+) ([\w.+~-]{1,64})$", re.MULTILINE)
+_HELLO = re.compile(rb"hello (\d{1,9}) ([\w.+~-]{1,64})\n")
+_END = re.compile(rb">(\d{1,9}) (\d{1,3})\n")
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a verb printed, and its exit status."""
+    """What a verb printed, without the last newline, and its exit status."""
 
     text: str
     status: int
@@ -52,7 +53,7 @@ class Agent:
     def wait_for_hello(self, timeout: float) -> str:
         """Wait until the agent of a freshly started kernel speaks; returns the kernel's release."""
         self._received.clear()
-        match = self._receive(_HELLO, "booting", timeout)
+        match = self._await_line(_HELLO, "booting", timeout)
         if int(match[1]) != VERSION:
             raise ProtocolError(f"the guest's agent speaks version {int(match[1])}, not {VERSION}")
         return match[2].decode()
@@ -64,19 +65,15 @@ class Agent:
         question = " ".join((str(self._sequence), verb, *arguments))
         if "\n" in question:
             raise ValueError(f"a question is one line: {question!r}")
-        self._line.setblocking(True)
-        try:
-            self._line.sendall(question.encode() + b"\n")
-        except OSError:
-            raise self._qemu.lost(doing) from None
-        finally:
-            self._line.setblocking(False)
-        number = b"%d" % self._sequence
-        end = re.compile(rb"^(<%s\n)?(.*?)^>%s (\d{1,3})\n" % (number, number), re.MULTILINE | re.DOTALL)
-        match = self._receive(end, doing, timeout)
-        if match[1] is None or match.start():
-            raise ProtocolError(f"the guest's agent answered out of order while {doing}: {match[0][:60]!r}")
-        return Reply(match[2].decode(errors="replace"), int(match[3]))
+        self._send(question.encode() + b"\n", doing)
+        match = self._await_line(_END, doing, timeout)
+        head = b"<%d\n" % self._sequence
+        if int(match[1]) != self._sequence or not self._received.startswith(head):
+            raise ProtocolError(
+                f"the guest's agent answered out of order while {doing}: {bytes(self._received[:60])!r}"
+            )
+        text = self._received[len(head) : -len(match[0])].removesuffix(b"\n")
+        return Reply(text.decode(errors="replace"), int(match[2]))
 
     def follow(self, seconds: float, doing: str) -> None:
         """Let time pass while reading along."""
@@ -84,11 +81,21 @@ class Agent:
         while (left := until - time.monotonic()) > 0:
             self._read(left, doing)
 
-    def _receive(self, pattern: re.Pattern[bytes], doing: str, timeout: float) -> re.Match[bytes]:
+    def _send(self, data: bytes, doing: str) -> None:
+        self._line.setblocking(True)
+        try:
+            self._line.sendall(data)
+        except OSError:
+            raise self._qemu.lost(doing) from None
+        finally:
+            self._line.setblocking(False)
+
+    def _await_line(self, pattern: re.Pattern[bytes], doing: str, timeout: float) -> re.Match[bytes]:
+        """Receive until the last line is whole and fits the pattern."""
         until = time.monotonic() + timeout
         while True:
-            # An answer ends with a line; a long one is searched only when its last line may be the end.
-            if self._received.endswith(b"\n") and (match := pattern.search(self._received)):
+            start = self._received.rfind(b"\n", 0, -1) + 1
+            if match := pattern.fullmatch(self._received, start):
                 return match
             left = until - time.monotonic()
             if left <= 0:

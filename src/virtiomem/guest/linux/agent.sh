@@ -32,16 +32,17 @@ release_devices() {
 
 serve() {
     while read -r seq verb arguments <&3; do
-        {
-            echo "<$seq"
-            case "$verb" in
-                snapshot | load | unload | set_state | use | free | kexec) "$verb" $arguments ;;
-                sh) (eval "$arguments") 2>&1 </dev/null ;;
-                *) echo "no verb $verb"; false ;;
-            esac
-            echo ">$seq $?"
-        } >&3
+        answer=$(answer 2>&1 </dev/null)
+        printf '<%s\n%s\n>%s %s\n' "$seq" "$answer" "$seq" $? >&3
     done
+}
+
+answer() {
+    case "$verb" in
+        snapshot | load | unload | set_state | use | free | kexec) "$verb" $arguments ;;
+        sh) eval "$arguments" ;;
+        *) echo "no verb $verb"; false ;;
+    esac
 }
 
 # Everything the host wants to know of a guest, and whether the driver or the hotplug core is at work: then a kernel
@@ -71,10 +72,10 @@ snapshot() {
 
 load() {
     if [ -e /virtio_mem.ko ]; then
-        insmod /virtio_mem.ko "$@" 2>&1
+        insmod /virtio_mem.ko "$@"
     elif [ -e "$driver" ]; then
         for device in /sys/bus/virtio/devices/*; do
-            [ "$(cat "$device/device")" = 0x0018 ] && (echo "${device##*/}" >"$driver/bind") 2>&1
+            [ "$(cat "$device/device")" = 0x0018 ] && echo "${device##*/}" >"$driver/bind"
         done
         true
     fi
@@ -82,9 +83,9 @@ load() {
 
 unload() {
     if [ -e /virtio_mem.ko ]; then
-        rmmod virtio_mem 2>&1
+        rmmod virtio_mem
     else
-        release_devices 2>&1
+        release_devices
     fi
 }
 
@@ -110,11 +111,11 @@ use() {
     else
         mount -t ramfs ramfs "/use/$name" &&
             head -c "$size" /dev/zero >"/use/$name/memory"
-    fi 2>&1
+    fi
 }
 
 free() {
-    umount "/use/$1" 2>&1 && rmdir "/use/$1"
+    umount "/use/$1" && rmdir "/use/$1"
 }
 
 # The new kernel's initramfs is what this one's root holds.
@@ -123,9 +124,9 @@ kexec() {
         echo dev dev/console proc sys use | tr ' ' '\n'
         find bin sbin lib lib64 usr modules init vmlinuz virtio_mem.ko 2>/dev/null
     } | cpio -o -H newc 2>/dev/null >/use-initrd || return
-    /sbin/kexec -l /vmlinuz --initrd=/use-initrd --reuse-cmdline 2>&1 || return
+    /sbin/kexec -l /vmlinuz --initrd=/use-initrd --reuse-cmdline || return
     rm -f /use-initrd
-    (sleep 1; /sbin/kexec -e) &
+    (sleep 1; /sbin/kexec -e) >/dev/null 2>&1 &
 }
 
 start

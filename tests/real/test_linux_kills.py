@@ -1,0 +1,204 @@
+"""What goes wrong with a real guest: it is told in one line with the right exit code, and no process stays behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from virtiomem.errors import BackendError, BackendTimeout
+from virtiomem.guest.base import DeviceConfig, GuestConfig
+from virtiomem.guest.linux import LinuxGuest, Setup
+from virtiomem.guest.linux import agent as agent_module
+from virtiomem.guest.linux.console import Console
+from virtiomem.recording.values import Load
+from virtiomem.units import GiB, MiB, Size
+
+pytestmark = pytest.mark.real
+
+LONG = """
+[guest]
+memory = "512M"
+default-state = "online_movable"
+[[device]]
+id = "vm0"
+max-size = "64G"
+[[step]]
+do = "load"
+[[step]]
+do = "resize"
+device = "vm0"
+requested-size = "64G"
+[[step]]
+do = "wait"
+seconds = 600
+"""
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that `pid` has started and that are not zombies."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if int(parent) == pid and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+def gone(pid: int) -> bool:
+    """True when there is no such process, or only its corpse."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+class Run:
+    """`virtiomem run` on a long scenario, in the middle of growing a device."""
+
+    def __init__(self, directory: Path, setup: Setup) -> None:
+        scenario, console = directory / "long.toml", directory / "console"
+        scenario.write_text(LONG)
+        command = ["-m", "virtiomem", "run", str(scenario), "--guest", "linux", "--console", str(console)]
+        self.process = subprocess.Popen(
+            [sys.executable, *command, "--accel", setup.accel],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_until(
+            lambda: (
+                self.process.poll() is not None or (console.exists() and b"requested size: 0x1" in console.read_bytes())
+            ),
+            "the device grows",
+        )
+        (self.qemu,) = children(self.process.pid)
+
+    def outcome(self) -> tuple[int, str]:
+        """The exit code and what was said."""
+        _, said = self.process.communicate(timeout=60)
+        return self.process.returncode, said
+
+
+@pytest.fixture
+def running(tmp_path: Path, setup: Setup) -> Iterator[Run]:
+    run = Run(tmp_path, setup)
+    yield run
+    run.process.kill()
+    run.process.communicate()
+
+
+def test_a_killed_qemu_is_told_with_signal_and_step(running: Run) -> None:
+    os.kill(running.qemu, signal.SIGKILL)
+    code, said = running.outcome()
+    assert code == 1
+    assert said.startswith("virtiomem: QEMU was killed by SIGKILL while playing ")
+    assert said.count("\n") == 1
+
+
+def test_an_interrupt_takes_the_guest_along(running: Run) -> None:
+    running.process.send_signal(signal.SIGINT)
+    assert running.outcome() == (130, "")
+    assert gone(running.qemu)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_our_own_death_takes_the_guest_along(running: Run, how: signal.Signals) -> None:
+    running.process.send_signal(how)
+    assert running.outcome()[0] == -how
+    wait_until(lambda: gone(running.qemu), "the guest is gone", 10)
+
+
+def run_once(tmp_path: Path, setup: Setup, *options: str, memory: str = "512M") -> tuple[int, str]:
+    """Run a short scenario and give the exit code and what was said."""
+    path = tmp_path / "short.toml"
+    path.write_text(f'[guest]\nmemory = "{memory}"\n[[device]]\nid = "vm0"\nmax-size = "1G"\n[[step]]\ndo = "load"\n')
+    command = [sys.executable, "-m", "virtiomem", "run", str(path), "--guest", "linux", "--accel", setup.accel]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=300)
+    return done.returncode, done.stderr
+
+
+def test_a_full_disk_is_told_and_needed_only_for_what_was_asked_for(tmp_path: Path, setup: Setup) -> None:
+    assert run_once(tmp_path, setup, "--console", "/dev/full") == (
+        1,
+        "virtiomem: /dev/full: No space left on device; the guest's console cannot be kept\n",
+    )
+
+
+def test_a_guest_leaves_no_file(tmp_path: Path, setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    monkeypatch.setenv("HOME", "/nowhere")
+    assert run_once(tmp_path, setup)[0] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["short.toml"]
+
+
+def test_a_kernel_that_panics_is_quoted(tmp_path: Path, setup: Setup) -> None:
+    code, said = run_once(tmp_path, setup, "--append", "rdinit=/nothing")
+    assert code == 1
+    assert "the guest's kernel panicked while booting: " in said
+    assert "Kernel panic - not syncing: " in said
+
+
+def test_a_boot_that_takes_too_long_is_a_timeout(tmp_path: Path, setup: Setup) -> None:
+    code, said = run_once(tmp_path, setup, "--timeout", "0.2")
+    assert code == 124
+    assert "the guest did not answer within 0.2 s while booting" in said
+
+
+def test_the_least_memory_that_is_accepted_is_enough(tmp_path: Path, setup: Setup) -> None:
+    assert run_once(tmp_path, setup, memory="192M") == (0, "")
+
+
+def test_a_program_that_is_not_qemu_is_told(tmp_path: Path, setup: Setup) -> None:
+    assert run_once(tmp_path, setup, "--qemu", "/bin/false") == (
+        1,
+        "virtiomem: QEMU exited with code 1 while starting\n",
+    )
+    assert run_once(tmp_path, setup, "--qemu", "/no/qemu")[1] == "virtiomem: /no/qemu: No such file or directory\n"
+    assert run_once(tmp_path, setup, "--busybox", "/bin/sh")[1].endswith("(Debian package busybox-static)\n")
+
+
+@pytest.fixture
+def linux(setup: Setup) -> Iterator[LinuxGuest]:
+    device = DeviceConfig(id="vm0", max_size=Size(GiB))
+    with LinuxGuest(GuestConfig(memory=Size(512 * MiB)), [device], setup=replace(setup, timeout=60)) as guest:
+        yield guest
+
+
+def test_a_crash_in_a_step_is_quoted(linux: LinuxGuest) -> None:
+    with pytest.raises(
+        BackendError, match=r"panicked while running .*Kernel panic - not syncing: sysrq triggered crash"
+    ):
+        linux.shell("echo c >/proc/sysrq-trigger")
+
+
+def test_a_guest_that_hangs_is_a_timeout(linux: LinuxGuest) -> None:
+    with pytest.raises(BackendTimeout, match="did not answer within 1 s while running 'sleep 60'"):
+        linux.shell("sleep 60", timeout=1)
+
+
+def test_a_flood_on_the_agents_line_is_cut_off(linux: LinuxGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent_module, "REPLY_LIMIT", 100_000)
+    with pytest.raises(BackendError, match="sent more than 100000 bytes"):
+        linux.shell("while true; do echo flood; done >&3")
+
+
+def test_a_flood_on_the_console_is_read_along(linux: LinuxGuest) -> None:
+    linux.shell("while true; do echo flood; done >/dev/ttyS0 2>/dev/null &")
+    assert linux.play(Load()).error is None
+    assert isinstance(linux._console, Console)
+    assert len(linux._console.last_words()) < 1000
