@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast real fuzz fuzz-device examples docs clean
+.PHONY: help setup demo test check lint format fast real compare-random record fuzz fuzz-device examples docs clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -42,6 +42,12 @@ fast: setup  ## the fast tests
 
 real: setup  ## the tests that run real programs (QEMU, a kernel, lsmem)
 	$(BIN)/python -m pytest -q -p no:xdist tests/real
+
+compare-random: setup  ## random scenarios on a real Linux and the embedded guest; N=50 FIRST=1
+	VIRTIOMEM_RANDOM=$(or $(N),50) VIRTIOMEM_RANDOM_FIRST=$(or $(FIRST),1) $(BIN)/python -m pytest -v -p no:xdist tests/real/test_random_scenarios.py
+
+record: setup  ## play the recorded scenarios again on a real Linux and keep what it does
+	$(BIN)/python tests/real/record.py
 
 fuzz: setup  ## a long random walk over the embedded guest; MINUTES=10 SEED=1
 	$(BIN)/python tests/guest/embedded/walk.py --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1)

@@ -87,17 +87,17 @@ def write_header(capture: Path, header: Path, symbols: dict[str, int]) -> None:
 
 def save_memory(guest: LinuxGuest, header: Path, vmcore: Path) -> None:
     """The header, and behind it every segment's memory at its physical address: what the crash kernel would read."""
-    guest._qmp.execute("stop")
+    guest.qmp.execute("stop")
     part = vmcore.with_suffix(".part")
     with vmcore.open("wb") as file:
         file.write(header.read_bytes())
         for segment in elfcore.load(header)[3:]:
             place = {"val": segment.paddr, "size": segment.memsz, "filename": str(part)}
-            guest._qmp.execute("pmemsave", place)
+            guest.qmp.execute("pmemsave", place)
             copy_sparse(part, file, segment.offset)
         file.truncate(max(segment.offset + segment.filesz for segment in elfcore.load(header)))
     part.unlink()
-    guest._qmp.execute("cont")
+    guest.qmp.execute("cont")
 
 
 def copy_sparse(part: Path, file: Any, offset: int) -> None:

@@ -16,7 +16,6 @@ from virtiomem.errors import BackendError, BackendTimeout
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.guest.linux import agent as agent_module
-from virtiomem.guest.linux.console import Console
 from virtiomem.recording.values import Load
 from virtiomem.units import GiB, MiB, Size
 
@@ -200,5 +199,3 @@ def test_a_flood_on_the_agents_line_is_cut_off(linux: LinuxGuest, monkeypatch: p
 def test_a_flood_on_the_console_is_read_along(linux: LinuxGuest) -> None:
     linux.shell("while true; do echo flood; done >/dev/ttyS0 2>/dev/null &")
     assert linux.play(Load()).error is None
-    assert isinstance(linux._console, Console)
-    assert len(linux._console.last_words()) < 1000

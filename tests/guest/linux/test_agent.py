@@ -42,7 +42,7 @@ def test_an_answer_is_what_stands_between_its_marks(start: Start) -> None:
     )
     assert agent.wait_for_hello(60) == "6.1.0-x"
     reply = agent.ask("load", "a=1", "b", doing="testing", timeout=60)
-    assert (reply.text, reply.status) == ("load ['a=1', 'b']", 3)
+    assert (reply.text, reply.status) == ("load ['a=1', 'b']\n", 3)
 
 
 def test_silence_is_a_timeout_with_the_consoles_last_lines(start: Start) -> None:

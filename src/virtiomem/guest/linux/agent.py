@@ -25,7 +25,7 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a verb printed, without the last newline, and its exit status."""
+    """What a verb printed, whole lines, and its exit status."""
 
     text: str
     status: int
@@ -72,8 +72,8 @@ class Agent:
             raise ProtocolError(
                 f"the guest's agent answered out of order while {doing}: {bytes(self._received[:60])!r}"
             )
-        text = self._received[len(head) : -len(match[0])].removesuffix(b"\n")
-        return Reply(text.decode(errors="replace"), int(match[2]))
+        text = self._received[len(head) : -len(match[0])].decode(errors="replace")
+        return Reply(text if text != "\n" else "", int(match[2]))
 
     def follow(self, seconds: float, doing: str) -> None:
         """Let time pass while reading along."""

@@ -1,0 +1,103 @@
+"""A guest at rest: when it is, what it then is, and why a device is not where it should be.
+
+A guest is at rest when two looks in a row show the same, no task is in the driver or the hotplug core, and QEMU has seen
+no request in between. Only the driver's retry timer may be left.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from virtiomem.errors import BackendTimeout
+from virtiomem.guest.base import DeviceConfig
+from virtiomem.guest.linux.look import Look
+from virtiomem.guest.linux.running import RunningLinux
+from virtiomem.recording import DeviceInfo, Request, Snapshot, VirtioMemInfo
+from virtiomem.units import GiB, Span, format_size
+
+QUIET = 3.0
+"""Seconds without a change after which a kernel that does not show its tasks' stacks is taken to be at rest."""
+
+_BETWEEN_LOOKS = 0.1
+_BROKEN = "marking device broken"
+_OFFLINE_LIMIT = GiB
+"""virtio-mem adds no further memory while so much of it is offline (VIRTIO_MEM_DEFAULT_OFFLINE_THRESHOLD, v6.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """A guest at rest, and the requests that led there."""
+
+    look: Look
+    devices: list[DeviceInfo]
+    requests: list[Request]
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """As it stands in a recording."""
+        look = self.look
+        return Snapshot(iomem=look.iomem, memory_blocks=look.memory_blocks, zones=look.zones, devices=self.devices)
+
+    @property
+    def unsettled(self) -> list[VirtioMemInfo]:
+        """The devices that do not have their requested size."""
+        mine = [device for device in self.devices if isinstance(device, VirtioMemInfo)]
+        return [device for device in mine if device.size != device.requested_size]
+
+    def same(self, other: "Rest") -> bool:
+        """True when nothing has changed but the time."""
+        mine, others = (self.devices, self.requests), (other.devices, other.requests)
+        return mine == others and self.look.same_state(other.look)
+
+
+def settle(linux: RunningLinux, doing: str) -> Rest:
+    """Wait until the guest is at rest; BackendTimeout when it never is."""
+    requests: list[Request] = []
+    limit = time.monotonic() + linux.timeout
+    before, changed = _see(linux, requests, doing), time.monotonic()
+    while time.monotonic() < limit:
+        linux.follow(_BETWEEN_LOOKS, doing)
+        now = _see(linux, requests, doing)
+        if not now.same(before):
+            before, changed = now, time.monotonic()
+        elif not now.look.busy and (now.look.busy is not None or time.monotonic() - changed >= QUIET):
+            return now
+    raise BackendTimeout(
+        f"the guest did not come to rest within {linux.timeout:g} s while {doing} ({len(requests)} requests so far)"
+    )
+
+
+def _see(linux: RunningLinux, requests: list[Request], doing: str) -> Rest:
+    """The guest and QEMU's devices as they are now, and all requests of the step so far."""
+    look = linux.look(doing)
+    devices = linux.memory.query()
+    requests += linux.take_requests()
+    return Rest(look, devices, list(requests))
+
+
+def held_up(rest: Rest, configs: Sequence[DeviceConfig], log: list[str]) -> list[str]:
+    """What keeps devices from their requested sizes, a line for each that does not have it."""
+    names = {config.id: config.name or f"virtio{number}" for number, config in enumerate(configs)}
+    return [f"{device.id}: {_reason(device, names[device.id], rest.look, log)}" for device in rest.unsettled]
+
+
+def _reason(device: VirtioMemInfo, name: str, look: Look, log: list[str]) -> str:
+    """As far as one can see from outside the kernel."""
+    if name not in look.bound:
+        return "no driver is bound to it"
+    if any(name in line and _BROKEN in line for line in log):
+        return "the driver met an error that it does not know and has given up on the device until it is reloaded"
+    if look.retry_in is not None:
+        return f"the driver could not finish and will retry in {look.retry_in:.0f} s"
+    offline = _offline_bytes(device, look)
+    if device.size < device.requested_size and offline >= _OFFLINE_LIMIT:
+        return f"{format_size(offline)} of its memory is offline; the driver adds no more until some is online"
+    return "the driver sees nothing it could do; it waits for memory to be onlined or a new requested-size"
+
+
+def _offline_bytes(device: VirtioMemInfo, look: Look) -> int:
+    """How much of a device's memory is in blocks that are offline."""
+    size = look.memory_block_size
+    region = Span.sized(device.memaddr, device.max_size)
+    mine = (block for block in look.memory_blocks if Span.sized(block.block * size, size).overlaps(region))
+    return size * sum(block.state == "offline" for block in mine)

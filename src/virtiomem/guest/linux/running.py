@@ -1,0 +1,170 @@
+"""A kernel running in QEMU: booted here, asked through its agent, changed through QMP, heard through the trace."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from msgspec import structs
+
+from virtiomem.errors import BackendError, BackendTimeout, ProtocolError
+from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
+from virtiomem.guest.linux import command, console, initramfs, kernels
+from virtiomem.guest.linux.agent import Agent, Reply
+from virtiomem.guest.linux.devices import MemoryDevices
+from virtiomem.guest.linux.look import Look, parse
+from virtiomem.qemu import BINARY, MemoryFile, QemuProcess, accel
+from virtiomem.qemu.qmp import Qmp
+from virtiomem.qemu.trace import TraceReader
+from virtiomem.recording import Request
+from virtiomem.units import Size
+
+Say = Callable[[str], None]
+
+_DRIVER_LOG = f"{kernels.DRIVER} "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How to run a guest; None is what this machine has. `timeout`: seconds for a boot, and for a step."""
+
+    kernel: Path | None = None
+    modules: Path | None = None
+    qemu: str = BINARY
+    accel: Literal["auto", "kvm", "tcg"] = "auto"
+    append: str = ""
+    console: str | None = None
+    busybox: Path | None = None
+    timeout: float = 300.0
+
+
+class RunningLinux:
+    """A Linux that has come up; `info` says which, `memory` has its memory devices, `qmp` is QEMU's monitor.
+
+    `kexec` puts the kernel and kexec-tools into it; `say` is told what is being started. Raises BackendError (or
+    BackendTimeout) when something is missing, with its Debian package, or the kernel does not come up.
+    """
+
+    def __init__(
+        self,
+        config: GuestConfig,
+        devices: Sequence[DeviceConfig],
+        driver: DriverConfig,
+        setup: Setup,
+        *,
+        kexec: bool,
+        say: Say,
+    ) -> None:
+        self._setup = setup
+        self._kernel = kernels.find() if setup.kernel is None else kernels.read(setup.kernel, setup.modules)
+        with ExitStack() as stack:
+            self._boot(stack, config, devices, driver, kexec, say)
+            self._resources = stack.pop_all()
+
+    @property
+    def pid(self) -> int:
+        """QEMU's process id."""
+        return self._qemu.pid
+
+    @property
+    def timeout(self) -> float:
+        """Seconds for a boot, and for a step."""
+        return self._setup.timeout
+
+    def ask(self, verb: str, *arguments: str, doing: str, timeout: float | None = None) -> Reply:
+        """Let the agent do something; see `Agent.ask`."""
+        return self._agent.ask(verb, *arguments, doing=doing, timeout=timeout or self.timeout)
+
+    def follow(self, seconds: float, doing: str) -> None:
+        """Let time pass."""
+        self._agent.follow(seconds, doing)
+
+    def look(self, doing: str) -> Look:
+        """Take one look at the guest."""
+        return parse(self.ask("snapshot", doing=doing).text)
+
+    def take_requests(self) -> list[Request]:
+        """The requests since the last call."""
+        return self._trace.read(self._qemu.output.take())
+
+    def take_log(self) -> list[str]:
+        """What the driver has said in the kernel's log since the last call."""
+        return [line for line in self._console.take() if line.startswith(_DRIVER_LOG)]
+
+    def reset(self) -> None:
+        """Reset the machine, and wait for the kernel."""
+        self.qmp.execute("system_reset")
+        self.await_agent()
+
+    def await_agent(self) -> None:
+        """Wait for the agent of a kernel that has been started."""
+        release = self._agent.wait_for_hello(self.timeout)
+        if release != self._kernel.release:
+            raise ProtocolError(f"the guest runs kernel {release}, not {self._kernel.release}")
+
+    def close(self) -> None:
+        """Kill it and let go of everything; harmless when repeated."""
+        self._resources.close()
+
+    def _boot(
+        self,
+        stack: ExitStack,
+        config: GuestConfig,
+        devices: Sequence[DeviceConfig],
+        driver: DriverConfig,
+        kexec: bool,
+        say: Say,
+    ) -> None:
+        """Start QEMU and wait for the agent."""
+        kernel, setup = self._kernel, self._setup
+        root = initramfs.build(initramfs.gather(kernel, busybox=setup.busybox, kexec=kexec))
+        accelerator = self._accelerator(say)
+        words = command.kernel_command_line(config, driver, built_in=kernel.driver_built_in, append=setup.append)
+        initrd = stack.enter_context(MemoryFile("initramfs", root))
+        arguments = command.qemu_arguments(config, self._first(devices), accelerator)
+        arguments += ["-kernel", str(kernel.image), "-initrd", initrd.path, "-append", words]
+        say(f"booting Linux {kernel.release} ({accelerator})")
+        copy = stack.enter_context(console.open_file(setup.console)) if setup.console else None
+        self._console = console.Console(copy)
+        self._qemu = stack.enter_context(
+            QemuProcess(arguments, binary=setup.qemu, sockets=command.SOCKETS, files=[initrd])
+        )
+        self._agent = Agent(self._qemu, self._console)
+        self.qmp = self._connect()
+        stack.callback(self.qmp.close)
+        self.memory = MemoryDevices(self.qmp)
+        self._trace = TraceReader(self.memory.regions())
+        self.await_agent()
+        for device in devices if kernel.driver_built_in else []:
+            self.memory.resize(device.id, device.requested_size)
+        self.info: dict[str, Any] = {
+            "kind": "linux",
+            "kernel": kernel.release,
+            "qemu": self.qmp.version(),
+            "command-line": words,
+            "driver": "stock",
+            "accel": accelerator,
+        }
+
+    def _accelerator(self, say: Say) -> str:
+        """The accelerator that was asked for, or the one that works."""
+        if self._setup.accel != "auto":
+            return self._setup.accel
+        say(f"looking for an accelerator that runs Linux {self._kernel.release}")
+        return accel.choose(self._kernel.image, binary=self._setup.qemu)
+
+    def _first(self, devices: Sequence[DeviceConfig]) -> Sequence[DeviceConfig]:
+        """The devices as they are started: a built-in driver must find nothing to do until it is "loaded"."""
+        if not self._kernel.driver_built_in:
+            return devices
+        return [structs.replace(device, requested_size=Size(0)) for device in devices]
+
+    def _connect(self) -> Qmp:
+        """QMP; a QEMU that does not like its command line is gone before it greets."""
+        try:
+            return Qmp(self._qemu.sockets[command.QMP])
+        except BackendTimeout:
+            raise
+        except BackendError:
+            raise self._qemu.lost("starting") from None
