@@ -59,7 +59,10 @@ examples: setup  ## play every example again and keep what it shows
 	@for file in $$(find examples -name '*.toml'); do $(BIN)/virtiomem run $$file > $${file%.toml}.out || exit; done
 	@cd examples/worked-example && ../../$(BIN)/virtiomem run before.toml after.toml > side-by-side.out
 
-docs: setup  ## make the pictures in docs again
+docs: setup  ## make the tables and pictures in docs again
+	@$(BIN)/virtiomem device check > docs/conformance/embedded.txt || test $$? = 1
+	@$(BIN)/virtiomem device check --qemu > docs/conformance/qemu-7.2.txt || test $$? = 1
+	@$(BIN)/python docs/fuzz.py
 	$(BIN)/python docs/pictures.py
 
 clean:  ## remove what was made

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from docs import fuzz
 from virtiomem import recording, scenario
 from virtiomem.cli.main import main
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig
@@ -19,7 +20,7 @@ from virtiomem.recording.values import Step
 from virtiomem.scenario.values import ScenarioFile
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["scenario.md", "recording.md", "tutorial.md", "vm.md"]
+PAGES = ["scenario.md", "recording.md", "tutorial.md", "vm.md", "conformance.md"]
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 
@@ -106,3 +107,8 @@ def test_every_key_of_a_recording_is_explained() -> None:
         recording.DimmInfo,
     ]
     assert [key for key in keys(*kinds) if f"`{key}`" not in page] == []
+
+
+def test_the_fuzzing_figures_are_those_of_the_kept_runs() -> None:
+    page = (ROOT / "docs/conformance.md").read_text()
+    assert page == fuzz.page_with(page, fuzz.table(fuzz.kept_runs()))

@@ -1,0 +1,53 @@
+"""Put the figures of kept fuzzing runs into docs/conformance.md.
+
+virtiomem device fuzz --seed 7 --requests 50000 --json > docs/conformance/fuzz-7.json
+python docs/fuzz.py
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+PAGE = Path(__file__).parent / "conformance.md"
+RUNS = Path(__file__).parent / "conformance"
+BEGIN, END = "<!-- figures: made by docs/fuzz.py -->\n", "<!-- end of figures -->\n"
+ANSWERS = ("ACK", "ERROR", "NACK", "BUSY", "not returned")
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """The figures as a Markdown table, one row a run and a sum."""
+    rows = [_row(f"{run['seed']}", run) for run in runs]
+    total: Counter[str] = Counter()
+    answers: Counter[str] = Counter()
+    for run in runs:
+        total.update({key: run[key] for key in ("cases", "requests", "swept-blocks", "seconds")})
+        answers.update(run["answers"])
+    findings = [finding for run in runs for finding in run["findings"]]
+    rows.append(_row("all", {**total, "answers": answers, "findings": findings}))
+    head = f"| seed | cases | requests | {' | '.join(ANSWERS)} | swept blocks | hours | requests/s | differences |"
+    return "\n".join([head, "|" + "---|" * head.count(" | ") + "---|", *rows]) + "\n"
+
+
+def _row(name: str, run: dict[str, Any]) -> str:
+    answers = " | ".join(f"{run['answers'].get(answer, 0)}" for answer in ANSWERS)
+    hours, rate = run["seconds"] / 3600, run["requests"] / run["seconds"]
+    return (
+        f"| {name} | {run['cases']} | {run['requests']} | {answers} | {run['swept-blocks']} | {hours:.2f} | {rate:.0f} "
+        f"| {len(run['findings'])} |"
+    )
+
+
+def page_with(text: str, figures: str) -> str:
+    """The page with its figures replaced."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{figures}\n{END}{rest.partition(END)[2]}"
+
+
+def kept_runs() -> list[dict[str, Any]]:
+    """The runs that were kept, by seed."""
+    return sorted((json.loads(path.read_text()) for path in RUNS.glob("fuzz-*.json")), key=lambda run: run["seed"])
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page_with(PAGE.read_text(), table(kept_runs())))
