@@ -1,7 +1,8 @@
 """QEMU's own virtio-mem device behind a port: PCI enumeration and modern virtio-pci, over the qtest socket.
 
-The machine is stopped and has no firmware running, so this is also what gives the device its addresses. Interrupts come
-through INTx, which the I/O APIC's input line shows; nothing has to be polled.
+The machine is stopped and has no firmware running, so this is also what gives the device its addresses. The device works
+while its bell rings, so an answer is there with the same round trip; its interrupt line (INTx, at the I/O APIC's input)
+shows in `QTest.irqs`, the reason in the interrupt status, which is read along.
 """
 
 from collections.abc import Iterator, Sequence
