@@ -3,7 +3,7 @@
     python benchmarks/crash_ranges.py [--lines N ...] [--rounds R] [--holes]
 
 The map is a q35 guest's, with N unmerged memory blocks of 128 MiB. Prints nanoseconds of CPU time a line, the median of
-R rounds, and each peer's time as a multiple of ours, measured in turns in this run. `flat` is the least that Python can
+R rounds, scaled as `stack.py` scales, and each peer's time as a multiple of ours, measured in turns in this run. `flat` is the least that Python can
 do: split each line, keep System RAM, no tree, no nesting, no check. `jc` parses and builds no tree either (when it is
 installed). `kexec` is the real kexec -p -c on the same listing, as root, its start included; it stops at 32 768 entries.
 """
@@ -21,6 +21,8 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+
+from stack import CALIBRATION, calibrate
 
 from virtiomem import crash_ranges
 from virtiomem.units import GiB, MiB, TiB
@@ -114,8 +116,11 @@ def main() -> None:
         text, expected = listing(blocks, holes=args.holes)
         count = text.count("\n")
         times: dict[str, list[float]] = {"ours": [], "flat": [], "jc": [], "kexec": []}
+        scales = []
         for _ in range(args.rounds):
+            before = calibrate()
             times["ours"].append(seconds(lambda text=text: crash_ranges(text)))
+            scales.append((before + calibrate()) / 2 / CALIBRATION)
             times["flat"].append(seconds(lambda text=text: flat(text)))
             if jc is not None:
                 times["jc"].append(seconds(lambda text=text: jc(text)))
@@ -124,7 +129,9 @@ def main() -> None:
         ours = statistics.median(times["ours"])
         ratios = [f"{statistics.median(of) / ours:.2f}x" if of else "-" for of in list(times.values())[1:]]
         right = "yes" if crash_ranges(text) == expected else "NO"
-        print(f"{count:>9,}  {ours / count * 1e9:>13,.0f}  {'  '.join(f'{ratio:>6}' for ratio in ratios)}  {right}")
+        print(
+            f"{count:>9,}  {ours / statistics.median(scales) / count * 1e9:>13,.0f}  {'  '.join(f'{ratio:>6}' for ratio in ratios)}  {right}"
+        )
 
 
 if __name__ == "__main__":

@@ -149,6 +149,18 @@ def test_text_needs_a_place_when_the_listing_has_none(tmp_path: Path, capsys: py
     assert elfcore.load(tmp_path / "h")[0].paddr == 0x1000000
 
 
+def test_a_damaged_map_is_put_right_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = tmp_path / "a.iomem"
+    damaged.write_text("00001000-0009fbff : System RAM\n[...]\n00100000-3fffffff : System RAM\n")
+    code, _, err = run(capsys, str(damaged))
+    assert (code, "a.iomem:2: " in err, "--lenient puts damage right" in err) == (2, True, True)
+    code, out, err = run(capsys, str(damaged), "--lenient", "-n")
+    assert (code, out) == (0, "0000000000100000-000000003fffffff  1023M\n")
+    assert "a.iomem:2: " in err
+    damaged.write_text("00000000-00000000 : System RAM\n")
+    assert run(capsys, str(damaged), "--lenient")[0] == 2
+
+
 def test_a_map_without_ram_fails_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.iomem").write_text("00000000-00000fff : Reserved\n")
     code, _, err = run(capsys, str(tmp_path / "a.iomem"))

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-o", "--output", metavar="FILE", help="write here, whole or not at all; compressed if it ends in .gz")
     add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
-    add("--pages", action="store_true", help="also ask which pages of virtio-mem are plugged (root; 1 s for 30 GiB)")
+    add("--pages", action="store_true", help="also ask which pages of virtio-mem are plugged (root; 8 bytes a page)")
     add("-J", "--json", action="store_true", help="print the capture as JSON")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="say what would be read and why, and read nothing")

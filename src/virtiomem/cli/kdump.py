@@ -6,7 +6,8 @@ import re
 import sys
 from pathlib import Path
 
-from virtiomem.errors import UsageError
+from virtiomem import collector
+from virtiomem.errors import ListingError, UsageError
 from virtiomem.kdump import elfcore, show
 from virtiomem.kdump.compare import Comparison, compare, dumped, subtract
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", nargs="?", metavar="FILE", help="a listing, a capture or a recording, - for stdin; else this machine")
     add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add("--lenient", action="store_true", help="put a damaged listing right, and say how")
     add("--as", dest="loader", choices=[one.value for one in Loader], default="kernel", help="who makes the header")
     add("--compare", action="store_true", help="both loaders side by side; they differ when they do above 1 MiB")
     add("--against", metavar="CORE", help="what of this RAM an ELF core file (a header, a vmcore) does not have")
@@ -51,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Work out the ranges; write, compare or show them."""
     capture = _capture(args)
-    tree = iomem.loads(capture.iomem, source=capture.source)
+    with collector.paused():
+        tree = _tree(capture, lenient=args.lenient)
     if args.compare:
         return _compare(compare(kernel_ranges(tree), kexec_tools_ranges(tree, limit=args.limit)), args)
     kernel = args.loader == Loader.KERNEL.value
@@ -74,6 +77,22 @@ def _capture(args: argparse.Namespace) -> Capture:
     from virtiomem.live.collect import collect
 
     return collect(args.sysroot, only=HEADINGS)
+
+
+def _tree(capture: Capture, *, lenient: bool) -> ResourceTree:
+    """The map; each repair of a damaged one is told."""
+    try:
+        return iomem.loads(capture.iomem, source=capture.source)
+    except iomem.MaskedListingError:
+        raise
+    except ListingError as error:
+        if not lenient:
+            raise UsageError(f"{error} (--lenient puts damage right)") from None
+    from virtiomem.listing import repair
+
+    reading = repair.loads(capture.iomem)
+    _warn([f"{capture.source}:{mended}" for mended in reading.repairs])
+    return reading.tree
 
 
 def _show(found: CrashRanges, args: argparse.Namespace) -> int:

@@ -40,7 +40,7 @@ def findings(found: CrashRanges) -> list[str]:
     """What is wrong with a dump of these ranges, a sentence each; nothing in the usual case."""
     said = []
     if not found.ranges:
-        said.append("no System RAM to dump: the kernel refuses this with ENOMEM")
+        said.append("no System RAM to dump")
     if found.refused:
         said.append(
             f"kexec -p refuses this map: its table of {found.limit} entries is full, and the crash kernel splits one more"

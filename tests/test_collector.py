@@ -1,0 +1,20 @@
+import gc
+
+import pytest
+
+from virtiomem import collector
+
+
+def test_collection_pauses_and_goes_on() -> None:
+    with collector.paused():
+        assert not gc.isenabled()
+        with collector.paused():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_collection_goes_on_after_a_failure() -> None:
+    with pytest.raises(ValueError, match="mine"), collector.paused():
+        raise ValueError("mine")
+    assert gc.isenabled()
