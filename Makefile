@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast real compare-random record fuzz fuzz-device examples docs clean
+.PHONY: help setup demo test check lint format fast real compare-random record fuzz fuzz-device fuzz-iomem examples docs clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -54,6 +54,10 @@ fuzz: setup  ## a long random walk over the embedded guest; MINUTES=10 SEED=1
 
 fuzz-device: setup  ## QEMU's virtio-mem device against ours; REQUESTS=100000 SEED=1
 	$(BIN)/virtiomem device fuzz --requests $(or $(REQUESTS),100000) --seed $(or $(SEED),1)
+
+fuzz-iomem: setup  ## the readers of /proc/iomem, guided by coverage (installs atheris); SECONDS=60
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python tests/listing/fuzz.py -max_total_time=$(or $(SECONDS),60)
 
 examples: setup  ## play every example again and keep what it shows
 	@for file in $$(find examples -name '*.toml'); do $(BIN)/virtiomem run $$file > $${file%.toml}.out || exit; done

@@ -20,7 +20,7 @@ from virtiomem.recording.values import Step
 from virtiomem.scenario.values import ScenarioFile
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["scenario.md", "recording.md", "tutorial.md", "vm.md", "conformance.md", "kdump.md", "capture.md"]
+PAGES = ["scenario.md", "recording.md", "tutorial.md", "vm.md", "conformance.md", "kdump.md", "capture.md", "iomem.md"]
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 
