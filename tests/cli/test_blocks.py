@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from virtiomem import recording
 from virtiomem.cli.main import main
 
 RECORDINGS = Path(__file__).parent.parent / "data/recordings"
@@ -49,6 +50,22 @@ def test_a_shrink_names_the_blocks_that_go(guest: str, capsys: pytest.CaptureFix
     assert "virtio0 shrinks by 262M: 3 blocks go offline, 3 are removed, 0 stay with less" in out
     code, out, _ = run(capsys, guest, "--by", "262M", "--json")
     assert [block["taken"] >> 20 for block in json.loads(out)["memory-blocks"]] == [6, 128, 128]
+
+
+def test_the_plan_and_a_guest_that_starts_from_the_capture_agree(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capture = Path(__file__).parents[2] / "examples/guest.capture"
+    _, out, _ = run(capsys, str(capture), "--by", "512M", "--json")
+    planned = {block["block"] for block in json.loads(out)["memory-blocks"] if block["removed"]}
+    (tmp_path / "whatif.toml").write_text(
+        f'[guest]\ncapture = "{capture}"\n[[device]]\nid = "vm0"\nmax-size = "8G"\nmemaddr = "0x180000000"\n'
+        '[[step]]\ndo = "resize"\ndevice = "vm0"\nrequested-size = "1030M"\n'
+    )
+    assert main(["run", str(tmp_path / "whatif.toml"), "--record", str(tmp_path / "played.json")]) == 0
+    played = recording.load(tmp_path / "played.json")
+    before, after = ({block.block for block in one.memory_blocks} for one in (played.boot, played.steps[0].snapshot))
+    assert planned == before - after == {52, 58, 59, 60}
 
 
 def test_a_device_that_cannot_shrink_by_as_much_is_partly_done(guest: str, capsys: pytest.CaptureFixture[str]) -> None:
