@@ -6,7 +6,9 @@ import pytest
 from virtiomem.clock import Clock
 from virtiomem.device.mem import MemDevice
 from virtiomem.driver import Parameters, VirtioMem, VirtioMemModule
-from virtiomem.memory import Memory, OnlineType, Policy
+from virtiomem.errors import Errno
+from virtiomem.memory import Memory, OnlineType, Policy, store_state
+from virtiomem.memory.pages import PageUse
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
@@ -65,6 +67,33 @@ class Rig:
         self.clock.run_until_idle()
         self.module.check()
         self.memory.check()
+        return list(self.transport.said)
+
+    def pin(self, block: int, *pageblocks: int) -> None:
+        """Put something that does not move into pageblocks of a memory block."""
+        use = PageUse(f"pin{block}", movable=False)
+        for index in pageblocks:
+            self.memory.users._put(use, self.memory.blocks[block], index)
+        self.memory.users._uses[use.id] = use
+
+    def unpin(self, block: int) -> None:
+        """Take it out again."""
+        self.memory.users.free(f"pin{block}")
+
+    def set_state(self, block: int, state: OnlineType) -> Errno:
+        """Write to a block's state, and let the driver answer; what it asked for is in `transport.said`."""
+        self.transport.said.clear()
+        rc = store_state(self.memory, block, state)
+        self.clock.run_until_idle()
+        self.module.check()
+        self.memory.check()
+        return rc
+
+    def wait(self, seconds: float) -> list[str]:
+        """Let time pass and return what the driver asked for."""
+        self.transport.said.clear()
+        self.clock.advance(seconds)
+        self.module.check()
         return list(self.transport.said)
 
     def listing(self) -> list[str]:
