@@ -7,11 +7,11 @@ from virtiomem.clock import Clock
 from virtiomem.device.mem import MemDevice
 from virtiomem.driver import VirtioMemModule, VmcoreDriver
 from virtiomem.errors import Errno
-from virtiomem.memory import Memory, OnlineType
+from virtiomem.memory import FaultPoint, Memory, OnlineType, Policy, store_state
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.transport.loopback import Loopback
-from virtiomem.units import PAGE_SIZE, GiB, MiB
+from virtiomem.units import PAGE_SIZE, GiB, MiB, Span
 
 MakeRig = Callable[..., Any]
 MB = 128 * MiB
@@ -49,10 +49,83 @@ def test_online_memory_outlives_the_driver_and_keeps_it_from_coming_back(rig: Ma
     guest.module.unload()
     assert guest.log[-1] == "virtio_mem virtio0: device still has system memory added"
     assert len(guest.listing()) == 2
+    assert [group.blocks for group in guest.memory.groups] == [1]
     guest.load()
     assert guest.module.failed == {"virtio0": Errno.EBUSY}
     assert guest.log[-1] == "virtio_mem virtio0: reloading the driver is not supported"
     assert guest.device.plugged_size == MB
+
+
+def test_online_blocks_left_behind_can_go_offline_only_when_they_are_whole(rig: MakeRig) -> None:
+    """Nobody is left to let go of the pages that were withheld, or to unplug anything."""
+    guest = rig()
+    guest.resize(MB + 6 * MiB)
+    guest.module.unload()
+    assert store_state(guest.memory, 65, OnlineType.OFFLINE) is Errno.EBUSY
+    assert not store_state(guest.memory, 64, OnlineType.OFFLINE)
+    assert not store_state(guest.memory, 64, OnlineType.ONLINE_KERNEL)
+    assert guest.device.plugged_size == MB + 6 * MiB
+    guest.memory.check()
+
+
+def test_driver_that_gave_up_works_again_when_it_is_loaded_anew(rig: MakeRig) -> None:
+    guest = rig()
+    guest.memory.faults.inject(FaultPoint.ARCH_ADD, Errno.EEXIST)
+    guest.resize(MB)
+    assert guest.driver.work.broken
+    assert "virtio_mem virtio0: adding memory failed: -17" in guest.log
+    guest.module.unload()
+    assert guest.listing() == []
+    guest.transport.said.clear()
+    guest.load()
+    assert guest.transport.said == ["PLUG +0M 64"]
+
+
+def test_driver_that_waits_for_its_timer_does_not_wake_after_it_was_unloaded(rig: MakeRig) -> None:
+    guest = rig()
+    guest.device.busy = True
+    guest.resize(MB)
+    guest.module.unload()
+    guest.device.busy = False
+    guest.transport.said.clear()
+    guest.clock.advance(1000)
+    guest.device.requested_size = 2 * MB
+    guest.clock.run_until_idle()
+    assert guest.transport.said == []
+
+
+def test_memory_beyond_what_can_be_hotplugged_stays_unused() -> None:
+    tree = ResourceTree()
+    tree.request_region(4 * GiB, 2 * GiB, "System RAM", IORESOURCE_SYSTEM_RAM)
+    memory = Memory(tree, hotpluggable_end=BASE + 300 * MiB - 1, policy=Policy(default_state=OnlineType.ONLINE))
+    device = MemDevice(addr=BASE, region_size=GiB, requested_size=GiB)
+    log: list[str] = []
+    clock = Clock()
+    module = VirtioMemModule(memory, clock, [("virtio0", Loopback(device))], log=lambda _, text: log.append(text))
+    clock.run_until_idle()
+    assert device.plugged_size == 2 * MB
+    assert module.devices[0].work.last_rc is Errno.ENOSPC
+    complaint = "Some device memory is not addressable/pluggable. This can make some memory unusable."
+    assert f"virtio_mem virtio0: {complaint}" in log
+
+
+def test_node_is_that_of_the_proximity_domain_if_it_is_known_else_that_of_the_address() -> None:
+    tree = ResourceTree()
+    tree.request_region(4 * GiB, 2 * GiB, "System RAM", IORESOURCE_SYSTEM_RAM)
+    nodes = {0: [Span(4 * GiB, 5 * GiB)], 1: [Span(5 * GiB, 6 * GiB), Span(BASE, BASE + GiB)]}
+
+    def nid(device: MemDevice, features: int | None = None) -> int:
+        memory = Memory(tree, nodes=nodes)
+        module = VirtioMemModule(memory, Clock(), [("virtio0", Loopback(device, features=features))])
+        probed = module.devices[0].nid
+        module.unload()
+        return probed
+
+    here = MemDevice(addr=BASE, region_size=GiB, node=0, nodes=4)
+    assert nid(here) == 0
+    assert nid(here, features=0) == 1
+    assert nid(MemDevice(addr=BASE, region_size=GiB, node=3, nodes=4)) == 1
+    assert nid(MemDevice(addr=16 * GiB, region_size=GiB, node=3, nodes=4)) == 0
 
 
 def test_partial_offline_block_is_removed_but_stays_plugged_until_the_next_driver_unplugs_all(rig: MakeRig) -> None:

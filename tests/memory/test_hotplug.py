@@ -126,6 +126,24 @@ def test_online_memory_is_not_removed(boot: Boot) -> None:
     assert listing(memory) == ["200000000-207ffffff : System RAM (test)"]
 
 
+def test_blocks_that_are_not_there_are_no_obstacle_to_removal_but_their_resource_stays(boot: Boot) -> None:
+    """The resource is released only where one of them holds the whole range."""
+    memory = boot()
+    assert not managed(memory, HERE)
+    assert not remove_memory(memory, HERE, 2 * MB)
+    assert 64 not in memory.blocks
+    assert listing(memory) == ["200000000-207ffffff : System RAM (test)"]
+
+
+def test_taking_away_what_is_no_whole_memory_blocks_is_refused(boot: Boot) -> None:
+    memory = boot()
+    assert not managed(memory, HERE)
+    for start, size in ((HERE, 0), (HERE, MiB), (HERE + MiB, MB)):
+        assert offline_and_remove_memory(memory, start, size) is Errno.EINVAL
+    with pytest.raises(AssertionError, match="not whole memory blocks"):
+        remove_memory(memory, HERE, MiB)
+
+
 def test_removing_the_middle_splits_the_resource(boot: Boot) -> None:
     memory = boot(OnlineType.ONLINE)
     for block in range(3):
