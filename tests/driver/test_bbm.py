@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from virtiomem.errors import Errno
-from virtiomem.memory import FaultPoint, OnlineType, store_state
-from virtiomem.units import GiB, MiB
+from virtiomem.memory import FaultPoint, OnlineType, ZoneType, store_state
+from virtiomem.units import PAGE_SIZE, GiB, MiB
 
 MakeRig = Callable[..., Any]
 MB = 128 * MiB
@@ -105,3 +105,110 @@ def test_number_of_blocks_wraps_at_sixteen_bits(rig: MakeRig) -> None:
     asked = guest.resize(128 * GiB)
     assert asked == [f"PLUG +{120 * 1024}M 0"]
     assert guest.driver.work.broken
+
+
+def normal_managed(guest: Any) -> int:
+    pages: int = guest.memory.nodes[0].zones[ZoneType.NORMAL].managed
+    return pages * PAGE_SIZE
+
+
+def test_big_block_that_cannot_be_added_is_unplugged_again(rig: MakeRig) -> None:
+    guest = rig(block=256 * MiB)
+    guest.memory.faults.inject(FaultPoint.ARCH_ADD, Errno.ENOMEM)
+    assert guest.resize(256 * MiB) == ["PLUG +0M 1", "UNPLUG +0M 1"]
+    assert guest.driver.mode.counts() == {"UNUSED": 1}
+    assert guest.wait(50) == ["PLUG +0M 1"]
+
+
+def test_big_block_that_can_neither_be_added_nor_unplugged_is_cleaned_up_first(rig: MakeRig) -> None:
+    guest = rig(block=256 * MiB)
+    guest.memory.faults.inject(FaultPoint.ARCH_ADD, Errno.ENOMEM)
+    send = guest.transport.send
+
+    def busy_after_plug(request: bytes) -> bytes:
+        answer: bytes = send(request)
+        guest.device.busy = True
+        return answer
+
+    guest.transport.send = busy_after_plug
+    assert guest.resize(256 * MiB) == ["PLUG +0M 1", "UNPLUG +0M 1"]
+    assert guest.driver.mode.counts() == {"PLUGGED": 1}
+    guest.transport.send = send
+    assert guest.wait(50) == ["UNPLUG +0M 1"]
+    assert guest.driver.mode.counts() == {"PLUGGED": 1}
+    guest.device.busy = False
+    assert guest.wait(100) == ["UNPLUG +0M 1", "PLUG +0M 1"]
+
+
+def test_only_big_blocks_that_lie_wholly_in_the_region_are_used(rig: MakeRig) -> None:
+    guest = rig(addr=8 * GiB + MB, size=1152 * MiB, force_bbm=True, bbm_block_size=512 * MiB)
+    assert guest.resize(1152 * MiB) == ["PLUG +512M 256"]
+    assert guest.driver.work.last_rc is Errno.ENOSPC
+    assert guest.driver.work.retry_due is None
+
+
+def test_with_unplug_online_off_only_wholly_offline_big_blocks_go(rig: MakeRig) -> None:
+    guest = rig(block=256 * MiB, unplug_online=False)
+    guest.resize(512 * MiB)
+    assert guest.resize(0) == []
+    assert not guest.set_state(64, OnlineType.OFFLINE)
+    assert guest.transport.said == []
+    assert not guest.set_state(65, OnlineType.OFFLINE)
+    assert guest.transport.said == ["UNPLUG +0M 1"]
+
+
+def test_big_block_with_one_used_memory_block_gives_the_others_back(rig: MakeRig) -> None:
+    guest = rig(OnlineType.ONLINE_KERNEL, block=512 * MiB)
+    guest.resize(512 * MiB)
+    before = normal_managed(guest)
+    guest.pin(66, 9)
+    assert guest.resize(0) == []
+    assert normal_managed(guest) == before
+    assert guest.driver.work.last_rc is Errno.EBUSY
+    guest.unpin(66)
+    assert guest.wait(50) == ["UNPLUG +0M 1"]
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_partly_offline_big_block_that_cannot_go_is_put_back_as_it_was(rig: MakeRig, safe: bool) -> None:
+    """Its second block goes offline, its fourth does not; its first was offline before and stays so."""
+    guest = rig(OnlineType.ONLINE_KERNEL, block=512 * MiB, bbm_safe_unplug=safe)
+    guest.resize(512 * MiB)
+    assert not guest.set_state(64, OnlineType.OFFLINE)
+    before = normal_managed(guest)
+    for errno in (Errno.OK, Errno.OK, Errno.EBUSY):
+        guest.memory.faults.inject(FaultPoint.MIGRATE, errno)
+    assert guest.resize(0) == []
+    assert normal_managed(guest) == before
+    assert guest.driver.offline_size == MB
+    zones = [guest.memory.blocks[64 + at].zone for at in range(4)]
+    assert [zone and str(zone.type) for zone in zones] == [None, "Normal", "Normal", "Normal"]
+
+
+def test_block_that_cannot_go_back_online_stays_offline_and_is_not_given_back_twice(rig: MakeRig) -> None:
+    guest = rig(OnlineType.ONLINE_KERNEL, block=512 * MiB)
+    guest.resize(512 * MiB)
+    for errno in (Errno.OK, Errno.EBUSY):
+        guest.memory.faults.inject(FaultPoint.MIGRATE, errno)
+    guest.memory.faults.inject(FaultPoint.GOING_ONLINE, Errno.ENOMEM)
+    assert guest.resize(0) == []
+    assert [guest.memory.blocks[64 + at].zone is None for at in range(4)] == [True, False, False, False]
+    assert guest.driver.offline_size == MB
+
+
+def test_movable_big_block_is_tried_twice_in_one_pass(rig: MakeRig) -> None:
+    """As one of those that are all Movable, then as any."""
+    guest = rig(block=512 * MiB)
+    guest.resize(512 * MiB)
+    guest.memory.faults.inject(FaultPoint.MIGRATE, Errno.EBUSY)
+    assert guest.resize(0) == ["UNPLUG +0M 1"]
+    assert guest.clock.now == 0
+
+
+def test_threshold_lets_two_big_blocks_be_offline_however_large(rig: MakeRig) -> None:
+    guest = rig(OnlineType.OFFLINE, size=8 * GiB, block=2 * GiB)
+    assert guest.resize(8 * GiB) == ["PLUG +0M 1", "PLUG +2048M 1"]
+    assert guest.driver.work.last_rc is Errno.ENOSPC
+    for id_ in range(64, 80):
+        assert not guest.set_state(id_, OnlineType.ONLINE)
+    assert guest.transport.said == ["PLUG +4096M 1"]  # half of the threshold, 2G, is online again

@@ -28,4 +28,4 @@ def test_embedded_guest_does_what_linux_did(path: Path) -> None:
 
 
 def test_every_recording_is_tried() -> None:
-    assert len(RECORDINGS) >= 40
+    assert len(RECORDINGS) >= 45
