@@ -22,6 +22,7 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
+from virtiomem.collector import paused
 from virtiomem.errors import ListingError
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_IO, Desc
@@ -76,7 +77,9 @@ def loads(text: str | bytes, *, source: str | None = None, allow_masked: bool = 
     tree = ResourceTree()
     if ports:
         tree.name, tree.flags, tree.end = "PCI IO", IORESOURCE_IO, 0xFFFF
-    _Reader(tree, _IO_LINE if ports else _MEM_LINE, source, masked=masked).read(text)
+    reader = _Reader(tree, _IO_LINE if ports else _MEM_LINE, source, masked=masked)
+    with paused():
+        reader.read(text)
     return tree
 
 
