@@ -25,6 +25,12 @@ def test_ten_lines_do_what_they_say(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     ) in capsys.readouterr().out
 
 
+def test_linked_pages_exist() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
 def test_shown_listing_is_the_demo_s() -> None:
     (shown,) = blocks("console")
     demo = (ROOT / "examples/worked-example/side-by-side.out").read_text()
