@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real
 
 LONG = """
 [guest]
-memory = "512M"
+memory = "3G"
 default-state = "online_movable"
 [[device]]
 id = "vm0"

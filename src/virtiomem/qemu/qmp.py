@@ -7,7 +7,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -27,8 +27,16 @@ class Qmp:
     Raises BackendTimeout when QEMU does not answer in time and BackendError when it is gone.
     """
 
-    def __init__(self, connection: socket.socket, *, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        connection: socket.socket,
+        *,
+        timeout: float = TIMEOUT,
+        lost: Callable[[str], BackendError] | None = None,
+    ) -> None:
+        """`lost` makes the error for a connection that broke while doing something: it may know how QEMU ended."""
         self._timeout = timeout
+        self._lost = lost
         self._connection = connection
         self._runner = asyncio.Runner()
         self._client = QMPClient()
@@ -99,4 +107,6 @@ class Qmp:
         except TimeoutError:
             raise BackendTimeout(f"QEMU did not answer {what} within {limit:g} s") from None
         except (QMPError, OSError, EOFError) as error:
+            if self._lost is not None and self._open:
+                raise self._lost(f"asked for {what}") from None
             raise BackendError(f"QEMU's QMP connection broke at {what}: {error or type(error).__name__}") from None

@@ -43,16 +43,12 @@ class MachineSpec:
     def arguments(self) -> list[str]:
         """The machine part of QEMU's command line."""
         memory = f"size={self.memory // MiB}M,maxmem={self.max_memory // MiB}M"
-        arguments = ["-machine", self.kind, "-m", memory, "-display", "none", "-nodefaults", "-no-user-config"]
-        if self.nodes:
-            arguments += [
-                "-object",
-                f"memory-backend-ram,id=boot,size={self.memory}",
-                "-numa",
-                "node,nodeid=0,memdev=boot",
-            ]
-            for node in range(1, self.nodes):
-                arguments += ["-numa", f"node,nodeid={node}"]
+        backend = f"memory-backend-ram,id=boot,size={self.memory},reserve=off"  # more than this machine has will do
+        machine = self.kind if self.nodes else f"{self.kind},memory-backend=boot"
+        arguments = ["-machine", machine, "-m", memory, "-display", "none", "-nodefaults", "-no-user-config"]
+        arguments += ["-object", backend]
+        for node in range(self.nodes):
+            arguments += ["-numa", f"node,nodeid={node}" + ("" if node else ",memdev=boot")]
         return arguments
 
 
@@ -147,7 +143,7 @@ class QemuMachine:
 
     def _connect(self) -> Qmp:
         try:
-            return Qmp(self.process.sockets["qmp"])
+            return Qmp(self.process.sockets["qmp"], lost=self.process.lost)
         except BackendTimeout:
             raise
         except BackendError:

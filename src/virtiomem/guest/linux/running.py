@@ -163,7 +163,7 @@ class RunningLinux:
     def _connect(self) -> Qmp:
         """QMP; a QEMU that does not like its command line is gone before it greets."""
         try:
-            return Qmp(self._qemu.sockets[command.QMP])
+            return Qmp(self._qemu.sockets[command.QMP], lost=self._qemu.lost)
         except BackendTimeout:
             raise
         except BackendError:
