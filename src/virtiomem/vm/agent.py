@@ -28,7 +28,8 @@ MAX_BLOCKS = 1 << 20
 """Memory blocks one guest may name: 128 TiB of 128 MiB blocks."""
 MAX_ZONES_ASKED = 256
 """Blocks whose zone is asked for, one file each."""
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
+"""A guest that is onlining memory may be slow to answer."""
 
 
 class _Block(Struct, frozen=True, rename="kebab"):

@@ -197,7 +197,8 @@ class _Resize:
         except VirtiomemError as error:
             return (unknown(f"why: {error}"),)
         only = tuple(device for device in machine.virtio_mem if device.id in self.tracks)
-        inside = await self._inside(tuple(device.span for device in only))
+        spans = tuple(device.span for device in only)
+        inside = await self._inside(spans) or await self._inside(spans)  # just after a change a guest may be slow
         waiting = {track.retry_in(self.backend.now()): track for track in self.tracks.values()}
         soonest = min((seconds for seconds in waiting if seconds is not None), default=None)
         exact = soonest is not None and waiting[soonest].retry.certain
