@@ -1,10 +1,17 @@
 """Fixtures for every room: files as a kernel shows them, made where a test needs them."""
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
+
+# Continuous integration tries the same examples every time; everybody else's machine finds new ones.
+settings.register_profile("ci", derandomize=True)
+if "CI" in os.environ:
+    settings.load_profile("ci")
 
 
 class SysfsBlock(NamedTuple):
