@@ -66,6 +66,11 @@ def gone(pid: int) -> bool:
         return True
 
 
+def heed_interrupts() -> None:
+    """A shell's background job is started deaf to SIGINT, and so is all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Run:
     """`virtiomem run` on a long scenario, in the middle of growing a device."""
 
@@ -78,6 +83,7 @@ class Run:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_interrupts,  # noqa: PLW1509 - no threads are running here
         )
         wait_until(
             lambda: (
