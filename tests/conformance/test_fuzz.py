@@ -10,14 +10,17 @@ from tests.conformance.mutants import Break, Mutant, gives_up_without_a_word, re
 from virtiomem.conformance import log
 from virtiomem.conformance.formats import figures_to_dict
 from virtiomem.conformance.fuzz import Figures, fuzz
-from virtiomem.conformance.moves import Moves, make_case
+from virtiomem.conformance.hands import Ask
+from virtiomem.conformance.moves import Moves, descriptors, make_case
 from virtiomem.conformance.record import Recorder, Submit
 from virtiomem.conformance.replay import replay
+from virtiomem.conformance.shapes import DIRECT_SHAPES, INDIRECT_SHAPES
 from virtiomem.conformance.subjects import EmbeddedSubject, realize
+from virtiomem.errors import ProtocolError
 from virtiomem.report.terminal import make_console
 from virtiomem.report.terminal.fuzzing import show_figures, told
 from virtiomem.transport.embedded import EmbeddedPort
-from virtiomem.wire.mem import RequestType, ResponseType, State
+from virtiomem.wire.mem import Request, RequestType, ResponseType, State
 
 SEED = 1
 
@@ -95,6 +98,20 @@ def test_a_batch_fits_the_queue() -> None:
     assert max(len(move.asks) for move in submitted) > 20
     for move in submitted:
         recorder.play(move)
+
+
+@pytest.mark.parametrize(
+    "layout", [None, "indirect", *DIRECT_SHAPES, *INDIRECT_SHAPES, "scrambled:1", "indirect_scrambled:1"]
+)
+def test_a_request_takes_as_many_descriptors_as_the_generator_thinks(layout: str | None) -> None:
+    ask = Ask(Request(RequestType.STATE, 0, 1).pack(), (24,), (10,), layout)
+    port = EmbeddedPort(realize(make_case(Random(1)).spec))
+    fitting = 16 // descriptors(ask)
+    recorder = Recorder(port, port, 1 << 32, 16)
+    recorder.start()
+    recorder.play(Submit((ask,) * fitting))
+    with pytest.raises(ProtocolError, match="does not fit a queue of 16"):
+        recorder.play(Submit((ask,) * (fitting + 1)))
 
 
 def printed(figures: Figures) -> str:

@@ -58,7 +58,7 @@ class Figures:
         """Take a compared line into account."""
         self.moves[type(line).__name__] += 1
         if isinstance(line, log.Batch):
-            self.requests += len(line.reqs) * line.times
+            self.requests += line.requests
             self.answers.update(_answer(sent) for sent in line.reqs)
         elif isinstance(line, log.Sweep):
             self.swept += sum(length for _, length in line.state_runs_over_usable_blocks)

@@ -79,6 +79,11 @@ class Batch(Seen, frozen=True, kw_only=True, tag_field="op", tag="batch"):
     used: int
     times: Annotated[int, Meta(ge=1, le=1 << 15)] = 1
 
+    @property
+    def requests(self) -> int:
+        """How many chains were offered."""
+        return len(self.reqs) * self.times
+
 
 class Qmp(Seen, frozen=True, kw_only=True, tag_field="op", tag="qmp"):
     """A property set by the owner."""

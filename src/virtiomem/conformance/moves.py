@@ -125,7 +125,7 @@ class Moves:
         asks = [self._ask() for _ in range(wanted)]
         if rng.random() < 0.03:
             asks[rng.randrange(len(asks))] = self._malformed(self._request())
-        while sum(map(_descriptors, asks)) > self._ring_size:
+        while sum(map(descriptors, asks)) > self._ring_size:
             asks.pop()
         return tuple(asks)
 
@@ -227,9 +227,15 @@ class Moves:
         )
 
 
-def _descriptors(ask: Ask) -> int:
+def descriptors(ask: Ask) -> int:
     """How many of the queue's descriptors a request takes."""
-    return 1 if ask.desc is not None and ask.desc.startswith("indirect") else len(ask.out_lens) + len(ask.in_lens)
+    match ask.desc:
+        case "indirect_behind_direct":
+            return 2
+        case str(layout) if layout.startswith("indirect"):
+            return 1
+        case _:
+            return len(ask.out_lens) + len(ask.in_lens)
 
 
 def _pairs(edges: Sequence[int]) -> list[tuple[int, int]]:

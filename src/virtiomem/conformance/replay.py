@@ -51,7 +51,7 @@ def replay(path: str | Path) -> Outcome:
     first: Difference | None = None
     for number, line in log.read(path):
         operations += 1
-        requests += len(line.reqs) if isinstance(line, log.Batch) else 0
+        requests += line.requests if isinstance(line, log.Batch) else 0
         if isinstance(line, log.Header | log.Negotiation):
             player = Player(realize(line, f"{path}:{number}"))
         assert player is not None
