@@ -6,21 +6,22 @@ from random import Random
 
 import pytest
 
-from tests.conformance.mutants import Break, Mutant, gives_up_without_a_word, refuses, shows, swap, tells
+from tests.conformance.mutants import Break, Mutant, gives_up_without_a_word, queue_that, refuses, shows, swap, tells
 from virtiomem.conformance import log
 from virtiomem.conformance.formats import figures_to_dict
 from virtiomem.conformance.fuzz import Figures, fuzz
-from virtiomem.conformance.hands import Ask
+from virtiomem.conformance.hands import Ask, Hands
 from virtiomem.conformance.moves import Moves, descriptors, make_case
 from virtiomem.conformance.record import Recorder, Submit
 from virtiomem.conformance.replay import replay
 from virtiomem.conformance.shapes import DIRECT_SHAPES, INDIRECT_SHAPES
 from virtiomem.conformance.subjects import EmbeddedSubject, realize
-from virtiomem.errors import ProtocolError
+from virtiomem.device.virtqueue import VirtQueue
+from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.report.terminal import make_console
 from virtiomem.report.terminal.fuzzing import show_figures, told
 from virtiomem.transport.embedded import EmbeddedPort
-from virtiomem.wire.mem import Request, RequestType, ResponseType, State
+from virtiomem.wire.mem import Request, RequestType, Response, ResponseType, State
 
 SEED = 1
 
@@ -79,6 +80,54 @@ def test_a_difference_is_shrunk_to_what_shows_it(break_: Break, what: str, most:
     assert sum(len(line.reqs) for line in finding.lines if isinstance(line, log.Batch)) <= most
 
 
+def dies_of_unplugging_all(port: EmbeddedPort) -> None:
+    honest = port.device.mem.request
+
+    def request(type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
+        if type == RequestType.UNPLUG_ALL and port.device.mem.plugged_size:
+            raise BackendError("QEMU was killed by SIGSEGV")
+        return honest(type, addr, nb_blocks)
+
+    swap(port.device.mem, "request", request)
+
+
+def returns_every_chain_twice(port: EmbeddedPort) -> None:
+    push = VirtQueue.push
+    queue_that("push", lambda queue, element, data: push(queue, element, data) or push(queue, element, data))(port)
+
+
+@pytest.mark.parametrize(
+    ("break_", "broke", "answered"),
+    [
+        (dies_of_unplugging_all, "QEMU was killed by SIGSEGV", "UNPLUG_ALL → ACK"),
+        (returns_every_chain_twice, "the device returned 2 chains where 1 were available", " → "),
+    ],
+)
+def test_moves_that_break_a_device_are_a_finding_and_end_with_the_last(
+    break_: Break, broke: str, answered: str
+) -> None:
+    (finding,) = fuzz(Mutant(break_), seed=1, requests=20_000).findings
+    assert (finding.difference.what, finding.difference.recorded) == ("the device broke", broke)
+    assert len(finding.lines) <= 4
+    assert answered in told(finding.lines[-1])[0]
+
+
+def test_a_device_that_is_killed_from_outside_is_no_finding() -> None:
+    figures: list[Figures] = []
+
+    def dies_the_first_time(port: EmbeddedPort) -> None:
+        if not figures:
+            dies_of_unplugging_all(port)
+
+    def keep(counted: Figures, _: log.Operation) -> None:
+        figures[:] = [counted]
+
+    with pytest.raises(BackendError, match="killed by SIGSEGV"):
+        fuzz(Mutant(dies_the_first_time), seed=1, requests=20_000, on_line=keep)
+    assert figures[0].requests > 0
+    assert (figures[0].seconds > 0, figures[0].findings) == (True, [])
+
+
 def test_what_the_real_device_answered_is_a_log_like_any_other(tmp_path: Path) -> None:
     kept = log.Writer()
     figures = fuzz(EmbeddedSubject(), seed=7, requests=500, on_line=lambda _, line: kept.write(line))
@@ -91,7 +140,7 @@ def test_a_batch_fits_the_queue() -> None:
     rng = Random(11)
     case = make_case(rng)
     port = EmbeddedPort(realize(case.spec))
-    recorder = Recorder(port, port, case.features)
+    recorder = Recorder(Hands(port, port), case.features)
     recorder.start()
     moves = Moves(rng, port.device)
     submitted = [move for move in (moves.next() for _ in range(400)) if isinstance(move, Submit)]
@@ -107,7 +156,7 @@ def test_a_request_takes_as_many_descriptors_as_the_generator_thinks(layout: str
     ask = Ask(Request(RequestType.STATE, 0, 1).pack(), (24,), (10,), layout)
     port = EmbeddedPort(realize(make_case(Random(1)).spec))
     fitting = 16 // descriptors(ask)
-    recorder = Recorder(port, port, 1 << 32, 16)
+    recorder = Recorder(Hands(port, port, 16), 1 << 32)
     recorder.start()
     recorder.play(Submit((ask,) * fitting))
     with pytest.raises(ProtocolError, match="does not fit a queue of 16"):

@@ -5,6 +5,11 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from virtiomem.conformance import log
+    from virtiomem.conformance.fuzz import Figures
 
 EXIT_DIFFERENT = EXIT_BROKEN = 1
 
@@ -100,32 +105,46 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _fuzz(args: argparse.Namespace) -> int:
-    from virtiomem.conformance import formats, log
+    from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures, fuzz
     from virtiomem.conformance.subjects import open_subject
-    from virtiomem.recording.files import check_writable, write_whole
-    from virtiomem.report.terminal import Progress, make_console
-    from virtiomem.report.terminal.fuzzing import show_figures
+    from virtiomem.recording.files import check_writable
+    from virtiomem.report.terminal import Progress
 
     if args.log is not None:
         check_writable(args.log)
     kept = log.Writer() if args.log is not None else None
-    with open_subject(args.qemu) as subject, Progress() as progress:
+    counted: Figures | None = None
+    try:
+        with open_subject(args.qemu) as subject, Progress() as progress:
 
-        def on_line(figures: Figures, line: log.Operation) -> None:
-            if kept is not None:
-                kept.write(line)
-            if not sum(figures.moves.values()) % 200:
-                progress.say(f"case {figures.cases}, {figures.requests} of {args.requests} requests compared")
+            def on_line(figures: Figures, line: log.Operation) -> None:
+                nonlocal counted
+                counted = figures
+                if kept is not None:
+                    kept.write(line)
+                if not sum(figures.moves.values()) % 200:
+                    progress.say(f"case {figures.cases}, {figures.requests} of {args.requests} requests compared")
 
-        figures = fuzz(subject, seed=args.seed, requests=args.requests, on_line=on_line)
+            fuzz(subject, seed=args.seed, requests=args.requests, on_line=on_line)
+    finally:  # also when it was interrupted, or QEMU killed: what was compared until then was compared
+        if counted is not None:
+            _show_fuzzed(args, counted, kept)
+    return EXIT_DIFFERENT if counted is None or counted.findings else 0
+
+
+def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer | None") -> None:
+    from virtiomem.conformance import formats
+    from virtiomem.recording.files import write_whole
+    from virtiomem.report.terminal import make_console
+    from virtiomem.report.terminal.fuzzing import show_figures
+
     if kept is not None:
         write_whole(args.log, kept.finish())
     if args.json:
         print(json.dumps(formats.figures_to_dict(figures), indent=1))
     else:
         show_figures(make_console(sys.stdout), figures)
-    return EXIT_DIFFERENT if figures.findings else 0
 
 
 def _replay(args: argparse.Namespace) -> int:

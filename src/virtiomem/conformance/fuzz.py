@@ -10,17 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from random import Random
 from typing import TypeVar
 
 from virtiomem.conformance import log
 from virtiomem.conformance.bench import Subject
-from virtiomem.conformance.hands import Ask
+from virtiomem.conformance.hands import Ask, Hands
 from virtiomem.conformance.moves import Case, Moves, make_case
 from virtiomem.conformance.record import Move, Recorder, Submit, Sweep
 from virtiomem.conformance.replay import Difference, Player, realize
-from virtiomem.errors import ProtocolError
+from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.wire.mem import RESPONSE_SIZE, Response
 
@@ -70,18 +69,20 @@ OnLine = Callable[[Figures, log.Operation], None]
 def fuzz(subject: Subject, *, seed: int, requests: int, on_line: OnLine | None = None, findings: int = 1) -> Figures:
     """Compare that many requests, case after case, or until so many findings are made.
 
-    The same seed makes the same cases. Raises BackendError when the subject is lost.
+    The same seed makes the same cases. A device that breaks (it is gone, silent, or returns what it was not given) is a
+    finding when the same moves break it again; else that is raised, as BackendError or ProtocolError.
     """
     figures = Figures(subject.name, seed)
     started = time.monotonic()
-    for number in count():
-        figures.cases += 1
-        finding = _play_case(subject, number, figures, requests, on_line)
+    try:
+        while figures.requests < requests and len(figures.findings) < findings:
+            number = figures.cases
+            figures.cases += 1
+            finding = _play_case(subject, number, figures, requests, on_line)
+            if finding is not None:
+                figures.findings.append(finding)
+    finally:
         figures.seconds = time.monotonic() - started
-        if finding is not None:
-            figures.findings.append(finding)
-        if figures.requests >= requests or len(figures.findings) >= findings:
-            break
     return figures
 
 
@@ -101,7 +102,10 @@ def _play_case(
         pair.play(moves[-1])
     if pair.difference is None:
         return None
-    return shrink(subject, Finding(number, pair.difference, tuple(pair.lines)), case, moves)
+    trials = Trials(subject, Finding(number, pair.difference, tuple(pair.lines)), case)
+    if pair.broke is not None and not trials.differs(moves):
+        raise pair.broke
+    return shrink(trials, moves)
 
 
 def _heard(figures: Figures, line: log.Operation, on_line: OnLine | None) -> None:
@@ -119,6 +123,8 @@ class Pair:
         self.lines: list[log.Operation] = []
         self.difference: Difference | None = None
         """The first."""
+        self.broke: BackendError | ProtocolError | None = None
+        """Why the real device can go no further; that is a difference, too."""
         header = recorder.start()
         self.port: EmbeddedPort = realize(header, "the real device")
         self._player = Player(self.port)
@@ -127,10 +133,16 @@ class Pair:
     @classmethod
     @contextmanager
     def open(cls, subject: Subject, case: Case) -> "Iterator[Pair]":
-        """Both, freshly made (their memory, too) and brought up."""
+        """Both, freshly made (their memory, too) and brought up; the moves end early when the real one breaks."""
         subject.close()
-        with subject.open(case.spec) as device:
-            yield cls(Recorder(device.port, device.owner, case.features, case.ring_size))
+        pair: Pair | None = None
+        try:
+            with subject.open(case.spec) as device:
+                pair = cls(Recorder(Hands(device.port, device.owner, case.ring_size), case.features))
+                yield pair
+        except (BackendError, ProtocolError):
+            if pair is None or pair.broke is None:
+                raise
 
     def listen(self, listener: Callable[[log.Operation], None]) -> None:
         """Tell `listener` each line, the first one now."""
@@ -139,9 +151,17 @@ class Pair:
             listener(line)
 
     def play(self, move: Move) -> None:
-        """Make a move on both, unless they differ already."""
-        if self.difference is None:
-            self._compare(self._recorder.play(move))
+        """Make a move on both, unless they differ already; raises what broke the real one, once that is noted."""
+        if self.difference is not None:
+            return
+        try:
+            line = self._recorder.play(move)
+        except (BackendError, ProtocolError) as broke:
+            self.lines.append(self._recorder.twin(self._player.hands).play(move))
+            self.difference = Difference(len(self.lines), "the device broke", str(broke), "as shown")
+            self.broke = broke
+            raise
+        self._compare(line)
 
     def _compare(self, line: log.Operation) -> None:
         self.lines.append(line)
@@ -151,9 +171,8 @@ class Pair:
             self.difference = Difference(len(self.lines), what, str(recorded), str(ours))
 
 
-def shrink(subject: Subject, found: Finding, case: Case, moves: Sequence[Move]) -> Finding:
+def shrink(trials: "Trials", moves: Sequence[Move]) -> Finding:
     """The fewest moves, and requests in them, that still differ: drop ever smaller pieces for as long as that helps."""
-    trials = Trials(subject, found, case)
     least = _drop(moves, trials.differs)
     for index, move in enumerate(least):
         if isinstance(move, Submit):

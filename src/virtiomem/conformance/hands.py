@@ -49,10 +49,12 @@ class Swept:
 class Hands:
     """The driver's and the owner's hands on one device."""
 
-    def __init__(self, port: Port, owner: Owner, queue_size: int | None = None) -> None:
+    def __init__(self, port: Port, owner: Owner, ring_size: int | None = None) -> None:
+        """`ring_size`: descriptors of the driver's ring; as many as the device proposes when None."""
         self.port = port
         self.owner = owner
-        self._ring = Ring(port, queue_size)
+        self.ring_size = ring_size
+        self._ring = Ring(port, ring_size)
 
     def bring_up(self, features: int) -> bool:
         """Reset the device and bring it up with exactly these features; False when it does not accept them."""

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from virtiomem.conformance import log
 from virtiomem.conformance.hands import Ask, Hands
-from virtiomem.transport.port import Observation, Owner, Port
+from virtiomem.transport.port import Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,15 @@ Move = Submit | SetSize | ResetDevice | ResetSystem | Migrate | SetRing | Sweep
 
 
 class Recorder:
-    """A device, hands on it, and the features it is brought up with."""
+    """Hands on a device, and the features it is brought up with."""
 
-    def __init__(self, port: Port, owner: Owner, features: int, ring_size: int | None = None) -> None:
-        self._hands = Hands(port, owner, ring_size)
+    def __init__(self, hands: Hands, features: int) -> None:
+        self._hands = hands
         self._features = features
-        self._ring_size = ring_size
+
+    def twin(self, hands: Hands) -> "Recorder":
+        """A recorder that is as far as this one, with hands on another device."""
+        return Recorder(hands, self._features)
 
     def start(self) -> log.Header:
         """Bring the device up; the first line of a log."""
@@ -78,7 +81,7 @@ class Recorder:
             accepted=self._features,
             features_ok=ok,
             queue_size=queue_size,
-            ring_size=self._ring_size,
+            ring_size=self._hands.ring_size,
             **self._after(),
         )
 

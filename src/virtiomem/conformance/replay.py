@@ -95,7 +95,7 @@ class Player:
     """Our device, and hands that do what a log says; yields what is not as it says."""
 
     def __init__(self, port: EmbeddedPort) -> None:
-        self._hands = Hands(port, port)
+        self.hands = Hands(port, port)
         self._port = port
         self._accepted = 0
 
@@ -124,7 +124,7 @@ class Player:
             case log.MigrateStart() | log.MigrateCancel():
                 self._port.set_busy(line.migration not in _IDLE)
             case log.AvailRing():
-                self._hands.set_ring(line.flags, line.used_event)
+                self.hands.set_ring(line.flags, line.used_event)
             case log.Sweep():
                 yield from self._sweep(line)
                 return
@@ -133,7 +133,7 @@ class Player:
         yield from self._seen(line, self._port.observe())
 
     def _start(self, line: log.Header) -> Iterator[Mismatch]:
-        self._hands = Hands(self._port, self._port, line.ring_size)
+        self.hands = Hands(self._port, self._port, line.ring_size)
         self._accepted = line.accepted
         yield from _compared("features offered", line.offered, self._port.offered(), hex_=True)
         yield from _compared("queue size", line.queue_size, self._port.queue_size())
@@ -147,10 +147,10 @@ class Player:
         yield from self._bring_up(line.features_ok)
 
     def _bring_up(self, features_ok: bool) -> Iterator[Mismatch]:
-        yield from _compared("FEATURES_OK", features_ok, self._hands.bring_up(self._accepted))
+        yield from _compared("FEATURES_OK", features_ok, self.hands.bring_up(self._accepted))
 
     def _submit(self, line: log.Batch) -> Iterator[Mismatch]:
-        result = self._hands.submit([sent.ask() for sent in line.reqs], line.times)
+        result = self.hands.submit([sent.ask() for sent in line.reqs], line.times)
         yield from _compared("chains returned", line.used, result.returned)
         for number, sent in enumerate(line.reqs):
             name = f"request {number + 1}, "
@@ -162,11 +162,11 @@ class Player:
     def _set_property(self, line: log.Qmp) -> Iterator[Mismatch]:
         recorded = line.result["error"]["desc"] if "error" in line.result else None
         yield from _compared(
-            f"requested-size = {line.value:#x}, refusal", recorded, self._hands.set_requested_size(line.value)
+            f"requested-size = {line.value:#x}, refusal", recorded, self.hands.set_requested_size(line.value)
         )
 
     def _sweep(self, line: log.Sweep) -> Iterator[Mismatch]:
-        swept = self._hands.sweep()
+        swept = self.hands.sweep()
         counted_first = [(count, state) for state, count in swept.runs]
         if line.state_runs_over_usable_blocks != counted_first:  # either order is met in the wild
             yield from _compared("states of all blocks", line.state_runs_over_usable_blocks, swept.runs)

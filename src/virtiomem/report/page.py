@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-import jinja2
 import msgspec
 
 from virtiomem import __version__
@@ -37,6 +36,8 @@ def page(sources: Sequence[Source]) -> str:
 
     Raises ListingError when a snapshot's iomem text cannot be read.
     """
+    import jinja2  # every command that draws on a terminal loads this package; the page alone needs templates
+
     data = page_data(sources)
     style, script = asset("page.css"), "\n".join(asset(name) for name in SCRIPTS)
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
