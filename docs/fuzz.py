@@ -12,7 +12,7 @@ from typing import Any
 PAGE = Path(__file__).parent / "conformance.md"
 RUNS = Path(__file__).parent / "conformance"
 BEGIN, END = "<!-- figures: made by docs/fuzz.py -->\n", "<!-- end of figures -->\n"
-ANSWERS = ("ACK", "ERROR", "NACK", "BUSY", "not returned")
+ANSWERS = ("ACK", "ERROR", "NACK", "BUSY", "not returned", "elsewhere")
 
 
 def table(runs: list[dict[str, Any]]) -> str:
