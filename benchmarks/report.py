@@ -3,8 +3,8 @@
     python benchmarks/report.py
 
 Needs Chromium. Prints, for a guest of 8 GiB (64 memory blocks, a real Linux) and for one of 16 TiB (131 072 blocks,
-made up, every other one of its upper half unplugged): bytes of the page, seconds to write it, milliseconds until the
-browser shows it, milliseconds for the slowest step, elements on the page.
+made up, every other one of its upper half unplugged): kilobytes of the page, milliseconds to write it, until the
+browser shows it, and for the slowest step, elements on the page.
 """
 
 import shutil
@@ -49,8 +49,8 @@ def measure(browser: Browser, told: Recording, folder: Path) -> dict[str, float]
         tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
         opened.append(time.perf_counter() - start)
     return {
-        "page, bytes": len(html.encode()),
-        "write, s": written,
+        "page, KB": len(html.encode()) / 1000,
+        "write, ms": written * 1000,
         "open, ms": sorted(opened)[1] * 1000,
         "slowest step, ms": tab.evaluate(SLOWEST_STEP),
         "elements": tab.locator("*").count(),
@@ -69,7 +69,7 @@ def main() -> None:
         browser.close()
     print(f"{'':<18}{'8 GiB':>12}{'16 TiB':>12}{'ratio':>8}")
     for key, value in small.items():
-        print(f"{key:<18}{value:>12,.6g}{big[key]:>12,.6g}{big[key] / value:>8.1f}")
+        print(f"{key:<18}{value:>12,.0f}{big[key]:>12,.0f}{big[key] / value:>8.1f}")
 
 
 if __name__ == "__main__":
