@@ -16,6 +16,8 @@ from virtiomem.memory import (
     sysfs,
 )
 from virtiomem.memory.contig import alloc_contig_range, clear_fake_offline, set_fake_offline
+from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
+from virtiomem.resource.tree import ResourceTree
 from virtiomem.units import PAGE_SIZE, GiB, MiB
 
 Boot = Callable[..., Memory]
@@ -95,6 +97,15 @@ def test_state_that_a_block_has_already_is_refused(memory: Memory, word: OnlineT
 
 def test_block_that_is_not_there_is_refused(memory: Memory) -> None:
     assert store_state(memory, 1000, OnlineType.ONLINE) is Errno.ENOENT
+
+
+def test_a_block_that_is_not_all_ram_stays() -> None:
+    iomem = ResourceTree()
+    iomem.request_region(PAGE_SIZE, 2 * MB - PAGE_SIZE, "System RAM", IORESOURCE_SYSTEM_RAM)
+    memory = Memory(iomem)
+    assert store_state(memory, 0, OnlineType.OFFLINE) is Errno.EINVAL  # the first page is nobody's
+    assert store_state(memory, 1, OnlineType.OFFLINE) is Errno.EBUSY
+    assert [block.state for block in memory.blocks.values()] == [BlockState.ONLINE] * 2
 
 
 def test_boot_memory_stays(memory: Memory) -> None:

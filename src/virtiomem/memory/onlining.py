@@ -19,7 +19,9 @@ def device_online(memory: Memory, block: MemoryBlock, how: OnlineType = OnlineTy
     """Put a block online; None when it is online already. See `online_pages`."""
     if block.state is BlockState.ONLINE:
         return None
-    return online_pages(memory, block, how)
+    rc = online_pages(memory, block, how)
+    block.state = BlockState.OFFLINE if rc else BlockState.ONLINE
+    return rc
 
 
 def device_offline(memory: Memory, block: MemoryBlock) -> Errno | None:
@@ -66,7 +68,6 @@ def online_pages(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
     else:
         memory.online_page_callback(notify.start, notify.size)
     _adjust_present(block, zone, pages)
-    block.state = BlockState.ONLINE
     memory.notifiers.notify(MemoryEvent.ONLINE, notify)
     return Errno.OK
 
@@ -110,7 +111,6 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
         memory.notifiers.cancel(MemoryEvent.CANCEL_OFFLINE, notify)
         return rc
     _leave_zone(memory, block, zone)
-    block.state = BlockState.OFFLINE
     memory.notifiers.notify(MemoryEvent.OFFLINE, notify)
     zone.shrink(block.id * memory.pages_per_block, memory.pages_per_block)
     return Errno.OK
