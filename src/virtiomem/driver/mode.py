@@ -1,12 +1,30 @@
-"""What the driver asks of a mode, whichever of the two it is."""
+"""Which of the two modes a device gets, and what the driver asks of a mode, whichever it is."""
 
 from typing import TYPE_CHECKING, Protocol
 
 from virtiomem.errors import Errno
 from virtiomem.memory.notifier import MemoryNotify
+from virtiomem.memory.pages import PAGEBLOCK_SIZE
+from virtiomem.units import is_power_of_two
 
 if TYPE_CHECKING:
     from virtiomem.wire.mem import Config
+
+
+def choose_unit(
+    device_block_size: int, memory_block_size: int, *, force_bbm: bool = False, bbm_block_size: int = 0
+) -> tuple[int, bool]:
+    """What the driver plugs and unplugs at a time, and whether that is a big block; sizes in bytes.
+
+    Sub-blocks where at least two of them fit a memory block, else big blocks: of `bbm_block_size` where that can be.
+    Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
+    """
+    sub_block = max(PAGEBLOCK_SIZE, device_block_size)
+    if sub_block < memory_block_size and not force_bbm:
+        return sub_block, False
+    smallest = max(device_block_size, memory_block_size)
+    can_be = is_power_of_two(bbm_block_size) and bbm_block_size >= smallest
+    return (bbm_block_size if can_be else smallest), True
 
 
 class Mode(Protocol):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from virtiomem.clock import Clock
 from virtiomem.driver.bbm import BigBlockMode
 from virtiomem.driver.link import Link
-from virtiomem.driver.mode import Mode
+from virtiomem.driver.mode import Mode, choose_unit
 from virtiomem.driver.sbm import SubBlockMode
 from virtiomem.driver.work import Work
 from virtiomem.errors import Errno
@@ -18,7 +18,6 @@ from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import Memory
 from virtiomem.memory.hotplug import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID
 from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
-from virtiomem.memory.pages import PAGEBLOCK_SIZE
 from virtiomem.memory.zone import Zone
 from virtiomem.resource.flags import IORESOURCE_EXCLUSIVE, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
@@ -154,25 +153,18 @@ class VirtioMem:
 
     def _choose_mode(self) -> Mode:
         """Sub-block mode where at least two sub-blocks fit a memory block, else big-block mode."""
-        mb_size = self.memory.block_size
-        sb_size = max(PAGEBLOCK_SIZE, self.device_block_size)
-        self.offline_threshold = max(2 * mb_size, OFFLINE_THRESHOLD)
-        if sb_size < mb_size and not self.parameters.force_bbm:
-            self.log("info", f"memory block size: {mb_size:#x}")
-            self.log("info", f"subblock size: {sb_size:#x}")
-            return SubBlockMode(self, sb_size)
-        bb_size = max(self.device_block_size, mb_size)
-        wanted = self.parameters.bbm_block_size
-        if wanted and not is_power_of_two(wanted):
+        mb_size, wanted = self.memory.block_size, self.parameters.bbm_block_size
+        unit, big = choose_unit(
+            self.device_block_size, mb_size, force_bbm=self.parameters.force_bbm, bbm_block_size=wanted
+        )
+        if big and wanted and not is_power_of_two(wanted):
             self.log("warning", "bbm_block_size is not a power of 2")
-        elif wanted and wanted < bb_size:
+        elif big and wanted and wanted < unit:
             self.log("warning", "bbm_block_size is too small")
-        else:
-            bb_size = wanted or bb_size
         self.log("info", f"memory block size: {mb_size:#x}")
-        self.log("info", f"big block size: {bb_size:#x}")
-        self.offline_threshold = max(2 * bb_size, self.offline_threshold)
-        return BigBlockMode(self, bb_size)
+        self.log("info", f"{'big block' if big else 'subblock'} size: {unit:#x}")
+        self.offline_threshold = max(2 * (unit if big else mb_size), OFFLINE_THRESHOLD)
+        return BigBlockMode(self, unit) if big else SubBlockMode(self, unit)
 
     def _claim_region(self) -> Errno:
         """Put the parent of all the device's memory into the resource tree. Models: virtio_mem_create_resource()."""
