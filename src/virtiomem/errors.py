@@ -46,6 +46,11 @@ def printable(text: str) -> str:
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 
 
+def sound(text: str) -> str:
+    """Text that UTF-8 and JSON can hold: a byte that is no UTF-8 becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class VirtiomemError(Exception):
     """The base of all errors raised on purpose; `str()` is one line fit for a person."""
 

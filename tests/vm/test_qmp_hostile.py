@@ -13,7 +13,7 @@ from virtiomem.errors import BackendError, BackendTimeout, DeviceError, Protocol
 from virtiomem.units import MiB
 from virtiomem.vm import peer
 from virtiomem.vm.base import Driver
-from virtiomem.vm.peer import printable
+from virtiomem.vm.peer import one_line
 from virtiomem.vm.qmp import QmpBackend
 
 VIRTIO_MEM = {
@@ -272,5 +272,5 @@ def test_driver_is_told_from_the_status_and_unknown_when_its_shape_is(
 
 
 def test_long_text_is_cut_and_stays_one_line() -> None:
-    assert printable("a\n b\tc\x1b[m") == "a b c\N{REPLACEMENT CHARACTER}[m"
-    assert len(printable("x" * 10_000)) == 201
+    assert one_line("a\n b\tc\x1b[m") == "a b c\N{REPLACEMENT CHARACTER}[m"
+    assert len(one_line("x" * 10_000)) == 201

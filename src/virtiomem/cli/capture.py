@@ -7,7 +7,7 @@ from pathlib import Path
 
 from virtiomem import __version__
 from virtiomem.columns import align
-from virtiomem.errors import ListingError
+from virtiomem.errors import ListingError, sound
 from virtiomem.live import script
 from virtiomem.live.capture import Capture, dump, dumps, to_json
 from virtiomem.live.collect import collect
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.json:
         print(json.dumps(to_json(capture), indent=1))
     else:
-        sys.stdout.write(dumps(capture).encode("utf-8", "replace").decode())
+        sys.stdout.write(sound(dumps(capture)))
     return 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
 from virtiomem.errors import UsageError
+from virtiomem.files import check_writable
 from virtiomem.recording import Recording
 from virtiomem.recording.compare import Difference, compare
 from virtiomem.recording.values import Use
@@ -64,7 +65,7 @@ def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
         raise UsageError(f"{args.a}: one recording compares with nothing; give another one, or a scenario alone")
     played = scenario.load(args.a)
     if args.record is not None:
-        recording.check_writable(args.record)
+        check_writable(args.record)
     with Progress() as progress:
 
         def on_step(so_far: Recording) -> None:

@@ -86,7 +86,7 @@ def _check(args: argparse.Namespace) -> int:
     from virtiomem.conformance import formats, suite
     from virtiomem.conformance.rules import selected
     from virtiomem.conformance.subjects import open_subject
-    from virtiomem.recording.files import check_writable, write_whole
+    from virtiomem.files import check_writable, write_whole
     from virtiomem.report.terminal import Progress, make_console
     from virtiomem.report.terminal.verdicts import show_report
 
@@ -108,7 +108,7 @@ def _fuzz(args: argparse.Namespace) -> int:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures, fuzz
     from virtiomem.conformance.subjects import open_subject
-    from virtiomem.recording.files import check_writable
+    from virtiomem.files import check_writable
     from virtiomem.report.terminal import Progress
 
     if args.log is not None:
@@ -135,7 +135,7 @@ def _fuzz(args: argparse.Namespace) -> int:
 
 def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer | None") -> None:
     from virtiomem.conformance import formats
-    from virtiomem.recording.files import write_whole
+    from virtiomem.files import write_whole
     from virtiomem.report.terminal import make_console
     from virtiomem.report.terminal.fuzzing import show_figures
 

@@ -4,7 +4,6 @@ import argparse
 import json
 import re
 import sys
-from pathlib import Path
 
 from virtiomem import collector
 from virtiomem.errors import ListingError, UsageError
@@ -62,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     if args.against:
         return _against(found, args)
     if args.output:
-        from virtiomem.recording.files import write_whole
+        from virtiomem.files import write_whole
 
-        write_whole(Path(args.output), elfcore.header(found, _inputs(args, capture, tree)))
+        write_whole(args.output, elfcore.header(found, _inputs(args, capture, tree)))
     return _show(found, args)
 
 

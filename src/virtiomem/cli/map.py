@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from virtiomem.errors import UsageError
-from virtiomem.recording.files import write_whole
+from virtiomem.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

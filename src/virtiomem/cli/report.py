@@ -6,7 +6,7 @@ from pathlib import Path
 
 from virtiomem import recording
 from virtiomem.errors import UsageError
-from virtiomem.recording.files import write_whole
+from virtiomem.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
 from virtiomem.errors import UsageError
+from virtiomem.files import check_writable
 from virtiomem.live.export import check_target, export_sysroot
 from virtiomem.recording import Recording
 from virtiomem.recording.words import describe
@@ -70,7 +71,7 @@ def _check(args: argparse.Namespace) -> None:
     if len(args.scenario) > 1 and (args.json or args.record or args.sysroot):
         raise UsageError("--json, --record and --sysroot take one scenario")
     if args.record is not None:
-        recording.check_writable(args.record)
+        check_writable(args.record)
     if args.sysroot is not None:
         check_target(args.sysroot)
 

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct, field
 
 from virtiomem.conformance.hands import Ask
 from virtiomem.errors import UsageError
+from virtiomem.files import read_bytes
 from virtiomem.wire.mem import Config
 
 Length = Annotated[int, Meta(ge=0, le=1 << 16)]
@@ -190,14 +191,12 @@ def read(path: str | Path) -> Iterator[tuple[int, Line]]:
 
 
 def _lines(path: Path) -> list[bytes]:
+    data = read_bytes(path)
     try:
-        data = path.read_bytes()
         if data.startswith(_GZIP):
             data = gzip.decompress(data)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UsageError(f"{path}: damaged gzip file: {error}") from None
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
     return data.split(b"\n")
 
 

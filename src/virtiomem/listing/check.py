@@ -14,10 +14,10 @@ from itertools import pairwise
 from typing import Any
 
 from virtiomem.columns import align
+from virtiomem.errors import sound
 from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, kernel_ranges, kexec_tools_ranges
 from virtiomem.kdump.show import findings as dump_findings
 from virtiomem.listing.ram import BOOT, Ram, system_ram
-from virtiomem.listing.show import sound
 from virtiomem.resource.node import Resource
 from virtiomem.units import format_approx
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from virtiomem.columns import align
-from virtiomem.errors import UsageError, printable
+from virtiomem.errors import UsageError, printable, sound
 from virtiomem.listing.lines import Repair
 from virtiomem.listing.ram import Ram, totals
 from virtiomem.resource.flags import flag_names
@@ -140,8 +140,3 @@ def repair_values(repairs: Iterable[Repair]) -> list[dict[str, Any]]:
         }
         for repair in repairs
     ]
-
-
-def sound(text: str) -> str:
-    """Text that JSON can hold: a byte that is no UTF-8 becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()

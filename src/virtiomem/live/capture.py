@@ -27,8 +27,8 @@ from typing import Any, Self
 
 import msgspec
 
-from virtiomem.errors import UsageError
-from virtiomem.recording.files import write_whole
+from virtiomem.errors import UsageError, sound
+from virtiomem.files import read_bytes, write_whole
 
 FORMAT = "virtiomem-capture/1"
 
@@ -134,14 +134,6 @@ def load(path: str | Path) -> Capture:
     return loads(read_bytes(path), source=str(path))
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """A file's content; UsageError when it cannot be read."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-
-
 def unpack(data: bytes, *, source: str) -> bytes:
     """Undo gzip; what is not compressed stays as it is. Raises UsageError for a damaged or an oversized file."""
     if not data.startswith(GZIP_MAGIC):
@@ -197,15 +189,8 @@ def to_json(capture: Capture) -> dict[str, Any]:
         "collected": capture.collected,
         "by": capture.by,
         "manifest": {heading: section.remark or "whole" for heading, section in capture.sections.items()},
-        "sections": {
-            heading: [_sound(line) for line in section.lines] for heading, section in capture.sections.items()
-        },
+        "sections": {heading: [sound(line) for line in section.lines] for heading, section in capture.sections.items()},
     }
-
-
-def _sound(line: str) -> str:
-    """Text that JSON can hold: a byte that is no UTF-8 becomes a question mark."""
-    return line.encode("utf-8", "replace").decode()
 
 
 class _Json(msgspec.Struct):

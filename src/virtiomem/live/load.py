@@ -10,7 +10,8 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from virtiomem.errors import ListingError
-from virtiomem.live.capture import FORMAT, Capture, Section, loads, looks_like_capture, read_bytes, unpack
+from virtiomem.files import read_bytes
+from virtiomem.live.capture import FORMAT, Capture, Section, loads, looks_like_capture, unpack
 from virtiomem.live.collect import block_lines
 from virtiomem.live.devices import CONFIG, DEFAULT_BLOCK_SIZE, devices_of, ownership
 from virtiomem.live.sysfs import MEMORY

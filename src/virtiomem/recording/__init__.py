@@ -3,7 +3,7 @@
 Whoever made it, an embedded guest or a real Linux, a recording has the same shape.
 """
 
-from virtiomem.recording.files import check_writable, dump, dumps, load, loads
+from virtiomem.recording.files import dump, dumps, load, loads
 from virtiomem.recording.values import (
     DeviceInfo,
     DimmInfo,
@@ -28,7 +28,6 @@ __all__ = [
     "StepRecord",
     "VirtioMemInfo",
     "ZonePages",
-    "check_writable",
     "dump",
     "dumps",
     "load",

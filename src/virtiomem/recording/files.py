@@ -1,12 +1,12 @@
 """Recordings as JSON, in and out."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from virtiomem.errors import UsageError
+from virtiomem.files import read_bytes, write_whole
 from virtiomem.recording.values import FORMAT, Recording
 from virtiomem.units import Size
 
@@ -37,10 +37,7 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
 
 def load(path: str | Path) -> Recording:
     """Read a recording from a file; see `loads`."""
-    try:
-        return loads(Path(path).read_bytes(), source=str(path))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
+    return loads(read_bytes(path), source=str(path))
 
 
 def dumps(recording: Recording) -> bytes:
@@ -49,59 +46,8 @@ def dumps(recording: Recording) -> bytes:
 
 
 def dump(recording: Recording, path: str | Path) -> None:
-    """Write a recording whole or not at all: to a temporary file beside `path`, then renamed."""
-    write_whole(Path(path), dumps(recording))
-
-
-def check_writable(path: str | Path) -> None:
-    """Raise UsageError when a file could not be written there; before the work whose outcome it is to hold."""
-    path = Path(path)
-    if path.is_dir():
-        raise UsageError(f"{path}: Is a directory")
-    place = path if _is_special(path) else path.resolve().parent
-    if not place.exists():
-        raise UsageError(f"{path}: No such file or directory")
-    if not os.access(place, os.W_OK):
-        raise UsageError(f"{path}: Permission denied")
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Replace a file's content in one step, so that no reader ever sees half of it; UsageError when it cannot be.
-
-    A device or a pipe, such as /dev/stdout, is written to; a symbolic link keeps pointing where it does.
-    """
-    try:
-        if _is_special(path):
-            path.write_bytes(data)
-        else:
-            _replace(path.resolve(), data)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-
-
-def _is_special(path: Path) -> bool:
-    """True for what is there and is neither a file nor a directory."""
-    return path.exists() and not path.is_file() and not path.is_dir()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Write to a temporary file in the same directory, then rename it."""
-    import tempfile  # not above: it takes a tenth of every command's start, and most write nothing
-
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write a recording whole or not at all; see `write_whole`."""
+    write_whole(path, dumps(recording))
 
 
 def _name_device_types(raw: Any) -> None:

@@ -5,6 +5,7 @@ from typing import IO, Any, NamedTuple
 
 from virtiomem import recording
 from virtiomem.errors import ListingError, UsageError
+from virtiomem.files import read_bytes
 from virtiomem.listing import repair
 from virtiomem.live import capture
 from virtiomem.recording.words import describe
@@ -42,10 +43,7 @@ def read(file: str, stdin: IO[bytes], *, step: int | None = None, lenient: bool 
     Raises UsageError when the file cannot be read, has no such step, or is neither; ListingError for a listing that is
     damaged, or that hides its addresses from unprivileged readers.
     """
-    try:
-        content = stdin.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{file}: {error.strerror}") from None
+    content = stdin.read() if file == "-" else read_bytes(file)
     name = "standard input" if file == "-" else file
     content = capture.unpack(content, source=name)
     if content.lstrip().startswith(b"{") and not capture.looks_like_capture(content):

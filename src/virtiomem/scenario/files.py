@@ -9,6 +9,7 @@ import msgspec
 from msgspec import structs
 
 from virtiomem.errors import ScenarioError, UsageError
+from virtiomem.files import read_bytes
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.machine import Machine
 from virtiomem.recording.files import decode_size
@@ -18,7 +19,7 @@ from virtiomem.scenario import checks
 from virtiomem.scenario.layout import boot_listing
 from virtiomem.scenario.values import Scenario, ScenarioFile
 from virtiomem.scenario.words import explain
-from virtiomem.units import MiB, Size, format_size
+from virtiomem.units import MiB, Size
 
 MAX_FILE = 64 * MiB
 """A longer scenario or listing is none; 64M hold a million resources."""
@@ -33,7 +34,7 @@ def load(path: str | Path) -> Scenario:
     cannot be read.
     """
     path = Path(path)
-    return _read(_read_bytes(path), source=str(path), folder=path.parent, path=path)
+    return _read(read_bytes(path, limit=MAX_FILE), source=str(path), folder=path.parent, path=path)
 
 
 def loads(text: str | bytes, *, source: str = "scenario", folder: str | Path = ".") -> Scenario:
@@ -121,7 +122,7 @@ def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: Machin
         return "" if machine is None else boot_listing(machine, len(file.device))
     path = folder / file.guest.iomem
     try:
-        text = _read_bytes(path).decode()
+        text = read_bytes(path, limit=MAX_FILE).decode()
         checks.check_listing(devices, iomem.loads(text, source=str(path)))
     except UnicodeDecodeError:
         raise ScenarioError(f"{path} is not text", where="guest.iomem") from None
@@ -130,15 +131,3 @@ def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: Machin
     except UsageError as error:
         raise ScenarioError(str(error), where="guest.iomem") from None
     return text
-
-
-def _read_bytes(path: Path) -> bytes:
-    """A file's content; UsageError when it cannot be read, or never ends."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE + 1)
-    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
-        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if len(content) > MAX_FILE:
-        raise UsageError(f"{path}: longer than {format_size(MAX_FILE)}")
-    return content

@@ -20,7 +20,7 @@ from virtiomem.errors import BackendTimeout, ProtocolError
 from virtiomem.units import KiB, Span, is_power_of_two
 from virtiomem.vm import inside
 from virtiomem.vm.inside import Block, Inside
-from virtiomem.vm.peer import Address, Peer, Refused, printable
+from virtiomem.vm.peer import Address, Peer, Refused, one_line
 
 FILE_LIMIT = 256 * KiB
 """Bytes read of one file of the guest; /proc/zoneinfo of 8 nodes and 64 CPUs is about 200 KiB."""
@@ -133,7 +133,7 @@ class _Session:
             self._unreadable.append(f"the size of its memory blocks ({error.reason})")
             return None
         if not (is_power_of_two(info.size) and info.size < 1 << 63):
-            raise ProtocolError(f"{self._label}: a memory block size of {printable(info.size, 40)}")
+            raise ProtocolError(f"{self._label}: a memory block size of {one_line(info.size, 40)}")
         return int(info.size)
 
     async def _blocks(self) -> tuple[Block, ...]:

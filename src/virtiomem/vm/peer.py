@@ -48,7 +48,7 @@ class Refused(Exception):  # noqa: N818 - an answer the caller decides on, not a
         super().__init__(reason)
 
 
-def printable(text: object, limit: int = 200) -> str:
+def one_line(text: object, limit: int = 200) -> str:
     """A peer's text as one bounded line that cannot control a terminal."""
     line = " ".join(str(text).split())
     shown = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line[: limit + 1])
@@ -87,10 +87,10 @@ class Peer:
 
     def _connect_error(self, cause: Exception) -> BackendError | ProtocolError:
         if isinstance(cause, OSError):
-            return BackendError(f"{self.label}: cannot connect: {cause.strerror or printable(cause)}")
+            return BackendError(f"{self.label}: cannot connect: {cause.strerror or one_line(cause)}")
         if isinstance(cause, EOFError):
             return BackendError(f"{self.label}: it closed the connection before its greeting")
-        return ProtocolError(f"{self.label}: does not speak QMP: {printable(_reason(cause))}")
+        return ProtocolError(f"{self.label}: does not speak QMP: {one_line(_reason(cause))}")
 
     async def ask(
         self,
@@ -110,21 +110,21 @@ class Peer:
         except TimeoutError:
             raise BackendTimeout(f"{self.label}: no answer to {command} in {seconds:g} s") from None
         except ExecuteError as error:
-            raise Refused(error.error_class, printable(error)) from None
+            raise Refused(error.error_class, one_line(error)) from None
         except (QMPError, OSError, EOFError) as error:
             raise await self._lost(command, error) from None
         try:
             return msgspec.convert(answer, shape)
         except msgspec.ValidationError as error:
-            raise ProtocolError(f"{self.label}: bad answer to {command}: {printable(error)}") from None
+            raise ProtocolError(f"{self.label}: bad answer to {command}: {one_line(error)}") from None
 
     async def _lost(self, command: str, error: Exception) -> BackendError | ProtocolError:
         """Why a command got no answer; the root cause comes out of the disconnect."""
         if isinstance(error, PeerProtocolError):
-            return ProtocolError(f"{self.label}: bad answer to {command}: {printable(error)}")
+            return ProtocolError(f"{self.label}: bad answer to {command}: {one_line(error)}")
         if self._failure is None:
             cause = await _outcome(self._client.disconnect())
-            self._failure = "it closed the connection" if cause is None else printable(_reason(cause))
+            self._failure = "it closed the connection" if cause is None else one_line(_reason(cause))
         return BackendError(f"{self.label}: connection lost: {self._failure}")
 
     async def close(self) -> None:

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.units import U64_MAX, is_power_of_two
 from virtiomem.vm.base import Device, Driver, Event, Kind, Machine, Surroundings
-from virtiomem.vm.peer import Address, Peer, Refused, printable
+from virtiomem.vm.peer import Address, Peer, Refused, one_line
 
 MAX_DEVICES = 4096
 """Far above QEMU's 256 memory slots."""
@@ -123,7 +123,7 @@ class QmpBackend:
         if any(device.data.id is None for device in found):
             found = [await self._named(device) for device in found]
         devices = tuple(_device(device.type, device.data) for device in found)
-        return Machine(status=printable(status.status, 32), boot_memory=self._boot_memory, devices=devices)
+        return Machine(status=one_line(status.status, 32), boot_memory=self._boot_memory, devices=devices)
 
     async def surroundings(self, machine: Machine) -> Surroundings:
         """Drivers, migration, passed-through devices; what QEMU does not tell is left unknown."""
@@ -135,7 +135,7 @@ class QmpBackend:
         return Surroundings(
             hypervisor=f"QEMU {self._peer.version or '(version unknown)'}",
             drivers=dict(zip(ids, drivers, strict=True)),
-            migration=None if migration.status in _IDLE_MIGRATION else printable(migration.status, 32),
+            migration=None if migration.status in _IDLE_MIGRATION else one_line(migration.status, 32),
             vfio=await self._vfio(),
         )
 
@@ -145,7 +145,7 @@ class QmpBackend:
         try:
             await self._peer.ask("qom-set", where, shape=dict[str, Any])
         except Refused as error:
-            raise DeviceError(f"{self._peer.label}: {printable(device)}: QEMU refuses: {error.reason}") from None
+            raise DeviceError(f"{self._peer.label}: {one_line(device)}: QEMU refuses: {error.reason}") from None
 
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Wait for an event; QEMU throttles size changes to one a second and device, so callers poll as well."""
@@ -194,7 +194,7 @@ class QmpBackend:
         named, unnamed = await asyncio.gather(
             self._children("/machine/peripheral"), self._children("/machine/peripheral-anon")
         )
-        return tuple(printable(child.name, 64) for child in (*named, *unnamed) if child.type.startswith("child<vfio-"))
+        return tuple(one_line(child.name, 64) for child in (*named, *unnamed) if child.type.startswith("child<vfio-"))
 
     async def _children(self, path: str) -> list[_Child]:
         """The objects below a path; none where the path is missing."""

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from virtiomem.errors import UsageError
+from virtiomem.files import read_bytes, write_whole
+
+
+def test_file_that_never_ends_is_too_long() -> None:
+    with pytest.raises(UsageError, match=r"/dev/zero: longer than 2M"):
+        read_bytes("/dev/zero", limit=2 << 20)
+
+
+def test_file_of_just_the_limit_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"abc")
+    assert read_bytes(path, limit=3) == b"abc"
+    with pytest.raises(UsageError, match=r"f: longer than 2$"):
+        read_bytes(path, limit=2)
+
+
+@pytest.mark.parametrize(("name", "why"), [("absent", "No such file"), (".", "Is a directory"), ("a\0b", "null byte")])
+def test_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        read_bytes(tmp_path / name)
+
+
+def test_writing_keeps_the_old_file_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "r.json"
+    write_whole(target, b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", fail)
+        with pytest.raises(UsageError, match=r"r\.json: No space left on device"):
+            write_whole(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_interrupt_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "chmod", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(tmp_path / "r.json", b"new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
+    link = tmp_path / "out"
+    link.symlink_to("/dev/null")
+    write_whole(link, b"anything")
+    assert link.is_symlink()
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(UsageError, match="/dev/full: No space left on device"):
+        write_whole(Path("/dev/full"), b"anything")
