@@ -63,16 +63,26 @@ def test_neighbours_merge_only_when_both_were_added_with_the_flag(boot: Boot) ->
         (HERE + MiB, MB, Errno.EINVAL),
         (HERE, MB + MiB, Errno.EINVAL),
         (HERE, 0, Errno.E2BIG),
+        (-MB, MB, Errno.E2BIG),
         (1 << 52, MB, Errno.E2BIG),
         (5 * GiB, MB, Errno.EEXIST),
     ],
-    ids=["misaligned", "odd size", "empty", "beyond physical memory", "taken"],
+    ids=["misaligned", "odd size", "empty", "negative", "beyond physical memory", "taken"],
 )
 def test_bad_range_is_refused_and_nothing_stays(boot: Boot, start: int, size: int, errno: Errno) -> None:
     memory = boot()
     assert managed(memory, start, size) is errno
     assert listing(memory) == []
     memory.check()
+
+
+def test_the_last_block_that_is_addressable_can_be_added_and_no_further(boot: Boot) -> None:
+    memory = boot()
+    last = memory.hotpluggable_end + 1 - MB
+    assert managed(memory, last, 2 * MB) is Errno.E2BIG
+    assert managed(memory, last + MB, MB) is Errno.E2BIG
+    assert managed(memory, last, MB) is Errno.OK
+    assert managed(memory, 0, MB) is Errno.OK
 
 
 @pytest.mark.parametrize("name", ["System RAM", "System RAM (x", "Soft Reserved"])
