@@ -60,6 +60,14 @@ def test_the_bus_tells_of_a_device_that_nothing_else_knows() -> None:
     assert ownership(found, memory_of(found), devices_of(found)) == {}
 
 
+def test_devices_come_by_name_and_number_whatever_their_names_are() -> None:
+    names = ["virtio10", "virtio2", "memory0", "vm10", "vm9", "only-words"]
+    found = capture(config=[f"{name} node=0" for name in names])
+    assert [device.name for device in devices_of(found)] == [
+        *("memory0", "only-words", "virtio2", "virtio10", "vm9", "vm10"),
+    ]
+
+
 def test_the_device_itself_knows_best() -> None:
     config = "virtio0 memaddr=0x40000000 max-size=8589934592 block-size=4194304 requested-size=0 size=4194304 node=0"
     device = the_device(capture(iomem=IOMEM, log=LOG, config=[config]))

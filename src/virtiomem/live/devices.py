@@ -69,10 +69,15 @@ def devices_of(capture: Capture, memory: MemorySysfs | None = None) -> list[Virt
         node.name: Span(node.start, node.end + 1) for _, node in tree.walk() if _DEVICE_NAME.fullmatch(node.name)
     }
     known = _known(capture)
-    names = sorted(
-        {*regions, *known}, key=lambda name: (int(name.removeprefix("virtio")) if name[6:].isdecimal() else 0, name)
-    )
-    return [_device(name, known.get(name, {}), regions.get(name), tree, memory, capture) for name in names]
+    return [
+        _device(name, known.get(name, {}), regions.get(name), tree, memory, capture)
+        for name in sorted({*regions, *known}, key=_in_order)
+    ]
+
+
+def _in_order(name: str) -> tuple[str, int, str]:
+    """A key that puts virtio10 behind virtio2, whatever the names begin with."""
+    return name.rstrip("0123456789"), len(name), name
 
 
 def _device(
