@@ -138,6 +138,15 @@ def test_only_what_is_asked_for_is_read(linux: Path) -> None:
     assert list(collect(linux, only=("proc/iomem",)).sections) == ["proc/iomem"]
 
 
+def test_pages_are_found_also_where_the_map_is_not_asked_for(linux: Path) -> None:
+    kpageflags(linux, [0], [KPF_OFFLINE], [0], [0])
+    collected = collect(linux, pages=True, only={"proc/kpageflags"}).sections
+    assert list(collected) == ["proc/kpageflags"]
+    assert collected["proc/kpageflags"] == collect(linux, pages=True).sections["proc/kpageflags"]
+    (linux / "proc/iomem").unlink()
+    assert collect(linux, pages=True, only={"proc/kpageflags"}).section("proc/kpageflags").remark == "absent"
+
+
 SHELLS = [["sh"], ["bash"], ["dash"], ["busybox", "sh"]]
 
 

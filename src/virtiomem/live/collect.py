@@ -192,7 +192,7 @@ def _notes(path: Path, source: Source) -> Section:
 def _pages(root: Path, sections: dict[str, Section]) -> Section:
     """Which of the memory that virtio-mem added is plugged, by what the pages say."""
     try:
-        tree = iomem.loads(sections["proc/iomem"].text)
+        tree = iomem.loads((sections.get("proc/iomem") or _file(root / "proc/iomem")).text)
         handle = os.open(root / "proc/kpageflags", os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         return Section(remark=_why_not(error))
