@@ -85,7 +85,7 @@ def _reason(device: VirtioMemInfo, name: str, look: Look, log: list[str]) -> str
     """As far as one can see from outside the kernel."""
     if name not in look.bound:
         return "no driver is bound to it"
-    if any(name in line and _BROKEN in line for line in log):
+    if any(f"{name}:" in line and _BROKEN in line for line in log):
         return "the driver met an error that it does not know and has given up on the device until it is reloaded"
     if look.retry_in is not None:
         return f"the driver could not finish and will retry in {look.retry_in:.0f} s"

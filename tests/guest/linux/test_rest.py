@@ -1,0 +1,23 @@
+from dataclasses import replace
+from pathlib import Path
+
+from virtiomem.guest.base import DeviceConfig
+from virtiomem.guest.linux.look import parse
+from virtiomem.guest.linux.rest import Rest, held_up
+from virtiomem.recording import VirtioMemInfo
+from virtiomem.units import GiB, Size
+
+LOOK = parse((Path(__file__).parents[2] / "data/linux/snapshot.txt").read_text())
+
+
+def test_a_driver_that_gave_up_on_one_device_has_not_on_one_of_a_similar_name() -> None:
+    configs = [DeviceConfig(id=f"vm{number}", max_size=Size(GiB), name=f"virtio{number}") for number in (1, 10)]
+    devices = [
+        VirtioMemInfo(id=one.id, memaddr=0, max_size=GiB, requested_size=GiB, size=0, block_size=1 << 21)
+        for one in configs
+    ]
+    rest = Rest(replace(LOOK, bound=["virtio1", "virtio10"]), list(devices), [])
+    log = ["virtio_mem virtio10: unknown error, marking device broken: -5"]
+    one, ten = held_up(rest, configs, log)
+    assert "it waits for memory to be onlined" in one
+    assert "has given up on the device" in ten
