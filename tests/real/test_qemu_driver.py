@@ -1,16 +1,19 @@
 """Our driver, unchanged, on QEMU's own device: the same requests and answers as on ours, step by step."""
 
+import os
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from virtiomem.cli.main import main
+from virtiomem.guest.base import DriverConfig, GuestConfig
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.embedded.qemu import guest_on_qemu
 from virtiomem.recording import Recording
 from virtiomem.recording.compare import compare
-from virtiomem.scenario import Scenario, load, play
+from virtiomem.scenario import Scenario, load, loads, play
+from virtiomem.transport.qemu_device import QemuMachine
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 SCENARIOS = sorted(path.parent.name for path in RECORDINGS.glob("*/scenario.toml"))
@@ -29,6 +32,34 @@ def guest(scenario: Scenario) -> EmbeddedGuest:
 def on_qemu(scenario: Scenario) -> Recording:
     with closing(guest_on_qemu(scenario.guest, scenario.driver, scenario.devices, scenario.boot_iomem)) as real:
         return play(scenario, real)
+
+
+def test_a_reboot_resets_the_machine_once_however_many_devices_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    resets: list[QemuMachine] = []
+    reset = QemuMachine.system_reset
+
+    def counted(machine: QemuMachine) -> None:
+        resets.append(machine)
+        reset(machine)
+
+    monkeypatch.setattr(QemuMachine, "system_reset", counted)
+    devices = "".join(f'[[device]]\nid = "vm{number}"\nmax-size = "1G"\n' for number in range(3))
+    steps = "".join(f'[[step]]\ndo = "{step}"\n' for step in ("load", "reboot", "load"))
+    assert on_qemu(loads(devices + steps)).steps[-1].error is None
+    assert len(resets) == 1
+
+
+def test_a_guest_without_devices_ends_its_qemu_all_the_same() -> None:
+    before = children()
+    real = guest_on_qemu(GuestConfig(), DriverConfig(), [], loads("").boot_iomem)
+    assert len(children() - before) == 1
+    real.close()
+    assert children() == before
+
+
+def children() -> set[str]:
+    """The process ids of this process's children."""
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 
 def test_the_command_runs_a_scenario_on_qemus_device(capsys: pytest.CaptureFixture[str]) -> None:

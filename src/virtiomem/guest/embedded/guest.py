@@ -9,7 +9,7 @@ from virtiomem.errors import DeviceError, Errno, KernelError, VirtiomemError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
 from virtiomem.guest.embedded import adopt, explain, snapshot
 from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
-from virtiomem.guest.embedded.hardware import DeviceFactory, Dimm, EmbeddedDevice, Slot, Tap
+from virtiomem.guest.embedded.hardware import Devices, Dimm, EmbeddedDevice, EmbeddedDevices, Slot, Tap
 from virtiomem.guest.embedded.kernel import VERSION, Kernel
 from virtiomem.guest.machine import Machine
 from virtiomem.memory import FaultPoint, OnlineType, store_state
@@ -45,13 +45,13 @@ class EmbeddedGuest:
         boot_iomem: str,
         *,
         boot: Snapshot | None = None,
-        device_factory: DeviceFactory | None = None,
+        hardware: Devices | None = None,
     ) -> None:
         """Boot; every device has its address and name.
 
         `boot`: a real guest's snapshot to start from, instead of `boot_iomem`; one with a virtio_mem driver at work is
-        taken over as it is (see `adopt`). `device_factory`: makes each device, ours when None. Raises ListingError for
-        a listing that cannot be, DeviceError for a device that cannot be, UsageError for a snapshot that cannot be.
+        taken over as it is (see `adopt`). `hardware`: the devices themselves, ours when None. Raises ListingError for a
+        listing that cannot be, DeviceError for a device that cannot be, UsageError for a snapshot that cannot be.
         """
         self._config = config
         self._driver = driver
@@ -61,7 +61,8 @@ class EmbeddedGuest:
         if config.capture is None:  # else another machine's map decides where devices are
             for device in devices:
                 self._room.place(device.id, device.max_size, alignment=device.block_size, memaddr=device.memaddr)
-        self.slots = [self._slot(device, device_factory) for device in devices]
+        self._hardware = hardware or EmbeddedDevices(devices, max(len(config.nodes), 1))
+        self.slots = [self._slot(device) for device in devices]
         """The virtio-mem devices, in order."""
         self._dimms: dict[str, Dimm] = {}
         self._boot_iomem = boot_iomem if boot is None else adopt.boot_listing(boot, self.slots)
@@ -71,8 +72,8 @@ class EmbeddedGuest:
             adopt.adopt(self.kernel, self.slots, boot)
         self._boot = self._snapshot()
 
-    def _slot(self, config: DeviceConfig, factory: DeviceFactory | None) -> Slot:
-        handle = factory(config) if factory is not None else EmbeddedDevice(config, max(len(self._config.nodes), 1))
+    def _slot(self, config: DeviceConfig) -> Slot:
+        handle = self._hardware.handle(config.id)
         return Slot(config, handle, Tap(config.id, handle.transport, self._requests))
 
     def _start_kernel(self) -> None:
@@ -97,8 +98,7 @@ class EmbeddedGuest:
 
     def close(self) -> None:
         """Let go of the devices."""
-        for slot in self.slots:
-            slot.handle.close()
+        self._hardware.close()
 
     def play(self, step: Step) -> StepRecord:
         """Do one step and run until idle: nothing left to do, or only the driver's retry timer."""
@@ -182,8 +182,7 @@ class EmbeddedGuest:
     def _new_kernel(self, *, reset: bool) -> None:
         self.kernel.halt()
         if reset:
-            for slot in self.slots:
-                slot.handle.system_reset()
+            self._hardware.system_reset()
         self._start_kernel()
 
     def _plug_dimm(self, step: values.PlugDimm) -> None:

@@ -4,7 +4,7 @@ A reboot leaves all of it in place; only plugged memory goes.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,14 +35,18 @@ class DeviceHandle(Protocol):
     def resize(self, requested_size: int) -> None:
         """Ask for that many bytes. Raises DeviceError when the device refuses."""
 
+
+class Devices(Protocol):
+    """All virtio-mem devices of one machine: ours, or those of a QEMU."""
+
+    def handle(self, device: str) -> DeviceHandle:
+        """The device of that id."""
+
     def system_reset(self) -> None:
-        """Take part in a reset of the machine."""
+        """Reset the machine: every device unplugs everything and is ready for the next kernel's driver."""
 
     def close(self) -> None:
-        """Let go of it."""
-
-
-DeviceFactory = Callable[[DeviceConfig], DeviceHandle]
+        """Let go of them; harmless when repeated."""
 
 
 class EmbeddedDevice:
@@ -75,9 +79,22 @@ class EmbeddedDevice:
         """Set requested-size. Raises DeviceError."""
         self.device.requested_size = requested_size
 
+
+class EmbeddedDevices:
+    """Our own devices; see `Devices`."""
+
+    def __init__(self, configs: Sequence[DeviceConfig], nodes: int) -> None:
+        """Realize them; raises DeviceError in QEMU's words."""
+        self._devices = {config.id: EmbeddedDevice(config, nodes) for config in configs}
+
+    def handle(self, device: str) -> EmbeddedDevice:
+        """The device of that id."""
+        return self._devices[device]
+
     def system_reset(self) -> None:
-        """Unplug everything."""
-        self.device.system_reset()
+        """Unplug everything, one device after another."""
+        for one in self._devices.values():
+            one.device.system_reset()
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -1,7 +1,6 @@
 """QEMU's devices for the embedded guest: the same guest and driver, on the real device.
 
-One stopped QEMU holds all devices of a scenario where the scenario has them; `factory` is what `EmbeddedGuest` asks for
-each.
+One stopped QEMU holds all devices of a scenario where the scenario has them.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from virtiomem.transport.vring import VringTransport
 
 
 class QemuDevices:
-    """A QEMU with the devices of a scenario.
+    """A QEMU with the devices of a scenario; see `guest.embedded.hardware.Devices`.
 
     Raises DeviceError, in QEMU's words, for a device that cannot be, and BackendError when QEMU is missing or too old.
     """
@@ -25,16 +24,16 @@ class QemuDevices:
         layout = Machine.of(guest, devices)
         machine = MachineSpec(layout.kind, layout.memory, layout.max_memory, len(guest.nodes))
         self._machine = QemuMachine([_spec(device) for device in devices], machine, binary=binary)
-        self._handles = {name: QemuHandle(self, device) for name, device in self._machine.devices.items()}
+        self._handles = {name: QemuHandle(device) for name, device in self._machine.devices.items()}
 
     @property
     def version(self) -> str:
         """QEMU's version."""
         return self._machine.version
 
-    def factory(self, config: DeviceConfig) -> "QemuHandle":
-        """The device of this configuration."""
-        return self._handles[config.id]
+    def handle(self, device: str) -> "QemuHandle":
+        """The device of that id."""
+        return self._handles[device]
 
     def system_reset(self) -> None:
         """Reset the machine and bring every device up again, for the kernel that boots next."""
@@ -50,8 +49,7 @@ class QemuDevices:
 class QemuHandle:
     """One device of it; see `guest.embedded.hardware.DeviceHandle`."""
 
-    def __init__(self, devices: QemuDevices, device: QemuDevice) -> None:
-        self._devices = devices
+    def __init__(self, device: QemuDevice) -> None:
         self._device = device
         self.transport: VringTransport = device.transport()
 
@@ -69,14 +67,6 @@ class QemuHandle:
         """Ask for that many bytes; the driver hears of it at once. Raises DeviceError in QEMU's words."""
         self._device.set_requested_size(requested_size)
 
-    def system_reset(self) -> None:
-        """Reset the machine, which all devices of it share."""
-        self._devices.system_reset()
-
-    def close(self) -> None:
-        """End QEMU, which all devices share."""
-        self._devices.close()
-
 
 def guest_on_qemu(
     guest: GuestConfig,
@@ -92,7 +82,7 @@ def guest_on_qemu(
     """
     real = QemuDevices(guest, devices, binary=binary)
     try:
-        return EmbeddedGuest(guest, driver, devices, boot_iomem, device_factory=real.factory)
+        return EmbeddedGuest(guest, driver, devices, boot_iomem, hardware=real)
     except BaseException:
         real.close()
         raise
