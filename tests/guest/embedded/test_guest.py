@@ -3,6 +3,7 @@
 import pytest
 
 from virtiomem import scenario
+from virtiomem.errors import BackendError, DeviceError
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.recording import values
 from virtiomem.units import MiB, Size
@@ -21,8 +22,7 @@ max-size = "4G"
 
 @pytest.fixture
 def guest() -> EmbeddedGuest:
-    loaded = scenario.loads(GUEST)
-    return EmbeddedGuest(loaded.guest, loaded.driver, loaded.devices, loaded.boot_iomem)
+    return scenario.embedded_guest(scenario.loads(GUEST))
 
 
 def dimm(name: str, size: int = 256, node: int = 0) -> values.PlugDimm:
@@ -57,3 +57,20 @@ def test_dimm_that_the_kernel_cannot_use_is_plugged_all_the_same_and_can_go(gues
     record = guest.play(values.UnplugDimm(id="odd"))
     assert record.error is None
     assert [device.id for device in record.snapshot.devices] == ["vm0"]
+
+
+def test_a_lost_backend_is_no_refusal(guest: EmbeddedGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A QEMU that is gone ends the guest; what QEMU refuses is an outcome."""
+
+    def gone(requested_size: int) -> None:
+        raise BackendError(f"QEMU was killed by SIGKILL while setting {requested_size}")
+
+    def refuses(requested_size: int) -> None:
+        raise DeviceError(f"{requested_size} is too much")
+
+    resize = values.Resize(device="vm0", requested_size=Size(MiB))
+    monkeypatch.setattr(guest.slots[0].handle, "resize", refuses)
+    assert guest.play(resize).error == "1048576 is too much"
+    monkeypatch.setattr(guest.slots[0].handle, "resize", gone)
+    with pytest.raises(BackendError, match="SIGKILL"):
+        guest.play(resize)

@@ -5,7 +5,7 @@ from typing import Any, assert_never
 
 from msgspec import UNSET
 
-from virtiomem.errors import DeviceError, Errno, KernelError, VirtiomemError
+from virtiomem.errors import DeviceError, Errno, KernelError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
 from virtiomem.guest.embedded import adopt, explain, snapshot
 from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
@@ -101,14 +101,16 @@ class EmbeddedGuest:
         self._hardware.close()
 
     def play(self, step: Step) -> StepRecord:
-        """Do one step and run until idle: nothing left to do, or only the driver's retry timer."""
+        """Do one step and run until idle: nothing left to do, or only the driver's retry timer.
+
+        What device or kernel refuse is told in the record; raises BackendError when a device's QEMU is lost.
+        """
         self._requests.clear()
         self.kernel.log.clear()
         started = self.kernel.clock.now
-        error: str | None = None
         try:
-            self._do(step)
-        except VirtiomemError as refusal:
+            error = self._do(step)
+        except (DeviceError, KernelError) as refusal:
             error = str(refusal)
         self.kernel.clock.run_until_idle()
         return self._record(step, error, started)
@@ -128,7 +130,8 @@ class EmbeddedGuest:
             elapsed=max(clock.now - started, 0.0),
         )
 
-    def _do(self, step: Step) -> None:
+    def _do(self, step: Step) -> str | None:
+        """Do it; what refuses it is raised, or returned where it has words of its own."""
         match step:
             case values.Load():
                 self._load()
@@ -137,7 +140,7 @@ class EmbeddedGuest:
             case values.Resize(device=name, requested_size=size):
                 next(slot for slot in self.slots if slot.config.id == name).handle.resize(size)
             case values.SetState(blocks=blocks, state=state):
-                self._set_state(blocks, OnlineType(state))
+                return self._set_state(blocks, OnlineType(state))
             case values.Reboot():
                 self._new_kernel(reset=True)
             case values.Kexec():
@@ -158,6 +161,7 @@ class EmbeddedGuest:
                 self._inject(step)
             case _:
                 assert_never(step)
+        return None
 
     def _load(self) -> None:
         if self.kernel.module is not None:
@@ -169,15 +173,14 @@ class EmbeddedGuest:
             raise KernelError(Errno.ENOENT, "unload: virtio_mem is not loaded")
         self.kernel.unload()
 
-    def _set_state(self, blocks: list[int], how: OnlineType) -> None:
-        """Write to one block after another; the first refusal is reported when all have been tried."""
+    def _set_state(self, blocks: list[int], how: OnlineType) -> str | None:
+        """Write to one block after another; what a shell says of those that refuse, when all have been tried."""
         refusals = []
         for id_ in blocks:
             if rc := store_state(self.kernel.memory, id_, how):
                 refusals.append(f"memory{id_}: write error: {_WORDS.get(rc, rc.name)}")
             self.kernel.clock.run_until_idle()
-        if refusals:
-            raise VirtiomemError("; ".join(refusals))
+        return "; ".join(refusals) or None
 
     def _new_kernel(self, *, reset: bool) -> None:
         self.kernel.halt()
