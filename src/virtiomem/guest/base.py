@@ -61,6 +61,19 @@ class DeviceConfig(_Table, frozen=True):
     name: str | None = None
 
 
+def hotplug_parameters(config: GuestConfig) -> list[str]:
+    """The kernel parameters of memory hotplug: the default state, and of the policy what is not the kernel's default."""
+    default = GuestConfig()
+    words = [f"memhp_default_state={config.default_state}"]
+    if config.online_policy != default.online_policy:
+        words.append(f"memory_hotplug.online_policy={config.online_policy}")
+    if config.auto_movable_ratio != default.auto_movable_ratio:
+        words.append(f"memory_hotplug.auto_movable_ratio={config.auto_movable_ratio}")
+    if config.auto_movable_numa_aware != default.auto_movable_numa_aware:
+        words.append(f"memory_hotplug.auto_movable_numa_aware={'Y' if config.auto_movable_numa_aware else 'N'}")
+    return words
+
+
 class Guest(Protocol):
     """A whole guest that plays steps, one at a time, and says what came of each."""
 

@@ -74,3 +74,20 @@ def test_a_lost_backend_is_no_refusal(guest: EmbeddedGuest, monkeypatch: pytest.
     monkeypatch.setattr(guest.slots[0].handle, "resize", gone)
     with pytest.raises(BackendError, match="SIGKILL"):
         guest.play(resize)
+
+
+def test_the_command_line_says_all_of_the_hotplug_policy_that_is_not_the_default() -> None:
+    policy = """
+[guest]
+default-state = "online"
+online-policy = "auto-movable"
+auto-movable-ratio = 100
+auto-movable-numa-aware = false
+"""
+    assert scenario.embedded_guest(scenario.loads(policy)).info["command-line"].split() == [
+        "memhp_default_state=online",
+        "memory_hotplug.online_policy=auto-movable",
+        "memory_hotplug.auto_movable_ratio=100",
+        "memory_hotplug.auto_movable_numa_aware=N",
+    ]
+    assert scenario.embedded_guest(scenario.loads("")).info["command-line"] == "memhp_default_state=offline"

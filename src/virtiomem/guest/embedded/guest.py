@@ -6,7 +6,7 @@ from typing import Any, assert_never
 from msgspec import UNSET
 
 from virtiomem.errors import DeviceError, Errno, KernelError
-from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
+from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, hotplug_parameters
 from virtiomem.guest.embedded import adopt, explain, snapshot
 from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.hardware import Devices, Dimm, EmbeddedDevice, EmbeddedDevices, Slot, Tap
@@ -86,10 +86,8 @@ class EmbeddedGuest:
     @property
     def info(self) -> dict[str, Any]:
         """What the recording's `guest` says."""
-        command_line = [f"memhp_default_state={self._config.default_state}"]
-        if self._config.online_policy != "contig-zones":
-            command_line.append(f"memory_hotplug.online_policy={self._config.online_policy}")
-        return {"kind": "embedded", "kernel": VERSION, "command-line": " ".join(command_line)}
+        command_line = " ".join(hotplug_parameters(self._config))
+        return {"kind": "embedded", "kernel": VERSION, "command-line": command_line}
 
     @property
     def boot(self) -> Snapshot:

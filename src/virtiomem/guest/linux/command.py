@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from virtiomem.errors import UsageError
-from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig
+from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig, hotplug_parameters
 from virtiomem.guest.linux.kernels import DRIVER
 from virtiomem.guest.machine import Machine
 from virtiomem.qemu.trace import EVENTS
@@ -43,13 +43,7 @@ def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: s
 
 def kernel_command_line(guest: GuestConfig, driver: DriverConfig, *, built_in: bool, append: str = "") -> str:
     """The kernel's parameters: a fixed layout, the hotplug policy, the driver's own where it is built in, `append`."""
-    words = [*_FIXED, f"memhp_default_state={guest.default_state}"]
-    if guest.online_policy != "contig-zones":
-        words.append(f"memory_hotplug.online_policy={guest.online_policy}")
-    if guest.auto_movable_ratio != GuestConfig().auto_movable_ratio:
-        words.append(f"memory_hotplug.auto_movable_ratio={guest.auto_movable_ratio}")
-    if not guest.auto_movable_numa_aware:
-        words.append("memory_hotplug.auto_movable_numa_aware=N")
+    words = [*_FIXED, *hotplug_parameters(guest)]
     if built_in:
         words += [f"{DRIVER}.{parameter}" for parameter in module_parameters(driver)]
     return " ".join([*words, *append.split()])
