@@ -254,6 +254,32 @@ def test_peer_that_never_reads_cannot_keep_us_from_closing(serve: Serve, qmp: Qm
     assert time.monotonic() - begun < 5
 
 
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b'{"return": {"base-memory": "much"}, "id": $ID}\n',
+        b'{"error": {"class": "CommandNotFound", "desc": "no such command"}, "id": $ID}\n',
+    ],
+)
+def test_machine_that_cannot_be_opened_is_let_go_of(serve: Serve, qmp: Qmp, answer: bytes) -> None:
+    left = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await qmp({"query-memory-size-summary": answer})(reader, writer)
+        left.set()
+
+    async def attempt(path: str) -> None:
+        backend = QmpBackend("qmp:test", path)
+        with pytest.raises(VirtiomemError):
+            await backend.open()
+        async with asyncio.timeout(2):
+            await left.wait()
+
+    outcome(serve, talk, attempt)
+
+
 @pytest.mark.parametrize(
     ("status", "driver"),
     [

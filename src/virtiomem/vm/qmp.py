@@ -99,14 +99,13 @@ class QmpBackend:
         self._paths: dict[str, str] = {}
 
     async def open(self) -> None:
-        """Connect and learn what never changes."""
+        """Connect and learn what never changes; when that fails, QEMU's only monitor is free again."""
         await self._peer.connect()
         try:
-            summary = await self._peer.ask("query-memory-size-summary", shape=_Summary)
-        except Refused:
+            self._boot_memory = await self._base_memory()
+        except BaseException:
             await self._peer.close()
-            raise ProtocolError(f"{self._peer.label}: it speaks QMP, but is no QEMU machine") from None
-        self._boot_memory = summary.base_memory
+            raise
 
     def now(self) -> float:
         """Seconds of the event loop's clock."""
@@ -165,6 +164,14 @@ class QmpBackend:
         if event is not None:
             self._events.add(event)
             self._woken.set()
+
+    async def _base_memory(self) -> int:
+        """The boot memory, in bytes; ProtocolError for a peer that is no machine, such as qemu-storage-daemon."""
+        try:
+            summary = await self._peer.ask("query-memory-size-summary", shape=_Summary)
+        except Refused:
+            raise ProtocolError(f"{self._peer.label}: it speaks QMP, but is no QEMU machine") from None
+        return summary.base_memory
 
     async def _ask(self, command: str, *, shape: type[Shape]) -> Shape:
         """A command that every QEMU with memory devices has."""
