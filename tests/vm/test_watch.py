@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,15 @@ def test_machine_that_goes_and_comes_back_is_seen_again(serve: Any, qmp: Any, mo
 
     asyncio.run(run())
     assert [sample.error is None for sample in seen if sample.changed][:3] == [True, False, True]
+
+
+def test_machine_that_stays_lost_changes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "FIRST_RETRY_SECONDS", 0.01)
+    seen: list[Sample] = []
+    nowhere = Connection("vm", "qmp", str(tmp_path / "none.sock"))
+    asyncio.run(until(nowhere, lambda samples: len(samples) == 3, seen))
+    assert [sample.changed for sample in seen] == [True, False, False]
+    assert all(sample.error for sample in seen), "a metric goes on saying that it is down"
 
 
 def test_still_time_counts_from_the_last_change(serve: Any, qmp: Any) -> None:

@@ -58,6 +58,7 @@ class _Watcher:
         self.samples = samples
         self.began = began
         self.last: Machine | None = None
+        self.last_error: str | None = None
         self.moved_at: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -93,15 +94,16 @@ class _Watcher:
                 self.moved_at[device.id] = now
         still = {device.id: now - self.moved_at[device.id] for device in machine.devices}
         changed = machine != self.last or bool(events - {Event.SIZE})
-        self.last = machine
+        self.last, self.last_error = machine, None
         await self.samples.put(
             Sample(self.connection.name, now, machine, events=events, still_for=still, changed=changed)
         )
 
     async def _lost(self, error: VirtiomemError) -> None:
-        self.last = None
+        changed = str(error) != self.last_error
+        self.last, self.last_error = None, str(error)
         self.moved_at.clear()
-        await self.samples.put(Sample(self.connection.name, self._now(), None, error))
+        await self.samples.put(Sample(self.connection.name, self._now(), None, error, changed=changed))
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time() - self.began
