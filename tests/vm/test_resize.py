@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from virtiomem.errors import DeviceError
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState
 from virtiomem.units import GiB, MiB, Size
 from virtiomem.vm.base import Driver, Event, Machine
@@ -178,7 +179,31 @@ def test_what_a_stuck_node_cannot_give_up_the_other_does(sim: Sim) -> None:
     assert hold
     assert result.outcome is Outcome.DONE
     assert [device.size for device in machine(vm).virtio_mem] == [pinned["vm0"], GiB]
-    assert "vm0 is stuck at 3G: the other 1G went to other devices" in result.notes
+    assert "vm0 is stuck at 3G: the other 1G was taken from other devices" in result.notes
+
+
+def test_what_a_stuck_node_cannot_take_the_other_does(sim: Sim) -> None:
+    vm = sim(devices=TWO_DEVICES, guest=TWO_NODES)
+    _hold_everything_of(vm, "vm0")
+    result = resized(vm, "4G", scope=Scope.PLUGGED, stall=20.0)
+    assert (result.outcome, [device.size for device in result.devices]) == (Outcome.DONE, [0, 4 * GiB])
+    assert result.notes[0] == "vm0 is stuck at 0: the other 2G went to other devices"
+
+
+def test_what_other_devices_refuse_did_not_go_to_them(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
+    vm = sim(devices=TWO_DEVICES, guest=TWO_NODES)
+    _hold_everything_of(vm, "vm0")
+    request = SimBackend.request
+
+    async def at_first(self: SimBackend, device: str, size: int) -> None:
+        if self.now() > 0 and device == "vm1":
+            raise DeviceError("sim: vm1: QEMU refuses: not now")
+        await request(self, device, size)
+
+    monkeypatch.setattr(SimBackend, "request", at_first)
+    result = resized(vm, "4G", scope=Scope.PLUGGED, stall=20.0)
+    assert (result.outcome, result.notes) == (Outcome.REFUSED, ("sim: vm1: QEMU refuses: not now",))
+    assert [device.requested for device in result.devices] == [2 * GiB, 2 * GiB]
 
 
 def _hold_everything_of(vm: Vm, name: str) -> bool:

@@ -1,7 +1,7 @@
 """How far a device is on its way, how fast, and since when nothing moved: arithmetic over (time, size) samples."""
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 from virtiomem.vm.retry import RetryTimer
 
@@ -13,14 +13,14 @@ _WINDOW = 10.0
 class Track:
     """One device on its way from `start` to `target`, in bytes; times are the backend's seconds.
 
-    `settled`: nothing was left to do when it began, so that the driver's retry interval is known.
+    `began`: when it set out. `settled`: nothing was left to do then, so that the driver's retry interval is known.
     """
 
     device: str
     start: int
     target: int
-    began: float
-    settled: bool = True
+    began: InitVar[float]
+    settled: InitVar[bool] = True
     retry: RetryTimer = field(init=False)
     size: int = field(init=False)
     moved_at: float = field(init=False)
@@ -28,10 +28,10 @@ class Track:
     _best: int = field(init=False)
     _samples: deque[tuple[float, int]] = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, began: float, settled: bool) -> None:
         self._samples = deque(maxlen=64)
-        self.retry = RetryTimer(self.began, certain=self.settled)
-        self._restart(self.began, self.start)
+        self.retry = RetryTimer(began, certain=settled)
+        self._restart(began, self.start)
 
     def feed(self, now: float, size: int) -> bool:
         """Take a look into account; True when it came nearer to the target than ever."""

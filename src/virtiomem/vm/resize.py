@@ -75,9 +75,7 @@ class _Resize:
         await self._set(self.plan)
         self.began = self.backend.now()  # asking an agent first may have taken long
         for change in self.plan.changes:
-            track = self.tracks[change.device.id]
-            track.began = self.began
-            track.aim(self.began, change.after, change.device.size)
+            self.tracks[change.device.id].aim(self.began, change.after, change.device.size)
         return await self._follow() if self.policy.wait else Outcome.STARTED
 
     async def _set(self, plan: Plan) -> None:
@@ -144,11 +142,13 @@ class _Resize:
 
     async def _redispatch(self, plan: Plan, now: float, missing: dict[str, int]) -> None:
         """Carry on with a plan that leaves the stuck devices where they are."""
-        for device, size in missing.items():
-            lack = format_approx(abs(self.tracks[device].target - size))
-            self.notes.append(f"{device} is stuck at {format_size(size)}: the other {lack} went to other devices")
         await self._set(plan)
         self.plan = plan
+        for device, size in missing.items():
+            lack = self.tracks[device].target - size
+            moved = "went to" if lack > 0 else "was taken from"
+            rest = f"the other {format_approx(abs(lack))} {moved} other devices"
+            self.notes.append(f"{device} is stuck at {format_size(size)}: {rest}")
         for change in plan.changes:
             self.tracks[change.device.id].aim(now, change.after, change.device.size)
 
