@@ -93,6 +93,15 @@ def test_bars_are_sized_from_what_sticks() -> None:
     ]
 
 
+def test_the_last_register_has_none_to_be_wide_with() -> None:
+    assert memory_bars([0, 0, 0, 0, 0, 0xFFFFC00C]) == [Bar(5, 0x4000, wide=False)]
+
+
 def test_a_large_64_bit_bar_is_sized_over_both_registers() -> None:
-    assert memory_bars([0x0000000C, 0xFFFFFFFC, 0, 0, 0, 0]) == []
+    assert memory_bars([0x0000000C, 0xFFFFFFFF, 0, 0, 0, 0]) == [Bar(0, 1 << 32, wide=True)]
+    assert memory_bars([0x0000000C, 0xFFFFFFFC, 0xFFFFF000, 0, 0, 0]) == [
+        Bar(0, 16 << 30, wide=True),
+        Bar(2, 0x1000, wide=False),
+    ]
+    assert memory_bars([0x0000000C, 0, 0, 0, 0, 0]) == []
     assert memory_bars([0x8000000C, 0xFFFFFFFF, 0, 0, 0, 0]) == [Bar(0, 0x80000000, wide=True)]

@@ -76,7 +76,9 @@ class PciFunction:
         for bar in pci.memory_bars(probed):
             window = align_up(window, bar.size)
             addresses[bar.number] = window
-            self.write_config(registers[bar.number], window)
+            self.write_config(registers[bar.number], window & 0xFFFFFFFF)
+            if bar.wide:
+                self.write_config(registers[bar.number + 1], window >> 32)
             window += bar.size
         return addresses, window
 

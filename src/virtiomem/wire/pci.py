@@ -135,9 +135,9 @@ def memory_bars(probed: Sequence[int]) -> list[Bar]:
     number = 0
     while number < len(probed):
         value = probed[number]
-        wide = value & _BAR_TYPE == _BAR_64
-        if value & ~0xF and not value & _BAR_IO:
-            mask = value & ~0xF | (probed[number + 1] << 32 if wide and number + 1 < len(probed) else 0)
+        wide = value & _BAR_TYPE == _BAR_64 and number + 1 < len(probed)
+        mask = value & ~0xF | (probed[number + 1] << 32 if wide else 0)
+        if mask and not value & _BAR_IO:
             bars.append(Bar(number, mask & -mask, wide))
         number += 2 if wide else 1
     return bars
