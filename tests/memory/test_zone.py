@@ -39,6 +39,20 @@ def test_span_that_shrinks_back_to_boot_memory_ends_with_a_whole_subsection() ->
     zone.check()
 
 
+@pytest.mark.parametrize("toggled", [0, BLOCK])
+def test_edges_are_forgotten_whichever_end_comes_and_goes(toggled: int) -> None:
+    zone = Zone(0, ZoneType.NORMAL)
+    zone.grow(0, 2 * BLOCK)
+    zone.add_online(0, BLOCK)
+    zone.add_online(BLOCK, BLOCK)
+    for _ in range(1000):
+        zone.remove_online(toggled)
+        zone.shrink(toggled, BLOCK)
+        zone.grow(toggled, BLOCK)
+        zone.add_online(toggled, BLOCK)
+    assert max(len(zone._lowest), len(zone._highest)) < 100
+
+
 class ZoneMachine(RuleBasedStateMachine):
     """Blocks come and go; the span is that of the blocks there, as counting them one by one says."""
 

@@ -117,7 +117,7 @@ class Zone:
         self.online[start_pfn] = pages
         heapq.heappush(self._lowest, start_pfn)
         heapq.heappush(self._highest, (-(start_pfn + pages), start_pfn))
-        if len(self._lowest) > 2 * len(self.online) + 64:
+        if max(len(self._lowest), len(self._highest)) > 2 * len(self.online) + 64:
             self._rebuild_edges()
 
     def remove_online(self, start_pfn: int) -> None:
