@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from virtiomem.errors import UsageError
-from virtiomem.files import read_bytes, write_whole
+from virtiomem.errors import BackendError, UsageError
+from virtiomem.files import check_writable, read_bytes, write_whole
 
 
 def test_file_that_never_ends_is_too_long() -> None:
@@ -34,7 +34,7 @@ def test_writing_keeps_the_old_file_until_the_new_one_is_whole(tmp_path: Path, m
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "replace", fail)
-        with pytest.raises(UsageError, match=r"r\.json: No space left on device"):
+        with pytest.raises(BackendError, match=r"r\.json: No space left on device"):
             write_whole(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
@@ -56,5 +56,34 @@ def test_pipe_is_written_to_and_stays_a_pipe(tmp_path: Path) -> None:
     write_whole(link, b"anything")
     assert link.is_symlink()
     assert Path("/dev/null").is_char_device()
-    with pytest.raises(UsageError, match="/dev/full: No space left on device"):
+    with pytest.raises(BackendError, match="/dev/full: No space left on device"):
         write_whole(Path("/dev/full"), b"anything")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("file/x", "Not a directory"),
+        ("file/x/y", "Not a directory"),
+        ("absent/x", "No such file or directory"),
+        ("loop", "Too many levels of symbolic links"),
+        ("directory", "Is a directory"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_name_under_which_nothing_can_be_written_is_refused(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(UsageError, match=f"{name}: {why}"):
+        check_writable(tmp_path / name)
+    with pytest.raises(UsageError, match=f"{name}: {why}"):
+        write_whole(tmp_path / name, b"")
+
+
+def test_link_to_a_file_that_is_not_there_yet_may_be_written(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("new")
+    check_writable(tmp_path / "link")
+    write_whole(tmp_path / "link", b"new")
+    assert (tmp_path / "new").read_bytes() == b"new"
+    assert (tmp_path / "link").is_symlink()

@@ -93,7 +93,7 @@ def test_full_disk_leaves_the_old_recording(tmp_path: Path, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fdopen", fail)
-    assert main(["run", AFTER, "--record", str(target)]) == 2
+    assert main(["run", AFTER, "--record", str(target)]) == 1
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from virtiomem.errors import UsageError
+from virtiomem.files import cannot_write
 from virtiomem.live.load import zone_lines
 from virtiomem.live.sysfs import MEMORY, NODES, directory, entry_numbers, read_attribute
 from virtiomem.recording.values import BlockStateWord, MemoryBlock, Snapshot
@@ -33,7 +34,8 @@ def export_sysroot(
 ) -> None:
     """Write the files of a guest below `target`, or bring them up to date; `block_size` of a memory block in bytes.
 
-    Raises UsageError when `target` holds anything that was not exported, or cannot be written.
+    Raises UsageError when `target` holds anything that was not exported, or is no name for a directory; BackendError when
+    writing fails.
     """
     root = Path(target)
     try:
@@ -51,7 +53,7 @@ def export_sysroot(
             for block in snapshot.memory_blocks:
                 _export_block(block, memory, nodes)
     except OSError as error:
-        raise UsageError(f"{error.filename or root}: {error.strerror}") from None
+        raise cannot_write(error.filename or root, error) from None
 
 
 def check_target(target: str | Path) -> None:
