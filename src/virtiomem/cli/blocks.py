@@ -5,10 +5,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from virtiomem.cli.arguments import size
 from virtiomem.errors import UsageError
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, read_memory_sysfs
-from virtiomem.units import Size
 
 if TYPE_CHECKING:
     from virtiomem.live.capture import Capture
@@ -61,13 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ours = parser.add_argument_group("virtio-mem")
     add = ours.add_argument
     add("--devices", action="store_true", help="the virtio-mem devices instead of the blocks")
-    add("--by", metavar="SIZE", help="what would go offline and away to shrink a device by SIZE")
+    add("--by", metavar="SIZE", type=size, help="what would go offline and away to shrink a device by SIZE")
     add("--device", metavar="NAME", help="the device that shrinks, if there are several (virtio0)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the blocks, the devices, or the plan."""
-    if args.by:
+    if args.by is not None:
         return _plan(args)
     if args.devices:
         return _devices(args)
@@ -109,11 +109,7 @@ def _plan(args: argparse.Namespace) -> int:
     from virtiomem.live.shrink import Parameters, plan_shrink
 
     memory, devices, owners, capture = _machine(args)
-    try:
-        wanted = Size.parse(args.by)
-    except ValueError as error:
-        raise UsageError(f"--by: {error}") from None
-    plan = plan_shrink(_chosen(devices, args.device), memory, owners, wanted, Parameters.of(capture))
+    plan = plan_shrink(_chosen(devices, args.device), memory, owners, args.by, Parameters.of(capture))
     if args.style is lsmem.Style.JSON:
         print(json.dumps(show.plan_values(plan), indent=1))
     else:

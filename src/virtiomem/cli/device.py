@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from virtiomem.cli.arguments import positive
+
 if TYPE_CHECKING:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures
@@ -53,17 +55,10 @@ def _add_fuzz(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=1, metavar="N", help="the same seed makes the same moves (default 1)"
     )
     parser.add_argument(
-        "--requests", type=_positive, default=10_000, metavar="N", help="how many to compare (default 10000)"
+        "--requests", type=positive, default=10_000, metavar="N", help="how many to compare (default 10000)"
     )
     parser.add_argument("--log", type=Path, metavar="FILE", help="keep all that QEMU answered as a request log (gzip)")
     parser.add_argument("-J", "--json", action="store_true", help="print figures and findings as JSON")
-
-
-def _positive(words: str) -> int:
-    number = int(words)
-    if number <= 0:
-        raise ValueError(words)
-    return number
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:

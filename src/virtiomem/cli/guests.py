@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from virtiomem.cli.arguments import seconds
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.guest.embedded import EmbeddedGuest
@@ -45,7 +46,7 @@ def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--append", metavar="WORDS", help="more kernel parameters")
     group.add_argument("--console", metavar="FILE", help="keep the guest's console in FILE")
-    group.add_argument("--timeout", type=_seconds, metavar="SECONDS", help="for a boot, and for a step (default: 300)")
+    group.add_argument("--timeout", type=seconds, metavar="TIME", help="for a boot, and for a step (default: 5m)")
 
 
 def check_linux_arguments(args: argparse.Namespace) -> None:
@@ -101,14 +102,3 @@ def _linux_options(args: argparse.Namespace) -> dict[str, Any]:
     """What was given of `guest.linux.Setup`."""
     names: Iterable[str] = ("kernel", "modules", "qemu", "busybox", "accel", "append", "console", "timeout")
     return {name: value for name in names if (value := getattr(args, name)) is not None}
-
-
-def _seconds(text: str) -> float:
-    """A positive number of seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"not a positive number of seconds: {text!r}")
-    return value

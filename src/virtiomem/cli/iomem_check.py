@@ -5,6 +5,7 @@ import json
 import sys
 from dataclasses import replace
 
+from virtiomem.cli.arguments import size
 from virtiomem.cli.iomem import add_reading, read
 from virtiomem.errors import UsageError, VirtiomemError, printable
 from virtiomem.listing.check import Arch, check, table, values
@@ -12,7 +13,6 @@ from virtiomem.live.capture import Capture
 from virtiomem.live.collect import collect
 from virtiomem.live.load import DEFAULT_MEMORY_BLOCK, load_any
 from virtiomem.live.views import memory_of
-from virtiomem.units import Size
 
 DESCRIPTION = (
     "For each consumer of the map: how many ranges it sees, how many it would see if nothing had been merged, its limit, and "
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("file", nargs="?", metavar="FILE", help="a listing, a capture or a recording, - for stdin; else this machine")
     add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
     add("--arch", choices=[arch.value for arch in Arch], default="x86", help="whose kexec-tools (default x86)")
-    add("--block-size", metavar="SIZE", help="memory block; else what the file says, or 128M")
+    add("--block-size", metavar="SIZE", type=size, help="memory block; else what the file says, or 128M")
     add("-J", "--json", action="store_true", help="JSON")
     add("-b", "--bytes", action="store_true", help="sizes in bytes")
     add("-n", "--noheadings", action="store_true", help="no headings")
@@ -57,14 +57,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _block_size(args: argparse.Namespace, capture: Capture) -> int:
     """What the option says, else the capture."""
-    if args.block_size:
-        try:
-            size = Size.parse(args.block_size)
-        except ValueError as error:
-            raise UsageError(f"--block-size: {error}") from None
-        if size == 0:
-            raise UsageError("--block-size: 0 is no block")
-        return size
+    if args.block_size == 0:
+        raise UsageError("--block-size: 0 is no block")
+    if args.block_size is not None:
+        return int(args.block_size)
     try:
         return memory_of(capture).block_size
     except VirtiomemError:

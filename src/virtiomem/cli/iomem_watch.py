@@ -5,8 +5,8 @@ import json
 from datetime import UTC, datetime
 from functools import partial
 
+from virtiomem.cli.arguments import positive, seconds
 from virtiomem.cli.iomem import add_reading, read
-from virtiomem.errors import UsageError
 from virtiomem.listing.diff import Change, sentence, values
 from virtiomem.listing.watch import MemoryEvents, watch
 from virtiomem.live.collect import collect
@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("file", nargs="?", metavar="FILE", help="a listing that someone rewrites; else this machine's")
     add("-s", "--sysroot", metavar="DIR", default="/", help="watch the Linux whose files are below DIR")
-    add("-i", "--interval", metavar="SECONDS", type=float, default=1.0, help="read again at least as often (default 1)")
-    add("--count", metavar="N", type=int, help="stop after N changes")
+    add("-i", "--interval", metavar="TIME", type=seconds, default=1.0, help="read again at least as often (default 1s)")
+    add("--count", metavar="N", type=positive, help="stop after N changes")
     add("-J", "--json", action="store_true", help="one JSON object a line")
     add("-b", "--bytes", action="store_true", help="sizes in bytes")
     add_reading(parser)
@@ -33,8 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch and tell."""
-    if args.interval <= 0:
-        raise UsageError(f"--interval: {args.interval} is not above 0")
     events = MemoryEvents(args.interval, uevents=not args.file and args.sysroot == "/")
     told = 0
     try:

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import re
 
+from virtiomem.cli.arguments import seconds
 from virtiomem.vm import commands
 
 
@@ -70,9 +71,9 @@ def _add_resize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", "--keep-going", action="store_true", help="leave out machines that cannot be resized")
     parser.add_argument("--no-wait", action="store_true", help="do not wait for the guest")
     parser.add_argument(
-        "--timeout", type=_seconds, metavar="TIME", help="give up after this (90, 90s, 5m); default never"
+        "--timeout", type=seconds, metavar="TIME", help="give up after this (90, 90s, 5m); default never"
     )
-    parser.add_argument("--stall", type=_seconds, metavar="TIME", help="… or when nothing moved for this (default 60s)")
+    parser.add_argument("--stall", type=seconds, metavar="TIME", help="… or when nothing moved for this (default 60s)")
     parser.add_argument(
         "--on-timeout", choices=("keep", "rollback"), default="keep", help="what becomes of the request"
     )
@@ -83,8 +84,8 @@ def _add_resize(parser: argparse.ArgumentParser) -> None:
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
-    parser.add_argument("--interval", type=_seconds, default=2.0, metavar="TIME", help="look this often (default 2s)")
-    parser.add_argument("--for", dest="duration", type=_seconds, metavar="TIME", help="stop after this")
+    parser.add_argument("--interval", type=seconds, default=2.0, metavar="TIME", help="look this often (default 2s)")
+    parser.add_argument("--for", dest="duration", type=seconds, metavar="TIME", help="stop after this")
     parser.add_argument("--metrics", metavar="[HOST:]PORT", help="serve Prometheus metrics")
     parser.set_defaults(command_of=commands.watch)
 
@@ -96,11 +97,3 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--capture", metavar="PATH", help="what `virtiomem capture` wrote in the guest, or its files")
     parser.set_defaults(command_of=commands.explain)
-
-
-def _seconds(text: str) -> float:
-    """Read ``90``, ``90s``, ``1.5m`` or ``2h``."""
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?)([smh]?)", text)
-    if match is None or not float(match[1]):
-        raise argparse.ArgumentTypeError(f"not a time: {text!r} (write 90, 90s, 5m or 1h)")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
