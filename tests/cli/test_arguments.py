@@ -31,3 +31,14 @@ def test_what_counts_nothing_is_refused(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match="not a count"):
         arguments.positive(text)
     assert arguments.positive("10000") == 10_000
+
+
+def test_an_address_is_decimal_or_hexadecimal() -> None:
+    assert arguments.number("0xFFFFFFFFffffffff") == arguments.number("18446744073709551615") == (1 << 64) - 1
+    assert arguments.number("0") == arguments.number("0x0") == 0
+
+
+@pytest.mark.parametrize("text", ["0100", "-1", "ff", "0x", "1_0", "1 ", "", "\u0663", "18446744073709551616"])
+def test_a_number_of_another_kind_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError, match="is not a number"):
+        arguments.number(text)

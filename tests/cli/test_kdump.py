@@ -123,7 +123,9 @@ def test_a_capture_tells_what_a_listing_does_not(
     [
         (["--note", "12"], "'12' is not ADDR:SIZE"),
         (["--note", "1:2@3"], "'1:2@3' is not ADDR:SIZE"),
-        (["--vmcoreinfo", "x:1"], "'x:1' is not ADDR:SIZE"),
+        (["--vmcoreinfo", "x:1"], "'x' is not a number"),
+        (["--note", "0100:16"], "'0100' is not a number"),
+        (["--possible-cpus", "9999999999"], "9999999999 are more than the 8192"),
         (["--direct-map", "high"], "'high' is not a number"),
         (["--backup", "-1"], "--backup"),
         (["--as", "grub"], "invalid choice: 'grub'"),

@@ -1,13 +1,15 @@
-"""Times, sizes and counts as options take them: the readers for argparse's `type`, with one complaint for each kind."""
+"""Times, sizes, counts and addresses as options take them: the readers for argparse's `type`, with one complaint for each kind."""
 
 import argparse
+import re
 
-from virtiomem.units import Size
+from virtiomem.units import U64_MAX, Size
 
 MAX_SECONDS = 24 * 24 * 60 * 60
 """poll(2) counts milliseconds in 31 bits; and nobody waits for a month."""
 MIN_SECONDS = 0.001
 
+_NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[1-9][0-9]{0,19}|0")
 _UNITS = {"s": 1, "m": 60, "h": 60 * 60}
 
 
@@ -36,3 +38,10 @@ def positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18 and int(text)):
         raise argparse.ArgumentTypeError(f"not a count: {text!r} (write 1 or more)")
     return int(text)
+
+
+def number(text: str) -> int:
+    """Read an address, or another number below 2^64: decimal, or ``0x…``."""
+    if not _NUMBER.fullmatch(text) or (value := int(text, 0)) > U64_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number below 2^64, decimal or 0x…")
+    return value

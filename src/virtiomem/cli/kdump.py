@@ -6,6 +6,7 @@ import re
 import sys
 
 from virtiomem import collector
+from virtiomem.cli.arguments import number
 from virtiomem.errors import ListingError, UsageError
 from virtiomem.kdump import elfcore, show
 from virtiomem.kdump.compare import Comparison, compare, dumped, subtract
@@ -19,8 +20,10 @@ EXIT_DIFFERENT = 1
 HEADINGS = ("proc/iomem", "sys/kernel", "sys/devices/system/cpu")
 """What this command reads of a running Linux."""
 
-_NUMBER = r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}"
-_PLACE = re.compile(rf"(?P<addr>{_NUMBER}):(?P<size>{_NUMBER})(?:@(?P<paddr>{_NUMBER}))?")
+MAX_CPUS = 8192
+"""NR_CPUS with CONFIG_MAXSMP, in arch/x86/Kconfig (v6.1)."""
+
+_PLACE = re.compile(r"(?P<addr>[^:@]+):(?P<size>[^:@]+)(?:@(?P<paddr>[^:@]+))?")
 _DIRECT_MAPS = {"4-level": elfcore.DIRECT_MAP_4_LEVEL, "5-level": elfcore.DIRECT_MAP_5_LEVEL}
 
 
@@ -44,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--vmcoreinfo", metavar="ADDR:SIZE", type=_note, help="the vmcoreinfo note")
     add("--text", metavar="VADDR:SIZE[@PADDR]", type=_place, help="the kernel from _text to _end; @ Kernel code")
     add("--direct-map", metavar="BASE", type=_direct_map, help="4-level (default), 5-level or an address (KASLR)")
-    add("--possible-cpus", metavar="N", type=_number, help="CPUs that the kernel leaves room for")
-    add("--backup", metavar="ADDR", type=_number, help="where kexec-tools' backup segment lies")
-    add("--limit", metavar="N", type=_number, default=KEXEC_TOOLS_RANGES, help="entries in kexec-tools' table")
+    add("--possible-cpus", metavar="N", type=_cpus, help="CPUs that the kernel leaves room for")
+    add("--backup", metavar="ADDR", type=number, help="where kexec-tools' backup segment lies")
+    add("--limit", metavar="N", type=number, default=KEXEC_TOOLS_RANGES, help="entries in kexec-tools' table")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -162,7 +165,7 @@ def _place(text: str) -> tuple[int, int, int | None]:
     match = _PLACE.fullmatch(text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not ADDR:SIZE, in decimal or 0x…")
-    return int(match["addr"], 0), int(match["size"], 0), int(match["paddr"], 0) if match["paddr"] else None
+    return number(match["addr"]), number(match["size"]), number(match["paddr"]) if match["paddr"] else None
 
 
 def _note(text: str) -> Note:
@@ -173,10 +176,11 @@ def _note(text: str) -> Note:
 
 
 def _direct_map(text: str) -> int:
-    return _DIRECT_MAPS[text] if text in _DIRECT_MAPS else _number(text)
+    return _DIRECT_MAPS[text] if text in _DIRECT_MAPS else number(text)
 
 
-def _number(text: str) -> int:
-    if not re.fullmatch(_NUMBER, text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number, decimal or 0x…")
-    return int(text, 0)
+def _cpus(text: str) -> int:
+    cpus = number(text)
+    if cpus > MAX_CPUS:
+        raise argparse.ArgumentTypeError(f"{text} are more than the {MAX_CPUS} that Linux can have")
+    return cpus
