@@ -29,7 +29,7 @@ class Ask:
     desc: str | None = None
 
     def chain(self) -> Chain:
-        """The chain to submit; raises KeyError for a layout that is none."""
+        """The chain to submit; raises ValueError for a layout that is none."""
         readable: list[bytes] = []
         rest = self.out
         for length in self.out_lens:

@@ -86,12 +86,31 @@ class Batch(Seen, frozen=True, kw_only=True, tag_field="op", tag="batch"):
         return len(self.reqs) * self.times
 
 
+class Refusal(Struct, frozen=True, kw_only=True):
+    """Why QEMU did not do it."""
+
+    class_: str = field(name="class", default="GenericError")
+    desc: str
+
+
+class Result(Struct, frozen=True, omit_defaults=True):
+    """QMP's answer to a command: it returned, or it refused."""
+
+    return_: dict[str, Any] | None = field(name="return", default=None)
+    error: Refusal | None = None
+
+
 class Qmp(Seen, frozen=True, kw_only=True, tag_field="op", tag="qmp"):
     """A property set by the owner."""
 
-    property: Literal["requested-size"]
+    name: Literal["requested-size"] = field(name="property")
     value: int
-    result: dict[str, Any]
+    result: Result
+
+    @property
+    def refusal(self) -> str | None:
+        """The words of a refusal; None when the property was set."""
+        return None if self.result.error is None else self.result.error.desc
 
 
 class DeviceReset(Seen, frozen=True, kw_only=True, tag_field="op", tag="device_reset"):

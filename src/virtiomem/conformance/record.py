@@ -93,8 +93,8 @@ class Recorder:
                 return self._submit(asks, times)
             case SetSize(value):
                 refusal = hands.set_requested_size(value)
-                said = {"return": {}} if refusal is None else {"error": {"class": "GenericError", "desc": refusal}}
-                return log.Qmp(property="requested-size", value=value, result=said, **self._after())
+                said = log.Result({}) if refusal is None else log.Result(error=log.Refusal(desc=refusal))
+                return log.Qmp(name="requested-size", value=value, result=said, **self._after())
             case ResetDevice(features):
                 self._features = features
                 return log.DeviceReset(features_ok=hands.bring_up(features), accepted=features, **self._after())

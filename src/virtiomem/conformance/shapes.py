@@ -148,7 +148,7 @@ INDIRECT_SHAPES: dict[str, Shape] = {
 
 
 def shaped(readable: tuple[bytes, ...], writable: tuple[int, ...], name: str | None) -> Chain:
-    """A chain of these buffers, laid out as `name` says; raises KeyError for a name that is none."""
+    """A chain of these buffers, laid out as `name` says; raises ValueError for a name that is none."""
     if name is None:
         return Chain(readable, writable)
     if name == "indirect":
@@ -158,7 +158,9 @@ def shaped(readable: tuple[bytes, ...], writable: tuple[int, ...], name: str | N
         return Chain(readable, writable, indirect=kind != "scrambled", shape=scrambled(seed))
     if name in INDIRECT_SHAPES:
         return Chain(readable, writable, indirect=True, shape=INDIRECT_SHAPES[name])
-    return Chain(readable, writable, shape=DIRECT_SHAPES[name])
+    if name in DIRECT_SHAPES:
+        return Chain(readable, writable, shape=DIRECT_SHAPES[name])
+    raise ValueError(f"unknown descriptor layout {name!r}")
 
 
 def _relinked(descriptors: list[Descriptor], first: int) -> tuple[Descriptor, ...]:

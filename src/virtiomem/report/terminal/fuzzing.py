@@ -62,8 +62,8 @@ def told(line: log.Operation) -> list[str]:
         case log.Batch(reqs=requests, times=times):
             often = f", offered {times} times" if times > 1 else ""
             return [_told_request(sent) + often for sent in requests] or ["notify with nothing available"]
-        case log.Qmp(value=value, result=result):
-            refused = f" → refused: {result['error']['desc']}" if "error" in result else ""
+        case log.Qmp(value=value, refusal=refusal):
+            refused = "" if refusal is None else f" → refused: {refusal}"
             return [f"requested-size = {value:#x}{refused}"]
         case log.DeviceReset(accepted=features):
             return [f"device reset, features {features or 0:#x}"]
