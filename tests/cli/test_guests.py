@@ -62,6 +62,15 @@ def test_what_only_the_embedded_guest_can_is_refused_before_anything_runs(
         assert words in said
 
 
+def test_a_capture_is_for_our_own_devices(
+    scenario: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    scenario.write_text('[guest]\ncapture = "guest.capture"\n')
+    code, said = complaint(capsys, "run", scenario, "--device", "qemu")
+    assert (code, "guest.capture: QEMU's devices start empty" in said) == (2, True)
+
+
 def test_one_recording_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert complaint(capsys, "compare", "a.json")[0] == 2
 

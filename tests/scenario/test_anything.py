@@ -66,7 +66,7 @@ def one_line(refused: ScenarioError) -> bool:
 def test_tables_make_a_scenario_or_one_line(raw: dict[str, Any]) -> None:
     refused: ScenarioError | None = None
     try:
-        made = files._complete(files._convert(raw), EXAMPLES / "worked-example", None)
+        made = files._complete(files._convert(raw), EXAMPLES / "worked-example")
     except ScenarioError as error:
         refused = error
     if refused is not None:

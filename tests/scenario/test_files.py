@@ -20,7 +20,7 @@ def test_scenario_played_on_a_real_linux_loads(path: Path) -> None:
     assert loaded.title
     assert loaded.steps[0] == Load()
     assert loaded.boot_iomem == path.with_name("boot.iomem").read_text()
-    assert loaded.path == path
+    assert loaded.folder == path.parent
 
 
 def test_scenario_is_read_with_sizes_in_bytes_and_defaults_filled_in() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from virtiomem.cli.arguments import seconds
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import Guest
-from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.recording import Recording
 from virtiomem.recording.values import Kexec
 from virtiomem.scenario import Scenario, embedded_guest
@@ -66,18 +65,7 @@ def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
         from virtiomem.guest.embedded.qemu import guest_on_qemu
 
         return guest_on_qemu(played.guest, played.driver, played.devices, played.boot_iomem)
-    return guest_from_capture(played) if played.guest.capture is not None else embedded_guest(played)
-
-
-def guest_from_capture(played: Scenario) -> EmbeddedGuest:
-    """The guest in this process, in the state that the scenario's capture shows."""
-    from virtiomem.live.load import load_any
-    from virtiomem.live.start import start_from
-
-    folder = played.path.parent if played.path is not None else Path()
-    capture = load_any(folder / (played.guest.capture or ""))
-    guest, driver, boot = start_from(capture, played.guest, played.driver)
-    return EmbeddedGuest(guest, driver, played.devices, "", boot=boot)
+    return embedded_guest(played)
 
 
 def open_linux(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:

@@ -34,12 +34,12 @@ def load(path: str | Path) -> Scenario:
     cannot be read.
     """
     path = Path(path)
-    return _read(read_bytes(path, limit=MAX_FILE), source=str(path), folder=path.parent, path=path)
+    return _read(read_bytes(path, limit=MAX_FILE), source=str(path), folder=path.parent)
 
 
 def loads(text: str | bytes, *, source: str = "scenario", folder: str | Path = ".") -> Scenario:
     """Read a scenario from a text; files it names are looked for from `folder` on. See `load`."""
-    return _read(text.encode() if isinstance(text, str) else text, source=source, folder=Path(folder), path=None)
+    return _read(text.encode() if isinstance(text, str) else text, source=source, folder=Path(folder))
 
 
 def to_dict(scenario: Scenario) -> dict[str, Any]:
@@ -55,10 +55,10 @@ def to_dict(scenario: Scenario) -> dict[str, Any]:
     return built
 
 
-def _read(text: bytes, *, source: str, folder: Path, path: Path | None) -> Scenario:
+def _read(text: bytes, *, source: str, folder: Path) -> Scenario:
     """Read, check and complete; every complaint names its source."""
     try:
-        return _complete(_convert(_parse(text)), folder, path)
+        return _complete(_convert(_parse(text)), folder)
     except ScenarioError as error:
         raise ScenarioError(error.reason, where=error.where, source=source) from None
 
@@ -87,7 +87,7 @@ def _convert(raw: dict[str, Any]) -> ScenarioFile:
         raise explain(error, raw) from None
 
 
-def _complete(file: ScenarioFile, folder: Path, path: Path | None) -> Scenario:
+def _complete(file: ScenarioFile, folder: Path) -> Scenario:
     """Check that the scenario can be, place its devices, and find the listing it starts from."""
     checks.check_guest(file.guest)
     checks.check_devices(file.device, nodes=len(file.guest.nodes))
@@ -105,7 +105,7 @@ def _complete(file: ScenarioFile, folder: Path, path: Path | None) -> Scenario:
         devices=devices,
         steps=file.step,
         boot_iomem=_boot_iomem(file, devices, machine, folder),
-        path=path,
+        folder=folder,
     )
 
 

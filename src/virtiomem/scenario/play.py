@@ -13,11 +13,22 @@ OnStep = Callable[[Recording], None]
 
 
 def embedded_guest(scenario: Scenario, boot: Snapshot | None = None) -> EmbeddedGuest:
-    """A scenario's guest in this process, booted; `boot` is a real guest's snapshot to start from instead.
+    """A scenario's guest in this process, booted, or in the state that its capture shows.
 
-    Raises VirtiomemError for a guest that cannot be.
+    `boot` is a real guest's snapshot to start from instead. Raises VirtiomemError for a guest that cannot be.
     """
+    if boot is None and scenario.guest.capture is not None:
+        return _captured_guest(scenario, scenario.guest.capture)
     return EmbeddedGuest(scenario.guest, scenario.driver, scenario.devices, scenario.boot_iomem, boot=boot)
+
+
+def _captured_guest(scenario: Scenario, capture: str) -> EmbeddedGuest:
+    """The guest that goes on where a capture was taken."""
+    from virtiomem.live.load import load_any
+    from virtiomem.live.start import start_from
+
+    guest, driver, boot = start_from(load_any(scenario.folder / capture), scenario.guest, scenario.driver)
+    return EmbeddedGuest(guest, driver, scenario.devices, "", boot=boot)
 
 
 def play(scenario: Scenario, guest: Guest, on_step: OnStep | None = None) -> Recording:

@@ -28,5 +28,5 @@ class Scenario(Struct, frozen=True, kw_only=True):
     steps: list[Step]
     boot_iomem: str
     """The /proc/iomem listing that the guest starts from; empty when it starts from a capture."""
-    path: Path | None = None
-    """Where it was read; None when it came from a text."""
+    folder: Path = Path()
+    """What the paths in it are relative to."""

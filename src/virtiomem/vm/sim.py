@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from msgspec import UnsetType
 
 from virtiomem.errors import DeviceError
-from virtiomem.guest.base import Guest
-from virtiomem.guest.embedded import EmbeddedGuest
+from virtiomem.guest.base import Guest, GuestConfig
+from virtiomem.memory.core import boot_ram
 from virtiomem.recording.values import (
     DimmInfo,
     Kexec,
@@ -27,7 +27,8 @@ from virtiomem.recording.values import (
     VirtioMemInfo,
     Wait,
 )
-from virtiomem.scenario import load
+from virtiomem.resource.tree import ResourceTree
+from virtiomem.scenario import embedded_guest, load
 from virtiomem.units import PAGE_SIZE, Size, Span
 from virtiomem.vm.base import Device, Driver, Event, Kind, Machine, Surroundings
 from virtiomem.vm.inside import Block, Inside, Zone
@@ -43,6 +44,7 @@ class SimBackend:
     memory_block_size: int
     auto_online_blocks: str = "offline"
     online_policy: str = "contig-zones"
+    driver: Driver = Driver.ABSENT
     pace: float = 0.0
     _snapshot: Snapshot = field(init=False)
     _now: float = field(init=False, default=0.0)
@@ -50,7 +52,6 @@ class SimBackend:
     """Seconds that have passed without anything due in them."""
     _retry_in: float | None = field(init=False, default=None)
     _reasons: tuple[str, ...] = field(init=False, default=())
-    _driver: Driver = field(init=False, default=Driver.ABSENT)
     _events: set[Event] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
@@ -75,7 +76,7 @@ class SimBackend:
         """Nothing is hidden in a simulated guest."""
         return Surroundings(
             hypervisor="simulated",
-            drivers={device.id: self._driver for device in machine.virtio_mem},
+            drivers={device.id: self.driver for device in machine.virtio_mem},
             retry_in=None if self._retry_in is None else self._retry_in - self._unplayed,
             reasons=self._reasons,
         )
@@ -133,7 +134,7 @@ class SimBackend:
         if isinstance(step, Reboot):
             self._events.add(Event.RESET)
         if isinstance(step, Load | Unload | Reboot | Kexec) and record.error is None:
-            self._driver = Driver.READY if isinstance(step, Load) else Driver.ABSENT
+            self.driver = Driver.READY if isinstance(step, Load) else Driver.ABSENT
         self._snapshot = record.snapshot
         self._retry_in = None if isinstance(record.retry_in, UnsetType) else record.retry_in
         self._reasons = () if isinstance(record.held_up, UnsetType) else tuple(record.held_up)
@@ -149,18 +150,27 @@ class SimBackend:
 def open_sim(path: str, *, label: str, pace: float = 0.0) -> SimBackend:
     """Play a scenario file on an embedded guest, and leave it where its last step left it."""
     scenario = load(path)
-    guest = EmbeddedGuest(scenario.guest, scenario.driver, scenario.devices, scenario.boot_iomem)
+    guest = embedded_guest(scenario)
+    kernel = guest.kernel
     backend = SimBackend(
         label=label,
         guest=guest,
-        boot_memory=int(scenario.guest.memory),
-        memory_block_size=guest.kernel.memory.block_size,
-        auto_online_blocks=scenario.guest.default_state,
-        online_policy=scenario.guest.online_policy,
+        boot_memory=_boot_memory(scenario.guest, kernel.memory.iomem),
+        memory_block_size=int(kernel.memory.block_size),
+        auto_online_blocks=kernel.memory.policy.default_state.value,
+        online_policy=kernel.memory.policy.online_policy.value,
+        driver=Driver.ABSENT if kernel.module is None else Driver.READY,
         pace=pace,
     )
     backend.play(scenario.steps)
     return backend
+
+
+def _boot_memory(config: GuestConfig, iomem: ResourceTree) -> int:
+    """What QEMU would call base memory; of another machine's map, its boot RAM."""
+    if config.iomem is None and config.capture is None:
+        return int(config.memory)
+    return sum(span.size for span in boot_ram(iomem))
 
 
 @dataclass(frozen=True, slots=True)
