@@ -5,14 +5,17 @@
     VirtiomemError            one clear line; never shown as a traceback by the command
     ├── UsageError            the input is wrong: a file, a key, an option             exit 2
     │   ├── ListingError      a /proc/iomem listing, with its line number
+    │   │   └── MaskedListingError    one without addresses                            (resource.iomem)
     │   └── ScenarioError     a scenario file, with table and key
     ├── KernelError           the modelled kernel refused, with its errno              exit 1
+    │   └── ResourceConflict  by another resource, which it names                      (resource.node)
     ├── DeviceError           QEMU's device refused a property or a placement          exit 1
+    ├── PlanError             a wished size that a machine's devices cannot hold       exit 1 (vm.plan)
     ├── ProtocolError         a peer broke the wire protocol                           exit 1
     └── BackendError          the environment failed: QEMU, a socket, a real kernel    exit 1
         └── BackendTimeout    it did not answer in time                                exit 124
 
-Errnos and device answers that the *caller decides on* are values (`Errno`, `wire.mem.Response`), not exceptions.
+Errnos and device answers that the *caller decides on* are values (`Errno`, `wire.mem.ResponseType`), not exceptions.
 """
 
 from enum import IntEnum

@@ -1,7 +1,9 @@
 """The hypervisor's side: QEMU's virtio-mem device and where the machine puts it (hw/virtio/virtio-mem.c, v7.2).
 
-mem         the device: which blocks are plugged, what each request is answered
+mem         which blocks are plugged, and what each request is answered
 blocks      the bitmap behind it
+virtio      the virtio device around it: status, features, interrupts, giving up
+virtqueue   the device's side of its queue
 placement   the machine's device memory region: first fit, and its refusals
 """
 

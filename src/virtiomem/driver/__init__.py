@@ -13,7 +13,8 @@ several memory blocks, at a time, and is plugged as a whole or not at all.
     virtio_mem.py   one device: probe, what a pass does, what the modes need of Linux, notifications, removal
     work.py         when it works: the work function, its queue entry, the retry timer
     link.py         the wire: requests out, errnos back, the configuration space
-    sbm.py, bbm.py  the two modes behind `mode.Mode`
+    mode.py         which of the two modes, and what the driver asks of either
+    sbm.py, bbm.py  the modes
     states.py       the state of every unit, with a counter for each state
     outcome.py      answers to errnos, errnos to what happens next
     kdump.py        the driver in a crash kernel: which pages may be read

@@ -1,1 +1,7 @@
-"""A whole guest: plays steps, yields recordings. Embedded in this process, or a real Linux in QEMU."""
+"""A whole guest: plays steps, yields recordings.
+
+base        a guest's configuration, and the interface that every guest has
+machine     a scenario's machine: boot memory, and the room for memory devices
+embedded    a guest of this process, on virtual time
+linux       a real Linux in QEMU
+"""

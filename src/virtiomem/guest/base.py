@@ -31,7 +31,7 @@ class GuestConfig(_Table, frozen=True):
     capture: str | None = None
     """A capture of a running Linux: a path relative to the scenario file."""
     memory_block_size: Size | None = None
-    """None: what x86-64 chooses (behaviour: 128M below 64G of boot memory)."""
+    """None: what x86-64 chooses, 128M below 64G of boot memory (probe_memory_block_size() in arch/x86/mm/init_64.c)."""
     default_state: BlockStateWord = "offline"
     online_policy: Literal["contig-zones", "auto-movable"] = "contig-zones"
     auto_movable_ratio: int = 301

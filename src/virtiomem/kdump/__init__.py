@@ -1,1 +1,7 @@
-"""Crash ranges and the ELF core header from an iomem tree."""
+"""What a crash dump will hold, from an iomem tree.
+
+ranges    crash ranges, as the kernel and as kexec-tools work them out
+elfcore   the ELF core header that says them
+compare   what one list of ranges has and another has not
+show      them as text and JSON
+"""

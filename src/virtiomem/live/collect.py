@@ -33,8 +33,8 @@ def collect(
 ) -> Capture:
     """Read everything in `sources.SOURCES` below `sysroot`; `pages` also asks which pages are plugged, as root.
 
-    `only` names the headings to read, `by` is what the capture says of its maker. What is absent or denied is remarked in its section. Raises BackendError when
-    `sysroot` is no directory.
+    `only` names the headings to read, `by` is what the capture says of its maker. What is absent or denied is remarked in
+    its section. Raises BackendError when `sysroot` is no directory.
     """
     root = Path(sysroot)
     if not root.is_dir():

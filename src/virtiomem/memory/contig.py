@@ -1,7 +1,8 @@
 """Taking exact ranges of pages from the allocator, and withholding them as fake-offline.
 
-Models: alloc_contig_range(), free_contig_range() (mm/page_alloc.c), adjust_managed_page_count(), and what PageOffline
-with a reference means to memory offlining, v6.1. Ranges are bytes, whole pageblocks of one online block.
+Models: alloc_contig_range() and, with `clear_fake_offline`, free_contig_range() (mm/page_alloc.c),
+adjust_managed_page_count(), and what PageOffline with a reference means to memory offlining, v6.1. Ranges are bytes,
+whole pageblocks of one online block.
 """
 
 from virtiomem.errors import Errno
@@ -32,7 +33,7 @@ def set_fake_offline(memory: Memory, start: int, size: int, *, onlined: bool) ->
 
 
 def clear_fake_offline(memory: Memory, start: int, size: int) -> None:
-    """Give a withheld range to the allocator."""
+    """Give a withheld range to the allocator, as free_contig_range() gives back one that was taken from it."""
     block, mask = memory.mask_of(start, size)
     assert block.fake_offline & mask == mask, f"{start:#x}: not all fake-offline"
     block.fake_offline &= ~mask

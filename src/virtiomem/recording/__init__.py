@@ -1,6 +1,12 @@
 """What happened to a guest, as values: the one stream that the command line, `compare` and the reports read.
 
 Whoever made it, an embedded guest or a real Linux, a recording has the same shape.
+
+values    the shape
+files     JSON, in and out
+compare   whether two are the same, and the first difference
+words     steps, requests and numbers as a person would say them
+palette   one word, symbol and colour for each thing that happens
 """
 
 from virtiomem.recording.files import dump, dumps, load, loads

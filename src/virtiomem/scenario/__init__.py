@@ -1,4 +1,12 @@
-"""Scenario files: TOML to values, checked before anything runs, and played on any guest."""
+"""Scenario files: TOML to values, checked before anything runs, and played on any guest.
+
+values    a scenario
+files     TOML in, and the dictionary that travels along in a recording
+words     complaints in TOML's words
+checks    what no scenario can be
+layout    the boot listing of a pc or q35
+play      on a guest, kept as a recording
+"""
 
 from virtiomem.scenario.files import load, loads, to_dict
 from virtiomem.scenario.layout import boot_listing

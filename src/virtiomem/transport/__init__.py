@@ -1,9 +1,10 @@
 """How a driver reaches a virtio-mem device.
 
-base        the interface a driver sees: one request out, one answer back
-loopback    straight into our device, without a ring
-vring       through a split virtqueue, over any port
-port        what a ring needs of a device: registers, a bell, shared memory
-embedded    our device behind a port
-qtest_pci   QEMU's device behind a port: PCI over its qtest socket
+base         the interface a driver sees: one request out, one answer back
+loopback     straight into our device, without a ring
+vring        through a split virtqueue, over any port
+port         what a ring needs of a device: registers, a bell, shared memory
+embedded     our device behind a port
+qtest_pci    QEMU's device behind a port: PCI over its qtest socket
+qemu_device  a stopped QEMU with such devices, each from both of its sides
 """

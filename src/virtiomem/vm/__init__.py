@@ -2,7 +2,7 @@
 
 The model is neutral (`base`): a backend says how big things are, takes a requested-size, and tells when something may
 have moved. What to do about it is pure arithmetic (`plan`, `progress`, `explain`); `resize` and `watch` are the only loops.
-asyncio lives in this package and nowhere else.
+Everything here that waits is asyncio.
 
 ========== ==========================================================================================================
 base       the neutral model: devices, machine, surroundings, events; the `Backend` and `Agent` protocols
@@ -15,7 +15,7 @@ capture    a guest's files on this host, read as an agent would
 sim        a scenario behind `Backend` and `Agent`: no machine at all, virtual time
 target     which machines and devices are meant
 preflight  what speaks against a resize beforehand
-plan       how a wished size is spread over devices, and what speaks against it beforehand
+plan       how a wished size is spread over devices
 retry      the Linux driver's retry timer, as seen from outside
 progress   how far a resize is, how fast, and whether it has stalled
 outcome    what a resize is asked and what it answers
@@ -24,7 +24,8 @@ fleet      one resize of many machines
 explain    why a device is not at its requested size: facts, likely reasons, what is not known
 watch      many machines over time
 metrics    the same for Prometheus
-show       tables, JSON and words; terminal: live pictures
+show       tables, JSON and words
+terminal   live pictures
 commands   the verbs of `virtiomem vm`
 ========== ==========================================================================================================
 """

@@ -1,4 +1,7 @@
-"""Bytes <-> values, and nothing else: virtio-mem messages, the split virtqueue, virtio-pci capabilities.
+"""Bytes <-> values, and nothing else. Everything on the wire is little endian.
 
-`mem` is the protocol of device 24 (include/uapi/linux/virtio_mem.h). Everything on the wire is little endian.
+mem       the protocol of device 24: configuration, requests, responses (include/uapi/linux/virtio_mem.h)
+virtio    what every virtio device shares: status, interrupt status, features
+ring      the split virtqueue in memory
+pci       how a virtio device shows itself on PCI
 """

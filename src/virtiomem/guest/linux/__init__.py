@@ -8,7 +8,8 @@ rest.py        when the guest is at rest, and why a device is not where it shoul
 running.py     a kernel that has come up in QEMU
 command.py     QEMU's and the kernel's command lines
 kernels.py     kernels, their modules, and what must be loaded before what
-initramfs.py   the guest's root, as a cpio archive (cpio.py)
+initramfs.py   the guest's root
+cpio.py        the archive it is
 agent.py       our end of the line to the agent (agent.sh), which is all that runs in the guest
 look.py        one look at the guest, strictly read
 console.py     what the guest prints, and whether that is a panic

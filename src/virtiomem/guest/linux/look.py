@@ -31,8 +31,9 @@ _NANO = 1e9
 class Look:
     """What the agent saw.
 
-    `bound`: the devices that have a driver, by the guest's names. `busy`: a task is in the driver or the hotplug core; None when the kernel does not tell. `retry_in`: seconds until
-    the driver's retry timer expires (the earliest of all devices'), None when it is not armed.
+    `bound`: the devices that have a driver, by the guest's names. `busy`: a task is in the driver or the hotplug core;
+    None when the kernel does not tell. `retry_in`: seconds until the driver's retry timer expires (the earliest of all
+    devices'), None when it is not armed.
     """
 
     iomem: str

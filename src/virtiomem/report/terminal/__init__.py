@@ -7,6 +7,8 @@ steps.py     one step: outcome, requests, map, blocks
 totals.py    before and after: resources, RAM, blocks, zones, devices; listings side by side
 view.py      a whole run, as it goes
 progress.py  what is being done, on stderr
+verdicts.py  a conformance report, rule by rule
+fuzzing.py   a fuzzing run, and the moves that show a difference
 """
 
 from virtiomem.report.terminal.console import make_console
