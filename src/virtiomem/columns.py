@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from virtiomem.errors import UsageError
+
 
 def align(rows: Iterable[Sequence[str]], right: str | Sequence[bool] = "", *, gap: str = "  ") -> str:
     """Columns as wide as their widest cell, a line a row, nothing behind the last cell.
@@ -17,3 +19,20 @@ def align(rows: Iterable[Sequence[str]], right: str | Sequence[bool] = "", *, ga
         return gap.join(cells).rstrip()
 
     return "".join(f"{line(row)}\n" for row in table)
+
+
+def chosen_columns(
+    text: str | None, known: Iterable[str], default: Sequence[str], *, option: str = "--output"
+) -> list[str]:
+    """The columns that an option asks for: by name, separated by commas; ``+`` in front adds to the default ones.
+
+    None, the option left out, means the default ones. Raises UsageError for a column that is not among the `known`.
+    """
+    if text is None:
+        return list(default)
+    by_name = {name.lower(): name for name in known}
+    wanted = [name.strip().lower() for name in text.removeprefix("+").split(",")]
+    for name in wanted:
+        if name not in by_name:
+            raise UsageError(f"{option}: no column {name!r} (there are {', '.join(by_name)})")
+    return [*(default if text.startswith("+") else ()), *(by_name[name] for name in wanted)]

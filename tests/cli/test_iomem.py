@@ -125,7 +125,7 @@ def test_damage_is_put_right_and_said(tmp_path: Path, capsys: pytest.CaptureFixt
     ("argv", "reason"),
     [
         (["--raw", "--ram"], "--raw prints the whole listing"),
-        (["-o", "range,colour"], "no column 'COLOUR' (there are range, start, end, size"),
+        (["-o", "range,colour"], "no column 'colour' (there are range, start, end, size"),
         (["--raw", "--json"], "not allowed with argument"),
     ],
 )

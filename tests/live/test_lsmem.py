@@ -1,6 +1,5 @@
 import pytest
 
-from virtiomem.errors import UsageError
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.recording.values import MemoryBlock
@@ -90,17 +89,6 @@ def test_summary_counts_what_is_not_online_as_offline() -> None:
         "Memory block size:       128M\nTotal online memory:     384M\nTotal offline memory:    384M\n"
     )
     assert lsmem.render_summary(SOME, in_bytes=True).splitlines()[1] == "Total online memory:          402653184"
-
-
-@pytest.mark.parametrize("text", ["foo", "+foo", "range,,size", ""])
-def test_a_column_that_does_not_exist_is_named(text: str) -> None:
-    with pytest.raises(UsageError, match="no column"):
-        lsmem.parse_columns(text)
-
-
-def test_a_plus_adds_to_the_default_columns() -> None:
-    assert lsmem.parse_columns("+node") == [*lsmem.DEFAULT_COLUMNS, "NODE"]
-    assert lsmem.parse_columns("Block,SIZE") == ["BLOCK", "SIZE"]
 
 
 def test_no_blocks_no_rows() -> None:

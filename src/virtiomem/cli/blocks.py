@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from virtiomem.cli.arguments import size
+from virtiomem.columns import chosen_columns
 from virtiomem.errors import UsageError
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, read_memory_sysfs
@@ -147,9 +148,8 @@ def _columns(args: argparse.Namespace) -> tuple[list[str], list[str]]:
         raise UsageError("--all and --split exclude each other")
     if args.summary == "only" and args.style is not lsmem.Style.TABLE:
         raise UsageError("--summary=only and --json, --pairs or --raw exclude each other")
-    columns = list(lsmem.COLUMNS if args.output_all else lsmem.DEFAULT_COLUMNS)
-    if args.output:
-        columns = lsmem.parse_columns(args.output, columns)
-    if args.split is None:
-        return columns, columns
-    return columns, [] if args.split.lower() == "none" else lsmem.parse_columns(args.split)
+    columns = chosen_columns(args.output, lsmem.COLUMNS, lsmem.COLUMNS if args.output_all else lsmem.DEFAULT_COLUMNS)
+    if args.split is not None and args.split.lower() == "none":
+        return columns, []
+    default = columns if args.split is None else lsmem.DEFAULT_COLUMNS
+    return columns, chosen_columns(args.split, lsmem.COLUMNS, default, option="--split")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
+from virtiomem.columns import chosen_columns
 from virtiomem.errors import ListingError, UsageError
 from virtiomem.listing import repair, show
 from virtiomem.listing.ram import Ram, system_ram
@@ -121,9 +122,10 @@ def _text(tree: Resource, args: argparse.Namespace) -> str:
 
 
 def _style(args: argparse.Namespace, columns: tuple[str, ...]) -> show.Style:
-    chosen = show.parse_columns(args.output, columns) if args.output else columns
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    return show.Style(chosen, args.bytes, not args.noheadings, "█" if unicode else "#")
+    return show.Style(
+        chosen_columns(args.output, show.COLUMNS, columns), args.bytes, not args.noheadings, "█" if unicode else "#"
+    )
 
 
 def _chosen(tree: Resource, args: argparse.Namespace) -> Iterator[show.Row]:

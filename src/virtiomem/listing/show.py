@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from virtiomem.columns import align
-from virtiomem.errors import UsageError, printable, sound
+from virtiomem.errors import printable, sound
 from virtiomem.listing.lines import Repair
 from virtiomem.listing.ram import Ram, totals
 from virtiomem.resource.flags import flag_names
@@ -56,15 +56,6 @@ COLUMNS = tuple(_CELLS)
 TREE_COLUMNS = ("RANGE", "SIZE", "BAR", "NAME")
 FLAT_COLUMNS = ("RANGE", "SIZE", "NAME", "PARENT")
 _TO_THE_RIGHT = frozenset({"SIZE"})
-
-
-def parse_columns(text: str, default: Sequence[str]) -> list[str]:
-    """Columns by name, separated by commas; ``+`` in front adds to the default ones. Raises UsageError for an unknown one."""
-    wanted = [name.strip().upper() for name in text.removeprefix("+").split(",")]
-    for name in wanted:
-        if name not in _CELLS:
-            raise UsageError(f"--output: no column {name!r} (there are {', '.join(COLUMNS).lower()})")
-    return [*default, *wanted] if text.startswith("+") else wanted
 
 
 def table(rows: Iterable[Row], style: Style) -> str:

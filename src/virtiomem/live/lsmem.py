@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from virtiomem.errors import UsageError
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.recording.values import MemoryBlock
 
@@ -140,18 +139,6 @@ def _zones_key(block: MemoryBlock) -> object:
     """Equal for blocks whose zones let them share a row; a zone lsmem does not know never does."""
     names = zone_names(block)
     return block.block if "Unknown" in names else tuple(names)
-
-
-def parse_columns(text: str, default: Sequence[str] = DEFAULT_COLUMNS) -> list[str]:
-    """Read a column list: ``node,zones``, or ``+node`` for the default columns and one more.
-
-    Raises UsageError, which names the column, for one that does not exist.
-    """
-    names = text.removeprefix("+").upper().split(",")
-    for name in names:
-        if name not in _COLUMNS:
-            raise UsageError(f"no column {name.lower()!r}; there are {', '.join(COLUMNS).lower()}")
-    return [*default, *names] if text.startswith("+") else names
 
 
 def rows(

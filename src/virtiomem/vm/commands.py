@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from virtiomem.columns import chosen_columns
 from virtiomem.errors import VirtiomemError
 from virtiomem.units import format_size
 from virtiomem.vm import fleet, show
@@ -34,7 +35,7 @@ __all__ = ["COLUMNS", "explain", "list_devices", "resize", "status", "watch"]
 
 async def list_devices(args: Namespace) -> int:
     """Every memory device of every machine."""
-    columns = show.parse_columns(args.output, show.LIST_COLUMNS) if args.output else show.LIST_COLUMNS
+    columns = chosen_columns(args.output, COLUMNS, show.LIST_COLUMNS)
     async with open_all(connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm) for vm in opened))
     if args.json:
@@ -45,7 +46,7 @@ async def list_devices(args: Namespace) -> int:
 
 async def status(args: Namespace) -> int:
     """Each machine at length."""
-    columns = show.parse_columns(args.output, show.STATUS_COLUMNS) if args.output else show.STATUS_COLUMNS
+    columns = chosen_columns(args.output, COLUMNS, show.STATUS_COLUMNS)
     async with open_all(connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm, thorough=True) for vm in opened))
     if args.json:

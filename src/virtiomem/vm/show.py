@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.columns import align
+from virtiomem.errors import VirtiomemError
 from virtiomem.units import format_approx, format_size
 from virtiomem.vm.base import Device, Driver, Machine, Surroundings
 from virtiomem.vm.explain import Certainty, Finding
@@ -85,15 +86,6 @@ LIST_COLUMNS = ("vm", "device", "kind", "node", "size", "requested", "max", "blo
 STATUS_COLUMNS = ("device", "kind", "node", "size", "requested", "max", "state", "driver", "use")
 
 
-def parse_columns(text: str, default: Sequence[str]) -> tuple[str, ...]:
-    """A list of columns, or ``+LIST`` to add to the default ones; UsageError names an unknown one."""
-    names = tuple(name.strip().lower() for name in text.removeprefix("+").split(","))
-    for name in names:
-        if name not in COLUMNS:
-            raise UsageError(f"--output: no column {name!r} (there are {', '.join(COLUMNS)})")
-    return (*default, *names) if text.startswith("+") else names
-
-
 def bar(device: Device, width: int = BAR_WIDTH) -> str:
     """A device's region as text: plugged ``#``, asked for but not there ``+``, plugged but to go ``-``, free ``.``."""
     whole = max(device.max_size, device.size, 1)
@@ -110,19 +102,8 @@ def bar(device: Device, width: int = BAR_WIDTH) -> str:
 def table(rows: Sequence[Row], columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True) -> str:
     """Aligned columns, two spaces apart, a line a device."""
     cells = [[COLUMNS[name].text(row, in_bytes=in_bytes) for name in columns] for row in rows]
-    return align([name.upper() for name in columns] if headings else None, cells, [COLUMNS[n].right for n in columns])
-
-
-def align(headings: list[str] | None, cells: list[list[str]], right: Sequence[bool]) -> str:
-    """Text columns as wide as their widest cell."""
-    lines = [headings, *cells] if headings is not None else cells
-    widths = [max(map(len, column), default=0) for column in zip(*lines, strict=True)]
-
-    def line(row: list[str]) -> str:
-        parts = (t.rjust(w) if r else t.ljust(w) for t, w, r in zip(row, widths, right, strict=True))
-        return "  ".join(parts).rstrip()
-
-    return "".join(f"{line(row)}\n" for row in lines)
+    head = [[name.upper() for name in columns]] if headings else []
+    return align([*head, *cells], [COLUMNS[name].right for name in columns])
 
 
 def rows_of(views: Iterable[View]) -> list[Row]:

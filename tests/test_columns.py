@@ -1,0 +1,29 @@
+import pytest
+
+from virtiomem.columns import align, chosen_columns
+from virtiomem.errors import UsageError
+
+KNOWN = ("RANGE", "SIZE", "NODE")
+
+
+def test_columns_are_as_wide_as_their_widest_cell() -> None:
+    assert align([("a", "1", "x"), ("bcd", "234", "")], "<>") == "a      1  x\nbcd  234\n"
+    assert align([], "<>") == ""
+
+
+def test_an_option_left_out_means_the_default_columns() -> None:
+    assert chosen_columns(None, KNOWN, ["SIZE"]) == ["SIZE"]
+
+
+def test_a_plus_adds_to_the_default_columns() -> None:
+    assert chosen_columns("+node", KNOWN, ["SIZE"]) == ["SIZE", "NODE"]
+
+
+def test_columns_are_named_in_any_case_and_with_blanks_between() -> None:
+    assert chosen_columns("Node, size", KNOWN, []) == ["NODE", "SIZE"]
+
+
+@pytest.mark.parametrize("text", ["foo", "+foo", "range,,size", ""])
+def test_a_column_that_does_not_exist_is_named(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--split: no column '(foo)?' \(there are range, size, node\)$"):
+        chosen_columns(text, KNOWN, [], option="--split")
