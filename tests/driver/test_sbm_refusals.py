@@ -200,3 +200,46 @@ def test_driver_that_leaves_lets_nothing_of_its_go_online_or_offline(rig: MakeRi
     guest.driver._removing = True
     assert store_state(guest.memory, FIRST + 1, OnlineType.ONLINE) is Errno.EBUSY
     assert store_state(guest.memory, FIRST, OnlineType.OFFLINE) is Errno.EBUSY
+
+
+# -- the page allocator says no --------------------------------------------------------------------------------------------
+
+BY_SUB_BLOCK = [f"UNPLUG +{offset}M 1" for offset in range(126, -1, -2)]
+
+
+@pytest.mark.parametrize(
+    ("zone", "failures", "requests"),
+    [
+        (OnlineType.ONLINE_MOVABLE, 4, ["UNPLUG +0M 64"]),
+        (OnlineType.ONLINE_MOVABLE, 5, BY_SUB_BLOCK),
+        (OnlineType.ONLINE_KERNEL, 1, BY_SUB_BLOCK),
+    ],
+    ids=["movable, the fifth try succeeds", "movable, five tries fail", "kernel, the only try fails"],
+)
+def test_pages_in_movable_are_tried_five_times_elsewhere_once(
+    rig: MakeRig, zone: OnlineType, failures: int, requests: list[str]
+) -> None:
+    guest = rig(zone)
+    guest.resize(MB)
+    guest.memory.faults.inject(FaultPoint.CONTIG, Errno.EBUSY, failures)
+    assert guest.resize(0) == requests
+    assert guest.device.plugged_size == 0
+    assert guest.memory.faults.take(FaultPoint.CONTIG) is Errno.OK
+
+
+def test_an_allocator_out_of_memory_ends_the_pass_at_once(rig: MakeRig) -> None:
+    guest = rig()
+    guest.resize(2 * MB)
+    guest.memory.faults.inject(FaultPoint.CONTIG, Errno.ENOMEM)
+    assert guest.resize(0) == []
+    assert guest.driver.work.last_rc is Errno.ENOMEM
+    assert [(str(one.span), one.errno) for one in guest.driver.obstacles] == [("0x208000000-0x20fffffff", Errno.ENOMEM)]
+    assert guest.wait(50) == ["UNPLUG +128M 64", "UNPLUG +0M 64"]
+
+
+def test_other_failures_of_the_allocator_are_taken_for_busy(rig: MakeRig) -> None:
+    guest = rig(OnlineType.ONLINE_KERNEL)
+    guest.resize(2 * MiB)
+    guest.memory.faults.inject(FaultPoint.CONTIG, Errno.EINTR, 2)
+    assert guest.resize(0) == []
+    assert guest.driver.work.last_rc is Errno.EBUSY
