@@ -44,9 +44,8 @@ def load_any(path: str | Path) -> Capture:
 def from_recording(recording: Recording, *, source: str = "recording") -> Capture:
     """The end of a recording as a capture, with the driver's parameters where the scenario travels along."""
     snapshot = recording.steps[-1].snapshot if recording.steps else recording.boot
-    scenario = recording.scenario if isinstance(recording.scenario, dict) else {}
-    guest, driver = (table if isinstance(table := scenario.get(name), dict) else {} for name in ("guest", "driver"))
-    return from_snapshot(snapshot, _size(guest.get("memory-block-size")) or DEFAULT_MEMORY_BLOCK, driver, source=source)
+    block_size = _size(recording.table("guest").get("memory-block-size")) or DEFAULT_MEMORY_BLOCK
+    return from_snapshot(snapshot, block_size, recording.table("driver"), source=source)
 
 
 def _size(value: Any) -> int:

@@ -199,5 +199,17 @@ class Recording(Struct, frozen=True, kw_only=True, rename="kebab"):
     guest: dict[str, Any]
     recorded: str | UnsetType = UNSET
     scenario: dict[str, Any] | UnsetType = UNSET
+    """The scenario's tables as they travel along: nobody has checked them."""
     boot: Snapshot
     steps: list[StepRecord]
+
+    @property
+    def title(self) -> str:
+        """What the scenario calls itself; empty when it does not."""
+        title = self.scenario.get("title") if isinstance(self.scenario, dict) else None
+        return title if isinstance(title, str) else ""
+
+    def table(self, name: str) -> dict[str, Any]:
+        """A table of the scenario; empty when it has none of that name."""
+        table = self.scenario.get(name) if isinstance(self.scenario, dict) else None
+        return table if isinstance(table, dict) else {}

@@ -165,11 +165,7 @@ def _looks(runs: Sequence[BlockRun], numbers: Iterable[int]) -> Iterator[Look | 
 
 def memory_block_size(recording: Recording, boot: Sequence[Row]) -> int:
     """Bytes of a memory block: what the scenario or the guest says, else what fits the blocks to the boot listing."""
-    scenario = recording.scenario if isinstance(recording.scenario, dict) else {}
-    guest = scenario.get("guest")
-    said = (guest.get("memory-block-size") if isinstance(guest, dict) else None) or recording.guest.get(
-        "memory-block-size"
-    )
+    said = recording.table("guest").get("memory-block-size") or recording.guest.get("memory-block-size")
     if isinstance(said, int | str):
         try:
             return parse_size(said)

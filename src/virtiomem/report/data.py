@@ -145,9 +145,5 @@ def _block_change(change: BlockChange, looks: Table) -> list[Any]:
 
 def title(source: Source) -> str:
     """What the scenario calls itself, else what the file or its folder is called."""
-    scenario = source.recording.scenario if isinstance(source.recording.scenario, dict) else {}
-    said = scenario.get("title")
-    if isinstance(said, str) and said:
-        return said
     path = PurePath(source.name)
-    return (path.parent.name if path.stem == "recording" else path.stem) or source.name
+    return source.recording.title or (path.parent.name if path.stem == "recording" else path.stem) or source.name

@@ -1,7 +1,7 @@
 """How many resources there are, and would be with and without merging; and what a crash dump would hold of them."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges, total
 from virtiomem.recording.values import Recording, Snapshot, VirtioMemInfo
@@ -92,10 +92,7 @@ def _unit(row: Row, units: dict[VirtioMemInfo, int], default: int) -> int:
 
 def added_at_once(recording: Recording, block_size: int) -> int:
     """Bytes that the driver adds at once: a memory block, or a bigger block when it was told to."""
-    scenario = recording.scenario if isinstance(recording.scenario, dict) else {}
-    driver: Any = scenario.get("driver")
-    asked = driver.get("bbm-block-size", 0) if isinstance(driver, dict) else 0
     try:
-        return max(block_size, parse_size(asked))
+        return max(block_size, parse_size(recording.table("driver").get("bbm-block-size", 0)))
     except ValueError:
         return block_size

@@ -32,8 +32,8 @@ class RunView:
 
     def header(self) -> None:
         """Say which guest it is and which devices it has."""
-        if title := title_of(self._recording):
-            self._print(text(title, "bold"))
+        if self._recording.title:
+            self._print(text(self._recording.title, "bold"))
         self._print(text(", ".join(_about(self._recording.guest, self._block_size)), "dim"))
         for device in self._boot.snapshot.devices:
             if isinstance(device, VirtioMemInfo):
@@ -90,12 +90,6 @@ class RunView:
         self._console.print(line)
 
 
-def title_of(recording: Recording) -> str:
-    """What the scenario says it is; empty when it says nothing."""
-    scenario = recording.scenario if isinstance(recording.scenario, dict) else {}
-    return str(scenario.get("title", ""))
-
-
 def _about(guest: dict[str, Any], block_size: int) -> list[str]:
     """What is known of a guest."""
     kind = guest.get("kind", "unknown")
@@ -128,7 +122,7 @@ def _end_of(recording: Recording) -> State:
 def side_by_side(console: Console, recordings: dict[str, Recording]) -> None:
     """Show the ends of several runs, by name, next to each other: what devices changed in the listing, then totals."""
     ends = {name: _end_of(recording) for name, recording in recordings.items()}
-    titles = {name: title_of(recording) for name, recording in recordings.items()}
+    titles = {name: recording.title for name, recording in recordings.items()}
     lines = [join([text(name, "bold"), text(f": {title}" if title else "")]) for name, title in titles.items()]
     lines += [Text(), *totals.beside({name: totals.listing(totals.window(state)) for name, state in ends.items()})]
     lines += [Text(), *totals.table(ends)]
