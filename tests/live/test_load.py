@@ -4,15 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from virtiomem import recording
 from virtiomem.errors import UsageError
 from virtiomem.live.capture import Capture, Section, dump, dumps
 from virtiomem.live.devices import devices_of
-from virtiomem.live.load import from_snapshot, load_any, snapshot_of
+from virtiomem.live.load import from_recording, from_snapshot, load_any, memory_block_size, snapshot_of
 from virtiomem.live.shrink import Parameters
 from virtiomem.live.views import memory_of
-from virtiomem.recording.values import VirtioMemInfo
+from virtiomem.recording.values import MemoryBlock, VirtioMemInfo
 from virtiomem.units import GiB, MiB
 
 RECORDINGS = Path(__file__).parent.parent / "data/recordings"
@@ -78,6 +80,21 @@ def test_the_scenario_in_a_recording_tells_how_the_driver_was_loaded(tmp_path: P
     loaded["scenario"] = {"guest": {"memory-block-size": "many"}, "driver": 3}
     (tmp_path / "r.json").write_text(json.dumps(loaded))
     assert memory_of(load_any(tmp_path / "r.json")).block_size == 128 * MiB
+
+
+@pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*/recording.json")), ids=lambda path: path.parent.name)
+def test_block_size_is_found_from_the_boot_listing(path: Path) -> None:
+    told = replace(recording.load(path), scenario=UNSET)
+    large = "-107fffffff : System RAM" in told.boot.iomem  # 64G and more
+    assert memory_block_size(told) == (2 * GiB if large else 128 * MiB)
+    assert memory_of(from_recording(told)).block_size == memory_block_size(told)
+
+
+def test_a_listing_that_cannot_be_read_leaves_the_usual_block_size() -> None:
+    told = recording.load(RECORDINGS / "a-movable/recording.json")
+    blocks = [MemoryBlock(block=n, state="online", valid_zones="Normal", nodes=[0]) for n in (0, 2)]
+    assert memory_block_size(replace(told, boot=replace(told.boot, memory_blocks=blocks))) == 2 * GiB
+    assert memory_block_size(replace(told, boot=replace(told.boot, iomem="damaged"))) == 128 * MiB
 
 
 def test_what_nothing_tells_is_taken_for_what_a_quiet_device_has() -> None:

@@ -22,9 +22,12 @@ def huge(*, merged: bool = True) -> Recording:
         _step(_resize(8 * TiB), holed, _requests("UNPLUG", sorted({*full} - {*holed}, reverse=True)), requested=8 * TiB, merged=merged),
         _step(_resize(TiB), small, _requests("UNPLUG", sorted({*holed} - {*small}, reverse=True)), requested=TiB, merged=merged),
     ]  # fmt: skip
-    guest = {"kind": "embedded", "memory-block-size": BLOCK}
+    guest = {"kind": "embedded"}
     return Recording(
-        guest=guest, boot=_snapshot([], requested=0, merged=merged), steps=steps, scenario={"title": "16 TiB"}
+        guest=guest,
+        boot=_snapshot([], requested=0, merged=merged),
+        steps=steps,
+        scenario={"title": "16 TiB", "guest": {"memory-block-size": BLOCK}},
     )
 
 

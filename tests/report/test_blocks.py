@@ -6,11 +6,9 @@ from hypothesis import strategies as st
 
 from virtiomem.recording import MemoryBlock, Recording
 from virtiomem.recording.palette import BlockKind
-from virtiomem.report.blocks import BlockRun, block_changes, block_runs, memory_block_size
+from virtiomem.report.blocks import BlockRun, block_changes, block_runs
 from virtiomem.report.moments import Source, story
-from virtiomem.report.rows import rows
-from virtiomem.resource import iomem
-from virtiomem.units import GiB, MiB
+from virtiomem.units import MiB
 
 Recorded = Callable[[str], Recording]
 
@@ -33,18 +31,6 @@ def test_runs_hold_every_recorded_block(each_recorded: Recording) -> None:
 def test_partly_plugged_blocks_stand_out(recorded: Recorded) -> None:
     kinds = [(run.first, run.times, run.kind) for run in runs_after(recorded("b-uneven-movable"), 2) if run.first >= 48]
     assert kinds == [(48, 1, BlockKind.MOVABLE), (49, 1, BlockKind.MOVABLE_PARTIAL), (50, 62, BlockKind.UNUSED)]
-
-
-def test_block_size_is_found_from_the_listing(each_recorded: Recording) -> None:
-    listing = each_recorded.boot.iomem
-    large = "-107fffffff : System RAM" in listing  # 64G and more
-    assert memory_block_size(each_recorded, rows(iomem.loads(listing))) == (2 * GiB if large else 128 * MiB)
-
-
-def test_bigger_blocks_are_found_too(recorded: Recorded) -> None:
-    told = recorded("a-movable")
-    told.boot.memory_blocks[:] = [MemoryBlock(block=n, state="online", valid_zones="Normal", nodes=[0]) for n in (0, 2)]
-    assert memory_block_size(told, rows(iomem.loads(told.boot.iomem))) == 2 * GiB
 
 
 def test_block_that_says_how_much_is_plugged_is_believed(recorded: Recorded) -> None:

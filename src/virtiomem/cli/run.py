@@ -10,12 +10,10 @@ from virtiomem.cli import guests
 from virtiomem.errors import UsageError
 from virtiomem.files import check_writable
 from virtiomem.live.export import check_target, export_sysroot
+from virtiomem.live.load import memory_block_size
 from virtiomem.recording import Recording
 from virtiomem.recording.words import describe
-from virtiomem.report.blocks import memory_block_size
-from virtiomem.report.rows import rows
 from virtiomem.report.terminal import Progress, RunView, make_console, side_by_side
-from virtiomem.resource import iomem
 from virtiomem.scenario import Scenario
 
 EXIT_PARTLY = 64
@@ -111,5 +109,4 @@ def _names(paths: list[str]) -> list[str]:
 def _export(root: Path, played: Recording, by: Scenario) -> None:
     """Write the guest as it is after the last step."""
     end = played.steps[-1].snapshot if played.steps else played.boot
-    block_size = memory_block_size(played, rows(iomem.loads(played.boot.iomem)))
-    export_sysroot(end, block_size, root, auto_online_blocks=by.guest.default_state)
+    export_sysroot(end, memory_block_size(played), root, auto_online_blocks=by.guest.default_state)

@@ -1,7 +1,7 @@
 """Read whatever describes a Linux: a capture, a plain /proc/iomem listing, a recording; and turn one into another."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,7 @@ from virtiomem.live.views import PLUGGED, memory_of, zones_of
 from virtiomem.recording import files
 from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
-from virtiomem.units import MiB, Size
+from virtiomem.units import MiB, Size, Span
 
 DEFAULT_MEMORY_BLOCK = 128 * MiB
 """x86-64's memory block below 64 GiB of boot memory."""
@@ -44,8 +44,44 @@ def load_any(path: str | Path) -> Capture:
 def from_recording(recording: Recording, *, source: str = "recording") -> Capture:
     """The end of a recording as a capture, with the driver's parameters where the scenario travels along."""
     snapshot = recording.steps[-1].snapshot if recording.steps else recording.boot
-    block_size = _size(recording.table("guest").get("memory-block-size")) or DEFAULT_MEMORY_BLOCK
-    return from_snapshot(snapshot, block_size, recording.table("driver"), source=source)
+    return from_snapshot(snapshot, memory_block_size(recording), recording.table("driver"), source=source)
+
+
+def memory_block_size(recording: Recording) -> int:
+    """Bytes of a memory block: what the scenario says, else what fits the blocks to the boot listing."""
+    numbers = {block.block for block in recording.boot.memory_blocks}
+    return (
+        _size(recording.table("guest").get("memory-block-size"))
+        or _fitting(numbers, _boot_ram(recording))
+        or DEFAULT_MEMORY_BLOCK
+    )
+
+
+def _boot_ram(recording: Recording) -> list[Span]:
+    """The RAM of the boot listing; none where that cannot be read."""
+    try:
+        tree = iomem.loads(recording.boot.iomem)
+    except ListingError:
+        return []
+    return [Span(node.start, node.end + 1) for _, node in tree.walk() if node.name.startswith("System RAM")]
+
+
+def _fitting(numbers: set[int], ram: Sequence[Span]) -> int | None:
+    """The power of two that makes this RAM occupy exactly the memory blocks with these numbers."""
+    for shift in range(24, 36) if ram else ():
+        size = 1 << shift
+        occupied: set[int] = set()
+        for span in ram:
+            first, stop = span.start // size, -(-span.stop // size)
+            if stop - first > len(numbers):
+                break
+            occupied.update(range(first, stop))
+            if not occupied <= numbers:
+                break
+        else:
+            if occupied == numbers:
+                return size
+    return None
 
 
 def _size(value: Any) -> int:

@@ -8,14 +8,10 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from virtiomem.recording.palette import BlockKind, block_kind
-from virtiomem.recording.values import MemoryBlock, Recording, Snapshot
+from virtiomem.recording.values import MemoryBlock, Snapshot
 from virtiomem.report.requests import Plugged, virtio_mem
-from virtiomem.report.rows import Row
 from virtiomem.report.spans import SpanSet
-from virtiomem.units import MiB, Span, align_up, parse_size
-
-DEFAULT_BLOCK_SIZE = 128 * MiB
-"""x86-64 below 64 GiB of boot memory."""
+from virtiomem.units import Span, align_up
 
 
 class BlockRun(NamedTuple):
@@ -161,33 +157,3 @@ def _looks(runs: Sequence[BlockRun], numbers: Iterable[int]) -> Iterator[Look | 
         while run is not None and run.first + run.times <= number:
             run = next(following, None)
         yield run[2:] if run is not None and run.first <= number else None
-
-
-def memory_block_size(recording: Recording, boot: Sequence[Row]) -> int:
-    """Bytes of a memory block: what the scenario or the guest says, else what fits the blocks to the boot listing."""
-    said = recording.table("guest").get("memory-block-size") or recording.guest.get("memory-block-size")
-    if isinstance(said, int | str):
-        try:
-            return parse_size(said)
-        except ValueError:
-            pass  # fits is as good
-    return _fitting({block.block for block in recording.boot.memory_blocks}, boot) or DEFAULT_BLOCK_SIZE
-
-
-def _fitting(numbers: set[int], boot: Sequence[Row]) -> int | None:
-    """The power of two that makes the RAM of a listing occupy exactly the memory blocks with these numbers."""
-    ram = [row for row in boot if row.name.startswith("System RAM")]
-    for shift in range(24, 36) if ram else ():
-        size = 1 << shift
-        occupied: set[int] = set()
-        for row in ram:
-            first, stop = row.start // size, (row.stop - 1) // size + 1
-            if stop - first > len(numbers):
-                break
-            occupied.update(range(first, stop))
-            if not occupied <= numbers:
-                break
-        else:
-            if occupied == numbers:
-                return size
-    return None

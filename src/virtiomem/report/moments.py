@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from virtiomem.live.load import memory_block_size
 from virtiomem.recording.values import Recording, Snapshot, StepRecord
-from virtiomem.report.blocks import BlockRun, block_runs, memory_block_size
+from virtiomem.report.blocks import BlockRun, block_runs
 from virtiomem.report.facts import Crash, crash_facts
 from virtiomem.report.requests import Plugged, RequestRun, plugged_after, plugged_at, request_runs
 from virtiomem.report.rows import Row, rows
@@ -44,8 +45,7 @@ def story(source: Source) -> Story:
     Raises ListingError when an iomem text cannot be read.
     """
     recording = source.recording
-    listing = rows(iomem.loads(recording.boot.iomem, source=source.name))
-    block_size = memory_block_size(recording, listing)
+    block_size = memory_block_size(recording)
     plugged = plugged_at(recording.boot)
     moments = [_moment(source, block_size, None, recording.boot, [], plugged)]
     for record in recording.steps:

@@ -6,14 +6,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from virtiomem.live.load import memory_block_size
 from virtiomem.recording.values import Recording, StepRecord, VirtioMemInfo
-from virtiomem.report.blocks import memory_block_size
 from virtiomem.report.changes import map_changes
-from virtiomem.report.rows import rows
 from virtiomem.report.terminal import steps, strip, totals
 from virtiomem.report.terminal.console import join, text
 from virtiomem.report.terminal.state import State, state_after, state_at
-from virtiomem.resource import iomem
 from virtiomem.units import format_size
 
 
@@ -25,7 +23,7 @@ class RunView:
         self._console = console
         self._recording = recording
         self._verbose = verbose
-        self._block_size = memory_block_size(recording, rows(iomem.loads(recording.boot.iomem)))
+        self._block_size = memory_block_size(recording)
         self._boot_blocks = {block.block for block in recording.boot.memory_blocks}
         self._boot = self._last = self._most = state_at(recording.boot, self._block_size)
         self._shown = self._most_at = 0
@@ -112,7 +110,7 @@ def _device(device: VirtioMemInfo) -> str:
 
 def _end_of(recording: Recording) -> State:
     """A recording's guest after its last step."""
-    block_size = memory_block_size(recording, rows(iomem.loads(recording.boot.iomem)))
+    block_size = memory_block_size(recording)
     state = state_at(recording.boot, block_size)
     for record in recording.steps:
         state = state_after(state, record, block_size)
