@@ -1,11 +1,14 @@
 """What a guest is: its configuration as values, and the interface that every guest has."""
 
+import re
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct, field
 
 from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecord
-from virtiomem.units import GiB, MiB, Size
+from virtiomem.units import GiB, MiB, Size, Span
+
+_RANGE = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\s*-\s*(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})")
 
 
 class _Table(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
@@ -17,6 +20,25 @@ class NodeConfig(_Table, frozen=True):
 
     id: int
     memory: list[str] = field(default_factory=list)
+
+    @property
+    def spans(self) -> list[Span]:
+        """The ranges, as written. Raises ValueError; see `parse_range`."""
+        return [parse_range(text) for text in self.memory]
+
+
+def parse_range(text: str) -> Span:
+    """Read an inclusive range such as ``0x0-0x7fffffff``, decimal unless it says 0x.
+
+    Raises ValueError, which says what the text is not, for anything else.
+    """
+    match = _RANGE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("is not a range such as '0x0-0x7fffffff'")
+    first, last = (int(number, 16 if number[:2].lower() == "0x" else 10) for number in match.groups())
+    if first > last:
+        raise ValueError("ends before it starts")
+    return Span(first, last + 1)
 
 
 class GuestConfig(_Table, frozen=True):

@@ -14,7 +14,7 @@ from msgspec import structs
 from virtiomem.device.mem import MIN_BLOCK_SIZE
 from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory
 from virtiomem.errors import DeviceError, Errno, ScenarioError
-from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig
+from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, parse_range
 from virtiomem.guest.machine import Machine
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use, Wait
 from virtiomem.resource.node import ResourceConflict
@@ -26,7 +26,6 @@ from virtiomem.units import PAGE_SIZE, GiB, MiB, Size, Span, TiB, format_size, i
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _NAME = re.compile(r"virtio(?:0|[1-9][0-9]*)")
-_RANGE = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]+)\s*-\s*(0[xX][0-9a-fA-F]+|[0-9]+)")
 
 MIN_MEMORY_BLOCK = 128 * MiB
 MAX_MEMORY_BLOCK = 2 * GiB
@@ -88,7 +87,7 @@ def check_nodes(nodes: list[NodeConfig], machine: Machine | None) -> None:
             _refuse(f"guest.nodes[{index}].id", f"{number} is node {numbers.index(number)}'s number already")
         if not 0 <= number < len(nodes):
             _refuse(f"guest.nodes[{index}].id", f"{number} leaves a gap: {len(nodes)} nodes are 0..{len(nodes) - 1}")
-    ranges = [(where, node_range(text, where)) for where, text in _range_texts(nodes)]
+    ranges = [(where, _node_range(text, where)) for where, text in _range_texts(nodes)]
     for (_, one), (where, other) in combinations(ranges, 2):
         if one.overlaps(other):
             _refuse(where, f"{other} overlaps {one}")
@@ -105,17 +104,15 @@ def _range_texts(nodes: list[NodeConfig]) -> Iterator[tuple[str, str]]:
             yield f"guest.nodes[{number}].memory[{index}]", text
 
 
-def node_range(text: str, where: str = "memory") -> Span:
-    """Read an inclusive range such as ``0x0-0x7fffffff``; ScenarioError for anything else."""
-    match = _RANGE.fullmatch(text.strip())
-    if match is None:
-        _refuse(where, f"{show(text)} is not a range such as '0x0-0x7fffffff'")
-    first, last = (int(number, 0 if number[:2].lower() == "0x" else 10) for number in match.groups())
-    if first > last:
-        _refuse(where, f"{show(text)} ends before it starts")
-    if first % PAGE_SIZE or (last + 1) % PAGE_SIZE:
+def _node_range(text: str, where: str) -> Span:
+    """A range of whole pages; ScenarioError for anything else."""
+    try:
+        span = parse_range(text)
+    except ValueError as error:
+        _refuse(where, f"{show(text)} {error}")
+    if span.start % PAGE_SIZE or span.stop % PAGE_SIZE:
         _refuse(where, f"{show(text)} does not start and end with a page; ends are inclusive, as 0x7fffffff is")
-    return Span(first, last + 1)
+    return span
 
 
 def _first_hole(whole: Span, parts: Iterable[Span]) -> int | None:

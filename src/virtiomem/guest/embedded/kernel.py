@@ -9,7 +9,6 @@ from virtiomem.memory import Memory, OnlinePolicy, OnlineType, Policy
 from virtiomem.recording.values import Snapshot
 from virtiomem.resource import iomem
 from virtiomem.transport.base import Transport
-from virtiomem.units import Span
 
 VERSION = "6.1"
 """The kernel that is modelled; where newer ones differ stands in docs/model.md. The one place to choose another."""
@@ -36,7 +35,7 @@ class Kernel:
                 auto_movable_ratio=config.auto_movable_ratio,
                 auto_movable_numa_aware=config.auto_movable_numa_aware,
             ),
-            nodes={node.id: [_inclusive(text) for text in node.memory] for node in config.nodes} or None,
+            nodes={node.id: node.spans for node in config.nodes} or None,
         )
         if boot is not None:
             self._adopt_managed(boot)
@@ -85,9 +84,3 @@ class Kernel:
         self.memory.check()
         if self.module is not None:
             self.module.check()
-
-
-def _inclusive(text: str) -> Span:
-    """``0x0-0x7fffffff`` as a span; the scenario has been checked."""
-    first, _, last = text.partition("-")
-    return Span(int(first, 0), int(last, 0) + 1)

@@ -92,14 +92,8 @@ def _memory(guest: GuestConfig, machine: Machine) -> list[str]:
 
 def _node_memory(node: NodeConfig, ram: list[Span]) -> list[Span]:
     """What of a node's ranges is boot memory, in address order."""
-    spans = []
-    for text in node.memory:
-        first, _, last = text.partition("-")
-        for part in ram:
-            span = Span(max(int(first, 0), part.start), min(int(last, 0) + 1, part.stop))
-            if span.size:
-                spans.append(span)
-    return sorted(spans)
+    both = ((span, part) for span in node.spans for part in ram if span.overlaps(part))
+    return sorted(Span(max(span.start, part.start), min(span.stop, part.stop)) for span, part in both)
 
 
 def _devices(devices: Sequence[DeviceConfig]) -> list[str]:
