@@ -159,8 +159,15 @@ def test_a_damaged_map_is_put_right_on_request(tmp_path: Path, capsys: pytest.Ca
     code, out, err = run(capsys, str(damaged), "--lenient", "-n")
     assert (code, out) == (0, "0000000000100000-000000003fffffff  1023M\n")
     assert "a.iomem:2: " in err
-    damaged.write_text("00000000-00000000 : System RAM\n")
-    assert run(capsys, str(damaged), "--lenient")[0] == 2
+
+
+@pytest.mark.parametrize("damage", ["", "[...]\n"])
+def test_a_map_that_hides_its_addresses_is_refused_damaged_or_not(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.iomem").write_text(f"00000000-00000000 : System RAM\n{damage}")
+    code, _, err = run(capsys, str(tmp_path / "a.iomem"), "--lenient")
+    assert (code, "a.iomem:1: all addresses are zero" in err) == (2, True)
 
 
 def test_a_map_without_ram_fails_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

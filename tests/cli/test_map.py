@@ -55,6 +55,15 @@ def test_damaged_listing_is_put_right_when_asked(
     assert "00001000-0009fbff" in (tmp_path / "map.svg").read_text()
 
 
+@pytest.mark.parametrize("damage", ["", "[...]\n"])
+def test_listing_without_addresses_is_not_drawn(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.iomem").write_text(f"00000000-00000000 : System RAM\n{damage}")
+    assert main(["map", str(tmp_path / "a.iomem"), "--lenient", "--json"]) == 2
+    assert "a.iomem:1: all addresses are zero" in capsys.readouterr().err
+
+
 def test_without_a_renderer_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

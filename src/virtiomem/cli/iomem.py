@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
 from virtiomem.columns import chosen_columns
-from virtiomem.errors import ListingError, UsageError
+from virtiomem.errors import UsageError
 from virtiomem.listing import repair, show
 from virtiomem.listing.ram import Ram, system_ram
 from virtiomem.live.capture import Capture
@@ -72,15 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 def read(capture: Capture, *, lenient: bool) -> repair.Reading:
     """Read a capture's listing; what was put right goes to stderr."""
-    if not lenient:
-        try:
-            return repair.Reading(iomem.loads(capture.iomem, source=capture.source), [], masked=False)
-        except iomem.MaskedListingError:
-            raise
-        except ListingError as error:
-            hint = f"{error.reason} (--lenient puts damage right)"
-            raise ListingError(hint, line=error.line, source=error.source) from None
-    reading = repair.loads(capture.iomem)
+    reading = repair.read(capture.iomem, source=capture.source, lenient=lenient, allow_masked=True)
     for mended in reading.repairs:
         print(f"virtiomem: {capture.source}:{mended}", file=sys.stderr)
     if reading.masked:

@@ -7,13 +7,13 @@ import sys
 
 from virtiomem import collector
 from virtiomem.cli.arguments import number
-from virtiomem.errors import ListingError, UsageError
+from virtiomem.errors import UsageError
 from virtiomem.kdump import elfcore, show
 from virtiomem.kdump.compare import Comparison, compare, dumped, subtract
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
 from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES, CrashRanges, Loader, kernel_ranges, kexec_tools_ranges
+from virtiomem.listing import repair
 from virtiomem.live.capture import Capture
-from virtiomem.resource import iomem
 from virtiomem.resource.tree import ResourceTree
 
 EXIT_DIFFERENT = 1
@@ -83,16 +83,7 @@ def _capture(args: argparse.Namespace) -> Capture:
 
 def _tree(capture: Capture, *, lenient: bool) -> ResourceTree:
     """The map; each repair of a damaged one is told."""
-    try:
-        return iomem.loads(capture.iomem, source=capture.source)
-    except iomem.MaskedListingError:
-        raise
-    except ListingError as error:
-        if not lenient:
-            raise UsageError(f"{error} (--lenient puts damage right)") from None
-    from virtiomem.listing import repair
-
-    reading = repair.loads(capture.iomem)
+    reading = repair.read(capture.iomem, source=capture.source, lenient=lenient)
     _warn([f"{capture.source}:{mended}" for mended in reading.repairs])
     return reading.tree
 

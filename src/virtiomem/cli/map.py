@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     if not (args.svg or args.png or args.json):
         raise UsageError("where should the picture go? (--svg map.svg, --png map.png)")
-    shown = read(args.file, sys.stdin.buffer, step=args.step, lenient=args.lenient)
+    shown = read(args.file, step=args.step, lenient=args.lenient)
     for mended in shown.repairs:
         print(f"virtiomem: {mended}", file=sys.stderr)
     svg = shown.picture(args.title)

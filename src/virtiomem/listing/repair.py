@@ -13,7 +13,7 @@ from itertools import pairwise
 from virtiomem.errors import ListingError
 from virtiomem.listing.lines import Damage, Line, Repair, resource_lines
 from virtiomem.resource import iomem
-from virtiomem.resource.iomem import MAX_SHOWN_DEPTH, spaces
+from virtiomem.resource.iomem import MAX_SHOWN_DEPTH, MaskedListingError, spaces
 from virtiomem.resource.kinds import kind_of
 from virtiomem.resource.node import Resource, ResourceConflict
 from virtiomem.resource.tree import ResourceTree
@@ -28,6 +28,26 @@ class Reading:
     """In line order; empty for a sound listing."""
     masked: bool
     """All addresses are zero, as an unprivileged reader sees them: the tree has the names alone."""
+
+
+def read(text: str, *, source: str, lenient: bool, allow_masked: bool = False) -> Reading:
+    """Read a listing strictly or, if `lenient`, whatever its damage; `source` names it in errors.
+
+    Raises ListingError for damage, with a hint at the option; MaskedListingError when all addresses are hidden, damaged or
+    not, unless it is read leniently and `allow_masked`.
+    """
+    if lenient:
+        reading = loads(text)
+        if reading.masked and not allow_masked:
+            raise MaskedListingError(source=source)
+        return reading
+    try:
+        return Reading(iomem.loads(text, source=source), [], masked=False)
+    except MaskedListingError:
+        raise
+    except ListingError as error:
+        hint = f"{error.reason} (--lenient puts damage right)"
+        raise ListingError(hint, line=error.line, source=source) from None
 
 
 def loads(text: str | bytes) -> Reading:

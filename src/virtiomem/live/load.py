@@ -25,19 +25,29 @@ DEFAULT_MEMORY_BLOCK = 128 * MiB
 """x86-64's memory block below 64 GiB of boot memory."""
 
 
-def load_any(path: str | Path) -> Capture:
-    """Read a file that describes a Linux's memory; ``-`` is standard input.
+def source_of(path: str | Path) -> str:
+    """What to call a file in messages; ``-`` is standard input."""
+    return "standard input" if str(path) == "-" else str(path)
 
-    A capture is read as it is. A recording gives what its last snapshot holds. Anything else is taken for a listing of
-    /proc/iomem and is the capture's only section, unread and byte for byte. Raises UsageError for a damaged capture or
-    recording, or a file that cannot be read.
+
+def load_any(path: str | Path) -> Capture:
+    """Read a file that describes a Linux's memory, as `read_any` does; a recording gives what its last snapshot holds."""
+    found = read_any(path)
+    return from_recording(found, source=source_of(path)) if isinstance(found, Recording) else found
+
+
+def read_any(path: str | Path) -> Capture | Recording:
+    """Read a file that describes a Linux's memory for what it is; ``-`` is standard input.
+
+    What is neither a capture nor a recording is taken for a listing of /proc/iomem and is the capture's only section,
+    unread and byte for byte. Raises UsageError for a damaged capture or recording, or a file that cannot be read.
     """
-    source = "standard input" if str(path) == "-" else str(path)
+    source = source_of(path)
     data = unpack(sys.stdin.buffer.read() if str(path) == "-" else read_bytes(path), source=source)
     if looks_like_capture(data):
         return loads(data, source=source)
     if data.lstrip().startswith(b"{"):
-        return from_recording(files.loads(data, source=source), source=source)
+        return files.loads(data, source=source)
     return Capture({"proc/iomem": Section(data.decode("utf-8", "surrogateescape"))}, source=source)
 
 

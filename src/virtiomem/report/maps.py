@@ -1,19 +1,17 @@
 """What `virtiomem map` draws: a listing from a file or a pipe, that of a capture, or one step of a recording."""
 
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from virtiomem import recording
-from virtiomem.errors import ListingError, UsageError
-from virtiomem.files import read_bytes
+from virtiomem.errors import UsageError
 from virtiomem.listing import repair
-from virtiomem.live import capture
+from virtiomem.live.load import read_any, source_of
+from virtiomem.recording.values import Recording
 from virtiomem.recording.words import describe
 from virtiomem.report.data import title
 from virtiomem.report.moments import Source, story
 from virtiomem.report.picture import BlockStrip, picture, plugged_everywhere
 from virtiomem.report.rows import Row, rows
-from virtiomem.resource import iomem
 
 
 class Map(NamedTuple):
@@ -37,35 +35,20 @@ class Map(NamedTuple):
         ]
 
 
-def read(file: str, stdin: IO[bytes], *, step: int | None = None, lenient: bool = False) -> Map:
-    """Read a listing, a capture or a recording; `-` is `stdin`. `lenient` puts a damaged listing right.
+def read(file: str, *, step: int | None = None, lenient: bool = False) -> Map:
+    """Read a listing, a capture or a recording; `-` is standard input. `lenient` puts a damaged listing right.
 
     Raises UsageError when the file cannot be read, has no such step, or is neither; ListingError for a listing that is
     damaged, or that hides its addresses from unprivileged readers.
     """
-    content = stdin.read() if file == "-" else read_bytes(file)
-    name = "standard input" if file == "-" else file
-    content = capture.unpack(content, source=name)
-    if content.lstrip().startswith(b"{") and not capture.looks_like_capture(content):
-        return of_recording(Source(name, recording.loads(content, source=name)), step)
+    found, source = read_any(file), source_of(file)
+    if isinstance(found, Recording):
+        return of_recording(Source(source, found), step)
     if step is not None:
-        raise UsageError(f"--step {step}: {name} is no recording")
-    if capture.looks_like_capture(content):
-        return _of_listing(name, capture.loads(content, source=name).iomem, lenient=lenient)
-    return _of_listing(name, content, lenient=lenient)
-
-
-def _of_listing(name: str, text: str | bytes, *, lenient: bool) -> Map:
-    """The map of a listing."""
-    try:
-        return Map(Path(name).name, rows(iomem.loads(text, source=name)))
-    except iomem.MaskedListingError:
-        raise
-    except ListingError as error:
-        if not lenient:
-            raise UsageError(f"{error} (--lenient puts damage right)") from None
-    reading = repair.loads(text)
-    return Map(Path(name).name, rows(reading.tree), repairs=tuple(f"{name}:{mended}" for mended in reading.repairs))
+        raise UsageError(f"--step {step}: {source} is no recording")
+    reading = repair.read(found.iomem, source=source, lenient=lenient)
+    mended = tuple(f"{source}:{one}" for one in reading.repairs)
+    return Map(Path(source).name, rows(reading.tree), repairs=mended)
 
 
 def of_recording(source: Source, step: int | None) -> Map:
