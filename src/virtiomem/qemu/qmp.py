@@ -74,7 +74,7 @@ class Qmp:
         """The next event with one of these names, one that nobody took yet included; None when none comes in time."""
         until = time.monotonic() + timeout
         while True:
-            left = max(until - time.monotonic(), 0.0)
+            left = max(until - time.monotonic(), 0.0) if self._events.empty() else self._timeout
             try:
                 event = self._run(self._events.get(), f"with event {' or '.join(names)}", timeout=left)
             except BackendTimeout:
