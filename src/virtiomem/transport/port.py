@@ -107,4 +107,4 @@ class Owner(Protocol):
         """Reset the machine; afterwards the device is as the firmware finds it."""
 
     def set_busy(self, busy: bool) -> None:
-        """Start a migration that does not end by itself, or cancel it."""
+        """Start a migration that does not end by itself, or cancel it; raises NotImplementedError where the VMM cannot."""

@@ -91,13 +91,16 @@ class Bar(NamedTuple):
 
 
 def device_id(config: bytes) -> tuple[int, int]:
-    """Vendor and device id; (0xffff, 0xffff) when nothing is there."""
+    """Vendor and device id, from at least 4 bytes of a configuration space; (0xffff, 0xffff) when nothing is there."""
     vendor, device = unpack_from("<HH", config)
     return vendor, device
 
 
 def capabilities(config: bytes) -> Iterator[tuple[int, int]]:
-    """The capability list of a configuration space: (id, offset); raises ProtocolError when it runs astray."""
+    """The capability list of a configuration space, all 256 bytes of it: (id, offset) each.
+
+    Raises ProtocolError when the list runs astray.
+    """
     if not config[STATUS] & STATUS_CAPABILITIES:
         return
     seen = set[int]()
@@ -113,7 +116,8 @@ def capabilities(config: bytes) -> Iterator[tuple[int, int]]:
 def virtio_capabilities(config: bytes) -> dict[int, Capability]:
     """The virtio structures of a PCI function: the first of each type, as the specification wants drivers to choose.
 
-    Raises ProtocolError when a capability is cut off by the end of the space.
+    `config` is the configuration space, all 256 bytes of it. Raises ProtocolError when the list runs astray
+    or a capability is cut off by the end of the space.
     """
     found: dict[int, Capability] = {}
     for kind, offset in capabilities(config):
