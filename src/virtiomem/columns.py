@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from virtiomem.errors import UsageError
 
 
-def align(rows: Iterable[Sequence[str]], right: str | Sequence[bool] = "", *, gap: str = "  ") -> str:
+def align(rows: Iterable[Sequence[str]], right: str | Sequence[bool] = "") -> str:
     """Columns as wide as their widest cell, a line a row, nothing behind the last cell.
 
     `right` says which columns are aligned to the right, as a text with a ``>`` at their place or as flags.
@@ -16,7 +16,7 @@ def align(rows: Iterable[Sequence[str]], right: str | Sequence[bool] = "", *, ga
 
     def line(row: list[str]) -> str:
         cells = (cell.rjust(w) if flag else cell.ljust(w) for cell, w, flag in zip(row, widths, flags, strict=True))
-        return gap.join(cells).rstrip()
+        return "  ".join(cells).rstrip()
 
     return "".join(f"{line(row)}\n" for row in table)
 

@@ -47,7 +47,6 @@ def test_memory_device_is_sound_or_refused(raw: Any) -> None:
 def test_files_of_a_guest_are_read_or_left_out(text: str) -> None:
     assert all(0 <= size < 1 << 64 for size in inside.parse_meminfo(text).values())
     assert all(zone.present >= 0 for zone in inside.parse_zoneinfo(text))
-    assert inside.parse_block_size(text) is None or inside.parse_block_size(text)
     assert inside.one_word(text) is None or text.strip() == inside.one_word(text)
 
 

@@ -61,7 +61,7 @@ class VirtQueue:
 
         Models: virtqueue_split_pop() in hw/virtio/virtio.c (v7.2).
         """
-        if self._empty():
+        if self.empty:
             return None
         head = self._index(self._layout.avail_entry(self._next))
         self._next = (self._next + 1) & 0xFFFF
@@ -110,11 +110,10 @@ class VirtQueue:
 
     @property
     def empty(self) -> bool:
-        """True when the driver has made nothing available that was not taken."""
-        return self._empty()
+        """True when the driver has made nothing available that was not taken.
 
-    def _empty(self) -> bool:
-        """Models: virtio_queue_empty() (v7.2), which looks at memory only when what it saw last is used up."""
+        Models: virtio_queue_empty() (v7.2), which looks at memory only when what it saw last is used up.
+        """
         if self._seen == self._next:
             self._seen = self._index(self._layout.avail_idx)
         return self._seen == self._next

@@ -21,6 +21,7 @@ from virtiomem.errors import UsageError
 from virtiomem.files import cannot_write
 from virtiomem.live.load import zone_lines
 from virtiomem.live.sysfs import MEMORY, NODES, directory, entry_numbers, read_attribute
+from virtiomem.memory.sysfs import block_size_bytes, phys_index
 from virtiomem.recording.values import BlockStateWord, MemoryBlock, Snapshot
 
 MARK = ".virtiomem-sysroot"
@@ -46,7 +47,7 @@ def export_sysroot(
         (root / MEMORY).mkdir(parents=True, exist_ok=True)
         (root / NODES).mkdir(parents=True, exist_ok=True)
         with directory(root / MEMORY) as memory, directory(root / NODES) as nodes:
-            _put("block_size_bytes", f"{block_size:x}", memory)
+            _put("block_size_bytes", block_size_bytes(block_size), memory)
             _put("auto_online_blocks", auto_online_blocks, memory)
             _remove_others(snapshot.memory_blocks, memory, nodes)
             _make_nodes({node for block in snapshot.memory_blocks for node in block.nodes}, nodes)
@@ -104,7 +105,7 @@ def _export_block(block: MemoryBlock, memory: int, nodes: int) -> None:
 def _texts(block: MemoryBlock) -> tuple[str, ...]:
     """What each of `_ATTRIBUTES` says."""
     online = "0" if block.state == "offline" else "1"
-    return f"{block.block:08x}", "0", str(block.removable), block.state, online, block.valid_zones
+    return phys_index(block.block), "0", str(block.removable), block.state, online, block.valid_zones
 
 
 def _make_nodes(numbers: Iterable[int], nodes: int) -> None:

@@ -16,8 +16,6 @@ import msgspec
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.recording.values import MemoryBlock
 
-Summary = Literal["never", "always", "only"]
-
 
 class Ownership(NamedTuple):
     """What a virtio-mem device has to do with a block; `plugged` in bytes, None when it cannot be known."""

@@ -25,8 +25,6 @@ class Source:
     what: tuple[str, ...] = ()
 
 
-BLOCK_COLUMNS = ("block", "state", "removable", "nodes", "valid_zones")
-"""The columns of [sys/devices/system/memory]; equal neighbours share a line, as FIRST-LAST."""
 MEMORY_FILES = ("block_size_bytes", "auto_online_blocks", "crash_hotplug")
 
 PARAMETERS = (

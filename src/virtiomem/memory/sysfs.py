@@ -17,14 +17,14 @@ def valid_zones(memory: Memory, block: MemoryBlock) -> str:
     return " ".join(str(zone.type) for zone in (default, *(zone for zone in others if zone is not default)))
 
 
-def block_size_bytes(memory: Memory) -> str:
+def block_size_bytes(block_size: int) -> str:
     """The `block_size_bytes` file: hexadecimal without a prefix."""
-    return f"{memory.block_size:x}"
+    return f"{block_size:x}"
 
 
-def phys_index(block: MemoryBlock) -> str:
-    """The `phys_index` file: the block's id as eight hexadecimal digits."""
-    return f"{block.id:08x}"
+def phys_index(block: int) -> str:
+    """The `phys_index` file of the block of that id: eight hexadecimal digits."""
+    return f"{block:08x}"
 
 
 def nodes_of(memory: Memory, block: MemoryBlock) -> list[int]:

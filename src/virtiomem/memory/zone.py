@@ -32,8 +32,6 @@ class ZoneType(StrEnum):
     """Never used here; it stands in /proc/zoneinfo all the same."""
 
 
-KERNEL_ZONES = (ZoneType.DMA, ZoneType.DMA32, ZoneType.NORMAL)
-
 BOOT_LIMITS = {
     ZoneType.DMA: Span(0, 16 * MiB),
     ZoneType.DMA32: Span(16 * MiB, 4 * GiB),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET
 
-from virtiomem.recording.values import Reboot, Recording, Request, Snapshot, StepRecord, VirtioMemInfo
+from virtiomem.recording.values import Reboot, Request, Snapshot, StepRecord, VirtioMemInfo
 from virtiomem.report.spans import SpanSet
 from virtiomem.units import Span
 
@@ -61,15 +61,6 @@ def _alike(requests: Sequence[Request], at: int) -> tuple[int, int]:
 
 Plugged = dict[str, SpanSet | None]
 """What is plugged at each device by its id; None where the requests do not tell."""
-
-
-def plugged_by_step(recording: Recording) -> Iterator[Plugged]:
-    """What is plugged at boot and after each step; looks at a step only when asked for it."""
-    plugged = plugged_at(recording.boot)
-    yield plugged
-    for record in recording.steps:
-        plugged = plugged_after(plugged, record, request_runs(record.requests))
-        yield plugged
 
 
 def plugged_after(plugged: Plugged, record: StepRecord, runs: Iterable[RequestRun]) -> Plugged:

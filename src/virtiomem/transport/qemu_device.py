@@ -182,9 +182,9 @@ class QemuDevice:
         self._path = {"path": f"/machine/peripheral/{id}"}
         self._transport: VringTransport | None = None
 
-    def transport(self, *, features: int | None = None, indirect: bool = False) -> VringTransport:
+    def transport(self, *, indirect: bool = False) -> VringTransport:
         """Bring the virtio device up for a driver, which from now on hears of every resize."""
-        self._transport = VringTransport(self.port, features=features, indirect=indirect)
+        self._transport = VringTransport(self.port, indirect=indirect)
         return self._transport
 
     def set_requested_size(self, size: int) -> None:

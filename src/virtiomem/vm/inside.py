@@ -14,7 +14,6 @@ from virtiomem.units import PAGE_SIZE, KiB, Span
 MEMINFO = "/proc/meminfo"
 ZONEINFO = "/proc/zoneinfo"
 AUTO_ONLINE = "/sys/devices/system/memory/auto_online_blocks"
-BLOCK_SIZE = "/sys/devices/system/memory/block_size_bytes"
 ONLINE_POLICY = "/sys/module/memory_hotplug/parameters/online_policy"
 
 _MAX_NUMBER = 1 << 64
@@ -29,11 +28,6 @@ class Block(Struct, frozen=True, kw_only=True, rename="kebab"):
     block: int
     online: bool
     zone: str | None = None
-
-    @property
-    def movable(self) -> bool | None:
-        """Whether it is online in Movable; None when its zone is not known."""
-        return None if self.zone is None or not self.online else self.zone == "Movable"
 
 
 class Zone(Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -93,15 +87,6 @@ def _zones(text: str) -> Iterator[Zone]:
         pages = {name: int(number) for name, number in reversed(_ZONE_LINE.findall(text, header.end(), end))}
         sizes = {name: min(pages.get(name, 0) * PAGE_SIZE, _MAX_NUMBER) for name in ("present", "managed", "free")}
         yield Zone(node=int(header[1]), name=header[2], **sizes)
-
-
-def parse_block_size(text: str) -> int | None:
-    """block_size_bytes: hexadecimal without a prefix; None when it is no power of two from 2M up."""
-    word = text.strip()
-    if not re.fullmatch(r"[0-9a-f]{1,16}", word):
-        return None
-    size = int(word, 16)
-    return size if size >= 1 << 21 and size & (size - 1) == 0 else None
 
 
 def one_word(text: str) -> str | None:

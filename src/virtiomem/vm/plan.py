@@ -14,7 +14,6 @@ from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.units import align_down, align_up, format_size, parse_size
 from virtiomem.vm.base import Device, Machine
 
-_RELATIVE = re.compile(r"[+-]")
 _NODE = re.compile(r"node=(\d{1,5})")
 
 

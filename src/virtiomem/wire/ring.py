@@ -17,8 +17,6 @@ DESCRIPTOR_SIZE = 16
 USED_SIZE = 8
 """Bytes of one entry."""
 
-MAX_QUEUE_SIZE = 32768
-
 INDEX = Struct("<H")
 """Flags, indices and available entries are 16 bits each."""
 

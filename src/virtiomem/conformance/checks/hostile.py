@@ -15,9 +15,9 @@ PLUG, UNPLUG, UNPLUG_ALL, STATE = RequestType
 ACK, NACK, BUSY, ERROR = ResponseType
 
 
-def _plug(b: Bench, first: int, count: int = 1) -> bytes:
+def _plug(b: Bench, first: int) -> bytes:
     config = b.config()
-    return Request(PLUG, config.addr + first * config.block_size, count).pack()
+    return Request(PLUG, config.addr + first * config.block_size, 1).pack()
 
 
 def _does_no_harm(b: Bench, chain: Chain, what: str) -> str:

@@ -38,11 +38,11 @@ class Agent:
     console's last lines) when it does not answer, ProtocolError for an answer out of shape.
     """
 
-    def __init__(self, qemu: QemuProcess, console: Console, *, line: str = "agent", terminal: str = "console") -> None:
+    def __init__(self, qemu: QemuProcess, console: Console) -> None:
         self._qemu = qemu
         self._console = console
-        self._line = qemu.sockets[line]
-        self._terminal = qemu.sockets[terminal]
+        self._line = qemu.sockets["agent"]
+        self._terminal = qemu.sockets["console"]
         self._sequence = 0
         self._received = bytearray()
         self._poll = poll()

@@ -127,10 +127,10 @@ def listing(rows: Sequence[Row]) -> list[Text]:
     ]
 
 
-def beside(columns: Mapping[str, Sequence[Text]], gap: int = 4) -> Iterator[Text]:
+def beside(columns: Mapping[str, Sequence[Text]]) -> Iterator[Text]:
     """Listings next to each other, each under its name."""
     blocks = [[text(name, "bold"), text("-" * len(name), "dim"), *lines] for name, lines in columns.items()]
-    widths = [max(line.cell_len for line in lines) + gap for lines in blocks]
+    widths = [max(line.cell_len for line in lines) + 4 for lines in blocks]
     for pieces in zip_longest(*blocks, fillvalue=Text()):
         line = Text()
         for piece, width in zip(pieces, widths, strict=True):
