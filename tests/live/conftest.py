@@ -3,11 +3,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from virtiomem import recording
+from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import Capture
 from virtiomem.live.load import from_snapshot
+from virtiomem.recording.files import decode_size
 from virtiomem.recording.values import Resize, Snapshot, StepRecord, VirtioMemInfo
 from virtiomem.units import parse_size
 
@@ -29,7 +32,8 @@ class Shrink(NamedTuple):
     def capture(self) -> Capture:
         """The guest before the step, as a capture."""
         block_size = parse_size(self.scenario["guest"]["memory-block-size"])
-        return from_snapshot(self.before, block_size, self.scenario.get("driver", {}))
+        driver = msgspec.convert(self.scenario.get("driver", {}), DriverConfig, dec_hook=decode_size)
+        return from_snapshot(self.before, block_size, driver)
 
 
 def _sizes(snapshot: Snapshot) -> dict[str, VirtioMemInfo]:

@@ -9,13 +9,13 @@ from msgspec.structs import replace
 
 from virtiomem import recording
 from virtiomem.errors import UsageError
+from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import Capture, Section, dump, dumps
 from virtiomem.live.devices import devices_of
 from virtiomem.live.load import from_recording, from_snapshot, load_any, memory_block_size, snapshot_of
-from virtiomem.live.shrink import Parameters
-from virtiomem.live.views import memory_of
+from virtiomem.live.views import driver_config_of, memory_of
 from virtiomem.recording.values import MemoryBlock, VirtioMemInfo
-from virtiomem.units import GiB, MiB
+from virtiomem.units import GiB, MiB, Size
 
 RECORDINGS = Path(__file__).parent.parent / "data/recordings"
 LISTING = "00100000-3fffffff : System RAM\n"
@@ -71,12 +71,14 @@ def test_the_scenario_in_a_recording_tells_how_the_driver_was_loaded(tmp_path: P
     loaded = json.loads((RECORDINGS / "a-movable/recording.json").read_text())
     loaded["scenario"] = {
         "guest": {"memory-block-size": "1G"},
-        "driver": {"force-bbm": True, "bbm-block-size": 1 << 31, "unplug-online": False},
+        "driver": {"force-bbm": True, "bbm-block-size": 1 << 31, "unplug-online": False, "bbm-safe-unplug": False},
     }
     (tmp_path / "r.json").write_text(json.dumps(loaded))
     capture = load_any(tmp_path / "r.json")
     assert memory_of(capture).block_size == GiB
-    assert Parameters.of(capture) == Parameters(unplug_online=False, force_bbm=True, bbm_block_size=2 * GiB)
+    assert driver_config_of(capture) == DriverConfig(
+        unplug_online=False, force_bbm=True, bbm_block_size=Size(2 * GiB), bbm_safe_unplug=False
+    )
     loaded["scenario"] = {"guest": {"memory-block-size": "many"}, "driver": 3}
     (tmp_path / "r.json").write_text(json.dumps(loaded))
     assert memory_of(load_any(tmp_path / "r.json")).block_size == 128 * MiB

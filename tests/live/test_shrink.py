@@ -3,13 +3,14 @@ from typing import Any
 import pytest
 
 from virtiomem.errors import UsageError
+from virtiomem.guest.base import DriverConfig
 from virtiomem.live.devices import VirtioMem, devices_of, ownership
 from virtiomem.live.lsmem import Ownership
-from virtiomem.live.shrink import Parameters, ShrinkPlan, plan_shrink
+from virtiomem.live.shrink import ShrinkPlan, plan_shrink
 from virtiomem.live.sysfs import MemorySysfs
-from virtiomem.live.views import memory_of
+from virtiomem.live.views import driver_config_of, memory_of
 from virtiomem.recording.values import MemoryBlock
-from virtiomem.units import GiB, MiB, Span
+from virtiomem.units import GiB, MiB, Size, Span
 
 MB = 128 * MiB
 
@@ -19,7 +20,7 @@ def plan_of(shrink: Any) -> ShrinkPlan:
     devices = devices_of(shrink.capture, memory)
     (device,) = [one for one in devices if one.region is not None and one.region.start == shrink.memaddr]
     owners = ownership(shrink.capture, memory, devices)
-    return plan_shrink(device, memory, owners, shrink.size, Parameters.of(shrink.capture))
+    return plan_shrink(device, memory, owners, shrink.size, driver_config_of(shrink.capture))
 
 
 def test_plan_removes_the_blocks_that_a_real_linux_removed(shrinks: list[Any]) -> None:
@@ -72,7 +73,7 @@ def test_a_block_that_keeps_something_stays() -> None:
 def test_what_cannot_be_had_is_short() -> None:
     found = machine((0, "online", "Movable", 128))
     assert plan_shrink(*found, wanted=256 * MiB).short == 128 * MiB
-    plan = plan_shrink(*found, 128 * MiB, Parameters(unplug_online=False))
+    plan = plan_shrink(*found, 128 * MiB, DriverConfig(unplug_online=False))
     assert (plan.losses, plan.short) == ([], 128 * MiB)
 
 
@@ -87,26 +88,7 @@ def test_a_big_block_goes_whole_or_not_at_all() -> None:
         *((0, "online", "Movable", 128), (1, "online", "Movable", 128)),
         *((2, "online", "Movable", 128), (3, "online", "Normal", 128)),
     )
-    big = Parameters(force_bbm=True, bbm_block_size=256 * MiB)
+    big = DriverConfig(force_bbm=True, bbm_block_size=Size(256 * MiB))
     plan = plan_shrink(*found, 300 * MiB, big)
     assert order(plan) == [(0, 128), (1, 128)]
     assert (plan.unit, plan.short) == (256 * MiB, 44 * MiB)
-
-
-@pytest.mark.parametrize(
-    ("parameters", "block_size", "unit"),
-    [
-        (Parameters(), MiB, (2 * MiB, False)),
-        (Parameters(), 4 * MiB, (4 * MiB, False)),
-        (Parameters(), 128 * MiB, (128 * MiB, True)),
-        (Parameters(), 256 * MiB, (256 * MiB, True)),
-        (Parameters(force_bbm=True), 2 * MiB, (128 * MiB, True)),
-        (Parameters(force_bbm=True, bbm_block_size=64 * MiB), 2 * MiB, (128 * MiB, True)),
-        (Parameters(force_bbm=True, bbm_block_size=3 * 128 * MiB), 2 * MiB, (128 * MiB, True)),
-        (Parameters(force_bbm=True, bbm_block_size=GiB), 2 * MiB, (GiB, True)),
-    ],
-)
-def test_unit_follows_device_block_memory_block_and_parameters(
-    parameters: Parameters, block_size: int, unit: tuple[int, bool]
-) -> None:
-    assert parameters.unit(block_size, MB) == unit

@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from virtiomem import recording
 from virtiomem.cli.main import main
+from virtiomem.guest.base import DriverConfig, GuestConfig
 from virtiomem.live.capture import Capture, Section, dump
 from virtiomem.live.load import from_snapshot
+from virtiomem.live.start import start_from
+from virtiomem.units import Size
 
 REAL = Path(__file__).parents[1] / "data" / "recordings" / "a-movable" / "recording.json"
 
@@ -60,6 +64,17 @@ def test_captured_settings_hold_unless_the_scenario_says_otherwise(
     assert run(captured, capsys).guest["command-line"] == "memhp_default_state=online_movable"
     other = run(captured, capsys, guest='default-state = "online_kernel"')
     assert other.guest["command-line"] == "memhp_default_state=online_kernel"
+
+
+def test_the_driver_is_loaded_as_it_was_unless_the_scenario_says_otherwise() -> None:
+    real = recording.load(REAL)
+    loaded = DriverConfig(force_bbm=True, bbm_safe_unplug=False, unplug_online=False)
+    taken = from_snapshot(real.steps[0].snapshot, driver=loaded)
+    assert start_from(taken, GuestConfig(), DriverConfig())[1] == loaded
+    other = DriverConfig(bbm_block_size=Size(1 << 30), merge_resources=False)
+    assert start_from(taken, GuestConfig(), other)[1] == replace(
+        loaded, bbm_block_size=Size(1 << 30), merge_resources=False
+    )
 
 
 def test_capture_without_a_map_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

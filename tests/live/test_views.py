@@ -1,10 +1,12 @@
 import pytest
 
 from virtiomem.errors import UsageError
+from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import Capture, Section
 from virtiomem.live.collect import block_lines
-from virtiomem.live.views import PLUGGED, crash_state_of, memory_of, zones_of
+from virtiomem.live.views import PARAMETERS, PLUGGED, crash_state_of, driver_config_of, memory_of, zones_of
 from virtiomem.recording.values import MemoryBlock, ZonePages
+from virtiomem.units import GiB, Size
 
 MEMORY = "sys/devices/system/memory"
 
@@ -87,3 +89,13 @@ def test_crash_state_is_what_the_kernel_tells() -> None:
 def test_an_address_that_is_none_is_named() -> None:
     with pytest.raises(UsageError, match="'zz' is not an address or a size"):
         crash_state_of(of("sys/kernel", "vmcoreinfo zz 10"))
+
+
+def test_the_driver_was_loaded_as_its_parameters_say() -> None:
+    said = ["bbm_block_size 1073741824", "bbm_safe_unplug N", "force_bbm Y", "unplug_online N"]
+    assert driver_config_of(of(PARAMETERS, *said)) == DriverConfig(
+        force_bbm=True, bbm_block_size=Size(GiB), bbm_safe_unplug=False, unplug_online=False
+    )
+    assert driver_config_of(of(PARAMETERS, remark="absent")) == DriverConfig()
+    with pytest.raises(UsageError, match="x: 'much' is not an address or a size"):
+        driver_config_of(of(PARAMETERS, "bbm_block_size much"))

@@ -107,10 +107,11 @@ def _devices(args: argparse.Namespace) -> int:
 
 def _plan(args: argparse.Namespace) -> int:
     from virtiomem.live import show
-    from virtiomem.live.shrink import Parameters, plan_shrink
+    from virtiomem.live.shrink import plan_shrink
+    from virtiomem.live.views import driver_config_of
 
     memory, devices, owners, capture = _machine(args)
-    plan = plan_shrink(_chosen(devices, args.device), memory, owners, args.by, Parameters.of(capture))
+    plan = plan_shrink(_chosen(devices, args.device), memory, owners, args.by, driver_config_of(capture))
     if args.style is lsmem.Style.JSON:
         print(json.dumps(show.plan_values(plan), indent=1))
     else:

@@ -1,21 +1,22 @@
 """Read whatever describes a Linux: a capture, a plain /proc/iomem listing, a recording; and turn one into another."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from virtiomem.errors import ListingError
 from virtiomem.files import read_bytes
+from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import FORMAT, Capture, Section, loads, looks_like_capture, unpack
 from virtiomem.live.collect import block_lines
 from virtiomem.live.devices import CONFIG, DEFAULT_BLOCK_SIZE, devices_of, ownership
 from virtiomem.live.sysfs import MEMORY
-from virtiomem.live.views import PLUGGED, memory_of, zones_of
+from virtiomem.live.views import PARAMETERS, PLUGGED, memory_of, zones_of
 from virtiomem.memory.sysfs import block_size_bytes
 from virtiomem.recording import files
 from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
@@ -55,7 +56,15 @@ def read_any(path: str | Path) -> Capture | Recording:
 def from_recording(recording: Recording, *, source: str = "recording") -> Capture:
     """The end of a recording as a capture, with the driver's parameters where the scenario travels along."""
     snapshot = recording.steps[-1].snapshot if recording.steps else recording.boot
-    return from_snapshot(snapshot, memory_block_size(recording), recording.table("driver"), source=source)
+    return from_snapshot(snapshot, memory_block_size(recording), _driver_config(recording), source=source)
+
+
+def _driver_config(recording: Recording) -> DriverConfig:
+    """How the driver was loaded by the scenario; as usual where that cannot be read."""
+    try:
+        return msgspec.convert(recording.table("driver"), DriverConfig, dec_hook=files.decode_size)
+    except msgspec.ValidationError:
+        return DriverConfig()
 
 
 def memory_block_size(recording: Recording) -> int:
@@ -106,18 +115,20 @@ def _size(value: Any) -> int:
 def from_snapshot(
     snapshot: Snapshot,
     memory_block_size: int = DEFAULT_MEMORY_BLOCK,
-    driver: Mapping[str, Any] = MappingProxyType({}),
+    driver: DriverConfig | None = None,
     *,
     source: str = "recording",
 ) -> Capture:
-    """A recorded guest as a capture; `driver` is the scenario's table of that name.
+    """A recorded guest as a capture; `driver` is how the driver was loaded, None for as usual.
 
     A snapshot says neither the size of a memory block nor how the driver was loaded.
     """
+    driver = driver or DriverConfig()
     parameters = {
-        "bbm_block_size": str(_size(driver.get("bbm-block-size", 0))),
-        "force_bbm": "Y" if driver.get("force-bbm") is True else "N",
-        "unplug_online": "N" if driver.get("unplug-online") is False else "Y",
+        "bbm_block_size": str(int(driver.bbm_block_size)),
+        "bbm_safe_unplug": "Y" if driver.bbm_safe_unplug else "N",
+        "force_bbm": "Y" if driver.force_bbm else "N",
+        "unplug_online": "Y" if driver.unplug_online else "N",
     }
     sections = {
         "proc/iomem": Section(snapshot.iomem if snapshot.iomem.endswith("\n") else f"{snapshot.iomem}\n"),
@@ -125,7 +136,7 @@ def from_snapshot(
             [f"block_size_bytes {block_size_bytes(memory_block_size)}", *block_lines(snapshot.memory_blocks)]
         ),
         "proc/zoneinfo": Section.of(zone_lines(snapshot)),
-        "sys/module/virtio_mem/parameters": Section.of(f"{name} {value}" for name, value in parameters.items()),
+        PARAMETERS: Section.of(f"{name} {value}" for name, value in parameters.items()),
         CONFIG: Section.of(_config_lines(snapshot)),
         PLUGGED: Section.of(
             f"{block.block} {block.plugged}" for block in snapshot.memory_blocks if isinstance(block.plugged, int)

@@ -8,50 +8,15 @@ Models: virtio_mem_sbm_unplug_request() and virtio_mem_bbm_unplug_request() in d
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
 
+from virtiomem.driver.mode import choose_unit
 from virtiomem.errors import UsageError
-from virtiomem.live.capture import Capture
+from virtiomem.guest.base import DriverConfig
 from virtiomem.live.devices import DEFAULT_BLOCK_SIZE, VirtioMem
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.recording.values import MemoryBlock
-from virtiomem.units import MiB, align_down, format_size, is_power_of_two
-
-MIN_SUB_BLOCK = 2 * MiB
-"""The driver's smallest sub-block on x86-64: a pageblock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """How the driver was loaded, as far as it matters here (/sys/module/virtio_mem/parameters)."""
-
-    unplug_online: bool = True
-    force_bbm: bool = False
-    bbm_block_size: int = 0
-
-    @classmethod
-    def of(cls, capture: Capture) -> Self:
-        """As the capture says; what it does not say is the driver's default."""
-        values = capture.section("sys/module/virtio_mem/parameters").values
-        size = values.get("bbm_block_size", "")
-        return cls(
-            unplug_online=values.get("unplug_online") != "N",
-            force_bbm=values.get("force_bbm") == "Y",
-            bbm_block_size=int(size) if size.isdecimal() else 0,
-        )
-
-    def unit(self, block_size: int, memory_block_size: int) -> tuple[int, bool]:
-        """What the driver plugs and unplugs at a time, in bytes, and whether that is a big block.
-
-        `block_size` is the device's. Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
-        """
-        sub_block = max(MIN_SUB_BLOCK, block_size)
-        if sub_block < memory_block_size and not self.force_bbm:
-            return sub_block, False
-        big_block = max(block_size, memory_block_size)
-        wanted = self.bbm_block_size
-        return (wanted if is_power_of_two(wanted) and wanted >= big_block else big_block), True
+from virtiomem.units import align_down, format_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +58,9 @@ def plan_shrink(
     memory: MemorySysfs,
     owners: Mapping[int, Ownership],
     wanted: int,
-    parameters: Parameters = Parameters(),
+    driver: DriverConfig | None = None,
 ) -> ShrinkPlan:
-    """Plan a shrink of a device by `wanted` bytes.
+    """Plan a shrink of a device by `wanted` bytes; `driver` is how the driver was loaded, None for as usual.
 
     Raises UsageError when the size is none that the device could shrink by.
     """
@@ -104,7 +69,10 @@ def plan_shrink(
         raise UsageError(
             f"{device.name} shrinks by multiples of its block size {format_size(block_size)}, not by {format_size(wanted)}"
         )
-    unit, big = parameters.unit(block_size, memory.block_size)
+    driver = driver or DriverConfig()
+    unit, big = choose_unit(
+        block_size, memory.block_size, force_bbm=driver.force_bbm, bbm_block_size=driver.bbm_block_size
+    )
     mine = [block for block in memory.blocks if (owner := owners.get(block.block)) and owner.device == device.name]
     sizes = {block.block: owners[block.block].plugged for block in mine}
     plugged = _as_after_growth(sizes, device, memory.block_size, unit)
@@ -113,7 +81,7 @@ def plan_shrink(
     for group in _big_blocks(mine, unit // memory.block_size) if big else _sub_block_order(mine, plugged, memory):
         if left < unit:
             break
-        if not parameters.unplug_online and any(block.state != "offline" for block in group):
+        if not driver.unplug_online and any(block.state != "offline" for block in group):
             continue
         for block in group:
             taken = align_down(min(left, plugged[block.block]), min(unit, memory.block_size))

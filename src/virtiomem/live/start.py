@@ -7,8 +7,7 @@ from msgspec import structs
 from virtiomem.guest.base import DriverConfig, GuestConfig, NodeConfig
 from virtiomem.live.capture import Capture
 from virtiomem.live.load import snapshot_of
-from virtiomem.live.shrink import Parameters
-from virtiomem.live.views import memory_of
+from virtiomem.live.views import driver_config_of, memory_of
 from virtiomem.recording.values import Snapshot, VirtioMemInfo
 from virtiomem.units import Size, Span
 
@@ -26,20 +25,12 @@ def start_from(
     Raises UsageError when the capture lacks the map or the memory blocks.
     """
     memory, snapshot = memory_of(capture), snapshot_of(capture)
-    captured: dict[str, Any] = {
-        "memory_block_size": Size(memory.block_size),
-        "nodes": _nodes(snapshot, memory.block_size),
-    }
+    policy = _policy(capture)
     if memory.auto_online_blocks in _STATES:
-        captured["default_state"] = memory.auto_online_blocks
-    captured |= _policy(capture)
-    parameters = Parameters.of(capture)
-    loaded = {
-        "unplug_online": parameters.unplug_online,
-        "force_bbm": parameters.force_bbm,
-        "bbm_block_size": Size(parameters.bbm_block_size),
-    }
-    return _unless_set(guest, GuestConfig(), captured), _unless_set(driver, DriverConfig(), loaded), snapshot
+        policy["default_state"] = memory.auto_online_blocks
+    nodes = _nodes(snapshot, memory.block_size)
+    captured = GuestConfig(memory_block_size=Size(memory.block_size), nodes=nodes, **policy)
+    return _unless_set(guest, captured), _unless_set(driver, driver_config_of(capture)), snapshot
 
 
 def _policy(capture: Capture) -> dict[str, Any]:
@@ -68,6 +59,8 @@ def _nodes(snapshot: Snapshot, block_size: int) -> list[NodeConfig]:
     return [NodeConfig(id=nid, memory=spans) for nid, spans in sorted(found.items())] if len(found) > 1 else []
 
 
-def _unless_set(config: C, default: C, captured: dict[str, Any]) -> C:
-    unset = {key: value for key, value in captured.items() if getattr(config, key) == getattr(default, key)}
-    return structs.replace(config, **unset)
+def _unless_set(config: C, captured: C) -> C:
+    """What was captured, but for what the configuration sets to something else than the default."""
+    default = type(config)()
+    own = {name: getattr(config, name) for name in config.__struct_fields__}
+    return structs.replace(captured, **{name: value for name, value in own.items() if value != getattr(default, name)})

@@ -12,10 +12,12 @@ from itertools import pairwise
 from msgspec.structs import replace
 
 from virtiomem.errors import BackendError, UsageError
+from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import Capture
 from virtiomem.live.sources import MEMORY_FILES
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, parse_block_size
 from virtiomem.recording.values import MemoryBlock, ZonePages
+from virtiomem.units import Size
 
 _BLOCKS = re.compile(
     r"(?P<first>[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))? (?P<state>\S+) (?P<removable>[01])"
@@ -23,6 +25,8 @@ _BLOCKS = re.compile(
 )
 _ZONE = re.compile(r"Node (?P<node>[0-9]+), zone +(?P<zone>\S+)")
 _CPUS = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
+PARAMETERS = "sys/module/virtio_mem/parameters"
+"""The heading of the driver's module parameters."""
 PLUGGED = "virtio-mem/plugged"
 """The heading of what is plugged in each memory block: lines of `BLOCK BYTES`, which recordings give."""
 MAX_BLOCKS = 1 << 24
@@ -118,6 +122,14 @@ def crash_state_of(capture: Capture) -> CrashState:
         possible_cpus=_cpus(cpu.get("possible", "")),
         crash_loaded={"0": False, "1": True}.get(kernel.get("kexec_crash_loaded", "")),
     )
+
+
+def driver_config_of(capture: Capture) -> DriverConfig:
+    """How the driver was loaded; what the capture does not say is the driver's default."""
+    values = capture.section(PARAMETERS).values
+    flags = {name: values[name] == "Y" for name in ("force_bbm", "bbm_safe_unplug", "unplug_online") if name in values}
+    size = _number(values.get("bbm_block_size") or "0", 10, capture)
+    return DriverConfig(bbm_block_size=Size(size), **flags)
 
 
 def _number(text: str, base: int, capture: Capture) -> int:
