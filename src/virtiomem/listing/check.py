@@ -18,6 +18,7 @@ from virtiomem.errors import sound
 from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, kernel_ranges, kexec_tools_ranges
 from virtiomem.kdump.show import findings as dump_findings
 from virtiomem.listing.ram import BOOT, Ram, system_ram
+from virtiomem.resource.merge import mergeable
 from virtiomem.resource.node import Resource
 from virtiomem.units import format_approx
 
@@ -110,23 +111,15 @@ def _unmerged(ram: list[Ram]) -> Iterable[str]:
     touching: dict[Resource, int] = {}
     for below, above in pairwise(ram):
         parent = above.resource.parent
-        if above.kind == "virtio_mem" and parent is not None and _would_merge(below.resource, above.resource):
+        if above.kind != "virtio_mem" or parent is None or below.resource.parent is not parent:
+            continue
+        if mergeable(below.resource, above.resource):
             touching[parent] = touching.get(parent, 0) + 1
     for parent, joints in touching.items():
         yield (
             f"{parent.name} shows touching blocks that a kernel from 5.10 on merges: {joints} ranges too many for every "
             "consumer (an older kernel, or merging is off)"
         )
-
-
-def _would_merge(below: Resource, above: Resource) -> bool:
-    return (
-        below.end + 1 == above.start
-        and below.parent is above.parent
-        and below.name == above.name
-        and not below.children
-        and not above.children
-    )
 
 
 def table(report: Report, *, in_bytes: bool = False, headings: bool = True) -> str:
