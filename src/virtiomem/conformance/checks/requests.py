@@ -1,6 +1,6 @@
 """PLUG, UNPLUG, UNPLUG ALL, STATE (5.15.6.3 to 5.15.6.6), and what only the uapi header says of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from virtiomem.conformance.bench import Bench, expect
 from virtiomem.conformance.checks.registry import sees
@@ -17,8 +17,18 @@ JUNK = bytes.fromhex("deadbeef5a5a")
 def _ready(b: Bench, kind: RequestType) -> None:
     """Bring the device up; blocks 0..7 are in the state that a request of this kind wants."""
     b.start()
-    if kind is UNPLUG:
+    if kind in (UNPLUG, UNPLUG_ALL):
         b.ask(PLUG, 0, 8)
+
+
+def _each(
+    b: Bench, kind: RequestType, ranges: Iterable[tuple[int, int]], wanted: ResponseType | State, given: str = ""
+) -> None:
+    """Ask for each of `ranges` (first block, number of blocks): every answer is of the type, or tells the state, `wanted`."""
+    for first, count in ranges:
+        answered = b.ask(kind, first, count)
+        seen = answered.state if isinstance(wanted, State) else answered.type
+        expect(seen is wanted, f"blocks {first}..{first + count - 1}{given}: answered {seen.name}")
 
 
 def _raw(b: Bench, kind: RequestType, data: bytes, what: str) -> Response:
@@ -77,19 +87,31 @@ def _refuses_bad_ranges(kind: RequestType) -> Callable[[Bench], str]:
     return check
 
 
+def _may_be_busy(kind: RequestType) -> Callable[[Bench], str]:
+    def check(b: Bench) -> str:
+        _ready(b, kind)
+        b.set_busy(True)
+        seen = b.ask(kind).type
+        expect(seen in (ACK, BUSY), f"answered {seen.name} while migrating")
+        return f"{seen.name} while migrating"
+
+    return check
+
+
 for _kind, _group in ((PLUG, "PLUG"), (UNPLUG, "UNPLUG"), (STATE, "STATE")):
     sees(f"{_group}-1")(_ignores_the_rest(_kind))
     sees(f"{_group}-2")(_ignores_padding(_kind))
     sees(f"{_group}-3")(_refuses_bad_ranges(_kind))
+
+for _kind, _rule in ((PLUG, "PLUG-5"), (UNPLUG, "UNPLUG-5"), (UNPLUG_ALL, "ALL-3")):
+    sees(_rule)(_may_be_busy(_kind))
 
 
 @sees("PLUG-4")
 def plugging_plugged_blocks_is_an_error(b: Bench) -> str:
     b.start()
     b.ask(PLUG, 4, 2)
-    for first, count in ((4, 2), (5, 1), (3, 2), (0, 8)):
-        seen = b.ask(PLUG, first, count).type
-        expect(seen is ERROR, f"blocks {first}..{first + count - 1} with 4..5 plugged: answered {seen.name}")
+    _each(b, PLUG, [(4, 2), (5, 1), (3, 2), (0, 8)], ERROR, " with 4..5 plugged")
     return "the same blocks, one of them, one more, all around: ERROR"
 
 
@@ -102,21 +124,10 @@ def plugging_plugged_blocks_is_an_error_when_full(b: Bench) -> str:
     return "also with requested_size reached"
 
 
-@sees("PLUG-5")
-def plugging_may_be_busy(b: Bench) -> str:
-    b.start()
-    b.set_busy(True)
-    seen = b.ask(PLUG, 0, 1).type
-    expect(seen in (ACK, BUSY), f"answered {seen.name} while migrating")
-    return f"{seen.name} while migrating"
-
-
 @sees("PLUG-6")
 def plugging_is_acknowledged(b: Bench) -> str:
     b.start()
-    for first, count in ((0, 1), (100, 100), (383, 1), (1, 99), (200, 55)):
-        seen = b.ask(PLUG, first, count).type
-        expect(seen is ACK, f"blocks {first}..{first + count - 1}: answered {seen.name}")
+    _each(b, PLUG, [(0, 1), (100, 100), (383, 1), (1, 99), (200, 55)], ACK)
     expect(b.ask(STATE, 0, 255).state is State.PLUGGED, "not all of them are plugged")
     return "256 blocks in 5 requests, up to requested_size, the last usable one among them"
 
@@ -135,29 +146,15 @@ def plugging_shows(b: Bench) -> str:
 def unplugging_unplugged_blocks_is_an_error(b: Bench) -> str:
     b.start()
     b.ask(PLUG, 4, 2)
-    for first, count in ((0, 1), (6, 1), (3, 2), (5, 2), (0, 8)):
-        seen = b.ask(UNPLUG, first, count).type
-        expect(seen is ERROR, f"blocks {first}..{first + count - 1} with 4..5 plugged: answered {seen.name}")
+    _each(b, UNPLUG, [(0, 1), (6, 1), (3, 2), (5, 2), (0, 8)], ERROR, " with 4..5 plugged")
     return "others, one too many at either end, all around: ERROR"
-
-
-@sees("UNPLUG-5")
-def unplugging_may_be_busy(b: Bench) -> str:
-    b.start()
-    b.ask(PLUG, 0, 1)
-    b.set_busy(True)
-    seen = b.ask(UNPLUG, 0, 1).type
-    expect(seen in (ACK, BUSY), f"answered {seen.name} while migrating")
-    return f"{seen.name} while migrating"
 
 
 @sees("UNPLUG-6")
 def unplugging_is_acknowledged(b: Bench) -> str:
     b.start()
     b.ask(PLUG, 0, 16)
-    for first, count in ((0, 1), (15, 1), (4, 8), (1, 3), (12, 3)):
-        seen = b.ask(UNPLUG, first, count).type
-        expect(seen is ACK, f"blocks {first}..{first + count - 1}: answered {seen.name}")
+    _each(b, UNPLUG, [(0, 1), (15, 1), (4, 8), (1, 3), (12, 3)], ACK)
     expect(b.ask(STATE, 0, 16).state is State.UNPLUGGED, "some of them are still plugged")
     return "16 blocks in 5 requests, from both ends and the middle"
 
@@ -189,16 +186,6 @@ def unplugging_all_ignores_padding(b: Bench) -> str:
     seen = _raw(b, UNPLUG_ALL, Request(UNPLUG_ALL).pack()[:18] + JUNK, "padding filled with junk")
     expect(seen.type is ACK, f"answered {seen.type.name}")
     return "junk in the last 6 bytes: ACK"
-
-
-@sees("ALL-3")
-def unplugging_all_may_be_busy(b: Bench) -> str:
-    b.start()
-    b.ask(PLUG, 0, 4)
-    b.set_busy(True)
-    seen = b.ask(UNPLUG_ALL).type
-    expect(seen in (ACK, BUSY), f"answered {seen.name} while migrating")
-    return f"{seen.name} while migrating"
 
 
 @sees("ALL-4")
@@ -237,9 +224,7 @@ def unplugging_all_may_change_the_usable_region(b: Bench) -> str:
 def state_is_always_told(b: Bench) -> str:
     b.start()
     b.ask(PLUG, 0, 4)
-    for first, count in ((0, 1), (0, 4), (2, 4), (4, 380), (0, 384)):
-        seen = b.ask(STATE, first, count).type
-        expect(seen is ACK, f"blocks {first}..{first + count - 1}: answered {seen.name}")
+    _each(b, STATE, [(0, 1), (0, 4), (2, 4), (4, 380), (0, 384)], ACK)
     return "5 ranges up to all of the usable region"
 
 
@@ -247,9 +232,7 @@ def state_is_always_told(b: Bench) -> str:
 def plugged_blocks_are_told(b: Bench) -> str:
     b.start()
     b.ask(PLUG, 10, 6)
-    for first, count in ((10, 6), (10, 1), (15, 1), (12, 2)):
-        seen = b.ask(STATE, first, count).state
-        expect(seen is State.PLUGGED, f"blocks {first}..{first + count - 1} with 10..15 plugged: {seen.name}")
+    _each(b, STATE, [(10, 6), (10, 1), (15, 1), (12, 2)], State.PLUGGED, " with 10..15 plugged")
     return "all of 10..15, and parts of them"
 
 
@@ -257,9 +240,7 @@ def plugged_blocks_are_told(b: Bench) -> str:
 def unplugged_blocks_are_told(b: Bench) -> str:
     b.start()
     b.ask(PLUG, 10, 6)
-    for first, count in ((0, 10), (9, 1), (16, 1), (16, 368)):
-        seen = b.ask(STATE, first, count).state
-        expect(seen is State.UNPLUGGED, f"blocks {first}..{first + count - 1} with 10..15 plugged: {seen.name}")
+    _each(b, STATE, [(0, 10), (9, 1), (16, 1), (16, 368)], State.UNPLUGGED, " with 10..15 plugged")
     return "what lies before and behind 10..15"
 
 
@@ -267,9 +248,7 @@ def unplugged_blocks_are_told(b: Bench) -> str:
 def mixed_blocks_are_told(b: Bench) -> str:
     b.start()
     b.ask(PLUG, 10, 6)
-    for first, count in ((9, 2), (15, 2), (0, 384), (9, 8)):
-        seen = b.ask(STATE, first, count).state
-        expect(seen is State.MIXED, f"blocks {first}..{first + count - 1} with 10..15 plugged: {seen.name}")
+    _each(b, STATE, [(9, 2), (15, 2), (0, 384), (9, 8)], State.MIXED, " with 10..15 plugged")
     return "over either end of 10..15, and all around"
 
 
