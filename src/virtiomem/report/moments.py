@@ -1,15 +1,24 @@
 """A recording as a row of moments: the guest at rest after boot and after each step, with everything that is known of it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
+from msgspec import UNSET, UnsetType
+
 from virtiomem.live.load import memory_block_size
+from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import Recording, Snapshot, StepRecord
 from virtiomem.report.blocks import BlockRun, block_runs
 from virtiomem.report.facts import Crash, crash_facts
-from virtiomem.report.requests import Plugged, RequestRun, plugged_after, plugged_at, request_runs
+from virtiomem.report.requests import Plugged, RequestRun, plugged_after, plugged_at, request_runs, virtio_mem
 from virtiomem.report.rows import Row, rows
 from virtiomem.resource import iomem
+from virtiomem.units import Span
+
+_PARTIAL = {BlockKind.MOVABLE_PARTIAL, BlockKind.KERNEL_PARTIAL, BlockKind.OFFLINE_PARTIAL}
 
 
 class Source(NamedTuple):
@@ -19,16 +28,47 @@ class Source(NamedTuple):
     recording: Recording
 
 
-class Moment(NamedTuple):
-    """A guest at rest; `record` is the step that led here, None at boot."""
+@dataclass(frozen=True)
+class Moment:
+    """A guest at rest; sizes in bytes."""
 
+    source: str
+    """The name of the recording."""
+    block_size: int
+    """Of a memory block."""
     record: StepRecord | None
+    """The step that led here; None at boot."""
     snapshot: Snapshot
     listing: Sequence[Row]
-    crash: Sequence[Crash]
     requests: Sequence[RequestRun]
     plugged: Plugged
+    """What is plugged at each device, as far as the requests tell."""
     blocks: Sequence[BlockRun]
+    """The memory blocks and the places for them."""
+
+    @property
+    def size(self) -> int:
+        """What all virtio-mem devices have plugged."""
+        return sum(device.size for device in virtio_mem(self.snapshot))
+
+    @cached_property
+    def partly(self) -> dict[int, int]:
+        """How much is plugged of the blocks that are partly so, by number."""
+        partial = {run.first + i for run in self.blocks if run.kind in _PARTIAL for i in range(run.times)}
+        said = {block.block: block.plugged for block in self.snapshot.memory_blocks if block.block in partial}
+        return {number: self._plugged_of(number, said[number]) for number in sorted(partial)}
+
+    def _plugged_of(self, number: int, said: int | UnsetType) -> int:
+        """What the guest says is plugged of a block, else what the requests tell."""
+        if said is not UNSET:
+            return said
+        block = Span.sized(number * self.block_size, self.block_size)
+        return sum(spans.covered(block) for spans in self.plugged.values() if spans is not None)
+
+    @cached_property
+    def crash(self) -> list[Crash]:
+        """What a crash dump would hold."""
+        return crash_facts(iomem.loads(self.snapshot.iomem, source=self.source))
 
 
 class Story(NamedTuple):
@@ -44,25 +84,31 @@ def story(source: Source) -> Story:
 
     Raises ListingError when an iomem text cannot be read.
     """
-    recording = source.recording
-    block_size = memory_block_size(recording)
-    plugged = plugged_at(recording.boot)
-    moments = [_moment(source, block_size, None, recording.boot, [], plugged)]
-    for record in recording.steps:
-        requests = request_runs(record.requests)
-        plugged = plugged_after(plugged, record, requests)
-        moments.append(_moment(source, block_size, record, record.snapshot, requests, plugged))
-    return Story(source, block_size, moments)
+    moments = list(accumulate(source.recording.steps, next_moment, initial=boot_moment(source)))
+    return Story(source, moments[0].block_size, moments)
+
+
+def boot_moment(source: Source) -> Moment:
+    """The guest before the first step. Raises ListingError."""
+    name, recording = source
+    return _moment(name, memory_block_size(recording), None, recording.boot, [], plugged_at(recording.boot))
+
+
+def next_moment(before: Moment, record: StepRecord) -> Moment:
+    """The guest after one more step. Raises ListingError."""
+    requests = request_runs(record.requests)
+    plugged = plugged_after(before.plugged, record, requests)
+    return _moment(before.source, before.block_size, record, record.snapshot, requests, plugged)
 
 
 def _moment(
-    source: Source,
+    source: str,
     block_size: int,
     record: StepRecord | None,
     snapshot: Snapshot,
     requests: Sequence[RequestRun],
     plugged: Plugged,
 ) -> Moment:
-    tree = iomem.loads(snapshot.iomem, source=source.name)
+    listing = rows(iomem.loads(snapshot.iomem, source=source))
     blocks = block_runs(snapshot, block_size, plugged)
-    return Moment(record, snapshot, rows(tree), crash_facts(tree), requests, plugged, blocks)
+    return Moment(source, block_size, record, snapshot, listing, requests, plugged, blocks)

@@ -11,7 +11,6 @@ from virtiomem.report.blocks import BlockRun
 from virtiomem.report.changes import map_changes
 from virtiomem.report.rows import rows
 from virtiomem.report.terminal import steps
-from virtiomem.report.terminal.state import State
 from virtiomem.resource import iomem
 from virtiomem.units import GiB, MiB
 
@@ -215,9 +214,7 @@ def test_many_runs_of_blocks_are_counted() -> None:
 
 
 def test_partly_plugged_blocks_say_how_much() -> None:
-    empty = Snapshot(iomem="", memory_blocks=[], zones={}, devices=[])
-    few = State(empty, [], [], {}, {50: 44 * MiB})
-    many = State(empty, [], [], {}, dict.fromkeys(range(48, 54), 2 * MiB))
-    assert plain(steps.partly_plugged(few, SIZE)) == ["    partly    block 50: 44M of 128M"]
+    many = dict.fromkeys(range(48, 54), 2 * MiB)
+    assert plain(steps.partly_plugged({50: 44 * MiB}, SIZE)) == ["    partly    block 50: 44M of 128M"]
     assert plain(steps.partly_plugged(many, SIZE))[0].endswith("block 51: 2M of 128M, and 2 more")
-    assert plain(steps.partly_plugged(State(empty, [], [], {}, {}), SIZE)) == []
+    assert plain(steps.partly_plugged({}, SIZE)) == []

@@ -1,7 +1,6 @@
 """Recordings in a terminal: what changed after each step, and what it came to.
 
 console.py   where lines go: colours on a terminal only, one width everywhere else
-state.py     a snapshot with everything the views want to know of it
 strip.py     memory blocks as a strip of characters
 steps.py     one step: outcome, requests, map, blocks
 totals.py    before and after: resources, RAM, blocks, zones, devices; listings side by side

@@ -3,7 +3,7 @@
 import textwrap
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -17,7 +17,6 @@ from virtiomem.report.blocks import BlockRun
 from virtiomem.report.changes import MapChange
 from virtiomem.report.rows import Row
 from virtiomem.report.terminal.console import join, style, text
-from virtiomem.report.terminal.state import State
 from virtiomem.units import format_approx, format_size
 
 MAX_LINES = 12
@@ -219,11 +218,11 @@ def _kind_at(runs: Sequence[BlockRun], number: int) -> BlockKind:
     return runs[at].kind if at >= 0 and number < runs[at].first + runs[at].times else BlockKind.UNUSED
 
 
-def partly_plugged(state: State, block_size: int) -> Iterator[Text]:
-    """How much of its partly plugged blocks each device has."""
+def partly_plugged(partly: Mapping[int, int], block_size: int) -> Iterator[Text]:
+    """How much is plugged of the blocks that are partly so, by number."""
     parts = [
         f"block {number}: {format_size(plugged)} of {format_size(block_size)}"
-        for number, plugged in sorted(state.partly.items())
+        for number, plugged in sorted(partly.items())
     ]
     if parts:
         more = f", and {len(parts) - MAX_PARTS} more" if len(parts) > MAX_PARTS else ""

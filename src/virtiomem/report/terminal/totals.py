@@ -12,34 +12,34 @@ from virtiomem.recording.values import DeviceInfo, DimmInfo, Recording, Snapshot
 from virtiomem.recording.words import plural
 from virtiomem.report.blocks import BlockRun
 from virtiomem.report.kinds import is_ram, resource_kind
+from virtiomem.report.moments import Moment
 from virtiomem.report.rows import Row, singles
 from virtiomem.report.terminal.console import style, text
-from virtiomem.report.terminal.state import State
 from virtiomem.units import PAGE_SIZE, format_approx, format_size
 
 NONE = "-"
 
 
-def table(states: dict[str, State]) -> Iterator[Text]:
-    """A column a state, by its title: resources, RAM by kind, memory blocks, zones, devices."""
-    lines = [("", *states), *_lines(list(states.values()))]
-    widths = [max(len(printable(line[column])) for line in lines) for column in range(len(states) + 1)]
+def table(moments: dict[str, Moment]) -> Iterator[Text]:
+    """A column a moment, by its title: resources, RAM by kind, memory blocks, zones, devices."""
+    lines = [("", *moments), *_lines(list(moments.values()))]
+    widths = [max(len(printable(line[column])) for line in lines) for column in range(len(moments) + 1)]
     for number, (label, *cells) in enumerate(lines):
         line = f"{printable(label):<{widths[0]}}"
         line += "".join(f"  {printable(cell):>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
         yield text(line.rstrip(), "bold" if number == 0 else "")
 
 
-def _lines(states: Sequence[State]) -> Iterator[tuple[str, ...]]:
-    """The table's rows: a label, then a cell a state."""
-    yield ("resources", *(str(sum(row.times for row in state.rows)) for state in states))
-    yield from _by_name([_ram(state.rows) for state in states], "  ")
-    yield ("memory blocks", *(str(len(state.snapshot.memory_blocks)) for state in states))
-    yield from _by_name([_kinds(state.runs) for state in states], "  ")
-    yield ("zones, present pages", *("" for _ in states))
-    yield from _by_name([_zones(state.snapshot) for state in states], "  ")
-    yield ("devices, plugged", *("" for _ in states))
-    yield from _by_name([_devices(state.snapshot.devices) for state in states], "  ")
+def _lines(moments: Sequence[Moment]) -> Iterator[tuple[str, ...]]:
+    """The table's rows: a label, then a cell a moment."""
+    yield ("resources", *(str(sum(row.times for row in moment.listing)) for moment in moments))
+    yield from _by_name([_ram(moment.listing) for moment in moments], "  ")
+    yield ("memory blocks", *(str(len(moment.snapshot.memory_blocks)) for moment in moments))
+    yield from _by_name([_kinds(moment.blocks) for moment in moments], "  ")
+    yield ("zones, present pages", *("" for _ in moments))
+    yield from _by_name([_zones(moment.snapshot) for moment in moments], "  ")
+    yield ("devices, plugged", *("" for _ in moments))
+    yield from _by_name([_devices(moment.snapshot.devices) for moment in moments], "  ")
 
 
 def _by_name(columns: Sequence[dict[str, str]], indent: str) -> Iterator[tuple[str, ...]]:
@@ -102,16 +102,16 @@ def summary(recording: Recording) -> Text:
     return text(f"{', '.join(words)}; {requests}")
 
 
-def window(state: State) -> list[Row]:
+def window(moment: Moment) -> list[Row]:
     """The part of a listing that a device or DIMM can change: from the last boot RAM to the end of the last region."""
-    starts = [device.addr if isinstance(device, DimmInfo) else device.memaddr for device in state.snapshot.devices]
+    starts = [device.addr if isinstance(device, DimmInfo) else device.memaddr for device in moment.snapshot.devices]
     ends = [
         device.addr + device.size if isinstance(device, DimmInfo) else device.memaddr + device.max_size
-        for device in state.snapshot.devices
+        for device in moment.snapshot.devices
     ]
     if not starts:
         return []
-    found = list(singles(state.rows))
+    found = list(singles(moment.listing))
     below = [row for row in found if is_ram(row.name) and row.stop <= min(starts)][-1:]
     return below + [row for row in found if row.start >= min(starts) and row.stop <= max(ends)]
 

@@ -1,17 +1,17 @@
 """A whole run in a terminal, as it goes: the guest, each step, and what it came to."""
 
 from collections.abc import Iterator
+from functools import reduce
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from virtiomem.live.load import memory_block_size
 from virtiomem.recording.values import Recording, StepRecord, VirtioMemInfo
 from virtiomem.report.changes import map_changes
+from virtiomem.report.moments import Moment, Source, boot_moment, next_moment
 from virtiomem.report.terminal import steps, strip, totals
 from virtiomem.report.terminal.console import join, text
-from virtiomem.report.terminal.state import State, state_after, state_at
 from virtiomem.units import format_size
 
 
@@ -23,9 +23,9 @@ class RunView:
         self._console = console
         self._recording = recording
         self._verbose = verbose
-        self._block_size = memory_block_size(recording)
         self._boot_blocks = {block.block for block in recording.boot.memory_blocks}
-        self._boot = self._last = self._most = state_at(recording.boot, self._block_size)
+        self._boot = self._last = self._most = boot_moment(Source("recording", recording))
+        self._block_size = self._boot.block_size
         self._shown = self._most_at = 0
 
     def header(self) -> None:
@@ -41,30 +41,30 @@ class RunView:
         """Show what came of the next step."""
         record = self._recording.steps[self._shown]
         self._shown += 1
-        state = state_after(self._last, record, self._block_size)
+        now = next_moment(self._last, record)
         self._print(Text())
         self._print(steps.heading(self._shown, record))
-        for line in self._lines(record, state):
+        for line in self._lines(record, now):
             self._print(line)
-        self._last = state
-        if state.plugged > self._most.plugged:
-            self._most, self._most_at = state, self._shown
+        self._last = now
+        if now.size > self._most.size:
+            self._most, self._most_at = now, self._shown
 
-    def _lines(self, record: StepRecord, state: State) -> Iterator[Text]:
+    def _lines(self, record: StepRecord, now: Moment) -> Iterator[Text]:
         """Everything below a step's heading."""
         before = self._recording.steps[self._shown - 2] if self._shown > 1 else None
         yield from steps.reasons(record, before, self._console.width)
         yield from steps.every_request(record.requests) if self._verbose else steps.request_counts(record.requests)
         yield from steps.log(record, verbose=self._verbose)
-        yield from steps.map_changes(map_changes(self._last.rows, state.rows), self._block_size)
-        yield from steps.block_changes(self._last.runs, state.runs)
-        yield from steps.partly_plugged(state, self._block_size)
-        yield from self._strips(state)
+        yield from steps.map_changes(map_changes(self._last.listing, now.listing), self._block_size)
+        yield from steps.block_changes(self._last.blocks, now.blocks)
+        yield from steps.partly_plugged(now.partly, self._block_size)
+        yield from self._strips(now)
 
     def totals(self) -> None:
         """Show the guest before the first step, when it had the most, and after the last."""
         states = {"at boot": self._boot}
-        if self._most.plugged > self._last.plugged:
+        if self._most.size > self._last.size:
             states[f"after step {self._most_at}"] = self._most
         states["at the end"] = self._last
         self._print(Text())
@@ -73,11 +73,11 @@ class RunView:
         self._print(Text())
         self._print(totals.summary(self._recording))
 
-    def _strips(self, state: State) -> list[Text]:
+    def _strips(self, now: Moment) -> list[Text]:
         """The strips of areas where any memory block is or was."""
         lines: list[Text] = []
-        for area in strip.areas(state.snapshot, self._boot_blocks, self._block_size):
-            before, after = (strip.pieces(area, runs) for runs in (self._last.runs, state.runs))
+        for area in strip.areas(now.snapshot, self._boot_blocks, self._block_size):
+            before, after = (strip.pieces(area, runs) for runs in (self._last.blocks, now.blocks))
             if before != after:
                 made = strip.strip(after, self._console.width - steps.INDENT - steps.LABEL)
                 lines.append(steps.labelled(area.label, strip.draw(made)))
@@ -108,18 +108,12 @@ def _device(device: VirtioMemInfo) -> str:
     )
 
 
-def _end_of(recording: Recording) -> State:
-    """A recording's guest after its last step."""
-    block_size = memory_block_size(recording)
-    state = state_at(recording.boot, block_size)
-    for record in recording.steps:
-        state = state_after(state, record, block_size)
-    return state
-
-
 def side_by_side(console: Console, recordings: dict[str, Recording]) -> None:
     """Show the ends of several runs, by name, next to each other: what devices changed in the listing, then totals."""
-    ends = {name: _end_of(recording) for name, recording in recordings.items()}
+    ends = {
+        name: reduce(next_moment, recording.steps, boot_moment(Source(name, recording)))
+        for name, recording in recordings.items()
+    }
     titles = {name: recording.title for name, recording in recordings.items()}
     lines = [join([text(name, "bold"), text(f": {title}" if title else "")]) for name, title in titles.items()]
     lines += [Text(), *totals.beside({name: totals.listing(totals.window(state)) for name, state in ends.items()})]
