@@ -5,10 +5,14 @@ from typing import TYPE_CHECKING, Protocol
 from virtiomem.errors import Errno
 from virtiomem.memory.notifier import MemoryNotify
 from virtiomem.memory.pages import PAGEBLOCK_SIZE
-from virtiomem.units import is_power_of_two
+from virtiomem.units import GiB, is_power_of_two
 
 if TYPE_CHECKING:
     from virtiomem.wire.mem import Config
+
+
+OFFLINE_THRESHOLD = 1 * GiB
+"""The least that it is (VIRTIO_MEM_DEFAULT_OFFLINE_THRESHOLD)."""
 
 
 def choose_unit(
@@ -25,6 +29,14 @@ def choose_unit(
     smallest = max(device_block_size, memory_block_size)
     can_be = is_power_of_two(bbm_block_size) and bbm_block_size >= smallest
     return (bbm_block_size if can_be else smallest), True
+
+
+def offline_threshold(unit_size: int) -> int:
+    """How many bytes of added memory may be offline before a driver that adds `unit_size` at a time stops adding.
+
+    Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
+    """
+    return max(2 * unit_size, OFFLINE_THRESHOLD)
 
 
 class Mode(Protocol):

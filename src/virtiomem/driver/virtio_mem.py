@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from virtiomem.clock import Clock
 from virtiomem.driver.bbm import BigBlockMode
 from virtiomem.driver.link import Link
-from virtiomem.driver.mode import Mode, choose_unit
+from virtiomem.driver.mode import Mode, choose_unit, offline_threshold
 from virtiomem.driver.sbm import SubBlockMode
 from virtiomem.driver.work import Work
 from virtiomem.errors import Errno
@@ -22,11 +22,8 @@ from virtiomem.memory.zone import Zone
 from virtiomem.resource.flags import IORESOURCE_EXCLUSIVE, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
 from virtiomem.transport.base import Transport
-from virtiomem.units import PAGE_SIZE, U64_MAX, GiB, Span, align_down, align_up, is_power_of_two
+from virtiomem.units import PAGE_SIZE, U64_MAX, Span, align_down, align_up, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType
-
-OFFLINE_THRESHOLD = 1 * GiB
-"""How much added memory may be offline before the driver stops adding (VIRTIO_MEM_DEFAULT_OFFLINE_THRESHOLD)."""
 
 RESOURCE_NAME = "System RAM (virtio_mem)"
 """Differs: Linux makes the string anew for each device, which nobody can tell: two devices' memory never has the same
@@ -81,7 +78,7 @@ class VirtioMem:
         self.requested_size = 0
         self.offline_size = 0
         """Memory added but not online."""
-        self.offline_threshold = OFFLINE_THRESHOLD
+        self.offline_threshold = offline_threshold(0)
         self.unplug_all_required = False
         """Memory was plugged before the probe: nothing else is done until the device has unplugged it all."""
         self.waits_for_online = False
@@ -163,7 +160,7 @@ class VirtioMem:
             self.log("warning", "bbm_block_size is too small")
         self.log("info", f"memory block size: {mb_size:#x}")
         self.log("info", f"{'big block' if big else 'subblock'} size: {unit:#x}")
-        self.offline_threshold = max(2 * (unit if big else mb_size), OFFLINE_THRESHOLD)
+        self.offline_threshold = offline_threshold(unit if big else mb_size)
         return BigBlockMode(self, unit) if big else SubBlockMode(self, unit)
 
     def _claim_region(self) -> Errno:

@@ -4,7 +4,7 @@ from pathlib import Path
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.linux.look import parse
 from virtiomem.guest.linux.rest import Rest, held_up
-from virtiomem.recording import VirtioMemInfo
+from virtiomem.recording import MemoryBlock, VirtioMemInfo
 from virtiomem.units import GiB, Size
 
 LOOK = parse((Path(__file__).parents[2] / "data/linux/snapshot.txt").read_text())
@@ -21,3 +21,23 @@ def test_a_driver_that_gave_up_on_one_device_has_not_on_one_of_a_similar_name() 
     one, ten = held_up(rest, configs, log)
     assert "it waits for memory to be onlined" in one
     assert "has given up on the device" in ten
+
+
+def test_a_driver_waits_for_onlining_at_a_gibibyte_or_two_memory_blocks() -> None:
+    config = DeviceConfig(id="vm0", max_size=Size(16 * GiB), name="virtio0")
+
+    def said(offline: int, memory_block_size: int) -> str:
+        device = VirtioMemInfo(
+            id="vm0", memaddr=0, max_size=16 * GiB, requested_size=16 * GiB, size=offline, block_size=1 << 21
+        )
+        blocks = [
+            MemoryBlock(block=number, state="offline", valid_zones="Normal", nodes=[0])
+            for number in range(offline // memory_block_size)
+        ]
+        look = replace(LOOK, bound=["virtio0"], memory_blocks=blocks, memory_block_size=memory_block_size)
+        (line,) = held_up(Rest(look, [device], []), [config], [])
+        return line
+
+    assert "adds no more" in said(GiB, 128 << 20)
+    assert "adds no more" not in said(2 * GiB, 2 * GiB)
+    assert "adds no more" in said(4 * GiB, 2 * GiB)

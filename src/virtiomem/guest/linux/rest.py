@@ -8,20 +8,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from virtiomem.driver.mode import offline_threshold
 from virtiomem.errors import BackendTimeout
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.linux.look import Look
 from virtiomem.guest.linux.running import RunningLinux
 from virtiomem.recording import DeviceInfo, Request, Snapshot, VirtioMemInfo
-from virtiomem.units import GiB, Span, format_size
+from virtiomem.units import Span, format_size
 
 QUIET = 3.0
 """Seconds without a change after which a kernel that does not show its tasks' stacks is taken to be at rest."""
 
 _BETWEEN_LOOKS = 0.1
 _BROKEN = "marking device broken"
-_OFFLINE_LIMIT = GiB
-"""virtio-mem adds no further memory while so much of it is offline (VIRTIO_MEM_DEFAULT_OFFLINE_THRESHOLD, v6.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,8 @@ def _reason(device: VirtioMemInfo, name: str, look: Look, log: list[str]) -> str
     if look.retry_in is not None:
         return f"the driver could not finish and will retry in {look.retry_in:.0f} s"
     offline = _offline_bytes(device, look)
-    if device.size < device.requested_size and offline >= _OFFLINE_LIMIT:
+    limit = offline_threshold(max(look.memory_block_size, device.block_size))
+    if device.size < device.requested_size and offline >= limit:
         return f"{format_size(offline)} of its memory is offline; the driver adds no more until some is online"
     return "the driver sees nothing it could do; it waits for memory to be onlined or a new requested-size"
 
