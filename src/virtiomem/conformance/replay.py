@@ -9,12 +9,10 @@ from virtiomem.conformance import log
 from virtiomem.conformance.hands import Hands
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError, ProtocolError, UsageError
+from virtiomem.qemu import migration
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.transport.port import Observation
 from virtiomem.wire.mem import Config, Feature, ResponseType
-
-_IDLE = {"none", "cancelled", "completed", "failed"}
-"""States of a migration in which a device is not busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ class Player:
                 yield from _observed(line.before_init, self._port.observe(), "before initialisation, ")
                 yield from self._bring_up(line.features_ok)
             case log.MigrateStart() | log.MigrateCancel():
-                self._port.set_busy(line.migration not in _IDLE)
+                self._port.set_busy(line.migration not in migration.IDLE)
             case log.AvailRing():
                 self.hands.set_ring(line.flags, line.used_event)
             case log.Sweep():

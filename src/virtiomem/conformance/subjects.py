@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from virtiomem.conformance.bench import Device
-from virtiomem.device.mem import MemDevice
+from virtiomem.device.mem import DEFAULT_BLOCK_SIZE, MemDevice
 from virtiomem.errors import DeviceError
 from virtiomem.qemu.process import BINARY
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.transport.port import DeviceSpec
 from virtiomem.transport.qemu_device import QemuMachine
-from virtiomem.units import GiB, MiB
+from virtiomem.units import GiB
 from virtiomem.wire.mem import Feature
 
 _ADDR = 4 * GiB
@@ -38,7 +38,7 @@ def realize(spec: DeviceSpec) -> MemDevice:
     return MemDevice(
         addr=spec.memaddr or _ADDR,
         region_size=spec.size,
-        block_size=spec.block_size or 2 * MiB,
+        block_size=spec.block_size or DEFAULT_BLOCK_SIZE,
         requested_size=spec.requested_size,
         node=spec.node,
         nodes=spec.node + 1,

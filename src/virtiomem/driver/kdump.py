@@ -3,10 +3,11 @@
 Models: virtio_mem_init_kdump(), virtio_mem_vmcore_pfn_is_ram() (drivers/virtio/virtio_mem.c, v6.1).
 """
 
+from virtiomem.driver.link import Link
 from virtiomem.errors import ProtocolError
 from virtiomem.transport.base import Transport
 from virtiomem.units import align_down
-from virtiomem.wire.mem import CONFIG_SIZE, RESPONSE_SIZE, Config, Request, RequestType, Response, ResponseType, State
+from virtiomem.wire.mem import RESPONSE_SIZE, Request, RequestType, Response, ResponseType, State
 
 
 class VmcoreDriver:
@@ -15,7 +16,7 @@ class VmcoreDriver:
     def __init__(self, transport: Transport) -> None:
         """Probe: plugged_size is read once, and never again."""
         transport.reset()
-        config = Config.unpack(transport.config()[:CONFIG_SIZE].ljust(CONFIG_SIZE, b"\0"))
+        config = Link(transport).config()
         self._transport = transport
         self._addr = config.addr
         self._region_size = config.region_size

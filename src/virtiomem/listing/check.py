@@ -15,6 +15,7 @@ from typing import Any
 
 from virtiomem.columns import align
 from virtiomem.errors import sound
+from virtiomem.kdump.elfcore import PN_XNUM
 from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, kernel_ranges, kexec_tools_ranges
 from virtiomem.kdump.show import findings as dump_findings
 from virtiomem.listing.ram import BOOT, Ram, system_ram
@@ -22,8 +23,6 @@ from virtiomem.resource.merge import mergeable
 from virtiomem.resource.node import Resource
 from virtiomem.units import format_approx
 
-PN_XNUM = 0xFFFF
-"""Segments that an ELF header cannot count in its own 16 bits; readers that do not know better see this number."""
 KEXEC_MAX_MEMORY_RANGES = 2048
 """MAX_MEMORY_RANGES: what `kexec -l` takes from the map when there is no /sys/firmware/memmap."""
 

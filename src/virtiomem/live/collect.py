@@ -16,9 +16,8 @@ from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.recording.values import MemoryBlock
 from virtiomem.resource import iomem
 from virtiomem.units import PAGE_SIZE, MiB
+from virtiomem.wire.mem import DEVICE_ID
 
-VIRTIO_ID_MEM = 24
-"""include/uapi/linux/virtio_ids.h"""
 KPF_NOPAGE = 1 << 20
 KPF_OFFLINE = 1 << 23
 """Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h); virtio-mem marks what it keeps unplugged offline."""
@@ -142,7 +141,7 @@ def _devices(path: Path, _source: Source) -> Section:
 
 def _is_virtio_mem(device: Path) -> bool:
     try:
-        return int(_read(device / "device")[0], 16) == VIRTIO_ID_MEM
+        return int(_read(device / "device")[0], 16) == DEVICE_ID
     except (OSError, ValueError, IndexError):
         return False
 

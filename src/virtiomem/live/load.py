@@ -17,7 +17,6 @@ from virtiomem.live.collect import block_lines
 from virtiomem.live.devices import CONFIG, DEFAULT_BLOCK_SIZE, devices_of, ownership
 from virtiomem.live.sysfs import MEMORY
 from virtiomem.live.views import PARAMETERS, PLUGGED, memory_of, zones_of
-from virtiomem.memory.sysfs import block_size_bytes
 from virtiomem.recording import files
 from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
@@ -132,9 +131,7 @@ def from_snapshot(
     }
     sections = {
         "proc/iomem": Section(snapshot.iomem if snapshot.iomem.endswith("\n") else f"{snapshot.iomem}\n"),
-        MEMORY: Section.of(
-            [f"block_size_bytes {block_size_bytes(memory_block_size)}", *block_lines(snapshot.memory_blocks)]
-        ),
+        MEMORY: Section.of([f"block_size_bytes {memory_block_size:x}", *block_lines(snapshot.memory_blocks)]),
         "proc/zoneinfo": Section.of(zone_lines(snapshot)),
         PARAMETERS: Section.of(f"{name} {value}" for name, value in parameters.items()),
         CONFIG: Section.of(_config_lines(snapshot)),

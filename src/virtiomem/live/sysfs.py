@@ -15,6 +15,7 @@ from pathlib import Path
 
 from virtiomem.errors import BackendError
 from virtiomem.recording.values import MemoryBlock
+from virtiomem.units import is_power_of_two
 
 MEMORY = "sys/devices/system/memory"
 NODES = "sys/devices/system/node"
@@ -41,8 +42,7 @@ class MemorySysfs:
 
     def check(self) -> None:
         """Assert that the block size is a power of two and the blocks ascend."""
-        assert self.block_size > 0, "block size is positive"
-        assert self.block_size & (self.block_size - 1) == 0, "block size is a power of two"
+        assert is_power_of_two(self.block_size), "block size is a power of two"
         numbers = [block.block for block in self.blocks]
         assert numbers == sorted(set(numbers)), "blocks ascend, each once"
 
@@ -97,7 +97,7 @@ def parse_block_size(text: str, source: object) -> int:
         size = int(text, 16)
     except ValueError:
         size = 0
-    if size <= 0 or size & (size - 1):
+    if not is_power_of_two(size):
         raise BackendError(f"{source}: {text!r} is not a block size (a power of two in hexadecimal)")
     return size
 

@@ -15,7 +15,7 @@ from virtiomem.memory.zone import Node, Zone, ZoneType, clamp, populate_boot_zon
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import walk_system_ram_res
-from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, align_down
+from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, align_down, is_power_of_two
 
 SECTION_SIZE = 128 * MiB
 """Bytes of a memory section (SECTION_SIZE_BITS 27 on x86-64)."""
@@ -64,7 +64,7 @@ class Memory:
         """
         ram = boot_ram(iomem)
         self.block_size = block_size or probe_memory_block_size(ram[-1].stop if ram else 0)
-        if self.block_size < SECTION_SIZE or self.block_size & (self.block_size - 1):
+        if self.block_size < SECTION_SIZE or not is_power_of_two(self.block_size):
             raise ValueError(f"memory block size {self.block_size:#x} is not a power of two of at least 128M")
         self.iomem = iomem
         self.pages_per_block = self.block_size // PAGE_SIZE

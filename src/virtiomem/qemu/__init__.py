@@ -1,10 +1,11 @@
 """A QEMU process and the sockets it is driven by.
 
-process   start, stop, its output
-qmp       QMP for synchronous callers
-qtest     a stopped machine's ports and memory, over the qtest socket
-trace     the requests of virtio-mem devices, from QEMU's trace
-accel     which accelerator works
+process    start, stop, its output
+qmp        QMP for synchronous callers
+migration  which of its states leave a device alone
+qtest      a stopped machine's ports and memory, over the qtest socket
+trace      the requests of virtio-mem devices, from QEMU's trace
+accel      which accelerator works
 """
 
 from virtiomem.qemu.process import BINARY, PACKAGE, MemoryFile, QemuProcess

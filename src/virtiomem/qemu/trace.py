@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from virtiomem.errors import ProtocolError
 from virtiomem.recording import Request
 from virtiomem.units import Span
+from virtiomem.wire.mem import ResponseType
 
 EVENTS = (
     "virtio_queue_notify",
@@ -27,8 +28,6 @@ _LINE = re.compile(
     r"^(?:\d+@\d+\.\d+:)?(?P<event>" + "|".join(EVENTS) + r") ?(?:vdev (?P<vdev>0x[0-9a-f]+) .*)?"
     r"(?:addr=(?P<addr>0x[0-9a-f]+) nb_blocks=(?P<blocks>\d+))?(?:type=(?P<type>\d+))?$"
 )
-_RESPONSES = ("ACK", "NACK", "BUSY", "ERROR")
-"""VIRTIO_MEM_RESP_* in include/standard-headers/linux/virtio_mem.h."""
 
 
 class TraceReader:
@@ -58,10 +57,10 @@ class TraceReader:
         return requests
 
     def _answered(self, response: str | None) -> Request:
-        if self._pending is None or response is None or int(response) >= len(_RESPONSES):
+        if self._pending is None or response is None or int(response) >= len(ResponseType):
             raise ProtocolError(f"QEMU's trace has a response {response!r} without a request")
         (kind, addr, blocks), self._pending = self._pending, None
-        device, answer = self._device(addr), _RESPONSES[int(response)]
+        device, answer = self._device(addr), ResponseType(int(response)).name
         if addr is None or blocks is None:
             return Request(device=device, type=kind, response=answer)
         return Request(device=device, type=kind, response=answer, addr=addr, nb_blocks=blocks)

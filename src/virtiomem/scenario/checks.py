@@ -15,6 +15,7 @@ from virtiomem.device.mem import MIN_BLOCK_SIZE
 from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory
 from virtiomem.errors import DeviceError, Errno, ScenarioError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, parse_range
+from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import Machine
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use, Wait
 from virtiomem.resource.node import ResourceConflict
@@ -41,8 +42,6 @@ MAX_TIMES = 1_000_000
 ADDRESS_LIMIT = 1 << 52
 """Physical addresses of x86-64 have at most 52 bits."""
 
-REQUEST_FAULTS = ("BUSY", "NACK", "ERROR", "garbage", "silence")
-"""What an injected request can meet with."""
 _ERRNOS = [errno.name for errno in Errno if errno]
 
 

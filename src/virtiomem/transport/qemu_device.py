@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Literal, Self
 
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError
+from virtiomem.qemu import migration
 from virtiomem.qemu.process import BINARY, QemuProcess
 from virtiomem.qemu.qmp import Qmp
 from virtiomem.qemu.qtest import ARGUMENTS, QTest, irq_intercept_in
@@ -25,7 +26,6 @@ _SETTLE = 10.0
 """Seconds for a machine reset, or the end of a migration."""
 
 _TOO_OLD = ("invalid object type: qtest", "not a valid device model name")
-_IDLE_MIGRATIONS = {None, "none", "cancelled", "completed", "failed"}
 _SLOWEST = 4096
 """Bytes a second for a migration that must not end."""
 
@@ -130,7 +130,7 @@ class QemuMachine:
 
     def _wait_until_idle(self) -> None:
         until = time.monotonic() + _SETTLE
-        while self.qmp.execute("query-migrate").get("status") not in _IDLE_MIGRATIONS:
+        while self.qmp.execute("query-migrate").get("status", "none") not in migration.IDLE:
             if time.monotonic() > until:
                 raise BackendTimeout(f"QEMU did not cancel its migration within {_SETTLE:g} s")
             time.sleep(0.01)

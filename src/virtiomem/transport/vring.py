@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from virtiomem.errors import ProtocolError
 from virtiomem.transport.port import Observation, Port, Read, Write
+from virtiomem.units import align_up
 from virtiomem.wire.mem import RESPONSE_SIZE, Feature
 from virtiomem.wire.ring import DESCRIPTOR_SIZE, INDEX, USED_SIZE, Descriptor, DescriptorFlag, Layout, Used
 from virtiomem.wire.virtio import Isr, Status, VirtioFeature
@@ -79,7 +80,7 @@ class Ring:
         self._port = port
         self.size = port.queue_size() if size is None else size
         self.layout = Layout.packed_at(port.memory.addr, self.size)
-        self.arena = -(-self.layout.end // 64) * 64
+        self.arena = align_up(self.layout.end, 64)
         self._arena_end = port.memory.addr + port.memory.size
         self._avail = 0
         self._used = 0

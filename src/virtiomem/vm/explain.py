@@ -15,9 +15,10 @@ from virtiomem.vm.inside import Block, Inside
 from virtiomem.vm.retry import LAST_SECONDS
 
 DRIVER_UNIT = 2 * MiB
-"""Linux plugs in sub-blocks of at least a pageblock (behaviour of x86-64)."""
+"""Linux plugs in sub-blocks of at least a pageblock (pageblock_order 9 on x86-64)."""
 OFFLINE_THRESHOLD = GiB
-"""What the driver adds at most without anybody onlining it; two memory blocks where that is more."""
+"""What the driver adds at most without anybody onlining it (VIRTIO_MEM_DEFAULT_OFFLINE_THRESHOLD); two memory blocks
+where that is more."""
 MEMMAP_RATIO = 64
 """Bytes of memory that one byte of struct page describes: 4096 / 64."""
 

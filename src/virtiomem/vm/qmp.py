@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.qemu import migration as migrations
 from virtiomem.units import U64_MAX, is_power_of_two
 from virtiomem.vm.base import Device, Driver, Event, Kind, Machine, Surroundings
 from virtiomem.vm.peer import Address, Peer, Refused, one_line
@@ -20,7 +21,6 @@ MAX_DEVICES = 4096
 """Far above QEMU's 256 memory slots."""
 
 _EVENTS = {"MEMORY_DEVICE_SIZE_CHANGE": Event.SIZE, "RESET": Event.RESET, "SHUTDOWN": Event.SHUTDOWN}
-_IDLE_MIGRATION = frozenset({"none", "cancelled", "completed", "failed"})
 _DRIVER_OK = "DRIVER_OK"
 
 Shape = TypeVar("Shape")
@@ -134,7 +134,7 @@ class QmpBackend:
         return Surroundings(
             hypervisor=f"QEMU {self._peer.version or '(version unknown)'}",
             drivers=dict(zip(ids, drivers, strict=True)),
-            migration=None if migration.status in _IDLE_MIGRATION else one_line(migration.status, 32),
+            migration=None if migration.status in migrations.IDLE else one_line(migration.status, 32),
             vfio=await self._vfio(),
         )
 

@@ -12,6 +12,7 @@ from struct import Struct
 from typing import NamedTuple, Self
 
 from virtiomem.errors import ProtocolError
+from virtiomem.units import align_up
 
 DESCRIPTOR_SIZE = 16
 USED_SIZE = 8
@@ -88,7 +89,7 @@ class Layout:
     def packed_at(cls, addr: int, size: int) -> Self:
         """The parts one behind the other from `addr`, each aligned as it must be (virtio specification 2.7)."""
         avail = addr + DESCRIPTOR_SIZE * size
-        used = -(-(avail + _HEADER + INDEX.size * (size + 1)) // 4) * 4
+        used = align_up(avail + _HEADER + INDEX.size * (size + 1), 4)
         return cls(size, addr, avail, used)
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import replace
 from virtiomem.conformance.bench import Bench, answer, expect, not_applicable
 from virtiomem.conformance.checks.registry import sees
 from virtiomem.conformance.shapes import shaped
-from virtiomem.transport.vring import Chain, Ring
+from virtiomem.transport.vring import UNTOUCHED, Chain, Ring
 from virtiomem.units import MiB, format_size
 from virtiomem.wire.mem import CONFIG_SIZE, Request, RequestType, Response, ResponseType, State
 from virtiomem.wire.virtio import Status, VirtioFeature
@@ -175,7 +175,7 @@ def room_behind_the_response_is_left_alone(b: Bench) -> str:
     b.start()
     result = b.submit(Chain((_plug(b, 0),), (64,)), what="PLUG block 0 with room for 64 bytes")
     expect(result.used_len(0) is not None, "not answered")
-    expect(result.data[0][10:] == b"\xaa" * 54, f"the buffer holds {result.data[0].hex()}")
+    expect(result.data[0][10:] == bytes([UNTOUCHED]) * 54, f"the buffer holds {result.data[0].hex()}")
     return "54 bytes behind a response are as they were"
 
 

@@ -7,7 +7,7 @@ from virtiomem.conformance.checks.registry import sees
 from virtiomem.conformance.shapes import indirect_behind_direct, indirect_marked_writable
 from virtiomem.errors import ProtocolError
 from virtiomem.transport.port import Read, Write
-from virtiomem.transport.vring import Chain
+from virtiomem.transport.vring import UNTOUCHED, Chain
 from virtiomem.wire.mem import Config, Feature, Request, RequestType
 from virtiomem.wire.ring import INDEX
 from virtiomem.wire.virtio import Isr, Status, VirtioFeature
@@ -157,7 +157,7 @@ def the_used_length_was_written(b: Bench) -> str:
         assert length is not None
         written = result.data[0][:length]
         expect(
-            b"\xaa" not in written and len(written) == length, f"used length {length}, buffer {result.data[0].hex()}"
+            UNTOUCHED not in written and len(written) == length, f"used length {length}, buffer {result.data[0].hex()}"
         )
         seen.add(length)
     return f"used length {', '.join(map(str, sorted(seen)))}, all of it written"
