@@ -180,7 +180,7 @@ def test_partly_offline_big_block_that_cannot_go_is_put_back_as_it_was(rig: Make
         guest.memory.faults.inject(FaultPoint.MIGRATE, errno)
     assert guest.resize(0) == []
     assert normal_managed(guest) == before
-    assert guest.driver.offline_size == MB
+    assert guest.driver.added.offline_size == MB
     zones = [guest.memory.blocks[64 + at].zone for at in range(4)]
     assert [zone and str(zone.type) for zone in zones] == [None, "Normal", "Normal", "Normal"]
 
@@ -193,7 +193,7 @@ def test_block_that_cannot_go_back_online_stays_offline_and_is_not_given_back_tw
     guest.memory.faults.inject(FaultPoint.GOING_ONLINE, Errno.ENOMEM)
     assert guest.resize(0) == []
     assert [guest.memory.blocks[64 + at].zone is None for at in range(4)] == [True, False, False, False]
-    assert guest.driver.offline_size == MB
+    assert guest.driver.added.offline_size == MB
 
 
 def test_movable_big_block_is_tried_twice_in_one_pass(rig: MakeRig) -> None:

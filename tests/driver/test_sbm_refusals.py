@@ -174,7 +174,7 @@ def test_veto_of_offlining_leaves_the_withheld_pages_as_they_were(rig: MakeRig, 
     assert movable_managed(guest) == 6 * MiB
     guest.memory.notifiers.unregister(veto_going_offline)
     assert not guest.set_state(FIRST, OnlineType.OFFLINE)
-    assert guest.driver.offline_size == MB
+    assert guest.driver.added.offline_size == MB
 
 
 @pytest.mark.parametrize("priority", [10, -10], ids=["before the driver", "after the driver"])
@@ -233,7 +233,9 @@ def test_an_allocator_out_of_memory_ends_the_pass_at_once(rig: MakeRig) -> None:
     guest.memory.faults.inject(FaultPoint.CONTIG, Errno.ENOMEM)
     assert guest.resize(0) == []
     assert guest.driver.work.last_rc is Errno.ENOMEM
-    assert [(str(one.span), one.errno) for one in guest.driver.obstacles] == [("0x208000000-0x20fffffff", Errno.ENOMEM)]
+    assert [(str(one.span), one.errno) for one in guest.driver.added.obstacles] == [
+        ("0x208000000-0x20fffffff", Errno.ENOMEM)
+    ]
     assert guest.wait(50) == ["UNPLUG +128M 64", "UNPLUG +0M 64"]
 
 

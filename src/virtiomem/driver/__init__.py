@@ -10,8 +10,9 @@ page allocator (*fake-offline*). A sub-block is the unit of plugging: a device b
 several memory blocks, at a time, and is plugged as a whole or not at all.
 
     module.py       the kernel module: parameters, loading and unloading, the online-page callback that devices share
-    virtio_mem.py   one device: probe, what a pass does, what the modes need of Linux, notifications, removal
+    virtio_mem.py   one device: probe, what a pass does, requests, notifications, removal
     work.py         when it works: the work function, its queue entry, the retry timer
+    added.py        what it has in Linux: adding, withholding and removing memory
     link.py         the wire: requests out, errnos back, the configuration space
     mode.py         which of the two modes, and what the driver asks of either
     sbm.py, bbm.py  the modes

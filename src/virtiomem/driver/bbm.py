@@ -40,6 +40,7 @@ class BigBlockMode:
 
     def __init__(self, vm: "VirtioMem", bb_size: int) -> None:
         self._vm = vm
+        self._added = vm.added
         self._memory = vm.memory
         self.unit_size = bb_size
         self.states = UnitStates(BB, align_up(vm.addr, bb_size) // bb_size)
@@ -59,7 +60,7 @@ class BigBlockMode:
         wanted = diff // self.unit_size
         blocks = self._blocks_to_add()
         while wanted:
-            if not self._vm.could_add_memory(self.unit_size):
+            if not self._added.could_add(self.unit_size):
                 return Errno.ENOSPC
             bb = next(blocks, None)
             if bb is None:
@@ -87,7 +88,7 @@ class BigBlockMode:
         if rc := self._vm.send_plug(start, self.unit_size):
             return rc
         self.states[bb] = BB.ADDED
-        if rc := self._vm.add_memory(start, self.unit_size):
+        if rc := self._added.add(start, self.unit_size):
             failed = self._vm.send_unplug(start, self.unit_size)
             self.states[bb] = BB.PLUGGED if failed else BB.UNUSED
             return rc
@@ -136,7 +137,7 @@ class BigBlockMode:
         start, safe = bb * self.unit_size, self._vm.parameters.bbm_safe_unplug
         if safe and (rc := self._fake_offline(bb)):
             return rc
-        if rc := self._vm.offline_and_remove_memory(start, self.unit_size):
+        if rc := self._added.offline_and_remove(start, self.unit_size):
             if safe:
                 self._fake_online(bb, list(self._blocks(bb)))
             return rc
@@ -154,7 +155,7 @@ class BigBlockMode:
         for block in self._blocks(bb):
             if block.state is not BlockState.ONLINE:
                 continue
-            if rc := self._vm.fake_offline(block.id * self._memory.block_size, self._memory.block_size):
+            if rc := self._added.fake_offline(block.id * self._memory.block_size, self._memory.block_size):
                 self._fake_online(bb, done)
                 return rc
             done.append(block)

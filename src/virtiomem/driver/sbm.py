@@ -59,6 +59,7 @@ class SubBlockMode:
 
     def __init__(self, vm: "VirtioMem", sb_size: int) -> None:
         self._vm = vm
+        self._added = vm.added
         self._memory = vm.memory
         self.sb_size = sb_size
         """Bytes of a sub-block."""
@@ -141,7 +142,7 @@ class SubBlockMode:
                     return rc
         blocks = self._blocks_to_add()
         while wanted:
-            if not self._vm.could_add_memory(self.unit_size):
+            if not self._added.could_add(self.unit_size):
                 return Errno.ENOSPC
             unused = next(blocks, None)
             if unused is None:
@@ -178,7 +179,7 @@ class SubBlockMode:
         if rc := self._plug_sb(mb, 0, count):
             return rc, wanted
         self.states[mb] = MB.OFFLINE if count == self.sbs_per_mb else MB.OFFLINE_PARTIAL
-        if rc := self._vm.add_memory(mb * self.unit_size, self.unit_size):
+        if rc := self._added.add(mb * self.unit_size, self.unit_size):
             failed = self._unplug_sb(mb, 0, count)
             self.states[mb] = MB.PLUGGED if failed else MB.UNUSED
             return rc, wanted
@@ -256,7 +257,7 @@ class SubBlockMode:
             self.states[mb] = MB.OFFLINE_PARTIAL
         if not rc and self._is_empty(mb):
             self.states[mb] = MB.UNUSED
-            self._vm.remove_memory(mb * self.unit_size, self.unit_size)
+            self._added.remove(mb * self.unit_size, self.unit_size)
         return rc, wanted
 
     def _unplug_online(self, mb: int, wanted: int) -> tuple[Errno, int]:
@@ -275,7 +276,7 @@ class SubBlockMode:
             rc, wanted = self._unplug_single_sbs(mb, wanted)
             if rc:
                 return rc, wanted
-        if self._is_empty(mb) and not self._vm.offline_and_remove_memory(mb * self.unit_size, self.unit_size):
+        if self._is_empty(mb) and not self._added.offline_and_remove(mb * self.unit_size, self.unit_size):
             self.states[mb] = MB.UNUSED
         return Errno.OK, wanted
 
@@ -297,7 +298,7 @@ class SubBlockMode:
     def _unplug_sb_online(self, mb: int, sb: int, count: int) -> Errno:
         """Take sub-blocks from the page allocator, then unplug them. Models: virtio_mem_sbm_unplug_sb_online()."""
         start, size = self._range(mb, sb, count)
-        if rc := self._vm.fake_offline(start, size):
+        if rc := self._added.fake_offline(start, size):
             return rc
         if rc := self._unplug_sb(mb, sb, count):
             contig.clear_fake_offline(self._memory, start, size)
@@ -360,7 +361,7 @@ class SubBlockMode:
     def remove(self) -> None:
         """Remove partially plugged offline blocks: once the driver is gone, somebody could put them online whole."""
         for mb in self.states.each(MB.OFFLINE_PARTIAL):
-            self._vm.remove_memory(mb * self.unit_size, self.unit_size)
+            self._added.remove(mb * self.unit_size, self.unit_size)
             self.states[mb] = MB.UNUSED
 
     def counts(self) -> dict[str, int]:

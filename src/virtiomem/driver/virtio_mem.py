@@ -3,31 +3,25 @@
 Models: struct virtio_mem and what is common to both modes in drivers/virtio/virtio_mem.c (v6.1).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from virtiomem.clock import Clock
+from virtiomem.driver.added import AddedMemory
 from virtiomem.driver.bbm import BigBlockMode
 from virtiomem.driver.link import Link
-from virtiomem.driver.mode import Mode, choose_unit, offline_threshold
+from virtiomem.driver.mode import Mode, choose_unit
 from virtiomem.driver.sbm import SubBlockMode
 from virtiomem.driver.work import Work
 from virtiomem.errors import Errno
-from virtiomem.memory import contig, hotplug
-from virtiomem.memory.block import MemoryBlock
+from virtiomem.memory import hotplug
 from virtiomem.memory.core import Memory
-from virtiomem.memory.hotplug import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID
 from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
-from virtiomem.memory.zone import Zone
 from virtiomem.resource.flags import IORESOURCE_EXCLUSIVE, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
 from virtiomem.transport.base import Transport
-from virtiomem.units import PAGE_SIZE, U64_MAX, Span, align_down, align_up, is_power_of_two
+from virtiomem.units import PAGE_SIZE, U64_MAX, Span, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType
-
-RESOURCE_NAME = "System RAM (virtio_mem)"
-"""Differs: Linux makes the string anew for each device, which nobody can tell: two devices' memory never has the same
-parent."""
 
 Log = Callable[[str, str], None]
 """Takes the level and the text of a kernel log line."""
@@ -43,15 +37,6 @@ class Parameters:
     """Bytes; 0 for the smallest possible."""
     bbm_safe_unplug: bool = True
     merge_resources: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Obstacle:
-    """Memory that should have been unplugged in the last pass and was not."""
-
-    span: Span
-    errno: Errno
-    zone: Zone | None
 
 
 class VirtioMem:
@@ -76,15 +61,12 @@ class VirtioMem:
         self.nid = 0
         self.plugged_size = 0
         self.requested_size = 0
-        self.offline_size = 0
-        """Memory added but not online."""
-        self.offline_threshold = offline_threshold(0)
         self.unplug_all_required = False
         """Memory was plugged before the probe: nothing else is done until the device has unplugged it all."""
         self.waits_for_online = False
         """The last pass ended because too much of what was added is offline."""
-        self.obstacles: list[Obstacle] = []
-        """What the last pass could not unplug."""
+        self.added: AddedMemory
+        """What the driver has in Linux."""
         self.mode: Mode
         self.work = Work(clock, self._pass, lambda: self.plugged_size, self.log)
         """The work function: when it runs, and how it went."""
@@ -122,10 +104,11 @@ class VirtioMem:
             self.log("err", "device configuration is impossible")
             return Errno.EINVAL
         self._warn_of_waste()
-        self.mode = self._choose_mode()
+        unit, big = self._choose_unit()
         if rc := self._claim_region():
             return rc
-        self._mgid = self.memory.groups.register_dynamic(self.nid, self.mode.unit_size // PAGE_SIZE)
+        self._prepare_to_add(unit if big else self.memory.block_size)
+        self.mode = BigBlockMode(self, unit) if big else SubBlockMode(self, unit)
         if self.plugged_size:
             self.unplug_all_required = True
             self.log("info", "unplugging all memory is required")
@@ -148,8 +131,8 @@ class VirtioMem:
         if self.addr + self.region_size - 1 > self.memory.hotpluggable_end:
             self.log("warning", "Some device memory is not addressable/pluggable. This can make some memory unusable.")
 
-    def _choose_mode(self) -> Mode:
-        """Sub-block mode where at least two sub-blocks fit a memory block, else big-block mode."""
+    def _choose_unit(self) -> tuple[int, bool]:
+        """See `choose_unit`, with the warnings of Linux."""
         mb_size, wanted = self.memory.block_size, self.parameters.bbm_block_size
         unit, big = choose_unit(
             self.device_block_size, mb_size, force_bbm=self.parameters.force_bbm, bbm_block_size=wanted
@@ -160,8 +143,7 @@ class VirtioMem:
             self.log("warning", "bbm_block_size is too small")
         self.log("info", f"memory block size: {mb_size:#x}")
         self.log("info", f"{'big block' if big else 'subblock'} size: {unit:#x}")
-        self.offline_threshold = offline_threshold(unit if big else mb_size)
-        return BigBlockMode(self, unit) if big else SubBlockMode(self, unit)
+        return unit, big
 
     def _claim_region(self) -> Errno:
         """Put the parent of all the device's memory into the resource tree. Models: virtio_mem_create_resource()."""
@@ -176,6 +158,19 @@ class VirtioMem:
         resource.set_busy(False)
         self._resource = resource
         return Errno.OK
+
+    def _prepare_to_add(self, size: int) -> None:
+        """Have a group for memory that is added so many bytes at a time."""
+        self._mgid = self.memory.groups.register_dynamic(self.nid, size // PAGE_SIZE)
+        self.added = AddedMemory(
+            self.memory,
+            Span.sized(self.addr, self.region_size),
+            self._mgid,
+            size,
+            merge=self.parameters.merge_resources,
+            queue_work=self.work.queue,
+            log=self.log,
+        )
 
     def remove(self) -> None:
         """Let go of the device; memory that is still in Linux stays, and so does its place in the resource tree.
@@ -218,9 +213,9 @@ class VirtioMem:
 
     def _pass(self) -> Errno:
         """One attempt to bring what is plugged closer to what is requested."""
-        self.obstacles.clear()
+        self.added.obstacles.clear()
         rc = self._try_once()
-        self.waits_for_online = rc is Errno.ENOSPC and not self.could_add_memory(self.mode.unit_size)
+        self.waits_for_online = rc is Errno.ENOSPC and not self.added.could_add(self.mode.unit_size)
         return rc
 
     def _try_once(self) -> Errno:
@@ -282,60 +277,6 @@ class VirtioMem:
     def _send(self, kind: RequestType, addr: int, size: int) -> Errno:
         return self._link.send(kind, addr, size, self.device_block_size)
 
-    # -- what the modes need of Linux -----------------------------------------------------------------------------------
-
-    def could_add_memory(self, size: int) -> bool:
-        """False when too much of what was added is still offline."""
-        return self.offline_size + size <= self.offline_threshold
-
-    def add_memory(self, addr: int, size: int) -> Errno:
-        """Add plugged memory to Linux, which may put it online at once. Models: virtio_mem_add_memory()."""
-        flags = MHP_NID_IS_MGID
-        if self.parameters.merge_resources:
-            flags |= MHP_MERGE_RESOURCE
-        self.offline_size += size
-        rc = hotplug.add_memory_driver_managed(self.memory, self._mgid, addr, size, RESOURCE_NAME, flags)
-        if rc:
-            self.offline_size -= size
-            self.log("warning", f"adding memory failed: {-rc}")
-        return rc
-
-    def remove_memory(self, addr: int, size: int) -> None:
-        """Remove offline memory from Linux, which cannot fail. Models: virtio_mem_remove_memory()."""
-        rc = hotplug.remove_memory(self.memory, addr, size)
-        assert not rc, f"{Span.sized(addr, size)} was to be offline"
-        self.offline_size -= size
-        self.work.queue()
-
-    def offline_and_remove_memory(self, addr: int, size: int) -> Errno:
-        """Take memory from Linux. Models: virtio_mem_offline_and_remove_memory()."""
-        zone = self.memory.zone_of(addr)
-        rc = hotplug.offline_and_remove_memory(self.memory, addr, size)
-        if rc:
-            self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
-            return rc
-        self.offline_size -= size
-        self.work.queue()
-        return Errno.OK
-
-    def fake_offline(self, addr: int, size: int) -> Errno:
-        """Take exactly this memory from the page allocator: ENOMEM, or EBUSY for every other reason.
-
-        In Movable it is worth trying five times. Models: virtio_mem_fake_offline().
-        """
-        zone = self.memory.zone_of(addr)
-        tries = 1 if zone is None or zone.is_kernel else 5
-        for _ in range(tries):
-            rc = contig.alloc_contig_range(self.memory, addr, size)
-            if not rc:
-                contig.set_fake_offline(self.memory, addr, size, onlined=True)
-                return Errno.OK
-            if rc is Errno.ENOMEM:
-                break
-        rc = Errno.ENOMEM if rc is Errno.ENOMEM else Errno.EBUSY
-        self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
-        return rc
-
     # -- notifications --------------------------------------------------------------------------------------------------
 
     def contains(self, start: int, size: int) -> bool:
@@ -376,15 +317,15 @@ class VirtioMem:
     def _online(self, notify: MemoryNotify) -> None:
         """Memory is online: there may be room to add more, unless this is our own doing."""
         self.mode.online(notify)
-        self.offline_size -= notify.size
-        if not self.work.active and self.could_add_memory(self.offline_threshold // 2):
+        self.added.went_online(notify.size)
+        if not self.work.active and self.added.could_add(self.added.offline_threshold // 2):
             self.work.queue()
         self._hotplug_active = False
 
     def _offline(self, notify: MemoryNotify) -> None:
         """Memory is offline: with unplug_online off, only now can it be unplugged."""
         self.mode.offline(notify)
-        self.offline_size += notify.size
+        self.added.went_offline(notify.size)
         if not self.parameters.unplug_online:
             self.work.queue()
         self._hotplug_active = False
@@ -397,11 +338,4 @@ class VirtioMem:
         if self.work.hung:
             return
         self.mode.check()
-        offline = sum(1 for block in self._blocks() if block.zone is None)
-        assert self.offline_size == offline * self.memory.block_size, "offline_size is not what is offline"
-
-    def _blocks(self) -> Iterator[MemoryBlock]:
-        """The memory blocks that lie wholly in the region."""
-        mb_size = self.memory.block_size
-        start = align_up(self.addr, mb_size)
-        return self.memory.blocks_in(start, align_down(self.addr + self.region_size, mb_size) - start)
+        self.added.check()

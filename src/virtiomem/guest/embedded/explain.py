@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import groupby
 
 from virtiomem.driver import VirtioMem
-from virtiomem.driver.virtio_mem import Obstacle
+from virtiomem.driver.added import Obstacle
 from virtiomem.errors import Errno
 from virtiomem.guest.embedded.hardware import Slot
 from virtiomem.guest.embedded.kernel import Kernel
@@ -45,15 +45,15 @@ def _after_pass(kernel: Kernel, slot: Slot, driver: VirtioMem) -> list[str]:
             unit = getattr(driver.mode, "sb_size", driver.mode.unit_size)
             return [f"{format_size(missing)} is less than the {format_size(unit)} that the driver plugs at a time"]
         case Errno.ENOSPC if driver.waits_for_online:
-            offline = format_size(driver.offline_size)
-            limit = format_size(driver.offline_threshold - driver.offline_threshold // 2)
+            offline = format_size(driver.added.offline_size)
+            limit = format_size(driver.added.offline_threshold - driver.added.offline_threshold // 2)
             return [f"{offline} of the added memory is offline; the driver adds more when no more than {limit} is"]
         case Errno.ENOSPC:
             return [f"no whole {format_size(driver.mode.unit_size)} of the usable region is left for another block"]
         case Errno.ETXTBSY:
             return ["the device answered BUSY"]
-        case _ if driver.obstacles:
-            return _obstacles(kernel.memory, driver.obstacles)
+        case _ if driver.added.obstacles:
+            return _obstacles(kernel.memory, driver.added.obstacles)
         case rc:
             return [f"the last attempt ended with {rc.name}"]
 

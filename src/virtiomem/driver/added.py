@@ -1,0 +1,123 @@
+"""What a driver has in Linux: memory it added, how much of that is offline, and what would not leave.
+
+Models: what both modes of drivers/virtio/virtio_mem.c (v6.1) do to add, withhold and remove memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from virtiomem.driver.mode import offline_threshold
+from virtiomem.errors import Errno
+from virtiomem.memory import contig, hotplug
+from virtiomem.memory.core import Memory
+from virtiomem.memory.hotplug import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID
+from virtiomem.memory.zone import Zone
+from virtiomem.units import Span, align_down, align_up
+
+RESOURCE_NAME = "System RAM (virtio_mem)"
+"""Differs: Linux makes the string anew for each device, which nobody can tell: two devices' memory never has the same
+parent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Memory that should have been unplugged in the last pass and was not."""
+
+    span: Span
+    errno: Errno
+    zone: Zone | None
+
+
+class AddedMemory:
+    """The memory that one device's driver has added to Linux. Sizes and addresses are bytes."""
+
+    def __init__(
+        self,
+        memory: Memory,
+        region: Span,
+        mgid: int,
+        unit_size: int,
+        *,
+        merge: bool,
+        queue_work: Callable[[], None],
+        log: Callable[[str, str], None],
+    ) -> None:
+        """`region` is the device's, `unit_size` is added at a time; `queue_work` is called when some was removed."""
+        self.offline_size = 0
+        """What of it is not online."""
+        self.offline_threshold = offline_threshold(unit_size)
+        self.obstacles: list[Obstacle] = []
+        """What the last pass could not unplug."""
+        self._memory = memory
+        self._region = region
+        self._mgid = mgid
+        self._flags = MHP_NID_IS_MGID | MHP_MERGE_RESOURCE if merge else MHP_NID_IS_MGID
+        self._queue_work = queue_work
+        self._log = log
+
+    def could_add(self, size: int) -> bool:
+        """False when too much of what was added is still offline. Models: virtio_mem_could_add_memory()."""
+        return self.offline_size + size <= self.offline_threshold
+
+    def went_online(self, size: int) -> None:
+        """Some of it is online now."""
+        self.offline_size -= size
+
+    def went_offline(self, size: int) -> None:
+        """Some of it is offline now."""
+        self.offline_size += size
+
+    def add(self, addr: int, size: int) -> Errno:
+        """Add plugged memory to Linux, which may put it online at once. Models: virtio_mem_add_memory()."""
+        self.offline_size += size
+        rc = hotplug.add_memory_driver_managed(self._memory, self._mgid, addr, size, RESOURCE_NAME, self._flags)
+        if rc:
+            self.offline_size -= size
+            self._log("warning", f"adding memory failed: {-rc}")
+        return rc
+
+    def remove(self, addr: int, size: int) -> None:
+        """Remove offline memory from Linux, which cannot fail. Models: virtio_mem_remove_memory()."""
+        rc = hotplug.remove_memory(self._memory, addr, size)
+        assert not rc, f"{Span.sized(addr, size)} was to be offline"
+        self._left(size)
+
+    def offline_and_remove(self, addr: int, size: int) -> Errno:
+        """Take memory from Linux. Models: virtio_mem_offline_and_remove_memory()."""
+        zone = self._memory.zone_of(addr)
+        rc = hotplug.offline_and_remove_memory(self._memory, addr, size)
+        if rc:
+            self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
+        else:
+            self._left(size)
+        return rc
+
+    def _left(self, size: int) -> None:
+        """Offline memory left Linux: there may be room to add other memory."""
+        self.offline_size -= size
+        self._queue_work()
+
+    def fake_offline(self, addr: int, size: int) -> Errno:
+        """Take exactly this memory from the page allocator: ENOMEM, or EBUSY for every other reason.
+
+        In Movable it is worth trying five times. Models: virtio_mem_fake_offline().
+        """
+        zone = self._memory.zone_of(addr)
+        tries = 1 if zone is None or zone.is_kernel else 5
+        for _ in range(tries):
+            rc = contig.alloc_contig_range(self._memory, addr, size)
+            if not rc:
+                contig.set_fake_offline(self._memory, addr, size, onlined=True)
+                return Errno.OK
+            if rc is Errno.ENOMEM:
+                break
+        rc = Errno.ENOMEM if rc is Errno.ENOMEM else Errno.EBUSY
+        self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
+        return rc
+
+    def check(self) -> None:
+        """Assert that what counts as offline is what the core has offline in the region."""
+        size = self._memory.block_size
+        start, stop = align_up(self._region.start, size), align_down(self._region.stop, size)
+        offline = sum(size for block in self._memory.blocks_in(start, stop - start) if block.zone is None)
+        assert self.offline_size == offline, "offline_size is not what is offline"
