@@ -71,11 +71,19 @@ def test_a_list_that_bites_its_tail_is_refused() -> None:
         virtio_capabilities(bytes(space))
 
 
-def test_a_capability_that_is_cut_off_is_refused() -> None:
-    space = bytearray(config_space(first=0xF0))
-    space[0xF0] = 9
-    with pytest.raises(ProtocolError, match="0xf0 is cut off"):
+@pytest.mark.parametrize(("offset", "kind"), [(0xF4, 1), (0xF0, 2), (0xFC, 1)])
+def test_a_capability_that_is_cut_off_is_refused(offset: int, kind: int) -> None:
+    space = bytearray(config_space(first=offset))
+    space[offset:] = virtio(kind, 4, 0, 64)[: 256 - offset]
+    space[offset + 1] = 0
+    with pytest.raises(ProtocolError, match=f"{offset:#x} is cut off"):
         virtio_capabilities(bytes(space))
+
+
+def test_a_capability_may_end_with_the_space() -> None:
+    space = bytearray(config_space(first=0xF0))
+    space[0xF0:] = virtio(1, 4, 0, 64)
+    assert virtio_capabilities(bytes(space)) == {1: Capability(1, 4, 0, 64)}
 
 
 def test_a_capability_that_is_too_short_is_refused() -> None:

@@ -34,6 +34,8 @@ _BAR_64 = 0x4
 
 _CAPABILITY_VENDOR = 0x09
 _CAPABILITY = Struct("<BBBBBBxxII")
+_TYPE = 3
+"""Where in it its type stands."""
 _FIRST_CAPABILITY = 0x40
 
 
@@ -123,10 +125,12 @@ def virtio_capabilities(config: bytes) -> dict[int, Capability]:
     for kind, offset in capabilities(config):
         if kind != _CAPABILITY_VENDOR:
             continue
-        if offset + _CAPABILITY.size + 4 > len(config):
+        end = offset + _CAPABILITY.size
+        notifies = config[offset + _TYPE] == CapabilityType.NOTIFY
+        if end + 4 * notifies > len(config):
             raise ProtocolError(f"virtio capability at {offset:#x} is cut off")
         _, _, length, cfg_type, bar, _, start, size = _CAPABILITY.unpack_from(config, offset)
-        multiplier = unpack_from("<I", config, offset + _CAPABILITY.size)[0] if cfg_type == CapabilityType.NOTIFY else 0
+        multiplier = unpack_from("<I", config, end)[0] if notifies else 0
         if length < _CAPABILITY.size:
             raise ProtocolError(f"virtio capability at {offset:#x} of {length} bytes, needs {_CAPABILITY.size}")
         found.setdefault(cfg_type, Capability(cfg_type, bar, start, size, multiplier))
