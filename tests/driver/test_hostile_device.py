@@ -3,6 +3,7 @@
 import random
 import struct
 from collections.abc import Callable
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from virtiomem.units import GiB, MiB
 from virtiomem.wire.mem import Config, ResponseType
 
 BASE = 6 * GiB
+FIELDS = [field.name for field in fields(Config)]
 
 
 def boot(state: OnlineType = OnlineType.ONLINE_MOVABLE) -> Memory:
@@ -58,8 +60,8 @@ def hostile() -> Hostile:
 
 
 def replaced(**fields: int) -> Callable[[Config], Config]:
-    from dataclasses import replace
-
+    if "node_id" in fields:
+        fields["node_id"] &= 0xFFFF
     return lambda config: replace(config, **fields)
 
 
@@ -142,18 +144,70 @@ def test_requested_size_below_plugged_shrinks_at_the_next_look(hostile: Hostile)
     module.check()
 
 
-def test_usable_region_beyond_the_region_does_not_leave_it(hostile: Hostile) -> None:
+def assert_inside(memory: Memory) -> None:
+    """Every piece of the driver's memory has the claimed region for a parent."""
+    for _, res in memory.iomem.walk():
+        if res.name == "System RAM (virtio_mem)":
+            assert res.parent is not None
+            assert res.parent.name == "virtio0", f"{res} is outside the claimed region"
+
+
+@pytest.mark.parametrize("bbm", [False, True], ids=["sbm", "bbm"])
+@pytest.mark.parametrize("region_size", [64 * MiB, 256 * MiB, 320 * MiB])
+def test_device_that_understates_its_region_gets_no_memory_outside_it(
+    hostile: Hostile, region_size: int, bbm: bool
+) -> None:
     memory = boot()
-    hostile.tamper_config = replaced(usable_region_size=1 << 40, requested_size=64 * GiB)
+    hostile.tamper_config = replaced(region_size=region_size)
+    module, clock = start(memory, hostile, force_bbm=bbm)
+    module.check()
+    assert_inside(memory)
+    assert hostile.device.plugged_size == region_size // (128 * MiB) * (128 * MiB)
+    assert module.devices[0].work.last_rc is Errno.ENOSPC
+    hostile.device.requested_size = 0
+    clock.run_until_idle()
+    assert hostile.device.plugged_size == 0
+    module.unload()
+    assert not any(res.name == "virtio0" for _, res in memory.iomem.walk())
+
+
+@pytest.mark.parametrize("bbm", [False, True], ids=["sbm", "bbm"])
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {"region_size": 64 * GiB},
+        {"region_size": 128 * MiB},
+        {"addr": 1 * GiB},
+        {"addr": 64 * GiB},
+        {"block_size": 256 * MiB},
+        {"usable_region_size": 1 << 40},
+        {"usable_region_size": (1 << 64) - 1},
+        {"usable_region_size": 1 << 40, "region_size": 1 << 40, "addr": 0, "block_size": 0},
+    ],
+    ids=str,
+)
+def test_what_the_probe_read_holds_whatever_a_later_configuration_says(
+    hostile: Hostile, lies: dict[str, int], bbm: bool
+) -> None:
+    memory = boot()
+    hostile.device.requested_size = 256 * MiB
+    module, clock = start(memory, hostile, force_bbm=bbm)
+    hostile.tamper_config = replaced(**lies, requested_size=16 * GiB)
     hostile.device.requested_size = 4 * GiB
-    module, _ = start(memory, hostile)
+    clock.run_until_idle()
+    module.check()
     memory.check()
-    assert all(device.work.broken or device.work.last_rc for device in module.devices)
-    inside = [res for _, res in memory.iomem.walk() if res.name == "System RAM (virtio_mem)"]
-    assert all(res.start >= BASE and res.end < BASE + 4 * GiB for res in inside)
+    assert_inside(memory)
+    assert hostile.device.plugged_size == 4 * GiB
+    hostile.tamper_config = replaced(**lies, requested_size=0)
+    hostile.device.requested_size = 0
+    clock.run_until_idle()
+    assert hostile.device.plugged_size == 0
+    module.unload()
+    memory.check()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), state=st.sampled_from(list(OnlineType)), bbm=st.booleans())
 def test_random_lies_leave_the_core_consistent(seed: int, state: OnlineType, bbm: bool) -> None:
     chance = random.Random(seed)
@@ -161,13 +215,15 @@ def test_random_lies_leave_the_core_consistent(seed: int, state: OnlineType, bbm
     hostile = Hostile(MemDevice(addr=BASE, region_size=4 * GiB))
 
     def lie(config: Config) -> Config | bytes:
-        field = chance.choice(["plugged_size", "requested_size", "usable_region_size", "block_size", "addr"])
-        value = chance.choice([0, 1, 5 * MiB, 3 * GiB, 1 << 40, (1 << 64) - 1])
+        field = chance.choice(FIELDS)
+        value = chance.choice([0, 1, 5 * MiB, 256 * MiB, 3 * GiB, BASE, 1 << 40, (1 << 64) - 1])
         return replaced(**{field: value})(config) if chance.random() < 0.3 else config
 
     def garble(answer: bytes) -> bytes:
         if chance.random() < 0.02:
             return b""
+        if chance.random() < 0.1:
+            return bytes(10)  # ACK, whatever the device did
         return chance.randbytes(chance.randint(1, 40)) if chance.random() < 0.1 else answer
 
     hostile.tamper_config, hostile.tamper_answer = lie, garble
@@ -176,5 +232,7 @@ def test_random_lies_leave_the_core_consistent(seed: int, state: OnlineType, bbm
         hostile.device.requested_size = chance.randrange(0, 4 * GiB, 2 * MiB)
         clock.advance(chance.choice([0, 60, 400]))
         memory.check()
+        module.check()
+        assert_inside(memory)
     module.unload()
     memory.check()

@@ -222,6 +222,7 @@ class BigBlockMode:
         per_bb = self.unit_size // self._memory.block_size
         for bb in range(self.states.first, self.states.next):
             state, blocks = self.states[bb], list(self._blocks(bb))
+            assert self._vm.contains(bb * self.unit_size, self.unit_size), f"big block {bb} is outside the region"
             assert state is not BB.FAKE_OFFLINE, f"big block {bb} is still fake-offline"
             expected = per_bb if state is BB.ADDED else 0
             assert len(blocks) == expected, f"big block {bb} is {state.name} with {len(blocks)} memory blocks"

@@ -378,6 +378,7 @@ class SubBlockMode:
         assert len(self._plugged) == (self.states.next - self.states.first) * self.sbs_per_mb, "sub-blocks are missing"
         for mb in range(self.states.first, self.states.next):
             state, plugged, block = self.states[mb], self.plugged_in(mb), self._memory.blocks.get(mb)
+            assert self._vm.contains(*self._range(mb, 0, self.sbs_per_mb)), f"memory block {mb} is outside the region"
             assert (block is not None) == (state >= MB.OFFLINE), f"memory block {mb} is {state.name} but {block}"
             if state in (MB.OFFLINE, MB.KERNEL, MB.MOVABLE):
                 assert plugged == self.unit_size, f"memory block {mb} is {state.name} with {plugged:#x} plugged"

@@ -243,8 +243,12 @@ class VirtioMem:
         self.log("info", f"requested size: {self.requested_size:#x}")
 
     def usable_end(self, config: Config) -> int:
-        """The first byte behind what can be plugged: the usable region, as far as it is addressable."""
-        return min(self.addr + config.usable_region_size, self.memory.hotpluggable_end + 1)
+        """The first byte behind what can be plugged: the usable region, as far as it is addressable.
+
+        Differs: it ends with the region that the probe claimed, where Linux trusts the device to keep to that.
+        """
+        usable = min(config.usable_region_size, self.region_size)
+        return min(self.addr + usable, self.memory.hotpluggable_end + 1)
 
     # -- requests -------------------------------------------------------------------------------------------------------
 
