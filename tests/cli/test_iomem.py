@@ -122,6 +122,30 @@ def test_damage_is_put_right_and_said(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
+    ("damaged", "said"),
+    [
+        (LISTING.replace("\n", "\r\n"), ["every line ends in a carriage return: taken away"]),
+        (LISTING.replace("fbff : System RAM", "fbff : System RAM \t"), ["read as 00001000-0009fbff : System RAM"]),
+        (LISTING.replace("fbff : System RAM", "fbff : System\u00a0RAM"), ["read as 00001000-0009fbff : System RAM"]),
+        (LISTING.replace("fbff : System", "fbff\u00a0:\u00a0System"), ["read as 00001000-0009fbff"]),
+    ],
+)
+def test_ram_is_found_whatever_blanks_a_listing_went_through(
+    damaged: str, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "map").write_bytes(damaged.encode())
+    code, _, err = run(capsys, str(tmp_path / "map"), "--ram")
+    assert (code, err.count("--lenient puts damage right")) == (2, 1)
+    code, out, err = run(capsys, str(tmp_path / "map"), "--lenient", "--raw")
+    assert (code, out) == (0, LISTING)
+    lines = err.splitlines()
+    assert len(lines) == len(said)
+    assert all(line.endswith(end) for line, end in zip(lines, said, strict=True))
+    (tmp_path / "map").write_bytes(damaged.encode("latin-1"))
+    assert run(capsys, str(tmp_path / "map"), "--lenient", "--raw")[1] == LISTING
+
+
+@pytest.mark.parametrize(
     ("argv", "reason"),
     [
         (["--raw", "--ram"], "--raw prints the whole listing"),

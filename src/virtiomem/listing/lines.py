@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from virtiomem.resource.iomem import plain_name
+
 
 class Damage(Enum):
     """What can be wrong with a line."""
@@ -55,16 +57,14 @@ class Line:
 
 
 _LOOSE = re.compile(
-    r"(?P<indent>\s*)(?:0x)?(?P<start>[0-9a-f]{1,16})\s*-\s*(?:0x)?(?P<end>[0-9a-f]{1,16})\s*:\s?(?P<name>.*)",
+    r"(?P<indent>[\s\udca0]*)(?:0x)?(?P<start>[0-9a-f]{1,16})[\s\udca0]*-[\s\udca0]*(?:0x)?(?P<end>[0-9a-f]{1,16})[\s\udca0]*:[\s\udca0]?(?P<name>.*)",
     re.IGNORECASE | re.DOTALL,
 )
-_QUOTE = re.compile(r"(?:[>|] ?)+")
+_QUOTE = re.compile(r"(?:[>|][ \xa0\udca0]?)+")
 _ELISION = re.compile(r"\W*(?:\.{2,}|…|(?:snip|cut|skipped))\W*", re.IGNORECASE)
 _WRAPPED_AT = 66
 """Mailers wrap lines that would become longer than this, or more."""
 _TAB = 8
-_LATIN_NBSP = "\udca0"
-"""A no-break space in Latin-1, as a surrogate escape; those in UTF-8 count as white space anyway."""
 
 
 def resource_lines(text: str, repairs: list[Repair]) -> list[Line]:
@@ -74,6 +74,7 @@ def resource_lines(text: str, repairs: list[Repair]) -> list[Line]:
         raw.pop()
     else:
         repairs.append(Repair(len(raw), Damage.SPELLING, "no newline at the end", "the line is taken as it is"))
+    raw = _without_returns(raw, repairs)
     found: list[Line] = []
     margin = _margin(raw)
     before = ""
@@ -107,17 +108,27 @@ def _parse(number: int, whole: str, margin: int, repairs: list[Repair]) -> Line 
     if match is None:
         return None
     indent = match["indent"].expandtabs(_TAB)
-    line = Line(number, max(len(indent) - margin, 0), int(match["start"], 16), int(match["end"], 16), match["name"])
+    name = plain_name(match["name"])
+    line = Line(number, max(len(indent) - margin, 0), int(match["start"], 16), int(match["end"], 16), name)
     if f"{' ' * (line.indent + margin)}{line}" != whole:
-        repairs.append(Repair(number, Damage.SPELLING, f"written {whole[:60]!r}", f"read as {line.range}"))
+        read_as = line.range if whole.endswith(name) else str(line)
+        repairs.append(Repair(number, Damage.SPELLING, f"written {whole[:60]!r}", f"read as {read_as}"))
     return line
 
 
 def _bare(line: str) -> str:
     """A line without what mail and editors put around it: quote marks, a carriage return, a byte order mark."""
-    line = line.removesuffix("\r").removeprefix("\ufeff").replace(_LATIN_NBSP, " ")
+    line = line.removesuffix("\r").removeprefix("\ufeff")
     quote = _QUOTE.match(line)
     return line[quote.end() :] if quote else line
+
+
+def _without_returns(raw: list[str], repairs: list[Repair]) -> list[str]:
+    """The lines without their carriage returns, if every line has one: that is one damage, not one a line."""
+    if len(raw) < 2 or not all(line.endswith("\r") for line in raw):
+        return raw
+    repairs.append(Repair(1, Damage.SPELLING, "every line ends in a carriage return", "taken away"))
+    return [line[:-1] for line in raw]
 
 
 def _margin(raw: Iterable[str]) -> int:

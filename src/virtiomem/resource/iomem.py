@@ -12,7 +12,8 @@ level on share an indent; start and end in lower-case hexadecimal, at least eigh
 An opener without CAP_SYS_ADMIN gets zeros for all addresses.
 
 Reading is strict: what the kernel cannot have printed is a ListingError with the line and the reason, so that `dumps(loads(text))`
-is `text`, byte for byte. (Damaged listings, as people paste them, are `virtiomem.listing.repair`'s job.) Flags and descs, which
+is `text`, byte for byte. A name that ends in a blank, as lines with carriage returns do, is damage too: it would be another name to
+all who look for `System RAM`. (Damaged listings, as people paste them, are `virtiomem.listing.repair`'s job.) Flags and descs, which
 the text does not show, are told from the names: see `resource.kinds`. Equal names are one object, as `sys.intern` gives it.
 
 Models: the seq_file part of kernel/resource.c (v6.1).
@@ -34,11 +35,14 @@ from virtiomem.resource.walk import overlapping_descendants
 MAX_SHOWN_DEPTH = 5
 """Deeper levels are indented like this one."""
 
-_LINE = r"^( *)({0})-({0}) : (.*)$"
+_LINE = r"^( *)({0})-({0}) : (.*[^ \t\r\n]|)$"
 _MEM_LINE = re.compile(_LINE.format("[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7}"), re.MULTILINE)
 _IO_LINE = re.compile(_LINE.format("[0-9a-f]{4}"), re.MULTILINE)
 _LOOSE_LINE = re.compile(r"(\s*)([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)", re.DOTALL)
 _MASKED = re.compile(r"(?: *(?:0000-0000|00000000-00000000) : .*\n)+")
+_NO_BREAK_SPACES = "\u00a0\udca0"
+"""A no-break space, and what one in Latin-1 becomes: a byte that is no UTF-8."""
+_AS_SPACES = str.maketrans(_NO_BREAK_SPACES, "  ")
 _BLOCK = 1 << 14
 """Characters read at a time, so that the matches of a long listing are not all alive at once."""
 
@@ -140,23 +144,26 @@ class _Reader:
     def _rows(self, text: str) -> Iterator[list[Row]]:
         """The lines as columns, some at a time; raises ListingError after those above the first that is no resource line."""
         position = 0
+        odd = any(space in text for space in _NO_BREAK_SPACES)
         while position < len(text):
             stop = text.find("\n", position + _BLOCK) + 1 or len(text)
             rows = self.pattern.findall(text, position, stop)
-            if len(rows) == text.count("\n", position, stop) and text[stop - 1] == "\n":
+            if len(rows) == text.count("\n", position, stop) and text[stop - 1] == "\n" and not odd:
                 yield rows
                 position = stop
                 continue
             yield from self._rows_up_to_damage(text[position:stop])
+            position = stop
 
     def _rows_up_to_damage(self, text: str) -> Iterator[list[Row]]:
-        for line in text.split("\n"):
+        for line in text.removesuffix("\n").split("\n"):
             match = self.pattern.fullmatch(line)
-            if match is None:
+            if match is None or plain_name(match[4]) != match[4]:
                 self.line += 1
                 raise self._error(_what_is_wrong(line))
             yield [(match[1], match[2], match[3], match[4])]
-        raise self._error("the last line has no newline: the listing is truncated")
+        if not text.endswith("\n"):
+            raise self._error("the last line has no newline: the listing is truncated")
 
     def _find_place(self, indent: int, start: int, end: int) -> tuple[Resource, list[Resource]]:
         """The parent of a line that does not simply follow its sibling, and that parent's children so far."""
@@ -232,6 +239,15 @@ def claim_low(tree: Resource) -> None:
             node.set_busy(True)
 
 
+def plain_name(name: str) -> str:
+    """A name without the blanks that come from mail and editors: at its end, and no-break ones among plain ASCII.
+
+    (The kernel prints whatever bytes a name has, some of freed memory: a name of other bytes keeps all but its end.)
+    """
+    plain = name.translate(_AS_SPACES)
+    return (plain if plain.isascii() else name).rstrip(" \t\r")
+
+
 def _what_is_wrong(line: str) -> str:
     """Why a line is no resource line."""
     if not line.strip():
@@ -244,6 +260,10 @@ def _what_is_wrong(line: str) -> str:
     for number in (match[2], match[3]):
         if len(number) > 16:
             return f"{number} is no 64-bit address"
+    if line.endswith("\r"):
+        return "the line ends in a carriage return"
+    if plain_name(match[4]) != match[4]:
+        return f"a blank that the kernel does not print, in or after the name {match[4][:80]!r}"
     return (
         f"{match[2]}-{match[3]} is not written as the kernel does, in lower case with 8 digits or as many as it needs"
     )
