@@ -10,7 +10,7 @@ from virtiomem.conformance.subjects import EmbeddedSubject, realize
 from virtiomem.device.mem import MemDevice
 from virtiomem.device.virtio import VirtioMem
 from virtiomem.device.virtqueue import Element, VirtQueue
-from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.errors import BackendError, DeviceError, ProtocolError
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.transport.port import DeviceSpec, Read, Write
 from virtiomem.units import MiB, align_down
@@ -314,6 +314,17 @@ def serves_before_a_reset(port: EmbeddedPort) -> None:
 
 def has_one_queue_size(port: EmbeddedPort) -> None:
     swap(port, "enable_queue", lambda layout: VirtioMem.enable_queue(port.device, replace(layout, size=128)))
+
+
+def dies_of_unplugging_all(port: EmbeddedPort) -> None:
+    honest = port.device.mem.request
+
+    def request(type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
+        if type == RequestType.UNPLUG_ALL and port.device.mem.plugged_size:
+            raise BackendError("QEMU was killed by SIGSEGV")
+        return honest(type, addr, nb_blocks)
+
+    swap(port.device.mem, "request", request)
 
 
 def over_half_full(mem: MemDevice) -> bool:

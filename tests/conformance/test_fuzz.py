@@ -6,7 +6,17 @@ from random import Random
 
 import pytest
 
-from tests.conformance.mutants import Break, Mutant, gives_up_without_a_word, queue_that, refuses, shows, swap, tells
+from tests.conformance.mutants import (
+    Break,
+    Mutant,
+    dies_of_unplugging_all,
+    gives_up_without_a_word,
+    queue_that,
+    refuses,
+    shows,
+    swap,
+    tells,
+)
 from virtiomem.conformance import log
 from virtiomem.conformance.formats import figures_to_dict
 from virtiomem.conformance.fuzz import Figures, fuzz
@@ -21,7 +31,7 @@ from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.report.terminal import make_console
 from virtiomem.report.terminal.fuzzing import show_figures, told
 from virtiomem.transport.embedded import EmbeddedPort
-from virtiomem.wire.mem import Request, RequestType, Response, ResponseType, State
+from virtiomem.wire.mem import Request, RequestType, ResponseType, State
 
 SEED = 1
 
@@ -78,17 +88,6 @@ def test_a_difference_is_shrunk_to_what_shows_it(break_: Break, what: str, most:
     assert what in finding.difference.what
     assert len(finding.lines) <= most
     assert sum(len(line.reqs) for line in finding.lines if isinstance(line, log.Batch)) <= most
-
-
-def dies_of_unplugging_all(port: EmbeddedPort) -> None:
-    honest = port.device.mem.request
-
-    def request(type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
-        if type == RequestType.UNPLUG_ALL and port.device.mem.plugged_size:
-            raise BackendError("QEMU was killed by SIGSEGV")
-        return honest(type, addr, nb_blocks)
-
-    swap(port.device.mem, "request", request)
 
 
 def returns_every_chain_twice(port: EmbeddedPort) -> None:

@@ -2,14 +2,14 @@
 
 import pytest
 
-from tests.conformance.mutants import MUTANTS, Break, Mutant, instead, scribbles, swap
+from tests.conformance.mutants import MUTANTS, Break, Mutant, dies_of_unplugging_all, instead, scribbles, swap
 from virtiomem.conformance.checks import CHECKS
 from virtiomem.conformance.rules import BY_ID, GROUPS, RULES, group_of, selected
 from virtiomem.conformance.subjects import EmbeddedSubject
-from virtiomem.conformance.suite import Outcome, Report, judge, run
+from virtiomem.conformance.suite import GIVE_UP, Outcome, Report, judge, run
 from virtiomem.device.mem import MemDevice
 from virtiomem.device.virtio import VirtioMem
-from virtiomem.errors import DeviceError, UsageError
+from virtiomem.errors import BackendError, DeviceError, UsageError
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.wire.mem import Request, RequestType, Response, ResponseType, State
 from virtiomem.wire.virtio import Status
@@ -111,3 +111,37 @@ def test_rules_are_selected_by_number_and_group() -> None:
     assert {group_of(rule) for rule in selected(["UAPI"])} == {"UAPI"}
     with pytest.raises(UsageError, match="no rule or group 'X'"):
         selected(["X"])
+
+
+def test_a_check_that_a_device_does_not_survive_fails_its_rule_and_the_others_are_looked_at() -> None:
+    report = run(Mutant(dies_of_unplugging_all), selected(["PLUG-1", "ALL-5", "STATE-1"]))
+    assert [(verdict.outcome, verdict.lost) for verdict in report.verdicts] == [
+        (Outcome.PASS, False),
+        (Outcome.FAIL, True),
+        (Outcome.PASS, False),
+    ]
+    assert report.verdicts[1].seen == "the device was lost: QEMU was killed by SIGSEGV"
+    assert report.verdicts[1].reproducer[-1] == "UNPLUG_ALL → the device was lost"
+    assert not report.conforms
+
+
+def test_a_device_that_survives_nothing_is_not_tried_for_ever() -> None:
+    def dies_of_anything(port: EmbeddedPort) -> None:
+        def notify() -> None:
+            raise BackendError("QEMU did not answer qtest within 30 s")
+
+        swap(port.device, "notify", notify)
+
+    report = run(Mutant(dies_of_anything), selected(["PLUG"]))
+    assert [verdict.lost for verdict in report.verdicts] == [True] * GIVE_UP + [False] * (
+        len(report.verdicts) - GIVE_UP
+    )
+    assert report.verdicts[-1].seen == "not tried: the device was lost in 3 rules one after the other"
+
+
+def test_without_any_device_there_is_no_report() -> None:
+    def is_missing(_: EmbeddedPort) -> None:
+        raise BackendError("qemu-system-x86_64: not found")
+
+    with pytest.raises(BackendError, match="not found"):
+        run(Mutant(is_missing), selected(["PLUG"]))

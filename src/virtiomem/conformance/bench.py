@@ -65,6 +65,8 @@ class Bench:
         self.spec = spec
         self.has_contents = has_contents
         self.notes: list[str] = [_described(spec)]
+        self.doing = "use it"
+        """What is under way: no note tells of it yet."""
         self.ring = Ring(device.port)
         self._isr = 0
 
@@ -72,6 +74,7 @@ class Bench:
 
     def start(self, features: int = DRIVER_FEATURES) -> int:
         """Reset the device and bring it up with those of `features` that are offered; returns them."""
+        self.doing = f"initialise, features {features:#x} as far as they are offered"
         accepted = self.port.offered() & features
         initialize(self.port, self.ring, accepted)
         self.note(f"initialise, features {accepted:#x}")
@@ -96,6 +99,7 @@ class Bench:
 
     def submit(self, *chains: Chain, what: str) -> Result:
         """Make chains available with one notification."""
+        self.doing = what
         result = self.ring.submit(chains)
         self._isr |= result.seen.isr
         self.note(f"{what} → {', '.join(answer(result, number) for number in range(len(chains)))}")
@@ -136,26 +140,29 @@ class Bench:
 
     def resize(self, size: int) -> str | None:
         """Set requested-size; returns the VMM's words when it refuses."""
+        self.doing = f"requested-size = {format_size(size)}"
         try:
             self.owner.set_requested_size(size)
         except DeviceError as refusal:
-            self.note(f"requested-size = {format_size(size)} → refused: {refusal}")
+            self.note(f"{self.doing} → refused: {refusal}")
             return str(refusal)
-        self.note(f"requested-size = {format_size(size)}")
+        self.note(self.doing)
         return None
 
     def system_reset(self) -> None:
         """Reset the machine."""
+        self.doing = "system reset"
         self.owner.system_reset()
-        self.note("system reset")
+        self.note(self.doing)
 
     def set_busy(self, busy: bool) -> None:
         """Make the device busy, or let it be."""
+        self.doing = "start a migration" if busy else "cancel the migration"
         try:
             self.owner.set_busy(busy)
         except NotImplementedError:
             raise NotApplicable("this device cannot be made busy from here") from None
-        self.note("start a migration" if busy else "cancel the migration")
+        self.note(self.doing)
 
 
 def expect(held: bool, otherwise: str) -> None:

@@ -31,6 +31,7 @@ def _rule(verdict: Verdict) -> dict[str, Any]:
         "outcome": verdict.outcome.value,
         "seen": verdict.seen,
         "reproducer": list(verdict.reproducer),
+        "lost": verdict.lost,
     }
 
 
@@ -59,8 +60,8 @@ def figures_to_dict(figures: Figures) -> dict[str, Any]:
 
 
 def to_junit(report: Report) -> bytes:
-    """The report as JUnit XML; only a MUST or MUST NOT that is broken counts as a failure, as in the exit code."""
-    broken = [verdict for verdict in report.failures if verdict.rule.level.binding]
+    """The report as JUnit XML; a failure is what makes the exit code 1."""
+    broken = [verdict for verdict in report.verdicts if verdict.broken]
     skipped = [verdict for verdict in report.verdicts if verdict.outcome is not Outcome.PASS and verdict not in broken]
     suite = ET.Element(
         "testsuite",

@@ -7,7 +7,7 @@ from enum import StrEnum
 from virtiomem.conformance.bench import Bench, NotApplicable, Subject, Violation
 from virtiomem.conformance.checks import CHECKS, Check
 from virtiomem.conformance.rules import RULES, Rule
-from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.errors import BackendError, DeviceError, ProtocolError
 
 
 class Outcome(StrEnum):
@@ -20,6 +20,9 @@ class Outcome(StrEnum):
     """A driver cannot see it."""
 
 
+GIVE_UP = 3
+"""Rules in a row that the device did not survive."""
+
 _WORST = (Outcome.FAIL, Outcome.PASS, Outcome.NOT_APPLICABLE)
 
 
@@ -31,6 +34,13 @@ class Verdict:
     outcome: Outcome
     seen: str
     reproducer: tuple[str, ...] = ()
+    lost: bool = False
+    """The device died of it, or fell silent."""
+
+    @property
+    def broken(self) -> bool:
+        """True for a MUST or MUST NOT that is not kept, and for whatever the device did not survive."""
+        return self.outcome is Outcome.FAIL and (self.lost or self.rule.level.binding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +57,8 @@ class Report:
 
     @property
     def conforms(self) -> bool:
-        """True when no MUST and no MUST NOT failed."""
-        return not any(verdict.rule.level.binding for verdict in self.failures)
+        """True when no MUST and no MUST NOT failed, and the device survived all of it."""
+        return not any(verdict.broken for verdict in self.verdicts)
 
     def count(self, outcome: Outcome) -> int:
         """How many rules had this outcome."""
@@ -56,11 +66,19 @@ class Report:
 
 
 def run(subject: Subject, rules: Sequence[Rule] = RULES, on_rule: Callable[[Rule], None] | None = None) -> Report:
-    """Check every rule in turn, telling `on_rule` before each. Raises BackendError when the subject is lost."""
+    """Check every rule in turn, telling `on_rule` before each.
+
+    A device that a check does not survive fails the rule, and the next has a new one; after `GIVE_UP` of them in a row no
+    more are tried. Raises BackendError when there is no device to begin with.
+    """
     verdicts: list[Verdict] = []
     for rule in rules:
         if on_rule is not None:
             on_rule(rule)
+        if len(verdicts) >= GIVE_UP and all(verdict.lost for verdict in verdicts[-GIVE_UP:]):
+            why = f"not tried: the device was lost in {GIVE_UP} rules one after the other"
+            verdicts += [Verdict(left, Outcome.NOT_APPLICABLE, why) for left in rules[len(verdicts) :]]
+            break
         verdicts.append(judge(subject, rule))
     return Report(subject.name, tuple(verdicts))
 
@@ -88,5 +106,10 @@ def _look(subject: Subject, rule: Rule, check: Check) -> Verdict:
                 return Verdict(rule, Outcome.NOT_APPLICABLE, str(reason))
             except (Violation, ProtocolError) as finding:
                 return Verdict(rule, Outcome.FAIL, str(finding), tuple(bench.notes))
+    except BackendError as lost:
+        if bench is None:
+            raise
+        notes = (*bench.notes, f"{bench.doing} → the device was lost")
+        return Verdict(rule, Outcome.FAIL, f"the device was lost: {lost}", notes, lost=True)
     except DeviceError as refusal:
         return Verdict(rule, Outcome.NOT_APPLICABLE, f"no such device: {refusal}")

@@ -37,9 +37,10 @@ def show_report(console: Console, report: Report) -> None:
 def summary(report: Report) -> str:
     """The report in one line."""
     binding = sum(verdict.rule.level.binding for verdict in report.failures)
+    lost = sum(verdict.lost for verdict in report.failures)
     return (
         f"{len(report.verdicts)} rule{'s' * (len(report.verdicts) != 1)}: {report.count(Outcome.PASS)} pass, "
-        f"{report.count(Outcome.FAIL)} fail ({binding} of them MUST or MUST NOT), "
+        f"{report.count(Outcome.FAIL)} fail ({binding} of them MUST or MUST NOT{f'; the device was lost in {lost}' if lost else ''}), "
         f"{report.count(Outcome.NOT_APPLICABLE)} not applicable, "
         f"{report.count(Outcome.UNSEEN)} not to be seen from the driver's side"
     )
