@@ -40,6 +40,24 @@ def test_scenario_is_read_with_sizes_in_bytes_and_defaults_filled_in() -> None:
     assert loaded.steps[1] == Resize(device="vm1", requested_size=3 * MiB)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("written", "names"),
+    [
+        (["virtio1", None], ["virtio1", "virtio2"]),
+        ([None, "virtio0"], ["virtio1", "virtio0"]),
+        (["virtio1", None, None], ["virtio1", "virtio2", "virtio3"]),
+        ([None, "virtio7", None], ["virtio0", "virtio7", "virtio2"]),
+    ],
+    ids=str,
+)
+def test_device_without_a_name_gets_one_that_no_other_device_has(written: list[str | None], names: list[str]) -> None:
+    devices = [
+        f'[[device]]\nid = "vm{index}"\nmax-size = "1G"\n' + (f'name = "{name}"\n' if name else "")
+        for index, name in enumerate(written)
+    ]
+    assert [device.name for device in scenario.loads("".join(devices)).devices] == names
+
+
 def test_nothing_said_is_a_guest_without_devices() -> None:
     loaded = scenario.loads("")
     assert loaded.guest.memory == 4 * GiB
@@ -171,7 +189,10 @@ WRONG = [
     (DEVICE + "node = 1", "device[0].node: 1 is no node of this guest (it has 1, from 0)"),
     (DEVICE + 'name = "eth0"', "device[0].name: 'eth0' is not virtio0, virtio1, …"),
     (DEVICE + DEVICE, "device[1].id: 'vm0' is the id of an earlier device"),
-    (DEVICE + 'name = "virtio1"\n' + DEVICE.replace("vm0", "vm1"), "device[1].name: virtio1 is the name of device vm0"),
+    (
+        DEVICE + 'name = "virtio1"\n' + DEVICE.replace("vm0", "vm1") + 'name = "virtio1"',
+        "device[1].name: virtio1 is the name of device vm0",
+    ),
     (DEVICE + 'memaddr = "0x180100000"', "device[0].memaddr: address must be aligned to 0x200000 bytes"),
     (DEVICE + 'memaddr = "0x140000000"', "device[0].memaddr: can't add memory device [0x140000000:0x200000000], "),
     (GUEST + DEVICE.replace("8G", "17G"), "device[0].max-size: not enough space, currently 0x0 in use of total space"),

@@ -6,7 +6,7 @@ checks: it is an outcome, and belongs in the recording.
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import combinations
+from itertools import combinations, count
 from typing import NoReturn
 
 from msgspec import structs
@@ -157,21 +157,38 @@ def place_devices(devices: list[DeviceConfig], machine: Machine | None) -> list[
     Without a machine (the guest starts from a capture) every device must say its address.
     """
     room = machine.device_memory() if machine is not None else None
-    names: dict[str, str] = {}
     placed: list[DeviceConfig] = []
-    for index, device in enumerate(devices):
+    for index, (device, name) in enumerate(zip(devices, _guest_names(devices), strict=True)):
         where = f"device[{index}]"
         memaddr = _address(device, where, room)
         if memaddr + device.max_size > ADDRESS_LIMIT:
             _refuse(f"{where}.memaddr", f"{memaddr:#x} and {size(device.max_size)} end above {ADDRESS_LIMIT:#x}")
-        name = device.name if device.name is not None else f"virtio{index}"
-        if _NAME.fullmatch(name) is None:
-            _refuse(f"{where}.name", f"{show(name)} is not virtio0, virtio1, …")
-        if name in names:
-            _refuse(f"{where}.name", f"{name} is the name of device {names[name]} already")
-        names[name] = device.id
         placed.append(structs.replace(device, memaddr=Size(memaddr), name=name))
     return placed
+
+
+def _guest_names(devices: list[DeviceConfig]) -> list[str]:
+    """The guest's name for each device: what is written, else virtioN from the device's own number on, where free."""
+    written: dict[str, str] = {}
+    for index, device in enumerate(devices):
+        if device.name is not None:
+            _check_name(device.name, written, f"device[{index}].name")
+            written[device.name] = device.id
+    taken = set(written)
+    names: list[str] = []
+    for index, device in enumerate(devices):
+        name = device.name or next(free for number in count(index) if (free := f"virtio{number}") not in taken)
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _check_name(name: str, written: dict[str, str], where: str) -> None:
+    """Refuse what Linux calls no virtio device, and what another device is called."""
+    if _NAME.fullmatch(name) is None:
+        _refuse(where, f"{show(name)} is not virtio0, virtio1, …")
+    if name in written:
+        _refuse(where, f"{name} is the name of device {written[name]} already")
 
 
 def _address(device: DeviceConfig, where: str, room: DeviceMemory | None) -> int:
