@@ -73,3 +73,12 @@ def test_what_is_no_recording_is_usage(
 def test_directory_is_no_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", str(tmp_path), MERGED]) == 2
     assert capsys.readouterr().err == f"virtiomem: {tmp_path}: Is a directory\n"
+
+
+def test_what_a_kexec_leaves_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    kexec = str(RECORDINGS / "z-kexec" / "recording.json")
+    words = "System RAM and Reserved lines of boot memory, from step 3 (kexec) to the next reboot"
+    assert main(["compare", kexec, kexec]) == 0
+    assert capsys.readouterr().out == f"same: 7 steps\nnot compared: {words}\n"
+    assert main(["compare", "--json", kexec, kexec]) == 0
+    assert json.loads(capsys.readouterr().out) == {"same": True, "difference": None, "not-compared": words}

@@ -20,6 +20,7 @@ from virtiomem import recording, scenario
 from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.recording import Recording, Snapshot, StepRecord
 from virtiomem.recording.compare import compare
+from virtiomem.recording.values import Kexec
 
 FOLDER = Path(__file__).parents[1] / "data/recordings"
 
@@ -52,7 +53,8 @@ def folders(names: list[str]) -> Iterator[Path]:
 def record(folder: Path) -> Recording:
     """Play a scenario and leave out what is chance."""
     played = scenario.load(folder / "scenario.toml")
-    with LinuxGuest(played.guest, played.devices, played.driver, setup=Setup()) as guest:
+    kexec = any(isinstance(step, Kexec) for step in played.steps)
+    with LinuxGuest(played.guest, played.devices, played.driver, setup=Setup(), kexec=kexec) as guest:
         made = scenario.play(played, guest)
     return structs.replace(
         made,

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from virtiomem import recording
 from virtiomem.recording import MemoryBlock, Recording, Request, Snapshot, StepRecord
-from virtiomem.recording.compare import compare
+from virtiomem.recording.compare import compare, not_compared
 from virtiomem.recording.values import Wait
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "data" / "recordings").glob("*/recording.json"))
@@ -213,3 +213,80 @@ def test_step_is_told_by_its_number_from_one(real: Recording) -> None:
     difference = compare(real, with_step(real, len(real.steps) - 1, settled=not last.settled))
     assert difference is not None
     assert difference.step == len(real.steps)
+
+
+@pytest.fixture
+def after_kexec() -> Recording:
+    """Load, resize, kexec (step 3), load, resize, reboot (step 6), load."""
+    return recording.load(next(path for path in RECORDINGS if path.parent.name == "z-kexec"))
+
+
+def with_line(whole: Recording, step: int, old: str, new: str) -> Recording:
+    """The recording with a line of the map after a step changed."""
+
+    def change(snapshot: Snapshot) -> dict[str, Any]:
+        assert old in snapshot.iomem
+        return {"iomem": snapshot.iomem.replace(old, new)}
+
+    return with_snapshot(whole, step - 1, change)
+
+
+BOOT_RAM = "00100000-0010000f : System RAM\n00100010-7ffdffff : System RAM\n"
+"""What kexec-tools made of the firmware's 00100000-7ffdffff."""
+
+
+@pytest.mark.parametrize("step", [3, 4, 5])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (BOOT_RAM, "00100000-7ffdffff : System RAM\n"),
+        (BOOT_RAM, "00100000-0010ffff : Reserved\n00110000-7ffdffff : System RAM\n"),
+        ("00000400-00000fff : Reserved", "00000000-00000fff : Reserved"),
+    ],
+    ids=["RAM in one piece", "RAM reserved", "another start"],
+)
+def test_second_kernel_has_boot_memory_in_pieces_of_its_own(
+    after_kexec: Recording, step: int, old: str, new: str
+) -> None:
+    assert compare(after_kexec, with_line(after_kexec, step, old, new)) is None
+
+
+@pytest.mark.parametrize(
+    ("step", "old", "new"),
+    [
+        (3, "a80000000-127fffffff : PCI", "100000000-1ffffffff : virtio0\na80000000-127fffffff : PCI"),
+        (3, "a80000000-127fffffff : PCI", "100000000-107ffffff : System RAM\na80000000-127fffffff : PCI"),
+        (4, "100000000-11fffffff : System RAM (virtio_mem)", "100000000-117ffffff : System RAM (virtio_mem)"),
+        (5, "100000000-1ffffffff : virtio0", "100000000-1ffffffff : virtio1"),
+        (5, "  100000000-10fffffff : System RAM (virtio_mem)\n", ""),
+        (5, "  000f0000-000fffff : System ROM\n", ""),
+        (6, "00100000-7ffdffff : System RAM", BOOT_RAM.rstrip()),
+        (7, "00000000-00000fff : Reserved", "00000400-00000fff : Reserved"),
+    ],
+    ids=[
+        *("region left behind", "memory left behind", "added less", "another name", "not added"),
+        *("another child of boot memory", "split after the reboot", "moved after the reboot"),
+    ],
+)
+def test_everything_else_after_a_kexec_is_compared(after_kexec: Recording, step: int, old: str, new: str) -> None:
+    difference = compare(after_kexec, with_line(after_kexec, step, old, new))
+    assert difference is not None
+    assert (difference.step, difference.what) == (step, "iomem")
+
+
+def test_boot_memory_is_compared_before_a_kexec_and_after_a_refused_one(after_kexec: Recording) -> None:
+    line = "00100000-7ffdffff : System RAM"
+    early = compare(after_kexec, with_line(after_kexec, 2, line, BOOT_RAM.rstrip()))
+    assert early is not None
+    assert early.step == 2
+    refused = with_step(after_kexec, 2, error="kexec: not found")
+    late = compare(refused, with_line(refused, 3, BOOT_RAM.rstrip(), line))
+    assert late is not None
+    assert late.step == 3
+    assert not not_compared(refused)
+
+
+def test_what_is_not_compared_is_said(real: Recording, after_kexec: Recording) -> None:
+    words = "System RAM and Reserved lines of boot memory, from step 3 (kexec) to the next reboot"
+    assert not_compared(after_kexec) == words
+    assert not_compared(real) == ""

@@ -12,7 +12,7 @@ from virtiomem.cli import guests
 from virtiomem.errors import UsageError
 from virtiomem.files import check_writable
 from virtiomem.recording import Recording
-from virtiomem.recording.compare import Difference, compare
+from virtiomem.recording.compare import Difference, compare, not_compared
 from virtiomem.recording.values import Use
 from virtiomem.recording.words import describe, plural
 from virtiomem.report.terminal import Progress
@@ -43,9 +43,13 @@ def run(args: argparse.Namespace) -> int:
     else:
         a, b = recording.load(args.a), recording.load(args.b)
         names = [args.a, args.b]
-    difference = compare(a, b)
+    difference, left_out = compare(a, b), not_compared(a) or not_compared(b)
     if args.json:
-        verdict = {"same": difference is None, "difference": asdict(difference) if difference else None}
+        verdict: dict[str, object] = {
+            "same": difference is None,
+            "difference": asdict(difference) if difference else None,
+            **({"not-compared": left_out} if left_out else {}),
+        }
         print(json.dumps({**verdict, "guests": [a.guest, b.guest]} if args.b is None else verdict))
     elif difference is None:
         print(
@@ -56,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         _tell(difference, names)
         if args.b is None and any(isinstance(record.step, Use) for record in a.steps[: difference.step]):
             print("note: where `use` finds its memory is each kernel's own choice (docs/real-guest.md)")
+    if left_out and not args.json:
+        print(f"not compared: {left_out}")
     return EXIT_DIFFERENT if difference else 0
 
 

@@ -5,7 +5,9 @@ sizes, `settled`, the iomem listing, state, valid-zones and nodes of memory bloc
 present pages of zones.
 
 Not looked at, because it is the kernel's own business or chance: the wording of a refusal, managed pages, `removable`,
-boot blocks, PCI drivers' claims inside a BAR, the kernel's text and data lines, times.
+boot blocks, PCI drivers' claims inside a BAR, the kernel's text and data lines, times. From a kexec to the next reboot
+also the System RAM and Reserved lines of boot memory: the second kernel is not told of it by the firmware but by
+kexec-tools, which splits it as it likes. `not_compared` says so in words.
 """
 
 import re
@@ -13,12 +15,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from virtiomem.recording.values import DeviceInfo, DimmInfo, MemoryBlock, Recording, Request, Snapshot, StepRecord
+from virtiomem.recording.values import (
+    DeviceInfo,
+    DimmInfo,
+    Kexec,
+    MemoryBlock,
+    Reboot,
+    Recording,
+    Request,
+    Snapshot,
+    StepRecord,
+)
 from virtiomem.recording.words import describe, describe_request
 from virtiomem.units import format_size
 
 _OWN_BUSINESS = re.compile(r" : (?:virtio-pci-modern|Kernel (?:code|rodata|data|bss))$")
 """Lines of a listing that are left out: a PCI driver's claim inside a BAR, the kernel's own sections."""
+_MEMORY = re.compile(r"([0-9a-f]+)-([0-9a-f]+) : (?:System RAM|Reserved)")
+"""A line of memory that nothing has added, at the top of the map."""
+
+Boot = list[tuple[int, int]]
+"""First and last address of each stretch of boot memory, RAM and reserved alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +71,42 @@ def compare(a: Recording, b: Recording) -> Difference | None:
 def differences(a: Recording, b: Recording) -> Iterator[Difference]:
     """Every difference between two recordings, in order; after the first step that is not the same one, no more is said."""
     boot = {block.block for block in a.boot.memory_blocks} & {block.block for block in b.boot.memory_blocks}
-    for found in _snapshots(a.boot, b.boot, boot):
+    split: Boot = []
+    for found in _snapshots(a.boot, b.boot, boot, split):
         yield Difference(None, "boot", *found)
     for number, (one, other) in enumerate(zip_longest(a.steps, b.steps), start=1):
         if one is None or other is None or one.step != other.step:
             yield _other_step(number, one, other)
             return
-        for found in _outcomes(one, other, boot):
+        if _starts_kernel(one) or _starts_kernel(other):
+            split = _boot_memory(a.boot) if isinstance(one.step, Kexec) else []
+        for found in _outcomes(one, other, boot, split):
             yield Difference(number, describe(one.step), *found)
+
+
+def not_compared(recording: Recording) -> str:
+    """Which lines of the map are left out because of a kexec, in words; empty when there was none."""
+    for number, record in enumerate(recording.steps, start=1):
+        if isinstance(record.step, Kexec) and _starts_kernel(record):
+            return f"System RAM and Reserved lines of boot memory, from step {number} (kexec) to the next reboot"
+    return ""
+
+
+def _starts_kernel(record: StepRecord) -> bool:
+    """Whether the step ended with another kernel than before it."""
+    return isinstance(record.step, Kexec | Reboot) and record.error is None
+
+
+def _boot_memory(boot: Snapshot) -> Boot:
+    """The memory in a boot listing, neighbours joined: what kexec-tools may split."""
+    found: Boot = []
+    for line in boot.iomem.splitlines():
+        if match := _MEMORY.fullmatch(line):
+            start, end = (int(address, 16) for address in match.groups())
+            if found and found[-1][1] + 1 == start:
+                start, _ = found.pop()
+            found.append((start, end))
+    return found
 
 
 def _other_step(number: int, one: StepRecord | None, other: StepRecord | None) -> Difference:
@@ -70,14 +115,14 @@ def _other_step(number: int, one: StepRecord | None, other: StepRecord | None) -
     return Difference(number, "not the same step", "what is done", a, b)
 
 
-def _outcomes(a: StepRecord, b: StepRecord, boot: set[int]) -> Iterator[Found]:
+def _outcomes(a: StepRecord, b: StepRecord, boot: set[int], split: Boot) -> Iterator[Found]:
     """Differences in what came of a step, most telling first."""
     if (a.error is None) != (b.error is None):
         yield "whether it was refused", *(record.error or "taken" for record in (a, b))  # type: ignore[misc]
     yield from _requests(a.requests, b.requests)
     if a.settled != b.settled:
         yield "settled", *("settled" if record.settled else "stopped short" for record in (a, b))  # type: ignore[misc]
-    yield from _snapshots(a.snapshot, b.snapshot, boot)
+    yield from _snapshots(a.snapshot, b.snapshot, boot, split)
 
 
 def _requests(a: Sequence[Request], b: Sequence[Request]) -> Iterator[Found]:
@@ -94,19 +139,27 @@ def _request(request: Request | None) -> str:
     return describe_request(request) if request is not None else "no such request"
 
 
-def _snapshots(a: Snapshot, b: Snapshot, boot: set[int]) -> Iterator[Found]:
-    """Differences between two guests at rest."""
+def _snapshots(a: Snapshot, b: Snapshot, boot: set[int], split: Boot) -> Iterator[Found]:
+    """Differences between two guests at rest; `split` is the boot memory whose own lines are left out."""
     yield from _devices(a.devices, b.devices)
-    for one, other in zip_longest(_lines(a.iomem), _lines(b.iomem), fillvalue="end of the listing"):
+    for one, other in zip_longest(_lines(a.iomem, split), _lines(b.iomem, split), fillvalue="end of the listing"):
         if one != other:
             yield "iomem", one.strip(), other.strip()
     yield from _blocks(a.memory_blocks, b.memory_blocks, boot)
     yield from _zones(a, b)
 
 
-def _lines(iomem: str) -> list[str]:
+def _lines(iomem: str, split: Boot) -> list[str]:
     """A listing without what nobody can predict."""
-    return [line for line in iomem.splitlines() if not _OWN_BUSINESS.search(line)]
+    return [line for line in iomem.splitlines() if not (_OWN_BUSINESS.search(line) or _is_part(line, split))]
+
+
+def _is_part(line: str, split: Boot) -> bool:
+    """Whether a line is nothing but a piece of boot memory."""
+    if not split or (match := _MEMORY.fullmatch(line)) is None:
+        return False
+    first, last = (int(address, 16) for address in match.groups())
+    return any(start <= first and last <= end for start, end in split)
 
 
 def _devices(a: Sequence[DeviceInfo], b: Sequence[DeviceInfo]) -> Iterator[Found]:

@@ -6,7 +6,7 @@ import pytest
 
 from virtiomem import recording, scenario
 from virtiomem.guest.embedded import EmbeddedGuest
-from virtiomem.recording.compare import compare
+from virtiomem.recording.compare import compare, not_compared
 
 RECORDINGS = sorted((Path(__file__).parents[2] / "data" / "recordings").glob("*/recording.json"))
 
@@ -23,7 +23,7 @@ def test_embedded_guest_does_what_linux_did(path: Path) -> None:
     ours = recording.Recording(guest=guest.info, boot=guest.boot, steps=records)
     assert compare(ours, real) is None
     for mine, theirs in zip(ours.steps, real.steps, strict=True):
-        assert mine.snapshot.iomem == theirs.snapshot.iomem
+        assert mine.snapshot.iomem == theirs.snapshot.iomem or not_compared(real)
     assert not any(record.held_up and not record.held_up[0] for record in records)
 
 
