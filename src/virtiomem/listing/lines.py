@@ -76,14 +76,17 @@ def resource_lines(text: str, repairs: list[Repair]) -> list[Line]:
         repairs.append(Repair(len(raw), Damage.SPELLING, "no newline at the end", "the line is taken as it is"))
     raw = _without_returns(raw, repairs)
     found: list[Line] = []
+    names: list[list[str]] = []
+    """The parts of each name: more than one when it was wrapped."""
     margin = _margin(raw)
     before = ""
     for number, whole in enumerate(raw, 1):
         line = _parse(number, whole, margin, repairs)
         if line is not None:
             found.append(line)
+            names.append([line.name])
         elif found and before and _is_continuation(before, whole):
-            found[-1].name += f" {whole.strip()}"
+            names[-1].append(whole.strip())
             repairs.append(
                 Repair(
                     number,
@@ -97,6 +100,8 @@ def resource_lines(text: str, repairs: list[Repair]) -> list[Line]:
             before = ""
             continue
         before = whole
+    for line, parts in zip(found, names, strict=True):
+        line.name = " ".join(parts)
     if margin:
         repairs.append(Repair(found[0].number, Damage.INDENT, f"every line is indented by {margin} more", "taken away"))
     return found

@@ -100,9 +100,10 @@ def _diagnose(lines: Iterable[Line]) -> Iterator[tuple[int, tuple[Damage, str]]]
         level = min(level, MAX_SHOWN_DEPTH)
         jump = level > len(open_lines)
         level = min(level, len(open_lines))
-        if level == MAX_SHOWN_DEPTH:
-            while level < len(open_lines) and _inside(line, open_lines[level]):
-                level += 1
+        if level == MAX_SHOWN_DEPTH:  # from here on each open line is inside the one before: ask the deepest first
+            level = len(open_lines)
+            while level > MAX_SHOWN_DEPTH and not _inside(line, open_lines[level - 1]):
+                level -= 1
         del open_lines[level:], siblings[level + 1 :]
         parent = open_lines[-1] if open_lines else None
         damage = _damage_of(line, parent, siblings[level], odd=bool(odd), jump=jump)
@@ -144,6 +145,8 @@ class _Builder:
 
     def __init__(self) -> None:
         self.tree = ResourceTree()
+        self.last: Resource = self.tree
+        """What was placed last: the next line most often goes inside or beside it."""
         self.numbers: dict[Resource, int] = {}
         """The line of each resource: of two with the same range, the later line is inside."""
 
@@ -159,6 +162,7 @@ class _Builder:
                 _give_way(new, taken.conflict)
                 continue
             self.numbers[new] = line.number
+            self.last = new
             where = "at the top level" if holder is self.tree else f"under {_shown(holder)}"
             if (new.start, new.end) == (line.start, line.end):
                 return f"put {where}", True
@@ -167,12 +171,17 @@ class _Builder:
 
     def _smallest_around(self, new: Resource, number: int) -> Resource:
         """The deepest resource that holds all of `new`, unless it has the same range from a later line."""
-        holder: Resource = self.tree
-        while (child := holder.lookup(new.start)) is not None and new.end <= child.end:
-            if (child.start, child.end) == (new.start, new.end) and self.numbers[child] > number:
-                break
+        holder = self.last
+        while holder.parent is not None and not self._holds(holder, new, number):
+            holder = holder.parent
+        while (child := holder.lookup(new.start)) is not None and self._holds(child, new, number):
             holder = child
         return holder
+
+    def _holds(self, node: Resource, new: Resource, number: int) -> bool:
+        if (node.start, node.end) == (new.start, new.end):
+            return self.numbers[node] < number
+        return node.contains(new.start, new.end)
 
 
 def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: list[Repair]) -> ResourceTree:

@@ -1,0 +1,51 @@
+"""Reading damaged listings: what is made of the kinds of damage that people's pastes have."""
+
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+import pytest
+
+from virtiomem.listing import repair
+from virtiomem.resource import iomem
+
+# -- however deep and long ----------------------------------------------------------------------------------------------
+
+
+def _nests(count: int, depth: int) -> Iterator[str]:
+    """Resources one inside the other, `count` times beside one another, below a line that is none."""
+    yield "a map\n"
+    for nest in range(count):
+        for level in range(depth):
+            start, end = (nest << 16) + level, (nest << 16) + 0xFFFF - level
+            yield f"{'  ' * min(level, 5)}{start:08x}-{end:08x} : level {level}\n"
+
+
+def _calls(text: str) -> int:
+    """How many calls reading makes: its time, as no other program's load can change it."""
+    calls = 0
+
+    def count(_frame: FrameType, _event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    sys.setprofile(count)
+    try:
+        reading = repair.loads(text)
+    finally:
+        sys.setprofile(None)
+    assert len(reading.repairs) == 1
+    return calls
+
+
+@pytest.mark.parametrize("indented", [True, False])
+def test_twice_the_depth_takes_about_twice_the_time(indented: bool) -> None:
+    def text(depth: int) -> str:
+        return "".join(line if indented else line.lstrip() for line in list(_nests(3, depth))[not indented :])
+
+    assert _calls(text(200)) < 3 * _calls(text(100))
+
+
+def test_a_deep_nest_is_read_as_it_was_written() -> None:
+    lines = list(_nests(3, 100))
+    assert iomem.dumps(repair.loads("".join(lines)).tree) == "".join(lines[1:])
