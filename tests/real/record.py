@@ -11,7 +11,6 @@ otherwise than it is on file, after having written it.
 import re
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec import UNSET, structs
@@ -59,7 +58,6 @@ def record(folder: Path) -> Recording:
     return structs.replace(
         made,
         scenario=UNSET,
-        recorded=datetime.now(tz=UTC).date().isoformat(),
         boot=without_claims(made.boot),
         steps=[without_chance(record) for record in made.steps],
     )

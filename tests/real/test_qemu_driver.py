@@ -1,10 +1,12 @@
 """Our driver, unchanged, on QEMU's own device: the same requests and answers as on ours, step by step."""
 
 import os
+import re
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
 
 from virtiomem.cli.main import main
 from virtiomem.guest.base import DriverConfig, GuestConfig
@@ -32,6 +34,14 @@ def guest(scenario: Scenario) -> EmbeddedGuest:
 def on_qemu(scenario: Scenario) -> Recording:
     with closing(guest_on_qemu(scenario.guest, scenario.driver, scenario.devices, scenario.boot_iomem)) as real:
         return play(scenario, real)
+
+
+def test_what_a_real_device_took_part_in_says_which_and_when() -> None:
+    scenario = loads('[[device]]\nid = "vm0"\nmax-size = "1G"\n')
+    made, ours = on_qemu(scenario), play(scenario, guest(scenario))
+    assert re.fullmatch(r"[0-9.]+", made.guest["qemu"])
+    assert re.fullmatch(r"20[0-9]{2}-[01][0-9]-[0-3][0-9]", str(made.recorded))
+    assert ("qemu" in ours.guest, ours.recorded) == (False, UNSET)
 
 
 def test_a_reboot_resets_the_machine_once_however_many_devices_it_has(monkeypatch: pytest.MonkeyPatch) -> None:

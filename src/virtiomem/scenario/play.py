@@ -1,6 +1,9 @@
 """Play a scenario on a guest, and keep what happened."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
+
+from msgspec import UNSET
 
 from virtiomem.guest.base import Guest
 from virtiomem.guest.embedded import EmbeddedGuest
@@ -34,9 +37,11 @@ def _captured_guest(scenario: Scenario, capture: str) -> EmbeddedGuest:
 def play(scenario: Scenario, guest: Guest, on_step: OnStep | None = None) -> Recording:
     """Play every step, in order, and return the recording.
 
-    A step that is refused or stops short is an outcome like any other. Raises BackendError when the guest is lost.
+    A step that is refused or stops short is an outcome like any other. The recording says on which day it was made where
+    anything real took part; else it is the same on every day. Raises BackendError when the guest is lost.
     """
-    recording = Recording(guest=guest.info, scenario=to_dict(scenario), boot=guest.boot, steps=[])
+    today = datetime.now(tz=UTC).date().isoformat() if "qemu" in guest.info else UNSET
+    recording = Recording(guest=guest.info, recorded=today, scenario=to_dict(scenario), boot=guest.boot, steps=[])
     tell = on_step if on_step is not None else lambda _: None
     tell(recording)
     for step in scenario.steps:

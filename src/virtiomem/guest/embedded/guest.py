@@ -86,8 +86,9 @@ class EmbeddedGuest:
     @property
     def info(self) -> dict[str, Any]:
         """What the recording's `guest` says."""
+        qemu = {} if self._hardware.qemu is None else {"qemu": self._hardware.qemu}
         command_line = " ".join(hotplug_parameters(self._config))
-        return {"kind": "embedded", "kernel": VERSION, "command-line": command_line}
+        return {"kind": "embedded", "kernel": VERSION, **qemu, "command-line": command_line}
 
     @property
     def boot(self) -> Snapshot:

@@ -39,6 +39,10 @@ class DeviceHandle(Protocol):
 class Devices(Protocol):
     """All virtio-mem devices of one machine: ours, or those of a QEMU."""
 
+    @property
+    def qemu(self) -> str | None:
+        """The version of the QEMU whose they are; None for ours."""
+
     def handle(self, device: str) -> DeviceHandle:
         """The device of that id."""
 
@@ -82,6 +86,8 @@ class EmbeddedDevice:
 
 class EmbeddedDevices:
     """Our own devices; see `Devices`."""
+
+    qemu = None
 
     def __init__(self, configs: Sequence[DeviceConfig], nodes: int) -> None:
         """Realize them; raises DeviceError in QEMU's words."""

@@ -28,7 +28,7 @@ class QemuDevices:
         self._handles = {name: QemuHandle(device) for name, device in self._machine.devices.items()}
 
     @property
-    def version(self) -> str:
+    def qemu(self) -> str:
         """QEMU's version."""
         return self._machine.version
 
