@@ -26,8 +26,9 @@ def test_a_capture_goes_to_a_file_whole_and_the_rest_to_stderr(
     assert main(["capture", "-s", str(linux), "-o", str(target)]) == 0
     out, err = capsys.readouterr()
     assert out == ""
-    assert "2 of 12 sources" in err
+    assert "2 of 11 sources" in err
     assert "/proc/cmdline: absent" in err
+    assert "kpageflags" not in err
     assert load(target).by == f"virtiomem {__version__}"
     assert stat.S_IMODE(target.stat().st_mode) & 0o111 == 0
     assert main(["blocks", str(target), "--summary=only"]) == 0
@@ -36,8 +37,34 @@ def test_a_capture_goes_to_a_file_whole_and_the_rest_to_stderr(
 
 def test_a_masked_map_is_said(linux: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (linux / "proc/iomem").write_text("00000000-00000000 : System RAM\n")
-    assert main(["capture", "-s", str(linux), "-o", str(tmp_path / "c")]) == 0
-    assert "read it as root" in capsys.readouterr().err
+    for output in (["-o", str(tmp_path / "c")], []):
+        assert main(["capture", "-s", str(linux), *output]) == 0
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith("virtiomem: /proc/iomem:1: all addresses are zero")
+
+
+def test_what_could_not_be_read_is_said_beside_a_capture_on_stdout(
+    linux: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for style in ([], ["--json"]):
+        assert main(["capture", "-s", str(linux), *style]) == 0
+        first, *rest = capsys.readouterr().err.splitlines()
+        assert first == "capture: 2 of 11 sources"
+        assert len(rest) == 9
+        assert "  /proc/cmdline: absent" in rest
+
+
+def test_sources_that_are_counted_and_those_that_are_missing_are_all_there_are(
+    linux: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (linux / "proc/cmdline").write_text("root=/dev/vda quiet\n")
+    (linux / "sys/bus/virtio/devices").mkdir(parents=True)
+    assert main(["capture", "-s", str(linux), "--pages", "-o", str(tmp_path / "c")]) == 0
+    first, *missing = capsys.readouterr().err.splitlines()
+    assert "4 of 12 sources" in first
+    assert len(missing) == 8
+    assert "  /proc/kpageflags: absent" in missing
+    assert not any("cmdline" in line or "virtio/devices" in line for line in missing)
 
 
 def test_a_capture_goes_to_stdout_as_text_or_json(linux: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,10 @@ from virtiomem.live.collect import collect
 from virtiomem.live.sources import SOURCES
 from virtiomem.resource import iomem
 
+IOMEM = "proc/iomem"
+PAGES = "proc/kpageflags"
+"""The source that is read only when asked for."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where from, where to, and what besides."""
@@ -39,11 +43,11 @@ def run(args: argparse.Namespace) -> int:
     capture = collect(args.sysroot, pages=args.pages, by=f"virtiomem {__version__}")
     if args.output:
         dump(capture, args.output)
-        _tell(capture, Path(args.output))
     elif args.json:
         print(json.dumps(to_json(capture), indent=1))
     else:
         sys.stdout.write(sound(dumps(capture)))
+    _tell(capture, args)
     return 0
 
 
@@ -55,14 +59,17 @@ def _source_table() -> str:
     return align([("READS", "WHY"), *((f"/{one.heading}", one.why) for one in SOURCES)])
 
 
-def _tell(capture: Capture, path: Path) -> None:
-    """On stderr: what was written, and what could not be taken."""
-    taken = sum(1 for section in capture.sections.values() if section.text)
-    print(f"{path}: {taken} of {len(capture.sections)} sources, {path.stat().st_size} bytes", file=sys.stderr)
-    for heading, section in capture.sections.items():
-        if section.remark and not section.text:
-            print(f"  /{heading}: {section.remark}", file=sys.stderr)
+def _tell(capture: Capture, args: argparse.Namespace) -> None:
+    """On stderr: what was written, and what of that which was asked for could not be read."""
+    asked = {at: section for at, section in capture.sections.items() if args.pages or at != PAGES}
+    unread = {at: section.remark for at, section in asked.items() if section.unread}
+    sys.stdout.flush()
+    if args.output or unread:
+        where, size = (args.output, f", {Path(args.output).stat().st_size} bytes") if args.output else ("capture", "")
+        print(f"{where}: {len(asked) - len(unread)} of {len(asked)} sources{size}", file=sys.stderr)
+    for at, remark in unread.items():
+        print(f"  /{at}: {remark}", file=sys.stderr)
     try:
-        iomem.loads(capture.section("proc/iomem").text)
+        iomem.loads(capture.section(IOMEM).text, source=f"/{IOMEM}")
     except ListingError as error:
         print(f"virtiomem: {error}", file=sys.stderr)

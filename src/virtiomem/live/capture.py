@@ -58,6 +58,11 @@ class Section:
         return self.text.removesuffix("\n").split("\n") if self.text else []
 
     @property
+    def unread(self) -> bool:
+        """Whether the remark is why nothing was read; how many kernel parameters were left out is no such reason."""
+        return bool(self.remark) and not self.text and not self.remark.endswith(" parameters")
+
+    @property
     def values(self) -> dict[str, str]:
         """A directory of small files: each name with its value."""
         return {name: value for name, _, value in (line.partition(" ") for line in self.lines)}
