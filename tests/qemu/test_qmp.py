@@ -7,6 +7,7 @@ from threading import Thread
 
 import pytest
 
+from virtiomem.errors import ProtocolError
 from virtiomem.qemu.qmp import Qmp
 
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, "capabilities": []}}
@@ -48,3 +49,8 @@ def test_forgotten_events_do_not_come(qmp: Qmp) -> None:
     qmp.execute("query-status")
     qmp.forget_events()
     assert qmp.next_event("STOP", "RESET", timeout=0.01) is None
+
+
+def test_a_version_of_another_shape_is_one_clear_line(qmp: Qmp) -> None:
+    with pytest.raises(ProtocolError, match=r"^QEMU answered query-version with \{\}$"):
+        qmp.version()

@@ -11,9 +11,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from qemu.qmp import EventListener, ExecuteError, QMPClient, QMPError
+from qemu.qmp import EventListener, ExecuteError, QMPClient
 
-from virtiomem.errors import BackendError, BackendTimeout, DeviceError
+from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError
 
 TIMEOUT = 60.0
 """Seconds QEMU has for an answer; it is busy only while it handles something for the guest."""
@@ -46,7 +46,7 @@ class Qmp:
         try:
             self._run(self._client.connect(connection), "the greeting")
         except BaseException:
-            self._runner.close()
+            self.close()
             raise
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
@@ -59,9 +59,12 @@ class Qmp:
         self.execute("getfd", {"fdname": name})
 
     def version(self) -> str:
-        """QEMU's version, such as ``7.2.22``."""
-        number = self.execute("query-version")["qemu"]
-        return f"{number['major']}.{number['minor']}.{number['micro']}"
+        """QEMU's version, such as ``7.2.22``; ProtocolError when the answer holds none."""
+        match self.execute("query-version"):
+            case {"qemu": {"major": int(major), "minor": int(minor), "micro": int(micro)}}:
+                return f"{major}.{minor}.{micro}"
+            case other:
+                raise ProtocolError(f"QEMU answered query-version with {repr(other)[:80]}")
 
     def wait_for(self, *names: str, timeout: float) -> dict[str, Any]:
         """The next event with one of these names; BackendTimeout when none comes in time."""
@@ -106,7 +109,9 @@ class Qmp:
             raise DeviceError(str(error)) from None
         except TimeoutError:
             raise BackendTimeout(f"QEMU did not answer {what} within {limit:g} s") from None
-        except (QMPError, OSError, EOFError) as error:
+        except Exception as error:  # noqa: BLE001 - the library raises whatever ended its reader
             if self._lost is not None and self._open:
                 raise self._lost(f"asked for {what}") from None
             raise BackendError(f"QEMU's QMP connection broke at {what}: {error or type(error).__name__}") from None
+        finally:
+            call.close()  # an interrupt may come before it began

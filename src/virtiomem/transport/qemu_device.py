@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
@@ -83,16 +84,16 @@ class QemuMachine:
         for slot, device in enumerate(devices, _FIRST_SLOT):
             arguments += _device_arguments(device, slot)
         self._drain: socket.socket | None = None
-        self.process = QemuProcess(arguments, binary=binary, sockets=("qtest", "qmp"))
-        try:
+        with ExitStack() as stack:
+            stack.callback(self._close_drain)
+            self.process = stack.enter_context(QemuProcess(arguments, binary=binary, sockets=("qtest", "qmp")))
             self.qmp = self._connect()
+            stack.callback(self.qmp.close)
             self.qtest = QTest(self.process.sockets["qtest"], lost=self.process.lost)
             self.qtest.do(irq_intercept_in("ioapic"))
             self.version = self.qmp.version()
             self.devices = self._devices(devices)
-        except BaseException:
-            self.process.close()
-            raise
+            self._open = stack.pop_all()
 
     def system_reset(self) -> None:
         """Reset the machine and do the firmware's part again."""
@@ -118,9 +119,7 @@ class QemuMachine:
 
     def close(self) -> None:
         """End QEMU; harmless when repeated."""
-        self.qmp.close()
-        self.process.close()
-        self._close_drain()
+        self._open.close()
 
     def __enter__(self) -> Self:
         return self
