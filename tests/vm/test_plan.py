@@ -14,6 +14,7 @@ from virtiomem.vm.plan import (
     Spread,
     Wish,
     distribute,
+    held_back,
     plan_device,
     plan_machine,
     replan,
@@ -158,10 +159,42 @@ def test_stuck_device_keeps_its_size_and_the_others_take_over() -> None:
 def test_stuck_shrink_is_made_up_for_by_the_others_while_they_can() -> None:
     devices = device("a", size=3 * GiB, requested=GiB), device("b", size=GiB, requested=GiB)
     plan = plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("2G"), Spread())
-    assert replan(machine(*devices), plan, {"a": 3 * GiB}, Spread()) is None
     again = replan(machine(*devices), plan, {"a": 1536 * MiB}, Spread())
     assert again is not None
     assert shares(again) == [1536 * MiB, 512 * MiB]
+
+
+def test_more_than_the_others_can_make_up_for_stays_requested_of_the_stuck() -> None:
+    devices = device("a", size=3 * GiB, requested=GiB), device("b", size=GiB, requested=GiB)
+    plan = plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("2G"), Spread.parse("even"))
+    again = replan(machine(*devices), plan, {"a": 3 * GiB}, Spread())
+    assert again is not None
+    assert shares(again) == [2 * GiB, 0]
+    assert replan(machine(*devices), again, {"a": 3 * GiB}, Spread()) is None, "no more can be done"
+
+
+def test_less_than_the_others_can_take_over_stays_requested_of_the_stuck() -> None:
+    devices = device("a", requested=3 * GiB), device("b", size=3 * GiB)
+    plan = plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("6G"), Spread())
+    again = replan(machine(*devices), plan, {"a": 0}, Spread())
+    assert again is not None
+    assert shares(again) == [2 * GiB, 4 * GiB]
+
+
+def test_total_that_is_requested_stays_as_it_is_spread_until_a_rule_is_named() -> None:
+    devices = device("a", size=3 * GiB), device("b", size=GiB)
+    assert shares(plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("4G"), Spread())) == [3 * GiB, GiB]
+    even = Spread.parse("even")
+    assert shares(plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("4G"), even)) == [2 * GiB, 2 * GiB]
+
+
+def test_growth_is_held_back_until_others_gave_up_as_much() -> None:
+    devices = device("a", size=3 * GiB), device("b", size=GiB), device("c")
+    plan = plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("4500M"), Spread.parse("even"))
+    assert shares(plan) == [1500 * MiB] * 3
+    assert shares(held_back(machine(*devices), plan)) == [1500 * MiB, GiB + 404 * MiB, 0]
+    smaller = device("a", size=1500 * MiB), *devices[1:]
+    assert shares(held_back(machine(*smaller), plan)) == shares(plan)
 
 
 sizes = st.integers(0, 40)

@@ -34,11 +34,12 @@ def resized(
     size: str,
     target: str = "guest",
     scope: Scope = Scope.DEVICE,
-    spread: str = "even",
+    spread: str | None = None,
     report: Reporter = lambda _: None,
     **options: Any,
 ) -> Result:
-    order = Order(target=target, wish=Wish.parse(size), scope=scope, spread=Spread.parse(spread))
+    rule = Spread() if spread is None else Spread.parse(spread)
+    order = Order(target=target, wish=Wish.parse(size), scope=scope, spread=rule)
     policy = policy_for(order, replace(Policy(redispatch=True), **options))
 
     async def run() -> Result:
@@ -52,6 +53,16 @@ def resized(
 
 def machine(vm: Vm) -> Machine:
     return asyncio.run(vm.backend.look())
+
+
+def machine_now(vm: Vm) -> Machine:
+    """The same from within a running loop: a simulated machine's look never waits."""
+    looking: Any = vm.backend.look()
+    try:
+        looking.send(None)
+    except StopIteration as seen:
+        return seen.value  # type: ignore[no-any-return]
+    raise AssertionError("it waited")
 
 
 def guest_of(vm: Vm) -> SimBackend:
@@ -188,6 +199,57 @@ def test_what_a_stuck_node_cannot_take_the_other_does(sim: Sim) -> None:
     result = resized(vm, "4G", scope=Scope.PLUGGED, stall=20.0)
     assert (result.outcome, [device.size for device in result.devices]) == (Outcome.DONE, [0, 4 * GiB])
     assert result.notes[0] == "vm0 is stuck at 0: the other 2G went to other devices"
+
+
+def _half_pinned(sim: Sim) -> Vm:
+    """Two devices: 1G and 2M plugged, and of the 1G 220M cannot be given up."""
+    return sim(
+        'do = "resize"\ndevice = "vm0"\nrequested-size = "1G"',
+        'do = "use"\nid = "driver"\nsize = "640M"\nkind = "unmovable"\nseed = 1',
+        'do = "resize"\ndevice = "vm1"\nrequested-size = "2M"',
+        devices=('id = "vm0"\nmax-size = "4G"', 'id = "vm1"\nmax-size = "4G"'),
+        guest='default-state = "online_kernel"',
+    )
+
+
+def test_repeating_a_resize_that_was_spread_anew_has_nothing_to_do(sim: Sim) -> None:
+    vm = _half_pinned(sim)
+    assert resized(vm, "300M", scope=Scope.PLUGGED).outcome is Outcome.DONE
+    assert [device.size for device in machine(vm).virtio_mem] == [220 * MiB, 80 * MiB]
+    again = resized(vm, "300M", scope=Scope.PLUGGED)
+    assert (again.outcome, again.seconds, machine(vm).plugged) == (Outcome.DONE, 0.0, 300 * MiB)
+
+
+@pytest.mark.parametrize("spread", [None, "even", "pack"])
+def test_shrink_never_makes_the_machine_bigger_and_goes_as_far_as_it_can(sim: Sim, spread: str | None) -> None:
+    vm = _half_pinned(sim)
+    seen = [machine(vm).plugged]
+    result = resized(
+        vm, "200M", scope=Scope.PLUGGED, spread=spread, report=lambda _: seen.append(machine_now(vm).plugged)
+    )
+    assert result.outcome is Outcome.PARTLY
+    assert [(device.size, device.requested) for device in result.devices] == [(220 * MiB, 200 * MiB), (0, 0)]
+    assert seen == sorted(seen, reverse=True)
+
+
+def test_growth_waits_for_the_shrink_that_makes_room_for_it(sim: Sim) -> None:
+    vm = _half_pinned(sim)
+    peak = 0
+
+    def look(_: Report) -> None:
+        nonlocal peak
+        peak = max(peak, machine_now(vm).plugged)
+
+    result = resized(vm, "1026M", scope=Scope.PLUGGED, spread="even", report=look)
+    assert (result.outcome, [device.size for device in result.devices]) == (Outcome.DONE, [514 * MiB, 512 * MiB])
+    assert peak == 1026 * MiB
+
+
+def test_growth_that_was_held_back_is_said(sim: Sim) -> None:
+    vm = _half_pinned(sim)
+    result = resized(vm, "300M", scope=Scope.PLUGGED, redispatch=False)
+    assert [device.size for device in result.devices] == [220 * MiB, 2 * MiB]
+    assert "growth was held back: the other devices did not give up as much" in result.notes
 
 
 def test_what_other_devices_refuse_did_not_go_to_them(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:

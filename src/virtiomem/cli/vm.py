@@ -65,7 +65,7 @@ def _add_resize(parser: argparse.ArgumentParser) -> None:
         "--plugged", dest="scope", action="store_const", const="plugged", help="… of all virtio-mem memory"
     )
     parser.add_argument("--round", action="store_true", help="round up to the block size")
-    parser.add_argument("--spread", default="even", metavar="HOW", help="even (default), weighted, pack or node=N")
+    parser.add_argument("--spread", metavar="HOW", help="even (default), weighted, pack or node=N")
     parser.add_argument("--no-redispatch", action="store_true", help="give no device what another cannot take")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and what speaks against it")
     parser.add_argument("-k", "--keep-going", action="store_true", help="leave out machines that cannot be resized")

@@ -62,7 +62,7 @@ async def resize(args: Namespace) -> int:
         target=args.target,
         wish=Wish.parse(args.size),
         scope=Scope(args.scope),
-        spread=Spread.parse(args.spread),
+        spread=Spread() if args.spread is None else Spread.parse(args.spread),
         round_up=args.round,
     )
     policy = Policy(

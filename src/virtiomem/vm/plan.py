@@ -1,7 +1,7 @@
 """How a wished size is spread over a machine's devices: pure arithmetic, the same answer every time.
 
-A plan depends on the wish and the devices' sizes and limits, not on what is requested now (except for relative wishes),
-so that repeating a command changes nothing.
+A total that is requested already stays spread as it is, unless a rule is named; else a plan depends on the wish and the
+devices' limits alone. So repeating a command changes nothing, even where a stuck device's share went to another.
 """
 
 import re
@@ -59,6 +59,8 @@ class Spread:
 
     rule: Literal["even", "weighted", "pack"] = "even"
     node: int | None = None
+    anew: bool = False
+    """Also spread a total that is requested already: somebody named a rule."""
 
     @classmethod
     def parse(cls, text: str) -> "Spread":
@@ -67,7 +69,7 @@ class Spread:
         if match:
             return cls("even", int(match[1]))
         if text in {"even", "weighted", "pack"}:
-            return cls(text)  # type: ignore[arg-type]
+            return cls(text, anew=True)  # type: ignore[arg-type]
         raise UsageError(f"--spread {text!r} is not even, weighted, pack or node=N")
 
     def __str__(self) -> str:
@@ -147,24 +149,48 @@ def plan_machine(machine: Machine, scope: Scope, wish: Wish, spread: Spread, *, 
     room = sum(align_down(d.max_size, d.block_size) for d in concerned)
     if target > room:
         raise PlanError(f"{what} is {_exact(target - room)} above what its devices can hold ({_exact(room)})")
+    if not spread.anew and sum(d.requested_size for d in concerned) == target:
+        return Plan(_changes(concerned, {d.id: d.requested_size for d in concerned}))
     return Plan(_changes(concerned, _fitted(concerned, target, spread, what, round_up=round_up)))
 
 
 def replan(machine: Machine, plan: Plan, stuck: Mapping[str, int], spread: Spread) -> Plan | None:
     """A plan of the same total in which every stuck device stays at the size given for it.
 
-    What a stuck device lacks goes to the others, what it could not give up is taken from them. None when they cannot.
+    What a stuck device lacks goes to the others, what it could not give up is taken from them. Where they have too
+    little for that they do what they can, and the rest stays requested of the stuck ones. None when that is no change.
     """
-    wanted = {change.device.id for change in plan.changes}
-    concerned = [device for device in machine.virtio_mem if device.id in wanted]
-    bounds = {
-        device.id: Bounds(stuck[device.id], stuck[device.id])
-        if device.id in stuck
-        else Bounds(0, align_down(device.max_size, device.block_size))
-        for device in concerned
-    }
-    shares = distribute(concerned, plan.total, spread, bounds)
-    return None if shares is None else Plan(_changes(concerned, shares))
+    planned = {change.device.id: change.after for change in plan.changes}
+    concerned = [device for device in machine.virtio_mem if device.id in planned]
+    bounds = {device.id: _room(device) for device in concerned}
+    kept = {device: Bounds(size, size) for device, size in stuck.items()}
+    shares = distribute(concerned, plan.total, spread, bounds | kept)
+    if shares is None and sum(stuck.values()) > plan.total:
+        gone = {device: Bounds(0, 0) for device in bounds.keys() - stuck.keys()}
+        less = {device: Bounds(0, size) for device, size in stuck.items()}
+        shares = distribute(concerned, plan.total, spread, bounds | gone | less)
+    elif shares is None:
+        full = {device: Bounds(room.high, room.high) for device, room in bounds.items() if device not in stuck}
+        more = {device: Bounds(size, bounds[device].high) for device, size in stuck.items()}
+        shares = distribute(concerned, plan.total, spread, bounds | full | more)
+    return None if shares is None or shares == planned else Plan(_changes(concerned, shares))
+
+
+def held_back(machine: Machine, plan: Plan) -> Plan:
+    """The part of a plan that may be set now: devices grow by no more than its total leaves beside what is plugged.
+
+    It is the whole plan where nothing shrinks; else what is held back may follow once others have given up as much.
+    """
+    devices = {device.id: device for device in machine.virtio_mem}
+    changes = [Change(devices.get(change.device.id, change.device), change.after) for change in plan.changes]
+    left = plan.total - sum(change.device.size for change in changes)
+    for place, change in enumerate(changes):
+        growth = change.after - change.device.size
+        if growth > 0:
+            given = min(growth, max(align_down(left, change.device.block_size), 0))
+            changes[place] = Change(change.device, change.device.size + given)
+            left -= given
+    return Plan(tuple(changes))
 
 
 def distribute(
@@ -228,7 +254,7 @@ def _fill(
 
 def _fitted(devices: Sequence[Device], target: int, spread: Spread, what: str, *, round_up: bool) -> dict[str, int]:
     """Shares of `target`, or of the next larger reachable size when it may be rounded."""
-    bounds = {d.id: Bounds(0, align_down(d.max_size, d.block_size)) for d in devices}
+    bounds = {device.id: _room(device) for device in devices}
     shares = distribute(devices, target, spread, bounds)
     for block in sorted({d.block_size for d in devices}) if shares is None and round_up else ():
         shares = shares or distribute(devices, align_up(target, block), spread, bounds)
@@ -237,6 +263,10 @@ def _fitted(devices: Sequence[Device], target: int, spread: Spread, what: str, *
         hint = "" if round_up else " (--round takes the next size that can)"
         raise PlanError(f"{what} leaves {_exact(target)} for devices with blocks of {blocks}: not a multiple{hint}")
     return shares
+
+
+def _room(device: Device) -> Bounds:
+    return Bounds(0, align_down(device.max_size, device.block_size))
 
 
 def _changes(devices: Sequence[Device], shares: Mapping[str, int]) -> tuple[Change, ...]:

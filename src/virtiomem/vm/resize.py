@@ -16,7 +16,7 @@ from virtiomem.vm.connect import Vm
 from virtiomem.vm.explain import Finding, explain, unknown
 from virtiomem.vm.inside import Inside
 from virtiomem.vm.outcome import DeviceResult, Outcome, Policy, Report, Reporter, Result
-from virtiomem.vm.plan import Plan, replan
+from virtiomem.vm.plan import Plan, held_back, replan
 from virtiomem.vm.progress import Track
 
 ROLLBACK_SECONDS = 10.0
@@ -42,6 +42,8 @@ class _Resize:
         self.began = self.backend.now()
         self.notes: list[str] = []
         self.stuck: dict[str, int] = {}
+        self.held = False
+        """Whether a part of the plan is held back until other devices have shrunk."""
         self.machine: Machine | None = None
         self.inside_before: Inside | None = None
         self.unanswered = 0
@@ -60,6 +62,8 @@ class _Resize:
             outcome = self._noted(Outcome.LOST, str(error))
         except asyncio.CancelledError:
             outcome = Outcome.INTERRUPTED
+        if self.held and outcome in {Outcome.PARTLY, Outcome.TIMED_OUT, Outcome.INTERRUPTED}:
+            self.notes.append("growth was held back: the other devices did not give up as much")
         findings: tuple[Finding, ...] = ()
         if outcome in {Outcome.STARTED, Outcome.INTERRUPTED, Outcome.REFUSED}:
             await self._last_look()
@@ -72,11 +76,20 @@ class _Resize:
     async def _run(self) -> Outcome:
         if self.policy.wait and self.vm.agent is not None:
             self.inside_before = await self._inside()
-        await self._set(self.plan)
+        if not self.policy.wait:
+            await self._set(self.plan)
+            return Outcome.STARTED
+        await self._carry_out(self.plan)
         self.began = self.backend.now()  # asking an agent first may have taken long
-        for change in self.plan.changes:
-            self.tracks[change.device.id].aim(self.began, change.after, change.device.size)
-        return await self._follow() if self.policy.wait else Outcome.STARTED
+        return await self._follow()
+
+    async def _carry_out(self, plan: Plan) -> None:
+        """Set what may be set of a plan; what only grows once others have shrunk is held back."""
+        now = held_back(await self.backend.look(), plan)
+        await self._set(now)
+        self.plan, self.held = plan, now.total < plan.total
+        for change in now.changes:
+            self.tracks[change.device.id].aim(self.backend.now(), change.after, change.device.size)
 
     async def _set(self, plan: Plan) -> None:
         """Set every requested-size, shrinking first; when one is refused, those already set go back."""
@@ -120,37 +133,45 @@ class _Resize:
                 said = f"{track.device}: somebody else set its requested-size to {format_size(device.requested_size)}"
                 return self._noted(Outcome.SUPERSEDED, said)
             track.feed(now, device.size)
-        if all(track.done for track in self.tracks.values()) and await self._online_inside():
-            return Outcome.DONE
+        if all(track.done for track in self.tracks.values()):
+            if self.held:
+                await self._carry_out(self.plan)
+                return None
+            if await self._online_inside():
+                return Outcome.DONE
         if self.policy.timeout is not None and now - self.began >= self.policy.timeout:
             return Outcome.TIMED_OUT
         if now - self._moved_at() >= self.policy.stall:
-            return await self._stalled(machine, now)
+            return await self._stalled(machine)
         return None
 
-    async def _stalled(self, machine: Machine, now: float) -> Outcome | None:
+    async def _stalled(self, machine: Machine) -> Outcome | None:
         """Nothing moved for long: give the missing part to other devices, or end."""
         missing = {track.device: track.size for track in self.tracks.values() if not track.done}
         if self.policy.redispatch and missing.keys() - self.stuck.keys():
             self.stuck |= missing
             plan = replan(machine, self.plan, self.stuck, self.policy.spread)
             if plan is not None:
-                await self._redispatch(plan, now, missing)
+                await self._redispatch(plan, missing)
                 return None
         moved = any(track.moved for track in self.tracks.values())
         return Outcome.PARTLY if moved or not missing else Outcome.TIMED_OUT
 
-    async def _redispatch(self, plan: Plan, now: float, missing: dict[str, int]) -> None:
-        """Carry on with a plan that leaves the stuck devices where they are."""
-        await self._set(plan)
-        self.plan = plan
-        for device, size in missing.items():
-            lack = self.tracks[device].target - size
-            moved = "went to" if lack > 0 else "was taken from"
-            rest = f"the other {format_approx(abs(lack))} {moved} other devices"
-            self.notes.append(f"{device} is stuck at {format_size(size)}: {rest}")
+    async def _redispatch(self, plan: Plan, missing: dict[str, int]) -> None:
+        """Carry on with a plan that leaves the stuck devices where they are, as far as the others can make up for it."""
+        before = {device: self.tracks[device].target for device in missing}
+        await self._carry_out(plan)
         for change in plan.changes:
-            self.tracks[change.device.id].aim(now, change.after, change.device.size)
+            lack = before.get(change.device.id, change.after) - change.after
+            if lack:
+                size = missing[change.device.id]
+                part = (
+                    f"the other {format_approx(abs(lack))}"
+                    if change.after == size
+                    else f"{format_approx(abs(lack))} of the rest"
+                )
+                where = "went to" if lack > 0 else "was taken from"
+                self.notes.append(f"{change.device.id} is stuck at {format_size(size)}: {part} {where} other devices")
 
     async def _after_reset(self) -> None:
         """A reset unplugs everything; the requested sizes stand, and the next driver starts anew."""
