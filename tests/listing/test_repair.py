@@ -6,6 +6,7 @@ from types import FrameType
 
 import pytest
 
+from virtiomem.errors import ListingError
 from virtiomem.listing import repair
 from virtiomem.resource import iomem
 
@@ -49,3 +50,30 @@ def test_twice_the_depth_takes_about_twice_the_time(indented: bool) -> None:
 def test_a_deep_nest_is_read_as_it_was_written() -> None:
     lines = list(_nests(3, 100))
     assert iomem.dumps(repair.loads("".join(lines)).tree) == "".join(lines[1:])
+
+
+# -- what is no listing -------------------------------------------------------------------------------------------------
+
+LINE = "00001000-0009fbff : System RAM\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<html>\n<body>\n</body>\n",
+        "".join(f"     {number}\t{LINE}" for number in (1, 2)),
+        f"+{LINE}+{LINE}",
+        f"[    0.000000] BIOS-e820: [mem 0x0000000000001000-0x000000000009fbff] usable\n[    0.0] {LINE}",
+        LINE.encode("utf-16").decode("utf-8", "surrogateescape"),
+        "\n\n",
+        "0009fbff-00001000 : System RAM\n",
+    ],
+)
+def test_what_is_no_listing_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(ListingError, match=r"^map:1: ") as refused:
+        repair.read(text, source="map", lenient=True)
+    assert "\n" not in str(refused.value)
+
+
+def test_nothing_is_an_empty_listing() -> None:
+    assert repair.read("", source="map", lenient=True).repairs == []

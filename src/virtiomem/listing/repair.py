@@ -33,11 +33,13 @@ class Reading:
 def read(text: str, *, source: str, lenient: bool, allow_masked: bool = False) -> Reading:
     """Read a listing strictly or, if `lenient`, whatever its damage; `source` names it in errors.
 
-    Raises ListingError for damage, with a hint at the option; MaskedListingError when all addresses are hidden, damaged or
-    not, unless it is read leniently and `allow_masked`.
+    Raises ListingError for damage, with a hint at the option, or if nothing at all can be read; MaskedListingError when all
+    addresses are hidden, damaged or not, unless it is read leniently and `allow_masked`.
     """
     if lenient:
         reading = loads(text)
+        if reading.repairs and not reading.tree.children:
+            raise _not_a_listing(reading.repairs, source)
         if reading.masked and not allow_masked:
             raise MaskedListingError(source=source)
         return reading
@@ -48,6 +50,13 @@ def read(text: str, *, source: str, lenient: bool, allow_masked: bool = False) -
     except ListingError as error:
         hint = f"{error.reason} (--lenient puts damage right)"
         raise ListingError(hint, line=error.line, source=source) from None
+
+
+def _not_a_listing(repairs: list[Repair], source: str) -> ListingError:
+    """Something else altogether: one error in place of a repair a line."""
+    first = repairs[0]
+    rest = "" if len(repairs) == 1 else ", and so on: nothing of it can be read as /proc/iomem"
+    return ListingError(f"{first.what}{rest}", line=first.line, source=source)
 
 
 def loads(text: str | bytes) -> Reading:
