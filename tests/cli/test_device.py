@@ -45,6 +45,15 @@ def test_a_file_that_is_no_log_is_a_usage_error(capsys: pytest.CaptureFixture[st
     assert "log:1: no line of a request log" in capsys.readouterr().err
 
 
+def test_what_was_replayed_before_a_file_that_is_no_log_was_told(
+    capsys: pytest.CaptureFixture[str], different: Path, tmp_path: Path
+) -> None:
+    assert main(["device", "replay", str(different), str(tmp_path / "missing")]) == 2
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{different}: ")
+    assert told.err == f"virtiomem: {tmp_path / 'missing'}: No such file or directory\n"
+
+
 def test_a_check_shows_each_rule_and_how_it_was_seen(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["device", "check", "--embedded", "--rule", "STATE-5", "--rule", "UNPLUG-D1"]) == 0
     assert capsys.readouterr().out.splitlines() == [

@@ -152,6 +152,7 @@ def test_files_that_are_no_logs_are_refused(tmp_path: Path) -> None:
         replay(tmp_path)
 
 
-def test_an_empty_log_has_nothing_to_differ(tmp_path: Path) -> None:
+def test_an_empty_file_is_no_log(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
-    assert replay(tmp_path / "empty").operations == 0
+    with pytest.raises(UsageError, match=r"empty: no request log \(empty\)"):
+        replay(tmp_path / "empty")

@@ -77,8 +77,21 @@ def test_the_command_runs_a_scenario_on_qemus_device(capsys: pytest.CaptureFixtu
     outputs = []
     for device in ("embedded", "qemu"):
         assert main(["run", path, "--device", device]) == 0
-        outputs.append(capsys.readouterr().out)
+        outputs.append(capsys.readouterr().out.splitlines())
+    assert outputs[1].pop(1) == outputs[0].pop(1).replace("Linux 6.1,", f"Linux 6.1, QEMU {version()},")
     assert outputs[0] == outputs[1]
+
+
+def version() -> str:
+    """QEMU's, as the machine says it."""
+    with QemuMachine([]) as machine:
+        return machine.version
+
+
+def test_the_qemu_to_use_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(RECORDINGS / "a-movable" / "scenario.toml")
+    assert main(["run", path, "--device", "qemu", "--qemu", "/nowhere/qemu"]) == 1
+    assert "/nowhere/qemu" in capsys.readouterr().err
 
 
 def test_a_scenario_that_qemu_refuses_is_one_line(

@@ -12,6 +12,7 @@ from virtiomem.cli.arguments import positive
 if TYPE_CHECKING:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures
+    from virtiomem.conformance.replay import Outcome
 
 EXIT_DIFFERENT = EXIT_BROKEN = 1
 
@@ -143,17 +144,21 @@ def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer
 
 
 def _replay(args: argparse.Namespace) -> int:
-    from virtiomem.conformance.replay import replay
+    from virtiomem.conformance.replay import Outcome, replay
 
-    outcomes = {path: replay(path) for path in args.logs}
+    outcomes: dict[str, Outcome] = {}
+    for path in args.logs:
+        outcomes[path] = outcome = replay(path)
+        if not args.json:
+            _show_replayed(path, outcome)
     if args.json:
         print(json.dumps([{"log": path, **asdict(outcome)} for path, outcome in outcomes.items()], indent=2))
-    else:
-        for path, outcome in outcomes.items():
-            counted = f"{outcome.requests} requests in {outcome.operations} operations"
-            if outcome.first is None:
-                print(f"{path}: {counted}, no difference")
-            else:
-                print(f"{path}: {counted}, {outcome.differing} of them different; the first:")
-                print(f"  {outcome.first}")
     return EXIT_DIFFERENT if any(outcome.differing for outcome in outcomes.values()) else 0
+
+
+def _show_replayed(path: str, outcome: "Outcome") -> None:
+    counted = f"{outcome.requests} requests in {outcome.operations} operations"
+    if outcome.first is None:
+        print(f"{path}: {counted}, no difference")
+    else:
+        print(f"{path}: {counted}, {outcome.differing} of them different; the first:\n  {outcome.first}")

@@ -50,10 +50,11 @@ def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check_linux_arguments(args: argparse.Namespace) -> None:
     """Refuse options of the real Linux when another guest plays."""
-    given = sorted(_linux_options(args))
+    device = getattr(args, "device", "embedded")
+    given = sorted(set(_linux_options(args)) - ({"qemu"} if device == "qemu" else set()))
     if args.guest != "linux" and given:
         raise UsageError(f"--{given[0]} is for --guest linux")
-    if args.guest == "linux" and getattr(args, "device", "embedded") != "embedded":
+    if args.guest == "linux" and device != "embedded":
         raise UsageError(f"--device {args.device} is for the embedded guest; a real Linux has QEMU's devices anyway")
 
 
@@ -63,8 +64,9 @@ def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
         return open_linux(played, args, say)
     if args.device == "qemu":
         from virtiomem.guest.embedded.qemu import guest_on_qemu
+        from virtiomem.qemu.process import BINARY
 
-        return guest_on_qemu(played.guest, played.driver, played.devices, played.boot_iomem)
+        return guest_on_qemu(played.guest, played.driver, played.devices, played.boot_iomem, binary=args.qemu or BINARY)
     return embedded_guest(played)
 
 

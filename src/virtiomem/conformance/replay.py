@@ -61,6 +61,8 @@ def replay(path: str | Path) -> Outcome:
             differing += 1
             what, recorded, ours = mismatches[0]
             first = first or Difference(number, what, str(recorded), str(ours))
+    if not operations:
+        raise UsageError(f"{path}: no request log (empty)")
     return Outcome(operations, requests, differing, first)
 
 
