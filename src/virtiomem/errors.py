@@ -88,6 +88,10 @@ class ScenarioError(UsageError):
         self.source = source
         super().__init__(f"{source or 'scenario'}: {where}: {reason}" if where else f"{source or 'scenario'}: {reason}")
 
+    def of(self, source: str) -> "ScenarioError":
+        """The same complaint, naming the scenario file."""
+        return ScenarioError(self.reason, where=self.where, source=source)
+
 
 class KernelError(VirtiomemError):
     """The modelled kernel refused; `errno` says how."""

@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from virtiomem import scenario
-from virtiomem.errors import UsageError
+from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.live.load import load_any, snapshot_of
 from virtiomem.recording.values import VirtioMemInfo
 
@@ -27,6 +28,47 @@ def test_a_scenario_with_a_capture_starts_where_it_was_taken() -> None:
     assert isinstance(device, VirtioMemInfo)
     assert isinstance(known, VirtioMemInfo)
     assert device.size == device.requested_size == known.requested_size > 0
+
+
+@pytest.mark.parametrize("memaddr", ["0x100000000", "0x40000000", "0x178000000", "0x180000000"])
+def test_a_device_on_what_a_captured_guest_has_is_refused(memaddr: str) -> None:
+    over = WHAT_IF + f'[[device]]\nid = "vm1"\nmax-size = "1G"\nmemaddr = "{memaddr}"\n'
+    with pytest.raises(
+        ScenarioError, match=rf"what-if.toml: device\[1\].memaddr: {memaddr} is taken in the listing by"
+    ):
+        scenario.embedded_guest(scenario.loads(over, source="what-if.toml", folder=EXAMPLES))
+
+
+def test_a_second_device_beside_a_captured_one_can_be() -> None:
+    beside = WHAT_IF + '[[device]]\nid = "vm1"\nmax-size = "1G"\nmemaddr = "0x380000000"\n'
+    guest = scenario.embedded_guest(scenario.loads(beside, folder=EXAMPLES))
+    guest.check()
+    assert "\n380000000-3bfffffff : virtio1\n" in guest.boot.iomem
+
+
+@pytest.mark.parametrize(("key", "value"), [("machine", "pc"), ("memory", "8G"), ("max-memory", "64G"), ("slots", 2)])
+def test_a_key_that_a_capture_leaves_unread_is_refused(key: str, value: str | int) -> None:
+    text = WHAT_IF.replace("[[device]]", f"{key} = {value!r}\n[[device]]")
+    with pytest.raises(ScenarioError, match=f"what-if.toml: guest.{key}: nothing reads it"):
+        scenario.loads(text, source="what-if.toml")
+
+
+def test_a_masked_capture_is_refused_in_the_scenario_s_name(tmp_path: Path) -> None:
+    text = (EXAMPLES / "guest.capture").read_text()
+    (tmp_path / "guest.capture").write_text(re.sub(r"[0-9a-f]{8,}-[0-9a-f]{8,} :", "00000000-00000000 :", text))
+    with pytest.raises(
+        ScenarioError, match=r"^what-if.toml: guest.capture: /.*/guest.capture: .*all addresses are zero"
+    ):
+        scenario.embedded_guest(scenario.loads(WHAT_IF, source="what-if.toml", folder=tmp_path))
+
+
+def test_memory_of_a_captured_device_that_the_scenario_lacks_is_refused_in_its_name() -> None:
+    with pytest.raises(
+        ScenarioError, match=r"^what-if.toml: guest.capture: .*/guest.capture: the guest has virtio-mem"
+    ):
+        scenario.embedded_guest(
+            scenario.loads(WHAT_IF.partition("[[device]]")[0], source="what-if.toml", folder=EXAMPLES)
+        )
 
 
 def test_a_capture_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ def check_guest(guest: GuestConfig) -> None:
     """Refuse machines that QEMU would not start and kernels that do not exist."""
     if guest.iomem is not None and guest.capture is not None:
         _refuse("guest.capture", "a guest starts from an iomem listing or from a capture, not from both")
+    if guest.capture is not None:
+        _check_captured(guest)
     if guest.memory < MIN_MEMORY or guest.memory % PAGE_SIZE:
         _refuse("guest.memory", f"{size(guest.memory)} is not a whole number of pages from {size(MIN_MEMORY)} up")
     if guest.memory > MAX_MEMORY:
@@ -64,6 +66,14 @@ def check_guest(guest: GuestConfig) -> None:
         _refuse("guest.memory-block-size", f"{size(block)} is not a power of two from 128M to 2G")
     if guest.auto_movable_ratio < 0:
         _refuse("guest.auto-movable-ratio", f"{guest.auto_movable_ratio} is negative")
+
+
+def _check_captured(guest: GuestConfig) -> None:
+    """Refuse what describes a machine beside a capture, which is of a machine that is there already."""
+    default = GuestConfig()
+    for name in ("machine", "memory", "max_memory", "slots"):
+        if getattr(guest, name) != getattr(default, name):
+            _refuse(f"guest.{name.replace('_', '-')}", "nothing reads it: the guest's machine is that of guest.capture")
 
 
 def _check_max_memory(memory: int, max_memory: int) -> None:

@@ -58,9 +58,9 @@ def to_dict(scenario: Scenario) -> dict[str, Any]:
 def _read(text: bytes, *, source: str, folder: Path) -> Scenario:
     """Read, check and complete; every complaint names its source."""
     try:
-        return _complete(_convert(_parse(text)), folder)
+        return _complete(_convert(_parse(text)), folder, source)
     except ScenarioError as error:
-        raise ScenarioError(error.reason, where=error.where, source=source) from None
+        raise error.of(source) from None
 
 
 def _parse(text: bytes) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _convert(raw: dict[str, Any]) -> ScenarioFile:
         raise explain(error, raw) from None
 
 
-def _complete(file: ScenarioFile, folder: Path) -> Scenario:
+def _complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Scenario:
     """Check that the scenario can be, place its devices, and find the listing it starts from."""
     checks.check_guest(file.guest)
     checks.check_devices(file.device, nodes=len(file.guest.nodes))
@@ -106,6 +106,7 @@ def _complete(file: ScenarioFile, folder: Path) -> Scenario:
         steps=file.step,
         boot_iomem=_boot_iomem(file, devices, machine, folder),
         folder=folder,
+        source=source,
     )
 
 

@@ -2,14 +2,22 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.guest.embedded import EmbeddedGuest
+from virtiomem.guest.embedded.adopt import boot_listing
 from virtiomem.recording import Recording, Snapshot
+from virtiomem.resource import iomem
+from virtiomem.scenario.checks import check_listing
 from virtiomem.scenario.files import to_dict
 from virtiomem.scenario.values import Scenario
+
+if TYPE_CHECKING:
+    from virtiomem.live.capture import Capture
 
 OnStep = Callable[[Recording], None]
 """Told the recording so far: once before the first step, then after each; it is one object, which grows."""
@@ -26,11 +34,26 @@ def embedded_guest(scenario: Scenario, boot: Snapshot | None = None) -> Embedded
 
 
 def _captured_guest(scenario: Scenario, capture: str) -> EmbeddedGuest:
-    """The guest that goes on where a capture was taken."""
+    """The guest that goes on where a capture was taken; complaints name scenario and capture."""
     from virtiomem.live.load import load_any
+
+    path = scenario.folder / capture
+    try:
+        return _go_on(scenario, load_any(path))
+    except ScenarioError as error:
+        raise error.of(scenario.source) from None
+    except UsageError as error:
+        told = str(error)
+        reason = told if told.startswith(str(path)) else f"{path}: {told}"
+        raise ScenarioError(reason, where="guest.capture", source=scenario.source) from None
+
+
+def _go_on(scenario: Scenario, capture: "Capture") -> EmbeddedGuest:
+    """The guest in the state of a capture that has been read."""
     from virtiomem.live.start import start_from
 
-    guest, driver, boot = start_from(load_any(scenario.folder / capture), scenario.guest, scenario.driver)
+    guest, driver, boot = start_from(capture, scenario.guest, scenario.driver)
+    check_listing(scenario.devices, iomem.loads(boot_listing(boot, scenario.devices)))
     return EmbeddedGuest(guest, driver, scenario.devices, "", boot=boot)
 
 

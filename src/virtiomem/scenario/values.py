@@ -30,3 +30,5 @@ class Scenario(Struct, frozen=True, kw_only=True):
     """The /proc/iomem listing that the guest starts from; empty when it starts from a capture."""
     folder: Path = Path()
     """What the paths in it are relative to."""
+    source: str = "scenario"
+    """What to call it in messages: its file."""

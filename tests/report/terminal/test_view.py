@@ -50,6 +50,14 @@ def test_totals_need_no_third_column_when_the_end_is_the_most() -> None:
     assert "                           at boot  at the end" in lines
 
 
+def test_totals_need_no_third_column_when_the_guest_started_with_the_most() -> None:
+    whole = named("a-patch-exact")
+    shrinks = structs.replace(whole, boot=whole.steps[0].snapshot, steps=whole.steps[1:])
+    lines = shown(shrinks).splitlines()
+    assert "after step 0" not in "\n".join(lines)
+    assert [line.split() for line in lines if "at boot" in line] == [["at", "boot", "at", "the", "end"]]
+
+
 def test_summary_counts_refusals_and_steps_that_stopped_short() -> None:
     assert shown(named("i-qmp-errors")).splitlines()[-1].startswith("6 steps, 3 refused; ")
     assert "8 steps, 4 stopped short; " in shown(named("a-offline"))

@@ -6,40 +6,44 @@ in a partly plugged block the lowest sub-blocks are the plugged ones, and nothin
 DIMMs had added counts as boot memory.
 """
 
+from collections.abc import Sequence
+
 from virtiomem.errors import Errno, UsageError
-from virtiomem.guest.embedded.hardware import Slot
+from virtiomem.guest.base import DeviceConfig
+from virtiomem.guest.embedded.hardware import Slot, guest_name
 from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.memory import OnlineType, store_state
 from virtiomem.recording.values import MemoryBlock, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
-from virtiomem.resource.tree import ResourceTree
+from virtiomem.resource.tree import Resource, ResourceTree
 from virtiomem.units import Span
 
 
-def is_running(snapshot: Snapshot, slots: list[Slot]) -> bool:
+def is_running(snapshot: Snapshot, devices: Sequence[DeviceConfig]) -> bool:
     """True when the snapshot shows a loaded virtio_mem driver."""
     tree = iomem.loads(snapshot.iomem)
-    return any(_region(tree, slot) for slot in slots)
+    return any(_region(tree, device) for device in devices)
 
 
-def boot_listing(snapshot: Snapshot, slots: list[Slot]) -> str:
+def boot_listing(snapshot: Snapshot, devices: Sequence[DeviceConfig]) -> str:
     """The listing as it was before the driver was loaded.
 
     Raises UsageError for a virtio-mem region that belongs to none of the devices.
     """
     tree = iomem.loads(snapshot.iomem)
-    for slot in slots:
-        if _region(tree, slot):
-            tree.release_resource(next(node for _, node in tree.walk() if node.name == slot.name))
+    for device in devices:
+        if region := _region(tree, device):
+            tree.release_resource(region)
     for _, node in tree.walk():
         if node.name == "System RAM (virtio_mem)":
             raise UsageError(f"the guest has virtio-mem memory at {node.start:#x} that belongs to no device here")
     return iomem.dumps(tree)
 
 
-def _region(tree: ResourceTree, slot: Slot) -> bool:
-    """Whether the device's region stands in the listing."""
-    return any(node.name == slot.name and node.start == slot.config.memaddr for _, node in tree.walk())
+def _region(tree: ResourceTree, device: DeviceConfig) -> Resource | None:
+    """The device's region, when it stands in the listing."""
+    name = guest_name(device)
+    return next((node for _, node in tree.walk() if node.name == name and node.start == device.memaddr), None)
 
 
 def adopt(kernel: Kernel, slots: list[Slot], snapshot: Snapshot) -> None:

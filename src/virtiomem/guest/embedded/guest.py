@@ -65,9 +65,9 @@ class EmbeddedGuest:
         self.slots = [self._slot(device) for device in devices]
         """The virtio-mem devices, in order."""
         self._dimms: dict[str, Dimm] = {}
-        self._boot_iomem = boot_iomem if boot is None else adopt.boot_listing(boot, self.slots)
+        self._boot_iomem = boot_iomem if boot is None else adopt.boot_listing(boot, devices)
         self._start_kernel()
-        if boot is not None and adopt.is_running(boot, self.slots):
+        if boot is not None and adopt.is_running(boot, devices):
             self._load()
             adopt.adopt(self.kernel, self.slots, boot)
         self._boot = self._snapshot()

@@ -106,6 +106,11 @@ class EmbeddedDevices:
         """Nothing to let go of."""
 
 
+def guest_name(device: DeviceConfig) -> str:
+    """The guest's name for a device, ``virtio0``."""
+    return device.name or device.id
+
+
 @dataclass(slots=True)
 class Slot:
     """A device in the machine, with the tap on its wire."""
@@ -117,7 +122,7 @@ class Slot:
     @property
     def name(self) -> str:
         """The guest's name for it, ``virtio0``."""
-        return self.config.name or self.config.id
+        return guest_name(self.config)
 
     @property
     def settled(self) -> bool:

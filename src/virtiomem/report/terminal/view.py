@@ -64,7 +64,7 @@ class RunView:
     def totals(self) -> None:
         """Show the guest before the first step, when it had the most, and after the last."""
         states = {"at boot": self._boot}
-        if self._most.size > self._last.size:
+        if self._most_at and self._most.size > self._last.size:
             states[f"after step {self._most_at}"] = self._most
         states["at the end"] = self._last
         self._print(Text())
