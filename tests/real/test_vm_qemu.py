@@ -225,6 +225,10 @@ def test_agent_reads_this_very_linux(tmp_path: Path) -> None:
 
 
 async def ask_twice(path: str) -> Inside:
-    """Two conversations: the second must not be troubled by what the first left behind."""
+    """Two conversations, and a client between them that goes in the middle of a command."""
     await GuestAgent(path).look()
+    _, writer = await asyncio.open_unix_connection(path)
+    writer.write(b'{"execute": "guest-file-open", "arguments": {"path": "/pro')
+    await writer.drain()
+    writer.close()
     return await GuestAgent(path).look()

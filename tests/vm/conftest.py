@@ -46,10 +46,11 @@ def serve(tmp_path: Path) -> Serve:
 
 
 async def messages(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]]:
-    """The JSON objects of a client; nothing need stand between them, as QEMU reads them."""
+    """The JSON objects of a client; nothing need stand between them, as QEMU reads them, and 0xFF forgets what is left."""
     text, decoder = "", json.JSONDecoder()
     while data := await reader.read(4096):
-        text += data.decode()
+        *cut, data = data.split(b"\xff")
+        text = ("" if cut else text) + data.decode()
         while text := text.lstrip():
             try:
                 message, end = decoder.raw_decode(text)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import json
 from typing import Any
 
@@ -48,8 +49,8 @@ class Qga:
             writer.write(reply.replace(b"$ID", json.dumps(message["id"]).encode()) + b"\n")
             await writer.drain()
 
-    def guest_sync(self, id: int) -> Any:
-        return id
+    def guest_sync_delimited(self, id: int) -> Any:
+        return b'\xff{"return": %d, "id": $ID}' % id
 
     def guest_get_memory_block_info(self) -> Any:
         return {"size": 128 * MiB}
@@ -123,11 +124,61 @@ def test_silent_socket_asks_whether_the_agent_runs(serve: Serve, monkeypatch: py
         look(serve, silence)
 
 
+def test_what_an_earlier_client_was_to_hear_is_passed_over(serve: Serve, messages: Messages) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b'{"return": 5, "id": "sync-5"}\n\xff[1, 2]\n{"error": {"class": "GenericError", "desc": "x"}}\n{"ret'
+        )
+        await Qga(messages)(reader, writer)
+
+    assert len(look(serve, talk).blocks) == len(BLOCKS)
+
+
+def test_an_agent_that_refuses_to_synchronise_is_quoted(serve: Serve, messages: Messages) -> None:
+    refusal = b'{"error": {"class": "CommandNotFound", "desc": "disabled"}, "id": $ID}'
+    with pytest.raises(ProtocolError, match=r"bad answer to guest-sync-delimited: refused: disabled$"):
+        look(serve, Qga(messages, guest_sync_delimited=refusal))
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"", "it closed the connection before its answer"),
+        (b"\x00\x80\xff\xfe{[", "it closed the connection before its answer"),
+        (b'{"event": "X", "timestamp": {}}\n' * 3000, "more than 2000 messages in a second"),
+        (b"[" * 5_000_000, "a message above 4 MiB"),
+    ],
+)
+def test_a_peer_that_is_no_agent_is_one_clear_line(serve: Serve, said: bytes, words: str) -> None:
+    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        await writer.drain()
+
+    with pytest.raises(VirtiomemError, match=words):
+        look(serve, talk)
+
+
+@pytest.mark.parametrize("more", [b'{"error": {"class": "GenericError", "desc": "x"}}\n', b"[1, 2]\n", b"\x00\n", b""])
+def test_a_connection_that_breaks_right_after_the_answer_is_one_clear_line(
+    serve: Serve, messages: Messages, caplog: pytest.LogCaptureFixture, more: bytes
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for message in messages(reader):
+            answer = {"return": message["arguments"]["id"], "id": message["id"]}
+            writer.write(b"\xff" + json.dumps(answer).encode() + b"\n" + more)
+            return
+
+    with pytest.raises(VirtiomemError, match=r"connection lost: |bad answer to "):
+        look(serve, talk)
+    gc.collect()  # an exception that nobody took would complain now
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize(
     ("command", "answer"),
     [
-        ("guest_sync", 7),
-        ("guest_sync", "7"),
+        ("guest_sync_delimited", 7),
+        ("guest_sync_delimited", "7"),
         ("guest_get_memory_block_info", {"size": 0}),
         ("guest_get_memory_block_info", {"size": -1}),
         ("guest_get_memory_block_info", {"size": 10**30}),

@@ -33,6 +33,8 @@ GOOD = {
     "qom-list": [],
 }
 
+GREETING = b'{"QMP": {"version": {}, "capabilities": []}}\n'
+
 Serve = Any
 Qmp = Any
 
@@ -115,6 +117,13 @@ def test_silence_says_that_another_client_may_be_connected(serve: Serve) -> None
     error = failure(serve, says(b"", then_silence=True))
     assert isinstance(error, BackendTimeout)
     assert "no greeting in 0.3 s: is another client connected?" in str(error)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_handshake_that_hangs_after_the_greeting_is_told_as_such(serve: Serve) -> None:
+    error = failure(serve, says(GREETING, then_silence=True))
+    assert isinstance(error, BackendTimeout)
+    assert str(error).endswith(": no answer to qmp_capabilities in 0.3 s")
 
 
 @pytest.mark.usefixtures("impatient")

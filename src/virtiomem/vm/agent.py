@@ -1,6 +1,6 @@
 """qemu-ga behind `Agent`: read-only questions to a guest through its guest agent's socket.
 
-Used are guest-sync, guest-get-memory-blocks, guest-get-memory-block-info and guest-file-open, -read, -close on a fixed
+Used are guest-sync-delimited, guest-get-memory-blocks, -block-info and guest-file-open, -read, -close on a fixed
 list of /proc and /sys files; nothing is written and nothing is run in the guest (guest-exec could tell the same, and
 would need a right that no monitoring should have). Distributions that forbid guest-file-* still give the blocks.
 Each look is a connection of its own: the socket serves one client, and others may want it.
@@ -9,14 +9,13 @@ Each look is a connection of its own: the socket serves one client, and others m
 import asyncio
 import base64
 import binascii
-import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from msgspec import Struct
 
-from virtiomem.errors import BackendTimeout, ProtocolError
+from virtiomem.errors import ProtocolError
 from virtiomem.units import KiB, Span, is_power_of_two
 from virtiomem.vm import inside
 from virtiomem.vm.inside import Block, Inside
@@ -69,11 +68,9 @@ class GuestAgent:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator["_Session"]:
         peer = Peer(self._label, self._address)
-        await peer.connect(greeting=False)
+        await peer.connect(greeting=False, seconds=ANSWER_SECONDS)
         try:
-            session = _Session(peer, self._label)
-            await session.sync()
-            yield session
+            yield _Session(peer, self._label)
         finally:
             await peer.close()
 
@@ -85,20 +82,6 @@ class _Session:
         self._peer = peer
         self._label = label
         self._unreadable: list[str] = []
-
-    async def sync(self) -> None:
-        """Make sure somebody is there; answers to an earlier client's questions are dropped by their id."""
-        token = secrets.randbelow(1 << 31)
-        try:
-            answer = await self._ask("guest-sync", {"id": token}, shape=int)
-        except BackendTimeout:
-            raise BackendTimeout(
-                f"{self._label}: no answer in {ANSWER_SECONDS:g} s: does qemu-ga run in the guest?"
-            ) from None
-        except Refused as error:
-            raise ProtocolError(f"{self._label}: refuses guest-sync: {error.reason}") from None
-        if answer != token:
-            raise ProtocolError(f"{self._label}: answers guest-sync with another number")
 
     async def look(self, spans: tuple[Span, ...]) -> Inside:
         """Ask everything; what is refused is named in `unreadable`."""

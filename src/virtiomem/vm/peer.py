@@ -6,7 +6,9 @@ A peer may be hostile: what it says is never shown unescaped, and no event of it
 """
 
 import asyncio
+import json
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -29,6 +31,9 @@ BURST_LIMIT = 2000
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
+SYNC = "guest-sync-delimited"
+DELIMITER = b"\xff"
+"""What no JSON holds: before it lies what is not for us."""
 
 Address = str | tuple[str, int]
 """A path of a unix socket, or host and port."""
@@ -74,23 +79,37 @@ class Peer:
         except (KeyError, TypeError, ValueError):
             return ""
 
-    async def connect(self, *, greeting: bool = True) -> None:
-        """Connect; with `greeting`, do QMP's handshake."""
+    async def connect(self, *, greeting: bool = True, seconds: float | None = None) -> None:
+        """Connect; with `greeting`, do QMP's handshake, else make sure that a guest agent hears us."""
         self._client.await_greeting = self._client.negotiate = greeting
-        hint = ": is another client connected? QEMU serves one per monitor" if greeting else ""
+        seconds = CONNECT_SECONDS if seconds is None else seconds
         try:
-            await asyncio.wait_for(self._client.connect(self._address), CONNECT_SECONDS)
+            await asyncio.wait_for(self._client.connect(self._address), seconds)
         except TimeoutError:
-            raise BackendTimeout(f"{self.label}: no greeting in {CONNECT_SECONDS:g} s{hint}") from None
+            raise BackendTimeout(f"{self.label}: {self._silence(seconds)}") from None
         except ConnectError as error:
             raise self._connect_error(error.exc) from None
+        except AssertionError as error:  # the library's own check: it broke in the moment it stood
+            raise await self._lost("", error) from None
+
+    def _silence(self, seconds: float) -> str:
+        """What a peer that let us connect did not say in time."""
+        if not self._client.await_greeting:
+            return f"no answer in {seconds:g} s: does qemu-ga run in the guest?"
+        if self._client.greeting is not None:
+            return f"no answer to qmp_capabilities in {seconds:g} s"
+        return f"no greeting in {seconds:g} s: is another client connected? QEMU serves one per monitor"
 
     def _connect_error(self, cause: Exception) -> BackendError | ProtocolError:
+        greeting = self._client.await_greeting
+        if isinstance(cause, EOFError | BrokenPipeError | ConnectionResetError):
+            return BackendError(
+                f"{self.label}: it closed the connection before its {'greeting' if greeting else 'answer'}"
+            )
         if isinstance(cause, OSError):
             return BackendError(f"{self.label}: cannot connect: {cause.strerror or one_line(cause)}")
-        if isinstance(cause, EOFError):
-            return BackendError(f"{self.label}: it closed the connection before its greeting")
-        return ProtocolError(f"{self.label}: does not speak QMP: {one_line(_reason(cause))}")
+        wrong = "does not speak QMP" if greeting else f"bad answer to {SYNC}"
+        return ProtocolError(f"{self.label}: {wrong}: {one_line(_reason(cause))}")
 
     async def ask(
         self,
@@ -143,6 +162,31 @@ class _Client(QMPClient):
         self._second = 0.0
         self._count = 0
 
+    async def _establish_session(self) -> None:
+        """Begin where both sides know to be: after QMP's handshake, or after an agent's answer to us."""
+        if not self.await_greeting:
+            await self._synchronise()
+        await super()._establish_session()
+
+    async def _synchronise(self) -> None:
+        """Find a guest agent's answer to us behind whatever it had to say to an earlier client.
+
+        The byte 0xFF makes the agent forget a command that was left half said (it complains of it, to nobody), and
+        stands before the answer. Models: guest-sync-delimited in qga/qapi-schema.json (v7.2).
+        """
+        assert self._writer is not None
+        token = secrets.randbelow(1 << 31)
+        name = f"sync-{token}"
+        question = {"execute": SYNC, "arguments": {"id": token}, "id": name}
+        self._writer.write(DELIMITER + json.dumps(question).encode() + b"\n")
+        await self._writer.drain()
+        while (answer := _fields((await self._readline()).rpartition(DELIMITER)[2])).get("id") != name:
+            self._meter()
+        if "error" in answer:
+            raise PeerProtocolError(f"refused: {_description(answer['error'])}")
+        if answer.get("return") != token:
+            raise PeerProtocolError("another number")
+
     def _cb_inbound(self, msg: Message) -> Message:
         """Log nothing; the library would format every message for that."""
         return msg
@@ -166,6 +210,20 @@ class _Client(QMPClient):
         self._count += 1
         if self._count > BURST_LIMIT:
             raise PeerProtocolError(f"more than {BURST_LIMIT} messages in a second")
+
+
+def _fields(line: bytes) -> dict[str, Any]:
+    """The members of a JSON object; none when the line is anything else."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _description(error: object) -> object:
+    """The words of an error response; the response itself when it has none."""
+    return error.get("desc", error) if isinstance(error, dict) else error
 
 
 async def _outcome(disconnect: Awaitable[None]) -> Exception | None:
