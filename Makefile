@@ -7,9 +7,9 @@ BIN     = $(VENV)/bin
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
-	@printf '  make demo      set everything up and play the worked example\n'
-	@printf '  make test      set everything up and run every check and test\n\nWhile working\n'
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -vE '^(help|demo|test):' | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{printf "%-17s%s\n", $$1, $$2}'
+	@printf '  make demo            set everything up and play the worked example\n'
+	@printf '  make test            set everything up and run every check and test\n\nWhile working\n'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -vE '^(help|demo|test):' | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{printf "%-23s%s\n", $$1, $$2}'
 
 $(BIN)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -23,7 +23,7 @@ def test_columns_are_named_in_any_case_and_with_blanks_between() -> None:
     assert chosen_columns("Node, size", KNOWN, []) == ["NODE", "SIZE"]
 
 
-@pytest.mark.parametrize("text", ["foo", "+foo", "range,,size", ""])
+@pytest.mark.parametrize("text", ["Foo", "+Foo", "range,,size", ""])
 def test_a_column_that_does_not_exist_is_named(text: str) -> None:
-    with pytest.raises(UsageError, match=r"^--split: no column '(foo)?' \(there are range, size, node\)$"):
+    with pytest.raises(UsageError, match=r"^--split: no column '(Foo)?' \(there are range, size, node\)$"):
         chosen_columns(text, KNOWN, [], option="--split")

@@ -31,8 +31,8 @@ def chosen_columns(
     if text is None:
         return list(default)
     by_name = {name.lower(): name for name in known}
-    wanted = [name.strip().lower() for name in text.removeprefix("+").split(",")]
+    wanted = [name.strip() for name in text.removeprefix("+").split(",")]
     for name in wanted:
-        if name not in by_name:
+        if name.lower() not in by_name:
             raise UsageError(f"{option}: no column {name!r} (there are {', '.join(by_name)})")
-    return [*(default if text.startswith("+") else ()), *(by_name[name] for name in wanted)]
+    return [*(default if text.startswith("+") else ()), *(by_name[name.lower()] for name in wanted)]

@@ -79,7 +79,8 @@ def test_a_device_that_cannot_shrink_by_as_much_is_partly_done(guest: str, capsy
         (["--by", "lots"], "--by: not a size: 'lots'"),
         (["--by", "3M"], "multiples of its block size 2M"),
         (["--by", "2M", "--device", "virtio7"], "no 'virtio7'; virtio-mem devices here: virtio0"),
-        (["-o", "nonsense"], "no column 'nonsense'"),
+        (["-o", "NonSense"], "no column 'NonSense'"),
+        (["-s", "/mnt"], "--sysroot /mnt: nothing of it is read beside"),
         (["-a", "-S", "node"], "--all and --split exclude each other"),
         (["-J", "--summary=only"], "exclude each other"),
         (["-J", "-P"], "not allowed with"),
@@ -104,5 +105,8 @@ def test_a_file_without_blocks_and_a_machine_without_devices_are_said(
     (tmp_path / "a.iomem").write_text("00100000-3fffffff : System RAM\n")
     code, _, err = run(capsys, str(tmp_path / "a.iomem"))
     assert (code, "a.iomem: no memory blocks in it (absent)" in err) == (2, True)
-    code, out, _ = run(capsys, "-s", str(make_sysfs([block(0)])), "--devices")
+    root = str(make_sysfs([block(0)]))
+    code, out, _ = run(capsys, "-s", root, "--devices")
     assert (code, out) == (0, "no virtio-mem devices\n")
+    code, _, err = run(capsys, "-s", root, "--by", "1G")
+    assert (code, err) == (2, "virtiomem: --by: there is no virtio-mem device here\n")

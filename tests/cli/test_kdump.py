@@ -66,7 +66,7 @@ def test_a_full_table_is_said_and_fails(listing: Any, capsys: pytest.CaptureFixt
     path = Path(listing("none-file"))
     path.write_text(text)
     code, out, err = run(capsys, str(path), "--as", "kexec-tools", "--limit", "3")
-    assert (code, "1M of RAM in 1 entries are not dumped" in err) == (1, True)
+    assert (code, "1M of RAM in 1 entry is not dumped" in err) == (1, True)
     assert "3 of 3 entries" in out
     assert "no crash kernel is reserved" in out
     assert run(capsys, str(path), "--compare", "--limit", "3")[0] == 1
@@ -129,6 +129,14 @@ def test_a_capture_tells_what_a_listing_does_not(
         (["--direct-map", "high"], "'high' is not a number"),
         (["--backup", "-1"], "--backup"),
         (["--as", "grub"], "invalid choice: 'grub'"),
+        (["--limit", "0"], "--limit: not a count: '0'"),
+        (["--possible-cpus", "0"], "--possible-cpus: not a count: '0'"),
+        (["--compare", "--as", "kernel"], "--compare is of both loaders: --as kernel chooses nothing"),
+        (["--compare", "--against", "x"], "--compare and --against exclude each other"),
+        (["--compare", "-o", "x"], "-o writes a header"),
+        (["--against", "x", "-o", "y"], "-o writes a header"),
+        (["-o", "-"], "-o -: a header is binary, it goes to a file"),
+        (["-s", "/mnt"], "--sysroot /mnt: nothing of it is read beside"),
         (["--against", "/nonexistent"], "/nonexistent: No such file"),
         (["--against", "/dev/null"], "/dev/null: "),
     ],

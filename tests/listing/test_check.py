@@ -75,7 +75,7 @@ def test_the_report_is_a_table_and_json() -> None:
     found = report(blocks(16, merged=True))
     lines = table(found).splitlines()
     assert lines[1].split() == ["kernel", "crash", "header", "3", "18", "8192", "1023.6G", "since", "6.6"]
-    assert "does not see 1 driver-managed ranges" in lines[-1]
+    assert "does not see 1 driver-managed range" in lines[-1]
     assert values(found)["consumers"][0]["headroom"] == (8192 - 3) * BLOCK
 
 

@@ -3,6 +3,7 @@
 import argparse
 import re
 
+from virtiomem.errors import UsageError
 from virtiomem.units import U64_MAX, Size
 
 MAX_SECONDS = 24 * 24 * 60 * 60
@@ -11,6 +12,12 @@ MIN_SECONDS = 0.001
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[1-9][0-9]{0,19}|0")
 _UNITS = {"s": 1, "m": 60, "h": 60 * 60}
+
+
+def check_one_source(args: argparse.Namespace) -> None:
+    """Refuse a FILE beside --sysroot: only one of them can be read. Raises UsageError."""
+    if args.file and args.sysroot != "/":
+        raise UsageError(f"--sysroot {args.sysroot}: nothing of it is read beside {args.file}; give one of the two")
 
 
 def seconds(text: str) -> float:

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from virtiomem.cli.arguments import size
+from virtiomem.cli.arguments import check_one_source, size
 from virtiomem.columns import chosen_columns
 from virtiomem.errors import UsageError
 from virtiomem.live import lsmem
@@ -68,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the blocks, the devices, or the plan."""
+    check_one_source(args)
     if args.by is not None:
         return _plan(args)
     if args.devices:
@@ -122,9 +123,11 @@ def _plan(args: argparse.Namespace) -> int:
 
 def _chosen(devices: list["VirtioMem"], name: str | None) -> "VirtioMem":
     """The device to shrink."""
-    names = ", ".join(device.name for device in devices) or "none"
+    if not devices:
+        raise UsageError("--by: there is no virtio-mem device here")
     found = [device for device in devices if name in (None, device.name)]
     if len(found) != 1:
+        names = ", ".join(device.name for device in devices)
         wanted = "which one" if name is None else f"no {name!r}"
         raise UsageError(f"--device: {wanted}; virtio-mem devices here: {names}")
     return found[0]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
+from virtiomem.cli.arguments import check_one_source
 from virtiomem.columns import chosen_columns
 from virtiomem.errors import UsageError
 from virtiomem.listing import repair, show
@@ -57,6 +58,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the map."""
+    check_one_source(args)
     capture = load_any(args.file) if args.file else collect(args.sysroot, only=("proc/iomem",))
     reading = read(capture, lenient=args.lenient)
     if args.merge:

@@ -5,7 +5,7 @@ import json
 import sys
 from dataclasses import replace
 
-from virtiomem.cli.arguments import size
+from virtiomem.cli.arguments import check_one_source, size
 from virtiomem.cli.iomem import add_reading, read
 from virtiomem.errors import UsageError, VirtiomemError, printable
 from virtiomem.listing.check import Arch, check, table, values
@@ -38,13 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the table and what is wrong."""
+    check_one_source(args)
     capture = load_any(args.file) if args.file else collect(args.sysroot, only=HEADINGS)
     reading = read(capture, lenient=args.lenient)
     if args.merge:
         reading.tree.merge_adjacent_system_ram()
     report = check(reading.tree, _block_size(args, capture), Arch(args.arch))
     if reading.repairs:
-        damaged = f"{len({mended.line for mended in reading.repairs})} damaged lines were put right"
+        count = len({mended.line for mended in reading.repairs})
+        damaged = f"{count} damaged {'line was' if count == 1 else 'lines were'} put right"
         report = replace(report, findings=[damaged, *report.findings])
     if args.json:
         print(json.dumps(values(report), indent=1))

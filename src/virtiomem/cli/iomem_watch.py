@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 from functools import partial
 
-from virtiomem.cli.arguments import positive, seconds
+from virtiomem.cli.arguments import check_one_source, positive, seconds
 from virtiomem.cli.iomem import add_reading, read
 from virtiomem.listing.diff import Change, sentence, values
 from virtiomem.listing.watch import MemoryEvents, watch
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch and tell."""
+    check_one_source(args)
     events = MemoryEvents(args.interval, uevents=not args.file and args.sysroot == "/")
     told = 0
     try:

@@ -6,7 +6,7 @@ import re
 import sys
 
 from virtiomem import collector
-from virtiomem.cli.arguments import number
+from virtiomem.cli.arguments import check_one_source, number, positive
 from virtiomem.errors import UsageError
 from virtiomem.kdump import elfcore, show
 from virtiomem.kdump.compare import Comparison, compare, dumped, subtract
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("file", nargs="?", metavar="FILE", help="a listing, a capture or a recording, - for stdin; else this machine")
     add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
     add("--lenient", action="store_true", help="put a damaged listing right, and say how")
-    add("--as", dest="loader", choices=[one.value for one in Loader], default="kernel", help="who makes the header")
+    add("--as", dest="loader", choices=[one.value for one in Loader], help="who makes the header (kernel)")
     add("--compare", action="store_true", help="both loaders side by side; they differ when they do above 1 MiB")
     add("--against", metavar="CORE", help="what of this RAM an ELF core file (a header, a vmcore) does not have")
     add("-o", "--output", metavar="HEADER", help="write the ELF64 core header")
@@ -49,17 +49,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--direct-map", metavar="BASE", type=_direct_map, help="4-level (default), 5-level or an address (KASLR)")
     add("--possible-cpus", metavar="N", type=_cpus, help="CPUs that the kernel leaves room for")
     add("--backup", metavar="ADDR", type=number, help="where kexec-tools' backup segment lies")
-    add("--limit", metavar="N", type=number, default=KEXEC_TOOLS_RANGES, help="entries in kexec-tools' table")
+    add("--limit", metavar="N", type=positive, default=KEXEC_TOOLS_RANGES, help="entries in kexec-tools' table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Work out the ranges; write, compare or show them."""
+    _check(args)
     capture = _capture(args)
     with collector.paused():
         tree = _tree(capture, lenient=args.lenient)
     if args.compare:
         return _compare(compare(kernel_ranges(tree), kexec_tools_ranges(tree, limit=args.limit)), args)
-    kernel = args.loader == Loader.KERNEL.value
+    kernel = args.loader != Loader.KEXEC_TOOLS.value
     found = kernel_ranges(tree) if kernel else kexec_tools_ranges(tree, limit=args.limit)
     if args.against:
         return _against(found, args)
@@ -68,6 +69,19 @@ def run(args: argparse.Namespace) -> int:
 
         write_whole(args.output, elfcore.header(found, _inputs(args, capture, tree)))
     return _show(found, args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that nothing would come of."""
+    check_one_source(args)
+    if args.compare and args.loader:
+        raise UsageError(f"--compare is of both loaders: --as {args.loader} chooses nothing")
+    if args.compare and args.against:
+        raise UsageError("--compare and --against exclude each other")
+    if args.output == "-":
+        raise UsageError("-o -: a header is binary, it goes to a file (./- is one of that name)")
+    if args.output and (args.compare or args.against):
+        raise UsageError("-o writes a header; --compare and --against make none")
 
 
 def _capture(args: argparse.Namespace) -> Capture:
@@ -171,7 +185,7 @@ def _direct_map(text: str) -> int:
 
 
 def _cpus(text: str) -> int:
-    cpus = number(text)
+    cpus = positive(text)
     if cpus > MAX_CPUS:
         raise argparse.ArgumentTypeError(f"{text} are more than the {MAX_CPUS} that Linux can have")
     return cpus

@@ -29,9 +29,10 @@ def summary_text(found: CrashRanges, *, in_bytes: bool = False) -> str:
     size = str if in_bytes else format_approx
     what = "in a header that the kernel keeps up to date" if found.loader is Loader.KERNEL else "entries in its table"
     excluded = ", ".join(f"{start:#x}-{end:#x}" for start, end in found.excluded) or "nothing"
+    ranges = "range" if len(found.ranges) == 1 else "ranges"
     nowhere = "" if found.has_crash_kernel else "; no crash kernel is reserved, so none can be loaded"
     return (
-        f"{found.loader.value}: {len(found.ranges)} ranges, {size(found.size)}; excluded: {excluded}{nowhere}\n"
+        f"{found.loader.value}: {len(found.ranges)} {ranges}, {size(found.size)}; excluded: {excluded}{nowhere}\n"
         f"{found.entries} of {found.limit} {what}\n"
     )
 
@@ -46,8 +47,9 @@ def findings(found: CrashRanges) -> list[str]:
             f"kexec -p refuses this map: its table of {found.limit} entries is full, and the crash kernel splits one more"
         )
     elif found.lost:
+        entries = "entry is" if len(found.lost) == 1 else "entries are"
         said.append(
-            f"{format_size(total(found.lost))} of RAM in {len(found.lost)} entries are not dumped: the table is full "
+            f"{format_size(total(found.lost))} of RAM in {len(found.lost)} {entries} not dumped: the table is full "
             f"after {found.limit} entries, and kexec-tools does not say so"
         )
     if found.loader is Loader.KERNEL and len(found.ranges) > found.limit:

@@ -91,7 +91,8 @@ def check(tree: Resource, block_size: int, arch: Arch = Arch.X86) -> Report:
 
 def _exact_names(others: int) -> str:
     """What comes of looking for `System RAM` alone (on s390x, the only place where it reads RAM from the map)."""
-    return f"s390x: does not see {others} driver-managed ranges" if others else "s390x"
+    ranges = "range" if others == 1 else "ranges"
+    return f"s390x: does not see {others} driver-managed {ranges}" if others else "s390x"
 
 
 def _blocks(ram: Ram, block_size: int) -> int:

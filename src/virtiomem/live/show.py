@@ -108,9 +108,9 @@ def _plan_summary(plan: ShrinkPlan, *, in_bytes: bool) -> str:
     offline = sum(loss.removed and loss.block.state != "offline" for loss in plan.losses)
     removed = sum(loss.removed for loss in plan.losses)
     stay, size = len(plan.losses) - removed, _size(plan.wanted - plan.short, in_bytes=in_bytes)
-    said = (
-        f"{plan.device} shrinks by {size}: {offline} blocks go offline, {removed} are removed, {stay} stay with less\n"
-    )
+    blocks = "block goes" if offline == 1 else "blocks go"
+    stays, are = ("stays" if stay == 1 else "stay"), ("is" if removed == 1 else "are")
+    said = f"{plan.device} shrinks by {size}: {offline} {blocks} offline, {removed} {are} removed, {stay} {stays} with less\n"
     if plan.short:
         short, unit = (_size(size, in_bytes=in_bytes) for size in (plan.short, plan.unit))
         said += f"{short} short: the driver takes {unit} at a time, and there is no more\n"
