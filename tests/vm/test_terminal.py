@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from virtiomem.errors import BackendError
@@ -68,6 +69,22 @@ def test_machines_stand_in_a_table_and_lost_ones_below_it() -> None:
         "#" * 10 + "+" * 10,
     ]
     assert lines[3].startswith("dead: qmp:/dead: cannot connect")
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_narrow_terminal_keeps_every_size_whole(width: int) -> None:
+    shown = drawn(picture([sample("two-nodes", 512 * MiB, 2 * GiB)]), width).splitlines()
+    assert "…" not in "".join(shown)
+    head, row = shown[1].split(), shown[2].split()
+    assert row[head.index("SIZE")] == "512M"
+    assert head[-1] == "USE"
+    assert row[-1].startswith("#")
+    assert set(row[-1]) == {"#", "+"}
+
+
+def test_bar_gives_way_before_any_column_of_sizes() -> None:
+    shown = drawn(picture([sample("two-nodes", 512 * MiB, 2 * GiB)]), 80).splitlines()
+    assert {"SIZE", "REQUESTED", "MAX", "NODE", "STATE", "STILL"} <= set(shown[1].split())
 
 
 def test_progress_shows_pace_and_rest_of_those_that_move() -> None:

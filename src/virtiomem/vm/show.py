@@ -86,17 +86,19 @@ LIST_COLUMNS = ("vm", "device", "kind", "node", "size", "requested", "max", "blo
 STATUS_COLUMNS = ("device", "kind", "node", "size", "requested", "max", "state", "driver", "use")
 
 
-def bar(device: Device) -> str:
-    """A device's region as text: plugged ``#``, asked for but not there ``+``, plugged but to go ``-``, free ``.``."""
+def bar(device: Device, width: int = BAR_WIDTH) -> str:
+    """A device's region in so many characters: plugged ``#``, asked for but not there ``+``, plugged but to go ``-``,
+    free ``.``.
+    """
     whole = max(device.max_size, device.size, 1)
 
     def cells(size: int) -> int:
-        return min(-(-size * BAR_WIDTH // whole), BAR_WIDTH)
+        return min(-(-size * width // whole), width)
 
     both = cells(min(device.size, device.requested_size))
     either = cells(max(device.size, device.requested_size))
     between = "-" if device.size > device.requested_size else "+"
-    return "#" * both + between * (either - both) + "." * (BAR_WIDTH - either)
+    return "#" * both + between * (either - both) + "." * (width - either)
 
 
 def table(rows: Sequence[Row], columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True) -> str:

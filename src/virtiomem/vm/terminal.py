@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -13,10 +13,15 @@ from rich.text import Text
 from virtiomem.units import format_approx
 from virtiomem.vm.outcome import Report
 from virtiomem.vm.progress import Track
-from virtiomem.vm.show import COLUMNS, LIST_COLUMNS, Row, View
+from virtiomem.vm.show import BAR_WIDTH, COLUMNS, LIST_COLUMNS, Row, View, bar
 from virtiomem.vm.watch import Sample
 
 MAX_LINES = 20
+_WATCH_COLUMNS = (*LIST_COLUMNS[:-1], "still")
+_GIVING_WAY = ("block", "kind", "still", "node", "max", "state")
+"""The columns that a narrow terminal can do without, the least first."""
+_GAP = 2
+_LEAST_BAR = 8
 _STATE_STYLES = {"settled": "green", "growing": "cyan", "shrinking": "yellow"}
 _BAR_STYLES = {"#": "green", "+": "cyan", "-": "yellow", ".": "bright_black"}
 
@@ -95,27 +100,42 @@ def picture(samples: Sequence[Sample]) -> RenderableType:
     plugged, requested = (sum(sizes) for sizes in ((m.plugged for m in seen), (m.requested for m in seen)))
     head = f"{len(seen)} of {len(samples)} machines, {format_approx(plugged)} of {format_approx(requested)} plugged"
     lost = [Text(f"{sample.vm}: {sample.error}", style="red") for sample in samples if sample.machine is None]
-    return Group(Text(head, style="dim"), _devices(samples), *lost)
+    return Group(Text(head, style="dim"), _Devices(samples), *lost)
 
 
-def _devices(samples: Sequence[Sample]) -> Table:
-    """A row a device, in colour."""
-    names = [*LIST_COLUMNS[:-1], "still", "use"]
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        right = name == "still" or COLUMNS[name].right
-        drawn.add_column(name.upper(), justify="right" if right else "left", no_wrap=True)
-    for sample in samples:
-        for device in sample.machine.devices if sample.machine is not None else ():
-            row = Row(View(sample.vm, sample.machine), device)
-            drawn.add_row(*(_cell(row, name, sample.still_for.get(device.id, 0.0)) for name in names))
-    return drawn
+class _Devices:
+    """A row a device, in colour, in the width there is: first the bar gives way, then whole columns, never a size."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._rows = [
+            (Row(View(sample.vm, sample.machine), device), sample.still_for.get(device.id, 0.0))
+            for sample in samples
+            for device in (sample.machine.devices if sample.machine is not None else ())
+        ]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich calls to draw it."""
+        columns = {name: [_cell(row, name, still) for row, still in self._rows] for name in _WATCH_COLUMNS}
+        widths = {name: max(len(name), *map(len, cells), 0) + _GAP for name, cells in columns.items()}
+        for name in _GIVING_WAY:
+            if sum(widths.values()) + _LEAST_BAR > options.max_width:
+                del columns[name], widths[name]
+        bar_width = min(max(options.max_width - sum(widths.values()), 1), BAR_WIDTH)
+        drawn = Table(box=None, pad_edge=False, header_style="bold")
+        for name in (*columns, "use"):
+            right = name == "still" or COLUMNS[name].right
+            drawn.add_column(name.upper(), justify="right" if right else "left", no_wrap=True)
+        for place, (row, _) in enumerate(self._rows):
+            drawn.add_row(*(cells[place] for cells in columns.values()), _bar(row, bar_width))
+        yield drawn
 
 
 def _cell(row: Row, name: str, still: float) -> Text:
     if name == "still":
         return Text(f"{still:.0f} s", style="dim")
     text = COLUMNS[name].text(row, in_bytes=False)
-    if name == "use":
-        return Text.assemble(*((char, _BAR_STYLES[char]) for char in text))
     return Text(text, style=_STATE_STYLES.get(text, ""))
+
+
+def _bar(row: Row, width: int) -> Text:
+    return Text.assemble(*((char, _BAR_STYLES[char]) for char in bar(row.device, width)))
