@@ -119,6 +119,19 @@ def test_one_node_takes_the_whole_change() -> None:
     assert [(change.device.id, change.after) for change in plan.changes] == [("b", 2 * GiB)]
 
 
+def test_what_another_node_has_not_given_up_counts() -> None:
+    devices = device("a", size=308 * MiB, requested=0, node=0), device("b", node=1)
+    node = Spread.parse("node=1")
+    assert shares(plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("640M"), node)) == [332 * MiB]
+    assert shares(plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("+640M"), node)) == [640 * MiB]
+
+
+def test_refusal_says_what_other_nodes_keep() -> None:
+    devices = device("a", size=514 * MiB, node=0), device("b", largest=2 * GiB, node=1)
+    with pytest.raises(PlanError, match=r"is 510M .* can hold \(2G .*\) beside 514M on other nodes than 1$"):
+        plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("3G"), Spread.parse("node=1"))
+
+
 def test_node_without_a_device_is_refused() -> None:
     with pytest.raises(PlanError, match="no virtio-mem device on node 3"):
         plan_machine(machine(device()), Scope.PLUGGED, Wish.parse("1G"), Spread.parse("node=3"))

@@ -141,14 +141,15 @@ def plan_machine(machine: Machine, scope: Scope, wish: Wish, spread: Spread, *, 
     if not concerned:
         raise PlanError("it has no virtio-mem device" + ("" if spread.node is None else f" on node {spread.node}"))
     fixed = machine.fixed if scope is Scope.TOTAL else 0
-    others = sum(d.requested_size for d in machine.virtio_mem) - sum(d.requested_size for d in concerned)
+    others = sum(_kept_by(d, wish) for d in machine.virtio_mem if d not in concerned)
     target = wish.of(fixed + machine.requested) - fixed - others
     what = f"{wish} in all" if scope is Scope.TOTAL else f"{wish} of virtio-mem memory"
     if target < 0:
         raise PlanError(f"{what} is {_exact(-target)} below what it keeps ({_kept(fixed, others, spread)})")
     room = sum(align_down(d.max_size, d.block_size) for d in concerned)
     if target > room:
-        raise PlanError(f"{what} is {_exact(target - room)} above what its devices can hold ({_exact(room)})")
+        beside = f" beside {_kept(fixed, others, spread)}" if fixed or others else ""
+        raise PlanError(f"{what} is {_exact(target - room)} above what its devices can hold ({_exact(room)}){beside}")
     if not spread.anew and sum(d.requested_size for d in concerned) == target:
         return Plan(_changes(concerned, {d.id: d.requested_size for d in concerned}))
     return Plan(_changes(concerned, _fitted(concerned, target, spread, what, round_up=round_up)))
@@ -271,6 +272,11 @@ def _room(device: Device) -> Bounds:
 
 def _changes(devices: Sequence[Device], shares: Mapping[str, int]) -> tuple[Change, ...]:
     return tuple(Change(device, shares[device.id]) for device in devices)
+
+
+def _kept_by(device: Device, wish: Wish) -> int:
+    """What a device that is not concerned has of an absolute total: also what it was asked to give up and still holds."""
+    return device.requested_size if wish.sign else max(device.size, device.requested_size)
 
 
 def _kept(fixed: int, others: int, spread: Spread) -> str:
