@@ -182,6 +182,17 @@ def test_explain_says_what_is_known(stuck: str, capsys: pytest.CaptureFixture[st
     assert vm["findings"][0]["device"] == "vm0"
 
 
+def test_explain_refuses_a_device_that_is_not_there(stuck: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "explain", "vm7", "-c", stuck) == (1, "", "virtiomem: stuck: it has no device 'vm7'\n")
+
+
+def test_explain_json_has_machines_it_could_not_reach(stuck: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "explain", "-J", "-c", stuck, "-c", "dead=qmp:/nowhere/monitor.sock")
+    seen, dead = json.loads(out)["vms"]
+    assert (code, seen["error"], dead["vm"], dead["findings"]) == (64, None, "dead", [])
+    assert dead["error"] == "qmp:/nowhere/monitor.sock: cannot connect: No such file or directory"
+
+
 def test_explain_reads_the_guests_files(tmp_path: Path, stuck: str, capsys: pytest.CaptureFixture[str]) -> None:
     memory = tmp_path / "files/sys/devices/system/memory"
     for number in (48, 49):

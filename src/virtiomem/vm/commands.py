@@ -16,14 +16,14 @@ from virtiomem.errors import VirtiomemError
 from virtiomem.units import format_size
 from virtiomem.vm import fleet, show
 from virtiomem.vm.connect import Connection, Unreachable, Vm, config_paths, load_config, open_all, resolve
-from virtiomem.vm.explain import Finding
+from virtiomem.vm.explain import Finding, fact
 from virtiomem.vm.explain import explain as find_reasons
 from virtiomem.vm.fleet import PARTLY, Job, Order, Refusal
 from virtiomem.vm.inside import Inside
 from virtiomem.vm.outcome import STALL_SECONDS, Policy, Reporter
-from virtiomem.vm.plan import Scope, Spread, Wish
+from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
 from virtiomem.vm.show import COLUMNS, View
-from virtiomem.vm.target import device_pattern, matches, select
+from virtiomem.vm.target import device_pattern, named_devices, select
 from virtiomem.vm.watch import Sample
 from virtiomem.vm.watch import watch as watch_all
 
@@ -128,14 +128,14 @@ async def explain(args: Namespace) -> int:
         from virtiomem.vm.capture import read_capture
 
         views = [msgspec.structs.replace(view, inside=read_capture(args.capture)) for view in views]
-    found = {view.vm: _reasons(view, device_pattern(args.target, view.vm)) for view in views if view.machine}
+    found = [_reasons(view, device_pattern(args.target, view.vm)) for view in views]
     if args.json:
-        shown = [{"vm": vm, "findings": msgspec.to_builtins(findings)} for vm, findings in found.items()]
-        _write_json({"vms": shown})
+        _write_json({"vms": [show.findings_json(view, findings) for view, findings in found]})
     else:
-        for vm, findings in found.items():
-            _write("".join(f"{line}\n" for line in (vm, *(f"  {text}" for text in show.finding_lines(findings)))))
-    return _complain(views)
+        for view, findings in found:
+            lines = (view.vm, *(f"  {text}" for text in show.finding_lines(findings))) if findings else ()
+            _write("".join(f"{line}\n" for line in lines))
+    return _complain([view for view, _ in found])
 
 
 def connections(args: Namespace) -> list[Connection]:
@@ -164,13 +164,18 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = F
     return View(vm=vm.name, machine=machine, error=error_inside, surroundings=surroundings, inside=inside)
 
 
-def _reasons(view: View, pattern: str | None) -> tuple[Finding, ...]:
-    """The findings about a machine's devices that a pattern means."""
-    assert view.machine is not None
-    assert view.surroundings is not None
-    devices = [d for d in view.machine.virtio_mem if pattern is None or matches(d.id, pattern)]
+def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Finding, ...]]:
+    """The findings about a machine's devices that a pattern means; a pattern that means none is the view's error."""
+    if view.machine is None or view.surroundings is None:
+        return view, ()
+    try:
+        devices = view.machine.virtio_mem if pattern is None else named_devices(view.machine, pattern)
+    except PlanError as error:
+        return msgspec.structs.replace(view, error=PlanError(f"{view.vm}: {error}")), ()
+    if not devices:
+        return view, (fact("it has no virtio-mem device"),)
     retry_in = view.surroundings.retry_in
-    return find_reasons(
+    return view, find_reasons(
         view.machine, view.surroundings, view.inside, devices=devices, retry_in=retry_in, exact=retry_in is not None
     )
 

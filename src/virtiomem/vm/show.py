@@ -198,6 +198,12 @@ def view_json(view: View) -> dict[str, Any]:
     return shown
 
 
+def findings_json(view: View, findings: Iterable[Finding]) -> dict[str, Any]:
+    """What is known of why a machine's devices are stuck, or why nothing is, for `--json`."""
+    error = str(view.error) if view.error else None
+    return {"vm": view.vm, "error": error, "findings": msgspec.to_builtins(tuple(findings))}
+
+
 def result_json(result: Result) -> dict[str, Any]:
     """A resize's end for `--json`."""
     keys = {"size_before": "size-before", "requested_before": "requested-size-before", "requested": "requested-size"}

@@ -64,7 +64,12 @@ def _devices(machine: Machine, pattern: str | None) -> list[Device]:
             if resizable
             else "it has no virtio-mem device"
         )
-    chosen = [device for device in resizable if matches(device.id, pattern)]
+    return named_devices(machine, pattern)
+
+
+def named_devices(machine: Machine, pattern: str) -> list[Device]:
+    """The virtio-mem devices a pattern means; PlanError when it means none."""
+    chosen = [device for device in machine.virtio_mem if matches(device.id, pattern)]
     if chosen:
         return chosen
     if any(matches(device.id, pattern) for device in machine.devices):
