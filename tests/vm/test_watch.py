@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from virtiomem.errors import UsageError
 from virtiomem.units import GiB
 from virtiomem.vm import watch as watching
 from virtiomem.vm.connect import Connection
@@ -61,6 +62,12 @@ def test_machine_that_stays_lost_changes_once(tmp_path: Path, monkeypatch: pytes
     asyncio.run(until(nowhere, lambda samples: len(samples) == 3, seen))
     assert [sample.changed for sample in seen] == [True, False, False]
     assert all(sample.error for sample in seen), "a metric goes on saying that it is down"
+
+
+def test_connection_that_can_never_be_one_ends_the_watch(tmp_path: Path) -> None:
+    nowhere = Connection("vm", "sim", str(tmp_path / "none.toml"))
+    with pytest.raises(UsageError, match=r"none\.toml"):
+        asyncio.run(until(nowhere, lambda samples: len(samples) == 3, []))
 
 
 def test_still_time_counts_from_the_last_change(serve: Any, qmp: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from virtiomem.errors import VirtiomemError
+from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.vm.base import Event, Machine
 from virtiomem.vm.connect import Connection, Vm, open_vm
 
@@ -36,13 +36,19 @@ class Sample:
 
 
 async def watch(connections: Sequence[Connection], interval: float) -> AsyncGenerator[Sample, None]:
-    """Samples of all machines as they come: at once when something happens, every `interval` seconds anyway."""
-    samples: asyncio.Queue[Sample] = asyncio.Queue(MAX_PENDING)
+    """Samples of all machines as they come: at once when something happens, every `interval` seconds anyway.
+
+    Raises UsageError for a connection that can never be one: trying again would not help.
+    """
+    samples: asyncio.Queue[Sample | UsageError] = asyncio.Queue(MAX_PENDING)
     began = asyncio.get_running_loop().time()
     watchers = [asyncio.create_task(_Watcher(c, interval, samples, began).run()) for c in connections]
     try:
         while True:
-            yield await samples.get()
+            sample = await samples.get()
+            if isinstance(sample, UsageError):
+                raise sample
+            yield sample
     finally:
         for watcher in watchers:
             watcher.cancel()
@@ -52,7 +58,9 @@ async def watch(connections: Sequence[Connection], interval: float) -> AsyncGene
 class _Watcher:
     """One machine, looked at again and again."""
 
-    def __init__(self, connection: Connection, interval: float, samples: asyncio.Queue[Sample], began: float) -> None:
+    def __init__(
+        self, connection: Connection, interval: float, samples: asyncio.Queue[Sample | UsageError], began: float
+    ) -> None:
         self.connection = connection
         self.interval = interval
         self.samples = samples
@@ -69,6 +77,9 @@ class _Watcher:
                 vm = await open_vm(self.connection, pace=1.0)
                 pause = FIRST_RETRY_SECONDS
                 await self._follow(vm)
+            except UsageError as error:
+                await self.samples.put(error)
+                return
             except VirtiomemError as error:
                 await self._lost(error)
             await asyncio.sleep(pause)
