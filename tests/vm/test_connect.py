@@ -13,6 +13,9 @@ from virtiomem.vm.connect import Connection, config_paths, load_config, parse_ad
         ("/run/vm1.sock", Connection("vm1", "qmp", "/run/vm1.sock")),
         ("qmp:unix:/run/vm1.sock", Connection("vm1", "qmp", "unix:/run/vm1.sock")),
         ("web=qmp:127.0.0.1:4444", Connection("web", "qmp", "127.0.0.1:4444")),
+        ("qmp:127.0.0.1:4444", Connection("127.0.0.1:4444", "qmp", "127.0.0.1:4444")),
+        ("qmp:tcp:[::1]:4444", Connection("[::1]:4444", "qmp", "tcp:[::1]:4444")),
+        ("qmp:a.sock", Connection("a", "qmp", "a.sock")),
         ("sim:a/hotplug.toml", Connection("hotplug", "sim", "a/hotplug.toml")),
     ],
 )
@@ -21,7 +24,7 @@ def test_connection_is_read_with_its_name(text: str, connection: Connection) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "vm1", "http://x", "qmp:", "qmp:host", "qmp:host:0", "qmp:host:99999", "=qmp:/x", "@/nowhere/list"]
+    "text", ["", "vm1", "http://x", "qmp:", "qmp:host:", "qmp:host:0", "qmp:host:99999", "=qmp:/x", "@/nowhere/list"]
 )
 def test_what_is_no_machine_is_usage_and_named(text: str) -> None:
     with pytest.raises(UsageError) as wrong:
@@ -31,7 +34,13 @@ def test_what_is_no_machine_is_usage_and_named(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "address"),
-    [("/run/a", "/run/a"), ("unix:/run/a", "/run/a"), ("tcp:h:1", ("h", 1)), ("[::1]:4444", ("::1", 4444))],
+    [
+        ("/run/a", "/run/a"),
+        ("a.sock", "a.sock"),
+        ("unix:/run/a", "/run/a"),
+        ("tcp:h:1", ("h", 1)),
+        ("[::1]:4444", ("::1", 4444)),
+    ],
 )
 def test_address_is_path_or_host_and_port(text: str, address: object) -> None:
     assert parse_address(text, source="here") == address

@@ -2,7 +2,7 @@
 
 ::
 
-    qmp:/run/vm1.sock      QEMU's monitor on a unix socket; also qmp:HOST:PORT, or just the path
+    qmp:/run/vm1.sock      QEMU's monitor on a unix socket; also qmp:HOST:PORT, or just the path (with a slash)
     sim:FILE.toml          a scenario, simulated in this process
     NAME=CONNECTION        the same under a name of one's own
     NAME                   from ``[vm.NAME]`` in the configuration
@@ -153,14 +153,14 @@ def _parse(text: str, *, source: str) -> Connection:
         scheme, target = "qmp", rest
     elif not colon or scheme not in {"qmp", "sim"} or not target:
         raise UsageError(f"{source}: {text!r} is no machine (write qmp:/path, qmp:HOST:PORT, sim:FILE or a known name)")
-    if scheme == "qmp":
-        parse_address(target, source=source)
-    return Connection(name or Path(target).stem or target, scheme, target)
+    address = parse_address(target, source=source) if scheme == "qmp" else target
+    default = Path(target).stem if isinstance(address, str) else target.removeprefix("tcp:")
+    return Connection(name or default or target, scheme, target)
 
 
 def parse_address(text: str, *, source: str) -> Address:
-    """``/path``, ``unix:/path`` or ``[tcp:]HOST:PORT``."""
-    if text.startswith("unix:") or "/" in text:
+    """A path, ``unix:PATH`` or ``[tcp:]HOST:PORT``; what has neither a slash nor a colon is a path."""
+    if text.startswith("unix:") or "/" in text or ":" not in text:
         path = text.removeprefix("unix:")
         if len(os.fsencode(path)) > 107 or "\0" in path:
             raise UsageError(f"{source}: {path!r} cannot name a unix socket (at most 107 bytes)")
