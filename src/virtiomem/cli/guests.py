@@ -1,12 +1,13 @@
 """Which guest a command plays on, and the options of the real one."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from virtiomem.cli.arguments import seconds
-from virtiomem.errors import UsageError
+from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.recording import Recording
 from virtiomem.recording.values import Kexec
@@ -64,9 +65,9 @@ def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
         return open_linux(played, args, say)
     if args.device == "qemu":
         from virtiomem.guest.embedded.qemu import guest_on_qemu
-        from virtiomem.qemu.process import BINARY
 
-        return guest_on_qemu(played.guest, played.driver, played.devices, played.boot_iomem, binary=args.qemu or BINARY)
+        with _in_the_name_of(played):
+            return guest_on_qemu(played.guest, played.driver, played.devices, played.boot_iomem)
     return embedded_guest(played)
 
 
@@ -74,10 +75,20 @@ def open_linux(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
     """A real Linux for this scenario."""
     from virtiomem.guest.linux import LinuxGuest, Setup, check_steps
 
-    check_steps(played.steps)
-    kexec = any(isinstance(step, Kexec) for step in played.steps)
     setup = Setup(**_linux_options(args))
-    return LinuxGuest(played.guest, played.devices, played.driver, setup=setup, kexec=kexec, progress=say)
+    kexec = any(isinstance(step, Kexec) for step in played.steps)
+    with _in_the_name_of(played):
+        check_steps(played.steps)
+        return LinuxGuest(played.guest, played.devices, played.driver, setup=setup, kexec=kexec, progress=say)
+
+
+@contextmanager
+def _in_the_name_of(played: Scenario) -> Iterator[None]:
+    """What a guest finds wrong with a scenario is said with the scenario's file."""
+    try:
+        yield
+    except ScenarioError as error:
+        raise error.of(played.source) from None
 
 
 def guest_in_words(played: Recording) -> str:

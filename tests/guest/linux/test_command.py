@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from virtiomem.errors import UsageError
+from virtiomem.errors import ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig
 from virtiomem.guest.linux.command import kernel_command_line, module_parameters, qemu_arguments
 from virtiomem.units import GiB, MiB, Size
@@ -42,7 +42,9 @@ def test_nodes_get_the_boot_memory_in_their_ranges_and_may_have_none() -> None:
 
 def test_nodes_out_of_order_are_refused() -> None:
     nodes = [NodeConfig(id=0, memory=["0x100000000-0x17fffffff"]), NodeConfig(id=1, memory=["0x0-0x7fffffff"])]
-    with pytest.raises(UsageError, match="node 1: QEMU gives nodes memory in ascending order"):
+    with pytest.raises(
+        ScenarioError, match=r"guest.nodes: QEMU gives nodes memory in ascending order, .* of node 1 comes"
+    ):
         qemu_arguments(GuestConfig(nodes=nodes), [], "tcg")
 
 
@@ -50,7 +52,7 @@ def test_other_virtio_devices_fill_the_gaps_between_names() -> None:
     devices = [device("vm0", name="virtio1"), device("vm1", name="virtio3")]
     names = [text.split(",")[0] for text in value_of(qemu_arguments(GuestConfig(), devices, "tcg"), "-device")]
     assert names == ["virtio-rng-pci", "virtio-mem-pci", "virtio-rng-pci", "virtio-mem-pci"]
-    with pytest.raises(UsageError, match=r"vm1: .*virtio1 comes too late"):
+    with pytest.raises(ScenarioError, match=r"device\[1\].name: .*virtio1 comes too late"):
         qemu_arguments(GuestConfig(), [device("vm0", name="virtio1"), device("vm1", name="virtio1")], "tcg")
 
 

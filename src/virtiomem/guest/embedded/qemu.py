@@ -5,7 +5,7 @@ One stopped QEMU holds all devices of a scenario where the scenario has them.
 
 from collections.abc import Sequence
 
-from virtiomem.errors import UsageError
+from virtiomem.errors import ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
 from virtiomem.guest.embedded.guest import EmbeddedGuest
 from virtiomem.guest.machine import Machine
@@ -79,11 +79,13 @@ def guest_on_qemu(
 ) -> EmbeddedGuest:
     """The embedded guest, with QEMU's devices in place of ours; closing it ends QEMU.
 
-    Raises UsageError for a guest that starts from a capture, DeviceError for a device that cannot be, and BackendError
+    Raises ScenarioError for a guest that starts from a capture, DeviceError for a device that cannot be, and BackendError
     when QEMU is missing or too old.
     """
     if guest.capture is not None:
-        raise UsageError("guest.capture: QEMU's devices start empty; only our own can go on where a capture was taken")
+        raise ScenarioError(
+            "QEMU's devices start empty; only our own can go on where a capture was taken", where="guest.capture"
+        )
     real = QemuDevices(guest, devices, binary=binary)
     try:
         return EmbeddedGuest(guest, driver, devices, boot_iomem, hardware=real)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from virtiomem.errors import UsageError
+from virtiomem.errors import ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig, hotplug_parameters
 from virtiomem.guest.linux.kernels import DRIVER
 from virtiomem.guest.machine import Machine
@@ -27,7 +27,7 @@ that takes most of an emulated unplug and changes nothing one can see."""
 def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: str) -> list[str]:
     """QEMU's arguments for the machine, without kernel, initramfs and what `QemuProcess` adds.
 
-    One processor: requests then come in the order in which the driver makes them. Raises UsageError for what QEMU
+    One processor: requests then come in the order in which the driver makes them. Raises ScenarioError for what QEMU
     cannot build.
     """
     machine = Machine.of(guest, devices)
@@ -79,7 +79,10 @@ def _memory(guest: GuestConfig, machine: Machine) -> list[str]:
     for node in sorted(guest.nodes, key=lambda node: node.id):
         spans = _node_memory(node, machine.ram)
         if any(span.start < end for span in spans):
-            raise UsageError(f"node {node.id}: QEMU gives nodes memory in ascending order, {spans[0]} comes too late")
+            raise ScenarioError(
+                f"QEMU gives nodes memory in ascending order, {spans[0]} of node {node.id} comes too late",
+                where="guest.nodes",
+            )
         end = max([end, *(span.stop for span in spans)])
         numa = (
             f"node,nodeid={node.id}" + (f",memdev=ram{node.id}" if spans else "") + (",cpus=0" if not node.id else "")
@@ -103,7 +106,9 @@ def _devices(devices: Sequence[DeviceConfig]) -> list[str]:
     for index, device in enumerate(devices):
         number = index if device.name is None else int(device.name.removeprefix("virtio"))
         if number < following:
-            raise UsageError(f"device {device.id}: QEMU's devices are named in order, {device.name} comes too late")
+            raise ScenarioError(
+                f"QEMU's devices are named in order, {device.name} comes too late", where=f"device[{index}].name"
+            )
         arguments += ["-device", RNG] * (number - following)
         following = number + 1
         properties = {

@@ -8,7 +8,7 @@ from typing import Any, Self, assert_never
 
 from msgspec import UNSET
 
-from virtiomem.errors import DeviceError, UsageError
+from virtiomem.errors import DeviceError, ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
 from virtiomem.guest.linux import command
 from virtiomem.guest.linux.agent import Reply
@@ -41,19 +41,23 @@ _LONGEST_REFUSAL = 500
 
 
 def check_steps(steps: Iterable[Step]) -> None:
-    """UsageError for a step that a real guest cannot play."""
+    """ScenarioError for a step that a real guest cannot play."""
     for index, step in enumerate(steps):
         if isinstance(step, Inject | AddMemory):
-            raise UsageError(f"step[{index}]: {_word(step)} is for the embedded guest, not for a real Linux")
+            raise ScenarioError(
+                f"{_word(step)} is for the embedded guest, not for a real Linux", where=f"step[{index}]"
+            )
         if isinstance(step, Use | Free) and not _FILE_NAME.fullmatch(step.id):
-            raise UsageError(f"step[{index}].id: {step.id!r} is no file name for a real Linux (letters, digits, . _ -)")
+            raise ScenarioError(
+                f"{step.id!r} is no file name for a real Linux (letters, digits, . _ -)", where=f"step[{index}].id"
+            )
 
 
 class LinuxGuest:
     """A running Linux with virtio-mem devices; see `virtiomem.guest.base.Guest`.
 
     `kexec` puts the kernel and kexec-tools into the guest; `progress` is told what is being started. Raises BackendError
-    (or BackendTimeout) when something is missing, with its Debian package, or the guest does not come up, and UsageError
+    (or BackendTimeout) when something is missing, with its Debian package, or the guest does not come up, and ScenarioError
     for what no real guest can be.
     """
 
@@ -137,9 +141,9 @@ class LinuxGuest:
         self._linux.take_log()
         size = config.memory_block_size
         if size is not None and size != rest.look.memory_block_size:
-            raise UsageError(
-                f"guest.memory-block-size: {format_size(size)} is not what this kernel chooses,"
-                f" {format_size(rest.look.memory_block_size)}"
+            raise ScenarioError(
+                f"{format_size(size)} is not what this kernel chooses, {format_size(rest.look.memory_block_size)}",
+                where="guest.memory-block-size",
             )
         return rest.snapshot
 
@@ -198,13 +202,15 @@ class LinuxGuest:
 def _check(config: GuestConfig, driver: DriverConfig) -> None:
     """Refuse what a stock kernel in QEMU cannot be."""
     if not driver.merge_resources:
-        raise UsageError("driver.merge-resources: a stock kernel merges; only the embedded guest can leave it out")
+        raise ScenarioError(
+            "a stock kernel merges; only the embedded guest can leave it out", where="driver.merge-resources"
+        )
     if config.capture is not None:
-        raise UsageError("guest.capture: a real guest boots its own memory; it cannot start from a capture")
+        raise ScenarioError("a real guest boots its own memory; it cannot start from a capture", where="guest.capture")
     if config.memory < MIN_MEMORY:
-        raise UsageError(
-            f"guest.memory: {format_size(config.memory)} is too little for a real Linux (at least"
-            f" {format_size(MIN_MEMORY)})"
+        raise ScenarioError(
+            f"{format_size(config.memory)} is too little for a real Linux (at least {format_size(MIN_MEMORY)})",
+            where="guest.memory",
         )
 
 
