@@ -10,6 +10,8 @@ from virtiomem.errors import ListingError
 from virtiomem.listing import repair
 from virtiomem.resource import iomem
 
+LINE = "00001000-0009fbff : System RAM\n"
+
 # -- however deep and long ----------------------------------------------------------------------------------------------
 
 
@@ -52,9 +54,22 @@ def test_a_deep_nest_is_read_as_it_was_written() -> None:
     assert iomem.dumps(repair.loads("".join(lines)).tree) == "".join(lines[1:])
 
 
-# -- what is no listing -------------------------------------------------------------------------------------------------
+# -- what is cut --------------------------------------------------------------------------------------------------------
 
-LINE = "00001000-0009fbff : System RAM\n"
+
+@pytest.mark.parametrize(
+    ("end", "remedies"),
+    [
+        ("00100000-7ffdffff : System R", ["2: no newline at the end: it may be cut short: one is added"]),
+        ("00100000-7ff", ["2: not a resource line: '00100000-7ff': left out"]),
+        ("", []),
+    ],
+)
+def test_the_end_of_a_cut_listing_is_told_of_once(end: str, remedies: list[str]) -> None:
+    assert [str(repair) for repair in repair.loads(LINE + end).repairs] == remedies
+
+
+# -- what is no listing -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

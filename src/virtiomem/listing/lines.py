@@ -69,11 +69,7 @@ _TAB = 8
 
 def resource_lines(text: str, repairs: list[Repair]) -> list[Line]:
     """The resource lines, spelled right; what is none is left out or joined to the name it continues."""
-    raw = text.split("\n")
-    if raw[-1] == "":
-        raw.pop()
-    else:
-        repairs.append(Repair(len(raw), Damage.SPELLING, "no newline at the end", "the line is taken as it is"))
+    raw = text.removesuffix("\n").split("\n")
     raw = _without_returns(raw, repairs)
     found: list[Line] = []
     names: list[list[str]] = []
@@ -100,6 +96,8 @@ def resource_lines(text: str, repairs: list[Repair]) -> list[Line]:
             before = ""
             continue
         before = whole
+    if before and not text.endswith("\n"):
+        repairs.append(Repair(len(raw), Damage.SPELLING, "no newline at the end: it may be cut short", "one is added"))
     for line, parts in zip(found, names, strict=True):
         line.name = " ".join(parts)
     if margin:
