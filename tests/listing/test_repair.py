@@ -54,6 +54,29 @@ def test_a_deep_nest_is_read_as_it_was_written() -> None:
     assert iomem.dumps(repair.loads("".join(lines)).tree) == "".join(lines[1:])
 
 
+# -- what is wrapped ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "name"),
+    [
+        ("00001000-0009fbff : System\nRAM\n", "System RAM"),
+        ("00001000-0009fbff :\nSystem RAM\n", "System RAM"),
+        ("00001000-0009fbff : System RAM\n(virtio_mem)\n", "System RAM (virtio_mem)"),
+        ("> 00001000-0009fbff : PCI Bus\n> 0000:00\n", "PCI Bus 0000:00"),
+        (f"> 00001000-0009fbff : {'n' * 40}\n> made by hand\n", f"{'n' * 40} made by hand"),
+        (f"00001000-0009fbff : {'n' * 42}\nmade\u00a0by hand\n", f"{'n' * 42} made by hand"),
+        ("00001000-0009fbff : System RAM\nhello\n", "System RAM"),
+        ("00001000-0009fbff : System RAM\n> 2G of RAM\n", "System RAM"),
+        ("00001000-0009fbff : System RAM\n(snip)\n", "System RAM"),
+        (f"> 00001000-0009fbff : {'n' * 40}\n> [...]\n", "n" * 40),
+    ],
+)
+def test_a_wrapped_name_is_joined_and_a_remark_is_not(wrapped: str, name: str) -> None:
+    (node,) = repair.loads(wrapped).tree.children
+    assert node.name == name
+
+
 # -- what is cut --------------------------------------------------------------------------------------------------------
 
 

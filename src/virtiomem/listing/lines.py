@@ -63,7 +63,17 @@ _LOOSE = re.compile(
 _QUOTE = re.compile(r"(?:[>|][ \xa0\udca0]?)+")
 _ELISION = re.compile(r"\W*(?:\.{2,}|…|(?:snip|cut|skipped))\W*", re.IGNORECASE)
 _WRAPPED_AT = 66
-"""Mailers wrap lines that would become longer than this, or more."""
+"""Mailers wrap lines that would become longer than this, or more; what is narrower is wrapped if the name is known."""
+_WRAPPED_NAME = re.compile(
+    r"""\s? ( System\sRAM ( \s\((virtio_mem|kmem)\) )?
+        | Kernel\s(code|rodata|data|bss) | Crash\skernel | RAM\sbuffer
+        | (Soft\s)?Reserved | Persistent\sMemory ( \s\(legacy\) )?
+        | ACPI\s(Tables|Non-volatile\sStorage) | Local\sAPIC | IOAPIC\s[0-9]+
+        | PCI\s(Bus\s[0-9a-f]{4}:[0-9a-f]{2} | (MMCONFIG|ECAM)\s[0-9a-f]{4}\s\[bus\s\S+\]) | CXL\sWindow\s[0-9]+
+        | (System|Video|Adapter|Option)\sROM | Video\sRAM\sarea )""",
+    re.VERBOSE,
+)
+"""The kernel's own names, most of several words: wrapped between any two of them, they are known again."""
 _TAB = 8
 
 
@@ -81,25 +91,19 @@ def resource_lines(text: str, repairs: list[Repair]) -> list[Line]:
         if line is not None:
             found.append(line)
             names.append([line.name])
-        elif found and before and _is_continuation(before, whole):
-            names[-1].append(whole.strip())
-            repairs.append(
-                Repair(
-                    number,
-                    Damage.NOT_A_LINE,
-                    f"not a resource line: {whole[:60]!r}",
-                    "joined to the name above, which was wrapped",
-                )
-            )
+            before = whole
+        elif before and _continues(before, names[-1], part := _bare(whole).strip()):
+            names[-1].append(part)
+            remedy = "joined to the name above, which was wrapped"
+            repairs.append(Repair(number, Damage.NOT_A_LINE, _stray(whole), remedy))
+            before = whole
         else:
             repairs.append(Repair(number, Damage.NOT_A_LINE, _stray(whole), "left out"))
             before = ""
-            continue
-        before = whole
     if before and not text.endswith("\n"):
         repairs.append(Repair(len(raw), Damage.SPELLING, "no newline at the end: it may be cut short", "one is added"))
     for line, parts in zip(found, names, strict=True):
-        line.name = " ".join(parts)
+        line.name = plain_name(" ".join(filter(None, parts)))
     if margin:
         repairs.append(Repair(found[0].number, Damage.INDENT, f"every line is indented by {margin} more", "taken away"))
     return found
@@ -140,10 +144,13 @@ def _margin(raw: Iterable[str]) -> int:
     return min((len(match["indent"].expandtabs(_TAB)) for match in matches if match), default=0)
 
 
-def _is_continuation(before: str, line: str) -> bool:
-    """True when a mailer would have broken the line above at this one's first word."""
-    words = line.split()
-    return bool(words) and not _ELISION.fullmatch(line) and len(before) + 1 + len(words[0]) > _WRAPPED_AT
+def _continues(before: str, name: list[str], part: str) -> bool:
+    """True when `part` goes on with the name in the line above: a mailer would have wrapped there, or it makes a name whole."""
+    if not part or _ELISION.fullmatch(part):
+        return False
+    return len(before) + 1 + len(part.split(maxsplit=1)[0]) > _WRAPPED_AT or (
+        len(name) == 1 and _WRAPPED_NAME.fullmatch(f"{name[0]}\n{part}") is not None
+    )
 
 
 def _stray(line: str) -> str:
