@@ -1,8 +1,11 @@
 """The qtest codec and its shell against scripted peers on a real socket pair."""
 
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -114,3 +117,36 @@ def test_silence_runs_into_the_time_limit() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(BackendTimeout, match=r"did not answer qtest within 0\.05 s"):
         QTest(ours, timeout=0.05).do(qtest.readb(16))
+
+
+def test_interrupts_without_end_are_no_answer() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, subprocess.Popen(["yes", "IRQ raise 1"], stdout=theirs.fileno()) as process:
+        with pytest.raises(BackendTimeout, match=r"^QEMU did not answer qtest within 0\.5 s$"):
+            QTest(ours, timeout=0.5).do(qtest.inl(0))
+        process.kill()
+
+
+def test_interrupts_do_not_prolong_the_time_for_an_answer() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"IRQ raise 1\n" * 1000 + b"OK 0x1\n")
+        with pytest.raises(BackendTimeout):
+            QTest(ours, timeout=0).do(qtest.inl(0))
+
+
+def test_a_line_without_end_is_cut_off_before_the_limit_of_time() -> None:
+    ours, theirs = socket.socketpair()
+    until = time.monotonic() + 8
+
+    def talk() -> None:
+        with theirs, suppress(OSError):
+            while time.monotonic() < until:
+                theirs.sendall(b"x" * (1 << 16))
+
+    thread = threading.Thread(target=talk)
+    with ours:
+        thread.start()
+        with pytest.raises(ProtocolError, match="a line of more than 67108864 bytes"):
+            QTest(ours, timeout=9).do(qtest.inl(0))
+    thread.join()

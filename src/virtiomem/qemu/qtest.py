@@ -125,17 +125,20 @@ class Decoder:
     """What QEMU says, without the socket: bytes in, answers (text) and `Irq` out."""
 
     def __init__(self) -> None:
-        self._partial = b""
+        self._partial = bytearray()
 
     def feed(self, data: bytes) -> Iterator[str | Irq]:
         """Take bytes and yield what they complete; raises ProtocolError for what is no qtest line."""
-        *lines, self._partial = (self._partial + data).split(b"\n")
+        self._partial += data
+        lines: list[bytearray] = []
+        if b"\n" in data:  # else the line goes on, and is not looked at again
+            *lines, self._partial = self._partial.split(b"\n")
         if len(self._partial) > _MAX_LINE:
             raise ProtocolError(f"qtest: a line of more than {_MAX_LINE} bytes")
         for line in lines:
             yield self._decode(line)
 
-    def _decode(self, raw: bytes) -> str | Irq:
+    def _decode(self, raw: bytearray) -> str | Irq:
         line = raw.decode("ascii", "backslashreplace").rstrip("\r")
         match line.split(" "):
             case ["IRQ", "raise" | "lower" as change, number] if number.isdecimal():
@@ -189,7 +192,7 @@ class QTest:
             self._socket.settimeout(self._timeout)
             self._socket.sendall(data)
             while len(self._heard) < expected:
-                self._socket.settimeout(max(until - time.monotonic(), 0.001))
+                self._socket.settimeout(_left(until))
                 self._hear(self._socket.recv(_RECEIVE))
         except TimeoutError:
             raise BackendTimeout(f"QEMU did not answer qtest within {self._timeout:g} s") from None
@@ -211,6 +214,13 @@ class QTest:
         if irq.raised and not self.irqs.get(irq.line):
             self.raised[irq.line] = self.raised.get(irq.line, 0) + 1
         self.irqs[irq.line] = irq.raised
+
+
+def _left(until: float) -> float:
+    """The seconds until then; TimeoutError when there are none, however much there is to read."""
+    if (left := until - time.monotonic()) <= 0:
+        raise TimeoutError
+    return left
 
 
 def _chunks(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
