@@ -16,8 +16,10 @@ from docs import fuzz
 from virtiomem import recording, scenario
 from virtiomem.cli.main import main
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig
+from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.recording.values import Step
 from virtiomem.scenario.values import ScenarioFile
+from virtiomem.wire.mem import ResponseType
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["scenario.md", "recording.md", "tutorial.md", "vm.md", "conformance.md", "kdump.md", "capture.md", "iomem.md"]
@@ -112,3 +114,10 @@ def test_every_key_of_a_recording_is_explained() -> None:
 def test_the_fuzzing_figures_are_those_of_the_kept_runs() -> None:
     page = (ROOT / "docs/conformance.md").read_text()
     assert page == fuzz.page_with(page, fuzz.table(fuzz.kept_runs()))
+
+
+def test_every_response_a_recording_can_have_stands_in_the_page() -> None:
+    page = (ROOT / "docs/recording.md").read_text()
+    request = next(part for part in page.split("\n\n") if part.startswith("A request has"))
+    words = {*REQUEST_FAULTS, *(kind.name for kind in ResponseType)}
+    assert {word for word in words if f"`{word}`" not in request} == set()
