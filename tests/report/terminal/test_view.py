@@ -75,6 +75,13 @@ def test_partly_plugged_is_known_from_the_requests_alone() -> None:
     assert "    partly    block 50: 44M of 128M" in shown(named("b-zigzag-movable")).splitlines()
 
 
+def test_totals_of_a_guest_without_devices_have_no_heading_for_them() -> None:
+    whole = named("a-patch-exact")
+    bare = structs.replace(whole, boot=structs.replace(whole.boot, devices=[]), steps=[])
+    assert "devices, plugged" in shown(whole)
+    assert "devices, plugged" not in shown(bare)
+
+
 def test_ends_side_by_side_are_lined_up() -> None:
     out = io.StringIO()
     side_by_side(make_console(out), {"a": named("e-manual-movable"), "b": named("m-dimm")})

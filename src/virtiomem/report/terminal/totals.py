@@ -38,8 +38,9 @@ def _lines(moments: Sequence[Moment]) -> Iterator[tuple[str, ...]]:
     yield from _by_name([_kinds(moment.blocks) for moment in moments], "  ")
     yield ("zones, present pages", *("" for _ in moments))
     yield from _by_name([_zones(moment.snapshot) for moment in moments], "  ")
-    yield ("devices, plugged", *("" for _ in moments))
-    yield from _by_name([_devices(moment.snapshot.devices) for moment in moments], "  ")
+    if devices := list(_by_name([_devices(moment.snapshot.devices) for moment in moments], "  ")):
+        yield ("devices, plugged", *("" for _ in moments))
+        yield from devices
 
 
 def _by_name(columns: Sequence[dict[str, str]], indent: str) -> Iterator[tuple[str, ...]]:
