@@ -1,3 +1,6 @@
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,3 +36,27 @@ def test_death_is_told_with_its_code_and_the_last_words() -> None:
         assert str(error) == "QEMU exited with code 3 while booting: no accelerator found"
         assert process.output.take() == ["qemu-x: no accelerator found", "virtio_mem_unplugged_all "]
         assert process.output.take() == []
+
+
+def test_a_script_that_waits_for_its_qemu_is_ended_with_it(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    script = f"sleep 60 & echo $! > {note}.new; mv {note}.new {note}; wait"
+    with QemuProcess(["-c", script], binary="sh") as process:
+        wait_until(note.exists)
+    child = int(note.read_text())
+    wait_until(lambda: not runs(child))
+    process.close()
+    assert process.returncode == -signal.SIGKILL
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(") ")[2][0] != "Z"
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    until = time.monotonic() + 5
+    while not done():
+        assert time.monotonic() < until, "it takes too long"
+        time.sleep(0.01)

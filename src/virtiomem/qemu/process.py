@@ -14,6 +14,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from select import POLLIN, poll
 from types import TracebackType
 from typing import Self
@@ -103,6 +104,7 @@ class QemuProcess:
             for _, theirs in pairs.values():
                 theirs.close()
         assert self._process.stderr is not None
+        self._closed = False
         self.output = Output(self._process.stderr.fileno())
 
     @property
@@ -126,9 +128,12 @@ class QemuProcess:
         return BackendError(f"QEMU {how} while {doing}" + (f": {said[-1]}" if said else ""))
 
     def close(self) -> None:
-        """Kill QEMU and reap it; harmless when repeated."""
-        if self._process.poll() is None:
-            self._process.kill()
+        """Kill QEMU, with what its program may have started, and reap it; harmless when repeated."""
+        if self._closed:
+            return
+        self._closed = True
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)  # its session is its own: a script may wait for the QEMU it started
         self._process.wait()
         self.output.close()
         if self._process.stderr is not None:
