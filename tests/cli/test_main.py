@@ -11,6 +11,7 @@ import pytest
 from virtiomem.cli import main as cli
 from virtiomem.errors import BackendTimeout, UsageError
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 Run = Callable[[argparse.Namespace], int]
 
 
@@ -122,6 +123,21 @@ def test_full_disk_is_one_line(
     assert capsys.readouterr().err == "virtiomem: output: No space left on device\n"
 
 
-def test_closed_stdout_and_stderr_do_no_harm() -> None:
-    assert run_shell('"$0" -m virtiomem --version >&-').returncode == 0
-    assert run_shell('"$0" -m virtiomem nonsense 2>&-').stdout == ""
+@pytest.mark.parametrize(
+    "command", ["iomem {capture}", "blocks {capture}", "run {scenario} --json", "run {scenario}", "--version"]
+)
+def test_closed_stdout_takes_everything(command: str) -> None:
+    command = command.format(capture=EXAMPLES / "guest.capture", scenario=EXAMPLES / "dimm.toml")
+    ended = run_shell(f'"$0" -m virtiomem {command} >&-')
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_closed_stderr_takes_complaints() -> None:
+    ended = run_shell('"$0" -m virtiomem nonsense 2>&-')
+    assert (ended.returncode, ended.stdout) == (2, "")
+
+
+def test_closed_stdin_is_empty() -> None:
+    ended = run_shell('"$0" -m virtiomem iomem - <&-')
+    assert ended.returncode == run_shell('"$0" -m virtiomem iomem - </dev/null').returncode
+    assert "Traceback" not in ended.stderr

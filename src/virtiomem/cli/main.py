@@ -45,6 +45,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; `argv` defaults to this process's arguments."""
+    _open_what_is_closed()
     _print_anything()
     try:
         code = _run(sys.argv[1:] if argv is None else list(argv))
@@ -99,6 +100,16 @@ def _action(argv: list[str], name: str, module: ModuleType) -> str | None:
     return None
 
 
+def _open_what_is_closed() -> None:
+    """Put /dev/null where the caller closed stdin, stdout or stderr (``>&-``), which Python has as None.
+
+    In this order each gets its own file descriptor, so that no file opened later becomes stdout.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - for as long as the process lives
+
+
 def _print_anything() -> None:
     """Print a question mark for what the terminal's encoding cannot say, rather than fail."""
     for stream in (sys.stdout, sys.stderr):
@@ -120,15 +131,13 @@ def _sentence(summary: str) -> str:
 def _complain(message: str, code: int) -> int:
     """Say what went wrong, on one line, and hand back the exit code."""
     _flush_quietly()
-    if sys.stderr is not None:  # a closed one is None, which print takes for stdout
-        print("virtiomem:", printable(" ".join(message.splitlines())), file=sys.stderr)
+    print("virtiomem:", printable(" ".join(message.splitlines())), file=sys.stderr)
     return code
 
 
 def _flush() -> None:
     """Write out what stdout still holds, so that a failure is seen here and not while the interpreter shuts down."""
-    if sys.stdout is not None:
-        sys.stdout.flush()
+    sys.stdout.flush()
 
 
 def _flush_quietly() -> None:
@@ -141,7 +150,6 @@ def _flush_quietly() -> None:
 
 def _abandon_stdout() -> None:
     """Point stdout at nothing: the interpreter flushes it once more on its way out."""
-    if sys.stdout is not None:
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, sys.stdout.fileno())
-        os.close(nothing)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
