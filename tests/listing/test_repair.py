@@ -8,6 +8,7 @@ import pytest
 
 from virtiomem.errors import ListingError
 from virtiomem.listing import repair
+from virtiomem.listing.lines import Damage
 from virtiomem.resource import iomem
 
 LINE = "00001000-0009fbff : System RAM\n"
@@ -52,6 +53,37 @@ def test_twice_the_depth_takes_about_twice_the_time(indented: bool) -> None:
 def test_a_deep_nest_is_read_as_it_was_written() -> None:
     lines = list(_nests(3, 100))
     assert iomem.dumps(repair.loads("".join(lines)).tree) == "".join(lines[1:])
+
+
+# -- what is there twice ------------------------------------------------------------------------------------------------
+
+NESTED = f"""\
+{LINE}100000000-1ffffffff : PCI Bus 0000:00
+  100000000-13fffffff : 0000:00:01.0
+    100000000-13fffffff : virtio-pci-modern
+  140000000-17fffffff : 0000:00:02.0
+"""
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_listing_pasted_twice_is_read_once(flat: bool) -> None:
+    text = "".join(line.lstrip() for line in NESTED.splitlines(keepends=True)) if flat else NESTED
+    reading = repair.loads(text + text)
+    assert iomem.dumps(reading.tree) == NESTED
+    twice = [repair.line for repair in reading.repairs if repair.damage is Damage.DUPLICATE]
+    assert twice == [6, 7, 8, 9, 10]
+    assert len(reading.repairs) == 5 + flat
+
+
+def test_two_equal_lines_are_a_duplicate_not_a_nest() -> None:
+    reading = repair.loads(LINE + LINE)
+    assert iomem.dumps(reading.tree) == LINE
+    assert [str(repair) for repair in reading.repairs] == ["2: 00001000-0009fbff : System RAM is there twice: left out"]
+
+
+def test_like_inside_like_below_the_deepest_indent_is_no_duplicate() -> None:
+    nest = "".join(f"{'  ' * min(level, 5)}00000000-0000ffff : like\n" for level in range(8))
+    assert iomem.dumps(repair.loads(f"a map\n{nest}").tree) == nest
 
 
 # -- what is wrapped ----------------------------------------------------------------------------------------------------

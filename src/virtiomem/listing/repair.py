@@ -74,12 +74,13 @@ def _repair(text: str) -> Reading:
     lines = resource_lines(text, repairs)
     if lines and all(line.start == line.end == 0 for line in lines):
         return Reading(_outline(lines), sorted(repairs, key=_by_line), masked=True)
-    if _indent_is_lost(lines):
+    lost = _indent_is_lost(lines)
+    twice = _twice(lines, deepest=0 if lost else 2 * MAX_SHOWN_DEPTH)
+    sick = {} if lost else dict(_diagnose(line for line in lines if line.number not in twice))
+    sick |= twice
+    if lost:
         what = "no line is indented, though some are inside others"
         repairs.append(Repair(lines[0].number, Damage.INDENT_LOST, what, "nested by their ranges"))
-        sick: dict[int, tuple[Damage, str]] = {}
-    else:
-        sick = dict(_diagnose(lines))
     return Reading(_build(lines, sick, repairs), sorted(repairs, key=_by_line), masked=False)
 
 
@@ -95,8 +96,27 @@ def _indent_is_lost(lines: list[Line]) -> bool:
     return (
         len(lines) > 1
         and not any(line.indent for line in lines)
-        and any(above.start <= line.start and line.end <= above.end for above, line in pairwise(lines))
+        and any(_inside(line, above) and str(line) != str(above) for above, line in pairwise(lines))
     )
+
+
+def _twice(lines: list[Line], *, deepest: int) -> dict[int, tuple[Damage, str]]:
+    """The lines that are there already, as when a listing was pasted twice.
+
+    From the indent `deepest` on a line may also be inside its like, which is right above it then. A range of zeros is no
+    range: there may be several.
+    """
+    found: dict[int, tuple[Damage, str]] = {}
+    seen: set[tuple[int, int, int, str]] = set()
+    before: tuple[int, int, int, str] | None = None
+    for line in lines:
+        key = (line.indent, line.start, line.end, line.name)
+        nested = line.indent >= deepest and key == before
+        if key in seen and line.end != 0 and not nested:
+            found[line.number] = Damage.DUPLICATE, f"{line} is there twice"
+        seen.add(key)
+        before = key
+    return found
 
 
 def _diagnose(lines: Iterable[Line]) -> Iterator[tuple[int, tuple[Damage, str]]]:
@@ -130,8 +150,6 @@ def _damage_of(
         return Damage.REVERSED, f"{line.range} ends before it starts"
     if odd:
         return Damage.INDENT, f"indented by {spaces(line.indent)}, not by two a level"
-    if before is not None and (line.indent, line.range, line.name) == (before.indent, before.range, before.name):
-        return Damage.DUPLICATE, f"{line} is there twice"
     if jump:
         return Damage.INDENT_JUMP, f"indented by {spaces(line.indent)}, more than one level below the line above"
     if parent is not None and not _inside(line, parent):
