@@ -22,7 +22,17 @@ from virtiomem.scenario.values import ScenarioFile
 from virtiomem.wire.mem import ResponseType
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["scenario.md", "recording.md", "tutorial.md", "vm.md", "conformance.md", "kdump.md", "capture.md", "iomem.md"]
+PAGES = [
+    "scenario.md",
+    "recording.md",
+    "tutorial.md",
+    "vm.md",
+    "conformance.md",
+    "kdump.md",
+    "capture.md",
+    "iomem.md",
+    "library.md",
+]
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 

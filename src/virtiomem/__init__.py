@@ -4,31 +4,65 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from virtiomem import recording, scenario
+    from virtiomem.clock import Clock
+    from virtiomem.device.mem import MemDevice
+    from virtiomem.driver import Parameters, VirtioMemModule
+    from virtiomem.guest.embedded import EmbeddedGuest
     from virtiomem.kdump.ranges import crash_ranges
+    from virtiomem.memory import Memory, Policy
     from virtiomem.resource import iomem
     from virtiomem.resource.tree import Resource, ResourceConflict, ResourceTree
+    from virtiomem.transport.loopback import Loopback
 
 __version__ = "0.1.0"
 
-__all__ = ["Resource", "ResourceConflict", "ResourceTree", "crash_ranges", "iomem"]
+__all__ = [
+    "Clock",
+    "EmbeddedGuest",
+    "Loopback",
+    "MemDevice",
+    "Memory",
+    "Parameters",
+    "Policy",
+    "Resource",
+    "ResourceConflict",
+    "ResourceTree",
+    "VirtioMemModule",
+    "crash_ranges",
+    "iomem",
+    "recording",
+    "scenario",
+]
 
 # Where each public name lives. They are imported when they are first used, so that `import virtiomem` costs nothing.
 _HOMES = {
+    "Clock": "virtiomem.clock",
+    "EmbeddedGuest": "virtiomem.guest.embedded",
+    "Loopback": "virtiomem.transport.loopback",
+    "MemDevice": "virtiomem.device.mem",
+    "Memory": "virtiomem.memory",
+    "Parameters": "virtiomem.driver",
+    "Policy": "virtiomem.memory",
     "Resource": "virtiomem.resource.tree",
     "ResourceConflict": "virtiomem.resource.tree",
     "ResourceTree": "virtiomem.resource.tree",
+    "VirtioMemModule": "virtiomem.driver",
     "crash_ranges": "virtiomem.kdump.ranges",
-    "iomem": "virtiomem.resource",
 }
+_MODULES = {"iomem": "virtiomem.resource.iomem", "recording": "virtiomem.recording", "scenario": "virtiomem.scenario"}
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name in _MODULES:
+        value: object = import_module(_MODULES[name])
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
         raise AttributeError(f"module 'virtiomem' has no attribute {name!r}")
-    home = import_module(_HOMES[name])
-    value = globals()[name] = getattr(home, name) if hasattr(home, name) else import_module(f"{_HOMES[name]}.{name}")
+    globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__})
