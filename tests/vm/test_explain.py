@@ -51,6 +51,15 @@ def test_settled_device_with_offline_blocks_is_not_fine() -> None:
     )
 
 
+def test_offline_blocks_are_to_be_onlined_whatever_becomes_of_new_ones() -> None:
+    for policy in ("online", "online_movable", "offline", None):
+        found = findings(device(GiB, GiB), inside=guest(online=6, offline=2, auto_online_blocks=policy))
+        assert "online them (chmem -e" in texts(found, Certainty.ADVICE), policy
+    online = findings(device(GiB, GiB), inside=guest(offline=2, auto_online_blocks="online"))
+    assert "auto_online_blocks is online, which holds for blocks yet to come" in texts(online, Certainty.FACT)
+    assert "memhp_default_state" not in texts(online, Certainty.ADVICE)
+
+
 def test_paused_machine_and_migration_are_facts() -> None:
     found = texts(findings(device(0, GiB), status="paused", migration="active"), Certainty.FACT)
     assert "the machine is paused: its CPUs do not run" in found

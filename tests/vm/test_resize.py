@@ -310,7 +310,29 @@ def test_rollback_puts_the_request_back(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
     result = resized(vm, "4G", rollback=True)
     assert (result.outcome, result.devices[0].requested, result.devices[0].size) == (Outcome.PARTLY, 0, 0)
-    assert "rolled back: the requested sizes are what they were before" in result.notes
+    assert any(note.startswith("rolled back: the requested sizes are what they were before") for note in result.notes)
+
+
+def test_rollback_counts_no_time_and_promises_no_retry(sim: Sim) -> None:
+    vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
+    result = resized(vm, "0", timeout=2.0, rollback=True)
+    assert (result.outcome, result.seconds) == (Outcome.TIMED_OUT, 2.0)
+    assert not any("try" in finding.text for finding in result.findings)
+
+
+def test_one_reboot_of_several_resets_is_noted_once(sim: Sim) -> None:
+    vm = sim(guest='default-state = "offline"')
+    left = [5, 6, 8]
+
+    def reset(news: Report) -> None:
+        if left and news.waited >= left[0]:
+            guest_of(vm).play([Reboot()])
+            del left[0]
+
+    notes = resized(vm, "4G", report=reset, stall=30.0).notes
+    assert [note for note in notes if "was reset" in note] == [
+        "the guest was reset after 5 s; its next driver starts anew"
+    ]
 
 
 def test_not_waiting_sets_and_leaves(sim: Sim) -> None:

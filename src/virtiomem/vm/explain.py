@@ -72,10 +72,12 @@ def explain(
     devices: Iterable[Device] | None = None,
     retry_in: float | None = None,
     exact: bool = False,
+    again: bool = True,
 ) -> tuple[Finding, ...]:
     """Every finding about `devices` (all of the machine's when None), facts about the machine first.
 
-    `retry_in` is when the driver tries again, in seconds; `exact` says that it is so and not just at the latest.
+    `retry_in` is when the driver tries again, in seconds; `exact` says that it is so and not just at the latest. Without
+    `again` nothing is said of that: the request does not stand any more.
     """
     chosen = tuple(machine.virtio_mem if devices is None else devices)
     found = list(_about_machine(machine, surroundings, unsettled=any(not device.settled for device in chosen)))
@@ -84,7 +86,7 @@ def explain(
     found += [_known(reason) for reason in surroundings.reasons]
     if inside is not None:
         found += [unknown(f"the guest did not tell {what}") for what in inside.unreadable]
-    if any(_shrinking(device) for device in chosen) and _may_retry(machine, surroundings, chosen):
+    if again and any(_shrinking(device) for device in chosen) and _may_retry(machine, surroundings, chosen):
         found += _about_retry(retry_in, exact=exact)
     return tuple(found)
 
@@ -184,13 +186,13 @@ def _offline_blocks(device: Device, inside: Inside, offline: list[Block]) -> Ite
     )
     if not device.settled and inside.offline_bytes >= max(OFFLINE_THRESHOLD, 2 * size):
         yield fact("Linux adds no more until some are online: at most 1G or two memory blocks stay offline", device.id)
+    boot = ""
     if inside.auto_online_blocks == "offline":
         yield fact("auto_online_blocks is offline: somebody in the guest must online every new block", device.id)
-        yield advice(
-            "online them (chmem -e, or echo online_movable > …/memoryN/state), and boot with "
-            "memhp_default_state=online_movable",
-            device.id,
-        )
+        boot = ", and boot with memhp_default_state=online_movable"
+    elif inside.auto_online_blocks is not None:
+        yield fact(f"auto_online_blocks is {inside.auto_online_blocks}, which holds for blocks yet to come", device.id)
+    yield advice(f"online them (chmem -e, or echo online_movable > …/memoryN/state){boot}", device.id)
 
 
 def _short_shrink(device: Device, inside: Inside | None, blocks: tuple[Block, ...]) -> Iterator[Finding]:

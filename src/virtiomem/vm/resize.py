@@ -47,6 +47,7 @@ class _Resize:
         self.machine: Machine | None = None
         self.inside_before: Inside | None = None
         self.unanswered = 0
+        self.reset_at: float | None = None
         self.tracks = {
             device.id: Track(device.id, device.size, after, self.began, device.settled)
             for device, after in ((change.device, change.after) for change in plan.changes)
@@ -62,6 +63,7 @@ class _Resize:
             outcome = self._noted(Outcome.LOST, str(error))
         except asyncio.CancelledError:
             outcome = Outcome.INTERRUPTED
+        seconds = self.backend.now() - self.began
         if self.held and outcome in {Outcome.PARTLY, Outcome.TIMED_OUT, Outcome.INTERRUPTED}:
             self.notes.append("growth was held back: the other devices did not give up as much")
         findings: tuple[Finding, ...] = ()
@@ -71,7 +73,7 @@ class _Resize:
             findings = await self._findings()
             if self.policy.rollback:
                 await self._roll_back()
-        return self._result(outcome, findings)
+        return self._result(outcome, seconds, findings)
 
     async def _run(self) -> Outcome:
         if self.policy.wait and self.vm.agent is not None:
@@ -177,7 +179,9 @@ class _Resize:
         """A reset unplugs everything; the requested sizes stand, and the next driver starts anew."""
         machine = await self.backend.look()
         now = self.backend.now()
-        self.notes.append(f"the guest was reset after {now - self.began:.0f} s; its next driver starts anew")
+        if self.reset_at is None or self._moved_at() > self.reset_at:  # one boot may reset the machine several times
+            self.notes.append(f"the guest was reset after {now - self.began:.0f} s; its next driver starts anew")
+        self.reset_at = now
         for track in self.tracks.values():
             device = machine.device(track.device)
             track.reset(now, device.size if device else 0)
@@ -225,7 +229,9 @@ class _Resize:
         exact = soonest is not None and waiting[soonest].retry.certain
         if surroundings.retry_in is not None:
             soonest, exact = surroundings.retry_in, True
-        return explain(machine, surroundings, inside, devices=only, retry_in=soonest, exact=exact)
+        return explain(
+            machine, surroundings, inside, devices=only, retry_in=soonest, exact=exact, again=not self.policy.rollback
+        )
 
     async def _last_look(self) -> None:
         """See in which condition the machine is left."""
@@ -233,7 +239,7 @@ class _Resize:
             self.machine = await asyncio.wait_for(self.backend.look(), LAST_LOOK_SECONDS)
 
     async def _roll_back(self) -> None:
-        """Set what was requested before, and give the guest a moment to follow."""
+        """Set what was requested before, and give the guest a moment to follow; the findings are of before that."""
         try:
             for change in self.original.changes:
                 await self.backend.request(change.device.id, change.before)
@@ -243,7 +249,9 @@ class _Resize:
                 if all(device.settled for device in self.machine.virtio_mem if device.id in self.tracks):
                     break
                 await self.backend.wait(self.policy.poll)
-            self.notes.append("rolled back: the requested sizes are what they were before")
+            self.notes.append(
+                "rolled back: the requested sizes are what they were before; why it stopped is told as it stood until then"
+            )
         except VirtiomemError as error:
             self.notes.append(f"could not roll back: {error}")
 
@@ -261,7 +269,7 @@ class _Resize:
         self.notes.append(note)
         return outcome
 
-    def _result(self, outcome: Outcome, findings: tuple[Finding, ...]) -> Result:
+    def _result(self, outcome: Outcome, seconds: float, findings: tuple[Finding, ...]) -> Result:
         """The condition the machine is left in, as last seen."""
         devices = []
         for change in self.original.changes:
@@ -277,7 +285,6 @@ class _Resize:
                     requested=last.requested_size,
                 )
             )
-        seconds = self.backend.now() - self.began
         return Result(self.vm.name, outcome, seconds, tuple(devices), tuple(self.notes), findings)
 
 
