@@ -100,6 +100,18 @@ def test_resize_waits_and_says_what_became_of_it(web: str, capsys: pytest.Captur
     assert "  note    seen from inside: MemTotal 5G -> 7G, no block of it offline" in out
 
 
+def test_resize_writes_sizes_as_the_list_does(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "1G -> 1.5G" in run(capsys, "resize", "web", "1536M", "-c", web)[1]
+    assert "1G -> 1.5G requested, 1G plugged" in run(capsys, "resize", "web", "1.5G", "-c", web, "--dry-run")[1]
+    assert "1G -> 1602M" in run(capsys, "resize", "web", "1602M", "-c", web)[1], "1.6G would not be exact"
+
+
+@pytest.mark.parametrize("verb", ["list", "status", "resize", "watch", "explain"])
+def test_help_names_the_exit_codes(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, verb, "--help")
+    assert (code, "exit codes: 0" in out) == (0, True)
+
+
 def test_negative_size_is_a_size_and_no_option(web: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "resize", "vm0", "-512M", "-c", web)[1].startswith("web/vm0: done after 0.0 s: 1G -> 512M\n")
 

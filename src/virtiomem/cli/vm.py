@@ -7,15 +7,26 @@ import re
 from virtiomem.cli.arguments import seconds
 from virtiomem.vm import commands
 
+_EXITS = "exit codes: 0 done, 1 failed, 2 usage, 64 for some machines only"
+_EXITS_RESIZE = (
+    "exit codes: 0 done; 64 partly done, or done for some machines only; 124 timed out or nothing moved; "
+    "1 refused, superseded or lost; 2 usage; 130 interrupted"
+)
+_EXITS_WATCH = "exit codes: 0 also when interrupted, 2 usage"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command each; sizes as in every table (`-b`), connections as in `virtiomem.vm.connect`."""
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    _add_list(verbs.add_parser("list", help="every memory device, a line each", allow_abbrev=False))
-    _add_status(verbs.add_parser("status", help="each machine at length: drivers, nodes, inside", allow_abbrev=False))
-    _add_resize(verbs.add_parser("resize", help="set a size and wait until the guest has followed", allow_abbrev=False))
-    _add_watch(verbs.add_parser("watch", help="a live view, JSON lines or metrics", allow_abbrev=False))
-    _add_explain(verbs.add_parser("explain", help="why a device is not at its requested size", allow_abbrev=False))
+
+    def verb(name: str, summary: str, exits: str = _EXITS) -> argparse.ArgumentParser:
+        return verbs.add_parser(name, help=summary, epilog=exits, allow_abbrev=False)
+
+    _add_list(verb("list", "every memory device, a line each"))
+    _add_status(verb("status", "each machine at length: drivers, nodes, inside"))
+    _add_resize(verb("resize", "set a size and wait until the guest has followed", _EXITS_RESIZE))
+    _add_watch(verb("watch", "a live view, JSON lines or metrics", _EXITS_WATCH))
+    _add_explain(verb("explain", "why a device is not at its requested size"))
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,7 +13,6 @@ import msgspec
 
 from virtiomem.columns import chosen_columns
 from virtiomem.errors import VirtiomemError
-from virtiomem.units import format_size
 from virtiomem.vm import fleet, show
 from virtiomem.vm.connect import Connection, Unreachable, Vm, config_paths, load_config, open_all, resolve
 from virtiomem.vm.explain import Finding, fact
@@ -217,8 +216,9 @@ def _dry_run(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) 
         ]
         _write_json({"plan": plan} | _refusals_json(refusals))
     else:
+        exact = show.exact_size
         for vm, c in changes:
-            sizes = f"{format_size(c.before)} -> {format_size(c.after)} requested, {format_size(c.device.size)} plugged"
+            sizes = f"{exact(c.before)} -> {exact(c.after)} requested, {exact(c.device.size)} plugged"
             _write(f"{vm}/{c.device.id}: {sizes}\n")
     return fleet.exit_code([], refusals) if refusals else 0
 
