@@ -42,6 +42,14 @@ def test_a_missing_kernel_is_named_with_its_package(scenario: Path, capsys: pyte
     )
 
 
+def test_modules_need_their_kernel(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["run", "--guest", "linux"], ["compare"]):
+        assert complaint(capsys, *command, scenario, "--modules", "/some/where") == (
+            2,
+            "virtiomem: --modules /some/where needs --kernel FILE: modules are of one kernel\n",
+        )
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [

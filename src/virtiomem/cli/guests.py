@@ -38,7 +38,9 @@ def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a real Linux; all of them default to what this machine has."""
     group = parser.add_argument_group("a real Linux", "in QEMU; what is not said is what this machine has")
     group.add_argument("--kernel", type=Path, metavar="FILE", help="an x86 bzImage (default: the newest in /boot)")
-    group.add_argument("--modules", type=Path, metavar="DIR", help="its modules (default: /lib/modules/RELEASE)")
+    group.add_argument(
+        "--modules", type=Path, metavar="DIR", help="modules of --kernel (default: /lib/modules/RELEASE)"
+    )
     group.add_argument("--qemu", metavar="PROGRAM", help="QEMU (default: qemu-system-x86_64)")
     group.add_argument("--busybox", type=Path, metavar="FILE", help="a static busybox (default: the one in PATH)")
     group.add_argument(

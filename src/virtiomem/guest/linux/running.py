@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from msgspec import structs
 
-from virtiomem.errors import BackendError, BackendTimeout, ProtocolError
+from virtiomem.errors import BackendError, BackendTimeout, ProtocolError, UsageError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
 from virtiomem.guest.linux import command, console, initramfs, kernels
 from virtiomem.guest.linux.agent import Agent, Reply
@@ -27,7 +27,10 @@ _DRIVER_LOG = f"{kernels.DRIVER} "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """How to run a guest; None is what this machine has. `timeout`: seconds for a boot, and for a step."""
+    """How to run a guest; None is what this machine has. `timeout`: seconds for a boot, and for a step.
+
+    Raises UsageError for modules without the kernel that they are of.
+    """
 
     kernel: Path | None = None
     modules: Path | None = None
@@ -37,6 +40,10 @@ class Setup:
     console: str | None = None
     busybox: Path | None = None
     timeout: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.modules is not None and self.kernel is None:
+            raise UsageError(f"--modules {self.modules} needs --kernel FILE: modules are of one kernel")
 
 
 class RunningLinux:
