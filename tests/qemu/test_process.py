@@ -38,6 +38,28 @@ def test_death_is_told_with_its_code_and_the_last_words() -> None:
         assert process.output.take() == []
 
 
+@pytest.mark.parametrize(
+    ("binary", "script", "words"),
+    [
+        ("true", "", "QEMU exited with code 0 while starting: true said nothing"),
+        (
+            "sh",
+            "echo 'fw.so: cannot open' >&2; echo Try --help >&2; exit 127",
+            "code 127 while starting: fw.so: cannot open",
+        ),
+        ("sh", "echo 'qemu-x: lost a packet' >&2; kill -KILL $$", "QEMU was killed by SIGKILL while starting"),
+        (
+            "sh",
+            "echo 'qemu-x: Assertion failed' >&2; kill -ABRT $$",
+            "killed by SIGABRT while starting: Assertion failed",
+        ),
+    ],
+)
+def test_what_is_said_at_the_end_is_told_where_it_says_why(binary: str, script: str, words: str) -> None:
+    with QemuProcess(["-c", script], binary=binary) as process:
+        assert str(process.lost("starting")).endswith(words)
+
+
 def test_a_script_that_waits_for_its_qemu_is_ended_with_it(tmp_path: Path) -> None:
     note = tmp_path / "note"
     script = f"sleep 60 & echo $! > {note}.new; mv {note}.new {note}; wait"

@@ -171,7 +171,7 @@ def test_the_least_memory_that_is_accepted_is_enough(tmp_path: Path, setup: Setu
 def test_a_program_that_is_not_qemu_is_told(tmp_path: Path, setup: Setup) -> None:
     assert run_once(tmp_path, setup, "--qemu", "/bin/false") == (
         1,
-        "virtiomem: QEMU exited with code 1 while starting\n",
+        "virtiomem: QEMU exited with code 1 while starting: /bin/false said nothing\n",
     )
     assert run_once(tmp_path, setup, "--qemu", "/no/qemu")[1] == "virtiomem: /no/qemu: No such file or directory\n"
     assert run_once(tmp_path, setup, "--busybox", "/bin/sh")[1].endswith("(Debian package busybox-static)\n")

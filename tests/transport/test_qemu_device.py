@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from virtiomem.errors import VirtiomemError
+from virtiomem.errors import BackendError, VirtiomemError
 from virtiomem.transport.qemu_device import QemuMachine
 
 QEMU = """#!{python} -IS
@@ -59,3 +59,18 @@ def test_a_start_that_fails_leaves_nothing_open(
         QemuMachine([], binary=script(then))
     gc.collect()  # an open connection would complain now
     assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Property 'memory-backend-ram.reserve' not found",
+        "-object memory-backend-ram,id=boot,reserve=off: Property '.reserve' not found",
+    ],
+)
+def test_a_qemu_without_the_properties_we_need_is_too_old(tmp_path: Path, words: str) -> None:
+    old = tmp_path / "old"
+    old.write_text(f'#!/bin/sh\necho "qemu-system-x86_64: {words}" >&2\nexit 1\n')
+    old.chmod(0o755)
+    with pytest.raises(BackendError, match=r"is too old, virtiomem needs QEMU 6\.1 or newer: Property '.*' not found$"):
+        QemuMachine([], binary=str(old))

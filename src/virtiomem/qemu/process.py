@@ -124,8 +124,17 @@ class QemuProcess:
         except subprocess.TimeoutExpired:
             return BackendError(f"QEMU closed its connection while {doing}, yet it runs (process {self.pid})")
         how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
-        said = self.output.messages()
-        return BackendError(f"QEMU {how} while {doing}" + (f": {said[-1]}" if said else ""))
+        why = self._last_words(code)
+        return BackendError(f"QEMU {how} while {doing}" + (f": {why}" if why else ""))
+
+    def _last_words(self, code: int) -> str:
+        """Why it ended, in its own words; those of a QEMU that somebody killed are about something else."""
+        if code < 0 and code != -signal.SIGABRT:
+            return ""
+        if said := self.output.messages():
+            return said[-1]
+        silent = f"{self.command[0]} said nothing" if self.command[0] != BINARY else ""
+        return (self.output.complaint() if code > 0 else "") or silent
 
     def close(self) -> None:
         """Kill QEMU, with what its program may have started, and reap it; harmless when repeated."""
@@ -165,6 +174,7 @@ class Output:
         self._partial = b""
         self._lines: list[str] = []
         self._messages: deque[str] = deque(maxlen=_MESSAGE_LINES)
+        self._complaint = ""
         self._overflow = False
         self._wake, self._woken = os.pipe()
         self._thread = threading.Thread(target=self._follow, name="qemu-output", daemon=True)
@@ -184,6 +194,12 @@ class Output:
         with self._lock:
             self._read()
             return list(self._messages)
+
+    def complaint(self) -> str:
+        """The last line of the form ``program: message``, of whatever program; empty when there is none."""
+        with self._lock:
+            self._read()
+            return self._complaint
 
     def close(self) -> None:
         """Stop reading."""
@@ -223,6 +239,8 @@ class Output:
         for raw in whole:
             line = raw[:_MAX_LINE].decode(errors="replace")
             program, colon, message = line.partition(": ")
+            if colon:
+                self._complaint = line
             if colon and "qemu" in program:
                 self._messages.append(message)
             if len(self._lines) >= _MAX_LINES:

@@ -26,7 +26,7 @@ _FIRST_SLOT = 4
 _SETTLE = 10.0
 """Seconds for a machine reset, or the end of a migration."""
 
-_TOO_OLD = ("invalid object type: qtest", "not a valid device model name")
+_TOO_OLD = ("invalid object type: qtest", "not a valid device model name", "reserve' not found")
 _SLOWEST = 4096
 """Bytes a second for a migration that must not end."""
 
@@ -154,7 +154,9 @@ class QemuMachine:
         said = " ".join(self.process.output.messages()[-1:])
         option, _, reason = said.partition(": ")
         if any(words in said for words in _TOO_OLD):
-            return BackendError(f"{self.process.command[0]} is too old, virtiomem needs QEMU 6.1 or newer: {reason}")
+            return BackendError(
+                f"{self.process.command[0]} is too old, virtiomem needs QEMU 6.1 or newer: {reason or said}"
+            )
         return DeviceError(reason) if option.startswith("-device virtio-mem-pci") else lost
 
     def _devices(self, specs: Sequence[DeviceSpec]) -> dict[str, "QemuDevice"]:
