@@ -108,6 +108,29 @@ def test_a_damaged_listing_is_refused_in_one_line(
     assert err.count("\n") == 1
 
 
+HIDDEN = "00000000-00000000 : System RAM\n  00000000-00000000 : Kernel code\n"
+
+
+def test_the_map_of_a_linux_is_called_by_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/iomem").write_text(HIDDEN)
+    for command in (["iomem"], ["iomem", "--lenient"], ["iomem", "check"], ["kdump"]):
+        main([*command, "-s", str(tmp_path)])
+        assert capsys.readouterr().err.startswith(f"virtiomem: {tmp_path}/proc/iomem:")
+
+
+def test_hidden_addresses_give_no_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "map").write_text(HIDDEN)
+    _, out, err = run(capsys, str(tmp_path / "map"), "--lenient")
+    assert [line.split() for line in out.splitlines()[1:]] == [
+        ["00000000-00000000", "-", "System", "RAM"],
+        ["00000000-00000000", "-", "Kernel", "code"],
+    ]
+    assert "read it as root" in err
+    _, out, _ = run(capsys, str(tmp_path / "map"), "--lenient", "--ram", "--bytes")
+    assert out.splitlines()[-1].split() == ["total", "1", "-"]
+
+
 def test_damage_is_put_right_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "map").write_text("> 00001000-0009fbff : System RAM\n> 000F0000-000fffff : Reserved\n...\n")
     code, out, err = run(capsys, str(tmp_path / "map"), "--lenient", "--raw")

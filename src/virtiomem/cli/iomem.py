@@ -68,17 +68,18 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(reading, args)
     else:
-        sys.stdout.write(_text(reading.tree, args))
+        sys.stdout.write(_text(reading, args))
     return 0
 
 
 def read(capture: Capture, *, lenient: bool) -> repair.Reading:
     """Read a capture's listing; what was put right goes to stderr."""
-    reading = repair.read(capture.iomem, source=capture.source, lenient=lenient, allow_masked=True)
+    source = capture.iomem_source
+    reading = repair.read(capture.iomem, source=source, lenient=lenient, allow_masked=True)
     for mended in reading.repairs:
-        print(f"virtiomem: {capture.source}:{mended}", file=sys.stderr)
+        print(f"virtiomem: {source}:{mended}", file=sys.stderr)
     if reading.masked:
-        print(f"virtiomem: {capture.source}: all addresses are hidden: read it as root", file=sys.stderr)
+        print(f"virtiomem: {source}: all addresses are hidden: read it as root", file=sys.stderr)
     return reading
 
 
@@ -105,20 +106,26 @@ def _print_json(reading: repair.Reading, args: argparse.Namespace) -> None:
     print(json.dumps(value, indent=1))
 
 
-def _text(tree: Resource, args: argparse.Namespace) -> str:
+def _text(reading: repair.Reading, args: argparse.Namespace) -> str:
+    tree, hidden = reading.tree, reading.masked
     if args.ram:
         found = _ram(tree, args)
-        style = _style(args, show.FLAT_COLUMNS)
+        style = _style(args, show.FLAT_COLUMNS, hidden=hidden)
         listed = show.table(((0, ram.resource) for ram in found), style)
         return f"{listed}\n{show.ram_table(found, style)}"
     flat = args.flat or args.only
-    return show.table(_chosen(tree, args), _style(args, show.FLAT_COLUMNS if flat else show.TREE_COLUMNS))
+    columns = show.FLAT_COLUMNS if flat else show.TREE_COLUMNS
+    return show.table(_chosen(tree, args), _style(args, columns, hidden=hidden))
 
 
-def _style(args: argparse.Namespace, columns: tuple[str, ...]) -> show.Style:
+def _style(args: argparse.Namespace, columns: tuple[str, ...], *, hidden: bool) -> show.Style:
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     return show.Style(
-        chosen_columns(args.output, show.COLUMNS, columns), args.bytes, not args.noheadings, "█" if unicode else "#"
+        chosen_columns(args.output, show.COLUMNS, columns),
+        args.bytes,
+        not args.noheadings,
+        full="█" if unicode else "#",
+        hidden=hidden,
     )
 
 

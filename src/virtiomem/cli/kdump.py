@@ -97,8 +97,8 @@ def _capture(args: argparse.Namespace) -> Capture:
 
 def _tree(capture: Capture, *, lenient: bool) -> ResourceTree:
     """The map; each repair of a damaged one is told."""
-    reading = repair.read(capture.iomem, source=capture.source, lenient=lenient)
-    _warn([f"{capture.source}:{mended}" for mended in reading.repairs])
+    reading = repair.read(capture.iomem, source=capture.iomem_source, lenient=lenient)
+    _warn([f"{capture.iomem_source}:{mended}" for mended in reading.repairs])
     return reading.tree
 
 

@@ -25,6 +25,8 @@ class Style:
     headings: bool = True
     full: str = "█"
     """What a bar is made of."""
+    hidden: bool = False
+    """All addresses are zero: nothing has a size that is known."""
 
 
 BAR_WIDTH = 12
@@ -32,11 +34,15 @@ _PAGE_BITS, _BITS_A_CELL = 12, 3
 """A bar grows by one cell each time the size grows eightfold, from 4 KiB on: a map reaches from pages to terabytes."""
 
 
-def _bar(size: int, full: str) -> str:
-    return full * max(1, min((size.bit_length() - 1 - _PAGE_BITS) // _BITS_A_CELL + 1, BAR_WIDTH))
+def _bar(size: int, style: Style) -> str:
+    if style.hidden:
+        return ""
+    return style.full * max(1, min((size.bit_length() - 1 - _PAGE_BITS) // _BITS_A_CELL + 1, BAR_WIDTH))
 
 
 def _size(size: int, style: Style) -> str:
+    if style.hidden:
+        return "-"
     return str(size) if style.in_bytes else format_approx(size)
 
 
@@ -45,7 +51,7 @@ _CELLS: dict[str, Callable[[int, Resource, Style], str]] = {
     "START": lambda _, node, __: f"{node.start:#x}",
     "END": lambda _, node, __: f"{node.end:#x}",
     "SIZE": lambda _, node, style: _size(node.size, style),
-    "BAR": lambda _, node, style: _bar(node.size, style.full),
+    "BAR": lambda _, node, style: _bar(node.size, style),
     "NAME": lambda depth, node, _: f"{'  ' * depth}{printable(node.name)}",
     "FLAGS": lambda _, node, __: ",".join(flag_names(node.flags)),
     "PARENT": lambda _, node, __: (

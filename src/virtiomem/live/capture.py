@@ -78,6 +78,13 @@ class Capture:
     by: str = ""
     source: str = field(default="capture", compare=False)
     """Where it came from, for messages."""
+    root: Path | None = field(default=None, compare=False)
+    """The directory whose files it was collected from; None when it was read from a file."""
+
+    @property
+    def iomem_source(self) -> str:
+        """What to call the listing in messages: the file that was read."""
+        return self.source if self.root is None else str(self.root / "proc/iomem")
 
     def section(self, heading: str) -> Section:
         """A section, an absent one when the capture has none of that heading."""

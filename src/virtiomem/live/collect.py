@@ -51,6 +51,7 @@ def collect(
         collected=datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         by=by,
         source=str(root),
+        root=root,
     )
 
 
