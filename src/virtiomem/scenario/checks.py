@@ -153,7 +153,9 @@ def _check_sizes(device: DeviceConfig, where: str) -> None:
         _refuse(f"{where}.block-size", f"{size(block)} is not a power of two")
     if block < MIN_BLOCK_SIZE:
         _refuse(f"{where}.block-size", f"{size(block)} is less than {size(MIN_BLOCK_SIZE)}")
-    if not device.max_size or device.max_size % unit:
+    if not device.max_size:
+        _refuse(f"{where}.max-size", f"0 is no size (at least {size(unit)})")
+    if device.max_size % unit:
         _refuse(f"{where}.max-size", f"{size(device.max_size)} is not a multiple of {size(unit)}")
     if device.requested_size % block:
         _refuse(
@@ -210,7 +212,8 @@ def _address(device: DeviceConfig, where: str, room: DeviceMemory | None) -> int
     try:
         return room.place(device.id, device.max_size, alignment=device.block_size, memaddr=device.memaddr)
     except DeviceError as error:
-        _refuse(f"{where}.{'memaddr' if device.memaddr else 'max-size'}", str(error))
+        key, value = ("memaddr", f"{device.memaddr:#x}") if device.memaddr else ("max-size", size(device.max_size))
+        _refuse(f"{where}.{key}", f"{value}: {error}")
 
 
 def check_listing(devices: list[DeviceConfig], listing: ResourceTree) -> None:
