@@ -120,4 +120,6 @@ def test_a_check_that_cannot_be_is_a_usage_error(
 
 def test_a_qemu_that_is_missing_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["device", "check", "--qemu", "/no/qemu"]) == 1
-    assert capsys.readouterr().err == "virtiomem: /no/qemu: No such file or directory\n"
+    assert capsys.readouterr().err == (
+        "virtiomem: /no/qemu: No such file or directory (Debian package qemu-system-x86 has qemu-system-x86_64)\n"
+    )

@@ -173,7 +173,9 @@ def test_a_program_that_is_not_qemu_is_told(tmp_path: Path, setup: Setup) -> Non
         1,
         "virtiomem: QEMU exited with code 1 while starting: /bin/false said nothing\n",
     )
-    assert run_once(tmp_path, setup, "--qemu", "/no/qemu")[1] == "virtiomem: /no/qemu: No such file or directory\n"
+    assert run_once(tmp_path, setup, "--qemu", "/no/qemu")[1] == (
+        "virtiomem: /no/qemu: No such file or directory (Debian package qemu-system-x86 has qemu-system-x86_64)\n"
+    )
     assert run_once(tmp_path, setup, "--busybox", "/bin/sh")[1].endswith("(Debian package busybox-static)\n")
 
 

@@ -261,6 +261,8 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
 
 
 def _start_failure(binary: str, error: OSError) -> str:
-    if isinstance(error, FileNotFoundError) and binary == BINARY:
-        return f"{binary}: not found (Debian package {PACKAGE})"
+    if isinstance(error, FileNotFoundError):
+        if binary == BINARY:
+            return f"{binary}: not found (Debian package {PACKAGE})"
+        return f"{binary}: {error.strerror} (Debian package {PACKAGE} has {BINARY})"
     return f"{binary}: {error.strerror}"
