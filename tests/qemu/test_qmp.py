@@ -54,3 +54,8 @@ def test_forgotten_events_do_not_come(qmp: Qmp) -> None:
 def test_a_version_of_another_shape_is_one_clear_line(qmp: Qmp) -> None:
     with pytest.raises(ProtocolError, match=r"^QEMU answered query-version with \{\}$"):
         qmp.version()
+
+
+def test_a_number_of_another_shape_is_one_clear_line(qmp: Qmp) -> None:
+    with pytest.raises(ProtocolError, match=r"^QEMU answered qom-get with \{\}$"):
+        qmp.number("qom-get", {"path": "/machine/peripheral/vm0", "property": "size"})

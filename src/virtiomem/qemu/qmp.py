@@ -53,6 +53,13 @@ class Qmp:
         """Run a command and return its result; DeviceError, in QEMU's words, when QEMU refuses it."""
         return self._run(self._client.execute(command, arguments), command)
 
+    def number(self, command: str, arguments: dict[str, Any] | None = None) -> int:
+        """Run a command whose answer is a number; ProtocolError when it is anything else."""
+        answer = self.execute(command, arguments)
+        if type(answer) is not int:
+            raise _bad_answer(command, answer)
+        return answer
+
     def send_fd(self, name: str, fd: int) -> None:
         """Give QEMU a file descriptor, to be used as ``fd:NAME``; ours stays open."""
         socket.send_fds(self._connection, [b" "], [fd])
@@ -64,7 +71,7 @@ class Qmp:
             case {"qemu": {"major": int(major), "minor": int(minor), "micro": int(micro)}}:
                 return f"{major}.{minor}.{micro}"
             case other:
-                raise ProtocolError(f"QEMU answered query-version with {repr(other)[:80]}")
+                raise _bad_answer("query-version", other)
 
     def wait_for(self, *names: str, timeout: float) -> dict[str, Any]:
         """The next event with one of these names; BackendTimeout when none comes in time."""
@@ -115,3 +122,7 @@ class Qmp:
             raise BackendError(f"QEMU's QMP connection broke at {what}: {error or type(error).__name__}") from None
         finally:
             call.close()  # an interrupt may come before it began
+
+
+def _bad_answer(command: str, answer: object) -> ProtocolError:
+    return ProtocolError(f"QEMU answered {command} with {repr(answer)[:80]}")

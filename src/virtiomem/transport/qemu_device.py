@@ -196,11 +196,11 @@ class QemuDevice:
 
     def requested_size(self) -> int:
         """The property, in bytes."""
-        return int(self._machine.qmp.execute("qom-get", {**self._path, "property": "requested-size"}))
+        return self._machine.qmp.number("qom-get", {**self._path, "property": "requested-size"})
 
     def size(self) -> int:
         """The plugged size that QEMU reports, in bytes."""
-        return int(self._machine.qmp.execute("qom-get", {**self._path, "property": "size"}))
+        return self._machine.qmp.number("qom-get", {**self._path, "property": "size"})
 
     def system_reset(self) -> None:
         """Reset the machine; every device of it is as the firmware leaves it, and has no driver."""
