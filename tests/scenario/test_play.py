@@ -71,6 +71,11 @@ def test_memory_of_a_captured_device_that_the_scenario_lacks_is_refused_in_its_n
         )
 
 
+def test_a_device_smaller_than_its_captured_region_is_refused() -> None:
+    with pytest.raises(ScenarioError, match=r"guest.capture: virtio0 has 8G, more than device vm0 with max-size 4G"):
+        scenario.embedded_guest(scenario.loads(WHAT_IF.replace("8G", "4G"), folder=EXAMPLES))
+
+
 def test_a_capture_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"guest.capture: No such file"):
         scenario.embedded_guest(scenario.loads(WHAT_IF, folder=tmp_path))

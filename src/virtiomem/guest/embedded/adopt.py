@@ -16,7 +16,7 @@ from virtiomem.memory import OnlineType, store_state
 from virtiomem.recording.values import MemoryBlock, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
 from virtiomem.resource.tree import Resource, ResourceTree
-from virtiomem.units import Span
+from virtiomem.units import Span, format_size
 
 
 def is_running(snapshot: Snapshot, devices: Sequence[DeviceConfig]) -> bool:
@@ -28,11 +28,16 @@ def is_running(snapshot: Snapshot, devices: Sequence[DeviceConfig]) -> bool:
 def boot_listing(snapshot: Snapshot, devices: Sequence[DeviceConfig]) -> str:
     """The listing as it was before the driver was loaded.
 
-    Raises UsageError for a virtio-mem region that belongs to none of the devices.
+    Raises UsageError for a virtio-mem region that belongs to none of the devices, or is larger than its device.
     """
     tree = iomem.loads(snapshot.iomem)
     for device in devices:
         if region := _region(tree, device):
+            if region.size > device.max_size:
+                raise UsageError(
+                    f"{region.name} has {format_size(region.size)}, more than device {device.id} with max-size"
+                    f" {format_size(device.max_size)}"
+                )
             tree.release_resource(region)
     for _, node in tree.walk():
         if node.name == "System RAM (virtio_mem)":
