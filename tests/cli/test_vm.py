@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -258,6 +260,24 @@ def test_no_machine_is_usage(web: str, capsys: pytest.CaptureFixture[str]) -> No
         2,
         "virtiomem: no machine: give --connect qmp:/path/of/monitor.sock, or name machines in config.toml\n",
     )
+
+
+def test_interrupted_planning_says_that_nothing_was_touched(tmp_path: Path) -> None:
+    path = str(tmp_path / "monitor.sock")
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(path)
+        silent.listen()
+        resize = subprocess.Popen(
+            [sys.executable, "-m", "virtiomem", "vm", "resize", "all", "1G", "-c", path],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        silent.settimeout(20)
+        peer, _ = silent.accept()
+        resize.send_signal(signal.SIGINT)
+        _, err = resize.communicate(timeout=20)
+        peer.close()
+    assert (resize.returncode, err) == (130, "virtiomem: interrupted while planning: no machine was touched\n")
 
 
 def test_interrupted_watch_ends_quietly(web: str) -> None:

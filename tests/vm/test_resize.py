@@ -10,6 +10,7 @@ import pytest
 from virtiomem.errors import DeviceError
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState
 from virtiomem.units import GiB, MiB, Size
+from virtiomem.vm.agent import GuestAgent
 from virtiomem.vm.base import Driver, Event, Machine
 from virtiomem.vm.connect import Vm
 from virtiomem.vm.explain import Certainty
@@ -333,6 +334,36 @@ def test_one_reboot_of_several_resets_is_noted_once(sim: Sim) -> None:
     assert [note for note in notes if "was reset" in note] == [
         "the guest was reset after 5 s; its next driver starts anew"
     ]
+
+
+async def _says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    del writer
+    await reader.read()
+
+
+@pytest.mark.parametrize(("size", "outcome"), [("0", Outcome.TIMED_OUT), ("5G", Outcome.DONE)])
+def test_silent_agent_is_not_waited_for_again_and_again(
+    sim: Sim, serve: Any, size: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("virtiomem.vm.resize.LAST_LOOK_SECONDS", 0.2)
+    vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
+
+    async def run() -> tuple[Result, float]:
+        loop = asyncio.get_running_loop()
+        async with serve(_says_nothing) as path:
+            silent = replace(vm, agent=GuestAgent(path))
+            began = loop.time()
+            (job,) = await plan_all([silent], Order(target="guest", wish=Wish.parse(size)), patience=0.2)
+            assert isinstance(job, Job)
+            assert job.warnings[0] == "nothing can be verified from inside: the guest agent did not answer in 0.2 s"
+            (result,) = await carry_out([job], Policy(timeout=5.0))
+            return result, loop.time() - began
+
+    result, seconds = asyncio.run(run())
+    assert (result.outcome, result.seconds) == (outcome, 5.0 if outcome is Outcome.TIMED_OUT else 0.0)
+    assert seconds < 5, "the guest's own seconds are virtual"
+    assert sum(note.startswith("not seen from inside: ") for note in result.notes) == 1
+    assert not any("give --agent" in finding.text for finding in result.findings)
 
 
 def test_not_waiting_sets_and_leaves(sim: Sim) -> None:

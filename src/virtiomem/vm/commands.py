@@ -6,7 +6,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from typing import Any
 
 import msgspec
@@ -71,8 +71,10 @@ async def resize(args: Namespace) -> int:
         rollback=args.on_timeout == "rollback",
         redispatch=not args.no_redispatch,
     )
-    async with open_all(select(args.target, connections(args))) as opened:
-        planned = await fleet.plan_all(opened, order)
+    async with AsyncExitStack() as stack:
+        with _nothing_set_yet():
+            opened = await stack.enter_async_context(open_all(select(args.target, connections(args))))
+            planned = await fleet.plan_all(opened, order, patience=args.timeout)
         jobs = [job for job in planned if isinstance(job, Job)]
         refusals = [refusal for refusal in planned if isinstance(refusal, Refusal)]
         _announce(jobs, refusals)
@@ -175,7 +177,13 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Finding, ...]
         return view, (fact("it has no virtio-mem device"),)
     retry_in = view.surroundings.retry_in
     return view, find_reasons(
-        view.machine, view.surroundings, view.inside, devices=devices, retry_in=retry_in, exact=retry_in is not None
+        view.machine,
+        view.surroundings,
+        view.inside,
+        devices=devices,
+        retry_in=retry_in,
+        exact=retry_in is not None,
+        asked=view.error is not None,
     )
 
 
@@ -225,6 +233,16 @@ def _dry_run(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) 
 
 def _refusals_json(refusals: Sequence[Refusal]) -> dict[str, Any]:
     return {"refused": [{"vm": refusal.name, "error": str(refusal.error)} for refusal in refusals]}
+
+
+@contextmanager
+def _nothing_set_yet() -> Iterator[None]:
+    """Say of an interrupt that it came before anything was changed."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        sys.stderr.write("virtiomem: interrupted while planning: no machine was touched\n")
+        raise
 
 
 @contextmanager

@@ -73,16 +73,17 @@ def explain(
     retry_in: float | None = None,
     exact: bool = False,
     again: bool = True,
+    asked: bool = False,
 ) -> tuple[Finding, ...]:
     """Every finding about `devices` (all of the machine's when None), facts about the machine first.
 
     `retry_in` is when the driver tries again, in seconds; `exact` says that it is so and not just at the latest. Without
-    `again` nothing is said of that: the request does not stand any more.
+    `again` nothing is said of that: the request does not stand any more. `asked`: an agent is given and did not answer.
     """
     chosen = tuple(machine.virtio_mem if devices is None else devices)
     found = list(_about_machine(machine, surroundings, unsettled=any(not device.settled for device in chosen)))
     for device in chosen:
-        found += _about_device(device, surroundings, inside)
+        found += _about_device(device, surroundings, inside, asked=asked)
     found += [_known(reason) for reason in surroundings.reasons]
     if inside is not None:
         found += [unknown(f"the guest did not tell {what}") for what in inside.unreadable]
@@ -114,7 +115,9 @@ def _about_machine(machine: Machine, surroundings: Surroundings, *, unsettled: b
         )
 
 
-def _about_device(device: Device, surroundings: Surroundings, inside: Inside | None) -> Iterator[Finding]:
+def _about_device(
+    device: Device, surroundings: Surroundings, inside: Inside | None, *, asked: bool
+) -> Iterator[Finding]:
     blocks = inside.blocks_in(device.span) if inside is not None else ()
     offline = [block for block in blocks if not block.online]
     if device.settled:
@@ -139,9 +142,9 @@ def _about_device(device: Device, surroundings: Surroundings, inside: Inside | N
     if lack < max(DRIVER_UNIT, device.block_size):
         yield likely(f"the rest is less than the {format_size(DRIVER_UNIT)} that the driver moves at a time", device.id)
     elif _shrinking(device):
-        yield from _short_shrink(device, inside, blocks)
+        yield from _short_shrink(device, inside, blocks, asked=asked)
     else:
-        yield from _short_growth(device, inside, offline)
+        yield from _short_growth(device, inside, offline, asked=asked)
 
 
 def _no_driver(device: Device, driver: Driver) -> Iterator[Finding]:
@@ -153,7 +156,7 @@ def _no_driver(device: Device, driver: Driver) -> Iterator[Finding]:
     yield advice("load virtio_mem in the guest (modprobe virtio_mem), or wait for it to boot", device.id)
 
 
-def _short_growth(device: Device, inside: Inside | None, offline: list[Block]) -> Iterator[Finding]:
+def _short_growth(device: Device, inside: Inside | None, offline: list[Block], *, asked: bool) -> Iterator[Finding]:
     """Reasons for too little: offline memory, a region that is no whole number of blocks, no room for the memmap."""
     if inside is not None and offline:
         yield from _offline_blocks(device, inside, offline)
@@ -163,7 +166,8 @@ def _short_growth(device: Device, inside: Inside | None, offline: list[Block]) -
             "until somebody onlines it, when new memory is left offline (memhp_default_state=offline)",
             device.id,
         )
-        yield advice("look inside: /sys/devices/system/memory/auto_online_blocks, lsmem; or give --agent", device.id)
+        more = "" if asked else "; or give --agent"
+        yield advice(f"look inside: /sys/devices/system/memory/auto_online_blocks, lsmem{more}", device.id)
     if inside is None:
         return
     if inside.block_size and (usable := _whole_blocks(device.span, inside.block_size)) < device.requested_size:
@@ -195,12 +199,13 @@ def _offline_blocks(device: Device, inside: Inside, offline: list[Block]) -> Ite
     yield advice(f"online them (chmem -e, or echo online_movable > …/memoryN/state){boot}", device.id)
 
 
-def _short_shrink(device: Device, inside: Inside | None, blocks: tuple[Block, ...]) -> Iterator[Finding]:
+def _short_shrink(
+    device: Device, inside: Inside | None, blocks: tuple[Block, ...], *, asked: bool
+) -> Iterator[Finding]:
     """Reasons for too much: kernel zones, nowhere to move to, pages that cannot move."""
     if inside is None:
-        yield unknown(
-            "which memory cannot be freed, and why: only the guest knows (give --agent or --capture)", device.id
-        )
+        more = "its agent did not answer; --capture reads its files" if asked else "give --agent or --capture"
+        yield unknown(f"which memory cannot be freed, and why: only the guest knows ({more})", device.id)
         yield advice("memory can be relied on to be unplugged only in zone Movable (online_movable)", device.id)
         return
     zones = Counter(block.zone for block in blocks if block.online and block.zone is not None)

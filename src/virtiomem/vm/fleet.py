@@ -34,6 +34,8 @@ class Job:
     vm: Vm
     plan: Plan
     warnings: tuple[str, ...] = ()
+    inside: Inside | None = None
+    """What the guest said of itself beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,17 @@ class Refusal:
     error: VirtiomemError
 
 
-async def plan_all(opened: Sequence[Vm | Unreachable], order: Order) -> list[Job | Refusal]:
-    """Plan the order for every machine, in their order; nothing is changed yet."""
-    return await asyncio.gather(*(_plan(vm, order) for vm in opened))
+async def plan_all(
+    opened: Sequence[Vm | Unreachable], order: Order, *, patience: float | None = None
+) -> list[Job | Refusal]:
+    """Plan the order for every machine, in their order; nothing is changed yet.
+
+    A guest agent that is silent is waited for as long as it is by itself, and no longer than `patience` seconds.
+    """
+    return await asyncio.gather(*(_plan(vm, order, patience) for vm in opened))
 
 
-async def _plan(vm: Vm | Unreachable, order: Order) -> Job | Refusal:
+async def _plan(vm: Vm | Unreachable, order: Order, patience: float | None) -> Job | Refusal:
     if isinstance(vm, Unreachable):
         return Refusal(vm.name, vm.error)
     try:
@@ -57,20 +64,22 @@ async def _plan(vm: Vm | Unreachable, order: Order) -> Job | Refusal:
         pattern = device_pattern(order.target, vm.name)
         plan = plan_target(machine, pattern, order.scope, order.wish, order.spread, round_up=order.round_up)
         surroundings = await vm.backend.surroundings(machine)
-        inside, said = await _inside(vm)
-        return Job(vm, plan, (*said, *preflight(machine, surroundings, inside, plan)))
+        inside, said = await _inside(vm, patience)
+        return Job(vm, plan, (*said, *preflight(machine, surroundings, inside, plan)), inside)
     except UsageError:
         raise
     except VirtiomemError as error:
         return Refusal(vm.name, error)
 
 
-async def _inside(vm: Vm) -> tuple[Inside | None, tuple[str, ...]]:
+async def _inside(vm: Vm, patience: float | None) -> tuple[Inside | None, tuple[str, ...]]:
     """What the guest says, or why it says nothing."""
     if vm.agent is None:
         return None, ()
     try:
-        return await vm.agent.look(), ()
+        return await asyncio.wait_for(vm.agent.look(), patience), ()
+    except TimeoutError:
+        return None, (f"nothing can be verified from inside: the guest agent did not answer in {patience:g} s",)
     except VirtiomemError as error:
         return None, (f"nothing can be verified from inside: {error}",)
 
@@ -80,7 +89,7 @@ async def carry_out(jobs: Sequence[Job], policy: Policy, report: Reporter = lamb
 
     When this is cancelled every machine's resize states its condition, and they are returned all the same.
     """
-    tasks = [asyncio.ensure_future(resize(job.vm, job.plan, policy, report)) for job in jobs]
+    tasks = [asyncio.ensure_future(resize(job.vm, job.plan, policy, report, inside=job.inside)) for job in jobs]
     while pending := [task for task in tasks if not task.done()]:
         try:
             await asyncio.wait(pending)

@@ -21,19 +21,25 @@ from virtiomem.vm.progress import Track
 
 ROLLBACK_SECONDS = 10.0
 LAST_LOOK_SECONDS = 2.0
+_UNSEEN = "not seen from inside: "
 AGENT_TRIES = 3
 """How often a silent agent is asked before a resize counts as done without it."""
 
 
-async def resize(vm: Vm, plan: Plan, policy: Policy, report: Reporter = lambda _: None) -> Result:
-    """Carry a plan out; never raises what a machine does to us: that is an outcome."""
-    return await _Resize(vm, plan, policy, report).run()
+async def resize(
+    vm: Vm, plan: Plan, policy: Policy, report: Reporter = lambda _: None, *, inside: Inside | None = None
+) -> Result:
+    """Carry a plan out; never raises what a machine does to us: that is an outcome.
+
+    `inside` is what the guest said of itself when the plan was made; without it success is judged from outside.
+    """
+    return await _Resize(vm, plan, policy, report, inside).run()
 
 
 class _Resize:
     """One resize of one machine."""
 
-    def __init__(self, vm: Vm, plan: Plan, policy: Policy, report: Reporter) -> None:
+    def __init__(self, vm: Vm, plan: Plan, policy: Policy, report: Reporter, inside: Inside | None) -> None:
         self.vm = vm
         self.backend = vm.backend
         self.original = self.plan = plan
@@ -45,7 +51,7 @@ class _Resize:
         self.held = False
         """Whether a part of the plan is held back until other devices have shrunk."""
         self.machine: Machine | None = None
-        self.inside_before: Inside | None = None
+        self.inside_before = inside
         self.unanswered = 0
         self.reset_at: float | None = None
         self.tracks = {
@@ -76,13 +82,11 @@ class _Resize:
         return self._result(outcome, seconds, findings)
 
     async def _run(self) -> Outcome:
-        if self.policy.wait and self.vm.agent is not None:
-            self.inside_before = await self._inside()
         if not self.policy.wait:
             await self._set(self.plan)
             return Outcome.STARTED
         await self._carry_out(self.plan)
-        self.began = self.backend.now()  # asking an agent first may have taken long
+        self.began = self.backend.now()
         return await self._follow()
 
     async def _carry_out(self, plan: Plan) -> None:
@@ -188,9 +192,11 @@ class _Resize:
 
     async def _online_inside(self) -> bool:
         """With an agent: whether the guest has onlined what is plugged; True when nobody can say."""
+        if self.inside_before is None and self.vm.agent is not None:
+            self._unseen("the guest agent did not answer when the plan was made")
         if self.inside_before is None or self.machine is None:
             return True
-        inside = await self._inside()
+        inside = await self._inside(patience=self._left())
         if inside is None:
             self.unanswered += 1
             return self.unanswered >= AGENT_TRIES
@@ -202,17 +208,20 @@ class _Resize:
             self.notes.append(f"seen from inside: MemTotal {totals}, no block of it offline")
         return True
 
-    async def _inside(self, spans: tuple[Span, ...] = ()) -> Inside | None:
-        """What the agent says; that it says nothing is noted once."""
+    async def _inside(self, spans: tuple[Span, ...] = (), patience: float | None = None) -> Inside | None:
+        """What the agent says, in so many seconds; that it says nothing is noted once."""
         if self.vm.agent is None:
             return None
         try:
-            return await self.vm.agent.look(spans)
-        except VirtiomemError as error:
-            note = f"not seen from inside: {error}"
-            if note not in self.notes:
-                self.notes.append(note)
+            return await asyncio.wait_for(self.vm.agent.look(spans), patience)
+        except (VirtiomemError, TimeoutError) as error:
+            self._unseen(str(error) or "the guest agent did not answer in time")
             return None
+
+    def _unseen(self, why: str) -> None:
+        """Note once that nobody inside can tell."""
+        if not any(note.startswith(_UNSEEN) for note in self.notes):
+            self.notes.append(f"{_UNSEEN}{why}")
 
     async def _findings(self) -> tuple[Finding, ...]:
         """Why it stopped short, as far as is known."""
@@ -223,14 +232,24 @@ class _Resize:
             return (unknown(f"why: {error}"),)
         only = tuple(device for device in machine.virtio_mem if device.id in self.tracks)
         spans = tuple(device.span for device in only)
-        inside = await self._inside(spans) or await self._inside(spans)  # just after a change a guest may be slow
+        if self.inside_before is None:  # it was silent from the first
+            inside = await self._inside(spans, LAST_LOOK_SECONDS)
+        else:  # just after a change a guest may be slow
+            inside = await self._inside(spans) or await self._inside(spans)
         waiting = {track.retry_in(self.backend.now()): track for track in self.tracks.values()}
         soonest = min((seconds for seconds in waiting if seconds is not None), default=None)
         exact = soonest is not None and waiting[soonest].retry.certain
         if surroundings.retry_in is not None:
             soonest, exact = surroundings.retry_in, True
         return explain(
-            machine, surroundings, inside, devices=only, retry_in=soonest, exact=exact, again=not self.policy.rollback
+            machine,
+            surroundings,
+            inside,
+            devices=only,
+            retry_in=soonest,
+            exact=exact,
+            again=not self.policy.rollback,
+            asked=self.vm.agent is not None,
         )
 
     async def _last_look(self) -> None:
@@ -261,6 +280,12 @@ class _Resize:
         if self.policy.timeout is not None:
             limits.append(self.began + self.policy.timeout - now)
         return max(min(limits), 0.01)
+
+    def _left(self) -> float | None:
+        """Seconds until the time-out, and enough for a quick answer; None without one."""
+        if self.policy.timeout is None:
+            return None
+        return max(self.began + self.policy.timeout - self.backend.now(), LAST_LOOK_SECONDS)
 
     def _moved_at(self) -> float:
         return max(track.moved_at for track in self.tracks.values())
