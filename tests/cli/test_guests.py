@@ -91,3 +91,8 @@ def test_a_timeout_that_is_no_time_is_refused(scenario: Path, capsys: pytest.Cap
     code, said = complaint(capsys, "run", scenario, "--guest", "linux", "--timeout=nan")
     assert code == 2
     assert "--timeout: not a time: 'nan'" in said
+
+
+def test_qemu_of_the_devices_is_the_one_that_is_asked_for(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = complaint(capsys, "run", scenario, "--device", "qemu", "--qemu", "/no/qemu")
+    assert (code, said.startswith("virtiomem: /no/qemu: No such file or directory")) == (1, True)

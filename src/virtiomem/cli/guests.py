@@ -67,9 +67,12 @@ def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
         return open_linux(played, args, say)
     if args.device == "qemu":
         from virtiomem.guest.embedded.qemu import guest_on_qemu
+        from virtiomem.qemu.process import BINARY
 
         with _in_the_name_of(played):
-            return guest_on_qemu(played.guest, played.driver, played.devices, played.boot_iomem)
+            return guest_on_qemu(
+                played.guest, played.driver, played.devices, played.boot_iomem, binary=args.qemu or BINARY
+            )
     return embedded_guest(played)
 
 
