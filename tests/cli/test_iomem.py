@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -195,3 +197,15 @@ def test_names_from_others_cannot_steer_the_terminal(tmp_path: Path, capsys: pyt
     _, out, _ = run(capsys, str(tmp_path / "map"))
     assert "\\x1b[31mred" in out
     assert "\x1b" not in out
+
+
+def test_a_plain_listing_waits_for_nothing_that_it_does_not_need(listing: str) -> None:
+    imported = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "virtiomem", "iomem", listing],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    assert "virtiomem.live.reading" in imported
+    for unneeded in ("virtiomem.live.collect", "virtiomem.live.devices", "virtiomem.recording", "virtiomem.guest"):
+        assert unneeded not in imported

@@ -12,8 +12,7 @@ from virtiomem.errors import UsageError
 from virtiomem.listing import repair, show
 from virtiomem.listing.ram import Ram, system_ram
 from virtiomem.live.capture import Capture
-from virtiomem.live.collect import collect
-from virtiomem.live.load import load_any
+from virtiomem.live.reading import load_any
 from virtiomem.resource import iomem
 from virtiomem.resource.node import Resource
 
@@ -59,8 +58,7 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the map."""
     check_one_source(args)
-    capture = load_any(args.file) if args.file else collect(args.sysroot, only=("proc/iomem",))
-    reading = read(capture, lenient=args.lenient)
+    reading = read(capture_of(args), lenient=args.lenient)
     if args.merge:
         reading.tree.merge_adjacent_system_ram()
     if args.raw:
@@ -70,6 +68,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(_text(reading, args))
     return 0
+
+
+def capture_of(args: argparse.Namespace) -> Capture:
+    """A file, or a running Linux's map, which brings imports that a file need not wait for."""
+    if args.file:
+        return load_any(args.file)
+    from virtiomem.live.collect import collect
+
+    return collect(args.sysroot, only=("proc/iomem",))
 
 
 def read(capture: Capture, *, lenient: bool) -> repair.Reading:

@@ -5,7 +5,7 @@ import json
 
 from virtiomem.cli.iomem import add_reading, read
 from virtiomem.listing.diff import diff, sentence, values
-from virtiomem.live.load import load_any
+from virtiomem.live.reading import load_any
 
 DESCRIPTION = "What was added, removed, grew, was split, merged, renamed or moved from A to B: by meaning, not by line."
 EXIT_DIFFERENT = 1

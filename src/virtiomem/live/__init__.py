@@ -7,7 +7,8 @@ script    capture.sh, which collects where there is no Python
 sysfs     a million memory blocks read fast
 views     a capture's sections as values
 devices   its virtio-mem devices: where each is and what is plugged
-load      a capture, a listing or a recording: whatever describes a Linux
+reading   a capture, a listing or a recording: whatever describes a Linux
+load      a recording as a capture, a capture as a snapshot
 start     a guest that starts from a capture
 export    a guest as files that lsmem and others read
 lsmem     memory blocks as lsmem shows them

@@ -1,8 +1,6 @@
-"""Read whatever describes a Linux: a capture, a plain /proc/iomem listing, a recording; and turn one into another."""
+"""Turn a recording into a capture and a capture into a snapshot; `load_any` and `read_any` read either from a file."""
 
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,11 +8,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from virtiomem.errors import ListingError
-from virtiomem.files import read_bytes
 from virtiomem.guest.base import DriverConfig
-from virtiomem.live.capture import FORMAT, Capture, Section, loads, looks_like_capture, unpack
+from virtiomem.live.capture import FORMAT, Capture, Section
 from virtiomem.live.collect import block_lines
 from virtiomem.live.devices import CONFIG, DEFAULT_BLOCK_SIZE, devices_of, ownership
+from virtiomem.live.reading import load_any, read_any, source_of
 from virtiomem.live.sysfs import MEMORY
 from virtiomem.live.views import PARAMETERS, PLUGGED, memory_of, zones_of
 from virtiomem.recording import files
@@ -22,34 +20,20 @@ from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMe
 from virtiomem.resource import iomem
 from virtiomem.units import MiB, Size, Span
 
+__all__ = [
+    "DEFAULT_MEMORY_BLOCK",
+    "from_recording",
+    "from_snapshot",
+    "load_any",
+    "memory_block_size",
+    "read_any",
+    "snapshot_of",
+    "source_of",
+    "zone_lines",
+]
+
 DEFAULT_MEMORY_BLOCK = 128 * MiB
 """x86-64's memory block below 64 GiB of boot memory."""
-
-
-def source_of(path: str | Path) -> str:
-    """What to call a file in messages; ``-`` is standard input."""
-    return "standard input" if str(path) == "-" else str(path)
-
-
-def load_any(path: str | Path) -> Capture:
-    """Read a file that describes a Linux's memory, as `read_any` does; a recording gives what its last snapshot holds."""
-    found = read_any(path)
-    return from_recording(found, source=source_of(path)) if isinstance(found, Recording) else found
-
-
-def read_any(path: str | Path) -> Capture | Recording:
-    """Read a file that describes a Linux's memory for what it is; ``-`` is standard input.
-
-    What is neither a capture nor a recording is taken for a listing of /proc/iomem and is the capture's only section,
-    unread and byte for byte. Raises UsageError for a damaged capture or recording, or a file that cannot be read.
-    """
-    source = source_of(path)
-    data = unpack(sys.stdin.buffer.read() if str(path) == "-" else read_bytes(path), source=source)
-    if looks_like_capture(data):
-        return loads(data, source=source)
-    if data.lstrip().startswith(b"{"):
-        return files.loads(data, source=source)
-    return Capture({"proc/iomem": Section(data.decode("utf-8", "surrogateescape"))}, source=source)
 
 
 def from_recording(recording: Recording, *, source: str = "recording") -> Capture:

@@ -1,0 +1,43 @@
+"""Read a file that describes a Linux for what it is; what only a recording needs is imported when there is one."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from virtiomem.files import read_bytes
+from virtiomem.live.capture import Capture, Section, loads, looks_like_capture, unpack
+
+if TYPE_CHECKING:
+    from virtiomem.recording.values import Recording
+
+
+def source_of(path: str | Path) -> str:
+    """What to call a file in messages; ``-`` is standard input."""
+    return "standard input" if str(path) == "-" else str(path)
+
+
+def load_any(path: str | Path) -> Capture:
+    """Read a file that describes a Linux's memory, as `read_any` does; a recording gives what its last snapshot holds."""
+    found = read_any(path)
+    if isinstance(found, Capture):
+        return found
+    from virtiomem.live.load import from_recording
+
+    return from_recording(found, source=source_of(path))
+
+
+def read_any(path: str | Path) -> "Capture | Recording":
+    """Read a file that describes a Linux's memory for what it is; ``-`` is standard input.
+
+    What is neither a capture nor a recording is taken for a listing of /proc/iomem and is the capture's only section,
+    unread and byte for byte. Raises UsageError for a damaged capture or recording, or a file that cannot be read.
+    """
+    source = source_of(path)
+    data = unpack(sys.stdin.buffer.read() if str(path) == "-" else read_bytes(path), source=source)
+    if looks_like_capture(data):
+        return loads(data, source=source)
+    if data.lstrip().startswith(b"{"):
+        from virtiomem.recording import files
+
+        return files.loads(data, source=source)
+    return Capture({"proc/iomem": Section(data.decode("utf-8", "surrogateescape"))}, source=source)
