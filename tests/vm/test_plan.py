@@ -194,6 +194,12 @@ def test_less_than_the_others_can_take_over_stays_requested_of_the_stuck() -> No
     assert shares(again) == [2 * GiB, 4 * GiB]
 
 
+def test_stuck_devices_do_not_change_places_where_no_other_can_help() -> None:
+    devices = device("a", requested=3 * GiB), device("b", requested=GiB)
+    plan = plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("4G"), Spread())
+    assert replan(machine(*devices), plan, {"a": 0, "b": 0}, Spread()) is None
+
+
 def test_total_that_is_requested_stays_as_it_is_spread_until_a_rule_is_named() -> None:
     devices = device("a", size=3 * GiB), device("b", size=GiB)
     assert shares(plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("4G"), Spread())) == [3 * GiB, GiB]

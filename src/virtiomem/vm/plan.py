@@ -166,14 +166,16 @@ def replan(machine: Machine, plan: Plan, stuck: Mapping[str, int], spread: Sprea
     bounds = {device.id: _room(device) for device in concerned}
     kept = {device: Bounds(size, size) for device, size in stuck.items()}
     shares = distribute(concerned, plan.total, spread, bounds | kept)
-    if shares is None and sum(stuck.values()) > plan.total:
-        gone = {device: Bounds(0, 0) for device in bounds.keys() - stuck.keys()}
-        less = {device: Bounds(0, size) for device, size in stuck.items()}
-        shares = distribute(concerned, plan.total, spread, bounds | gone | less)
-    elif shares is None:
-        full = {device: Bounds(room.high, room.high) for device, room in bounds.items() if device not in stuck}
-        more = {device: Bounds(size, bounds[device].high) for device, size in stuck.items()}
-        shares = distribute(concerned, plan.total, spread, bounds | full | more)
+    if shares is None:
+        short = sum(stuck.values()) < plan.total
+        free = {device: room.high if short else 0 for device, room in bounds.items() if device not in stuck}
+        if all(planned[device] == size for device, size in free.items()):
+            return None
+        limits = {device: Bounds(size, size) for device, size in free.items()}
+        limits |= {
+            device: Bounds(size, bounds[device].high) if short else Bounds(0, size) for device, size in stuck.items()
+        }
+        shares = distribute(concerned, plan.total, spread, limits)
     return None if shares is None or shares == planned else Plan(_changes(concerned, shares))
 
 
