@@ -88,6 +88,18 @@ def test_dimm_whose_memory_is_there_already_counts_as_taken(boot: Boot) -> None:
     assert len(listing(memory)) == 2
 
 
+def test_dimm_that_is_no_whole_memory_blocks_and_was_there_already_stays(boot: Boot) -> None:
+    memory = boot()
+    OtherDrivers(memory).add("hyperv", HERE + 4 * GiB, MB, 0)
+    acpi = AcpiMemory(memory)
+    dimm = Dimm("d0", HERE + 4 * GiB, MB + 64 * MiB, 0)
+    assert acpi.add(dimm) is Errno.OK
+    before = listing(memory)
+    assert acpi.remove(dimm) is Errno.EINVAL
+    assert listing(memory) == before
+    memory.check()
+
+
 def test_dimm_with_a_block_that_stays_is_put_back_whole(boot: Boot) -> None:
     memory = boot(OnlineType.ONLINE_KERNEL)
     acpi = AcpiMemory(memory)

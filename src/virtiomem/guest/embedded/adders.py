@@ -39,10 +39,16 @@ class AcpiMemory:
         return Errno.OK
 
     def remove(self, dimm: Dimm) -> Errno:
-        """A DIMM is to go: EBUSY, and all is as before, when some of its memory cannot go offline."""
+        """A DIMM is to go: EBUSY, and all is as before, when some of its memory cannot go offline.
+
+        Differs: EINVAL for one that is no whole memory blocks, of which some was there already when it came; Linux stops
+        with a BUG.
+        """
         mgid = self._groups.get(dimm.id)
         if mgid is None:
             return Errno.OK
+        if not self._memory.is_aligned(dimm.addr, dimm.size):
+            return Errno.EINVAL
         if not self._offline(list(self._memory.blocks_in(dimm.addr, dimm.size))):
             return Errno.EBUSY
         hotplug.remove_memory(self._memory, dimm.addr, dimm.size)
