@@ -293,3 +293,14 @@ def test_interrupted_watch_ends_quietly(web: str) -> None:
     watch.terminate()
     _, err = watch.communicate(timeout=20)
     assert (watch.returncode, err) == (0, "")
+
+
+def test_why_nobody_can_be_reached_is_said_in_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        address = f"qmp:127.0.0.1:{taken.getsockname()[1]}"
+        assert main(["vm", "list", "-c", address, "-c", f"qmp:{tmp_path}/no.sock"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"virtiomem: {address}: cannot connect: Connection refused",
+        f"virtiomem: qmp:{tmp_path}/no.sock: cannot connect: No such file or directory",
+    ]

@@ -8,6 +8,7 @@ A peer may be hostile: what it says is never shown unescaped, and no event of it
 import asyncio
 import json
 import logging
+import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -107,7 +108,7 @@ class Peer:
                 f"{self.label}: it closed the connection before its {'greeting' if greeting else 'answer'}"
             )
         if isinstance(cause, OSError):
-            return BackendError(f"{self.label}: cannot connect: {cause.strerror or one_line(cause)}")
+            return BackendError(f"{self.label}: cannot connect: {_why(cause)}")
         wrong = "does not speak QMP" if greeting else f"bad answer to {SYNC}"
         return ProtocolError(f"{self.label}: {wrong}: {one_line(_reason(cause))}")
 
@@ -235,6 +236,13 @@ async def _outcome(disconnect: Awaitable[None]) -> Exception | None:
     except Exception as error:  # noqa: BLE001 - the library re-raises whatever ended its reader task
         return error
     return None
+
+
+def _why(cause: OSError) -> str:
+    """The errno in words, which asyncio leaves out; as it stands when there is none (several addresses, a resolver's)."""
+    if cause.errno is not None and cause.errno > 0:
+        return os.strerror(cause.errno)
+    return cause.strerror or one_line(cause)
 
 
 def _reason(error: BaseException) -> Any:
