@@ -120,3 +120,8 @@ def test_pages_tell_what_is_plugged_in_each_block_and_in_all() -> None:
     assert [owners(found)[at].plugged for at in range(8, 12)] == [MB, MB // 2, None, MB]
     found = capture(iomem=IOMEM, pages=[*pages[:2], "50000000-5fffffff plugged"])
     assert the_device(found).size == 512 * MiB - MB // 2
+
+
+def test_pages_beyond_all_memory_blocks_are_nobodys() -> None:
+    found = capture(iomem=IOMEM, pages=["40000000-ffffffffffffffff plugged"])
+    assert [owners(found)[at].plugged for at in range(8, 12)] == [MB] * 4

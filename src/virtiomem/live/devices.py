@@ -8,6 +8,7 @@ pages that zone Movable lacks are those it should lack.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -142,8 +143,11 @@ def _added(region: Span | None, tree: ResourceTree, memory: MemorySysfs | None) 
 
 def blocks_in(region: Span, memory: MemorySysfs) -> Iterable[int]:
     """The numbers of the memory blocks that overlap a region."""
-    first, stop = region.start // memory.block_size, -(-region.stop // memory.block_size)
-    return (block.block for block in memory.blocks if first <= block.block < stop)
+    start, stop = (
+        bisect_left(memory.blocks, number, key=lambda block: block.block)
+        for number in (region.start // memory.block_size, -(-region.stop // memory.block_size))
+    )
+    return (memory.blocks[at].block for at in range(start, stop))
 
 
 def pages_of(capture: Capture) -> list[tuple[Span, str]]:
@@ -177,7 +181,7 @@ def _unplugged_by_zone(region: Span, memory: MemorySysfs, capture: Capture) -> i
 
 def ownership(capture: Capture, memory: MemorySysfs, devices: Iterable[VirtioMem]) -> dict[int, Ownership]:
     """By memory block: the virtio-mem device that it belongs to, and how much of it is plugged where that is known."""
-    told: dict[int, int | None] = _plugged_by_pages(pages_of(capture), memory.block_size)
+    told: dict[int, int | None] = _plugged_by_pages(pages_of(capture), memory)
     told |= {block.block: block.plugged for block in memory.blocks if isinstance(block.plugged, int)}
     owners: dict[int, Ownership] = {}
     for device in devices:
@@ -188,12 +192,13 @@ def ownership(capture: Capture, memory: MemorySysfs, devices: Iterable[VirtioMem
     return owners
 
 
-def _plugged_by_pages(pages: Iterable[tuple[Span, str]], block_size: int) -> dict[int, int | None]:
+def _plugged_by_pages(pages: Iterable[tuple[Span, str]], memory: MemorySysfs) -> dict[int, int | None]:
     """Bytes plugged in each memory block of which every page is known."""
+    block_size = memory.block_size
     known: dict[int, int] = {}
     plugged: dict[int, int | None] = {}
     for span, state in pages:
-        for number in range(span.start // block_size, -(-span.stop // block_size)):
+        for number in blocks_in(span, memory):
             size = min(span.stop, (number + 1) * block_size) - max(span.start, number * block_size)
             known[number] = known.get(number, 0) + (size if state != "unknown" else 0)
             plugged[number] = (plugged.get(number) or 0) + (size if state == "plugged" else 0)

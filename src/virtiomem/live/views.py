@@ -29,8 +29,8 @@ PARAMETERS = "sys/module/virtio_mem/parameters"
 """The heading of the driver's module parameters."""
 PLUGGED = "virtio-mem/plugged"
 """The heading of what is plugged in each memory block: lines of `BLOCK BYTES`, which recordings give."""
-MAX_BLOCKS = 1 << 24
-"""More memory blocks than this are a damaged capture: the largest x86-64 machine has 2^25 of the smallest size."""
+MAX_BLOCKS = 1 << 20
+"""More memory blocks than this are a damaged capture: it is 128 TiB in the smallest, and machines that large have larger."""
 
 
 def memory_of(capture: Capture) -> MemorySysfs:
@@ -43,6 +43,8 @@ def memory_of(capture: Capture) -> MemorySysfs:
     for line in section.lines:
         if line.partition(" ")[0] not in MEMORY_FILES:
             blocks += _blocks(line, capture.source)
+            if len(blocks) > MAX_BLOCKS:
+                raise UsageError(f"{capture.source}: more than {MAX_BLOCKS} memory blocks, up to {line[:80]!r}")
     blocks.sort(key=lambda block: block.block)
     blocks = list(_with_plugged(blocks, capture))
     for before, after in pairwise(blocks):
@@ -59,7 +61,7 @@ def _blocks(line: str, source: str) -> Iterator[MemoryBlock]:
     """The blocks of one line of `FIRST[-LAST] STATE REMOVABLE NODES ZONES`."""
     match = _BLOCKS.fullmatch(line)
     first, last = (int(match["first"]), int(match["last"] or match["first"])) if match else (0, -1)
-    if match is None or not 0 <= last - first < MAX_BLOCKS:
+    if match is None or not 0 <= last - first <= MAX_BLOCKS:
         raise UsageError(f"{source}: not a line of memory blocks: {line[:80]!r}")
     nodes = [int(node) for node in match["nodes"].split(",") if node.isdecimal()]
     zones = "" if match["zones"] == "-" else match["zones"].replace("/", " ")
