@@ -49,10 +49,10 @@ def test_what_is_plugged_in_a_block_is_read_where_it_is_told() -> None:
         (["block_size_bytes 3"], "'3' is not a block size"),
         (["block_size_bytes 8000000", "0 online"], "not a line of memory blocks: '0 online'"),
         (["block_size_bytes 8000000", "5-3 online 1 0 Normal"], "not a line of memory blocks"),
-        (["block_size_bytes 8000000", "0-999999999 online 1 0 Normal"], "not a line of memory blocks"),
+        (["block_size_bytes 8000000", "0-999999999 online 1 0 Normal"], "more than 1048576 memory blocks"),
         (
-            ["block_size_bytes 8000000", "0-699999 online 1 0 Normal", "700000-1399999 online 1 0 Normal"],
-            "more than 1048576 memory blocks, up to '700000-1399999 online 1 0 Normal'",
+            ["block_size_bytes 8000000", "0 online 1 0 Normal", "1-1048576 online 1 0 Normal"],
+            "more than 1048576 memory blocks, with '1-1048576 online 1 0 Normal'",
         ),
         (["block_size_bytes 8000000", "0-3 online 1 0 Normal", "2 online 1 0 Normal"], "memory block 2 is there twice"),
     ],

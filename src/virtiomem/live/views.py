@@ -42,9 +42,7 @@ def memory_of(capture: Capture) -> MemorySysfs:
     blocks: list[MemoryBlock] = []
     for line in section.lines:
         if line.partition(" ")[0] not in MEMORY_FILES:
-            blocks += _blocks(line, capture.source)
-            if len(blocks) > MAX_BLOCKS:
-                raise UsageError(f"{capture.source}: more than {MAX_BLOCKS} memory blocks, up to {line[:80]!r}")
+            blocks += _blocks(line, capture.source, room=MAX_BLOCKS - len(blocks))
     blocks.sort(key=lambda block: block.block)
     blocks = list(_with_plugged(blocks, capture))
     for before, after in pairwise(blocks):
@@ -57,12 +55,14 @@ def memory_of(capture: Capture) -> MemorySysfs:
     return MemorySysfs(block_size, blocks, files.get("auto_online_blocks"), files.get("crash_hotplug"))
 
 
-def _blocks(line: str, source: str) -> Iterator[MemoryBlock]:
-    """The blocks of one line of `FIRST[-LAST] STATE REMOVABLE NODES ZONES`."""
+def _blocks(line: str, source: str, *, room: int) -> Iterator[MemoryBlock]:
+    """The blocks, `room` at most, of one line of `FIRST[-LAST] STATE REMOVABLE NODES ZONES`."""
     match = _BLOCKS.fullmatch(line)
     first, last = (int(match["first"]), int(match["last"] or match["first"])) if match else (0, -1)
-    if match is None or not 0 <= last - first <= MAX_BLOCKS:
+    if match is None or last < first:
         raise UsageError(f"{source}: not a line of memory blocks: {line[:80]!r}")
+    if last - first >= room:
+        raise UsageError(f"{source}: more than {MAX_BLOCKS} memory blocks, with {line[:80]!r}")
     nodes = [int(node) for node in match["nodes"].split(",") if node.isdecimal()]
     zones = "" if match["zones"] == "-" else match["zones"].replace("/", " ")
     for number in range(first, last + 1):
