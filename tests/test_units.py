@@ -27,3 +27,8 @@ def test_formatted_size_parses_back(size: int) -> None:
 
 def test_approximate_size_is_short() -> None:
     assert [format_approx(n) for n in (0, 2 * GiB, 1536 * MiB, 654_336)] == ["0B", "2G", "1.5G", "639K"]
+
+
+def test_a_kelvin_sign_is_no_k() -> None:
+    with pytest.raises(ValueError, match="not a size"):
+        parse_size("1\N{KELVIN SIGN}")

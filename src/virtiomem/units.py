@@ -18,7 +18,9 @@ PAGE_SIZE = 4 * KiB
 U64_MAX = (1 << 64) - 1
 
 _SUFFIXES = {"": 1, "K": KiB, "M": MiB, "G": GiB, "T": TiB, "P": 1 << 50, "E": 1 << 60}
-_SIZE = re.compile(r"(?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE]?)(?:iB)?", re.IGNORECASE)
+_SIZE = re.compile(
+    r"(?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE]?)(?:iB)?", re.IGNORECASE | re.ASCII
+)
 
 
 class Size(int):

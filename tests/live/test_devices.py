@@ -1,3 +1,6 @@
+import pytest
+
+from virtiomem.errors import UsageError
 from virtiomem.live.capture import Capture, Section
 from virtiomem.live.devices import CONFIG, VirtioMem, devices_of, ownership
 from virtiomem.live.lsmem import Ownership
@@ -125,3 +128,8 @@ def test_pages_tell_what_is_plugged_in_each_block_and_in_all() -> None:
 def test_pages_beyond_all_memory_blocks_are_nobodys() -> None:
     found = capture(iomem=IOMEM, pages=["40000000-ffffffffffffffff plugged"])
     assert [owners(found)[at].plugged for at in range(8, 12)] == [MB] * 4
+
+
+def test_a_number_that_is_none_is_named() -> None:
+    with pytest.raises(UsageError, match="'010' is not an address or a size"):
+        the_device(capture(iomem=IOMEM, bus=["virtio0 device=24 node=010"]))

@@ -264,3 +264,16 @@ def test_what_a_step_may_be_refused_for_is_no_fault_of_the_scenario() -> None:
         'do = "add-memory"\nkind = "kmem"\nsize = "3M"\nmemaddr = "0x0"',
     ):
         scenario.loads(STEP + step)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("9" * 5000, "a number of thousands of digits"),
+        ("0x" + "f" * 5000, "device[0].max-size: a number of more than 64 bits"),
+    ],
+)
+def test_numbers_that_nothing_can_be_are_refused_in_a_line(value: str, reason: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        scenario.loads(f'[[device]]\nid = "vm0"\nmax-size = {value}\n')
+    assert str(refused.value).endswith(reason)

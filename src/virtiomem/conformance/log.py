@@ -23,6 +23,10 @@ Length = Annotated[int, Meta(ge=0, le=1 << 16)]
 """Of a descriptor, in bytes; no recorder makes longer ones."""
 
 
+Index = Annotated[int, Meta(ge=0, le=0xFFFF)]
+"""A field of the available ring."""
+
+
 class Seen(Struct, frozen=True, kw_only=True):
     """What the registers said after an operation."""
 
@@ -142,8 +146,8 @@ class MigrateCancel(Seen, frozen=True, kw_only=True, tag_field="op", tag="migrat
 class AvailRing(Seen, frozen=True, kw_only=True, tag_field="op", tag="avail_ring"):
     """The driver says when it wants to be interrupted: the available ring's flags and event field."""
 
-    flags: int
-    used_event: int
+    flags: Index
+    used_event: Index
 
 
 class Sweep(Seen, frozen=True, kw_only=True, tag_field="op", tag="final_state_sweep"):

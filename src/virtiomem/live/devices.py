@@ -16,7 +16,7 @@ from virtiomem.errors import ListingError
 from virtiomem.live.capture import Capture
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.sysfs import MemorySysfs
-from virtiomem.live.views import zones_of
+from virtiomem.live.views import number_of, zones_of
 from virtiomem.resource import iomem
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.units import PAGE_SIZE, MiB, Span
@@ -122,13 +122,13 @@ def _known(capture: Capture) -> dict[str, dict[str, int]]:
     for line in capture.section("sys/bus/virtio/devices").lines:
         name, _, rest = line.partition(" ")
         node = dict(_PAIR.findall(rest)).get("node", "-1")
-        known[name] = {} if node.startswith("-") else {"node": int(node, 0)}
+        known[name] = {} if node.startswith("-") else {"node": number_of(node, 0, capture)}
     for line in capture.section("dev/kmsg").lines:
         if (match := _LOG_LINE.match(line)) and match["key"] in _LOG_KEYS:
-            known.setdefault(match["name"], {})[_LOG_KEYS[match["key"]]] = int(match["value"], 0)
+            known.setdefault(match["name"], {})[_LOG_KEYS[match["key"]]] = number_of(match["value"], 0, capture)
     for line in capture.section(CONFIG).lines:
         name, _, rest = line.partition(" ")
-        known.setdefault(name, {}).update({key: int(value, 0) for key, value in _PAIR.findall(rest)})
+        known.setdefault(name, {}).update({key: number_of(value, 0, capture) for key, value in _PAIR.findall(rest)})
     return known
 
 

@@ -76,7 +76,7 @@ def _with_plugged(blocks: list[MemoryBlock], capture: Capture) -> Iterator[Memor
     told: dict[int, int] = {}
     for line in capture.section(PLUGGED).lines:
         number, _, size = line.partition(" ")
-        told[_number(number, 10, capture)] = _number(size, 10, capture)
+        told[number_of(number, 10, capture)] = number_of(size, 10, capture)
     for block in blocks:
         yield replace(block, plugged=told[block.block]) if block.block in told else block
 
@@ -113,14 +113,14 @@ def crash_state_of(capture: Capture) -> CrashState:
     """Where the notes lie, and whether a crash kernel is loaded."""
     cpu, kernel = capture.section("sys/devices/system/cpu").values, capture.section("sys/kernel").values
     notes = [
-        (_number(value, 16, capture), _number(cpu[f"{name}_size"], 10, capture))
+        (number_of(value, 16, capture), number_of(cpu[f"{name}_size"], 10, capture))
         for name, value in cpu.items()
         if name.endswith("/crash_notes") and f"{name}_size" in cpu
     ]
     addr, _, size = kernel.get("vmcoreinfo", "").partition(" ")
     return CrashState(
         notes=notes,
-        vmcoreinfo=(_number(addr, 16, capture), _number(size, 16, capture)) if size else None,
+        vmcoreinfo=(number_of(addr, 16, capture), number_of(size, 16, capture)) if size else None,
         possible_cpus=_cpus(cpu.get("possible", "")),
         crash_loaded={"0": False, "1": True}.get(kernel.get("kexec_crash_loaded", "")),
     )
@@ -130,11 +130,12 @@ def driver_config_of(capture: Capture) -> DriverConfig:
     """How the driver was loaded; what the capture does not say is the driver's default."""
     values = capture.section(PARAMETERS).values
     flags = {name: values[name] == "Y" for name in ("force_bbm", "bbm_safe_unplug", "unplug_online") if name in values}
-    size = _number(values.get("bbm_block_size") or "0", 10, capture)
+    size = number_of(values.get("bbm_block_size") or "0", 10, capture)
     return DriverConfig(bbm_block_size=Size(size), **flags)
 
 
-def _number(text: str, base: int, capture: Capture) -> int:
+def number_of(text: str, base: int, capture: Capture) -> int:
+    """A number of a capture's; UsageError for what is none, or has thousands of digits."""
     try:
         return int(text, base)
     except ValueError:

@@ -77,10 +77,25 @@ def _parse(text: bytes) -> dict[str, Any]:
         if match is None:
             raise ScenarioError(str(error), where="") from None
         raise ScenarioError(match["reason"], where=match["place"]) from None
+    except ValueError:  # Python reads no decimal number that long
+        raise ScenarioError("a number of thousands of digits", where="") from None
+
+
+def _refuse_huge(value: object, where: str = "") -> None:
+    """Refuse integers beyond 64 bits: nothing here is that large, and TOML allows them."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        raise ScenarioError("a number of more than 64 bits", where=where)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_huge(inner, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _refuse_huge(inner, f"{where}[{index}]")
 
 
 def _convert(raw: dict[str, Any]) -> ScenarioFile:
     """Tables to values."""
+    _refuse_huge(raw)
     try:
         return msgspec.convert(raw, ScenarioFile, dec_hook=decode_size)
     except msgspec.ValidationError as error:
