@@ -103,3 +103,10 @@ def test_the_driver_was_loaded_as_its_parameters_say() -> None:
     assert driver_config_of(of(PARAMETERS, remark="absent")) == DriverConfig()
     with pytest.raises(UsageError, match="x: 'much' is not an address or a size"):
         driver_config_of(of(PARAMETERS, "bbm_block_size much"))
+
+
+@pytest.mark.parametrize("address", ["-1", "1" + "0" * 16, "f" * 5000])
+def test_notes_that_lie_nowhere_are_named(address: str) -> None:
+    lines = [f"cpu0/crash_notes {address}", "cpu0/crash_notes_size 536"]
+    with pytest.raises(UsageError, match=r"x: '.{1,40}' is not an address or a size"):
+        crash_state_of(of("sys/devices/system/cpu", *lines))

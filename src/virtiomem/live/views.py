@@ -17,11 +17,11 @@ from virtiomem.live.capture import Capture
 from virtiomem.live.sources import MEMORY_FILES
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, parse_block_size
 from virtiomem.recording.values import MemoryBlock, ZonePages
-from virtiomem.units import Size
+from virtiomem.units import U64_MAX, Size
 
 _BLOCKS = re.compile(
     r"(?P<first>[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))? (?P<state>\S+) (?P<removable>[01])"
-    r" (?P<nodes>-|[0-9,]+) (?P<zones>\S+)"
+    r" (?P<nodes>-|[0-9]{1,9}(?:,[0-9]{1,9})*) (?P<zones>\S+)"
 )
 _ZONE = re.compile(r"Node (?P<node>[0-9]+), zone +(?P<zone>\S+)")
 _CPUS = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
@@ -137,9 +137,12 @@ def driver_config_of(capture: Capture) -> DriverConfig:
 def number_of(text: str, base: int, capture: Capture) -> int:
     """A number of a capture's; UsageError for what is none, or has thousands of digits."""
     try:
-        return int(text, base)
+        value = int(text, base)
     except ValueError:
-        raise UsageError(f"{capture.source}: {text[:40]!r} is not an address or a size") from None
+        value = -1
+    if not 0 <= value <= U64_MAX:
+        raise UsageError(f"{capture.source}: {text[:40]!r} is not an address or a size")
+    return value
 
 
 def _cpus(ranges: str) -> int:
