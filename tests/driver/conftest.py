@@ -24,12 +24,17 @@ class Tapped(Loopback):
 
     def __init__(self, device: MemDevice) -> None:
         super().__init__(device)
+        self.device = device
         self.said: list[str] = []
+        self.then_busy = False
+        """Each answer is the device's last before it becomes busy."""
 
     def send(self, request: bytes) -> bytes:
         sent = Request.unpack(request)
         self.said.append(f"{sent.type.name} +{(sent.addr - BASE) // MiB}M {sent.nb_blocks}")
-        return super().send(request)
+        answer = super().send(request)
+        self.device.busy |= self.then_busy
+        return answer
 
 
 @dataclass

@@ -123,17 +123,10 @@ def test_big_block_that_cannot_be_added_is_unplugged_again(rig: MakeRig) -> None
 def test_big_block_that_can_neither_be_added_nor_unplugged_is_cleaned_up_first(rig: MakeRig) -> None:
     guest = rig(block=256 * MiB)
     guest.memory.faults.inject(FaultPoint.ARCH_ADD, Errno.ENOMEM)
-    send = guest.transport.send
-
-    def busy_after_plug(request: bytes) -> bytes:
-        answer: bytes = send(request)
-        guest.device.busy = True
-        return answer
-
-    guest.transport.send = busy_after_plug
+    guest.transport.then_busy = True
     assert guest.resize(256 * MiB) == ["PLUG +0M 1", "UNPLUG +0M 1"]
     assert guest.driver.mode.counts() == {"PLUGGED": 1}
-    guest.transport.send = send
+    guest.transport.then_busy = False
     assert guest.wait(50) == ["UNPLUG +0M 1"]
     assert guest.driver.mode.counts() == {"PLUGGED": 1}
     guest.device.busy = False

@@ -60,17 +60,10 @@ def test_offline_block_that_a_busy_device_keeps_stays_whole(rig: MakeRig) -> Non
 def test_block_left_over_stays_so_while_the_device_keeps_it_and_nothing_else_is_done(rig: MakeRig) -> None:
     guest = rig()
     guest.memory.faults.inject(FaultPoint.ARCH_ADD, Errno.ENOMEM)
-    send = guest.transport.send
-
-    def busy_after_plug(request: bytes) -> bytes:
-        answer: bytes = send(request)
-        guest.device.busy = True
-        return answer
-
-    guest.transport.send = busy_after_plug
+    guest.transport.then_busy = True
     assert guest.resize(6 * MiB) == ["PLUG +0M 3", "UNPLUG +0M 3"]
     assert guest.driver.mode.counts() == {"PLUGGED": 1}
-    guest.transport.send = send
+    guest.transport.then_busy = False
     assert guest.wait(50) == ["UNPLUG +0M 3"]
     assert guest.driver.mode.counts() == {"PLUGGED": 1}
     guest.device.busy = False

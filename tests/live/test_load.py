@@ -12,7 +12,8 @@ from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import Capture, Section, dump, dumps
 from virtiomem.live.devices import devices_of
-from virtiomem.live.load import from_recording, from_snapshot, load_any, memory_block_size, snapshot_of
+from virtiomem.live.load import from_recording, from_snapshot, memory_block_size, snapshot_of
+from virtiomem.live.reading import load_any
 from virtiomem.live.views import driver_config_of, memory_of
 from virtiomem.recording.values import MemoryBlock, VirtioMemInfo
 from virtiomem.units import GiB, MiB, Size

@@ -18,7 +18,8 @@ from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.kdump import elfcore
 from virtiomem.live import capture as capture_file
 from virtiomem.live import script
-from virtiomem.live.load import load_any, snapshot_of
+from virtiomem.live.load import snapshot_of
+from virtiomem.live.reading import load_any
 from virtiomem.recording.values import Load, Resize, SetState, Snapshot, VirtioMemInfo
 from virtiomem.units import GiB, MiB, Size
 

@@ -25,8 +25,8 @@ WATCH = f"PYTHONPATH={PACKAGES} {PYTHON} -S -c 'from virtiomem.cli.main import m
 NEEDED = """
 import sys
 from virtiomem.cli.main import main
-main(["iomem", "watch", "/dev/null", "--count", "0", "--interval", "0"])
-main(["iomem", "/proc/iomem", "--json"])
+import virtiomem.cli.iomem_watch
+main(["iomem"])  # what reading a running Linux's map imports
 print(*sorted({m.__file__ for m in sys.modules.values() if getattr(m, "__file__", None)}), sep="\\n", file=sys.stderr)
 """
 

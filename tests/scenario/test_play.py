@@ -5,7 +5,8 @@ import pytest
 
 from virtiomem import scenario
 from virtiomem.errors import ScenarioError, UsageError
-from virtiomem.live.load import load_any, snapshot_of
+from virtiomem.live.load import snapshot_of
+from virtiomem.live.reading import load_any
 from virtiomem.recording.values import VirtioMemInfo
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -137,7 +137,7 @@ def _machine(args: argparse.Namespace) -> _Machine:
     """A file, or a running Linux, with its virtio-mem devices."""
     from virtiomem.live.collect import collect
     from virtiomem.live.devices import devices_of, ownership
-    from virtiomem.live.load import load_any
+    from virtiomem.live.reading import load_any
     from virtiomem.live.views import memory_of
 
     capture = load_any(args.file) if args.file else collect(args.sysroot, only=HEADINGS)

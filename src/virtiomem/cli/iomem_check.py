@@ -11,7 +11,8 @@ from virtiomem.errors import UsageError, VirtiomemError, printable
 from virtiomem.listing.check import Arch, check, table, values
 from virtiomem.live.capture import Capture
 from virtiomem.live.collect import collect
-from virtiomem.live.load import DEFAULT_MEMORY_BLOCK, load_any
+from virtiomem.live.load import DEFAULT_MEMORY_BLOCK
+from virtiomem.live.reading import load_any
 from virtiomem.live.views import memory_of
 
 DESCRIPTION = (

@@ -9,8 +9,8 @@ from virtiomem.cli.arguments import check_one_source, positive, seconds
 from virtiomem.cli.iomem import add_reading, read
 from virtiomem.listing.diff import Change, sentence, values
 from virtiomem.listing.watch import MemoryEvents, watch
-from virtiomem.live.collect import collect
-from virtiomem.live.load import load_any
+from virtiomem.live.collect import collect  # not when first needed: by then the kernel may have spoken
+from virtiomem.live.reading import load_any
 from virtiomem.resource.node import Resource
 
 DESCRIPTION = (

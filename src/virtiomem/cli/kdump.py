@@ -87,7 +87,7 @@ def _check(args: argparse.Namespace) -> None:
 def _capture(args: argparse.Namespace) -> Capture:
     """A file, or as much of a running Linux as is needed; each comes with imports that the other need not wait for."""
     if args.file:
-        from virtiomem.live.load import load_any
+        from virtiomem.live.reading import load_any
 
         return load_any(args.file)
     from virtiomem.live.collect import collect

@@ -61,7 +61,9 @@ _LOOSE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _QUOTE = re.compile(r"(?:[>|][ \xa0\udca0]?)+")
-_ELISION = re.compile(r"\W*(?:\.{2,}|…|(?:snip|cut|skipped))\W*", re.IGNORECASE)
+_WORD = re.compile(r"\w+")
+_ELISION = re.compile(r"snip|cut|skipped", re.IGNORECASE)
+"""The words of a mark that lines are missing."""
 _WRAPPED_AT = 66
 """Mailers wrap lines that would become longer than this, or more; what is narrower is wrapped if the name is known."""
 _WRAPPED_NAME = re.compile(
@@ -146,14 +148,20 @@ def _margin(raw: Iterable[str]) -> int:
 
 def _continues(before: str, name: list[str], part: str) -> bool:
     """True when `part` goes on with the name in the line above: a mailer would have wrapped there, or it makes a name whole."""
-    if not part or _ELISION.fullmatch(part):
+    if not part or _is_elision(part):
         return False
     return len(before) + 1 + len(part.split(maxsplit=1)[0]) > _WRAPPED_AT or (
         len(name) == 1 and _WRAPPED_NAME.fullmatch(f"{name[0]}\n{part}") is not None
     )
 
 
+def _is_elision(line: str) -> bool:
+    """True for a mark that lines are missing here: dots, or one such word, with nothing but signs around it."""
+    words = _WORD.findall(line)
+    return (".." in line or "…" in line) if not words else len(words) == 1 and bool(_ELISION.fullmatch(words[0]))
+
+
 def _stray(line: str) -> str:
     if not line.strip():
         return "an empty line"
-    return "a mark that lines are missing here" if _ELISION.fullmatch(line) else f"not a resource line: {line[:60]!r}"
+    return "a mark that lines are missing here" if _is_elision(line) else f"not a resource line: {line[:60]!r}"

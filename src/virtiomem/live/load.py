@@ -1,4 +1,4 @@
-"""Turn a recording into a capture and a capture into a snapshot; `load_any` and `read_any` read either from a file."""
+"""Turn a recording into a capture and a capture into a snapshot; `live.reading` reads either from a file."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,25 +12,12 @@ from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import FORMAT, Capture, Section
 from virtiomem.live.collect import block_lines
 from virtiomem.live.devices import CONFIG, DEFAULT_BLOCK_SIZE, devices_of, ownership
-from virtiomem.live.reading import load_any, read_any, source_of
 from virtiomem.live.sysfs import MEMORY
 from virtiomem.live.views import PARAMETERS, PLUGGED, memory_of, zones_of
 from virtiomem.recording import files
 from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
 from virtiomem.units import MiB, Size, Span
-
-__all__ = [
-    "DEFAULT_MEMORY_BLOCK",
-    "from_recording",
-    "from_snapshot",
-    "load_any",
-    "memory_block_size",
-    "read_any",
-    "snapshot_of",
-    "source_of",
-    "zone_lines",
-]
 
 DEFAULT_MEMORY_BLOCK = 128 * MiB
 """x86-64's memory block below 64 GiB of boot memory."""

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from virtiomem.errors import UsageError
 from virtiomem.listing import repair
-from virtiomem.live.load import read_any, source_of
+from virtiomem.live.reading import read_any, source_of
 from virtiomem.recording.values import Recording
 from virtiomem.recording.words import describe
 from virtiomem.report.data import title

@@ -35,7 +35,7 @@ def embedded_guest(scenario: Scenario, boot: Snapshot | None = None) -> Embedded
 
 def _captured_guest(scenario: Scenario, capture: str) -> EmbeddedGuest:
     """The guest that goes on where a capture was taken; complaints name scenario and capture."""
-    from virtiomem.live.load import load_any
+    from virtiomem.live.reading import load_any
 
     path = scenario.folder / capture
     try:
