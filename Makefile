@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast real compare-random record fuzz fuzz-device fuzz-iomem examples docs clean
+.PHONY: help setup demo test check lint format fast real compare-random record fuzz fuzz-device fuzz-iomem fuzz-input examples docs clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -58,6 +58,9 @@ fuzz-device: setup  ## QEMU's virtio-mem device against ours; REQUESTS=100000 SE
 fuzz-iomem: setup  ## the readers of /proc/iomem, guided by coverage (installs atheris); SECONDS=60
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	$(BIN)/python tests/listing/fuzz.py -max_total_time=$(or $(SECONDS),60)
+
+fuzz-input: setup  ## bad input of every kind: files, answers, arguments, calls; MINUTES=10 (each kind) SEED=1 KIND=
+	$(BIN)/python -m tests.fuzz.run --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(addprefix --kind ,$(KIND))
 
 examples: setup  ## play every example again and keep what it shows
 	@for file in $$(find examples -name '*.toml'); do $(BIN)/virtiomem run $$file > $${file%.toml}.out || exit; done
