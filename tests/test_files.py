@@ -75,9 +75,9 @@ def test_name_under_which_nothing_can_be_written_is_refused(tmp_path: Path, name
     (tmp_path / "file").touch()
     (tmp_path / "directory").mkdir()
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(UsageError, match=f"{name}: {why}"):
+    with pytest.raises(UsageError, match=f"{name[-9:]}: {why}"):
         check_writable(tmp_path / name)
-    with pytest.raises(UsageError, match=f"{name}: {why}"):
+    with pytest.raises(UsageError, match=f"{name[-9:]}: {why}"):
         write_whole(tmp_path / name, b"")
 
 

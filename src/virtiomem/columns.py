@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Sequence
 
 from virtiomem.errors import UsageError
+from virtiomem.text import printable, quoted
 
 
 def align(rows: Iterable[Sequence[str]], right: str | Sequence[bool] = "") -> str:
-    """Columns as wide as their widest cell, a line a row, nothing behind the last cell.
+    """Columns as wide as their widest cell, a line a row, nothing behind the last cell; every cell printable.
 
     `right` says which columns are aligned to the right, as a text with a ``>`` at their place or as flags.
     """
-    table = [list(row) for row in rows]
+    table = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     flags = [at < len(right) and right[at] in (">", True) for at in range(len(widths))]
 
@@ -34,5 +35,5 @@ def chosen_columns(
     wanted = [name.strip() for name in text.removeprefix("+").split(",")]
     for name in wanted:
         if name.lower() not in by_name:
-            raise UsageError(f"{option}: no column {name!r} (there are {', '.join(by_name)})")
+            raise UsageError(f"{option}: no column {quoted(name)} (there are {', '.join(by_name)})")
     return [*(default if text.startswith("+") else ()), *(by_name[name.lower()] for name in wanted)]

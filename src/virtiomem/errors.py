@@ -20,6 +20,8 @@ Errnos and device answers that the *caller decides on* are values (`Errno`, `wir
 
 from enum import IntEnum
 
+from virtiomem.text import one_line
+
 
 class Errno(IntEnum):
     """Linux error numbers, positive (include/uapi/asm-generic/errno-base.h, errno.h); `OK` is 0 and falsy."""
@@ -41,23 +43,13 @@ class Errno(IntEnum):
     EADDRNOTAVAIL = 99
 
 
-def printable(text: str) -> str:
-    r"""Text from anywhere as a terminal may have it: control characters are shown (``\x1b``), not obeyed."""
-    return text.translate(_CONTROLS)
-
-
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-
-
-def sound(text: str) -> str:
-    """Text that UTF-8 and JSON can hold: a byte that is no UTF-8 becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
-
-
 class VirtiomemError(Exception):
-    """The base of all errors raised on purpose; `str()` is one line fit for a person."""
+    """The base of all errors raised on purpose; `str()` is one line fit for a person, whatever text is quoted in it."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class UsageError(VirtiomemError):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from virtiomem.errors import BackendError, UsageError
+from virtiomem.text import shown
 from virtiomem.units import GiB, MiB, format_size
 
 MAX_SIZE = GiB
@@ -26,9 +27,9 @@ def read_bytes(path: str | Path, *, limit: int = MAX_SIZE) -> bytes:
             while len(content) <= limit and (chunk := file.read(_CHUNK)):
                 content += chunk
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL
-        raise UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        raise UsageError(f"{shown(path)}: {getattr(error, 'strerror', None) or error}") from None
     if len(content) > limit:
-        raise UsageError(f"{path}: longer than {format_size(limit)}")
+        raise UsageError(f"{shown(path)}: longer than {format_size(limit)}")
     return bytes(content)
 
 
@@ -62,7 +63,7 @@ def write_whole(path: str | Path, data: bytes) -> None:
 def cannot_write(path: str | Path, error: OSError) -> UsageError | BackendError:
     """What to raise when the system refuses to write: whose fault it is depends on what it says."""
     kind = UsageError if error.errno in _WRONG_NAMES else BackendError
-    return kind(f"{path}: {error.strerror}")
+    return kind(f"{shown(path)}: {error.strerror}")
 
 
 _WRONG_NAMES = {

@@ -137,6 +137,20 @@ def test_closed_stderr_takes_complaints() -> None:
     assert (ended.returncode, ended.stdout) == (2, "")
 
 
+@pytest.mark.parametrize("command", ["iomem nope", "vm list -c qmp:./nope"])
+def test_full_stderr_keeps_the_exit_code(command: str) -> None:
+    said = run_shell(f'"$0" -m virtiomem {command}')
+    full = run_shell(f'"$0" -m virtiomem {command} 2>/dev/full')
+    assert said.returncode == full.returncode
+    assert said.returncode in {1, 2}
+
+
+def test_repairs_that_nobody_can_read_leave_the_listing(tmp_path: Path) -> None:
+    (tmp_path / "crlf").write_text("00000000-7fffffff : System RAM\r\n")
+    ended = run_shell(f'"$0" -m virtiomem iomem --lenient -n {tmp_path}/crlf 2>/dev/full')
+    assert (ended.returncode, ended.stdout.split()[0]) == (0, "00000000-7fffffff")
+
+
 def test_closed_stdin_is_empty() -> None:
     ended = run_shell('"$0" -m virtiomem iomem - <&-')
     assert ended.returncode == run_shell('"$0" -m virtiomem iomem - </dev/null').returncode

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from virtiomem import __version__
 from virtiomem.columns import align
-from virtiomem.errors import ListingError, sound
+from virtiomem.errors import ListingError
 from virtiomem.live import script
 from virtiomem.live.capture import Capture, dump, dumps, to_json
 from virtiomem.live.collect import collect
 from virtiomem.live.sources import SOURCES
 from virtiomem.resource import iomem
+from virtiomem.stdio import say, write_listing
 
 IOMEM = "proc/iomem"
 PAGES = "proc/kpageflags"
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.json:
         print(json.dumps(to_json(capture), indent=1))
     else:
-        sys.stdout.write(sound(dumps(capture)))
+        write_listing(dumps(capture))
     _tell(capture, args)
     return 0
 
@@ -66,10 +67,10 @@ def _tell(capture: Capture, args: argparse.Namespace) -> None:
     sys.stdout.flush()
     if args.output or unread:
         where, size = (args.output, f", {Path(args.output).stat().st_size} bytes") if args.output else ("capture", "")
-        print(f"{where}: {len(asked) - len(unread)} of {len(asked)} sources{size}", file=sys.stderr)
+        say(f"{where}: {len(asked) - len(unread)} of {len(asked)} sources{size}")
     for at, remark in unread.items():
-        print(f"  /{at}: {remark}", file=sys.stderr)
+        say(f"  /{at}: {remark}")
     try:
         iomem.loads(capture.section(IOMEM).text, source=f"/{IOMEM}")
     except ListingError as error:
-        print(f"virtiomem: {error}", file=sys.stderr)
+        say(f"virtiomem: {error}")

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from virtiomem.recording.compare import Difference, compare, not_compared
 from virtiomem.recording.values import Use
 from virtiomem.recording.words import describe, plural
 from virtiomem.report.terminal import Progress
+from virtiomem.text import one_line, shown
 
 EXIT_DIFFERENT = 1
 
@@ -52,10 +52,8 @@ def run(args: argparse.Namespace) -> int:
         }
         print(json.dumps({**verdict, "guests": [a.guest, b.guest]} if args.b is None else verdict))
     elif difference is None:
-        print(
-            f"same: {len(a.steps)} {plural(len(a.steps), 'step')}"
-            + (f", {names[0]} and {names[1]}" if args.b is None else "")
-        )
+        who = f", {names[0]} and {names[1]}" if args.b is None else ""
+        print(one_line(f"same: {len(a.steps)} {plural(len(a.steps), 'step')}{who}"))
     else:
         _tell(difference, names)
         if args.b is None and any(isinstance(record.step, Use) for record in a.steps[: difference.step]):
@@ -88,7 +86,8 @@ def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
 
 def _tell(difference: Difference, names: list[str]) -> None:
     """Say where the two part, with both values under one another."""
+    names = [shown(name) for name in names]
     width = max(map(len, names))
-    print(f"different at {difference.place}: {difference.what}")
+    print(one_line(f"different at {difference.place}: {difference.what}"))
     for name, value in zip(names, (difference.a, difference.b), strict=True):
-        sys.stdout.write(f"  {name:<{width}}  {value}\n")
+        print(f"  {name:<{width}}  {one_line(value)}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virtiomem.cli.arguments import positive
+from virtiomem.stdio import show
 
 if TYPE_CHECKING:
     from virtiomem.conformance import log
@@ -159,6 +160,6 @@ def _replay(args: argparse.Namespace) -> int:
 def _show_replayed(path: str, outcome: "Outcome") -> None:
     counted = f"{outcome.requests} requests in {outcome.operations} operations"
     if outcome.first is None:
-        print(f"{path}: {counted}, no difference")
+        show(f"{path}: {counted}, no difference\n")
     else:
-        print(f"{path}: {counted}, {outcome.differing} of them different; the first:\n  {outcome.first}")
+        show(f"{path}: {counted}, {outcome.differing} of them different; the first:\n  {outcome.first}\n")

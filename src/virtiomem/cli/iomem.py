@@ -15,6 +15,7 @@ from virtiomem.live.capture import Capture
 from virtiomem.live.reading import load_any
 from virtiomem.resource import iomem
 from virtiomem.resource.node import Resource
+from virtiomem.stdio import say, write_listing
 
 ACTIONS = {
     "diff": "what changed between two maps, by meaning",
@@ -84,17 +85,16 @@ def read(capture: Capture, *, lenient: bool) -> repair.Reading:
     source = capture.iomem_source
     reading = repair.read(capture.iomem, source=source, lenient=lenient, allow_masked=True)
     for mended in reading.repairs:
-        print(f"virtiomem: {source}:{mended}", file=sys.stderr)
+        say(f"virtiomem: {source}:{mended}")
     if reading.masked:
-        print(f"virtiomem: {source}: all addresses are hidden: read it as root", file=sys.stderr)
+        say(f"virtiomem: {source}: all addresses are hidden: read it as root")
     return reading
 
 
 def _print_raw(tree: Resource, args: argparse.Namespace) -> int:
     if args.only or args.ram or args.flat:
         raise UsageError("--raw prints the whole listing: it excludes --only, --ram and --flat")
-    sys.stdout.flush()
-    sys.stdout.buffer.write(iomem.dumps(tree).encode("utf-8", "surrogateescape"))
+    write_listing(iomem.dumps(tree))
     return 0
 
 

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from virtiomem.cli.arguments import check_one_source, size
 from virtiomem.cli.iomem import add_reading, read
-from virtiomem.errors import UsageError, VirtiomemError, printable
+from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.listing.check import Arch, check, table, values
 from virtiomem.live.capture import Capture
 from virtiomem.live.collect import collect
 from virtiomem.live.load import DEFAULT_MEMORY_BLOCK
 from virtiomem.live.reading import load_any
 from virtiomem.live.views import memory_of
+from virtiomem.stdio import show
 
 DESCRIPTION = (
     "For each consumer of the map: how many ranges it sees, how many it would see if nothing had been merged, its limit, and "
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(table(report, in_bytes=args.bytes, headings=not args.noheadings))
         for finding in report.findings:
-            print(printable(f"! {finding}"))
+            show(f"! {finding}\n")
     return EXIT_FINDINGS if report.findings else 0
 
 

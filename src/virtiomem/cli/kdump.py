@@ -15,6 +15,7 @@ from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES, CrashRanges, Loader, kern
 from virtiomem.listing import repair
 from virtiomem.live.capture import Capture
 from virtiomem.resource.tree import ResourceTree
+from virtiomem.stdio import say
 
 EXIT_DIFFERENT = 1
 HEADINGS = ("proc/iomem", "sys/kernel", "sys/devices/system/cpu")
@@ -135,7 +136,7 @@ def _against(found: CrashRanges, args: argparse.Namespace) -> int:
 
 def _warn(findings: list[str]) -> None:
     for finding in findings:
-        print(f"virtiomem: {finding}", file=sys.stderr)
+        say(f"virtiomem: {finding}")
 
 
 def _inputs(args: argparse.Namespace, capture: Capture, tree: ResourceTree) -> Inputs:

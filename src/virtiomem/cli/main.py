@@ -5,16 +5,14 @@ Exit codes: 0 done, 1 failed or different, 2 usage, 64 partly done, 124 timed ou
 
 import argparse
 import difflib
-import io
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import NoReturn
 
-from virtiomem import __version__
-from virtiomem.errors import UsageError, VirtiomemError, printable
+from virtiomem import __version__, stdio
+from virtiomem.errors import UsageError, VirtiomemError
 
 COMMANDS: dict[str, str] = {
     "run": "play a scenario and show what changed in the map, the blocks and the requests",
@@ -45,22 +43,22 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; `argv` defaults to this process's arguments."""
-    _open_what_is_closed()
-    _print_anything()
+    stdio.open_what_is_closed()
+    stdio.print_anything()
     try:
         code = _run(sys.argv[1:] if argv is None else list(argv))
-        _flush()
+        sys.stdout.flush()
     except VirtiomemError as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        _abandon_stdout()
+        stdio.abandon(sys.stdout)
         return EXIT_NOBODY_READS
     except MemoryError:
         return _complain("not enough memory for this", 1)
     except OSError as error:
-        _abandon_stdout()
+        stdio.abandon(sys.stdout)
         return _complain(f"{error.filename or 'output'}: {error.strerror}", 1)
     return code
 
@@ -100,23 +98,6 @@ def _action(argv: list[str], name: str, module: ModuleType) -> str | None:
     return None
 
 
-def _open_what_is_closed() -> None:
-    """Put /dev/null where the caller closed stdin, stdout or stderr (``>&-``), which Python has as None.
-
-    In this order each gets its own file descriptor, so that no file opened later becomes stdout.
-    """
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - for as long as the process lives
-
-
-def _print_anything() -> None:
-    """Print a question mark for what the terminal's encoding cannot say, rather than fail."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-
-
 def _nearest(chosen: str) -> str:
     """A hint when a command's name is nearly right."""
     near = difflib.get_close_matches(chosen, COMMANDS, n=1)
@@ -130,26 +111,6 @@ def _sentence(summary: str) -> str:
 
 def _complain(message: str, code: int) -> int:
     """Say what went wrong, on one line, and hand back the exit code."""
-    _flush_quietly()
-    print("virtiomem:", printable(" ".join(message.splitlines())), file=sys.stderr)
+    stdio.flush_quietly()
+    stdio.say(f"virtiomem: {message}")
     return code
-
-
-def _flush() -> None:
-    """Write out what stdout still holds, so that a failure is seen here and not while the interpreter shuts down."""
-    sys.stdout.flush()
-
-
-def _flush_quietly() -> None:
-    """Let what was printed before a failure appear before its message."""
-    try:
-        _flush()
-    except OSError:
-        _abandon_stdout()
-
-
-def _abandon_stdout() -> None:
-    """Point stdout at nothing: the interpreter flushes it once more on its way out."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, sys.stdout.fileno())
-    os.close(nothing)

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from virtiomem.errors import UsageError
 from virtiomem.files import write_whole
+from virtiomem.stdio import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("where should the picture go? (--svg map.svg, --png map.png)")
     shown = read(args.file, step=args.step, lenient=args.lenient)
     for mended in shown.repairs:
-        print(f"virtiomem: {mended}", file=sys.stderr)
+        say(f"virtiomem: {mended}")
     svg = shown.picture(args.title)
     image = png.render(svg) if args.png else b""
     if args.svg:

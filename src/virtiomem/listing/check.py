@@ -14,13 +14,13 @@ from itertools import pairwise
 from typing import Any
 
 from virtiomem.columns import align
-from virtiomem.errors import sound
 from virtiomem.kdump.elfcore import PN_XNUM
 from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, kernel_ranges, kexec_tools_ranges
 from virtiomem.kdump.show import findings as dump_findings
 from virtiomem.listing.ram import BOOT, Ram, system_ram
 from virtiomem.resource.merge import mergeable
 from virtiomem.resource.node import Resource
+from virtiomem.text import sound
 from virtiomem.units import format_approx
 
 KEXEC_MAX_MEMORY_RANGES = 2048

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from virtiomem.errors import printable, sound
 from virtiomem.listing.ram import is_ram
 from virtiomem.resource.node import Resource
+from virtiomem.text import printable, sound
 from virtiomem.units import format_approx
 
 

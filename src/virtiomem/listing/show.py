@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from virtiomem.columns import align
-from virtiomem.errors import printable, sound
 from virtiomem.listing.lines import Repair
 from virtiomem.listing.ram import Ram, totals
 from virtiomem.resource.flags import flag_names
 from virtiomem.resource.node import Resource
+from virtiomem.text import sound
 from virtiomem.units import format_approx
 
 Row = tuple[int, Resource]
@@ -52,11 +52,9 @@ _CELLS: dict[str, Callable[[int, Resource, Style], str]] = {
     "END": lambda _, node, __: f"{node.end:#x}",
     "SIZE": lambda _, node, style: _size(node.size, style),
     "BAR": lambda _, node, style: _bar(node.size, style),
-    "NAME": lambda depth, node, _: f"{'  ' * depth}{printable(node.name)}",
+    "NAME": lambda depth, node, _: f"{'  ' * depth}{node.name}",
     "FLAGS": lambda _, node, __: ",".join(flag_names(node.flags)),
-    "PARENT": lambda _, node, __: (
-        "" if node.parent is None or node.parent.parent is None else printable(node.parent.name)
-    ),
+    "PARENT": lambda _, node, __: "" if node.parent is None or node.parent.parent is None else node.parent.name,
 }
 COLUMNS = tuple(_CELLS)
 TREE_COLUMNS = ("RANGE", "SIZE", "BAR", "NAME")
@@ -77,7 +75,7 @@ def ram_table(found: list[Ram], style: Style) -> str:
     """System RAM by kind, with the sum."""
     kinds = totals(found)
     lines: list[Sequence[str]] = [["KIND", "RANGES", "SIZE"]] if style.headings else []
-    lines += [[printable(kind), str(ranges), _size(size, style)] for kind, (ranges, size) in kinds.items()]
+    lines += [[kind, str(ranges), _size(size, style)] for kind, (ranges, size) in kinds.items()]
     if style.headings:
         lines.append(["total", str(len(found)), _size(sum(size for _, size in kinds.values()), style)])
     return align(lines, "<>>")

@@ -27,8 +27,9 @@ from typing import Any, Self
 
 import msgspec
 
-from virtiomem.errors import UsageError, sound
+from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes, write_whole
+from virtiomem.text import sound
 
 FORMAT = "virtiomem-capture/1"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from virtiomem import stdio
 from virtiomem.columns import chosen_columns
 from virtiomem.errors import VirtiomemError
 from virtiomem.vm import fleet, show
@@ -39,7 +40,7 @@ async def list_devices(args: Namespace) -> int:
         views = await asyncio.gather(*(_view(vm) for vm in opened))
     if args.json:
         return _finish_json(views)
-    _write(show.table(show.rows_of(views), columns, in_bytes=args.bytes, headings=not args.noheadings))
+    stdio.show(show.table(show.rows_of(views), columns, in_bytes=args.bytes, headings=not args.noheadings))
     return _complain(views)
 
 
@@ -51,7 +52,7 @@ async def status(args: Namespace) -> int:
     if args.json:
         return _finish_json(views)
     texts = [show.status_text(v, columns, in_bytes=args.bytes, headings=not args.noheadings) for v in views]
-    _write("\n".join(texts))
+    stdio.show("\n".join(texts))
     return _complain(views)
 
 
@@ -87,7 +88,7 @@ async def resize(args: Namespace) -> int:
     if args.json:
         _write_json({"results": [show.result_json(result) for result in results]} | _refusals_json(refusals))
     else:
-        _write("".join(f"{line}\n" for result in results for line in show.result_lines(result)))
+        stdio.show("".join(f"{line}\n" for result in results for line in show.result_lines(result)))
     return fleet.exit_code(results, refusals)
 
 
@@ -135,7 +136,7 @@ async def explain(args: Namespace) -> int:
     else:
         for view, findings in found:
             lines = (view.vm, *(f"  {text}" for text in show.finding_lines(findings))) if findings else ()
-            _write("".join(f"{line}\n" for line in lines))
+            stdio.show("".join(f"{line}\n" for line in lines))
     return _complain([view for view, _ in found])
 
 
@@ -190,14 +191,14 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Finding, ...]
 def _announce(jobs: Sequence[Job], refusals: Sequence[Refusal]) -> None:
     """What speaks against it, before anything happens."""
     for refusal in refusals:
-        sys.stderr.write(f"virtiomem: {_named(refusal)}\n")
+        stdio.say(f"virtiomem: {_named(refusal)}")
     names: dict[str, list[str]] = {}
     for job in jobs:
         for warning in job.warnings:
             names.setdefault(warning, []).append(job.vm.name)
     for warning, machines in names.items():
         more = f" and {len(machines) - MAX_NAMES} more" if len(machines) > MAX_NAMES else ""
-        sys.stderr.write(f"{', '.join(machines[:MAX_NAMES])}{more}: {warning}\n")
+        stdio.say(f"{', '.join(machines[:MAX_NAMES])}{more}: {warning}")
 
 
 def _named(refusal: Refusal) -> str:
@@ -208,7 +209,7 @@ def _named(refusal: Refusal) -> str:
 
 def _refuse(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) -> int:
     if jobs:
-        sys.stderr.write("virtiomem: no machine was touched (--keep-going leaves out those that cannot)\n")
+        stdio.say("virtiomem: no machine was touched (--keep-going leaves out those that cannot)")
     if args.json:
         _write_json({"results": []} | _refusals_json(refusals))
     return fleet.exit_code([], refusals)
@@ -227,7 +228,7 @@ def _dry_run(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) 
         exact = show.exact_size
         for vm, c in changes:
             sizes = f"{exact(c.before)} -> {exact(c.after)} requested, {exact(c.device.size)} plugged"
-            _write(f"{vm}/{c.device.id}: {sizes}\n")
+            stdio.show(f"{vm}/{c.device.id}: {sizes}\n")
     return fleet.exit_code([], refusals) if refusals else 0
 
 
@@ -241,7 +242,7 @@ def _nothing_set_yet() -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError:
-        sys.stderr.write("virtiomem: interrupted while planning: no machine was touched\n")
+        stdio.say("virtiomem: interrupted while planning: no machine was touched")
         raise
 
 
@@ -286,13 +287,13 @@ def _samples_to(args: Namespace) -> Iterator[Any]:
 
 def _print_json(sample: Sample) -> None:
     if sample.changed:
-        _write(msgspec.json.encode(show.sample_json(sample)).decode() + "\n")
+        sys.stdout.write(msgspec.json.encode(show.sample_json(sample)).decode() + "\n")
         sys.stdout.flush()
 
 
 def _print_line(sample: Sample) -> None:
     if sample.changed:
-        _write("".join(f"{line}\n" for line in show.sample_lines(sample)))
+        stdio.show("".join(f"{line}\n" for line in show.sample_lines(sample)))
         sys.stdout.flush()
 
 
@@ -300,7 +301,7 @@ def _complain(views: Sequence[View]) -> int:
     """Say on standard error what could not be seen; the exit code."""
     errors = [view.error for view in views if view.error is not None]
     for error in errors:
-        sys.stderr.write(f"virtiomem: {error}\n")
+        stdio.say(f"virtiomem: {error}")
     if not errors:
         return 0
     return errors[0].exit_code if len(errors) == len(views) else PARTLY
@@ -311,9 +312,5 @@ def _finish_json(views: Sequence[View]) -> int:
     return _complain(views)
 
 
-def _write(text: str) -> None:
-    sys.stdout.write(text)
-
-
 def _write_json(value: Any) -> None:
-    _write(msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n")
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n")

@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from virtiomem.text import one_line, printable
 from virtiomem.units import format_approx
 from virtiomem.vm.outcome import Report
 from virtiomem.vm.progress import Track
@@ -64,7 +65,7 @@ def _progress_cells(report: Report, track: Track) -> tuple[RenderableType, ...]:
         pace = f"still for {report.now - track.moved_at:.0f} s"
         pace += "" if retry_in is None else f", Linux tries again within {retry_in:.0f} s"
     return (
-        Text(f"{report.vm}/{track.device}"),
+        Text(printable(f"{report.vm}/{track.device}")),
         ProgressBar(total=1.0, completed=track.fraction, width=30),
         Text(f"{format_approx(track.size)} of {format_approx(track.target)}", justify="right"),
         Text(pace, style="dim"),
@@ -99,7 +100,7 @@ def picture(samples: Sequence[Sample]) -> RenderableType:
     seen = [sample.machine for sample in samples if sample.machine is not None]
     plugged, requested = (sum(sizes) for sizes in ((m.plugged for m in seen), (m.requested for m in seen)))
     head = f"{len(seen)} of {len(samples)} machines, {format_approx(plugged)} of {format_approx(requested)} plugged"
-    lost = [Text(f"{sample.vm}: {sample.error}", style="red") for sample in samples if sample.machine is None]
+    lost = [Text(one_line(f"{sample.vm}: {sample.error}"), style="red") for sample in samples if sample.machine is None]
     return Group(Text(head, style="dim"), _Devices(samples), *lost)
 
 
@@ -133,7 +134,7 @@ class _Devices:
 def _cell(row: Row, name: str, still: float) -> Text:
     if name == "still":
         return Text(f"{still:.0f} s", style="dim")
-    text = COLUMNS[name].text(row, in_bytes=False)
+    text = printable(COLUMNS[name].text(row, in_bytes=False))
     return Text(text, style=_STATE_STYLES.get(text, ""))
 
 

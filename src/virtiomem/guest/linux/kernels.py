@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from virtiomem.errors import BackendError
+from virtiomem.text import shown
 
 DRIVER = "virtio_mem"
 TRANSPORT = "virtio_pci"
@@ -76,18 +77,18 @@ class Kernel:
 def find() -> Kernel:
     """The newest kernel in /boot that has the virtio-mem driver; BackendError when there is none."""
     images = sorted(_BOOT.glob("vmlinuz-*"), key=_version_key, reverse=True)
-    refused = []
+    newest = ""
     for image in images:
         try:
             kernel = read(image)
         except BackendError as error:
-            refused.append(str(error))
+            newest = newest or f"; {error}"
             continue
         if kernel.has_driver:
             return kernel
-        refused.append(f"{image}: no {DRIVER} in {kernel.modules}")
-    why = f" ({'; '.join(refused)})" if refused else ""
-    raise BackendError(f"no kernel with {DRIVER} in {_BOOT}{why} (Debian package {PACKAGE})")
+        newest = newest or f"; {image}: no {DRIVER} in {kernel.modules}"
+    names = shown(", ".join(image.name for image in images) or "nothing")
+    raise BackendError(f"no kernel with {DRIVER} in {_BOOT} (there is {names}{newest}) (Debian package {PACKAGE})")
 
 
 def read(image: Path, modules: Path | None = None) -> Kernel:

@@ -6,8 +6,8 @@ from typing import IO
 from rich.console import Console
 from rich.text import Text
 
-from virtiomem.errors import printable
 from virtiomem.recording.palette import Look
+from virtiomem.text import printable
 
 PLAIN_WIDTH = 100
 """Columns when the output is no terminal."""

@@ -6,7 +6,6 @@ from itertools import zip_longest
 
 from rich.text import Text
 
-from virtiomem.errors import printable
 from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import DeviceInfo, DimmInfo, Recording, Snapshot
 from virtiomem.recording.words import plural
@@ -15,6 +14,7 @@ from virtiomem.report.kinds import is_ram, resource_kind
 from virtiomem.report.moments import Moment
 from virtiomem.report.rows import Row, singles
 from virtiomem.report.terminal.console import style, text
+from virtiomem.text import printable
 from virtiomem.units import PAGE_SIZE, format_approx, format_size
 
 NONE = "-"

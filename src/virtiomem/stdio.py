@@ -1,0 +1,62 @@
+"""The three standard streams: open whatever the caller closed, one line for each message, and no failure for a full disk."""
+
+import io
+import os
+import sys
+from typing import IO
+
+from virtiomem.text import one_line, printable
+
+
+def say(message: str) -> None:
+    """Put a message on standard error, as one printable line of bounded length; where nobody can read it, nothing happens."""
+    try:
+        print(one_line(message), file=sys.stderr, flush=True)
+    except OSError:
+        abandon(sys.stderr)
+
+
+def show(text: str) -> None:
+    """Put text on standard output, each line printable."""
+    sys.stdout.write("\n".join(map(printable, text.split("\n"))))
+
+
+def write_listing(text: str) -> None:
+    """Put a file's own text on standard output: byte for byte into a file or a pipe, printable on a terminal."""
+    sys.stdout.flush()
+    if sys.stdout.isatty():
+        show(text)
+    else:
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+
+
+def open_what_is_closed() -> None:
+    """Put /dev/null where the caller closed stdin, stdout or stderr (``>&-``), which Python has as None.
+
+    In this order each gets its own file descriptor, so that no file opened later becomes stdout.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - for as long as the process lives
+
+
+def print_anything() -> None:
+    """Print a question mark for what the terminal's encoding cannot say, rather than fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def flush_quietly() -> None:
+    """Let what was printed before a failure appear before its message."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        abandon(sys.stdout)
+
+
+def abandon(stream: IO[str]) -> None:
+    """Point a stream at nothing: the interpreter flushes it once more on its way out."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)

@@ -1,0 +1,49 @@
+"""Text from others (a file, a peer, an argument) as people may see it: no terminal obeys it, no line of it is endless."""
+
+MAX_LINE = 300
+"""Characters of a message; what is longer is cut in the middle, for what is wrong stands first and the cure last."""
+MAX_VALUE = 80
+"""Characters of a value within a message."""
+
+
+def printable(text: str) -> str:
+    r"""Show what a terminal would obey or hide: ``\x1b``, ``\u202e``; a byte that is not UTF-8 as itself, ``\xff``."""
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    """One character, as Python writes it where it is not printable."""
+    if character.isprintable():
+        return character
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def clipped(text: str, limit: int = MAX_VALUE) -> str:
+    """The beginning and the end of a text, in at most `limit` characters."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 3
+    return f"{text[: limit - tail - 1]}…{text[len(text) - tail :]}"
+
+
+def shown(value: object, limit: int = MAX_VALUE) -> str:
+    """A value, such as a path, within a message: printable, and clipped."""
+    return clipped(printable(clipped(str(value), limit)), limit)
+
+
+def quoted(text: str, limit: int = MAX_VALUE) -> str:
+    """A text within a message, in quotes: printable, and clipped."""
+    return clipped(repr(clipped(text, limit)), limit)
+
+
+def one_line(text: str, limit: int = MAX_LINE) -> str:
+    """A message as one line: printable, and clipped."""
+    return shown(" ".join(clipped(text, 4 * limit).splitlines()), limit)
+
+
+def sound(text: str) -> str:
+    """Text that UTF-8 and JSON can hold: a byte that is not UTF-8 becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
