@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast real compare-random record fuzz fuzz-device fuzz-iomem fuzz-input examples docs clean
+.PHONY: help setup demo test check lint format fast real compare-random record fuzz fuzz-device fuzz-iomem fuzz-input examples docs figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -71,6 +71,9 @@ docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/virtiomem device check --qemu > docs/conformance/qemu-7.2.txt || test $$? = 1
 	@$(BIN)/python docs/fuzz.py
 	$(BIN)/python docs/pictures.py
+
+figures: setup  ## the source in figures: sizes, names and cycles, calls of a resize
+	@$(BIN)/python benchmarks/figures.py
 
 clean:  ## remove what was made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
