@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from virtiomem.abi import BlockState
 from virtiomem.driver.states import UnitStates
 from virtiomem.errors import Errno
 from virtiomem.memory import contig
-from virtiomem.memory.block import BlockState, MemoryBlock
+from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.notifier import MemoryNotify
 from virtiomem.memory.onlining import generic_online_page, withhold_pages
 from virtiomem.units import align_up

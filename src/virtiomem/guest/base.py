@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 
 from msgspec import Struct, field
 
+from virtiomem.abi import AUTO_MOVABLE_RATIO
 from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecord
 from virtiomem.units import GiB, MiB, Size, Span
 
@@ -56,7 +57,7 @@ class GuestConfig(_Table, frozen=True):
     """None: what x86-64 chooses, 128M below 64G of boot memory (probe_memory_block_size() in arch/x86/mm/init_64.c)."""
     default_state: BlockStateWord = "offline"
     online_policy: Literal["contig-zones", "auto-movable"] = "contig-zones"
-    auto_movable_ratio: int = 301
+    auto_movable_ratio: int = AUTO_MOVABLE_RATIO
     auto_movable_numa_aware: bool = True
     nodes: list[NodeConfig] = field(default_factory=list)
 

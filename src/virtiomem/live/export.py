@@ -17,11 +17,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from virtiomem.abi import block_size_bytes, phys_index
 from virtiomem.errors import UsageError
 from virtiomem.files import cannot_write
 from virtiomem.live.load import zone_lines
 from virtiomem.live.sysfs import MEMORY, NODES, directory, entry_numbers, read_attribute
-from virtiomem.memory.sysfs import block_size_bytes, phys_index
 from virtiomem.recording.values import BlockStateWord, MemoryBlock, Snapshot
 
 MARK = ".virtiomem-sysroot"

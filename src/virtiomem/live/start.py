@@ -4,6 +4,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
+from virtiomem.abi import OnlinePolicy, OnlineType
 from virtiomem.guest.base import DriverConfig, GuestConfig, NodeConfig
 from virtiomem.live.capture import Capture
 from virtiomem.live.load import snapshot_of
@@ -12,8 +13,6 @@ from virtiomem.recording.values import Snapshot, VirtioMemInfo
 from virtiomem.units import Size, Span
 
 C = TypeVar("C", GuestConfig, DriverConfig)
-
-_STATES = ("offline", "online", "online_kernel", "online_movable")
 
 
 def start_from(
@@ -26,7 +25,7 @@ def start_from(
     """
     memory, snapshot = memory_of(capture), snapshot_of(capture)
     policy = _policy(capture)
-    if memory.auto_online_blocks in _STATES:
+    if memory.auto_online_blocks in list(OnlineType):
         policy["default_state"] = memory.auto_online_blocks
     nodes = _nodes(snapshot, memory.block_size)
     captured = GuestConfig(memory_block_size=Size(memory.block_size), nodes=nodes, **policy)
@@ -37,7 +36,7 @@ def _policy(capture: Capture) -> dict[str, Any]:
     """The memory_hotplug module's parameters."""
     values = capture.section("sys/module/memory_hotplug/parameters").values
     policy: dict[str, Any] = {}
-    if values.get("online_policy") in ("contig-zones", "auto-movable"):
+    if values.get("online_policy") in list(OnlinePolicy):
         policy["online_policy"] = values["online_policy"]
     if values.get("auto_movable_ratio", "").isdecimal():
         policy["auto_movable_ratio"] = int(values["auto_movable_ratio"])

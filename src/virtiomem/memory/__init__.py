@@ -9,7 +9,8 @@ zone.py, block.py, group.py, pages.py, notifier.py, faults.py   what the core is
 sysfs.py      /sys/devices/system/memory as text
 """
 
-from virtiomem.memory.block import BlockState, MemoryBlock, OnlineType
+from virtiomem.abi import BlockState, OnlinePolicy, OnlineType, ZoneType
+from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import Memory
 from virtiomem.memory.faults import FaultPoint
 from virtiomem.memory.hotplug import (
@@ -25,8 +26,8 @@ from virtiomem.memory.hotplug import (
 )
 from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
 from virtiomem.memory.onlining import device_offline, device_online, store_state
-from virtiomem.memory.policy import OnlinePolicy, Policy
-from virtiomem.memory.zone import Node, Zone, ZoneType
+from virtiomem.memory.policy import Policy
+from virtiomem.memory.zone import Node, Zone
 
 __all__ = [
     "MHP_MEMMAP_ON_MEMORY",

@@ -3,28 +3,10 @@
 Models: struct memory_block (drivers/base/memory.c, v6.1).
 """
 
-from enum import StrEnum
-
+from virtiomem.abi import BlockState
 from virtiomem.memory.group import MemoryGroup
 from virtiomem.memory.pages import PageUse
 from virtiomem.memory.zone import Zone
-
-
-class BlockState(StrEnum):
-    """What `state` in sysfs says."""
-
-    ONLINE = "online"
-    GOING_OFFLINE = "going-offline"
-    OFFLINE = "offline"
-
-
-class OnlineType(StrEnum):
-    """How a block goes online; also the words of memhp_default_state= and auto_online_blocks."""
-
-    OFFLINE = "offline"
-    ONLINE = "online"
-    ONLINE_KERNEL = "online_kernel"
-    ONLINE_MOVABLE = "online_movable"
 
 
 class MemoryBlock:

@@ -5,13 +5,14 @@ The verbs are in `hotplug` (adding, removing), `onlining` (online, offline) and 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from virtiomem.memory.block import BlockState, MemoryBlock
+from virtiomem.abi import BlockState, ZoneType
+from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.faults import Faults
 from virtiomem.memory.group import MemoryGroups
 from virtiomem.memory.notifier import NotifierChain
 from virtiomem.memory.pages import PAGEBLOCK_SIZE, PageUsers
 from virtiomem.memory.policy import Policy
-from virtiomem.memory.zone import Node, Zone, ZoneType, clamp, populate_boot_zones
+from virtiomem.memory.zone import Node, Zone, clamp, populate_boot_zones
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import walk_system_ram_res

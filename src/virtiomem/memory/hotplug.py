@@ -6,8 +6,9 @@ Models: add_memory(), add_memory_driver_managed(), add_memory_resource(), remove
 (mm/memory_hotplug.c, v6.1). Sizes and addresses are bytes.
 """
 
+from virtiomem.abi import BlockState, OnlineType
 from virtiomem.errors import Errno
-from virtiomem.memory.block import BlockState, MemoryBlock, OnlineType
+from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import Memory
 from virtiomem.memory.faults import FaultPoint
 from virtiomem.memory.group import MemoryGroup

@@ -4,8 +4,9 @@ Models: online_pages(), offline_pages() (mm/memory_hotplug.c), memory_subsys_onl
 state_store() (drivers/base/memory.c), v6.1.
 """
 
+from virtiomem.abi import BlockState, OnlineType
 from virtiomem.errors import Errno
-from virtiomem.memory.block import BlockState, MemoryBlock, OnlineType
+from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.contig import set_fake_offline
 from virtiomem.memory.core import Memory
 from virtiomem.memory.faults import FaultPoint

@@ -6,22 +6,15 @@ Models: zone_for_pfn_range(), default_zone_for_pfn(), auto_movable_zone_for_pfn(
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from virtiomem.memory.block import BlockState, MemoryBlock, OnlineType
+from virtiomem.abi import AUTO_MOVABLE_RATIO, BlockState, OnlinePolicy, OnlineType, ZoneType
+from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.group import MemoryGroup
-from virtiomem.memory.zone import Zone, ZoneType
+from virtiomem.memory.zone import Zone
 
 if TYPE_CHECKING:
     from virtiomem.memory.core import Memory
-
-
-class OnlinePolicy(StrEnum):
-    """memory_hotplug.online_policy: how plain `online` chooses."""
-
-    CONTIG_ZONES = "contig-zones"
-    AUTO_MOVABLE = "auto-movable"
 
 
 @dataclass(slots=True)
@@ -31,7 +24,7 @@ class Policy:
     default_state: OnlineType = OnlineType.OFFLINE
     """memhp_default_state=, auto_online_blocks."""
     online_policy: OnlinePolicy = OnlinePolicy.CONTIG_ZONES
-    auto_movable_ratio: int = 301
+    auto_movable_ratio: int = AUTO_MOVABLE_RATIO
     """Movable pages allowed for each kernel page, in percent."""
     auto_movable_numa_aware: bool = True
 

@@ -1,9 +1,10 @@
-"""/sys/devices/system/memory as text.
+"""What /sys/devices/system/memory says of the core's blocks; its words are in `virtiomem.abi`.
 
 Models: drivers/base/memory.c (v6.1).
 """
 
-from virtiomem.memory.block import BlockState, MemoryBlock, OnlineType
+from virtiomem.abi import BlockState, OnlineType
+from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import Memory
 from virtiomem.memory.policy import zone_for_block
 
@@ -15,16 +16,6 @@ def valid_zones(memory: Memory, block: MemoryBlock) -> str:
     default = zone_for_block(memory, block, OnlineType.ONLINE)
     others = [zone_for_block(memory, block, how) for how in (OnlineType.ONLINE_KERNEL, OnlineType.ONLINE_MOVABLE)]
     return " ".join(str(zone.type) for zone in (default, *(zone for zone in others if zone is not default)))
-
-
-def block_size_bytes(block_size: int) -> str:
-    """The `block_size_bytes` file: hexadecimal without a prefix."""
-    return f"{block_size:x}"
-
-
-def phys_index(block: int) -> str:
-    """The `phys_index` file of the block of that id: eight hexadecimal digits."""
-    return f"{block:08x}"
 
 
 def nodes_of(memory: Memory, block: MemoryBlock) -> list[int]:

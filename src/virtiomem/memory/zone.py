@@ -9,27 +9,12 @@ that is still online, where Linux steps through the span: here two heaps hold th
 
 import heapq
 from collections.abc import Iterable, Iterator
-from enum import StrEnum
 
+from virtiomem.abi import ZoneType
 from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, align_down, align_up
 
 SUBSECTION_PAGES = 512
 """Pages of a memory section's smallest part, 2 MiB: the steps in which a shrinking span looks for its new edge."""
-
-
-class ZoneType(StrEnum):
-    """The zones of x86-64, lowest first, spelled as in sysfs and /proc/zoneinfo."""
-
-    DMA = "DMA"
-    """Below 16 MiB."""
-    DMA32 = "DMA32"
-    """Below 4 GiB."""
-    NORMAL = "Normal"
-    """All other memory the kernel may use for itself."""
-    MOVABLE = "Movable"
-    """Only what can be moved away again."""
-    DEVICE = "Device"
-    """Never used here; it stands in /proc/zoneinfo all the same."""
 
 
 BOOT_LIMITS = {

@@ -42,8 +42,8 @@ class SimBackend:
     guest: Guest
     boot_memory: int
     memory_block_size: int
-    auto_online_blocks: str = "offline"
-    online_policy: str = "contig-zones"
+    auto_online_blocks: str
+    online_policy: str
     driver: Driver = Driver.ABSENT
     pace: float = 0.0
     _snapshot: Snapshot = field(init=False)

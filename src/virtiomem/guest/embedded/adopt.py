@@ -8,11 +8,12 @@ DIMMs had added counts as boot memory.
 
 from collections.abc import Sequence
 
+from virtiomem.abi import OnlineType
 from virtiomem.errors import Errno, UsageError
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.embedded.hardware import Slot, guest_name
 from virtiomem.guest.embedded.kernel import Kernel
-from virtiomem.memory import OnlineType, store_state
+from virtiomem.memory import store_state
 from virtiomem.recording.values import MemoryBlock, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
 from virtiomem.resource.tree import Resource, ResourceTree

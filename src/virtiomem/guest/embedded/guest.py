@@ -5,6 +5,7 @@ from typing import Any, assert_never
 
 from msgspec import UNSET
 
+from virtiomem.abi import OnlineType
 from virtiomem.errors import DeviceError, Errno, KernelError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, hotplug_parameters
 from virtiomem.guest.embedded import adopt, explain, snapshot
@@ -12,7 +13,7 @@ from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.hardware import Devices, Dimm, EmbeddedDevice, EmbeddedDevices, Slot, Tap
 from virtiomem.guest.embedded.kernel import VERSION, Kernel
 from virtiomem.guest.machine import Machine
-from virtiomem.memory import FaultPoint, OnlineType, store_state
+from virtiomem.memory import FaultPoint, store_state
 from virtiomem.recording import values
 from virtiomem.recording.values import DeviceInfo, Request, Snapshot, Step, StepRecord
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from virtiomem.abi import OnlinePolicy, OnlineType
 from virtiomem.clock import Clock
 from virtiomem.driver import Parameters, VirtioMem, VirtioMemModule
 from virtiomem.guest.base import DriverConfig, GuestConfig
-from virtiomem.memory import Memory, OnlinePolicy, OnlineType, Policy
+from virtiomem.memory import Memory, Policy
 from virtiomem.recording.values import Snapshot
 from virtiomem.resource import iomem
 from virtiomem.transport.base import Transport

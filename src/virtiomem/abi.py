@@ -1,0 +1,60 @@
+"""The words of Linux's files for memory hotplug: sysfs, /proc/zoneinfo and the parameters of memory_hotplug.
+
+Whoever reads, models or writes these files takes the words from here. Models: drivers/base/memory.c, include/linux/mmzone.h,
+mm/memory_hotplug.c (v6.1).
+"""
+
+from enum import StrEnum
+
+
+class BlockState(StrEnum):
+    """What a memory block's `state` says."""
+
+    ONLINE = "online"
+    GOING_OFFLINE = "going-offline"
+    OFFLINE = "offline"
+
+
+class OnlineType(StrEnum):
+    """How a block goes online; also the words of memhp_default_state= and auto_online_blocks."""
+
+    OFFLINE = "offline"
+    ONLINE = "online"
+    ONLINE_KERNEL = "online_kernel"
+    ONLINE_MOVABLE = "online_movable"
+
+
+class OnlinePolicy(StrEnum):
+    """memory_hotplug.online_policy: how plain `online` chooses."""
+
+    CONTIG_ZONES = "contig-zones"
+    AUTO_MOVABLE = "auto-movable"
+
+
+AUTO_MOVABLE_RATIO = 301
+"""The default of memory_hotplug.auto_movable_ratio: movable pages allowed for each kernel page, in percent."""
+
+
+class ZoneType(StrEnum):
+    """The zones of x86-64, lowest first, spelled as in sysfs and /proc/zoneinfo."""
+
+    DMA = "DMA"
+    """Below 16 MiB."""
+    DMA32 = "DMA32"
+    """Below 4 GiB."""
+    NORMAL = "Normal"
+    """All other memory the kernel may use for itself."""
+    MOVABLE = "Movable"
+    """Only what can be moved away again."""
+    DEVICE = "Device"
+    """Never used here; it stands in /proc/zoneinfo all the same."""
+
+
+def block_size_bytes(block_size: int) -> str:
+    """The `block_size_bytes` file: hexadecimal without a prefix."""
+    return f"{block_size:x}"
+
+
+def phys_index(block: int) -> str:
+    """The `phys_index` file of the block of that id: eight hexadecimal digits."""
+    return f"{block:08x}"
