@@ -1,23 +1,22 @@
-from typing import Any
-
 import pytest
-from msgspec import UNSET, UnsetType
 
-from virtiomem.recording import Recording, Snapshot
-
-BOOT = Snapshot(iomem="", memory_blocks=[], zones={}, devices=[])
+from virtiomem.recording import MemoryBlock
 
 
-def recorded(scenario: dict[str, Any] | UnsetType) -> Recording:
-    return Recording(guest={"kind": "embedded"}, boot=BOOT, steps=[], scenario=scenario)
-
-
-def test_the_scenario_that_travels_along_is_told_by_its_title_and_tables() -> None:
-    told = recorded({"title": "Grow", "guest": {"memory": "4G"}})
-    assert (told.title, told.table("guest"), told.table("driver")) == ("Grow", {"memory": "4G"}, {})
-
-
-@pytest.mark.parametrize("scenario", [UNSET, {}, {"title": None, "guest": None}, {"title": 3, "guest": ["x"]}])
-def test_a_scenario_that_says_nothing_sensible_says_nothing(scenario: dict[str, Any] | UnsetType) -> None:
-    told = recorded(scenario)
-    assert (told.title, told.table("guest")) == ("", {})
+@pytest.mark.parametrize(
+    ("state", "zones", "online", "offline", "zone"),
+    [
+        ("online", "Movable", True, False, "Movable"),
+        ("online", "none", True, False, None),
+        ("online", "", True, False, None),
+        ("going-offline", "Normal", True, False, "Normal"),
+        ("offline", "Normal Movable", False, True, None),
+        ("unknown", "Movable", False, False, None),
+    ],
+)
+def test_a_block_is_in_its_zone_until_it_is_offline(
+    state: str, zones: str, online: bool, offline: bool, zone: str | None
+) -> None:
+    block = MemoryBlock(block=32, state=state, valid_zones=zones, nodes=[0])
+    assert (block.is_online, block.is_offline, block.zone) == (online, offline, zone)
+    assert block.is_movable == (zone == "Movable")

@@ -12,6 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from virtiomem.abi import ZoneType
 from virtiomem.errors import ListingError
 from virtiomem.live.capture import Capture
 from virtiomem.live.lsmem import Ownership
@@ -172,8 +173,8 @@ def _unplugged_by_zone(region: Span, memory: MemorySysfs, capture: Capture) -> i
     A balloon takes pages away as well, so this only confirms what the device was asked for.
     """
     mine = set(blocks_in(region, memory))
-    movable = {block.block for block in memory.blocks if block.state == "online" and block.valid_zones == "Movable"}
-    zones = [zone for node in zones_of(capture).values() if (zone := node.get("Movable"))]
+    movable = {block.block for block in memory.blocks if block.is_movable}
+    zones = [zone for node in zones_of(capture).values() if (zone := node.get(ZoneType.MOVABLE))]
     present, managed = (sum(pages) * PAGE_SIZE for pages in ([z.present for z in zones], [z.managed for z in zones]))
     alone = bool(mine) and mine == movable and present == len(movable) * memory.block_size
     return present - managed if alone else None

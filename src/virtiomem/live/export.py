@@ -104,7 +104,7 @@ def _export_block(block: MemoryBlock, memory: int, nodes: int) -> None:
 
 def _texts(block: MemoryBlock) -> tuple[str, ...]:
     """What each of `_ATTRIBUTES` says."""
-    online = "0" if block.state == "offline" else "1"
+    online = "0" if block.is_offline else "1"
     return phys_index(block.block), "0", str(block.removable), block.state, online, block.valid_zones
 
 

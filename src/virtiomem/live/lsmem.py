@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from virtiomem.abi import BlockState
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.recording.values import MemoryBlock
 
@@ -60,7 +61,11 @@ class Style(Enum):
     RAW = "raw"
 
 
-_STATES = {"online": "online", "offline": "offline", "going-offline": "on->off"}
+_STATES: dict[str, str] = {
+    BlockState.ONLINE: "online",
+    BlockState.OFFLINE: "offline",
+    BlockState.GOING_OFFLINE: "on->off",
+}
 _ZONES = {name.lower(): name for name in ("DMA", "DMA32", "Normal", "Highmem", "Movable", "Device", "None")}
 
 
@@ -91,7 +96,7 @@ def _blocks(_view: _View, row: Row) -> str:
 
 
 def _removable(_view: _View, row: Row) -> str:
-    return ("yes" if row.block.removable else "no") if row.block.state == "online" else ""
+    return ("yes" if row.block.removable else "no") if row.block.state == BlockState.ONLINE else ""
 
 
 def _node(view: _View, row: Row) -> str:
@@ -248,8 +253,8 @@ def _json_value(cell: str, kind: str, *, in_bytes: bool) -> str:
 
 
 def render_summary(memory: MemorySysfs, *, in_bytes: bool = False) -> str:
-    """Lsmem's three lines of totals; what is not online counts as offline."""
-    online = sum(block.state == "online" for block in memory.blocks) * memory.block_size
+    """Lsmem's three lines of totals; to lsmem all that is not `online` is offline, what is going offline too."""
+    online = sum(block.state == BlockState.ONLINE for block in memory.blocks) * memory.block_size
     offline = len(memory.blocks) * memory.block_size - online
     totals = (
         ("Memory block size:", memory.block_size),

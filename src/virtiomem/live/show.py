@@ -99,13 +99,13 @@ def plan_text(plan: ShrinkPlan, block_size: int, *, in_bytes: bool = False, head
 
 def _then(loss: Loss) -> str:
     """What becomes of a block."""
-    removed = "removed" if loss.block.state == "offline" else "offline, removed"
+    removed = "removed" if loss.block.is_offline else "offline, removed"
     what = removed if loss.removed else "stays, smaller"
     return what if loss.movable else f"{what} ({_REFUSAL})"
 
 
 def _plan_summary(plan: ShrinkPlan, *, in_bytes: bool) -> str:
-    offline = sum(loss.removed and loss.block.state != "offline" for loss in plan.losses)
+    offline = sum(loss.removed and not loss.block.is_offline for loss in plan.losses)
     removed = sum(loss.removed for loss in plan.losses)
     stay, size = len(plan.losses) - removed, _size(plan.wanted - plan.short, in_bytes=in_bytes)
     blocks = "block goes" if offline == 1 else "blocks go"

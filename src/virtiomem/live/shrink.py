@@ -35,7 +35,7 @@ class Loss:
     @property
     def movable(self) -> bool:
         """True when nothing in the block can keep it: it is offline, or in zone Movable."""
-        return self.block.state == "offline" or self.block.valid_zones == "Movable"
+        return self.block.is_offline or self.block.is_movable
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def plan_shrink(
     for group in _big_blocks(mine, unit // memory.block_size) if big else _sub_block_order(mine, plugged, memory):
         if left < unit:
             break
-        if not driver.unplug_online and any(block.state != "offline" for block in group):
+        if not driver.unplug_online and not all(block.is_offline for block in group):
             continue
         for block in group:
             taken = align_down(min(left, plugged[block.block]), min(unit, memory.block_size))
@@ -111,10 +111,9 @@ def _sub_block_order(
 
     def rank(block: MemoryBlock) -> int:
         partial = plugged[block.block] < memory.block_size
-        if block.state == "offline":
+        if block.is_offline:
             return 0 if partial else 1
-        movable = block.valid_zones == "Movable"
-        return (2 if movable else 3) if partial else (4 if movable else 5)
+        return (2 if block.is_movable else 3) if partial else (4 if block.is_movable else 5)
 
     for block in sorted(blocks, key=lambda block: (rank(block), -block.block)):
         yield [block]
@@ -127,9 +126,9 @@ def _big_blocks(blocks: list[MemoryBlock], per_unit: int) -> Iterator[list[Memor
         units.setdefault(block.block // per_unit, []).append(block)
 
     def rank(number: int) -> int:
-        if all(block.state == "offline" for block in units[number]):
+        if all(block.is_offline for block in units[number]):
             return 0
-        return 1 if all(block.state == "offline" or block.valid_zones == "Movable" for block in units[number]) else 2
+        return 1 if all(block.is_offline or block.is_movable for block in units[number]) else 2
 
     for number in sorted(units, key=lambda number: (rank(number), -number)):
         yield units[number]

@@ -7,6 +7,7 @@ colour alone: upper-case symbols are wholly plugged, lower-case ones partly.
 from dataclasses import dataclass
 from enum import Enum
 
+from virtiomem.abi import BlockState
 from virtiomem.recording.values import MemoryBlock
 
 
@@ -54,11 +55,11 @@ def block_kind(block: MemoryBlock | None, *, wholly_plugged: bool = True, plugge
     if block is None:
         return BlockKind.PLUGGED if plugged else BlockKind.UNUSED
     match block.state:
-        case "going-offline":
+        case BlockState.GOING_OFFLINE:
             return BlockKind.GOING_OFFLINE
-        case "offline":
+        case BlockState.OFFLINE:
             return BlockKind.OFFLINE if wholly_plugged else BlockKind.OFFLINE_PARTIAL
-        case _ if block.valid_zones == "Movable":
+        case _ if block.is_movable:
             return BlockKind.MOVABLE if wholly_plugged else BlockKind.MOVABLE_PARTIAL
         case _:
             return BlockKind.KERNEL if wholly_plugged else BlockKind.KERNEL_PARTIAL

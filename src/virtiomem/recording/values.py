@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
+from virtiomem.abi import BlockState, ZoneType
 from virtiomem.units import Size
 
 FORMAT = "virtiomem-recording/1"
@@ -130,6 +131,26 @@ class MemoryBlock(Struct, frozen=True, kw_only=True, rename="kebab"):
     nodes: list[int]
     plugged: int | UnsetType = UNSET
     """Bytes that virtio-mem has plugged in it, where that is known."""
+
+    @property
+    def is_online(self) -> bool:
+        """True until it is offline: a block that is going offline is still in its zone, and may stay."""
+        return self.state in (BlockState.ONLINE, BlockState.GOING_OFFLINE)
+
+    @property
+    def is_offline(self) -> bool:
+        """True when it is wholly offline; a block whose state is unknown is neither."""
+        return self.state == BlockState.OFFLINE
+
+    @property
+    def zone(self) -> str | None:
+        """The zone that it is online in; None when it is not online, lies in several, or no zone was read."""
+        return self.valid_zones if self.is_online and self.valid_zones not in ("", "none") else None
+
+    @property
+    def is_movable(self) -> bool:
+        """True when it is online in zone Movable."""
+        return self.zone == ZoneType.MOVABLE
 
 
 class ZonePages(Struct, frozen=True):

@@ -46,7 +46,7 @@ def _inside(source: str, sysfs: MemorySysfs, *, meminfo: str = "", zoneinfo: str
     return Inside(
         source=source,
         block_size=sysfs.block_size,
-        blocks=tuple(_block(block.block, block.state, block.valid_zones) for block in sysfs.blocks),
+        blocks=tuple(Block(block=block.block, online=block.is_online, zone=block.zone) for block in sysfs.blocks),
         mem_total=sizes.get("MemTotal"),
         mem_free=sizes.get("MemFree"),
         mem_available=sizes.get("MemAvailable"),
@@ -54,11 +54,6 @@ def _inside(source: str, sysfs: MemorySysfs, *, meminfo: str = "", zoneinfo: str
         auto_online_blocks=sysfs.auto_online_blocks,
         online_policy=inside.one_word(policy),
     )
-
-
-def _block(number: int, state: str, valid_zones: str) -> Block:
-    online = state == "online"
-    return Block(block=number, online=online, zone=valid_zones if online and valid_zones != "none" else None)
 
 
 def _read(folder: str, path: str) -> str:

@@ -214,6 +214,4 @@ def _device(info: VirtioMemInfo | DimmInfo) -> Device:
 
 def _block(block: MemoryBlock) -> Block:
     """The neutral form of a snapshot's memory block."""
-    online = block.state != "offline"
-    zone = block.valid_zones if online and block.valid_zones != "none" else None
-    return Block(block=block.block, online=online, zone=zone)
+    return Block(block=block.block, online=block.is_online, zone=block.zone)

@@ -90,8 +90,8 @@ def _adopt_block(kernel: Kernel, slot: Slot, block: MemoryBlock) -> None:
         plugged = block.plugged if isinstance(block.plugged, int) else span.size
         if rc := driver.adopt(span.start, plugged):
             raise UsageError(f"memory block {block.block} cannot be taken over: {rc.name}")
-    if block.state == "online":
-        how = OnlineType.ONLINE_MOVABLE if block.valid_zones == "Movable" else OnlineType.ONLINE_KERNEL
+    if block.is_online:
+        how = OnlineType.ONLINE_MOVABLE if block.is_movable else OnlineType.ONLINE_KERNEL
         rc = store_state(kernel.memory, block.block, how)
         if rc is not Errno.OK:
             raise UsageError(f"memory block {block.block} cannot be put online: {rc.name}")

@@ -100,4 +100,4 @@ def _offline_bytes(device: VirtioMemInfo, look: Look) -> int:
     size = look.memory_block_size
     region = Span.sized(device.memaddr, device.max_size)
     mine = (block for block in look.memory_blocks if Span.sized(block.block * size, size).overlaps(region))
-    return size * sum(block.state == "offline" for block in mine)
+    return size * sum(block.is_offline for block in mine)
