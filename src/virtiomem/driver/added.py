@@ -12,11 +12,8 @@ from virtiomem.memory import contig, hotplug
 from virtiomem.memory.core import Memory
 from virtiomem.memory.hotplug import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID
 from virtiomem.memory.zone import Zone
+from virtiomem.resource.names import VIRTIO_MEM_RAM
 from virtiomem.units import Span, align_down, align_up
-
-RESOURCE_NAME = "System RAM (virtio_mem)"
-"""Differs: Linux makes the string anew for each device, which nobody can tell: two devices' memory never has the same
-parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class AddedMemory:
     def add(self, addr: int, size: int) -> Errno:
         """Add plugged memory to Linux, which may put it online at once. Models: virtio_mem_add_memory()."""
         self.offline_size += size
-        rc = hotplug.add_memory_driver_managed(self._memory, self._mgid, addr, size, RESOURCE_NAME, self._flags)
+        rc = hotplug.add_memory_driver_managed(self._memory, self._mgid, addr, size, VIRTIO_MEM_RAM, self._flags)
         if rc:
             self.offline_size -= size
             self._log("warning", f"adding memory failed: {-rc}")

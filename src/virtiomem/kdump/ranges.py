@@ -17,6 +17,7 @@ from itertools import pairwise
 from virtiomem import collector
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM, Desc
+from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM
 from virtiomem.resource.tree import Resource
 from virtiomem.units import MiB
 
@@ -171,13 +172,13 @@ def kexec_tools_ranges(tree: Resource, *, limit: int = KEXEC_TOOLS_RANGES) -> Cr
     gart: list[CrashRange] = []
     for depth, node in tree.walk():
         name = node.name
-        ram = "System RAM" in name and _is_read(node, depth)
+        ram = SYSTEM_RAM in name and _is_read(node, depth)
         if ram or name in _KEPT_NAMES:
             if len(table) < limit:
                 table.append((node.start, node.end, ram))
             elif ram:
                 lost.append((node.start, node.end))
-        elif name == "Crash kernel" and len(excluded) < KEXEC_TOOLS_CRASH_KERNELS:
+        elif name == CRASH_KERNEL and len(excluded) < KEXEC_TOOLS_CRASH_KERNELS:
             excluded.append((node.start, node.end))
         elif name == "GART" and len(table) < limit:
             gart = [(node.start, node.end)]
@@ -190,7 +191,7 @@ def kexec_tools_ranges(tree: Resource, *, limit: int = KEXEC_TOOLS_RANGES) -> Cr
 
 def _is_read(node: Resource, depth: int) -> bool:
     """True when a name that has the words has them within what kexec-tools reads of a line."""
-    behind = len(node.name) - node.name.index("System RAM") - len("System RAM")
+    behind = len(node.name) - node.name.index(SYSTEM_RAM) - len(SYSTEM_RAM)
     line = len(f"{'  ' * min(depth, 5)}{node.start:08x}-{node.end:08x} : {node.name}")
     return line - behind < KEXEC_TOOLS_LINE
 

@@ -19,6 +19,7 @@ from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, kernel_ranges, kexec_t
 from virtiomem.kdump.show import findings as dump_findings
 from virtiomem.listing.ram import BOOT, Ram, system_ram
 from virtiomem.resource.merge import mergeable
+from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.node import Resource
 from virtiomem.text import sound
 from virtiomem.units import format_approx
@@ -73,7 +74,7 @@ def check(tree: Resource, block_size: int, arch: Arch = Arch.X86) -> Report:
     kernel, kexec_tools = kernel_ranges(tree), kexec_tools_ranges(tree, limit=arch.kexec_tools_ranges)
     more = sum(_blocks(one, block_size) - 1 for one in ram if one.kind != BOOT)
     entries = kexec_tools.entries + len(kexec_tools.lost)
-    plain = sum(one.resource.name == "System RAM" for one in ram)
+    plain = sum(one.resource.name == SYSTEM_RAM for one in ram)
     consumers = [
         Consumer(
             "kernel crash header", len(kernel.ranges), len(kernel.ranges) + more, KERNEL_HOTPLUG_RANGES, "since 6.6"

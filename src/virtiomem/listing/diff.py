@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from virtiomem.listing.ram import is_ram
+from virtiomem.resource.names import is_system_ram
 from virtiomem.resource.node import Resource
 from virtiomem.text import printable, sound
 from virtiomem.units import format_approx
@@ -111,7 +111,7 @@ class _Pairing:
                 by_key[key(node)].append(node)
         for of, olds in old.items():
             news = new.get(of, deque())
-            if only_one and (len(olds) != 1 or len(news) != 1 or is_ram(olds[0].name)):
+            if only_one and (len(olds) != 1 or len(news) != 1 or is_system_ram(olds[0].name)):
                 continue
             for was, now in zip(olds, news, strict=False):
                 self.pairs.append((was, now))

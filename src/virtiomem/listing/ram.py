@@ -1,15 +1,14 @@
 """What counts as System RAM in a map, and where it comes from."""
 
-import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from virtiomem.resource.names import DAX_DEVICE, DRIVER_RAM, VIRTIO_DEVICE, is_system_ram
 from virtiomem.resource.node import Resource
 
 BOOT = "boot or DIMM"
-"""Plain `System RAM`: firmware, ACPI DIMMs, Xen and Hyper-V balloons all use this name."""
-_DRIVER = re.compile(r"System RAM \((.*)\)")
-_PARENTS = ((re.compile(r"virtio[0-9]+"), "virtio_mem"), (re.compile(r"dax[0-9]+\.[0-9]+"), "kmem"))
+"""Whoever brought plain `System RAM`: its name does not tell."""
+_PARENTS = ((VIRTIO_DEVICE, "virtio_mem"), (DAX_DEVICE, "kmem"))
 
 
 class Ram(NamedTuple):
@@ -19,23 +18,18 @@ class Ram(NamedTuple):
     kind: str
 
 
-def is_ram(name: str) -> bool:
-    """True for `System RAM` and for driver-managed `System RAM (…)`."""
-    return name == "System RAM" or _DRIVER.fullmatch(name) is not None
-
-
 def system_ram(root: Resource) -> Iterator[Ram]:
     """The outermost System RAM in address order; RAM inside RAM, as old kernels show it, is counted once."""
     inside = -1
     for _, node in root.walk():
-        if node.start > inside and is_ram(node.name):
+        if node.start > inside and is_system_ram(node.name):
             inside = node.end
             yield Ram(node, _kind(node))
 
 
 def _kind(node: Resource) -> str:
     """Who brought it: the driver in its name, or the one whose device it is in (before 5.8 the name did not say)."""
-    match = _DRIVER.fullmatch(node.name)
+    match = DRIVER_RAM.fullmatch(node.name)
     if match is not None:
         return match[1]
     parent = "" if node.parent is None else node.parent.name

@@ -15,6 +15,7 @@ from virtiomem.live.sources import MEMORY_FILES, SOURCES, Source
 from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.recording.values import MemoryBlock
 from virtiomem.resource import iomem
+from virtiomem.resource.names import VIRTIO_MEM_RAM
 from virtiomem.units import PAGE_SIZE, MiB
 from virtiomem.wire.mem import DEVICE_ID
 
@@ -199,7 +200,7 @@ def _pages(root: Path, sections: dict[str, Section]) -> Section:
     except VirtiomemError as error:
         return Section(remark=str(error))
     try:
-        added = [(node.start, node.end) for _, node in tree.walk() if node.name == "System RAM (virtio_mem)"]
+        added = [(node.start, node.end) for _, node in tree.walk() if node.name == VIRTIO_MEM_RAM]
         return Section.of(line for start, end in added for line in _page_lines(handle, start, end))
     finally:
         os.close(handle)

@@ -19,6 +19,7 @@ from virtiomem.live.lsmem import Ownership
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.live.views import number_of, zones_of
 from virtiomem.resource import iomem
+from virtiomem.resource.names import VIRTIO_DEVICE, VIRTIO_MEM_RAM, is_virtio_device
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.units import PAGE_SIZE, MiB, Span
 
@@ -37,9 +38,10 @@ _LOG_KEYS = {
     "plugged size": "logged-size",
 }
 """What the driver logs, and what we call it; `plugged size` is from before the driver set to work, so it is no `size`."""
-_LOG_LINE = re.compile(r"virtio_mem (?P<name>virtio[0-9]+): (?P<key>[a-z ]+): (?P<value>0x[0-9a-f]+|-?[0-9]+)")
+_LOG_LINE = re.compile(
+    rf"virtio_mem (?P<name>{VIRTIO_DEVICE.pattern}): (?P<key>[a-z ]+): (?P<value>0x[0-9a-f]+|-?[0-9]+)"
+)
 _PAIR = re.compile(r"(?P<key>[a-z-]+)=(?P<value>0x[0-9a-fA-F]+|-?[0-9]+)")
-_DEVICE_NAME = re.compile(r"virtio[0-9]+")
 _PAGES = re.compile(r"(?P<start>[0-9a-f]{8,16})-(?P<end>[0-9a-f]{8,16}) (?P<state>plugged|unplugged|unknown)")
 
 
@@ -67,9 +69,7 @@ class VirtioMem:
 def devices_of(capture: Capture, memory: MemorySysfs | None = None) -> list[VirtioMem]:
     """All virtio-mem devices that the capture knows of, by name."""
     tree = _tree(capture)
-    regions = {
-        node.name: Span(node.start, node.end + 1) for _, node in tree.walk() if _DEVICE_NAME.fullmatch(node.name)
-    }
+    regions = {node.name: Span(node.start, node.end + 1) for _, node in tree.walk() if is_virtio_device(node.name)}
     known = _known(capture)
     return [
         _device(name, known.get(name, {}), regions.get(name), tree, memory, capture)
@@ -137,7 +137,7 @@ def _added(region: Span | None, tree: ResourceTree, memory: MemorySysfs | None) 
     """How much of a device's region is System RAM, by the map, or by the memory blocks where the map is masked."""
     if region is None:
         return 0
-    ram = [Span(node.start, node.end + 1) for _, node in tree.walk() if node.name == "System RAM (virtio_mem)"]
+    ram = [Span(node.start, node.end + 1) for _, node in tree.walk() if node.name == VIRTIO_MEM_RAM]
     inside = sum(span.size for span in ram if region.contains(span))
     return inside or (memory.block_size * len(list(blocks_in(region, memory))) if memory is not None else 0)
 

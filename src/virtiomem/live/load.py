@@ -17,6 +17,7 @@ from virtiomem.live.views import PARAMETERS, PLUGGED, memory_of, zones_of
 from virtiomem.recording import files
 from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
+from virtiomem.resource.names import SYSTEM_RAM, is_virtio_device
 from virtiomem.units import MiB, Size, Span
 
 DEFAULT_MEMORY_BLOCK = 128 * MiB
@@ -53,7 +54,7 @@ def _boot_ram(recording: Recording) -> list[Span]:
         tree = iomem.loads(recording.boot.iomem)
     except ListingError:
         return []
-    return [Span(node.start, node.end + 1) for _, node in tree.walk() if node.name.startswith("System RAM")]
+    return [Span(node.start, node.end + 1) for _, node in tree.walk() if node.name.startswith(SYSTEM_RAM)]
 
 
 def _fitting(numbers: set[int], ram: Sequence[Span]) -> int | None:
@@ -126,9 +127,7 @@ def zone_lines(snapshot: Snapshot) -> Iterator[str]:
 def _config_lines(snapshot: Snapshot) -> Iterator[str]:
     """What QEMU says of each virtio-mem device, under the name that the guest's map has at its address."""
     try:
-        names = {
-            node.start: node.name for _, node in iomem.loads(snapshot.iomem).walk() if node.name.startswith("virtio")
-        }
+        names = {node.start: node.name for _, node in iomem.loads(snapshot.iomem).walk() if is_virtio_device(node.name)}
     except ListingError:
         names = {}
     for device in snapshot.devices:

@@ -14,6 +14,7 @@ from virtiomem.memory.pages import PAGEBLOCK_SIZE, PageUsers
 from virtiomem.memory.policy import Policy
 from virtiomem.memory.zone import Node, Zone, clamp, populate_boot_zones
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
+from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import walk_system_ram_res
 from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, align_down, is_power_of_two
@@ -30,7 +31,7 @@ OnlinePageCallback = Callable[[int, int], None]
 
 def boot_ram(iomem: ResourceTree) -> list[Span]:
     """Boot memory: the System RAM at the top level of a boot-time tree, ascending."""
-    return [Span(res.start, res.end + 1) for res in iomem.children if res.name == "System RAM"]
+    return [Span(res.start, res.end + 1) for res in iomem.children if res.name == SYSTEM_RAM]
 
 
 def probe_memory_block_size(boot_end: int) -> int:

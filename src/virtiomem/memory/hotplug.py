@@ -18,12 +18,10 @@ from virtiomem.resource.flags import (
     IORESOURCE_SYSRAM_DRIVER_MANAGED,
     IORESOURCE_SYSTEM_RAM,
 )
+from virtiomem.resource.names import DRIVER_RAM, SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
 from virtiomem.resource.walk import find_next
 from virtiomem.units import Span
-
-SYSTEM_RAM = "System RAM"
-
 
 MHP_NONE = 0
 MHP_MERGE_RESOURCE = 1 << 0
@@ -48,7 +46,7 @@ def add_memory_driver_managed(
     range is taken; EINVAL unless it is whole memory blocks, or for an unknown node or group; ENOMEM. On an error
     nothing has changed. A block that cannot be put online stays offline; that is no error.
     """
-    if not resource_name.startswith("System RAM (") or not resource_name.endswith(")"):
+    if DRIVER_RAM.fullmatch(resource_name) is None:
         return Errno.EINVAL
     return _add_named(memory, nid, start, size, resource_name, flags)
 

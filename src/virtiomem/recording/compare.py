@@ -27,11 +27,12 @@ from virtiomem.recording.values import (
     StepRecord,
 )
 from virtiomem.recording.words import describe, describe_request
+from virtiomem.resource.names import KERNEL_IMAGE, SYSTEM_RAM
 from virtiomem.units import format_size
 
-_OWN_BUSINESS = re.compile(r" : (?:virtio-pci-modern|Kernel (?:code|rodata|data|bss))$")
+_OWN_BUSINESS = re.compile(rf" : (?:virtio-pci-modern|{KERNEL_IMAGE.pattern})$")
 """Lines of a listing that are left out: a PCI driver's claim inside a BAR, the kernel's own sections."""
-_MEMORY = re.compile(r"([0-9a-f]+)-([0-9a-f]+) : (?:System RAM|Reserved)")
+_MEMORY = re.compile(rf"([0-9a-f]+)-([0-9a-f]+) : (?:{SYSTEM_RAM}|Reserved)")
 """A line of memory that nothing has added, at the top of the map."""
 
 Boot = list[tuple[int, int]]

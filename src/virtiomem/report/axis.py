@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from virtiomem.report.kinds import ResourceKind, is_ram, resource_kind
+from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.rows import Row
 from virtiomem.report.spans import SpanSet
+from virtiomem.resource.names import is_system_ram
 from virtiomem.units import Span, align_up
 
 FOLD_ABOVE = 1 / 16
@@ -36,7 +37,7 @@ def folded_axis(listings: Iterable[Sequence[Row]], regions: Iterable[Span] = ())
         span = Span(row.start, row.stop)
         if row.depth == 0:
             everything.add(span)
-        if is_ram(row.name):
+        if is_system_ram(row.name):
             ram.add(span)
         elif resource_kind(row.name) is ResourceKind.REGION:
             roomy.add(span)

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges, total
 from virtiomem.recording.values import Recording, Snapshot, VirtioMemInfo
-from virtiomem.report.kinds import ResourceKind, is_ram, resource_kind
+from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.requests import virtio_mem
 from virtiomem.report.rows import Row
+from virtiomem.resource.names import is_system_ram
 from virtiomem.resource.node import Resource
 from virtiomem.units import parse_size
 
@@ -58,7 +59,7 @@ def crash_facts(tree: Resource) -> list[Crash]:
 
 def facts(listing: Sequence[Row], snapshot: Snapshot, unit: int) -> Facts:
     """Count a listing; `unit` is how much the driver adds at once, in bytes."""
-    ram = sum(row.times for row in listing if is_ram(row.name))
+    ram = sum(row.times for row in listing if is_system_ram(row.name))
     ours = [row for row in listing if resource_kind(row.name) is ResourceKind.VIRTIO_MEM]
     others = ram - sum(row.times for row in ours)
     units = {device: max(unit, device.block_size) for device in virtio_mem(snapshot)}

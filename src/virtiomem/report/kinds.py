@@ -5,6 +5,7 @@ from enum import Enum
 from functools import lru_cache
 
 from virtiomem.recording.palette import Look
+from virtiomem.resource.names import CRASH_KERNEL, DAX_DEVICE, DRIVER_RAM, SYSTEM_RAM, VIRTIO_DEVICE, VIRTIO_MEM_RAM
 
 
 class ResourceKind(Enum):
@@ -27,15 +28,17 @@ class ResourceKind(Enum):
 
 
 _RULES = (
-    (ResourceKind.VIRTIO_MEM, re.compile(r"System RAM \(virtio_mem\)")),
-    (ResourceKind.DRIVER_RAM, re.compile(r"System RAM \(.*\)")),
-    (ResourceKind.RAM, re.compile(r"System RAM")),
+    (ResourceKind.VIRTIO_MEM, re.compile(re.escape(VIRTIO_MEM_RAM))),
+    (ResourceKind.DRIVER_RAM, DRIVER_RAM),
+    (ResourceKind.RAM, re.compile(SYSTEM_RAM)),
     (
         ResourceKind.REGION,
-        re.compile(r"virtio\d+|dax\d+\.\d+|namespace\d+\.\d+|Persistent Memory.*|Soft Reserved|CXL Window \d+"),
+        re.compile(
+            rf"{VIRTIO_DEVICE.pattern}|{DAX_DEVICE.pattern}|namespace\d+\.\d+|Persistent Memory.*|Soft Reserved|CXL Window \d+"
+        ),
     ),
     (ResourceKind.KERNEL, re.compile(r"Kernel .*")),
-    (ResourceKind.CRASH, re.compile(r"Crash kernel|GART")),
+    (ResourceKind.CRASH, re.compile(rf"{CRASH_KERNEL}|GART")),
     (
         ResourceKind.FIRMWARE,
         re.compile(r"(?i)reserved|RAM buffer|ACPI .*|.* ROM|Unusable memory|Unknown E820 type|Video RAM area"),
@@ -47,8 +50,3 @@ _RULES = (
 def resource_kind(name: str) -> ResourceKind:
     """The kind of a resource with this name."""
     return next((kind for kind, rule in _RULES if rule.fullmatch(name)), ResourceKind.IO)
-
-
-def is_ram(name: str) -> bool:
-    """True for System RAM of any origin: what the picture is about, never folded away."""
-    return resource_kind(name) in {ResourceKind.VIRTIO_MEM, ResourceKind.DRIVER_RAM, ResourceKind.RAM}

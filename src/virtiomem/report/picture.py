@@ -11,11 +11,12 @@ from xml.etree import ElementTree as ET
 from virtiomem.recording.palette import BlockKind
 from virtiomem.report.axis import Axis, folded_axis
 from virtiomem.report.blocks import BlockRun
-from virtiomem.report.kinds import ResourceKind, is_ram, resource_kind
+from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.rows import Row
 from virtiomem.report.spans import SpanSet
 from virtiomem.report.svg import element, shortened
 from virtiomem.report.words import short_size
+from virtiomem.resource.names import is_system_ram
 from virtiomem.units import Span
 
 WIDTH, MARGIN = 800, 16
@@ -53,7 +54,7 @@ def picture(listing: Sequence[Row], *, title: str, blocks: BlockStrip | None = N
     _hatch(svg)
     ground = element(svg, "rect", width=WIDTH, fill="#fff")
     element(svg, "text", shortened(title, WIDTH - 2 * MARGIN, 9), x=MARGIN, y=27, class_="title")
-    ram = sum(row.size * row.times for row in listing if is_ram(row.name))
+    ram = sum(row.size * row.times for row in listing if is_system_ram(row.name))
     said = f"{resources} resources, {short_size(ram)} of System RAM" if ram else f"{resources} resources"
     element(svg, "text", said, x=MARGIN, y=45, class_="muted")
     y = _strip(svg, 56, listing, blocks)

@@ -8,5 +8,6 @@ merge       System RAM joined on hot-add and split on hot-remove
 walk        searching for RAM, for a kind of memory, for what a range meets
 allocate    finding a gap
 iomem       the text of /proc/iomem, in and out
-kinds       from a name in it to flags and desc
+names       what a name in it says
+kinds       from a name to flags and desc
 """

@@ -18,6 +18,15 @@ from virtiomem.resource.flags import (
     IORESOURCE_SYSTEM_RAM,
     Desc,
 )
+from virtiomem.resource.names import (
+    CRASH_KERNEL,
+    DAX_DEVICE,
+    DRIVER_RAM,
+    KERNEL_IMAGE,
+    SYSTEM_RAM,
+    VIRTIO_DEVICE,
+    VIRTIO_MEM_RAM,
+)
 from virtiomem.units import MiB
 
 
@@ -35,10 +44,10 @@ _OPEN = IORESOURCE_MEM
 _BUSY = IORESOURCE_MEM | IORESOURCE_BUSY
 
 _EXACT = {
-    "System RAM": (_BUSY_RAM, Desc.NONE),
+    SYSTEM_RAM: (_BUSY_RAM, Desc.NONE),
     # Every block that virtio-mem adds is marked before it is merged, so a guest that goes on from a listing merges with them.
-    "System RAM (virtio_mem)": (_DRIVER_RAM | IORESOURCE_SYSRAM_MERGEABLE, Desc.NONE),
-    "Crash kernel": (_BUSY_RAM, Desc.CRASH_KERNEL),
+    VIRTIO_MEM_RAM: (_DRIVER_RAM | IORESOURCE_SYSRAM_MERGEABLE, Desc.NONE),
+    CRASH_KERNEL: (_BUSY_RAM, Desc.CRASH_KERNEL),
     "ACPI Tables": (_BUSY, Desc.ACPI_TABLES),
     "ACPI Non-volatile Storage": (_BUSY, Desc.ACPI_NV_STORAGE),
     "Reserved": (_OPEN, Desc.RESERVED),
@@ -48,10 +57,10 @@ _EXACT = {
     "Soft Reserved": (_OPEN, Desc.SOFT_RESERVED),
 }
 _PATTERNS = (
-    (re.compile(r"System RAM \(.*\)"), (_DRIVER_RAM, Desc.NONE)),
-    (re.compile(r"Kernel (code|rodata|data|bss)"), (_BUSY_RAM, Desc.NONE)),
-    (re.compile(r"virtio[0-9]+"), (IORESOURCE_SYSTEM_RAM | IORESOURCE_EXCLUSIVE, Desc.NONE)),
-    (re.compile(r"dax[0-9]+\.[0-9]+"), (IORESOURCE_SYSTEM_RAM, Desc.NONE)),
+    (DRIVER_RAM, (_DRIVER_RAM, Desc.NONE)),
+    (KERNEL_IMAGE, (_BUSY_RAM, Desc.NONE)),
+    (VIRTIO_DEVICE, (IORESOURCE_SYSTEM_RAM | IORESOURCE_EXCLUSIVE, Desc.NONE)),
+    (DAX_DEVICE, (IORESOURCE_SYSTEM_RAM, Desc.NONE)),
     (re.compile(r"CXL Window [0-9]+"), (_OPEN, Desc.CXL)),
     (re.compile(r"PCI Bus .*|[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"), (_OPEN, Desc.NONE)),
 )

@@ -12,6 +12,7 @@ from virtiomem.resource.flags import (
     IORESOURCE_SYSRAM_MERGEABLE,
     IORESOURCE_SYSTEM_RAM,
 )
+from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.node import Resource
 
 _CLAIMED_RAM = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY
@@ -72,7 +73,7 @@ def _merge_children(parent: Resource) -> int:
     kept: list[Resource] = []
     below: Resource | None = None
     for child in parent._children:
-        if child._children is not None or not child.name.startswith("System RAM"):
+        if child._children is not None or not child.name.startswith(SYSTEM_RAM):
             below = None
         elif below is not None and below.end + 1 == child.start and below.name == child.name:
             below.end = child.end

@@ -18,6 +18,7 @@ from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, parse_ra
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import Machine
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use, Wait
+from virtiomem.resource.names import is_virtio_device
 from virtiomem.resource.node import ResourceConflict
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario.layout import MIN_MEMORY
@@ -26,7 +27,6 @@ from virtiomem.scenario.words import none_of, show
 from virtiomem.units import PAGE_SIZE, GiB, MiB, Size, Span, TiB, format_size, is_power_of_two
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
-_NAME = re.compile(r"virtio(?:0|[1-9][0-9]*)")
 
 MIN_MEMORY_BLOCK = 128 * MiB
 MAX_MEMORY_BLOCK = 2 * GiB
@@ -197,7 +197,7 @@ def _guest_names(devices: list[DeviceConfig]) -> list[str]:
 
 def _check_name(name: str, written: dict[str, str], where: str) -> None:
     """Refuse what Linux calls no virtio device, and what another device is called."""
-    if _NAME.fullmatch(name) is None:
+    if not is_virtio_device(name):
         _refuse(where, f"{show(name)} is not virtio0, virtio1, …")
     if name in written:
         _refuse(where, f"{name} is the name of device {written[name]} already")
@@ -222,7 +222,7 @@ def check_listing(devices: list[DeviceConfig], listing: ResourceTree) -> None:
         assert device.memaddr is not None, "devices have been placed"
         try:
             parent = listing.request_region(device.memaddr, device.max_size, device.id).parent
-            taken = parent if parent is not None and _NAME.fullmatch(parent.name or "") else None
+            taken = parent if parent is not None and is_virtio_device(parent.name or "") else None
         except ResourceConflict as error:
             taken = error.conflict
         if taken is not None:

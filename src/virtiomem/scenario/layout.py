@@ -6,6 +6,7 @@ have another one.
 """
 
 from virtiomem.guest.machine import Machine
+from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.units import MiB, Span, TiB, align_up
 
 _KERNEL = (
@@ -42,13 +43,13 @@ def _low_memory(machine: Machine) -> list[Line]:
     top = machine.ram[0].stop
     return [
         (0, 0x0, 0xFFF, "Reserved"),
-        (0, 0x1000, 0x9FBFF, "System RAM"),
+        (0, 0x1000, 0x9FBFF, SYSTEM_RAM),
         (0, 0x9FC00, 0x9FFFF, "Reserved"),
         (0, 0xA0000, 0xBFFFF, "PCI Bus 0000:00"),
         (0, 0xC0000, 0xC05FF, "Video ROM"),
         (0, 0xF0000, 0xFFFFF, "Reserved"),
         (1, 0xF0000, 0xFFFFF, "System ROM"),
-        (0, 0x100000, top - _FIRMWARE_TABLES - 1, "System RAM"),
+        (0, 0x100000, top - _FIRMWARE_TABLES - 1, SYSTEM_RAM),
         *((1, first, last, name) for first, last, name in _KERNEL),
         (0, top - _FIRMWARE_TABLES, top - 1, "Reserved"),
     ]
@@ -95,7 +96,7 @@ def _high_memory(machine: Machine) -> list[Line]:
     hole = machine.pci_hole64
     lines: list[Line] = []
     for ram in machine.ram[1:]:
-        lines.append((0, ram.start, ram.stop - 1, "System RAM"))
+        lines.append((0, ram.start, ram.stop - 1, SYSTEM_RAM))
         if ram.stop % (64 * MiB):
             lines.append((0, ram.stop, align_up(ram.stop, 64 * MiB) - 1, "RAM buffer"))
     lines.append((0, hole.start, hole.stop - 1, "PCI Bus 0000:00"))

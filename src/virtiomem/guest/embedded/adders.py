@@ -11,9 +11,9 @@ from virtiomem.errors import Errno, KernelError
 from virtiomem.guest.embedded.hardware import Dimm
 from virtiomem.memory import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID, Memory, MemoryBlock, hotplug
 from virtiomem.memory.core import SECTION_SIZE
-from virtiomem.memory.hotplug import SYSTEM_RAM
 from virtiomem.memory.onlining import device_offline, device_online
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM
+from virtiomem.resource.names import KMEM_RAM, SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
 from virtiomem.units import PAGE_SIZE, MiB, Span, align_down, align_up
 
@@ -108,9 +108,7 @@ class OtherDrivers:
             return Errno.EBUSY
         parent.flags = IORESOURCE_SYSTEM_RAM
         mgid = self._memory.groups.register_static(node, inner.size // PAGE_SIZE)
-        rc = hotplug.add_memory_driver_managed(
-            self._memory, mgid, inner.start, inner.size, "System RAM (kmem)", MHP_NID_IS_MGID
-        )
+        rc = hotplug.add_memory_driver_managed(self._memory, mgid, inner.start, inner.size, KMEM_RAM, MHP_NID_IS_MGID)
         if rc:
             self._memory.iomem.release_resource(parent)
             self._memory.groups.unregister(mgid)

@@ -16,6 +16,7 @@ from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.memory import store_state
 from virtiomem.recording.values import MemoryBlock, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
+from virtiomem.resource.names import VIRTIO_MEM_RAM
 from virtiomem.resource.tree import Resource, ResourceTree
 from virtiomem.units import Span, format_size
 
@@ -41,7 +42,7 @@ def boot_listing(snapshot: Snapshot, devices: Sequence[DeviceConfig]) -> str:
                 )
             tree.release_resource(region)
     for _, node in tree.walk():
-        if node.name == "System RAM (virtio_mem)":
+        if node.name == VIRTIO_MEM_RAM:
             raise UsageError(f"the guest has virtio-mem memory at {node.start:#x} that belongs to no device here")
     return iomem.dumps(tree)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from virtiomem.errors import ProtocolError
 from virtiomem.recording import MemoryBlock, ZonePages
+from virtiomem.resource.names import VIRTIO_DEVICE
 
 Zones = dict[str, dict[str, ZonePages]]
 
@@ -21,7 +22,7 @@ _NODE = re.compile(r"^memory(\d{1,9})/node(\d{1,5})$")
 _ZONE = re.compile(r"^Node (\d{1,5}), zone +(\w{1,20})$")
 _PAGES = re.compile(r"^ +(spanned|present|managed) +(\d{1,16})$")
 _EXPIRES = re.compile(r"\[in (-?\d{1,19}) to -?\d{1,19} nsecs\]")
-_VIRTIO = re.compile(r"^virtio\d{1,5}$")
+_VIRTIO = re.compile(rf"^{VIRTIO_DEVICE.pattern}$")
 _STACK = re.compile(r"^/proc/\d+/stack$")
 
 _NANO = 1e9

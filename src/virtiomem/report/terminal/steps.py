@@ -17,6 +17,7 @@ from virtiomem.report.blocks import BlockRun
 from virtiomem.report.changes import MapChange
 from virtiomem.report.rows import Row
 from virtiomem.report.terminal.console import join, style, text
+from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.units import format_approx, format_size
 
 MAX_LINES = 12
@@ -171,7 +172,7 @@ def _resource(row: Row) -> str:
 def _merged_note(row: Row, block_size: int) -> str:
     """That a new resource is many blocks' worth."""
     blocks = row.size // block_size
-    is_merged = row.times == 1 and blocks > 1 and row.name.startswith("System RAM")
+    is_merged = row.times == 1 and blocks > 1 and row.name.startswith(SYSTEM_RAM)
     return f"{blocks} memory blocks, one resource" if is_merged else ""
 
 

@@ -10,10 +10,11 @@ from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import DeviceInfo, DimmInfo, Recording, Snapshot
 from virtiomem.recording.words import plural
 from virtiomem.report.blocks import BlockRun
-from virtiomem.report.kinds import is_ram, resource_kind
+from virtiomem.report.kinds import resource_kind
 from virtiomem.report.moments import Moment
 from virtiomem.report.rows import Row, singles
 from virtiomem.report.terminal.console import style, text
+from virtiomem.resource.names import is_system_ram
 from virtiomem.text import printable
 from virtiomem.units import PAGE_SIZE, format_approx, format_size
 
@@ -56,7 +57,7 @@ def _ram(rows: Sequence[Row]) -> dict[str, str]:
     sizes: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for row in rows:
-        if is_ram(row.name):
+        if is_system_ram(row.name):
             sizes[row.name] += row.stop - row.start
             counts[row.name] += row.times
     return {name: f"{format_approx(size)} in {counts[name]}" for name, size in sizes.items()}
@@ -113,7 +114,7 @@ def window(moment: Moment) -> list[Row]:
     if not starts:
         return []
     found = list(singles(moment.listing))
-    below = [row for row in found if is_ram(row.name) and row.stop <= min(starts)][-1:]
+    below = [row for row in found if is_system_ram(row.name) and row.stop <= min(starts)][-1:]
     return below + [row for row in found if row.start >= min(starts) and row.stop <= max(ends)]
 
 
@@ -122,7 +123,7 @@ def listing(rows: Sequence[Row]) -> list[Text]:
     return [
         text(
             f"{'  ' * row.depth}{row.start:08x}-{row.stop - 1:08x} : {row.name}",
-            style(resource_kind(row.name).look) if is_ram(row.name) else "",
+            style(resource_kind(row.name).look) if is_system_ram(row.name) else "",
         )
         for row in rows
     ]
