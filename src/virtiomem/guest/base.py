@@ -1,12 +1,17 @@
 """What a guest is: its configuration as values, and the interface that every guest has."""
 
 import re
+from collections.abc import Sequence
+from itertools import count
 from typing import Any, Literal, Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct, field, structs
 
 from virtiomem.abi import AUTO_MOVABLE_RATIO
+from virtiomem.errors import ScenarioError
 from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecord
+from virtiomem.resource.names import is_virtio_device, virtio_name
+from virtiomem.text import quoted
 from virtiomem.units import GiB, MiB, Size, Span
 
 _RANGE = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\s*-\s*(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})")
@@ -82,6 +87,32 @@ class DeviceConfig(_Table, frozen=True):
     memaddr: Size | None = None
     node: int = 0
     name: str | None = None
+
+
+def name_devices(devices: Sequence[DeviceConfig]) -> list[DeviceConfig]:
+    """The devices with the guest's name for each: what is written, else virtioN from the device's own number on, where free.
+
+    Raises ScenarioError for a name that Linux gives to no virtio device, or that two devices have.
+    """
+    written: dict[str, str] = {}
+    for index, device in enumerate(devices):
+        if device.name is not None:
+            _check_name(device.name, written, f"device[{index}].name")
+            written[device.name] = device.id
+    named: list[DeviceConfig] = []
+    for index, device in enumerate(devices):
+        taken = {*written, *(other.name for other in named)}
+        name = device.name or next(free for number in count(index) if (free := virtio_name(number)) not in taken)
+        named.append(structs.replace(device, name=name))
+    return named
+
+
+def _check_name(name: str, written: dict[str, str], where: str) -> None:
+    """Refuse what Linux calls no virtio device, and what another device is called."""
+    if not is_virtio_device(name):
+        raise ScenarioError(f"{quoted(name)} is not virtio0, virtio1, …", where=where)
+    if name in written:
+        raise ScenarioError(f"{name} is the name of device {written[name]} already", where=where)
 
 
 def hotplug_parameters(config: GuestConfig) -> list[str]:

@@ -31,6 +31,11 @@ def is_virtio_device(name: str) -> bool:
     return VIRTIO_DEVICE.fullmatch(name) is not None
 
 
+def virtio_number(name: str) -> int:
+    """The number in a virtio device's name."""
+    return int(name.removeprefix("virtio"))
+
+
 def virtio_name(number: int) -> str:
     """The name of the virtio device with that number."""
     return f"virtio{number}"

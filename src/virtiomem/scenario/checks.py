@@ -6,7 +6,7 @@ checks: it is an outcome, and belongs in the recording.
 
 import re
 from collections.abc import Iterable, Iterator
-from itertools import combinations, count
+from itertools import combinations
 from typing import NoReturn
 
 from msgspec import structs
@@ -14,7 +14,7 @@ from msgspec import structs
 from virtiomem.device.mem import MIN_BLOCK_SIZE
 from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory
 from virtiomem.errors import DeviceError, Errno, ScenarioError
-from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, parse_range
+from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, name_devices, parse_range
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import Machine
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use, Wait
@@ -170,37 +170,13 @@ def place_devices(devices: list[DeviceConfig], machine: Machine | None) -> list[
     """
     room = machine.device_memory() if machine is not None else None
     placed: list[DeviceConfig] = []
-    for index, (device, name) in enumerate(zip(devices, _guest_names(devices), strict=True)):
+    for index, device in enumerate(name_devices(devices)):
         where = f"device[{index}]"
         memaddr = _address(device, where, room)
         if memaddr + device.max_size > ADDRESS_LIMIT:
             _refuse(f"{where}.memaddr", f"{memaddr:#x} and {size(device.max_size)} end above {ADDRESS_LIMIT:#x}")
-        placed.append(structs.replace(device, memaddr=Size(memaddr), name=name))
+        placed.append(structs.replace(device, memaddr=Size(memaddr)))
     return placed
-
-
-def _guest_names(devices: list[DeviceConfig]) -> list[str]:
-    """The guest's name for each device: what is written, else virtioN from the device's own number on, where free."""
-    written: dict[str, str] = {}
-    for index, device in enumerate(devices):
-        if device.name is not None:
-            _check_name(device.name, written, f"device[{index}].name")
-            written[device.name] = device.id
-    taken = set(written)
-    names: list[str] = []
-    for index, device in enumerate(devices):
-        name = device.name or next(free for number in count(index) if (free := f"virtio{number}") not in taken)
-        taken.add(name)
-        names.append(name)
-    return names
-
-
-def _check_name(name: str, written: dict[str, str], where: str) -> None:
-    """Refuse what Linux calls no virtio device, and what another device is called."""
-    if not is_virtio_device(name):
-        _refuse(where, f"{show(name)} is not virtio0, virtio1, …")
-    if name in written:
-        _refuse(where, f"{name} is the name of device {written[name]} already")
 
 
 def _address(device: DeviceConfig, where: str, room: DeviceMemory | None) -> int:

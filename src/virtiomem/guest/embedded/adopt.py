@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from virtiomem.abi import OnlineType
 from virtiomem.errors import Errno, UsageError
 from virtiomem.guest.base import DeviceConfig
-from virtiomem.guest.embedded.hardware import Slot, guest_name
+from virtiomem.guest.embedded.hardware import Slot
 from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.memory import store_state
 from virtiomem.recording.values import MemoryBlock, Snapshot, VirtioMemInfo
@@ -49,8 +49,7 @@ def boot_listing(snapshot: Snapshot, devices: Sequence[DeviceConfig]) -> str:
 
 def _region(tree: ResourceTree, device: DeviceConfig) -> Resource | None:
     """The device's region, when it stands in the listing."""
-    name = guest_name(device)
-    return next((node for _, node in tree.walk() if node.name == name and node.start == device.memaddr), None)
+    return next((node for _, node in tree.walk() if node.name == device.name and node.start == device.memaddr), None)
 
 
 def adopt(kernel: Kernel, slots: list[Slot], snapshot: Snapshot) -> None:

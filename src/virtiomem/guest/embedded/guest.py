@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from virtiomem.abi import OnlineType
 from virtiomem.errors import DeviceError, Errno, KernelError
-from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, hotplug_parameters
+from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, hotplug_parameters, name_devices
 from virtiomem.guest.embedded import adopt, explain, snapshot
 from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.hardware import Devices, Dimm, EmbeddedDevice, EmbeddedDevices, Slot, Tap
@@ -48,12 +48,14 @@ class EmbeddedGuest:
         boot: Snapshot | None = None,
         hardware: Devices | None = None,
     ) -> None:
-        """Boot; every device has its address and name.
+        """Boot; every device has its address, and one without a name gets the name that Linux would give it.
 
         `boot`: a real guest's snapshot to start from, instead of `boot_iomem`; one with a virtio_mem driver at work is
         taken over as it is (see `adopt`). `hardware`: the devices themselves, ours when None. Raises ListingError for a
-        listing that cannot be, DeviceError for a device that cannot be, UsageError for a snapshot that cannot be.
+        listing that cannot be, ScenarioError for a name that cannot be, DeviceError for a device that cannot be, UsageError
+        for a snapshot that cannot be.
         """
+        devices = name_devices(devices)
         self._config = config
         self._driver = driver
         self._real_boot = boot

@@ -106,11 +106,6 @@ class EmbeddedDevices:
         """Nothing to let go of."""
 
 
-def guest_name(device: DeviceConfig) -> str:
-    """The guest's name for a device, ``virtio0``."""
-    return device.name or device.id
-
-
 @dataclass(slots=True)
 class Slot:
     """A device in the machine, with the tap on its wire."""
@@ -122,7 +117,8 @@ class Slot:
     @property
     def name(self) -> str:
         """The guest's name for it, ``virtio0``."""
-        return guest_name(self.config)
+        assert self.config.name is not None, f"{self.config.id} has no name"
+        return self.config.name
 
     @property
     def settled(self) -> bool:

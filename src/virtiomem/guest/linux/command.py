@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from virtiomem.errors import ScenarioError
-from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig, hotplug_parameters
+from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig, hotplug_parameters, name_devices
 from virtiomem.guest.linux.kernels import DRIVER
 from virtiomem.guest.machine import Machine
 from virtiomem.qemu.trace import EVENTS
+from virtiomem.resource.names import virtio_number
 from virtiomem.units import Span
 
 CONSOLE = "console"
@@ -103,8 +104,8 @@ def _devices(devices: Sequence[DeviceConfig]) -> list[str]:
     """The virtio devices in the order in which the guest names them."""
     arguments: list[str] = []
     following = 0
-    for index, device in enumerate(devices):
-        number = index if device.name is None else int(device.name.removeprefix("virtio"))
+    for index, device in enumerate(name_devices(devices)):
+        number = virtio_number(device.name or "")
         if number < following:
             raise ScenarioError(
                 f"QEMU's devices are named in order, {device.name} comes too late", where=f"device[{index}].name"

@@ -9,7 +9,7 @@ from typing import Any, Self, assert_never
 from msgspec import UNSET
 
 from virtiomem.errors import DeviceError, ScenarioError
-from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
+from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, name_devices
 from virtiomem.guest.linux import command
 from virtiomem.guest.linux.agent import Reply
 from virtiomem.guest.linux.rest import held_up, settle
@@ -72,7 +72,7 @@ class LinuxGuest:
         progress: Say = lambda _: None,
     ) -> None:
         self._driver = driver or DriverConfig()
-        self._devices = list(devices)
+        self._devices = name_devices(devices)
         _check(config, self._driver)
         self._linux = RunningLinux(config, self._devices, self._driver, setup or Setup(), kexec=kexec, say=progress)
         try:

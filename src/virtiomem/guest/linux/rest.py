@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from virtiomem.driver.mode import offline_threshold
 from virtiomem.errors import BackendTimeout
-from virtiomem.guest.base import DeviceConfig
+from virtiomem.guest.base import DeviceConfig, name_devices
 from virtiomem.guest.linux.look import Look
 from virtiomem.guest.linux.running import RunningLinux
 from virtiomem.recording import DeviceInfo, Request, Snapshot, VirtioMemInfo
@@ -76,7 +76,7 @@ def _see(linux: RunningLinux, requests: list[Request], doing: str) -> Rest:
 
 def held_up(rest: Rest, configs: Sequence[DeviceConfig], log: list[str]) -> list[str]:
     """What keeps devices from their requested sizes, a line for each that does not have it."""
-    names = {config.id: config.name or f"virtio{number}" for number, config in enumerate(configs)}
+    names = {config.id: config.name or "" for config in name_devices(configs)}
     return [f"{device.id}: {_reason(device, names[device.id], rest.look, log)}" for device in rest.unsettled]
 
 
