@@ -192,7 +192,7 @@ def test_sub_block_is_a_device_block_but_at_least_a_pageblock(rig: MakeRig, bloc
     guest = rig(block=block)
     unit = max(block, 2 * MiB)
     assert guest.resize(unit) == [f"PLUG +0M {unit // block}"]
-    assert guest.driver.mode.sb_size == unit
+    assert guest.driver.mode.plug_size == unit
 
 
 def test_smallest_blocks_below_a_pageblock_stay_unplugged(rig: MakeRig) -> None:

@@ -1,10 +1,12 @@
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
-from virtiomem.recording import Recording
+from virtiomem.driver.parameters import Parameters
+from virtiomem.recording import Recording, VirtioMemInfo
 from virtiomem.report.facts import Facts, facts
-from virtiomem.report.rows import rows
+from virtiomem.report.rows import Row, rows
 from virtiomem.resource import iomem
 from virtiomem.units import MiB
 
@@ -35,3 +37,16 @@ def test_big_blocks_are_added_as_one(recorded: Recorded) -> None:
     for record, fact in zip(told.steps, facts_by_step(told)[1:], strict=True):
         device = record.snapshot.devices[0]
         assert fact.unmerged - fact.merged == max(device.size // (256 * MiB) - 1, 0)
+
+
+@pytest.mark.parametrize(("forced", "added"), [(True, 4), (False, 8)])
+def test_a_size_of_big_blocks_counts_only_where_there_are_big_blocks(
+    recorded: Recorded, forced: bool, added: int
+) -> None:
+    snapshot = recorded("c-bs256m").steps[0].snapshot
+    (device,) = snapshot.devices
+    assert isinstance(device, VirtioMemInfo)
+    device = replace(device, block_size=2 * MiB)
+    listing = [Row(0, device.memaddr, 1024 * MiB, 1, "System RAM (virtio_mem)")]
+    driver = Parameters(force_bbm=forced, bbm_block_size=256 * MiB)
+    assert facts(listing, replace(snapshot, devices=[device]), 128 * MiB, driver).unmerged == added

@@ -9,7 +9,8 @@ page allocator (*fake-offline*). A sub-block is the unit of plugging: a device b
 *Big-block mode* (BBM), when a device block is a Linux memory block or more. Memory is added one big block (BB), one or
 several memory blocks, at a time, and is plugged as a whole or not at all.
 
-    module.py       the kernel module: parameters, loading and unloading, the online-page callback that devices share
+    parameters.py   the module's parameters, as values and as Linux writes them
+    module.py       the kernel module: loading and unloading, the online-page callback that devices share
     virtio_mem.py   one device: probe, what a pass does, requests, notifications, removal
     work.py         when it works: the work function, its queue entry, the retry timer
     added.py        what it has in Linux: adding, withholding and removing memory
@@ -23,6 +24,7 @@ several memory blocks, at a time, and is plugged as a whole or not at all.
 
 from virtiomem.driver.kdump import VmcoreDriver
 from virtiomem.driver.module import VirtioMemModule
-from virtiomem.driver.virtio_mem import Parameters, VirtioMem
+from virtiomem.driver.parameters import Parameters
+from virtiomem.driver.virtio_mem import VirtioMem
 
 __all__ = ["Parameters", "VirtioMem", "VirtioMemModule", "VmcoreDriver"]

@@ -43,6 +43,9 @@ class AddedMemory:
         self.offline_size = 0
         """What of it is not online."""
         self.offline_threshold = offline_threshold(unit_size)
+        """How much may be offline; see `offline_threshold`."""
+        self.resume_size = self.offline_threshold - self.offline_threshold // 2
+        """How much may still be offline when memory that goes online makes the driver add more."""
         self.obstacles: list[Obstacle] = []
         """What the last pass could not unplug."""
         self._memory = memory

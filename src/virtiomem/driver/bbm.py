@@ -43,7 +43,7 @@ class BigBlockMode:
         self._vm = vm
         self._added = vm.added
         self._memory = vm.memory
-        self.unit_size = bb_size
+        self.unit_size = self.plug_size = bb_size
         self.states = UnitStates(BB, align_up(vm.addr, bb_size) // bb_size)
         self._last_usable = -1
 

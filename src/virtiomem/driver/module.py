@@ -6,7 +6,8 @@ Models: register_virtio_mem_device(), virtio_mem_online_page_cb() (drivers/virti
 from collections.abc import Sequence
 
 from virtiomem.clock import Clock
-from virtiomem.driver.virtio_mem import Log, Parameters, VirtioMem
+from virtiomem.driver.parameters import DEFAULTS, Parameters
+from virtiomem.driver.virtio_mem import Log, VirtioMem
 from virtiomem.errors import Errno
 from virtiomem.memory.core import Memory
 from virtiomem.memory.onlining import generic_online_page
@@ -21,7 +22,7 @@ class VirtioMemModule:
         memory: Memory,
         clock: Clock,
         devices: Sequence[tuple[str, Transport]],
-        parameters: Parameters = Parameters(),  # noqa: B008 - immutable
+        parameters: Parameters = DEFAULTS,
         log: Log = lambda level, text: None,  # noqa: ARG005
     ) -> None:
         """Load the module and probe every device, given as (name, transport); one that fails is left out."""

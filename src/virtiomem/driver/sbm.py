@@ -61,7 +61,7 @@ class SubBlockMode:
         self._vm = vm
         self._added = vm.added
         self._memory = vm.memory
-        self.sb_size = sb_size
+        self.plug_size = sb_size
         """Bytes of a sub-block."""
         self.unit_size = vm.memory.block_size
         self.sbs_per_mb = self.unit_size // sb_size
@@ -79,7 +79,7 @@ class SubBlockMode:
     def plugged_in(self, mb: int) -> int:
         """Bytes plugged in a memory block of this device."""
         at = self._at(mb)
-        return self._plugged.count(1, at, at + self.sbs_per_mb) * self.sb_size
+        return self._plugged.count(1, at, at + self.sbs_per_mb) * self.plug_size
 
     def _is_full(self, mb: int) -> bool:
         at = self._at(mb)
@@ -103,7 +103,7 @@ class SubBlockMode:
 
     def _range(self, mb: int, sb: int, count: int) -> tuple[int, int]:
         """Address and size, in bytes, of `count` sub-blocks."""
-        return mb * self.unit_size + sb * self.sb_size, count * self.sb_size
+        return mb * self.unit_size + sb * self.plug_size, count * self.plug_size
 
     def _plug_sb(self, mb: int, sb: int, count: int) -> Errno:
         """Plug sub-blocks at the device. Models: virtio_mem_sbm_plug_sb()."""
@@ -132,7 +132,7 @@ class SubBlockMode:
 
         Models: virtio_mem_sbm_plug_request().
         """
-        wanted = diff // self.sb_size
+        wanted = diff // self.plug_size
         for state in PLUG_ORDER:
             for mb in self.states.each(state):
                 if not wanted:
@@ -168,7 +168,7 @@ class SubBlockMode:
         mb = addr // self.unit_size
         while self.states.next <= mb:
             self._append()
-        return self._plug_and_add(mb, plugged // self.sb_size)[0]
+        return self._plug_and_add(mb, plugged // self.plug_size)[0]
 
     def _plug_and_add(self, mb: int, wanted: int) -> tuple[Errno, int]:
         """Plug the first sub-blocks of an unused block, then add it; returns what is still wanted.
@@ -209,7 +209,7 @@ class SubBlockMode:
 
     def unplug(self, diff: int) -> Errno:
         """Unplug `diff` bytes, EBUSY when some stay plugged. Models: virtio_mem_sbm_unplug_request()."""
-        wanted = diff // self.sb_size
+        wanted = diff // self.plug_size
         for state in (*UNPLUG_OFFLINE, *UNPLUG_ONLINE):
             if state in UNPLUG_ONLINE and not self._vm.parameters.unplug_online:
                 return Errno.OK
@@ -370,7 +370,7 @@ class SubBlockMode:
 
     def plugged_bytes(self) -> int:
         """Bytes of plugged sub-blocks."""
-        return self._plugged.count(1) * self.sb_size
+        return self._plugged.count(1) * self.plug_size
 
     def check(self) -> None:
         """Assert that states, sub-blocks and the core's blocks agree."""

@@ -4,13 +4,13 @@ Models: struct virtio_mem and what is common to both modes in drivers/virtio/vir
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from virtiomem.clock import Clock
 from virtiomem.driver.added import AddedMemory
 from virtiomem.driver.bbm import BigBlockMode
 from virtiomem.driver.link import Link
-from virtiomem.driver.mode import Mode, choose_unit
+from virtiomem.driver.mode import Mode, Units, choose_units
+from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.sbm import SubBlockMode
 from virtiomem.driver.work import Work
 from virtiomem.errors import Errno
@@ -27,18 +27,6 @@ Log = Callable[[str, str], None]
 """Takes the level and the text of a kernel log line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """Module parameters (virtio_mem.*). `merge_resources` is not one: false is the driver before MHP_MERGE_RESOURCE."""
-
-    unplug_online: bool = True
-    force_bbm: bool = False
-    bbm_block_size: int = 0
-    """Bytes; 0 for the smallest possible."""
-    bbm_safe_unplug: bool = True
-    merge_resources: bool = True
-
-
 class VirtioMem:
     """One device and its driver's state. Sizes and addresses are bytes."""
 
@@ -48,7 +36,7 @@ class VirtioMem:
         transport: Transport,
         memory: Memory,
         clock: Clock,
-        parameters: Parameters = Parameters(),
+        parameters: Parameters = DEFAULTS,
         log: Log = lambda level, text: None,  # noqa: ARG005
     ) -> None:
         """`name` is the guest's name of the device, ``virtio0``."""
@@ -104,11 +92,11 @@ class VirtioMem:
             self.log("err", "device configuration is impossible")
             return Errno.EINVAL
         self._warn_of_waste()
-        unit, big = self._choose_unit()
+        units = self._choose_units()
         if rc := self._claim_region():
             return rc
-        self._prepare_to_add(unit if big else self.memory.block_size)
-        self.mode = BigBlockMode(self, unit) if big else SubBlockMode(self, unit)
+        self._prepare_to_add(units.added)
+        self.mode = (BigBlockMode if units.big else SubBlockMode)(self, units.plugged)
         if self.plugged_size:
             self.unplug_all_required = True
             self.log("info", "unplugging all memory is required")
@@ -131,19 +119,17 @@ class VirtioMem:
         if self.addr + self.region_size - 1 > self.memory.hotpluggable_end:
             self.log("warning", "Some device memory is not addressable/pluggable. This can make some memory unusable.")
 
-    def _choose_unit(self) -> tuple[int, bool]:
-        """See `choose_unit`, with the warnings of Linux."""
+    def _choose_units(self) -> Units:
+        """See `choose_units`, with the warnings of Linux."""
         mb_size, wanted = self.memory.block_size, self.parameters.bbm_block_size
-        unit, big = choose_unit(
-            self.device_block_size, mb_size, force_bbm=self.parameters.force_bbm, bbm_block_size=wanted
-        )
-        if big and wanted and not is_power_of_two(wanted):
+        units = choose_units(self.device_block_size, mb_size, self.parameters)
+        if units.big and wanted and not is_power_of_two(wanted):
             self.log("warning", "bbm_block_size is not a power of 2")
-        elif big and wanted and wanted < unit:
+        elif units.big and wanted and wanted < units.plugged:
             self.log("warning", "bbm_block_size is too small")
         self.log("info", f"memory block size: {mb_size:#x}")
-        self.log("info", f"{'big block' if big else 'subblock'} size: {unit:#x}")
-        return unit, big
+        self.log("info", f"{'big block' if units.big else 'subblock'} size: {units.plugged:#x}")
+        return units
 
     def _claim_region(self) -> Errno:
         """Put the parent of all the device's memory into the resource tree. Models: virtio_mem_create_resource()."""
@@ -322,7 +308,7 @@ class VirtioMem:
         """Memory is online: there may be room to add more, unless this is our own doing."""
         self.mode.online(notify)
         self.added.went_online(notify.size)
-        if not self.work.active and self.added.could_add(self.added.offline_threshold // 2):
+        if not self.work.active and self.added.offline_size <= self.added.resume_size:
             self.work.queue()
         self._hotplug_active = False
 

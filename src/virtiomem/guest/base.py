@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import count
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from msgspec import Struct, field, structs
 
@@ -13,6 +14,9 @@ from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecor
 from virtiomem.resource.names import is_virtio_device, virtio_name
 from virtiomem.text import quoted
 from virtiomem.units import GiB, MiB, Size, Span
+
+if TYPE_CHECKING:
+    from virtiomem.driver.parameters import Parameters
 
 _RANGE = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\s*-\s*(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})")
 
@@ -75,6 +79,18 @@ class DriverConfig(_Table, frozen=True):
     bbm_block_size: Size = Size(0)
     bbm_safe_unplug: bool = True
     unplug_online: bool = True
+
+    @property
+    def parameters(self) -> "Parameters":
+        """The same, as the driver takes them."""
+        from virtiomem.driver.parameters import Parameters
+
+        return Parameters(**structs.asdict(self))
+
+    @classmethod
+    def of(cls, parameters: "Parameters") -> Self:
+        """The table that says the same as the driver's parameters."""
+        return cls(**asdict(parameters) | {"bbm_block_size": Size(parameters.bbm_block_size)})
 
 
 class DeviceConfig(_Table, frozen=True):

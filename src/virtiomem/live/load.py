@@ -27,10 +27,10 @@ DEFAULT_MEMORY_BLOCK = 128 * MiB
 def from_recording(recording: Recording, *, source: str = "recording") -> Capture:
     """The end of a recording as a capture, with the driver's parameters where the scenario travels along."""
     snapshot = recording.steps[-1].snapshot if recording.steps else recording.boot
-    return from_snapshot(snapshot, memory_block_size(recording), _driver_config(recording), source=source)
+    return from_snapshot(snapshot, memory_block_size(recording), driver_config(recording), source=source)
 
 
-def _driver_config(recording: Recording) -> DriverConfig:
+def driver_config(recording: Recording) -> DriverConfig:
     """How the driver was loaded by the scenario; as usual where that cannot be read."""
     try:
         return msgspec.convert(recording.table("driver"), DriverConfig, dec_hook=files.decode_size)
@@ -94,18 +94,12 @@ def from_snapshot(
 
     A snapshot says neither the size of a memory block nor how the driver was loaded.
     """
-    driver = driver or DriverConfig()
-    parameters = {
-        "bbm_block_size": str(int(driver.bbm_block_size)),
-        "bbm_safe_unplug": "Y" if driver.bbm_safe_unplug else "N",
-        "force_bbm": "Y" if driver.force_bbm else "N",
-        "unplug_online": "Y" if driver.unplug_online else "N",
-    }
+    parameters = (driver or DriverConfig()).parameters.to_sysfs()
     sections = {
         "proc/iomem": Section(snapshot.iomem if snapshot.iomem.endswith("\n") else f"{snapshot.iomem}\n"),
         MEMORY: Section.of([f"block_size_bytes {memory_block_size:x}", *block_lines(snapshot.memory_blocks)]),
         "proc/zoneinfo": Section.of(zone_lines(snapshot)),
-        PARAMETERS: Section.of(f"{name} {value}" for name, value in parameters.items()),
+        PARAMETERS: Section.of(f"{name} {value}" for name, value in sorted(parameters.items())),
         CONFIG: Section.of(_config_lines(snapshot)),
         PLUGGED: Section.of(
             f"{block.block} {block.plugged}" for block in snapshot.memory_blocks if isinstance(block.plugged, int)

@@ -9,7 +9,7 @@ Models: virtio_mem_sbm_unplug_request() and virtio_mem_bbm_unplug_request() in d
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from virtiomem.driver.mode import choose_unit
+from virtiomem.driver.mode import choose_units
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.devices import DEFAULT_BLOCK_SIZE, VirtioMem
@@ -70,15 +70,14 @@ def plan_shrink(
             f"{device.name} shrinks by multiples of its block size {format_size(block_size)}, not by {format_size(wanted)}"
         )
     driver = driver or DriverConfig()
-    unit, big = choose_unit(
-        block_size, memory.block_size, force_bbm=driver.force_bbm, bbm_block_size=driver.bbm_block_size
-    )
+    units = choose_units(block_size, memory.block_size, driver.parameters)
+    unit = units.plugged
     mine = [block for block in memory.blocks if (owner := owners.get(block.block)) and owner.device == device.name]
     sizes = {block.block: owners[block.block].plugged for block in mine}
     plugged = _as_after_growth(sizes, device, memory.block_size, unit)
     left = wanted // unit * unit
     losses: list[Loss] = []
-    for group in _big_blocks(mine, unit // memory.block_size) if big else _sub_block_order(mine, plugged, memory):
+    for group in _big_blocks(mine, unit // memory.block_size) if units.big else _sub_block_order(mine, plugged, memory):
         if left < unit:
             break
         if not driver.unplug_online and not all(block.is_offline for block in group):

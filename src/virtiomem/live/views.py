@@ -17,7 +17,7 @@ from virtiomem.live.capture import Capture
 from virtiomem.live.sources import MEMORY_FILES
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, parse_block_size
 from virtiomem.recording.values import MemoryBlock, ZonePages
-from virtiomem.units import U64_MAX, Size
+from virtiomem.units import U64_MAX
 
 _BLOCKS = re.compile(
     r"(?P<first>[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))? (?P<state>\S+) (?P<removable>[01])"
@@ -128,10 +128,11 @@ def crash_state_of(capture: Capture) -> CrashState:
 
 def driver_config_of(capture: Capture) -> DriverConfig:
     """How the driver was loaded; what the capture does not say is the driver's default."""
+    from virtiomem.driver.parameters import Parameters
+
     values = capture.section(PARAMETERS).values
-    flags = {name: values[name] == "Y" for name in ("force_bbm", "bbm_safe_unplug", "unplug_online") if name in values}
     size = number_of(values.get("bbm_block_size") or "0", 10, capture)
-    return DriverConfig(bbm_block_size=Size(size), **flags)
+    return DriverConfig.of(Parameters.from_sysfs({**values, "bbm_block_size": str(size)}))
 
 
 def number_of(text: str, base: int, capture: Capture) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from virtiomem.live.load import driver_config
 from virtiomem.recording.compare import differences
 from virtiomem.recording.palette import RESPONSES, BlockKind, Change, Look
 from virtiomem.recording.values import Recording, VirtioMemInfo
@@ -18,7 +19,7 @@ from virtiomem.recording.words import describe
 from virtiomem.report.axis import folded_axis
 from virtiomem.report.blocks import BlockChange, block_changes
 from virtiomem.report.changes import MapChange, map_changes
-from virtiomem.report.facts import added_at_once, facts
+from virtiomem.report.facts import facts
 from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.moments import Moment, Source, Story, story
 from virtiomem.report.requests import trace, virtio_mem
@@ -75,11 +76,14 @@ def _recording(told: Story) -> dict[str, Any]:
     """One recording; equal names, and equal looks of blocks, are numbered and told once."""
     recording = told.source.recording
     names, looks = Table(), Table()
-    unit = added_at_once(recording, told.block_size)
+    size, driver = told.block_size, driver_config(recording).parameters
     steps = [
         _state(now, names, looks)
         | _step(now, before, names, looks)
-        | {"facts": facts(now.listing, now.snapshot, unit)._asdict(), "crash": [crash._asdict() for crash in now.crash]}
+        | {
+            "facts": facts(now.listing, now.snapshot, size, driver)._asdict(),
+            "crash": [crash._asdict() for crash in now.crash],
+        }
         for before, now in zip([None, *told.moments], told.moments, strict=False)
     ]
     return {

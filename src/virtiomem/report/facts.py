@@ -3,14 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from virtiomem.driver.mode import choose_units
+from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges, total
-from virtiomem.recording.values import Recording, Snapshot, VirtioMemInfo
+from virtiomem.recording.values import Snapshot, VirtioMemInfo
 from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.requests import virtio_mem
 from virtiomem.report.rows import Row
 from virtiomem.resource.names import is_system_ram
 from virtiomem.resource.node import Resource
-from virtiomem.units import parse_size
 
 
 class Facts(NamedTuple):
@@ -57,17 +58,17 @@ def crash_facts(tree: Resource) -> list[Crash]:
     ]
 
 
-def facts(listing: Sequence[Row], snapshot: Snapshot, unit: int) -> Facts:
-    """Count a listing; `unit` is how much the driver adds at once, in bytes."""
+def facts(listing: Sequence[Row], snapshot: Snapshot, block_size: int, driver: Parameters = DEFAULTS) -> Facts:
+    """Count a listing; `block_size` is a memory block's, in bytes."""
     ram = sum(row.times for row in listing if is_system_ram(row.name))
     ours = [row for row in listing if resource_kind(row.name) is ResourceKind.VIRTIO_MEM]
     others = ram - sum(row.times for row in ours)
-    units = {device: max(unit, device.block_size) for device in virtio_mem(snapshot)}
+    units = {device: choose_units(device.block_size, block_size, driver).added for device in virtio_mem(snapshot)}
     return Facts(
         resources=sum(row.times for row in listing),
         ram=ram,
         merged=others + _runs(listing),
-        unmerged=others + sum(-(-(row.stop - row.start) // _unit(row, units, unit)) for row in ours),
+        unmerged=others + sum(-(-(row.stop - row.start) // _unit(row, units, block_size)) for row in ours),
     )
 
 
@@ -89,11 +90,3 @@ def _unit(row: Row, units: dict[VirtioMemInfo, int], default: int) -> int:
         if device.memaddr <= row.start < device.memaddr + device.max_size:
             return unit
     return default
-
-
-def added_at_once(recording: Recording, block_size: int) -> int:
-    """Bytes that the driver adds at once: a memory block, or a bigger block when it was told to."""
-    try:
-        return max(block_size, parse_size(recording.table("driver").get("bbm-block-size", 0)))
-    except ValueError:
-        return block_size

@@ -4,7 +4,7 @@ import pytest
 
 from virtiomem.errors import ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig
-from virtiomem.guest.linux.command import kernel_command_line, module_parameters, qemu_arguments
+from virtiomem.guest.linux.command import kernel_command_line, qemu_arguments
 from virtiomem.units import GiB, MiB, Size
 
 
@@ -71,15 +71,4 @@ def test_the_kernel_hears_only_of_what_differs() -> None:
         "virtio_mem.force_bbm=Y",
         "a",
         "b",
-    ]
-
-
-def test_the_module_is_loaded_with_what_differs() -> None:
-    assert module_parameters(DriverConfig()) == []
-    driver = DriverConfig(force_bbm=True, bbm_block_size=Size(256 * MiB), bbm_safe_unplug=False, unplug_online=False)
-    assert module_parameters(driver) == [
-        "force_bbm=Y",
-        f"bbm_block_size={256 * MiB}",
-        "bbm_safe_unplug=N",
-        "unplug_online=N",
     ]

@@ -1,11 +1,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-from virtiomem.guest.base import DeviceConfig
+from virtiomem.guest.base import DeviceConfig, DriverConfig
 from virtiomem.guest.linux.look import parse
 from virtiomem.guest.linux.rest import Rest, held_up
 from virtiomem.recording import MemoryBlock, VirtioMemInfo
-from virtiomem.units import GiB, Size
+from virtiomem.units import GiB, MiB, Size
 
 LOOK = parse((Path(__file__).parents[2] / "data/linux/snapshot.txt").read_text())
 
@@ -23,21 +23,28 @@ def test_a_driver_that_gave_up_on_one_device_has_not_on_one_of_a_similar_name() 
     assert "has given up on the device" in ten
 
 
-def test_a_driver_waits_for_onlining_at_a_gibibyte_or_two_memory_blocks() -> None:
+def said(offline: int, memory_block_size: int = 128 * MiB, driver: DriverConfig | None = None) -> str:
+    """What holds up a device of which so much is added, all of it offline."""
     config = DeviceConfig(id="vm0", max_size=Size(16 * GiB), name="virtio0")
+    device = VirtioMemInfo(
+        id="vm0", memaddr=0, max_size=16 * GiB, requested_size=16 * GiB, size=offline, block_size=1 << 21
+    )
+    blocks = [
+        MemoryBlock(block=number, state="offline", valid_zones="Normal", nodes=[0])
+        for number in range(offline // memory_block_size)
+    ]
+    look = replace(LOOK, bound=["virtio0"], memory_blocks=blocks, memory_block_size=memory_block_size)
+    (line,) = held_up(Rest(look, [device], []), [config], [], driver)
+    return line
 
-    def said(offline: int, memory_block_size: int) -> str:
-        device = VirtioMemInfo(
-            id="vm0", memaddr=0, max_size=16 * GiB, requested_size=16 * GiB, size=offline, block_size=1 << 21
-        )
-        blocks = [
-            MemoryBlock(block=number, state="offline", valid_zones="Normal", nodes=[0])
-            for number in range(offline // memory_block_size)
-        ]
-        look = replace(LOOK, bound=["virtio0"], memory_blocks=blocks, memory_block_size=memory_block_size)
-        (line,) = held_up(Rest(look, [device], []), [config], [])
-        return line
 
-    assert "adds no more" in said(GiB, 128 << 20)
+def test_a_driver_waits_for_onlining_at_a_gibibyte_or_two_memory_blocks() -> None:
+    assert "adds no more" in said(GiB)
     assert "adds no more" not in said(2 * GiB, 2 * GiB)
     assert "adds no more" in said(4 * GiB, 2 * GiB)
+
+
+def test_a_driver_of_big_blocks_waits_for_onlining_at_two_of_them() -> None:
+    driver = DriverConfig(force_bbm=True, bbm_block_size=Size(2 * GiB))
+    assert "adds no more" not in said(2 * GiB, driver=driver)
+    assert "adds no more" in said(4 * GiB, driver=driver)

@@ -42,11 +42,11 @@ def _after_pass(kernel: Kernel, slot: Slot, driver: VirtioMem) -> list[str]:
         case Errno.OK if not driver.parameters.unplug_online:
             return ["unplug_online is off: only offline memory is unplugged"]
         case Errno.OK:
-            unit = getattr(driver.mode, "sb_size", driver.mode.unit_size)
-            return [f"{format_size(missing)} is less than the {format_size(unit)} that the driver plugs at a time"]
+            unit = format_size(driver.mode.plug_size)
+            return [f"{format_size(missing)} is less than the {unit} that the driver plugs at a time"]
         case Errno.ENOSPC if driver.waits_for_online:
             offline = format_size(driver.added.offline_size)
-            limit = format_size(driver.added.offline_threshold - driver.added.offline_threshold // 2)
+            limit = format_size(driver.added.resume_size)
             return [f"{offline} of the added memory is offline; the driver adds more when no more than {limit} is"]
         case Errno.ENOSPC:
             return [f"no whole {format_size(driver.mode.unit_size)} of the usable region is left for another block"]

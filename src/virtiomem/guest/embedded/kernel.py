@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from virtiomem.abi import OnlinePolicy, OnlineType
 from virtiomem.clock import Clock
-from virtiomem.driver import Parameters, VirtioMem, VirtioMemModule
+from virtiomem.driver import VirtioMem, VirtioMemModule
 from virtiomem.guest.base import DriverConfig, GuestConfig
 from virtiomem.memory import Memory, Policy
 from virtiomem.recording.values import Snapshot
@@ -51,14 +51,7 @@ class Kernel:
 
     def load(self, devices: Sequence[tuple[str, Transport]], driver: DriverConfig) -> None:
         """Load virtio_mem and let it probe its devices."""
-        parameters = Parameters(
-            unplug_online=driver.unplug_online,
-            force_bbm=driver.force_bbm,
-            bbm_block_size=driver.bbm_block_size,
-            bbm_safe_unplug=driver.bbm_safe_unplug,
-            merge_resources=driver.merge_resources,
-        )
-        self.module = VirtioMemModule(self.memory, self.clock, devices, parameters, self._note)
+        self.module = VirtioMemModule(self.memory, self.clock, devices, driver.parameters, self._note)
 
     def unload(self) -> None:
         """Remove virtio_mem."""

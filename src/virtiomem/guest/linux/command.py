@@ -46,29 +46,13 @@ def kernel_command_line(guest: GuestConfig, driver: DriverConfig, *, built_in: b
     """The kernel's parameters: a fixed layout, the hotplug policy, the driver's own where it is built in, `append`."""
     words = [*_FIXED, *hotplug_parameters(guest)]
     if built_in:
-        words += [f"{DRIVER}.{parameter}" for parameter in module_parameters(driver)]
+        words += [f"{DRIVER}.{parameter}" for parameter in driver.parameters.to_modprobe()]
     return " ".join([*words, *append.split()])
-
-
-def module_parameters(driver: DriverConfig) -> list[str]:
-    """What the module is loaded with: only what differs from the driver's own defaults."""
-    default = DriverConfig()
-    values = {
-        "force_bbm": driver.force_bbm != default.force_bbm and _flag(driver.force_bbm),
-        "bbm_block_size": driver.bbm_block_size != default.bbm_block_size and str(int(driver.bbm_block_size)),
-        "bbm_safe_unplug": driver.bbm_safe_unplug != default.bbm_safe_unplug and _flag(driver.bbm_safe_unplug),
-        "unplug_online": driver.unplug_online != default.unplug_online and _flag(driver.unplug_online),
-    }
-    return [f"{name}={value}" for name, value in values.items() if value]
 
 
 def backend(identifier: str, size: int) -> str:
     """A memory backend; it takes nothing of the host before the guest touches it."""
     return f"memory-backend-ram,id={identifier},size={size},reserve=off"
-
-
-def _flag(value: bool) -> str:
-    return "Y" if value else "N"
 
 
 def _memory(guest: GuestConfig, machine: Machine) -> list[str]:

@@ -10,7 +10,6 @@ from msgspec import UNSET
 
 from virtiomem.errors import DeviceError, ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, name_devices
-from virtiomem.guest.linux import command
 from virtiomem.guest.linux.agent import Reply
 from virtiomem.guest.linux.rest import held_up, settle
 from virtiomem.guest.linux.running import RunningLinux, Say, Setup
@@ -116,7 +115,7 @@ class LinuxGuest:
             requests=rest.requests,
             snapshot=rest.snapshot,
             retry_in=UNSET if rest.look.retry_in is None else round(rest.look.retry_in, 1),
-            held_up=held_up(rest, self._devices, log) or UNSET,
+            held_up=held_up(rest, self._devices, log, self._driver) or UNSET,
             log=log or UNSET,
             elapsed=round(time.monotonic() - started, 3),
         )
@@ -151,7 +150,7 @@ class LinuxGuest:
         """Do it; a text says what refused it."""
         match step:
             case Load():
-                return self._refusal("load", *command.module_parameters(self._driver), doing=doing)
+                return self._refusal("load", *self._driver.parameters.to_modprobe(), doing=doing)
             case Unload():
                 return self._refusal("unload", doing=doing)
             case SetState(blocks=blocks, state=state):

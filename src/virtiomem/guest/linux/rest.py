@@ -8,9 +8,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from virtiomem.driver.mode import offline_threshold
+from virtiomem.driver import Parameters
+from virtiomem.driver.mode import choose_units
 from virtiomem.errors import BackendTimeout
-from virtiomem.guest.base import DeviceConfig, name_devices
+from virtiomem.guest.base import DeviceConfig, DriverConfig, name_devices
 from virtiomem.guest.linux.look import Look
 from virtiomem.guest.linux.running import RunningLinux
 from virtiomem.recording import DeviceInfo, Request, Snapshot, VirtioMemInfo
@@ -74,13 +75,16 @@ def _see(linux: RunningLinux, requests: list[Request], doing: str) -> Rest:
     return Rest(look, devices, list(requests))
 
 
-def held_up(rest: Rest, configs: Sequence[DeviceConfig], log: list[str]) -> list[str]:
-    """What keeps devices from their requested sizes, a line for each that does not have it."""
+def held_up(
+    rest: Rest, configs: Sequence[DeviceConfig], log: list[str], driver: DriverConfig | None = None
+) -> list[str]:
+    """What keeps devices from their requested sizes, a line for each; `driver` is how the driver was loaded."""
     names = {config.id: config.name or "" for config in name_devices(configs)}
-    return [f"{device.id}: {_reason(device, names[device.id], rest.look, log)}" for device in rest.unsettled]
+    parameters = (driver or DriverConfig()).parameters
+    return [f"{one.id}: {_reason(one, names[one.id], rest.look, log, parameters)}" for one in rest.unsettled]
 
 
-def _reason(device: VirtioMemInfo, name: str, look: Look, log: list[str]) -> str:
+def _reason(device: VirtioMemInfo, name: str, look: Look, log: list[str], driver: Parameters) -> str:
     """As far as one can see from outside the kernel."""
     if name not in look.bound:
         return "no driver is bound to it"
@@ -89,7 +93,7 @@ def _reason(device: VirtioMemInfo, name: str, look: Look, log: list[str]) -> str
     if look.retry_in is not None:
         return f"the driver could not finish and will retry in {look.retry_in:.0f} s"
     offline = _offline_bytes(device, look)
-    limit = offline_threshold(max(look.memory_block_size, device.block_size))
+    limit = choose_units(device.block_size, look.memory_block_size, driver).offline_threshold
     if device.size < device.requested_size and offline >= limit:
         return f"{format_size(offline)} of its memory is offline; the driver adds no more until some is online"
     return "the driver sees nothing it could do; it waits for memory to be onlined or a new requested-size"
