@@ -12,7 +12,7 @@ from virtiomem.resource import iomem
 from virtiomem.transport.base import Transport
 
 VERSION = "6.1"
-"""The kernel that is modelled; where newer ones differ stands in docs/model.md. The one place to choose another."""
+"""The kernel that is modelled: that of every `Models:` in the code, and what a recording says of its guest."""
 
 
 class Kernel:
