@@ -5,6 +5,7 @@ import pytest
 
 from virtiomem import scenario
 from virtiomem.errors import ScenarioError, UsageError
+from virtiomem.memory.core import PHYSMEM_END
 from virtiomem.recording.files import decode_size
 from virtiomem.recording.values import Load, Resize
 from virtiomem.units import GiB, MiB
@@ -153,7 +154,7 @@ WRONG = [
     ("[guest]\nmemory = 1000", "guest.memory: 1000 (0x3e8) is not a whole number of pages from 64M (0x4000000) up"),
     (
         '[guest]\nmemory = "8E"',
-        "guest.memory: 8E (0x8000000000000000) is more than x86-64 has with 4-level paging, 64T",
+        "guest.memory: 8E (0x8000000000000000) is more than a guest here can have, 64T",
     ),
     ('[guest]\nmax-memory = "8E"', "guest.max-memory: 8E (0x8000000000000000) is more than 52 bits of address"),
     ('[guest]\nmax-memory = "2G"', "guest.max-memory: 2G (0x80000000) is less than guest.memory, 4G (0x100000000)"),
@@ -214,7 +215,7 @@ WRONG = [
     (STEP + 'do = "plug-dimm"\nid = "vm0"\nsize = "1G"', "step[0].id: 'vm0' is the id of a device"),
     (
         STEP + 'do = "plug-dimm"\nid = "d"\nsize = "1P"',
-        "step[0].size: 1P (0x4000000000000) is more than any machine takes",
+        "step[0].size: 1P (0x4000000000000) is more than a guest here can have",
     ),
     (STEP + 'do = "free"\nid = "cache"', "step[0].id: 'cache' is no earlier use (there is none)"),
     (STEP + 'do = "use"\nid = "cache"\nsize = 0', "step[0].size: nothing is no use"),
@@ -277,3 +278,15 @@ def test_numbers_that_nothing_can_be_are_refused_in_a_line(value: str, reason: s
     with pytest.raises(ScenarioError) as refused:
         scenario.loads(f'[[device]]\nid = "vm0"\nmax-size = {value}\n')
     assert str(refused.value).endswith(reason)
+
+
+def test_a_guest_has_one_physical_address_space() -> None:
+    """What a scenario lets a device have, its kernel can add, up to the last byte."""
+    text = '[guest]\nmax-memory = "4P"\ndefault-state = "online_movable"\n[[device]]\nid = "vm0"\nmax-size = "256M"\n'
+    text += 'requested-size = "256M"\nmemaddr = "{:#x}"\n[[step]]\ndo = "load"\n'
+    last = PHYSMEM_END + 1 - 256 * MiB
+    loaded = scenario.loads(text.format(last))
+    record = scenario.embedded_guest(loaded).play(loaded.steps[0])
+    assert (record.settled, record.log and "not addressable" in " ".join(record.log)) == (True, False)
+    with pytest.raises(ScenarioError, match=f"end above {PHYSMEM_END + 1:#x}"):
+        scenario.loads(text.format(last + 128 * MiB))

@@ -20,10 +20,12 @@ from virtiomem.resource.walk import walk_system_ram_res
 from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, align_down, is_power_of_two
 
 SECTION_SIZE = 128 * MiB
-"""Bytes of a memory section (SECTION_SIZE_BITS 27 on x86-64)."""
+"""Bytes of a memory section (SECTION_SIZE_BITS 27 on x86-64), and of the smallest memory block."""
+MAX_BLOCK_SIZE = 2 * GiB
+"""Bytes of the largest memory block that x86-64 chooses (arch/x86/mm/init_64.c)."""
 
 PHYSMEM_END = (1 << 52) - 1
-"""The last byte that can be hotplugged (5-level paging; 4-level ends at 2^46 - 1)."""
+"""The last byte that can be hotplugged: where physical memory ends with 5-level paging (2^46 - 1 with 4-level)."""
 
 OnlinePageCallback = Callable[[int, int], None]
 """Called with start and size, in bytes, of memory going online: hands each page to the allocator, or withholds it."""
@@ -41,7 +43,7 @@ def probe_memory_block_size(boot_end: int) -> int:
     """
     if boot_end < 64 * GiB:
         return SECTION_SIZE
-    size = 2 * GiB
+    size = MAX_BLOCK_SIZE
     while size > SECTION_SIZE and boot_end % size:
         size //= 2
     return size

@@ -17,6 +17,7 @@ from virtiomem.errors import DeviceError, Errno, ScenarioError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, name_devices, parse_range
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import Machine
+from virtiomem.memory.core import MAX_BLOCK_SIZE, PHYSMEM_END, SECTION_SIZE
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use, Wait
 from virtiomem.resource.names import is_virtio_device
 from virtiomem.resource.node import ResourceConflict
@@ -24,23 +25,18 @@ from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario.layout import MIN_MEMORY
 from virtiomem.scenario.values import ScenarioFile
 from virtiomem.scenario.words import none_of, show
-from virtiomem.units import PAGE_SIZE, GiB, MiB, Size, Span, TiB, format_size, is_power_of_two
+from virtiomem.units import PAGE_SIZE, Size, Span, TiB, format_size, is_power_of_two
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
-MIN_MEMORY_BLOCK = 128 * MiB
-MAX_MEMORY_BLOCK = 2 * GiB
-"""MIN_MEMORY_BLOCK_SIZE and MAX_BLOCK_SIZE in arch/x86/mm/init_64.c (v6.1)."""
 MAX_SLOTS = 256
 """ACPI_MAX_RAM_SLOTS in include/hw/acpi/acpi.h (v7.2)."""
 MAX_NODES = 128
 """MAX_NODES in include/sysemu/numa.h (v7.2)."""
 MAX_MEMORY = 64 * TiB
-"""MAX_PHYSMEM_BITS in arch/x86/include/asm/sparsemem.h (v6.1) with 4-level paging."""
+"""The most boot memory, or memory of one DIMM: half a million memory blocks of 128 MiB. Physical memory ends much later."""
 MAX_TIMES = 1_000_000
 """More faults than this are no test of anything."""
-ADDRESS_LIMIT = 1 << 52
-"""Physical addresses of x86-64 have at most 52 bits."""
 
 _ERRNOS = [errno.name for errno in Errno if errno]
 
@@ -54,7 +50,7 @@ def check_guest(guest: GuestConfig) -> None:
     if guest.memory < MIN_MEMORY or guest.memory % PAGE_SIZE:
         _refuse("guest.memory", f"{size(guest.memory)} is not a whole number of pages from {size(MIN_MEMORY)} up")
     if guest.memory > MAX_MEMORY:
-        _refuse("guest.memory", f"{size(guest.memory)} is more than x86-64 has with 4-level paging, {size(MAX_MEMORY)}")
+        _refuse("guest.memory", f"{size(guest.memory)} is more than a guest here can have, {size(MAX_MEMORY)}")
     if guest.max_memory is not None:
         _check_max_memory(guest.memory, guest.max_memory)
     if not 0 <= guest.slots <= MAX_SLOTS:
@@ -62,7 +58,7 @@ def check_guest(guest: GuestConfig) -> None:
     if guest.slots and guest.max_memory == guest.memory:
         _refuse("guest.slots", f"{guest.slots} slots, but max-memory leaves no room for anything in them")
     block = guest.memory_block_size
-    if block is not None and not (is_power_of_two(block) and MIN_MEMORY_BLOCK <= block <= MAX_MEMORY_BLOCK):
+    if block is not None and not (is_power_of_two(block) and SECTION_SIZE <= block <= MAX_BLOCK_SIZE):
         _refuse("guest.memory-block-size", f"{size(block)} is not a power of two from 128M to 2G")
     if guest.auto_movable_ratio < 0:
         _refuse("guest.auto-movable-ratio", f"{guest.auto_movable_ratio} is negative")
@@ -80,8 +76,10 @@ def _check_max_memory(memory: int, max_memory: int) -> None:
     """Refuse room for memory devices that is less than none, or no whole number of pages."""
     if max_memory < memory:
         _refuse("guest.max-memory", f"{size(max_memory)} is less than guest.memory, {size(memory)}")
-    if max_memory > ADDRESS_LIMIT:
-        _refuse("guest.max-memory", f"{size(max_memory)} is more than 52 bits of address can reach")
+    if max_memory > PHYSMEM_END + 1:
+        _refuse(
+            "guest.max-memory", f"{size(max_memory)} is more than {PHYSMEM_END.bit_length()} bits of address can reach"
+        )
     if max_memory % PAGE_SIZE:
         _refuse("guest.max-memory", f"{size(max_memory)} is not a whole number of pages")
 
@@ -173,8 +171,8 @@ def place_devices(devices: list[DeviceConfig], machine: Machine | None) -> list[
     for index, device in enumerate(name_devices(devices)):
         where = f"device[{index}]"
         memaddr = _address(device, where, room)
-        if memaddr + device.max_size > ADDRESS_LIMIT:
-            _refuse(f"{where}.memaddr", f"{memaddr:#x} and {size(device.max_size)} end above {ADDRESS_LIMIT:#x}")
+        if memaddr + device.max_size > PHYSMEM_END + 1:
+            _refuse(f"{where}.memaddr", f"{memaddr:#x} and {size(device.max_size)} end above {PHYSMEM_END + 1:#x}")
         placed.append(structs.replace(device, memaddr=Size(memaddr)))
     return placed
 
@@ -247,7 +245,7 @@ def _check_numbers(step: Step, where: str) -> None:
         case Inject(at=at, error=error) if at != "request" and error not in _ERRNOS:
             _refuse(f"{where}.error", none_of(error, _ERRNOS))
         case PlugDimm(size=amount) if amount > MAX_MEMORY:
-            _refuse(f"{where}.size", f"{size(amount)} is more than any machine takes, {size(MAX_MEMORY)}")
+            _refuse(f"{where}.size", f"{size(amount)} is more than a guest here can have, {size(MAX_MEMORY)}")
         case Use(size=amount) if not amount:
             _refuse(f"{where}.size", "nothing is no use")
         case _:
