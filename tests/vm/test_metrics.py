@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from virtiomem.errors import BackendError, UsageError
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.base import Device, Kind, Machine
-from virtiomem.vm.metrics import REQUEST_LIMIT, Metrics, serve
+from virtiomem.vm.metrics import MAX_CLIENTS, REQUEST_LIMIT, REQUEST_SECONDS, Metrics, serve
 from virtiomem.vm.watch import Sample
 
 DEVICE = Device(
@@ -50,7 +50,8 @@ def fetch(request: bytes) -> bytes:
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(request)
         try:
-            return await asyncio.wait_for(reader.read(), 10)
+            async with asyncio.timeout(10):
+                return await reader.read()
         finally:
             writer.close()
             server.close()
@@ -82,6 +83,26 @@ def test_scraper_gets_the_text_and_its_length() -> None:
 )
 def test_anything_else_is_refused(request_line: bytes, status: bytes) -> None:
     assert fetch(request_line + b"\r\n\r\n").split(b" ")[1] == status
+
+
+def test_idle_clients_keep_no_scraper_out() -> None:
+    async def run() -> bytes:
+        server = await serve(f"127.0.0.1:{free_port()}", metrics())
+        address = server.sockets[0].getsockname()[:2]
+        idle = [await asyncio.open_connection(*address) for _ in range(3 * MAX_CLIENTS)]
+        for _, writer in idle:
+            writer.write(b"GET / HT")
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+        try:
+            async with asyncio.timeout(REQUEST_SECONDS / 2):
+                return await reader.read()
+        finally:
+            server.close()
+            for _, opened in (*idle, (reader, writer)):
+                opened.close()
+
+    assert asyncio.run(run()).startswith(b"HTTP/1.1 200 OK")
 
 
 def test_request_without_end_is_dropped() -> None:

@@ -5,6 +5,7 @@ library's own serves from threads without limits.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -17,7 +18,8 @@ from virtiomem.errors import UsageError
 from virtiomem.vm.connect import parse_address
 from virtiomem.vm.watch import Sample
 
-MAX_CLIENTS = 16
+MAX_CLIENTS = 64
+"""Connections at once; one more ends the oldest, so that clients that say nothing keep no one out."""
 REQUEST_SECONDS = 5.0
 REQUEST_LIMIT = 8192
 
@@ -73,11 +75,14 @@ async def serve(where: str, metrics: Metrics) -> asyncio.Server:
     address = parse_address(where if ":" in where else f"127.0.0.1:{where}", source="--metrics")
     if isinstance(address, str):
         raise UsageError(f"--metrics {where!r} is not [HOST:]PORT")
-    clients = asyncio.Semaphore(MAX_CLIENTS)
+    clients: deque[asyncio.StreamWriter] = deque()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(clients) == MAX_CLIENTS:  # whoever has been here longest has had its chance
+            clients.popleft().transport.abort()
+        clients.append(writer)
         try:
-            async with asyncio.timeout(REQUEST_SECONDS), clients:
+            async with asyncio.timeout(REQUEST_SECONDS):
                 with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                     request = await reader.readuntil(b"\r\n\r\n")
                     writer.write(_response(request, metrics))
@@ -86,9 +91,11 @@ async def serve(where: str, metrics: Metrics) -> asyncio.Server:
             pass
         finally:
             writer.close()
+            with suppress(ValueError):  # another client came, and took its place
+                clients.remove(writer)
 
     try:
-        return await asyncio.start_server(answer, *address, limit=REQUEST_LIMIT)
+        return await asyncio.start_server(answer, address[0], address[1], limit=REQUEST_LIMIT)
     except OSError as error:
         raise UsageError(f"--metrics {where}: {error.strerror}") from None
 
