@@ -31,6 +31,21 @@ def test_each_reading_is_compared_with_the_last_that_fitted_together() -> None:
     assert seen == [[Kind.ADDED], [Kind.GREW]]
 
 
+def test_a_map_that_cannot_be_read_any_more_is_said_to_be_lost_once_and_read_again() -> None:
+    texts = iter([MAPS[0], "nonsense", MAPS[0], *["nonsense"] * 3, MAPS[2], "nonsense", "nonsense", MAPS[4], ""])
+    lost: list[str] = []
+    left = 10
+
+    def wait() -> bool:
+        nonlocal left
+        left -= 1
+        return left > 0
+
+    seen = list(watch(lambda: iomem.loads(next(texts)), wait, lambda error: lost.append(str(error))))
+    assert [[change.kind for change in changes] for changes in seen] == [[Kind.ADDED], [Kind.GREW]]
+    assert lost == ["iomem:1: not a resource line: 'nonsense'"] * 2
+
+
 def test_a_first_reading_that_fails_is_said() -> None:
     def read() -> Resource:
         return iomem.loads("nonsense\n")

@@ -7,11 +7,13 @@ from functools import partial
 
 from virtiomem.cli.arguments import check_one_source, positive, seconds
 from virtiomem.cli.iomem import add_reading, read
+from virtiomem.errors import UsageError
 from virtiomem.listing.diff import Change, sentence, values
 from virtiomem.listing.watch import MemoryEvents, watch
 from virtiomem.live.collect import collect  # not when first needed: by then the kernel may have spoken
 from virtiomem.live.reading import load_any
 from virtiomem.resource.node import Resource
+from virtiomem.stdio import say
 
 DESCRIPTION = (
     "Say what changes in this machine's map as it changes: when the kernel announces memory, and now and then."
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     events = MemoryEvents(args.interval, uevents=not args.file and args.sysroot == "/")
     told = 0
     try:
-        for changes in watch(partial(_read, args), events.wait):
+        for changes in watch(partial(_read, args), events.wait, _say_lost):
             for change in changes:
                 print(_line(change, args), flush=True)
                 told += 1
@@ -54,6 +56,10 @@ def _read(args: argparse.Namespace) -> Resource:
     if args.merge:
         tree.merge_adjacent_system_ram()
     return tree
+
+
+def _say_lost(error: UsageError) -> None:
+    say(f"virtiomem: lost, and read again until it can be read: {error}")
 
 
 def _line(change: Change, args: argparse.Namespace) -> str:

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
-from virtiomem.errors import ListingError
+from virtiomem.errors import UsageError
 from virtiomem.listing.diff import Change, diff
 from virtiomem.resource.node import Resource
 
@@ -18,20 +18,28 @@ NETLINK_KOBJECT_UEVENT = 15
 """include/uapi/linux/netlink.h"""
 KERNEL_GROUP = 1
 """The kernel's own uevents; 2 is udev's."""
+LOST_AFTER = 2
+"""Readings that fail in a row."""
 SETTLE = 0.2
 """Seconds: a resize sends a burst of uevents, and a block is announced before its resource is merged."""
 
 
-def watch(read: Callable[[], Resource], wait: Callable[[], bool]) -> Iterator[list[Change]]:
+def watch(
+    read: Callable[[], Resource], wait: Callable[[], bool], lost: Callable[[UsageError], None] = lambda _: None
+) -> Iterator[list[Change]]:
     """What changed after each `wait` that says to go on; nothing for a wait that nothing changed in.
 
     The kernel prints a map in pieces, so one that changes meanwhile may not fit together: then the next reading tells.
+    A map that cannot be read twice in a row is `lost`, and read again all the same.
     """
-    before = read()
+    before, failures = read(), 0
     while wait():
         try:
-            after = read()
-        except ListingError:
+            after, failures = read(), 0
+        except UsageError as error:
+            failures += 1
+            if failures == LOST_AFTER:
+                lost(error)
             continue
         if changes := diff(before, after):
             yield changes
