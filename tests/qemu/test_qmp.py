@@ -2,13 +2,18 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from threading import Thread
 
 import pytest
 
-from virtiomem.errors import ProtocolError
-from virtiomem.qemu.qmp import Qmp
+from virtiomem.errors import BackendError, ProtocolError
+from virtiomem.guest.linux.devices import MemoryDevices
+from virtiomem.qemu import qmp as qmp_module
+from virtiomem.qemu.border import NUMBER
+from virtiomem.qemu.qmp import MAX_EVENTS, Qmp
+from virtiomem.units import MiB
 
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, "capabilities": []}}
 STAMP = {"seconds": 0, "microseconds": 0}
@@ -41,7 +46,7 @@ def test_event_that_nobody_took_is_there_without_waiting(qmp: Qmp) -> None:
     qmp.execute("query-status")
     event = qmp.next_event("RESET", timeout=0)
     assert event is not None
-    assert event["event"] == "RESET"
+    assert event.name == "RESET"
     assert qmp.next_event("RESET", timeout=0) is None
 
 
@@ -52,10 +57,103 @@ def test_forgotten_events_do_not_come(qmp: Qmp) -> None:
 
 
 def test_a_version_of_another_shape_is_one_clear_line(qmp: Qmp) -> None:
-    with pytest.raises(ProtocolError, match=r"^QEMU answered query-version with \{\}$"):
+    with pytest.raises(ProtocolError, match=r"^QEMU's answer to query-version: it is \{\}, not an object with qemu$"):
         qmp.version()
 
 
 def test_a_number_of_another_shape_is_one_clear_line(qmp: Qmp) -> None:
-    with pytest.raises(ProtocolError, match=r"^QEMU answered qom-get with \{\}$"):
-        qmp.number("qom-get", {"path": "/machine/peripheral/vm0", "property": "size"})
+    with pytest.raises(ProtocolError, match=r"^QEMU's answer to qom-get: it is \{\}, not a number from 0 to 2\^64-1$"):
+        qmp.ask("qom-get", {"path": "/machine/peripheral/vm0", "property": "size"}, shape=NUMBER)
+
+
+Say = Callable[[dict[str, object]], bytes]
+
+
+@pytest.fixture
+def hostile() -> Iterator[Callable[[Say], Qmp]]:
+    """A session with a peer that answers a command with any bytes; the greeting and the handshake are in order."""
+    ours, theirs = socket.socketpair()
+
+    def answer(say: Say) -> None:
+        theirs.sendall(json.dumps(GREETING).encode() + b"\n")
+        with suppress(OSError):
+            while message := theirs.recv(4096):
+                question = json.loads(message)
+                sound = json.dumps({"return": {}, "id": question.get("id")}).encode() + b"\n"
+                theirs.sendall(sound if question["execute"] == "qmp_capabilities" else say(question))
+
+    sessions: list[Qmp] = []
+    threads: list[Thread] = []
+
+    def start(say: Say) -> Qmp:
+        threads.append(Thread(target=answer, args=[say]))
+        threads[0].start()
+        sessions.append(Qmp(ours, timeout=5))
+        return sessions[0]
+
+    with ours, theirs:
+        yield start
+        sessions[0].close()
+        theirs.shutdown(socket.SHUT_RDWR)
+        threads[0].join(5)
+
+
+def answered(raw: str) -> Say:
+    return lambda question: f'{{"return": {raw}, "id": "{question["id"]}"}}\n'.encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ('"\\ud800"', r"it is '\\ud800', not a list"),
+        ("[7]", r"\[0\] is 7, not an object"),
+        ('[{"type": "dimm", "data": {"size": -1}}]', r"\[0\]\.data\.size is -1, not a number from 0 to 2\^64-1"),
+        ('[{"type": "dimm", "data": {"id": "\\u001b"}}]', r"\[0\]\.data\.id is '\\x1b', not a name"),
+        ('[{"type": "virtio-mem", "data": {"block-size": 3}}]', r"of which the block size, 3, is a power of two"),
+        ("9" * 5000, "a number of thousands of digits"),
+    ],
+)
+def test_memory_devices_that_cannot_be_are_one_clear_line(hostile: Callable[[Say], Qmp], raw: str, words: str) -> None:
+    with pytest.raises(ProtocolError, match=f"^QEMU's answer to query-memory-devices: .*{words}"):
+        MemoryDevices(hostile(answered(raw))).query()
+
+
+def test_memory_device_that_we_did_not_start_is_refused(hostile: Callable[[Say], Qmp]) -> None:
+    qmp = hostile(answered('[{"type": "sgx-epc", "data": {"id": "a"}}]'))
+    with pytest.raises(ProtocolError, match="a memory device that we did not start, of type 'sgx-epc'"):
+        MemoryDevices(qmp).query()
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"[1]\n", "QMP message is not a JSON object"),
+        (b'{"error": 5}\n', "it says, unasked: 5"),
+        (b"x" * (5 * MiB), "a message above 4 MiB"),
+        (b'{"event": "STOP"}\n' * 5000, "more than 100 messages in a second"),
+    ],
+)
+def test_monitor_that_talks_nonsense_is_told_from_one_that_is_gone(
+    hostile: Callable[[Say], Qmp], said: bytes, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qmp_module, "BURST_LIMIT", 100)
+    with pytest.raises(ProtocolError, match=words):
+        hostile(lambda _: said).execute("query-status")
+
+
+def test_events_without_end_are_kept_within_bounds(hostile: Callable[[Say], Qmp]) -> None:
+    many = b'{"event": "STOP", "data": {"n": 1}}\n' * (3 * MAX_EVENTS)
+    qmp = hostile(lambda question: many + answered("{}")(question))
+    qmp.execute("query-status")
+    count = 0
+    while qmp.next_event("STOP", timeout=0):
+        count += 1
+    assert count == MAX_EVENTS
+
+
+def test_monitor_that_closes_is_a_qemu_that_is_gone() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.close()
+        with pytest.raises(BackendError, match=r"^QEMU closed its QMP connection while asked for the greeting$"):
+            Qmp(ours, timeout=5)

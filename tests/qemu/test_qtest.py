@@ -94,10 +94,23 @@ def test_a_refused_command_is_told_with_its_line(peer: Callable[[Answer], QTest]
         session.do(qtest.readb(16))
 
 
-@pytest.mark.parametrize("answer", [b"OK\n", b"OK zz\n"])
+@pytest.mark.parametrize("answer", [b"OK\n", b"OK zz\n", b"OK 0x100\n", b"OK -1\n", b"OK 0x" + b"f" * 9999 + b"\n"])
 def test_an_answer_of_the_wrong_kind_is_refused(peer: Callable[[Answer], QTest], answer: bytes) -> None:
     session = peer(lambda _: answer)
     with pytest.raises(ProtocolError, match="'readb 0x10' was answered"):
+        session.do(qtest.readb(16))
+
+
+@pytest.mark.parametrize("answer", [b"OK 0x01\n", b"OK 0x010203\n", b"OK 0x\n", b"OK 0xzzzz\n"])
+def test_memory_of_another_size_than_asked_for_is_refused(peer: Callable[[Answer], QTest], answer: bytes) -> None:
+    session = peer(lambda _: answer)
+    with pytest.raises(ProtocolError, match="'read 0x1000 0x2' was answered"):
+        session.do(qtest.read(0x1000, 2))
+
+
+def test_an_interrupt_line_that_no_controller_has_is_refused(peer: Callable[[Answer], QTest]) -> None:
+    session = peer(lambda _: b"IRQ raise " + b"9" * 5000 + b"\n")
+    with pytest.raises(ProtocolError, match="QEMU said 'IRQ raise 9"):
         session.do(qtest.readb(16))
 
 

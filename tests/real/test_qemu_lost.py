@@ -8,10 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
-
 
 def children(pid: int) -> list[int]:
     return [

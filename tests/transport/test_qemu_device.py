@@ -48,7 +48,7 @@ def script(tmp_path: Path) -> Script:
         ("sys.exit(3)", "exited with code 3 while answering qtest"),
         (
             "qtest.sendall(b'OK\\n'); say(**{'return': 7, 'id': json.loads(qmp.recv(4096))['id']}); time.sleep(9)",
-            "with 7",
+            "is 7, not an object",
         ),
     ],
 )

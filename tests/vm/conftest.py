@@ -29,9 +29,11 @@ def serve(tmp_path: Path) -> Serve:
     async def serving(talk: Talk, *, hang_up: bool = False) -> AsyncIterator[str]:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             connected.add(writer)
-            with suppress(OSError, asyncio.IncompleteReadError):
-                await talk(reader, writer)
-            writer.close()
+            try:
+                with suppress(OSError, asyncio.IncompleteReadError):
+                    await talk(reader, writer)
+            finally:
+                writer.close()
 
         for writer in connected if hang_up else ():
             writer.close()
@@ -61,12 +63,14 @@ async def messages(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any]
 
 
 def answers(table: Mapping[str, Any], *, greeting: bytes = GREETING) -> Talk:
-    """A QMP server that answers each command from a table: a value, or bytes to send as they are."""
+    """A QMP server that answers each command from a table: a value, what a function says, or bytes to send as they are."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(greeting)
         async for message in messages(reader):
             answer = table.get(message["execute"], {})
+            if callable(answer):
+                answer = answer(**message.get("arguments", {}))
             if isinstance(answer, bytes):
                 writer.write(answer.replace(b"$ID", json.dumps(message.get("id")).encode()))
             else:

@@ -11,6 +11,7 @@ import pytest
 from virtiomem.errors import BackendError, BackendTimeout, ProtocolError, VirtiomemError
 from virtiomem.units import KiB, MiB, Span
 from virtiomem.vm import agent as agents
+from virtiomem.vm import peer
 from virtiomem.vm.agent import FILE_LIMIT, GuestAgent
 from virtiomem.vm.inside import Inside
 
@@ -187,6 +188,16 @@ def test_a_connection_that_breaks_right_after_the_answer_is_one_clear_line(
         ("guest_get_memory_blocks", [{"phys-index": 1 << 60, "online": True}]),
         ("guest_get_memory_blocks", [{"phys-index": 1}]),
         ("guest_get_memory_blocks", 5),
+        ("guest_get_memory_block_info", "\ud800"),
+        ("guest_get_memory_block_info", {"size": "\ud800"}),
+        ("guest_get_memory_blocks", "\ud800"),
+        ("guest_get_memory_blocks", [{"phys-index": 1, "online": "\ud800"}]),
+        ("guest_get_memory_blocks", [{"phys-index": 1.5, "online": True}]),
+        ("guest_file_open", "\ud800"),
+        ("guest_file_open", -1),
+        ("guest_file_read", "\ud800"),
+        ("guest_file_read", {"buf-b64": "\ud800", "eof": True}),
+        ("guest_file_close", "\ud800"),
         ("guest_file_open", "handle"),
         ("guest_file_read", {"buf-b64": "not base64!", "eof": True}),
         ("guest_file_read", {"eof": True}),
@@ -211,6 +222,15 @@ def test_endless_file_is_read_up_to_the_limit(serve: Serve, messages: Messages) 
     inside = look(serve, Qga(messages, guest_file_read=read))
     assert inside.mem_total is None
     assert len(reads) <= 4 * (FILE_LIMIT // (48 * KiB) + 1)
+
+
+def test_file_that_drips_runs_into_the_deadline_of_the_look(
+    serve: Serve, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "LOOK_SECONDS", 0.3)
+    drop = {"count": 1, "buf-b64": "QQ==", "eof": False}
+    with pytest.raises(BackendTimeout, match=r"^agent /.*: it has not answered everything in 0\.3 s$"):
+        look(serve, Qga(messages, guest_file_read=drop))
 
 
 def test_meminfo_of_nonsense_is_not_believed(serve: Serve, messages: Messages) -> None:

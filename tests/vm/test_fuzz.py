@@ -4,11 +4,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virtiomem.guest.embedded import EmbeddedGuest
+from virtiomem.qemu import border
+from virtiomem.qemu.shapes import MemoryDevice
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Unload, Use
 from virtiomem.units import U64_MAX, MiB, Size
 from virtiomem.vm import inside
@@ -17,7 +18,7 @@ from virtiomem.vm.connect import Vm
 from virtiomem.vm.fleet import Job, Order, carry_out, plan_all, policy_for
 from virtiomem.vm.outcome import Outcome, Policy
 from virtiomem.vm.plan import Scope, Spread, Wish
-from virtiomem.vm.qmp import _device, _MemoryDevice
+from virtiomem.vm.qmp import _device
 from virtiomem.vm.sim import SimAgent, SimBackend, open_sim
 
 numbers = st.one_of(st.integers(-2, 1 << 70), st.sampled_from([0, 1 << 21, U64_MAX, U64_MAX + 1]), st.floats())
@@ -33,8 +34,8 @@ devices = st.fixed_dictionaries(
 @given(raw=devices)
 def test_memory_device_is_sound_or_refused(raw: Any) -> None:
     try:
-        found = msgspec.convert(raw, _MemoryDevice)
-    except msgspec.ValidationError:
+        found = border.read(raw, MemoryDevice)
+    except border.Unsound:
         return
     device = _device(found.type, found.data)
     assert 0 <= device.size <= U64_MAX

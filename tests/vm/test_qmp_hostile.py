@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError, VirtiomemError
+from virtiomem.qemu import client
 from virtiomem.units import MiB
 from virtiomem.vm import peer
 from virtiomem.vm.base import Driver
-from virtiomem.vm.peer import one_line
 from virtiomem.vm.qmp import QmpBackend
 
 VIRTIO_MEM = {
@@ -189,6 +189,93 @@ def test_kinds_of_memory_devices_we_do_not_know_are_shown_as_other(serve: Serve,
     assert (machine.devices[0].id, machine.devices[0].kind) == ("0x2000", "other")
 
 
+@pytest.mark.parametrize(
+    "command", ["query-memory-size-summary", "query-status", "query-memory-devices", "query-migrate"]
+)
+@pytest.mark.parametrize(
+    "answer", ["\ud800", {"\ud800": 1, "base-memory": -1, "status": "\ud800"}, 10**4000, [["\x1b[2J"]]]
+)
+def test_bad_answer_is_named_with_command_and_value(serve: Serve, qmp: Qmp, command: str, answer: object) -> None:
+    error = failure(serve, qmp(GOOD | {command: answer}))
+    assert isinstance(error, ProtocolError)
+    assert f"bad answer to {command}: " in str(error)
+    assert ", not " in str(error)
+
+
+@pytest.mark.parametrize("micro", [b"1e400", b"-1", b'"\\ud800"', b"null", b"9" * 4000])
+def test_version_that_cannot_be_is_unknown(serve: Serve, qmp: Qmp, micro: bytes) -> None:
+    greeting = b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": %s}}, "capabilities": []}}\n' % micro
+    _, surroundings = outcome(serve, qmp(GOOD, greeting=greeting))
+    assert surroundings.hypervisor == "QEMU (version unknown)"
+
+
+def test_second_greeting_is_told_as_such(serve: Serve) -> None:
+    assert "does not speak QMP: it answered qmp_capabilities with {'QMP': {" in str(
+        failure(serve, says(GREETING * 2, then_silence=True))
+    )
+
+
+UNNAMED = {"type": "virtio-mem", "data": {key: value for key, value in VIRTIO_MEM.items() if key != "id"}}
+
+
+@pytest.mark.parametrize("name", ["", "\x1b", "a/b", "\ud800", "x" * 300])
+def test_unnamed_device_under_an_odd_name_is_a_bad_answer(serve: Serve, qmp: Qmp, name: str) -> None:
+    children = [{"name": name, "type": "child<virtio-mem-pci>"}]
+    error = failure(serve, qmp(with_devices(UNNAMED) | {"qom-list": children, "qom-get": 1 << 32}))
+    assert "bad answer to qom-list: " in str(error)
+
+
+def test_two_devices_of_one_id_are_a_bad_answer(serve: Serve, qmp: Qmp) -> None:
+    error = failure(
+        serve, qmp(with_devices({"type": "virtio-mem", "data": VIRTIO_MEM}, {"type": "dimm", "data": VIRTIO_MEM}))
+    )
+    assert str(error).endswith("bad answer to query-memory-devices: two devices have the id vm0")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_answers_to_our_own_questions_are_no_flood(
+    serve: Serve, qmp: Qmp, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "BURST_LIMIT", 20)
+    numbers = range(300)
+    data = [VIRTIO_MEM | {"id": f"device[{number}]", "memaddr": number << 30} for number in numbers]
+    asked = 0
+
+    def address(path: str, **_: object) -> int:
+        nonlocal asked
+        asked += 1
+        return int(path.partition("[")[2][:-1]) << 30
+
+    table = GOOD | {
+        "query-memory-devices": [{"type": "virtio-mem", "data": d if named else d | {"id": None}} for d in data],
+        "qom-list": [{"name": d["id"], "type": "child<virtio-mem-pci>"} for d in data],
+        "qom-get": address,
+    }
+    machine, _ = outcome(serve, qmp(table))
+    assert [device.id for device in machine.devices] == [d["id"] for d in data]
+    assert asked == (0 if named else len(numbers))
+
+
+def test_look_that_never_ends_runs_into_its_deadline(
+    serve: Serve, messages: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "LOOK_SECONDS", 0.3)
+    unnamed = [{"name": "device[0]", "type": "child<virtio-mem-pci>"}] * 999
+    table = with_devices(UNNAMED) | {"qom-list": unnamed, "qom-get": 0}
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(GREETING)
+        async for message in messages(reader):
+            writer.write(
+                json.dumps({"return": table.get(message["execute"], {}), "id": message.get("id")}).encode() + b"\n"
+            )
+            await asyncio.sleep(0.01)  # each answer is there in time
+
+    error = failure(serve, talk)
+    assert isinstance(error, BackendTimeout)
+    assert str(error) == "qmp:test: it has not answered everything in 0.3 s"
+
+
 def test_peer_that_is_no_machine_is_named_so(serve: Serve, qmp: Qmp) -> None:
     refusal = b'{"error": {"class": "CommandNotFound", "desc": "no such command"}, "id": $ID}\n'
     assert "it speaks QMP, but is no QEMU machine" in str(failure(serve, qmp({"query-memory-size-summary": refusal})))
@@ -199,6 +286,7 @@ def test_refused_handshake_is_a_protocol_error(serve: Serve, qmp: Qmp) -> None:
     assert "does not speak QMP" in str(failure(serve, qmp({"qmp_capabilities": refusal})))
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [
@@ -304,8 +392,3 @@ def test_driver_is_told_from_the_status_and_unknown_when_its_shape_is(
 ) -> None:
     _, surroundings = outcome(serve, qmp(GOOD | {"x-query-virtio-status": status}))
     assert surroundings.drivers == {"vm0": driver}
-
-
-def test_long_text_is_cut_and_stays_one_line() -> None:
-    assert one_line("a\n b\tc\x1b[m") == "a b c\N{REPLACEMENT CHARACTER}[m"
-    assert len(one_line("x" * 10_000)) == 201

@@ -70,6 +70,28 @@ def test_connection_that_can_never_be_one_ends_the_watch(tmp_path: Path) -> None
         asyncio.run(until(nowhere, lambda samples: len(samples) == 3, []))
 
 
+@pytest.mark.parametrize("status", ["\ud800", {"status": "\x1b[2J"}, {}])
+def test_machine_that_answers_nonsense_is_lost_with_the_reason(serve: Any, qmp: Any, status: object) -> None:
+    seen: list[Sample] = []
+
+    async def run() -> None:
+        async with serve(qmp(table(0) | {"query-status": status})) as path:
+            await until(Connection("vm", "qmp", path), lambda samples: len(samples) == 1, seen)
+
+    asyncio.run(run())
+    assert "bad answer to query-status: " in str(seen[0].error)
+
+
+def test_watcher_that_fails_for_any_other_reason_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(watching, "open_vm", broken)
+    seen: list[Sample] = []
+    asyncio.run(until(Connection("vm", "qmp", "/monitor"), lambda samples: len(samples) == 1, seen))
+    assert str(seen[0].error) == "qmp:/monitor: cannot be looked at: ZeroDivisionError"
+
+
 def test_still_time_counts_from_the_last_change(serve: Any, qmp: Any) -> None:
     seen: list[Sample] = []
     state = table(0)

@@ -1,6 +1,9 @@
 """A QEMU process and the sockets it is driven by.
 
 process    start, stop, its output
+border     checks what QEMU and the guest answer before anything believes it
+shapes     what QEMU answers
+client     the qemu.qmp library's client, with bounds
 qmp        QMP for synchronous callers
 migration  which of its states leave a device alone
 qtest      a stopped machine's ports and memory, over the qtest socket

@@ -1,30 +1,48 @@
-"""QMP for synchronous callers: the qemu.qmp library behind plain calls with a time limit.
+"""QMP for synchronous callers: the bounded client behind plain calls with a time limit, and checked answers.
 
 The event loop lives in here and turns only while a call waits.
 """
 
 import asyncio
-import logging
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from qemu.qmp import EventListener, ExecuteError, QMPClient
+from qemu.qmp import ExecInterruptedError, ExecuteError, StateError
 
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError
+from virtiomem.qemu import border
+from virtiomem.qemu.border import Kind, Shape
+from virtiomem.qemu.client import Client, outcome, reason
+from virtiomem.qemu.shapes import Version
 
 TIMEOUT = 60.0
 """Seconds QEMU has for an answer; it is busy only while it handles something for the guest."""
+MAX_EVENTS = 1000
+"""Events kept until they are taken; of more, the last."""
+BURST_LIMIT = 100_000
+"""What was not asked for, in one second: while no call waits, events gather."""
 
-logging.getLogger("qemu.qmp").addHandler(logging.NullHandler())  # a lost connection is told once: by our exception
+_GONE = (EOFError, OSError, ExecInterruptedError, StateError, AssertionError)
+"""What the library raises when the connection has closed; the last is its own check, when that is in the moment it stood."""
+
+Result = TypeVar("Result")
+
+
+class Event(NamedTuple):
+    """Something that QEMU said of itself; `data` is empty when it is nothing that has fields."""
+
+    name: str
+    data: dict[str, Any]
 
 
 class Qmp:
     """A QMP session on a connected socket.
 
-    Raises BackendTimeout when QEMU does not answer in time and BackendError when it is gone.
+    Raises BackendTimeout when QEMU does not answer in time, BackendError when it is gone, and ProtocolError when it
+    answers what no QEMU answers.
     """
 
     def __init__(
@@ -34,31 +52,32 @@ class Qmp:
         timeout: float = TIMEOUT,
         lost: Callable[[str], BackendError] | None = None,
     ) -> None:
-        """`lost` makes the error for a connection that broke while doing something: it may know how QEMU ended."""
+        """`lost` makes the error for a connection that closed while doing something: it may know how QEMU ended."""
         self._timeout = timeout
-        self._lost = lost
+        self._lost = lost or (lambda doing: BackendError(f"QEMU closed its QMP connection while {doing}"))
         self._connection = connection
         self._runner = asyncio.Runner()
-        self._client = QMPClient()
-        self._events = EventListener()
+        self._client = Client(self._on_event, burst=BURST_LIMIT)
+        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._arrived = asyncio.Event()
         self._open = True
-        self._client.register_listener(self._events)
         try:
             self._run(self._client.connect(connection), "the greeting")
         except BaseException:
             self.close()
             raise
 
-    def execute(self, command: str, arguments: dict[str, Any] | None = None) -> Any:
-        """Run a command and return its result; DeviceError, in QEMU's words, when QEMU refuses it."""
-        return self._run(self._client.execute(command, arguments), command)
+    def execute(self, command: str, arguments: dict[str, Any] | None = None) -> None:
+        """Run a command; DeviceError, in QEMU's words, when QEMU refuses it."""
+        self._run(self._client.execute(command, arguments), command)
 
-    def number(self, command: str, arguments: dict[str, Any] | None = None) -> int:
-        """Run a command whose answer is a number; ProtocolError when it is anything else."""
-        answer = self.execute(command, arguments)
-        if type(answer) is not int:
-            raise _bad_answer(command, answer)
-        return answer
+    def ask(self, command: str, arguments: dict[str, Any] | None = None, *, shape: type[Shape] | Kind[Shape]) -> Shape:
+        """Run a command and return its answer as a `shape`; ProtocolError when it does not fit."""
+        answer = self._run(self._client.execute(command, arguments), command)
+        try:
+            return border.read(answer, shape)
+        except border.Unsound as error:
+            raise ProtocolError(f"QEMU's answer to {command}: {error}") from None
 
     def send_fd(self, name: str, fd: int) -> None:
         """Give QEMU a file descriptor, to be used as ``fd:NAME``; ours stays open."""
@@ -66,49 +85,52 @@ class Qmp:
         self.execute("getfd", {"fdname": name})
 
     def version(self) -> str:
-        """QEMU's version, such as ``7.2.22``; ProtocolError when the answer holds none."""
-        match self.execute("query-version"):
-            case {"qemu": {"major": int(major), "minor": int(minor), "micro": int(micro)}}:
-                return f"{major}.{minor}.{micro}"
-            case other:
-                raise _bad_answer("query-version", other)
+        """QEMU's version, such as ``7.2.22``."""
+        return str(self.ask("query-version", shape=Version))
 
-    def wait_for(self, *names: str, timeout: float) -> dict[str, Any]:
+    def wait_for(self, *names: str, timeout: float) -> Event:
         """The next event with one of these names; BackendTimeout when none comes in time."""
         event = self.next_event(*names, timeout=timeout)
         if event is None:
             raise BackendTimeout(f"QEMU sent no event {' or '.join(names)} within {timeout:g} s")
         return event
 
-    def next_event(self, *names: str, timeout: float) -> dict[str, Any] | None:
-        """The next event with one of these names, one that nobody took yet included; None when none comes in time."""
+    def next_event(self, *names: str, timeout: float) -> Event | None:
+        """The next event with one of these names, one that was not taken yet included; None when none comes in time."""
         until = time.monotonic() + timeout
         while True:
-            left = max(until - time.monotonic(), 0.0) if self._events.empty() else self._timeout
+            while self._events:
+                event = self._events.popleft()
+                if event.name in names:
+                    return event
+            self._arrived.clear()
             try:
-                event = self._run(self._events.get(), f"with event {' or '.join(names)}", timeout=left)
+                left = max(until - time.monotonic(), 0.0)
+                self._run(self._arrived.wait(), f"with event {' or '.join(names)}", timeout=left)
             except BackendTimeout:
                 return None
-            if event["event"] in names:
-                return dict(event)
 
     def forget_events(self) -> None:
-        """Drop the events nobody took."""
+        """Drop the events that were not taken."""
         self._events.clear()
 
     def close(self) -> None:
         """Leave; harmless when QEMU is gone or when repeated."""
         if self._open:
             self._open = False
-            with suppress(BackendError):  # it is gone, which is what we wanted
-                self._run(self._client.disconnect(), "the farewell", timeout=5)
+            self._runner.run(outcome(self._client.disconnect()))  # a QEMU that is gone is what we wanted
             self._runner.close()
 
-    def _run(self, call: Coroutine[Any, Any, Any], what: str, *, timeout: float | None = None) -> Any:
+    def _on_event(self, name: str, data: object) -> None:
+        self._events.append(Event(name, data if isinstance(data, dict) else {}))
+        self._arrived.set()
+
+    def _run(self, call: Coroutine[Any, Any, Result], what: str, *, timeout: float | None = None) -> Result:
         limit = self._timeout if timeout is None else timeout
 
-        async def limited() -> Any:
-            return await asyncio.wait_for(call, limit)
+        async def limited() -> Result:
+            async with asyncio.timeout(limit):
+                return await call
 
         try:
             return self._runner.run(limited())
@@ -117,12 +139,13 @@ class Qmp:
         except TimeoutError:
             raise BackendTimeout(f"QEMU did not answer {what} within {limit:g} s") from None
         except Exception as error:  # noqa: BLE001 - the library raises whatever ended its reader
-            if self._lost is not None and self._open:
-                raise self._lost(f"asked for {what}") from None
-            raise BackendError(f"QEMU's QMP connection broke at {what}: {error or type(error).__name__}") from None
+            raise self._broken(error, what) from None
         finally:
             call.close()  # an interrupt may come before it began
 
-
-def _bad_answer(command: str, answer: object) -> ProtocolError:
-    return ProtocolError(f"QEMU answered {command} with {repr(answer)[:80]}")
+    def _broken(self, error: Exception, what: str) -> BackendError | ProtocolError:
+        """Why there is no answer: QEMU is gone, or says what no QEMU says."""
+        cause = self._runner.run(outcome(self._client.disconnect())) or error
+        if isinstance(getattr(cause, "exc", cause), _GONE):
+            return self._lost(f"asked for {what}")
+        return ProtocolError(f"QEMU's answer to {what}: {reason(cause)}")

@@ -25,6 +25,8 @@ _CHUNK = 1 << 15
 """Bytes of commands under way at once: less than a socket holds, so that neither side waits for the other."""
 _RECEIVE = 1 << 16
 _MAX_LINE = 1 << 26
+_MAX_IRQ_DIGITS = 4
+"""An interrupt controller's inputs; the levels of all that were heard of are kept."""
 
 
 class Command(NamedTuple):
@@ -39,14 +41,27 @@ def _nothing(text: str) -> None:
         raise ValueError(text)
 
 
-def _number(text: str) -> int:
-    return int(text, 16)
+def _number(width: int) -> Callable[[str], int]:
+    """Reads a number of so many bytes."""
+
+    def read_number(text: str) -> int:
+        value = int(text, 16)
+        if not 0 <= value < 1 << 8 * width:
+            raise ValueError(text)
+        return value
+
+    return read_number
 
 
-def _bytes(text: str) -> bytes:
-    if not text.startswith("0x"):
-        raise ValueError(text)
-    return bytes.fromhex(text[2:])
+def _bytes(size: int) -> Callable[[str], bytes]:
+    """Reads so many bytes."""
+
+    def read_bytes(text: str) -> bytes:
+        if not text.startswith("0x") or len(text) != 2 + 2 * size:
+            raise ValueError(text)
+        return bytes.fromhex(text[2:])
+
+    return read_bytes
 
 
 def outb(port: int, value: int) -> Command:
@@ -66,22 +81,22 @@ def outl(port: int, value: int) -> Command:
 
 def inl(port: int) -> Command:
     """Read 32 bits from an I/O port."""
-    return Command(f"inl {port:#x}", _number)
+    return Command(f"inl {port:#x}", _number(4))
 
 
 def readb(addr: int) -> Command:
     """Read a byte."""
-    return Command(f"readb {addr:#x}", _number)
+    return Command(f"readb {addr:#x}", _number(1))
 
 
 def readw(addr: int) -> Command:
     """Read 16 bits."""
-    return Command(f"readw {addr:#x}", _number)
+    return Command(f"readw {addr:#x}", _number(2))
 
 
 def readl(addr: int) -> Command:
     """Read 32 bits."""
-    return Command(f"readl {addr:#x}", _number)
+    return Command(f"readl {addr:#x}", _number(4))
 
 
 def writeb(addr: int, value: int) -> Command:
@@ -101,7 +116,7 @@ def writel(addr: int, value: int) -> Command:
 
 def read(addr: int, size: int) -> Command:
     """Read `size` bytes, at least one."""
-    return Command(f"read {addr:#x} {size:#x}", _bytes)
+    return Command(f"read {addr:#x} {size:#x}", _bytes(size))
 
 
 def write(addr: int, data: bytes) -> Command:
@@ -141,7 +156,7 @@ class Decoder:
     def _decode(self, raw: bytearray) -> str | Irq:
         line = raw.decode("ascii", "backslashreplace").rstrip("\r")
         match line.split(" "):
-            case ["IRQ", "raise" | "lower" as change, number] if number.isdecimal():
+            case ["IRQ", "raise" | "lower" as change, number] if number.isdecimal() and len(number) <= _MAX_IRQ_DIGITS:
                 return Irq(int(number), change == "raise")
             case ["OK" | "ERR" | "FAIL", *_]:
                 return line

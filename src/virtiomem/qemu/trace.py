@@ -26,7 +26,7 @@ EVENTS = (
 
 _LINE = re.compile(
     r"^(?:\d+@\d+\.\d+:)?(?P<event>" + "|".join(EVENTS) + r") ?(?:vdev (?P<vdev>0x[0-9a-f]+) .*)?"
-    r"(?:addr=(?P<addr>0x[0-9a-f]+) nb_blocks=(?P<blocks>\d+))?(?:type=(?P<type>\d+))?$"
+    r"(?:addr=(?P<addr>0x[0-9a-f]{1,16}) nb_blocks=(?P<blocks>\d{1,5}))?(?:type=(?P<type>\d{1,5}))?$"
 )
 
 

@@ -10,9 +10,11 @@ from typing import Literal, Self
 
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError
 from virtiomem.qemu import migration
+from virtiomem.qemu.border import NUMBER
 from virtiomem.qemu.process import BINARY, QemuProcess
 from virtiomem.qemu.qmp import Qmp
 from virtiomem.qemu.qtest import ARGUMENTS, QTest, irq_intercept_in
+from virtiomem.qemu.shapes import Migration
 from virtiomem.transport.port import DeviceSpec, Read
 from virtiomem.transport.qtest_pci import BAR_WINDOW, QtestPciPort, find_mem_devices
 from virtiomem.transport.vring import VringTransport
@@ -129,7 +131,7 @@ class QemuMachine:
 
     def _wait_until_idle(self) -> None:
         until = time.monotonic() + _SETTLE
-        while self.qmp.execute("query-migrate").get("status", "none") not in migration.IDLE:
+        while self.qmp.ask("query-migrate", shape=Migration).status not in migration.IDLE:
             if time.monotonic() > until:
                 raise BackendTimeout(f"QEMU did not cancel its migration within {_SETTLE:g} s")
             time.sleep(0.01)
@@ -196,11 +198,11 @@ class QemuDevice:
 
     def requested_size(self) -> int:
         """The property, in bytes."""
-        return self._machine.qmp.number("qom-get", {**self._path, "property": "requested-size"})
+        return self._machine.qmp.ask("qom-get", {**self._path, "property": "requested-size"}, shape=NUMBER)
 
     def size(self) -> int:
         """The plugged size that QEMU reports, in bytes."""
-        return self._machine.qmp.number("qom-get", {**self._path, "property": "size"})
+        return self._machine.qmp.ask("qom-get", {**self._path, "property": "size"}, shape=NUMBER)
 
     def system_reset(self) -> None:
         """Reset the machine; every device of it is as the firmware leaves it, and has no driver."""

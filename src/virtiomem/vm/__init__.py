@@ -7,12 +7,13 @@ Everything here that waits is asyncio.
 ========== ==========================================================================================================
 base       the neutral model: devices, machine, surroundings, events; the `Backend` and `Agent` protocols
 connect    ``qmp:/run/vm1.sock``, ``sim:FILE``, names from the configuration; opening many at once
-peer       a JSON peer on a socket, with bounds on everything it may do to us (on the qemu.qmp library)
+peer       a JSON peer on a socket, with bounds on everything it may do to us
 qmp        QEMU behind `Backend`
 agent      qemu-ga behind `Agent`
 inside     what a guest says of itself, and how its files are read
 capture    a guest's files on this host, read as an agent would
 sim        a scenario behind `Backend` and `Agent`: no machine at all, virtual time
+waiting    many questions at once, and none left behind
 target     which machines and devices are meant
 preflight  what speaks against a resize beforehand
 plan       how a wished size is spread over devices

@@ -6,47 +6,50 @@ would need a right that no monitoring should have). Distributions that forbid gu
 Each look is a connection of its own: the socket serves one client, and others may want it.
 """
 
-import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated
 
 from msgspec import Struct
 
-from virtiomem.errors import ProtocolError
+from virtiomem.qemu.border import NUMBER, OBJECT, Flag, Kind, Shape, String, Unsound
 from virtiomem.units import KiB, Span, is_power_of_two
 from virtiomem.vm import inside
 from virtiomem.vm.inside import Block, Inside
-from virtiomem.vm.peer import Address, Peer, Refused, one_line
+from virtiomem.vm.peer import Address, Peer, Refused
 
 FILE_LIMIT = 256 * KiB
 """Bytes read of one file of the guest; /proc/zoneinfo of 8 nodes and 64 CPUs is about 200 KiB."""
-MAX_BLOCKS = 1 << 20
-"""Memory blocks one guest may name: 128 TiB of 128 MiB blocks."""
 MAX_ZONES_ASKED = 256
 """Blocks whose zone is asked for, one file each."""
 ANSWER_SECONDS = 10.0
 """A guest that is onlining memory may be slow to answer."""
 
 
+_SIZE: Kind[int] = Kind(
+    "a power of two below 2^63", lambda size: NUMBER.fits(size) and is_power_of_two(size) and not size >> 63
+)
+_INDEX: Kind[int] = Kind("a number below 2^44", lambda index: NUMBER.fits(index) and not index >> 44)
+
+
 class _Block(Struct, frozen=True, rename="kebab"):
     """An element of guest-get-memory-blocks."""
 
-    phys_index: int
-    online: bool
+    phys_index: Annotated[int, _INDEX]
+    online: Flag
 
 
 class _BlockInfo(Struct, frozen=True):
-    size: int
+    size: Annotated[int, _SIZE]
 
 
 class _Chunk(Struct, frozen=True, rename="kebab"):
     """An answer of guest-file-read."""
 
-    buf_b64: str
-    eof: bool
+    buf_b64: String
+    eof: Flag
 
 
 class GuestAgent:
@@ -70,7 +73,8 @@ class GuestAgent:
         peer = Peer(self._label, self._address)
         await peer.connect(greeting=False, seconds=ANSWER_SECONDS)
         try:
-            yield _Session(peer, self._label)
+            async with peer.deadline():
+                yield _Session(peer)
         finally:
             await peer.close()
 
@@ -78,9 +82,8 @@ class GuestAgent:
 class _Session:
     """One conversation with the agent."""
 
-    def __init__(self, peer: Peer, label: str) -> None:
+    def __init__(self, peer: Peer) -> None:
         self._peer = peer
-        self._label = label
         self._unreadable: list[str] = []
 
     async def look(self, spans: tuple[Span, ...]) -> Inside:
@@ -106,7 +109,9 @@ class _Session:
             unreadable=tuple(self._unreadable),
         )
 
-    async def _ask(self, command: str, arguments: dict[str, object] | None = None, *, shape: Any) -> Any:
+    async def _ask(
+        self, command: str, arguments: dict[str, object] | None = None, *, shape: type[Shape] | Kind[Shape]
+    ) -> Shape:
         return await self._peer.ask(command, arguments, shape=shape, seconds=ANSWER_SECONDS)
 
     async def _block_size(self) -> int | None:
@@ -115,9 +120,7 @@ class _Session:
         except Refused as error:
             self._unreadable.append(f"the size of its memory blocks ({error.reason})")
             return None
-        if not (is_power_of_two(info.size) and info.size < 1 << 63):
-            raise ProtocolError(f"{self._label}: a memory block size of {one_line(info.size, 40)}")
-        return int(info.size)
+        return info.size
 
     async def _blocks(self) -> tuple[Block, ...]:
         try:
@@ -125,8 +128,6 @@ class _Session:
         except Refused as error:
             self._unreadable.append(f"its memory blocks ({error.reason})")
             return ()
-        if len(found) > MAX_BLOCKS or any(not 0 <= block.phys_index < 1 << 44 for block in found):
-            raise ProtocolError(f"{self._label}: impossible memory blocks")
         return tuple(
             Block(block=block.phys_index, online=block.online) for block in sorted(found, key=lambda b: b.phys_index)
         )
@@ -155,14 +156,14 @@ class _Session:
     async def _read(self, path: str) -> str | None:
         """A whole file of the guest, up to FILE_LIMIT bytes; None, and a note, when it cannot be had."""
         try:
-            handle = await self._ask("guest-file-open", {"path": path, "mode": "r"}, shape=int)
+            handle = await self._ask("guest-file-open", {"path": path, "mode": "r"}, shape=NUMBER)
         except Refused as error:
             self._unreadable.append(f"{path} ({error.reason})")
             return None
         try:
             return await self._content(handle, path)
         finally:
-            await asyncio.shield(self._close(handle))
+            await self._close(handle)
 
     async def _content(self, handle: int, path: str) -> str | None:
         data = b""
@@ -175,13 +176,13 @@ class _Session:
             try:
                 data += base64.b64decode(chunk.buf_b64, validate=True)
             except (binascii.Error, ValueError):
-                raise ProtocolError(f"{self._label}: guest-file-read answers no base64") from None
+                raise self._peer.bad_answer("guest-file-read", Unsound(chunk.buf_b64, "base64", "buf-b64")) from None
             if chunk.eof or not chunk.buf_b64:
                 break
         return data[:FILE_LIMIT].decode("utf-8", errors="replace")
 
     async def _close(self, handle: int) -> None:
         try:
-            await self._ask("guest-file-close", {"handle": handle}, shape=dict[str, Any])
+            await self._ask("guest-file-close", {"handle": handle}, shape=OBJECT)
         except Refused:
             self._unreadable.append("whether it closed a file")

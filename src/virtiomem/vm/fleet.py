@@ -12,6 +12,7 @@ from virtiomem.vm.plan import Plan, Scope, Spread, Wish
 from virtiomem.vm.preflight import preflight
 from virtiomem.vm.resize import resize
 from virtiomem.vm.target import device_pattern, plan_target
+from virtiomem.vm.waiting import each
 
 PARTLY = 64
 
@@ -53,7 +54,7 @@ async def plan_all(
 
     A guest agent that is silent is waited for as long as it is by itself, and no longer than `patience` seconds.
     """
-    return await asyncio.gather(*(_plan(vm, order, patience) for vm in opened))
+    return await each(lambda vm: _plan(vm, order, patience), opened, at_once=len(opened) or 1)
 
 
 async def _plan(vm: Vm | Unreachable, order: Order, patience: float | None) -> Job | Refusal:
@@ -77,7 +78,8 @@ async def _inside(vm: Vm, patience: float | None) -> tuple[Inside | None, tuple[
     if vm.agent is None:
         return None, ()
     try:
-        return await asyncio.wait_for(vm.agent.look(), patience), ()
+        async with asyncio.timeout(patience):
+            return await vm.agent.look(), ()
     except TimeoutError:
         return None, (f"nothing can be verified from inside: the guest agent did not answer in {patience:g} s",)
     except VirtiomemError as error:

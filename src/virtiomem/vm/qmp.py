@@ -5,87 +5,55 @@ is the one thing QEMU tells nowhere else, and "unknown" is a good answer when it
 """
 
 import asyncio
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.qemu import border
 from virtiomem.qemu import migration as migrations
-from virtiomem.units import U64_MAX, is_power_of_two
+from virtiomem.qemu.border import NAME, NUMBER, OBJECT, Flag, Number, Shape, Text
+from virtiomem.qemu.shapes import MemoryData, MemoryDevice, Migration
+from virtiomem.text import shown
 from virtiomem.vm.base import Device, Driver, Event, Kind, Machine, Surroundings
-from virtiomem.vm.peer import Address, Peer, Refused, one_line
+from virtiomem.vm.peer import Address, Peer, Refused
+from virtiomem.vm.waiting import each
 
 MAX_DEVICES = 4096
 """Far above QEMU's 256 memory slots."""
 
 _EVENTS = {"MEMORY_DEVICE_SIZE_CHANGE": Event.SIZE, "RESET": Event.RESET, "SHUTDOWN": Event.SHUTDOWN}
 _DRIVER_OK = "DRIVER_OK"
-
-Shape = TypeVar("Shape")
-Natural = Annotated[int, Meta(ge=0)]
-
-
-class _Data(Struct, frozen=True, rename="kebab"):
-    """The part of MemoryDeviceInfo's data that all kinds share in some spelling."""
-
-    id: str | None = None
-    size: Natural = 0
-    node: Natural = 0
-    memaddr: Natural = 0
-    addr: Natural = 0
-    max_size: Natural = 0
-    requested_size: Natural = 0
-    block_size: Natural = 0
-
-    def __post_init__(self) -> None:
-        sizes = (self.size, self.node, self.memaddr, self.addr, self.max_size, self.requested_size, self.block_size)
-        if max(sizes) > U64_MAX:
-            raise ValueError(f"{hex(max(sizes))[:40]} is above 2^64-1")
-        if self.id is not None and not (self.id.isprintable() and 0 < len(self.id) <= 255):
-            raise ValueError("an id that is no name")
-
-
-class _MemoryDevice(Struct, frozen=True):
-    """An element of query-memory-devices."""
-
-    type: str
-    data: _Data
-
-    def __post_init__(self) -> None:
-        if self.type == "virtio-mem" and not is_power_of_two(self.data.block_size):
-            raise ValueError(f"block-size {self.data.block_size} is no power of two")
+_UNNAMED = "/machine/peripheral-anon"
+"""Where QEMU keeps the devices that were started without an id."""
 
 
 class _Status(Struct, frozen=True):
-    status: str
+    status: Text
 
 
 class _Summary(Struct, frozen=True, rename="kebab"):
-    base_memory: Natural
-
-
-class _Migration(Struct, frozen=True):
-    status: str = "none"
+    base_memory: Number
 
 
 class _Child(Struct, frozen=True):
-    name: str
-    type: str
+    name: Text
+    type: Text
 
 
 class _StatusBits(Struct, frozen=True):
     """Sentences that begin with a bit's name: ``VIRTIO_CONFIG_S_DRIVER_OK: Driver setup and ready``."""
 
-    statuses: list[str]
+    statuses: list[Text]
 
 
 class _VirtioStatus(Struct, frozen=True):
     """x-query-virtio-status (since QEMU 7.2, unstable)."""
 
     status: _StatusBits
-    broken: bool = False
+    broken: Flag = False
 
 
 class QmpBackend:
@@ -113,43 +81,51 @@ class QmpBackend:
 
     async def look(self) -> Machine:
         """How big everything is right now."""
-        status, found = await asyncio.gather(
-            self._ask("query-status", shape=_Status),
-            self._ask("query-memory-devices", shape=list[_MemoryDevice]),
-        )
-        if len(found) > MAX_DEVICES:
-            raise ProtocolError(f"{self._peer.label}: {len(found)} memory devices, more than {MAX_DEVICES}")
-        if any(device.data.id is None for device in found):
-            found = [await self._named(device) for device in found]
-        devices = tuple(_device(device.type, device.data) for device in found)
-        return Machine(status=one_line(status.status, 32), boot_memory=self._boot_memory, devices=devices)
+        async with self._peer.deadline():
+            status = await self._ask("query-status", shape=_Status)
+            found = await self._ask("query-memory-devices", shape=list[MemoryDevice])
+            if len(found) > MAX_DEVICES:
+                raise ProtocolError(f"{self._peer.label}: {len(found)} memory devices, more than {MAX_DEVICES}")
+            devices = tuple(_device(device.type, device.data) for device in await self._named(found))
+        self._check_distinct(devices)
+        return Machine(status=shown(status.status, 32), boot_memory=self._boot_memory, devices=devices)
+
+    def _check_distinct(self, devices: Sequence[Device]) -> None:
+        """Refuse two devices of one id: a resize of the one would be taken for that of the other."""
+        ids = [device.id for device in devices]
+        if len(set(ids)) < len(ids):
+            twice = next(device_id for device_id in ids if ids.count(device_id) > 1)
+            raise self._peer.bad_answer("query-memory-devices", f"two devices have the id {twice}")
 
     async def surroundings(self, machine: Machine) -> Surroundings:
         """Drivers, migration, passed-through devices; what QEMU does not tell is left unknown."""
         ids = [device.id for device in machine.virtio_mem]
-        drivers = await asyncio.gather(*(self._driver(device_id) for device_id in ids))
-        migration = _Migration()
-        with suppress(Refused):
-            migration = await self._peer.ask("query-migrate", shape=_Migration)
+        async with self._peer.deadline():
+            drivers = await each(self._driver, ids)
+            migration = Migration()
+            with suppress(Refused):
+                migration = await self._peer.ask("query-migrate", shape=Migration)
+            vfio = await self._vfio()
         return Surroundings(
             hypervisor=f"QEMU {self._peer.version or '(version unknown)'}",
             drivers=dict(zip(ids, drivers, strict=True)),
-            migration=None if migration.status in migrations.IDLE else one_line(migration.status, 32),
-            vfio=await self._vfio(),
+            migration=None if migration.status in migrations.IDLE else shown(migration.status, 32),
+            vfio=vfio,
         )
 
     async def request(self, device: str, size: int) -> None:
         """qom-set requested-size."""
         where = {"path": self._path(device), "property": "requested-size", "value": size}
         try:
-            await self._peer.ask("qom-set", where, shape=dict[str, Any])
+            await self._peer.ask("qom-set", where, shape=OBJECT)
         except Refused as error:
-            raise DeviceError(f"{self._peer.label}: {one_line(device)}: QEMU refuses: {error.reason}") from None
+            raise DeviceError(f"{self._peer.label}: {shown(device)}: QEMU refuses: {error.reason}") from None
 
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Wait for an event; QEMU throttles size changes to one a second and device, so callers poll as well."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), max(seconds, 0))
+            async with asyncio.timeout(max(seconds, 0)):
+                await self._woken.wait()
         events = frozenset(self._events)
         self._events.clear()
         self._woken.clear()
@@ -159,7 +135,7 @@ class QmpBackend:
         """Disconnect."""
         await self._peer.close()
 
-    def _on_event(self, name: str) -> None:
+    def _on_event(self, name: str, _: object) -> None:
         event = _EVENTS.get(name)
         if event is not None:
             self._events.add(event)
@@ -188,9 +164,9 @@ class QmpBackend:
         """Whether a driver has set DRIVER_OK."""
         path = {"path": f"{self._path(device)}/virtio-backend"}
         try:
-            raw = await self._peer.ask("x-query-virtio-status", path, shape=dict[str, Any])
-            status = msgspec.convert(raw, _VirtioStatus)
-        except (Refused, msgspec.ValidationError):
+            raw = await self._peer.ask("x-query-virtio-status", path, shape=OBJECT)
+            status = border.read(raw, _VirtioStatus)
+        except (Refused, border.Unsound):
             return Driver.UNKNOWN
         if status.broken:
             return Driver.BROKEN
@@ -198,10 +174,8 @@ class QmpBackend:
 
     async def _vfio(self) -> tuple[str, ...]:
         """The passed-through devices, by the type of their objects."""
-        named, unnamed = await asyncio.gather(
-            self._children("/machine/peripheral"), self._children("/machine/peripheral-anon")
-        )
-        return tuple(one_line(child.name, 64) for child in (*named, *unnamed) if child.type.startswith("child<vfio-"))
+        named, unnamed = await self._children("/machine/peripheral"), await self._children(_UNNAMED)
+        return tuple(shown(child.name, 64) for child in (*named, *unnamed) if child.type.startswith("child<vfio-"))
 
     async def _children(self, path: str) -> list[_Child]:
         """The objects below a path; none where the path is missing."""
@@ -210,26 +184,36 @@ class QmpBackend:
         except Refused:
             return []
 
-    async def _named(self, device: _MemoryDevice) -> _MemoryDevice:
-        """A device that was started without an id, under the name QEMU's object tree gives it."""
-        if device.data.id is not None or device.type != "virtio-mem":
-            return device
-        for child in await self._children("/machine/peripheral-anon"):
-            path = f"/machine/peripheral-anon/{child.name}"
-            if child.type.startswith("child<virtio-mem-") and await self._memaddr(path) == device.data.memaddr:
-                self._paths[child.name] = path
-                return msgspec.structs.replace(device, data=msgspec.structs.replace(device.data, id=child.name))
-        return device
+    async def _named(self, devices: Iterable[MemoryDevice]) -> list[MemoryDevice]:
+        """The devices; those that were started without an id under the name that QEMU's object tree gives them."""
+        found = list(devices)
+        if all(device.data.id is not None or device.type != "virtio-mem" for device in found):
+            return found
+        children = [child for child in await self._children(_UNNAMED) if child.type.startswith("child<virtio-mem-")]
+        names = dict(zip(await each(self._memaddr, children), children, strict=True))
+        return [self._under(device, names.get(device.data.memaddr)) for device in found]
 
-    async def _memaddr(self, path: str) -> int | None:
-        """The address of an unnamed device."""
+    def _under(self, device: MemoryDevice, child: _Child | None) -> MemoryDevice:
+        """A device under the name of the object that it is, when it has no id of its own."""
+        if device.data.id is not None or device.type != "virtio-mem" or child is None:
+            return device
         try:
-            return await self._peer.ask("qom-get", {"path": path, "property": "memaddr"}, shape=int)
+            name = border.read(child.name, NAME)
+        except border.Unsound as error:
+            raise self._peer.bad_answer("qom-list", error.below("name")) from None
+        self._paths[name] = f"{_UNNAMED}/{name}"
+        return msgspec.structs.replace(device, data=msgspec.structs.replace(device.data, id=name))
+
+    async def _memaddr(self, child: _Child) -> int | None:
+        """The address of an unnamed device."""
+        where = {"path": f"{_UNNAMED}/{child.name}", "property": "memaddr"}
+        try:
+            return await self._peer.ask("qom-get", where, shape=NUMBER)
         except Refused:
             return None
 
 
-def _device(kind: str, data: _Data) -> Device:
+def _device(kind: str, data: MemoryData) -> Device:
     """The neutral form of an element of query-memory-devices."""
     device_id = data.id if data.id is not None else f"{data.memaddr or data.addr:#x}"
     if kind == "virtio-mem":

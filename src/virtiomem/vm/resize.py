@@ -213,7 +213,8 @@ class _Resize:
         if self.vm.agent is None:
             return None
         try:
-            return await asyncio.wait_for(self.vm.agent.look(spans), patience)
+            async with asyncio.timeout(patience):
+                return await self.vm.agent.look(spans)
         except (VirtiomemError, TimeoutError) as error:
             self._unseen(str(error) or "the guest agent did not answer in time")
             return None
@@ -255,7 +256,8 @@ class _Resize:
     async def _last_look(self) -> None:
         """See in which condition the machine is left."""
         with suppress(VirtiomemError, TimeoutError):
-            self.machine = await asyncio.wait_for(self.backend.look(), LAST_LOOK_SECONDS)
+            async with asyncio.timeout(LAST_LOOK_SECONDS):
+                self.machine = await self.backend.look()
 
     async def _roll_back(self) -> None:
         """Set what was requested before, and give the guest a moment to follow; the findings are of before that."""

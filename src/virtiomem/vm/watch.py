@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.errors import BackendError, UsageError, VirtiomemError
+from virtiomem.text import shown
 from virtiomem.vm.base import Event, Machine
 from virtiomem.vm.connect import Connection, Vm, open_vm
 
@@ -82,6 +83,9 @@ class _Watcher:
                 return
             except VirtiomemError as error:
                 await self._lost(error)
+            except Exception as error:  # noqa: BLE001 - a watcher that ends unseen would be blind and silent
+                why = shown(error) or type(error).__name__
+                await self._lost(BackendError(f"{self.connection}: cannot be looked at: {why}"))
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_RETRY_SECONDS)
 

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from msgspec import UNSET
 
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.qemu.qmp import Qmp
+from virtiomem.qemu.shapes import MemoryDevice
 from virtiomem.recording import DeviceInfo, DimmInfo, VirtioMemInfo
 from virtiomem.recording.values import PlugDimm
+from virtiomem.text import quoted
 from virtiomem.units import Span
 
 UNPLUG_LIMIT = 30.0
@@ -28,7 +29,7 @@ class MemoryDevices:
 
     def query(self) -> list[DeviceInfo]:
         """All of them, as they are now."""
-        return [_info(entry["type"], entry["data"]) for entry in self._qmp.execute("query-memory-devices")]
+        return list(map(_info, self._qmp.ask("query-memory-devices", shape=list[MemoryDevice])))
 
     def regions(self) -> dict[str, Span]:
         """The virtio-mem devices' memory, by id."""
@@ -60,9 +61,9 @@ class MemoryDevices:
         while time.monotonic() < until:
             event = self._qmp.next_event(_DELETED, *_REFUSED, timeout=_POLL)
             meanwhile()
-            if event is None or event["data"].get("device") != identifier:
+            if event is None or event.data.get("device") != identifier:
                 continue
-            if event["event"] == _DELETED:
+            if event.name == _DELETED:
                 self._qmp.execute("object-del", {"id": _memory(identifier)})
                 return
             raise DeviceError(f"the guest did not give back {identifier}")
@@ -74,18 +75,19 @@ def _memory(identifier: str) -> str:
     return f"mem-{identifier}"
 
 
-def _info(kind: str, data: dict[str, Any]) -> DeviceInfo:
-    """An entry of query-memory-devices."""
+def _info(device: MemoryDevice) -> DeviceInfo:
+    """An entry of query-memory-devices; each device that we start has an id."""
+    kind, data = device.type, device.data
+    if data.id is None or kind not in {"dimm", "virtio-mem"}:
+        raise ProtocolError(f"QEMU has a memory device that we did not start, of type {quoted(kind)}")
     if kind == "dimm":
-        return DimmInfo(id=data["id"], addr=data["addr"], size=data["size"], node=data["node"])
-    if kind != "virtio-mem":
-        raise ProtocolError(f"QEMU has a memory device of type {kind!r}")
+        return DimmInfo(id=data.id, addr=data.addr, size=data.size, node=data.node)
     return VirtioMemInfo(
-        id=data["id"],
-        memaddr=data["memaddr"],
-        max_size=data["max-size"],
-        requested_size=data["requested-size"],
-        size=data["size"],
-        block_size=data["block-size"],
-        node=data["node"],
+        id=data.id,
+        memaddr=data.memaddr,
+        max_size=data.max_size,
+        requested_size=data.requested_size,
+        size=data.size,
+        block_size=data.block_size,
+        node=data.node,
     )

@@ -1,0 +1,151 @@
+"""The qemu.qmp library's client, with bounds: on the size of a message, on what was not asked for, on saying goodbye."""
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from qemu.qmp import QMPClient
+from qemu.qmp.error import ProtocolError as PeerProtocolError
+from qemu.qmp.message import Message
+
+from virtiomem.text import shown
+from virtiomem.units import MiB
+
+MESSAGE_LIMIT = 4 * MiB
+"""Bytes of one message: query-memory-devices of 256 devices is about 60 KiB."""
+BURST_LIMIT = 2000
+"""Messages a second that were not asked for; QEMU throttles its frequent events to one a second each."""
+CLOSE_SECONDS = 2.0
+SYNC = "guest-sync-delimited"
+DELIMITER = b"\xff"
+"""What no JSON holds: before it lies what is not for us."""
+
+OnEvent = Callable[[str, object], None]
+"""Takes an event's name and its data, which may be anything."""
+
+_SILENT = logging.getLogger("virtiomem.qemu.silent")
+"""Every failure is raised: the library's log would say it twice, and would write down what peers say."""
+_SILENT.disabled = True
+
+
+class Client(QMPClient):
+    """The library's client; an event is handed on at once, and what was not asked for is limited."""
+
+    def __init__(self, on_event: OnEvent | None, *, burst: int | None = None) -> None:
+        super().__init__(readbuflen=MESSAGE_LIMIT)
+        self.logger = _SILENT
+        self._on_event = on_event
+        self._burst = BURST_LIMIT if burst is None else burst
+        self._second = 0.0
+        self._count = 0
+
+    async def _establish_session(self) -> None:
+        """Begin where both sides know to be: after QMP's handshake, or after an agent's answer to us."""
+        if not self.await_greeting:
+            await self._synchronise()
+        await super()._establish_session()
+
+    async def _synchronise(self) -> None:
+        """Find a guest agent's answer to us behind whatever it had to say to an earlier client.
+
+        The byte 0xFF makes the agent forget a command that was left half said (it complains of it, to nobody), and
+        stands before the answer. Models: guest-sync-delimited in qga/qapi-schema.json (v7.2).
+        """
+        assert self._writer is not None
+        token = secrets.randbelow(1 << 31)
+        name = f"sync-{token}"
+        question = {"execute": SYNC, "arguments": {"id": token}, "id": name}
+        self._writer.write(DELIMITER + json.dumps(question).encode() + b"\n")
+        await self._writer.drain()
+        while (answer := _fields((await self._readline()).rpartition(DELIMITER)[2])).get("id") != name:
+            self._meter()
+        if "error" in answer:
+            raise PeerProtocolError(f"refused: {_description(answer['error'])}")
+        if answer.get("return") != token:
+            raise PeerProtocolError("another number")
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        """Log nothing; the library would format every message for that."""
+        return msg
+
+    _cb_outbound = _cb_inbound
+
+    async def _negotiate(self) -> None:
+        """Leave QMP's negotiation mode; the library's own words for a wrong answer are an assertion's."""
+        await self._send(self.make_execute_msg("qmp_capabilities"))
+        reply = await self._recv()
+        if "error" in reply:
+            raise PeerProtocolError(f"qmp_capabilities was refused: {_description(reply['error'])}")
+        if "return" not in reply:
+            raise PeerProtocolError(f"it answered qmp_capabilities with {shown(dict(reply))}")
+
+    async def _on_message(self, msg: Message) -> None:
+        """Hand an answer that is awaited to the library, an event to its listener, and count whatever else there is."""
+        name, number = msg.get("event"), msg.get("id")
+        if name is None and isinstance(number, str) and number in self._pending:
+            await super()._on_message(msg)
+            return
+        self._meter()
+        if self._on_event is not None and isinstance(name, str):
+            self._on_event(name, msg.get("data"))
+        elif "error" in msg and "id" not in msg:  # it could not read what we said
+            raise PeerProtocolError(f"it says, unasked: {_description(msg['error'])}")
+
+    def _meter(self) -> None:
+        """Count messages a second; too many are an endless stream."""
+        now = asyncio.get_running_loop().time()
+        if now - self._second >= 1:
+            self._second, self._count = now, 0
+        self._count += 1
+        if self._count > self._burst:
+            raise PeerProtocolError(f"more than {self._burst} messages in a second")
+
+
+def _fields(line: bytes) -> dict[str, Any]:
+    """The members of a JSON object; none when the line is anything else."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return message if isinstance(message, dict) else {}
+
+
+def _description(error: object) -> object:
+    """The words of an error response; the response itself when it has none."""
+    return error.get("desc", error) if isinstance(error, dict) else error
+
+
+async def outcome(disconnect: Awaitable[None]) -> Exception | None:
+    """What a disconnect says of the connection's end; None for a clean one."""
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await disconnect
+    except (TimeoutError, EOFError):
+        return None
+    except Exception as error:  # noqa: BLE001 - the library re-raises whatever ended its reader task
+        return error
+    return None
+
+
+def reason(error: BaseException) -> Any:
+    """The words for an error that the library or json raised while reading."""
+    cause: BaseException = error
+    while isinstance(inner := getattr(cause, "exc", None) or cause.__cause__, Exception):
+        cause = inner
+    with suppress(AttributeError):
+        return cause.error_message  # type: ignore[attr-defined]
+    match cause:
+        case RecursionError():
+            return "a message nested without end"
+        case UnicodeDecodeError():
+            return "bytes that are not text"
+        case ValueError() if "int_max_str_digits" in str(cause):
+            return "a number of thousands of digits"
+        case _ if "limit" in str(cause) and "chunk" in str(cause).lower():
+            return f"a message above {MESSAGE_LIMIT // MiB} MiB"
+        case _:
+            return str(cause) or type(cause).__name__
