@@ -2,9 +2,11 @@
 
 import errno
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from virtiomem.errors import BackendError, UsageError
 from virtiomem.text import shown
@@ -21,29 +23,68 @@ def read_bytes(path: str | Path, *, limit: int = MAX_SIZE) -> bytes:
 
     Raises UsageError when it cannot be read, or has more than `limit` bytes, as what never ends (/dev/zero) has.
     """
-    content = bytearray()
+    refuse_empty(path)
     try:
         with Path(path).open("rb") as file:
-            while len(content) <= limit and (chunk := file.read(_CHUNK)):
-                content += chunk
+            return _read(file, shown(path), limit)
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL
         raise UsageError(f"{shown(path)}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_stdin(*, limit: int = MAX_SIZE) -> bytes:
+    """What stands on standard input; raises UsageError as `read_bytes` does."""
+    try:
+        return _read(sys.stdin.buffer, "standard input", limit)
+    except OSError as error:
+        raise UsageError(f"standard input: {error.strerror}") from None
+
+
+def _read(file: IO[bytes], name: str, limit: int) -> bytes:
+    """All of an open file that keeps the limit."""
+    content = bytearray()
+    while len(content) <= limit and (chunk := file.read(_CHUNK)):
+        content += chunk
     if len(content) > limit:
-        raise UsageError(f"{shown(path)}: longer than {format_size(limit)}")
+        raise UsageError(f"{name}: longer than {format_size(limit)}")
     return bytes(content)
 
 
-def check_writable(path: str | Path) -> None:
-    """Raise UsageError when a file could not be written there; before the work whose outcome it is to hold."""
+def refuse_empty(path: str | Path) -> None:
+    """Raise UsageError for the name that Python takes for the current directory, and a shell makes of an unset variable."""
+    if not str(path):
+        raise UsageError("an empty file name")
+
+
+def check_writable(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> None:
+    """Raise UsageError when a file could not be written there; before the work whose outcome it is to hold.
+
+    `inputs` are the files and directories that are read, ``-`` for standard input: none of them may be overwritten.
+    """
+    refuse_empty(path)
     path = Path(path)
     with _writing(path):
-        place = path if _is_special(path) else _target(path).parent
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "Is a directory")
-        if not place.exists():
-            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
-        if not os.access(place, os.W_OK):
-            raise PermissionError(errno.EACCES, "Permission denied")
+        if _is_special(path):
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return
+        target = _target(path)
+        for source in inputs:
+            if _holds(source, target):
+                raise UsageError(f"{shown(path)}: would overwrite {shown(source)}; give another name")
+        _temporary(target).unlink()
+
+
+def _holds(source: str | Path, target: Path) -> bool:
+    """Whether a source is this file, under whatever name, or a directory with it."""
+    try:
+        if str(source) == "-":
+            return os.path.samestat(os.fstat(sys.stdin.fileno()), target.stat())
+        real = Path(os.path.realpath(source))
+        return target == real or (real.is_dir() and real in target.parents) or target.samefile(real)
+    except (OSError, ValueError):  # nothing is there
+        return False
 
 
 def write_whole(path: str | Path, data: bytes) -> None:
@@ -52,12 +93,28 @@ def write_whole(path: str | Path, data: bytes) -> None:
     A device or a pipe, such as /dev/stdout, is written to; a symbolic link keeps pointing where it does. Raises UsageError
     when no file can be of that name, BackendError when writing it fails, as on a full disk.
     """
-    path = Path(path)
-    with _writing(path):
-        if _is_special(path):
-            path.write_bytes(data)
-        else:
-            _replace(_target(path), data)
+    write_all({path: data})
+
+
+def write_all(outputs: Mapping[str | Path, bytes]) -> None:
+    """Write several files as `write_whole` does; when one cannot be written, none is."""
+    staged: list[tuple[Path, Path]] = []
+    try:
+        for path, data in outputs.items():
+            refuse_empty(path)
+            with _writing(Path(path)):
+                if _is_special(Path(path)):
+                    Path(path).write_bytes(data)
+                else:
+                    staged.append((temporary := _temporary(target := _target(Path(path))), target))
+                    temporary.write_bytes(data)
+        for temporary, target in staged:
+            with _writing(target):
+                temporary.chmod(0o666 & ~_umask())
+                temporary.replace(target)
+    finally:
+        for temporary, _ in staged:
+            temporary.unlink(missing_ok=True)
 
 
 def cannot_write(path: str | Path, error: OSError) -> UsageError | BackendError:
@@ -104,19 +161,17 @@ def _is_special(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write to a temporary file in the same directory, then rename it."""
+def _temporary(path: Path) -> Path:
+    """A new, empty file beside this one; its name is short, since that of `path` may be as long as names can be."""
     import tempfile  # not above: it takes a tenth of every command's start, and most write nothing
 
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".virtiomem-")
+    os.close(handle)
+    return Path(name)
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask

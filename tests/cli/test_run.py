@@ -62,7 +62,7 @@ def test_recording_to_a_device_or_a_link_leaves_them_what_they_are(tmp_path: Pat
         (["--record", "."], ".: Is a directory"),
         (["--sysroot", "taken"], "taken: Not a directory"),
         (["--sysroot", "."], ".: not empty, and not made by an export"),
-        ([AFTER, "--json"], "--json, --record and --sysroot take one scenario"),
+        ([AFTER, "--json"], "--json, --record, --sysroot and --console take one scenario"),
         (["--bytes"], "unrecognized arguments: --bytes (see virtiomem --help)"),
     ],
 )
@@ -85,15 +85,13 @@ def test_forbidden_place_is_refused_before_anything_runs(tmp_path: Path, capsys:
     assert "Permission denied" in capsys.readouterr().err
 
 
-def test_full_disk_leaves_the_old_recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_that_takes_no_more_leaves_the_old_recording(tmp_path: Path) -> None:
     target = tmp_path / "r.json"
     target.write_text("old")
-
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fdopen", fail)
-    assert main(["run", AFTER, "--record", str(target)]) == 1
+    script = f'ulimit -f 1; "{sys.executable}" -m virtiomem run {AFTER} --record {target}'
+    ended = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, f"virtiomem: {target}: File too large\n")
+    assert "16 PLUG" in ended.stdout
     assert target.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
 

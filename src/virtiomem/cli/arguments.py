@@ -1,9 +1,13 @@
-"""Times, sizes, counts and addresses as options take them: the readers for argparse's `type`, with one complaint for each kind."""
+"""Names of files, times, sizes, counts and addresses as options take them: the readers for argparse's `type`."""
 
 import argparse
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
 from virtiomem.errors import UsageError
+from virtiomem.files import check_writable
+from virtiomem.text import quoted, shown
 from virtiomem.units import U64_MAX, Size
 
 MAX_SECONDS = 24 * 24 * 60 * 60
@@ -17,7 +21,24 @@ _UNITS = {"s": 1, "m": 60, "h": 60 * 60}
 def check_one_source(args: argparse.Namespace) -> None:
     """Refuse a FILE beside --sysroot: only one of them can be read. Raises UsageError."""
     if args.file and args.sysroot != "/":
-        raise UsageError(f"--sysroot {args.sysroot}: nothing of it is read beside {args.file}; give one of the two")
+        raise UsageError(
+            f"--sysroot {shown(args.sysroot)}: nothing of it is read beside {shown(args.file)}; give one of the two"
+        )
+
+
+def check_outputs(args: argparse.Namespace, *options: str, inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse, before the work, an output that cannot be written, is one of the inputs, or is another output. Raises UsageError."""
+    taken = list(inputs)
+    for path in filter(None, (getattr(args, option) for option in options)):
+        check_writable(path, inputs=taken)
+        taken.append(path)
+
+
+def file(text: str) -> str:
+    """Read the name of a file or a directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty file name")
+    return text
 
 
 def seconds(text: str) -> float:
@@ -28,7 +49,7 @@ def seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not MIN_SECONDS <= value <= MAX_SECONDS:
-        raise argparse.ArgumentTypeError(f"not a time: {text!r} (write 90, 90s, 5m or 1h, from 1 ms to 24 days)")
+        raise argparse.ArgumentTypeError(f"not a time: {quoted(text)} (write 90, 90s, 5m or 1h, from 1 ms to 24 days)")
     return value
 
 
@@ -43,12 +64,12 @@ def size(text: str) -> Size:
 def positive(text: str) -> int:
     """Read a count of one and more."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 18 and int(text)):
-        raise argparse.ArgumentTypeError(f"not a count: {text!r} (write 1 or more)")
+        raise argparse.ArgumentTypeError(f"not a count: {quoted(text)} (write 1 or more)")
     return int(text)
 
 
 def number(text: str) -> int:
     """Read an address, or another number below 2^64: decimal, or ``0x…``."""
     if not _NUMBER.fullmatch(text) or (value := int(text, 0)) > U64_MAX:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number below 2^64, decimal or 0x…")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number below 2^64, decimal or 0x…")
     return value

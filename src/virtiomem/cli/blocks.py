@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from virtiomem.cli.arguments import check_one_source, size
+from virtiomem.cli.arguments import check_one_source, file, size
 from virtiomem.columns import chosen_columns
 from virtiomem.errors import UsageError
 from virtiomem.live import lsmem
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Lsmem's options, spelled as lsmem spells them, and ours."""
     parser.epilog = "Exit status: 0 done, 1 nothing to read, 2 usage, 64 the device cannot shrink by as much."
     add = parser.add_argument
-    add("file", nargs="?", metavar="FILE", help="a capture or a recording, - for stdin; else this machine")
-    add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add("file", nargs="?", type=file, metavar="FILE", help="a capture or a recording, - for stdin; else this machine")
+    add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
     add("-a", "--all", action="store_true", help="list each memory block")
     add("-b", "--bytes", action="store_true", help="sizes in bytes")
     add("-n", "--noheadings", action="store_true", help="no headings")

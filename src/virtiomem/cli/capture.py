@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from virtiomem import __version__
+from virtiomem.cli.arguments import check_outputs, file
 from virtiomem.columns import align
 from virtiomem.errors import ListingError
 from virtiomem.live import script
@@ -24,8 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where from, where to, and what besides."""
     parser.epilog = "Read `virtiomem capture --list` before you send a capture: it names everything that is in one."
     add = parser.add_argument
-    add("-o", "--output", metavar="FILE", help="write here, whole or not at all; compressed if it ends in .gz")
-    add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add(
+        "-o",
+        "--output",
+        type=file,
+        metavar="FILE",
+        help="write here, whole or not at all; compressed if it ends in .gz",
+    )
+    add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
     add("--pages", action="store_true", help="also ask which pages of virtio-mem are plugged (root; 8 bytes a page)")
     add("-J", "--json", action="store_true", help="print the capture as JSON")
     what = parser.add_mutually_exclusive_group()
@@ -41,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.script:
         sys.stdout.write(script.text(__version__))
         return 0
+    check_outputs(args, "output", inputs=[Path(args.sysroot, one.heading) for one in SOURCES])
     capture = collect(args.sysroot, pages=args.pages, by=f"virtiomem {__version__}")
     if args.output:
         dump(capture, args.output)

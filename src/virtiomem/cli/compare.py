@@ -4,12 +4,11 @@ import argparse
 import json
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
 
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
+from virtiomem.cli.arguments import check_outputs, file
 from virtiomem.errors import UsageError
-from virtiomem.files import check_writable
 from virtiomem.recording import Recording
 from virtiomem.recording.compare import Difference, compare, not_compared
 from virtiomem.recording.values import Use
@@ -26,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Exit status: 0 the same, 1 different (or the real guest was lost), 2 a file or option is wrong, "
         "124 the real guest did not answer in time."
     )
-    parser.add_argument("a", metavar="A", help="a recording (virtiomem run --record); alone: a scenario")
-    parser.add_argument("b", metavar="B", nargs="?", help="another recording")
+    parser.add_argument("a", type=file, metavar="A", help="a recording (virtiomem run --record); alone: a scenario")
+    parser.add_argument("b", type=file, metavar="B", nargs="?", help="another recording")
     parser.add_argument("-J", "--json", action="store_true", help="print the verdict as JSON")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="keep the real guest's recording in FILE")
+    parser.add_argument("--record", type=file, metavar="FILE", help="keep the real guest's recording in FILE")
     guests.add_linux_arguments(parser)
 
 
@@ -37,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     """Compare, and say the verdict."""
     args.guest = "linux" if args.b is None else "none"
     guests.check_linux_arguments(args)
+    if args.b is not None and args.record is not None:
+        raise UsageError("--record keeps what a real guest did: give a scenario alone")
     if args.b is None:
         a, b = _play_both(args)
         names = [guests.guest_in_words(a), guests.guest_in_words(b)]
@@ -68,8 +69,7 @@ def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
     if args.a.endswith(".json"):
         raise UsageError(f"{args.a}: one recording compares with nothing; give another one, or a scenario alone")
     played = scenario.load(args.a)
-    if args.record is not None:
-        check_writable(args.record)
+    check_outputs(args, "record", "console", inputs=guests.inputs_of(played, args))
     with Progress() as progress:
 
         def on_step(so_far: Recording) -> None:

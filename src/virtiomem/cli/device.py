@@ -4,10 +4,10 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from virtiomem.cli.arguments import positive
+from virtiomem.cli.arguments import check_outputs, file, positive
+from virtiomem.qemu.process import BINARY
 from virtiomem.stdio import show
 
 if TYPE_CHECKING:
@@ -37,13 +37,18 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     subject = parser.add_mutually_exclusive_group()
     subject.add_argument("--embedded", action="store_true", help="the embedded device (default)")
     subject.add_argument(
-        "--qemu", nargs="?", const="", metavar="PATH", help="QEMU's device; PATH is the program, from $PATH by default"
+        "--qemu",
+        nargs="?",
+        const=BINARY,
+        type=file,
+        metavar="PATH",
+        help="QEMU's device; PATH is the program, from $PATH by default",
     )
     parser.add_argument(
         "--rule", action="append", metavar="ID", help="only this rule (PLUG-4) or group (PLUG); may be repeated"
     )
     parser.add_argument("-J", "--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--junit", type=Path, metavar="FILE", help="write it to FILE as JUnit XML, too")
+    parser.add_argument("--junit", type=file, metavar="FILE", help="write it to FILE as JUnit XML, too")
 
 
 def _add_fuzz(parser: argparse.ArgumentParser) -> None:
@@ -52,14 +57,16 @@ def _add_fuzz(parser: argparse.ArgumentParser) -> None:
         "embedded one, and compare everything observable after each. A difference is shrunk to the fewest moves."
     )
     parser.epilog = "Exit status: 0 no difference, 1 different or QEMU was lost, 2 usage."
-    parser.add_argument("--qemu", default="", metavar="PATH", help="the QEMU program; from $PATH by default")
+    parser.add_argument(
+        "--qemu", default=BINARY, type=file, metavar="PATH", help="the QEMU program; from $PATH by default"
+    )
     parser.add_argument(
         "--seed", type=int, default=1, metavar="N", help="the same seed makes the same moves (default 1)"
     )
     parser.add_argument(
         "--requests", type=positive, default=10_000, metavar="N", help="how many to compare (default 10000)"
     )
-    parser.add_argument("--log", type=Path, metavar="FILE", help="keep all that QEMU answered as a request log (gzip)")
+    parser.add_argument("--log", type=file, metavar="FILE", help="keep all that QEMU answered as a request log (gzip)")
     parser.add_argument("-J", "--json", action="store_true", help="print figures and findings as JSON")
 
 
@@ -69,7 +76,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
         "configuration field, status, interrupt bit and generation."
     )
     parser.epilog = "Exit status: 0 no difference, 1 different, 2 a file is no log."
-    parser.add_argument("logs", metavar="LOG", nargs="+", help="a recorded request log")
+    parser.add_argument("logs", type=file, metavar="LOG", nargs="+", help="a recorded request log")
     parser.add_argument("-J", "--json", action="store_true", help="print the outcome as JSON")
 
 
@@ -83,21 +90,22 @@ def _check(args: argparse.Namespace) -> int:
     from virtiomem.conformance import formats, suite
     from virtiomem.conformance.rules import selected
     from virtiomem.conformance.subjects import open_subject
-    from virtiomem.files import check_writable, write_whole
+    from virtiomem.files import write_whole
     from virtiomem.report.terminal import Progress, make_console
     from virtiomem.report.terminal.verdicts import show_report
 
     rules = selected(args.rule or [])
-    if args.junit is not None:
-        check_writable(args.junit)
+    check_outputs(args, "junit", inputs=[args.qemu] if args.qemu else [])
     with open_subject(args.qemu) as subject, Progress() as progress:
         report = suite.run(subject, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"))
-    if args.junit is not None:
-        write_whole(args.junit, formats.to_junit(report))
-    if args.json:
-        print(json.dumps(formats.to_dict(report), indent=1, ensure_ascii=False))
-    else:
-        show_report(make_console(sys.stdout), report)
+    try:
+        if args.json:
+            print(json.dumps(formats.to_dict(report), indent=1))
+        else:
+            show_report(make_console(sys.stdout), report)
+    finally:
+        if args.junit is not None:
+            write_whole(args.junit, formats.to_junit(report))
     return 0 if report.conforms else EXIT_BROKEN
 
 
@@ -105,11 +113,9 @@ def _fuzz(args: argparse.Namespace) -> int:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures, fuzz
     from virtiomem.conformance.subjects import open_subject
-    from virtiomem.files import check_writable
     from virtiomem.report.terminal import Progress
 
-    if args.log is not None:
-        check_writable(args.log)
+    check_outputs(args, "log", inputs=[args.qemu])
     kept = log.Writer() if args.log is not None else None
     counted: Figures | None = None
     try:
@@ -136,12 +142,14 @@ def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer
     from virtiomem.report.terminal import make_console
     from virtiomem.report.terminal.fuzzing import show_figures
 
-    if kept is not None:
-        write_whole(args.log, kept.finish())
-    if args.json:
-        print(json.dumps(formats.figures_to_dict(figures), indent=1))
-    else:
-        show_figures(make_console(sys.stdout), figures)
+    try:
+        if args.json:
+            print(json.dumps(formats.figures_to_dict(figures), indent=1))
+        else:
+            show_figures(make_console(sys.stdout), figures)
+    finally:
+        if kept is not None:
+            write_whole(args.log, kept.finish())
 
 
 def _replay(args: argparse.Namespace) -> int:

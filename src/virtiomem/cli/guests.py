@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from virtiomem.cli.arguments import seconds
+from virtiomem.cli.arguments import file, seconds
 from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.recording import Recording
@@ -37,17 +37,17 @@ def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
 def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a real Linux; all of them default to what this machine has."""
     group = parser.add_argument_group("a real Linux", "in QEMU; what is not said is what this machine has")
-    group.add_argument("--kernel", type=Path, metavar="FILE", help="an x86 bzImage (default: the newest in /boot)")
+    group.add_argument("--kernel", type=_path, metavar="FILE", help="an x86 bzImage (default: the newest in /boot)")
     group.add_argument(
-        "--modules", type=Path, metavar="DIR", help="modules of --kernel (default: /lib/modules/RELEASE)"
+        "--modules", type=_path, metavar="DIR", help="modules of --kernel (default: /lib/modules/RELEASE)"
     )
-    group.add_argument("--qemu", metavar="PROGRAM", help="QEMU (default: qemu-system-x86_64)")
-    group.add_argument("--busybox", type=Path, metavar="FILE", help="a static busybox (default: the one in PATH)")
+    group.add_argument("--qemu", type=file, metavar="PROGRAM", help="QEMU (default: qemu-system-x86_64)")
+    group.add_argument("--busybox", type=_path, metavar="FILE", help="a static busybox (default: the one in PATH)")
     group.add_argument(
         "--accel", choices=_ACCELS, help="auto: kvm if a kernel really runs with it, else tcg (emulation)"
     )
     group.add_argument("--append", metavar="WORDS", help="more kernel parameters")
-    group.add_argument("--console", metavar="FILE", help="keep the guest's console in FILE")
+    group.add_argument("--console", type=file, metavar="FILE", help="keep the guest's console in FILE")
     group.add_argument("--timeout", type=seconds, metavar="TIME", help="for a boot, and for a step (default: 5m)")
 
 
@@ -85,6 +85,17 @@ def open_linux(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
     with _in_the_name_of(played):
         check_steps(played.steps)
         return LinuxGuest(played.guest, played.devices, played.driver, setup=setup, kexec=kexec, progress=say)
+
+
+def inputs_of(played: Scenario, args: argparse.Namespace) -> list[str | Path]:
+    """The files that a scenario, and the guest that plays it, are read from."""
+    named = [played.folder / each for each in (played.guest.iomem, played.guest.capture) if each]
+    given = [getattr(args, name) for name in ("kernel", "modules", "busybox", "qemu")]
+    return [played.source, *named, *filter(None, given)]
+
+
+def _path(text: str) -> Path:
+    return Path(file(text))
 
 
 @contextmanager

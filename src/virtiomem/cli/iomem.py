@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
-from virtiomem.cli.arguments import check_one_source
+from virtiomem.cli.arguments import check_one_source, file
 from virtiomem.columns import chosen_columns
 from virtiomem.errors import UsageError
 from virtiomem.listing import repair, show
@@ -36,8 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         + "\nExit status: 0 done, 2 the listing is damaged (see --lenient) or the usage is wrong."
     )
     add = parser.add_argument
-    add("file", nargs="?", metavar="FILE", help="a listing, a capture or a recording, - for stdin; else this machine")
-    add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add(
+        "file",
+        nargs="?",
+        type=file,
+        metavar="FILE",
+        help="a listing, a capture or a recording, - for stdin; else this machine",
+    )
+    add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
     add_reading(parser)
     add("--only", metavar="NAME", action="append", help="only resources of this name (a glob: 'System RAM*')")
     add("--ram", action="store_true", help="System RAM only, with totals by where it comes from")

@@ -5,7 +5,7 @@ import json
 import sys
 from dataclasses import replace
 
-from virtiomem.cli.arguments import check_one_source, size
+from virtiomem.cli.arguments import check_one_source, file, size
 from virtiomem.cli.iomem import add_reading, read
 from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.listing.check import Arch, check, table, values
@@ -28,8 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to check, for which machine."""
     parser.epilog = "Exit status: 0 nothing is wrong, 1 something is, 2 usage or a damaged listing."
     add = parser.add_argument
-    add("file", nargs="?", metavar="FILE", help="a listing, a capture or a recording, - for stdin; else this machine")
-    add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add(
+        "file",
+        nargs="?",
+        type=file,
+        metavar="FILE",
+        help="a listing, a capture or a recording, - for stdin; else this machine",
+    )
+    add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
     add("--arch", choices=[arch.value for arch in Arch], default="x86", help="whose kexec-tools (default x86)")
     add("--block-size", metavar="SIZE", type=size, help="memory block; else what the file says, or 128M")
     add("-J", "--json", action="store_true", help="JSON")

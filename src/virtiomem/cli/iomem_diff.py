@@ -3,6 +3,7 @@
 import argparse
 import json
 
+from virtiomem.cli.arguments import file
 from virtiomem.cli.iomem import add_reading, read
 from virtiomem.listing.diff import diff, sentence, values
 from virtiomem.live.reading import load_any
@@ -14,8 +15,8 @@ EXIT_DIFFERENT = 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The two maps."""
     parser.epilog = "Exit status: 0 the same, 1 different, 2 usage or a damaged listing."
-    parser.add_argument("before", metavar="A", help="a listing, a capture or a recording, - for stdin")
-    parser.add_argument("after", metavar="B", help="another")
+    parser.add_argument("before", type=file, metavar="A", help="a listing, a capture or a recording, - for stdin")
+    parser.add_argument("after", type=file, metavar="B", help="another")
     parser.add_argument("-J", "--json", action="store_true", help="JSON, one change an element")
     parser.add_argument("-b", "--bytes", action="store_true", help="sizes in bytes")
     add_reading(parser)

@@ -5,7 +5,7 @@ import json
 from datetime import UTC, datetime
 from functools import partial
 
-from virtiomem.cli.arguments import check_one_source, positive, seconds
+from virtiomem.cli.arguments import check_one_source, file, positive, seconds
 from virtiomem.cli.iomem import add_reading, read
 from virtiomem.errors import UsageError
 from virtiomem.listing.diff import Change, sentence, values
@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to watch, how often, how to say it."""
     parser.epilog = "One line a change, until it is interrupted (exit status 130) or --count changes were seen (0)."
     add = parser.add_argument
-    add("file", nargs="?", metavar="FILE", help="a listing that someone rewrites; else this machine's")
-    add("-s", "--sysroot", metavar="DIR", default="/", help="watch the Linux whose files are below DIR")
+    add("file", nargs="?", type=file, metavar="FILE", help="a listing that someone rewrites; else this machine's")
+    add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="watch the Linux whose files are below DIR")
     add("-i", "--interval", metavar="TIME", type=seconds, default=1.0, help="read again at least as often (default 1s)")
     add("--count", metavar="N", type=positive, help="stop after N changes")
     add("-J", "--json", action="store_true", help="one JSON object a line")

@@ -6,8 +6,9 @@ import re
 import sys
 
 from virtiomem import collector
-from virtiomem.cli.arguments import check_one_source, number, positive
+from virtiomem.cli.arguments import check_one_source, check_outputs, file, number, positive
 from virtiomem.errors import UsageError
+from virtiomem.files import write_whole
 from virtiomem.kdump import elfcore, show
 from virtiomem.kdump.compare import Comparison, compare, dumped, subtract
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
@@ -32,13 +33,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to read, whose way to take, and what a listing does not tell."""
     parser.epilog = "Exit status: 0 done; 1 RAM is not dumped, or what is compared differs; 2 usage."
     add = parser.add_argument
-    add("file", nargs="?", metavar="FILE", help="a listing, a capture or a recording, - for stdin; else this machine")
-    add("-s", "--sysroot", metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add(
+        "file",
+        nargs="?",
+        type=file,
+        metavar="FILE",
+        help="a listing, a capture or a recording, - for stdin; else this machine",
+    )
+    add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
     add("--lenient", action="store_true", help="put a damaged listing right, and say how")
     add("--as", dest="loader", choices=[one.value for one in Loader], help="who makes the header (kernel)")
     add("--compare", action="store_true", help="both loaders side by side; they differ when they do above 1 MiB")
-    add("--against", metavar="CORE", help="what of this RAM an ELF core file (a header, a vmcore) does not have")
-    add("-o", "--output", metavar="HEADER", help="write the ELF64 core header")
+    add(
+        "--against",
+        type=file,
+        metavar="CORE",
+        help="what of this RAM an ELF core file (a header, a vmcore) does not have",
+    )
+    add("-o", "--output", type=file, metavar="HEADER", help="write the ELF64 core header")
     add("-J", "--json", action="store_true", help="JSON")
     add("-b", "--bytes", action="store_true", help="sizes in bytes")
     add("-n", "--noheadings", action="store_true", help="ranges only, no headings, no summary")
@@ -65,11 +77,12 @@ def run(args: argparse.Namespace) -> int:
     found = kernel_ranges(tree) if kernel else kexec_tools_ranges(tree, limit=args.limit)
     if args.against:
         return _against(found, args)
-    if args.output:
-        from virtiomem.files import write_whole
-
-        write_whole(args.output, elfcore.header(found, _inputs(args, capture, tree)))
-    return _show(found, args)
+    header = elfcore.header(found, _inputs(args, capture, tree)) if args.output else b""
+    try:
+        return _show(found, args)
+    finally:
+        if args.output:
+            write_whole(args.output, header)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -83,6 +96,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("-o -: a header is binary, it goes to a file (./- is one of that name)")
     if args.output and (args.compare or args.against):
         raise UsageError("-o writes a header; --compare and --against make none")
+    check_outputs(args, "output", inputs=[args.file or args.sysroot])
 
 
 def _capture(args: argparse.Namespace) -> Capture:

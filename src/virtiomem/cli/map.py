@@ -2,19 +2,21 @@
 
 import argparse
 import json
-from pathlib import Path
 
+from virtiomem.cli.arguments import check_outputs, file
 from virtiomem.errors import UsageError
-from virtiomem.files import write_whole
+from virtiomem.files import write_all
 from virtiomem.stdio import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("file", metavar="FILE", help="a /proc/iomem listing, a capture or a recording; -: stdin")
-    parser.add_argument("--svg", metavar="OUT", type=Path, help="write the picture as SVG")
     parser.add_argument(
-        "--png", metavar="OUT", type=Path, help="write it as PNG (needs rsvg-convert, cairosvg or chromium)"
+        "file", type=file, metavar="FILE", help="a /proc/iomem listing, a capture or a recording; -: stdin"
+    )
+    parser.add_argument("--svg", metavar="OUT", type=file, help="write the picture as SVG")
+    parser.add_argument(
+        "--png", metavar="OUT", type=file, help="write it as PNG (needs rsvg-convert, cairosvg or chromium)"
     )
     parser.add_argument(
         "--step", metavar="N", type=int, help="of a recording: after this step (0: at boot; the last by default)"
@@ -31,15 +33,17 @@ def run(args: argparse.Namespace) -> int:
 
     if not (args.svg or args.png or args.json):
         raise UsageError("where should the picture go? (--svg map.svg, --png map.png)")
+    check_outputs(args, "svg", "png", inputs=[args.file])
     shown = read(args.file, step=args.step, lenient=args.lenient)
     for mended in shown.repairs:
         say(f"virtiomem: {mended}")
     svg = shown.picture(args.title)
-    image = png.render(svg) if args.png else b""
-    if args.svg:
-        write_whole(args.svg, svg.encode())
+    outputs = {args.svg: svg.encode()} if args.svg else {}
     if args.png:
-        write_whole(args.png, image)
-    if args.json:
-        print(json.dumps(shown.as_json(), indent=1))
+        outputs[args.png] = png.render(svg)
+    try:
+        if args.json:
+            print(json.dumps(shown.as_json(), indent=1))
+    finally:
+        write_all(outputs)
     return 0

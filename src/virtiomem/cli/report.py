@@ -2,9 +2,9 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from virtiomem import recording
+from virtiomem.cli.arguments import check_outputs, file
 from virtiomem.errors import UsageError
 from virtiomem.files import write_whole
 
@@ -12,9 +12,13 @@ from virtiomem.files import write_whole
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument(
-        "recordings", metavar="RECORDING", nargs="+", help="what `virtiomem run --record` wrote; two: side by side"
+        "recordings",
+        type=file,
+        metavar="RECORDING",
+        nargs="+",
+        help="what `virtiomem run --record` wrote; two: side by side",
     )
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the page to write (HTML)")
+    parser.add_argument("-o", "--output", metavar="FILE", type=file, help="the page to write (HTML)")
     parser.add_argument("-J", "--json", action="store_true", help="print what the page would show, as JSON, instead")
 
 
@@ -26,9 +30,12 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{len(args.recordings)} recordings: a page shows one, or two side by side")
     if args.output is None and not args.json:
         raise UsageError("where should the page go? (-o report.html)")
+    check_outputs(args, "output", inputs=args.recordings)
     sources = [Source(path, recording.load(path)) for path in args.recordings]
-    if args.json:
-        sys.stdout.write(page_json(sources) + "\n")
-    if args.output is not None:
-        write_whole(args.output, page(sources).encode())
+    try:
+        if args.json:
+            sys.stdout.write(page_json(sources) + "\n")
+    finally:
+        if args.output is not None:
+            write_whole(args.output, page(sources).encode())
     return 0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
+from virtiomem.cli.arguments import check_outputs, file
 from virtiomem.errors import UsageError
-from virtiomem.files import check_writable
 from virtiomem.live.export import check_target, export_sysroot
 from virtiomem.live.load import memory_block_size
 from virtiomem.recording import Recording
@@ -28,13 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "scenario",
         nargs="+",
+        type=file,
         metavar="SCENARIO",
         help="a scenario file; several are played one after the other, and their ends shown side by side",
     )
-    parser.add_argument("--record", type=Path, metavar="FILE", help="write the recording to FILE, whole or not at all")
+    parser.add_argument("--record", type=file, metavar="FILE", help="write the recording to FILE, whole or not at all")
     parser.add_argument(
         "--sysroot",
-        type=Path,
+        type=file,
         metavar="DIR",
         help="write the guest's /proc/iomem and /sys/devices/system at the end to DIR, for lsmem --sysroot DIR",
     )
@@ -47,31 +48,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play, show, record."""
-    _check(args)
+    guests.check_linux_arguments(args)
+    if len(args.scenario) > 1 and (args.json or args.record or args.sysroot or args.console):
+        raise UsageError("--json, --record, --sysroot and --console take one scenario")
     scenarios = [scenario.load(path) for path in args.scenario]
+    _check_outputs(args, scenarios[0])
     with Progress() as progress:
         recordings = [_play(one, args, progress) for one in scenarios]
-    if args.record is not None:
-        recording.dump(recordings[0], args.record)
-    if args.sysroot is not None:
-        _export(args.sysroot, recordings[0], scenarios[0])
-    if args.json:
-        sys.stdout.write(recording.dumps(recordings[0]).decode())
-    elif len(recordings) > 1:
-        side_by_side(make_console(sys.stdout), dict(zip(_names(args.scenario), recordings, strict=True)))
+    try:
+        if args.json:
+            sys.stdout.write(recording.dumps(recordings[0]).decode())
+        elif len(recordings) > 1:
+            side_by_side(make_console(sys.stdout), dict(zip(_names(args.scenario), recordings, strict=True)))
+    finally:
+        _keep(args, recordings[0], scenarios[0])
     short = any(record.error is not None or not record.settled for each in recordings for record in each.steps)
     return EXIT_PARTLY if args.strict and short else 0
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Refuse what could only fail after the run."""
-    guests.check_linux_arguments(args)
-    if len(args.scenario) > 1 and (args.json or args.record or args.sysroot):
-        raise UsageError("--json, --record and --sysroot take one scenario")
-    if args.record is not None:
-        check_writable(args.record)
+def _check_outputs(args: argparse.Namespace, played: Scenario) -> None:
+    """Refuse what could only fail after the run, or would overwrite what is read for it."""
+    inputs = guests.inputs_of(played, args)
+    check_outputs(args, "record", "console", inputs=inputs)
     if args.sysroot is not None:
-        check_target(args.sysroot)
+        check_target(args.sysroot, inputs=inputs)
 
 
 def _play(played: Scenario, args: argparse.Namespace, progress: Progress) -> Recording:
@@ -106,7 +106,12 @@ def _names(paths: list[str]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else [f"{number}: {path}" for number, path in enumerate(paths, 1)]
 
 
-def _export(root: Path, played: Recording, by: Scenario) -> None:
-    """Write the guest as it is after the last step."""
-    end = played.steps[-1].snapshot if played.steps else played.boot
-    export_sysroot(end, memory_block_size(played), root, auto_online_blocks=by.guest.default_state)
+def _keep(args: argparse.Namespace, played: Recording, by: Scenario) -> None:
+    """Write the recording, and the guest as it is after the last step."""
+    try:
+        if args.record is not None:
+            recording.dump(played, args.record)
+    finally:
+        if args.sysroot is not None:
+            end = played.steps[-1].snapshot if played.steps else played.boot
+            export_sysroot(end, memory_block_size(played), args.sysroot, auto_online_blocks=by.guest.default_state)

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import re
 
-from virtiomem.cli.arguments import seconds
+from virtiomem.cli.arguments import file, seconds
 from virtiomem.vm import commands
 
 _EXITS = "exit codes: 0 done, 1 failed, 2 usage, 64 for some machines only"
@@ -44,7 +44,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="MACHINE",
         help="qmp:/monitor.sock, qmp:HOST:PORT, sim:SCENARIO, NAME=…, a name from config.toml, or @FILE; repeats",
     )
-    parser.add_argument("--agent", metavar="SOCKET", help="the guest agent's socket of the only machine")
+    parser.add_argument("--agent", type=file, metavar="SOCKET", help="the guest agent's socket of the only machine")
     parser.add_argument("-J", "--json", action="store_true", help="JSON")
 
 
@@ -106,5 +106,7 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
         "target", metavar="TARGET", nargs="?", default="all", help="a machine, MACHINE/DEVICE or DEVICE"
     )
     _add_common(parser)
-    parser.add_argument("--capture", metavar="PATH", help="what `virtiomem capture` wrote in the guest, or its files")
+    parser.add_argument(
+        "--capture", type=file, metavar="PATH", help="what `virtiomem capture` wrote in the guest, or its files"
+    )
     parser.set_defaults(command_of=commands.explain)

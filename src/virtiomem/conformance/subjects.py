@@ -94,8 +94,8 @@ class QemuSubject:
 
 @contextmanager
 def open_subject(qemu: str | None) -> Iterator[EmbeddedSubject | QemuSubject]:
-    """QEMU's device when `qemu` names a program (empty: the one in $PATH), else ours."""
-    subject = EmbeddedSubject() if qemu is None else QemuSubject(qemu or BINARY)
+    """QEMU's device when `qemu` names a program, else ours."""
+    subject = EmbeddedSubject() if qemu is None else QemuSubject(qemu)
     try:
         yield subject
     finally:

@@ -19,10 +19,11 @@ from pathlib import Path
 
 from virtiomem.abi import block_size_bytes, phys_index
 from virtiomem.errors import UsageError
-from virtiomem.files import cannot_write
+from virtiomem.files import cannot_write, refuse_empty
 from virtiomem.live.load import zone_lines
 from virtiomem.live.sysfs import MEMORY, NODES, directory, entry_numbers, read_attribute
 from virtiomem.recording.values import BlockStateWord, MemoryBlock, Snapshot
+from virtiomem.text import shown
 
 MARK = ".virtiomem-sysroot"
 """The file that says a directory was made here and may be changed."""
@@ -42,7 +43,7 @@ def export_sysroot(
     try:
         _claim(root)
         (root / "proc").mkdir(exist_ok=True)
-        (root / "proc/iomem").write_text(snapshot.iomem, encoding="utf-8")
+        (root / "proc/iomem").write_text(snapshot.iomem, encoding="utf-8", errors="surrogateescape")
         (root / "proc/zoneinfo").write_text("".join(f"{line}\n" for line in zone_lines(snapshot)), encoding="ascii")
         (root / MEMORY).mkdir(parents=True, exist_ok=True)
         (root / NODES).mkdir(parents=True, exist_ok=True)
@@ -57,9 +58,13 @@ def export_sysroot(
         raise cannot_write(error.filename or root, error) from None
 
 
-def check_target(target: str | Path) -> None:
-    """Raise UsageError when there is something at `target` that is neither empty nor was made by an export."""
+def check_target(target: str | Path, *, inputs: Iterable[str | Path] = ()) -> None:
+    """Raise UsageError when there is something at `target` that is neither empty nor was made by an export, or an input."""
+    refuse_empty(target)
     root = Path(target)
+    for source in inputs:
+        if Path(os.path.realpath(source)).is_relative_to(os.path.realpath(root)):
+            raise UsageError(f"{shown(root)}: would overwrite {shown(source)}; give another name")
     if root.exists() and not root.is_dir():
         raise UsageError(f"{root}: Not a directory")
     if root.exists() and not (root / MARK).exists() and any(root.iterdir()):

@@ -1,10 +1,9 @@
 """Read a file that describes a Linux for what it is; what only a recording needs is imported when there is one."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from virtiomem.files import read_bytes
+from virtiomem.files import read_bytes, read_stdin
 from virtiomem.live.capture import Capture, Section, loads, looks_like_capture, unpack
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def read_any(path: str | Path) -> "Capture | Recording":
     unread and byte for byte. Raises UsageError for a damaged capture or recording, or a file that cannot be read.
     """
     source = source_of(path)
-    data = unpack(sys.stdin.buffer.read() if str(path) == "-" else read_bytes(path), source=source)
+    data = unpack(read_stdin() if str(path) == "-" else read_bytes(path), source=source)
     if looks_like_capture(data):
         return loads(data, source=source)
     if data.lstrip().startswith(b"{"):
