@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from virtiomem.errors import BackendError, UsageError
-from virtiomem.files import check_writable, read_bytes, write_whole
+from virtiomem.files import check_writable, read_bytes, read_stdin, write_whole
 
 
 def test_file_that_never_ends_is_too_long() -> None:
@@ -87,3 +87,10 @@ def test_link_to_a_file_that_is_not_there_yet_may_be_written(tmp_path: Path) -> 
     write_whole(tmp_path / "link", b"new")
     assert (tmp_path / "new").read_bytes() == b"new"
     assert (tmp_path / "link").is_symlink()
+
+
+def test_standard_input_that_never_ends_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/zero").open() as zero:
+        monkeypatch.setattr("sys.stdin", zero)
+        with pytest.raises(UsageError, match="standard input: longer than 2M"):
+            read_stdin(limit=2 << 20)

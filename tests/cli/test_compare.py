@@ -46,14 +46,17 @@ def test_verdict_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (None, "No such file or directory"),
         (b"", "not a recording"),
-        (b"{}", "format None is not 'virtiomem-recording/1'"),
-        (b'{"format": "virtiomem-recording/2"}', "format 'virtiomem-recording/2' is not 'virtiomem-recording/1'"),
+        (b"{}", "format null is not virtiomem-recording/1"),
+        (b'{"format": "virtiomem-recording/2"}', 'format "virtiomem-recording/2" is not virtiomem-recording/1'),
         (b'{"format": "virtiomem-recording/1"}', "not a recording"),
         (b"[1, 2", "not a recording"),
         (b"[" * 1_000_000, "not a recording: nested too deeply"),
         (b"[]", "not a recording"),
         (b"\xff\xfe", "not a recording"),
-        (b'{"format": "virtiomem-recording/1", "guest": {}, "boot": 3, "steps": []}', "$.boot"),
+        (
+            b'{"format": "virtiomem-recording/1", "guest": {}, "boot": 3, "steps": []}',
+            "boot: expected an object, got an integer",
+        ),
     ],
 )
 def test_what_is_no_recording_is_usage(

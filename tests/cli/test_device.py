@@ -42,7 +42,7 @@ def test_a_replay_speaks_json(capsys: pytest.CaptureFixture[str], different: Pat
 def test_a_file_that_is_no_log_is_a_usage_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "log").write_text("hello\n")
     assert main(["device", "replay", str(tmp_path / "log")]) == 2
-    assert "log:1: no line of a request log" in capsys.readouterr().err
+    assert "log:1: not a line of a request log" in capsys.readouterr().err
 
 
 def test_what_was_replayed_before_a_file_that_is_no_log_was_told(

@@ -80,7 +80,7 @@ def test_files_are_written_whole_and_compressed_by_their_name(tmp_path: Path) ->
         (TEXT + "[]\n", "x:11: a heading without end"),
         (TEXT + "[proc/iomem]\n", r"x:11: \[proc/iomem\] is there twice"),
         ('{"format": "virtiomem-capture/1"}', "x: not a capture: .*sections"),
-        ('{"format": "other", "sections": {}}', "x: format 'other' is not"),
+        ('{"format": "other", "sections": {}}', 'x: not a capture: format "other" is not'),
         (gzip.compress(TEXT.encode(), mtime=0)[:60], "x: damaged gzip: the file is truncated"),
         (b"\x1f\x8bnonsense", "x: damaged gzip"),
     ],

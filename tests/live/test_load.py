@@ -62,7 +62,7 @@ def test_standard_input_is_read_for_a_dash(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_what_is_neither_is_refused_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"format": "something"}')
-    with pytest.raises(UsageError, match=r"x.json: format 'something' is not"):
+    with pytest.raises(UsageError, match=r'x.json: not a recording: format "something" is not'):
         load_any(tmp_path / "x.json")
     with pytest.raises(UsageError, match="No such file"):
         load_any(tmp_path / "nothing")

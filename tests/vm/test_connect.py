@@ -75,11 +75,12 @@ def test_configuration_names_machines_and_the_first_file_counts(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[vm.web]\n", "missing required field `connect`"),
-        ("[vm.web]\nconnect = 1\n", "Expected `str`, got `int`"),
-        ('[vm.web]\nconnect = "x"\n', "vm.web.connect: 'x' is no machine"),
-        ('[vm.web]\nconnect = "/s"\ncolor = 1\n', "unknown field `color`"),
-        ("[vm", "bad.toml"),
+        ("[vm.web]\n", "bad.toml: vm.web: 'connect' is missing"),
+        ("[vm.web]\nconnect = 1\n", "bad.toml: vm.web.connect: expected a string, got an integer"),
+        ('[vm.web]\nconnect = "x"\n', "vm.web.connect: 'x' is not a machine"),
+        ('[vm.web]\nconnect = "/s"\ncolor = 1\n', "bad.toml: vm.web: 'color' is not a key here"),
+        ("[vm", "bad.toml: end of document: Expected ']' at the end of a table declaration"),
+        ("[vm]\n[vm]", "bad.toml: line 2, column 4: Cannot declare vm twice"),
     ],
 )
 def test_wrong_configuration_is_usage_with_file_and_key(tmp_path: Path, text: str, words: str) -> None:
@@ -122,3 +123,11 @@ def test_configuration_is_where_the_desktop_rules_say() -> None:
         "/etc/virtiomem/config.toml",
     ]
     assert str(config_paths({"XDG_CONFIG_HOME": "/x", "HOME": "/h"})[0]) == "/x/virtiomem/config.toml"
+
+
+def test_list_that_never_ends_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="/dev/zero: longer than 16M"):
+        resolve(["@/dev/zero"], {})
+    (tmp_path / "config.toml").symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match=r"config\.toml: longer than 16M"):
+        load_config([tmp_path / "config.toml"])

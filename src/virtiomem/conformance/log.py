@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, field
 from virtiomem.conformance.hands import Ask
 from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes
+from virtiomem.notation import NotationError, convert, json_values
 from virtiomem.wire.mem import Config
 
 Length = Annotated[int, Meta(ge=0, le=1 << 16)]
@@ -170,8 +171,6 @@ Operation = Header | Batch | Qmp | DeviceReset | SystemReset | MigrateStart | Mi
 Line = Operation | Negotiation
 
 _GZIP = b"\x1f\x8b"
-_DECODER = msgspec.json.Decoder(Operation)
-_NEGOTIATION = msgspec.json.Decoder(Negotiation)
 
 
 class Writer:
@@ -225,6 +224,8 @@ def _lines(path: Path) -> list[bytes]:
 
 def _decode(line: bytes, where: str) -> Line:
     try:
-        return (_NEGOTIATION if b'"wanted"' in line and b'"op"' not in line else _DECODER).decode(line)
-    except msgspec.DecodeError as error:
-        raise UsageError(f"{where}: no line of a request log: {error}") from None
+        values = json_values(line)
+        lone = isinstance(values, dict) and "wanted" in values and "op" not in values
+        return convert(values, Negotiation) if lone else convert(values, Operation)  # type: ignore[arg-type]
+    except NotationError as error:
+        raise UsageError(f"{where}: not a line of a request log: {error}") from None

@@ -29,7 +29,8 @@ import msgspec
 
 from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes, write_whole
-from virtiomem.text import sound
+from virtiomem.notation import NotationError, check_format, convert, json_values
+from virtiomem.text import shown, sound
 
 FORMAT = "virtiomem-capture/1"
 
@@ -217,11 +218,11 @@ class _Json(msgspec.Struct):
 def _from_json(raw: bytes, source: str) -> Capture:
     """Read the JSON form."""
     try:
-        value = msgspec.json.decode(raw, type=_Json)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source}: not a capture: {error}") from None
-    if value.format != FORMAT:
-        raise UsageError(f"{source}: format {value.format!r} is not {FORMAT!r}")
+        values = json_values(raw)
+        check_format(values, FORMAT)
+        value = convert(values, _Json)
+    except NotationError as error:
+        raise UsageError(f"{shown(source)}: not a capture: {error}") from None
     remarks = {heading: "" if remark == "whole" else remark for heading, remark in value.manifest.items()}
     sections = {heading: Section.of(lines, remarks.get(heading, "")) for heading, lines in value.sections.items()}
     return Capture(sections, value.collected, value.by, source)

@@ -7,7 +7,9 @@ import msgspec
 
 from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes, write_whole
+from virtiomem.notation import NotationError, check_format, convert, json_values
 from virtiomem.recording.values import FORMAT, Recording
+from virtiomem.text import shown
 from virtiomem.units import Size
 
 
@@ -24,15 +26,12 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
     Raises UsageError, one line with the source and the place, for anything that is not a recording.
     """
     try:
-        raw = msgspec.json.decode(text)
-        if isinstance(raw, dict) and raw.get("format") != FORMAT:
-            raise UsageError(f"{source}: format {raw.get('format')!r} is not {FORMAT!r}")
+        raw = json_values(text)
+        check_format(raw, FORMAT)
         _name_device_types(raw)
-        return msgspec.convert(raw, Recording, dec_hook=decode_size)
-    except RecursionError:
-        raise UsageError(f"{source}: not a recording: nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{source}: not a recording: {error}") from None
+        return convert(raw, Recording, dec_hook=decode_size)
+    except NotationError as error:
+        raise UsageError(f"{shown(source)}: not a recording: {error}") from None
 
 
 def load(path: str | Path) -> Recording:

@@ -1,7 +1,5 @@
 """Scenario files in, and scenarios as the dictionary that travels along in a recording."""
 
-import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.files import read_bytes
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.machine import Machine
+from virtiomem.notation import NotationError, toml_values
 from virtiomem.recording.files import decode_size
 from virtiomem.recording.values import PlugDimm
 from virtiomem.resource import iomem
@@ -23,8 +22,6 @@ from virtiomem.units import MiB, Size
 
 MAX_FILE = 64 * MiB
 """A longer scenario or listing is none; 64M hold a million resources."""
-
-_TOML_PLACE = re.compile(r"(?P<reason>.*) \(at (?P<place>.*)\)", re.DOTALL)
 
 
 def load(path: str | Path) -> Scenario:
@@ -66,19 +63,9 @@ def _read(text: bytes, *, source: str, folder: Path) -> Scenario:
 def _parse(text: bytes) -> dict[str, Any]:
     """TOML to tables."""
     try:
-        return tomllib.loads(text.decode())
-    except UnicodeDecodeError as error:
-        line = text[: error.start].count(b"\n") + 1
-        raise ScenarioError(f"byte {text[error.start]:#04x} is not UTF-8", where=f"line {line}") from None
-    except RecursionError:
-        raise ScenarioError("arrays or tables are nested too deeply", where="") from None
-    except tomllib.TOMLDecodeError as error:
-        match = _TOML_PLACE.fullmatch(str(error))
-        if match is None:
-            raise ScenarioError(str(error), where="") from None
-        raise ScenarioError(match["reason"], where=match["place"]) from None
-    except ValueError:  # Python reads no decimal number that long
-        raise ScenarioError("a number of thousands of digits", where="") from None
+        return toml_values(text)
+    except NotationError as error:
+        raise ScenarioError(error.reason, where=error.where) from None
 
 
 def _refuse_huge(value: object, where: str = "") -> None:

@@ -20,14 +20,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
 from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.files import read_bytes
+from virtiomem.notation import NotationError, convert, toml_values
+from virtiomem.text import quoted, shown
+from virtiomem.units import MiB
 from virtiomem.vm.base import Agent, Backend
 from virtiomem.vm.peer import Address
 
 MAX_CONNECTIONS = 10_000
+MAX_LIST = 16 * MiB
+"""Bytes of a list, or of the configuration: more than a kilobyte for each connection."""
 OPENING_AT_ONCE = 64
 _NAMED = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)")
 _NETWORK = re.compile(r"(?:tcp:)?(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\s]+):(?P<port>\d{1,5})")
@@ -69,7 +74,7 @@ class _VmEntry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Config(Struct, frozen=True, forbid_unknown_fields=True):
-    vm: dict[str, _VmEntry] = {}
+    vm: dict[str, object] = {}
 
 
 def config_paths(environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -82,18 +87,22 @@ def load_config(paths: Sequence[Path]) -> dict[str, Connection]:
     """Every machine the configurations name; UsageError names the file and the key that is wrong."""
     found: dict[str, Connection] = {}
     for path in reversed(paths):
-        try:
-            config = msgspec.toml.decode(path.read_bytes(), type=_Config)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path}: {error}") from None
-        for name, entry in config.vm.items():
+        for name, entry in _entries(path) if path.exists() else ():
             connection = _parse(entry.connect, source=f"{path}: vm.{name}.connect")
             found[name] = replace(connection, name=name, agent=entry.agent)
     return found
+
+
+def _entries(path: Path) -> Iterator[tuple[str, _VmEntry]]:
+    """Names and machines of one configuration."""
+    table = ""
+    try:
+        for name, entry in convert(toml_values(read_bytes(path, limit=MAX_LIST)), _Config).vm.items():
+            table = f"vm.{name}"
+            yield name, convert(entry, _VmEntry)
+    except NotationError as error:
+        where = ".".join(filter(None, (table, error.where)))
+        raise UsageError(": ".join(filter(None, (shown(path), where, error.reason)))) from None
 
 
 def resolve(texts: Sequence[str], config: Mapping[str, Connection], *, agent: str | None = None) -> list[Connection]:
@@ -116,30 +125,28 @@ def resolve(texts: Sequence[str], config: Mapping[str, Connection], *, agent: st
 def _expand(text: str, config: Mapping[str, Connection]) -> Iterator[Connection]:
     """What one --connect means."""
     if text.startswith("@"):
-        yield from _read_list(Path(text[1:]), config)
+        yield from _read_list(text[1:], config)
     elif text in config:
         yield config[text]
     else:
         yield _parse(text, source="--connect")
 
 
-def _read_list(path: Path, config: Mapping[str, Connection]) -> Iterator[Connection]:
+def _read_list(path: str, config: Mapping[str, Connection]) -> Iterator[Connection]:
     """The connections of a file, one a line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
+        lines = read_bytes(path, limit=MAX_LIST).decode().splitlines()
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: not a text") from None
+        raise UsageError(f"{shown(path)}: not a text") from None
     for number, line in enumerate(lines, 1):
         words = line.split("#", 1)[0].split()
         if not words:
             continue
-        source = f"{path}:{number}"
+        source = f"{shown(path)}:{number}"
         connection = config[words[0]] if words[0] in config else _parse(words[0], source=source)
         for word in words[1:]:
             if not word.startswith("agent="):
-                raise UsageError(f"{source}: {word!r} is not agent=SOCKET")
+                raise UsageError(f"{source}: {quoted(word)} is not agent=SOCKET")
             connection = replace(connection, agent=word.removeprefix("agent="))
         yield connection
 
@@ -152,7 +159,9 @@ def _parse(text: str, *, source: str) -> Connection:
     if rest.startswith(("/", "./", "../")):
         scheme, target = "qmp", rest
     elif not colon or scheme not in {"qmp", "sim"} or not target:
-        raise UsageError(f"{source}: {text!r} is no machine (write qmp:/path, qmp:HOST:PORT, sim:FILE or a known name)")
+        raise UsageError(
+            f"{source}: {quoted(text)} is not a machine (write qmp:/path, qmp:HOST:PORT, sim:FILE or a known name)"
+        )
     address = parse_address(target, source=source) if scheme == "qmp" else target
     default = Path(target).stem if isinstance(address, str) else target.removeprefix("tcp:")
     return Connection(name or default or target, scheme, target)
@@ -163,11 +172,11 @@ def parse_address(text: str, *, source: str) -> Address:
     if text.startswith("unix:") or "/" in text or ":" not in text:
         path = text.removeprefix("unix:")
         if len(os.fsencode(path)) > 107 or "\0" in path:
-            raise UsageError(f"{source}: {path!r} cannot name a unix socket (at most 107 bytes)")
+            raise UsageError(f"{source}: {quoted(path)} cannot name a unix socket (at most 107 bytes)")
         return path
     match = _NETWORK.fullmatch(text)
     if match is None or not 0 < int(match["port"]) < 1 << 16:
-        raise UsageError(f"{source}: {text!r} is neither a path nor HOST:PORT")
+        raise UsageError(f"{source}: {quoted(text)} is neither a path nor HOST:PORT")
     return match["host"].strip("[]"), int(match["port"])
 
 
