@@ -18,6 +18,7 @@ from tests.conformance.mutants import (
     tells,
 )
 from virtiomem.conformance import log
+from virtiomem.conformance.bench import DRIVER_FEATURES, SPEC
 from virtiomem.conformance.formats import figures_to_dict
 from virtiomem.conformance.fuzz import Figures, fuzz
 from virtiomem.conformance.hands import Ask, Hands
@@ -41,6 +42,23 @@ def test_a_device_like_ours_does_not_differ() -> None:
     assert not figures.findings
     assert figures.requests >= 800
     assert {"ACK", "NACK", "ERROR", "not returned"} <= set(figures.answers)
+
+
+def test_a_late_device_does_not_differ() -> None:
+    figures = fuzz(EmbeddedSubject(0.00005), seed=3, requests=300)
+    assert not figures.findings
+
+
+def test_a_batch_answered_in_another_order_is_replayed_in_that_order(tmp_path: Path) -> None:
+    kept = tmp_path / "log.jsonl"
+    plugs = [Request(RequestType.PLUG, 4 << 30, count).pack() for count in (3, 2, 1, 4)]  # one of them wins
+    with EmbeddedSubject(disorder=True).open(SPEC) as device:
+        recorder = Recorder(Hands(device.port, device.owner), DRIVER_FEATURES)
+        lines = [recorder.start(), recorder.play(Submit(tuple(Ask(plug, (24,), (10,)) for plug in plugs)))]
+    kept.write_bytes(log.dumps(lines))
+    assert isinstance(lines[1], log.Batch)
+    assert lines[1].order not in (None, [0, 1, 2, 3])
+    assert replay(kept).first is None
 
 
 def test_the_same_seed_makes_the_same_moves() -> None:

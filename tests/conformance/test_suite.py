@@ -47,6 +47,15 @@ def test_our_device_breaks_what_qemu_breaks_and_nothing_else(report: Report) -> 
     assert not report.conforms
 
 
+@pytest.mark.parametrize(("delay", "disorder"), [(0.0002, False), (0.0, True), (0.0002, True)])
+def test_a_device_that_answers_when_it_likes_fares_as_a_prompt_one(
+    report: Report, delay: float, disorder: bool
+) -> None:
+    late = run(EmbeddedSubject(delay, disorder=disorder), [verdict.rule for verdict in report.verdicts])
+    outcomes = {verdict.rule.id: verdict.outcome for verdict in late.verdicts}
+    assert outcomes == {verdict.rule.id: verdict.outcome for verdict in report.verdicts}
+
+
 def test_our_device_has_no_contents_to_look_at(report: Report) -> None:
     unseen = {verdict.rule.id for verdict in report.verdicts if verdict.outcome is Outcome.NOT_APPLICABLE}
     assert unseen == {"INI-3", "OPS-3", "OPS-4", "OPS-5"}

@@ -1,5 +1,5 @@
-from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 import pytest
 
@@ -8,9 +8,10 @@ from virtiomem.device.mem import MemDevice
 from virtiomem.errors import ProtocolError
 from virtiomem.transport.base import Transport
 from virtiomem.transport.embedded import EmbeddedPort
+from virtiomem.transport.late import LatePort
 from virtiomem.transport.loopback import Loopback
-from virtiomem.transport.port import Read, Write
-from virtiomem.transport.vring import VringTransport
+from virtiomem.transport.port import Port
+from virtiomem.transport.vring import Chain, Ring, VringTransport, initialize
 from virtiomem.wire.mem import Feature, Request, RequestType
 from virtiomem.wire.virtio import VirtioFeature
 
@@ -76,22 +77,35 @@ def test_a_driver_that_the_device_refuses_is_told_its_features() -> None:
         VringTransport(EmbeddedPort(device), features=0)
 
 
-class Slow(EmbeddedPort):
-    """A device that answers when it has been looked at a few times."""
-
-    def __init__(self, device: MemDevice, patience: int) -> None:
-        super().__init__(device)
-        self._patience = patience
-        self._waiting = 0
-
-    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True) -> list[bytes]:
-        self._waiting = self._patience if bell else max(self._waiting - 1, 0)
-        if self._waiting == 1:
-            self.device.notify()
-        return super().exchange(writes, reads, bell=False)
+class TestLateRing(EveryRoad):
+    @pytest.fixture(params=[None, Random(1)], ids=["late", "late, in any order"])
+    def road(self, request: pytest.FixtureRequest) -> Road:
+        port = LatePort(make(), 0.0001, request.param)
+        return RingRoad(port, VringTransport(port))
 
 
-@pytest.mark.parametrize(("patience", "answered"), [(2, True), (90, True), (1000, False)])
-def test_a_device_may_take_its_time(patience: int, answered: bool) -> None:
-    transport = VringTransport(Slow(make(), patience))
-    assert bool(transport.send(Request(RequestType.STATE, ADDR, 1).pack())) == answered
+STATE = Chain((Request(RequestType.STATE, ADDR, 1).pack(),))
+
+
+def started(port: Port) -> Ring:
+    ring = Ring(port)
+    initialize(port, ring, int(VirtioFeature.VERSION_1))
+    return ring
+
+
+def test_a_batch_that_comes_back_piece_by_piece_is_whole() -> None:
+    result = started(LatePort(make(), 0.0005)).submit([STATE] * 20)
+    assert (result.returned, [used.id for used in result.used]) == (20, list(result.heads))
+
+
+def test_chains_may_come_back_in_any_order() -> None:
+    result = started(LatePort(make(), 0.0, Random(1))).submit([STATE] * 20)
+    assert sorted(used.id for used in result.used) == list(result.heads)
+    assert [used.id for used in result.used] != list(result.heads)
+
+
+@pytest.mark.parametrize(("delay", "returned"), [(0.02, 1), (1e9, 0)])
+def test_a_late_answer_is_told_from_one_that_never_comes(delay: float, returned: int) -> None:
+    port = LatePort(make(), delay)
+    port.patience = 0.1
+    assert started(port).submit([STATE]).returned == returned

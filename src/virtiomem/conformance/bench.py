@@ -3,6 +3,7 @@
 The notes are the reproducer of whatever a check finds. Adding a VMM means one `Subject`.
 """
 
+import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import NamedTuple, NoReturn, Protocol
@@ -21,6 +22,10 @@ DRIVER_FEATURES = int(
     Feature.ACPI_PXM | Feature.UNPLUGGED_INACCESSIBLE | VirtioFeature.VERSION_1 | VirtioFeature.INDIRECT_DESC
 )
 """What the bench's driver accepts of what is offered."""
+
+
+_PAUSE = 0.001
+"""Seconds between two looks for an interrupt."""
 
 
 class Violation(Exception):  # noqa: N818 - a finding about the device, no error of ours
@@ -91,9 +96,17 @@ class Bench:
         """The configuration."""
         return Config.unpack(self.port.config())
 
-    def see(self) -> Observation:
-        """All registers; the interrupt status is all that came since the last look."""
+    def see(self, awaited: int = 0) -> Observation:
+        """All registers; the interrupt status is all that came since the last look.
+
+        Looks again until one of the `awaited` interrupt bits shows, or the port's patience is at an end.
+        """
+        until = time.monotonic() + self.port.patience
         seen = self.port.observe()
+        while awaited and not (self._isr | seen.isr) & awaited and time.monotonic() < until:
+            time.sleep(_PAUSE)
+            self._isr |= seen.isr
+            seen = self.port.observe()
         isr, self._isr = self._isr | seen.isr, 0
         return replace(seen, isr=isr)
 

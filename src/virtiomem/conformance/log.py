@@ -84,6 +84,12 @@ class Batch(Seen, frozen=True, kw_only=True, tag_field="op", tag="batch"):
     reqs: list[Sent]
     used: int
     times: Annotated[int, Meta(ge=1, le=1 << 15)] = 1
+    order: list[int] | None = None
+    """The order in which the device returned them, by number from 0; None: as they were made available."""
+
+    def __post_init__(self) -> None:
+        if self.order is not None and sorted(self.order) != list(range(len(self.reqs))):
+            raise ValueError("`order` must name every chain of the batch once")
 
     @property
     def requests(self) -> int:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from virtiomem.conformance import log
 from virtiomem.conformance.hands import Ask, Hands
 from virtiomem.transport.port import Observation
@@ -127,7 +129,11 @@ class Recorder:
             )
             for number, ask in enumerate(asks)
         ]
-        return log.Batch(reqs=sent, used=result.returned, times=times, **self._fields(result.seen))
+        batch = log.Batch(reqs=sent, used=result.returned, times=times, **self._fields(result.seen))
+        returned = [used.id for used in result.used]
+        if returned == list(result.heads) or sorted(returned) != sorted(result.heads):
+            return batch
+        return replace(batch, order=[result.heads.index(head) for head in returned])
 
     def _after(self) -> log.Registers:
         return self._fields(self._hands.port.observe())

@@ -69,9 +69,7 @@ def replay(path: str | Path) -> Outcome:
 def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
     """The device that a log was recorded from, as it was before the driver came."""
     config = line.before.cfg if isinstance(line, log.Header) else line.cfg
-    features = Feature.ACPI_PXM
-    if line.offered & Feature.UNPLUGGED_INACCESSIBLE:
-        features |= Feature.UNPLUGGED_INACCESSIBLE
+    features = Feature.ACPI_PXM | Feature(line.offered & (Feature.UNPLUGGED_INACCESSIBLE | Feature.PERSISTENT_SUSPEND))
     try:
         device = MemDevice(
             addr=config.addr,
@@ -148,7 +146,9 @@ class Player:
         yield from _compared("FEATURES_OK", features_ok, self.hands.bring_up(self._accepted))
 
     def _submit(self, line: log.Batch) -> Iterator[Mismatch]:
+        self._port.order = line.order or ()
         result = self.hands.submit([sent.ask() for sent in line.reqs], line.times)
+        self._port.order = ()
         yield from _compared("chains returned", line.used, result.returned)
         for number, sent in enumerate(line.reqs):
             name = f"request {number + 1}, "

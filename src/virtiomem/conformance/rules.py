@@ -199,7 +199,7 @@ RULES: tuple[Rule, ...] = (
     Rule("SOUND-13", "-", Level.SOUND, "indirect tables that are empty, cut short or loop do no harm"),
     Rule("SOUND-14", "-", Level.SOUND, "requests before a broken one, in the same notification, are answered"),
     Rule("SOUND-15", "-", Level.SOUND, "room behind the 10 bytes of a response is left alone"),
-    Rule("SOUND-16", "-", Level.SOUND, "a queue full of chains is answered, each once, in order"),
+    Rule("SOUND-16", "-", Level.SOUND, "a queue full of chains is answered, each once"),
     Rule("SOUND-17", "-", Level.SOUND, "requests go on when the ring wraps and when its indices do"),
     Rule("SOUND-18", "-", Level.SOUND, "a queue that the driver makes smaller works, down to one descriptor"),
     Rule("SOUND-19", "-", Level.SOUND, "a reset with requests under way drops them, and the device works again"),

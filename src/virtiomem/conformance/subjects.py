@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
 
 from virtiomem.conformance.bench import Device
 from virtiomem.device.mem import DEFAULT_BLOCK_SIZE, MemDevice
 from virtiomem.errors import DeviceError
 from virtiomem.qemu.process import BINARY
 from virtiomem.transport.embedded import EmbeddedPort
+from virtiomem.transport.late import LatePort
 from virtiomem.transport.port import DeviceSpec
 from virtiomem.transport.qemu_device import QemuMachine
 from virtiomem.units import GiB
@@ -17,15 +19,22 @@ _ADDR = 4 * GiB
 
 
 class EmbeddedSubject:
-    """Our own device."""
+    """Our own device: prompt, or answering each chain after `delay` seconds, in any order with `disorder`."""
 
-    name = "embedded device (models QEMU 7.2)"
     has_contents = False
+
+    def __init__(self, delay: float = 0.0, *, disorder: bool = False) -> None:
+        self._delay = delay
+        self._order = Random(0) if disorder else None
+        late = f", {delay * 1000:g} ms for each answer" if delay else ""
+        self.name = f"embedded device (models QEMU 7.2{late}{', in any order' if disorder else ''})"
 
     @contextmanager
     def open(self, spec: DeviceSpec) -> Iterator[Device]:
         """A device of ours; it has no memory behind its blocks."""
-        port = EmbeddedPort(realize(spec))
+        mem = realize(spec)
+        prompt = not self._delay and self._order is None
+        port = EmbeddedPort(mem) if prompt else LatePort(mem, self._delay, self._order)
         yield Device(port, port)
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ Models: hw/virtio/virtio.c and hw/virtio/virtio-pci.c (v7.2), as a driver sees t
 """
 
 from virtiomem.device.mem import MemDevice
-from virtiomem.device.virtqueue import Memory, VirtQueue
+from virtiomem.device.virtqueue import Element, Memory, VirtQueue
 from virtiomem.errors import ProtocolError
 from virtiomem.wire.mem import REQUEST_SIZE, RESPONSE_SIZE, Feature
 from virtiomem.wire.ring import Layout
@@ -96,18 +96,29 @@ class VirtioMem:
 
         Models: virtio_mem_handle_request() in hw/virtio/virtio-mem.c (v7.2).
         """
+        while (element := self.take()) is not None:
+            self.answer(element)
+
+    def take(self) -> Element | None:
+        """Take the next available chain off the queue; None when there is none, or the device has given up."""
+        if self._queue is None or self.complaint is not None:
+            return None
+        try:
+            return self._queue.pop()
+        except ProtocolError as error:
+            self._give_up(str(error))
+            return None
+
+    def answer(self, element: Element) -> None:
+        """Handle a chain that was taken and return it; does nothing once the device has given up or was reset."""
         if self._queue is None or self.complaint is not None:
             return
         try:
-            while self._answer_next(self._queue):
-                pass
+            self._handle(self._queue, element)
         except ProtocolError as error:
             self._give_up(str(error))
 
-    def _answer_next(self, queue: VirtQueue) -> bool:
-        element = queue.pop()
-        if element is None:
-            return False
+    def _handle(self, queue: VirtQueue, element: Element) -> None:
         data = queue.gather(element, REQUEST_SIZE)
         if len(data) < REQUEST_SIZE:
             raise ProtocolError(f"virtio-mem protocol violation: invalid request size: {REQUEST_SIZE}")
@@ -116,7 +127,6 @@ class VirtioMem:
         queue.push(element, self.mem.handle(data))
         if self._should_interrupt(queue):
             self._isr |= Isr.QUEUE
-        return True
 
     def _should_interrupt(self, queue: VirtQueue) -> bool:
         """Models: virtio_should_notify() in hw/virtio/virtio.c (v7.2)."""

@@ -41,10 +41,14 @@ class Ram:
 class EmbeddedPort:
     """A `transport.port.Port` and `Owner` of a MemDevice in this process."""
 
+    patience = 0.0
+
     def __init__(self, mem: MemDevice) -> None:
         self._ram = Ram()
         self.device = VirtioMem(mem, self._ram)
         self.memory = Read(RAM_BASE, RAM_SIZE)
+        self.order: Sequence[int] = ()
+        """Which of the chains of the next notifications to answer first, by their positions; the others follow."""
 
     # --- Port ---
 
@@ -93,6 +97,10 @@ class EmbeddedPort:
         for addr, data in writes:
             self._ram.write(addr, data)
         if bell:
+            taken = [self.device.take() for _ in self.order]
+            for element in (taken[position] for position in self.order):
+                if element is not None:
+                    self.device.answer(element)
             self.device.notify()
         return [self._ram.read(addr, size) for addr, size in reads]
 

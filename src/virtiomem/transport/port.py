@@ -54,6 +54,8 @@ class Port(Protocol):
 
     memory: Read
     """Guest memory that the driver may use for rings and buffers."""
+    patience: float
+    """Seconds within which the device answers what it ever answers; 0 for one that answers before `exchange` returns."""
 
     def offered(self) -> int:
         """Feature bits that the device offers."""

@@ -1,10 +1,12 @@
 """QEMU's own virtio-mem device behind a port: PCI enumeration and modern virtio-pci, over the qtest socket.
 
-The machine is stopped and has no firmware running, so this is also what gives the device its addresses. The device works
-while its bell rings, so an answer is there with the same round trip; its interrupt line (INTx, at the I/O APIC's input)
-shows in `QTest.irqs`, the reason in the interrupt status, which is read along.
+The machine is stopped and has no firmware running, so this is also what gives the device its addresses. Up to QEMU 9 the
+device works while it is notified, so an answer comes with the same round trip; newer ones work when their main loop comes
+by. The interrupt line (INTx, at the I/O APIC's input) shows in `QTest.irqs`, the reason in the interrupt status, which is
+read along.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,8 +40,8 @@ _CONFIG_ADDRESS = 0xCF8
 _CONFIG_DATA = 0xCFC
 _ENABLE = 1 << 31
 
-_RESET_READS = 100
-"""How often the status is read until a reset shows; QEMU resets at once."""
+_PAUSE = 0.001
+"""Seconds between two looks at a device that is being reset."""
 
 
 class PciFunction:
@@ -108,6 +110,8 @@ def find_mem_devices(qtest: QTest) -> list[PciFunction]:
 class QtestPciPort:
     """A `transport.port.Port` to a virtio-pci device of a QEMU under qtest."""
 
+    patience = 2.0
+
     def __init__(self, qtest: QTest, function: PciFunction, *, window: int = BAR_WINDOW, memory: Read) -> None:
         """Give the device addresses from `window` on; `memory` is guest RAM for its ring.
 
@@ -162,11 +166,11 @@ class QtestPciPort:
     def set_status(self, status: int) -> None:
         """Write the device status byte; 0 resets, and is read back until it shows (4.1.4.3.2)."""
         self._qtest.do(self._write(Common.DEVICE_STATUS, status))
-        if not status:
-            for _ in range(_RESET_READS):
-                if not self.status():
-                    return
-            raise BackendError("the device does not come out of its reset")
+        until = time.monotonic() + self.patience
+        while not status and self.status():
+            if time.monotonic() > until:
+                raise BackendError(f"the device does not come out of its reset within {self.patience:g} s")
+            time.sleep(_PAUSE)
 
     def queue_size(self) -> int:
         """The size of queue 0."""

@@ -1,9 +1,15 @@
 """The driver's side of a split virtqueue, and a transport that sends requests over it.
 
 `Ring` lays chains out in shared memory, makes them available and collects what the device returns; a batch of chains is
-one notification and one round trip. Every batch lays out descriptors and buffers anew, while both indices run on.
+one notification. Every batch lays out descriptors and buffers anew, while both indices run on.
+
+A device answers when it likes: a chain is answered when its used element appears, in any order. The first look comes
+with the notification itself, so a prompt device costs one round trip; further looks follow after pauses that double,
+until all chains are back, the device says that it needs a reset, or the port's patience is at an end. What has not
+come by then never comes.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,8 +20,9 @@ from virtiomem.wire.mem import RESPONSE_SIZE, Feature
 from virtiomem.wire.ring import DESCRIPTOR_SIZE, INDEX, USED_SIZE, Descriptor, DescriptorFlag, Layout, Used
 from virtiomem.wire.virtio import Isr, Status, VirtioFeature
 
-_LOOKS = 100
-"""How often a transport looks for an answer before it takes the device for silent; QEMU answers before the first."""
+_FIRST_PAUSE = 0.0005
+_LONGEST_PAUSE = 0.25
+"""Seconds between two looks for an answer."""
 
 UNTOUCHED = 0xAA
 """What response buffers are filled with beforehand."""
@@ -59,8 +66,7 @@ class Result:
     data: tuple[bytes, ...]
     heads: tuple[int, ...]
     seen: Observation
-    answers: tuple[Read, ...]
-    """Where the chains' writable bytes lie."""
+    """As of the last look; the interrupt status is all that came since the batch was made available."""
     returned: int
     """How many chains came back; `used` holds no more of them than the ring does."""
 
@@ -100,24 +106,33 @@ class Ring:
         """
         writes, heads, answers = self._lay_out(chains, times)
         expected = len(heads) * times
+        result = self._wait(self._look(expected, answers, writes), expected, answers)
+        return replace(result, heads=heads)
+
+    def _wait(self, result: Result, expected: int, answers: Sequence[Read]) -> Result:
+        """Look again until all chains are back, or none came for as long as the port has patience."""
+        pause, until = _FIRST_PAUSE, time.monotonic() + self._port.patience
+        out_of_patience = not self._port.patience
+        while result.returned < expected and not result.seen.status & Status.NEEDS_RESET and not out_of_patience:
+            time.sleep(pause)
+            out_of_patience = time.monotonic() >= until  # before the look, so that one look comes after the last moment
+            later = self._look(expected - result.returned, answers)
+            result = _joined(result, later)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            if later.returned:
+                pause, until, out_of_patience = _FIRST_PAUSE, time.monotonic() + self._port.patience, False
+        return result
+
+    def _look(self, expected: int, answers: Sequence[Read], writes: Sequence[Write] | None = None) -> Result:
+        """Take what the device has returned of `expected` chains, after `writes` and a notification if given."""
         fetched = [Read(self.layout.used_idx, INDEX.size)]
         fetched += [Read(self.layout.used_entry(self._used + n), USED_SIZE) for n in range(min(expected, self.size))]
-        got, seen = self._port.exchange_and_observe(writes, [*fetched, *answers])
+        bell = writes is not None
+        got, seen = self._port.exchange_and_observe(writes or (), [*fetched, *answers], bell=bell)
         returned = self._returned(got[0], expected)
         used = tuple(Used.unpack(data) for data in got[1 : 1 + returned][: self.size])
         self._used = (self._used + returned) & 0xFFFF
-        return Result(used, tuple(got[len(fetched) :]), heads, seen, tuple(answers), returned)
-
-    def collect(self, earlier: Result) -> Result:
-        """Look again for what a batch has not brought back: a device may take its time."""
-        missing = len(earlier.heads) - len(earlier.used)
-        reads = [Read(self.layout.used_idx, INDEX.size)]
-        reads += [Read(self.layout.used_entry(self._used + n), USED_SIZE) for n in range(missing)]
-        got, seen = self._port.exchange_and_observe([], [*reads, *earlier.answers], bell=False)
-        returned = self._returned(got[0], missing)
-        self._used = (self._used + returned) & 0xFFFF
-        used = earlier.used + tuple(Used.unpack(data) for data in got[1 : 1 + returned])
-        return replace(earlier, used=used, data=tuple(got[len(reads) :]), seen=seen, returned=len(used))
+        return Result(used, tuple(got[len(fetched) :]), (), seen, returned)
 
     def make_available(self, chains: Sequence[Chain]) -> None:
         """Make chains available without a notification, and expect nothing back: the device is about to be reset."""
@@ -176,6 +191,12 @@ class Ring:
             raise ProtocolError(f"a batch with {arena} bytes of buffers does not fit the shared memory")
 
 
+def _joined(earlier: Result, later: Result) -> Result:
+    """What two looks at one batch saw together."""
+    seen = replace(later.seen, isr=earlier.seen.isr | later.seen.isr)
+    return replace(later, used=earlier.used + later.used, returned=earlier.returned + later.returned, seen=seen)
+
+
 def _describe(buffers: Sequence[tuple[int, int, int]], first: int, table_addr: int | None) -> Placement:
     """A well-formed chain of buffers (address, length, flags): direct, or one descriptor with a table behind it."""
     if table_addr is None:
@@ -217,14 +238,7 @@ class VringTransport:
         """Send one request and return the answer; empty when the device gave up."""
         result = self._ring.submit([Chain((request,), indirect=self._indirect)])
         self._interrupted(result.seen.isr)
-        for _ in range(_LOOKS):
-            if result.used or result.seen.status & Status.NEEDS_RESET:
-                break
-            result = self._ring.collect(result)
-            self._interrupted(result.seen.isr)
-        if not result.used:
-            return b""
-        return result.data[0][: result.used[0].len]
+        return result.data[0][: result.used[0].len] if result.used else b""
 
     def config(self) -> bytes:
         """The configuration space."""

@@ -164,10 +164,21 @@ def earlier_requests_are_answered(b: Bench) -> str:
     b.start()
     chains = (Chain((_plug(b, 0),)), Chain((_plug(b, 1),)), Chain((b"\xff" * 24,)))
     result = b.submit(*chains, what="PLUG 0, PLUG 1 and an unknown request in one notification")
-    expect(result.used_len(0) is not None and result.used_len(1) is not None, "requests before it were not answered")
+    answered = sum(result.used_len(number) is not None for number in range(2))
     plugged = result.seen.config.plugged_size
-    expect(plugged == 4 * MiB, f"{format_size(plugged)} are plugged")
-    return "two PLUGs before an unknown request: ACK"
+    expect(plugged == answered * 2 * MiB, f"{format_size(plugged)} are plugged, {answered} of 2 PLUGs answered")
+    if answered == 2:
+        return "two PLUGs before an unknown request: ACK"
+    expect(not _keeps_order(b), "requests before it were not answered")
+    return f"two PLUGs before an unknown request: {answered} answered by a device that does not keep the order"
+
+
+def _keeps_order(b: Bench) -> bool:
+    """True when the device returns a batch in the order in which it was made available, which no rule demands."""
+    b.start()
+    state = Chain((Request(STATE, b.config().addr, 1).pack(),))
+    result = b.submit(*[state] * 16, what="16 STATEs in one notification")
+    return [used.id for used in result.used] == list(result.heads)
 
 
 @sees("SOUND-15")
@@ -186,7 +197,7 @@ def a_full_queue_is_answered(b: Bench) -> str:
     count = size // 2
     chains = [Chain((_plug(b, number),)) for number in range(count)]
     result = b.submit(*chains, what=f"{count} PLUGs in one notification, {size} descriptors")
-    expect([used.id for used in result.used] == list(result.heads), "not each was returned once, in order")
+    expect(sorted(used.id for used in result.used) == sorted(result.heads), "not each was returned once")
     plugged = result.seen.config.plugged_size // result.seen.config.block_size
     expect(plugged == count, f"{plugged} blocks are plugged")
     return f"{count} requests in {size} descriptors"
