@@ -6,6 +6,7 @@ The notes are the reproducer of whatever a check finds. Adding a VMM means one `
 import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from itertools import groupby
 from typing import NamedTuple, NoReturn, Protocol
 
 from virtiomem.errors import DeviceError, ProtocolError
@@ -115,7 +116,8 @@ class Bench:
         self.doing = what
         result = self.ring.submit(chains)
         self._isr |= result.seen.isr
-        self.note(f"{what} → {', '.join(answer(result, number) for number in range(len(chains)))}")
+        answers = groupby(answer(result, number) for number in range(len(chains)))
+        self.note(f"{what} → {', '.join(_times(word, len(list(run))) for word, run in answers)}")
         return result
 
     def ask_at(self, kind: RequestType, addr: int = 0, nb_blocks: int = 0) -> Response:
@@ -202,6 +204,10 @@ def answer(result: Result, number: int) -> str:
         if response.type is not ResponseType.ACK
         else f"ACK {response.state.name}".removesuffix(" PLUGGED")
     )
+
+
+def _times(word: str, count: int) -> str:
+    return word if count == 1 else f"{count} x {word}"
 
 
 def notified(seen: Observation) -> bool:

@@ -12,7 +12,7 @@ from random import Random
 from virtiomem.conformance.hands import Ask
 from virtiomem.conformance.record import Migrate, Move, ResetDevice, ResetSystem, SetRing, SetSize, Submit, Sweep
 from virtiomem.conformance.shapes import DIRECT_SHAPES, INDIRECT_SHAPES
-from virtiomem.device.virtio import QUEUE_SIZE, VirtioMem
+from virtiomem.device.virtio import VirtioMem
 from virtiomem.transport.port import DeviceSpec
 from virtiomem.units import U64_MAX, GiB, MiB
 from virtiomem.wire.mem import REQUEST_SIZE, RESPONSE_SIZE, Feature, Request, RequestType
@@ -69,7 +69,7 @@ class Moves:
 
     def __init__(self, rng: Random, device: VirtioMem, ring_size: int | None = None) -> None:
         self._rng = rng
-        self._ring_size = ring_size or QUEUE_SIZE
+        self._ring_size = ring_size or device.queue_size
         self._device = device
         self._mem = device.mem
 

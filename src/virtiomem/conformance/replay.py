@@ -84,7 +84,7 @@ def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
         raise UsageError(f"{where}: no such device: {error}") from None
     except MemoryError:
         raise UsageError(f"{where}: too many blocks: {config.region_size // config.block_size}") from None
-    return EmbeddedPort(device)
+    return EmbeddedPort(device, line.queue_size) if isinstance(line, log.Header) else EmbeddedPort(device)
 
 
 class Player:

@@ -15,7 +15,7 @@ from virtiomem.wire.ring import Layout
 from virtiomem.wire.virtio import Isr, Status, VirtioFeature
 
 QUEUE_SIZE = 128
-"""Models: virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2): the one queue, guest-request."""
+"""Models: virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2): the one queue, guest-request; 1024 in QEMU 10.0."""
 
 QEMU_FEATURES = (
     VirtioFeature.INDIRECT_DESC | VirtioFeature.EVENT_IDX | VirtioFeature.VERSION_1 | VirtioFeature.RING_RESET
@@ -29,9 +29,10 @@ LEGACY_FEATURES = VirtioFeature.NOTIFY_ON_EMPTY | VirtioFeature.ANY_LAYOUT
 class VirtioMem:
     """A virtio-mem device as its driver meets it: registers, a queue in guest memory, an interrupt status."""
 
-    def __init__(self, mem: MemDevice, memory: Memory) -> None:
-        """Put `mem` on the bus; the queue lies in `memory`."""
+    def __init__(self, mem: MemDevice, memory: Memory, queue_size: int = QUEUE_SIZE) -> None:
+        """Put `mem` on the bus; the queue lies in `memory`, and the device proposes `queue_size` descriptors."""
         self.mem = mem
+        self.queue_size = queue_size
         self.offered = int(mem.features) | int(QEMU_FEATURES)
         self.accepted = 0
         self.status = 0

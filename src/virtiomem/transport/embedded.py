@@ -43,9 +43,9 @@ class EmbeddedPort:
 
     patience = 0.0
 
-    def __init__(self, mem: MemDevice) -> None:
+    def __init__(self, mem: MemDevice, queue_size: int = QUEUE_SIZE) -> None:
         self._ram = Ram()
-        self.device = VirtioMem(mem, self._ram)
+        self.device = VirtioMem(mem, self._ram, queue_size)
         self.memory = Read(RAM_BASE, RAM_SIZE)
         self.order: Sequence[int] = ()
         """Which of the chains of the next notifications to answer first, by their positions; the others follow."""
@@ -70,7 +70,7 @@ class EmbeddedPort:
 
     def queue_size(self) -> int:
         """The size of queue 0."""
-        return QUEUE_SIZE
+        return self.device.queue_size
 
     def enable_queue(self, layout: Layout) -> None:
         """Place and enable queue 0."""

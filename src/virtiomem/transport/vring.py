@@ -110,17 +110,22 @@ class Ring:
         return replace(result, heads=heads)
 
     def _wait(self, result: Result, expected: int, answers: Sequence[Read]) -> Result:
-        """Look again until all chains are back, or none came for as long as the port has patience."""
+        """Look again until all chains are back, the device gave up, or none came for as long as the port has patience.
+
+        One look follows the last moment, and one follows the sight of NEEDS_RESET: a look is not atomic.
+        """
         pause, until = _FIRST_PAUSE, time.monotonic() + self._port.patience
-        out_of_patience = not self._port.patience
-        while result.returned < expected and not result.seen.status & Status.NEEDS_RESET and not out_of_patience:
-            time.sleep(pause)
-            out_of_patience = time.monotonic() >= until  # before the look, so that one look comes after the last moment
+        last = not self._port.patience
+        while result.returned < expected and not last:
+            gave_up = bool(result.seen.status & Status.NEEDS_RESET)
+            if not gave_up:
+                time.sleep(pause)
+            last = gave_up or time.monotonic() >= until
             later = self._look(expected - result.returned, answers)
             result = _joined(result, later)
             pause = min(pause * 2, _LONGEST_PAUSE)
-            if later.returned:
-                pause, until, out_of_patience = _FIRST_PAUSE, time.monotonic() + self._port.patience, False
+            if later.returned and not gave_up:
+                pause, until, last = _FIRST_PAUSE, time.monotonic() + self._port.patience, False
         return result
 
     def _look(self, expected: int, answers: Sequence[Read], writes: Sequence[Write] | None = None) -> Result:
