@@ -4,6 +4,8 @@ MAX_LINE = 300
 """Characters of a message; what is longer is cut in the middle, for what is wrong stands first and the cure last."""
 MAX_VALUE = 80
 """Characters of a value within a message."""
+MAX_PATH = 160
+"""Characters of a path, which people copy."""
 
 
 def printable(text: str) -> str:
@@ -29,7 +31,7 @@ def clipped(text: str, limit: int = MAX_VALUE) -> str:
     return f"{text[: limit - tail - 1]}…{text[len(text) - tail :]}"
 
 
-def shown(value: object, limit: int = MAX_VALUE) -> str:
+def shown(value: object, limit: int = MAX_PATH) -> str:
     """A value, such as a path, within a message: printable, and clipped."""
     return clipped(printable(clipped(str(value), limit)), limit)
 
