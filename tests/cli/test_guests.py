@@ -42,6 +42,20 @@ def test_a_missing_kernel_is_named_with_its_package(scenario: Path, capsys: pyte
     )
 
 
+def test_a_release_is_looked_for_and_named_when_it_is_not_here(
+    scenario: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VIRTIOMEM_KERNELS", str(tmp_path))
+    package = "(Debian package linux-image-6.1*-cloud-amd64)"
+    for command in (["run", "--guest", "linux"], ["compare"]):
+        assert complaint(capsys, *command, scenario, "--kernel", "6.1") == (
+            1,
+            f"virtiomem: no kernel 6.1 with virtio_mem in {tmp_path}/boot (there is nothing) {package}\n",
+        )
+        assert complaint(capsys, *command, scenario, "--kernel", "./6.1")[1].startswith("virtiomem: 6.1: No such file")
+        assert complaint(capsys, *command, scenario, "--kernel", "6.1", "--modules", "/x")[0] == 2
+
+
 def test_modules_need_their_kernel(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["run", "--guest", "linux"], ["compare"]):
         assert complaint(capsys, *command, scenario, "--modules", "/some/where") == (

@@ -1,4 +1,4 @@
-"""Play the recorded scenarios again on a real Linux and keep what it does: `make record`.
+"""Play the recorded scenarios again on the Linux that is modelled and keep what it does: `make record`.
 
     python tests/real/record.py [NAME ...]
 
@@ -16,6 +16,7 @@ from pathlib import Path
 from msgspec import UNSET, structs
 
 from virtiomem import recording, scenario
+from virtiomem.guest.embedded.kernel import VERSION
 from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.recording import Recording, Snapshot, StepRecord
 from virtiomem.recording.compare import compare
@@ -53,7 +54,7 @@ def record(folder: Path) -> Recording:
     """Play a scenario and leave out what is chance."""
     played = scenario.load(folder / "scenario.toml")
     kexec = any(isinstance(step, Kexec) for step in played.steps)
-    with LinuxGuest(played.guest, played.devices, played.driver, setup=Setup(), kexec=kexec) as guest:
+    with LinuxGuest(played.guest, played.devices, played.driver, setup=Setup(kernel=VERSION), kexec=kexec) as guest:
         made = scenario.play(played, guest)
     return structs.replace(
         made,

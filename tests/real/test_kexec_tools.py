@@ -4,37 +4,43 @@ kexec reads /proc/iomem; in a mount namespace of its own it reads ours. It print
 anything, which it never does here: there is no kernel to load.
 """
 
-import os
 import random
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from tests.real.needs import missing, require
+from virtiomem.errors import BackendError
+from virtiomem.guest.linux import kernels
 from virtiomem.kdump.ranges import kexec_tools_ranges
 from virtiomem.resource import iomem
 
 RAM = 0
-KERNELS = sorted(Path("/boot").glob("vmlinuz-*"))
 
 
-def _why_not() -> str:
-    """Why kexec cannot be asked here; empty when it can."""
-    if "CI" not in os.environ:
-        for program in ("kexec", "unshare"):
-            if shutil.which(program) is None:
-                return f"NO {program} HERE: apt install kexec-tools util-linux"
-        if not KERNELS:
-            return "NO KERNEL IMAGE in /boot"
-    allowed = subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode == 0
-    return "" if allowed else "MAY NOT UNSHARE MOUNTS HERE: run as root"
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("asking")]
 
 
-WHY_NOT = _why_not()
-pytestmark = [pytest.mark.real, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+@pytest.fixture(scope="module")
+def asking() -> None:
+    """Skips where kexec cannot be asked."""
+    require("kexec", "kexec-tools")
+    require("unshare", "util-linux")
+    if subprocess.run(["unshare", "--mount", "true"], check=False, capture_output=True).returncode:
+        pytest.skip("MAY NOT UNSHARE MOUNTS HERE: run as root")
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Path:
+    """Any kernel image: kexec wants one before it looks at the memory."""
+    try:
+        return kernels.find().image
+    except BackendError as error:
+        missing(str(error))
+
 
 Line = tuple[int, int, int, str]
 
@@ -47,9 +53,9 @@ class Printed(NamedTuple):
     backup: tuple[int, int] | None
 
 
-def kexec(text: str, tmp_path: Path) -> Printed:
+def kexec(text: str, tmp_path: Path, kernel: Path) -> Printed:
     (tmp_path / "iomem").write_text(text)
-    load = f"exec kexec -p -c -d --command-line=quiet {KERNELS[0]}"
+    load = f"exec kexec -p -c -d --command-line=quiet {kernel}"
     command = ["unshare", "--mount", "sh", "-c", f"mount --bind {tmp_path / 'iomem'} /proc/iomem && {load}"]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = done.stdout.decode(errors="replace")
@@ -69,8 +75,8 @@ def listing(lines: list[Line]) -> str:
     return "".join(f"{'  ' * depth}{start:08x}-{end:08x} : {name}\n" for depth, start, end, name in lines)
 
 
-def assert_same(lines: list[Line], tmp_path: Path) -> None:
-    ours, theirs = kexec_tools_ranges(iomem.loads(listing(lines))), kexec(listing(lines), tmp_path)
+def assert_same(lines: list[Line], tmp_path: Path, kernel: Path) -> None:
+    ours, theirs = kexec_tools_ranges(iomem.loads(listing(lines))), kexec(listing(lines), tmp_path, kernel)
     ours.check()
     assert ours.refused is (theirs.ram is None)
     if theirs.ram is not None:
@@ -101,8 +107,8 @@ def random_lines(rng: random.Random) -> list[Line]:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_ranges_equal_those_of_kexec_tools(seed: int, tmp_path: Path) -> None:
-    assert_same(random_lines(random.Random(seed)), tmp_path)
+def test_ranges_equal_those_of_kexec_tools(seed: int, tmp_path: Path, kernel: Path) -> None:
+    assert_same(random_lines(random.Random(seed)), tmp_path, kernel)
 
 
 def many(blocks: int) -> list[Line]:
@@ -113,12 +119,12 @@ def many(blocks: int) -> list[Line]:
 
 
 @pytest.mark.parametrize("blocks", [32766, 32767, 40000])
-def test_a_table_of_32768_entries_is_full_where_ours_is(blocks: int, tmp_path: Path) -> None:
-    assert_same(many(blocks), tmp_path)
+def test_a_table_of_32768_entries_is_full_where_ours_is(blocks: int, tmp_path: Path, kernel: Path) -> None:
+    assert_same(many(blocks), tmp_path, kernel)
 
 
-def test_entries_beyond_the_table_are_lost_without_a_word(tmp_path: Path) -> None:
+def test_entries_beyond_the_table_are_lost_without_a_word(tmp_path: Path, kernel: Path) -> None:
     lines = many(40000)
     lines[1] = (1, 0x100000, 0x1FFFFFF, "Crash kernel")  # trims, needs no room
-    assert_same(lines, tmp_path)
+    assert_same(lines, tmp_path, kernel)
     assert len(kexec_tools_ranges(iomem.loads(listing(lines))).lost) == 40001 - 32768

@@ -13,9 +13,9 @@ DEVICES = '[[device]]\nid = "vm0"\nmax-size = "1G"\n[[device]]\nid = "vm1"\nmax-
 
 
 @pytest.mark.parametrize("machine", ['machine = "q35"\nmemory = "4097M"\n', 'machine = "pc"\nmemory = "3585M"\n'])
-def test_built_in_layout_is_what_a_kernel_prints(setup: Setup, machine: str) -> None:
+def test_built_in_layout_is_what_a_kernel_prints(setup_6_1: Setup, machine: str) -> None:
     played = scenario.loads(f"[guest]\n{machine}{DEVICES}")
-    guest = LinuxGuest(played.guest, played.devices, setup=setup)
+    guest = LinuxGuest(played.guest, played.devices, setup=setup_6_1)
     printed = guest.boot.iomem
     guest.close()
     assert predictable(played.boot_iomem) == predictable(printed)

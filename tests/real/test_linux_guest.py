@@ -63,9 +63,9 @@ def plugged(record: StepRecord) -> int:
 
 
 @pytest.mark.parametrize("name", RECORDED)
-def test_a_recorded_scenario_comes_out_the_same_and_so_does_the_embedded_guest(name: str, setup: Setup) -> None:
+def test_a_recorded_scenario_comes_out_the_same_and_so_does_the_embedded_guest(name: str, setup_6_1: Setup) -> None:
     played = scenario.load(RECORDINGS / name / "scenario.toml")
-    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup) as real:
+    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup_6_1) as real:
         made = scenario.play(played, real)
     assert (difference := compare(made, recording.load(RECORDINGS / name / "recording.json"))) is None, difference
     embedded = EmbeddedGuest(played.guest, played.driver, played.devices, played.boot_iomem, boot=made.boot)
@@ -73,11 +73,11 @@ def test_a_recorded_scenario_comes_out_the_same_and_so_does_the_embedded_guest(n
 
 
 @pytest.mark.parametrize("path", PLAYED, ids=lambda path: path.stem)
-def test_an_example_comes_out_the_same_on_both_guests(path: Path, setup: Setup) -> None:
+def test_an_example_comes_out_the_same_on_both_guests(path: Path, setup_6_1: Setup) -> None:
     played = scenario.load(path)
     if not played.driver.merge_resources:
         pytest.skip("a stock kernel merges")
-    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup) as real:
+    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup_6_1) as real:
         made = scenario.play(played, real)
     embedded = EmbeddedGuest(played.guest, played.driver, played.devices, played.boot_iomem, boot=made.boot)
     assert (difference := compare(made, scenario.play(played, embedded))) is None, difference

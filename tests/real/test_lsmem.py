@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,19 +10,20 @@ from typing import Any
 
 import pytest
 
+from tests.real.needs import require
 from virtiomem.cli.main import main
 from virtiomem.live.export import export_sysroot
 from virtiomem.recording.values import MemoryBlock, Snapshot
 
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(
-        shutil.which("lsmem") is None and "CI" not in os.environ, reason="NO lsmem HERE: apt install util-linux"
-    ),
-]
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("lsmem_is_here")]
 
 SEEDS = range(60)
 LSMEM_COLUMNS = ("range", "size", "state", "removable", "block", "node", "zones")
+
+
+@pytest.fixture(scope="module")
+def lsmem_is_here() -> None:
+    require("lsmem", "util-linux")
 
 
 def random_blocks(rng: random.Random, block: Any) -> list[Any]:

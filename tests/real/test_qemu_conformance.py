@@ -5,6 +5,8 @@ import pytest
 from virtiomem.conformance.subjects import EmbeddedSubject, QemuSubject
 from virtiomem.conformance.suite import Outcome, Report, run
 
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
+
 
 @pytest.fixture(scope="module")
 def report() -> Report:

@@ -17,6 +17,8 @@ from virtiomem.recording.compare import compare
 from virtiomem.scenario import Scenario, load, loads, play
 from virtiomem.transport.qemu_device import QemuMachine
 
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
+
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 SCENARIOS = sorted(path.parent.name for path in RECORDINGS.glob("*/scenario.toml"))
 

@@ -8,6 +8,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
+
 
 def children(pid: int) -> list[int]:
     return [

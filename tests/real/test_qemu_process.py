@@ -13,6 +13,8 @@ from virtiomem.errors import BackendError, DeviceError
 from virtiomem.qemu.process import QemuProcess
 from virtiomem.qemu.qmp import Qmp
 
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
+
 IDLE = ["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none"]
 WITH_QMP = [*IDLE, "-mon", "chardev=qmp,mode=control"]
 

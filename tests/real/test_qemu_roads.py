@@ -17,6 +17,8 @@ from virtiomem.transport.vring import VringTransport
 from virtiomem.units import GiB, MiB
 from virtiomem.wire.mem import Config, Request, RequestType, Response, ResponseType
 
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
+
 DEVICE = DeviceSpec("vm0", REGION, requested_size=REQUESTED)
 
 

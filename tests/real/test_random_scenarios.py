@@ -155,10 +155,10 @@ class Writer:
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-def test_both_guests_do_the_same(number: int, setup: Setup) -> None:
+def test_both_guests_do_the_same(number: int, setup_6_1: Setup) -> None:
     text = Writer(number).write()
     played = scenario.loads(text)
-    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup) as real:
+    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup_6_1) as real:
         expected = scenario.play(played, real)
     embedded = EmbeddedGuest(played.guest, played.driver, played.devices, played.boot_iomem, boot=expected.boot)
     difference = compare(expected, scenario.play(played, embedded))

@@ -1,7 +1,6 @@
 """The report page in a real browser: Debian's Chromium, driven through Playwright."""
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.real.needs import missing
 from tests.report.hostile import NAME, hostile
 from tests.report.huge import huge
 from tests.report.readback import agree
@@ -26,10 +26,7 @@ from virtiomem.report.moments import story
 from virtiomem.report.words import short_size
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="NO CHROMIUM HERE: apt install chromium"),
-]
+pytestmark = pytest.mark.real
 DATA = Path(__file__).parents[1] / "data" / "recordings"
 QUIET = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
@@ -46,7 +43,8 @@ def recorded(name: str) -> Recording:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    assert CHROMIUM is not None, "no Chromium: apt install chromium"
+    if CHROMIUM is None:
+        missing("chromium (Debian package chromium)")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield chromium

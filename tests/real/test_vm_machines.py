@@ -7,7 +7,6 @@ through virtual time on the other. The Linux is booted once; every test starts w
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.real.needs import require
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig
 from virtiomem.guest.linux import LinuxGuest, Setup, cpio
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Step, Unload, Use
@@ -147,13 +147,6 @@ class LinuxRig:
         )
 
 
-def require(program: str, package: str) -> None:
-    """Skip where a program is missing, loudly; fail in continuous integration."""
-    if shutil.which(program, path="/usr/sbin:/usr/bin:/usr/local/bin") is None:
-        assert os.environ.get("CI") != "true", f"{program} is missing (Debian package {package})"
-        pytest.skip(f"{program} is missing (Debian package {package})")
-
-
 def agent_archive() -> bytes:
     """The guest agent and the libraries it is linked with."""
     linked = subprocess.run(["ldd", QEMU_GA], capture_output=True, text=True, check=True).stdout.split()
@@ -164,8 +157,7 @@ def agent_archive() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def linux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinuxRig]:
-    require("qemu-system-x86_64", "qemu-system-x86")
+def linux(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinuxRig]:
     require("qemu-ga", "qemu-guest-agent")
     folder = tmp_path_factory.mktemp("vm")
     (folder / "agent.cpio").write_bytes(agent_archive())
@@ -179,7 +171,7 @@ def linux(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinuxRig]:
         nodes=[NodeConfig(id=0, memory=["0x0-0xfffffff"]), NodeConfig(id=1, memory=["0x10000000-0x1fffffff"])],
     )
     devices = [DeviceConfig(id=f"vm{node}", max_size=Size(4 * GiB), node=node) for node in (0, 1)]
-    with LinuxGuest(config, devices, setup=Setup(qemu=str(wrapper), accel="tcg")) as guest:
+    with LinuxGuest(config, devices, setup=replace(setup, qemu=str(wrapper), accel="tcg")) as guest:
         assert guest.shell(START_AGENT).status == 0
         yield LinuxRig(guest, folder)
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import os
 import resource
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.real.needs import require
 from virtiomem.errors import DeviceError
 from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.qemu import QemuProcess
@@ -46,17 +45,14 @@ def virtio_mem(name: str, size: str, options: str = "", *, named: bool = True) -
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(qemu: str, tmp_path: Path) -> Iterator[Start]:
     """Start a QEMU with a monitor on a socket, which is there when this returns."""
-    if shutil.which("qemu-system-x86_64") is None:
-        assert os.environ.get("CI") != "true", "qemu-system-x86_64 is missing (Debian package qemu-system-x86)"
-        pytest.skip("qemu-system-x86_64 is missing (Debian package qemu-system-x86)")
     with ExitStack() as stack:
 
         def starting(name: str, *arguments: str, memory: str = "256M,slots=2,maxmem=8G", wait: bool = True) -> Path:
             path = tmp_path / f"{name}.sock"
             monitor = ["-qmp", f"unix:{path},server=on,wait=off"]
-            process = stack.enter_context(QemuProcess([*MACHINE, "-m", memory, *arguments, *monitor]))
+            process = stack.enter_context(QemuProcess([*MACHINE, "-m", memory, *arguments, *monitor], binary=qemu))
             if wait:
                 wait_for(path, process)
             return path
@@ -156,11 +152,10 @@ def test_running_migration_is_warned_of_and_explained(start: Start) -> None:
 
 
 def test_old_qemu_or_another_program_is_named_so(tmp_path: Path) -> None:
-    if shutil.which("qemu-storage-daemon") is None:
-        pytest.skip("qemu-storage-daemon is missing (Debian package qemu-system-common)")
+    program = require("qemu-storage-daemon", "qemu-system-common")
     path = tmp_path / "storage.sock"
     monitor = ["--chardev", f"socket,id=m,path={path},server=on,wait=off", "--monitor", "chardev=m"]
-    with subprocess.Popen(["qemu-storage-daemon", *monitor]) as daemon:
+    with subprocess.Popen([program, *monitor]) as daemon:
         try:
             wait_for(path)
             code, _, err = run("list", "-c", f"qmp:{path}")
@@ -203,10 +198,7 @@ def watched(fleet: list[str]) -> dict[str, int]:
 
 def test_agent_reads_this_very_linux(tmp_path: Path) -> None:
     """A real qemu-ga on the host: what it says of the memory blocks is what sysfs says."""
-    agent = shutil.which("qemu-ga", path="/usr/sbin:/usr/bin")
-    if agent is None:
-        assert os.environ.get("CI") != "true", "qemu-ga is missing (Debian package qemu-guest-agent)"
-        pytest.skip("qemu-ga is missing (Debian package qemu-guest-agent)")
+    agent = require("qemu-ga", "qemu-guest-agent")
     path = tmp_path / "ga.sock"
     command = [agent, "-m", "unix-listen", "-p", str(path), "-t", str(tmp_path), "-f", str(tmp_path / "pid")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:

@@ -1,6 +1,7 @@
 """Which guest a command plays on, and the options of the real one."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from virtiomem.scenario import Scenario, embedded_guest
 Say = Callable[[str], None]
 
 _ACCELS = ("auto", "kvm", "tcg")
+_RELEASE = re.compile(r"\d+\.\d[\w.+~-]*")
 
 
 def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +39,12 @@ def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
 def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a real Linux; all of them default to what this machine has."""
     group = parser.add_argument_group("a real Linux", "in QEMU; what is not said is what this machine has")
-    group.add_argument("--kernel", type=_path, metavar="FILE", help="an x86 bzImage (default: the newest in /boot)")
+    group.add_argument(
+        "--kernel",
+        type=_kernel,
+        metavar="FILE|RELEASE",
+        help="an x86 bzImage, or a release such as 6.1 to find in /boot (default: the newest there)",
+    )
     group.add_argument(
         "--modules", type=_path, metavar="DIR", help="modules of --kernel (default: /lib/modules/RELEASE)"
     )
@@ -49,6 +56,11 @@ def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--append", metavar="WORDS", help="more kernel parameters")
     group.add_argument("--console", type=file, metavar="FILE", help="keep the guest's console in FILE")
     group.add_argument("--timeout", type=seconds, metavar="TIME", help="for a boot, and for a step (default: 5m)")
+
+
+def _kernel(text: str) -> Path | str:
+    """A release when it reads as one (6.1, 6.12.117+deb12-cloud-amd64), else a file; ./6.1 is a file."""
+    return text if _RELEASE.fullmatch(text) else _path(text)
 
 
 def check_linux_arguments(args: argparse.Namespace) -> None:

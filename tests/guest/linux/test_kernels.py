@@ -28,14 +28,17 @@ def bzimage(release: str) -> bytes:
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A /boot and a /lib/modules with one kernel that has the driver, and a newer one that has not."""
-    monkeypatch.setattr(kernels, "_BOOT", tmp_path / "boot")
-    monkeypatch.setattr(kernels, "_MODULES", tmp_path / "modules")
+    """A /boot and a /lib/modules with kernels of two releases that have the driver, and a newer one that has not."""
+    monkeypatch.setenv(kernels.ROOTS, str(tmp_path))
     (tmp_path / "boot").mkdir()
-    for release in ("6.1.9", "6.1.10", "6.9.0"):
+    for release, dependencies in (
+        ("6.1.9", DEPENDENCIES),
+        ("6.1.10", DEPENDENCIES),
+        ("6.12.3", DEPENDENCIES),
+        ("6.19.0", ""),
+    ):
         (tmp_path / "boot" / f"vmlinuz-{release}").write_bytes(bzimage(release))
-    for release, dependencies in (("6.1.9", DEPENDENCIES), ("6.1.10", DEPENDENCIES), ("6.9.0", "")):
-        modules = tmp_path / "modules" / release
+        modules = tmp_path / "lib/modules" / release
         for line in dependencies.splitlines():
             path = modules / line.partition(":")[0]
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,9 +52,50 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_newest_kernel_with_the_driver_is_found(machine: Path) -> None:
     kernel = kernels.find()
-    assert kernel.release == "6.1.10"
+    assert kernel.release == "6.12.3"
     assert not kernel.driver_built_in
-    assert kernel.modules == machine / "modules" / "6.1.10"
+    assert kernel.modules == machine / "lib/modules/6.12.3"
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize(
+    ("wanted", "found"), [("6.1", "6.1.10"), ("6.12", "6.12.3"), ("6.1.9", "6.1.9"), ("6", "6.12.3"), (None, "6.12.3")]
+)
+def test_the_newest_kernel_of_the_release_that_was_asked_for_is_found(wanted: str | None, found: str) -> None:
+    assert kernels.choose(wanted).release == found
+
+
+@pytest.mark.usefixtures("machine")
+@pytest.mark.parametrize("wanted", ["6.2", "6.1.1", "6.19", "7"])
+def test_a_release_that_is_not_here_is_named_with_its_package(wanted: str) -> None:
+    with pytest.raises(
+        BackendError,
+        match=rf"^no kernel {wanted} with virtio_mem in .*Debian package linux-image-{wanted}\*-cloud-amd64\)$",
+    ) as told:
+        kernels.find(wanted)
+    assert "6.1.10" in str(told.value)
+
+
+def test_a_kernel_lies_beside_its_modules_too_and_counts_once(machine: Path) -> None:
+    newest = "6.12.4+deb13"
+    shutil.copytree(machine / "lib/modules/6.12.3", machine / "lib/modules" / newest)
+    (machine / "lib/modules" / newest / "vmlinuz").write_bytes(bzimage(newest))
+    (machine / "usr").mkdir()
+    (machine / "usr/lib").symlink_to(machine / "lib")
+    assert kernels.find("6.12").release == newest
+    with pytest.raises(BackendError, match=r"there is [^;]*6\.12\.4\+deb13;") as told:
+        kernels.find("5.10")
+    assert str(told.value).count(newest) == 1
+
+
+def test_kernels_are_looked_for_below_every_root_that_is_named(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(kernels.ROOTS, f"{tmp_path / 'empty'}:{machine}")
+    assert kernels.find().release == "6.12.3"
+    monkeypatch.setenv(kernels.ROOTS, str(tmp_path / "empty"))
+    with pytest.raises(BackendError, match=r"^no kernel with virtio_mem in .*/empty/boot \(there is nothing\)"):
+        kernels.find()
 
 
 def test_modules_come_unpacked_and_in_an_order_that_loads(machine: Path) -> None:
@@ -67,15 +111,16 @@ def test_modules_come_unpacked_and_in_an_order_that_loads(machine: Path) -> None
 
 
 def test_a_missing_module_is_named_with_its_package(machine: Path) -> None:
-    with pytest.raises(BackendError, match=r"no module virtio_fs .*linux-image-6\.1\.10"):
+    with pytest.raises(BackendError, match=r"no module virtio_fs .*linux-image-6\.12\.3"):
         kernels.find().load_order("virtio_fs")
     assert machine.exists()
 
 
 def test_no_kernel_with_the_driver_says_what_was_looked_at(machine: Path) -> None:
-    for release in ("6.1.9", "6.1.10"):
-        shutil.rmtree(machine / "modules" / release)
-    with pytest.raises(BackendError, match=r"no kernel with virtio_mem .*6\.1\.10.*linux-image-cloud-amd64"):
+    shutil.rmtree(machine / "lib/modules")
+    with pytest.raises(
+        BackendError, match=r"\(there is 6\.1\.10, 6\.1\.9, 6\.12\.3, 6\.19\.0; .*linux-image-cloud-amd64"
+    ):
         kernels.find()
     shutil.rmtree(machine / "boot")
     with pytest.raises(BackendError, match=r"boot \(there is nothing\) \(Debian package linux-image-cloud-amd64\)$"):
@@ -86,7 +131,7 @@ def test_a_kernel_is_named_by_its_own_words_not_by_its_file(machine: Path) -> No
     image = machine / "my-kernel"
     image.write_bytes(bzimage("6.1.9"))
     assert kernels.read(image).release == "6.1.9"
-    assert kernels.read(image, machine / "modules" / "6.1.10").modules.name == "6.1.10"
+    assert kernels.read(image, machine / "lib/modules/6.1.10").modules.name == "6.1.10"
 
 
 @pytest.mark.parametrize(

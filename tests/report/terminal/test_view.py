@@ -86,7 +86,7 @@ def test_ends_side_by_side_are_lined_up() -> None:
     out = io.StringIO()
     side_by_side(make_console(out), {"a": named("e-manual-movable"), "b": named("m-dimm")})
     lines = out.getvalue().splitlines()
-    assert lines[:2] == ["a", "b"]
+    assert lines[:2] == [f"{name} (Linux 6.1.0-56-cloud-amd64)" for name in ("a", "b")]
     assert "180000000-37fffffff : virtio0       180000000-37fffffff : virtio0" in lines
     assert all(line == line.rstrip() for line in lines)
 

@@ -2,10 +2,14 @@
 
 A kernel is any x86 bzImage; its release, read from the image, names its modules (``/lib/modules/RELEASE``). Modules may
 be compressed as distributions do it (.ko.xz, .ko.gz, .ko.zst): they are unpacked here, not in the guest.
+
+Looked through are ``/boot/vmlinuz-*`` and ``/lib/modules/*/vmlinuz``, below / or below the directories that the
+environment variable VIRTIOMEM_KERNELS names (separated by colons), such as unpacked packages.
 """
 
 import gzip
 import lzma
+import os
 import re
 import shutil
 import subprocess
@@ -19,9 +23,11 @@ from virtiomem.text import shown
 DRIVER = "virtio_mem"
 TRANSPORT = "virtio_pci"
 PACKAGE = "linux-image-cloud-amd64"
+ROOTS = "VIRTIOMEM_KERNELS"
+"""The environment variable with the directories to look below instead of /."""
 
-_BOOT = Path("/boot")
-_MODULES = Path("/lib/modules")
+_IMAGES = ("boot/vmlinuz-*", "lib/modules/*/vmlinuz", "usr/lib/modules/*/vmlinuz")
+_MODULES = ("lib/modules", "usr/lib/modules")
 _VERSION_POINTER = 0x20E  # Documentation/x86/boot.rst (v6.1), "kernel_version"
 _SETUP_MAGIC = (0x202, b"HdrS")
 
@@ -74,30 +80,73 @@ class Kernel:
         return {_name(path): path for path in self.dependencies}
 
 
-def find() -> Kernel:
-    """The newest kernel in /boot that has the virtio-mem driver; BackendError when there is none."""
-    images = sorted(_BOOT.glob("vmlinuz-*"), key=_version_key, reverse=True)
-    newest = ""
-    for image in images:
+def choose(kernel: Path | str | None, modules: Path | None = None) -> Kernel:
+    """The kernel of an image, or the newest one of a release such as ``6.1``, or the newest of all.
+
+    Raises BackendError as `read` and `find` do.
+    """
+    return read(kernel, modules) if isinstance(kernel, Path) else find(kernel or "")
+
+
+def find(wanted: str = "") -> Kernel:
+    """The newest kernel of the wanted release (empty: of any) that has the virtio-mem driver.
+
+    ``6.1`` is every 6.1.x, not 6.12. Raises BackendError, with what there is and the Debian package, when there is none.
+    """
+    found, refused = [], []
+    for image in (images := _images()):
         try:
             kernel = read(image)
         except BackendError as error:
-            newest = newest or f"; {error}"
+            refused.append(str(error))
             continue
-        if kernel.has_driver:
-            return kernel
-        newest = newest or f"; {image}: no {DRIVER} in {kernel.modules}"
-    names = shown(", ".join(image.name for image in images) or "nothing")
-    raise BackendError(f"no kernel with {DRIVER} in {_BOOT} (there is {names}{newest}) (Debian package {PACKAGE})")
+        if not kernel.has_driver:
+            refused.append(f"{image}: no {DRIVER} in {kernel.modules}")
+        elif is_release(kernel.release, wanted):
+            found.append(kernel)
+    if not found:
+        raise BackendError(_none_found(wanted, images, refused))
+    return max(found, key=lambda kernel: _version_key(kernel.release))
+
+
+def is_release(release: str, wanted: str) -> bool:
+    """Whether a kernel is of a release: ``6.1.0-57-cloud-amd64`` is a ``6.1``, 6.12.3 is not."""
+    return release.startswith(wanted) and not (wanted and release[len(wanted) :][:1].isdigit())
+
+
+def _none_found(wanted: str, images: list[Path], refused: list[str]) -> str:
+    """What was asked for, what there is, why the last of these is not it, and the cure."""
+    what, package = (f"kernel {wanted}", f"linux-image-{wanted}*-cloud-amd64") if wanted else ("kernel", PACKAGE)
+    where = ", ".join(str(root / "boot") for root in _roots())
+    names = shown(", ".join(map(_file_release, images)) or "nothing")
+    why = f"; {refused[-1]}" if refused else ""
+    return f"no {what} with {DRIVER} in {where} (there is {names}{why}) (Debian package {package})"
+
+
+def _file_release(image: Path) -> str:
+    """The release that the path of an image tells: /boot/vmlinuz-RELEASE, /lib/modules/RELEASE/vmlinuz."""
+    return image.name.removeprefix("vmlinuz-") if "-" in image.name else image.parent.name
+
+
+def _roots() -> list[Path]:
+    """The directories below which kernels are looked for."""
+    return [Path(root) for root in os.environ.get(ROOTS, "").split(":") if root] or [Path("/")]
+
+
+def _images() -> list[Path]:
+    """Every kernel image there is, each once: /lib may be /usr/lib."""
+    found = (image for root in _roots() for pattern in _IMAGES for image in sorted(root.glob(pattern)))
+    return list({image.resolve(): image for image in found}.values())
 
 
 def read(image: Path, modules: Path | None = None) -> Kernel:
     """A kernel from its image, and the directory of its modules unless that is /lib/modules/RELEASE.
 
-    Raises BackendError when the image cannot be read or is none, or there are no modules.
+    Raises BackendError when the image cannot be read or is not a kernel, or there are no modules.
     """
     version = release(image)
-    directory = modules or _MODULES / version
+    places = [root / place / version for root in _roots() for place in _MODULES]
+    directory = modules or next(filter(Path.is_dir, places), places[0])
     try:
         dependencies = _dependencies((directory / "modules.dep").read_text())
         builtin = frozenset(_name(line) for line in (directory / "modules.builtin").read_text().split())
@@ -164,6 +213,6 @@ def _name(path: str) -> str:
     return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
-def _version_key(image: Path) -> list[tuple[int, int | str]]:
+def _version_key(release: str) -> list[tuple[int, int | str]]:
     """Version order: numbers by value, the rest as text."""
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", image.name)]
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", release)]

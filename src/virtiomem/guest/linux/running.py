@@ -29,10 +29,11 @@ _DRIVER_LOG = f"{kernels.DRIVER} "
 class Setup:
     """How to run a guest; None is what this machine has. `timeout`: seconds for a boot, and for a step.
 
-    Raises UsageError for modules without the kernel that they are of.
+    `kernel` is an image, or a release such as ``6.1`` that is looked for. Raises UsageError for modules without the
+    image that they are of.
     """
 
-    kernel: Path | None = None
+    kernel: Path | str | None = None
     modules: Path | None = None
     qemu: str = BINARY
     accel: Literal["auto", "kvm", "tcg"] = "auto"
@@ -42,7 +43,7 @@ class Setup:
     timeout: float = 300.0
 
     def __post_init__(self) -> None:
-        if self.modules is not None and self.kernel is None:
+        if self.modules is not None and not isinstance(self.kernel, Path):
             raise UsageError(f"--modules {self.modules} needs --kernel FILE: modules are of one kernel")
 
 
@@ -64,7 +65,7 @@ class RunningLinux:
         say: Say,
     ) -> None:
         self._setup = setup
-        self._kernel = kernels.find() if setup.kernel is None else kernels.read(setup.kernel, setup.modules)
+        self._kernel = kernels.choose(setup.kernel, setup.modules)
         with ExitStack() as stack:
             self._boot(stack, config, devices, driver, kexec, say)
             self._resources = stack.pop_all()

@@ -108,14 +108,20 @@ def _device(device: VirtioMemInfo) -> str:
     )
 
 
+def _title(name: str, recording: Recording) -> Text:
+    """A run in a line: its name, its title, and the kernel where a real one ran."""
+    title = f": {recording.title}" if recording.title else ""
+    kernel = f" (Linux {recording.guest.get('kernel')})" if recording.guest.get("kind") == "linux" else ""
+    return join([text(name, "bold"), text(title + kernel)])
+
+
 def side_by_side(console: Console, recordings: dict[str, Recording]) -> None:
     """Show the ends of several runs, by name, next to each other: what devices changed in the listing, then totals."""
     ends = {
         name: reduce(next_moment, recording.steps, boot_moment(Source(name, recording)))
         for name, recording in recordings.items()
     }
-    titles = {name: recording.title for name, recording in recordings.items()}
-    lines = [join([text(name, "bold"), text(f": {title}" if title else "")]) for name, title in titles.items()]
+    lines = [_title(name, recording) for name, recording in recordings.items()]
     lines += [Text(), *totals.beside({name: totals.listing(totals.window(state)) for name, state in ends.items()})]
     lines += [Text(), *totals.table(ends)]
     for line in lines:

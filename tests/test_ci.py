@@ -1,0 +1,11 @@
+"""Continuous integration has what the tests ask for by name."""
+
+from pathlib import Path
+
+from virtiomem.guest.embedded.kernel import VERSION
+
+RUN = Path(__file__).parents[1] / ".ci/run"
+
+
+def test_the_kernel_that_the_tests_ask_for_is_installed_by_name() -> None:
+    assert f"\nkernel={VERSION}\n" in RUN.read_text()
