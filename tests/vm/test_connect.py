@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from virtiomem.errors import UsageError
+from virtiomem.text import shown
 from virtiomem.vm.connect import Connection, config_paths, load_config, parse_address, resolve
 
 
@@ -89,7 +90,7 @@ def test_wrong_configuration_is_usage_with_file_and_key(tmp_path: Path, text: st
     with pytest.raises(UsageError) as wrong:
         load_config([path])
     assert words in str(wrong.value)
-    assert str(path) in str(wrong.value)
+    assert shown(path) in str(wrong.value)
 
 
 def test_list_file_holds_a_connection_a_line(tmp_path: Path) -> None:
