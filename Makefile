@@ -69,7 +69,8 @@ examples: setup  ## play every example again and keep what it shows
 docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/virtiomem device check > docs/conformance/embedded.txt || test $$? = 1
 	@$(BIN)/virtiomem device check --qemu > docs/conformance/qemu-7.2.txt || test $$? = 1
-	@$(BIN)/python docs/fuzz.py
+	@$(BIN)/python -m docs.fuzz
+	@$(BIN)/python -m docs.sent
 	$(BIN)/python docs/pictures.py
 
 figures: setup  ## the source in figures: sizes, names and cycles, calls of a resize

@@ -1,13 +1,15 @@
 """Put the figures of kept fuzzing runs into docs/conformance.md.
 
 virtiomem device fuzz --seed 7 --requests 50000 --json > docs/conformance/fuzz-7.json
-python docs/fuzz.py
+python -m docs.fuzz
 """
 
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
+
+from docs.marked import page_with
 
 PAGE = Path(__file__).parent / "conformance.md"
 RUNS = Path(__file__).parent / "conformance"
@@ -38,16 +40,10 @@ def _row(name: str, run: dict[str, Any]) -> str:
     )
 
 
-def page_with(text: str, figures: str) -> str:
-    """The page with its figures replaced."""
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n{figures}\n{END}{rest.partition(END)[2]}"
-
-
 def kept_runs() -> list[dict[str, Any]]:
     """The runs that were kept, by seed."""
     return sorted((json.loads(path.read_text()) for path in RUNS.glob("fuzz-*.json")), key=lambda run: run["seed"])
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page_with(PAGE.read_text(), table(kept_runs())))
+    PAGE.write_text(page_with(PAGE.read_text(), BEGIN, END, table(kept_runs())))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from docs import fuzz
+from docs.marked import page_with
 from virtiomem import recording, scenario
 from virtiomem.cli.main import main
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig
@@ -123,7 +124,7 @@ def test_every_key_of_a_recording_is_explained() -> None:
 
 def test_the_fuzzing_figures_are_those_of_the_kept_runs() -> None:
     page = (ROOT / "docs/conformance.md").read_text()
-    assert page == fuzz.page_with(page, fuzz.table(fuzz.kept_runs()))
+    assert page == page_with(page, fuzz.BEGIN, fuzz.END, fuzz.table(fuzz.kept_runs()))
 
 
 def test_every_response_a_recording_can_have_stands_in_the_page() -> None:

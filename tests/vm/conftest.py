@@ -26,7 +26,7 @@ def serve(tmp_path: Path) -> Serve:
     connected: set[asyncio.StreamWriter] = set()
 
     @asynccontextmanager
-    async def serving(talk: Talk, *, hang_up: bool = False) -> AsyncIterator[str]:
+    async def serving(talk: Talk, *, hang_up: bool = False, name: str = "peer") -> AsyncIterator[str]:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             connected.add(writer)
             try:
@@ -37,7 +37,7 @@ def serve(tmp_path: Path) -> Serve:
 
         for writer in connected if hang_up else ():
             writer.close()
-        path = str(tmp_path / "peer.sock")
+        path = str(tmp_path / f"{name}.sock")
         server = await asyncio.start_unix_server(handle, path)
         try:
             yield path

@@ -46,7 +46,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def look(path: str) -> Any:
-    backend = QmpBackend("qmp:test", path)
+    backend = QmpBackend("qmp:test", path, unstable=True)
     try:
         await backend.open()
         machine = await backend.look()

@@ -6,6 +6,7 @@ import re
 
 from virtiomem.cli.arguments import file, seconds
 from virtiomem.vm import commands
+from virtiomem.vm.sent import COMMANDS, VIRTIO_STATUS
 
 _EXITS = "exit codes: 0 done, 1 failed, 2 usage, 64 for some machines only"
 _EXITS_RESIZE = (
@@ -54,6 +55,17 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="LIST", help=f"columns: {', '.join(commands.COLUMNS)}; +LIST adds")
 
 
+def _add_unstable(parser: argparse.ArgumentParser) -> None:
+    releases = " and ".join(COMMANDS[VIRTIO_STATUS].survived)
+    parser.add_argument(
+        "--unstable-monitor-commands",
+        dest="unstable",
+        action="store_true",
+        help="RISKY: ask QEMU whether a driver is there by a command that it calls unstable; it ends QEMU 11.1 with its "
+        f"guest, and is sent only to {releases}, which were seen to survive it. Without it: --agent",
+    )
+
+
 def _add_list(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     _add_table(parser)
@@ -63,6 +75,7 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
 def _add_status(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     _add_table(parser)
+    _add_unstable(parser)
     parser.set_defaults(command_of=commands.status)
 
 
@@ -88,6 +101,7 @@ def _add_resize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--on-timeout", choices=("keep", "rollback"), default="keep", help="what becomes of the request"
     )
+    _add_unstable(parser)
     parser.set_defaults(command_of=commands.resize, scope="device")
     # "-512M" is a size here, not an option: argparse's own rule for negative numbers, with suffixes.
     parser._negative_number_matcher = re.compile(r"-[0-9][0-9a-zA-Z.]*$")
@@ -109,4 +123,5 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--capture", type=file, metavar="PATH", help="what `virtiomem capture` wrote in the guest, or its files"
     )
+    _add_unstable(parser)
     parser.set_defaults(command_of=commands.explain)

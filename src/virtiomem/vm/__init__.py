@@ -8,9 +8,11 @@ Everything here that waits is asyncio.
 base       the neutral model: devices, machine, surroundings, events; the `Backend` and `Agent` protocols
 connect    ``qmp:/run/vm1.sock``, ``sim:FILE``, names from the configuration; opening many at once
 peer       a JSON peer on a socket, with bounds on everything it may do to us
+sent       every command that is sent to a monitor or an agent; `peer` sends no other
 qmp        QEMU behind `Backend`
 agent      qemu-ga behind `Agent`
 inside     what a guest says of itself, and how its files are read
+drivers    whether a driver is there, as the guest tells it
 capture    a guest's files on this host, read as an agent would
 sim        a scenario behind `Backend` and `Agent`: no machine at all, virtual time
 waiting    many questions at once, and none left behind

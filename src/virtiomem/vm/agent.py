@@ -1,11 +1,12 @@
 """qemu-ga behind `Agent`: read-only questions to a guest through its guest agent's socket.
 
-Used are guest-sync-delimited, guest-get-memory-blocks, -block-info and guest-file-open, -read, -close on a fixed
-list of /proc and /sys files; nothing is written and nothing is run in the guest (guest-exec could tell the same, and
-would need a right that no monitoring should have). Distributions that forbid guest-file-* still give the blocks.
+`sent.TABLE` has the commands used; the files are a fixed list below /proc and /sys, none of which changes by being read,
+and each is closed again whatever happens. Nothing is written and nothing is run in the guest (guest-exec could tell the
+same, and would need a right that no monitoring should have). Distributions that forbid guest-file-* still give the blocks.
 Each look is a connection of its own: the socket serves one client, and others may want it.
 """
 
+import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator, Iterable
@@ -14,18 +15,23 @@ from typing import Annotated
 
 from msgspec import Struct
 
+from virtiomem.errors import BackendTimeout
 from virtiomem.qemu.border import NUMBER, OBJECT, Flag, Kind, Shape, String, Unsound
 from virtiomem.units import KiB, Span, is_power_of_two
 from virtiomem.vm import inside
-from virtiomem.vm.inside import Block, Inside
+from virtiomem.vm.inside import Block, Claim, Inside
 from virtiomem.vm.peer import Address, Peer, Refused
 
 FILE_LIMIT = 256 * KiB
 """Bytes read of one file of the guest; /proc/zoneinfo of 8 nodes and 64 CPUs is about 200 KiB."""
 MAX_ZONES_ASKED = 256
 """Blocks whose zone is asked for, one file each."""
+MAX_CLAIMS = 256
+"""Devices whose status is asked for, one file each."""
 ANSWER_SECONDS = 10.0
 """A guest that is onlining memory may be slow to answer."""
+CLOSING_SECONDS = 1.0
+"""How long an interrupt waits for a file of the guest to be closed."""
 
 
 _SIZE: Kind[int] = Kind(
@@ -60,10 +66,10 @@ class GuestAgent:
         where = address if isinstance(address, str) else ":".join(map(str, address))
         self._label = f"agent {where}"
 
-    async def look(self, spans: tuple[Span, ...] = ()) -> Inside:
+    async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> Inside:
         """What the guest says of its memory."""
         async with self._session() as session:
-            return await session.look(spans)
+            return await session.look(spans, claims=claims)
 
     async def close(self) -> None:
         """Nothing stays open."""
@@ -86,7 +92,7 @@ class _Session:
         self._peer = peer
         self._unreadable: list[str] = []
 
-    async def look(self, spans: tuple[Span, ...]) -> Inside:
+    async def look(self, spans: tuple[Span, ...], *, claims: bool) -> Inside:
         """Ask everything; what is refused is named in `unreadable`."""
         block_size = await self._block_size()
         blocks = await self._blocks()
@@ -106,6 +112,7 @@ class _Session:
             zones=zones,
             auto_online_blocks=auto_online,
             online_policy=policy,
+            claims=await self._claims() if claims else None,
             unreadable=tuple(self._unreadable),
         )
 
@@ -153,13 +160,40 @@ class _Session:
                 found[block.block] = zone
         return found
 
+    async def _claims(self) -> tuple[Claim, ...] | None:
+        """Which device regions drivers have taken, and the status of each device."""
+        text = await self._read(inside.IOMEM) or ""
+        claims = inside.parse_claims(text) if len(text) < FILE_LIMIT else None
+        if claims is None:
+            return None
+        return (*[await self._with_status(claim) for claim in claims[:MAX_CLAIMS]], *claims[MAX_CLAIMS:])
+
+    async def _with_status(self, claim: Claim) -> Claim:
+        text = await self._read(f"/sys/bus/virtio/devices/{claim.name}/status")
+        return Claim(memaddr=claim.memaddr, name=claim.name, status=inside.one_number(text or ""))
+
     async def _read(self, path: str) -> str | None:
-        """A whole file of the guest, up to FILE_LIMIT bytes; None, and a note, when it cannot be had."""
+        """A whole file of the guest, up to FILE_LIMIT bytes; None, and a note, when it cannot be had.
+
+        An interrupt waits until the file is closed again: the agent keeps it open for as long as it runs.
+        """
+        reading = asyncio.ensure_future(self._whole(path))
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            await asyncio.wait([reading], timeout=CLOSING_SECONDS)
+            if reading.cancel():  # a file that is fed to us byte by byte
+                await asyncio.wait([reading], timeout=CLOSING_SECONDS)
+            raise
+
+    async def _whole(self, path: str) -> str | None:
         try:
             handle = await self._ask("guest-file-open", {"path": path, "mode": "r"}, shape=NUMBER)
         except Refused as error:
             self._unreadable.append(f"{path} ({error.reason})")
             return None
+        except BackendTimeout as error:
+            raise BackendTimeout(f"{error}; {path} may stay open in the guest") from None
         try:
             return await self._content(handle, path)
         finally:

@@ -22,7 +22,7 @@ class Kind(StrEnum):
 
 
 class Driver(StrEnum):
-    """Whether a driver in the guest has taken a device, as far as the host can see."""
+    """Whether a driver in the guest has taken a device, as far as is known."""
 
     READY = "ready"
     """It set DRIVER_OK and the device works."""
@@ -31,7 +31,7 @@ class Driver(StrEnum):
     BROKEN = "broken"
     """The device waits for a reset: its driver broke the protocol."""
     UNKNOWN = "unknown"
-    """The hypervisor does not tell."""
+    """Neither the hypervisor nor the guest tells."""
 
 
 class Event(StrEnum):
@@ -123,6 +123,8 @@ class Surroundings(Struct, frozen=True, kw_only=True, rename="kebab"):
     """Seconds until the driver tries again, where the backend can know it (a simulated guest)."""
     reasons: tuple[str, ...] = ()
     """Why devices are held up, where the backend can know it; each line begins with the device's id."""
+    held_back: str | None = None
+    """What the user allowed to ask and what was not asked all the same, since it might do harm."""
 
 
 class Backend(Protocol):
@@ -157,8 +159,8 @@ class Backend(Protocol):
 class Agent(Protocol):
     """Somebody inside the guest who answers questions; raises as `Backend` does."""
 
-    async def look(self, spans: tuple[Span, ...] = ()) -> Inside:
-        """What the guest says of its memory; also the zone of every memory block in `spans`."""
+    async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> Inside:
+        """What the guest says of its memory; also the zone of every memory block in `spans`, and the drivers' `claims`."""
 
     async def close(self) -> None:
         """Let go of the agent; harmless when repeated."""

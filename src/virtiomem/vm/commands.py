@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from virtiomem.columns import chosen_columns
 from virtiomem.errors import VirtiomemError
 from virtiomem.vm import fleet, show
 from virtiomem.vm.connect import Connection, Unreachable, Vm, config_paths, load_config, open_all, resolve
+from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.explain import Finding, fact
 from virtiomem.vm.explain import explain as find_reasons
 from virtiomem.vm.fleet import PARTLY, Job, Order, Refusal
@@ -142,7 +144,9 @@ async def explain(args: Namespace) -> int:
 
 def connections(args: Namespace) -> list[Connection]:
     """The machines that the options and the configuration mean."""
-    return resolve(args.connect, load_config(config_paths(os.environ)), agent=args.agent)
+    found = resolve(args.connect, load_config(config_paths(os.environ)), agent=args.agent)
+    unstable = getattr(args, "unstable", False)
+    return [replace(connection, unstable=unstable) for connection in found]
 
 
 async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = False) -> View:
@@ -160,9 +164,10 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = F
     error_inside: VirtiomemError | None = None
     try:
         spans = tuple(device.span for device in machine.virtio_mem) if zones else ()
-        inside = await vm.agent.look(spans) if vm.agent is not None else None
+        inside = await vm.agent.look(spans, claims=True) if vm.agent is not None else None
     except VirtiomemError as error:
         error_inside = error
+    surroundings = with_inside(surroundings, machine, inside)
     return View(vm=vm.name, machine=machine, error=error_inside, surroundings=surroundings, inside=inside)
 
 

@@ -40,12 +40,13 @@ _NETWORK = re.compile(r"(?:tcp:)?(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\s]+):(?P<port>
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How to reach one machine; `agent` is where its guest agent listens."""
+    """How to reach one machine; `agent` is where its guest agent listens, `unstable` allows unstable commands."""
 
     name: str
     scheme: str
     target: str
     agent: str | None = None
+    unstable: bool = False
 
     def __str__(self) -> str:
         return f"{self.scheme}:{self.target}"
@@ -197,7 +198,8 @@ async def open_vm(connection: Connection, *, pace: float = 0.0) -> Vm:
     from virtiomem.vm.agent import GuestAgent
     from virtiomem.vm.qmp import QmpBackend
 
-    backend = QmpBackend(str(connection), parse_address(connection.target, source=connection.name))
+    address = parse_address(connection.target, source=connection.name)
+    backend = QmpBackend(str(connection), address, unstable=connection.unstable)
     agent = None
     if connection.agent is not None:
         agent = GuestAgent(parse_address(connection.agent, source=f"{connection.name}: agent"))

@@ -137,8 +137,8 @@ def _about_device(
     if driver in {Driver.ABSENT, Driver.BROKEN}:
         yield from _no_driver(device, driver)
         return
-    if driver is Driver.UNKNOWN and device.size == 0:
-        yield unknown("whether a driver is there: this hypervisor does not tell", device.id)
+    if driver is Driver.UNKNOWN:
+        yield from _unknown_driver(device, surroundings, asked=asked)
     if lack < max(DRIVER_UNIT, device.block_size):
         yield likely(f"the rest is less than the {format_size(DRIVER_UNIT)} that the driver moves at a time", device.id)
     elif _shrinking(device):
@@ -154,6 +154,17 @@ def _no_driver(device: Device, driver: Driver) -> Iterator[Finding]:
         return
     yield fact("no driver: nobody in the guest has set DRIVER_OK since it was last reset", device.id)
     yield advice("load virtio_mem in the guest (modprobe virtio_mem), or wait for it to boot", device.id)
+
+
+def _unknown_driver(device: Device, surroundings: Surroundings, *, asked: bool) -> Iterator[Finding]:
+    """What a plugged size says of the driver, and how to find out where it says nothing."""
+    if device.size:
+        yield likely("its driver is there: memory is plugged, and a reset of the machine unplugs it all", device.id)
+        return
+    why = surroundings.held_back or "no stable command of the hypervisor tells it"
+    yield unknown(f"whether a driver is there: {why}", device.id)
+    more = "" if asked else "give --agent, or "
+    yield advice(f"{more}look in the guest: ls /sys/bus/virtio/drivers/virtio_mem shows the devices it has", device.id)
 
 
 def _short_growth(device: Device, inside: Inside | None, offline: list[Block], *, asked: bool) -> Iterator[Finding]:

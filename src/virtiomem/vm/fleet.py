@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.vm.connect import Unreachable, Vm
+from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.inside import Inside
 from virtiomem.vm.outcome import Outcome, Policy, Reporter, Result
 from virtiomem.vm.plan import Plan, Scope, Spread, Wish
@@ -66,6 +67,7 @@ async def _plan(vm: Vm | Unreachable, order: Order, patience: float | None) -> J
         plan = plan_target(machine, pattern, order.scope, order.wish, order.spread, round_up=order.round_up)
         surroundings = await vm.backend.surroundings(machine)
         inside, said = await _inside(vm, patience)
+        surroundings = with_inside(surroundings, machine, inside)
         return Job(vm, plan, (*said, *preflight(machine, surroundings, inside, plan)), inside)
     except UsageError:
         raise
@@ -79,7 +81,7 @@ async def _inside(vm: Vm, patience: float | None) -> tuple[Inside | None, tuple[
         return None, ()
     try:
         async with asyncio.timeout(patience):
-            return await vm.agent.look(), ()
+            return await vm.agent.look(claims=True), ()
     except TimeoutError:
         return None, (f"nothing can be verified from inside: the guest agent did not answer in {patience:g} s",)
     except VirtiomemError as error:

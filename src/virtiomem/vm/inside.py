@@ -15,10 +15,13 @@ MEMINFO = "/proc/meminfo"
 ZONEINFO = "/proc/zoneinfo"
 AUTO_ONLINE = "/sys/devices/system/memory/auto_online_blocks"
 ONLINE_POLICY = "/sys/module/memory_hotplug/parameters/online_policy"
+IOMEM = "/proc/iomem"
 
 _MAX_NUMBER = 1 << 64
 _MEMINFO_LINE = re.compile(r"^(Mem(?:Total|Free|Available)):\s+(\d{1,20}) kB$", re.MULTILINE)
 _ZONE_HEADER = re.compile(r"^Node\s+(\d{1,4}), zone\s+(\w{1,16})$", re.MULTILINE)
+_CLAIM = re.compile(r"^ *([0-9a-f]{8,16})-[0-9a-f]{8,16} : (virtio\d{1,5})$", re.MULTILINE)
+_UNMASKED = re.compile(r"^ *0*[1-9a-f][0-9a-f]{0,15}-", re.MULTILINE)
 _ZONE_LINE = re.compile(r"^\s+(?:pages )?(free|spanned|present|managed)\s+(\d{1,20})$", re.MULTILINE)
 
 
@@ -40,6 +43,14 @@ class Zone(Struct, frozen=True, kw_only=True, rename="kebab"):
     free: int
 
 
+class Claim(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """A device region that a virtio-mem driver has taken in /proc/iomem; what virtio says of the device's status."""
+
+    memaddr: int
+    name: str
+    status: int | None = None
+
+
 class Inside(Struct, frozen=True, kw_only=True, rename="kebab"):
     """What a guest says of its memory; None and empty are what it did not say."""
 
@@ -53,6 +64,8 @@ class Inside(Struct, frozen=True, kw_only=True, rename="kebab"):
     zones: tuple[Zone, ...] = ()
     auto_online_blocks: str | None = None
     online_policy: str | None = None
+    claims: tuple[Claim, ...] | None = None
+    """Which devices have a driver; None when that was not asked for or did not show."""
     unreadable: tuple[str, ...] = ()
     """What could not be read, and why."""
 
@@ -87,6 +100,18 @@ def _zones(text: str) -> Iterator[Zone]:
         pages = {name: int(number) for name, number in reversed(_ZONE_LINE.findall(text, header.end(), end))}
         sizes = {name: min(pages.get(name, 0) * PAGE_SIZE, _MAX_NUMBER) for name in ("present", "managed", "free")}
         yield Zone(node=int(header[1]), name=header[2], **sizes)
+
+
+def parse_claims(text: str) -> tuple[Claim, ...] | None:
+    """The regions that drivers of virtio devices have in /proc/iomem; None when its addresses are hidden."""
+    if _UNMASKED.search(text) is None:
+        return None
+    return tuple(Claim(memaddr=int(start, 16), name=name) for start, name in _CLAIM.findall(text))
+
+
+def one_number(text: str) -> int | None:
+    """A sysfs file that holds one hexadecimal number of 32 bits, or None when it holds anything else."""
+    return int(text, 16) if re.fullmatch(r"0x[0-9a-f]{8}\n", text) else None
 
 
 def one_word(text: str) -> str | None:

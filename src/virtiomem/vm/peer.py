@@ -22,6 +22,7 @@ from virtiomem.qemu.border import Kind, Shape
 from virtiomem.qemu.client import SYNC, Client, OnEvent, outcome, reason
 from virtiomem.qemu.shapes import Version
 from virtiomem.text import one_line, shown
+from virtiomem.vm.sent import COMMANDS, why_not
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
@@ -44,10 +45,21 @@ class Refused(Exception):  # noqa: N818 - an answer the caller decides on, not a
 
 
 class Peer:
-    """A connected peer; `on_event` hears of every event, in the order they come."""
+    """A connected peer; `on_event` hears of every event, in the order they come.
 
-    def __init__(self, label: str, address: Address | socket.socket, *, on_event: OnEvent | None = None) -> None:
+    It sends what `sent.TABLE` has and nothing else, and unstable commands only when `unstable` allows them.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        address: Address | socket.socket,
+        *,
+        on_event: OnEvent | None = None,
+        unstable: bool = False,
+    ) -> None:
         self.label = label
+        self._unstable = unstable
         self._address = address
         self._client = Client(on_event)
         self._failure: str | None = None
@@ -103,10 +115,13 @@ class Peer:
         shape: type[Shape] | Kind[Shape],
         seconds: float | None = None,
     ) -> Shape:
-        """Execute a command and return its answer as a `shape`.
+        """Execute a command of `sent.TABLE` and return its answer as a `shape`.
 
-        Raises Refused when the peer says no; BackendError, BackendTimeout or ProtocolError when it fails.
+        Raises Refused when the peer says no, or when the command is not sent since it might do harm; BackendError,
+        BackendTimeout or ProtocolError when it fails; KeyError for a command that is not in the table.
         """
+        if not COMMANDS[command].stable and (not self._unstable or why_not(command, self.version)):
+            raise Refused("Unstable", f"{command} is not sent")
         seconds = ANSWER_SECONDS if seconds is None else seconds
         try:
             async with asyncio.timeout(seconds):

@@ -17,7 +17,7 @@ def preflight(machine: Machine, surroundings: Surroundings, inside: Inside | Non
 
 
 def _drivers(machine: Machine, surroundings: Surroundings, plan: Plan) -> Iterator[str]:
-    """Nobody there who could act."""
+    """Nobody there who could act; that it is unknown speaks neither for nor against a resize."""
     if not machine.running:
         yield f"the machine is {machine.status}: nothing moves until its CPUs run"
     for change in plan.changes:
@@ -29,7 +29,9 @@ def _drivers(machine: Machine, surroundings: Surroundings, plan: Plan) -> Iterat
 
 
 def _hypervisor(surroundings: Surroundings, plan: Plan) -> Iterator[str]:
-    """What makes the hypervisor refuse requests."""
+    """What makes the hypervisor refuse requests, and what it was not asked."""
+    if surroundings.held_back is not None:
+        yield surroundings.held_back
     if surroundings.migration is not None:
         yield f"a migration is {surroundings.migration}: requests are answered BUSY until it ends, then the driver retries"
     if surroundings.vfio and plan.growth > 0:

@@ -25,6 +25,8 @@ class Track:
     size: int = field(init=False)
     moved_at: float = field(init=False)
     """When it last came nearer to the target (or when the guest was reset)."""
+    acted: bool = field(init=False, default=False)
+    """Whether it came nearer since the guest was last reset: a driver is there."""
     _best: int = field(init=False)
     _samples: deque[tuple[float, int]] = field(init=False)
 
@@ -38,6 +40,7 @@ class Track:
         nearer = abs(self.target - size) < abs(self.target - self._best)
         if nearer:
             self._best = size
+            self.acted = True
             self.moved_at = now
             self.retry.passed(now)
         self.size = size
@@ -57,6 +60,7 @@ class Track:
     def reset(self, now: float, size: int) -> None:
         """The guest was reset: what is plugged now is the new beginning, and its next driver a new one."""
         self.retry = RetryTimer(now, certain=True)
+        self.acted = False
         self._restart(now, size)
 
     def _restart(self, now: float, size: int) -> None:

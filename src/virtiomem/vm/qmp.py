@@ -1,7 +1,7 @@
 """QEMU behind `Backend`, through QMP on a unix or TCP socket.
 
-Asks only what management stacks ask, plus `x-query-virtio-status`, which is marked unstable: whether a driver is there
-is the one thing QEMU tells nowhere else, and "unknown" is a good answer when it does not.
+Asks only what management stacks ask, so that whether a driver is there stays unknown: QEMU tells it nowhere but in
+`x-query-virtio-status`, which is unstable and asked only when the user allows it (`sent`). The guest knows it, too.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from virtiomem.qemu.shapes import MemoryData, MemoryDevice, Migration
 from virtiomem.text import shown
 from virtiomem.vm.base import Device, Driver, Event, Kind, Machine, Surroundings
 from virtiomem.vm.peer import Address, Peer, Refused
+from virtiomem.vm.sent import VIRTIO_STATUS, why_not
 from virtiomem.vm.waiting import each
 
 MAX_DEVICES = 4096
@@ -59,10 +60,12 @@ class _VirtioStatus(Struct, frozen=True):
 class QmpBackend:
     """A QEMU on the other end of a QMP socket."""
 
-    def __init__(self, label: str, address: Address) -> None:
+    def __init__(self, label: str, address: Address, *, unstable: bool = False) -> None:
+        """`unstable` allows unstable commands, on releases that are known to survive them."""
+        self._unstable = unstable
         self._events: set[Event] = set()
         self._woken = asyncio.Event()
-        self._peer = Peer(label, address, on_event=self._on_event)
+        self._peer = Peer(label, address, on_event=self._on_event, unstable=unstable)
         self._boot_memory = 0
         self._paths: dict[str, str] = {}
 
@@ -111,6 +114,7 @@ class QmpBackend:
             drivers=dict(zip(ids, drivers, strict=True)),
             migration=None if migration.status in migrations.IDLE else shown(migration.status, 32),
             vfio=vfio,
+            held_back=why_not(VIRTIO_STATUS, self._peer.version) if self._unstable else None,
         )
 
     async def request(self, device: str, size: int) -> None:
@@ -161,10 +165,10 @@ class QmpBackend:
         return self._paths.get(device, f"/machine/peripheral/{device}")
 
     async def _driver(self, device: str) -> Driver:
-        """Whether a driver has set DRIVER_OK."""
+        """Whether a driver has set DRIVER_OK, where that may be asked."""
         path = {"path": f"{self._path(device)}/virtio-backend"}
         try:
-            raw = await self._peer.ask("x-query-virtio-status", path, shape=OBJECT)
+            raw = await self._peer.ask(VIRTIO_STATUS, path, shape=OBJECT)
             status = border.read(raw, _VirtioStatus)
         except (Refused, border.Unsound):
             return Driver.UNKNOWN

@@ -13,6 +13,7 @@ from virtiomem.errors import BackendError, DeviceError, ProtocolError, Virtiomem
 from virtiomem.units import Span, format_approx, format_size
 from virtiomem.vm.base import Event, Machine
 from virtiomem.vm.connect import Vm
+from virtiomem.vm.drivers import seen_to_act, with_inside
 from virtiomem.vm.explain import Finding, explain, unknown
 from virtiomem.vm.inside import Inside
 from virtiomem.vm.outcome import DeviceResult, Outcome, Policy, Report, Reporter, Result
@@ -214,7 +215,7 @@ class _Resize:
             return None
         try:
             async with asyncio.timeout(patience):
-                return await self.vm.agent.look(spans)
+                return await self.vm.agent.look(spans, claims=bool(spans))
         except (VirtiomemError, TimeoutError) as error:
             self._unseen(str(error) or "the guest agent did not answer in time")
             return None
@@ -237,6 +238,8 @@ class _Resize:
             inside = await self._inside(spans, LAST_LOOK_SECONDS)
         else:  # just after a change a guest may be slow
             inside = await self._inside(spans) or await self._inside(spans)
+        acted = [track.device for track in self.tracks.values() if track.acted]
+        surroundings = seen_to_act(with_inside(surroundings, machine, inside), acted)
         waiting = {track.retry_in(self.backend.now()): track for track in self.tracks.values()}
         soonest = min((seconds for seconds in waiting if seconds is not None), default=None)
         exact = soonest is not None and waiting[soonest].retry.certain

@@ -128,6 +128,8 @@ def status_text(view: View, columns: Sequence[str], *, in_bytes: bool = False, h
     lines = ["  ".join(head)]
     lines.append(f"  memory {size(total)}: boot and DIMMs {size(machine.fixed)}, virtio-mem {size(machine.plugged)}")
     lines += [f"  {line}" for line in _node_lines(machine, size)]
+    if view.surroundings is not None and view.surroundings.held_back is not None:
+        lines.append(f"  {view.surroundings.held_back}")
     if view.inside is not None:
         lines.append(f"  inside ({view.inside.source}): {inside_text(view.inside, size)}")
     if machine.devices:

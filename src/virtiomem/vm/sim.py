@@ -179,8 +179,9 @@ class SimAgent:
 
     backend: SimBackend
 
-    async def look(self, spans: tuple[Span, ...] = ()) -> Inside:
-        """What the guest's own files would say."""
+    async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> Inside:
+        """What the guest's own files would say; the backend tells of drivers by itself."""
+        del claims
         return self.backend.inside(spans)
 
     async def close(self) -> None:

@@ -1,0 +1,118 @@
+"""Whether a driver is there, as the guest's own files tell it, and what is said when nobody does."""
+
+import pytest
+
+from virtiomem.units import GiB, MiB
+from virtiomem.vm.base import Device, Driver, Kind, Machine, Surroundings
+from virtiomem.vm.drivers import seen_to_act, with_inside
+from virtiomem.vm.explain import Certainty, explain
+from virtiomem.vm.inside import Claim, Inside, parse_claims
+from virtiomem.vm.plan import Change, Plan
+from virtiomem.vm.preflight import preflight
+from virtiomem.vm.progress import Track
+
+IOMEM = """\
+00000000-00000fff : Reserved
+00001000-0009fbff : System RAM
+c0000000-febfffff : PCI Bus 0000:00
+100000000-17fffffff : virtio0
+  100000000-107ffffff : System RAM (virtio_mem)
+200000000-27fffffff : virtio12
+"""
+READY, FAILED, GIVEN_UP = 0xF, 0x80, 0x4F
+
+
+def device(name: str = "vm0", memaddr: int = 4 * GiB, size: int = 0) -> Device:
+    sizes = {"size": size, "requested_size": GiB, "max_size": 2 * GiB, "block_size": 2 * MiB}
+    return Device(id=name, kind=Kind.VIRTIO_MEM, memaddr=memaddr, node=0, **sizes)
+
+
+def machine(*devices: Device) -> Machine:
+    return Machine(status="running", boot_memory=GiB, devices=devices)
+
+
+def surroundings(driver: Driver = Driver.UNKNOWN, held_back: str | None = None) -> Surroundings:
+    return Surroundings(hypervisor="QEMU", drivers={"vm0": driver}, held_back=held_back)
+
+
+def test_claims_are_the_regions_of_virtio_devices() -> None:
+    assert parse_claims(IOMEM) == (
+        Claim(memaddr=4 * GiB, name="virtio0"),
+        Claim(memaddr=8 * GiB, name="virtio12"),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "00000000-00000000 : System RAM\n00000000-00000000 : virtio0\n", "0" * 300_000])
+def test_hidden_addresses_tell_nothing(text: str) -> None:
+    assert parse_claims(text) is None
+
+
+@pytest.mark.parametrize(
+    ("claims", "driver"),
+    [
+        (None, Driver.UNKNOWN),
+        ((), Driver.ABSENT),
+        ((Claim(memaddr=8 * GiB, name="virtio1", status=READY),), Driver.ABSENT),
+        ((Claim(memaddr=4 * GiB, name="virtio0", status=READY),), Driver.READY),
+        ((Claim(memaddr=4 * GiB, name="virtio0", status=GIVEN_UP),), Driver.BROKEN),
+        ((Claim(memaddr=4 * GiB, name="virtio0", status=1),), Driver.ABSENT),  # unloaded, its memory left behind
+        ((Claim(memaddr=4 * GiB, name="virtio0", status=FAILED),), Driver.ABSENT),
+        ((Claim(memaddr=4 * GiB, name="virtio0"),), Driver.UNKNOWN),
+    ],
+)
+def test_driver_is_there_when_it_has_claimed_the_region_and_set_driver_ok(
+    claims: tuple[Claim, ...] | None, driver: Driver
+) -> None:
+    inside = Inside(source="test", claims=claims)
+    assert with_inside(surroundings(), machine(device()), inside).drivers == {"vm0": driver}
+
+
+def test_what_the_hypervisor_tells_goes_before_what_the_guest_tells() -> None:
+    inside = Inside(source="test", claims=())
+    assert with_inside(surroundings(Driver.BROKEN), machine(device()), inside).drivers == {"vm0": Driver.BROKEN}
+
+
+def test_driver_of_a_size_that_moves_is_there() -> None:
+    known = Surroundings(hypervisor="QEMU", drivers={"vm0": Driver.UNKNOWN, "vm1": Driver.UNKNOWN})
+    assert seen_to_act(known, ["vm0"]).drivers == {"vm0": Driver.READY, "vm1": Driver.UNKNOWN}
+    assert seen_to_act(surroundings(Driver.BROKEN), ["vm0"]).drivers == {"vm0": Driver.BROKEN}
+
+
+def test_size_that_a_reset_moved_is_no_sign_of_a_driver() -> None:
+    track = Track("vm0", GiB, 0, 0.0)
+    track.feed(1.0, 512 * MiB)
+    assert track.acted
+    track.reset(2.0, 0)
+    assert not track.acted
+
+
+def test_unknown_driver_is_said_to_be_with_the_way_to_find_out() -> None:
+    found = explain(machine(device()), surroundings(), None)
+    said = {finding.certainty: finding.text for finding in found}
+    assert said[Certainty.UNKNOWN] == "whether a driver is there: no stable command of the hypervisor tells it"
+    assert said[Certainty.ADVICE].startswith(
+        "give --agent, or look in the guest: ls /sys/bus/virtio/drivers/virtio_mem"
+    )
+    assert "no driver" not in " ".join(finding.text for finding in found)
+
+
+def test_what_was_held_back_is_named_as_the_reason() -> None:
+    (unknown,) = (
+        finding.text
+        for finding in explain(machine(device()), surroundings(held_back="x is not sent"), None)
+        if finding.certainty is Certainty.UNKNOWN
+    )
+    assert unknown == "whether a driver is there: x is not sent"
+
+
+def test_plugged_memory_makes_an_unknown_driver_likely() -> None:
+    found = explain(machine(device(size=512 * MiB)), surroundings(), None)
+    assert any(f.certainty is Certainty.LIKELY and f.text.startswith("its driver is there") for f in found)
+
+
+def test_unknown_driver_speaks_neither_for_nor_against_a_resize() -> None:
+    plan = Plan((Change(device(), GiB),))
+    assert preflight(machine(device()), surroundings(), None, plan) == (
+        "1G more need 16M of free guest memory for struct pages (1/64)",
+    )
+    assert preflight(machine(device()), surroundings(held_back="x is not sent"), None, plan)[0] == "x is not sent"
