@@ -2,9 +2,15 @@
 
 import os
 import shutil
+import subprocess
 from typing import NoReturn
 
 import pytest
+
+from virtiomem.qemu import BINARY
+
+MODELLED_QEMU = "7.2"
+"""The release of QEMU that the embedded device models."""
 
 _SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where programs for root lie; other people have it not in their PATH."""
@@ -21,3 +27,19 @@ def require(program: str, package: str) -> str:
     """The program's path; see `missing` for when there is none."""
     found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM}")
     return found or missing(f"{program} (Debian package {package})")
+
+
+def found_qemus() -> dict[str, str]:
+    """The installed QEMU and those that VIRTIOMEM_QEMUS names (paths, colons between them), each with its release."""
+    named = os.environ.get("VIRTIOMEM_QEMUS", "").split(":")
+    installed = shutil.which(BINARY)
+    return {path: _release(path) for path in (installed, *named) if path} or {BINARY: BINARY}
+
+
+def _release(qemu: str) -> str:
+    """What a QEMU calls itself, such as 7.2.22; its path when it does not run."""
+    try:
+        said = subprocess.run([qemu, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return qemu
+    return said.partition("version ")[2].partition(" ")[0].strip() or qemu

@@ -14,7 +14,7 @@ def test_the_embedded_devices_table_is_as_printed(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == (TABLES / "embedded.txt").read_text()
 
 
-@pytest.mark.usefixtures("qemu")
+@pytest.mark.usefixtures("modelled_qemu")
 def test_qemus_table_is_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["device", "check", "--qemu"])
     shown = capsys.readouterr().out

@@ -5,12 +5,12 @@ import pytest
 from virtiomem.conformance.subjects import EmbeddedSubject, QemuSubject
 from virtiomem.conformance.suite import Outcome, Report, run
 
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("modelled_qemu")]
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
-    subject = QemuSubject()
+def report(modelled_qemu: str) -> Report:
+    subject = QemuSubject(modelled_qemu)
     try:
         return run(subject)
     finally:

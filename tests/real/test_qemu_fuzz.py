@@ -7,7 +7,7 @@ import pytest
 from virtiomem.cli.main import main
 from virtiomem.conformance.replay import replay
 
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("modelled_qemu")]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -26,6 +26,7 @@ from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Ste
 from virtiomem.units import GiB, MiB, Size
 from virtiomem.vm.base import Driver, Machine
 from virtiomem.vm.connect import Connection, Vm, open_vm
+from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.explain import Certainty
 from virtiomem.vm.fleet import Job, Order, carry_out, plan_all, policy_for
 from virtiomem.vm.outcome import Outcome, Policy, Report, Reporter, Result
@@ -275,14 +276,50 @@ def test_shrink_of_movable_memory_is_done(rig: Rig) -> None:
     assert (result.outcome, sizes(rig)) == (Outcome.DONE, [128 * MiB, 0])
 
 
-def test_driver_is_seen_from_outside(rig: Rig) -> None:
-    async def drivers(vm: Vm) -> Any:
-        return (await vm.backend.surroundings(await vm.backend.look())).drivers
+async def drivers(vm: Vm) -> dict[str, Driver]:
+    """Which devices have a driver, as the hypervisor and the guest tell it."""
+    machine = await vm.backend.look()
+    assert vm.agent is not None
+    inside = await vm.agent.look(claims=True)
+    return with_inside(await vm.backend.surroundings(machine), machine, inside).drivers
 
+
+def test_driver_is_seen_from_inside(rig: Rig) -> None:
     rig.start()
     assert with_machine(rig, drivers) == {"vm0": Driver.READY, "vm1": Driver.READY}
     rig.start(load=False)
     assert with_machine(rig, drivers) == {"vm0": Driver.ABSENT, "vm1": Driver.ABSENT}
+
+
+def test_driver_that_has_gone_and_left_memory_behind_is_absent(linux: LinuxRig) -> None:
+    linux.start("online")
+    assert resized(linux, "256M", "vm0").outcome is Outcome.DONE
+    linux.play(Unload())
+    assert machine(linux).virtio_mem[0].size == 256 * MiB
+    assert with_machine(linux, drivers) == {"vm0": Driver.ABSENT, "vm1": Driver.ABSENT}
+    linux.play(Reboot())
+
+
+def test_agent_has_no_file_open_after_looks_and_interrupts(linux: LinuxRig) -> None:
+    """`ls` sees the descriptors of the agent before and after."""
+
+    def descriptors() -> str:
+        return linux.guest.shell("ls /proc/$(cat /run/qemu-ga.pid)/fd | wc -l").text
+
+    async def interrupted(vm: Vm) -> None:
+        assert vm.agent is not None
+        await vm.agent.look(claims=True)
+        for turns in (1, 10, 40, 90, 160):
+            looking = asyncio.ensure_future(vm.agent.look(claims=True))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            looking.cancel()
+            await asyncio.wait([looking])
+
+    linux.start()
+    before = descriptors()
+    with_machine(linux, interrupted)
+    assert descriptors() == before
 
 
 def test_offline_default_stops_at_one_gibibyte_and_says_why(rig: Rig) -> None:

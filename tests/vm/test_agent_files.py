@@ -73,7 +73,8 @@ def test_interrupt_does_not_wait_for_an_agent_that_is_silent(
             await qga.asked.wait()
             looking.cancel()
             with pytest.raises(asyncio.CancelledError):
-                await asyncio.wait_for(looking, 5)
+                async with asyncio.timeout(5):
+                    await looking
             qga.let.set()
 
     asyncio.run(run())
