@@ -104,6 +104,7 @@ def test_every_kind_of_memory_device_is_listed(start: Start) -> None:
         ("d0", "dimm", 256 * MiB),
     ]
 
+
 VERBS = {
     "list": 0,
     "list -b -n -o +address,driver,status": 0,
