@@ -9,6 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
+from virtiomem import border
+
+MAX_SECONDS = 1e9
+"""How far virtual time goes, 31 years: beyond, a float would lose the fractions."""
+
 Work = Callable[[], None]
 
 
@@ -23,7 +28,7 @@ class Timer:
 
 
 class Clock:
-    """Virtual time in seconds, starting at 0."""
+    """Virtual time in seconds, starting at 0. It never runs backwards, and not beyond `MAX_SECONDS`."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -33,16 +38,23 @@ class Clock:
 
     def queue(self, work: Work) -> None:
         """Run `work` once everything queued before it has run (queue_work on a system workqueue)."""
+        border.function("work", work)
         self._queue.append(work)
 
     def after(self, seconds: float, work: Work) -> Timer:
-        """Run `work` when `seconds` have passed; timers due at the same time fire in the order they were set."""
+        """Run `work` when `seconds` have passed; timers due at the same time fire in the order they were set.
+
+        Raises ArgumentError when that is before now or beyond `MAX_SECONDS`.
+        """
+        border.seconds("seconds", seconds, MAX_SECONDS)
+        border.function("work", work)
         timer = Timer(self.now + seconds, work)
         heapq.heappush(self._timers, (timer.due, next(self._ticket), timer))
         return timer
 
     def cancel(self, timer: Timer) -> None:
         """Disarm a timer; harmless when it has fired."""
+        border.instance("timer", timer, Timer)
         timer.armed = False
 
     @property
@@ -58,8 +70,15 @@ class Clock:
             self._queue.popleft()()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, firing timers on the way and running the work they queue."""
-        end = self.now + seconds
+        """Let time pass, firing timers on the way and running the work they queue.
+
+        Raises ArgumentError when time would run backwards or beyond `MAX_SECONDS`.
+        """
+        border.seconds("seconds", seconds, MAX_SECONDS - self.now)
+        self.advance_to(self.now + seconds)
+
+    def advance_to(self, end: float) -> None:
+        """Let time pass until `end`, which is not before now: see `advance`."""
         self.run_until_idle()
         while (due := self.next_due) is not None and due <= end:
             self.now = due

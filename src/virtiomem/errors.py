@@ -6,7 +6,10 @@
     ├── UsageError            the input is wrong: a file, a key, an option             exit 2
     │   ├── ListingError      a /proc/iomem listing, with its line number
     │   │   └── MaskedListingError    one without addresses                            (resource.iomem)
-    │   └── ScenarioError     a scenario file, with table and key
+    │   ├── ScenarioError     a scenario file, with table and key
+    │   └── ArgumentError     an argument of a library call
+    │       ├── ArgumentTypeError     of the wrong kind; a TypeError, too
+    │       └── ArgumentValueError    of the right kind, out of range; a ValueError, too
     ├── KernelError           the modelled kernel refused, with its errno              exit 1
     │   └── ResourceConflict  by another resource, which it names                      (resource.node)
     ├── DeviceError           QEMU's device refused a property or a placement          exit 1
@@ -83,6 +86,18 @@ class ScenarioError(UsageError):
     def of(self, source: str) -> "ScenarioError":
         """The same complaint, naming the scenario file."""
         return ScenarioError(self.reason, where=self.where, source=source)
+
+
+class ArgumentError(UsageError):
+    """An argument of a library call cannot be; nothing has changed."""
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument is of the wrong kind."""
+
+
+class ArgumentValueError(ArgumentError, ValueError):
+    """An argument is of the right kind, and no such value can be."""
 
 
 class KernelError(VirtiomemError):

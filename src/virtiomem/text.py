@@ -41,6 +41,27 @@ def quoted(text: str, limit: int = MAX_VALUE) -> str:
     return clipped(repr(clipped(text, limit)), limit)
 
 
+def described(value: object) -> str:
+    """A value for its reader: a plain one as it is written, any other by its class."""
+    if isinstance(value, bool) or value is None:
+        return str(value)
+    if isinstance(value, int):
+        return number(value)
+    if isinstance(value, float):
+        return f"{value!r}"
+    return quoted(value) if isinstance(value, str) else f"an object of class {shown(type(value).__name__)}"
+
+
+def number(value: int) -> str:
+    """An integer as people write it: large ones in hexadecimal, and none longer than it is worth."""
+    bits = value.bit_length()
+    if bits > 128:
+        return f"a number of {bits} bits"
+    if value > 0xFFFF and value & (value + 1) == 0:
+        return f"2^{bits}-1"
+    return f"{value}" if bits <= 16 else f"{value:#x}"
+
+
 def one_line(text: str, limit: int = MAX_LINE) -> str:
     """A message as one line: printable, and clipped."""
     return shown(" ".join(clipped(text, 4 * limit).splitlines()), limit)

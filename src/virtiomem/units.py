@@ -7,6 +7,9 @@ as in the kernel.
 import re
 from typing import NamedTuple, Self
 
+from virtiomem.errors import ArgumentValueError
+from virtiomem.text import described, quoted
+
 KiB = 1 << 10
 MiB = 1 << 20
 GiB = 1 << 30
@@ -17,6 +20,8 @@ PAGE_SIZE = 4 * KiB
 
 U64_MAX = (1 << 64) - 1
 
+_LONGEST = 100
+"""Characters of a size; no number of 64 bits needs as many."""
 _SUFFIXES = {"": 1, "K": KiB, "M": MiB, "G": GiB, "T": TiB, "P": 1 << 50, "E": 1 << 60}
 _SIZE = re.compile(
     r"(?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE]?)(?:iB)?", re.IGNORECASE | re.ASCII
@@ -32,19 +37,19 @@ class Size(int):
     def parse(cls, text: "str | int") -> Self:
         """Read a size; a bare number is bytes.
 
-        Raises ValueError, which names the text, when it is no whole, non-negative number of bytes below 2^64.
+        Raises ArgumentValueError, which names the text, when it is no whole, non-negative number of bytes below 2^64.
         """
-        if isinstance(text, bool) or not isinstance(text, int | str):
-            raise ValueError(f"not a size: {text!r}")  # noqa: TRY004 - one error for every kind of bad size
-        if isinstance(text, int):
+        if isinstance(text, int) and not isinstance(text, bool):
             value, whole = text, True
-        else:
-            match = _SIZE.fullmatch(text.strip())
+        elif isinstance(text, str):
+            match = _SIZE.fullmatch(text.strip()) if len(text) <= _LONGEST else None
             if match is None or (match["number"].lower().startswith("0x") and match["suffix"]):
-                raise ValueError(f"not a size: {text!r} (write 128M, 2G, 0x8000000 or bytes)")
+                raise ArgumentValueError(f"not a size: {quoted(text)} (write 128M, 2G, 0x8000000 or bytes)")
             value, whole = _scaled(match["number"], _SUFFIXES[match["suffix"].upper()])
+        else:
+            raise ArgumentValueError(f"not a size: {described(text)} (write 128M, 2G, 0x8000000 or bytes)")
         if not whole or not 0 <= value <= U64_MAX:
-            raise ValueError(f"not a size: {text!r} (no whole number of bytes from 0 to 2^64-1)")
+            raise ArgumentValueError(f"not a size: {described(text)} (no whole number of bytes from 0 to 2^64-1)")
         return cls(value)
 
 

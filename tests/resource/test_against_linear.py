@@ -7,8 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests import refused
 from tests.resource import linear
-from virtiomem.errors import KernelError
+from virtiomem.errors import ArgumentError, KernelError
 from virtiomem.resource import children
 from virtiomem.resource.flags import (
     IORESOURCE_BUSY,
@@ -61,6 +62,8 @@ class TreeAgainstLists(RuleBasedStateMachine):
         expected = linear.request(self.model, start, size, name, flags)
         try:
             new = self.tree.request_region(start, size, name, flags)
+        except ArgumentError:
+            assert start < 0
         except ResourceConflict:
             assert expected is None
         else:
@@ -72,16 +75,18 @@ class TreeAgainstLists(RuleBasedStateMachine):
         done = linear.insert(self.model, linear.Node(start, start + size - 1, name, flags, desc))
         try:
             self.tree.insert_resource(self.tree, Resource(start, start + size - 1, name, flags, desc))
+        except ArgumentError:
+            assert start < 0 or not size
         except ResourceConflict:
             assert not done
         else:
             assert done
 
-    @rule(start=ADDRESSES, size=SIZES)
+    @rule(start=st.integers(0, LAST + 1), size=SIZES)
     def release_region(self, start: int, size: int) -> None:
         assert self.tree.release_region(start, size) == linear.release_region(self.model, start, size)
 
-    @rule(start=ADDRESSES, size=st.integers(1, 20))
+    @rule(start=st.integers(0, LAST + 1), size=st.integers(1, 20))
     def release_mem_region_adjustable(self, start: int, size: int) -> None:
         self.tree.release_mem_region_adjustable(start, size)
         linear.release_adjustable(self.model, start, size)
@@ -113,6 +118,8 @@ class TreeAgainstLists(RuleBasedStateMachine):
         expected = linear.adjust(model, start, start + size - 1)
         try:
             self.tree.adjust_resource(node, start, size)
+        except ArgumentError:
+            assert start < 0
         except KernelError:
             assert not expected
         else:
@@ -124,6 +131,31 @@ class TreeAgainstLists(RuleBasedStateMachine):
         node, model = self.pick(data)
         node.set_busy(busy)
         model.flags = model.flags | linear.BUSY if busy else model.flags & ~linear.BUSY
+
+    @rule(bad=refused.numbers, good=st.integers(0, LAST), data=st.data())
+    def refuse_what_is_no_range(self, bad: Any, good: int, data: Any) -> None:
+        for start, size in ((bad, good), (good, bad)):
+            refused.refused(self.tree.request_region, start, size, "virtio0")
+            refused.refused(self.tree.release_region, start, size)
+            refused.refused(self.tree.release_mem_region_adjustable, start, size)
+            refused.refused(Resource, start, size, "virtio0")
+            if self.tree.children:
+                refused.refused(self.tree.adjust_resource, self.pick(data)[0], start, size)
+
+    @rule(name=refused.names, flags=st.sampled_from([1.5, -1, 1 << 64, None, True]), start=st.integers(0, LAST))
+    def refuse_what_is_no_label(self, name: Any, flags: Any, start: int) -> None:
+        refused.refused(self.tree.request_region, start, 1, name)
+        refused.refused(self.tree.request_region, start, 1, "virtio0", flags)
+        refused.refused(Resource, start, start, name)
+
+    @rule(bad=st.sampled_from([None, 1, "virtio0", object()]))
+    def refuse_what_is_no_resource(self, bad: Any) -> None:
+        refused.refused(self.tree.insert_resource, bad, Resource(0, 0, "good"))
+        refused.refused(self.tree.insert_resource, self.tree, bad)
+        refused.refused(self.tree.request_resource, self.tree, bad)
+        refused.refused(self.tree.release_resource, bad)
+        refused.refused(self.tree.remove_resource, bad)
+        refused.refused(self.tree.merge_system_ram_resource, bad)
 
     @invariant()
     def the_trees_are_the_same(self) -> None:

@@ -82,8 +82,6 @@ def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
         )
     except DeviceError as error:
         raise UsageError(f"{where}: no such device: {error}") from None
-    except MemoryError:
-        raise UsageError(f"{where}: too many blocks: {config.region_size // config.block_size}") from None
     return EmbeddedPort(device, line.queue_size) if isinstance(line, log.Header) else EmbeddedPort(device)
 
 

@@ -15,6 +15,7 @@ Bytes that are no request at all raise ProtocolError: the virtio device around t
 
 from collections.abc import Callable, Iterator
 
+from virtiomem import border
 from virtiomem.device.blocks import Blocks
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.units import U64_MAX, MiB, Span, align_up, is_power_of_two
@@ -28,6 +29,9 @@ DEFAULT_BLOCK_SIZE = 2 * MiB
 
 USABLE_EXTENT = 2 * 128 * MiB
 """How far the usable region reaches beyond requested_size on x86: two Linux sections of 128M."""
+
+MAX_REGION_SIZE = (1 << 47) - 1
+"""QEMU maps a region into its own address space, of which Linux gives 47 bits to a process on x86-64."""
 
 _ACK = Response(ResponseType.ACK)
 _NACK = Response(ResponseType.NACK)
@@ -57,9 +61,12 @@ class MemDevice:
     ) -> None:
         """Realize the device: sizes and address in bytes, `nodes` is the number of NUMA nodes of the machine.
 
-        Raises DeviceError with QEMU's words. Models: virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2),
+        Raises DeviceError with QEMU's words; ArgumentError for what is no number. Models: virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2),
         where requested_size may exceed the region.
         """
+        numbers = {"addr": addr, "region_size": region_size, "block_size": block_size, "node": node, "nodes": nodes}
+        for what, number in {**numbers, "requested_size": requested_size, "features": features}.items():
+            border.instance(what, number, int)
         _check_realize(addr, region_size, block_size, requested_size, node, nodes)
         self.addr = addr
         self.region_size = region_size
@@ -84,12 +91,13 @@ class MemDevice:
         """Bytes that the guest should have; survives every reset.
 
         Setting it raises DeviceError when it is no multiple of the block size or exceeds the region. A value that is
-        taken always notifies the driver, also when it is the value that was there.
+        taken always notifies the driver, also when it is the value that was there. ArgumentError for what is no number.
         """
         return self._requested_size
 
     @requested_size.setter
     def requested_size(self, size: int) -> None:
+        border.instance("requested_size", size, int)
         if not -(U64_MAX + 1) // 2 <= size <= U64_MAX:
             raise DeviceError("Parameter 'requested-size' expects uint64")
         if size % self.block_size:
@@ -123,10 +131,12 @@ class MemDevice:
 
     def on_size_change(self, listener: Callable[[int], None]) -> None:
         """Call `listener` with the new plugged size after each change (MEMORY_DEVICE_SIZE_CHANGE, unthrottled)."""
+        border.function("listener", listener)
         self._size_listeners.append(listener)
 
     def on_config_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each accepted requested_size (virtio_notify_config)."""
+        border.function("listener", listener)
         self._config_listeners.append(listener)
 
     def system_reset(self) -> None:
@@ -152,14 +162,22 @@ class MemDevice:
         )
 
     def handle(self, request: bytes) -> bytes:
-        """Answer one request as it comes over the wire; raises ProtocolError when it is none.
+        """Answer one request as it comes over the wire; raises ProtocolError when it is none, ArgumentError for no bytes.
 
         Models: virtio_mem_handle_request() in hw/virtio/virtio-mem.c (v7.2).
         """
+        if type(request) is not bytes:
+            border.instance("request", request, bytes, bytearray, memoryview)
         return self.request(*unpack_request(request)).pack()
 
     def request(self, type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
-        """Answer one request; `addr` in bytes, `nb_blocks` in blocks. Raises ProtocolError for an unknown type."""
+        """Answer one request; `addr` in bytes, `nb_blocks` in blocks.
+
+        Raises ProtocolError for an unknown type, ArgumentError for what is no number of the wire's.
+        """
+        if addr.__class__ is not int or nb_blocks.__class__ is not int:
+            border.integer("addr", addr)
+            border.integer("nb_blocks", nb_blocks)
         if type == _UNPLUG_ALL:
             return self._unplug_all()
         offset = addr - self.addr
@@ -246,6 +264,9 @@ def _known(type: int, response: Response) -> Response:
 
 def _check_realize(addr: int, region_size: int, block_size: int, requested_size: int, node: int, nodes: int) -> None:
     """Refuse what QEMU refuses, in its order and words."""
+    if region_size > MAX_REGION_SIZE:
+        limit = f"QEMU can map no more than {MAX_REGION_SIZE:#x} bytes"
+        raise DeviceError(f"cannot set up guest memory: Cannot allocate memory: {region_size:#x} bytes, {limit}")
     if block_size < MIN_BLOCK_SIZE:
         raise DeviceError(f"'block-size' property has to be at least {MIN_BLOCK_SIZE:#x}")
     if not is_power_of_two(block_size):

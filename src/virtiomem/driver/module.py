@@ -5,10 +5,11 @@ Models: register_virtio_mem_device(), virtio_mem_online_page_cb() (drivers/virti
 
 from collections.abc import Sequence
 
+from virtiomem import border
 from virtiomem.clock import Clock
 from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.virtio_mem import Log, VirtioMem
-from virtiomem.errors import Errno
+from virtiomem.errors import ArgumentValueError, Errno
 from virtiomem.memory.core import Memory
 from virtiomem.memory.onlining import generic_online_page
 from virtiomem.transport.base import Transport
@@ -25,7 +26,15 @@ class VirtioMemModule:
         parameters: Parameters = DEFAULTS,
         log: Log = lambda level, text: None,  # noqa: ARG005
     ) -> None:
-        """Load the module and probe every device, given as (name, transport); one that fails is left out."""
+        """Load the module and probe every device, given as (name, transport); one that fails is left out.
+
+        Raises ArgumentError.
+        """
+        border.instance("memory", memory, Memory)
+        border.instance("clock", clock, Clock)
+        border.instance("parameters", parameters, Parameters)
+        border.function("log", log)
+        _check_devices(devices)
         self.memory = memory
         self.devices: list[VirtioMem] = []
         """Devices that were probed, in order."""
@@ -58,3 +67,16 @@ class VirtioMemModule:
         """Assert the invariants of every device."""
         for device in self.devices:
             device.check()
+
+
+def _check_devices(devices: object) -> None:
+    """Refuse what cannot be names and transports."""
+    border.instance("devices", devices, list, tuple)
+    assert isinstance(devices, list | tuple)
+    for device in devices:
+        border.instance("a device", device, list, tuple)
+        if len(device) != 2:
+            raise ArgumentValueError(f"a device must be a name and a transport, not {len(device)} things")
+        border.name("a device's name", device[0])
+        for verb in ("send", "config", "on_config_change", "reset"):
+            border.function(f"{verb} of a device's transport", getattr(device[1], verb, None))

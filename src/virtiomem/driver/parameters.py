@@ -4,10 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Self
 
+from virtiomem import border
+
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """Module parameters (virtio_mem.*). `merge_resources` is not one: false is the driver before MHP_MERGE_RESOURCE."""
+    """Module parameters (virtio_mem.*). `merge_resources` is not one: false is the driver before MHP_MERGE_RESOURCE.
+
+    Raises ArgumentError.
+    """
 
     force_bbm: bool = False
     bbm_block_size: int = 0
@@ -15,6 +20,11 @@ class Parameters:
     bbm_safe_unplug: bool = True
     unplug_online: bool = True
     merge_resources: bool = True
+
+    def __post_init__(self) -> None:
+        border.integer("bbm_block_size", self.bbm_block_size)
+        for name in ("force_bbm", "bbm_safe_unplug", "unplug_online", "merge_resources"):
+            border.instance(name, getattr(self, name), bool)
 
     def to_sysfs(self) -> dict[str, str]:
         """The files of /sys/module/virtio_mem/parameters, by name."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 
-from virtiomem import collector
+from virtiomem import border, collector
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM, Desc
 from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM
@@ -109,6 +109,7 @@ def crash_ranges(listing: str | bytes | Resource) -> list[CrashRange]:
 
     `listing` is the text of /proc/iomem or its tree. Raises ListingError when a text is no sound listing.
     """
+    border.instance("listing", listing, str, bytes, Resource)
     with collector.paused():
         return kernel_ranges(listing if isinstance(listing, Resource) else iomem.loads(listing)).ranges
 

@@ -3,9 +3,13 @@
 The verbs are in `hotplug` (adding, removing), `onlining` (online, offline) and `contig` (taking exact ranges of pages).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from types import NoneType
 
+from virtiomem import border
 from virtiomem.abi import BlockState, ZoneType
+from virtiomem.errors import ArgumentValueError
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.faults import Faults
 from virtiomem.memory.group import MemoryGroups
@@ -17,12 +21,19 @@ from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import walk_system_ram_res
-from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, align_down, is_power_of_two
+from virtiomem.units import PAGE_SIZE, U64_MAX, GiB, MiB, Span, align_down
 
 SECTION_SIZE = 128 * MiB
 """Bytes of a memory section (SECTION_SIZE_BITS 27 on x86-64), and of the smallest memory block."""
 MAX_BLOCK_SIZE = 2 * GiB
 """Bytes of the largest memory block that x86-64 chooses (arch/x86/mm/init_64.c)."""
+
+MAX_BLOCKS = 1 << 19
+"""Memory blocks that one kernel can have: 64 TiB of the smallest.
+
+Differs: Linux has no such limit; it would run out of memory for their struct pages."""
+MAX_NODE = (1 << 10) - 1
+"""The highest number of a NUMA node (NODES_SHIFT 10)."""
 
 PHYSMEM_END = (1 << 52) - 1
 """The last byte that can be hotplugged: where physical memory ends with 5-level paging (2^46 - 1 with 4-level)."""
@@ -49,6 +60,20 @@ def probe_memory_block_size(boot_end: int) -> int:
     return size
 
 
+def _check_nodes(nodes: Mapping[int, Sequence[Span]] | None) -> None:
+    """Refuse what cannot be the boot memory of NUMA nodes."""
+    border.instance("nodes", nodes, Mapping, NoneType)
+    for nid, spans in (nodes or {}).items():
+        border.integer("a node's number", nid, 0, MAX_NODE)
+        for start, stop in spans:
+            border.integer("the start of a node's memory", start)
+            border.integer("the end of a node's memory", stop, start, U64_MAX + 1)
+    ranges = sorted(Span(*span) for spans in (nodes or {}).values() for span in spans)
+    for low, high in pairwise(ranges):
+        if low.overlaps(high):
+            raise ArgumentValueError(f"the memory of nodes must not overlap, as {low} and {high} do")
+
+
 class Memory:
     """All memory of one kernel. Sizes and addresses are bytes; zones and groups count pages."""
 
@@ -63,13 +88,18 @@ class Memory:
     ) -> None:
         """Boot: every top-level System RAM resource in `iomem` is boot memory.
 
-        `block_size`: bytes, a power of two and at least 128 MiB; None for what x86-64 chooses. `nodes`: the boot memory
-        of each NUMA node; None for a single node 0. Raises ValueError for an impossible block size.
+        `block_size`: bytes, a power of two from 128 MiB to 2 GiB; None for what x86-64 chooses. `nodes`: the boot memory
+        of each NUMA node; None for a single node 0. `hotpluggable_end`: the last address that can be added. Raises
+        ArgumentError for what cannot be, and for more than `MAX_BLOCKS` memory blocks.
         """
+        border.instance("iomem", iomem, ResourceTree)
+        if block_size is not None:
+            border.power_of_two("block_size", block_size, SECTION_SIZE, MAX_BLOCK_SIZE)
+        border.instance("policy", policy, Policy, NoneType)
+        border.integer("hotpluggable_end", hotpluggable_end)
+        _check_nodes(nodes)
         ram = boot_ram(iomem)
         self.block_size = block_size or probe_memory_block_size(ram[-1].stop if ram else 0)
-        if self.block_size < SECTION_SIZE or not is_power_of_two(self.block_size):
-            raise ValueError(f"memory block size {self.block_size:#x} is not a power of two of at least 128M")
         self.iomem = iomem
         self.pages_per_block = self.block_size // PAGE_SIZE
         self.pageblocks_per_block = self.block_size // PAGEBLOCK_SIZE
@@ -93,8 +123,11 @@ class Memory:
             mine = [clamp(part, span) for part in ram for span in node.memory]
             node.ram = tuple(sorted(span for span in mine if span.size))
             populate_boot_zones(node)
-        for part in ram:
-            for id_ in range(part.start // self.block_size, -(-part.stop // self.block_size)):
+        parts = [range(part.start // self.block_size, -(-part.stop // self.block_size)) for part in ram]
+        if (count := sum(ids.stop - ids.start for ids in parts)) > MAX_BLOCKS:
+            raise ArgumentValueError(f"iomem must have boot memory of at most {MAX_BLOCKS} memory blocks, not {count}")
+        for ids in parts:
+            for id_ in ids:
                 if id_ not in self.blocks:
                     self._add_boot_block(id_)
 
@@ -115,7 +148,10 @@ class Memory:
 
     def blocks_in(self, start: int, size: int) -> Iterator[MemoryBlock]:
         """The blocks that exist in a block-aligned range, ascending (walk_memory_blocks())."""
-        for id_ in range(start // self.block_size, (start + size) // self.block_size):
+        ids: Iterable[int] = range(start // self.block_size, (start + size) // self.block_size)
+        if size // self.block_size > len(self.blocks):  # a range far larger than what is there
+            ids = sorted(id_ for id_ in self.blocks if id_ in ids)
+        for id_ in ids:
             block = self.blocks.get(id_)
             if block is not None:
                 yield block
@@ -157,6 +193,14 @@ class Memory:
         """The busy System RAM in a span, clipped to it (walk_system_ram_res())."""
         for part in walk_system_ram_res(self.iomem, span.start, span.stop - 1):
             yield Span(part.start, part.end + 1)
+
+    def pages_state(self) -> list[object]:
+        """All that decides what becomes of a page that is to go: the same again, and the same will come of it."""
+        blocks = [
+            (block.id, block.state, block.zone, block.fake_offline, block.dropped, block.used.copy())
+            for block in self.blocks.values()
+        ]
+        return [blocks, [use.boot.copy() for use in self.users], self.faults.pending()]
 
     def check(self) -> None:
         """Assert the core's invariants, and that tree, blocks, zones and groups agree."""

@@ -3,7 +3,11 @@
 from collections import deque
 from enum import StrEnum
 
+from virtiomem import border
 from virtiomem.errors import Errno
+
+MAX_TIMES = 1_000_000
+"""More failures in a row than this are no test of anything."""
 
 
 class FaultPoint(StrEnum):
@@ -27,8 +31,18 @@ class Faults:
     def __init__(self) -> None:
         self._pending: dict[FaultPoint, deque[Errno]] = {}
 
+    def pending(self) -> dict[FaultPoint, list[Errno]]:
+        """What is still to come."""
+        return {point: list(errnos) for point, errnos in self._pending.items()}
+
     def inject(self, point: FaultPoint, errno: Errno, times: int = 1) -> None:
-        """Let the next `times` calls at `point` fail with `errno`."""
+        """Let the next `times` calls at `point` fail with `errno`; OK lets them pass.
+
+        Raises ArgumentError; `times` is at most `MAX_TIMES`.
+        """
+        border.instance("point", point, FaultPoint)
+        border.instance("errno", errno, Errno)
+        border.integer("times", times, 1, MAX_TIMES)
         self._pending.setdefault(point, deque()).extend([errno] * times)
 
     def clear(self) -> None:

@@ -6,6 +6,7 @@ Models: memory_group_register_static(), memory_group_register_dynamic() (drivers
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from virtiomem import border
 from virtiomem.errors import Errno, KernelError
 from virtiomem.units import is_power_of_two
 
@@ -45,6 +46,7 @@ class MemoryGroups:
 
     def register_static(self, nid: int, max_pages: int) -> int:
         """Make a group of at most `max_pages`; returns its id. Raises KernelError (EINVAL) for no pages."""
+        _check(nid, max_pages)
         if max_pages <= 0:
             raise KernelError(Errno.EINVAL, f"static memory group of {max_pages} pages")
         return self._register(MemoryGroup(self._free_id(), nid, max_pages=max_pages))
@@ -54,12 +56,14 @@ class MemoryGroups:
 
         Raises KernelError (EINVAL) unless the unit is a power of two and at least a memory block.
         """
+        _check(nid, unit_pages)
         if not is_power_of_two(unit_pages) or unit_pages < self._pages_per_block:
             raise KernelError(Errno.EINVAL, f"dynamic memory group with a unit of {unit_pages} pages")
         return self._register(MemoryGroup(self._free_id(), nid, unit_pages=unit_pages))
 
     def unregister(self, mgid: int) -> Errno:
         """Drop a group: EINVAL when unknown, EBUSY while it has memory blocks."""
+        border.integer("mgid", mgid, -1)
         group = self._groups.get(mgid)
         if group is None:
             return Errno.EINVAL
@@ -74,3 +78,8 @@ class MemoryGroups:
 
     def _free_id(self) -> int:
         return next(id_ for id_ in range(len(self._groups) + 1) if id_ not in self._groups)
+
+
+def _check(nid: object, pages: object) -> None:
+    border.integer("nid", nid)
+    border.integer("pages", pages)

@@ -6,10 +6,11 @@ Models: add_memory(), add_memory_driver_managed(), add_memory_resource(), remove
 (mm/memory_hotplug.c, v6.1). Sizes and addresses are bytes.
 """
 
+from virtiomem import border
 from virtiomem.abi import BlockState, OnlineType
-from virtiomem.errors import Errno
+from virtiomem.errors import ArgumentValueError, Errno
 from virtiomem.memory.block import MemoryBlock
-from virtiomem.memory.core import Memory
+from virtiomem.memory.core import MAX_BLOCKS, Memory
 from virtiomem.memory.faults import FaultPoint
 from virtiomem.memory.group import MemoryGroup
 from virtiomem.memory.onlining import device_offline, device_online
@@ -22,6 +23,9 @@ from virtiomem.resource.names import DRIVER_RAM, SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
 from virtiomem.resource.walk import find_next
 from virtiomem.units import Span
+
+MAX_INT = (1 << 31) - 1
+"""What the kernel's int holds."""
 
 MHP_NONE = 0
 MHP_MERGE_RESOURCE = 1 << 0
@@ -44,26 +48,39 @@ def add_memory_driver_managed(
 
     `resource_name` is ``System RAM ($DRIVER)`` (else EINVAL). E2BIG outside what can be hotplugged; EEXIST when the
     range is taken; EINVAL unless it is whole memory blocks, or for an unknown node or group; ENOMEM. On an error
-    nothing has changed. A block that cannot be put online stays offline; that is no error.
+    nothing has changed. A block that cannot be put online stays offline; that is no error. Raises ArgumentError.
     """
+    border.name("resource_name", resource_name)
     if DRIVER_RAM.fullmatch(resource_name) is None:
         return Errno.EINVAL
     return _add_named(memory, nid, start, size, resource_name, flags)
 
 
 def _add_named(memory: Memory, nid: int, start: int, size: int, name: str, flags: int) -> Errno:
+    _check_range(memory, start, size)
+    _check_owner(nid, flags)
     res = _register_memory_resource(memory, start, size, name)
     if isinstance(res, Errno):
         return res
-    if rc := add_memory_resource(memory, nid, res, flags):
+    if rc := _add_resource(memory, nid, res, flags):
         memory.iomem.release_resource(res)
         return rc
     return Errno.OK
 
 
+def _check_range(memory: object, start: object, size: object) -> None:
+    border.instance("memory", memory, Memory)
+    border.span(start, size)
+
+
+def _check_owner(nid: object, flags: object) -> None:
+    border.integer("nid", nid, -1, MAX_INT)
+    border.integer("flags", flags, 0, MAX_INT)
+
+
 def _register_memory_resource(memory: Memory, start: int, size: int, name: str) -> Resource | Errno:
     """Claim the range in the resource tree: E2BIG or EEXIST. Models: register_memory_resource()."""
-    if size <= 0 or start < 0 or start + size - 1 > memory.hotpluggable_end:
+    if size == 0 or start + size - 1 > memory.hotpluggable_end:
         return Errno.E2BIG
     if rc := memory.faults.take(FaultPoint.REGISTER_RESOURCE):
         return rc
@@ -79,8 +96,20 @@ def _register_memory_resource(memory: Memory, start: int, size: int, name: str) 
 def add_memory_resource(memory: Memory, nid: int, res: Resource, flags: int = MHP_NONE) -> Errno:
     """Add the memory of a resource that is in the tree already; on an error its owner releases it.
 
-    The order is the kernel's: blocks, nodes, firmware map, then merging, then onlining.
+    Raises ArgumentError unless it is busy System RAM there.
     """
+    border.instance("memory", memory, Memory)
+    border.instance("res", res, Resource)
+    _check_owner(nid, flags)
+    if not memory.is_system_ram(Span(res.start, res.end + 1)):
+        raise ArgumentValueError(f"res must be busy System RAM in the resource tree, not {res}")
+    if res.end > memory.hotpluggable_end:
+        return Errno.E2BIG
+    return _add_resource(memory, nid, res, flags)
+
+
+def _add_resource(memory: Memory, nid: int, res: Resource, flags: int) -> Errno:
+    """The order is the kernel's: blocks, nodes, firmware map, then merging, then onlining."""
     start, size = res.start, res.size
     if not memory.is_aligned(start, size):
         return Errno.EINVAL
@@ -118,10 +147,12 @@ def supports_memmap_on_memory(_memory: Memory, _size: int) -> bool:
 def _create_memory_blocks(
     memory: Memory, nid: int, start: int, size: int, group: MemoryGroup | None
 ) -> list[MemoryBlock] | Errno:
-    """Map the range and make its blocks, offline: all or none. EEXIST when one exists."""
+    """Map the range and make its blocks, offline: all or none. EEXIST when one exists, ENOMEM for too many."""
     ids = range(start // memory.block_size, (start + size) // memory.block_size)
     if rc := memory.faults.take(FaultPoint.ARCH_ADD):
         return rc
+    if len(ids) + len(memory.blocks) > MAX_BLOCKS:
+        return Errno.ENOMEM
     if not memory.blocks.keys().isdisjoint(ids):
         return Errno.EEXIST
     if rc := memory.faults.take(FaultPoint.CREATE_BLOCKS):
@@ -145,9 +176,11 @@ def _online_by_default(memory: Memory, blocks: list[MemoryBlock]) -> None:
 def remove_memory(memory: Memory, start: int, size: int) -> Errno:
     """Remove offline memory: EBUSY when a block is not offline. Blocks that do not exist are ignored.
 
-    Raises AssertionError for a range that is not whole memory blocks (the kernel crashes).
+    Raises ArgumentError for a range that is not whole memory blocks (the kernel stops with a BUG).
     """
-    assert memory.is_aligned(start, size), f"remove_memory: {Span.sized(start, size)} is not whole memory blocks"
+    _check_range(memory, start, size)
+    if not memory.is_aligned(start, size):
+        raise ArgumentValueError(f"start and size must be whole memory blocks, not {start:#x} and {size:#x}")
     blocks = list(memory.blocks_in(start, size))
     if any(block.state is not BlockState.OFFLINE for block in blocks):
         return Errno.EBUSY
@@ -167,7 +200,9 @@ def offline_and_remove_memory(memory: Memory, start: int, size: int) -> Errno:
 
     EINVAL unless the range is whole memory blocks; ENOMEM; else the first error of taking a block offline, and then
     the blocks that were taken offline by this call are put online again as they were (a failure there is ignored).
+    Raises ArgumentError.
     """
+    _check_range(memory, start, size)
     if not memory.is_aligned(start, size):
         return Errno.EINVAL
     if rc := memory.faults.take(FaultPoint.OFFLINE_AND_REMOVE):

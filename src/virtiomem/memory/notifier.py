@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
+from virtiomem import border
 from virtiomem.errors import Errno
 
 
@@ -40,7 +41,9 @@ class NotifierChain:
         self._entries: list[tuple[int, Notifier]] = []
 
     def register(self, notifier: Notifier, priority: int = 0) -> None:
-        """Add a notifier (register_memory_notifier())."""
+        """Add a notifier (register_memory_notifier()). Raises ArgumentError."""
+        border.function("notifier", notifier)
+        border.integer("priority", priority, -(1 << 31), (1 << 31) - 1)
         at = next((i for i, (other, _) in enumerate(self._entries) if other < priority), len(self._entries))
         self._entries.insert(at, (priority, notifier))
 

@@ -4,8 +4,9 @@ Models: online_pages(), offline_pages() (mm/memory_hotplug.c), memory_subsys_onl
 state_store() (drivers/base/memory.c), v6.1.
 """
 
+from virtiomem import border
 from virtiomem.abi import BlockState, OnlineType
-from virtiomem.errors import Errno
+from virtiomem.errors import ArgumentValueError, Errno
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.contig import set_fake_offline
 from virtiomem.memory.core import Memory
@@ -17,7 +18,9 @@ from virtiomem.units import PAGE_SIZE
 
 
 def device_online(memory: Memory, block: MemoryBlock, how: OnlineType = OnlineType.ONLINE) -> Errno | None:
-    """Put a block online; None when it is online already. See `online_pages`."""
+    """Put a block online; None when it is online already. See `online_pages`. Raises ArgumentError."""
+    _check_block(memory, block)
+    border.instance("how", how, OnlineType)
     if block.state is BlockState.ONLINE:
         return None
     rc = online_pages(memory, block, how)
@@ -26,7 +29,8 @@ def device_online(memory: Memory, block: MemoryBlock, how: OnlineType = OnlineTy
 
 
 def device_offline(memory: Memory, block: MemoryBlock) -> Errno | None:
-    """Take a block offline; None when it is offline already. See `offline_pages`."""
+    """Take a block offline; None when it is offline already. See `offline_pages`. Raises ArgumentError."""
+    _check_block(memory, block)
     if block.state is BlockState.OFFLINE:
         return None
     block.state = BlockState.GOING_OFFLINE
@@ -39,13 +43,24 @@ def store_state(memory: Memory, block_id: int, how: OnlineType) -> Errno:
     """Write a word to a block's `state` in sysfs.
 
     ENOENT without such a block; EINVAL for the state it already has; else as `online_pages` and `offline_pages`.
-    Models: state_store().
+    Raises ArgumentError. Models: state_store().
     """
+    border.instance("memory", memory, Memory)
+    border.integer("block_id", block_id)
+    border.instance("how", how, OnlineType)
     block = memory.blocks.get(block_id)
     if block is None:
         return Errno.ENOENT
     rc = device_offline(memory, block) if how is OnlineType.OFFLINE else device_online(memory, block, how)
     return Errno.EINVAL if rc is None else rc
+
+
+def _check_block(memory: Memory, block: MemoryBlock) -> None:
+    """Refuse a block that has been removed, or is another kernel's."""
+    border.instance("memory", memory, Memory)
+    border.instance("block", block, MemoryBlock)
+    if memory.blocks.get(block.id) is not block:
+        raise ArgumentValueError(f"block must be one of the memory's, not {block!r}, which is not there")
 
 
 def online_pages(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:

@@ -8,13 +8,15 @@ so, with a seed.
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice, repeat
 from typing import TYPE_CHECKING
 
+from virtiomem import border
 from virtiomem.errors import Errno, KernelError
-from virtiomem.units import PAGE_SIZE, MiB, format_size
+from virtiomem.units import PAGE_SIZE, U64_MAX, MiB, format_size
 
 if TYPE_CHECKING:
     from virtiomem.memory.block import MemoryBlock
@@ -54,6 +56,8 @@ class PageUsers:
         self._zones = zones
         self._pages_per_block = pages_per_block
         self._uses: dict[str, PageUse] = {}
+        self._boot_used: Counter[Zone] = Counter()
+        """Pageblocks used in each zone's boot memory, by all users."""
 
     def __iter__(self) -> Iterator[PageUse]:
         return iter(self._uses.values())
@@ -63,8 +67,11 @@ class PageUsers:
 
         The highest zone is filled first, movable users in Movable, others in the kernel zones only; where in a zone,
         the seed decides. Raises KernelError: EEXIST for an id in use, ENOMEM when there is not enough room, and then
-        nothing is taken.
+        nothing is taken; ArgumentError.
         """
+        border.name("id", id_)
+        border.integer("size", size)
+        border.integer("seed", seed, -U64_MAX)
         if id_ in self._uses:
             raise KernelError(Errno.EEXIST, f"use {id_!r}: memory of that name is in use already")
         wanted = -(-size // PAGEBLOCK_SIZE)
@@ -80,18 +87,20 @@ class PageUsers:
             taken = min(wanted - use.pageblocks, boot + len(places))
             for index in chance.sample(range(boot + len(places)), taken):
                 if index < boot:
-                    use.boot[zone] = use.boot.get(zone, 0) + 1
+                    self._put_in_boot(use, zone)
                 else:
                     self._put(use, *places[index - boot])
         self._uses[id_] = use
 
     def free(self, id_: str) -> None:
-        """Give back what `use` took. Raises KernelError (ENOENT) for an unknown id."""
+        """Give back what `use` took. Raises KernelError (ENOENT) for an unknown id; ArgumentError."""
+        border.name("id", id_)
         use = self._uses.pop(id_, None)
         if use is None:
             raise KernelError(Errno.ENOENT, f"free {id_!r}: no memory of that name is in use")
         for block, index in use.places:
             del block.used[index]
+        self._boot_used.subtract(use.boot)
 
     def clear(self) -> None:
         """Forget every user: the machine was reset."""
@@ -114,7 +123,7 @@ class PageUsers:
             use = block.used.pop(index)
             use.places.discard((block, index))
             if place is None:
-                use.boot[zone] = use.boot.get(zone, 0) + 1
+                self._put_in_boot(use, zone)
             else:
                 self._put(use, *place)
         return Errno.OK
@@ -131,14 +140,17 @@ class PageUsers:
         block.used[index] = use
         use.places.add((block, index))
 
+    def _put_in_boot(self, use: PageUse, zone: "Zone") -> None:
+        use.boot[zone] = use.boot.get(zone, 0) + 1
+        self._boot_used[zone] += 1
+
     def _zonelist(self, *, movable: bool) -> "list[Zone]":
         """Zones to allocate from, highest first."""
         return [zone for zone in reversed(self._zones) if zone.populated and (movable or zone.is_kernel)]
 
     def _boot_room(self, zone: "Zone") -> int:
         """Free pageblocks in a zone's boot memory."""
-        used = sum(use.boot.get(zone, 0) for use in self)
-        return max(zone.boot_managed // PAGEBLOCK_PAGES - used, 0)
+        return max(zone.boot_managed // PAGEBLOCK_PAGES - self._boot_used[zone], 0)
 
     def _free_places(self, zone: "Zone") -> "Iterator[Place]":
         """Free pageblocks in a zone's hotplugged blocks, lowest address first."""
@@ -156,5 +168,6 @@ class PageUsers:
                 assert block.zone is not None, f"{block}: offline but used by {use.id!r}"
                 assert not block.fake_offline >> index & 1, f"{block}: pageblock {index} is both used and fake-offline"
                 assert use.movable or block.zone.is_kernel, f"{block}: unmovable {use.id!r} lies in Movable"
+        assert +self._boot_used == sum((Counter(use.boot) for use in self), Counter()), "boot memory is miscounted"
         placed = sum(len(use.places) for use in self)
         assert placed == sum(len(block.used) for block in self._blocks.values()), "a used pageblock has no user"

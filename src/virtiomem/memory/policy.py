@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from virtiomem import border
 from virtiomem.abi import AUTO_MOVABLE_RATIO, BlockState, OnlinePolicy, OnlineType, ZoneType
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.group import MemoryGroup
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Policy:
-    """What the administrator set; any of it may change at any time, for blocks that go online later."""
+    """What the administrator set; any of it may change at any time, for blocks that go online later.
+
+    Raises ArgumentError for a value that cannot be set.
+    """
 
     default_state: OnlineType = OnlineType.OFFLINE
     """memhp_default_state=, auto_online_blocks."""
@@ -27,6 +31,16 @@ class Policy:
     auto_movable_ratio: int = AUTO_MOVABLE_RATIO
     """Movable pages allowed for each kernel page, in percent."""
     auto_movable_numa_aware: bool = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if kind := _KINDS.get(name):
+            border.instance(name, value, kind)
+        else:
+            border.integer(name, value, 0, (1 << 31) - 1)
+        object.__setattr__(self, name, value)
+
+
+_KINDS = {"default_state": OnlineType, "online_policy": OnlinePolicy, "auto_movable_numa_aware": bool}
 
 
 def zone_for_block(memory: "Memory", block: MemoryBlock, how: OnlineType) -> Zone:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from virtiomem import border
 from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes, write_whole
 from virtiomem.notation import NotationError, check_format, convert, json_values
@@ -25,6 +26,7 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
 
     Raises UsageError, one line with the source and the place, for anything that is not a recording.
     """
+    border.instance("text", text, str, bytes)
     try:
         raw = json_values(text)
         check_format(raw, FORMAT)
@@ -41,6 +43,7 @@ def load(path: str | Path) -> Recording:
 
 def dumps(recording: Recording) -> bytes:
     """A recording as JSON, indented, with a final newline."""
+    border.instance("recording", recording, Recording)
     return msgspec.json.format(msgspec.json.encode(recording, enc_hook=int), indent=1) + b"\n"
 
 

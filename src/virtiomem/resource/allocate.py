@@ -5,6 +5,7 @@ Models: allocate_resource() and reallocate_resource() in kernel/resource.c (v6.1
 
 from collections.abc import Callable, Iterator
 
+from virtiomem import border
 from virtiomem.errors import Errno, KernelError
 from virtiomem.resource.node import Resource
 from virtiomem.units import U64_MAX, align_up
@@ -25,9 +26,10 @@ def allocate_resource(
     if start is None:
         raise KernelError(Errno.EBUSY, f"no free {size:#x} bytes aligned to {align:#x} under {root} for {new.name!r}")
     end = start + size - 1
-    if new.parent is None:
-        new.start, new.end = start, end
+    if new.parent is None and new._set_range(start, end) is None:
         conflict = root._link(new)
+    elif new.parent is None:
+        raise KernelError(Errno.EBUSY, f"{new} has children and cannot move to {start:#x}-{end:#x}")
     elif (start <= new.start and new.end <= end) or (new._children is None and new.contains(start, end)):
         conflict = new._resize(start, end)
     elif new._children is None:
@@ -49,6 +51,7 @@ def _find_place(
             continue
         if alignf is not None:
             where = alignf(start, high, size, align)
+            border.integer("what alignf returns", where)
             if where < start:
                 continue
             start = where

@@ -23,12 +23,13 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
+from virtiomem import border
 from virtiomem.collector import paused
 from virtiomem.errors import ListingError
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_IO, Desc
 from virtiomem.resource.kinds import E820_LOW, kind_of
-from virtiomem.resource.node import Resource
+from virtiomem.resource.node import Resource, make_node
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import overlapping_descendants
 
@@ -72,6 +73,7 @@ def loads(text: str | bytes, *, source: str | None = None, allow_masked: bool = 
     then the tree has the names in their nesting, every range is [0, 0], and no operation on it makes sense but `dumps`.
     Bytes that are no UTF-8 become surrogate escapes, so that `dumps(tree).encode(errors="surrogateescape")` has them back.
     """
+    border.instance("text", text, str, bytes)
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
     ports = _IO_LINE.match(text) is not None
@@ -94,6 +96,7 @@ def dump(tree: Resource, file: IO[str]) -> None:
 
 def dumps(tree: Resource, *, masked: bool = False) -> str:
     """The listing of everything inside `tree`; `masked` is what a reader without CAP_SYS_ADMIN gets."""
+    border.instance("tree", tree, Resource)
     digits = 4 if tree.end < 0x10000 else 8
     line = f"%s%0{digits}x-%0{digits}x : %s\n"
     lines: list[str] = []
@@ -133,9 +136,9 @@ class _Reader:
                     level, ceiling = len(indent), parent.end
                 if label != name:
                     name, flags, desc = kind_of(label)
-                node = Resource(start, end, name, flags, desc)
-                node.parent = parent
-                siblings.append(node)
+                new = make_node(start, end, name, flags, desc)
+                new.parent = parent
+                siblings.append(new)
                 floor = end
         while self.open:
             self._close()

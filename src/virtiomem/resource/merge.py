@@ -5,6 +5,7 @@ Both work on one resource and its direct neighbours; nothing else is ever merged
 Models: merge_system_ram_resource() and release_mem_region_adjustable() in kernel/resource.c (v6.1).
 """
 
+from virtiomem import border
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import (
     IORESOURCE_BUSY,
@@ -13,7 +14,7 @@ from virtiomem.resource.flags import (
     IORESOURCE_SYSTEM_RAM,
 )
 from virtiomem.resource.names import SYSTEM_RAM
-from virtiomem.resource.node import Resource
+from virtiomem.resource.node import Resource, make_node
 
 _CLAIMED_RAM = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY
 
@@ -24,6 +25,8 @@ def merge_system_ram_resource(res: Resource) -> Resource:
     The neighbour above is tried first, then the one below. Only busy System RAM is merged: anything else comes back
     unmarked and unmerged, where the kernel would also warn once. The resources merged away are dead: they have no parent.
     """
+    if res.__class__ is not Resource:
+        border.instance("res", res, Resource)
     flags = res.flags
     if flags & _CLAIMED_RAM != _CLAIMED_RAM or res.parent is None or (siblings := res.parent._children) is None:
         return res
@@ -92,18 +95,23 @@ def release_mem_region_adjustable(root: Resource, start: int, size: int) -> None
     """Take `size` bytes from `start` out of the one busy MEM resource under `root` that holds them all.
 
     The resource goes away, is trimmed at either end, or is split: then its upper rest becomes a resource of the same
-    name, flags and desc, and its children stay with the lower. Never fails: a range that no single resource holds, or
-    whose removal would uncover a child, stays as it is, where the kernel would at most warn.
+    name, flags and desc, and its children stay with the lower. A range that is empty, that no single resource holds, or
+    whose removal would uncover a child, stays as it is, where the kernel would at most warn. Raises ArgumentError only.
     """
+    if type(start) is not int or type(size) is not int or size < 1:
+        border.span(start, size)
+        if not size:
+            return
     end = start + size - 1
     parent = root
     while (siblings := parent._children) is not None and (res := siblings.at_or_below(start)) is not None:
         if not res.start < end <= res.end or not res.flags & IORESOURCE_MEM:
-            return
+            break
         if res.flags & IORESOURCE_BUSY:
             _cut(siblings, res, start, end)
             return
         parent = res
+    border.span(start, size)
 
 
 def _cut(siblings: Children, res: Resource, start: int, end: int) -> None:
@@ -116,7 +124,7 @@ def _cut(siblings: Children, res: Resource, start: int, end: int) -> None:
     elif res.end == end:
         res._set_range(res.start, start - 1)
     else:
-        rest = Resource(end + 1, res.end, res.name, res.flags, res.desc)
+        rest = make_node(end + 1, res.end, res.name, res.flags, res.desc)
         if res._set_range(res.start, start - 1) is None:
             siblings.add_above(res, rest)
             rest.parent = res.parent

@@ -6,7 +6,8 @@ Models: struct resource in include/linux/ioport.h (v6.1).
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from virtiomem.errors import Errno, KernelError
+from virtiomem import border
+from virtiomem.errors import ArgumentValueError, Errno, KernelError
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_MEM, Desc
 
@@ -23,6 +24,13 @@ class Resource:
     __slots__ = ("_children", "desc", "end", "flags", "name", "parent", "start")
 
     def __init__(self, start: int, end: int, name: str, flags: int = IORESOURCE_MEM, desc: Desc = Desc.NONE) -> None:
+        """Make a resource that is in no tree; raises ArgumentError for what cannot be one."""
+        border.integer("start", start)
+        border.integer("end", end)
+        if end < start:
+            raise ArgumentValueError(f"end must not be below start, {start:#x}, and is {end:#x}")
+        check_label(name, flags)
+        border.instance("desc", desc, Desc)
         self.start = start
         self.end = end
         self.name = name
@@ -99,6 +107,10 @@ class Resource:
         """
         if new.end < new.start or new.start < self.start or new.end > self.end:
             return self
+        return self._put(new)
+
+    def _put(self, new: "Resource") -> "Resource | None":
+        """Put `new`, which lies inside, directly under this node; return the child that is in the way."""
         if self._children is None:
             self._children = Children((new,))
         elif (conflict := self._children.add(new)) is not None:
@@ -166,6 +178,28 @@ class Resource:
                 f"{child}: siblings are sorted and do not overlap ({before})"
             )
             before = child
+
+
+_new = object.__new__
+
+
+def make_node(start: int, end: int, name: str, flags: int = IORESOURCE_MEM, desc: Desc = Desc.NONE) -> Resource:
+    """Make a resource of values that have been looked at; spelled out, for a call would cost what the checks do."""
+    made = _new(Resource)
+    made.start = start
+    made.end = end
+    made.name = name
+    made.flags = flags
+    made.desc = desc
+    made.parent = None
+    made._children = None
+    return made
+
+
+def check_label(name: object, flags: object) -> None:
+    """Refuse what cannot be the name or the flags of a resource."""
+    border.name("name", name)
+    border.integer("flags", flags)
 
 
 class ResourceConflict(KernelError):  # noqa: N818 - named for what the kernel's own code calls it

@@ -7,12 +7,13 @@ Models: kernel/resource.c (v6.1).
 Differs: nothing sleeps, so a request for a MUXED region that is taken fails like any other.
 """
 
+from virtiomem import border
 from virtiomem.errors import Errno, KernelError
 from virtiomem.resource.allocate import AlignFunction, allocate_resource
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_INHERITED, IORESOURCE_MEM
 from virtiomem.resource.merge import merge_adjacent_system_ram, merge_system_ram_resource, release_mem_region_adjustable
-from virtiomem.resource.node import Resource, ResourceConflict
+from virtiomem.resource.node import Resource, ResourceConflict, check_label, make_node
 from virtiomem.units import U64_MAX
 
 __all__ = ["Resource", "ResourceConflict", "ResourceTree"]
@@ -24,10 +25,12 @@ class ResourceTree(Resource):
     `end` is the highest physical address, which x86 sets from the CPU's address bits early in boot.
     """
 
-    __slots__ = ("_recent",)
+    __slots__ = ("_flags", "_label", "_recent")
 
     def __init__(self, end: int = U64_MAX) -> None:
         super().__init__(0, end, "PCI mem", IORESOURCE_MEM)
+        self._label, self._flags = self.name, 0
+        """A name and flags that have been looked at: mostly the next region has the same."""
         self._recent: Resource = self
         """Where the last region was placed: the next is mostly for the same device, and tries there before it searches."""
 
@@ -37,28 +40,42 @@ class ResourceTree(Resource):
         """Claim `size` bytes from `start`, as deep as the resources in the way are not busy.
 
         The new resource is busy, has the type of the resource it landed in, and `flags` besides.
-        Raises ResourceConflict (EBUSY) when a busy resource is in the way, or the range is not inside what it descended to.
-        Models: __request_region().
+        Raises ResourceConflict (EBUSY) when a busy resource is in the way, or the range is not inside what it descended to;
+        ArgumentError for what can be no region. Models: __request_region().
         """
+        if type(start) is not int or type(size) is not int or name is not self._label or flags is not self._flags:
+            self._look_at(start, size, name, flags)
         end = start + size - 1
-        new = Resource(start, end, name)
+        new = make_node(start, end, name)
         place = self._recent
-        if place.parent is not self or place.flags & IORESOURCE_BUSY or start < place.start or end > place.end:
+        if place.start <= start <= end <= place.end and place.parent is self and not place.flags & IORESOURCE_BUSY:
+            conflict = place._put(new)
+        else:
             place = self
-        while (conflict := place._link(new)) is not None:
+            conflict = self._link(new)
+        while conflict is not None:
             if conflict is place or conflict.flags & IORESOURCE_BUSY:
+                border.span(start, size)
                 raise ResourceConflict(new, conflict)
             place = conflict
+            conflict = place._link(new)
         new.flags = place.flags & IORESOURCE_INHERITED | IORESOURCE_BUSY | flags
         new.desc = place.desc
         self._recent = place
         return new
 
+    def _look_at(self, start: object, size: object, name: str, flags: int) -> None:
+        """Look at what is asked for, and remember the name and the flags."""
+        border.span(start, size)
+        check_label(name, flags)
+        self._label, self._flags = name, flags
+
     def release_region(self, start: int, size: int) -> bool:
         """Give back a claim of exactly `size` bytes from `start`; False when there is none, of which the kernel warns.
 
-        What is inside the claimed resource goes with it. Models: __release_region().
+        What is inside the claimed resource goes with it. Raises ArgumentError. Models: __release_region().
         """
+        border.span(start, size)
         end = start + size - 1
         child = self.lookup(start)
         while child is not None and child.end >= end and not child.busy:
@@ -83,7 +100,7 @@ class ResourceTree(Resource):
 
         Raises ResourceConflict (EBUSY) when any child is in the way, busy or not. Models: request_resource().
         """
-        _require_unlinked(new)
+        _require_unlinked(parent, new)
         if (conflict := parent._link(new)) is not None:
             raise ResourceConflict(new, conflict)
 
@@ -103,6 +120,7 @@ class ResourceTree(Resource):
 
         Raises ResourceConflict (EBUSY) when it is not inside `parent`. Models: insert_resource_expand_to_fit().
         """
+        border.instance("new", new, Resource)
         if new.parent is not None:
             return
         while (conflict := _insert(parent, new)) is not None:
@@ -139,9 +157,10 @@ class ResourceTree(Resource):
 
         Models: release_child_resources().
         """
-        for node in [node for _, node in res.walk()]:
-            node.start, node.end = 0, node.size - 1
-            node.parent = node._children = None
+        border.instance("res", res, Resource)
+        for inside in [inside for _, inside in res.walk()]:
+            inside.start, inside.end = 0, inside.size - 1
+            inside.parent = inside._children = None
         res._children = None
 
     @staticmethod
@@ -149,12 +168,16 @@ class ResourceTree(Resource):
         """Make `res` the `size` bytes from `start`.
 
         Raises ResourceConflict (EBUSY) when it would leave its parent, reach a sibling or uncover a child; KernelError
-        (EINVAL) for an empty range, which the kernel does not check. Models: adjust_resource().
+        (EINVAL) for a range that is empty or ends beyond 64 bits, which the kernel does not check.
+        Models: adjust_resource().
         """
-        if size < 1:
-            raise KernelError(Errno.EINVAL, f"cannot adjust {res} to {size} bytes")
-        if (obstacle := res._resize(start, start + size - 1)) is not None:
-            raise ResourceConflict(Resource(start, start + size - 1, res.name), obstacle)
+        border.instance("res", res, Resource)
+        border.span(start, size)
+        end = start + size - 1
+        if size < 1 or end > U64_MAX:
+            raise KernelError(Errno.EINVAL, f"cannot adjust {res} to {size:#x} bytes from {start:#x}")
+        if (obstacle := res._resize(start, end)) is not None:
+            raise ResourceConflict(make_node(start, end, res.name), obstacle)
 
     @staticmethod
     def allocate_resource(
@@ -168,12 +191,18 @@ class ResourceTree(Resource):
         alignf: AlignFunction | None = None,
     ) -> None:
         """Put `new`, `size` bytes long, into the lowest gap between the children of `root`: see `resource.allocate`."""
+        for what, number in (("size", size), ("min", min), ("max", max)):
+            border.integer(what, number)
+        border.power_of_two("align", align)
+        border.instance("new", new, Resource)
+        if new.parent is not root:
+            _require_unlinked(root, new)
         allocate_resource(root, new, size, min, max, align, alignf)
 
 
 def _insert(parent: Resource, new: Resource) -> Resource | None:
     """Insert `new` under `parent`; return what it cannot be inserted for. Models: __insert_resource()."""
-    _require_unlinked(new)
+    _require_unlinked(parent, new)
     while (conflict := parent._link(new)) is not None:
         if conflict is parent:
             return conflict
@@ -188,23 +217,33 @@ def _wrap(parent: Resource, new: Resource) -> Resource | None:
     siblings = parent._children
     assert siblings is not None
     wrapped = list(siblings.overlapping(new.start, new.end))
-    for node in wrapped:
-        if not new.contains(node.start, node.end):
-            return node
+    for child in wrapped:
+        if not new.contains(child.start, child.end):
+            return child
+    if new._children is not None:
+        raise KernelError(Errno.EINVAL, f"{new} has children and cannot be put around {wrapped[0]}")
     siblings.replace(wrapped, new)
     new.parent = parent
     new._children = Children(wrapped)
-    for node in wrapped:
-        node.parent = new
+    for child in wrapped:
+        child.parent = new
     return None
 
 
 def _require_linked(res: Resource) -> Resource:
+    border.instance("old", res, Resource)
     if res.parent is None:
         raise KernelError(Errno.EINVAL, f"{res} is in no resource tree")
     return res.parent
 
 
-def _require_unlinked(res: Resource) -> None:
-    if res.parent is not None:
-        raise KernelError(Errno.EINVAL, f"{res} is in a resource tree already, under {res.parent}")
+def _require_unlinked(parent: Resource, new: Resource) -> None:
+    """Refuse a newcomer that is in a tree, or has the place it is to go to inside it."""
+    border.instance("parent", parent, Resource)
+    border.instance("new", new, Resource)
+    if new.parent is not None:
+        raise KernelError(Errno.EINVAL, f"{new} is in a resource tree already, under {new.parent}")
+    while parent.parent is not None:
+        parent = parent.parent
+    if parent is new:
+        raise KernelError(Errno.EINVAL, f"{new} cannot be put inside itself")

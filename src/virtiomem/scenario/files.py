@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from virtiomem import border
 from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.files import read_bytes
 from virtiomem.guest.base import DeviceConfig
@@ -36,7 +37,10 @@ def load(path: str | Path) -> Scenario:
 
 def loads(text: str | bytes, *, source: str = "scenario", folder: str | Path = ".") -> Scenario:
     """Read a scenario from a text; files it names are looked for from `folder` on. See `load`."""
-    return _read(text.encode() if isinstance(text, str) else text, source=source, folder=Path(folder))
+    border.instance("text", text, str, bytes)
+    return _read(
+        text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, source=source, folder=Path(folder)
+    )
 
 
 def to_dict(scenario: Scenario) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The shortest road: driver and device in one process, joined by their bytes alone."""
 
 from collections.abc import Callable
+from types import NoneType
 
+from virtiomem import border
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import ProtocolError
 
@@ -13,7 +15,12 @@ class Loopback:
     """
 
     def __init__(self, device: MemDevice, *, features: int | None = None) -> None:
-        """Join `device`; `features` are those the driver accepts of the ones offered, all when None."""
+        """Join `device`; `features` are those the driver accepts of the ones offered, all when None.
+
+        Raises ArgumentError.
+        """
+        border.instance("device", device, MemDevice)
+        border.instance("features", features, int, NoneType)
         self.features = int(device.features) if features is None else int(device.features) & features
         self._device = device
         self._needs_reset = False

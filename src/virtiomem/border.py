@@ -1,0 +1,67 @@
+"""What public calls take: a value that cannot be is refused here, before anything has changed.
+
+Each check names the argument, what it must be, and what it was. Calls that come by the million test only what is cheap and
+come here when it fails; what is inside the heart is not checked again.
+"""
+
+import math
+from typing import Any
+
+from virtiomem.errors import ArgumentTypeError, ArgumentValueError
+from virtiomem.text import described, number, quoted
+from virtiomem.units import U64_MAX, is_power_of_two
+
+MAX_NAME = 255
+"""Characters of a name: no kernel, and no line of a listing, has a longer one."""
+
+
+def integer(what: str, value: object, low: int = 0, high: int = U64_MAX) -> None:
+    """Refuse all but the whole numbers from `low` to `high`; true and false are none."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ArgumentTypeError(f"{what} must be an integer, not {described(value)}")
+    if not low <= value <= high:
+        raise ArgumentValueError(f"{what} must be from {number(low)} to {number(high)}, not {number(value)}")
+
+
+def power_of_two(what: str, value: Any, low: int = 1, high: int = U64_MAX) -> None:
+    """Refuse all but the powers of two from `low` to `high`."""
+    integer(what, value, 0)
+    if not low <= value <= high or not is_power_of_two(value):
+        limits = f"from {number(low)} to {number(high)}"
+        raise ArgumentValueError(f"{what} must be a power of two {limits}, not {number(value)}")
+
+
+def span(start: object, size: object) -> None:
+    """Refuse what cannot be an address and a size, both in bytes."""
+    integer("start", start)
+    integer("size", size)
+
+
+def seconds(what: str, value: Any, high: float) -> None:
+    """Refuse all but the times from 0 to `high`."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ArgumentTypeError(f"{what} must be a number, not {described(value)}")
+    if math.isnan(value) or not 0 <= value <= high:
+        raise ArgumentValueError(f"{what} must be from 0 to {high:g}, not {described(value)}")
+
+
+def name(what: str, value: object) -> None:
+    """Refuse all but a line of printable text that could stand in a listing."""
+    instance(what, value, str)
+    assert isinstance(value, str)
+    if not value.isprintable() or value != value.rstrip() or len(value) > MAX_NAME:
+        limits = f"one line of at most {MAX_NAME} printable characters without blanks at its end"
+        raise ArgumentValueError(f"{what} must be {limits}, not {quoted(value)}")
+
+
+def function(what: str, value: object) -> None:
+    """Refuse what cannot be called."""
+    if not callable(value):
+        raise ArgumentTypeError(f"{what} must be something to call, not {described(value)}")
+
+
+def instance(what: str, value: object, *kinds: type) -> None:
+    """Refuse all but objects of these classes; true and false are integers to Python, but not here."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ArgumentTypeError(f"{what} must be {wanted}, not {described(value)}")
