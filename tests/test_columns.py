@@ -1,6 +1,6 @@
 import pytest
 
-from virtiomem.columns import align, chosen_columns
+from virtiomem.columns import Column, Columns, align, chosen_columns, table
 from virtiomem.errors import UsageError
 
 KNOWN = ("RANGE", "SIZE", "NODE")
@@ -27,3 +27,23 @@ def test_columns_are_named_in_any_case_and_with_blanks_between() -> None:
 def test_a_column_that_does_not_exist_is_named(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--split: no column '(Foo)?' \(there are range, size, node\)$"):
         chosen_columns(text, KNOWN, [], option="--split")
+
+
+FRUIT: Columns[Column[str]] = Columns(
+    Column("name", str.title, default=("short", "long")),
+    Column("length", lambda word: str(len(word)), right=True, default=("long",), needs="ruler"),
+)
+
+
+def test_a_registry_says_what_tables_show_and_what_columns_need() -> None:
+    assert (FRUIT.default("short"), FRUIT.default("long")) == (["name"], ["name", "length"])
+    assert (FRUIT.needs(["name"]), FRUIT.needs(["name", "length"])) == (set(), {"ruler"})
+    assert FRUIT.help == "columns: name, length; +LIST adds"
+
+
+def test_a_table_is_made_of_its_columns() -> None:
+    assert (
+        table(["fig", "clementine"], list(FRUIT.values()))
+        == "NAME        LENGTH\nFig              3\nClementine      10\n"
+    )
+    assert table(["fig"], [FRUIT["name"]], headings=False) == "Fig\n"

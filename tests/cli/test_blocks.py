@@ -6,6 +6,9 @@ import pytest
 
 from virtiomem import recording
 from virtiomem.cli.main import main
+from virtiomem.live.export import export_sysroot
+from virtiomem.live.lsmem import COLUMNS, BlockColumn
+from virtiomem.units import MiB
 
 RECORDINGS = Path(__file__).parent.parent / "data/recordings"
 
@@ -31,6 +34,17 @@ def test_a_recording_shows_its_blocks_and_whose_they_are(guest: str, capsys: pyt
     assert [line.split() for line in out.splitlines()] == [
         *(["0", "None"], ["1-15", "DMA32"], ["32-47", "Normal"], ["48-64", "Movable", "virtio0"]),
     ]
+
+
+def test_a_new_column_is_one_entry(
+    guest: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What has to be read for it, and that it keeps blocks apart, follows from the entry."""
+    export_sysroot(recording.load(guest).steps[-1].snapshot, 128 * MiB, tmp_path / "sysroot")
+    column = BlockColumn("OWNER", lambda shown: shown.row.device, needs="devices", splits=lambda _, owner: owner.device)
+    monkeypatch.setitem(COLUMNS, "OWNER", column)
+    code, out, _ = run(capsys, "-s", str(tmp_path / "sysroot"), "-n", "--summary=never", "-o", "block,owner")
+    assert (code, [line.split() for line in out.splitlines()]) == (0, [["0-15"], ["32-47"], ["48-64", "virtio0"]])
 
 
 def test_devices_are_shown_as_far_as_they_are_known(guest: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -58,7 +58,7 @@ def test_nothing_splits_but_gaps_when_no_column_does() -> None:
 
 
 def test_json_has_numbers_where_numbers_are_meant() -> None:
-    shown = lsmem.render(lsmem.single_rows(SOME)[3:4], lsmem.COLUMNS[:7], lsmem.Style.JSON, in_bytes=True)
+    shown = lsmem.render(lsmem.single_rows(SOME)[3:4], list(lsmem.COLUMNS)[:7], lsmem.Style.JSON, in_bytes=True)
     assert shown == (
         '{\n   "memory": [\n      {\n         "range": "0x0000000020000000-0x0000000027ffffff",\n'
         '         "size": 134217728,\n         "state": "offline",\n         "removable": false,\n'

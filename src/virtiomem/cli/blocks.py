@@ -6,7 +6,6 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from virtiomem.cli.arguments import check_one_source, file, size
-from virtiomem.columns import chosen_columns
 from virtiomem.errors import UsageError
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, read_memory_sysfs
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
 # What only files and virtio-mem's options need is imported where they are used: lsmem's table takes a tenth of a second.
 
 EXIT_PARTLY = 64
-OURS = ("DEVICE", "PLUGGED")
-"""The columns that lsmem does not have."""
 HEADINGS = (
     "proc/iomem",
     MEMORY,
@@ -49,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-a", "--all", action="store_true", help="list each memory block")
     add("-b", "--bytes", action="store_true", help="sizes in bytes")
     add("-n", "--noheadings", action="store_true", help="no headings")
-    add("-o", "--output", metavar="LIST", help=f"columns: {', '.join(lsmem.COLUMNS).lower()}; +LIST adds")
+    add("-o", "--output", metavar="LIST", help=lsmem.COLUMNS.help)
     add("--output-all", action="store_true", help="all columns")
     add("-S", "--split", metavar="LIST", help="columns that keep blocks apart; none: no column does")
     add("--summary", nargs="?", const="only", choices=("never", "always", "only"), help="totals")
@@ -79,11 +76,11 @@ def run(args: argparse.Namespace) -> int:
 def _blocks(args: argparse.Namespace) -> int:
     """What lsmem prints."""
     columns, split = _columns(args)
-    wanted = {*columns, *split}
-    if args.file or not wanted.isdisjoint(OURS):
+    needs = lsmem.COLUMNS.needs([*columns, *split])
+    if args.file or "devices" in needs:
         memory, _, owners, _ = _machine(args)
     else:
-        memory, owners = read_memory_sysfs(args.sysroot, zones="ZONES" in wanted, nodes="NODE" in wanted), {}
+        memory, owners = read_memory_sysfs(args.sysroot, zones="zones" in needs, nodes="nodes" in needs), {}
     summary = args.summary or ("always" if args.style is lsmem.Style.TABLE else "never")
     parts = []
     if summary != "only":
@@ -152,8 +149,8 @@ def _columns(args: argparse.Namespace) -> tuple[list[str], list[str]]:
         raise UsageError("--all and --split exclude each other")
     if args.summary == "only" and args.style is not lsmem.Style.TABLE:
         raise UsageError("--summary=only and --json, --pairs or --raw exclude each other")
-    columns = chosen_columns(args.output, lsmem.COLUMNS, lsmem.COLUMNS if args.output_all else lsmem.DEFAULT_COLUMNS)
+    columns = lsmem.COLUMNS.chosen(args.output, list(lsmem.COLUMNS) if args.output_all else lsmem.DEFAULT_COLUMNS)
     if args.split is not None and args.split.lower() == "none":
         return columns, []
     default = columns if args.split is None else lsmem.DEFAULT_COLUMNS
-    return columns, chosen_columns(args.split, lsmem.COLUMNS, default, option="--split")
+    return columns, lsmem.COLUMNS.chosen(args.split, default, option="--split")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
 from virtiomem.cli.arguments import check_one_source, file
-from virtiomem.columns import chosen_columns
 from virtiomem.errors import UsageError
 from virtiomem.listing import repair, show
 from virtiomem.listing.ram import Ram, system_ram
@@ -53,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     style.add_argument("-J", "--json", action="store_true", help="JSON; sizes and addresses in bytes")
     add("-b", "--bytes", action="store_true", help="sizes in bytes")
     add("-n", "--noheadings", action="store_true", help="no headings")
-    add("-o", "--output", metavar="LIST", help=f"columns: {', '.join(show.COLUMNS).lower()}; +LIST adds")
+    add("-o", "--output", metavar="LIST", help=show.COLUMNS.help)
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -131,10 +130,10 @@ def _text(reading: repair.Reading, args: argparse.Namespace) -> str:
     return show.table(_chosen(tree, args), _style(args, columns, hidden=hidden))
 
 
-def _style(args: argparse.Namespace, columns: tuple[str, ...], *, hidden: bool) -> show.Style:
+def _style(args: argparse.Namespace, columns: list[str], *, hidden: bool) -> show.Style:
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     return show.Style(
-        chosen_columns(args.output, show.COLUMNS, columns),
+        show.COLUMNS.chosen(args.output, columns),
         args.bytes,
         not args.noheadings,
         full="█" if unicode else "#",

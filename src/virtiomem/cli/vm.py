@@ -52,7 +52,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-b", "--bytes", action="store_true", help="sizes in bytes")
     parser.add_argument("-n", "--noheadings", action="store_true", help="no headings")
-    parser.add_argument("-o", "--output", metavar="LIST", help=f"columns: {', '.join(commands.COLUMNS)}; +LIST adds")
+    parser.add_argument("-o", "--output", metavar="LIST", help=commands.COLUMNS.help)
 
 
 def _add_unstable(parser: argparse.ArgumentParser) -> None:

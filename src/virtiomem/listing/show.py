@@ -1,10 +1,11 @@
 """A map as a table and as JSON."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from virtiomem.columns import align
+from virtiomem.columns import Column, Columns, align
+from virtiomem.columns import table as columns_table
 from virtiomem.listing.lines import Repair
 from virtiomem.listing.ram import Ram, totals
 from virtiomem.resource.flags import flag_names
@@ -46,29 +47,43 @@ def _size(size: int, style: Style) -> str:
     return str(size) if style.in_bytes else format_approx(size)
 
 
-_CELLS: dict[str, Callable[[int, Resource, Style], str]] = {
-    "RANGE": lambda depth, node, _: f"{'  ' * depth}{node.start:08x}-{node.end:08x}",
-    "START": lambda _, node, __: f"{node.start:#x}",
-    "END": lambda _, node, __: f"{node.end:#x}",
-    "SIZE": lambda _, node, style: _size(node.size, style),
-    "BAR": lambda _, node, style: _bar(node.size, style),
-    "NAME": lambda depth, node, _: f"{'  ' * depth}{node.name}",
-    "FLAGS": lambda _, node, __: ",".join(flag_names(node.flags)),
-    "PARENT": lambda _, node, __: "" if node.parent is None or node.parent.parent is None else node.parent.name,
-}
-COLUMNS = tuple(_CELLS)
-TREE_COLUMNS = ("RANGE", "SIZE", "BAR", "NAME")
-FLAT_COLUMNS = ("RANGE", "SIZE", "NAME", "PARENT")
-_TO_THE_RIGHT = frozenset({"SIZE"})
+class _Shown(NamedTuple):
+    """A resource, how deep it is shown, and how."""
+
+    depth: int
+    node: Resource
+    style: Style
+
+    def indented(self, text: str) -> str:
+        """A text as deep as the resource."""
+        return f"{'  ' * self.depth}{text}"
+
+
+def _parent(shown: _Shown) -> str:
+    parent = shown.node.parent
+    return "" if parent is None or parent.parent is None else parent.name
+
+
+COLUMNS: Columns[Column[_Shown]] = Columns(
+    Column(
+        "RANGE", lambda shown: shown.indented(f"{shown.node.start:08x}-{shown.node.end:08x}"), default=("tree", "flat")
+    ),
+    Column("START", lambda shown: f"{shown.node.start:#x}"),
+    Column("END", lambda shown: f"{shown.node.end:#x}"),
+    Column("SIZE", lambda shown: _size(shown.node.size, shown.style), right=True, default=("tree", "flat")),
+    Column("BAR", lambda shown: _bar(shown.node.size, shown.style), default=("tree",)),
+    Column("NAME", lambda shown: shown.indented(shown.node.name), default=("tree", "flat")),
+    Column("FLAGS", lambda shown: ",".join(flag_names(shown.node.flags))),
+    Column("PARENT", _parent, default=("flat",)),
+)
+TREE_COLUMNS = COLUMNS.default("tree")
+FLAT_COLUMNS = COLUMNS.default("flat")
 
 
 def table(rows: Iterable[Row], style: Style) -> str:
     """The resources as a table."""
-    cells = [_CELLS[name] for name in style.columns]
-    lines: list[Sequence[str]] = [[cell(depth, node, style) for cell in cells] for depth, node in rows]
-    if style.headings:
-        lines.insert(0, style.columns)
-    return align(lines, [name in _TO_THE_RIGHT for name in style.columns])
+    shown = (_Shown(depth, node, style) for depth, node in rows)
+    return columns_table(shown, [COLUMNS[name] for name in style.columns], headings=style.headings)
 
 
 def ram_table(found: list[Ram], style: Style) -> str:

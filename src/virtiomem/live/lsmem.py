@@ -8,12 +8,14 @@ and at memory0 alone. A block on several nodes shows the lowest; lsmem shows the
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from virtiomem.abi import BlockState
+from virtiomem.columns import Column, Columns
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.recording.values import MemoryBlock
 
@@ -36,20 +38,29 @@ class Row(NamedTuple):
     plugged: int | None
 
 
-class _Column(NamedTuple):
-    """A column: its cell's text, and how it is aligned and typed."""
+class _Shown(NamedTuple):
+    """A row, and what its cells need to know besides."""
 
-    cell: Callable[["_View", Row], str]
-    right: bool = True
-    width: int = 0
-    kind: Literal["string", "number", "boolean", "size"] = "string"
-
-
-class _View(NamedTuple):
-    """What a cell needs to know besides its row."""
-
+    row: Row
     in_bytes: bool
     have_nodes: bool
+
+    def size(self, size: int) -> str:
+        """A size as lsmem writes it."""
+        return str(size) if self.in_bytes else human_size(size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockColumn(Column[_Shown]):
+    """A column of lsmem's table."""
+
+    right: bool = True
+    width: int = 0
+    """The least width, for cells wider than the heading."""
+    kind: Literal["string", "number", "boolean", "size"] = "string"
+    """Its type in JSON."""
+    splits: Callable[[MemoryBlock, Ownership], object] | None = None
+    """What keeps blocks apart that differ in it; None: they never do."""
 
 
 class Style(Enum):
@@ -86,56 +97,34 @@ def zone_names(block: MemoryBlock) -> list[str]:
     return [_ZONES.get(word.lower(), "Unknown") for word in block.valid_zones.split(" ") if word]
 
 
-def _range(_view: _View, row: Row) -> str:
+def _range(shown: _Shown) -> str:
+    row = shown.row
     start = row.first * (row.size // row.blocks)
     return f"0x{start:016x}-0x{start + row.size - 1:016x}"
 
 
-def _blocks(_view: _View, row: Row) -> str:
+def _blocks(shown: _Shown) -> str:
+    row = shown.row
     return f"{row.first}-{row.first + row.blocks - 1}" if row.blocks > 1 else f"{row.first}"
 
 
-def _removable(_view: _View, row: Row) -> str:
-    return ("yes" if row.block.removable else "no") if row.block.state == BlockState.ONLINE else ""
+def _removable(shown: _Shown) -> str:
+    block = shown.row.block
+    return ("yes" if block.removable else "no") if block.state == BlockState.ONLINE else ""
 
 
-def _node(view: _View, row: Row) -> str:
-    return str(row.block.nodes[0] if row.block.nodes else -1) if view.have_nodes else ""
+def _state(block: MemoryBlock) -> str:
+    return _STATES.get(block.state, "?")
 
 
-def _plugged(view: _View, row: Row) -> str:
-    if not row.device:
+def _node(block: MemoryBlock) -> int:
+    return block.nodes[0] if block.nodes else -1
+
+
+def _plugged(shown: _Shown) -> str:
+    if not shown.row.device:
         return ""
-    return "?" if row.plugged is None else _size_text(view, row.plugged)
-
-
-def _size_text(view: _View, size: int) -> str:
-    return str(size) if view.in_bytes else human_size(size)
-
-
-_COLUMNS: dict[str, _Column] = {
-    "RANGE": _Column(_range, right=False),
-    "SIZE": _Column(lambda view, row: _size_text(view, row.size), width=5, kind="size"),
-    "STATE": _Column(lambda _view, row: _STATES.get(row.block.state, "?")),
-    "REMOVABLE": _Column(_removable, kind="boolean"),
-    "BLOCK": _Column(_blocks),
-    "NODE": _Column(_node, kind="number"),
-    "ZONES": _Column(lambda _view, row: "/".join(zone_names(row.block))),
-    "DEVICE": _Column(lambda _view, row: row.device),
-    "PLUGGED": _Column(_plugged, kind="size"),
-}
-COLUMNS = tuple(_COLUMNS)
-DEFAULT_COLUMNS = COLUMNS[:5]
-
-_SPLITS: dict[str, Callable[[MemoryBlock, Ownership], object]] = {
-    "STATE": lambda block, _owner: _STATES.get(block.state, "?"),
-    "REMOVABLE": lambda block, _owner: block.removable,
-    "NODE": lambda block, _owner: block.nodes[0] if block.nodes else -1,
-    "ZONES": lambda block, _owner: _zones_key(block),
-    "DEVICE": lambda _block, owner: owner.device,
-    "PLUGGED": lambda _block, owner: owner.plugged,
-}
-"""What keeps blocks apart when a column splits; the other columns never do."""
+    return "?" if shown.row.plugged is None else shown.size(shown.row.plugged)
 
 
 def _zones_key(block: MemoryBlock) -> object:
@@ -144,17 +133,46 @@ def _zones_key(block: MemoryBlock) -> object:
     return block.block if "Unknown" in names else tuple(names)
 
 
+_LSMEM = ("lsmem",)
+COLUMNS = Columns(
+    BlockColumn("RANGE", _range, right=False, default=_LSMEM),
+    BlockColumn("SIZE", lambda shown: shown.size(shown.row.size), width=5, kind="size", default=_LSMEM),
+    BlockColumn(
+        "STATE", lambda shown: _state(shown.row.block), default=_LSMEM, splits=lambda block, _owner: _state(block)
+    ),
+    BlockColumn("REMOVABLE", _removable, kind="boolean", default=_LSMEM, splits=lambda block, _owner: block.removable),
+    BlockColumn("BLOCK", _blocks, default=_LSMEM),
+    BlockColumn(
+        "NODE",
+        lambda shown: str(_node(shown.row.block)) if shown.have_nodes else "",
+        kind="number",
+        needs="nodes",
+        splits=lambda block, _owner: _node(block),
+    ),
+    BlockColumn(
+        "ZONES",
+        lambda shown: "/".join(zone_names(shown.row.block)),
+        needs="zones",
+        splits=lambda block, _owner: _zones_key(block),
+    ),
+    BlockColumn("DEVICE", lambda shown: shown.row.device, needs="devices", splits=lambda _block, owner: owner.device),
+    BlockColumn("PLUGGED", _plugged, kind="size", needs="devices", splits=lambda _block, owner: owner.plugged),
+)
+"""What `blocks` can show. One that needs `devices` is not lsmem's; `zones` and `nodes` are files read only for it."""
+DEFAULT_COLUMNS = COLUMNS.default("lsmem")
+
+
 def rows(
     memory: MemorySysfs, split: Iterable[str] = DEFAULT_COLUMNS, owners: Mapping[int, Ownership] | None = None
 ) -> list[Row]:
     """Gather blocks into rows; `split` names the columns that must agree inside a row."""
     owners = owners or {}
     nobody = Ownership("", None)
-    keys = [_SPLITS[name] for name in dict.fromkeys(split) if name in _SPLITS]
+    splits = [of for name in dict.fromkeys(split) if (of := COLUMNS[name].splits) is not None]
     groups: list[tuple[object, list[MemoryBlock]]] = []
     for block in memory.blocks:
         owner = owners.get(block.block, nobody)
-        key = [of(block, owner) for of in keys]
+        key = [of(block, owner) for of in splits]
         if groups and groups[-1][1][-1].block + 1 == block.block and groups[-1][0] == key:
             groups[-1][1].append(block)
         else:
@@ -190,14 +208,15 @@ def render(
     headings: bool = True,
 ) -> str:
     """Rows as text, a final newline included."""
-    view = _View(in_bytes=in_bytes, have_nodes=any(row.block.nodes for row in table))
-    chosen = [_COLUMNS[name] for name in columns]
-    cells = [[column.cell(view, row) for column in chosen] for row in table]
+    have_nodes = any(row.block.nodes for row in table)
+    chosen = [COLUMNS[name] for name in columns]
+    shown = [_Shown(row, in_bytes, have_nodes) for row in table]
+    cells = [[column.cell(row) for column in chosen] for row in shown]
     if style is Style.JSON:
-        return _json(columns, cells, in_bytes=in_bytes)
+        return _json(chosen, cells, in_bytes=in_bytes)
     if style is Style.PAIRS:
         return _lines(" ".join(f'{name}="{cell}"' for name, cell in zip(columns, row, strict=True)) for row in cells)
-    widths = [_width(name, _COLUMNS[name], [row[at] for row in cells]) for at, name in enumerate(columns)]
+    widths = [_width(column, [row[at] for row in cells]) for at, column in enumerate(chosen)]
     if headings:
         cells = [list(columns), *cells]
     if style is Style.RAW:
@@ -205,16 +224,16 @@ def render(
     return _lines(_aligned(row, chosen, widths) for row in cells)
 
 
-def _width(name: str, column: _Column, cells: Sequence[str]) -> int:
+def _width(column: BlockColumn, cells: Sequence[str]) -> int:
     """A column's width: its cells', at least its heading's; the hint counts only for cells wider than the heading.
 
     Models: count_column_width() in libsmartcols/src/calculate.c (util-linux 2.38).
     """
     widest = max(map(len, cells), default=0)
-    return len(name) if widest < len(name) else max(widest, column.width)
+    return len(column.name) if widest < len(column.name) else max(widest, column.width)
 
 
-def _aligned(row: list[str], columns: Sequence[_Column], widths: Sequence[int]) -> str:
+def _aligned(row: list[str], columns: Sequence[BlockColumn], widths: Sequence[int]) -> str:
     """One line of the table; nothing is padded behind the last cell, nor before it when it is empty."""
     cells = [
         cell.rjust(width) if column.right else cell.ljust(width)
@@ -228,12 +247,12 @@ def _lines(lines: Iterable[str]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def _json(columns: Sequence[str], cells: Sequence[Sequence[str]], *, in_bytes: bool) -> str:
+def _json(columns: Sequence[BlockColumn], cells: Sequence[Sequence[str]], *, in_bytes: bool) -> str:
     """The table as libsmartcols writes JSON: three spaces a level, objects joined by ``},{``."""
     objects = (
         ",\n".join(
-            f'         "{name.lower()}": {_json_value(cell, _COLUMNS[name].kind, in_bytes=in_bytes)}'
-            for name, cell in zip(columns, row, strict=True)
+            f'         "{column.name.lower()}": {_json_value(cell, column.kind, in_bytes=in_bytes)}'
+            for column, cell in zip(columns, row, strict=True)
         )
         for row in cells
     )

@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from virtiomem import stdio
-from virtiomem.columns import chosen_columns
 from virtiomem.errors import VirtiomemError
 from virtiomem.vm import fleet, show
 from virtiomem.vm.connect import Connection, Unreachable, Vm, config_paths, load_config, open_all, resolve
@@ -37,7 +36,7 @@ __all__ = ["COLUMNS", "explain", "list_devices", "resize", "status", "watch"]
 
 async def list_devices(args: Namespace) -> int:
     """Every memory device of every machine."""
-    columns = chosen_columns(args.output, COLUMNS, show.LIST_COLUMNS)
+    columns = show.COLUMNS.chosen(args.output, show.LIST_COLUMNS)
     async with open_all(connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm) for vm in opened))
     if args.json:
@@ -48,7 +47,7 @@ async def list_devices(args: Namespace) -> int:
 
 async def status(args: Namespace) -> int:
     """Each machine at length."""
-    columns = chosen_columns(args.output, COLUMNS, show.STATUS_COLUMNS)
+    columns = show.COLUMNS.chosen(args.output, show.STATUS_COLUMNS)
     async with open_all(connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm, thorough=True) for vm in opened))
     if args.json:

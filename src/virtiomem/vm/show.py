@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
-from virtiomem.columns import align
+from virtiomem.columns import Column, Columns
+from virtiomem.columns import table as columns_table
 from virtiomem.errors import VirtiomemError
 from virtiomem.units import format_approx, format_size
 from virtiomem.vm.base import Device, Driver, Machine, Surroundings
@@ -53,37 +54,42 @@ class Row:
         return "shrinking" if self.device.size > self.device.requested_size else "growing"
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column: its value for JSON and `-b`, and whether it is a size."""
+class Shown(NamedTuple):
+    """A row, and how its sizes are printed."""
 
-    value: Callable[[Row], Any]
-    right: bool = False
-    size: bool = False
+    row: Row
+    in_bytes: bool = False
 
-    def text(self, row: Row, *, in_bytes: bool) -> str:
-        """The value as a cell."""
-        value = self.value(row)
-        return format_approx(value) if self.size and not in_bytes else str(value)
+    def size(self, size: int) -> str:
+        """A size as a cell."""
+        return str(size) if self.in_bytes else format_approx(size)
 
 
-COLUMNS: dict[str, Column] = {
-    "vm": Column(lambda row: row.view.vm),
-    "device": Column(lambda row: row.device.id),
-    "kind": Column(lambda row: row.device.kind.value),
-    "node": Column(lambda row: row.device.node, right=True),
-    "size": Column(lambda row: row.device.size, right=True, size=True),
-    "requested": Column(lambda row: row.device.requested_size, right=True, size=True),
-    "max": Column(lambda row: row.device.max_size, right=True, size=True),
-    "block": Column(lambda row: row.device.block_size, right=True, size=True),
-    "address": Column(lambda row: f"{row.device.memaddr:#x}", right=True),
-    "state": Column(lambda row: row.state),
-    "driver": Column(lambda row: row.driver or "-"),
-    "status": Column(lambda row: row.view.machine.status if row.view.machine else ""),
-    "use": Column(lambda row: bar(row.device)),
-}
-LIST_COLUMNS = ("vm", "device", "kind", "node", "size", "requested", "max", "block", "state", "use")
-STATUS_COLUMNS = ("device", "kind", "node", "size", "requested", "max", "state", "driver", "use")
+def _column(name: str, cell: Callable[[Row], object], *default: str, right: bool = False) -> Column[Shown]:
+    return Column(name, lambda shown: str(cell(shown.row)), right=right, default=default)
+
+
+def _size_column(name: str, size: Callable[[Device], int], *default: str) -> Column[Shown]:
+    return Column(name, lambda shown: shown.size(size(shown.row.device)), right=True, default=default)
+
+
+COLUMNS = Columns(
+    _column("vm", lambda row: row.view.vm, "list"),
+    _column("device", lambda row: row.device.id, "list", "status"),
+    _column("kind", lambda row: row.device.kind.value, "list", "status"),
+    _column("node", lambda row: row.device.node, "list", "status", right=True),
+    _size_column("size", lambda device: device.size, "list", "status"),
+    _size_column("requested", lambda device: device.requested_size, "list", "status"),
+    _size_column("max", lambda device: device.max_size, "list", "status"),
+    _size_column("block", lambda device: device.block_size, "list"),
+    _column("address", lambda row: f"{row.device.memaddr:#x}", right=True),
+    _column("state", lambda row: row.state, "list", "status"),
+    _column("driver", lambda row: row.driver or "-", "status"),
+    _column("status", lambda row: row.view.machine.status if row.view.machine else ""),
+    _column("use", lambda row: bar(row.device), "list", "status"),
+)
+LIST_COLUMNS = COLUMNS.default("list")
+STATUS_COLUMNS = COLUMNS.default("status")
 
 
 def bar(device: Device, width: int = BAR_WIDTH) -> str:
@@ -103,9 +109,8 @@ def bar(device: Device, width: int = BAR_WIDTH) -> str:
 
 def table(rows: Sequence[Row], columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True) -> str:
     """Aligned columns, two spaces apart, a line a device."""
-    cells = [[COLUMNS[name].text(row, in_bytes=in_bytes) for name in columns] for row in rows]
-    head = [[name.upper() for name in columns]] if headings else []
-    return align([*head, *cells], [COLUMNS[name].right for name in columns])
+    shown = (Shown(row, in_bytes) for row in rows)
+    return columns_table(shown, [COLUMNS[name] for name in columns], headings=headings)
 
 
 def rows_of(views: Iterable[View]) -> list[Row]:
