@@ -17,6 +17,10 @@ TiB = 1 << 40
 
 PAGE_SIZE = 4 * KiB
 """x86-64 base page."""
+PAGEBLOCK_SIZE = 2 * MiB
+"""Bytes of a pageblock (pageblock_order 9 on x86-64): what the page allocator can be asked to give up as a whole."""
+HUGE_PAGE_SIZE = 2 * MiB
+"""Bytes of a transparent huge page on x86-64: what QEMU chooses for a virtio-mem device's block size."""
 
 U64_MAX = (1 << 64) - 1
 

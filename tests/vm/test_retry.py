@@ -1,4 +1,5 @@
-from virtiomem.vm.retry import RetryTimer, interval
+from virtiomem.driver.retry import interval
+from virtiomem.vm.retry import RetryTimer
 
 
 def test_interval_doubles_to_five_minutes() -> None:

@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator
 from virtiomem import border
 from virtiomem.device.blocks import Blocks
 from virtiomem.errors import DeviceError, ProtocolError
-from virtiomem.units import U64_MAX, MiB, Span, align_up, is_power_of_two
+from virtiomem.units import HUGE_PAGE_SIZE, U64_MAX, MiB, Span, align_up, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseType, State, unpack_request
 
 MIN_BLOCK_SIZE = 1 * MiB
 """Models: VIRTIO_MEM_MIN_BLOCK_SIZE in hw/virtio/virtio-mem.c (v7.2)."""
 
-DEFAULT_BLOCK_SIZE = 2 * MiB
+DEFAULT_BLOCK_SIZE = HUGE_PAGE_SIZE
 """What QEMU chooses on x86-64 when the backend uses base pages: the host's transparent huge page."""
 
 USABLE_EXTENT = 2 * 128 * MiB

@@ -12,19 +12,35 @@ several memory blocks, at a time, and is plugged as a whole or not at all.
     parameters.py   the module's parameters, as values and as Linux writes them
     module.py       the kernel module: loading and unloading, the online-page callback that devices share
     virtio_mem.py   one device: probe, what a pass does, requests, notifications, removal
+    retry.py        how long it waits before it tries again
     work.py         when it works: the work function, its queue entry, the retry timer
     added.py        what it has in Linux: adding, withholding and removing memory
     link.py         the wire: requests out, errnos back, the configuration space
-    mode.py         which of the two modes, and what the driver asks of either
+    sizes.py        which of the two modes: what is moved at a time, how much may stay offline
+    mode.py         what the driver asks of either mode, and a mode of its driver
     sbm.py, bbm.py  the modes
+    order.py        the states of memory blocks, and the order of plugging and unplugging
     states.py       the state of every unit, with a counter for each state
     outcome.py      answers to errnos, errnos to what happens next
     kdump.py        the driver in a crash kernel: which pages may be read
 """
 
-from virtiomem.driver.kdump import VmcoreDriver
-from virtiomem.driver.module import VirtioMemModule
-from virtiomem.driver.parameters import Parameters
-from virtiomem.driver.virtio_mem import VirtioMem
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from virtiomem.driver.kdump import VmcoreDriver
+    from virtiomem.driver.module import VirtioMemModule
+    from virtiomem.driver.parameters import Parameters
+    from virtiomem.driver.virtio_mem import VirtioMem
 
 __all__ = ["Parameters", "VirtioMem", "VirtioMemModule", "VmcoreDriver"]
+
+# Imported when they are first used: orders, sizes and intervals cost nobody the whole driver.
+_HOMES = {"Parameters": "parameters", "VirtioMem": "virtio_mem", "VirtioMemModule": "module", "VmcoreDriver": "kdump"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'virtiomem.driver' has no attribute {name!r}")
+    return getattr(import_module(f"virtiomem.driver.{_HOMES[name]}"), name)

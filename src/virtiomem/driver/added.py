@@ -6,7 +6,7 @@ Models: what both modes of drivers/virtio/virtio_mem.c (v6.1) do to add, withhol
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from virtiomem.driver.mode import offline_threshold
+from virtiomem.driver.sizes import offline_threshold
 from virtiomem.errors import Errno
 from virtiomem.memory import contig, hotplug
 from virtiomem.memory.core import Memory

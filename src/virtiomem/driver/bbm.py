@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from virtiomem.abi import BlockState
+from virtiomem.driver.order import BIG_BLOCK_PASSES, big_block_rank
 from virtiomem.driver.states import UnitStates
 from virtiomem.errors import Errno
 from virtiomem.memory import contig
@@ -105,9 +106,9 @@ class BigBlockMode:
         wanted = diff // self.unit_size
         if not wanted:
             return Errno.OK
-        for candidate in (self._is_offline, self._is_movable, _any):
+        for unplug_pass in BIG_BLOCK_PASSES:
             for bb in self.states.each_reversed(BB.ADDED):
-                if not candidate(bb):
+                if big_block_rank(offline=self._is_offline(bb), movable=self._is_movable(bb)) > unplug_pass:
                     continue
                 rc = self._remove_and_unplug(bb)
                 if rc is Errno.EBUSY:
@@ -228,7 +229,3 @@ class BigBlockMode:
             expected = per_bb if state is BB.ADDED else 0
             assert len(blocks) == expected, f"big block {bb} is {state.name} with {len(blocks)} memory blocks"
             assert not any(block.fake_offline for block in blocks), f"big block {bb} has fake-offline pages"
-
-
-def _any(_bb: int) -> bool:
-    return True

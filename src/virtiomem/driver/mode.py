@@ -1,60 +1,12 @@
-"""Which of the two modes a device gets, and what the driver asks of a mode, whichever it is."""
+"""What the driver asks of a mode, whichever it is, and what a mode asks of its driver."""
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.errors import Errno
 from virtiomem.memory.notifier import MemoryNotify
-from virtiomem.memory.pages import PAGEBLOCK_SIZE
-from virtiomem.units import GiB, is_power_of_two
 
 if TYPE_CHECKING:
     from virtiomem.wire.mem import Config
-
-
-OFFLINE_THRESHOLD = 1 * GiB
-"""The least that it is (VIRTIO_MEM_DEFAULT_OFFLINE_THRESHOLD)."""
-
-
-class Units(NamedTuple):
-    """What the driver moves at a time, in bytes."""
-
-    plugged: int
-    """Plugged and unplugged at a time: a sub-block or a big block."""
-    added: int
-    """Added to Linux and removed at a time: a memory block or a big block."""
-
-    @property
-    def big(self) -> bool:
-        """True in big-block mode, where both are the same."""
-        return self.plugged == self.added
-
-    @property
-    def offline_threshold(self) -> int:
-        """How much of what was added may be offline; see `offline_threshold`."""
-        return offline_threshold(self.added)
-
-
-def choose_units(device_block_size: int, memory_block_size: int, parameters: Parameters = DEFAULTS) -> Units:
-    """Choose the mode by the sizes of a device's and of Linux's blocks, in bytes.
-
-    Sub-blocks where at least two of them fit a memory block, else big blocks: of `bbm_block_size` where that can be.
-    Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
-    """
-    sub_block = max(PAGEBLOCK_SIZE, device_block_size)
-    if sub_block < memory_block_size and not parameters.force_bbm:
-        return Units(sub_block, memory_block_size)
-    smallest, wanted = max(device_block_size, memory_block_size), parameters.bbm_block_size
-    big_block = wanted if is_power_of_two(wanted) and wanted >= smallest else smallest
-    return Units(big_block, big_block)
-
-
-def offline_threshold(unit_size: int) -> int:
-    """How many bytes of added memory may be offline before a driver that adds `unit_size` at a time stops adding.
-
-    Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
-    """
-    return max(2 * unit_size, OFFLINE_THRESHOLD)
 
 
 class Mode(Protocol):

@@ -4,10 +4,10 @@ Models: the virtio_mem_sbm_*() functions of drivers/virtio/virtio_mem.c (v6.1).
 """
 
 from collections.abc import Iterator
-from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from virtiomem.abi import BlockState
+from virtiomem.driver.order import FULL, MB, PARTIAL, PLUG_ORDER, UNPLUG_OFFLINE, UNPLUG_ORDER
 from virtiomem.driver.states import UnitStates
 from virtiomem.errors import Errno
 from virtiomem.memory import contig
@@ -18,38 +18,6 @@ from virtiomem.wire.mem import Config
 
 if TYPE_CHECKING:
     from virtiomem.driver.virtio_mem import VirtioMem
-
-
-class MB(IntEnum):
-    """State of a memory block. Each *partial* state is its full state + 1."""
-
-    UNUSED = 0
-    """Nothing plugged, not in Linux."""
-    PLUGGED = 1
-    """Plugged, not in Linux: left over from an error, to be unplugged."""
-    OFFLINE = 2
-    """In Linux, offline, all sub-blocks plugged."""
-    OFFLINE_PARTIAL = 3
-    """In Linux, offline, some sub-blocks plugged."""
-    KERNEL = 4
-    """In Linux, online in a kernel zone, all sub-blocks plugged."""
-    KERNEL_PARTIAL = 5
-    """In Linux, online in a kernel zone, some sub-blocks plugged, or none where removal failed."""
-    MOVABLE = 6
-    """In Linux, online in Movable, all sub-blocks plugged."""
-    MOVABLE_PARTIAL = 7
-    """In Linux, online in Movable, some sub-blocks plugged, or none where removal failed."""
-
-
-FULL = {MB.OFFLINE_PARTIAL: MB.OFFLINE, MB.KERNEL_PARTIAL: MB.KERNEL, MB.MOVABLE_PARTIAL: MB.MOVABLE}
-PARTIAL = {full: partial for partial, full in FULL.items()}
-
-PLUG_ORDER = (MB.KERNEL_PARTIAL, MB.MOVABLE_PARTIAL, MB.OFFLINE_PARTIAL)
-"""Where sub-blocks are plugged before any block is added: memory already in use profits first."""
-
-UNPLUG_OFFLINE = (MB.OFFLINE_PARTIAL, MB.OFFLINE)
-UNPLUG_ONLINE = (MB.MOVABLE_PARTIAL, MB.KERNEL_PARTIAL, MB.MOVABLE, MB.KERNEL)
-"""Where sub-blocks are unplugged: what nobody uses first, partial blocks before whole ones, Movable before kernel."""
 
 
 class SubBlockMode:
@@ -210,8 +178,8 @@ class SubBlockMode:
     def unplug(self, diff: int) -> Errno:
         """Unplug `diff` bytes, EBUSY when some stay plugged. Models: virtio_mem_sbm_unplug_request()."""
         wanted = diff // self.plug_size
-        for state in (*UNPLUG_OFFLINE, *UNPLUG_ONLINE):
-            if state in UNPLUG_ONLINE and not self._vm.parameters.unplug_online:
+        for state in UNPLUG_ORDER:
+            if state not in UNPLUG_OFFLINE and not self._vm.parameters.unplug_online:
                 return Errno.OK
             for mb in self.states.each_reversed(state):
                 if not wanted:

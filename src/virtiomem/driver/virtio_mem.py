@@ -9,9 +9,10 @@ from virtiomem.clock import Clock
 from virtiomem.driver.added import AddedMemory
 from virtiomem.driver.bbm import BigBlockMode
 from virtiomem.driver.link import Link
-from virtiomem.driver.mode import Mode, Units, choose_units
+from virtiomem.driver.mode import Mode
 from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.sbm import SubBlockMode
+from virtiomem.driver.sizes import Units, choose_units
 from virtiomem.driver.work import Work
 from virtiomem.errors import Errno
 from virtiomem.memory import hotplug

@@ -7,13 +7,10 @@ pass *does* is the device's business.
 from collections.abc import Callable
 
 from virtiomem.clock import Clock, Timer
+from virtiomem.driver import retry
 from virtiomem.driver.link import DeviceHungError
 from virtiomem.driver.outcome import Next, what_next
 from virtiomem.errors import Errno
-
-RETRY_MIN = 50.0
-RETRY_MAX = 300.0
-"""Seconds (VIRTIO_MEM_RETRY_TIMER_MIN_MS, VIRTIO_MEM_RETRY_TIMER_MAX_MS)."""
 
 RETRY_NOW_LIMIT = 1000
 """Passes in a row that may ask for another at once without getting anywhere.
@@ -42,7 +39,7 @@ class Work:
         self._log = log
         self._queued = False
         self._stopped = False
-        self._interval = RETRY_MIN
+        self._interval = retry.FIRST
         self._timer: Timer | None = None
 
     @property
@@ -83,7 +80,7 @@ class Work:
             self.last_rc = self._attempt()
             match what_next(self.last_rc):
                 case Next.DONE:
-                    self._interval = RETRY_MIN
+                    self._interval = retry.FIRST
                 case Next.REST:
                     pass
                 case Next.RETRY_LATER:
@@ -101,7 +98,7 @@ class Work:
     def _expired(self) -> None:
         self._timer = None
         self.queue()
-        self._interval = min(self._interval * 2, RETRY_MAX)
+        self._interval = retry.after(self._interval)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -4,19 +4,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from msgspec import Struct, field, structs
 
 from virtiomem.abi import AUTO_MOVABLE_RATIO
+from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import ScenarioError
 from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecord
 from virtiomem.resource.names import is_virtio_device, virtio_name
 from virtiomem.text import quoted
-from virtiomem.units import GiB, MiB, Size, Span
-
-if TYPE_CHECKING:
-    from virtiomem.driver.parameters import Parameters
+from virtiomem.units import HUGE_PAGE_SIZE, GiB, Size, Span
 
 _RANGE = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\s*-\s*(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})")
 
@@ -81,14 +79,12 @@ class DriverConfig(_Table, frozen=True):
     unplug_online: bool = True
 
     @property
-    def parameters(self) -> "Parameters":
+    def parameters(self) -> Parameters:
         """The same, as the driver takes them."""
-        from virtiomem.driver.parameters import Parameters
-
         return Parameters(**structs.asdict(self))
 
     @classmethod
-    def of(cls, parameters: "Parameters") -> Self:
+    def of(cls, parameters: Parameters) -> Self:
         """The table that says the same as the driver's parameters."""
         return cls(**asdict(parameters) | {"bbm_block_size": Size(parameters.bbm_block_size)})
 
@@ -98,7 +94,7 @@ class DeviceConfig(_Table, frozen=True):
 
     id: str
     max_size: Size
-    block_size: Size = Size(2 * MiB)
+    block_size: Size = Size(HUGE_PAGE_SIZE)
     requested_size: Size = Size(0)
     memaddr: Size | None = None
     node: int = 0

@@ -16,7 +16,7 @@ from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.recording.values import MemoryBlock
 from virtiomem.resource import iomem
 from virtiomem.resource.names import VIRTIO_MEM_RAM
-from virtiomem.units import PAGE_SIZE, MiB
+from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE
 from virtiomem.wire.mem import DEVICE_ID
 
 KPF_NOPAGE = 1 << 20
@@ -24,7 +24,7 @@ KPF_OFFLINE = 1 << 23
 """Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h); virtio-mem marks what it keeps unplugged offline."""
 _WORD = re.compile(r'(?:[^ "]|"[^"]*"?)+')
 """A kernel parameter; a quoted part may hold spaces."""
-PAGES_UNIT = 2 * MiB
+PAGES_UNIT = PAGEBLOCK_SIZE
 """The grain of [proc/kpageflags]: no virtio-mem device plugs less in a memory block that Linux uses."""
 
 

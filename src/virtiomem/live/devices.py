@@ -21,13 +21,13 @@ from virtiomem.live.views import number_of, zones_of
 from virtiomem.resource import iomem
 from virtiomem.resource.names import VIRTIO_DEVICE, VIRTIO_MEM_RAM, is_virtio_device
 from virtiomem.resource.tree import ResourceTree
-from virtiomem.units import PAGE_SIZE, MiB, Span
+from virtiomem.units import HUGE_PAGE_SIZE, PAGE_SIZE, Span
 
 CONFIG = "virtio-mem/config"
 """The heading of what devices say themselves: `NAME key=value …`, keys as in QMP, sizes in bytes."""
 
-DEFAULT_BLOCK_SIZE = 2 * MiB
-"""What a device's block size is taken for when nothing tells it: QEMU's on x86-64, a transparent huge page."""
+DEFAULT_BLOCK_SIZE = HUGE_PAGE_SIZE
+"""What a device's block size is taken for when nothing tells it: QEMU's choice."""
 
 _LOG_KEYS = {
     "start address": "memaddr",

@@ -3,13 +3,14 @@
 This is the driver's order on memory as it lies there, if every page lets itself be moved. Pages that do not make the
 driver go on with the next sub-block and try again later; only a kernel zone should hold such pages.
 
-Models: virtio_mem_sbm_unplug_request() and virtio_mem_bbm_unplug_request() in drivers/virtio/virtio_mem.c (v6.1).
+The order itself is `driver.order`'s.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from virtiomem.driver.mode import choose_units
+from virtiomem.driver.order import big_block_rank, state_of, unplug_rank
+from virtiomem.driver.sizes import choose_units
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.devices import DEFAULT_BLOCK_SIZE, VirtioMem
@@ -106,28 +107,26 @@ def _as_after_growth(sizes: Mapping[int, int | None], device: VirtioMem, block_s
 def _sub_block_order(
     blocks: list[MemoryBlock], plugged: Mapping[int, int], memory: MemorySysfs
 ) -> Iterator[list[MemoryBlock]]:
-    """One memory block after another: offline ones first, partly plugged ones before whole ones, highest first."""
+    """One memory block after another, in the order of `driver.order`, highest first."""
 
     def rank(block: MemoryBlock) -> int:
         partial = plugged[block.block] < memory.block_size
-        if block.is_offline:
-            return 0 if partial else 1
-        return (2 if block.is_movable else 3) if partial else (4 if block.is_movable else 5)
+        return unplug_rank(state_of(offline=block.is_offline, movable=block.is_movable, partial=partial))
 
     for block in sorted(blocks, key=lambda block: (rank(block), -block.block)):
         yield [block]
 
 
 def _big_blocks(blocks: list[MemoryBlock], per_unit: int) -> Iterator[list[MemoryBlock]]:
-    """One big block after another: all offline, then all in Movable, then any; highest first."""
+    """One big block after another, in the order of `driver.order`, highest first."""
     units: dict[int, list[MemoryBlock]] = {}
     for block in blocks:
         units.setdefault(block.block // per_unit, []).append(block)
 
     def rank(number: int) -> int:
-        if all(block.is_offline for block in units[number]):
-            return 0
-        return 1 if all(block.is_offline or block.is_movable for block in units[number]) else 2
+        unit = units[number]
+        offline = all(block.is_offline for block in unit)
+        return big_block_rank(offline=offline, movable=all(block.is_offline or block.is_movable for block in unit))
 
     for number in sorted(units, key=lambda number: (rank(number), -number)):
         yield units[number]

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from msgspec.structs import replace
 
+from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import BackendError, UsageError
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import Capture
@@ -128,8 +129,6 @@ def crash_state_of(capture: Capture) -> CrashState:
 
 def driver_config_of(capture: Capture) -> DriverConfig:
     """How the driver was loaded; what the capture does not say is the driver's default."""
-    from virtiomem.driver.parameters import Parameters
-
     values = capture.section(PARAMETERS).values
     size = number_of(values.get("bbm_block_size") or "0", 10, capture)
     return DriverConfig.of(Parameters.from_sysfs({**values, "bbm_block_size": str(size)}))

@@ -14,14 +14,14 @@ from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.faults import Faults
 from virtiomem.memory.group import MemoryGroups
 from virtiomem.memory.notifier import NotifierChain
-from virtiomem.memory.pages import PAGEBLOCK_SIZE, PageUsers
+from virtiomem.memory.pages import PageUsers
 from virtiomem.memory.policy import Policy
 from virtiomem.memory.zone import Node, Zone, clamp, populate_boot_zones
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import walk_system_ram_res
-from virtiomem.units import PAGE_SIZE, U64_MAX, GiB, MiB, Span, align_down
+from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE, U64_MAX, GiB, MiB, Span, align_down
 
 SECTION_SIZE = 128 * MiB
 """Bytes of a memory section (SECTION_SIZE_BITS 27 on x86-64), and of the smallest memory block."""

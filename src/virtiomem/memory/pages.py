@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING
 
 from virtiomem import border
 from virtiomem.errors import Errno, KernelError
-from virtiomem.units import PAGE_SIZE, U64_MAX, MiB, format_size
+from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE, U64_MAX, format_size
 
 if TYPE_CHECKING:
     from virtiomem.memory.block import MemoryBlock
     from virtiomem.memory.zone import Zone
 
-PAGEBLOCK_SIZE = 2 * MiB
-"""Bytes of a pageblock (pageblock_order 9 on x86-64)."""
 PAGEBLOCK_PAGES = PAGEBLOCK_SIZE // PAGE_SIZE
 
 Place = tuple["MemoryBlock", int]

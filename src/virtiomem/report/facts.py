@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from virtiomem.driver.mode import choose_units
 from virtiomem.driver.parameters import DEFAULTS, Parameters
+from virtiomem.driver.sizes import choose_units
 from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges, total
 from virtiomem.recording.values import Snapshot, VirtioMemInfo
 from virtiomem.report.kinds import ResourceKind, resource_kind

@@ -9,16 +9,12 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from virtiomem.units import GiB, MiB, Span, align_down, align_up, format_approx, format_size
+from virtiomem.driver import retry
+from virtiomem.driver.sizes import OFFLINE_THRESHOLD
+from virtiomem.units import PAGEBLOCK_SIZE, Span, align_down, align_up, format_approx, format_size
 from virtiomem.vm.base import Device, Driver, Machine, Surroundings
 from virtiomem.vm.inside import Block, Inside
-from virtiomem.vm.retry import LAST_SECONDS
 
-DRIVER_UNIT = 2 * MiB
-"""Linux plugs in sub-blocks of at least a pageblock (pageblock_order 9 on x86-64)."""
-OFFLINE_THRESHOLD = GiB
-"""What the driver adds at most without anybody onlining it (VIRTIO_MEM_DEFAULT_OFFLINE_THRESHOLD); two memory blocks
-where that is more."""
 MEMMAP_RATIO = 64
 """Bytes of memory that one byte of struct page describes: 4096 / 64."""
 
@@ -139,8 +135,10 @@ def _about_device(
         return
     if driver is Driver.UNKNOWN:
         yield from _unknown_driver(device, surroundings, asked=asked)
-    if lack < max(DRIVER_UNIT, device.block_size):
-        yield likely(f"the rest is less than the {format_size(DRIVER_UNIT)} that the driver moves at a time", device.id)
+    if lack < max(PAGEBLOCK_SIZE, device.block_size):
+        yield likely(
+            f"the rest is less than the {format_size(PAGEBLOCK_SIZE)} that the driver moves at a time", device.id
+        )
     elif _shrinking(device):
         yield from _short_shrink(device, inside, blocks, asked=asked)
     else:
@@ -242,7 +240,7 @@ def _short_shrink(
 
 
 def _about_retry(retry_in: float | None, *, exact: bool) -> Iterator[Finding]:
-    general = f"Linux tries again after 50 s, doubling to {LAST_SECONDS:.0f} s, for ever"
+    general = f"Linux tries again after {retry.FIRST:.0f} s, doubling to {retry.LAST:.0f} s, for ever"
     if retry_in is None:
         yield fact(general)
     else:

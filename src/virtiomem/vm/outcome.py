@@ -6,12 +6,12 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from virtiomem.driver import retry
 from virtiomem.vm.explain import Finding
 from virtiomem.vm.plan import Spread
 from virtiomem.vm.progress import Track
-from virtiomem.vm.retry import FIRST_SECONDS
 
-STALL_SECONDS = FIRST_SECONDS + 10
+STALL_SECONDS = retry.FIRST + 10
 """Long enough for the driver's first retry to have had its chance."""
 POLL_SECONDS = 1.0
 """QEMU throttles its events to one a second and device."""

@@ -9,13 +9,7 @@ Models: virtio_mem_run_wq() and virtio_mem_timer_expired() in drivers/virtio/vir
 
 from dataclasses import dataclass, field
 
-FIRST_SECONDS = 50.0
-LAST_SECONDS = 300.0
-
-
-def interval(expiries: int) -> float:
-    """Seconds the timer runs after that many expiries since the driver was last content."""
-    return min(FIRST_SECONDS * (1 << min(expiries, 8)), LAST_SECONDS)
+from virtiomem.driver.retry import LAST, interval
 
 
 @dataclass(slots=True)
@@ -39,7 +33,7 @@ class RetryTimer:
     def due(self, now: float) -> float:
         """When the driver tries again at the latest, after `now`."""
         self._expire(now)
-        return self.since + (interval(self.expiries) if self.certain else LAST_SECONDS)
+        return self.since + (interval(self.expiries) if self.certain else LAST)
 
     def _expire(self, now: float) -> None:
         """Account for the retries that have come and gone without moving anything."""

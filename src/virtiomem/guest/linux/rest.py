@@ -8,8 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from virtiomem.driver import Parameters
-from virtiomem.driver.mode import choose_units
+from virtiomem.driver.parameters import Parameters
+from virtiomem.driver.sizes import choose_units
 from virtiomem.errors import BackendTimeout
 from virtiomem.guest.base import DeviceConfig, DriverConfig, name_devices
 from virtiomem.guest.linux.look import Look

@@ -1,7 +1,7 @@
 import pytest
 
-from virtiomem.driver.mode import Units, choose_units
 from virtiomem.driver.parameters import Parameters
+from virtiomem.driver.sizes import Units, choose_units
 from virtiomem.units import GiB, MiB
 
 MB = 128 * MiB
