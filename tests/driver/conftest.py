@@ -8,7 +8,7 @@ from virtiomem.device.mem import MemDevice
 from virtiomem.driver import Parameters, VirtioMem, VirtioMemModule
 from virtiomem.errors import Errno
 from virtiomem.memory import Memory, OnlineType, Policy, store_state
-from virtiomem.memory.pages import PageUse
+from virtiomem.memory.use import PageUse
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree

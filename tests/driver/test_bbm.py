@@ -70,8 +70,8 @@ def test_used_big_block_is_passed_over_and_another_goes(rig: MakeRig) -> None:
     for zone in guest.memory.nodes[0]:
         zone.boot_managed = 0
     guest.memory.users.use("slab", 2 * MiB, movable=False, seed=3)
-    ((block, _),) = next(iter(guest.memory.users)).places
-    left = [at for at in (256, 128, 0) if at != (block.id - 64) * 128]
+    ((number, _),) = next(iter(guest.memory.users)).places
+    left = [at for at in (256, 128, 0) if at != (number - 64) * 128]
     assert guest.resize(0) == [f"UNPLUG +{at}M 64" for at in left]
     assert guest.driver.work.last_rc is Errno.EBUSY
     assert guest.driver.work.retry_due == 50

@@ -5,9 +5,9 @@ Models: the virtio_mem_bbm_*() functions of drivers/virtio/virtio_mem.c (v6.1).
 
 from collections.abc import Iterator
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
 from virtiomem.abi import BlockState
+from virtiomem.driver.mode import ModeHost
 from virtiomem.driver.order import BIG_BLOCK_PASSES, big_block_rank
 from virtiomem.driver.states import UnitStates
 from virtiomem.errors import Errno
@@ -17,9 +17,6 @@ from virtiomem.memory.notifier import MemoryNotify
 from virtiomem.memory.onlining import generic_online_page, withhold_pages
 from virtiomem.units import align_up
 from virtiomem.wire.mem import Config
-
-if TYPE_CHECKING:
-    from virtiomem.driver.virtio_mem import VirtioMem
 
 
 class BB(IntEnum):
@@ -40,7 +37,7 @@ class BigBlockMode:
 
     name = "bbm"
 
-    def __init__(self, vm: "VirtioMem", bb_size: int) -> None:
+    def __init__(self, vm: ModeHost, bb_size: int) -> None:
         self._vm = vm
         self._added = vm.added
         self._memory = vm.memory

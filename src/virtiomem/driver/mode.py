@@ -1,12 +1,38 @@
 """What the driver asks of a mode, whichever it is, and what a mode asks of its driver."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from virtiomem.driver.added import AddedMemory
+from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import Errno
+from virtiomem.memory.core import Memory
 from virtiomem.memory.notifier import MemoryNotify
+from virtiomem.wire.mem import Config
 
-if TYPE_CHECKING:
-    from virtiomem.wire.mem import Config
+
+class ModeHost(Protocol):
+    """What a mode asks of the driver of its device. Sizes and addresses are bytes."""
+
+    addr: int
+    """Where the device's region starts."""
+    added: AddedMemory
+    memory: Memory
+    parameters: Parameters
+
+    def usable_end(self, config: Config) -> int:
+        """The first byte behind what can be plugged."""
+
+    def contains(self, start: int, size: int) -> bool:
+        """True when the range lies in the device's region."""
+
+    def send_plug(self, addr: int, size: int) -> Errno:
+        """Ask the device to plug."""
+
+    def send_unplug(self, addr: int, size: int) -> Errno:
+        """Ask the device to unplug."""
+
+    def log(self, level: str, text: str) -> None:
+        """Write a kernel log line."""
 
 
 class Mode(Protocol):
@@ -19,7 +45,7 @@ class Mode(Protocol):
     unit_size: int
     """Bytes added to Linux at a time: a memory block or a big block."""
 
-    def refresh(self, config: "Config") -> None:
+    def refresh(self, config: Config) -> None:
         """Take in a changed usable region."""
 
     def unplug_pending(self) -> Errno:

@@ -4,9 +4,9 @@ Models: the virtio_mem_sbm_*() functions of drivers/virtio/virtio_mem.c (v6.1).
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from virtiomem.abi import BlockState
+from virtiomem.driver.mode import ModeHost
 from virtiomem.driver.order import FULL, MB, PARTIAL, PLUG_ORDER, UNPLUG_OFFLINE, UNPLUG_ORDER
 from virtiomem.driver.states import UnitStates
 from virtiomem.errors import Errno
@@ -16,16 +16,13 @@ from virtiomem.memory.onlining import generic_online_page, withhold_pages
 from virtiomem.units import align_up
 from virtiomem.wire.mem import Config
 
-if TYPE_CHECKING:
-    from virtiomem.driver.virtio_mem import VirtioMem
-
 
 class SubBlockMode:
     """Sub-block mode of one device."""
 
     name = "sbm"
 
-    def __init__(self, vm: "VirtioMem", sb_size: int) -> None:
+    def __init__(self, vm: ModeHost, sb_size: int) -> None:
         self._vm = vm
         self._added = vm.added
         self._memory = vm.memory

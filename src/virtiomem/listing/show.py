@@ -47,7 +47,7 @@ def _size(size: int, style: Style) -> str:
     return str(size) if style.in_bytes else format_approx(size)
 
 
-class _Shown(NamedTuple):
+class _MapCell(NamedTuple):
     """A resource, how deep it is shown, and how."""
 
     depth: int
@@ -59,12 +59,12 @@ class _Shown(NamedTuple):
         return f"{'  ' * self.depth}{text}"
 
 
-def _parent(shown: _Shown) -> str:
+def _parent(shown: _MapCell) -> str:
     parent = shown.node.parent
     return "" if parent is None or parent.parent is None else parent.name
 
 
-COLUMNS: Columns[Column[_Shown]] = Columns(
+COLUMNS: Columns[Column[_MapCell]] = Columns(
     Column(
         "RANGE", lambda shown: shown.indented(f"{shown.node.start:08x}-{shown.node.end:08x}"), default=("tree", "flat")
     ),
@@ -82,7 +82,7 @@ FLAT_COLUMNS = COLUMNS.default("flat")
 
 def table(rows: Iterable[Row], style: Style) -> str:
     """The resources as a table."""
-    shown = (_Shown(depth, node, style) for depth, node in rows)
+    shown = (_MapCell(depth, node, style) for depth, node in rows)
     return columns_table(shown, [COLUMNS[name] for name in style.columns], headings=style.headings)
 
 

@@ -38,7 +38,7 @@ class Row(NamedTuple):
     plugged: int | None
 
 
-class _Shown(NamedTuple):
+class _BlockCell(NamedTuple):
     """A row, and what its cells need to know besides."""
 
     row: Row
@@ -51,7 +51,7 @@ class _Shown(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockColumn(Column[_Shown]):
+class BlockColumn(Column[_BlockCell]):
     """A column of lsmem's table."""
 
     right: bool = True
@@ -97,18 +97,18 @@ def zone_names(block: MemoryBlock) -> list[str]:
     return [_ZONES.get(word.lower(), "Unknown") for word in block.valid_zones.split(" ") if word]
 
 
-def _range(shown: _Shown) -> str:
+def _range(shown: _BlockCell) -> str:
     row = shown.row
     start = row.first * (row.size // row.blocks)
     return f"0x{start:016x}-0x{start + row.size - 1:016x}"
 
 
-def _blocks(shown: _Shown) -> str:
+def _blocks(shown: _BlockCell) -> str:
     row = shown.row
     return f"{row.first}-{row.first + row.blocks - 1}" if row.blocks > 1 else f"{row.first}"
 
 
-def _removable(shown: _Shown) -> str:
+def _removable(shown: _BlockCell) -> str:
     block = shown.row.block
     return ("yes" if block.removable else "no") if block.state == BlockState.ONLINE else ""
 
@@ -121,7 +121,7 @@ def _node(block: MemoryBlock) -> int:
     return block.nodes[0] if block.nodes else -1
 
 
-def _plugged(shown: _Shown) -> str:
+def _plugged(shown: _BlockCell) -> str:
     if not shown.row.device:
         return ""
     return "?" if shown.row.plugged is None else shown.size(shown.row.plugged)
@@ -210,7 +210,7 @@ def render(
     """Rows as text, a final newline included."""
     have_nodes = any(row.block.nodes for row in table)
     chosen = [COLUMNS[name] for name in columns]
-    shown = [_Shown(row, in_bytes, have_nodes) for row in table]
+    shown = [_BlockCell(row, in_bytes, have_nodes) for row in table]
     cells = [[column.cell(row) for column in chosen] for row in shown]
     if style is Style.JSON:
         return _json(chosen, cells, in_bytes=in_bytes)

@@ -4,8 +4,9 @@ core.py       Memory: nodes, zones, blocks, groups, listeners, and check()
 hotplug.py    add_memory(), add_memory_driver_managed(), remove_memory(), offline_and_remove_memory()
 onlining.py   online_pages(), offline_pages(), a write to a block's `state`
 contig.py     alloc_contig_range() and pages that a driver withholds
+settings.py   what the administrator set: default state, policy, ratio
 policy.py     which zone a block goes to: contig-zones, auto-movable
-zone.py, block.py, group.py, pages.py, notifier.py, faults.py   what the core is made of
+zone.py, block.py, group.py, use.py, pages.py, notifier.py, faults.py   what the core is made of
 sysfs.py      /sys/devices/system/memory as text
 """
 
@@ -26,7 +27,7 @@ from virtiomem.memory.hotplug import (
 )
 from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
 from virtiomem.memory.onlining import device_offline, device_online, store_state
-from virtiomem.memory.policy import Policy
+from virtiomem.memory.settings import Policy
 from virtiomem.memory.zone import Node, Zone
 
 __all__ = [

@@ -5,7 +5,7 @@ Models: struct memory_block (drivers/base/memory.c, v6.1).
 
 from virtiomem.abi import BlockState
 from virtiomem.memory.group import MemoryGroup
-from virtiomem.memory.pages import PageUse
+from virtiomem.memory.use import PageUse
 from virtiomem.memory.zone import Zone
 
 

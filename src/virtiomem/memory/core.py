@@ -15,7 +15,7 @@ from virtiomem.memory.faults import Faults
 from virtiomem.memory.group import MemoryGroups
 from virtiomem.memory.notifier import NotifierChain
 from virtiomem.memory.pages import PageUsers
-from virtiomem.memory.policy import Policy
+from virtiomem.memory.settings import Policy
 from virtiomem.memory.zone import Node, Zone, clamp, populate_boot_zones
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import SYSTEM_RAM

@@ -10,45 +10,25 @@ so, with a seed.
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import islice, repeat
-from typing import TYPE_CHECKING
 
 from virtiomem import border
 from virtiomem.errors import Errno, KernelError
+from virtiomem.memory.block import MemoryBlock
+from virtiomem.memory.use import PageUse
+from virtiomem.memory.zone import Zone
 from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE, U64_MAX, format_size
-
-if TYPE_CHECKING:
-    from virtiomem.memory.block import MemoryBlock
-    from virtiomem.memory.zone import Zone
 
 PAGEBLOCK_PAGES = PAGEBLOCK_SIZE // PAGE_SIZE
 
-Place = tuple["MemoryBlock", int]
+Place = tuple[MemoryBlock, int]
 """A hotplugged block and the index of a pageblock in it."""
-
-
-@dataclass(slots=True, eq=False)
-class PageUse:
-    """Somebody's memory: whole pageblocks, in hotplugged blocks or in boot memory."""
-
-    id: str
-    movable: bool
-    places: set["Place"] = field(default_factory=set)
-    """Hotplugged blocks and the pageblocks used in them."""
-    boot: dict["Zone", int] = field(default_factory=dict)
-    """Pageblocks used in each zone's boot memory."""
-
-    @property
-    def pageblocks(self) -> int:
-        """How many pageblocks are used in all."""
-        return len(self.places) + sum(self.boot.values())
 
 
 class PageUsers:
     """Who uses what, and where there is room; knows online blocks by zone through `zones`."""
 
-    def __init__(self, blocks: dict[int, "MemoryBlock"], zones: "list[Zone]", pages_per_block: int) -> None:
+    def __init__(self, blocks: dict[int, MemoryBlock], zones: list[Zone], pages_per_block: int) -> None:
         """`blocks` and `zones` (lowest first) are the core's own and change under us."""
         self._blocks = blocks
         self._zones = zones
@@ -96,8 +76,8 @@ class PageUsers:
         use = self._uses.pop(id_, None)
         if use is None:
             raise KernelError(Errno.ENOENT, f"free {id_!r}: no memory of that name is in use")
-        for block, index in use.places:
-            del block.used[index]
+        for number, index in use.places:
+            del self._blocks[number].used[index]
         self._boot_used.subtract(use.boot)
 
     def clear(self) -> None:
@@ -105,11 +85,11 @@ class PageUsers:
         for id_ in list(self._uses):
             self.free(id_)
 
-    def unmovable_in(self, block: "MemoryBlock", mask: int) -> int:
+    def unmovable_in(self, block: MemoryBlock, mask: int) -> int:
         """How many of the pageblocks in `mask` hold something that cannot be moved."""
         return sum(1 for index, use in block.used.items() if mask >> index & 1 and not use.movable)
 
-    def evacuate(self, block: "MemoryBlock", mask: int) -> Errno:
+    def evacuate(self, block: MemoryBlock, mask: int) -> Errno:
         """Move everything movable out of the pageblocks in `mask`: ENOMEM, and nothing moved, without enough room."""
         moving = [index for index in block.used if mask >> index & 1]
         if not moving:
@@ -119,14 +99,14 @@ class PageUsers:
             return Errno.ENOMEM
         for index, (zone, place) in zip(moving, targets, strict=True):
             use = block.used.pop(index)
-            use.places.discard((block, index))
+            use.places.discard((block.id, index))
             if place is None:
                 self._put_in_boot(use, zone)
             else:
                 self._put(use, *place)
         return Errno.OK
 
-    def _targets(self, block: "MemoryBlock", mask: int) -> "Iterator[tuple[Zone, Place | None]]":
+    def _targets(self, block: MemoryBlock, mask: int) -> Iterator[tuple[Zone, Place | None]]:
         """Where movable pages can go, highest zone first, but not into `mask` itself; None is boot memory."""
         for zone in self._zonelist(movable=True):
             for place in self._free_places(zone):
@@ -134,23 +114,23 @@ class PageUsers:
                     yield zone, place
             yield from repeat((zone, None), self._boot_room(zone))
 
-    def _put(self, use: PageUse, block: "MemoryBlock", index: int) -> None:
+    def _put(self, use: PageUse, block: MemoryBlock, index: int) -> None:
         block.used[index] = use
-        use.places.add((block, index))
+        use.places.add((block.id, index))
 
-    def _put_in_boot(self, use: PageUse, zone: "Zone") -> None:
+    def _put_in_boot(self, use: PageUse, zone: Zone) -> None:
         use.boot[zone] = use.boot.get(zone, 0) + 1
         self._boot_used[zone] += 1
 
-    def _zonelist(self, *, movable: bool) -> "list[Zone]":
+    def _zonelist(self, *, movable: bool) -> list[Zone]:
         """Zones to allocate from, highest first."""
         return [zone for zone in reversed(self._zones) if zone.populated and (movable or zone.is_kernel)]
 
-    def _boot_room(self, zone: "Zone") -> int:
+    def _boot_room(self, zone: Zone) -> int:
         """Free pageblocks in a zone's boot memory."""
         return max(zone.boot_managed // PAGEBLOCK_PAGES - self._boot_used[zone], 0)
 
-    def _free_places(self, zone: "Zone") -> "Iterator[Place]":
+    def _free_places(self, zone: Zone) -> Iterator[Place]:
         """Free pageblocks in a zone's hotplugged blocks, lowest address first."""
         for start_pfn in sorted(zone.online):
             block = self._blocks[start_pfn // self._pages_per_block]
@@ -161,7 +141,8 @@ class PageUsers:
     def check(self) -> None:
         """Assert that users and blocks agree."""
         for use in self:
-            for block, index in use.places:
+            for number, index in use.places:
+                block = self._blocks[number]
                 assert block.used.get(index) is use, f"{block}: pageblock {index} is not where {use.id!r} thinks it is"
                 assert block.zone is not None, f"{block}: offline but used by {use.id!r}"
                 assert not block.fake_offline >> index & 1, f"{block}: pageblock {index} is both used and fake-offline"

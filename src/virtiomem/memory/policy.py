@@ -1,49 +1,19 @@
 """Which zone a block goes to when it is put online.
 
 Models: zone_for_pfn_range(), default_zone_for_pfn(), auto_movable_zone_for_pfn(), auto_movable_can_online_movable()
-(mm/memory_hotplug.c, v6.1) and the parameters of the memory_hotplug module. `movable_node` is taken to be off.
+(mm/memory_hotplug.c, v6.1). `movable_node` is taken to be off.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from virtiomem import border
-from virtiomem.abi import AUTO_MOVABLE_RATIO, BlockState, OnlinePolicy, OnlineType, ZoneType
+from virtiomem.abi import BlockState, OnlinePolicy, OnlineType, ZoneType
 from virtiomem.memory.block import MemoryBlock
+from virtiomem.memory.core import Memory
 from virtiomem.memory.group import MemoryGroup
 from virtiomem.memory.zone import Zone
 
-if TYPE_CHECKING:
-    from virtiomem.memory.core import Memory
 
-
-@dataclass(slots=True)
-class Policy:
-    """What the administrator set; any of it may change at any time, for blocks that go online later.
-
-    Raises ArgumentError for a value that cannot be set.
-    """
-
-    default_state: OnlineType = OnlineType.OFFLINE
-    """memhp_default_state=, auto_online_blocks."""
-    online_policy: OnlinePolicy = OnlinePolicy.CONTIG_ZONES
-    auto_movable_ratio: int = AUTO_MOVABLE_RATIO
-    """Movable pages allowed for each kernel page, in percent."""
-    auto_movable_numa_aware: bool = True
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if kind := _KINDS.get(name):
-            border.instance(name, value, kind)
-        else:
-            border.integer(name, value, 0, (1 << 31) - 1)
-        object.__setattr__(self, name, value)
-
-
-_KINDS = {"default_state": OnlineType, "online_policy": OnlinePolicy, "auto_movable_numa_aware": bool}
-
-
-def zone_for_block(memory: "Memory", block: MemoryBlock, how: OnlineType) -> Zone:
+def zone_for_block(memory: Memory, block: MemoryBlock, how: OnlineType) -> Zone:
     """The zone that `block` would go to. Models: zone_for_pfn_range()."""
     node = memory.nodes[block.nid]
     movable = node.zones[ZoneType.MOVABLE]
@@ -59,7 +29,7 @@ def zone_for_block(memory: "Memory", block: MemoryBlock, how: OnlineType) -> Zon
     return movable if in_movable and not in_kernel else kernel
 
 
-def _auto_movable(memory: "Memory", block: MemoryBlock) -> bool:
+def _auto_movable(memory: Memory, block: MemoryBlock) -> bool:
     """Whether policy auto-movable makes a block movable. Models: auto_movable_zone_for_pfn().
 
     Differs: falling back to a kernel zone, Linux asks for the one where its look at the group's unit ended; here it is
@@ -84,7 +54,7 @@ def _auto_movable(memory: "Memory", block: MemoryBlock) -> bool:
     return not memory.policy.auto_movable_numa_aware or _can_online_movable(memory, block.nid, group, to_place)
 
 
-def _online_in_unit(memory: "Memory", block: MemoryBlock, unit_pages: int) -> list[MemoryBlock]:
+def _online_in_unit(memory: Memory, block: MemoryBlock, unit_pages: int) -> list[MemoryBlock]:
     """The online blocks of the unit that `block` is in."""
     per_unit = unit_pages // memory.pages_per_block
     first = block.id // per_unit * per_unit
@@ -92,7 +62,7 @@ def _online_in_unit(memory: "Memory", block: MemoryBlock, unit_pages: int) -> li
     return [other for other in unit if other is not None and other.state is not BlockState.OFFLINE]
 
 
-def _can_online_movable(memory: "Memory", nid: int | None, group: MemoryGroup | None, pages: int) -> bool:
+def _can_online_movable(memory: Memory, nid: int | None, group: MemoryGroup | None, pages: int) -> bool:
     """Whether `pages` more movable ones keep the ratio, on one node or (nid None) over all.
 
     Models: auto_movable_can_online_movable(). Kernel memory inside a dynamic group allows for more movable memory in

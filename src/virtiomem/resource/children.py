@@ -8,10 +8,7 @@ moving at most one chunk, and the common case, a new highest child, is an append
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, overload
-
-if TYPE_CHECKING:
-    from virtiomem.resource.node import Resource
+from typing import Generic, Protocol, TypeVar, overload
 
 LIMIT = 256
 """The most children in a chunk: when it would grow beyond, it is cut in two."""
@@ -19,14 +16,24 @@ SMALL = LIMIT // 4
 """A chunk that falls below joins a neighbour; only the last may be smaller, as one that appends fill."""
 
 
-class Children(Sequence["Resource"]):
+class HasRange(Protocol):
+    """What can be a child: something that lies from `start` to `end`, both inclusive."""
+
+    start: int
+    end: int
+
+
+N = TypeVar("N", bound=HasRange)
+
+
+class Children(Sequence[N], Generic[N]):
     """A resource's children in address order. To a reader a sequence; only the tree's own operations change it."""
 
     # Invariants, which check() asserts: no chunk is empty; _firsts[c] is _starts[c][0]; _starts[c][i] is _nodes[c][i].start.
     # _chunk, _place are where the last search or insertion ended: most operations come back there; _locate() looks first.
     __slots__ = ("_chunk", "_firsts", "_nodes", "_place", "_starts")
 
-    def __init__(self, nodes: Sequence["Resource"] = ()) -> None:
+    def __init__(self, nodes: Sequence[N] = ()) -> None:
         """Take `nodes`, which the caller has sorted."""
         self._nodes = [list(nodes[i : i + LIMIT]) for i in range(0, len(nodes), LIMIT)]
         self._starts = [[node.start for node in chunk] for chunk in self._nodes]
@@ -41,10 +48,10 @@ class Children(Sequence["Resource"]):
     def __bool__(self) -> bool:
         return bool(self._nodes)
 
-    def __iter__(self) -> Iterator["Resource"]:
+    def __iter__(self) -> Iterator[N]:
         return chain.from_iterable(self._nodes)
 
-    def __reversed__(self) -> Iterator["Resource"]:
+    def __reversed__(self) -> Iterator[N]:
         return chain.from_iterable(map(reversed, reversed(self._nodes)))
 
     def __contains__(self, node: object) -> bool:
@@ -52,10 +59,10 @@ class Children(Sequence["Resource"]):
         return found is node and node is not None
 
     @overload
-    def __getitem__(self, index: int) -> "Resource": ...
+    def __getitem__(self, index: int) -> N: ...
     @overload
-    def __getitem__(self, index: slice) -> list["Resource"]: ...
-    def __getitem__(self, index: int | slice) -> "Resource | list[Resource]":
+    def __getitem__(self, index: slice) -> list[N]: ...
+    def __getitem__(self, index: int | slice) -> N | list[N]:
         if isinstance(index, slice):
             return list(self)[index]
         if index < 0:
@@ -71,7 +78,7 @@ class Children(Sequence["Resource"]):
 
     # -- searching ------------------------------------------------------------------------------------------------------
 
-    def at_or_below(self, address: int) -> "Resource | None":
+    def at_or_below(self, address: int) -> N | None:
         """The last child that starts at or below `address`; it may end below it too."""
         c = bisect_right(self._firsts, address) - 1
         if c < 0:
@@ -80,7 +87,7 @@ class Children(Sequence["Resource"]):
         self._chunk, self._place = c, i
         return self._nodes[c][i]
 
-    def overlapping(self, start: int, end: int) -> "Iterator[Resource]":
+    def overlapping(self, start: int, end: int) -> Iterator[N]:
         """The children that share an address with [start, end], lowest first."""
         c = max(bisect_right(self._firsts, start) - 1, 0)
         while c < len(self._nodes):
@@ -93,7 +100,7 @@ class Children(Sequence["Resource"]):
                     yield node
             c += 1
 
-    def around(self, node: "Resource") -> tuple["Resource | None", "Resource | None"]:
+    def around(self, node: N) -> tuple[N | None, N | None]:
         """The neighbours of a child: the one below and the one above."""
         chunks = self._nodes
         chunk = chunks[-1]
@@ -106,7 +113,7 @@ class Children(Sequence["Resource"]):
             return below, chunk[i + 1]
         return below, chunks[c + 1][0] if c + 1 < len(chunks) else None
 
-    def _locate(self, node: "Resource") -> tuple[int, int]:
+    def _locate(self, node: N) -> tuple[int, int]:
         """The chunk and the place in it of a child."""
         c, i = self._chunk, self._place
         if c < len(self._nodes) and i + 1 < len(nodes := self._nodes[c]):
@@ -120,7 +127,7 @@ class Children(Sequence["Resource"]):
 
     # -- changing: for the tree's operations only -----------------------------------------------------------------------
 
-    def add(self, new: "Resource") -> "Resource | None":
+    def add(self, new: N) -> N | None:
         """Put `new` in its place; if that is taken, change nothing and return the lowest child in the way."""
         start = new.start
         nodes = self._nodes[-1]
@@ -146,12 +153,12 @@ class Children(Sequence["Resource"]):
         self._insert(c, i, new)
         return None
 
-    def add_above(self, node: "Resource", new: "Resource") -> None:
+    def add_above(self, node: N, new: N) -> None:
         """Put `new` next above a child, where the caller made room for it."""
         c, i = self._locate(node)
         self._insert(c, i + 1, new)
 
-    def _insert(self, c: int, i: int, new: "Resource") -> None:
+    def _insert(self, c: int, i: int, new: N) -> None:
         nodes = self._nodes[c]
         self._starts[c].insert(i, new.start)
         nodes.insert(i, new)
@@ -161,7 +168,7 @@ class Children(Sequence["Resource"]):
         if len(nodes) > LIMIT:
             self._split(c)
 
-    def remove(self, node: "Resource") -> None:
+    def remove(self, node: N) -> None:
         """Take a child out."""
         nodes = self._nodes[-1]
         if nodes[-1] is node:
@@ -186,13 +193,13 @@ class Children(Sequence["Resource"]):
             self._firsts[c] = self._starts[c][0]
             self._join(max(c - 1, 0))
 
-    def restart(self, node: "Resource", start: int) -> None:
+    def restart(self, node: N, start: int) -> None:
         """Move the start of a child, which passes no neighbour."""
         c, i = self._locate(node)
         node.start = self._starts[c][i] = start
         self._firsts[c] = self._starts[c][0]
 
-    def replace(self, old: Sequence["Resource"], new: "Resource") -> None:
+    def replace(self, old: Sequence[N], new: N) -> None:
         """Put `new` where `old` was: neighbours that it covers."""
         for node in old[1:]:
             self.remove(node)
@@ -200,7 +207,7 @@ class Children(Sequence["Resource"]):
         self._starts[c][i], self._nodes[c][i] = new.start, new
         self._firsts[c] = self._starts[c][0]
 
-    def _insert_chunk(self, c: int, starts: list[int], nodes: list["Resource"]) -> None:
+    def _insert_chunk(self, c: int, starts: list[int], nodes: list[N]) -> None:
         self._firsts.insert(c, starts[0])
         self._starts.insert(c, starts)
         self._nodes.insert(c, nodes)

@@ -114,7 +114,7 @@ def release_mem_region_adjustable(root: Resource, start: int, size: int) -> None
     border.span(start, size)
 
 
-def _cut(siblings: Children, res: Resource, start: int, end: int) -> None:
+def _cut(siblings: Children[Resource], res: Resource, start: int, end: int) -> None:
     """Take [start, end], which lies inside, out of `res`."""
     if res.start == start:
         if res.end == end:

@@ -11,7 +11,7 @@ from virtiomem.errors import ArgumentValueError, Errno, KernelError
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_MEM, Desc
 
-_NO_CHILDREN = Children()
+_NO_CHILDREN: "Children[Resource]" = Children()
 
 
 class Resource:
@@ -37,7 +37,7 @@ class Resource:
         self.flags = flags
         self.desc = desc
         self.parent: Resource | None = None
-        self._children: Children | None = None
+        self._children: Children[Resource] | None = None
 
     # -- reading --------------------------------------------------------------------------------------------------------
 
@@ -52,7 +52,7 @@ class Resource:
         return self.flags & IORESOURCE_BUSY != 0
 
     @property
-    def children(self) -> Children:
+    def children(self) -> "Children[Resource]":
         """The resources directly inside this one, in address order."""
         return _NO_CHILDREN if self._children is None else self._children
 

@@ -19,7 +19,7 @@ waiting    many questions at once, and none left behind
 target     which machines and devices are meant
 preflight  what speaks against a resize beforehand
 plan       how a wished size is spread over devices
-retry      the Linux driver's retry timer, as seen from outside
+timer      the Linux driver's retry timer, as seen from outside
 progress   how far a resize is, how fast, and whether it has stalled
 outcome    what a resize is asked and what it answers
 resize     set, wait, re-dispatch, roll back

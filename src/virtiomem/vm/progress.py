@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import InitVar, dataclass, field
 
-from virtiomem.vm.retry import RetryTimer
+from virtiomem.vm.timer import RetryTimer
 
 _WINDOW = 10.0
 """Seconds over which the rate is taken."""

@@ -54,7 +54,7 @@ class Row:
         return "shrinking" if self.device.size > self.device.requested_size else "growing"
 
 
-class Shown(NamedTuple):
+class DeviceCell(NamedTuple):
     """A row, and how its sizes are printed."""
 
     row: Row
@@ -65,11 +65,11 @@ class Shown(NamedTuple):
         return str(size) if self.in_bytes else format_approx(size)
 
 
-def _column(name: str, cell: Callable[[Row], object], *default: str, right: bool = False) -> Column[Shown]:
+def _column(name: str, cell: Callable[[Row], object], *default: str, right: bool = False) -> Column[DeviceCell]:
     return Column(name, lambda shown: str(cell(shown.row)), right=right, default=default)
 
 
-def _size_column(name: str, size: Callable[[Device], int], *default: str) -> Column[Shown]:
+def _size_column(name: str, size: Callable[[Device], int], *default: str) -> Column[DeviceCell]:
     return Column(name, lambda shown: shown.size(size(shown.row.device)), right=True, default=default)
 
 
@@ -109,7 +109,7 @@ def bar(device: Device, width: int = BAR_WIDTH) -> str:
 
 def table(rows: Sequence[Row], columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True) -> str:
     """Aligned columns, two spaces apart, a line a device."""
-    shown = (Shown(row, in_bytes) for row in rows)
+    shown = (DeviceCell(row, in_bytes) for row in rows)
     return columns_table(shown, [COLUMNS[name] for name in columns], headings=headings)
 
 

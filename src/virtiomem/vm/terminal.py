@@ -14,7 +14,7 @@ from virtiomem.text import one_line, printable
 from virtiomem.units import format_approx
 from virtiomem.vm.outcome import Report
 from virtiomem.vm.progress import Track
-from virtiomem.vm.show import BAR_WIDTH, COLUMNS, LIST_COLUMNS, Row, Shown, View, bar
+from virtiomem.vm.show import BAR_WIDTH, COLUMNS, LIST_COLUMNS, DeviceCell, Row, View, bar
 from virtiomem.vm.watch import Sample
 
 MAX_LINES = 20
@@ -134,7 +134,7 @@ class _Devices:
 def _cell(row: Row, name: str, still: float) -> Text:
     if name == "still":
         return Text(f"{still:.0f} s", style="dim")
-    text = printable(COLUMNS[name].cell(Shown(row)))
+    text = printable(COLUMNS[name].cell(DeviceCell(row)))
     return Text(text, style=_STATE_STYLES.get(text, ""))
 
 

@@ -1,5 +1,5 @@
 from virtiomem.driver.retry import interval
-from virtiomem.vm.retry import RetryTimer
+from virtiomem.vm.timer import RetryTimer
 
 
 def test_interval_doubles_to_five_minutes() -> None:
