@@ -223,6 +223,7 @@ class Memory:
         assert block.id == id_, f"{block} is filed under {id_}"
         assert block.state is not BlockState.GOING_OFFLINE, f"{block} never arrived"
         if block.boot:
+            assert block.state is BlockState.ONLINE, f"{block} is boot memory and not online"
             return
         span = self.span_of(id_)
         start_pfn = span.start // PAGE_SIZE

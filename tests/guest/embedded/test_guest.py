@@ -91,3 +91,9 @@ auto-movable-numa-aware = false
         "memory_hotplug.auto_movable_numa_aware=N",
     ]
     assert scenario.embedded_guest(scenario.loads("")).info["command-line"] == "memhp_default_state=offline"
+
+
+def test_boot_memory_is_recorded_once(guest: EmbeddedGuest) -> None:
+    """It never changes, and it is most of what a snapshot shows."""
+    boot, now = guest.boot, guest.play(values.Load()).snapshot
+    assert all(one is other for one, other in zip(boot.memory_blocks, now.memory_blocks, strict=True))

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 
+from msgspec import UNSET, UnsetType
+
 from virtiomem.abi import OnlinePolicy, OnlineType
 from virtiomem.clock import Clock
 from virtiomem.driver import VirtioMem, VirtioMemModule
 from virtiomem.guest.base import DriverConfig, GuestConfig
-from virtiomem.memory import Memory, Policy
-from virtiomem.recording.values import Snapshot
+from virtiomem.memory import Memory, MemoryBlock, Policy, sysfs
+from virtiomem.recording import values
 from virtiomem.resource import iomem
 from virtiomem.transport.base import Transport
 
@@ -15,10 +17,21 @@ VERSION = "6.1"
 """The kernel that is modelled: that of every `Models:` in the code, and what a recording says of its guest."""
 
 
+def recorded(memory: Memory, block: MemoryBlock, plugged: int | UnsetType = UNSET) -> values.MemoryBlock:
+    """A memory block as a recording has it."""
+    return values.MemoryBlock(
+        block=block.id,
+        state=str(block.state),
+        valid_zones=sysfs.valid_zones(memory, block),
+        nodes=sysfs.nodes_of(memory, block),
+        plugged=plugged,
+    )
+
+
 class Kernel:
     """A kernel from its boot on; a reboot or a kexec makes a new one."""
 
-    def __init__(self, config: GuestConfig, boot_iomem: str, boot: Snapshot | None = None) -> None:
+    def __init__(self, config: GuestConfig, boot_iomem: str, boot: values.Snapshot | None = None) -> None:
         """Boot on the memory that the listing `boot_iomem` shows.
 
         `boot`: what a real guest said at the same moment, for what only it can know (managed pages). Raises
@@ -38,10 +51,12 @@ class Kernel:
             ),
             nodes={node.id: node.spans for node in config.nodes} or None,
         )
+        self.boot_blocks = {block.id: recorded(self.memory, block) for block in self.memory.blocks.values()}
+        """What every snapshot says of boot memory, which never goes offline."""
         if boot is not None:
             self._adopt_managed(boot)
 
-    def _adopt_managed(self, boot: Snapshot) -> None:
+    def _adopt_managed(self, boot: values.Snapshot) -> None:
         """Take over how many pages the real kernel left to its allocator."""
         for node in self.memory.nodes.values():
             for name, zone in node.zones.items():

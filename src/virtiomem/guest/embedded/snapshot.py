@@ -2,8 +2,8 @@
 
 from virtiomem.driver import VirtioMem
 from virtiomem.driver.sbm import SubBlockMode
-from virtiomem.guest.embedded.kernel import Kernel
-from virtiomem.memory import MemoryBlock, sysfs
+from virtiomem.guest.embedded.kernel import Kernel, recorded
+from virtiomem.memory import MemoryBlock
 from virtiomem.recording import values
 from virtiomem.resource import iomem
 
@@ -13,7 +13,9 @@ def take(kernel: Kernel, devices: list[values.DeviceInfo]) -> values.Snapshot:
     memory = kernel.memory
     return values.Snapshot(
         iomem=iomem.dumps(memory.iomem),
-        memory_blocks=[_block(kernel, memory.blocks[id_]) for id_ in sorted(memory.blocks)],
+        memory_blocks=[
+            kernel.boot_blocks.get(id_) or _block(kernel, memory.blocks[id_]) for id_ in sorted(memory.blocks)
+        ],
         zones={
             f"node{node.nid}": {
                 str(zone.type): values.ZonePages(spanned=zone.spanned, present=zone.present, managed=zone.managed)
@@ -26,22 +28,10 @@ def take(kernel: Kernel, devices: list[values.DeviceInfo]) -> values.Snapshot:
 
 
 def _block(kernel: Kernel, block: MemoryBlock) -> values.MemoryBlock:
-    plain = values.MemoryBlock(
-        block=block.id,
-        state=str(block.state),
-        valid_zones=sysfs.valid_zones(kernel.memory, block),
-        nodes=sysfs.nodes_of(kernel.memory, block),
-    )
-    owner = None if block.boot else _owner(kernel, block)
+    owner = _owner(kernel, block)
     if owner is None or not isinstance(owner.mode, SubBlockMode) or block.id not in owner.mode.states:
-        return plain
-    return values.MemoryBlock(
-        block=plain.block,
-        state=plain.state,
-        valid_zones=plain.valid_zones,
-        nodes=plain.nodes,
-        plugged=owner.mode.plugged_in(block.id),
-    )
+        return recorded(kernel.memory, block)
+    return recorded(kernel.memory, block, owner.mode.plugged_in(block.id))
 
 
 def _owner(kernel: Kernel, block: MemoryBlock) -> VirtioMem | None:
