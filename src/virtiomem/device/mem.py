@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from virtiomem import border
 from virtiomem.device.blocks import Blocks
 from virtiomem.errors import DeviceError, ProtocolError
-from virtiomem.units import HUGE_PAGE_SIZE, U64_MAX, MiB, Span, align_up, is_power_of_two
+from virtiomem.units import HUGE_PAGE_SIZE, SECTION_SIZE, U64_MAX, MiB, Span, align_up, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseType, State, unpack_request
 
 MIN_BLOCK_SIZE = 1 * MiB
@@ -27,7 +27,7 @@ MIN_BLOCK_SIZE = 1 * MiB
 DEFAULT_BLOCK_SIZE = HUGE_PAGE_SIZE
 """What QEMU chooses on x86-64 when the backend uses base pages: the host's transparent huge page."""
 
-USABLE_EXTENT = 2 * 128 * MiB
+USABLE_EXTENT = 2 * SECTION_SIZE
 """How far the usable region reaches beyond requested_size on x86: two Linux sections of 128M."""
 
 MAX_REGION_SIZE = (1 << 47) - 1

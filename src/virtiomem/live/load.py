@@ -18,9 +18,9 @@ from virtiomem.recording import files
 from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
 from virtiomem.resource.names import SYSTEM_RAM, is_virtio_device
-from virtiomem.units import MiB, Size, Span
+from virtiomem.units import SECTION_SIZE, Size, Span
 
-DEFAULT_MEMORY_BLOCK = 128 * MiB
+DEFAULT_MEMORY_BLOCK = SECTION_SIZE
 """x86-64's memory block below 64 GiB of boot memory."""
 
 

@@ -21,10 +21,8 @@ from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import walk_system_ram_res
-from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE, U64_MAX, GiB, MiB, Span, align_down
+from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE, SECTION_SIZE, U64_MAX, GiB, Span, align_down
 
-SECTION_SIZE = 128 * MiB
-"""Bytes of a memory section (SECTION_SIZE_BITS 27 on x86-64), and of the smallest memory block."""
 MAX_BLOCK_SIZE = 2 * GiB
 """Bytes of the largest memory block that x86-64 chooses (arch/x86/mm/init_64.c)."""
 

@@ -17,7 +17,7 @@ from virtiomem.errors import DeviceError, Errno, ScenarioError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, name_devices, parse_range
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import Machine
-from virtiomem.memory.core import MAX_BLOCK_SIZE, PHYSMEM_END, SECTION_SIZE
+from virtiomem.memory.core import MAX_BLOCK_SIZE, PHYSMEM_END
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use, Wait
 from virtiomem.resource.names import is_virtio_device
 from virtiomem.resource.node import ResourceConflict
@@ -25,7 +25,7 @@ from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario.layout import MIN_MEMORY
 from virtiomem.scenario.values import ScenarioFile
 from virtiomem.scenario.words import none_of, show
-from virtiomem.units import PAGE_SIZE, Size, Span, TiB, format_size, is_power_of_two
+from virtiomem.units import PAGE_SIZE, SECTION_SIZE, Size, Span, TiB, format_size, is_power_of_two
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 

@@ -16,10 +16,9 @@ from virtiomem.memory import (
     Policy,
     add_memory_driver_managed,
 )
-from virtiomem.memory.core import SECTION_SIZE
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import flag_names
-from virtiomem.units import GiB, MiB, Span
+from virtiomem.units import SECTION_SIZE, GiB, MiB, Span
 
 MB = 128 * MiB
 HERE = 8 * GiB

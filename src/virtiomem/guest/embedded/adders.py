@@ -10,12 +10,11 @@ from itertools import count
 from virtiomem.errors import Errno, KernelError
 from virtiomem.guest.embedded.hardware import Dimm
 from virtiomem.memory import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID, Memory, MemoryBlock, hotplug
-from virtiomem.memory.core import SECTION_SIZE
 from virtiomem.memory.onlining import device_offline, device_online
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import KMEM_RAM, SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
-from virtiomem.units import PAGE_SIZE, MiB, Span, align_down, align_up
+from virtiomem.units import PAGE_SIZE, SECTION_SIZE, MiB, Span, align_down, align_up
 
 HYPERV_CHUNK = 128 * MiB
 """Hyper-V adds memory in pieces of this size (HA_CHUNK)."""
