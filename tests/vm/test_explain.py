@@ -1,5 +1,6 @@
 from typing import Any
 
+from virtiomem.driver.parameters import Parameters
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.base import Device, Driver, Kind, Machine, Surroundings
 from virtiomem.vm.explain import Certainty, Finding, explain
@@ -63,7 +64,7 @@ def test_offline_blocks_are_to_be_onlined_whatever_becomes_of_new_ones() -> None
 def test_paused_machine_and_migration_are_facts() -> None:
     found = texts(findings(device(0, GiB), status="paused", migration="active"), Certainty.FACT)
     assert "the machine is paused: its CPUs do not run" in found
-    assert "a migration is active: QEMU answers every request with BUSY" in found
+    assert "a migration is active: the device answers every request with BUSY" in found
 
 
 def test_no_driver_ends_the_search() -> None:
@@ -84,7 +85,7 @@ def test_growth_stopped_elsewhere_is_not_blamed_on_offline_memory() -> None:
 
 
 def test_offline_blocks_seen_inside_are_the_fact() -> None:
-    found = findings(device(GiB, 4 * GiB), inside=guest(offline=8, auto_online_blocks="offline"))
+    found = findings(device(GiB, 4 * GiB), inside=guest(offline=8, auto_online_blocks="offline", driver=Parameters()))
     assert "8 of its memory blocks (1G) are in Linux but offline" in texts(found, Certainty.FACT)
     assert "Linux adds no more until some are online" in texts(found, Certainty.FACT)
     assert "memhp_default_state=online_movable" in texts(found, Certainty.ADVICE)
@@ -137,3 +138,34 @@ def test_what_the_backend_knows_comes_as_it_is() -> None:
 def test_what_the_guest_did_not_tell_is_said() -> None:
     found = findings(device(GiB, 0), inside=guest(unreadable=("/proc/meminfo (disabled)",)))
     assert "the guest did not tell /proc/meminfo (disabled)" in texts(found, Certainty.UNKNOWN)
+
+
+def test_what_another_device_or_a_dimm_has_offline_keeps_no_driver_from_adding() -> None:
+    """The driver counts what it added for its own device, and nothing else."""
+    elsewhere = 16 * GiB // BLOCK
+    blocks = [Block(block=elsewhere + i, online=False) for i in range(16)] + list(guest(offline=2).blocks)
+    inside = Inside(source="test", block_size=BLOCK, blocks=tuple(blocks), driver=Parameters())
+    found = findings(device(256 * MiB, 4 * GiB), inside=inside)
+    assert "2 of its memory blocks (256M) are in Linux but offline" in texts(found, Certainty.FACT)
+    assert not any("adds no more" in finding.text for finding in found)
+
+
+def test_a_driver_of_big_blocks_may_leave_two_of_them_offline() -> None:
+    inside = guest(offline=16, driver=Parameters(force_bbm=True, bbm_block_size=2 * GiB))
+    assert "adds no more" not in texts(findings(device(2 * GiB, 6 * GiB), inside=inside), Certainty.FACT)
+    inside = guest(offline=32, driver=Parameters(force_bbm=True, bbm_block_size=2 * GiB))
+    assert "at most 4G of a device's memory stays offline" in texts(
+        findings(device(4 * GiB, 6 * GiB), inside=inside), Certainty.FACT
+    )
+
+
+def test_how_much_may_be_offline_is_only_likely_where_the_driver_may_use_big_blocks() -> None:
+    found = findings(device(GiB, 4 * GiB), inside=guest(offline=8))
+    assert "adds no more" in texts(found, Certainty.LIKELY)
+    assert "adds no more" not in texts(found, Certainty.FACT)
+
+
+def test_the_rest_is_measured_by_what_this_driver_moves_at_a_time() -> None:
+    inside = guest(online=8, driver=Parameters(force_bbm=True))
+    found = findings(device(GiB, GiB + 64 * MiB), inside=inside)
+    assert "the rest is less than the 128M that the driver moves at a time" in texts(found, Certainty.LIKELY)

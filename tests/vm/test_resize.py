@@ -145,7 +145,7 @@ def test_offline_default_stops_at_one_gibibyte_and_says_why(sim: Sim) -> None:
     result = resized(sim(guest='default-state = "offline"'), "4G")
     assert (result.outcome, result.devices[0].size) == (Outcome.PARTLY, GiB)
     assert "auto_online_blocks is offline" in facts(result)
-    assert "at most 1G or two memory blocks stay offline" in facts(result)
+    assert "at most 1G of a device's memory stays offline" in facts(result)
 
 
 def test_plugged_but_offline_memory_is_not_done_when_somebody_inside_can_tell(sim: Sim) -> None:

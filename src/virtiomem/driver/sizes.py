@@ -27,6 +27,10 @@ class Units(NamedTuple):
         """How much of what was added may be offline; see `offline_threshold`."""
         return offline_threshold(self.added)
 
+    def could_add(self, offline: int) -> bool:
+        """False when so much of what was added is offline that the driver adds no more."""
+        return offline + self.added <= self.offline_threshold
+
 
 def choose_units(device_block_size: int, memory_block_size: int, parameters: Parameters = DEFAULTS) -> Units:
     """Choose the mode by the sizes of a device's and of Linux's blocks, in bytes.

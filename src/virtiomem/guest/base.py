@@ -81,7 +81,7 @@ class DriverConfig(_Table, frozen=True):
     @property
     def parameters(self) -> Parameters:
         """The same, as the driver takes them."""
-        return Parameters(**structs.asdict(self))
+        return Parameters(**structs.asdict(self) | {"bbm_block_size": int(self.bbm_block_size)})
 
     @classmethod
     def of(cls, parameters: Parameters) -> Self:

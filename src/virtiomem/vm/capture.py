@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from virtiomem.driver.parameters import PARAMETERS as PARAMETER_FILES
+from virtiomem.driver.parameters import Parameters
 from virtiomem.live import capture as captures
 from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
-from virtiomem.live.views import memory_of
+from virtiomem.live.views import PARAMETERS, driver_config_of, memory_of
 from virtiomem.vm import inside
 from virtiomem.vm.inside import Block, Inside
 
@@ -28,6 +30,7 @@ def _of_file(path: str) -> Inside:
         memory_of(capture),
         zoneinfo=capture.section("proc/zoneinfo").text,
         policy=parameters.get("online_policy", ""),
+        driver=driver_config_of(capture).parameters if capture.section(PARAMETERS).values else None,
     )
 
 
@@ -38,10 +41,28 @@ def _of_directory(folder: str) -> Inside:
         meminfo=_read(folder, inside.MEMINFO),
         zoneinfo=_read(folder, inside.ZONEINFO),
         policy=_read(folder, inside.ONLINE_POLICY),
+        driver=_driver(folder),
     )
 
 
-def _inside(source: str, sysfs: MemorySysfs, *, meminfo: str = "", zoneinfo: str = "", policy: str = "") -> Inside:
+def _driver(folder: str) -> Parameters | None:
+    """How the driver was loaded; None when its parameters were not brought along, or do not read as they should."""
+    files = {name: text for name in PARAMETER_FILES if (text := _read(folder, f"{PARAMETERS}/{name}").strip())}
+    try:
+        return Parameters.from_sysfs(files) if files else None
+    except ValueError:
+        return None
+
+
+def _inside(
+    source: str,
+    sysfs: MemorySysfs,
+    *,
+    meminfo: str = "",
+    zoneinfo: str = "",
+    policy: str = "",
+    driver: Parameters | None = None,
+) -> Inside:
     sizes = inside.parse_meminfo(meminfo)
     return Inside(
         source=source,
@@ -53,6 +74,7 @@ def _inside(source: str, sysfs: MemorySysfs, *, meminfo: str = "", zoneinfo: str
         zones=inside.parse_zoneinfo(zoneinfo),
         auto_online_blocks=sysfs.auto_online_blocks,
         online_policy=inside.one_word(policy),
+        driver=driver,
     )
 
 

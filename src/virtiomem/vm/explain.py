@@ -10,8 +10,9 @@ from enum import StrEnum
 from msgspec import Struct
 
 from virtiomem.driver import retry
-from virtiomem.driver.sizes import OFFLINE_THRESHOLD
-from virtiomem.units import PAGEBLOCK_SIZE, Span, align_down, align_up, format_approx, format_size
+from virtiomem.driver.parameters import DEFAULTS
+from virtiomem.driver.sizes import Units, choose_units, offline_threshold
+from virtiomem.units import SECTION_SIZE, Span, align_down, align_up, format_approx, format_size
 from virtiomem.vm.base import Device, Driver, Machine, Surroundings
 from virtiomem.vm.inside import Block, Inside
 
@@ -101,7 +102,7 @@ def _about_machine(machine: Machine, surroundings: Surroundings, *, unsettled: b
         yield fact(f"the machine is {machine.status}: its CPUs do not run, so its driver cannot act")
     if surroundings.migration is not None:
         yield fact(
-            f"a migration is {surroundings.migration}: QEMU answers every request with BUSY until it ends; "
+            f"a migration is {surroundings.migration}: the device answers every request with BUSY until it ends; "
             "the driver then tries again"
         )
     if surroundings.vfio:
@@ -135,10 +136,8 @@ def _about_device(
         return
     if driver is Driver.UNKNOWN:
         yield from _unknown_driver(device, surroundings, asked=asked)
-    if lack < max(PAGEBLOCK_SIZE, device.block_size):
-        yield likely(
-            f"the rest is less than the {format_size(PAGEBLOCK_SIZE)} that the driver moves at a time", device.id
-        )
+    if lack < (unit := _units(device, inside).plugged):
+        yield likely(f"the rest is less than the {format_size(unit)} that the driver moves at a time", device.id)
     elif _shrinking(device):
         yield from _short_shrink(device, inside, blocks, asked=asked)
     else:
@@ -169,9 +168,9 @@ def _short_growth(device: Device, inside: Inside | None, offline: list[Block], *
     """Reasons for too little: offline memory, a region that is no whole number of blocks, no room for the memmap."""
     if inside is not None and offline:
         yield from _offline_blocks(device, inside, offline)
-    elif not device.size % OFFLINE_THRESHOLD and device.size:
+    elif device.size and not device.size % (threshold := offline_threshold(device.block_size)):
         yield likely(
-            f"it stopped at {format_size(device.size)}: Linux adds {format_size(OFFLINE_THRESHOLD)} and then waits "
+            f"it stopped at {format_size(device.size)}: Linux adds {format_size(threshold)} and then waits "
             "until somebody onlines it, when new memory is left offline (memhp_default_state=offline)",
             device.id,
         )
@@ -197,8 +196,11 @@ def _offline_blocks(device: Device, inside: Inside, offline: list[Block]) -> Ite
     yield fact(
         f"{len(offline)} of its memory blocks ({format_size(len(offline) * size)}) are in Linux but offline", device.id
     )
-    if not device.settled and inside.offline_bytes >= max(OFFLINE_THRESHOLD, 2 * size):
-        yield fact("Linux adds no more until some are online: at most 1G or two memory blocks stay offline", device.id)
+    units = _units(device, inside)
+    if not device.settled and not units.could_add(len(offline) * size):
+        limit = format_size(units.offline_threshold)
+        text = f"Linux adds no more until some are online: at most {limit} of a device's memory stays offline"
+        yield likely(text, device.id) if inside.driver is None else fact(text, device.id)
     boot = ""
     if inside.auto_online_blocks == "offline":
         yield fact("auto_online_blocks is offline: somebody in the guest must online every new block", device.id)
@@ -252,6 +254,13 @@ def _about_retry(retry_in: float | None, *, exact: bool) -> Iterator[Finding]:
 def _may_retry(machine: Machine, surroundings: Surroundings, devices: Iterable[Device]) -> bool:
     present = {Driver.READY, Driver.UNKNOWN}
     return machine.running and any(surroundings.drivers.get(d.id, Driver.UNKNOWN) in present for d in devices)
+
+
+def _units(device: Device, inside: Inside | None) -> Units:
+    """What the driver moves at a time; the least that it can be where the guest does not tell."""
+    if inside is None:
+        return choose_units(device.block_size, SECTION_SIZE)
+    return choose_units(device.block_size, inside.block_size or SECTION_SIZE, inside.driver or DEFAULTS)
 
 
 def _shrinking(device: Device) -> bool:

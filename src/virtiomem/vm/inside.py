@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from virtiomem.driver.parameters import Parameters
 from virtiomem.units import PAGE_SIZE, KiB, Span
 
 MEMINFO = "/proc/meminfo"
@@ -66,6 +67,8 @@ class Inside(Struct, frozen=True, kw_only=True, rename="kebab"):
     online_policy: str | None = None
     claims: tuple[Claim, ...] | None = None
     """Which devices have a driver; None when that was not asked for or did not show."""
+    driver: Parameters | None = None
+    """How virtio_mem was loaded."""
     unreadable: tuple[str, ...] = ()
     """What could not be read, and why."""
 
@@ -75,11 +78,6 @@ class Inside(Struct, frozen=True, kw_only=True, rename="kebab"):
         if not size:
             return ()
         return tuple(b for b in self.blocks if span.overlaps(Span.sized(b.block * size, size)))
-
-    @property
-    def offline_bytes(self) -> int:
-        """What is added to Linux and not online."""
-        return sum(not block.online for block in self.blocks) * (self.block_size or 0)
 
 
 def parse_meminfo(text: str) -> dict[str, int]:

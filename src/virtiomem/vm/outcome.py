@@ -14,7 +14,7 @@ from virtiomem.vm.progress import Track
 STALL_SECONDS = retry.FIRST + 10
 """Long enough for the driver's first retry to have had its chance."""
 POLL_SECONDS = 1.0
-"""QEMU throttles its events to one a second and device."""
+"""The sizes are read so often, for an event may have been missed; hypervisors send one a second and device at most."""
 
 
 class Outcome(StrEnum):

@@ -61,7 +61,7 @@ class _Resize:
         }
 
     async def run(self) -> Result:
-        """From the first qom-set to the result."""
+        """From the first size that is set to the result."""
         try:
             outcome = await self._run()
         except DeviceError as error:

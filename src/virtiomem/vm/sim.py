@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from msgspec import UnsetType
 
+from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import DeviceError
 from virtiomem.guest.base import Guest, GuestConfig
 from virtiomem.memory.core import boot_ram
@@ -44,6 +45,7 @@ class SimBackend:
     memory_block_size: int
     auto_online_blocks: str
     online_policy: str
+    parameters: Parameters
     driver: Driver = Driver.ABSENT
     pace: float = 0.0
     _snapshot: Snapshot = field(init=False)
@@ -86,7 +88,7 @@ class SimBackend:
         self._let_time_pass()
         record = self._play(Resize(device=device, requested_size=Size(size)))
         if record.error is not None:
-            raise DeviceError(f"{self.label}: {device}: QEMU refuses: {record.error}")
+            raise DeviceError(f"{self.label}: {device}: the device refuses: {record.error}")
 
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Let virtual time pass, playing the guest only when something is due in it."""
@@ -116,6 +118,7 @@ class SimBackend:
             zones=tuple(self._zones()),
             auto_online_blocks=self.auto_online_blocks,
             online_policy=self.online_policy,
+            driver=self.parameters,
         )
 
     def _zones(self) -> Iterator[Zone]:
@@ -159,6 +162,7 @@ def open_sim(path: str, *, label: str, pace: float = 0.0) -> SimBackend:
         memory_block_size=int(kernel.memory.block_size),
         auto_online_blocks=kernel.memory.policy.default_state.value,
         online_policy=kernel.memory.policy.online_policy.value,
+        parameters=guest.parameters,
         driver=Driver.ABSENT if kernel.module is None else Driver.READY,
         pace=pace,
     )

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 AT_ONCE = 16
-"""Questions under way to one peer; QEMU answers them one by one anyway."""
+"""Questions under way to one peer; most answer them one by one anyway."""
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

@@ -6,6 +6,7 @@ from typing import Any, assert_never
 from msgspec import UNSET
 
 from virtiomem.abi import OnlineType
+from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import DeviceError, Errno, KernelError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, hotplug_parameters, name_devices
 from virtiomem.guest.embedded import adopt, explain, snapshot
@@ -92,6 +93,11 @@ class EmbeddedGuest:
         qemu = {} if self._hardware.qemu is None else {"qemu": self._hardware.qemu}
         command_line = " ".join(hotplug_parameters(self._config))
         return {"kind": "embedded", "kernel": VERSION, **qemu, "command-line": command_line}
+
+    @property
+    def parameters(self) -> Parameters:
+        """How the driver is loaded, whenever it is."""
+        return self._driver.parameters
 
     @property
     def boot(self) -> Snapshot:

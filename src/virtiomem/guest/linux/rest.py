@@ -93,8 +93,8 @@ def _reason(device: VirtioMemInfo, name: str, look: Look, log: list[str], driver
     if look.retry_in is not None:
         return f"the driver could not finish and will retry in {look.retry_in:.0f} s"
     offline = _offline_bytes(device, look)
-    limit = choose_units(device.block_size, look.memory_block_size, driver).offline_threshold
-    if device.size < device.requested_size and offline >= limit:
+    units = choose_units(device.block_size, look.memory_block_size, driver)
+    if device.size < device.requested_size and not units.could_add(offline):
         return f"{format_size(offline)} of its memory is offline; the driver adds no more until some is online"
     return "the driver sees nothing it could do; it waits for memory to be onlined or a new requested-size"
 
