@@ -94,6 +94,29 @@ def format_approx(size: int) -> str:
     return f"{size}B"
 
 
+def format_short(size: int) -> str:
+    """Bytes, exactly where that is short, else with one decimal, which tells that it is rounded: ``2G``, ``2.0G``, ``635K``.
+
+    The report's own `dom.js` says the same in the browser.
+    """
+    exact = format_size(size)
+    if len(exact) <= 5:
+        return exact
+    rounded = format_approx(size)
+    return rounded if "." in rounded or not rounded[-1].isalpha() else f"{rounded[:-1]}.0{rounded[-1]}"
+
+
+def format_exact(size: int) -> str:
+    """A size as the tables show it where that is exact (``1.5G``), else `format_size`'s (``6200M``)."""
+    unit = 1 << (max(size.bit_length() - 1, 0) // 10 * 10)
+    return format_approx(size) if unit > 1 and not size * 10 % unit else format_size(size)
+
+
+def format_with_hex(size: int) -> str:
+    """Bytes for people and for those who count zeros: ``4G (0x100000000)``."""
+    return f"{format_size(size)} ({size:#x})"
+
+
 def is_power_of_two(value: int) -> bool:
     """True for 1, 2, 4, …"""
     return value > 0 and value & (value - 1) == 0
@@ -120,6 +143,11 @@ class Span(NamedTuple):
         """The span of `size` bytes from `start`."""
         return cls(start, start + size)
 
+    @classmethod
+    def of_block(cls, number: int, size: int) -> Self:
+        """The bytes of the block with that number, of blocks of `size` bytes that begin at address 0."""
+        return cls(number * size, (number + 1) * size)
+
     @property
     def size(self) -> int:
         """Bytes; 0 when empty."""
@@ -132,6 +160,10 @@ class Span(NamedTuple):
     def contains(self, other: "Span") -> bool:
         """True when every byte of `other` is in this span."""
         return self.start <= other.start and other.stop <= self.stop
+
+    def clipped(self, limit: "Span") -> "Span":
+        """The part inside `limit`; empty when they do not meet."""
+        return Span(max(self.start, limit.start), min(self.stop, limit.stop))
 
     def __str__(self) -> str:
         return f"{self.start:#x}-{self.stop - 1:#x}"

@@ -23,7 +23,7 @@ from virtiomem.recording.words import describe
 from virtiomem.report import Source, page
 from virtiomem.report.changes import map_changes
 from virtiomem.report.moments import story
-from virtiomem.report.words import short_size
+from virtiomem.units import format_short
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.real
@@ -119,7 +119,7 @@ def test_what_the_page_shows_is_what_was_recorded(show: Show) -> None:
             assert (record.error or "refused") in step["now"] or record.error is None
             assert step["listing"] == record.snapshot.iomem
             device = record.snapshot.devices[0]
-            assert step["tiles"][0].startswith(f"{short_size(device.size)} of ")
+            assert step["tiles"][0].startswith(f"{format_short(device.size)} of ")
             present = {
                 f"{n}{zone}": pages.present for n, z in record.snapshot.zones.items() for zone, pages in z.items()
             }

@@ -10,9 +10,8 @@ from virtiomem.recording import Recording
 from virtiomem.report import Row, picture, rows
 from virtiomem.report.maps import of_recording, read
 from virtiomem.report.moments import Source
-from virtiomem.report.words import short_size
 from virtiomem.resource import iomem
-from virtiomem.units import GiB, MiB, TiB
+from virtiomem.units import GiB, MiB, TiB, format_short
 
 Recorded = Callable[[str], Recording]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -76,7 +75,7 @@ def test_odd_listings_are_drawn_too(listing: list[Row]) -> None:
 
 
 def test_rounded_sizes_say_so() -> None:
-    assert [short_size(n) for n in (0, 2 * GiB, 2 * GiB - 4096, 7294 * MiB, 635 * 1024, TiB + 1)] == [
+    assert [format_short(n) for n in (0, 2 * GiB, 2 * GiB - 4096, 7294 * MiB, 635 * 1024, TiB + 1)] == [
         *("0", "2G", "2.0G", "7294M", "635K", "1.0T")
     ]
 

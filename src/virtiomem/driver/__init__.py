@@ -13,6 +13,7 @@ several memory blocks, at a time, and is plugged as a whole or not at all.
     module.py       the kernel module: loading and unloading, the online-page callback that devices share
     virtio_mem.py   one device: probe, what a pass does, requests, notifications, removal
     retry.py        how long it waits before it tries again
+    messages.py     what it writes to the kernel log
     work.py         when it works: the work function, its queue entry, the retry timer
     added.py        what it has in Linux: adding, withholding and removing memory
     link.py         the wire: requests out, errnos back, the configuration space

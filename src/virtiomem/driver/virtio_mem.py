@@ -6,9 +6,11 @@ Models: struct virtio_mem and what is common to both modes in drivers/virtio/vir
 from collections.abc import Callable
 
 from virtiomem.clock import Clock
+from virtiomem.driver import messages
 from virtiomem.driver.added import AddedMemory
 from virtiomem.driver.bbm import BigBlockMode
 from virtiomem.driver.link import Link
+from virtiomem.driver.messages import Key
 from virtiomem.driver.mode import Mode
 from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.sbm import SubBlockMode
@@ -69,7 +71,7 @@ class VirtioMem:
 
     def log(self, level: str, text: str) -> None:
         """Write a kernel log line."""
-        self._log(level, f"virtio_mem {self.name}: {text}")
+        self._log(level, messages.line(self.name, text))
 
     # -- probe and removal ----------------------------------------------------------------------------------------------
 
@@ -85,10 +87,10 @@ class VirtioMem:
         self.device_block_size = config.block_size
         self.plugged_size = config.plugged_size
         self.nid = self._translate_node(config)
-        self.log("info", f"start address: {self.addr:#x}")
-        self.log("info", f"region size: {self.region_size:#x}")
-        self.log("info", f"device block size: {self.device_block_size:#x}")
-        self.log("info", f"nid: {self.nid}")
+        self.log("info", f"{Key.START_ADDRESS}: {self.addr:#x}")
+        self.log("info", f"{Key.REGION_SIZE}: {self.region_size:#x}")
+        self.log("info", f"{Key.DEVICE_BLOCK_SIZE}: {self.device_block_size:#x}")
+        self.log("info", f"{Key.NID}: {self.nid}")
         if not is_power_of_two(self.device_block_size) or not 0 < self.region_size <= U64_MAX - self.addr:
             self.log("err", "device configuration is impossible")
             return Errno.EINVAL
@@ -226,8 +228,8 @@ class VirtioMem:
         self.plugged_size = config.plugged_size
         self.requested_size = config.requested_size
         self.mode.refresh(config)
-        self.log("info", f"plugged size: {self.plugged_size:#x}")
-        self.log("info", f"requested size: {self.requested_size:#x}")
+        self.log("info", f"{Key.PLUGGED_SIZE}: {self.plugged_size:#x}")
+        self.log("info", f"{Key.REQUESTED_SIZE}: {self.requested_size:#x}")
 
     def usable_end(self, config: Config) -> int:
         """The first byte behind what can be plugged: the usable region, as far as it is addressable.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from virtiomem.clock import Clock, Timer
 from virtiomem.driver import retry
 from virtiomem.driver.link import DeviceHungError
+from virtiomem.driver.messages import BROKEN
 from virtiomem.driver.outcome import Next, what_next
 from virtiomem.errors import Errno
 
@@ -91,7 +92,7 @@ class Work:
                         continue
                     self._log("warning", "the device refuses what its configuration allows")
                 case Next.BROKEN:
-                    self._log("err", f"unknown error, marking device broken: {-self.last_rc}")
+                    self._log("err", f"{BROKEN}: {-self.last_rc}")
                     self.broken = True
             return
 

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from virtiomem.abi import ZoneType
+from virtiomem.driver.messages import VALUE_LINE, Key
 from virtiomem.errors import ListingError
 from virtiomem.live.capture import Capture
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.live.views import number_of, zones_of
 from virtiomem.resource import iomem
-from virtiomem.resource.names import VIRTIO_DEVICE, VIRTIO_MEM_RAM, is_virtio_device
+from virtiomem.resource.names import VIRTIO_MEM_RAM, is_virtio_device
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.units import HUGE_PAGE_SIZE, PAGE_SIZE, Span
 
@@ -29,18 +30,15 @@ CONFIG = "virtio-mem/config"
 DEFAULT_BLOCK_SIZE = HUGE_PAGE_SIZE
 """What a device's block size is taken for when nothing tells it: QEMU's choice."""
 
-_LOG_KEYS = {
-    "start address": "memaddr",
-    "region size": "max-size",
-    "device block size": "block-size",
-    "nid": "node",
-    "requested size": "requested-size",
-    "plugged size": "logged-size",
+_LOG_KEYS: dict[str, str] = {
+    Key.START_ADDRESS: "memaddr",
+    Key.REGION_SIZE: "max-size",
+    Key.DEVICE_BLOCK_SIZE: "block-size",
+    Key.NID: "node",
+    Key.REQUESTED_SIZE: "requested-size",
+    Key.PLUGGED_SIZE: "logged-size",
 }
 """What the driver logs, and what we call it; `plugged size` is from before the driver set to work, so it is no `size`."""
-_LOG_LINE = re.compile(
-    rf"virtio_mem (?P<name>{VIRTIO_DEVICE.pattern}): (?P<key>[a-z ]+): (?P<value>0x[0-9a-f]+|-?[0-9]+)"
-)
 _PAIR = re.compile(r"(?P<key>[a-z-]+)=(?P<value>0x[0-9a-fA-F]+|-?[0-9]+)")
 _PAGES = re.compile(r"(?P<start>[0-9a-f]{8,16})-(?P<end>[0-9a-f]{8,16}) (?P<state>plugged|unplugged|unknown)")
 
@@ -125,7 +123,7 @@ def _known(capture: Capture) -> dict[str, dict[str, int]]:
         node = dict(_PAIR.findall(rest)).get("node", "-1")
         known[name] = {} if node.startswith("-") else {"node": number_of(node, 0, capture)}
     for line in capture.section("dev/kmsg").lines:
-        if (match := _LOG_LINE.match(line)) and match["key"] in _LOG_KEYS:
+        if (match := VALUE_LINE.match(line)) and match["key"] in _LOG_KEYS:
             known.setdefault(match["name"], {})[_LOG_KEYS[match["key"]]] = number_of(match["value"], 0, capture)
     for line in capture.section(CONFIG).lines:
         name, _, rest = line.partition(" ")

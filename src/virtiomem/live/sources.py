@@ -9,6 +9,8 @@ are physical addresses (/proc/iomem, notes of a crash kernel): give a capture to
 from dataclasses import dataclass
 from typing import Literal
 
+from virtiomem.driver.messages import MODULE
+
 Kind = Literal["file", "lines", "words", "directory", "blocks", "devices", "log", "notes", "pages"]
 
 
@@ -43,7 +45,7 @@ SOURCES = (
         ("Node", "spanned", "present", "managed"),
     ),
     Source("sys/bus/virtio/devices", "devices", "virtio-mem devices: driver, parent, node"),
-    Source("dev/kmsg", "log", "what the virtio_mem driver logged: addresses, sizes", ("virtio_mem ",)),
+    Source("dev/kmsg", "log", "what the virtio_mem driver logged: addresses, sizes", (f"{MODULE} ",)),
     Source(
         *("sys/module/virtio_mem/parameters", "directory", "how the driver was loaded"),
         ("bbm_block_size", "bbm_safe_unplug", "force_bbm", "unplug_online"),

@@ -52,7 +52,7 @@ def _nodes(snapshot: Snapshot, block_size: int) -> list[NodeConfig]:
     ]
     found: dict[int, list[str]] = {}
     for block in snapshot.memory_blocks:
-        span = Span.sized(block.block * block_size, block_size)
+        span = Span.of_block(block.block, block_size)
         if block.nodes and not any(region.contains(span) for region in regions):
             found.setdefault(block.nodes[0], []).append(str(span))
     return [NodeConfig(id=nid, memory=spans) for nid, spans in sorted(found.items())] if len(found) > 1 else []

@@ -16,7 +16,7 @@ from virtiomem.memory.group import MemoryGroups
 from virtiomem.memory.notifier import NotifierChain
 from virtiomem.memory.pages import PageUsers
 from virtiomem.memory.settings import Policy
-from virtiomem.memory.zone import Node, Zone, clamp, populate_boot_zones
+from virtiomem.memory.zone import Node, Zone, populate_boot_zones
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
@@ -118,7 +118,7 @@ class Memory:
     def _boot(self, ram: list[Span]) -> None:
         """Set up zones and blocks of boot memory. Models: memory_dev_init() in drivers/base/memory.c."""
         for node in self.nodes.values():
-            mine = [clamp(part, span) for part in ram for span in node.memory]
+            mine = [part.clipped(span) for part in ram for span in node.memory]
             node.ram = tuple(sorted(span for span in mine if span.size))
             populate_boot_zones(node)
         parts = [range(part.start // self.block_size, -(-part.stop // self.block_size)) for part in ram]
@@ -142,7 +142,7 @@ class Memory:
 
     def span_of(self, block_id: int) -> Span:
         """The bytes of a memory block."""
-        return Span.sized(block_id * self.block_size, self.block_size)
+        return Span.of_block(block_id, self.block_size)
 
     def blocks_in(self, start: int, size: int) -> Iterator[MemoryBlock]:
         """The blocks that exist in a block-aligned range, ascending (walk_memory_blocks())."""

@@ -200,11 +200,6 @@ def populate_boot_zones(node: Node) -> None:
     whole = Span(pages[0].start, pages[-1].stop)
     for type_, limits in BOOT_LIMITS.items():
         limit = Span(limits.start // PAGE_SIZE, limits.stop // PAGE_SIZE)
-        present = sum(clamp(span, limit).size for span in pages)
+        present = sum(span.clipped(limit).size for span in pages)
         if present:
-            node.zones[type_].add_boot_memory(clamp(whole, limit), present, present)
-
-
-def clamp(span: Span, limit: Span) -> Span:
-    """The part of `span` inside `limit`; empty when they do not meet."""
-    return Span(max(span.start, limit.start), min(span.stop, limit.stop))
+            node.zones[type_].add_boot_memory(whole.clipped(limit), present, present)

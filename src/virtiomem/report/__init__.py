@@ -21,7 +21,6 @@ axis        the address space on one line
 rows        a listing's lines, equal neighbours counted
 kinds       what kind of thing a resource is, by its name
 svg, png    drawing
-words       sizes for a glance
 terminal    the same in a terminal
 """
 

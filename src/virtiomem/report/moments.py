@@ -62,7 +62,7 @@ class Moment:
         """What the guest says is plugged of a block, else what the requests tell."""
         if said is not UNSET:
             return said
-        block = Span.sized(number * self.block_size, self.block_size)
+        block = Span.of_block(number, self.block_size)
         return sum(spans.covered(block) for spans in self.plugged.values() if spans is not None)
 
     @cached_property

@@ -11,8 +11,7 @@ import msgspec
 from virtiomem import __version__
 from virtiomem.report.data import page_data
 from virtiomem.report.moments import Source
-from virtiomem.report.words import short_size
-from virtiomem.units import format_size
+from virtiomem.units import format_short, format_size
 
 SCRIPTS = (
     "dom.js",
@@ -110,8 +109,8 @@ def _step(step: dict[str, Any]) -> dict[str, Any]:
     return {
         "title": step["title"],
         "outcome": f"refused: {step['error']}" if step["error"] else outcome,
-        "requested": " + ".join(short_size(device["requested-size"]) for device in devices),
-        "plugged": " + ".join(short_size(device["size"]) for device in devices),
+        "requested": " + ".join(format_short(device["requested-size"]) for device in devices),
+        "plugged": " + ".join(format_short(device["size"]) for device in devices),
         "requests": sum(run[-1] for run in step["requests"]),
         "facts": step["facts"],
     }

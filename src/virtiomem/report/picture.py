@@ -15,9 +15,8 @@ from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.rows import Row
 from virtiomem.report.spans import SpanSet
 from virtiomem.report.svg import element, shortened
-from virtiomem.report.words import short_size
 from virtiomem.resource.names import is_system_ram
-from virtiomem.units import Span
+from virtiomem.units import Span, format_short
 
 WIDTH, MARGIN = 800, 16
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -55,7 +54,7 @@ def picture(listing: Sequence[Row], *, title: str, blocks: BlockStrip | None = N
     ground = element(svg, "rect", width=WIDTH, fill="#fff")
     element(svg, "text", shortened(title, WIDTH - 2 * MARGIN, 9), x=MARGIN, y=27, class_="title")
     ram = sum(row.size * row.times for row in listing if is_system_ram(row.name))
-    said = f"{resources} resources, {short_size(ram)} of System RAM" if ram else f"{resources} resources"
+    said = f"{resources} resources, {format_short(ram)} of System RAM" if ram else f"{resources} resources"
     element(svg, "text", said, x=MARGIN, y=45, class_="muted")
     y = _strip(svg, 56, listing, blocks)
     y = _legend(svg, y + 14, listing, blocks)
@@ -118,7 +117,7 @@ def _folds(svg: ET.Element, x: _Scale, top: float, bottom: float) -> None:
             for edge in (left, right):
                 teeth = "".join(f"l{3 if i % 2 else -3} 4" for i in range(int(bottom - top) // 4))
                 element(svg, "path", d=f"M{edge:.1f} {top}{teeth}", class_="tear")
-            text = f"⋯ {short_size(segment.stop - segment.start)}"
+            text = f"⋯ {format_short(segment.stop - segment.start)}"
             middle = min((left + right) / 2, WIDTH - MARGIN - len(text) * 3.3)
             _label(svg, text, middle, top + 11, "#fff", text_anchor="middle", class_="muted small")
 
@@ -132,7 +131,7 @@ def _label(svg: ET.Element, text: str, x: float, y: float, ground: str, **attrib
 def _ruler(svg: ET.Element, x: _Scale, top: float) -> None:
     for address in x.axis.ticks(80 / (WIDTH - 2 * MARGIN)):
         anchor = "start" if x(address) < MARGIN + 20 else "middle"
-        label = short_size(address) if address else "0"
+        label = format_short(address) if address else "0"
         element(svg, "text", label, x=x(address), y=top + 24, text_anchor=anchor, class_="muted small")
         element(svg, "line", x1=x(address), x2=x(address), y1=top + 27, y2=top + 32, class_="edge")
 
@@ -299,7 +298,7 @@ def _range(row: Row) -> str:
 
 def _size(row: Row) -> str:
     """A row's size, of each when there are several."""
-    text = short_size(row.size)
+    text = format_short(row.size)
     return text if row.times == 1 else f"{row.times} {TIMES} {text}"
 
 

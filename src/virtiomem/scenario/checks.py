@@ -25,7 +25,7 @@ from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario.layout import MIN_MEMORY
 from virtiomem.scenario.values import ScenarioFile
 from virtiomem.scenario.words import none_of, show
-from virtiomem.units import PAGE_SIZE, SECTION_SIZE, Size, Span, TiB, format_size, is_power_of_two
+from virtiomem.units import PAGE_SIZE, SECTION_SIZE, Size, Span, TiB, format_with_hex, is_power_of_two
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
@@ -48,9 +48,15 @@ def check_guest(guest: GuestConfig) -> None:
     if guest.capture is not None:
         _check_captured(guest)
     if guest.memory < MIN_MEMORY or guest.memory % PAGE_SIZE:
-        _refuse("guest.memory", f"{size(guest.memory)} is not a whole number of pages from {size(MIN_MEMORY)} up")
+        _refuse(
+            "guest.memory",
+            f"{format_with_hex(guest.memory)} is not a whole number of pages from {format_with_hex(MIN_MEMORY)} up",
+        )
     if guest.memory > MAX_MEMORY:
-        _refuse("guest.memory", f"{size(guest.memory)} is more than a guest here can have, {size(MAX_MEMORY)}")
+        _refuse(
+            "guest.memory",
+            f"{format_with_hex(guest.memory)} is more than a guest here can have, {format_with_hex(MAX_MEMORY)}",
+        )
     if guest.max_memory is not None:
         _check_max_memory(guest.memory, guest.max_memory)
     if not 0 <= guest.slots <= MAX_SLOTS:
@@ -59,7 +65,7 @@ def check_guest(guest: GuestConfig) -> None:
         _refuse("guest.slots", f"{guest.slots} slots, but max-memory leaves no room for anything in them")
     block = guest.memory_block_size
     if block is not None and not (is_power_of_two(block) and SECTION_SIZE <= block <= MAX_BLOCK_SIZE):
-        _refuse("guest.memory-block-size", f"{size(block)} is not a power of two from 128M to 2G")
+        _refuse("guest.memory-block-size", f"{format_with_hex(block)} is not a power of two from 128M to 2G")
     if guest.auto_movable_ratio < 0:
         _refuse("guest.auto-movable-ratio", f"{guest.auto_movable_ratio} is negative")
 
@@ -75,13 +81,16 @@ def _check_captured(guest: GuestConfig) -> None:
 def _check_max_memory(memory: int, max_memory: int) -> None:
     """Refuse room for memory devices that is less than none, or no whole number of pages."""
     if max_memory < memory:
-        _refuse("guest.max-memory", f"{size(max_memory)} is less than guest.memory, {size(memory)}")
+        _refuse(
+            "guest.max-memory", f"{format_with_hex(max_memory)} is less than guest.memory, {format_with_hex(memory)}"
+        )
     if max_memory > PHYSMEM_END + 1:
         _refuse(
-            "guest.max-memory", f"{size(max_memory)} is more than {PHYSMEM_END.bit_length()} bits of address can reach"
+            "guest.max-memory",
+            f"{format_with_hex(max_memory)} is more than {PHYSMEM_END.bit_length()} bits of address can reach",
         )
     if max_memory % PAGE_SIZE:
-        _refuse("guest.max-memory", f"{size(max_memory)} is not a whole number of pages")
+        _refuse("guest.max-memory", f"{format_with_hex(max_memory)} is not a whole number of pages")
 
 
 def check_nodes(nodes: list[NodeConfig], machine: Machine | None) -> None:
@@ -148,16 +157,17 @@ def _check_sizes(device: DeviceConfig, where: str) -> None:
     """Refuse block sizes and sizes that QEMU refuses; requested-size may exceed max-size at the start."""
     block, unit = device.block_size, max(device.block_size, BACKEND_ALIGNMENT)
     if not is_power_of_two(block):
-        _refuse(f"{where}.block-size", f"{size(block)} is not a power of two")
+        _refuse(f"{where}.block-size", f"{format_with_hex(block)} is not a power of two")
     if block < MIN_BLOCK_SIZE:
-        _refuse(f"{where}.block-size", f"{size(block)} is less than {size(MIN_BLOCK_SIZE)}")
+        _refuse(f"{where}.block-size", f"{format_with_hex(block)} is less than {format_with_hex(MIN_BLOCK_SIZE)}")
     if not device.max_size:
-        _refuse(f"{where}.max-size", f"0 is no size (at least {size(unit)})")
+        _refuse(f"{where}.max-size", f"0 is no size (at least {format_with_hex(unit)})")
     if device.max_size % unit:
-        _refuse(f"{where}.max-size", f"{size(device.max_size)} is not a multiple of {size(unit)}")
+        _refuse(f"{where}.max-size", f"{format_with_hex(device.max_size)} is not a multiple of {format_with_hex(unit)}")
     if device.requested_size % block:
         _refuse(
-            f"{where}.requested-size", f"{size(device.requested_size)} is not a multiple of block-size, {size(block)}"
+            f"{where}.requested-size",
+            f"{format_with_hex(device.requested_size)} is not a multiple of block-size, {format_with_hex(block)}",
         )
 
 
@@ -172,7 +182,10 @@ def place_devices(devices: list[DeviceConfig], machine: Machine | None) -> list[
         where = f"device[{index}]"
         memaddr = _address(device, where, room)
         if memaddr + device.max_size > PHYSMEM_END + 1:
-            _refuse(f"{where}.memaddr", f"{memaddr:#x} and {size(device.max_size)} end above {PHYSMEM_END + 1:#x}")
+            _refuse(
+                f"{where}.memaddr",
+                f"{memaddr:#x} and {format_with_hex(device.max_size)} end above {PHYSMEM_END + 1:#x}",
+            )
         placed.append(structs.replace(device, memaddr=Size(memaddr)))
     return placed
 
@@ -186,7 +199,9 @@ def _address(device: DeviceConfig, where: str, room: DeviceMemory | None) -> int
     try:
         return room.place(device.id, device.max_size, alignment=device.block_size, memaddr=device.memaddr)
     except DeviceError as error:
-        key, value = ("memaddr", f"{device.memaddr:#x}") if device.memaddr else ("max-size", size(device.max_size))
+        key, value = (
+            ("memaddr", f"{device.memaddr:#x}") if device.memaddr else ("max-size", format_with_hex(device.max_size))
+        )
         _refuse(f"{where}.{key}", f"{value}: {error}")
 
 
@@ -245,7 +260,10 @@ def _check_numbers(step: Step, where: str) -> None:
         case Inject(at=at, error=error) if at != "request" and error not in _ERRNOS:
             _refuse(f"{where}.error", none_of(error, _ERRNOS))
         case PlugDimm(size=amount) if amount > MAX_MEMORY:
-            _refuse(f"{where}.size", f"{size(amount)} is more than a guest here can have, {size(MAX_MEMORY)}")
+            _refuse(
+                f"{where}.size",
+                f"{format_with_hex(amount)} is more than a guest here can have, {format_with_hex(MAX_MEMORY)}",
+            )
         case Use(size=amount) if not amount:
             _refuse(f"{where}.size", "nothing is no use")
         case _:
@@ -263,11 +281,6 @@ def _check_known(name: str, known: list[str], what: str, where: str) -> None:
     if name not in known:
         there = f" (there is {', '.join(dict.fromkeys(known))})" if known else " (there is none)"
         _refuse(where, f"{show(name)} is no {what}{there}")
-
-
-def size(value: int) -> str:
-    """A size for people and for those who count zeros."""
-    return f"{format_size(value)} ({value:#x})"
 
 
 def _refuse(where: str, reason: str) -> NoReturn:

@@ -142,7 +142,7 @@ class _Session:
     async def _with_zones(self, blocks: tuple[Block, ...], size: int, spans: tuple[Span, ...]) -> tuple[Block, ...]:
         """Add the zone of the online blocks in `spans`, of so many as is decent to ask for."""
         concerned = [
-            b for b in blocks if b.online and any(span.overlaps(Span.sized(b.block * size, size)) for span in spans)
+            b for b in blocks if b.online and any(span.overlaps(Span.of_block(b.block, size)) for span in spans)
         ]
         zones = await self._zones(concerned[:MAX_ZONES_ASKED])
         if len(concerned) > MAX_ZONES_ASKED:

@@ -14,6 +14,7 @@ import msgspec
 
 from virtiomem import stdio
 from virtiomem.errors import VirtiomemError
+from virtiomem.units import format_exact
 from virtiomem.vm import fleet, show
 from virtiomem.vm.connect import Connection, Unreachable, Vm, config_paths, load_config, open_all, resolve
 from virtiomem.vm.drivers import with_inside
@@ -229,7 +230,7 @@ def _dry_run(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) 
         ]
         _write_json({"plan": plan} | _refusals_json(refusals))
     else:
-        exact = show.exact_size
+        exact = format_exact
         for vm, c in changes:
             sizes = f"{exact(c.before)} -> {exact(c.after)} requested, {exact(c.device.size)} plugged"
             stdio.show(f"{vm}/{c.device.id}: {sizes}\n")

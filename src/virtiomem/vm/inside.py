@@ -77,7 +77,7 @@ class Inside(Struct, frozen=True, kw_only=True, rename="kebab"):
         size = self.block_size
         if not size:
             return ()
-        return tuple(b for b in self.blocks if span.overlaps(Span.sized(b.block * size, size)))
+        return tuple(b for b in self.blocks if span.overlaps(Span.of_block(b.block, size)))
 
 
 def parse_meminfo(text: str) -> dict[str, int]:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from virtiomem.errors import UsageError, VirtiomemError
-from virtiomem.units import align_down, align_up, format_size, parse_size
+from virtiomem.units import align_down, align_up, format_size, format_with_hex, parse_size
 from virtiomem.vm.base import Device, Machine
 
 _NODE = re.compile(r"node=(\d{1,5})")
@@ -126,12 +126,12 @@ def plan_device(device: Device, wish: Wish, *, round_up: bool = False) -> Plan:
     if target % device.block_size:
         if not round_up:
             raise PlanError(
-                f"{device.id}: {_exact(target)} is not a multiple of its block size {format_size(device.block_size)}"
+                f"{device.id}: {format_with_hex(target)} is not a multiple of its block size {format_size(device.block_size)}"
                 f" (--round makes it {format_size(align_up(target, device.block_size))})"
             )
         target = align_up(target, device.block_size)
     if target > device.max_size:
-        raise PlanError(f"{device.id}: {_exact(target)} is above its max size {format_size(device.max_size)}")
+        raise PlanError(f"{device.id}: {format_with_hex(target)} is above its max size {format_size(device.max_size)}")
     return Plan((Change(device, target),))
 
 
@@ -145,11 +145,13 @@ def plan_machine(machine: Machine, scope: Scope, wish: Wish, spread: Spread, *, 
     target = wish.of(fixed + machine.requested) - fixed - others
     what = f"{wish} in all" if scope is Scope.TOTAL else f"{wish} of virtio-mem memory"
     if target < 0:
-        raise PlanError(f"{what} is {_exact(-target)} below what it keeps ({_kept(fixed, others, spread)})")
+        raise PlanError(f"{what} is {format_with_hex(-target)} below what it keeps ({_kept(fixed, others, spread)})")
     room = sum(align_down(d.max_size, d.block_size) for d in concerned)
     if target > room:
         beside = f" beside {_kept(fixed, others, spread)}" if fixed or others else ""
-        raise PlanError(f"{what} is {_exact(target - room)} above what its devices can hold ({_exact(room)}){beside}")
+        raise PlanError(
+            f"{what} is {format_with_hex(target - room)} above what its devices can hold ({format_with_hex(room)}){beside}"
+        )
     if not spread.anew and sum(d.requested_size for d in concerned) == target:
         return Plan(_changes(concerned, {d.id: d.requested_size for d in concerned}))
     return Plan(_changes(concerned, _fitted(concerned, target, spread, what, round_up=round_up)))
@@ -264,7 +266,9 @@ def _fitted(devices: Sequence[Device], target: int, spread: Spread, what: str, *
     if shares is None:
         blocks = ", ".join(sorted({format_size(d.block_size) for d in devices}))
         hint = "" if round_up else " (--round takes the next size that can)"
-        raise PlanError(f"{what} leaves {_exact(target)} for devices with blocks of {blocks}: not a multiple{hint}")
+        raise PlanError(
+            f"{what} leaves {format_with_hex(target)} for devices with blocks of {blocks}: not a multiple{hint}"
+        )
     return shares
 
 
@@ -285,7 +289,3 @@ def _kept(fixed: int, others: int, spread: Spread) -> str:
     parts = [f"{format_size(fixed)} boot memory and DIMMs"] if fixed else []
     parts += [f"{format_size(others)} on other nodes than {spread.node}"] if others else []
     return ", ".join(parts) or "nothing"
-
-
-def _exact(size: int) -> str:
-    return f"{format_size(size)} ({size:#x})"

@@ -10,7 +10,7 @@ from msgspec import Struct
 from virtiomem.columns import Column, Columns
 from virtiomem.columns import table as columns_table
 from virtiomem.errors import VirtiomemError
-from virtiomem.units import format_approx, format_size
+from virtiomem.units import format_approx, format_exact
 from virtiomem.vm.base import Device, Driver, Machine, Surroundings
 from virtiomem.vm.explain import Certainty, Finding
 from virtiomem.vm.inside import Inside
@@ -184,9 +184,9 @@ def result_lines(result: Result) -> list[str]:
     """How a resize ended: a line a device, then notes and findings."""
     lines = []
     for device in result.devices:
-        way = f"{exact_size(device.size_before)} -> {exact_size(device.size)}"
+        way = f"{format_exact(device.size_before)} -> {format_exact(device.size)}"
         if device.size != device.requested:
-            way += f", {exact_size(device.requested)} requested"
+            way += f", {format_exact(device.requested)} requested"
         same = result.outcome is Outcome.DONE and device.size_before == device.size
         how = "nothing to do" if same else f"{result.outcome.value} after {result.seconds:.1f} s"
         lines.append(f"{result.vm}/{device.id}: {how}: {way}")
@@ -203,12 +203,6 @@ def view_json(view: View) -> dict[str, Any]:
     if view.inside is not None:
         shown["inside"] = msgspec.to_builtins(view.inside)
     return shown
-
-
-def exact_size(size: int) -> str:
-    """A size as the tables show it where that is exact (``1.5G``), else `format_size`'s (``6200M``)."""
-    unit = 1 << (max(size.bit_length() - 1, 0) // 10 * 10)
-    return format_approx(size) if unit > 1 and not size * 10 % unit else format_size(size)
 
 
 def findings_json(view: View, findings: Iterable[Finding]) -> dict[str, Any]:
@@ -248,7 +242,7 @@ def sample_lines(sample: Sample) -> list[str]:
             (
                 f"{sample.seconds:8.1f}",
                 f"{sample.vm}/{device.id}",
-                f"{exact_size(device.size)} of {exact_size(device.requested_size)} requested",
+                f"{format_exact(device.size)} of {format_exact(device.requested_size)} requested",
                 bar(device),
                 *said,
             )

@@ -81,7 +81,7 @@ def _memory(guest: GuestConfig, machine: Machine) -> list[str]:
 def _node_memory(node: NodeConfig, ram: list[Span]) -> list[Span]:
     """What of a node's ranges is boot memory, in address order."""
     both = ((span, part) for span in node.spans for part in ram if span.overlaps(part))
-    return sorted(Span(max(span.start, part.start), min(span.stop, part.stop)) for span, part in both)
+    return sorted(span.clipped(part) for span, part in both)
 
 
 def _devices(devices: Sequence[DeviceConfig]) -> list[str]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from virtiomem.driver.messages import is_broken_line
 from virtiomem.driver.parameters import Parameters
 from virtiomem.driver.sizes import choose_units
 from virtiomem.errors import BackendTimeout
@@ -21,7 +22,6 @@ QUIET = 3.0
 """Seconds without a change after which a kernel that does not show its tasks' stacks is taken to be at rest."""
 
 _BETWEEN_LOOKS = 0.1
-_BROKEN = "marking device broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def _reason(device: VirtioMemInfo, name: str, look: Look, log: list[str], driver
     """As far as one can see from outside the kernel."""
     if name not in look.bound:
         return "no driver is bound to it"
-    if any(f"{name}:" in line and _BROKEN in line for line in log):
+    if any(is_broken_line(line, name) for line in log):
         return "the driver met an error that it does not know and has given up on the device until it is reloaded"
     if look.retry_in is not None:
         return f"the driver could not finish and will retry in {look.retry_in:.0f} s"
@@ -103,5 +103,5 @@ def _offline_bytes(device: VirtioMemInfo, look: Look) -> int:
     """How much of a device's memory is in blocks that are offline."""
     size = look.memory_block_size
     region = Span.sized(device.memaddr, device.max_size)
-    mine = (block for block in look.memory_blocks if Span.sized(block.block * size, size).overlaps(region))
+    mine = (block for block in look.memory_blocks if Span.of_block(block.block, size).overlaps(region))
     return size * sum(block.is_offline for block in mine)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from msgspec import structs
 
+from virtiomem.driver.messages import is_driver_line
 from virtiomem.errors import BackendError, BackendTimeout, ProtocolError, UsageError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
 from virtiomem.guest.linux import command, console, initramfs, kernels
@@ -21,8 +22,6 @@ from virtiomem.recording import Request
 from virtiomem.units import Size
 
 Say = Callable[[str], None]
-
-_DRIVER_LOG = f"{kernels.DRIVER} "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +97,7 @@ class RunningLinux:
 
     def take_log(self) -> list[str]:
         """What the driver has said in the kernel's log since the last call."""
-        return [line for line in self._console.take() if line.startswith(_DRIVER_LOG)]
+        return [line for line in self._console.take() if is_driver_line(line)]
 
     def reset(self) -> None:
         """Reset the machine, and wait for the kernel."""

@@ -1,0 +1,44 @@
+"""What the driver writes to the kernel log, and how it is found there again.
+
+Models: the dev_info(), dev_warn() and dev_err() of drivers/virtio/virtio_mem.c (v6.1) that something here reads.
+"""
+
+import re
+from enum import StrEnum
+
+from virtiomem.resource.names import VIRTIO_DEVICE
+
+MODULE = "virtio_mem"
+BROKEN = "unknown error, marking device broken"
+
+
+class Key(StrEnum):
+    """What a line says the value of."""
+
+    START_ADDRESS = "start address"
+    REGION_SIZE = "region size"
+    DEVICE_BLOCK_SIZE = "device block size"
+    NID = "nid"
+    PLUGGED_SIZE = "plugged size"
+    REQUESTED_SIZE = "requested size"
+
+
+VALUE_LINE = re.compile(
+    rf"{MODULE} (?P<name>{VIRTIO_DEVICE.pattern}): (?P<key>[a-z ]+): (?P<value>0x[0-9a-f]+|-?[0-9]+)"
+)
+"""A line of the log that says a value."""
+
+
+def line(device: str, text: str) -> str:
+    """A line of the log about a device."""
+    return f"{MODULE} {device}: {text}"
+
+
+def is_driver_line(text: str) -> bool:
+    """True for a line that the driver has written."""
+    return text.startswith(f"{MODULE} ")
+
+
+def is_broken_line(text: str, device: str) -> bool:
+    """True for the line that says that the driver has given up on a device."""
+    return f"{device}:" in text and BROKEN in text
