@@ -46,10 +46,25 @@ class Errno(IntEnum):
     EADDRNOTAVAIL = 99
 
 
+class Exit(IntEnum):
+    """What a command returns."""
+
+    DONE = 0
+    FAILED = 1
+    """Failed, or what was compared differs."""
+    USAGE = 2
+    PARTLY = 64
+    """Some of it was done."""
+    TIMED_OUT = 124
+    INTERRUPTED = 130
+    NOBODY_READS = 141
+    """The last two: what a shell reports of a program that SIGINT or SIGPIPE ended."""
+
+
 class VirtiomemError(Exception):
     """The base of all errors raised on purpose; `str()` is one line fit for a person, whatever text is quoted in it."""
 
-    exit_code = 1
+    exit_code = Exit.FAILED
 
     def __init__(self, message: str = "") -> None:
         super().__init__(one_line(message))
@@ -58,7 +73,7 @@ class VirtiomemError(Exception):
 class UsageError(VirtiomemError):
     """The input is wrong."""
 
-    exit_code = 2
+    exit_code = Exit.USAGE
 
 
 class ListingError(UsageError):
@@ -124,4 +139,4 @@ class BackendError(VirtiomemError):
 class BackendTimeout(BackendError):  # noqa: N818 - named for what happened, as TimeoutError is
     """Something outside this process did not answer in time."""
 
-    exit_code = 124
+    exit_code = Exit.TIMED_OUT

@@ -2,10 +2,10 @@
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from virtiomem.errors import UsageError
+from virtiomem.errors import Exit, UsageError
 from virtiomem.files import check_writable
 from virtiomem.text import quoted, shown
 from virtiomem.units import U64_MAX, Size
@@ -16,6 +16,11 @@ MIN_SECONDS = 0.001
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[1-9][0-9]{0,19}|0")
 _UNITS = {"s": 1, "m": 60, "h": 60 * 60}
+
+
+def exit_status(meanings: Mapping[Exit, str], separator: str = ", ") -> str:
+    """What a command's help says of its exit codes."""
+    return f"Exit status: {separator.join(f'{code.value} {words}' for code, words in meanings.items())}."
 
 
 def check_one_source(args: argparse.Namespace) -> None:

@@ -5,8 +5,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from virtiomem.cli.arguments import check_one_source, file, size
-from virtiomem.errors import UsageError
+from virtiomem.cli.arguments import check_one_source, exit_status, file, size
+from virtiomem.errors import Exit, UsageError
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, read_memory_sysfs
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 # What only files and virtio-mem's options need is imported where they are used: lsmem's table takes a tenth of a second.
 
-EXIT_PARTLY = 64
 HEADINGS = (
     "proc/iomem",
     MEMORY,
@@ -39,7 +38,14 @@ class _Machine(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Lsmem's options, spelled as lsmem spells them, and ours."""
-    parser.epilog = "Exit status: 0 done, 1 nothing to read, 2 usage, 64 the device cannot shrink by as much."
+    parser.epilog = exit_status(
+        {
+            Exit.DONE: "done",
+            Exit.FAILED: "nothing to read",
+            Exit.USAGE: "usage",
+            Exit.PARTLY: "the device cannot shrink by as much",
+        }
+    )
     add = parser.add_argument
     add("file", nargs="?", type=file, metavar="FILE", help="a capture or a recording, - for stdin; else this machine")
     add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
@@ -115,7 +121,7 @@ def _plan(args: argparse.Namespace) -> int:
     else:
         headings = not args.noheadings
         sys.stdout.write(show.plan_text(plan, memory.block_size, in_bytes=args.bytes, headings=headings))
-    return EXIT_PARTLY if plan.short else 0
+    return Exit.PARTLY if plan.short else Exit.DONE
 
 
 def _chosen(devices: list["VirtioMem"], name: str | None) -> "VirtioMem":

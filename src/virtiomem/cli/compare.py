@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
-from virtiomem.cli.arguments import check_outputs, file
-from virtiomem.errors import UsageError
+from virtiomem.cli.arguments import check_outputs, exit_status, file
+from virtiomem.errors import Exit, UsageError
 from virtiomem.recording import Recording
 from virtiomem.recording.compare import Difference, compare, not_compared
 from virtiomem.recording.values import Use
@@ -16,14 +16,16 @@ from virtiomem.recording.words import describe, plural
 from virtiomem.report.terminal import Progress
 from virtiomem.text import one_line, shown
 
-EXIT_DIFFERENT = 1
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.epilog = (
-        "Exit status: 0 the same, 1 different (or the real guest was lost), 2 a file or option is wrong, "
-        "124 the real guest did not answer in time."
+    parser.epilog = exit_status(
+        {
+            Exit.DONE: "the same",
+            Exit.FAILED: "different (or the real guest was lost)",
+            Exit.USAGE: "a file or option is wrong",
+            Exit.TIMED_OUT: "the real guest did not answer in time",
+        }
     )
     parser.add_argument("a", type=file, metavar="A", help="a recording (virtiomem run --record); alone: a scenario")
     parser.add_argument("b", type=file, metavar="B", nargs="?", help="another recording")
@@ -61,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             print("note: where `use` finds its memory is each kernel's own choice (docs/real-guest.md)")
     if left_out and not args.json:
         print(f"not compared: {left_out}")
-    return EXIT_DIFFERENT if difference else 0
+    return Exit.FAILED if difference else Exit.DONE
 
 
 def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:

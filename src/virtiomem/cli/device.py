@@ -6,7 +6,8 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from virtiomem.cli.arguments import check_outputs, file, positive
+from virtiomem.cli.arguments import check_outputs, exit_status, file, positive
+from virtiomem.errors import Exit
 from virtiomem.qemu.process import BINARY
 from virtiomem.stdio import show
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures
     from virtiomem.conformance.replay import Outcome
-
-EXIT_DIFFERENT = EXIT_BROKEN = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +32,9 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
         "Check a virtio-mem device against the virtio specification (5.15), the uapi header and what a sound device "
         "does with hostile drivers: rule by rule, how it was seen, and what to do to see a failure again."
     )
-    parser.epilog = "Exit status: 0 every MUST is kept, 1 one is broken or the device was lost, 2 usage."
+    parser.epilog = exit_status(
+        {Exit.DONE: "every MUST is kept", Exit.FAILED: "one is broken or the device was lost", Exit.USAGE: "usage"}
+    )
     subject = parser.add_mutually_exclusive_group()
     subject.add_argument("--embedded", action="store_true", help="the embedded device (default)")
     subject.add_argument(
@@ -56,7 +57,9 @@ def _add_fuzz(parser: argparse.ArgumentParser) -> None:
         "Make random moves (requests, proper and malformed, resizes, resets, migrations) on QEMU's device and on the "
         "embedded one, and compare everything observable after each. A difference is shrunk to the fewest moves."
     )
-    parser.epilog = "Exit status: 0 no difference, 1 different or QEMU was lost, 2 usage."
+    parser.epilog = exit_status(
+        {Exit.DONE: "no difference", Exit.FAILED: "different or QEMU was lost", Exit.USAGE: "usage"}
+    )
     parser.add_argument(
         "--qemu", default=BINARY, type=file, metavar="PATH", help="the QEMU program; from $PATH by default"
     )
@@ -75,7 +78,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
         "Feed a recorded request log (JSON lines, gzip or plain) to the embedded device and compare every answer, "
         "configuration field, status, interrupt bit and generation."
     )
-    parser.epilog = "Exit status: 0 no difference, 1 different, 2 a file is no log."
+    parser.epilog = exit_status({Exit.DONE: "no difference", Exit.FAILED: "different", Exit.USAGE: "a file is no log"})
     parser.add_argument("logs", type=file, metavar="LOG", nargs="+", help="a recorded request log")
     parser.add_argument("-J", "--json", action="store_true", help="print the outcome as JSON")
 
@@ -106,7 +109,7 @@ def _check(args: argparse.Namespace) -> int:
     finally:
         if args.junit is not None:
             write_whole(args.junit, formats.to_junit(report))
-    return 0 if report.conforms else EXIT_BROKEN
+    return Exit.DONE if report.conforms else Exit.FAILED
 
 
 def _fuzz(args: argparse.Namespace) -> int:
@@ -133,7 +136,7 @@ def _fuzz(args: argparse.Namespace) -> int:
     finally:  # also when it was interrupted, or QEMU killed: what was compared until then was compared
         if counted is not None:
             _show_fuzzed(args, counted, kept)
-    return EXIT_DIFFERENT if counted is None or counted.findings else 0
+    return Exit.FAILED if counted is None or counted.findings else Exit.DONE
 
 
 def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer | None") -> None:
@@ -162,7 +165,7 @@ def _replay(args: argparse.Namespace) -> int:
             _show_replayed(path, outcome)
     if args.json:
         print(json.dumps([{"log": path, **asdict(outcome)} for path, outcome in outcomes.items()], indent=2))
-    return EXIT_DIFFERENT if any(outcome.differing for outcome in outcomes.values()) else 0
+    return Exit.FAILED if any(outcome.differing for outcome in outcomes.values()) else Exit.DONE
 
 
 def _show_replayed(path: str, outcome: "Outcome") -> None:

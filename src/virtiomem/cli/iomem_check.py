@@ -5,9 +5,9 @@ import json
 import sys
 from dataclasses import replace
 
-from virtiomem.cli.arguments import check_one_source, file, size
+from virtiomem.cli.arguments import check_one_source, exit_status, file, size
 from virtiomem.cli.iomem import add_reading, read
-from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.listing.check import Arch, check, table, values
 from virtiomem.live.capture import Capture
 from virtiomem.live.collect import collect
@@ -20,13 +20,14 @@ DESCRIPTION = (
     "For each consumer of the map: how many ranges it sees, how many it would see if nothing had been merged, its limit, and "
     "how much memory can still be hotplugged in blocks that nobody merges. Then what is wrong."
 )
-EXIT_FINDINGS = 1
 HEADINGS = ("proc/iomem", "sys/devices/system/memory")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to check, for which machine."""
-    parser.epilog = "Exit status: 0 nothing is wrong, 1 something is, 2 usage or a damaged listing."
+    parser.epilog = exit_status(
+        {Exit.DONE: "nothing is wrong", Exit.FAILED: "something is", Exit.USAGE: "usage or a damaged listing"}
+    )
     add = parser.add_argument
     add(
         "file",
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(table(report, in_bytes=args.bytes, headings=not args.noheadings))
         for finding in report.findings:
             show(f"! {finding}\n")
-    return EXIT_FINDINGS if report.findings else 0
+    return Exit.FAILED if report.findings else Exit.DONE
 
 
 def _block_size(args: argparse.Namespace, capture: Capture) -> int:

@@ -3,18 +3,20 @@
 import argparse
 import json
 
-from virtiomem.cli.arguments import file
+from virtiomem.cli.arguments import exit_status, file
 from virtiomem.cli.iomem import add_reading, read
+from virtiomem.errors import Exit
 from virtiomem.listing.diff import diff, sentence, values
 from virtiomem.live.reading import load_any
 
 DESCRIPTION = "What was added, removed, grew, was split, merged, renamed or moved from A to B: by meaning, not by line."
-EXIT_DIFFERENT = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The two maps."""
-    parser.epilog = "Exit status: 0 the same, 1 different, 2 usage or a damaged listing."
+    parser.epilog = exit_status(
+        {Exit.DONE: "the same", Exit.FAILED: "different", Exit.USAGE: "usage or a damaged listing"}
+    )
     parser.add_argument("before", type=file, metavar="A", help="a listing, a capture or a recording, - for stdin")
     parser.add_argument("after", type=file, metavar="B", help="another")
     parser.add_argument("-J", "--json", action="store_true", help="JSON, one change an element")
@@ -34,4 +36,4 @@ def run(args: argparse.Namespace) -> int:
     else:
         for change in changes:
             print(sentence(change, in_bytes=args.bytes))
-    return EXIT_DIFFERENT if changes else 0
+    return Exit.FAILED if changes else Exit.DONE

@@ -6,8 +6,8 @@ import re
 import sys
 
 from virtiomem import collector
-from virtiomem.cli.arguments import check_one_source, check_outputs, file, number, positive
-from virtiomem.errors import UsageError
+from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status, file, number, positive
+from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
 from virtiomem.kdump import elfcore, show
 from virtiomem.kdump.compare import Comparison, compare, dumped, subtract
@@ -18,7 +18,6 @@ from virtiomem.live.capture import Capture
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.stdio import say
 
-EXIT_DIFFERENT = 1
 HEADINGS = ("proc/iomem", "sys/kernel", "sys/devices/system/cpu")
 """What this command reads of a running Linux."""
 
@@ -31,7 +30,9 @@ _DIRECT_MAPS = {"4-level": elfcore.DIRECT_MAP_4_LEVEL, "5-level": elfcore.DIRECT
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to read, whose way to take, and what a listing does not tell."""
-    parser.epilog = "Exit status: 0 done; 1 RAM is not dumped, or what is compared differs; 2 usage."
+    parser.epilog = exit_status(
+        {Exit.DONE: "done", Exit.FAILED: "RAM is not dumped, or what is compared differs", Exit.USAGE: "usage"}, "; "
+    )
     add = parser.add_argument
     add(
         "file",
@@ -126,7 +127,7 @@ def _show(found: CrashRanges, args: argparse.Namespace) -> int:
         if not args.noheadings:
             sys.stdout.write(f"\n{show.summary_text(found, in_bytes=args.bytes)}")
     _warn(findings)
-    return EXIT_DIFFERENT if findings else 0
+    return Exit.FAILED if findings else Exit.DONE
 
 
 def _compare(both: Comparison, args: argparse.Namespace) -> int:
@@ -135,7 +136,7 @@ def _compare(both: Comparison, args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(show.comparison_text(both, in_bytes=args.bytes, headings=not args.noheadings))
     _warn([*show.findings(both.kernel), *show.findings(both.kexec_tools)])
-    return EXIT_DIFFERENT if both.differs else 0
+    return Exit.FAILED if both.differs else Exit.DONE
 
 
 def _against(found: CrashRanges, args: argparse.Namespace) -> int:
@@ -145,7 +146,7 @@ def _against(found: CrashRanges, args: argparse.Namespace) -> int:
         print(json.dumps({"missing": show.range_values(missing), "gone": show.range_values(gone)}, indent=1))
     else:
         sys.stdout.write(show.against_text(missing, gone, in_bytes=args.bytes, headings=not args.noheadings))
-    return EXIT_DIFFERENT if missing else 0
+    return Exit.FAILED if missing else Exit.DONE
 
 
 def _warn(findings: list[str]) -> None:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from virtiomem import __version__, stdio
-from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.errors import Exit, UsageError, VirtiomemError
 
 COMMANDS: dict[str, str] = {
     "run": "play a scenario and show what changed in the map, the blocks and the requests",
@@ -27,10 +27,6 @@ COMMANDS: dict[str, str] = {
     "vm": "list, resize and watch running machines, and see why one is stuck",
 }
 """Every command and what it does, in the order `--help` shows them; the module is `virtiomem.cli.<command>`."""
-
-EXIT_INTERRUPTED = 130
-EXIT_NOBODY_READS = 141
-"""What a shell reports of a program that SIGINT or SIGPIPE ended."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,15 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except VirtiomemError as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return Exit.INTERRUPTED
     except BrokenPipeError:
         stdio.abandon(sys.stdout)
-        return EXIT_NOBODY_READS
+        return Exit.NOBODY_READS
     except MemoryError:
-        return _complain("not enough memory for this", 1)
+        return _complain("not enough memory for this", Exit.FAILED)
     except OSError as error:
         stdio.abandon(sys.stdout)
-        return _complain(f"{error.filename or 'output'}: {error.strerror}", 1)
+        return _complain(f"{error.filename or 'output'}: {error.strerror}", Exit.FAILED)
     return code
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
-from virtiomem.cli.arguments import check_outputs, file
-from virtiomem.errors import UsageError
+from virtiomem.cli.arguments import check_outputs, exit_status, file
+from virtiomem.errors import Exit, UsageError
 from virtiomem.live.export import check_target, export_sysroot
 from virtiomem.live.load import memory_block_size
 from virtiomem.recording import Recording
@@ -16,14 +16,17 @@ from virtiomem.recording.words import describe
 from virtiomem.report.terminal import Progress, RunView, make_console, side_by_side
 from virtiomem.scenario import Scenario
 
-EXIT_PARTLY = 64
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.epilog = (
-        "Exit status: 0 played to the end, 1 the guest was lost or something it needs is missing, 2 a file or option is "
-        "wrong, 64 with --strict: a step was refused or did not settle, 124 a real guest did not answer in time."
+    parser.epilog = exit_status(
+        {
+            Exit.DONE: "played to the end",
+            Exit.FAILED: "the guest was lost or something it needs is missing",
+            Exit.USAGE: "a file or option is wrong",
+            Exit.PARTLY: "with --strict: a step was refused or did not settle",
+            Exit.TIMED_OUT: "a real guest did not answer in time",
+        }
     )
     parser.add_argument(
         "scenario",
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         _keep(args, recordings[0], scenarios[0])
     short = any(record.error is not None or not record.settled for each in recordings for record in each.steps)
-    return EXIT_PARTLY if args.strict and short else 0
+    return Exit.PARTLY if args.strict and short else Exit.DONE
 
 
 def _check_outputs(args: argparse.Namespace, played: Scenario) -> None:

@@ -1,6 +1,6 @@
 """What the driver writes to the kernel log, and how it is found there again.
 
-Models: the dev_info(), dev_warn() and dev_err() of drivers/virtio/virtio_mem.c (v6.1) that something here reads.
+Models: the log lines of drivers/virtio/virtio_mem.c (v6.1) that something here reads.
 """
 
 import re

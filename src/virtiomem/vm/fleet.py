@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.vm.connect import Unreachable, Vm
 from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.inside import Inside
@@ -15,7 +15,7 @@ from virtiomem.vm.resize import resize
 from virtiomem.vm.target import device_pattern, plan_target
 from virtiomem.vm.waiting import each
 
-PARTLY = 64
+PARTLY = Exit.PARTLY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
