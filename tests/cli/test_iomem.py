@@ -209,3 +209,21 @@ def test_a_plain_listing_waits_for_nothing_that_it_does_not_need(listing: str) -
     assert "virtiomem.live.reading" in imported
     for unneeded in ("virtiomem.live.collect", "virtiomem.live.devices", "virtiomem.recording", "virtiomem.guest"):
         assert unneeded not in imported
+
+
+def test_deep_nest_is_printed_in_a_few_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deep = "".join(f"{'  ' * min(at, 5)}{at:08x}-{0xFFFFFFFF - at:08x} : a\n" for at in range(3000))
+    (tmp_path / "deep").write_text(deep)
+    code, out, _ = run(capsys, str(tmp_path / "deep"))
+    assert code == 0
+    assert max(map(len, out.splitlines())) < 200
+
+
+def test_many_repairs_are_said_in_a_few_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "map").write_text("\n" * 300_000 + "".join(f"junk {at}\n" for at in range(500)) + LISTING)
+    code, out, err = run(capsys, str(tmp_path / "map"), "--lenient", "--raw")
+    assert (code, out) == (0, LISTING)
+    said = err.splitlines()
+    assert said[0].endswith("map:1-300000: an empty line: left out")
+    assert said[-1].endswith("map: 401 more repairs")
+    assert len(said) == 101

@@ -63,6 +63,20 @@ def test_watching_a_file_tells_when_it_is_rewritten(
     assert (event["kind"], event["grown"]) == ("grew", 128 << 20)
 
 
+def test_watched_file_may_vanish_and_its_repairs_are_said_once(
+    maps: tuple[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = Path(maps[0]).read_text() + "junk\n"
+    Path(maps[0]).write_text(damaged)
+    states = iter([damaged, "", "nothing", "nothing", damaged, Path(maps[1]).read_text()])
+    monkeypatch.setattr("virtiomem.listing.watch.time.sleep", lambda _: Path(maps[0]).write_text(next(states)))
+    assert main(["iomem", "watch", maps[0], "--count", "1", "--lenient"]) == 0
+    out, err = capsys.readouterr()
+    assert "grew" in out
+    assert err.count("3: not a resource line: 'junk': left out") == 1
+    assert err.count("lost") == 1
+
+
 @pytest.mark.parametrize("option", ["--interval=0", "--interval=nan", "--interval=inf", "--count=0", "--count=-1"])
 def test_watching_without_pause_or_end_is_refused(
     option: str, maps: tuple[str, str], capsys: pytest.CaptureFixture[str]

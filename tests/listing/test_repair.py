@@ -7,7 +7,7 @@ from types import FrameType
 import pytest
 
 from virtiomem.errors import ListingError
-from virtiomem.listing import repair
+from virtiomem.listing import lines, repair
 from virtiomem.listing.lines import Damage
 from virtiomem.resource import iomem
 
@@ -53,6 +53,28 @@ def test_twice_the_depth_takes_about_twice_the_time(indented: bool) -> None:
 def test_a_deep_nest_is_read_as_it_was_written() -> None:
     lines = list(_nests(3, 100))
     assert iomem.dumps(repair.loads("".join(lines)).tree) == "".join(lines[1:])
+
+
+def test_empty_lines_in_a_row_are_one_repair() -> None:
+    reading = repair.loads(LINE + "\n \n\t\n" * 1000 + "00100000-00ffffff : a\n")
+    assert [str(one) for one in reading.repairs] == ["2-3001: an empty line: left out"]
+    assert reading.damaged_lines == 3000
+    assert len(reading.tree.children) == 2
+
+
+def test_repairs_beyond_a_hundred_are_counted() -> None:
+    reading = repair.loads("".join(f"junk {number}\n" for number in range(5000)) + LINE)
+    said = list(reading.told("map"))
+    assert said[99:] == ["map:100: not a resource line: 'junk 99': left out", "map: 4900 more repairs"]
+    assert reading.damaged_lines == 5000
+
+
+@pytest.mark.parametrize("line", ["junk\n", "00001000-0009fbff : \tRAM\n", LINE])
+def test_text_with_too_much_to_put_right_is_refused(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (lines, repair):
+        monkeypatch.setattr(module, "MAX_REPAIRS", 1000)
+    with pytest.raises(ListingError, match=r"^map:\d+: more than 1000 lines need repair: cut the listing out"):
+        repair.loads("?\n" + line * 1002, source="map")
 
 
 # -- what is there twice ------------------------------------------------------------------------------------------------

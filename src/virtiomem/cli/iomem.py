@@ -89,11 +89,16 @@ def read(capture: Capture, *, lenient: bool) -> repair.Reading:
     """Read a capture's listing; what was put right goes to stderr."""
     source = capture.iomem_source
     reading = repair.read(capture.iomem, source=source, lenient=lenient, allow_masked=True)
-    for mended in reading.repairs:
-        say(f"virtiomem: {source}:{mended}")
-    if reading.masked:
-        say(f"virtiomem: {source}: all addresses are hidden: read it as root")
+    for remark in remarks(reading, source):
+        say(f"virtiomem: {remark}")
     return reading
+
+
+def remarks(reading: repair.Reading, source: str) -> Iterator[str]:
+    """What there is to say of a reading besides what was read."""
+    yield from reading.told(source)
+    if reading.masked:
+        yield f"{source}: all addresses are hidden: read it as root"
 
 
 def _print_raw(tree: Resource, args: argparse.Namespace) -> int:

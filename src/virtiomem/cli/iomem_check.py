@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         reading.tree.merge_adjacent_system_ram()
     report = check(reading.tree, _block_size(args, capture), Arch(args.arch))
     if reading.repairs:
-        count = len({mended.line for mended in reading.repairs})
+        count = reading.damaged_lines
         damaged = f"{count} damaged {'line was' if count == 1 else 'lines were'} put right"
         report = replace(report, findings=[damaged, *report.findings])
     if args.json:

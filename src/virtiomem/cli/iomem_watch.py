@@ -3,11 +3,11 @@
 import argparse
 import json
 from datetime import UTC, datetime
-from functools import partial
 
 from virtiomem.cli.arguments import check_one_source, file, positive, seconds
-from virtiomem.cli.iomem import add_reading, read
+from virtiomem.cli.iomem import add_reading, remarks
 from virtiomem.errors import UsageError
+from virtiomem.listing import repair
 from virtiomem.listing.diff import Change, sentence, values
 from virtiomem.listing.watch import MemoryEvents, watch
 from virtiomem.live.collect import collect  # not when first needed: by then the kernel may have spoken
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     events = MemoryEvents(args.interval, uevents=not args.file and args.sysroot == "/")
     told = 0
     try:
-        for changes in watch(partial(_read, args), events.wait, _say_lost):
+        for changes in watch(_Reader(args).read, events.wait, _say_lost):
             for change in changes:
                 print(_line(change, args), flush=True)
                 told += 1
@@ -50,12 +50,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _read(args: argparse.Namespace) -> Resource:
-    capture = load_any(args.file) if args.file else collect(args.sysroot, only=("proc/iomem",))
-    tree = read(capture, lenient=args.lenient).tree
-    if args.merge:
-        tree.merge_adjacent_system_ram()
-    return tree
+class _Reader:
+    """Reads the map again and again; what there is to remark is said when it is something else than the last time."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.said: list[str] = []
+
+    def read(self) -> Resource:
+        """The map as it is now."""
+        args = self.args
+        capture = load_any(args.file) if args.file else collect(args.sysroot, only=("proc/iomem",))
+        source = capture.iomem_source
+        reading = repair.read(capture.iomem, source=source, lenient=args.lenient, allow_masked=True)
+        said, self.said = self.said, list(remarks(reading, source))
+        for remark in self.said if self.said != said else ():
+            say(f"virtiomem: {remark}")
+        if args.merge:
+            reading.tree.merge_adjacent_system_ram()
+        return reading.tree
 
 
 def _say_lost(error: UsageError) -> None:

@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Iterable
 
 from virtiomem import collector
 from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status, file, number, positive
@@ -114,7 +115,7 @@ def _capture(args: argparse.Namespace) -> Capture:
 def _tree(capture: Capture, *, lenient: bool) -> ResourceTree:
     """The map; each repair of a damaged one is told."""
     reading = repair.read(capture.iomem, source=capture.iomem_source, lenient=lenient)
-    _warn([f"{capture.iomem_source}:{mended}" for mended in reading.repairs])
+    _warn(reading.told(capture.iomem_source))
     return reading.tree
 
 
@@ -149,7 +150,7 @@ def _against(found: CrashRanges, args: argparse.Namespace) -> int:
     return Exit.FAILED if missing else Exit.DONE
 
 
-def _warn(findings: list[str]) -> None:
+def _warn(findings: Iterable[str]) -> None:
     for finding in findings:
         say(f"virtiomem: {finding}")
 

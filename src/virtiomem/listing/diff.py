@@ -188,18 +188,15 @@ def _regrouped(olds: list[Resource], news: list[Resource]) -> Change:
 
 def _gone_or_new(kind: Kind, nodes: dict[Resource, None]) -> Iterator[Change]:
     """What is on one side only: with what is inside it, and with equal neighbours, as one."""
-    inside = Counter(_outermost(node, nodes) for node in nodes)
+    outermost: dict[Resource | None, Resource] = {}
+    for node in nodes:  # in listing order: what holds it came before
+        outermost[node] = outermost.get(node.parent, node)
+    inside = Counter(outermost.values())
     for run in _runs([node for node in nodes if node.parent not in nodes], inside):
         whole = (Range(run[0].start, run[-1].end),)
         before, after = (whole, ()) if kind is Kind.REMOVED else ((), whole)
         within = sum(inside[node] - 1 for node in run)
         yield Change(kind, run[0].name, before, after, _parent_name(run[0]), times=len(run), inside=within)
-
-
-def _outermost(node: Resource, nodes: dict[Resource, None]) -> Resource:
-    while node.parent is not None and node.parent in nodes:
-        node = node.parent
-    return node
 
 
 def _runs(nodes: list[Resource], inside: Counter[Resource]) -> Iterator[list[Resource]]:

@@ -1,10 +1,12 @@
 """The lines of a listing in whatever spelling they were pasted, and what was wrong with each."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import groupby
 
+from virtiomem.errors import ListingError
 from virtiomem.resource.iomem import plain_name
 
 
@@ -24,7 +26,7 @@ class Damage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One line that was put right; `line` counts from 1."""
+    """One line that was put right, or a run of lines that are alike; `line` counts from 1."""
 
     line: int
     damage: Damage
@@ -32,9 +34,27 @@ class Repair:
     """The damage in words, with the values."""
     remedy: str
     """What was made of it."""
+    times: int = 1
+    """How many lines, from `line` on."""
 
     def __str__(self) -> str:
-        return f"{self.line}: {self.what}: {self.remedy}"
+        lines = f"{self.line}" if self.times == 1 else f"{self.line}-{self.line + self.times - 1}"
+        return f"{lines}: {self.what}: {self.remedy}"
+
+
+MAX_REPAIRS = 100_000
+"""A text with more than this to put right is something else with, perhaps, a listing in it."""
+
+
+class Repairs(list[Repair]):
+    """Repairs in the making: ListingError when there are too many."""
+
+    def append(self, repair: Repair) -> None:
+        """Add a repair."""
+        if len(self) == MAX_REPAIRS:
+            reason = f"more than {MAX_REPAIRS} lines need repair: cut the listing out of the file"
+            raise ListingError(reason, line=repair.line)
+        super().append(repair)
 
 
 @dataclass(slots=True)
@@ -79,16 +99,15 @@ _WRAPPED_NAME = re.compile(
 _TAB = 8
 
 
-def resource_lines(text: str, repairs: list[Repair]) -> list[Line]:
+def resource_lines(text: str, repairs: Repairs) -> list[Line]:
     """The resource lines, spelled right; what is none is left out or joined to the name it continues."""
-    raw = text.removesuffix("\n").split("\n")
-    raw = _without_returns(raw, repairs)
+    raw = _without_returns(text.removesuffix("\n").split("\n"), repairs)
     found: list[Line] = []
     names: list[list[str]] = []
     """The parts of each name: more than one when it was wrapped."""
     margin = _margin(raw)
     before = ""
-    for number, whole in enumerate(raw, 1):
+    for number, times, whole in _runs(raw):
         line = _parse(number, whole, margin, repairs)
         if line is not None:
             found.append(line)
@@ -100,7 +119,7 @@ def resource_lines(text: str, repairs: list[Repair]) -> list[Line]:
             repairs.append(Repair(number, Damage.NOT_A_LINE, _stray(whole), remedy))
             before = whole
         else:
-            repairs.append(Repair(number, Damage.NOT_A_LINE, _stray(whole), "left out"))
+            repairs.append(Repair(number, Damage.NOT_A_LINE, _stray(whole), "left out", times))
             before = ""
     if before and not text.endswith("\n"):
         repairs.append(Repair(len(raw), Damage.SPELLING, "no newline at the end: it may be cut short", "one is added"))
@@ -111,7 +130,23 @@ def resource_lines(text: str, repairs: list[Repair]) -> list[Line]:
     return found
 
 
-def _parse(number: int, whole: str, margin: int, repairs: list[Repair]) -> Line | None:
+def _runs(raw: Iterable[str]) -> Iterator[tuple[int, int, str]]:
+    """Every line with its number and how often it comes, where what comes again and again are empty lines."""
+    number = 1
+    for empty, group in groupby(raw, _is_empty):
+        lines = list(group)
+        if empty:
+            yield number, len(lines), ""
+        else:
+            yield from ((at, 1, line) for at, line in enumerate(lines, number))
+        number += len(lines)
+
+
+def _is_empty(line: str) -> bool:
+    return not line or line.isspace()
+
+
+def _parse(number: int, whole: str, margin: int, repairs: Repairs) -> Line | None:
     """A resource line in any spelling that can be understood."""
     match = _LOOSE.fullmatch(_bare(whole))
     if match is None:
@@ -132,7 +167,7 @@ def _bare(line: str) -> str:
     return line[quote.end() :] if quote else line
 
 
-def _without_returns(raw: list[str], repairs: list[Repair]) -> list[str]:
+def _without_returns(raw: list[str], repairs: Repairs) -> list[str]:
     """The lines without their carriage returns, if every line has one: that is one damage, not one a line."""
     if len(raw) < 2 or not all(line.endswith("\r") for line in raw):
         return raw
@@ -142,7 +177,7 @@ def _without_returns(raw: list[str], repairs: list[Repair]) -> list[str]:
 
 def _margin(raw: Iterable[str]) -> int:
     """By how many spaces all resource lines are indented."""
-    matches = (_LOOSE.fullmatch(_bare(line)) for line in raw)
+    matches = (_LOOSE.fullmatch(_bare(line)) for line in raw if not _is_empty(line))
     return min((len(match["indent"].expandtabs(_TAB)) for match in matches if match), default=0)
 
 

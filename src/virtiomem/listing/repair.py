@@ -8,10 +8,10 @@ and where two overlap in part the damaged one gives way. A listing without damag
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from virtiomem.errors import ListingError
-from virtiomem.listing.lines import Damage, Line, Repair, resource_lines
+from virtiomem.listing.lines import MAX_REPAIRS, Damage, Line, Repair, Repairs, resource_lines
 from virtiomem.resource import iomem
 from virtiomem.resource.iomem import MAX_SHOWN_DEPTH, MaskedListingError, spaces
 from virtiomem.resource.kinds import kind_of
@@ -29,6 +29,20 @@ class Reading:
     masked: bool
     """All addresses are zero, as an unprivileged reader sees them: the tree has the names alone."""
 
+    @property
+    def damaged_lines(self) -> int:
+        """How many lines were put right."""
+        return len({repair.line for repair in self.repairs}) + sum(repair.times - 1 for repair in self.repairs)
+
+    def told(self, source: str) -> Iterator[str]:
+        """The repairs for people: a line each, and the number of those that are too many."""
+        yield from (f"{source}:{repair}" for repair in self.repairs[:_MAX_TOLD])
+        if (more := len(self.repairs) - _MAX_TOLD) > 0:
+            yield f"{source}: {more} more repairs"
+
+
+_MAX_TOLD = 100
+
 
 def read(text: str, *, source: str, lenient: bool, allow_masked: bool = False) -> Reading:
     """Read a listing strictly or, if `lenient`, whatever its damage; `source` names it in errors.
@@ -37,7 +51,7 @@ def read(text: str, *, source: str, lenient: bool, allow_masked: bool = False) -
     addresses are hidden, damaged or not, unless it is read leniently and `allow_masked`.
     """
     if lenient:
-        reading = loads(text)
+        reading = loads(text, source=source)
         if reading.repairs and not reading.tree.children:
             raise _not_a_listing(reading.repairs, source)
         if reading.masked and not allow_masked:
@@ -59,24 +73,31 @@ def _not_a_listing(repairs: list[Repair], source: str) -> ListingError:
     return ListingError(f"{first.what}{rest}", line=first.line, source=source)
 
 
-def loads(text: str | bytes) -> Reading:
-    """Read a listing whatever its damage; every repair is reported, nothing is raised."""
+def loads(text: str | bytes, *, source: str = "iomem") -> Reading:
+    """Read a listing whatever its damage; every repair is reported.
+
+    Raises ListingError, which names `source`, for a text with more than `MAX_REPAIRS` lines to put right.
+    """
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
     try:
         return Reading(iomem.loads(text), [], masked=False)
     except ListingError:
+        pass
+    try:
         return _repair(text)
+    except ListingError as error:
+        raise ListingError(error.reason, line=error.line, source=source) from None
 
 
 def _repair(text: str) -> Reading:
-    repairs: list[Repair] = []
+    repairs = Repairs()
     lines = resource_lines(text, repairs)
     if lines and all(line.start == line.end == 0 for line in lines):
         return Reading(_outline(lines), sorted(repairs, key=_by_line), masked=True)
     lost = _indent_is_lost(lines)
-    twice = _twice(lines, deepest=0 if lost else 2 * MAX_SHOWN_DEPTH)
-    sick = {} if lost else dict(_diagnose(line for line in lines if line.number not in twice))
+    twice = dict(_few(_twice(lines, deepest=0 if lost else 2 * MAX_SHOWN_DEPTH)))
+    sick = {} if lost else dict(_few(_diagnose(line for line in lines if line.number not in twice)))
     sick |= twice
     if lost:
         what = "no line is indented, though some are inside others"
@@ -86,6 +107,15 @@ def _repair(text: str) -> Reading:
 
 def _by_line(repair: Repair) -> int:
     return repair.line
+
+
+Sick = tuple[int, tuple[Damage, str]]
+"""A damaged line's number, and what is wrong with it."""
+
+
+def _few(found: Iterator[Sick]) -> Iterator[Sick]:
+    """The damaged lines, no more than are needed to see that they are too many."""
+    return islice(found, MAX_REPAIRS + 1)
 
 
 # -- diagnosis: by the indentation --------------------------------------------------------------------------------------
@@ -100,26 +130,24 @@ def _indent_is_lost(lines: list[Line]) -> bool:
     )
 
 
-def _twice(lines: list[Line], *, deepest: int) -> dict[int, tuple[Damage, str]]:
+def _twice(lines: list[Line], *, deepest: int) -> Iterator[Sick]:
     """The lines that are there already, as when a listing was pasted twice.
 
     From the indent `deepest` on a line may also be inside its like, which is right above it then. A range of zeros is no
     range: there may be several.
     """
-    found: dict[int, tuple[Damage, str]] = {}
     seen: set[tuple[int, int, int, str]] = set()
     before: tuple[int, int, int, str] | None = None
     for line in lines:
         key = (line.indent, line.start, line.end, line.name)
         nested = line.indent >= deepest and key == before
         if key in seen and line.end != 0 and not nested:
-            found[line.number] = Damage.DUPLICATE, f"{line} is there twice"
+            yield line.number, (Damage.DUPLICATE, f"{line} is there twice")
         seen.add(key)
         before = key
-    return found
 
 
-def _diagnose(lines: Iterable[Line]) -> Iterator[tuple[int, tuple[Damage, str]]]:
+def _diagnose(lines: Iterable[Line]) -> Iterator[Sick]:
     """The damaged lines by number, as a strict reader that reads on after damage finds them."""
     open_lines: list[Line] = []
     siblings: list[Line | None] = [None]
@@ -211,7 +239,7 @@ class _Builder:
         return node.contains(new.start, new.end)
 
 
-def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: list[Repair]) -> ResourceTree:
+def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repairs) -> ResourceTree:
     builder = _Builder()
     for line in lines:
         if line.number not in sick:

@@ -47,6 +47,10 @@ def _size(size: int, style: Style) -> str:
     return str(size) if style.in_bytes else format_approx(size)
 
 
+MAX_SHOWN_DEPTH = 32
+"""Deeper levels are indented like this one; no kernel comes near."""
+
+
 class _MapCell(NamedTuple):
     """A resource, how deep it is shown, and how."""
 
@@ -56,7 +60,7 @@ class _MapCell(NamedTuple):
 
     def indented(self, text: str) -> str:
         """A text as deep as the resource."""
-        return f"{'  ' * self.depth}{text}"
+        return f"{'  ' * min(self.depth, MAX_SHOWN_DEPTH)}{text}"
 
 
 def _parent(shown: _MapCell) -> str:
@@ -144,6 +148,7 @@ def repair_values(repairs: Iterable[Repair]) -> list[dict[str, Any]]:
     return [
         {
             "line": repair.line,
+            "times": repair.times,
             "damage": repair.damage.value,
             "what": sound(repair.what),
             "remedy": sound(repair.remedy),

@@ -47,8 +47,7 @@ def read(file: str, *, step: int | None = None, lenient: bool = False) -> Map:
     if step is not None:
         raise UsageError(f"--step {step}: {source} is no recording")
     reading = repair.read(found.iomem, source=source, lenient=lenient)
-    mended = tuple(f"{source}:{one}" for one in reading.repairs)
-    return Map(Path(source).name, rows(reading.tree), repairs=mended)
+    return Map(Path(source).name, rows(reading.tree), repairs=tuple(reading.told(source)))
 
 
 def of_recording(source: Source, step: int | None) -> Map:
