@@ -39,7 +39,7 @@ def test_what_is_not_json_is_said_in_our_words(text: str | bytes, words: str) ->
     [
         ("[guest]\n[guest]", "line 2, column 7: Cannot declare guest twice"),
         ('[a."b c"]\n[a."b c"]', "line 2, column 9: Cannot declare a.b c twice"),
-        (f"a = {'9' * 5000}", "a number of thousands of digits"),
+        ("a = 1" + "0" * 30, "a: a number of more than 64 bits"),
         (f"a = {'[' * 10**5}", "arrays or tables are nested too deeply"),
         (b"\na = '\xe9'".decode("latin-1"), None),
     ],

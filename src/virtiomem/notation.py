@@ -16,6 +16,24 @@ T = TypeVar("T")
 _BYTE = re.compile(r"(?:JSON is malformed: )?(?P<reason>.*) \(byte (?P<byte>\d+)\)")
 _TOML_PLACE = re.compile(r"(?P<reason>.*) \(at (?P<place>.*)\)", re.DOTALL)
 _TOML_KEY = re.compile(r"\('.*',?.*\)")
+MAX_PARTS = 32
+"""A dotted key of TOML has no more."""
+MAX_WORD = 1000
+"""Characters of a bare key or a number of TOML."""
+MAX_BITS = 64
+MAX_DEPTH = 64
+"""Tables and arrays of TOML in one another."""
+_TOML_TEXTS = re.compile(
+    r'"""(?:[^"\\]|\\.|"(?!""))*+(?:"""|\Z)'
+    r"|'''(?:[^']|'(?!''))*+(?:'''|\Z)"
+    r'|"(?:[^"\\\n]|\\[^\n])*+"?'
+    r"|'[^'\n]*+'?"
+    r"|\#[^\n]*+",
+    re.DOTALL,
+)
+"""Strings and comments, closed or not."""
+_LONG_WORD = re.compile(rf"(?<![\w+-])[\w+-]{{{MAX_WORD}}}")
+_DEEP_KEY = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MAX_PARTS}}}")
 _VALUE_PLACE = re.compile(r"(?P<reason>.*) - at `(?:key in )?\$\.?(?P<place>.*)`", re.DOTALL)
 _FIELD = re.compile(r"Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`", re.DOTALL)
 _KINDS = {
@@ -55,9 +73,11 @@ def json_values(text: str | bytes) -> Any:
 
 
 def toml_values(text: bytes) -> dict[str, Any]:
-    """What TOML holds. Raises NotationError."""
+    """What TOML holds. Raises NotationError, also for what TOML allows and nothing here means."""
     try:
-        return tomllib.loads(text.decode())
+        decoded = text.decode()
+        _refuse_costly(decoded)
+        tables = tomllib.loads(decoded)
     except UnicodeDecodeError:
         raise _not_utf8(text) from None
     except RecursionError:
@@ -66,8 +86,8 @@ def toml_values(text: bytes) -> dict[str, Any]:
         match = _TOML_PLACE.fullmatch(str(error))
         reason, place = (match["reason"], match["place"]) if match else (str(error), "")
         raise NotationError(_TOML_KEY.sub(_dotted, reason), place) from None
-    except ValueError:  # Python reads no decimal number that long
-        raise NotationError("a number of thousands of digits") from None
+    _refuse_huge(tables, "", 0)
+    return tables
 
 
 def convert(values: Any, kind: type[T], *, dec_hook: Callable[[type, Any], Any] | None = None) -> T:
@@ -82,6 +102,36 @@ def check_format(values: Any, known: str) -> None:
     """Raise NotationError when an object says that it is of another format, or of none."""
     if isinstance(values, dict) and (said := values.get("format")) != known:
         raise NotationError(f"format {shown(json.dumps(said))} is not {known}")
+
+
+def _refuse_costly(text: str) -> None:
+    """Refuse TOML that costs more than it can mean, before it does.
+
+    Python's reader takes time and memory with the square of a dotted key's parts, and a hundred bytes for each digit of a
+    hexadecimal number.
+    """
+    bare = _TOML_TEXTS.sub(lambda found: "_" + "\n" * found[0].count("\n"), text)
+    for pattern, reason in (
+        (_DEEP_KEY, f"a key of more than {MAX_PARTS} parts"),
+        (_LONG_WORD, f"a key or a number of more than {MAX_WORD} characters"),
+    ):
+        if match := pattern.search(bare):
+            line = bare.count("\n", 0, match.start()) + 1
+            raise NotationError(f"{reason}, {quoted(match[0])}", f"line {line}")
+
+
+def _refuse_huge(value: object, where: str, depth: int) -> None:
+    """Refuse integers and nests that are too large; `where` is such as ``device[0].max-size``."""
+    if depth > MAX_DEPTH:
+        raise NotationError("arrays or tables are nested too deeply", where)
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:
+        raise NotationError(f"a number of more than {MAX_BITS} bits", where)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_huge(inner, f"{where}.{key}".lstrip("."), depth + 1)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _refuse_huge(inner, f"{where}[{index}]", depth + 1)
 
 
 def _refuse_twice(data: bytes, values: Any) -> None:

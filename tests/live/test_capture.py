@@ -92,7 +92,7 @@ def test_what_is_no_capture_is_said_with_its_line(data: str | bytes, reason: str
 
 def test_a_file_that_unpacks_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capture, "MAX_SIZE", 1000)
-    with pytest.raises(UsageError, match="no capture"):
+    with pytest.raises(UsageError, match="unpacks to more than 1000"):
         loads(gzip.compress(bytes(1 << 20)))
 
 

@@ -6,7 +6,6 @@ feature bits), one to a line and each on a fresh device.
 
 import gzip
 import io
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
@@ -18,6 +17,8 @@ from virtiomem.conformance.hands import Ask
 from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes
 from virtiomem.notation import NotationError, convert, json_values
+from virtiomem.packed import lines
+from virtiomem.units import MiB
 from virtiomem.wire.mem import Config
 
 Length = Annotated[int, Meta(ge=0, le=1 << 16)]
@@ -176,7 +177,9 @@ class Negotiation(Seen, frozen=True, kw_only=True):
 Operation = Header | Batch | Qmp | DeviceReset | SystemReset | MigrateStart | MigrateCancel | AvailRing | Sweep
 Line = Operation | Negotiation
 
-_GZIP = b"\x1f\x8b"
+MAX_LINE = 64 * MiB
+"""Of a log, in bytes; a full queue of the longest chains is half as long."""
+MAX_LINES = 2_000_000
 
 
 class Writer:
@@ -196,10 +199,10 @@ class Writer:
         return self._buffer.getvalue()
 
 
-def dumps(lines: Iterable[Line]) -> bytes:
-    """The content of a log file with these lines."""
+def dumps(operations: Iterable[Line]) -> bytes:
+    """The content of a log file with these operations."""
     writer = Writer()
-    for line in lines:
+    for line in operations:
         writer.write(line)
     return writer.finish()
 
@@ -207,7 +210,8 @@ def dumps(lines: Iterable[Line]) -> bytes:
 def read(path: str | Path) -> Iterator[tuple[int, Line]]:
     """The lines of a log with their numbers, from 1; raises UsageError that names file and line."""
     started = False
-    for number, line in enumerate(_lines(Path(path)), 1):
+    raw = lines(read_bytes(path), source=str(path), longest=MAX_LINE, most=MAX_LINES)
+    for number, line in enumerate(raw, 1):
         if not line.strip():
             continue
         operation = _decode(line, f"{path}:{number}")
@@ -216,16 +220,6 @@ def read(path: str | Path) -> Iterator[tuple[int, Line]]:
         elif not started and not isinstance(operation, Negotiation):
             raise UsageError(f"{path}:{number}: no header before the first operation")
         yield number, operation
-
-
-def _lines(path: Path) -> list[bytes]:
-    data = read_bytes(path)
-    try:
-        if data.startswith(_GZIP):
-            data = gzip.decompress(data)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UsageError(f"{path}: damaged gzip file: {error}") from None
-    return data.split(b"\n")
 
 
 def _decode(line: bytes, where: str) -> Line:

@@ -30,13 +30,13 @@ import msgspec
 from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes, write_whole
 from virtiomem.notation import NotationError, check_format, convert, json_values
+from virtiomem.packed import unpack
 from virtiomem.text import shown, sound
 
 FORMAT = "virtiomem-capture/1"
 
-GZIP_MAGIC = b"\x1f\x8b"
 MAX_SIZE = 1 << 28
-"""A capture unpacks to less than this; the map of a machine with a million blocks takes a fifth of it."""
+"""A capture unpacks to no more than this; the map of a machine with a million blocks takes a fifth of it."""
 
 ABSENT = "absent"
 DENIED = "denied"
@@ -137,7 +137,8 @@ def loads(data: str | bytes, *, source: str = "capture") -> Capture:
 
     Raises UsageError with the source and the line for anything that is none. Headings it does not know are kept.
     """
-    raw = unpack(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data, source=source)
+    raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
+    raw = unpack(raw, source=source, limit=MAX_SIZE)
     if raw.lstrip().startswith(b"{"):
         return _from_json(raw, source)
     return _from_lines(Section(raw.decode("utf-8", "surrogateescape")).lines, source)
@@ -146,22 +147,6 @@ def loads(data: str | bytes, *, source: str = "capture") -> Capture:
 def load(path: str | Path) -> Capture:
     """Read a capture from a file; see `loads`."""
     return loads(read_bytes(path), source=str(path))
-
-
-def unpack(data: bytes, *, source: str) -> bytes:
-    """Undo gzip; what is not compressed stays as it is. Raises UsageError for a damaged or an oversized file."""
-    if not data.startswith(GZIP_MAGIC):
-        return data
-    try:
-        unpacker = zlib.decompressobj(wbits=31)
-        unpacked = unpacker.decompress(data, MAX_SIZE)
-    except zlib.error as error:
-        raise UsageError(f"{source}: damaged gzip: {error}") from None
-    if len(unpacked) >= MAX_SIZE:
-        raise UsageError(f"{source}: unpacks to {MAX_SIZE >> 20} MiB and more: no capture")
-    if not unpacker.eof:
-        raise UsageError(f"{source}: damaged gzip: the file is truncated")
-    return unpacked
 
 
 def _from_lines(lines: Iterable[str], source: str) -> Capture:

@@ -3,11 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes, read_stdin
-from virtiomem.live.capture import Capture, Section, loads, looks_like_capture, unpack
+from virtiomem.live.capture import MAX_SIZE, Capture, Section, loads, looks_like_capture
+from virtiomem.packed import unpack
+from virtiomem.units import MiB, format_size
 
 if TYPE_CHECKING:
     from virtiomem.recording.values import Recording
+
+MAX_LISTING = 64 * MiB
+"""It holds a million resources."""
 
 
 def source_of(path: str | Path) -> str:
@@ -32,11 +38,14 @@ def read_any(path: str | Path) -> "Capture | Recording":
     unread and byte for byte. Raises UsageError for a damaged capture or recording, or a file that cannot be read.
     """
     source = source_of(path)
-    data = unpack(read_stdin() if str(path) == "-" else read_bytes(path), source=source)
+    data = read_stdin() if str(path) == "-" else read_bytes(path)
+    data = unpack(data, source=source, limit=MAX_SIZE)
     if looks_like_capture(data):
         return loads(data, source=source)
     if data.lstrip().startswith(b"{"):
         from virtiomem.recording import files
 
         return files.loads(data, source=source)
+    if len(data) > MAX_LISTING:
+        raise UsageError(f"{source}: longer than {format_size(MAX_LISTING)}: no listing of /proc/iomem")
     return Capture({"proc/iomem": Section(data.decode("utf-8", "surrogateescape"))}, source=source)

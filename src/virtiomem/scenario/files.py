@@ -11,6 +11,7 @@ from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.files import read_bytes
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.machine import Machine
+from virtiomem.live.reading import MAX_LISTING
 from virtiomem.notation import NotationError, toml_values
 from virtiomem.recording.files import decode_size
 from virtiomem.recording.values import PlugDimm
@@ -21,8 +22,8 @@ from virtiomem.scenario.values import Scenario, ScenarioFile
 from virtiomem.scenario.words import explain
 from virtiomem.units import MiB, Size
 
-MAX_FILE = 64 * MiB
-"""A longer scenario or listing is none; 64M hold a million resources."""
+MAX_FILE = 8 * MiB
+"""It holds a hundred thousand steps."""
 
 
 def load(path: str | Path) -> Scenario:
@@ -72,21 +73,8 @@ def _parse(text: bytes) -> dict[str, Any]:
         raise ScenarioError(error.reason, where=error.where) from None
 
 
-def _refuse_huge(value: object, where: str = "") -> None:
-    """Refuse integers beyond 64 bits: nothing here is that large, and TOML allows them."""
-    if isinstance(value, int) and value.bit_length() > 64:
-        raise ScenarioError("a number of more than 64 bits", where=where)
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _refuse_huge(inner, f"{where}.{key}".lstrip("."))
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            _refuse_huge(inner, f"{where}[{index}]")
-
-
 def _convert(raw: dict[str, Any]) -> ScenarioFile:
     """Tables to values."""
-    _refuse_huge(raw)
     try:
         return msgspec.convert(raw, ScenarioFile, dec_hook=decode_size)
     except msgspec.ValidationError as error:
@@ -129,7 +117,7 @@ def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: Machin
         return "" if machine is None else boot_listing(machine, len(file.device))
     path = folder / file.guest.iomem
     try:
-        text = read_bytes(path, limit=MAX_FILE).decode()
+        text = read_bytes(path, limit=MAX_LISTING).decode()
         checks.check_listing(devices, iomem.loads(text, source=str(path)))
     except UnicodeDecodeError:
         raise ScenarioError(f"{path} is not text", where="guest.iomem") from None
