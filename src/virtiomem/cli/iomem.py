@@ -23,8 +23,8 @@ ACTIONS = {
 }
 """Words that choose a command of their own: `virtiomem.cli.iomem_<action>`. (A file of that name is `./diff`.)"""
 
-_DEEPEST_JSON = 500
-"""json nests no deeper than Python recurses; no kernel comes near."""
+_DEEPEST_JSON = 200
+"""json recurses twice a level, and Python 1000 times in all; no kernel comes near."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

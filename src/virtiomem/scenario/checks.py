@@ -18,14 +18,15 @@ from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, name_dev
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import Machine
 from virtiomem.memory.core import MAX_BLOCK_SIZE, PHYSMEM_END
-from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use, Wait
+from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use
 from virtiomem.resource.names import is_virtio_device
 from virtiomem.resource.node import ResourceConflict
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario.layout import MIN_MEMORY
+from virtiomem.scenario.limits import MAX_MEMORY
 from virtiomem.scenario.values import ScenarioFile
 from virtiomem.scenario.words import none_of, show
-from virtiomem.units import PAGE_SIZE, SECTION_SIZE, Size, Span, TiB, format_with_hex, is_power_of_two
+from virtiomem.units import PAGE_SIZE, SECTION_SIZE, Size, Span, format_with_hex, is_power_of_two
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
@@ -33,8 +34,6 @@ MAX_SLOTS = 256
 """ACPI_MAX_RAM_SLOTS in include/hw/acpi/acpi.h (v7.2)."""
 MAX_NODES = 128
 """MAX_NODES in include/sysemu/numa.h (v7.2)."""
-MAX_MEMORY = 64 * TiB
-"""The most boot memory, or memory of one DIMM: half a million memory blocks of 128 MiB. Physical memory ends much later."""
 MAX_TIMES = 1_000_000
 """More faults than this are no test of anything."""
 
@@ -251,8 +250,6 @@ def _check_numbers(step: Step, where: str) -> None:
             for index, block in enumerate(blocks):
                 if block < 0:
                     _refuse(f"{where}.blocks[{index}]", f"{block} is negative")
-        case Wait(seconds=seconds) if not 0 <= seconds < float("inf"):
-            _refuse(f"{where}.seconds", f"{seconds} is no time to wait")
         case Inject(times=times) if not 1 <= times <= MAX_TIMES:
             _refuse(f"{where}.times", f"{times} is not in 1..{MAX_TIMES}")
         case Inject(at="request", error=error) if error not in REQUEST_FAULTS:

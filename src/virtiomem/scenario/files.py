@@ -16,14 +16,14 @@ from virtiomem.notation import NotationError, toml_values
 from virtiomem.recording.files import decode_size
 from virtiomem.recording.values import PlugDimm
 from virtiomem.resource import iomem
-from virtiomem.scenario import checks
+from virtiomem.scenario import checks, limits
 from virtiomem.scenario.layout import boot_listing
 from virtiomem.scenario.values import Scenario, ScenarioFile
 from virtiomem.scenario.words import explain
 from virtiomem.units import MiB, Size
 
-MAX_FILE = 8 * MiB
-"""It holds a hundred thousand steps."""
+MAX_FILE = 2 * MiB
+"""It holds three times the steps that there may be."""
 
 
 def load(path: str | Path) -> Scenario:
@@ -83,6 +83,7 @@ def _convert(raw: dict[str, Any]) -> ScenarioFile:
 
 def _complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Scenario:
     """Check that the scenario can be, place its devices, and find the listing it starts from."""
+    limits.check_amounts(file)
     checks.check_guest(file.guest)
     checks.check_devices(file.device, nodes=len(file.guest.nodes))
     machine = _machine(file)
@@ -118,7 +119,9 @@ def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: Machin
     path = folder / file.guest.iomem
     try:
         text = read_bytes(path, limit=MAX_LISTING).decode()
-        checks.check_listing(devices, iomem.loads(text, source=str(path)))
+        listing = iomem.loads(text, source=str(path))
+        limits.check_ram(listing)
+        checks.check_listing(devices, listing)
     except UnicodeDecodeError:
         raise ScenarioError(f"{path} is not text", where="guest.iomem") from None
     except ScenarioError:

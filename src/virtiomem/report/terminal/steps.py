@@ -18,10 +18,13 @@ from virtiomem.report.changes import MapChange
 from virtiomem.report.rows import Row
 from virtiomem.report.terminal.console import join, style, text
 from virtiomem.resource.names import SYSTEM_RAM
+from virtiomem.text import clipped
 from virtiomem.units import format_approx, format_size
 
 MAX_LINES = 12
 """More changes or reasons of one step than this are counted, not shown."""
+_MAX_REFUSAL = 1000
+"""Characters: a step may name thousands of blocks, and each may refuse."""
 MAX_PARTS = 4
 """Nor more partly plugged blocks."""
 INDENT = 4
@@ -57,7 +60,7 @@ def _size(device: VirtioMemInfo) -> str:
 def reasons(record: StepRecord, before: StepRecord | None, width: int) -> Iterator[Text]:
     """What refused the step, and what holds a device up; the latter not again when nothing of it changed."""
     if record.error is not None:
-        yield from _wrapped("refused", [record.error], width)
+        yield from _wrapped("refused", [clipped(record.error, _MAX_REFUSAL)], width)
     if record.held_up is UNSET or not record.held_up:
         return
     if before is not None and before.held_up == record.held_up:

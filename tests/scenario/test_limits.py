@@ -1,0 +1,56 @@
+"""How much a scenario may ask for."""
+
+from pathlib import Path
+
+import pytest
+
+from virtiomem import scenario
+from virtiomem.errors import ScenarioError
+
+DEVICE = '[[device]]\nid = "vm{}"\nmax-size = "{}"\n'
+ROOM = '[guest]\nmax-memory = "200T"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (
+            "".join(DEVICE.format(number, "2M") for number in range(31)),
+            "device: 31 devices need more PCI slots than QEMU has, 30",
+        ),
+        (
+            ROOM + DEVICE.format(0, "1P"),
+            "device[0].max-size: 1P in all is more than any machine takes, 64T",
+        ),
+        (
+            ROOM + DEVICE.format(0, "40T") + DEVICE.format(1, "40T"),
+            "device[1].max-size: 80T in all is more than any machine takes, 64T",
+        ),
+        ('[[step]]\ndo = "unload"\n' * 10_001, "step: 10001 steps are more than 10000: split the scenario"),
+        (
+            f'[[step]]\ndo = "set-state"\nstate = "offline"\nblocks = {[0] * 65_537}',
+            "step[0].blocks: 65537 blocks are more than 65536: take another step for the rest",
+        ),
+        (
+            '[[step]]\ndo = "wait"\nseconds = 1e14',
+            "step[0].seconds: 100000000000000.0 is not from 0 to 31536000, a year",
+        ),
+    ],
+    ids=["devices", "device", "together", "steps", "blocks", "wait"],
+)
+def test_more_than_there_can_be_is_refused(text: str, complaint: str) -> None:
+    with pytest.raises(ScenarioError) as refused:
+        scenario.loads(text)
+    assert str(refused.value) == f"scenario: {complaint}"
+
+
+def test_as_much_as_there_can_be_is_taken() -> None:
+    devices = "".join(DEVICE.format(number, "2M") for number in range(30))
+    assert len(scenario.loads(ROOM + devices).devices) == 30
+    assert scenario.loads('[[step]]\ndo = "wait"\nseconds = 31536000').steps
+
+
+def test_listing_with_ram_up_to_the_last_address_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "map").write_text("00000000-ffffffffffffffff : System RAM\n")
+    with pytest.raises(ScenarioError, match=r"guest\.iomem: 16E of System RAM is more than any machine takes, 64T$"):
+        scenario.loads('[guest]\niomem = "map"\n', folder=tmp_path)
