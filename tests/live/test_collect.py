@@ -1,3 +1,4 @@
+import os
 import shutil
 import struct
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 from virtiomem.errors import BackendError
 from virtiomem.live import script
 from virtiomem.live.capture import Capture, dumps, loads
-from virtiomem.live.collect import KPF_NOPAGE, KPF_OFFLINE, collect, is_wanted, last_of_each
+from virtiomem.live.collect import KPF_NOPAGE, KPF_OFFLINE, _kernel_log, collect, is_wanted, last_of_each
 from virtiomem.live.sources import PARAMETERS, SOURCES
 
 IOMEM = """\
@@ -173,3 +174,49 @@ def test_shell_program_remarks_what_is_absent(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     capture = run_script(["sh"], tmp_path / "empty", tmp_path, "--pages")
     assert {section.remark for section in capture.sections.values()} == {"absent"}
+
+
+@pytest.fixture
+def traps(linux: Path) -> Path:
+    """The files of a Linux, some of which are pipes nobody writes into, loops, and devices without an end."""
+    for name in ("proc/cmdline", "sys/devices/system/memory/memory0/state", "sys/kernel/vmcoreinfo"):
+        (linux / name).unlink(missing_ok=True)
+        os.mkfifo(linux / name)
+    for name in ("proc/zoneinfo", "proc/kpageflags"):
+        (linux / name).unlink(missing_ok=True)
+        (linux / name).symlink_to("/dev/zero")
+    devices = linux / "sys/bus/virtio/devices"
+    (devices / "virtio8").symlink_to("virtio9")
+    (devices / "virtio9").symlink_to("virtio8")
+    (linux / "sys/devices/system/cpu/cpu1x").mkdir(parents=True)
+    (linux / f"sys/devices/system/memory/memory{'9' * 200}").mkdir()
+    return linux
+
+
+def test_pipes_loops_and_endless_files_in_a_tree_are_remarked(traps: Path) -> None:
+    found = collect(traps, pages=True)
+    assert found.section("proc/cmdline").remark == found.section("proc/zoneinfo").remark == "not a file"
+    assert found.section("proc/kpageflags").remark == "not a file"
+    assert "0 unknown 1 0 Movable" in found.section("sys/devices/system/memory").lines
+    assert found.iomem == IOMEM
+    assert loads(dumps(found)) == found
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "/dev/zero"])
+def test_kernel_log_that_is_another_device_has_an_end(device: str) -> None:
+    assert not any(_kernel_log(Path(device)))
+
+
+def test_file_that_is_too_long_is_remarked(linux: Path) -> None:
+    with (linux / "proc/iomem").open("r+b") as file:
+        file.truncate(1 << 40)
+    assert collect(linux).section("proc/iomem").remark == "longer than 64M"
+
+
+def test_pages_behind_the_last_there_is_are_unknown(linux: Path) -> None:
+    (linux / "proc/iomem").write_text("00000000-ffffffffff : System RAM (virtio_mem)\n")
+    (linux / "proc/kpageflags").write_bytes(struct.pack("512Q", *[0] * 512))
+    lines = collect(linux, pages=True).section("proc/kpageflags").lines
+    assert lines == ["00000000-001fffff plugged", "00200000-ffffffffff unknown"]
+    (linux / "proc/iomem").write_text("00000000-ffffffffffffffff : System RAM (virtio_mem)\n")
+    assert collect(linux, pages=True).section("proc/kpageflags").remark == "more than 64T of virtio-mem"

@@ -4,19 +4,22 @@ import array
 import errno
 import os
 import re
+import stat
 from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import UTC, datetime
-from itertools import groupby
+from functools import partial
+from itertools import groupby, takewhile
 from pathlib import Path
 
 from virtiomem.errors import BackendError, VirtiomemError
 from virtiomem.live.capture import ABSENT, DENIED, Capture, Section
+from virtiomem.live.reading import MAX_LISTING
 from virtiomem.live.sources import MEMORY_FILES, SOURCES, Source
-from virtiomem.live.sysfs import read_memory_sysfs
+from virtiomem.live.sysfs import entry_numbers, read_memory_sysfs
 from virtiomem.recording.values import MemoryBlock
 from virtiomem.resource import iomem
 from virtiomem.resource.names import VIRTIO_MEM_RAM
-from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE
+from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE, KiB, TiB, format_size
 from virtiomem.wire.mem import DEVICE_ID
 
 KPF_NOPAGE = 1 << 20
@@ -24,6 +27,11 @@ KPF_OFFLINE = 1 << 23
 """Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h); virtio-mem marks what it keeps unplugged offline."""
 _WORD = re.compile(r'(?:[^ "]|"[^"]*"?)+')
 """A kernel parameter; a quoted part may hold spaces."""
+MAX_FILE = MAX_LISTING
+MAX_ADDED = 64 * TiB
+"""More memory has no machine; each 2M of it are looked up."""
+_ATTRIBUTE = 64 * KiB
+"""No file of /sys is longer than a page."""
 PAGES_UNIT = PAGEBLOCK_SIZE
 """The grain of [proc/kpageflags]: no virtio-mem device plugs less in a memory block that Linux uses."""
 
@@ -73,14 +81,28 @@ def _why_not(error: OSError) -> str:
     return DENIED if error.errno in (errno.EACCES, errno.EPERM) else str(error.strerror)
 
 
-def _file(path: Path, _source: Source | None = None) -> Section:
-    """A whole file; a byte that is no UTF-8 survives."""
-    return Section(path.read_bytes().decode("utf-8", "surrogateescape"))
+def _file(path: Path, _source: Source | None = None, *, limit: int = MAX_FILE) -> Section:
+    """A whole file; a byte that is no UTF-8 survives. OSError for one that is too long, or none."""
+    with os.fdopen(_open(path), "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"longer than {format_size(limit)}")
+    return Section(data.decode("utf-8", "surrogateescape"))
 
 
-def _read(path: Path) -> list[str]:
+def _open(path: Path) -> int:
+    """A file's descriptor; OSError for a pipe, which may have no writer, or a device, which may have no end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(handle).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a file")
+    return handle
+
+
+def _read(path: Path, *, limit: int = MAX_FILE) -> list[str]:
     """A file's lines."""
-    return _file(path).lines
+    return _file(path, limit=limit).lines
 
 
 def _lines(path: Path, source: Source) -> Section:
@@ -112,7 +134,7 @@ def _directory(path: Path, source: Source) -> Section:
 def _values(path: Path, names: Iterable[str], prefix: str = "") -> Iterator[str]:
     for name in names:
         try:
-            yield f"{prefix}{name} {' '.join(_read(path / name))}"
+            yield f"{prefix}{name} {' '.join(_read(path / name, limit=_ATTRIBUTE))}"
         except OSError:
             continue
 
@@ -150,7 +172,7 @@ def _is_virtio_mem(device: Path) -> bool:
 
 def _device(device: Path) -> str:
     driver = (device / "driver").resolve().name if (device / "driver").exists() else "-"
-    node = next(_values(device.resolve().parent, ["numa_node"]), "numa_node -1").split()[1]
+    node = next(_values(device.resolve().parent, ["numa_node"]), "").partition(" ")[2] or "-1"
     return f"{device.name} driver={driver} parent={device.resolve().parent.name} node={node}"
 
 
@@ -169,6 +191,7 @@ def last_of_each(lines: Iterable[str]) -> list[str]:
 def _kernel_log(path: Path) -> Iterator[str]:
     """The messages in the kernel's ring buffer, oldest first."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    read = 0
     try:
         while True:
             try:
@@ -176,6 +199,9 @@ def _kernel_log(path: Path) -> Iterator[str]:
             except BrokenPipeError:  # overwritten while we read: go on with the oldest that is left
                 continue
             except BlockingIOError:
+                return
+            read += len(record)
+            if not record or read > MAX_FILE:  # another device than the kernel's, which has an end, or none
                 return
             yield record.decode("utf-8", "surrogateescape").partition(";")[2].partition("\n")[0]
     finally:
@@ -185,8 +211,8 @@ def _kernel_log(path: Path) -> Iterator[str]:
 def _notes(path: Path, source: Source) -> Section:
     """Which CPUs there are, and the address and size of each one's crash notes."""
     lines = [*_values(path, source.what)]
-    for cpu in sorted((entry for entry in path.glob("cpu[0-9]*")), key=lambda entry: int(entry.name[3:])):
-        lines += _values(cpu, ("crash_notes", "crash_notes_size"), f"{cpu.name}/")
+    for number in entry_numbers((entry.name for entry in path.iterdir()), "cpu"):
+        lines += _values(path / f"cpu{number}", ("crash_notes", "crash_notes_size"), f"cpu{number}/")
     return Section.of(lines, "" if any("/crash_notes " in line for line in lines) else "no crash notes")
 
 
@@ -194,13 +220,15 @@ def _pages(root: Path, sections: dict[str, Section]) -> Section:
     """Which of the memory that virtio-mem added is plugged, by what the pages say."""
     try:
         tree = iomem.loads((sections.get("proc/iomem") or _file(root / "proc/iomem")).text)
-        handle = os.open(root / "proc/kpageflags", os.O_RDONLY | os.O_CLOEXEC)
+        handle = _open(root / "proc/kpageflags")
     except OSError as error:
         return Section(remark=_why_not(error))
     except VirtiomemError as error:
         return Section(remark=str(error))
     try:
         added = [(node.start, node.end) for _, node in tree.walk() if node.name == VIRTIO_MEM_RAM]
+        if sum(end - start + 1 for start, end in added) > MAX_ADDED:
+            return Section(remark=f"more than {format_size(MAX_ADDED)} of virtio-mem")
         return Section.of(line for start, end in added for line in _page_lines(handle, start, end))
     finally:
         os.close(handle)
@@ -208,17 +236,25 @@ def _pages(root: Path, sections: dict[str, Section]) -> Section:
 
 def _page_lines(handle: int, start: int, end: int) -> Iterator[str]:
     """`START-END plugged`, `unplugged` or `unknown` (its memory block is offline), neighbours joined."""
-    units = range(start, end + 1, PAGES_UNIT)
-    for state, group in groupby(units, key=lambda unit: _unit_state(handle, unit)):
-        same = list(group)
-        yield f"{same[0]:08x}-{min(same[-1] + PAGES_UNIT - 1, end):08x} {state}"
+    states = map(partial(_unit_state, handle), range(start, end + 1, PAGES_UNIT))
+    for state, group in groupby(takewhile(bool, states)):
+        stop = min(start + sum(PAGES_UNIT for _ in group), end + 1)
+        yield f"{start:08x}-{stop - 1:08x} {state}"
+        start = stop
+    if start <= end:
+        yield f"{start:08x}-{end:08x} unknown"
 
 
 def _unit_state(handle: int, unit: int) -> str:
-    """Unplugged when all pages are marked offline: a balloon marks single ones."""
-    raw = os.pread(handle, PAGES_UNIT // PAGE_SIZE * 8, unit // PAGE_SIZE * 8)
-    flags = array.array("Q", raw)
-    if not flags or all(of & KPF_NOPAGE for of in flags):
+    """Unplugged when all pages are marked offline: a balloon marks single ones. Empty behind the last page there is."""
+    try:
+        raw = os.pread(handle, PAGES_UNIT // PAGE_SIZE * 8, unit // PAGE_SIZE * 8)
+    except OverflowError:  # no file is that long
+        return ""
+    flags = array.array("Q", raw[: len(raw) // 8 * 8])
+    if not flags:
+        return ""
+    if all(of & KPF_NOPAGE for of in flags):
         return "unknown"
     return "unplugged" if all(of & KPF_OFFLINE for of in flags) else "plugged"
 

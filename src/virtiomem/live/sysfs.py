@@ -8,6 +8,7 @@ Models: drivers/base/memory.c and node_links in drivers/base/node.c (v6.1), as s
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def parse_block_size(text: str, source: object) -> int:
 def read_attribute(name: str, where: int) -> str | None:
     """The text of a small file below an opened directory, without its final newline; None when it cannot be read."""
     try:
-        handle = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=where)
+        handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=where)
     except OSError:
         return None
     try:
@@ -133,9 +134,9 @@ def _nodes_of_blocks(path: Path, blocks: Iterable[int], memory: int) -> dict[int
 
 
 def entry_numbers(names: Iterable[str], prefix: str) -> list[int]:
-    """The numbers of the entries `<prefix>N`, ascending."""
-    length = len(prefix)
-    return sorted(int(name[length:]) for name in names if name.startswith(prefix) and name[length:].isdecimal())
+    """The numbers of the entries `<prefix>N`, of nine digits at most, ascending."""
+    entry = re.compile(rf"{prefix}([0-9]{{1,9}})")
+    return sorted({int(match[1]) for match in map(entry.fullmatch, names) if match})
 
 
 def _listing(name: str, where: int) -> list[str]:
