@@ -19,7 +19,7 @@ TEXT = (
 
 lines = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))
 headings = st.text(st.characters(exclude_characters="\n]", exclude_categories=["Cs"]), min_size=1)
-remarks = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20)
+remarks = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20).filter(lambda text: text != "whole")
 captures = st.builds(
     Capture,
     st.dictionaries(headings, st.builds(Section.of, st.lists(lines), remarks), max_size=5),
