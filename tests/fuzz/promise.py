@@ -1,9 +1,9 @@
 """What is promised of every command, whatever it is given; and sound input, spoiled."""
 
 import io
-import json
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -134,12 +134,12 @@ def spoil_values(random: Random, value: Any) -> None:
             case 0:
                 del holder[key]
             case 1 if isinstance(holder, list):
-                holder[key:key] = [holder[key]] * int(2 ** random.uniform(0, 10))
+                holder[key:key] = [deepcopy(holder[key]) for _ in range(int(2 ** random.uniform(0, 8)))]
             case 1 | 2 if isinstance(holder, dict):
                 holder[random.choice((*ODD_TEXTS, *map(str, holder)))] = holder.pop(key)
             case 3:
-                holder[key] = random.choice(there)[0]
-                holder[key] = json.loads(json.dumps(holder[key])) if not _within(holder[key], holder) else None
+                other = random.choice(there)[0]
+                holder[key] = None if _within(other, holder) else deepcopy(other)
             case _:
                 holder[key] = odd_value(random)
 
