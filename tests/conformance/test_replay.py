@@ -123,6 +123,10 @@ def test_runs_of_states_may_be_written_either_way_round(tmp_path: Path) -> None:
             lambda lines: refused(lines).update(result={"error": "no"}),
             r":\d+: not a line of a request log: result.error: expected an object or null, got a string",
         ),
+        (
+            lambda lines: lines[0].update(ring_size=1 << 52),
+            ":1: not a line of a request log: ring_size: expected an integer <= 32768",
+        ),
         (request(in_lens=[-1]), ":3: not a line of a request log"),
         (request(out_lens=[0] * 200), ":3: cannot be replayed: a batch of 201 descriptors does not fit"),
     ],

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from virtiomem import recording
 from virtiomem.errors import UsageError
@@ -30,6 +31,14 @@ def test_what_is_written_says_everything_that_was_read(path: Path) -> None:
     assert ours["steps"] == theirs["steps"]
 
 
+def test_name_that_is_not_utf8_is_written_with_a_question_mark() -> None:
+    whole = recording.load(RECORDINGS[0])
+    odd = structs.replace(whole, boot=structs.replace(whole.boot, iomem="00000000-00000fff : \udcf9\n"))
+    again = recording.loads(recording.dumps(odd))
+    assert again.boot.iomem == "00000000-00000fff : ?\n"
+    assert again.steps == whole.steps
+
+
 def test_device_without_a_type_is_virtio_mem() -> None:
     assert isinstance(recording.load(RECORDINGS[0]).boot.devices[0], VirtioMemInfo)
 
@@ -38,6 +47,16 @@ def test_keys_that_nobody_knows_yet_are_passed_over() -> None:
     more = json.loads(RECORDINGS[0].read_text())
     more["weather"] = more["steps"][0]["mood"] = "fair"
     assert recording.loads(json.dumps(more)) == recording.load(RECORDINGS[0])
+
+
+@pytest.mark.parametrize(("key", "value"), [("block-size", 0), ("block-size", -1), ("size", -1), ("memaddr", -4096)])
+def test_device_with_a_size_that_is_none_is_refused(key: str, value: int) -> None:
+    wrong = json.loads(RECORDINGS[0].read_text())
+    wrong["steps"][1]["snapshot"]["devices"][0][key] = value
+    with pytest.raises(
+        UsageError, match=rf"r\.json: not a recording: steps\[1\]\.snapshot\.devices\[0\]\.{key}: expected "
+    ):
+        recording.loads(json.dumps(wrong), source="r.json")
 
 
 def test_place_of_what_is_wrong_is_named() -> None:

@@ -25,6 +25,8 @@ Length = Annotated[int, Meta(ge=0, le=1 << 16)]
 """Of a descriptor, in bytes; no recorder makes longer ones."""
 
 
+MAX_RING = 1 << 15
+"""Descriptors: the specification's limit (2.7, Split Virtqueues)."""
 Index = Annotated[int, Meta(ge=0, le=0xFFFF)]
 """A field of the available ring."""
 
@@ -75,7 +77,7 @@ class Header(Seen, frozen=True, kw_only=True, tag_field="op", tag="header"):
     features_ok: bool
     queue_size: int = 128
     """As the device proposes."""
-    ring_size: int | None = None
+    ring_size: Annotated[int, Meta(ge=1, le=MAX_RING)] | None = None
     """As the driver made it, if that is something else."""
 
 

@@ -1,5 +1,6 @@
 """Recordings as JSON, in and out."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,14 @@ def load(path: str | Path) -> Recording:
 
 
 def dumps(recording: Recording) -> bytes:
-    """A recording as JSON, indented, with a final newline."""
+    """A recording as JSON, indented, with a final newline; a byte of a name that is not UTF-8 becomes a question mark."""
     border.instance("recording", recording, Recording)
-    return msgspec.json.format(msgspec.json.encode(recording, enc_hook=int), indent=1) + b"\n"
+    try:
+        encoded = msgspec.json.encode(recording, enc_hook=int)
+    except UnicodeEncodeError:
+        values = msgspec.to_builtins(recording, enc_hook=int)
+        encoded = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
+    return msgspec.json.format(encoded, indent=1) + b"\n"
 
 
 def dump(recording: Recording, path: str | Path) -> None:

@@ -4,15 +4,16 @@ Keys are kebab-case in JSON, as in QMP. Sizes and addresses are bytes, zones are
 keep their meaning.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from virtiomem.abi import BlockState, ZoneType
 from virtiomem.units import Size
 
 FORMAT = "virtiomem-recording/1"
 
+Natural = Annotated[int, Meta(ge=0)]
 BlockStateWord = Literal["offline", "online", "online_kernel", "online_movable"]
 UseKind = Literal["movable", "unmovable"]
 MemoryKind = Literal["kmem", "xen", "hyperv"]
@@ -124,7 +125,7 @@ class Request(Struct, frozen=True, kw_only=True, rename="kebab"):
 class MemoryBlock(Struct, frozen=True, kw_only=True, rename="kebab"):
     """One directory of /sys/devices/system/memory."""
 
-    block: int
+    block: Natural
     state: str
     valid_zones: str
     removable: int = 1
@@ -165,12 +166,12 @@ class VirtioMemInfo(Struct, frozen=True, kw_only=True, rename="kebab", tag_field
     """A virtio-mem device as QEMU describes it; `size` is what is plugged."""
 
     id: str
-    memaddr: int
-    max_size: int
-    requested_size: int
-    size: int
-    block_size: int
-    node: int = 0
+    memaddr: Natural
+    max_size: Natural
+    requested_size: Natural
+    size: Natural
+    block_size: Annotated[int, Meta(ge=1)]
+    node: Natural = 0
 
 
 class DimmInfo(Struct, frozen=True, kw_only=True, tag_field="type", tag="dimm"):
