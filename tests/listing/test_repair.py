@@ -77,6 +77,11 @@ def test_text_with_too_much_to_put_right_is_refused(line: str, monkeypatch: pyte
         repair.loads("?\n" + line * 1002, source="map")
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "\x1b[2J", "\udcf9"])
+def test_any_name_that_a_kernel_may_print_is_kept(name: str) -> None:
+    assert [node.name for node in repair.loads(f"?\n00001000-0009fbff : {name}\n").tree.children] == [name]
+
+
 # -- what is there twice ------------------------------------------------------------------------------------------------
 
 NESTED = f"""\

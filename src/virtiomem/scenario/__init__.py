@@ -4,6 +4,7 @@ values    a scenario
 files     TOML in, and the dictionary that travels along in a recording
 words     complaints in TOML's words
 checks    what no scenario can be
+limits    how much a scenario may ask for
 layout    the boot listing of a pc or q35
 play      on a guest, kept as a recording
 """
