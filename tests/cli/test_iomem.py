@@ -219,6 +219,13 @@ def test_deep_nest_is_printed_in_a_few_columns(tmp_path: Path, capsys: pytest.Ca
     assert max(map(len, out.splitlines())) < 200
 
 
+def test_nest_that_json_cannot_hold_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for depth, code in ((200, 0), (203, 2), (490, 2)):
+        deep = "".join(f"{'  ' * min(at, 5)}{at:08x}-{0xFFFFFFFF - at:08x} : a\n" for at in range(depth))
+        (tmp_path / "deep").write_text(deep)
+        assert run(capsys, str(tmp_path / "deep"), "--json")[0] == code
+
+
 def test_many_repairs_are_said_in_a_few_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "map").write_text("\n" * 300_000 + "".join(f"junk {at}\n" for at in range(500)) + LISTING)
     code, out, err = run(capsys, str(tmp_path / "map"), "--lenient", "--raw")
