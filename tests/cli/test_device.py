@@ -1,4 +1,5 @@
 import json
+import socket
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -116,6 +117,22 @@ def test_a_check_that_cannot_be_is_a_usage_error(
 ) -> None:
     assert main(["device", "check", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["check --qemu", "fuzz --qemu"])
+@pytest.mark.parametrize("scheme", ["", "qmp:"])
+def test_a_running_machines_monitor_is_refused_and_left_alone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, scheme: str
+) -> None:
+    path = f"{tmp_path}/vm1.sock"
+    with socket.socket(socket.AF_UNIX) as monitor:
+        monitor.bind(path)
+        monitor.listen()
+        monitor.setblocking(False)
+        assert main(["device", *command.split(), f"{scheme}{path}"]) == 1
+        with pytest.raises(BlockingIOError):
+            monitor.accept()
+    assert "not a program: a QEMU of our own is started, and one that runs is left alone\n" in capsys.readouterr().err
 
 
 def test_a_qemu_that_is_missing_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from select import POLLIN, poll
 from types import TracebackType
 from typing import Self
@@ -261,6 +262,8 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
 
 
 def _start_failure(binary: str, error: OSError) -> str:
+    if binary.startswith("qmp:") or Path(binary).is_socket():
+        return f"{binary}: not a program: a QEMU of our own is started, and one that runs is left alone"
     if isinstance(error, FileNotFoundError):
         if binary == BINARY:
             return f"{binary}: not found (Debian package {PACKAGE})"
