@@ -304,3 +304,19 @@ def test_why_nobody_can_be_reached_is_said_in_words(capsys: pytest.CaptureFixtur
         f"virtiomem: {address}: cannot connect: Connection refused",
         f"virtiomem: qmp:{tmp_path}/no.sock: cannot connect: No such file or directory",
     ]
+
+
+@pytest.mark.parametrize("verb", ["status", "resize", "explain"])
+def test_help_states_the_risk_of_unstable_commands(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["vm", verb, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--unstable-monitor-commands RISKY: " in said
+    assert "it ends QEMU 11.1 with its guest, and is sent only to 7.2 and 10.0" in said
+
+
+@pytest.mark.parametrize("verb", ["list", "watch"])
+def test_verbs_that_do_not_ask_for_drivers_take_no_unstable_commands(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["vm", verb, "--unstable-monitor-commands"]) == 2
+    assert "--unstable-monitor-commands" in capsys.readouterr().err

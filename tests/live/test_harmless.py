@@ -27,4 +27,6 @@ def test_commands_on_a_live_machine_open_the_sources_alone_and_only_for_reading(
     assert "/proc/iomem" in machine
     headings = tuple(f"/{source.heading}" for source in SOURCES)
     assert [path for path in machine if not path.startswith(headings) and not any(e in path for e in ELSEWHERE)] == []
-    assert [path for path, flags in machine.items() if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)] == []
+    assert [
+        path for path, flags in machine.items() if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    ] == []

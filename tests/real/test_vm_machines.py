@@ -178,7 +178,8 @@ def linux(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Li
 
 
 @pytest.fixture(params=["sim", "linux"])
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Rig:
+def rig(request: pytest.FixtureRequest, qemu: str, tmp_path: Path) -> Rig:
+    del qemu  # each in turn
     if request.param == "sim":
         return SimRig(tmp_path)
     found: LinuxRig = request.getfixturevalue("linux")

@@ -18,6 +18,7 @@ from tests.real.needs import require
 from virtiomem.errors import DeviceError
 from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.qemu import QemuProcess
+from virtiomem.qemu.border import ANYTHING
 from virtiomem.qemu.qmp import Qmp
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.agent import GuestAgent
@@ -63,11 +64,17 @@ def start(qemu: str, tmp_path: Path) -> Iterator[Start]:
 
 
 def wait_for(path: Path, process: QemuProcess | None = None) -> None:
+    """Wait until somebody listens at a socket; that it is there is not enough."""
     limit = time.monotonic() + 60
-    while not path.exists():
+    while not listening(path):
         assert process is None or process.returncode is None, process.output.messages()
-        assert time.monotonic() < limit, f"{path} did not appear"
+        assert time.monotonic() < limit, f"nobody listens at {path}"
         time.sleep(0.02)
+
+
+def listening(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def run(*argv: str) -> tuple[int, Any, str]:
@@ -83,7 +90,7 @@ def qmp(path: Path, command: str, arguments: dict[str, Any] | None = None) -> An
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
         with closing(Qmp(connection)) as monitor:
-            return monitor.execute(command, arguments)
+            return monitor.ask(command, arguments, shape=ANYTHING)
 
 
 def test_every_kind_of_memory_device_is_listed(start: Start) -> None:
@@ -187,11 +194,13 @@ def test_refusal_is_in_qemus_own_words(start: Start) -> None:
         asyncio.run(request())
 
 
-def test_running_migration_is_warned_of_and_explained(start: Start) -> None:
+def test_running_migration_is_warned_of_and_explained(start: Start, tmp_path: Path) -> None:
     path = start("vm", *virtio_mem("vm0", "1G"))
-    qmp(path, "migrate-set-parameters", {"max-bandwidth": 4096})
-    qmp(path, "migrate", {"uri": "exec:cat >/dev/null"})
-    code, shown, err = run("resize", "vm0", "512M", "-c", f"qmp:{path}", "--stall", "1")
+    with socket.socket(socket.AF_UNIX) as nobody:  # reads, so that it does not end
+        nobody.bind(f"{tmp_path}/nobody")
+        nobody.listen()
+        qmp(path, "migrate", {"uri": f"unix:{tmp_path}/nobody"})
+        code, shown, err = run("resize", "vm0", "512M", "-c", f"qmp:{path}", "--stall", "1")
     assert code == 124
     assert "a migration is " in err
     assert any("answers every request with BUSY" in finding["text"] for finding in shown["results"][0]["findings"])
