@@ -40,6 +40,15 @@ def test_death_is_told_with_its_code_and_the_last_words() -> None:
         assert process.output.take() == []
 
 
+def test_the_number_of_one_that_has_ended_is_kept_until_it_is_closed() -> None:
+    with QemuProcess(["-c", "import sys; sys.exit(3)"], binary="python3") as process:
+        assert process.wait(60) == 3
+        assert process.returncode == 3
+        assert "State:\tZ" in Path(f"/proc/{process.pid}/status").read_text()
+    assert process.returncode == 3
+    assert not Path(f"/proc/{process.pid}").exists()
+
+
 @pytest.mark.parametrize(
     ("binary", "script", "words"),
     [

@@ -33,7 +33,7 @@ def runs(image: Path, accel: Accel, *, binary: str = BINARY) -> bool:
     arguments += ["-no-reboot", "-serial", "chardev:console", "-kernel", str(image)]
     arguments += ["-append", "console=ttyS0 earlyprintk=serial,ttyS0 panic=-1"]
     with QemuProcess(arguments, binary=binary, sockets=["console"]) as qemu:
-        return _speaks_and_ends(qemu.sockets["console"]) and _exit_code(qemu) == 0
+        return _speaks_and_ends(qemu.sockets["console"]) and qemu.wait(2) == 0
 
 
 def _speaks_and_ends(console: socket.socket) -> bool:
@@ -53,10 +53,3 @@ def _speaks_and_ends(console: socket.socket) -> bool:
         if not spoken and _SPOKEN in said:
             spoken, limit = True, limit + WHOLE
     return False
-
-
-def _exit_code(qemu: QemuProcess) -> int | None:
-    limit = time.monotonic() + 2
-    while qemu.returncode is None and time.monotonic() < limit:
-        time.sleep(0.01)
-    return qemu.returncode

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -115,14 +116,29 @@ class QemuProcess:
 
     @property
     def returncode(self) -> int | None:
-        """None while QEMU runs; negative: the signal that killed it."""
-        return self._process.poll()
+        """None while QEMU runs; negative: the signal that killed it.
+
+        It is reaped by `close` alone: until then its number is nobody else's, whom `close` would kill.
+        """
+        try:
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return self._process.returncode
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+    def wait(self, seconds: float) -> int | None:
+        """Wait for its end, so long at most; the return code, None when it still runs."""
+        until = time.monotonic() + seconds
+        while (code := self.returncode) is None and time.monotonic() < until:
+            time.sleep(0.01)
+        return code
 
     def lost(self, doing: str) -> BackendError:
         """The error that says how QEMU ended, to be raised when one of its sockets has closed."""
-        try:
-            code = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
+        code = self.wait(5)
+        if code is None:
             return BackendError(f"QEMU closed its connection while {doing}, yet it runs (process {self.pid})")
         how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
         why = self._last_words(code)
