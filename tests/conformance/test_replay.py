@@ -124,6 +124,10 @@ def test_runs_of_states_may_be_written_either_way_round(tmp_path: Path) -> None:
             r":\d+: not a line of a request log: result.error: expected an object or null, got a string",
         ),
         (
+            lambda lines: lines[0].update(queue_size=0),
+            ":1: not a line of a request log: queue_size: expected an integer",
+        ),
+        (
             lambda lines: lines[0].update(ring_size=1 << 52),
             ":1: not a line of a request log: ring_size: expected an integer <= 32768",
         ),

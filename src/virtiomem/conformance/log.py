@@ -25,8 +25,8 @@ Length = Annotated[int, Meta(ge=0, le=1 << 16)]
 """Of a descriptor, in bytes; no recorder makes longer ones."""
 
 
-MAX_RING = 1 << 15
-"""Descriptors: the specification's limit (2.7, Split Virtqueues)."""
+Descriptors = Annotated[int, Meta(ge=1, le=1 << 15)]
+"""The size of a queue, within the specification's limit (2.7, Split Virtqueues)."""
 Index = Annotated[int, Meta(ge=0, le=0xFFFF)]
 """A field of the available ring."""
 
@@ -75,9 +75,9 @@ class Header(Seen, frozen=True, kw_only=True, tag_field="op", tag="header"):
     offered: int
     accepted: int
     features_ok: bool
-    queue_size: int = 128
+    queue_size: Descriptors = 128
     """As the device proposes."""
-    ring_size: Annotated[int, Meta(ge=1, le=MAX_RING)] | None = None
+    ring_size: Descriptors | None = None
     """As the driver made it, if that is something else."""
 
 
