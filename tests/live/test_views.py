@@ -74,6 +74,14 @@ def test_zones_are_counted_by_node() -> None:
     assert zones_of(Capture({})) == {}
 
 
+@pytest.mark.parametrize("digits", [20, 5000])
+def test_number_that_nothing_has_is_named(digits: int) -> None:
+    with pytest.raises(UsageError, match=r"^x: '9+' is not an address or a size$"):
+        zones_of(of("proc/zoneinfo", "Node 0, zone   Normal", f"  spanned {'9' * digits}"))
+    with pytest.raises(UsageError, match=r"^x: '10+.* is not a block size"):
+        memory_of(of(MEMORY, f"block_size_bytes 1{'0' * digits}", "0 online 1 0 Movable"))
+
+
 def test_crash_state_is_what_the_kernel_tells() -> None:
     capture = Capture(
         {

@@ -8,7 +8,7 @@ from virtiomem.abi import OnlinePolicy, OnlineType
 from virtiomem.guest.base import DriverConfig, GuestConfig, NodeConfig
 from virtiomem.live.capture import Capture
 from virtiomem.live.load import snapshot_of
-from virtiomem.live.views import driver_config_of, memory_of
+from virtiomem.live.views import driver_config_of, memory_of, number_of
 from virtiomem.recording.values import Snapshot, VirtioMemInfo
 from virtiomem.units import Size, Span
 
@@ -39,7 +39,7 @@ def _policy(capture: Capture) -> dict[str, Any]:
     if values.get("online_policy") in list(OnlinePolicy):
         policy["online_policy"] = values["online_policy"]
     if values.get("auto_movable_ratio", "").isdecimal():
-        policy["auto_movable_ratio"] = int(values["auto_movable_ratio"])
+        policy["auto_movable_ratio"] = number_of(values["auto_movable_ratio"], 10, capture)
     if "auto_movable_numa_aware" in values:
         policy["auto_movable_numa_aware"] = values["auto_movable_numa_aware"] == "Y"
     return policy

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from virtiomem.errors import BackendError
 from virtiomem.recording.values import MemoryBlock
-from virtiomem.units import is_power_of_two
+from virtiomem.units import TiB, is_power_of_two
 
 MEMORY = "sys/devices/system/memory"
 NODES = "sys/devices/system/node"
@@ -92,13 +92,13 @@ def _read(memory: int, path: Path, nodes_path: Path | None, zones: bool) -> Memo
 def parse_block_size(text: str, source: object) -> int:
     """Read `block_size_bytes`: hexadecimal without a prefix.
 
-    Raises BackendError, which names the value, when it is not a power of two.
+    Raises BackendError, which names the value, when it is not a power of two, or more than any machine has.
     """
     try:
         size = int(text, 16)
     except ValueError:
         size = 0
-    if not is_power_of_two(size):
+    if not is_power_of_two(size) or size > TiB:
         raise BackendError(f"{source}: {text!r} is not a block size (a power of two in hexadecimal)")
     return size
 

@@ -24,7 +24,7 @@ _BLOCKS = re.compile(
     r"(?P<first>[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))? (?P<state>\S+) (?P<removable>[01])"
     r" (?P<nodes>-|[0-9]{1,9}(?:,[0-9]{1,9})*) (?P<zones>\S+)"
 )
-_ZONE = re.compile(r"Node (?P<node>[0-9]+), zone +(?P<zone>\S+)")
+_ZONE = re.compile(r"Node (?P<node>[0-9]{1,9}), zone +(?P<zone>\S+)")
 _CPUS = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
 PARAMETERS = "sys/module/virtio_mem/parameters"
 """The heading of the driver's module parameters."""
@@ -91,7 +91,7 @@ def zones_of(capture: Capture) -> dict[str, dict[str, ZonePages]]:
         if match := _ZONE.match(line):
             here = counters.setdefault((f"node{int(match['node'])}", match["zone"]), {})
         elif len(words) == 2 and words[0] in ("spanned", "present", "managed") and words[1].isdecimal():
-            here[words[0]] = int(words[1])
+            here[words[0]] = number_of(words[1], 10, capture)
     zones: dict[str, dict[str, ZonePages]] = {}
     for (node, zone), pages in counters.items():
         if len(pages) == 3:
