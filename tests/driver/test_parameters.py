@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virtiomem.driver.parameters import PARAMETERS, Parameters
@@ -23,6 +23,7 @@ def test_the_module_is_loaded_with_what_differs() -> None:
     ]
 
 
+@settings(deadline=None)
 @given(ANY)
 def test_what_sysfs_shows_is_what_the_module_was_loaded_with(parameters: Parameters) -> None:
     assert Parameters.from_sysfs(parameters.to_sysfs()) == parameters

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from virtiomem.driver.parameters import Parameters
 from virtiomem.live.export import export_sysroot
 from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.recording import MemoryBlock, Snapshot
@@ -32,3 +35,15 @@ def test_a_block_that_is_going_offline_is_online_until_it_is_offline(tmp_path: P
     assert [Block(block=b.block, online=b.is_online, zone=b.zone) for b in read_memory_sysfs(tmp_path).blocks] == list(
         inside.blocks
     )
+
+
+@pytest.mark.parametrize("size", ["", "x", "-5", "9" * 5000, str(1 << 70)])
+def test_a_parameter_that_does_not_read_as_one_is_not_known(tmp_path: Path, size: str) -> None:
+    """The files were brought here by somebody; they are no reason to see nothing of the memory blocks."""
+    export_sysroot(Snapshot(iomem="", memory_blocks=BLOCKS, zones={}, devices=[]), 128 * MiB, tmp_path)
+    parameters = tmp_path / "sys/module/virtio_mem/parameters"
+    parameters.mkdir(parents=True)
+    (parameters / "bbm_block_size").write_text(size)
+    assert read_capture(str(tmp_path)).driver is None
+    (parameters / "bbm_block_size").write_text(f"{256 * MiB}\n")
+    assert read_capture(str(tmp_path)).driver == Parameters(bbm_block_size=256 * MiB)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from virtiomem.driver.parameters import PARAMETERS as PARAMETER_FILES
 from virtiomem.driver.parameters import Parameters
+from virtiomem.errors import UsageError
 from virtiomem.live import capture as captures
 from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
 from virtiomem.live.views import PARAMETERS, driver_config_of, memory_of
@@ -50,7 +51,7 @@ def _driver(folder: str) -> Parameters | None:
     files = {name: text for name in PARAMETER_FILES if (text := _read(folder, f"{PARAMETERS}/{name}").strip())}
     try:
         return Parameters.from_sysfs(files) if files else None
-    except ValueError:
+    except (ValueError, UsageError):
         return None
 
 
