@@ -1,5 +1,6 @@
 """A stock Linux in QEMU: every kind of step, what it refuses, and the scenarios that were recorded before."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,20 @@ def test_unmovable_memory_holds_a_block_up_and_the_driver_retries(setup: Setup) 
         assert "will retry in" in (stuck.held_up or [""])[0]
         linux.play(Free(id="slab"))
         assert plugged(linux.play(resize(0))) < plugged(stuck)
+
+
+def test_unmovable_memory_is_filled_many_times_faster_than_by_the_kilobyte(setup: Setup) -> None:
+    with guest(setup, default_state="online_kernel") as linux:
+        linux.play(Load())
+        linux.play(resize(GiB))
+        began = time.monotonic()
+        linux.shell("mount -t ramfs ramfs /use && head -c 67108864 /dev/zero >/use/slow; umount /use")
+        by_the_kilobyte = time.monotonic() - began
+        fast = linux.play(Use(id="slab", size=Size(256 * MiB + 5000), kind="unmovable"))
+        assert fast.error is None
+        assert linux.shell("/bin/busybox stat -c %s /use/slab/memory").text == (f"{256 * MiB + 5000}\n")
+        assert isinstance(fast.elapsed, float)
+        assert fast.elapsed < by_the_kilobyte, "four times as much memory in less time"
 
 
 def test_a_new_kernel_without_a_reset_finds_the_memory_plugged(setup: Setup) -> None:

@@ -16,7 +16,8 @@ from virtiomem.errors import BackendError, BackendTimeout
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.guest.linux import agent as agent_module
-from virtiomem.recording.values import Load
+from virtiomem.guest.linux.look import Look
+from virtiomem.recording.values import Load, Use
 from virtiomem.units import GiB, MiB, Size
 
 pytestmark = pytest.mark.real
@@ -194,8 +195,26 @@ def test_a_crash_in_a_step_is_quoted(linux: LinuxGuest) -> None:
 
 
 def test_a_guest_that_hangs_is_a_timeout(linux: LinuxGuest) -> None:
-    with pytest.raises(BackendTimeout, match="did not answer within 1 s while running 'sleep 60'"):
-        linux.shell("sleep 60", timeout=1)
+    """It is quoted with the console's lines of this step."""
+    with pytest.raises(
+        BackendTimeout, match=r"did not answer within 3 s while running .*; .*last lines: stuck in here$"
+    ):
+        linux.shell("echo stuck in here >/dev/ttyS0; while true; do sleep 60; done", timeout=3)
+
+
+def test_a_step_that_never_comes_to_rest_is_quoted(linux: LinuxGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Look, "same_state", lambda *_: False)
+    with pytest.raises(
+        BackendTimeout, match=r"did not come to rest within 60 s .*; the console's last lines: .*virtio0"
+    ):
+        linux.play(Load())
+
+
+def test_a_verb_that_the_kernel_kills_is_told_with_the_kernels_reason(linux: LinuxGuest) -> None:
+    """All memory is taken: the kernel kills the one that takes it, and says so on the console."""
+    refused = linux.play(Use(id="all", size=Size(2 * GiB), kind="unmovable"))
+    assert (refused.error or "").startswith("Killed; the console's last lines: ")
+    assert "Out of memory: Killed process" in (refused.error or "")
 
 
 def test_a_flood_on_the_agents_line_is_cut_off(linux: LinuxGuest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,15 @@ def test_last_words_are_few_printable_lines_without_time_stamps() -> None:
     assert Console().last_words() == "nothing"
 
 
+def test_last_words_are_those_of_this_step_and_not_of_the_boot() -> None:
+    console = Console()
+    console.add(b"[    0.9] Freeing unused kernel image\n[    1.0] Run /init as init process\n")
+    console.take()
+    assert console.last_words() == "nothing"
+    console.add(b"[   31.5] Out of memory: Killed process 77 (dd)\n")
+    assert console.last_words() == "Out of memory: Killed process 77 (dd)"
+
+
 def test_a_flood_is_forgotten_in_memory_and_cut_in_the_file() -> None:
     file = io.BytesIO()
     console = Console(file)

@@ -24,9 +24,9 @@ class Console:
     def __init__(self, file: BinaryIO | None = None) -> None:
         self._file = file
         self._room = FILE_LIMIT
-        self._tail = b""
         self._panicked = False
         self._new = b""
+        """What was printed in this step: since the last `take`."""
 
     @property
     def panicked(self) -> bool:
@@ -35,8 +35,7 @@ class Console:
 
     def add(self, data: bytes) -> None:
         """Take what the guest printed."""
-        self._panicked = self._panicked or _PANIC in self._tail[-len(_PANIC) :] + data
-        self._tail = (self._tail + data)[-KEPT:]
+        self._panicked = self._panicked or _PANIC in self._new[-len(_PANIC) :] + data
         self._new = (self._new + data)[-KEPT:]
         if self._file is not None:
             self._copy(self._file, data)
@@ -47,8 +46,8 @@ class Console:
         return _readable(whole + newline)
 
     def last_words(self) -> str:
-        """What an error message quotes: the panic and the lines before it, or the last lines."""
-        lines = _readable(self._tail)
+        """What an error message quotes of this step: the panic and the lines before it, or the last lines."""
+        lines = _readable(self._new)
         panic = next((number for number, line in enumerate(lines) if _PANIC.decode() in line), len(lines) - 1)
         shown = lines[max(panic - SHOWN + 1, 0) : panic + 1]
         return " | ".join(shown) if shown else "nothing"

@@ -37,6 +37,8 @@ MIN_MEMORY = 192 * MiB
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _LONGEST_REFUSAL = 500
+_KILLED = 128
+"""A shell's status for a program that a signal ended is this and the signal's number: the kernel may say why."""
 
 
 def check_steps(steps: Iterable[Step]) -> None:
@@ -181,7 +183,10 @@ class LinuxGuest:
         if reply.status == 0:
             return None
         said = "; ".join(line for line in reply.text.splitlines() if line)
-        return said[:_LONGEST_REFUSAL] or f"{verb} failed with status {reply.status}"
+        said = said[:_LONGEST_REFUSAL] or f"{verb} failed with status {reply.status}"
+        if reply.status <= _KILLED:
+            return said
+        return f"{said}; the console's last lines: {self._linux.last_words()[:_LONGEST_REFUSAL]}"
 
     def _change_memory(self, step: Resize | PlugDimm | UnplugDimm, doing: str) -> str | None:
         """What is done through QEMU; its words when it refuses."""

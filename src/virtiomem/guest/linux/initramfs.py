@@ -11,7 +11,7 @@ from virtiomem.guest.linux import cpio
 from virtiomem.guest.linux.kernels import DRIVER, TRANSPORT, Kernel, Module
 
 APPLETS = (
-    "cat", "cpio", "echo", "fallocate", "find", "grep", "head", "insmod", "ls", "mkdir", "mount", "rm", "rmdir",
+    "cat", "cpio", "dd", "echo", "fallocate", "find", "grep", "head", "insmod", "ls", "mkdir", "mount", "rm", "rmdir",
     "rmmod", "sh", "sleep", "stty", "tr", "umount", "uname",
 )  # fmt: skip
 """The busybox programs that the agent calls."""

@@ -63,7 +63,8 @@ def settle(linux: RunningLinux, doing: str) -> Rest:
         elif not now.look.busy and (now.look.busy is not None or time.monotonic() - changed >= QUIET):
             return now
     raise BackendTimeout(
-        f"the guest did not come to rest within {linux.timeout:g} s while {doing} ({len(requests)} requests so far)"
+        f"the guest did not come to rest within {linux.timeout:g} s while {doing} ({len(requests)} requests so far);"
+        f" the console's last lines: {linux.last_words()}"
     )
 
 

@@ -99,6 +99,10 @@ class RunningLinux:
         """What the driver has said in the kernel's log since the last call."""
         return [line for line in self._console.take() if is_driver_line(line)]
 
+    def last_words(self) -> str:
+        """The last lines of the console since the last call of `take_log`."""
+        return self._console.last_words()
+
     def reset(self) -> None:
         """Reset the machine, and wait for the kernel."""
         self.qmp.execute("system_reset")
