@@ -85,3 +85,42 @@ def test_what_a_kexec_leaves_out_is_said(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == f"same: 7 steps\nnot compared: {words}\n"
     assert main(["compare", "--json", kexec, kexec]) == 0
     assert json.loads(capsys.readouterr().out) == {"same": True, "difference": None, "not-compared": words}
+
+
+@pytest.fixture
+def other_kernel(tmp_path: Path) -> str:
+    """The recording as another kernel would have made it, which hides a control character in a name of its own."""
+    text = Path(MERGED).read_text().replace(": IOAPIC", ": \\u001b[2J\\u202e")
+    (tmp_path / "other.json").write_text(text)
+    return str(tmp_path / "other.json")
+
+
+def test_what_is_set_apart_is_listed_once_and_cannot_control_the_terminal(
+    other_kernel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", MERGED, other_kernel]) == 0
+    first, heading, one, other = capsys.readouterr().out.splitlines()
+    assert first == "same: 4 steps"
+    assert heading == "set apart, as the kernel's, its build's or the firmware's own (--all compares it):"
+    assert one.endswith("  fec00000-fec003ff : IOAPIC 0")
+    assert other.endswith(r"  fec00000-fec003ff : \x1b[2J\u202e 0")
+    assert main(["compare", "-J", MERGED, other_kernel]) == 0
+    apart = json.loads(capsys.readouterr().out)["set-apart"]
+    assert apart["a"] == ["fec00000-fec003ff : IOAPIC 0"]
+    assert len(apart["b"]) == 1
+
+
+def test_all_compares_it_and_ignore_leaves_out_what_is_known(
+    other_kernel: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "--all", MERGED, other_kernel]) == 1
+    assert "set apart" not in capsys.readouterr().out
+    assert main(["compare", "--all", "--ignore", "^fec00000-.* 0$", MERGED, other_kernel]) == 0
+    assert capsys.readouterr().out == "same: 4 steps\nnot compared: what matches ^fec00000-.* 0$\n"
+    assert main(["compare", "--ignore", "virtio_mem", MERGED, APART]) == 0
+
+
+@pytest.mark.parametrize("pattern", ["(", "[z-a]", "*", "a{2,1}"])
+def test_a_pattern_that_is_none_is_usage(pattern: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--ignore", pattern, MERGED, MERGED]) == 2
+    assert f"not a regular expression: {pattern!r}" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from msgspec import structs
 
 from virtiomem import recording
 from virtiomem.recording import MemoryBlock, Recording, Request, Snapshot, StepRecord
-from virtiomem.recording.compare import compare, not_compared
+from virtiomem.recording.apart import set_apart
+from virtiomem.recording.compare import Rules, compare, not_compared
 from virtiomem.recording.values import Wait
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "data" / "recordings").glob("*/recording.json"))
@@ -148,9 +150,9 @@ DIFFERENT: dict[str, tuple[Callable[[Recording], Recording], str]] = {
     "present": (lambda real: with_zone(real, 1, present=2), "present pages of zone Movable on node0: 262144 against 2"),
     "boot": (
         lambda real: structs.replace(
-            real, boot=structs.replace(real.boot, iomem=real.boot.iomem.replace("IOAPIC 0", "IOAPIC 1"))
+            real, boot=structs.replace(real.boot, iomem=real.boot.iomem.replace("100000000-17f", "100000000-1bf"))
         ),
-        "boot: iomem: fec00000-fec003ff : IOAPIC 0 against fec00000-fec003ff : IOAPIC 1",
+        "boot: iomem: 100000000-17fffffff : System RAM against 100000000-1bfffffff : System RAM",
     ),
 }
 
@@ -213,6 +215,105 @@ def test_step_is_told_by_its_number_from_one(real: Recording) -> None:
     difference = compare(real, with_step(real, len(real.steps) - 1, settled=not last.settled))
     assert difference is not None
     assert difference.step == len(real.steps)
+
+
+NEWER = {
+    "  01000000-01e01ef1 : Kernel code\n": "  01000000-01ffffff : Kernel code\n",
+    "PCI MMCONFIG 0000": "PCI ECAM 0000",
+    "fee00000-fee00fff : Local APIC\n": "",
+}
+"""What Linux 6.12 prints instead on the same machine."""
+OTHER_FIRMWARE = {
+    "0009fc00-0009ffff : Reserved\n": "",
+    "00001000-0009fbff : System RAM": "00001000-0009ffff : System RAM",
+    "  000f0000-000fffff : System ROM\n": "",
+    "7ffe0000-7fffffff : Reserved\n": "7ffe0000-7ffeffff : ACPI Tables\n7fff0000-7fffffff : System RAM\n",
+}
+
+
+def elsewhere(whole: Recording, words: dict[str, str]) -> Recording:
+    """The recording as another kernel or another firmware would have made it."""
+
+    def change(snapshot: Snapshot) -> Snapshot:
+        iomem = snapshot.iomem
+        for old, new in words.items():
+            assert old in iomem
+            iomem = iomem.replace(old, new)
+        return structs.replace(snapshot, iomem=iomem)
+
+    steps = [structs.replace(record, snapshot=change(record.snapshot)) for record in whole.steps]
+    return structs.replace(whole, boot=change(whole.boot), steps=steps)
+
+
+@pytest.mark.parametrize("words", [NEWER, OTHER_FIRMWARE, NEWER | OTHER_FIRMWARE], ids=["kernel", "firmware", "both"])
+def test_what_is_the_kernels_or_the_firmwares_own_is_set_apart(real: Recording, words: dict[str, str]) -> None:
+    other = elsewhere(real, words)
+    assert compare(real, other) is None
+    assert compare(other, real) is None
+    assert compare(real, other, Rules(everything=True)) is not None
+    apart = set_apart(real.boot, other.boot)
+    ones, others = ({*whole.boot.iomem.splitlines()} for whole in (real, other))
+    assert ({*apart.a}, {*apart.b}) == (ones - others, others - ones)
+
+
+def test_everything_else_is_still_compared_between_two_kernels(real: Recording) -> None:
+    other = elsewhere(real, NEWER | OTHER_FIRMWARE)
+    for changed in (
+        with_device(other, 1, size=0),
+        with_block(other, 1, 50, state="offline"),
+        with_zone(other, 1, present=2),
+        with_line(other, 2, "virtio1", "virtio2"),
+        with_line(other, 2, "fed00000-fed003ff : HPET 0\n", ""),
+    ):
+        difference = compare(real, changed)
+        assert difference is not None
+        assert difference.step == 2
+
+
+def test_less_boot_memory_is_no_business_of_the_firmware(real: Recording) -> None:
+    less = elsewhere(real, NEWER | {"100000000-17fffffff : System RAM\n": ""})
+    difference = compare(real, less)
+    assert difference is not None
+    assert (difference.step, difference.a) == (None, "100000000-17fffffff : System RAM")
+
+
+def test_pages_that_the_firmware_kept_at_boot_are_set_apart_and_what_comes_later_is_not(real: Recording) -> None:
+    def fewer(snapshot: Snapshot) -> Snapshot:
+        dma32 = snapshot.zones["node0"]["DMA32"]
+        zones = snapshot.zones["node0"] | {"DMA32": structs.replace(dma32, present=dma32.present - 32)}
+        return structs.replace(snapshot, zones=snapshot.zones | {"node0": zones})
+
+    steps = [structs.replace(record, snapshot=fewer(record.snapshot)) for record in real.steps]
+    other = structs.replace(real, boot=fewer(real.boot), steps=steps)
+    assert compare(real, other) is None
+    assert set_apart(real.boot, other.boot).a[0].startswith("present pages of zone DMA32 on node0: ")
+    late = compare(real, structs.replace(other, steps=[*steps[:1], real.steps[1], *steps[2:]]))
+    assert late is not None
+    assert (late.step, late.what) == (2, "present pages of zone DMA32 on node0")
+
+
+def test_what_is_known_to_differ_is_ignored_in_the_map_and_elsewhere(real: Recording) -> None:
+    other = with_device(with_line(real, 2, "virtio1", "virtio7"), 2, requested_size=1)
+    assert compare(real, other, Rules(ignore=(re.compile("virtio[17]"), re.compile("^requested-size of vm0:")))) is None
+    difference = compare(real, other, Rules(ignore=(re.compile("virtio[17]"),)))
+    assert difference is not None
+    assert difference.what == "requested-size of vm0"
+
+
+@pytest.mark.parametrize(
+    "name", ["managed pages", "removable", "boot block", "claims inside a BAR", "the kernel's own lines"]
+)
+def test_with_everything_nothing_but_time_is_left_out(real: Recording, name: str) -> None:
+    changed = SAME[name](real)
+    assert compare(real, changed) is None
+    assert compare(real, changed, Rules(everything=True)) is not None
+    assert compare(real, real, Rules(everything=True)) is None
+
+
+def test_with_everything_the_wording_of_a_refusal_counts(real: Recording) -> None:
+    one, other = (with_step(real, 1, error=words) for words in "ab")
+    assert compare(one, other) is None
+    assert compare(one, other, Rules(everything=True)) is not None
 
 
 @pytest.fixture

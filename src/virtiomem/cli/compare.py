@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import re
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 
@@ -10,11 +12,12 @@ from virtiomem.cli import guests
 from virtiomem.cli.arguments import check_outputs, exit_status, file
 from virtiomem.errors import Exit, UsageError
 from virtiomem.recording import Recording
-from virtiomem.recording.compare import Difference, compare, not_compared
+from virtiomem.recording.apart import Apart, set_apart
+from virtiomem.recording.compare import Difference, Rules, compare, not_compared
 from virtiomem.recording.values import Use
 from virtiomem.recording.words import describe, plural
 from virtiomem.report.terminal import Progress
-from virtiomem.text import one_line, shown
+from virtiomem.text import one_line, quoted, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", type=file, metavar="A", help="a recording (virtiomem run --record); alone: a scenario")
     parser.add_argument("b", type=file, metavar="B", nargs="?", help="another recording")
     parser.add_argument("-J", "--json", action="store_true", help="print the verdict as JSON")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="compare everything but times, also lines that are the kernel's, its build's or the firmware's own",
+    )
+    parser.add_argument(
+        "--ignore",
+        type=_pattern,
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out lines of the map, and differences, that match this regular expression; may be repeated",
+    )
     parser.add_argument("--record", type=file, metavar="FILE", help="keep the real guest's recording in FILE")
     guests.add_linux_arguments(parser)
 
@@ -46,24 +62,53 @@ def run(args: argparse.Namespace) -> int:
     else:
         a, b = recording.load(args.a), recording.load(args.b)
         names = [args.a, args.b]
-    difference, left_out = compare(a, b), not_compared(a) or not_compared(b)
+    difference = compare(a, b, Rules(everything=args.all, ignore=tuple(args.ignore)))
+    apart = Apart() if args.all else set_apart(a.boot, b.boot)
+    left_out = _left_out(a, b, args)
     if args.json:
-        verdict: dict[str, object] = {
-            "same": difference is None,
-            "difference": asdict(difference) if difference else None,
-            **({"not-compared": left_out} if left_out else {}),
-        }
+        verdict = _as_json(difference, apart, left_out)
         print(json.dumps({**verdict, "guests": [a.guest, b.guest]} if args.b is None else verdict))
-    elif difference is None:
+        return Exit.FAILED if difference else Exit.DONE
+    names = [shown(name) for name in names]
+    if difference is None:
         who = f", {names[0]} and {names[1]}" if args.b is None else ""
         print(one_line(f"same: {len(a.steps)} {plural(len(a.steps), 'step')}{who}"))
     else:
-        _tell(difference, names)
+        print(one_line(f"different at {difference.place}: {difference.what}"))
+        _beside(names, [difference.a], [difference.b])
         if args.b is None and any(isinstance(record.step, Use) for record in a.steps[: difference.step]):
             print("note: where `use` finds its memory is each kernel's own choice (docs/real-guest.md)")
-    if left_out and not args.json:
-        print(f"not compared: {left_out}")
+    for words in left_out:
+        print(one_line(f"not compared: {words}"))
+    if apart != Apart():
+        print("set apart, as the kernel's, its build's or the firmware's own (--all compares it):")
+        _beside(names, apart.a, apart.b)
     return Exit.FAILED if difference else Exit.DONE
+
+
+def _left_out(a: Recording, b: Recording, args: argparse.Namespace) -> list[str]:
+    """What was not compared, in words."""
+    kexec = "" if args.all else not_compared(a) or not_compared(b)
+    return [words for words in (kexec, *(f"what matches {pattern.pattern}" for pattern in args.ignore)) if words]
+
+
+def _as_json(difference: Difference | None, apart: Apart, left_out: list[str]) -> dict[str, object]:
+    """The verdict for programs."""
+    own = {side: [line.strip() for line in lines] for side, lines in asdict(apart).items()}
+    return {
+        "same": difference is None,
+        "difference": asdict(difference) if difference else None,
+        **({"not-compared": "; ".join(left_out)} if left_out else {}),
+        **({"set-apart": own} if apart != Apart() else {}),
+    }
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """A regular expression."""
+    try:
+        return re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(f"not a regular expression: {quoted(text)} ({error})") from None
 
 
 def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
@@ -86,10 +131,9 @@ def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
         return scenario.play(played, guest), real
 
 
-def _tell(difference: Difference, names: list[str]) -> None:
-    """Say where the two part, with both values under one another."""
-    names = [shown(name) for name in names]
+def _beside(names: list[str], *lines: Sequence[str]) -> None:
+    """Say what each side has, under one another."""
     width = max(map(len, names))
-    print(one_line(f"different at {difference.place}: {difference.what}"))
-    for name, value in zip(names, (difference.a, difference.b), strict=True):
-        print(f"  {name:<{width}}  {one_line(value)}")
+    for name, mine in zip(names, lines, strict=True):
+        for line in mine:
+            print(f"  {name:<{width}}  {one_line(line.strip())}")

@@ -8,13 +8,17 @@ Not looked at, because it is the kernel's own business or chance: the wording of
 boot blocks, PCI drivers' claims inside a BAR, the kernel's text and data lines, times. From a kexec to the next reboot
 also the System RAM and Reserved lines of boot memory: the second kernel is not told of it by the firmware but by
 kexec-tools, which splits it as it likes. `not_compared` says so in words.
+
+Two kernels or two firmwares boot with different maps: those lines are set apart (`recording.apart`), the same ones at every
+step, and everything else is compared. `Rules` says otherwise: all of this is compared, too, or less.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
+from virtiomem.recording.apart import COUNTERS, Apart, Counters, Stretches, boot_memory, is_part, set_apart, zone_pages
 from virtiomem.recording.values import (
     DeviceInfo,
     DimmInfo,
@@ -27,16 +31,11 @@ from virtiomem.recording.values import (
     StepRecord,
 )
 from virtiomem.recording.words import describe, describe_request
-from virtiomem.resource.names import KERNEL_IMAGE, SYSTEM_RAM
+from virtiomem.resource.names import KERNEL_IMAGE
 from virtiomem.units import format_size
 
 _OWN_BUSINESS = re.compile(rf" : (?:virtio-pci-modern|{KERNEL_IMAGE.pattern})$")
 """Lines of a listing that are left out: a PCI driver's claim inside a BAR, the kernel's own sections."""
-_MEMORY = re.compile(rf"([0-9a-f]+)-([0-9a-f]+) : (?:{SYSTEM_RAM}|Reserved)")
-"""A line of memory that nothing has added, at the top of the map."""
-
-Boot = list[tuple[int, int]]
-"""First and last address of each stretch of boot memory, RAM and reserved alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +63,66 @@ Found = tuple[str, str, str]
 """What is different, and its two values."""
 
 
-def compare(a: Recording, b: Recording) -> Difference | None:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is compared: `everything` that is not a time, and nothing that matches a pattern of `ignore`."""
+
+    everything: bool = False
+    ignore: tuple[re.Pattern[str], ...] = ()
+
+    def ignores(self, text: str) -> bool:
+        """Whether a line of the map, or a difference in words, is known to differ."""
+        return any(pattern.search(text) for pattern in self.ignore)
+
+
+_DEFAULT = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What is left out of one comparison, and what the zones had at boot."""
+
+    rules: Rules
+    blocks: frozenset[int]
+    """Memory blocks of boot memory."""
+    apart: Apart
+    zones: tuple[Counters, Counters]
+    split: Stretches
+    """Boot memory that kexec-tools has cut in pieces."""
+
+
+def compare(a: Recording, b: Recording, rules: Rules = _DEFAULT) -> Difference | None:
     """The first difference between two recordings; None when they are the same."""
-    return next(differences(a, b), None)
+    return next(differences(a, b, rules), None)
 
 
-def differences(a: Recording, b: Recording) -> Iterator[Difference]:
+def differences(a: Recording, b: Recording, rules: Rules = _DEFAULT) -> Iterator[Difference]:
     """Every difference between two recordings, in order; after the first step that is not the same one, no more is said."""
-    boot = {block.block for block in a.boot.memory_blocks} & {block.block for block in b.boot.memory_blocks}
-    split: Boot = []
-    for found in _snapshots(a.boot, b.boot, boot, split):
-        yield Difference(None, "boot", *found)
+    scope = _scope(a.boot, b.boot, rules)
+    yield from _told(_snapshots(a.boot, b.boot, scope), None, "boot", rules)
     for number, (one, other) in enumerate(zip_longest(a.steps, b.steps), start=1):
         if one is None or other is None or one.step != other.step:
             yield _other_step(number, one, other)
             return
         if _starts_kernel(one) or _starts_kernel(other):
-            split = _boot_memory(a.boot) if isinstance(one.step, Kexec) else []
-        for found in _outcomes(one, other, boot, split):
-            yield Difference(number, describe(one.step), *found)
+            split = boot_memory(a.boot) if isinstance(one.step, Kexec) and not rules.everything else []
+            scope = replace(scope, split=split)
+        yield from _told(_outcomes(one, other, scope), number, describe(one.step), rules)
+
+
+def _scope(a: Snapshot, b: Snapshot, rules: Rules) -> _Scope:
+    """What two boots tell of what is not to be compared."""
+    if rules.everything:
+        return _Scope(rules, frozenset(), Apart(), ({}, {}), [])
+    blocks = frozenset(block.block for block in a.memory_blocks) & {block.block for block in b.memory_blocks}
+    return _Scope(rules, blocks, set_apart(a, b), (zone_pages(a), zone_pages(b)), [])
+
+
+def _told(found: Iterator[Found], step: int | None, action: str, rules: Rules) -> Iterator[Difference]:
+    """What was found, with its place, unless it is known to differ."""
+    for what, one, other in found:
+        if not rules.ignores(f"{what}: {one} against {other}"):
+            yield Difference(step, action, what, one, other)
 
 
 def not_compared(recording: Recording) -> str:
@@ -98,32 +138,20 @@ def _starts_kernel(record: StepRecord) -> bool:
     return isinstance(record.step, Kexec | Reboot) and record.error is None
 
 
-def _boot_memory(boot: Snapshot) -> Boot:
-    """The memory in a boot listing, neighbours joined: what kexec-tools may split."""
-    found: Boot = []
-    for line in boot.iomem.splitlines():
-        if match := _MEMORY.fullmatch(line):
-            start, end = (int(address, 16) for address in match.groups())
-            if found and found[-1][1] + 1 == start:
-                start, _ = found.pop()
-            found.append((start, end))
-    return found
-
-
 def _other_step(number: int, one: StepRecord | None, other: StepRecord | None) -> Difference:
     """The two did not do the same."""
     a, b = ("no more steps" if record is None else describe(record.step) for record in (one, other))
     return Difference(number, "not the same step", "what is done", a, b)
 
 
-def _outcomes(a: StepRecord, b: StepRecord, boot: set[int], split: Boot) -> Iterator[Found]:
+def _outcomes(a: StepRecord, b: StepRecord, scope: _Scope) -> Iterator[Found]:
     """Differences in what came of a step, most telling first."""
-    if (a.error is None) != (b.error is None):
+    if (a.error is None) != (b.error is None) or (scope.rules.everything and a.error != b.error):
         yield "whether it was refused", *(record.error or "taken" for record in (a, b))  # type: ignore[misc]
     yield from _requests(a.requests, b.requests)
     if a.settled != b.settled:
         yield "settled", *("settled" if record.settled else "stopped short" for record in (a, b))  # type: ignore[misc]
-    yield from _snapshots(a.snapshot, b.snapshot, boot, split)
+    yield from _snapshots(a.snapshot, b.snapshot, scope)
 
 
 def _requests(a: Sequence[Request], b: Sequence[Request]) -> Iterator[Found]:
@@ -140,27 +168,27 @@ def _request(request: Request | None) -> str:
     return describe_request(request) if request is not None else "no such request"
 
 
-def _snapshots(a: Snapshot, b: Snapshot, boot: set[int], split: Boot) -> Iterator[Found]:
-    """Differences between two guests at rest; `split` is the boot memory whose own lines are left out."""
+def _snapshots(a: Snapshot, b: Snapshot, scope: _Scope) -> Iterator[Found]:
+    """Differences between two guests at rest."""
     yield from _devices(a.devices, b.devices)
-    for one, other in zip_longest(_lines(a.iomem, split), _lines(b.iomem, split), fillvalue="end of the listing"):
+    lines = _lines(a.iomem, scope.apart.a, scope), _lines(b.iomem, scope.apart.b, scope)
+    for one, other in zip_longest(*lines, fillvalue="end of the listing"):
         if one != other:
             yield "iomem", one.strip(), other.strip()
-    yield from _blocks(a.memory_blocks, b.memory_blocks, boot)
-    yield from _zones(a, b)
+    yield from _blocks(a.memory_blocks, b.memory_blocks, scope)
+    yield from _zones(zone_pages(a), zone_pages(b), scope)
 
 
-def _lines(iomem: str, split: Boot) -> list[str]:
+def _lines(iomem: str, apart: Sequence[str], scope: _Scope) -> list[str]:
     """A listing without what nobody can predict."""
-    return [line for line in iomem.splitlines() if not (_OWN_BUSINESS.search(line) or _is_part(line, split))]
-
-
-def _is_part(line: str, split: Boot) -> bool:
-    """Whether a line is nothing but a piece of boot memory."""
-    if not split or (match := _MEMORY.fullmatch(line)) is None:
-        return False
-    first, last = (int(address, 16) for address in match.groups())
-    return any(start <= first and last <= end for start, end in split)
+    if scope.rules.everything:
+        return [line for line in iomem.splitlines() if not scope.rules.ignores(line)]
+    own = frozenset(apart)
+    return [
+        line
+        for line in iomem.splitlines()
+        if not (line in own or _OWN_BUSINESS.search(line) or is_part(line, scope.split) or scope.rules.ignores(line))
+    ]
 
 
 def _devices(a: Sequence[DeviceInfo], b: Sequence[DeviceInfo]) -> Iterator[Found]:
@@ -193,36 +221,30 @@ def _sizes(device: DeviceInfo) -> dict[str, int]:
     }
 
 
-def _blocks(a: Sequence[MemoryBlock], b: Sequence[MemoryBlock], boot: set[int]) -> Iterator[Found]:
+def _blocks(a: Sequence[MemoryBlock], b: Sequence[MemoryBlock], scope: _Scope) -> Iterator[Found]:
     """Differences in memory blocks that are not boot memory."""
-    ones, others = ({block.block: block for block in side if block.block not in boot} for side in (a, b))
+    ones, others = ({block.block: block for block in side if block.block not in scope.blocks} for side in (a, b))
     for number in sorted(ones.keys() | others.keys()):
-        one, other = _block(ones.get(number)), _block(others.get(number))
+        one, other = (_block(side.get(number), scope.rules) for side in (ones, others))
         if one != other:
             yield f"memory block {number}", one, other
 
 
-def _block(block: MemoryBlock | None) -> str:
+def _block(block: MemoryBlock | None, rules: Rules) -> str:
     """Everything compared of a memory block, in words."""
     if block is None:
         return "not there"
-    return f"{block.state}, valid zones {block.valid_zones!r}, nodes {sorted(block.nodes)}"
+    more = f", removable {block.removable}" if rules.everything else ""
+    return f"{block.state}, valid zones {block.valid_zones!r}, nodes {sorted(block.nodes)}{more}"
 
 
-def _zones(a: Snapshot, b: Snapshot) -> Iterator[Found]:
-    """Differences in spanned and present pages; a zone that is not listed is an empty one."""
-    ones, others = _zone_pages(a), _zone_pages(b)
-    for place in sorted(ones.keys() | others.keys()):
-        one, other = ones.get(place, (0, 0)), others.get(place, (0, 0))
-        for counter, left, right in zip(("spanned", "present"), one, other, strict=True):
-            if left != right:
-                yield f"{counter} pages of zone {place[1]} on {place[0]}", str(left), str(right)
-
-
-def _zone_pages(snapshot: Snapshot) -> dict[tuple[str, str], tuple[int, int]]:
-    """Spanned and present pages by node and zone."""
-    return {
-        (node, zone): (pages.spanned, pages.present)
-        for node, zones in snapshot.zones.items()
-        for zone, pages in zones.items()
-    }
+def _zones(a: Counters, b: Counters, scope: _Scope) -> Iterator[Found]:
+    """Differences in what has come to zones since boot; a zone that is not listed is an empty one."""
+    none = (0, 0, 0)
+    for place in sorted(a.keys() | b.keys()):
+        (one, other), (before, other_before) = (
+            [side.get(place, none) for side in pair] for pair in ((a, b), scope.zones)
+        )
+        for index, counter in enumerate(COUNTERS if scope.rules.everything else COUNTERS[:2]):
+            if one[index] - before[index] != other[index] - other_before[index]:
+                yield f"{counter} pages of zone {place[1]} on {place[0]}", str(one[index]), str(other[index])
