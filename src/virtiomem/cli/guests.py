@@ -102,8 +102,8 @@ def open_linux(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
 def inputs_of(played: Scenario, args: argparse.Namespace) -> list[str | Path]:
     """The files that a scenario, and the guest that plays it, are read from."""
     named = [played.folder / each for each in (played.guest.iomem, played.guest.capture) if each]
-    given = [getattr(args, name) for name in ("kernel", "modules", "busybox", "qemu")]
-    return [played.source, *named, *filter(None, given)]
+    kernel = args.kernel if isinstance(args.kernel, Path) else None
+    return [played.source, *named, *filter(None, (kernel, args.modules, args.busybox, args.qemu))]
 
 
 def _path(text: str) -> Path:
