@@ -5,6 +5,7 @@ Whoever made it, an embedded guest or a real Linux, a recording has the same sha
 values    the shape
 files     JSON, in and out
 compare   whether two are the same, and the first difference
+apart     what two boots may differ in: the kernel's and the firmware's own lines
 words     steps, requests and numbers as a person would say them
 palette   one word, symbol and colour for each thing that happens
 """
