@@ -55,7 +55,7 @@ def test_any_number_of_segments_is_counted_right(count: int) -> None:
     assert decode(header) == table
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 1 << 52), st.integers(0, 1 << 40)), max_size=20),
     st.lists(st.builds(Note, st.integers(0, 1 << 52), st.integers(0, 1 << 20)), max_size=4),

@@ -161,7 +161,7 @@ def trees(draw: st.DrawFn) -> ResourceTree:
     return iomem.loads(listing(*lines))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(trees())
 def test_ranges_hold_the_pages_that_a_page_by_page_count_finds(tree: ResourceTree) -> None:
     found = kernel_ranges(tree)

@@ -161,7 +161,7 @@ def _tree(parts: list[tuple[int, int, str]]) -> ResourceTree:
     return tree
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_MAPS, _MAPS)
 def test_there_is_a_difference_exactly_when_the_listings_differ(
     before: list[tuple[int, int, str]], after: list[tuple[int, int, str]]

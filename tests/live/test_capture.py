@@ -37,14 +37,14 @@ def test_text_reads_and_writes_the_same() -> None:
     assert dumps(read) == TEXT
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(captures)
 def test_any_capture_survives_text_and_json(value: Capture) -> None:
     assert loads(dumps(value)) == value
     assert loads(json.dumps(capture.to_json(value))) == value
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200) | st.builds(lambda tail: TEXT[:120].encode() + tail, st.binary(max_size=100)))
 def test_any_bytes_are_read_or_refused_in_one_line(data: bytes) -> None:
     try:

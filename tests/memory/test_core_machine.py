@@ -101,4 +101,4 @@ class CoreMachine(RuleBasedStateMachine):
 
 
 TestCoreMachine = CoreMachine.TestCase
-TestCoreMachine.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestCoreMachine.settings = settings(max_examples=40, stateful_step_count=30)

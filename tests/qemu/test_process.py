@@ -1,10 +1,9 @@
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
 from virtiomem.errors import BackendError
 from virtiomem.qemu.process import MemoryFile, QemuProcess
 
@@ -73,11 +72,11 @@ def test_what_is_said_at_the_end_is_told_where_it_says_why(binary: str, script: 
 
 def test_a_script_that_waits_for_its_qemu_is_ended_with_it(tmp_path: Path) -> None:
     note = tmp_path / "note"
-    script = f"sleep 60 & echo $! > {note}.new; mv {note}.new {note}; wait"
+    script = f"sleep infinity & echo $! > {note}.new; mv {note}.new {note}; wait"
     with QemuProcess(["-c", script], binary="sh") as process:
-        wait_until(note.exists)
+        wait_until(note.exists, "the script has not started its QEMU")
     child = int(note.read_text())
-    wait_until(lambda: not runs(child))
+    wait_until(lambda: not runs(child), f"process {child} is still there")
     process.close()
     assert process.returncode == -signal.SIGKILL
 
@@ -86,10 +85,3 @@ def runs(pid: int) -> bool:
     """Whether a process is there and no zombie."""
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(") ")[2][0] != "Z"
-
-
-def wait_until(done: Callable[[], bool]) -> None:
-    until = time.monotonic() + 5
-    while not done():
-        assert time.monotonic() < until, "it takes too long"
-        time.sleep(0.01)

@@ -8,6 +8,7 @@ from threading import Thread
 
 import pytest
 
+from tests.waiting import PATIENCE
 from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.guest.linux.devices import MemoryDevices
 from virtiomem.qemu import qmp as qmp_module
@@ -36,10 +37,10 @@ def qmp() -> Iterator[Qmp]:
     with ours, theirs:
         server = Thread(target=serve, args=[theirs])
         server.start()
-        session = Qmp(ours, timeout=5)
+        session = Qmp(ours, timeout=PATIENCE)
         yield session
         session.close()
-        server.join(5)
+        server.join(PATIENCE)
 
 
 def test_event_that_nobody_took_is_there_without_waiting(qmp: Qmp) -> None:
@@ -53,7 +54,7 @@ def test_event_that_nobody_took_is_there_without_waiting(qmp: Qmp) -> None:
 def test_forgotten_events_do_not_come(qmp: Qmp) -> None:
     qmp.execute("query-status")
     qmp.forget_events()
-    assert qmp.next_event("STOP", "RESET", timeout=0.01) is None
+    assert qmp.next_event("STOP", "RESET", timeout=0) is None
 
 
 def test_a_version_of_another_shape_is_one_clear_line(qmp: Qmp) -> None:
@@ -88,14 +89,14 @@ def hostile() -> Iterator[Callable[[Say], Qmp]]:
     def start(say: Say) -> Qmp:
         threads.append(Thread(target=answer, args=[say]))
         threads[0].start()
-        sessions.append(Qmp(ours, timeout=5))
+        sessions.append(Qmp(ours, timeout=PATIENCE))
         return sessions[0]
 
     with ours, theirs:
         yield start
         sessions[0].close()
         theirs.shutdown(socket.SHUT_RDWR)
-        threads[0].join(5)
+        threads[0].join(PATIENCE)
 
 
 def answered(raw: str) -> Say:
@@ -156,4 +157,4 @@ def test_monitor_that_closes_is_a_qemu_that_is_gone() -> None:
     with ours:
         theirs.close()
         with pytest.raises(BackendError, match=r"^QEMU closed its QMP connection while asked for the greeting$"):
-            Qmp(ours, timeout=5)
+            Qmp(ours, timeout=PATIENCE)

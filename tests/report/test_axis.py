@@ -42,7 +42,7 @@ ram_listings = st.lists(st.tuples(st.integers(0, 1 << 36), st.integers(1, 1 << 3
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(ram_listings)
 def test_places_ascend_from_0_to_1_and_no_ram_is_folded(listing: list[Row]) -> None:
     segments = folded_axis([listing])

@@ -37,7 +37,7 @@ requests = st.builds(
 ) | st.just(Request(device="vm0", type="UNPLUG_ALL", response="ACK"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(requests, max_size=12))
 def test_runs_hold_every_request(sent: list[Request]) -> None:
     assert expanded(request_runs(sent)) == sent

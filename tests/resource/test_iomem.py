@@ -291,7 +291,7 @@ def trees(draw: st.DrawFn) -> ResourceTree:
     return tree
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(trees())
 def test_any_tree_survives_being_written_and_read(tree: ResourceTree) -> None:
     text = iomem.dumps(tree)
@@ -305,7 +305,7 @@ def test_any_tree_survives_being_written_and_read(tree: ResourceTree) -> None:
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.text(alphabet="0123456789abcdef- :\nxF\t", max_size=120)
     | st.lists(st.sampled_from(LISTING.splitlines(keepends=True)), max_size=12).map("".join)

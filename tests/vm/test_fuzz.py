@@ -30,7 +30,7 @@ devices = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(raw=devices)
 def test_memory_device_is_sound_or_refused(raw: Any) -> None:
     try:
@@ -43,7 +43,7 @@ def test_memory_device_is_sound_or_refused(raw: Any) -> None:
     assert not device.resizable or device.block_size & (device.block_size - 1) == 0 < device.block_size
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.text(alphabet="Nodezn, MemTotal:kBpagsfr\n\t 0123456789", max_size=200))
 def test_files_of_a_guest_are_read_or_left_out(text: str) -> None:
     assert all(0 <= size < 1 << 64 for size in inside.parse_meminfo(text).values())
@@ -88,7 +88,7 @@ resizes = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     default=st.sampled_from(["offline", "online", "online_movable"]),
     before=meanwhile,

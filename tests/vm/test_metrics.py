@@ -4,10 +4,12 @@ import socket
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.waiting import PATIENCE
 from virtiomem.errors import BackendError, UsageError
 from virtiomem.units import GiB, MiB
+from virtiomem.vm import metrics as metrics_module
 from virtiomem.vm.base import Device, Kind, Machine
-from virtiomem.vm.metrics import MAX_CLIENTS, REQUEST_LIMIT, REQUEST_SECONDS, Metrics, serve
+from virtiomem.vm.metrics import MAX_CLIENTS, REQUEST_LIMIT, Metrics, serve
 from virtiomem.vm.watch import Sample
 
 DEVICE = Device(
@@ -50,7 +52,7 @@ def fetch(request: bytes) -> bytes:
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(request)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 return await reader.read()
         finally:
             writer.close()
@@ -85,7 +87,9 @@ def test_anything_else_is_refused(request_line: bytes, status: bytes) -> None:
     assert fetch(request_line + b"\r\n\r\n").split(b" ")[1] == status
 
 
-def test_idle_clients_keep_no_scraper_out() -> None:
+def test_idle_clients_keep_no_scraper_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_module, "REQUEST_SECONDS", 2 * PATIENCE)  # none of them is let go of for its time
+
     async def run() -> bytes:
         server = await serve(f"127.0.0.1:{free_port()}", metrics())
         address = server.sockets[0].getsockname()[:2]
@@ -95,7 +99,7 @@ def test_idle_clients_keep_no_scraper_out() -> None:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
         try:
-            async with asyncio.timeout(REQUEST_SECONDS / 2):
+            async with asyncio.timeout(PATIENCE):
                 return await reader.read()
         finally:
             server.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE
 from virtiomem.errors import UsageError
 from virtiomem.units import GiB
 from virtiomem.vm import watch as watching
@@ -27,7 +28,7 @@ def table(size: int) -> dict[str, Any]:
 
 
 async def until(connection: Connection, enough: Callable[[list[Sample]], bool], seen: list[Sample]) -> None:
-    async with aclosing(watch([connection], 0.02)) as samples, asyncio.timeout(20):
+    async with aclosing(watch([connection], 0.02)) as samples, asyncio.timeout(PATIENCE):
         async for sample in samples:
             seen.append(sample)
             if enough(seen):

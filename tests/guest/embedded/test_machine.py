@@ -167,4 +167,4 @@ class GuestMachine(RuleBasedStateMachine):
 
 
 TestGuestMachine = GuestMachine.TestCase
-TestGuestMachine.settings = settings(max_examples=30, stateful_step_count=30, deadline=None)
+TestGuestMachine.settings = settings(max_examples=30, stateful_step_count=30)

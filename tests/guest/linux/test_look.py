@@ -84,7 +84,7 @@ def test_anything_out_of_shape_is_refused(old: str, new: str, words: str) -> Non
         parse(SNAPSHOT.replace(old, new, 1))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_no_damage_is_worse_than_a_refusal(data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(SNAPSHOT)))

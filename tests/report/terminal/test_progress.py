@@ -1,9 +1,9 @@
 import io
-import time
 
 import pytest
 from rich.console import Console
 
+from tests.waiting import wait_until
 from virtiomem.report.terminal import progress
 from virtiomem.report.terminal.progress import Progress
 
@@ -14,10 +14,7 @@ def terminal() -> tuple[io.StringIO, Console]:
 
 
 def wait_for(out: io.StringIO, words: str) -> None:
-    deadline = time.monotonic() + 30
-    while words not in out.getvalue():
-        assert time.monotonic() < deadline, out.getvalue()
-        time.sleep(0.001)
+    wait_until(lambda: words in out.getvalue(), out.getvalue)
 
 
 def test_what_takes_long_is_said_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
