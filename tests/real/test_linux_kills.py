@@ -4,19 +4,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE, wait_until
 from virtiomem.errors import BackendError, BackendTimeout
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.guest.linux import agent as agent_module
 from virtiomem.guest.linux.look import Look
+from virtiomem.guest.linux.running import RunningLinux
 from virtiomem.recording.values import Load, Use
 from virtiomem.units import GiB, MiB, Size
 
@@ -39,13 +39,6 @@ requested-size = "64G"
 do = "wait"
 seconds = 600
 """
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 120) -> None:
-    limit = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < limit, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
 
 
 def children(pid: int) -> list[int]:
@@ -96,7 +89,7 @@ class Run:
 
     def outcome(self) -> tuple[int, str]:
         """The exit code and what was said."""
-        _, said = self.process.communicate(timeout=60)
+        _, said = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, said
 
 
@@ -126,7 +119,7 @@ def test_an_interrupt_takes_the_guest_along(running: Run) -> None:
 def test_our_own_death_takes_the_guest_along(running: Run, how: signal.Signals) -> None:
     running.process.send_signal(how)
     assert running.outcome()[0] == -how
-    wait_until(lambda: gone(running.qemu), "the guest is gone", 10)
+    wait_until(lambda: gone(running.qemu), "the guest is gone")
 
 
 def run_once(tmp_path: Path, setup: Setup, *options: str, memory: str = "512M") -> tuple[int, str]:
@@ -134,7 +127,7 @@ def run_once(tmp_path: Path, setup: Setup, *options: str, memory: str = "512M") 
     path = tmp_path / "short.toml"
     path.write_text(f'[guest]\nmemory = "{memory}"\n[[device]]\nid = "vm0"\nmax-size = "1G"\n[[step]]\ndo = "load"\n')
     command = [sys.executable, "-m", "virtiomem", "run", str(path), "--guest", "linux", "--accel", setup.accel]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False, timeout=PATIENCE)
     return done.returncode, done.stderr
 
 
@@ -183,7 +176,7 @@ def test_a_program_that_is_not_qemu_is_told(tmp_path: Path, setup: Setup) -> Non
 @pytest.fixture
 def linux(setup: Setup) -> Iterator[LinuxGuest]:
     device = DeviceConfig(id="vm0", max_size=Size(GiB))
-    with LinuxGuest(GuestConfig(memory=Size(512 * MiB)), [device], setup=replace(setup, timeout=60)) as guest:
+    with LinuxGuest(GuestConfig(memory=Size(512 * MiB)), [device], setup=setup) as guest:
         yield guest
 
 
@@ -195,17 +188,19 @@ def test_a_crash_in_a_step_is_quoted(linux: LinuxGuest) -> None:
 
 
 def test_a_guest_that_hangs_is_a_timeout(linux: LinuxGuest) -> None:
-    """It is quoted with the console's lines of this step."""
+    """It is quoted with the console's lines since the boot."""
+    linux.shell("echo stuck in here >/dev/ttyS0")
     with pytest.raises(
-        BackendTimeout, match=r"did not answer within 3 s while running .*; .*last lines: stuck in here$"
+        BackendTimeout, match=r"did not answer within 1 s while running .*; .*last lines: stuck in here$"
     ):
-        linux.shell("echo stuck in here >/dev/ttyS0; while true; do sleep 60; done", timeout=3)
+        linux.shell("while true; do sleep 60; done", timeout=1)
 
 
 def test_a_step_that_never_comes_to_rest_is_quoted(linux: LinuxGuest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Look, "same_state", lambda *_: False)
+    monkeypatch.setattr(RunningLinux, "timeout", 10)
     with pytest.raises(
-        BackendTimeout, match=r"did not come to rest within 60 s .*; the console's last lines: .*virtio0"
+        BackendTimeout, match=r"did not come to rest within 10 s .*; the console's last lines: .*virtio0"
     ):
         linux.play(Load())
 

@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
 from virtiomem.errors import BackendError, DeviceError
 from virtiomem.qemu.process import QemuProcess
 from virtiomem.qemu.qmp import Qmp
@@ -55,14 +55,19 @@ def test_close_leaves_no_process() -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_qemu_dies_with_its_starter(how: signal.Signals) -> None:
     script = (
-        "import sys, time; from virtiomem.qemu.process import QemuProcess\n"
-        f"p = QemuProcess({IDLE!r}); print(p.pid, flush=True); time.sleep(60)"
+        "import signal; from virtiomem.qemu.process import QemuProcess\n"
+        f"p = QemuProcess({IDLE!r}); print(p.pid, flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as starter:
         assert starter.stdout is not None
         pid = int(starter.stdout.readline())
         starter.send_signal(how)
-    until = time.monotonic() + 10
-    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
-        assert time.monotonic() < until, f"process {pid} outlived its starter"
-        time.sleep(0.02)
+    wait_until(lambda: not runs(pid), f"process {pid} outlived its starter")
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process that has not ended."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False

@@ -16,6 +16,7 @@ from tests.real.needs import missing
 from tests.report.hostile import NAME, hostile
 from tests.report.huge import huge
 from tests.report.readback import agree
+from tests.waiting import PATIENCE
 from virtiomem import recording
 from virtiomem.recording import Recording, Snapshot
 from virtiomem.recording.compare import differences
@@ -66,7 +67,7 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Show]:
         path = tmp_path / f"report{len(opened)}.html"
         path.write_text(page([Source(f"{'ab'[i]}.json", one) for i, one in enumerate(told)]), encoding="utf-8")
         tab = browser.new_page(viewport={"width": width, "height": 900}, **context)
-        tab.set_default_timeout(120_000)  # a machine may be busy with other things
+        tab.set_default_timeout(1000 * PATIENCE)
         opened.append(tab)
         pages.append(path.as_uri())
         tab.on("request", lambda request: asked.append(request.url))

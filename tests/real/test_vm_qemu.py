@@ -6,7 +6,6 @@ import resource
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.real.needs import require
+from tests.waiting import PATIENCE, wait_until
 from virtiomem.errors import DeviceError
 from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.qemu import QemuProcess
@@ -65,11 +65,12 @@ def start(qemu: str, tmp_path: Path) -> Iterator[Start]:
 
 def wait_for(path: Path, process: QemuProcess | None = None) -> None:
     """Wait until somebody listens at a socket; that it is there is not enough."""
-    limit = time.monotonic() + 60
-    while not listening(path):
+
+    def there() -> bool:
         assert process is None or process.returncode is None, process.output.messages()
-        assert time.monotonic() < limit, f"nobody listens at {path}"
-        time.sleep(0.02)
+        return listening(path)
+
+    wait_until(there, f"nobody listens at {path}")
 
 
 def listening(path: Path) -> bool:
@@ -80,7 +81,7 @@ def listening(path: Path) -> bool:
 def run(*argv: str) -> tuple[int, Any, str]:
     """`virtiomem vm …` as its user runs it: the exit code, the JSON, standard error."""
     command = [sys.executable, "-m", "virtiomem", "vm", *argv, "-J"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "Traceback" not in done.stderr
     return done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr
 
@@ -237,7 +238,19 @@ def test_fifty_machines_are_watched_and_resized_in_one_command(start: Start, tmp
 
 def watched(fleet: list[str]) -> dict[str, int]:
     """What is requested of every machine, as one watcher sees it; it must stay small."""
-    command = [sys.executable, "-m", "virtiomem", "vm", "watch", "-J", "--for", "30", "--interval", "0.5", *fleet]
+    command = [
+        sys.executable,
+        "-m",
+        "virtiomem",
+        "vm",
+        "watch",
+        "-J",
+        "--for",
+        str(PATIENCE),
+        "--interval",
+        "0.5",
+        *fleet,
+    ]
     found: dict[str, int] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

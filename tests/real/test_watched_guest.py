@@ -3,7 +3,6 @@
 import marshal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import virtiomem
+from tests.waiting import wait_until
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.guest.linux import LinuxGuest, Setup, cpio, initramfs
 from virtiomem.recording.values import Load, Resize
@@ -87,10 +87,7 @@ def guest(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Iterator[LinuxGuest]
 
 def wait_for(guest: LinuxGuest, command: str) -> None:
     """Until a command in the guest succeeds."""
-    until = time.monotonic() + 60
-    while guest.shell(command).status:
-        assert time.monotonic() < until, guest.shell("cat /watched").text
-        time.sleep(0.5)
+    wait_until(lambda: guest.shell(command).status == 0, lambda: guest.shell("cat /watched").text)
 
 
 def test_watching_hears_a_resize_from_the_kernel(guest: LinuxGuest) -> None:
