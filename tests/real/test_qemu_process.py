@@ -55,7 +55,9 @@ def test_close_leaves_no_process() -> None:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_qemu_dies_with_its_starter(how: signal.Signals) -> None:
     script = (
-        "import signal; from virtiomem.qemu.process import QemuProcess\n"
+        # a shell's background job is started deaf to SIGINT
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "from virtiomem.qemu.process import QemuProcess\n"
         f"p = QemuProcess({IDLE!r}); print(p.pid, flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as starter:
