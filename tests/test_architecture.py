@@ -83,3 +83,10 @@ def test_every_error_stands_in_the_tree_below_its_base(package: ModuleType) -> N
         drawn[name] = above[-1] if above else "Exception"
         above.append(name)
     assert drawn == {kind.__name__: kind.__base__.__name__ for kind in tree_of(VirtiomemError) if kind.__base__}
+
+
+def test_no_test_waits_for_a_time_to_pass() -> None:
+    """tests/waiting.py waits for what should happen; a busy machine makes every other sleep too short."""
+    tests = Path(__file__).parent
+    found = [path for path in tests.rglob("*.py") if re.search(r"time\.sleep\(", path.read_text())]
+    assert found == [tests / "waiting.py"]

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.waiting import PATIENCE
 from virtiomem.qemu import BINARY
 
 MODELLED_QEMU = "7.2"
@@ -39,7 +40,7 @@ def found_qemus() -> dict[str, str]:
 def _release(qemu: str) -> str:
     """What a QEMU calls itself, such as 7.2.22; its path when it does not run."""
     try:
-        said = subprocess.run([qemu, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout
+        said = subprocess.run([qemu, "--version"], capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return qemu
     return said.partition("version ")[2].partition(" ")[0].strip() or qemu

@@ -5,10 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("modelled_qemu")]
 
@@ -28,19 +29,21 @@ def seconds_used(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def working(pid: int) -> list[int]:
+    """The QEMUs of a process that have worked for a second."""
+    return [child for child in children(pid) if seconds_used(child) > 1]
+
+
 def killed(command: list[str]) -> tuple[int, str, str]:
     """Run a command, kill its QEMU when it has worked for a second, and see that none is left.
 
     The first QEMU only tells its version; processor time says that the second works, however busy this machine is.
     """
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        until = time.monotonic() + 120
-        while not (found := [child for child in children(process.pid) if seconds_used(child) > 1]):
-            assert time.monotonic() < until, "no QEMU was at work"
-            time.sleep(0.02)
-        for child in found:
+        wait_until(lambda: working(process.pid), "no QEMU was at work")
+        for child in (found := working(process.pid)):
             os.kill(child, signal.SIGKILL)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE)
     assert not any(Path(f"/proc/{child}").exists() for child in found)
     return process.returncode, out, err
 

@@ -402,10 +402,15 @@ def test_memory_freed_while_waiting_goes_at_the_drivers_first_retry(rig: Rig) ->
     free = when(lambda _: True, rig, Free(id="pinned"))
     seen: list[tuple[float, int]] = []
 
+    freed = False
+
     def report(news: Report) -> None:
-        if seen or rig.retries():
-            free(news)
+        nonlocal freed
+        if freed:
             seen.append((news.waited, news.tracks[0].size))
+        elif rig.retries():
+            free(news)
+            freed = True
 
     resized(rig, "0", "vm0", report=report, stuck=lambda _: bool(seen) and seen[-1][1] < seen[0][1])
     gone = next(waited for waited, size in seen if size < seen[0][1])

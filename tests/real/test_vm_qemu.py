@@ -150,7 +150,7 @@ def test_every_verb_leaves_the_machine_alive_and_says_the_same_on_every_qemu(sta
 def ended_with(verb: str, path: Path) -> int:
     """A verb's exit code, once the machine has told its state afterwards."""
     command = [sys.executable, "-m", "virtiomem", "vm", *verb.split(), "-c", f"qmp:{path}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "Traceback" not in done.stderr
     assert qmp(path, "query-status")["status"] == "prelaunch", verb
     return done.returncode
