@@ -20,6 +20,7 @@ import pytest
 
 from tests.real.needs import require
 from tests.waiting import PATIENCE, wait_until
+from virtiomem.driver.retry import FIRST
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig
 from virtiomem.guest.linux import LinuxGuest, Setup, cpio
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Step, Unload, Use
@@ -33,7 +34,6 @@ from virtiomem.vm.explain import Certainty
 from virtiomem.vm.fleet import Job, Order, carry_out, plan_all, policy_for
 from virtiomem.vm.outcome import Outcome, Policy, Report, Reporter, Result
 from virtiomem.vm.plan import Scope, Spread, Wish
-from virtiomem.vm.retry import FIRST_SECONDS
 from virtiomem.vm.sim import SimAgent, SimBackend, open_sim
 
 pytestmark = pytest.mark.real
@@ -197,15 +197,6 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer, "LOOK_SECONDS", PATIENCE)
 
 
-@pytest.fixture(params=["sim", "linux"])
-def rig(request: pytest.FixtureRequest, qemu: str, tmp_path: Path) -> Rig:
-    del qemu  # each in turn
-    if request.param == "sim":
-        return SimRig(tmp_path)
-    found: LinuxRig = request.getfixturevalue("linux")
-    return found
-
-
 def with_machine(rig: Rig, do: Callable[[Vm], Any]) -> Any:
     async def run() -> Any:
         vm = await rig.open()
@@ -289,44 +280,12 @@ def said(result: Result, certainty: Certainty = Certainty.FACT) -> str:
     return "\n".join(finding.text for finding in result.findings if finding.certainty is certainty)
 
 
-def test_no_driver_times_out_and_says_so(rig: Rig) -> None:
-    rig.start(load=False)
-    result = resized(rig, "256M", "vm0", rollback=True, stall=MOMENT)
-    assert (result.outcome, result.outcome.exit_code) == (Outcome.TIMED_OUT, 124)
-    assert "nobody in the guest has set DRIVER_OK" in said(result)
-    assert machine(rig).requested == 0
-
-
-def test_growth_over_two_nodes_is_seen_from_inside(rig: Rig) -> None:
-    rig.start()
-    result = resized(rig, "512M", scope=Scope.PLUGGED)
-    assert (result.outcome, sizes(rig)) == (Outcome.DONE, [256 * MiB, 256 * MiB])
-    assert any("seen from inside: MemTotal" in note for note in result.notes)
-    again = resized(rig, "1G", scope=Scope.TOTAL)
-    assert again.outcome is Outcome.DONE
-    assert [device.requested for device in again.devices] == [256 * MiB] * 2, "it has 512M to begin with: nothing to do"
-
-
-def test_shrink_of_movable_memory_is_done(rig: Rig) -> None:
-    rig.start()
-    assert resized(rig, "256M", scope=Scope.PLUGGED).outcome is Outcome.DONE
-    result = resized(rig, "-128M", scope=Scope.PLUGGED, spread="pack")
-    assert (result.outcome, sizes(rig)) == (Outcome.DONE, [128 * MiB, 0])
-
-
 async def drivers(vm: Vm) -> dict[str, Driver]:
     """Which devices have a driver, as the hypervisor and the guest tell it."""
     machine = await vm.backend.look()
     assert vm.agent is not None
     inside = await vm.agent.look(claims=True)
     return with_inside(await vm.backend.surroundings(machine), machine, inside).drivers
-
-
-def test_driver_is_seen_from_inside(rig: Rig) -> None:
-    rig.start()
-    assert with_machine(rig, drivers) == {"vm0": Driver.READY, "vm1": Driver.READY}
-    rig.start(load=False)
-    assert with_machine(rig, drivers) == {"vm0": Driver.ABSENT, "vm1": Driver.ABSENT}
 
 
 def test_driver_that_has_gone_and_left_memory_behind_is_absent(linux: LinuxRig) -> None:
@@ -360,84 +319,124 @@ def test_agent_has_no_file_open_after_looks_and_interrupts(linux: LinuxRig) -> N
     assert descriptors() == before
 
 
-def test_offline_default_stops_at_one_gibibyte_and_says_why(rig: Rig) -> None:
-    rig.start("offline")
-    result = resized(rig, "2G", "vm1", stuck=at(vm1=GiB))
-    assert (result.outcome, sizes(rig)) == (Outcome.PARTLY, [0, GiB])
-    assert "8 of its memory blocks (1G) are in Linux but offline" in said(result)
-    assert "auto_online_blocks is offline" in said(result)
-    blind = resized(rig, "2G", "vm1", agent=False, timeout=1.0)
-    assert "waits until somebody onlines it" in said(blind, Certainty.LIKELY)
+class EveryMachine:
+    """What holds for a simulated machine and for a real one."""
+
+    def test_no_driver_times_out_and_says_so(self, rig: Rig) -> None:
+        rig.start(load=False)
+        result = resized(rig, "256M", "vm0", rollback=True, stall=MOMENT)
+        assert (result.outcome, result.outcome.exit_code) == (Outcome.TIMED_OUT, 124)
+        assert "nobody in the guest has set DRIVER_OK" in said(result)
+        assert machine(rig).requested == 0
+
+    def test_growth_over_two_nodes_is_seen_from_inside(self, rig: Rig) -> None:
+        rig.start()
+        result = resized(rig, "512M", scope=Scope.PLUGGED)
+        assert (result.outcome, sizes(rig)) == (Outcome.DONE, [256 * MiB, 256 * MiB])
+        assert any("seen from inside: MemTotal" in note for note in result.notes)
+        again = resized(rig, "1G", scope=Scope.TOTAL)
+        assert again.outcome is Outcome.DONE
+        assert [device.requested for device in again.devices] == [256 * MiB] * 2, (
+            "it has 512M to begin with: nothing to do"
+        )
+
+    def test_shrink_of_movable_memory_is_done(self, rig: Rig) -> None:
+        rig.start()
+        assert resized(rig, "256M", scope=Scope.PLUGGED).outcome is Outcome.DONE
+        result = resized(rig, "-128M", scope=Scope.PLUGGED, spread="pack")
+        assert (result.outcome, sizes(rig)) == (Outcome.DONE, [128 * MiB, 0])
+
+    def test_driver_is_seen_from_inside(self, rig: Rig) -> None:
+        rig.start()
+        assert with_machine(rig, drivers) == {"vm0": Driver.READY, "vm1": Driver.READY}
+        rig.start(load=False)
+        assert with_machine(rig, drivers) == {"vm0": Driver.ABSENT, "vm1": Driver.ABSENT}
+
+    def test_offline_default_stops_at_one_gibibyte_and_says_why(self, rig: Rig) -> None:
+        rig.start("offline")
+        result = resized(rig, "2G", "vm1", stuck=at(vm1=GiB))
+        assert (result.outcome, sizes(rig)) == (Outcome.PARTLY, [0, GiB])
+        assert "8 of its memory blocks (1G) are in Linux but offline" in said(result)
+        assert "auto_online_blocks is offline" in said(result)
+        blind = resized(rig, "2G", "vm1", agent=False, timeout=1.0)
+        assert "waits until somebody onlines it" in said(blind, Certainty.LIKELY)
+
+    def test_onlining_by_hand_lets_growth_go_on(self, rig: Rig) -> None:
+        rig.start("offline")
+        first = machine(rig).virtio_mem[1].memaddr // BLOCK
+        online = SetState(blocks=[first + block for block in range(4)], state="online_movable")
+        result = resized(rig, "1152M", "vm1", report=when(at(vm1=GiB), rig, online), agent=False)
+        assert (result.outcome, sizes(rig)[1]) == (Outcome.DONE, 1152 * MiB)
+
+    def test_memory_in_use_is_partly_done_with_the_reason_and_asked_again_when_free(self, rig: Rig) -> None:
+        rig.start("online")
+        assert resized(rig, "256M", "vm0").outcome is Outcome.DONE
+        rig.play(Use(id="pinned", size=Size(96 * MiB), kind="unmovable"))
+        result = resized(rig, "0", "vm0", stuck=lambda _: rig.retries())
+        stuck = sizes(rig)[0]
+        assert result.outcome is Outcome.PARTLY
+        assert result.outcome.exit_code == 64
+        assert 96 * MiB <= stuck < 256 * MiB
+        assert "outside Movable, kernel pages may pin them" in said(result)
+        assert "the next try is due in" in said(result, Certainty.LIKELY)
+        rig.play(Free(id="pinned"))
+        again = resized(rig, "0", "vm0", stuck=lambda news: news.tracks[0].size <= stuck - 64 * MiB)
+        assert again.seconds < FIRST, "the same resize makes the driver try at once, not after 50 s"
+        assert sizes(rig)[0] <= stuck - 64 * MiB, "a real kernel may keep a page or two of its own there"
+
+    def test_memory_freed_while_waiting_goes_at_the_drivers_first_retry(self, rig: Rig) -> None:
+        rig.start("online")
+        assert resized(rig, "128M", "vm0").outcome is Outcome.DONE
+        rig.play(Use(id="pinned", size=Size(64 * MiB), kind="unmovable"))
+        free = when(lambda _: True, rig, Free(id="pinned"))
+        seen: list[tuple[float, int]] = []
+
+        freed = False
+
+        def report(news: Report) -> None:
+            nonlocal freed
+            if freed:
+                seen.append((news.waited, news.tracks[0].size))
+            elif rig.retries():
+                free(news)
+                freed = True
+
+        resized(rig, "0", "vm0", report=report, stuck=lambda _: bool(seen) and seen[-1][1] < seen[0][1])
+        gone = next(waited for waited, size in seen if size < seen[0][1])
+        assert FIRST - MOMENT <= gone < 2 * FIRST, "at the first retry, not before and not at the second"
+
+    def test_node_that_is_stuck_leaves_its_share_to_the_other(self, rig: Rig) -> None:
+        """Node 0's new memory stays offline up to the limit; the other node's is onlined as it comes."""
+        rig.start("offline")
+        first = machine(rig).virtio_mem[1].memaddr // BLOCK
+        online = SetState(blocks=[first + block for block in range(8)], state="online_movable")
+
+        def stuck(news: Report) -> bool:
+            return at(vm0=GiB, vm1=1152 * MiB)(news) and news.tracks[1].target == 1152 * MiB
+
+        result = resized(
+            rig, "2304M", scope=Scope.PLUGGED, report=when(at(vm0=GiB, vm1=GiB), rig, online), agent=False, stuck=stuck
+        )
+        assert (result.outcome, sizes(rig)) == (Outcome.DONE, [GiB, 1280 * MiB])
+        assert "vm0 is stuck at 1G: the other 128M went to other devices" in result.notes
+
+    def test_reboot_in_mid_resize_is_waited_out(self, rig: Rig) -> None:
+        rig.start(load=False)
+        result = resized(rig, "128M", "vm1", report=when(lambda _: True, rig, Reboot(), Load()))
+        assert (result.outcome, sizes(rig)[1]) == (Outcome.DONE, 128 * MiB)
+        assert any(note.startswith("the guest was reset after") for note in result.notes)
 
 
-def test_onlining_by_hand_lets_growth_go_on(rig: Rig) -> None:
-    rig.start("offline")
-    first = machine(rig).virtio_mem[1].memaddr // BLOCK
-    online = SetState(blocks=[first + block for block in range(4)], state="online_movable")
-    result = resized(rig, "1152M", "vm1", report=when(at(vm1=GiB), rig, online), agent=False)
-    assert (result.outcome, sizes(rig)[1]) == (Outcome.DONE, 1152 * MiB)
+class TestSim(EveryMachine):
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> Rig:
+        return SimRig(tmp_path)
 
 
-def test_memory_in_use_is_partly_done_with_the_reason_and_asked_again_when_free(rig: Rig) -> None:
-    rig.start("online")
-    assert resized(rig, "256M", "vm0").outcome is Outcome.DONE
-    rig.play(Use(id="pinned", size=Size(96 * MiB), kind="unmovable"))
-    result = resized(rig, "0", "vm0", stuck=lambda _: rig.retries())
-    stuck = sizes(rig)[0]
-    assert result.outcome is Outcome.PARTLY
-    assert result.outcome.exit_code == 64
-    assert 96 * MiB <= stuck < 256 * MiB
-    assert "outside Movable, kernel pages may pin them" in said(result)
-    assert "the next try is due in" in said(result, Certainty.LIKELY)
-    rig.play(Free(id="pinned"))
-    again = resized(rig, "0", "vm0", stuck=lambda news: news.tracks[0].size <= stuck - 64 * MiB)
-    assert again.seconds < FIRST_SECONDS, "the same resize makes the driver try at once, not after 50 s"
-    assert sizes(rig)[0] <= stuck - 64 * MiB, "a real kernel may keep a page or two of its own there"
-
-
-def test_memory_freed_while_waiting_goes_at_the_drivers_first_retry(rig: Rig) -> None:
-    rig.start("online")
-    assert resized(rig, "128M", "vm0").outcome is Outcome.DONE
-    rig.play(Use(id="pinned", size=Size(64 * MiB), kind="unmovable"))
-    free = when(lambda _: True, rig, Free(id="pinned"))
-    seen: list[tuple[float, int]] = []
-
-    freed = False
-
-    def report(news: Report) -> None:
-        nonlocal freed
-        if freed:
-            seen.append((news.waited, news.tracks[0].size))
-        elif rig.retries():
-            free(news)
-            freed = True
-
-    resized(rig, "0", "vm0", report=report, stuck=lambda _: bool(seen) and seen[-1][1] < seen[0][1])
-    gone = next(waited for waited, size in seen if size < seen[0][1])
-    assert FIRST_SECONDS - MOMENT <= gone < 2 * FIRST_SECONDS, "at the first retry, not before and not at the second"
-
-
-def test_node_that_is_stuck_leaves_its_share_to_the_other(rig: Rig) -> None:
-    """Node 0's new memory stays offline up to the limit; the other node's is onlined as it comes."""
-    rig.start("offline")
-    first = machine(rig).virtio_mem[1].memaddr // BLOCK
-    online = SetState(blocks=[first + block for block in range(8)], state="online_movable")
-
-    def stuck(news: Report) -> bool:
-        return at(vm0=GiB, vm1=1152 * MiB)(news) and news.tracks[1].target == 1152 * MiB
-
-    result = resized(
-        rig, "2304M", scope=Scope.PLUGGED, report=when(at(vm0=GiB, vm1=GiB), rig, online), agent=False, stuck=stuck
-    )
-    assert (result.outcome, sizes(rig)) == (Outcome.DONE, [GiB, 1280 * MiB])
-    assert "vm0 is stuck at 1G: the other 128M went to other devices" in result.notes
-
-
-def test_reboot_in_mid_resize_is_waited_out(rig: Rig) -> None:
-    rig.start(load=False)
-    result = resized(rig, "128M", "vm1", report=when(lambda _: True, rig, Reboot(), Load()))
-    assert (result.outcome, sizes(rig)[1]) == (Outcome.DONE, 128 * MiB)
-    assert any(note.startswith("the guest was reset after") for note in result.notes)
+class TestLinux(EveryMachine):
+    @pytest.fixture
+    def rig(self, linux: LinuxRig) -> Rig:
+        return linux
 
 
 def waiting(linux: LinuxRig, size: str) -> subprocess.Popen[str]:
