@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
@@ -62,45 +62,58 @@ def run(args: argparse.Namespace) -> int:
     else:
         a, b = recording.load(args.a), recording.load(args.b)
         names = [args.a, args.b]
-    difference = compare(a, b, Rules(everything=args.all, ignore=tuple(args.ignore)))
-    apart = Apart() if args.all else set_apart(a.boot, b.boot)
-    left_out = _left_out(a, b, args)
+    verdict = _judge(a, b, args)
     if args.json:
-        verdict = _as_json(difference, apart, left_out)
-        print(json.dumps({**verdict, "guests": [a.guest, b.guest]} if args.b is None else verdict))
-        return Exit.FAILED if difference else Exit.DONE
-    names = [shown(name) for name in names]
+        print(json.dumps(verdict.as_json() | ({"guests": [a.guest, b.guest]} if args.b is None else {})))
+    else:
+        _tell(verdict, a, [shown(name) for name in names], played=args.b is None)
+    return Exit.FAILED if verdict.difference else Exit.DONE
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """The first difference, the lines set apart on each side, and in words what was not compared."""
+
+    difference: Difference | None
+    apart: tuple[list[str], list[str]]
+    left_out: list[str]
+
+    def as_json(self) -> dict[str, object]:
+        """For programs."""
+        return {
+            "same": self.difference is None,
+            "difference": asdict(self.difference) if self.difference else None,
+            **({"not-compared": "; ".join(self.left_out)} if self.left_out else {}),
+            **({"set-apart": dict(zip("ab", self.apart, strict=True))} if any(self.apart) else {}),
+        }
+
+
+def _judge(a: Recording, b: Recording, args: argparse.Namespace) -> _Verdict:
+    """Compare as far as the options say."""
+    rules = Rules(everything=args.all, ignore=tuple(args.ignore))
+    apart = Apart() if args.all else set_apart(a.boot, b.boot)
+    own = tuple([line.strip() for line in side if not rules.ignores(line)] for side in (apart.a, apart.b))
+    kexec = "" if args.all else not_compared(a) or not_compared(b)
+    left_out = [*([kexec] if kexec else []), *(f"what matches {pattern.pattern}" for pattern in args.ignore)]
+    return _Verdict(compare(a, b, rules), (own[0], own[1]), left_out)
+
+
+def _tell(verdict: _Verdict, a: Recording, names: list[str], *, played: bool) -> None:
+    """Say the verdict; `played`: both have just played a scenario."""
+    difference = verdict.difference
     if difference is None:
-        who = f", {names[0]} and {names[1]}" if args.b is None else ""
+        who = f", {names[0]} and {names[1]}" if played else ""
         print(one_line(f"same: {len(a.steps)} {plural(len(a.steps), 'step')}{who}"))
     else:
         print(one_line(f"different at {difference.place}: {difference.what}"))
         _beside(names, [difference.a], [difference.b])
-        if args.b is None and any(isinstance(record.step, Use) for record in a.steps[: difference.step]):
+        if played and any(isinstance(record.step, Use) for record in a.steps[: difference.step]):
             print("note: where `use` finds its memory is each kernel's own choice (docs/real-guest.md)")
-    for words in left_out:
+    for words in verdict.left_out:
         print(one_line(f"not compared: {words}"))
-    if apart != Apart():
+    if any(verdict.apart):
         print("set apart, as the kernel's, its build's or the firmware's own (--all compares it):")
-        _beside(names, apart.a, apart.b)
-    return Exit.FAILED if difference else Exit.DONE
-
-
-def _left_out(a: Recording, b: Recording, args: argparse.Namespace) -> list[str]:
-    """What was not compared, in words."""
-    kexec = "" if args.all else not_compared(a) or not_compared(b)
-    return [words for words in (kexec, *(f"what matches {pattern.pattern}" for pattern in args.ignore)) if words]
-
-
-def _as_json(difference: Difference | None, apart: Apart, left_out: list[str]) -> dict[str, object]:
-    """The verdict for programs."""
-    own = {side: [line.strip() for line in lines] for side, lines in asdict(apart).items()}
-    return {
-        "same": difference is None,
-        "difference": asdict(difference) if difference else None,
-        **({"not-compared": "; ".join(left_out)} if left_out else {}),
-        **({"set-apart": own} if apart != Apart() else {}),
-    }
+        _beside(names, *verdict.apart)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -136,4 +149,4 @@ def _beside(names: list[str], *lines: Sequence[str]) -> None:
     width = max(map(len, names))
     for name, mine in zip(names, lines, strict=True):
         for line in mine:
-            print(f"  {name:<{width}}  {one_line(line.strip())}")
+            print(f"  {name:<{width}}  {one_line(line)}")
