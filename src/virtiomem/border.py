@@ -4,7 +4,7 @@ Each check names the argument, what it must be, and what it was. Calls that come
 come here when it fails; what is inside the heart is not checked again.
 """
 
-import math
+from collections.abc import Iterable
 from typing import Any
 
 from virtiomem.errors import ArgumentTypeError, ArgumentValueError
@@ -37,12 +37,12 @@ def span(start: object, size: object) -> None:
     integer("size", size)
 
 
-def seconds(what: str, value: Any, high: float) -> None:
-    """Refuse all but the times from 0 to `high`."""
+def seconds(what: str, value: Any, low: float, high: float) -> None:
+    """Refuse all but the times from `low` to `high`."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ArgumentTypeError(f"{what} must be a number, not {described(value)}")
-    if math.isnan(value) or not 0 <= value <= high:
-        raise ArgumentValueError(f"{what} must be from 0 to {high:g}, not {described(value)}")
+    if not low <= value <= high:
+        raise ArgumentValueError(f"{what} must be from {low:g} to {high:g}, not {described(value)}")
 
 
 def name(what: str, value: object) -> None:
@@ -52,6 +52,13 @@ def name(what: str, value: object) -> None:
     if not value.isprintable() or value != value.rstrip() or len(value) > MAX_NAME:
         limits = f"one line of at most {MAX_NAME} printable characters without blanks at its end"
         raise ArgumentValueError(f"{what} must be {limits}, not {quoted(value)}")
+
+
+def one_of(what: str, value: object, words: Iterable[str]) -> None:
+    """Refuse all but these words."""
+    instance(what, value, str)
+    if value not in list(words):
+        raise ArgumentValueError(f"{what} must be one of {', '.join(words)}, not {described(value)}")
 
 
 def function(what: str, value: object) -> None:

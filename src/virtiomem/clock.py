@@ -46,9 +46,14 @@ class Clock:
 
         Raises ArgumentError when that is before now or beyond `MAX_SECONDS`.
         """
-        border.seconds("seconds", seconds, MAX_SECONDS)
+        border.seconds("seconds", seconds, 0, MAX_SECONDS)
+        return self.at(self.now + seconds, work)
+
+    def at(self, due: float, work: Work) -> Timer:
+        """Run `work` at a time that is not before now: see `after`."""
+        border.seconds("due", due, self.now, 2 * MAX_SECONDS)
         border.function("work", work)
-        timer = Timer(self.now + seconds, work)
+        timer = Timer(due, work)
         heapq.heappush(self._timers, (timer.due, next(self._ticket), timer))
         return timer
 
@@ -74,11 +79,12 @@ class Clock:
 
         Raises ArgumentError when time would run backwards or beyond `MAX_SECONDS`.
         """
-        border.seconds("seconds", seconds, MAX_SECONDS - self.now)
-        self.advance_to(self.now + seconds)
+        border.seconds("seconds", seconds, 0, MAX_SECONDS - self.now)
+        self.advance_to(min(self.now + seconds, MAX_SECONDS))
 
     def advance_to(self, end: float) -> None:
-        """Let time pass until `end`, which is not before now: see `advance`."""
+        """Let time pass until `end`: see `advance`."""
+        border.seconds("end", end, self.now, MAX_SECONDS)
         self.run_until_idle()
         while (due := self.next_due) is not None and due <= end:
             self.now = due
@@ -86,7 +92,7 @@ class Clock:
             timer.armed = False
             timer.work()
             self.run_until_idle()
-        self.now = end
+        self.now = max(end, self.now)  # work may have let time pass by itself
 
     def check(self) -> None:
         """Assert that no armed timer lies in the past."""

@@ -101,6 +101,19 @@ class Work:
         self.queue()
         self._interval = retry.after(self._interval)
 
+    def pass_over(self, end: float) -> None:
+        """Let the retries until `end` go by, as though each had been made and had changed nothing."""
+        if self._timer is None or self._timer.due > end:
+            return
+        due = self._timer.due
+        while due <= end and self._interval < retry.LAST:
+            self._interval = retry.after(self._interval)
+            due += self._interval
+        if due <= end:
+            due += ((end - due) // retry.LAST + 1) * retry.LAST
+        self._stop_timer()
+        self._timer = self._clock.at(due, self._expired)
+
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._clock.cancel(self._timer)
