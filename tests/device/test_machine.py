@@ -1,9 +1,12 @@
 """The device against the plainest model there is: a set of plugged block numbers."""
 
+from typing import Any
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests.refused import refused
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError
 from virtiomem.units import MiB
@@ -84,6 +87,14 @@ class DeviceMachine(RuleBasedStateMachine):
         assert not odd
         self.requested = requested
         self.usable = max(self.usable, self.wanted_usable())
+
+    @rule(bad=st.sampled_from([1.5, float("nan"), True, None, "1"]))
+    def refuse_what_is_no_number(self, bad: Any) -> None:
+        refused(setattr, self.device, "requested_size", bad)
+        refused(self.device.request, PLUG, ADDR, bad)
+        refused(self.device.request, PLUG, bad, 1)
+        refused(self.device.request, bad, ADDR, 1)
+        refused(self.device.handle, bad)
 
     @rule(busy=st.booleans())
     def migrate(self, busy: bool) -> None:

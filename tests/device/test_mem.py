@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from tests.refused import refused
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.units import GiB, MiB, Span
@@ -21,6 +22,20 @@ def make(**kwargs: Any) -> MemDevice:
 @pytest.fixture
 def device() -> MemDevice:
     return make()
+
+
+@pytest.mark.parametrize("name", ["addr", "region_size", "block_size", "requested_size", "node", "nodes", "features"])
+@pytest.mark.parametrize("value", [1.5, None, "1", True])
+def test_what_is_no_number_is_no_property_of_a_device(name: str, value: Any) -> None:
+    refused(make, **{name: value})
+
+
+def test_region_that_qemu_could_not_map_is_refused() -> None:
+    """QEMU 7.2.22 cannot set up guest memory of 128T."""
+    with pytest.raises(DeviceError, match="cannot set up guest memory: Cannot allocate memory"):
+        make(addr=0, region_size=1 << 52, block_size=MiB)
+    with pytest.raises(DeviceError, match="cannot set up guest memory"):
+        make(region_size=1 << 47)
 
 
 # --- requests ---

@@ -224,7 +224,7 @@ WRONG = [
     (STEP + 'do = "wait"\nseconds = -1', "step[0].seconds: -1.0 is not from 0 to 31536000, a year"),
     (STEP + 'do = "inject"\nat = "request"\nerror = "ENOMEM"', "step[0].error: 'ENOMEM' is none of BUSY, NACK, ERROR,"),
     (STEP + 'do = "inject"\nat = "online"\nerror = "ENOMEN"', "did you mean ENOMEM?"),
-    (STEP + 'do = "inject"\nat = "online"\nerror = "EPERM"\ntimes = 0', "step[0].times: 0 is not in 1..1000000"),
+    (STEP + 'do = "inject"\nat = "online"\nerror = "EPERM"\ntimes = 0', "step[0].times: 0 is not in 1..10000"),
 ]
 
 

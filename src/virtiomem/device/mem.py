@@ -175,7 +175,8 @@ class MemDevice:
 
         Raises ProtocolError for an unknown type, ArgumentError for what is no number of the wire's.
         """
-        if addr.__class__ is not int or nb_blocks.__class__ is not int:
+        if type.__class__ is not int or addr.__class__ is not int or nb_blocks.__class__ is not int:
+            border.integer("type", type)
             border.integer("addr", addr)
             border.integer("nb_blocks", nb_blocks)
         if type == _UNPLUG_ALL:

@@ -7,11 +7,15 @@ device goes to its own address or to the first gap that holds it; devices alread
 from bisect import insort
 from typing import Literal, NamedTuple
 
+from virtiomem import border
 from virtiomem.errors import DeviceError
 from virtiomem.units import U64_MAX, GiB, MiB, Span, align_up
 
 BACKEND_ALIGNMENT = 2 * MiB
 """Alignment of a RAM backend in QEMU on x86-64 (QEMU_VMALLOC_ALIGN)."""
+
+MAX_SLOTS = 256
+"""Models: ACPI_MAX_RAM_SLOTS in include/hw/acpi/acpi.h (v7.2)."""
 
 _REGION_ALIGNMENT = 1 * GiB
 _SLOT_RESERVE = 1 * GiB
@@ -47,8 +51,12 @@ class DeviceMemory:
     ) -> None:
         """Lay out the machine; without `max_memory` there is no room for devices.
 
-        Raises DeviceError when max_memory is below the boot memory.
+        Raises DeviceError when max_memory is below the boot memory, ArgumentError for what is no size.
         """
+        border.integer("memory", memory)
+        border.integer("slots", slots, 0, MAX_SLOTS)
+        if max_memory is not None:
+            border.integer("max_memory", max_memory)
         self._room = memory if max_memory is None else max_memory
         if self._room < memory:
             raise DeviceError(
@@ -81,9 +89,14 @@ class DeviceMemory:
     ) -> int:
         """Give the device `id` a range of `size` bytes and return its address.
 
-        A memaddr of 0 is none, as in QEMU. Raises DeviceError with QEMU's words.
+        A memaddr of 0 is none, as in QEMU. Raises DeviceError with QEMU's words, ArgumentError for what is no size or address.
         Models: memory_device_get_free_addr() in hw/mem/memory-device.c (v7.2).
         """
+        border.name("id", id)
+        border.integer("size", size)
+        border.power_of_two("alignment", alignment)
+        if memaddr is not None:
+            border.integer("memaddr", memaddr)
         alignment = max(alignment, BACKEND_ALIGNMENT)
         self._check_addable(size)
         if memaddr and memaddr % alignment:

@@ -11,6 +11,9 @@ from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory, boot_mem
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.units import GiB, Span, align_up
 
+MAX_DEVICES = 30
+"""Virtio-mem devices that QEMU finds slots for on the root bus of either machine; the rest of its 32 are taken."""
+
 _PCI_HOLE64 = {"q35": 32 * GiB, "pc": 2 * GiB}
 """Models: Q35_PCI_HOST_HOLE64_SIZE_DEFAULT and I440FX_PCI_HOST_HOLE64_SIZE_DEFAULT in hw/pci-host (v7.2)."""
 

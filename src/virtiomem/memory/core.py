@@ -63,10 +63,12 @@ def _check_nodes(nodes: Mapping[int, Sequence[Span]] | None) -> None:
     border.instance("nodes", nodes, Mapping, NoneType)
     for nid, spans in (nodes or {}).items():
         border.integer("a node's number", nid, 0, MAX_NODE)
-        for start, stop in spans:
-            border.integer("the start of a node's memory", start)
-            border.integer("the end of a node's memory", stop, start, U64_MAX + 1)
-    ranges = sorted(Span(*span) for spans in (nodes or {}).values() for span in spans)
+        border.instance("a node's memory", spans, list, tuple)
+        for span in spans:
+            border.instance("a node's memory", span, Span)
+            border.integer("the start of a node's memory", span.start)
+            border.integer("the end of a node's memory", span.stop, span.start, U64_MAX + 1)
+    ranges = sorted(span for spans in (nodes or {}).values() for span in spans)
     for low, high in pairwise(ranges):
         if low.overlaps(high):
             raise ArgumentValueError(f"the memory of nodes must not overlap, as {low} and {high} do")

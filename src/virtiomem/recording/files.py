@@ -39,6 +39,7 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
 
 def load(path: str | Path) -> Recording:
     """Read a recording from a file; see `loads`."""
+    border.instance("path", path, str, Path)
     return loads(read_bytes(path), source=str(path))
 
 

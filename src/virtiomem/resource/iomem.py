@@ -62,6 +62,7 @@ class MaskedListingError(ListingError):
 
 def load(file: IO[str] | IO[bytes], *, source: str | None = None, allow_masked: bool = False) -> ResourceTree:
     """Read a listing from an open file: see `loads`. `source` names it in errors; else its own name does."""
+    border.function("file.read", getattr(file, "read", None))
     name = getattr(file, "name", None)
     return loads(file.read(), source=source or (name if isinstance(name, str) else None), allow_masked=allow_masked)
 

@@ -194,6 +194,8 @@ class ResourceTree(Resource):
         for what, number in (("size", size), ("min", min), ("max", max)):
             border.integer(what, number)
         border.power_of_two("align", align)
+        if alignf is not None:
+            border.function("alignf", alignf)
         border.instance("new", new, Resource)
         if new.parent is not root:
             _require_unlinked(root, new)

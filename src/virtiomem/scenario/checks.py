@@ -12,12 +12,13 @@ from typing import NoReturn
 from msgspec import structs
 
 from virtiomem.device.mem import MIN_BLOCK_SIZE
-from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory
+from virtiomem.device.placement import BACKEND_ALIGNMENT, MAX_SLOTS, DeviceMemory
 from virtiomem.errors import DeviceError, Errno, ScenarioError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, name_devices, parse_range
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import Machine
 from virtiomem.memory.core import MAX_BLOCK_SIZE, PHYSMEM_END
+from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use
 from virtiomem.resource.names import is_virtio_device
 from virtiomem.resource.node import ResourceConflict
@@ -30,12 +31,8 @@ from virtiomem.units import PAGE_SIZE, SECTION_SIZE, Size, Span, format_with_hex
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
-MAX_SLOTS = 256
-"""ACPI_MAX_RAM_SLOTS in include/hw/acpi/acpi.h (v7.2)."""
 MAX_NODES = 128
 """MAX_NODES in include/sysemu/numa.h (v7.2)."""
-MAX_TIMES = 1_000_000
-"""More faults than this are no test of anything."""
 
 _ERRNOS = [errno.name for errno in Errno if errno]
 

@@ -5,7 +5,8 @@ QEMU's default processor there is a hole for HyperTransport below 1 TiB; a machi
 have another one.
 """
 
-from virtiomem.guest.machine import Machine
+from virtiomem import border
+from virtiomem.guest.machine import MAX_DEVICES, Machine
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.units import MiB, Span, TiB, align_up
 
@@ -33,7 +34,9 @@ Line = tuple[int, int, int, str]
 
 
 def boot_listing(machine: Machine, devices: int) -> str:
-    """The listing of a machine with this many virtio-mem devices, before their driver is loaded."""
+    """The listing of a machine with this many virtio-mem devices, before their driver is loaded. Raises ArgumentError."""
+    border.instance("machine", machine, Machine)
+    border.integer("devices", devices, 0, MAX_DEVICES)
     lines = [*_low_memory(machine), *_pci(machine, devices), *_chips(machine), *_high_memory(machine)]
     return "".join(f"{'  ' * depth}{first:08x}-{last:08x} : {name}\n" for depth, first, last, name in lines)
 

@@ -1,6 +1,7 @@
 """How much a scenario may ask for: what QEMU and Linux have room for, and beyond that what can be played in minutes."""
 
 from virtiomem.errors import ScenarioError
+from virtiomem.guest.machine import MAX_DEVICES
 from virtiomem.recording.values import SetState, Wait
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
@@ -9,8 +10,6 @@ from virtiomem.units import TiB, format_size
 
 MAX_MEMORY = 64 * TiB
 """Of a guest at boot, of a DIMM, of all devices: half a million memory blocks of 128 MiB. Physical memory ends much later."""
-MAX_DEVICES = 30
-"""A pc or q35 of QEMU 7.2 without default devices has so many free PCI slots ("no slot/function available")."""
 MAX_STEPS = 10_000
 MAX_BLOCKS = 1 << 16
 """In one step: 8 TiB of the smallest memory blocks."""
@@ -38,6 +37,8 @@ def check_amounts(file: ScenarioFile) -> None:
             raise ScenarioError(reason, where=f"{where}.blocks")
         if isinstance(step, Wait) and not 0 <= step.seconds <= MAX_WAIT:
             raise ScenarioError(f"{step.seconds} is not from 0 to {MAX_WAIT:.0f}, a year", where=f"{where}.seconds")
+    if sum(step.seconds for step in file.step if isinstance(step, Wait)) > MAX_WAIT:
+        raise ScenarioError(f"the waits are more than {MAX_WAIT:.0f} seconds in all, a year", where="step")
 
 
 def check_ram(listing: ResourceTree) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
+from virtiomem import border
 from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.guest.embedded import EmbeddedGuest
@@ -28,6 +29,7 @@ def embedded_guest(scenario: Scenario, boot: Snapshot | None = None) -> Embedded
 
     `boot` is a real guest's snapshot to start from instead. Raises VirtiomemError for a guest that cannot be.
     """
+    border.instance("scenario", scenario, Scenario)
     if boot is None and scenario.guest.capture is not None:
         return _captured_guest(scenario, scenario.guest.capture)
     return EmbeddedGuest(scenario.guest, scenario.driver, scenario.devices, scenario.boot_iomem, boot=boot)
@@ -63,6 +65,8 @@ def play(scenario: Scenario, guest: Guest, on_step: OnStep | None = None) -> Rec
     A step that is refused or stops short is an outcome like any other. The recording says on which day it was made where
     anything real took part; else it is the same on every day. Raises BackendError when the guest is lost.
     """
+    border.instance("scenario", scenario, Scenario)
+    border.function("guest.play", getattr(guest, "play", None))
     today = datetime.now(tz=UTC).date().isoformat() if "qemu" in guest.info else UNSET
     recording = Recording(guest=guest.info, recorded=today, scenario=to_dict(scenario), boot=guest.boot, steps=[])
     tell = on_step if on_step is not None else lambda _: None

@@ -6,6 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tests import refused
 from virtiomem import scenario
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.recording import StepRecord, values
@@ -159,6 +160,16 @@ class GuestMachine(RuleBasedStateMachine):
         self.play(what)
         if load:
             self.play(values.Load())
+
+    @rule(bad=refused.numbers, name=refused.names, block=st.integers(0, 160))
+    def refuse_what_is_no_step(self, bad: Any, name: Any, block: int) -> None:
+        before = [slot.info() for slot in self.guest.slots]
+        refused.refused(self.guest.play, values.SetState(blocks=[block, -1], state="online"))
+        refused.refused(self.guest.play, values.Resize(device=name, requested_size=Size(0)))
+        refused.refused(self.guest.play, values.Use(id=name, size=Size(MiB)))
+        refused.refused(self.guest.play, values.Inject(at="online", error="EBUSY", times=0))
+        refused.refused(self.guest.play, bad)
+        assert [slot.info() for slot in self.guest.slots] == before
 
     @invariant()
     def everything_agrees(self) -> None:

@@ -5,6 +5,8 @@ kernel.py     one running kernel: tree, core, driver module; a reboot makes a ne
 hardware.py   what survives a reboot: virtio-mem devices and DIMMs
 qemu.py       QEMU's virtio-mem devices in the place of ours
 adders.py     other drivers that add memory: ACPI DIMMs, dax/kmem, Xen and Hyper-V balloons
+waiting.py    time that passes, without retries in vain
+taken.py      what a guest takes: tables and steps that a file could hold
 adopt.py      a guest that runs already, as a snapshot of a real one shows it
 explain.py    why a device is not at its requested size, in words
 snapshot.py   the guest at rest, as a recording's Snapshot

@@ -7,6 +7,7 @@ v6.1.
 
 from itertools import count
 
+from virtiomem import border
 from virtiomem.errors import Errno, KernelError
 from virtiomem.guest.embedded.hardware import Dimm
 from virtiomem.memory import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID, Memory, MemoryBlock, hotplug
@@ -14,10 +15,12 @@ from virtiomem.memory.onlining import device_offline, device_online
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import KMEM_RAM, SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
-from virtiomem.units import PAGE_SIZE, SECTION_SIZE, MiB, Span, align_down, align_up
+from virtiomem.units import PAGE_SIZE, SECTION_SIZE, U64_MAX, MiB, Span, align_down, align_up
 
 HYPERV_CHUNK = 128 * MiB
 """Hyper-V adds memory in pieces of this size (HA_CHUNK)."""
+HYPERV_MESSAGE = PAGE_SIZE << 24
+"""A message that asks to add memory counts its pages in 24 bits (union dm_mem_page_range)."""
 
 
 class AcpiMemory:
@@ -83,6 +86,9 @@ class OtherDrivers:
 
     def add(self, kind: str, memaddr: int | None, size: int, node: int) -> None:
         """Add memory as dax/kmem, or the Xen or Hyper-V balloon, would. Raises KernelError when the kernel refuses."""
+        border.integer("node", node, 0, hotplug.MAX_INT)
+        if (memaddr or 0) + size > U64_MAX:
+            raise KernelError(Errno.E2BIG, f"add-memory {kind}: {size:#x} bytes at {memaddr or 0:#x}")
         match kind:
             case "kmem":
                 rc = self._add_kmem(_required(kind, memaddr), size, node)
@@ -114,7 +120,9 @@ class OtherDrivers:
         return rc
 
     def _add_hyperv(self, memaddr: int, size: int, node: int) -> Errno:
-        """One chunk after another, merged; the first that fails ends it."""
+        """One chunk after another, merged; the first that fails ends it. More than one message names is EINVAL."""
+        if size >= HYPERV_MESSAGE:
+            return Errno.EINVAL
         for start in range(memaddr, memaddr + size, HYPERV_CHUNK):
             if rc := hotplug.add_memory(self._memory, node, start, HYPERV_CHUNK, MHP_MERGE_RESOURCE):
                 return rc

@@ -5,18 +5,31 @@ from typing import Any, assert_never
 
 from msgspec import UNSET
 
+from virtiomem import border
 from virtiomem.abi import OnlineType
 from virtiomem.driver.parameters import Parameters
-from virtiomem.errors import DeviceError, Errno, KernelError
+from virtiomem.errors import ArgumentValueError, DeviceError, Errno, KernelError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, hotplug_parameters, name_devices
-from virtiomem.guest.embedded import adopt, explain, snapshot
+from virtiomem.guest.embedded import adopt, explain, snapshot, taken
 from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
-from virtiomem.guest.embedded.hardware import Devices, Dimm, EmbeddedDevice, EmbeddedDevices, Slot, Tap
+from virtiomem.guest.embedded.hardware import (
+    REQUEST_FAULTS,
+    Devices,
+    Dimm,
+    EmbeddedDevice,
+    EmbeddedDevices,
+    Slot,
+    Tap,
+)
 from virtiomem.guest.embedded.kernel import VERSION, Kernel
+from virtiomem.guest.embedded.waiting import wait
 from virtiomem.guest.machine import Machine
 from virtiomem.memory import FaultPoint, store_state
+from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.recording import values
 from virtiomem.recording.values import DeviceInfo, Request, Snapshot, Step, StepRecord
+from virtiomem.text import quoted
+from virtiomem.units import Span
 
 _FAULT_POINTS = {
     "add_memory": FaultPoint.ARCH_ADD,
@@ -53,9 +66,10 @@ class EmbeddedGuest:
 
         `boot`: a real guest's snapshot to start from, instead of `boot_iomem`; one with a virtio_mem driver at work is
         taken over as it is (see `adopt`). `hardware`: the devices themselves, ours when None. Raises ListingError for a
-        listing that cannot be, ScenarioError for a name that cannot be, DeviceError for a device that cannot be, UsageError
+        listing that cannot be, ArgumentError for a table that cannot be, ScenarioError for a name that cannot be, DeviceError for a device that cannot be, UsageError
         for a snapshot that cannot be.
         """
+        config, driver, devices = taken.tables(config, driver, devices)
         devices = name_devices(devices)
         self._config = config
         self._driver = driver
@@ -111,8 +125,10 @@ class EmbeddedGuest:
     def play(self, step: Step) -> StepRecord:
         """Do one step and run until idle: nothing left to do, or only the driver's retry timer.
 
-        What device or kernel refuse is told in the record; raises BackendError when a device's QEMU is lost.
+        What device or kernel refuse is told in the record; raises BackendError when a device's QEMU is lost, ArgumentError
+        for a step that cannot be.
         """
+        step = taken.step(step)
         self._requests.clear()
         self.kernel.log.clear()
         started = self.kernel.clock.now
@@ -146,7 +162,7 @@ class EmbeddedGuest:
             case values.Unload():
                 self._unload()
             case values.Resize(device=name, requested_size=size):
-                next(slot for slot in self.slots if slot.config.id == name).handle.resize(size)
+                self._slot_of(name).handle.resize(size)
             case values.SetState(blocks=blocks, state=state):
                 return self._set_state(blocks, OnlineType(state))
             case values.Reboot():
@@ -158,18 +174,27 @@ class EmbeddedGuest:
             case values.UnplugDimm(id=name):
                 self._unplug_dimm(name)
             case values.AddMemory(kind=kind, size=size, memaddr=memaddr, node=node):
+                self._require_free(0 if memaddr is UNSET else memaddr, size)
                 self._others.add(kind, None if memaddr is UNSET else memaddr, size, node)
             case values.Use(id=name, size=size, kind=kind, seed=seed):
                 self.kernel.memory.users.use(name, size, movable=kind == "movable", seed=seed)
             case values.Free(id=name):
                 self.kernel.memory.users.free(name)
             case values.Wait(seconds=seconds):
-                self.kernel.clock.advance(seconds)
+                wait(self.kernel, self._requests, seconds)
             case values.Inject():
                 self._inject(step)
             case _:
                 assert_never(step)
         return None
+
+    def _slot_of(self, name: str) -> Slot:
+        """The device of that id. Raises ArgumentValueError when there is none."""
+        for slot in self.slots:
+            if slot.config.id == name:
+                return slot
+        there = ", ".join(slot.config.id for slot in self.slots) or "none"
+        raise ArgumentValueError(f"device must be one of this guest's ({there}), not {quoted(name)}")
 
     def _load(self) -> None:
         if self.kernel.module is not None:
@@ -183,6 +208,8 @@ class EmbeddedGuest:
 
     def _set_state(self, blocks: list[int], how: OnlineType) -> str | None:
         """Write to one block after another; what a shell says of those that refuse, when all have been tried."""
+        for id_ in blocks:
+            border.integer("a block", id_)
         refusals = []
         for id_ in blocks:
             if rc := store_state(self.kernel.memory, id_, how):
@@ -218,6 +245,13 @@ class EmbeddedGuest:
         if len(self._dimms) >= self._config.slots:
             raise DeviceError("no free slots available")
 
+    def _require_free(self, memaddr: int, size: int) -> None:
+        """Refuse memory where a virtio-mem device has its region, as QEMU refuses a DIMM there."""
+        wanted = Span.sized(memaddr, size)
+        for slot in self.slots:
+            if slot.region.overlaps(wanted):
+                raise DeviceError(f"address range conflicts with memory device id='{slot.config.id}'")
+
     def _unplug_dimm(self, name: str) -> None:
         dimm = self._dimms.get(name)
         if dimm is None:
@@ -228,6 +262,8 @@ class EmbeddedGuest:
         del self._dimms[name]
 
     def _inject(self, step: values.Inject) -> None:
+        border.integer("times", step.times, 1, MAX_TIMES)
+        border.one_of("error", step.error, REQUEST_FAULTS if step.at == "request" else Errno.__members__)
         if step.at == "request":
             for slot in self.slots:
                 slot.tap.faults.extend([step.error] * step.times)

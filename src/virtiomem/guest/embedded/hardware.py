@@ -14,6 +14,7 @@ from virtiomem.guest.base import DeviceConfig
 from virtiomem.recording.values import DimmInfo, Request, VirtioMemInfo
 from virtiomem.transport.base import Transport
 from virtiomem.transport.loopback import Loopback
+from virtiomem.units import Span
 from virtiomem.wire import mem as wire
 
 
@@ -119,6 +120,11 @@ class Slot:
         """The guest's name for it, ``virtio0``."""
         assert self.config.name is not None, f"{self.config.id} has no name"
         return self.config.name
+
+    @property
+    def region(self) -> Span:
+        """Where its memory is."""
+        return Span.sized(int(self.config.memaddr or 0), int(self.config.max_size))
 
     @property
     def settled(self) -> bool:
