@@ -1,9 +1,12 @@
 """The core alone under its verbs: adding, removing, onlining, vetoes; check() after each."""
 
+from typing import Any
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from tests import refused
 from virtiomem.errors import Errno
 from virtiomem.memory import (
     MHP_MERGE_RESOURCE,
@@ -88,6 +91,23 @@ class CoreMachine(RuleBasedStateMachine):
         self.memory.faults.clear()
         assert rc in (Errno.OK, Errno.EINVAL, Errno.ENOENT, Errno.EPERM)
         assert (rc is Errno.ENOENT) == (id_ not in self.there)
+
+    @rule(bad=refused.numbers, good=ids)
+    def refuse_what_is_no_range(self, bad: Any, good: int) -> None:
+        for start, size in ((bad, MB), (good * MB, bad)):
+            refused.refused(add_memory, self.memory, 0, start, size)
+            refused.refused(add_memory_driver_managed, self.memory, 0, start, size, "System RAM (x)")
+            refused.refused(remove_memory, self.memory, start, size)
+            refused.refused(offline_and_remove_memory, self.memory, start, size)
+        refused.refused(store_state, self.memory, bad, OnlineType.ONLINE)
+        refused.refused(self.memory.users.use, "a", bad, movable=True)
+
+    @rule(name=refused.names, first=ids, how=st.sampled_from(["offline", None, 1]))
+    def refuse_what_is_no_word(self, name: Any, first: int, how: Any) -> None:
+        refused.refused(add_memory_driver_managed, self.memory, 0, first * MB, MB, name)
+        refused.refused(store_state, self.memory, first, how)
+        refused.refused(self.memory.users.use, name, MB, movable=True)
+        refused.refused(setattr, self.memory.policy, "default_state", how)
 
     def _one_resource(self, wanted: set[int]) -> bool:
         owners = {id(self.memory.iomem.lookup(id_ * MB)) for id_ in wanted}

@@ -1,7 +1,9 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from tests.refused import refused
 from virtiomem.errors import ArgumentValueError, Errno
 from virtiomem.memory import (
     MHP_MEMMAP_ON_MEMORY,
@@ -11,13 +13,18 @@ from virtiomem.memory import (
     FaultPoint,
     Memory,
     OnlineType,
+    Policy,
     add_memory,
     add_memory_driver_managed,
+    add_memory_resource,
     device_online,
     offline_and_remove_memory,
     remove_memory,
 )
+from virtiomem.memory.core import MAX_BLOCKS
 from virtiomem.resource import iomem
+from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
+from virtiomem.resource.tree import Resource, ResourceTree
 from virtiomem.units import GiB, MiB, Span
 
 Boot = Callable[..., Memory]
@@ -182,3 +189,82 @@ def test_memory_block_size_follows_boot_memory() -> None:
 
     sizes = [probe_memory_block_size(end) for end in (6 * GiB, 64 * GiB, 65 * GiB, 64 * GiB + 256 * MiB)]
     assert sizes == [128 * MiB, 2 * GiB, 1 * GiB, 256 * MiB]
+
+
+def test_a_range_far_larger_than_memory_costs_what_is_there(boot: Boot) -> None:
+    memory = boot()
+    assert not managed(memory, HERE)
+    everything = (1 << 64) - MB
+    assert remove_memory(memory, 0, everything) is Errno.EBUSY
+    assert offline_and_remove_memory(memory, HERE, everything - HERE) is Errno.OK
+    assert HERE // MB not in memory.blocks
+    memory.check()
+
+
+@pytest.mark.parametrize(
+    ("start", "size"), [(0, 1 << 64), (1 << 64, MB), (-MB, MB), (HERE, -MB), (HERE, 1.5), (None, MB)]
+)
+def test_a_range_that_cannot_be_is_refused_and_nothing_changes(boot: Boot, start: Any, size: Any) -> None:
+    memory = boot()
+    assert not managed(memory, HERE)
+    for verb in (remove_memory, offline_and_remove_memory):
+        refused(verb, memory, start, size)
+    refused(add_memory, memory, 0, start, size)
+    assert listing(memory) == ["200000000-207ffffff : System RAM (test)"]
+    memory.check()
+
+
+def test_more_memory_blocks_than_a_kernel_can_have_are_refused(boot: Boot) -> None:
+    memory = boot()
+    assert managed(memory, 1 << 47, MAX_BLOCKS * MB) is Errno.ENOMEM
+    assert listing(memory) == []
+    vast = ResourceTree()
+    vast.request_region(0, 1 << 63, "System RAM", IORESOURCE_SYSTEM_RAM)
+    refused(Memory, vast)
+
+
+def test_only_system_ram_of_the_tree_can_be_added(boot: Boot) -> None:
+    memory = boot()
+    window = memory.iomem.request_region(HERE, MB, "window")
+    for res in (window, Resource(HERE, HERE + MB - 1, "System RAM", IORESOURCE_SYSTEM_RAM), memory.iomem, None):
+        refused(add_memory_resource, memory, 0, res)
+    assert HERE // MB not in memory.blocks
+
+
+def test_a_block_that_went_away_cannot_go_online(boot: Boot) -> None:
+    memory = boot()
+    assert not managed(memory, HERE)
+    gone = memory.blocks[HERE // MB]
+    assert not remove_memory(memory, HERE, MB)
+    refused(device_online, memory, gone)
+    memory.check()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"block_size": 0},
+        {"block_size": 3 * MB},
+        {"block_size": 4 * GiB},
+        {"block_size": True},
+        {"policy": "auto-movable"},
+        {"nodes": {0: [(0, GiB)]}},
+        {"nodes": {0: [Span(0, 2 * GiB)], 1: [Span(GiB, 3 * GiB)]}},
+        {"nodes": {-1: []}},
+        {"hotpluggable_end": 1.5},
+    ],
+)
+def test_a_kernel_that_cannot_be_is_refused(arguments: dict[str, Any]) -> None:
+    refused(Memory, ResourceTree(), **arguments)
+    refused(Memory, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("default_state", "online"), ("online_policy", 1), ("auto_movable_ratio", -1), ("auto_movable_ratio", 1.5)],
+)
+def test_a_policy_has_only_values_that_can_be(name: str, value: Any) -> None:
+    policy = Policy()
+    refused(setattr, policy, name, value)
+    refused(Policy, **{name: value})
+    assert policy == Policy()

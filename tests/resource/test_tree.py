@@ -1,7 +1,10 @@
 """The rules of kernel/resource.c, each by its outcome."""
 
+from typing import Any
+
 import pytest
 
+from tests.refused import refused
 from virtiomem.errors import Errno, KernelError
 from virtiomem.resource.flags import (
     IORESOURCE_BUSY,
@@ -342,6 +345,63 @@ def test_what_has_children_does_not_move(iomem: ResourceTree) -> None:
     iomem.request_region(4 * K, K, "above")
     with pytest.raises(KernelError, match="has children and cannot move"):
         iomem.allocate_resource(iomem, new, 8 * K)
+
+
+@pytest.mark.parametrize("align", [0, 3, -1, 1.5])
+def test_an_alignment_that_is_no_power_of_two_is_refused(iomem: ResourceTree, align: Any) -> None:
+    refused(iomem.allocate_resource, iomem, Resource(0, 0, "new"), K, align=align)
+    assert not iomem.children
+
+
+@pytest.mark.parametrize("choose", [lambda *_: -1, lambda *_: 1.5, lambda *_: 1 << 64, 5])
+def test_a_place_that_cannot_be_is_refused_whoever_chose_it(iomem: ResourceTree, choose: Any) -> None:
+    refused(iomem.allocate_resource, iomem, Resource(0, 0, "new"), K, alignf=choose)
+    assert not iomem.children
+
+
+def test_what_has_children_comes_in_only_where_they_fit(iomem: ResourceTree) -> None:
+    new = Resource(4 * K, 8 * K - 1, "new")
+    iomem.insert_resource(new, Resource(5 * K, 6 * K - 1, "inside"))
+    with pytest.raises(KernelError, match="has children and cannot move"):
+        iomem.allocate_resource(iomem, new, K)
+    iomem.request_region(5 * K, K, "below")
+    with pytest.raises(KernelError, match="has children and cannot be put around"):
+        iomem.insert_resource(iomem, new)
+    assert shape(new) == ["5000-5fff inside"]
+    new.check()
+
+
+def test_nothing_is_put_inside_itself(iomem: ResourceTree) -> None:
+    inner = window(iomem, 0, 4 * K)
+    for place in (iomem, inner):
+        for put in (iomem.insert_resource, iomem.request_resource):
+            with pytest.raises(KernelError, match="cannot be put inside itself"):
+                put(place, iomem)
+    with pytest.raises(KernelError, match="cannot be put inside itself"):
+        iomem.allocate_resource(inner, iomem, K)
+    iomem.check()
+
+
+@pytest.mark.parametrize(("start", "size"), [(-K, K), (0, -K), (1.5, K), (0, True), (1 << 64, K), (0, 1 << 64)])
+def test_a_range_that_cannot_be_is_refused_by_every_call(iomem: ResourceTree, start: Any, size: Any) -> None:
+    res = iomem.request_region(K, K, "res")
+    for call in (iomem.release_region, iomem.release_mem_region_adjustable):
+        refused(call, start, size)
+    refused(iomem.request_region, start, size, "new")
+    refused(iomem.adjust_resource, res, start, size)
+    assert shape(iomem) == ["1000-1fff res"]
+
+
+def test_releasing_nothing_of_a_resource_leaves_it_whole(iomem: ResourceTree) -> None:
+    iomem.request_region(0, 4 * K, "System RAM", IORESOURCE_SYSTEM_RAM)
+    iomem.release_mem_region_adjustable(2 * K, 0)
+    assert shape(iomem) == ["0-3fff System RAM"]
+    iomem.check()
+
+
+def test_a_name_that_would_forge_a_line_is_refused(iomem: ResourceTree) -> None:
+    refused(iomem.request_region, 0, K, "a\n00000000-0000ffff : System RAM")
+    refused(Resource, 0, K, "blank at its end ")
 
 
 # -- flags --------------------------------------------------------------------------------------------------------------
