@@ -166,33 +166,37 @@ class MemDevice:
 
         Models: virtio_mem_handle_request() in hw/virtio/virtio-mem.c (v7.2).
         """
-        if type(request) is not bytes:
-            border.instance("request", request, bytes, bytearray, memoryview)
-        return self.request(*unpack_request(request)).pack()
+        try:
+            fields = unpack_request(request)
+        except TypeError:
+            border.instance("request", request, bytes)
+            raise
+        return self.request(*fields).pack()
 
     def request(self, type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
         """Answer one request; `addr` in bytes, `nb_blocks` in blocks.
 
         Raises ProtocolError for an unknown type, ArgumentError for what is no number of the wire's.
         """
-        if type.__class__ is not int or addr.__class__ is not int or nb_blocks.__class__ is not int:
-            border.integer("type", type)
-            border.integer("addr", addr)
-            border.integer("nb_blocks", nb_blocks)
-        if type == _UNPLUG_ALL:
-            return self._unplug_all()
-        offset = addr - self.addr
-        first = offset >> self._block_shift
-        stop = first + nb_blocks
-        if offset & self._block_mask or not 0 <= first < stop <= self._usable_blocks:
+        try:
+            if type == _UNPLUG_ALL:
+                return self._unplug_all()
+            offset = addr - self.addr
+            first = offset >> self._block_shift
+            stop = first + nb_blocks
+            if offset & self._block_mask or not 0 <= first < stop <= self._usable_blocks:
+                return _known(type, _ERROR)
+            if type == _GET_STATE:
+                return _STATE[self._blocks.state(first, stop)]
+            if type == _PLUG:
+                return self._plug(first, stop)
+            if type == _UNPLUG:
+                return self._unplug(first, stop)
             return _known(type, _ERROR)
-        if type == _GET_STATE:
-            return _STATE[self._blocks.state(first, stop)]
-        if type == _PLUG:
-            return self._plug(first, stop)
-        if type == _UNPLUG:
-            return self._unplug(first, stop)
-        return _known(type, _ERROR)
+        except TypeError:  # looked for only now: a million requests a second are of the right kind
+            for what, number in (("type", type), ("addr", addr), ("nb_blocks", nb_blocks)):
+                border.instance(what, number, int)
+            raise
 
     def _plug(self, first: int, stop: int) -> Response:
         size = self._plugged_size + (stop - first << self._block_shift)
@@ -258,6 +262,7 @@ class MemDevice:
 
 def _known(type: int, response: Response) -> Response:
     """`response`, provided that there is such a request."""
+    border.instance("type", type, int)
     if not 0 <= type <= _GET_STATE:
         raise ProtocolError(f"virtio-mem protocol violation: unknown request type: {type}")
     return response
