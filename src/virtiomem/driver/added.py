@@ -70,7 +70,7 @@ class AddedMemory:
     def add(self, addr: int, size: int) -> Errno:
         """Add plugged memory to Linux, which may put it online at once. Models: virtio_mem_add_memory()."""
         self.offline_size += size
-        rc = hotplug.add_memory_driver_managed(self._memory, self._mgid, addr, size, VIRTIO_MEM_RAM, self._flags)
+        rc = hotplug.add_named(self._memory, self._mgid, addr, size, VIRTIO_MEM_RAM, self._flags)
         if rc:
             self.offline_size -= size
             self._log("warning", f"adding memory failed: {-rc}")
@@ -78,14 +78,14 @@ class AddedMemory:
 
     def remove(self, addr: int, size: int) -> None:
         """Remove offline memory from Linux, which cannot fail. Models: virtio_mem_remove_memory()."""
-        rc = hotplug.remove_memory(self._memory, addr, size)
+        rc = hotplug.remove_blocks(self._memory, addr, size)
         assert not rc, f"{Span.sized(addr, size)} was to be offline"
         self._left(size)
 
     def offline_and_remove(self, addr: int, size: int) -> Errno:
         """Take memory from Linux. Models: virtio_mem_offline_and_remove_memory()."""
         zone = self._memory.zone_of(addr)
-        rc = hotplug.offline_and_remove_memory(self._memory, addr, size)
+        rc = hotplug.offline_and_remove(self._memory, addr, size)
         if rc:
             self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
         else:

@@ -13,7 +13,7 @@ from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import MAX_BLOCKS, Memory
 from virtiomem.memory.faults import FaultPoint
 from virtiomem.memory.group import MemoryGroup
-from virtiomem.memory.onlining import device_offline, device_online
+from virtiomem.memory.onlining import put_online, take_offline
 from virtiomem.resource.flags import (
     IORESOURCE_BUSY,
     IORESOURCE_SYSRAM_DRIVER_MANAGED,
@@ -23,6 +23,8 @@ from virtiomem.resource.names import DRIVER_RAM, SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
 from virtiomem.resource.walk import find_next
 from virtiomem.units import Span
+
+_DRIVER_RAM = IORESOURCE_SYSTEM_RAM | IORESOURCE_SYSRAM_DRIVER_MANAGED
 
 MAX_INT = (1 << 31) - 1
 """What the kernel's int holds."""
@@ -38,7 +40,9 @@ MHP_NID_IS_MGID = 1 << 2
 
 def add_memory(memory: Memory, nid: int, start: int, size: int, flags: int = MHP_NONE) -> Errno:
     """Add plain System RAM; see `add_memory_driver_managed` for the errors."""
-    return _add_named(memory, nid, start, size, SYSTEM_RAM, flags)
+    _check_range(memory, start, size)
+    _check_owner(nid, flags)
+    return add_named(memory, nid, start, size, SYSTEM_RAM, flags)
 
 
 def add_memory_driver_managed(
@@ -50,15 +54,16 @@ def add_memory_driver_managed(
     range is taken; EINVAL unless it is whole memory blocks, or for an unknown node or group; ENOMEM. On an error
     nothing has changed. A block that cannot be put online stays offline; that is no error. Raises ArgumentError.
     """
+    _check_range(memory, start, size)
+    _check_owner(nid, flags)
     border.name("resource_name", resource_name)
     if DRIVER_RAM.fullmatch(resource_name) is None:
         return Errno.EINVAL
-    return _add_named(memory, nid, start, size, resource_name, flags)
+    return add_named(memory, nid, start, size, resource_name, flags)
 
 
-def _add_named(memory: Memory, nid: int, start: int, size: int, name: str, flags: int) -> Errno:
-    _check_range(memory, start, size)
-    _check_owner(nid, flags)
+def add_named(memory: Memory, nid: int, start: int, size: int, name: str, flags: int) -> Errno:
+    """As `add_memory` and `add_memory_driver_managed`, for drivers of ours."""
     res = _register_memory_resource(memory, start, size, name)
     if isinstance(res, Errno):
         return res
@@ -84,9 +89,7 @@ def _register_memory_resource(memory: Memory, start: int, size: int, name: str) 
         return Errno.E2BIG
     if rc := memory.faults.take(FaultPoint.REGISTER_RESOURCE):
         return rc
-    flags = IORESOURCE_SYSTEM_RAM
-    if name != SYSTEM_RAM:
-        flags |= IORESOURCE_SYSRAM_DRIVER_MANAGED
+    flags = IORESOURCE_SYSTEM_RAM if name == SYSTEM_RAM else _DRIVER_RAM
     try:
         return memory.iomem.request_region(start, size, name, flags)
     except ResourceConflict:
@@ -169,7 +172,7 @@ def _online_by_default(memory: Memory, blocks: list[MemoryBlock]) -> None:
     if memory.policy.default_state is OnlineType.OFFLINE:
         return
     for block in blocks:
-        if device_online(memory, block, memory.policy.default_state) is not Errno.OK:
+        if put_online(memory, block, memory.policy.default_state) is not Errno.OK:
             break
 
 
@@ -181,6 +184,11 @@ def remove_memory(memory: Memory, start: int, size: int) -> Errno:
     _check_range(memory, start, size)
     if not memory.is_aligned(start, size):
         raise ArgumentValueError(f"start and size must be whole memory blocks, not {start:#x} and {size:#x}")
+    return remove_blocks(memory, start, size)
+
+
+def remove_blocks(memory: Memory, start: int, size: int) -> Errno:
+    """As `remove_memory`, for callers who know that the range is whole memory blocks."""
     blocks = list(memory.blocks_in(start, size))
     if any(block.state is not BlockState.OFFLINE for block in blocks):
         return Errno.EBUSY
@@ -203,6 +211,11 @@ def offline_and_remove_memory(memory: Memory, start: int, size: int) -> Errno:
     Raises ArgumentError.
     """
     _check_range(memory, start, size)
+    return offline_and_remove(memory, start, size)
+
+
+def offline_and_remove(memory: Memory, start: int, size: int) -> Errno:
+    """As `offline_and_remove_memory`, for drivers of ours."""
     if not memory.is_aligned(start, size):
         return Errno.EINVAL
     if rc := memory.faults.take(FaultPoint.OFFLINE_AND_REMOVE):
@@ -210,14 +223,14 @@ def offline_and_remove_memory(memory: Memory, start: int, size: int) -> Errno:
     done: list[tuple[MemoryBlock, OnlineType]] = []
     for block in memory.blocks_in(start, size):
         movable = block.zone is not None and not block.zone.is_kernel
-        rc_or_none = device_offline(memory, block)
+        rc_or_none = take_offline(memory, block)
         if rc_or_none:
             for offlined, how in done:
-                device_online(memory, offlined, how)
+                put_online(memory, offlined, how)
             return rc_or_none
         if rc_or_none is Errno.OK:
             done.append((block, OnlineType.ONLINE_MOVABLE if movable else OnlineType.ONLINE_KERNEL))
-    return remove_memory(memory, start, size)
+    return remove_blocks(memory, start, size)
 
 
 def has_system_ram(memory: Memory, start: int, end: int) -> bool:

@@ -21,6 +21,11 @@ def device_online(memory: Memory, block: MemoryBlock, how: OnlineType = OnlineTy
     """Put a block online; None when it is online already. See `online_pages`. Raises ArgumentError."""
     _check_block(memory, block)
     border.instance("how", how, OnlineType)
+    return put_online(memory, block, how)
+
+
+def put_online(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno | None:
+    """As `device_online`, for callers in the core."""
     if block.state is BlockState.ONLINE:
         return None
     rc = online_pages(memory, block, how)
@@ -31,6 +36,11 @@ def device_online(memory: Memory, block: MemoryBlock, how: OnlineType = OnlineTy
 def device_offline(memory: Memory, block: MemoryBlock) -> Errno | None:
     """Take a block offline; None when it is offline already. See `offline_pages`. Raises ArgumentError."""
     _check_block(memory, block)
+    return take_offline(memory, block)
+
+
+def take_offline(memory: Memory, block: MemoryBlock) -> Errno | None:
+    """As `device_offline`, for callers in the core."""
     if block.state is BlockState.OFFLINE:
         return None
     block.state = BlockState.GOING_OFFLINE
@@ -51,7 +61,7 @@ def store_state(memory: Memory, block_id: int, how: OnlineType) -> Errno:
     block = memory.blocks.get(block_id)
     if block is None:
         return Errno.ENOENT
-    rc = device_offline(memory, block) if how is OnlineType.OFFLINE else device_online(memory, block, how)
+    rc = take_offline(memory, block) if how is OnlineType.OFFLINE else put_online(memory, block, how)
     return Errno.EINVAL if rc is None else rc
 
 
