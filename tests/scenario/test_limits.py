@@ -54,3 +54,9 @@ def test_listing_with_ram_up_to_the_last_address_is_refused(tmp_path: Path) -> N
     (tmp_path / "map").write_text("00000000-ffffffffffffffff : System RAM\n")
     with pytest.raises(ScenarioError, match=r"guest\.iomem: 16E of System RAM is more than any machine takes, 64T$"):
         scenario.loads('[guest]\niomem = "map"\n', folder=tmp_path)
+
+
+def test_waits_are_a_year_at_most_in_all() -> None:
+    waits = '[[step]]\ndo = "wait"\nseconds = 2e7\n' * 2
+    with pytest.raises(ScenarioError, match="step: the waits are more than 31536000 seconds in all, a year"):
+        scenario.loads(waits)

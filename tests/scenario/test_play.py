@@ -80,12 +80,3 @@ def test_a_device_smaller_than_its_captured_region_is_refused() -> None:
 def test_a_capture_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"guest.capture: No such file"):
         scenario.embedded_guest(scenario.loads(WHAT_IF, folder=tmp_path))
-
-
-def test_boot_memory_that_no_kernel_can_hold_is_refused_before_it_is_made(tmp_path: Path) -> None:
-    (tmp_path / "vast.iomem").write_text("00000000-7fffffffffffffff : System RAM\n")
-    vast = scenario.loads('[guest]\niomem = "vast.iomem"', folder=tmp_path, source="s.toml")
-    with pytest.raises(
-        ScenarioError, match=r"^s.toml: guest: iomem must have boot memory of at most 524288 memory blocks"
-    ):
-        scenario.embedded_guest(vast)

@@ -32,6 +32,7 @@ def load(path: str | Path) -> Scenario:
     Raises ScenarioError, one line with file, table and key, for a scenario that cannot be; UsageError when the file
     cannot be read.
     """
+    border.instance("path", path, str, Path)
     path = Path(path)
     return _read(read_bytes(path, limit=MAX_FILE), source=str(path), folder=path.parent)
 
@@ -46,6 +47,7 @@ def loads(text: str | bytes, *, source: str = "scenario", folder: str | Path = "
 
 def to_dict(scenario: Scenario) -> dict[str, Any]:
     """A scenario as its file's tables, sizes in bytes, addresses and names filled in."""
+    border.instance("scenario", scenario, Scenario)
     tables = ScenarioFile(
         title=scenario.title,
         guest=scenario.guest,

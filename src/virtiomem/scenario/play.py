@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from virtiomem import border
-from virtiomem.errors import ArgumentError, ScenarioError, UsageError
+from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.embedded.adopt import boot_listing
@@ -32,10 +32,7 @@ def embedded_guest(scenario: Scenario, boot: Snapshot | None = None) -> Embedded
     border.instance("scenario", scenario, Scenario)
     if boot is None and scenario.guest.capture is not None:
         return _captured_guest(scenario, scenario.guest.capture)
-    try:
-        return EmbeddedGuest(scenario.guest, scenario.driver, scenario.devices, scenario.boot_iomem, boot=boot)
-    except ArgumentError as error:
-        raise ScenarioError(str(error), where="guest", source=scenario.source) from None
+    return EmbeddedGuest(scenario.guest, scenario.driver, scenario.devices, scenario.boot_iomem, boot=boot)
 
 
 def _captured_guest(scenario: Scenario, capture: str) -> EmbeddedGuest:

@@ -8,7 +8,7 @@ import msgspec
 from virtiomem import border
 from virtiomem.errors import ArgumentTypeError, ArgumentValueError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
-from virtiomem.guest.machine import max_devices
+from virtiomem.guest.machine import MAX_DEVICES
 from virtiomem.recording.files import decode_size
 from virtiomem.recording.values import PlugDimm, Step
 
@@ -31,10 +31,8 @@ def tables(guest: object, driver: object, devices: object) -> Tables:
     border.instance("devices", devices, list, tuple)
     assert isinstance(devices, list | tuple)
     config: GuestConfig = _read("config", guest, GuestConfig)
-    if len(devices) > (limit := max_devices(config)):
-        raise ArgumentValueError(
-            f"devices must be at most {limit}, for a machine has no more slots, not {len(devices)}"
-        )
+    if len(devices) > MAX_DEVICES:
+        raise ArgumentValueError(f"devices must be at most {MAX_DEVICES}, the slots of a machine, not {len(devices)}")
     read = [_device(device) for device in devices]
     for before, device in pairwise(sorted(read, key=lambda device: device.id)):
         if before.id == device.id:
