@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from virtiomem.live.export import export_sysroot
 from virtiomem.live.lsmem import COLUMNS, BlockColumn
 from virtiomem.units import MiB
 
+MASK = "00000000-00000000 :"
 RECORDINGS = Path(__file__).parent.parent / "data/recordings"
 
 
@@ -121,6 +123,24 @@ def test_a_file_without_blocks_and_a_machine_without_devices_are_said(
     assert (code, "a.iomem: no memory blocks in it (absent)" in err) == (2, True)
     root = str(make_sysfs([block(0)]))
     code, out, _ = run(capsys, "-s", root, "--devices")
-    assert (code, out) == (0, "no virtio-mem devices\n")
+    assert (code, out) == (64, "no virtio-mem devices\n"), "neither the bus nor the map was there to tell"
+    (Path(root) / "sys/bus/virtio/devices").mkdir(parents=True)
+    assert run(capsys, "-s", root, "--devices")[::2] == (0, "")
     code, _, err = run(capsys, "-s", root, "--by", "1G")
     assert (code, err) == (2, "virtiomem: --by: there is no virtio-mem device here\n")
+
+
+def test_devices_that_a_masked_map_hides_are_not_said_to_be_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (Path(__file__).parents[2] / "examples/guest.capture").read_text().splitlines()
+    kept = "\n".join(line for line in lines if not line.startswith(" virtio_mem virtio0: start address"))
+    (tmp_path / "guest.capture").write_text(
+        re.sub(r"(?m)^( +)[0-9a-f]{8,}-[0-9a-f]{8,} :", r"\g<1>" + MASK, kept) + "\n"
+    )
+    assert run(capsys, str(tmp_path / "guest.capture"))[::2] == (0, ""), "lsmem's columns need no map"
+    for option in (["--devices"], ["--devices", "-J"], ["-o", "block,device"], ["-o", "block", "-S", "plugged"]):
+        code, _, err = run(capsys, str(tmp_path / "guest.capture"), *option)
+        assert (code, "not all devices are known (read it as root)" in err) == (64, True), option
+    code, _, err = run(capsys, str(tmp_path / "guest.capture"), "--by", "2M")
+    assert (code, "no addresses in it, so no device is known" in err) == (2, True)

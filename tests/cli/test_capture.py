@@ -38,7 +38,7 @@ def test_a_capture_goes_to_a_file_whole_and_the_rest_to_stderr(
 def test_a_masked_map_is_said(linux: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (linux / "proc/iomem").write_text("00000000-00000000 : System RAM\n")
     for output in (["-o", str(tmp_path / "c")], []):
-        assert main(["capture", "-s", str(linux), *output]) == 0
+        assert main(["capture", "-s", str(linux), *output]) == 64
         said = capsys.readouterr().err.splitlines()[-1]
         assert said.startswith("virtiomem: /proc/iomem:1: all addresses are zero")
 
@@ -59,7 +59,7 @@ def test_sources_that_are_counted_and_those_that_are_missing_are_all_there_are(
 ) -> None:
     (linux / "proc/cmdline").write_text("root=/dev/vda quiet\n")
     (linux / "sys/bus/virtio/devices").mkdir(parents=True)
-    assert main(["capture", "-s", str(linux), "--pages", "-o", str(tmp_path / "c")]) == 0
+    assert main(["capture", "-s", str(linux), "--pages", "-o", str(tmp_path / "c")]) == 64, "no pages, and asked for"
     first, *missing = capsys.readouterr().err.splitlines()
     assert "4 of 12 sources" in first
     assert len(missing) == 8
@@ -94,4 +94,20 @@ def test_the_script_is_a_program(linux: Path, tmp_path: Path, capsys: pytest.Cap
 def test_a_directory_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capture", "-s", str(tmp_path / "none")]) == 1
     assert "none: no such directory" in capsys.readouterr().err
+    assert main(["capture", "-s", str(tmp_path), "-o", str(tmp_path / "x")]) == 1, "nothing is there"
+    assert not (tmp_path / "x").exists()
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cmdline").write_text("mem=1G\n")
     assert main(["capture", "-o", str(tmp_path / "none/x"), "-s", str(tmp_path)]) == 2
+
+
+def test_a_source_that_is_there_and_cannot_be_read_is_partly_done(
+    linux: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (linux / "proc/cmdline").mkdir()
+    assert main(["capture", "-s", str(linux)]) == 64
+    assert "  /proc/cmdline: Is a directory" in capsys.readouterr().err
+    (linux / "proc/cmdline").rmdir()
+    (linux / "proc/iomem").unlink()
+    assert main(["capture", "-s", str(linux)]) == 64
+    assert "no /proc/iomem in it (absent)" in capsys.readouterr().err

@@ -28,7 +28,13 @@ def test_different_recordings_exit_1_with_both_values(
 
 def test_verdict_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--json", MERGED, MERGED]) == 0
-    assert json.loads(capsys.readouterr().out) == {"same": True, "difference": None}
+    assert json.loads(capsys.readouterr().out) == {
+        "same": True,
+        "difference": None,
+        "steps": [4, 4],
+        "refused": [0, 0],
+        "stopped-short": [0, 0],
+    }
     assert main(["compare", "-J", MERGED, APART]) == 1
     verdict = json.loads(capsys.readouterr().out)
     assert verdict["same"] is False
@@ -82,9 +88,10 @@ def test_what_a_kexec_leaves_out_is_said(capsys: pytest.CaptureFixture[str]) -> 
     kexec = str(RECORDINGS / "z-kexec" / "recording.json")
     words = "System RAM and Reserved lines of boot memory, from step 3 (kexec) to the next reboot"
     assert main(["compare", kexec, kexec]) == 0
-    assert capsys.readouterr().out == f"same: 7 steps\nnot compared: {words}\n"
+    assert capsys.readouterr().out == f"same: 7 steps, 1 stopped short\nnot compared: {words}\n"
     assert main(["compare", "--json", kexec, kexec]) == 0
-    assert json.loads(capsys.readouterr().out) == {"same": True, "difference": None, "not-compared": words}
+    verdict = json.loads(capsys.readouterr().out)
+    assert (verdict["same"], verdict["difference"], verdict["not-compared"]) == (True, None, words)
 
 
 @pytest.fixture
@@ -126,3 +133,16 @@ def test_all_compares_it_and_ignore_leaves_out_what_is_known(
 def test_a_pattern_that_is_none_is_usage(pattern: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--ignore", pattern, MERGED, MERGED]) == 2
     assert f"not a regular expression: {pattern!r}" in capsys.readouterr().err
+
+
+def test_nothing_that_was_seen_is_not_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    boot = {"iomem": "", "memory-blocks": [], "zones": {}, "devices": []}
+    nothing = {"format": "virtiomem-recording/1", "guest": {}, "boot": boot, "steps": []}
+    path = tmp_path / "nothing.json"
+    path.write_text(json.dumps(nothing))
+    for command in (["compare", str(path), str(path)], ["map", str(path), "-J"], ["report", str(path), "-J"]):
+        assert main(command) == 2
+        assert "nothing of the guest was seen" in capsys.readouterr().err
+    path.write_text(json.dumps(nothing | {"boot": boot | {"iomem": "00000000-00000fff : Reserved\n"}}))
+    assert main(["compare", str(path), str(path)]) == 0
+    assert capsys.readouterr().out == "same: the guest at boot; there is no step\n"

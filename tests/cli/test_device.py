@@ -1,3 +1,4 @@
+import gzip
 import json
 import socket
 from pathlib import Path
@@ -140,3 +141,21 @@ def test_a_qemu_that_is_missing_is_one_line(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == (
         "virtiomem: /no/qemu: No such file or directory (Debian package qemu-system-x86 has qemu-system-x86_64)\n"
     )
+
+
+def test_a_check_of_rules_that_no_driver_can_see_does_not_pass(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device", "check", "--rule", "UNPLUG-D1", "--rule", "PLUG-D1"]) == 64
+    assert capsys.readouterr().out.endswith("2 not to be seen from the driver's side: nothing was checked\n")
+    assert main(["device", "check", "--rule", "UNPLUG-D1", "--json"]) == 64
+    assert json.loads(capsys.readouterr().out)["conforms"] is None
+
+
+def test_a_replay_of_a_device_that_was_only_initialised_does_not_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = gzip.decompress(SMALL.read_bytes()).partition(b"\n")[0]
+    (tmp_path / "log").write_bytes(first + b"\n")
+    assert main(["device", "replay", str(tmp_path / "log"), str(SMALL)]) == 64
+    first_line, second_line = capsys.readouterr().out.splitlines()
+    assert first_line.endswith("no difference; nothing was done with the device")
+    assert second_line.endswith("no difference")

@@ -123,14 +123,27 @@ def test_the_map_of_a_linux_is_called_by_its_file(tmp_path: Path, capsys: pytest
 
 def test_hidden_addresses_give_no_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "map").write_text(HIDDEN)
-    _, out, err = run(capsys, str(tmp_path / "map"), "--lenient")
+    code, out, err = run(capsys, str(tmp_path / "map"), "--lenient")
+    assert code == 64, "names are not all that was asked for"
     assert [line.split() for line in out.splitlines()[1:]] == [
         ["00000000-00000000", "-", "System", "RAM"],
         ["00000000-00000000", "-", "Kernel", "code"],
     ]
     assert "read it as root" in err
-    _, out, _ = run(capsys, str(tmp_path / "map"), "--lenient", "--ram", "--bytes")
-    assert out.splitlines()[-1].split() == ["total", "1", "-"]
+    assert run(capsys, str(tmp_path / "map"), "--lenient", "--raw")[:2] == (64, HIDDEN)
+    assert run(capsys, str(tmp_path / "map"), "--lenient", "--only", "Kernel*", "--json")[0] == 64
+    for option in ("--ram", "--merge"):
+        code, out, err = run(capsys, str(tmp_path / "map"), "--lenient", option)
+        assert (code, out, "read it as root" in err) == (2, "", True), "no ranges, so nothing to count or to merge"
+
+
+def test_nothing_of_a_kind_is_said_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "map").write_text("00000000-00000fff : Reserved\n")
+    code, _, err = run(capsys, str(tmp_path / "map"), "--only", "System Ram*", "--only", "Res")
+    assert (code, err) == (1, "virtiomem: there is no resource called System Ram*, Res in it\n")
+    code, out, err = run(capsys, str(tmp_path / "map"), "--ram", "--json")
+    assert (code, json.loads(out)["ram"], err) == (1, [], "virtiomem: there is no System RAM in it\n")
+    assert run(capsys, str(tmp_path / "map"), "--only", "Res*")[::2] == (0, "")
 
 
 def test_damage_is_put_right_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,3 +97,23 @@ def test_a_file_called_like_an_action_is_named_by_its_path(
 def test_an_action_has_its_own_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["iomem", "diff", "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: virtiomem iomem diff ")
+
+
+def test_maps_that_hide_their_addresses_are_not_the_same_and_not_watched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.write_text("00000000-00000000 : System RAM\n")
+    for action in (["diff", str(hidden)], ["check"], ["watch"]):
+        code = main(["iomem", *action, str(hidden), "--lenient"])
+        assert (code, "read it as root" in capsys.readouterr().err) == (2, True), action
+
+
+def test_a_block_size_that_nothing_tells_is_said_to_be_assumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "map").write_text("00100000-3fffffff : System RAM\n")
+    main(["iomem", "check", str(tmp_path / "map")])
+    assert "memory blocks of 128M are assumed for the headroom (--block-size)" in capsys.readouterr().err
+    main(["iomem", "check", str(tmp_path / "map"), "--block-size", "1G"])
+    assert "assumed" not in capsys.readouterr().err

@@ -7,7 +7,9 @@ import pytest
 
 from virtiomem.cli.main import main
 from virtiomem.kdump import elfcore
+from virtiomem.kdump.ranges import kernel_ranges
 from virtiomem.live.capture import Capture, Section, dump
+from virtiomem.resource import iomem
 
 DATA = Path(__file__).parent.parent / "data/kdump"
 OPTIONS = ["--note", "6371382784:368", "--vmcoreinfo", "0x17bd54000:4132", "--direct-map", "5-level"]
@@ -68,7 +70,7 @@ def test_a_full_table_is_said_and_fails(listing: Any, capsys: pytest.CaptureFixt
     code, out, err = run(capsys, str(path), "--as", "kexec-tools", "--limit", "3")
     assert (code, "1M of RAM in 1 entry is not dumped" in err) == (1, True)
     assert "3 of 3 entries" in out
-    assert "no crash kernel is reserved" in out
+    assert "no crash kernel is reserved" in err
     assert run(capsys, str(path), "--compare", "--limit", "3")[0] == 1
     code, _, err = run(capsys, listing("merged-file"), "--as", "kexec-tools", "--limit", "5")
     assert (code, "kexec -p refuses this map" in err) == (1, True)
@@ -118,6 +120,18 @@ def test_a_capture_tells_what_a_listing_does_not(
     assert header.stat().st_size == 4096
 
 
+def test_memory_of_the_file_that_is_not_ram_any_more_is_a_difference(
+    listing: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = str(tmp_path / "header.elf")
+    run(capsys, listing("merged-file"), "-o", header)
+    code, out, _ = run(capsys, listing("none-file"), "--against", header)
+    assert (code, out.splitlines()[-1]) == (1, "0B of RAM missing from the file, 2G of the file is not RAM")
+    run(capsys, listing("merged-file"), "--as", "kexec-tools", "-o", header)
+    code, out, _ = run(capsys, listing("merged-file"), "--against", header)
+    assert (code, "not RAM" in out) == (0, True), "the first MiB is each loader's own"
+
+
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [
@@ -155,13 +169,13 @@ def test_text_needs_a_place_when_the_listing_has_none(tmp_path: Path, capsys: py
     code, _, err = run(capsys, *argv)
     assert (code, "needs @PADDR" in err, (tmp_path / "h").exists()) == (2, True, False)
     argv[-1] += "@0x1000000"
-    assert run(capsys, *argv)[0] == 0
+    assert run(capsys, *argv)[0] == 64, "it has no notes"
     assert elfcore.load(tmp_path / "h")[0].paddr == 0x1000000
 
 
 def test_a_damaged_map_is_put_right_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damaged = tmp_path / "a.iomem"
-    damaged.write_text("00001000-0009fbff : System RAM\n[...]\n00100000-3fffffff : System RAM\n")
+    damaged.write_text("00001000-0009fbff : Crash kernel\n[...]\n00100000-3fffffff : System RAM\n")
     code, _, err = run(capsys, str(damaged))
     assert (code, "a.iomem:2: " in err, "--lenient puts damage right" in err) == (2, True, True)
     code, out, err = run(capsys, str(damaged), "--lenient", "-n")
@@ -182,3 +196,39 @@ def test_a_map_without_ram_fails_and_says_so(tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "a.iomem").write_text("00000000-00000fff : Reserved\n")
     code, _, err = run(capsys, str(tmp_path / "a.iomem"))
     assert (code, "no System RAM to dump" in err) == (1, True)
+    header = tmp_path / "header.elf"
+    header.write_bytes(elfcore.header(kernel_ranges(iomem.loads("00100000-3fffffff : System RAM\n")), elfcore.Inputs()))
+    for mode in (["--compare"], ["--against", str(header)], ["-J"]):
+        code, _, err = run(capsys, str(tmp_path / "a.iomem"), *mode)
+        assert (code, "no System RAM to dump" in err) == (1, True), mode
+
+
+def test_no_dump_is_said_where_no_crash_kernel_is_reserved_or_loaded(
+    listing: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.iomem").write_text("00100000-3fffffff : System RAM\n")
+    write = ["-o", str(tmp_path / "h"), "--note", "4096:368", "--vmcoreinfo", "8192:4132"]
+    for mode in ([], ["-n"], ["--compare"], ["--as", "kexec-tools"], write):
+        code, _, err = run(capsys, str(tmp_path / "a.iomem"), *mode)
+        assert "no crash kernel is reserved (boot with crashkernel=" in err, mode
+        assert code == (0 if mode is write else 1), "a header may serve elsewhere"
+    code, out, _ = run(capsys, str(tmp_path / "a.iomem"), "-J")
+    assert (code, ["no crash kernel is reserved" in one for one in json.loads(out)["findings"]]) == (1, [True])
+    text = Path(listing("merged-file")).read_text()
+    for loaded in "01":
+        sections = {"proc/iomem": Section(text), "sys/kernel": Section.of([f"kexec_crash_loaded {loaded}"])}
+        dump(Capture(sections), tmp_path / "guest.capture")
+        code, _, err = run(capsys, str(tmp_path / "guest.capture"))
+        assert (code, "no crash kernel is loaded" in err) == ((1, True) if loaded == "0" else (0, False))
+
+
+def test_a_header_without_notes_is_written_and_said_to_lack_them(
+    listing: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = [listing("merged-file"), "-n", "-o", str(tmp_path / "h")]
+    code, _, err = run(capsys, *write)
+    assert (code, err.count("\n"), len(elfcore.load(tmp_path / "h"))) == (64, 2, 4)
+    assert f"virtiomem: {tmp_path}/h: no CPU's crash notes (--note)" in err
+    code, _, err = run(capsys, *write, "--note", "4096:368")
+    assert (code, err.count("\n"), "no vmcoreinfo (--vmcoreinfo)" in err) == (64, 1, True)
+    assert run(capsys, *write, "--note", "4096:368", "--vmcoreinfo", "8192:4132")[::2] == (0, "")

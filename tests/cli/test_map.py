@@ -17,7 +17,16 @@ def test_picture_of_a_listing(tmp_path: Path) -> None:
 
 def test_picture_of_a_step(tmp_path: Path) -> None:
     assert main(["map", RECORDING, "--step", "2", "--svg", str(tmp_path / "map.svg")]) == 0
-    assert "a-movable: step 2, resize vm0 to 1G" in (tmp_path / "map.svg").read_text()
+    assert "a-movable: step 2, resize vm0 to 1G<" in (tmp_path / "map.svg").read_text()
+
+
+def test_picture_of_a_step_that_stopped_short_or_was_refused_says_so(tmp_path: Path) -> None:
+    recorded = json.loads(Path(RECORDING).read_text())
+    for words, step in (("stopped short", {"settled": False}), ("refused", {"error": "EBUSY", "settled": False})):
+        recorded["steps"][1] |= step
+        (tmp_path / "a.json").write_text(json.dumps(recorded))
+        assert main(["map", str(tmp_path / "a.json"), "--step", "2", "--svg", str(tmp_path / "map.svg")]) == 0
+        assert f": step 2, resize vm0 to 1G ({words})<" in (tmp_path / "map.svg").read_text()
 
 
 def test_listing_from_a_pipe_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

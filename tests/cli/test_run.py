@@ -121,6 +121,16 @@ def test_several_scenarios_are_shown_side_by_side(capsys: pytest.CaptureFixture[
     )
 
 
+def test_side_by_side_tells_which_run_stopped_short_or_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["run", THRESHOLD, AFTER, REFUSED])
+    said = capsys.readouterr().out.splitlines()[-3:]
+    assert [line.partition(";")[0] for line in said] == [
+        "offline-threshold: 4 steps, 2 stopped short",
+        "after: 1 step",
+        "refused: 5 steps, 3 refused",
+    ]
+
+
 def test_scenarios_of_one_name_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", AFTER, AFTER]) == 0
     assert f"1: {AFTER}" in capsys.readouterr().out

@@ -63,6 +63,14 @@ def test_list_is_a_table_a_line_a_device(web: str, capsys: pytest.CaptureFixture
     ]
 
 
+def test_machine_without_memory_devices_is_not_left_out_of_the_list(
+    web: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plain.toml").write_text('[guest]\nmemory = "4G"\n')
+    code, out, err = run(capsys, "list", "-c", web, "-c", f"sim:{tmp_path}/plain.toml")
+    assert (code, out.count("\n"), err) == (0, 2, "plain: it has no memory device\n")
+
+
 def test_list_follows_lsmems_habits(web: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "list", "-c", web, "-n", "-b", "-o", "vm,device,size")[1] == "web  vm0  1073741824\n"
     assert run(capsys, "list", "-c", web, "-o", "+address")[1].splitlines()[0].endswith("ADDRESS")
@@ -229,6 +237,8 @@ def test_explain_reads_a_capture(tmp_path: Path, stuck: str, capsys: pytest.Capt
     )
     out = run(capsys, "explain", "-c", stuck, "--capture", str(path))[1]
     assert "vm0: 3 of its memory blocks (384M) are in Linux but offline" in out
+    code, _, err = run(capsys, "explain", "-c", stuck, "-c", f"other={stuck}", "--capture", str(path))
+    assert (code, err) == (2, f"virtiomem: --capture {path} is of one machine, but 2 are meant\n")
     path.write_text("not a capture")
     assert run(capsys, "explain", "-c", stuck, "--capture", str(path))[0] == 2
 
@@ -247,6 +257,15 @@ def test_watch_json_is_a_line_for_each_change(web: str, capsys: pytest.CaptureFi
     (line,) = out.splitlines()
     sample = json.loads(line)
     assert (code, sample["vm"], sample["devices"][0]["size"]) == (0, "web", 1 << 30)
+    assert sample["inside"] == "not looked"
+
+
+def test_watch_that_did_not_see_every_machine_says_which_and_does_not_end_well(
+    web: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = ["-c", "qmp:/nowhere.sock", "-c", "qmp:/nowhere2.sock", "--for", "0.5"]
+    assert run(capsys, "watch", *gone)[::2] == (1, "virtiomem: never seen: nowhere, nowhere2\n")
+    assert run(capsys, "watch", "-c", web, *gone)[::2] == (64, "virtiomem: never seen: nowhere, nowhere2\n")
 
 
 def test_watch_plain_lines_when_nobody_looks_at_a_terminal(web: str, capsys: pytest.CaptureFixture[str]) -> None:

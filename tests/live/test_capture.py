@@ -14,7 +14,7 @@ TEXT = (
     "virtiomem-capture/1\ncollected 2026-11-23T03:12:45Z\nby virtiomem 0.1.0\n\n"
     "[proc/iomem]\n 00000000-00000fff : Reserved\n   00000000-000000ff : a child\n"
     "[proc/cmdline] 1 of 9 parameters\n crashkernel=256M\n"
-    "[proc/kpageflags] not collected\n"
+    "[proc/kpageflags] not collected\n# end\n"
 )
 
 lines = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))
@@ -53,6 +53,16 @@ def test_any_bytes_are_read_or_refused_in_one_line(data: bytes) -> None:
         assert "\n" not in str(error)  # noqa: PT017 - nothing to say of the bytes that are a capture
 
 
+def test_a_capture_that_was_cut_anywhere_is_refused_and_not_read_as_a_smaller_machine() -> None:
+    made = TEXT.splitlines(keepends=True)
+    for kept in range(3, len(made)):
+        with pytest.raises(UsageError, match=f"capture:{kept}: the capture is cut short"):
+            loads("".join(made[:kept]))
+    for behind in ("", "\n", "\n\n"):
+        assert loads(TEXT + behind) == loads(TEXT)
+    loads("".join(line for line in made if not line.startswith(("by", "#"))))  # by hand
+
+
 def test_a_byte_that_is_no_utf8_survives() -> None:
     raw = TEXT.encode().replace(b"a child", b"a \xff\x85 child")
     read = loads(raw)
@@ -75,10 +85,10 @@ def test_files_are_written_whole_and_compressed_by_their_name(tmp_path: Path) ->
     [
         ("", "x:1: '' is not 'virtiomem-capture/1'"),
         ("virtiomem-capture/2\n", "x:1: 'virtiomem-capture/2' is not"),
-        (TEXT + "stray\n", "x:11: neither a heading nor a line"),
-        (TEXT + "[open\n", "x:11: a heading without end"),
-        (TEXT + "[]\n", "x:11: a heading without end"),
-        (TEXT + "[proc/iomem]\n", r"x:11: \[proc/iomem\] is there twice"),
+        (TEXT + "stray\n", "x:12: neither a heading nor a line"),
+        (TEXT + "[open\n", "x:12: a heading without end"),
+        (TEXT + "[]\n", "x:12: a heading without end"),
+        (TEXT + "[proc/iomem]\n", r"x:12: \[proc/iomem\] is there twice"),
         ('{"format": "virtiomem-capture/1"}', "x: not a capture: .*sections"),
         ('{"format": "other", "sections": {}}', 'x: not a capture: format "other" is not'),
         (gzip.compress(TEXT.encode(), mtime=0)[:60], "x: damaged gzip: the file is truncated"),

@@ -151,12 +151,12 @@ def test_pages_are_found_also_where_the_map_is_not_asked_for(linux: Path) -> Non
 SHELLS = [["sh"], ["bash"], ["dash"], ["busybox", "sh"]]
 
 
-def run_script(shell: list[str], root: Path, tmp_path: Path, *options: str) -> Capture:
+def run_script(shell: list[str], root: Path, tmp_path: Path, *options: str, whole: bool = True) -> Capture:
     program = tmp_path / "capture.sh"
     program.write_text(script.text("9"))
     command = [*shell, str(program), "--sysroot", str(root), *options]
-    done = subprocess.run(command, capture_output=True, check=True, text=True)
-    assert done.stderr == ""
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert (done.returncode, done.stderr == "") == ((0, True) if whole else (64, False))
     return loads(done.stdout)
 
 
@@ -172,7 +172,7 @@ def test_shell_program_captures_what_we_capture(shell: list[str], linux: Path, t
 
 def test_shell_program_remarks_what_is_absent(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    capture = run_script(["sh"], tmp_path / "empty", tmp_path, "--pages")
+    capture = run_script(["sh"], tmp_path / "empty", tmp_path, "--pages", whole=False)
     assert {section.remark for section in capture.sections.values()} == {"absent"}
 
 
@@ -220,3 +220,27 @@ def test_pages_behind_the_last_there_is_are_unknown(linux: Path) -> None:
     assert lines == ["00000000-001fffff plugged", "00200000-ffffffffff unknown"]
     (linux / "proc/iomem").write_text("00000000-ffffffffffffffff : System RAM (virtio_mem)\n")
     assert collect(linux, pages=True).section("proc/kpageflags").remark == "more than 64T of virtio-mem"
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+def test_shell_program_does_not_end_well_where_something_is_hidden(
+    shell: list[str], linux: Path, tmp_path: Path
+) -> None:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"no {shell[0]} here")
+    (linux / "proc/cmdline").unlink()
+    (linux / "proc/cmdline").mkdir()  # there, and not to be read, by root neither
+    denied = run_script(shell, linux, tmp_path, whole=False)
+    assert denied.section("proc/cmdline").refused
+    (linux / "proc/cmdline").rmdir()
+    run_script(shell, linux, tmp_path)
+    (linux / "proc/iomem").write_text("00000000-00000000 : System RAM (face)\n")
+    run_script(shell, linux, tmp_path, whole=False)
+
+
+def test_crash_notes_that_are_denied_are_not_said_to_be_absent(linux: Path) -> None:
+    for notes in linux.glob("sys/devices/system/cpu/cpu*/crash_notes"):
+        notes.unlink()
+        notes.mkdir()
+    section = collect(linux).section("sys/devices/system/cpu")
+    assert (section.remark, section.refused) == ("crash notes denied", True)

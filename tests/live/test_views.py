@@ -85,7 +85,7 @@ def test_number_that_nothing_has_is_named(digits: int) -> None:
 def test_crash_state_is_what_the_kernel_tells() -> None:
     capture = Capture(
         {
-            "sys/kernel": Section.of(["vmcoreinfo 0x17bd54000 1024", "kexec_crash_loaded 1"]),
+            "sys/kernel": Section.of(["vmcoreinfo 0x17bd54000 1024"]),
             "sys/devices/system/cpu": Section.of(
                 ["possible 0-3,8", "cpu0/crash_notes 17bc39600", "cpu0/crash_notes_size 368", "cpu1/crash_notes 0"]
             ),
@@ -93,9 +93,9 @@ def test_crash_state_is_what_the_kernel_tells() -> None:
     )
     state = crash_state_of(capture)
     assert state.notes == [(0x17BC39600, 368)]
-    assert (state.vmcoreinfo, state.possible_cpus, state.crash_loaded) == ((0x17BD54000, 0x1024), 5, True)
+    assert (state.vmcoreinfo, state.possible_cpus) == ((0x17BD54000, 0x1024), 5)
     nothing = crash_state_of(Capture({}))
-    assert (nothing.notes, nothing.vmcoreinfo, nothing.possible_cpus, nothing.crash_loaded) == ([], None, 0, None)
+    assert (nothing.notes, nothing.vmcoreinfo, nothing.possible_cpus) == ([], None, 0)
 
 
 def test_an_address_that_is_none_is_named() -> None:

@@ -32,6 +32,7 @@ from virtiomem.vm.connect import Connection, Vm, open_vm
 from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.explain import Certainty
 from virtiomem.vm.fleet import Job, Order, carry_out, plan_all, policy_for
+from virtiomem.vm.inside import Seen
 from virtiomem.vm.outcome import Outcome, Policy, Report, Reporter, Result
 from virtiomem.vm.plan import Scope, Spread, Wish
 from virtiomem.vm.sim import SimAgent, SimBackend, open_sim
@@ -366,7 +367,18 @@ class EveryMachine:
         first = machine(rig).virtio_mem[1].memaddr // BLOCK
         online = SetState(blocks=[first + block for block in range(4)], state="online_movable")
         result = resized(rig, "1152M", "vm1", report=when(at(vm1=GiB), rig, online), agent=False)
-        assert (result.outcome, sizes(rig)[1]) == (Outcome.DONE, 1152 * MiB)
+        assert (result.outcome, sizes(rig)[1]) == (Outcome.PLUGGED, 1152 * MiB), "the rest is offline, for all we know"
+
+    def test_offline_memory_that_nobody_looked_at_is_not_done(self, rig: Rig) -> None:
+        rig.start("offline")
+        blind = resized(rig, "256M", "vm0", agent=False)
+        assert (blind.outcome, blind.outcome.exit_code, blind.inside) == (Outcome.PLUGGED, 64, Seen.NOT_LOOKED)
+        assert sizes(rig)[0] == 256 * MiB
+        seeing = resized(rig, "256M", "vm0", stuck=at(vm0=256 * MiB))
+        assert (seeing.outcome, seeing.inside) == (Outcome.PARTLY, Seen.OFFLINE)
+        first = machine(rig).virtio_mem[0].memaddr // BLOCK
+        rig.play(SetState(blocks=[first, first + 1], state="online_movable"))
+        assert resized(rig, "256M", "vm0").inside is Seen.ONLINE
 
     def test_memory_in_use_is_partly_done_with_the_reason_and_asked_again_when_free(self, rig: Rig) -> None:
         rig.start("online")
@@ -417,7 +429,7 @@ class EveryMachine:
         result = resized(
             rig, "2304M", scope=Scope.PLUGGED, report=when(at(vm0=GiB, vm1=GiB), rig, online), agent=False, stuck=stuck
         )
-        assert (result.outcome, sizes(rig)) == (Outcome.DONE, [GiB, 1280 * MiB])
+        assert (result.outcome, sizes(rig)) == (Outcome.PLUGGED, [GiB, 1280 * MiB])
         assert "vm0 is stuck at 1G: the other 128M went to other devices" in result.notes
 
     def test_reboot_in_mid_resize_is_waited_out(self, rig: Rig) -> None:
@@ -471,6 +483,19 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, Any]:
     assert "Traceback" not in err
     (result,) = json.loads(out)["results"]
     return process.returncode, result
+
+
+def test_command_without_an_agent_says_that_it_did_not_look(linux: LinuxRig) -> None:
+    linux.start("offline")
+    code, result = ended(linux.command("resize", "vm0", "256M"))
+    assert (code, result["outcome"], result["inside"]) == (64, "plugged", "not looked")
+    out, _ = linux.command("explain", "vm/vm0").communicate(timeout=60)
+    assert "nothing is missing" not in out
+    assert "not looked inside: give --agent" in out
+    code, result = ended(linux.command("resize", "vm0", "384M", "--until", "plugged"))
+    assert (code, result["outcome"], result["inside"]) == (0, "done", "not looked")
+    out, _ = linux.command("explain", "vm/vm0", "--agent", f"{linux.folder}/ga.sock").communicate(timeout=60)
+    assert "3 of its memory blocks (384M) are in Linux but offline" in out
 
 
 def test_two_resizes_that_race_end_with_one_winner(linux: LinuxRig) -> None:

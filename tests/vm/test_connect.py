@@ -84,8 +84,11 @@ def test_configuration_names_machines_and_the_first_file_counts(tmp_path: Path) 
         ("[vm]\n[vm]", "bad.toml: line 2, column 4: Cannot declare vm twice"),
     ],
 )
-def test_wrong_configuration_is_usage_with_file_and_key(tmp_path: Path, text: str, words: str) -> None:
-    path = tmp_path / "bad.toml"
+def test_wrong_configuration_is_usage_with_file_and_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a long path is shortened
+    path = Path("bad.toml")
     path.write_text(text)
     with pytest.raises(UsageError) as wrong:
         load_config([path])

@@ -41,9 +41,26 @@ def guest(*, online: int = 0, offline: int = 0, zone: str | None = "Movable", **
     return Inside(source="test", block_size=BLOCK, blocks=tuple(blocks), **more)
 
 
-def test_settled_device_misses_nothing() -> None:
-    (only,) = findings(device(GiB, GiB))
-    assert (only.certainty, only.text) == (Certainty.FACT, "size and requested-size are 1G: nothing is missing")
+def test_settled_device_that_is_online_or_empty_misses_nothing() -> None:
+    for size, inside in ((GiB, guest(online=8)), (0, guest(online=8)), (0, None)):
+        (only,) = findings(device(size, size), inside=inside)
+        assert only.certainty is Certainty.FACT
+        assert only.text.endswith(": nothing is missing")
+
+
+def test_settled_device_that_nobody_looked_into_is_not_said_to_miss_nothing() -> None:
+    for inside in (None, guest()):
+        found = findings(device(GiB, GiB), inside=inside)
+        assert texts(found, Certainty.FACT) == "the device has plugged 1G, all that is requested"
+        assert "not looked inside" in texts(found, Certainty.UNKNOWN)
+    assert "give --agent" in texts(findings(device(GiB, GiB)), Certainty.UNKNOWN)
+    assert "its agent did not tell" in texts(findings(device(GiB, GiB), inside=guest()), Certainty.UNKNOWN)
+
+
+def test_plugged_memory_that_linux_does_not_have_is_missed() -> None:
+    found = findings(device(GiB, GiB), driver=Driver.ABSENT, inside=guest(online=6))
+    assert texts(found, Certainty.FACT) == "1G plugged, but Linux has memory blocks for 768M of it only"
+    assert "no driver has added the rest" in texts(found, Certainty.ADVICE)
 
 
 def test_settled_device_with_offline_blocks_is_not_fine() -> None:

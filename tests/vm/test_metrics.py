@@ -45,6 +45,13 @@ def test_every_size_is_a_gauge_by_machine_device_and_node() -> None:
     assert values["virtiomem_up"] == [({"vm": "web1"}, 1), ({"vm": 'a "b"\n'}, 0)]
 
 
+def test_machine_that_was_never_seen_is_down_and_not_missing() -> None:
+    made = Metrics(["web1", "silent"])
+    made.take(SEEN)
+    assert b'virtiomem_up{vm="silent"} 0.0' in made.text()
+    assert b'virtiomem_up{vm="web1"} 1.0' in made.text()
+
+
 def fetch(request: bytes) -> bytes:
     async def run() -> bytes:
         server = await serve("127.0.0.1:0".replace(":0", f":{free_port()}"), metrics())

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from virtiomem.errors import DeviceError
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState
@@ -15,8 +16,10 @@ from virtiomem.vm.base import Driver, Event, Machine
 from virtiomem.vm.connect import Vm
 from virtiomem.vm.explain import Certainty
 from virtiomem.vm.fleet import Job, Order, Refusal, carry_out, exit_code, plan_all, policy_for
+from virtiomem.vm.inside import Inside, Seen
 from virtiomem.vm.outcome import Outcome, Policy, Report, Reporter, Result
 from virtiomem.vm.plan import Scope, Spread, Wish
+from virtiomem.vm.show import result_json, result_lines
 from virtiomem.vm.sim import SimBackend
 
 Sim = Callable[..., Vm]
@@ -153,7 +156,57 @@ def test_plugged_but_offline_memory_is_not_done_when_somebody_inside_can_tell(si
     result = resized(vm, "512M")
     assert (result.outcome, result.devices[0].size) == (Outcome.PARTLY, 512 * MiB)
     assert "4 of its memory blocks (512M) are in Linux but offline" in facts(result)
-    assert resized(replace(vm, agent=None), "512M").outcome is Outcome.DONE, "from outside it looks done"
+    assert result.inside is Seen.OFFLINE
+
+
+def test_growth_that_nobody_saw_inside_is_plugged_and_not_done(sim: Sim) -> None:
+    vm = replace(sim(guest='default-state = "offline"'), agent=None)
+    for before in (0, 512 * MiB):  # the second time there is nothing to do, as far as the device tells
+        result = resized(vm, "512M")
+        assert (result.outcome, result.outcome.exit_code, result.inside) == (Outcome.PLUGGED, 64, Seen.NOT_LOOKED)
+        assert result.devices[0].size_before == before
+        (finding,) = result.findings
+        assert finding.text.endswith("not looked inside: give --agent, or run lsmem in the guest")
+    assert result_lines(resized(vm, "640M"))[0] == "guest/vm0: the device has plugged 640M after 0.0 s: 512M -> 640M"
+    assert result_json(resized(vm, "640M"))["inside"] == "not looked"
+    shrunk = resized(vm, "128M")
+    assert (shrunk.outcome, shrunk.inside) == (Outcome.DONE, Seen.NOT_LOOKED), "memory that is gone is gone"
+    assert resized(vm, "512M", online=False).outcome is Outcome.DONE, "no more was asked for"
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """An agent that tells what a test wants."""
+
+    tell: Callable[[], Inside]
+
+    async def look(self, *_: Any, **__: Any) -> Inside:
+        """What it tells."""
+        return self.tell()
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("block_size", [None, 128 * MiB])
+def test_agent_that_does_not_tell_the_blocks_has_not_looked(sim: Sim, block_size: int | None) -> None:
+    vm = sim()
+    agent = Telling(lambda: Inside(source="test", block_size=block_size))
+    result = resized(replace(vm, agent=agent), "512M")
+    assert (result.outcome, result.inside) == (Outcome.PLUGGED, Seen.NOT_LOOKED)
+    assert "its agent did not tell" in result.findings[0].text
+
+
+def test_plugged_memory_that_linux_has_not_added_is_not_done(sim: Sim) -> None:
+    vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "1G"')
+
+    def two_blocks_short() -> Inside:
+        inside = guest_of(vm).inside(())
+        return replace_struct(inside, blocks=inside.blocks[:-2])
+
+    result = resized(replace(vm, agent=Telling(two_blocks_short)), "1G")
+    assert (result.outcome, result.inside) == (Outcome.PARTLY, Seen.OFFLINE)
+    assert "1G plugged, but Linux has memory blocks for 768M of it only" in facts(result)
 
 
 def test_onlining_by_hand_lets_growth_go_on(sim: Sim) -> None:
@@ -341,7 +394,7 @@ async def _says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     await reader.read()
 
 
-@pytest.mark.parametrize(("size", "outcome"), [("0", Outcome.TIMED_OUT), ("5G", Outcome.DONE)])
+@pytest.mark.parametrize(("size", "outcome"), [("0", Outcome.TIMED_OUT), ("5G", Outcome.PLUGGED)])
 def test_silent_agent_is_not_waited_for_again_and_again(
     sim: Sim, serve: Any, size: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

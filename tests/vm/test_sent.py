@@ -76,13 +76,16 @@ def test_verb_sends_what_the_table_says_and_no_more(serve: Serve, messages: Mess
             serve(Qga(overheard), name="agent") as agent,
         ):
             command = ("-m", "virtiomem", "vm", verb, *ARGUMENTS[verb], "-c", qmp, "--agent", agent)
-            process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.DEVNULL)
+            process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE)
+            assert process.stdout is not None
             while verb == "watch" and not expected <= monitor.sent:  # it ends when it is told to
                 monitor.heard.clear()
                 await monitor.heard.wait()
             if verb == "watch":
+                assert await process.stdout.readline(), "it has seen the machine"
                 process.terminate()
-            assert await process.wait() == 0
+            await process.communicate()
+            assert process.returncode == 0
 
     asyncio.run(run())
     assert monitor.sent | asked == expected

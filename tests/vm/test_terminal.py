@@ -6,6 +6,7 @@ from rich.console import Console
 from virtiomem.errors import BackendError
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.base import Device, Kind, Machine
+from virtiomem.vm.inside import Seen
 from virtiomem.vm.outcome import Report
 from virtiomem.vm.progress import Track
 from virtiomem.vm.terminal import MAX_LINES, ProgressScreen, picture
@@ -41,6 +42,7 @@ def test_machines_stand_in_a_table_and_lost_ones_below_it() -> None:
     lost = Sample("dead", 1.0, None, BackendError("qmp:/dead: cannot connect: No such file or directory"))
     lines = drawn(picture([lost, sample("web", GiB, 2 * GiB)])).splitlines()
     assert lines[0].rstrip() == "1 of 2 machines, 1G of 2G plugged"
+    assert lines[-1].rstrip() == "not looked inside"
     assert lines[1].split() == [
         "VM",
         "DEVICE",
@@ -106,10 +108,20 @@ def test_standing_still_is_counted() -> None:
     assert "still for 9 s, Linux tries again within 41 s" in drawn(screen._draw())
 
 
+def test_plugged_memory_that_is_still_offline_is_not_shown_as_done() -> None:
+    screen = ProgressScreen()
+    track = Track("vm0", 0, GiB, 0.0)
+    track.feed(1.0, GiB)
+    screen(Report("web", (track,), 2.0, 2.0, Seen.OFFLINE))
+    assert drawn(screen._draw()).split() == ["web", "plugged,", "not", "online", "in", "the", "guest", "yet"]
+    screen(Report("db", (track,), 2.0, 2.0, Seen.OFFLINE))
+    assert drawn(screen._draw()).splitlines()[0].startswith("2 machines  plugged, not online")
+
+
 def test_hundreds_of_machines_are_summed_up() -> None:
     screen = ProgressScreen()
     for number in range(200):
         screen(Report(f"vm{number}", (Track("vm0", 0, GiB if number else 0, 0.0),), 1.0, 1.0))
     lines = drawn(screen._draw()).splitlines()
     assert len(lines) == MAX_LINES + 1
-    assert lines[-1].strip() == f"1 of 200 devices done, {199 - MAX_LINES} more on their way"
+    assert lines[-1].strip() == f"1 of 200 devices at their size, {199 - MAX_LINES} more on their way"

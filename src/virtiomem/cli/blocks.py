@@ -9,6 +9,7 @@ from virtiomem.cli.arguments import check_one_source, exit_status, file, size
 from virtiomem.errors import Exit, UsageError
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, read_memory_sysfs
+from virtiomem.stdio import say
 
 if TYPE_CHECKING:
     from virtiomem.live.capture import Capture
@@ -34,6 +35,8 @@ class _Machine(NamedTuple):
     devices: list["VirtioMem"]
     owners: dict[int, lsmem.Ownership]
     capture: "Capture"
+    hidden: bool
+    """Whether nothing tells where some device is, or whether there is one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             Exit.DONE: "done",
             Exit.FAILED: "nothing to read",
             Exit.USAGE: "usage",
-            Exit.PARTLY: "the device cannot shrink by as much",
+            Exit.PARTLY: "the device cannot shrink by as much, or /proc/iomem hides where devices are (read it as root)",
         }
     )
     add = parser.add_argument
@@ -83,8 +86,9 @@ def _blocks(args: argparse.Namespace) -> int:
     """What lsmem prints."""
     columns, split = _columns(args)
     needs = lsmem.COLUMNS.needs([*columns, *split])
+    hidden = False
     if args.file or "devices" in needs:
-        memory, _, owners, _ = _machine(args)
+        memory, _, owners, _, hidden = _machine(args)
     else:
         memory, owners = read_memory_sysfs(args.sysroot, zones="zones" in needs, nodes="nodes" in needs), {}
     summary = args.summary or ("always" if args.style is lsmem.Style.TABLE else "never")
@@ -95,18 +99,26 @@ def _blocks(args: argparse.Namespace) -> int:
     if summary != "never":
         parts.append(lsmem.render_summary(memory, in_bytes=args.bytes))
     sys.stdout.write("\n".join(parts))
-    return 0
+    return _hidden(args) if hidden and "devices" in needs else Exit.DONE
 
 
 def _devices(args: argparse.Namespace) -> int:
     from virtiomem.live import show
 
-    memory, devices, owners, _ = _machine(args)
+    memory, devices, owners, _, hidden = _machine(args)
     if args.style is lsmem.Style.JSON:
         print(json.dumps({"virtio-mem": [show.device_values(one, memory, owners) for one in devices]}, indent=1))
     else:
         sys.stdout.write(show.devices_text(devices, memory, in_bytes=args.bytes, headings=not args.noheadings))
-    return 0
+    return _hidden(args) if hidden else 0
+
+
+def _hidden(args: argparse.Namespace) -> int:
+    """Say that devices are missing or without a range, and hand back the exit code."""
+    source = args.file or args.sysroot
+    sys.stdout.flush()
+    say(f"virtiomem: {source}: no addresses in /proc/iomem: not all devices are known (read it as root)")
+    return Exit.PARTLY
 
 
 def _plan(args: argparse.Namespace) -> int:
@@ -114,7 +126,9 @@ def _plan(args: argparse.Namespace) -> int:
     from virtiomem.live.shrink import plan_shrink
     from virtiomem.live.views import driver_config_of
 
-    memory, devices, owners, capture = _machine(args)
+    memory, devices, owners, capture, hidden = _machine(args)
+    if hidden:
+        raise UsageError(f"--by: {capture.iomem_source}: no addresses in it, so no device is known (read it as root)")
     plan = plan_shrink(_chosen(devices, args.device), memory, owners, args.by, driver_config_of(capture))
     if args.style is lsmem.Style.JSON:
         print(json.dumps(show.plan_values(plan), indent=1))
@@ -139,14 +153,16 @@ def _chosen(devices: list["VirtioMem"], name: str | None) -> "VirtioMem":
 def _machine(args: argparse.Namespace) -> _Machine:
     """A file, or a running Linux, with its virtio-mem devices."""
     from virtiomem.live.collect import collect
-    from virtiomem.live.devices import devices_of, ownership
+    from virtiomem.live.devices import devices_of, map_of, ownership
     from virtiomem.live.reading import load_any
     from virtiomem.live.views import memory_of
 
     capture = load_any(args.file) if args.file else collect(args.sysroot, only=HEADINGS)
     memory = memory_of(capture)
     devices = devices_of(capture, memory)
-    return _Machine(memory, devices, ownership(capture, memory, devices), capture)
+    listed = not capture.section("sys/bus/virtio/devices").remark
+    hidden = map_of(capture) is None and not (listed and all(device.region for device in devices))
+    return _Machine(memory, devices, ownership(capture, memory, devices), capture, hidden)
 
 
 def _columns(args: argparse.Namespace) -> tuple[list[str], list[str]]:

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from virtiomem import __version__
-from virtiomem.cli.arguments import check_outputs, file
+from virtiomem.cli.arguments import check_outputs, exit_status, file
 from virtiomem.columns import align
-from virtiomem.errors import ListingError
+from virtiomem.errors import BackendError, Exit, UsageError
 from virtiomem.live import script
 from virtiomem.live.capture import Capture, dump, dumps, to_json
 from virtiomem.live.collect import collect
@@ -23,7 +23,14 @@ PAGES = "proc/kpageflags"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where from, where to, and what besides."""
-    parser.epilog = "Read `virtiomem capture --list` before you send a capture: it names everything that is in one."
+    codes = {
+        Exit.DONE: "all that is there was read",
+        Exit.FAILED: "nothing is there to read",
+        Exit.USAGE: "usage",
+        Exit.PARTLY: "some of it could not be read, or its addresses are hidden (read it as root)",
+    }
+    about = "Read `virtiomem capture --list` before you send a capture: it names everything that is in one."
+    parser.epilog = f"{about} {exit_status(codes, '; ')}"
     add = parser.add_argument
     add(
         "-o",
@@ -50,14 +57,15 @@ def run(args: argparse.Namespace) -> int:
         return 0
     check_outputs(args, "output", inputs=[Path(args.sysroot, one.heading) for one in SOURCES])
     capture = collect(args.sysroot, pages=args.pages, by=f"virtiomem {__version__}")
+    if not any(section.text for section in capture.sections.values()):
+        raise BackendError(f"{args.sysroot}: nothing to capture: none of the files of `capture --list` can be read")
     if args.output:
         dump(capture, args.output)
     elif args.json:
         print(json.dumps(to_json(capture), indent=1))
     else:
         write_listing(dumps(capture))
-    _tell(capture, args)
-    return 0
+    return _tell(capture, args)
 
 
 def _sources() -> list[dict[str, object]]:
@@ -68,17 +76,20 @@ def _source_table() -> str:
     return align([("READS", "WHY"), *((f"/{one.heading}", one.why) for one in SOURCES)])
 
 
-def _tell(capture: Capture, args: argparse.Namespace) -> None:
-    """On stderr: what was written, and what of that which was asked for could not be read."""
+def _tell(capture: Capture, args: argparse.Namespace) -> int:
+    """On stderr: what was written, and what of that which was asked for could not be read; return the exit code."""
     asked = {at: section for at, section in capture.sections.items() if args.pages or at != PAGES}
-    unread = {at: section.remark for at, section in asked.items() if section.unread}
+    unread = {at: section.remark for at, section in asked.items() if section.unread or section.refused}
     sys.stdout.flush()
     if args.output or unread:
         where, size = (args.output, f", {Path(args.output).stat().st_size} bytes") if args.output else ("capture", "")
         say(f"{where}: {len(asked) - len(unread)} of {len(asked)} sources{size}")
     for at, remark in unread.items():
         say(f"  /{at}: {remark}")
+    missing = any(section.refused for section in asked.values()) or PAGES in unread
     try:
-        iomem.loads(capture.section(IOMEM).text, source=f"/{IOMEM}")
-    except ListingError as error:
+        iomem.loads(capture.iomem, source=f"/{IOMEM}")
+    except UsageError as error:
         say(f"virtiomem: {error}")
+        missing = True
+    return Exit.PARTLY if missing else Exit.DONE

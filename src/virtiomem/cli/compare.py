@@ -15,7 +15,7 @@ from virtiomem.recording import Recording
 from virtiomem.recording.apart import Apart, set_apart
 from virtiomem.recording.compare import Difference, Rules, compare, not_compared
 from virtiomem.recording.values import Use
-from virtiomem.recording.words import describe, plural
+from virtiomem.recording.words import describe, how_it_went
 from virtiomem.report.terminal import Progress
 from virtiomem.text import one_line, quoted, shown
 
@@ -64,7 +64,11 @@ def run(args: argparse.Namespace) -> int:
         names = [args.a, args.b]
     verdict = _judge(a, b, args)
     if args.json:
-        print(json.dumps(verdict.as_json() | ({"guests": [a.guest, b.guest]} if args.b is None else {})))
+        print(
+            json.dumps(
+                verdict.as_json() | _how_both_went(a, b) | ({"guests": [a.guest, b.guest]} if args.b is None else {})
+            )
+        )
     else:
         _tell(verdict, a, [shown(name) for name in names], played=args.b is None)
     return Exit.FAILED if verdict.difference else Exit.DONE
@@ -88,6 +92,15 @@ class _Verdict:
         }
 
 
+def _how_both_went(a: Recording, b: Recording) -> dict[str, list[int]]:
+    """Two recordings may be the same because neither did what it was to do."""
+    return {
+        "steps": [len(one.steps) for one in (a, b)],
+        "refused": [sum(record.error is not None for record in one.steps) for one in (a, b)],
+        "stopped-short": [sum(not record.settled for record in one.steps) for one in (a, b)],
+    }
+
+
 def _judge(a: Recording, b: Recording, args: argparse.Namespace) -> _Verdict:
     """Compare as far as the options say."""
     rules = Rules(everything=args.all, ignore=tuple(args.ignore))
@@ -103,7 +116,7 @@ def _tell(verdict: _Verdict, a: Recording, names: list[str], *, played: bool) ->
     difference = verdict.difference
     if difference is None:
         who = f", {names[0]} and {names[1]}" if played else ""
-        print(one_line(f"same: {len(a.steps)} {plural(len(a.steps), 'step')}{who}"))
+        print(one_line(f"same: {how_it_went(a.steps) if a.steps else 'the guest at boot; there is no step'}{who}"))
     else:
         print(one_line(f"different at {difference.place}: {difference.what}"))
         _beside(names, [difference.a], [difference.b])

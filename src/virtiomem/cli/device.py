@@ -33,7 +33,12 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
         "does with hostile drivers: rule by rule, how it was seen, and what to do to see a failure again."
     )
     parser.epilog = exit_status(
-        {Exit.DONE: "every MUST is kept", Exit.FAILED: "one is broken or the device was lost", Exit.USAGE: "usage"}
+        {
+            Exit.DONE: "every MUST that a driver can see is kept",
+            Exit.FAILED: "one is broken or the device was lost",
+            Exit.USAGE: "usage",
+            Exit.PARTLY: "of the rules asked for none can be seen",
+        }
     )
     subject = parser.add_mutually_exclusive_group()
     subject.add_argument("--embedded", action="store_true", help="the embedded device (default)")
@@ -78,7 +83,14 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
         "Feed a recorded request log (JSON lines, gzip or plain) to the embedded device and compare every answer, "
         "configuration field, status, interrupt bit and generation."
     )
-    parser.epilog = exit_status({Exit.DONE: "no difference", Exit.FAILED: "different", Exit.USAGE: "a file is no log"})
+    parser.epilog = exit_status(
+        {
+            Exit.DONE: "no difference",
+            Exit.FAILED: "different",
+            Exit.USAGE: "a file is no log",
+            Exit.PARTLY: "nothing was done with the device in one of them",
+        }
+    )
     parser.add_argument("logs", type=file, metavar="LOG", nargs="+", help="a recorded request log")
     parser.add_argument("-J", "--json", action="store_true", help="print the outcome as JSON")
 
@@ -109,7 +121,9 @@ def _check(args: argparse.Namespace) -> int:
     finally:
         if args.junit is not None:
             write_whole(args.junit, formats.to_junit(report))
-    return Exit.DONE if report.conforms else Exit.FAILED
+    if not report.conforms:
+        return Exit.FAILED
+    return Exit.DONE if report.checked else Exit.PARTLY
 
 
 def _fuzz(args: argparse.Namespace) -> int:
@@ -165,12 +179,15 @@ def _replay(args: argparse.Namespace) -> int:
             _show_replayed(path, outcome)
     if args.json:
         print(json.dumps([{"log": path, **asdict(outcome)} for path, outcome in outcomes.items()], indent=2))
-    return Exit.FAILED if any(outcome.differing for outcome in outcomes.values()) else Exit.DONE
+    if any(outcome.differing for outcome in outcomes.values()):
+        return Exit.FAILED
+    return Exit.PARTLY if any(outcome.only_begun for outcome in outcomes.values()) else Exit.DONE
 
 
 def _show_replayed(path: str, outcome: "Outcome") -> None:
     counted = f"{outcome.requests} requests in {outcome.operations} operations"
     if outcome.first is None:
-        show(f"{path}: {counted}, no difference\n")
+        nothing = "; nothing was done with the device" if outcome.only_begun else ""
+        show(f"{path}: {counted}, no difference{nothing}\n")
     else:
         show(f"{path}: {counted}, {outcome.differing} of them different; the first:\n  {outcome.first}\n")

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
-from virtiomem.cli.arguments import check_one_source, file
-from virtiomem.errors import UsageError
+from virtiomem.cli.arguments import check_one_source, exit_status, file
+from virtiomem.errors import Exit, UsageError
 from virtiomem.listing import repair, show
 from virtiomem.listing.ram import Ram, system_ram
 from virtiomem.live.capture import Capture
 from virtiomem.live.reading import load_any
 from virtiomem.resource import iomem
+from virtiomem.resource.names import is_system_ram
 from virtiomem.resource.node import Resource
 from virtiomem.stdio import say, write_listing
 
@@ -27,12 +28,21 @@ _DEEPEST_JSON = 200
 """json recurses twice a level, and Python 1000 times in all; no kernel comes near."""
 
 
+_EXITS = {
+    Exit.DONE: "done",
+    Exit.FAILED: "nothing is of that kind (--ram, --only)",
+    Exit.USAGE: "the listing is damaged (see --lenient) or the usage is wrong",
+    Exit.PARTLY: "addresses are hidden: with --lenient, names alone",
+}
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to read, what of it, and how to print it."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
         "".join(f"virtiomem iomem {action:6} {words}\n" for action, words in ACTIONS.items())
-        + "\nExit status: 0 done, 2 the listing is damaged (see --lenient) or the usage is wrong."
+        + "\n"
+        + exit_status(_EXITS)
     )
     add = parser.add_argument
     add(
@@ -64,16 +74,28 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the map."""
     check_one_source(args)
-    reading = read(capture_of(args), lenient=args.lenient)
+    reading = read(capture_of(args), lenient=args.lenient, names_alone=not (args.merge or args.ram))
     if args.merge:
         reading.tree.merge_adjacent_system_ram()
     if args.raw:
-        return _print_raw(reading.tree, args)
-    if args.json:
+        _print_raw(reading.tree, args)
+    elif args.json:
         _print_json(reading, args)
     else:
         sys.stdout.write(_text(reading, args))
-    return 0
+    if reading.masked:
+        return Exit.PARTLY
+    return Exit.DONE if args.raw or _has_any(reading.tree, args) else Exit.FAILED
+
+
+def _has_any(tree: Resource, args: argparse.Namespace) -> bool:
+    """Whether there was anything to show; says so if not."""
+    wanted = _wanted(args)
+    if any((not args.ram or is_system_ram(node.name)) and wanted(node.name) for _, node in tree.walk()):
+        return True
+    names = f" called {', '.join(args.only)}" if args.only else ""
+    say(f"virtiomem: there is no {'System RAM' if args.ram else 'resource'}{names} in it")
+    return False
 
 
 def capture_of(args: argparse.Namespace) -> Capture:
@@ -85,10 +107,13 @@ def capture_of(args: argparse.Namespace) -> Capture:
     return collect(args.sysroot, only=("proc/iomem",))
 
 
-def read(capture: Capture, *, lenient: bool) -> repair.Reading:
-    """Read a capture's listing; what was put right goes to stderr."""
+def read(capture: Capture, *, lenient: bool, names_alone: bool = False) -> repair.Reading:
+    """Read a capture's listing; what was put right goes to stderr.
+
+    Raises MaskedListingError where addresses are hidden, unless it is read leniently and `names_alone` are of use.
+    """
     source = capture.iomem_source
-    reading = repair.read(capture.iomem, source=source, lenient=lenient, allow_masked=True)
+    reading = repair.read(capture.iomem, source=source, lenient=lenient, allow_masked=names_alone)
     for remark in remarks(reading, source):
         say(f"virtiomem: {remark}")
     return reading
@@ -101,11 +126,10 @@ def remarks(reading: repair.Reading, source: str) -> Iterator[str]:
         yield f"{source}: all addresses are hidden: read it as root"
 
 
-def _print_raw(tree: Resource, args: argparse.Namespace) -> int:
+def _print_raw(tree: Resource, args: argparse.Namespace) -> None:
     if args.only or args.ram or args.flat:
         raise UsageError("--raw prints the whole listing: it excludes --only, --ram and --flat")
     write_listing(iomem.dumps(tree))
-    return 0
 
 
 def _print_json(reading: repair.Reading, args: argparse.Namespace) -> None:

@@ -14,7 +14,8 @@ from virtiomem.live.collect import collect
 from virtiomem.live.load import DEFAULT_MEMORY_BLOCK
 from virtiomem.live.reading import load_any
 from virtiomem.live.views import memory_of
-from virtiomem.stdio import show
+from virtiomem.stdio import say, show
+from virtiomem.units import format_size
 
 DESCRIPTION = (
     "For each consumer of the map: how many ranges it sees, how many it would see if nothing had been merged, its limit, and "
@@ -75,4 +76,6 @@ def _block_size(args: argparse.Namespace, capture: Capture) -> int:
     try:
         return memory_of(capture).block_size
     except VirtiomemError:
+        assumed = f"memory blocks of {format_size(DEFAULT_MEMORY_BLOCK)} are assumed for the headroom"
+        say(f"virtiomem: {capture.source}: {assumed} (--block-size)")
         return DEFAULT_MEMORY_BLOCK

@@ -62,7 +62,7 @@ class _Reader:
         args = self.args
         capture = load_any(args.file) if args.file else collect(args.sysroot, only=("proc/iomem",))
         source = capture.iomem_source
-        reading = repair.read(capture.iomem, source=source, lenient=args.lenient, allow_masked=True)
+        reading = repair.read(capture.iomem, source=source, lenient=args.lenient)
         said, self.said = self.said, list(remarks(reading, source))
         for remark in self.said if self.said != said else ():
             say(f"virtiomem: {remark}")

@@ -11,7 +11,7 @@ from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
 from virtiomem.kdump import elfcore, show
-from virtiomem.kdump.compare import Comparison, compare, dumped, subtract
+from virtiomem.kdump.compare import Comparison, above_low, compare, dumped, subtract
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
 from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES, CrashRanges, Loader, kernel_ranges, kexec_tools_ranges
 from virtiomem.listing import repair
@@ -32,7 +32,13 @@ _DIRECT_MAPS = {"4-level": elfcore.DIRECT_MAP_4_LEVEL, "5-level": elfcore.DIRECT
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to read, whose way to take, and what a listing does not tell."""
     parser.epilog = exit_status(
-        {Exit.DONE: "done", Exit.FAILED: "RAM is not dumped, or what is compared differs", Exit.USAGE: "usage"}, "; "
+        {
+            Exit.DONE: "done",
+            Exit.FAILED: "RAM is not dumped, or no crash kernel is there to dump it, or what is compared differs",
+            Exit.USAGE: "usage",
+            Exit.PARTLY: "the header was written, and lacks notes",
+        },
+        "; ",
     )
     add = parser.add_argument
     add(
@@ -79,12 +85,11 @@ def run(args: argparse.Namespace) -> int:
     found = kernel_ranges(tree) if kernel else kexec_tools_ranges(tree, limit=args.limit)
     if args.against:
         return _against(found, args)
-    header = elfcore.header(found, _inputs(args, capture, tree)) if args.output else b""
-    try:
-        return _show(found, args)
-    finally:
-        if args.output:
-            write_whole(args.output, header)
+    if args.output:
+        return _write(found, _inputs(args, capture, tree), args)
+    no_dump = show.no_dump(found, loaded=_is_loaded(capture))
+    _print(found, no_dump, args)
+    return _verdict([*show.findings(found), *no_dump])
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -119,14 +124,35 @@ def _tree(capture: Capture, *, lenient: bool) -> ResourceTree:
     return reading.tree
 
 
-def _show(found: CrashRanges, args: argparse.Namespace) -> int:
-    findings = show.findings(found)
+def _is_loaded(capture: Capture) -> bool | None:
+    """Whether a crash kernel is loaded; None for a listing alone, and where the kernel does not say."""
+    return {"0": False, "1": True}.get(capture.section("sys/kernel").values.get("kexec_crash_loaded", ""))
+
+
+def _write(found: CrashRanges, inputs: Inputs, args: argparse.Namespace) -> int:
+    """Show the ranges, write the header, and say what it lacks; that no crash kernel is there is no fault of the header."""
+    header = elfcore.header(found, inputs)
+    no_dump, lacking = show.no_dump(found), show.lacking(inputs)
+    try:
+        _print(found, [*no_dump, *lacking], args)
+    finally:
+        write_whole(args.output, header)
+    _warn([*no_dump, *(f"{args.output}: {what}" for what in lacking)])
+    return _verdict(show.findings(found)) or (Exit.PARTLY if lacking else Exit.DONE)
+
+
+def _print(found: CrashRanges, more: list[str], args: argparse.Namespace) -> None:
+    """The ranges on stdout; `more` are findings besides those of the ranges."""
     if args.json:
-        print(json.dumps(show.values(found), indent=1))
+        print(json.dumps(show.values(found, more), indent=1))
     else:
         sys.stdout.write(show.ranges_text(found, in_bytes=args.bytes, headings=not args.noheadings))
         if not args.noheadings:
             sys.stdout.write(f"\n{show.summary_text(found, in_bytes=args.bytes)}")
+
+
+def _verdict(findings: list[str]) -> int:
+    """Say what is wrong, and return the exit code."""
     _warn(findings)
     return Exit.FAILED if findings else Exit.DONE
 
@@ -136,8 +162,8 @@ def _compare(both: Comparison, args: argparse.Namespace) -> int:
         print(json.dumps(show.comparison_values(both), indent=1))
     else:
         sys.stdout.write(show.comparison_text(both, in_bytes=args.bytes, headings=not args.noheadings))
-    _warn([*show.findings(both.kernel), *show.findings(both.kexec_tools)])
-    return Exit.FAILED if both.differs else Exit.DONE
+    said = [*show.findings(both.kernel), *show.findings(both.kexec_tools), *show.no_dump(both.kernel)]
+    return _verdict(list(dict.fromkeys(said))) or (Exit.FAILED if both.differs else Exit.DONE)
 
 
 def _against(found: CrashRanges, args: argparse.Namespace) -> int:
@@ -147,7 +173,7 @@ def _against(found: CrashRanges, args: argparse.Namespace) -> int:
         print(json.dumps({"missing": show.range_values(missing), "gone": show.range_values(gone)}, indent=1))
     else:
         sys.stdout.write(show.against_text(missing, gone, in_bytes=args.bytes, headings=not args.noheadings))
-    return Exit.FAILED if missing else Exit.DONE
+    return _verdict(show.findings(found)) or (Exit.FAILED if missing or above_low(gone) else Exit.DONE)
 
 
 def _warn(findings: Iterable[str]) -> None:

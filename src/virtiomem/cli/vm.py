@@ -10,10 +10,13 @@ from virtiomem.vm.sent import COMMANDS, VIRTIO_STATUS
 
 _EXITS = "exit codes: 0 done, 1 failed, 2 usage, 64 for some machines only"
 _EXITS_RESIZE = (
-    "exit codes: 0 done; 64 partly done, or done for some machines only; 124 timed out or nothing moved; "
-    "1 refused, superseded or lost; 2 usage; 130 interrupted"
+    "exit codes: 0 done: new memory was seen online in the guest; 64 plugged, but not looked inside; or partly done; or "
+    "done for some machines only; 124 timed out or nothing moved; 1 refused, superseded or lost; 2 usage; 130 interrupted"
 )
-_EXITS_WATCH = "exit codes: 0 also when interrupted, 2 usage"
+_EXITS_WATCH = (
+    "exit codes: 0 every machine was seen, 64 some were, 1 none was, interrupted or not; 2 usage. The sizes are the devices': "
+    "watch does not look inside."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +96,12 @@ def _add_resize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-redispatch", action="store_true", help="give no device what another cannot take")
     parser.add_argument("--dry-run", action="store_true", help="show the plan and what speaks against it")
     parser.add_argument("-k", "--keep-going", action="store_true", help="leave out machines that cannot be resized")
+    parser.add_argument(
+        "--until",
+        choices=("online", "plugged"),
+        default="online",
+        help="what new memory is waited for (default online)",
+    )
     parser.add_argument("--no-wait", action="store_true", help="do not wait for the guest")
     parser.add_argument(
         "--timeout", type=seconds, metavar="TIME", help="give up after this (90, 90s, 5m); default never"
@@ -121,7 +130,10 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     )
     _add_common(parser)
     parser.add_argument(
-        "--capture", type=file, metavar="PATH", help="what `virtiomem capture` wrote in the guest, or its files"
+        "--capture",
+        type=file,
+        metavar="PATH",
+        help="what `virtiomem capture` wrote in the only machine's guest, or its files",
     )
     _add_unstable(parser)
     parser.set_defaults(command_of=commands.explain)

@@ -15,7 +15,7 @@ def to_dict(report: Report) -> dict[str, Any]:
     """The report as JSON has it."""
     return {
         "subject": report.subject,
-        "conforms": report.conforms,
+        "conforms": report.conforms if report.checked else None,
         "counts": {outcome.value: report.count(outcome) for outcome in Outcome},
         "rules": [_rule(verdict) for verdict in report.verdicts],
     }

@@ -36,6 +36,8 @@ class Outcome:
     requests: int
     differing: int
     first: Difference | None
+    only_begun: bool = False
+    """Nothing was done with the device after it was initialised."""
 
 
 Mismatch = tuple[str, object, object]
@@ -46,10 +48,12 @@ def replay(path: str | Path) -> Outcome:
     """Replay a log; raises UsageError when it cannot be read."""
     player: Player | None = None
     operations = requests = differing = 0
+    only_begun = True
     first: Difference | None = None
     for number, line in log.read(path):
         operations += 1
         requests += line.requests if isinstance(line, log.Batch) else 0
+        only_begun &= isinstance(line, log.Header)
         if isinstance(line, log.Header | log.Negotiation):
             player = Player(realize(line, f"{path}:{number}"))
         assert player is not None
@@ -63,7 +67,7 @@ def replay(path: str | Path) -> Outcome:
             first = first or Difference(number, what, str(recorded), str(ours))
     if not operations:
         raise UsageError(f"{path}: no request log (empty)")
-    return Outcome(operations, requests, differing, first)
+    return Outcome(operations, requests, differing, first, only_begun)
 
 
 def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:

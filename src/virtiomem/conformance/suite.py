@@ -60,6 +60,11 @@ class Report:
         """True when no MUST and no MUST NOT failed, and the device survived all of it."""
         return not any(verdict.broken for verdict in self.verdicts)
 
+    @property
+    def checked(self) -> bool:
+        """True when any rule was seen kept or broken."""
+        return any(verdict.outcome in {Outcome.PASS, Outcome.FAIL} for verdict in self.verdicts)
+
     def count(self, outcome: Outcome) -> int:
         """How many rules had this outcome."""
         return sum(verdict.outcome is outcome for verdict in self.verdicts)

@@ -20,7 +20,7 @@ class Comparison:
     @property
     def differs(self) -> bool:
         """True when the two dump different RAM above the first MiB, which they always treat differently."""
-        return any(end >= MiB for _, end in (*self.only_kernel, *self.only_kexec_tools))
+        return above_low(self.only_kernel, self.only_kexec_tools)
 
 
 def compare(kernel: CrashRanges, kexec_tools: CrashRanges) -> Comparison:
@@ -31,6 +31,11 @@ def compare(kernel: CrashRanges, kexec_tools: CrashRanges) -> Comparison:
         subtract(kernel.ranges, kexec_tools.ranges),
         subtract(kexec_tools.ranges, kernel.ranges),
     )
+
+
+def above_low(*found: Iterable[CrashRange]) -> bool:
+    """Whether any range reaches above the first MiB, which each loader treats in its own way."""
+    return any(end >= MiB for ranges in found for _, end in ranges)
 
 
 def subtract(ranges: Iterable[CrashRange], others: Iterable[CrashRange]) -> list[CrashRange]:

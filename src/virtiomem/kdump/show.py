@@ -5,7 +5,7 @@ from typing import Any
 
 from virtiomem.columns import align
 from virtiomem.kdump.compare import Comparison
-from virtiomem.kdump.elfcore import PN_XNUM
+from virtiomem.kdump.elfcore import PN_XNUM, Inputs
 from virtiomem.kdump.ranges import CrashRange, CrashRanges, Loader, total
 from virtiomem.units import format_approx, format_size
 
@@ -30,9 +30,8 @@ def summary_text(found: CrashRanges, *, in_bytes: bool = False) -> str:
     what = "in a header that the kernel keeps up to date" if found.loader is Loader.KERNEL else "entries in its table"
     excluded = ", ".join(f"{start:#x}-{end:#x}" for start, end in found.excluded) or "nothing"
     ranges = "range" if len(found.ranges) == 1 else "ranges"
-    nowhere = "" if found.has_crash_kernel else "; no crash kernel is reserved, so none can be loaded"
     return (
-        f"{found.loader.value}: {len(found.ranges)} {ranges}, {size(found.size)}; excluded: {excluded}{nowhere}\n"
+        f"{found.loader.value}: {len(found.ranges)} {ranges}, {size(found.size)}; excluded: {excluded}\n"
         f"{found.entries} of {found.limit} {what}\n"
     )
 
@@ -62,6 +61,19 @@ def findings(found: CrashRanges) -> list[str]:
             f"its header would say {len(found.ranges) % (PN_XNUM + 1)}"
         )
     return said
+
+
+def no_dump(found: CrashRanges, *, loaded: bool | None = None) -> list[str]:
+    """Why a crash would leave no dump at all; `loaded`: whether the machine says that a crash kernel is loaded."""
+    if not found.has_crash_kernel:
+        return ["no crash kernel is reserved (boot with crashkernel=256M): a crash leaves no dump"]
+    return ["no crash kernel is loaded (kexec -p): until one is, a crash leaves no dump"] if loaded is False else []
+
+
+def lacking(inputs: Inputs) -> list[str]:
+    """What the readers of a dump will look for in its header and not find."""
+    said = [] if inputs.notes else ["no CPU's crash notes (--note): readers of the dump find no registers"]
+    return said + ([] if inputs.vmcoreinfo else ["no vmcoreinfo (--vmcoreinfo): makedumpfile and crash need it"])
 
 
 def comparison_text(both: Comparison, *, in_bytes: bool = False, headings: bool = True) -> str:
@@ -105,7 +117,8 @@ def against_text(
         for one in ranges
     ]
     table = align([*head, *rows], " >") if rows else ""
-    return table if not headings else f"{table}{size(total(missing))} of RAM missing from the file\n"
+    stale = f", {size(total(gone))} of the file is not RAM" if gone else ""
+    return table if not headings else f"{table}{size(total(missing))} of RAM missing from the file{stale}\n"
 
 
 def range_values(ranges: Sequence[CrashRange]) -> list[dict[str, int]]:
@@ -113,8 +126,8 @@ def range_values(ranges: Sequence[CrashRange]) -> list[dict[str, int]]:
     return [{"start": start, "end": end, "size": end - start + 1} for start, end in ranges]
 
 
-def values(found: CrashRanges) -> dict[str, Any]:
-    """All of it as JSON's values."""
+def values(found: CrashRanges, more: Sequence[str] = ()) -> dict[str, Any]:
+    """All of it as JSON's values; `more` are findings besides those of the ranges."""
     return {
         "loader": found.loader.value,
         "size": found.size,
@@ -125,5 +138,5 @@ def values(found: CrashRanges) -> dict[str, Any]:
         "lost": range_values(found.lost),
         "refused": found.refused,
         "backup": range_values([found.backup])[0] if found.backup else None,
-        "findings": findings(found),
+        "findings": [*findings(found), *more],
     }

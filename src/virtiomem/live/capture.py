@@ -12,15 +12,17 @@
     [proc/cmdline] 2 of 9 parameters
      crashkernel=256M memhp_default_state=online_movable
     [proc/kpageflags] not collected
+    # end
 
 Every heading is a file or a directory of the captured Linux, with a remark when it was not there or not taken whole; the
 headings are the manifest: nothing else was read. What was read follows, each line behind one space. A directory of small
-files is lines of `name value`. `sources` has the table of all headings, `collect` fills them, `script` prints a shell
-program that does the same where there is no Python. The file may be compressed with gzip.
+files is lines of `name value`. The last line tells a whole file from one that was cut. `sources` has the table of all
+headings, `collect` fills them, `script` prints a shell program that does the same where there is no Python. The file may be
+compressed with gzip.
 """
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -38,8 +40,13 @@ FORMAT = "virtiomem-capture/1"
 MAX_SIZE = 1 << 28
 """A capture unpacks to no more than this; the map of a machine with a million blocks takes a fifth of it."""
 
+END = "# end"
+"""The last line of what a program wrote; what a person wrote by hand need not have it."""
+
 ABSENT = "absent"
 DENIED = "denied"
+NOT_COLLECTED = "not collected"
+NO_NOTES = "no crash notes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,11 @@ class Section:
     def unread(self) -> bool:
         """Whether the remark is why nothing was read; how many kernel parameters were left out is no such reason."""
         return bool(self.remark) and not self.text and not self.remark.endswith(" parameters")
+
+    @property
+    def refused(self) -> bool:
+        """Whether something is there that could not be read."""
+        return self.remark not in ("", ABSENT, NOT_COLLECTED, NO_NOTES) and not self.remark.endswith(" parameters")
 
     @property
     def values(self) -> dict[str, str]:
@@ -111,7 +123,7 @@ def dumps(capture: Capture) -> str:
     for heading, section in capture.sections.items():
         lines.append(f"[{heading}] {section.remark}".rstrip())
         lines += [f" {line}" for line in section.lines]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, END]) + "\n"
 
 
 def dump(capture: Capture, path: str | Path) -> None:
@@ -149,7 +161,7 @@ def load(path: str | Path) -> Capture:
     return loads(read_bytes(path), source=str(path))
 
 
-def _from_lines(lines: Iterable[str], source: str) -> Capture:
+def _from_lines(lines: Sequence[str], source: str) -> Capture:
     """Read the text form."""
     numbered = enumerate(lines, 1)
     if (first := next(numbered, (1, ""))[1]) != FORMAT:
@@ -173,6 +185,8 @@ def _from_lines(lines: Iterable[str], source: str) -> Capture:
             head[key] = value
         elif line and not line.startswith("#"):
             raise UsageError(f"{source}:{number}: neither a heading nor a line behind a space: {line[:40]!r}")
+    if "by" in head and next(filter(None, reversed(lines))) != END:
+        raise UsageError(f"{source}:{len(lines)}: the capture is cut short: its last line is not {END!r}")
     return Capture(
         {heading: Section.of(body, remark) for heading, (body, remark) in sections.items()},
         collected=head.get("collected", ""),

@@ -1,12 +1,13 @@
 # Prints a capture of this Linux's memory, for `virtiomem` to read elsewhere. It reads only what its last lines name and
 # writes nothing but its output. A POSIX shell with awk, sed, sort, tr, od, dd and dmesg suffices: busybox has them.
+# Exit status: 0; 64 when something that is there could not be read, or addresses are hidden; 2 usage.
 #
 #   sh capture.sh > guest.capture            as root, so that addresses show
 #   sh capture.sh --pages > guest.capture    also ask which pages of virtio-mem are plugged
 #   sh capture.sh --sysroot DIR              a copy of another Linux's files
 LC_ALL=C
 export LC_ALL
-root= pages=
+root= pages= short=
 while [ $# -gt 0 ]; do
     case $1 in
     --pages) pages=yes ;;
@@ -17,7 +18,7 @@ while [ $# -gt 0 ]; do
 done
 
 # absent HEADING: no lines, and why
-absent() { if [ -e "$root/$1" ]; then echo "[$1] denied"; else echo "[$1] absent"; fi; }
+absent() { if [ -e "$root/$1" ]; then short=yes; echo "[$1] denied"; else echo "[$1] absent"; fi; }
 
 # values PREFIX DIRECTORY NAME...: small files as `name value`
 values() {
@@ -133,7 +134,7 @@ take_devices() { # NAME driver=… parent=… node=…: those of virtio id 24
 
 take_log() { # HEADING 'WORDS': the last of each message that begins with them
     [ -z "$root" ] && [ -c "/$1" ] || { echo "[$1] absent"; return; }
-    log=$(dmesg 2>/dev/null) || { echo "[$1] denied"; return; }
+    log=$(dmesg 2>/dev/null) || { short=yes; echo "[$1] denied"; return; }
     echo "[$1]"
     printf '%s\n' "$log" | sed 's/^<[0-9]*>//; s/^\[[^]]*\] //' | awk -v words="$2" '
         index($0, words) == 1 {
@@ -153,7 +154,16 @@ take_notes() {
     notes=$(for n in $(numbered "$root/$heading" cpu); do
         values "cpu$n/" "$root/$heading/cpu$n" crash_notes crash_notes_size
     done)
-    [ -n "$notes" ] && echo "[$heading]" || echo "[$heading] no crash notes"
+    case $notes in
+    *"/crash_notes "*) echo "[$heading]" ;;
+    *)
+        remark="no crash notes"
+        for file in "$root/$heading"/cpu[0-9]*/crash_notes; do
+            if [ -e "$file" ]; then short=yes remark="crash notes denied"; fi
+        done
+        echo "[$heading] $remark"
+        ;;
+    esac
     values "" "$root/$heading" "$@"
     [ -z "$notes" ] || echo "$notes"
 }
@@ -181,6 +191,15 @@ take_pages() { # HEADING: START-END plugged | unplugged | unknown, in units of 2
             first=$((first + units))
         done
     done
+}
+
+finish() { # the last line; then say whether anything is missing
+    echo "@END@"
+    awk '{ sub(/:.*/, ""); if (/[1-9a-f]/) { seen = 1; exit } } END { exit !seen }' "$root/proc/iomem" 2>/dev/null || {
+        short=yes
+        echo "capture.sh: no address in /proc/iomem: read it as root" >&2
+    }
+    [ -z "$short" ] || { echo "capture.sh: not all could be read: look for 'denied'" >&2; exit 64; }
 }
 
 echo "@FORMAT@"

@@ -12,7 +12,7 @@ from itertools import groupby, takewhile
 from pathlib import Path
 
 from virtiomem.errors import BackendError, VirtiomemError
-from virtiomem.live.capture import ABSENT, DENIED, Capture, Section
+from virtiomem.live.capture import ABSENT, DENIED, NO_NOTES, NOT_COLLECTED, Capture, Section
 from virtiomem.live.reading import MAX_LISTING
 from virtiomem.live.sources import MEMORY_FILES, SOURCES, Source
 from virtiomem.live.sysfs import entry_numbers, read_memory_sysfs
@@ -25,6 +25,8 @@ from virtiomem.wire.mem import DEVICE_ID
 KPF_NOPAGE = 1 << 20
 KPF_OFFLINE = 1 << 23
 """Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h); virtio-mem marks what it keeps unplugged offline."""
+NOTES_DENIED = f"crash notes {DENIED}"
+"""Only root may read them."""
 _WORD = re.compile(r'(?:[^ "]|"[^"]*"?)+')
 """A kernel parameter; a quoted part may hold spaces."""
 MAX_FILE = MAX_LISTING
@@ -52,7 +54,7 @@ def collect(
         if only is not None and source.heading not in only:
             continue
         if source.kind == "pages":
-            sections[source.heading] = _pages(root, sections) if pages else Section(remark="not collected")
+            sections[source.heading] = _pages(root, sections) if pages else Section(remark=NOT_COLLECTED)
         else:
             sections[source.heading] = _section(root, source)
     return Capture(
@@ -211,9 +213,12 @@ def _kernel_log(path: Path) -> Iterator[str]:
 def _notes(path: Path, source: Source) -> Section:
     """Which CPUs there are, and the address and size of each one's crash notes."""
     lines = [*_values(path, source.what)]
-    for number in entry_numbers((entry.name for entry in path.iterdir()), "cpu"):
-        lines += _values(path / f"cpu{number}", ("crash_notes", "crash_notes_size"), f"cpu{number}/")
-    return Section.of(lines, "" if any("/crash_notes " in line for line in lines) else "no crash notes")
+    cpus = [path / f"cpu{number}" for number in entry_numbers((entry.name for entry in path.iterdir()), "cpu")]
+    for cpu in cpus:
+        lines += _values(cpu, ("crash_notes", "crash_notes_size"), f"{cpu.name}/")
+    if any("/crash_notes " in line for line in lines):
+        return Section.of(lines)
+    return Section.of(lines, NOTES_DENIED if any((cpu / "crash_notes").exists() for cpu in cpus) else NO_NOTES)
 
 
 def _pages(root: Path, sections: dict[str, Section]) -> Section:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from virtiomem.abi import ZoneType
 from virtiomem.driver.messages import VALUE_LINE, Key
-from virtiomem.errors import ListingError
 from virtiomem.live.capture import Capture
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.live.views import number_of, zones_of
 from virtiomem.resource import iomem
+from virtiomem.resource.iomem import MaskedListingError
 from virtiomem.resource.names import VIRTIO_MEM_RAM, is_virtio_device
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.units import HUGE_PAGE_SIZE, PAGE_SIZE, Span
@@ -66,7 +66,7 @@ class VirtioMem:
 
 def devices_of(capture: Capture, memory: MemorySysfs | None = None) -> list[VirtioMem]:
     """All virtio-mem devices that the capture knows of, by name."""
-    tree = _tree(capture)
+    tree = map_of(capture) or ResourceTree()
     regions = {node.name: Span(node.start, node.end + 1) for _, node in tree.walk() if is_virtio_device(node.name)}
     known = _known(capture)
     return [
@@ -107,12 +107,13 @@ def _device(
     )
 
 
-def _tree(capture: Capture) -> ResourceTree:
-    """The map; an empty one when the capture has none that can be read."""
+def map_of(capture: Capture) -> ResourceTree | None:
+    """The map; None when the capture has none, or one that hides its addresses. Raises ListingError for a damaged one."""
+    text = capture.section("proc/iomem").text
     try:
-        return iomem.loads(capture.section("proc/iomem").text)
-    except ListingError:
-        return ResourceTree()
+        return iomem.loads(text, source=capture.iomem_source) if text else None
+    except MaskedListingError:
+        return None
 
 
 def _known(capture: Capture) -> dict[str, dict[str, int]]:

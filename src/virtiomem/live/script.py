@@ -3,7 +3,7 @@
 from importlib.resources import files
 from shlex import quote
 
-from virtiomem.live.capture import FORMAT
+from virtiomem.live.capture import END, FORMAT
 from virtiomem.live.sources import MEMORY_FILES, SOURCES, Source
 
 _JOINED = ("lines", "words", "log")
@@ -13,9 +13,9 @@ _JOINED = ("lines", "words", "log")
 def text(version: str) -> str:
     """The whole program; `version` is what its captures say of their maker."""
     body = (files("virtiomem.live") / "capture.sh").read_text(encoding="utf-8")
-    body = body.replace("@FORMAT@", FORMAT).replace("@VERSION@", version)
+    body = body.replace("@FORMAT@", FORMAT).replace("@VERSION@", version).replace("@END@", END)
     calls = "".join(f"{_call(source)}\n" for source in SOURCES)
-    return f"#!/bin/sh\n{body}{calls}"
+    return f"#!/bin/sh\n{body}{calls}finish\n"
 
 
 def _call(source: Source) -> str:

@@ -106,12 +106,10 @@ class CrashState:
     notes: list[tuple[int, int]]
     vmcoreinfo: tuple[int, int] | None
     possible_cpus: int
-    crash_loaded: bool | None
-    """None when the kernel does not say."""
 
 
 def crash_state_of(capture: Capture) -> CrashState:
-    """Where the notes lie, and whether a crash kernel is loaded."""
+    """Where the notes lie, and how many CPUs there may be."""
     cpu, kernel = capture.section("sys/devices/system/cpu").values, capture.section("sys/kernel").values
     notes = [
         (number_of(value, 16, capture), number_of(cpu[f"{name}_size"], 10, capture))
@@ -123,7 +121,6 @@ def crash_state_of(capture: Capture) -> CrashState:
         notes=notes,
         vmcoreinfo=(number_of(addr, 16, capture), number_of(size, 16, capture)) if size else None,
         possible_cpus=_cpus(cpu.get("possible", "")),
-        crash_loaded={"0": False, "1": True}.get(kernel.get("kexec_crash_loaded", "")),
     )
 
 

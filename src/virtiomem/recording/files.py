@@ -32,9 +32,12 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
         raw = json_values(text)
         check_format(raw, FORMAT)
         _name_device_types(raw)
-        return convert(raw, Recording, dec_hook=decode_size)
+        recording = convert(raw, Recording, dec_hook=decode_size)
     except NotationError as error:
         raise UsageError(f"{shown(source)}: not a recording: {error}") from None
+    if any(not snapshot.iomem for snapshot in (recording.boot, *(record.snapshot for record in recording.steps))):
+        raise UsageError(f"{shown(source)}: not a recording: a map without a line, so nothing of the guest was seen")
+    return recording
 
 
 def load(path: str | Path) -> Recording:

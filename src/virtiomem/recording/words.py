@@ -1,6 +1,6 @@
 """Steps, requests and numbers as a person would say them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from msgspec import UNSET
@@ -17,12 +17,23 @@ from virtiomem.recording.values import (
     Resize,
     SetState,
     Step,
+    StepRecord,
     Unload,
     UnplugDimm,
     Use,
     Wait,
 )
 from virtiomem.units import format_size
+
+
+def how_it_went(steps: Sequence[StepRecord]) -> str:
+    """How many steps there were, and how many did not go well: ``3 steps, 1 refused, 1 stopped short``."""
+    refused = sum(record.error is not None for record in steps)
+    short = sum(not record.settled for record in steps)
+    words = [f"{len(steps)} {plural(len(steps), 'step')}"]
+    words += [f"{refused} refused"] if refused else []
+    words += [f"{short} stopped short"] if short else []
+    return ", ".join(words)
 
 
 def describe(step: Step) -> str:

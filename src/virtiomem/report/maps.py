@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from virtiomem.errors import UsageError
 from virtiomem.listing import repair
 from virtiomem.live.reading import read_any, source_of
-from virtiomem.recording.values import Recording
+from virtiomem.recording.values import Recording, StepRecord
 from virtiomem.recording.words import describe
 from virtiomem.report.data import title
 from virtiomem.report.moments import Source, story
@@ -50,6 +50,11 @@ def read(file: str, *, step: int | None = None, lenient: bool = False) -> Map:
     return Map(Path(source).name, rows(reading.tree), repairs=tuple(reading.told(source)))
 
 
+def _but(record: StepRecord) -> str:
+    """What keeps a step from being done, for a title."""
+    return " (refused)" if record.error is not None else "" if record.settled else " (stopped short)"
+
+
 def of_recording(source: Source, step: int | None) -> Map:
     """The map after a step of a recording; the last when `step` is None."""
     last = len(source.recording.steps)
@@ -59,5 +64,5 @@ def of_recording(source: Source, step: int | None) -> Map:
     whole = story(source)
     moment = whole.moments[at]
     strip = BlockStrip(moment.blocks, whole.block_size, plugged_everywhere(moment.plugged))
-    did = "at boot" if moment.record is None else f"step {at}, {describe(moment.record.step)}"
+    did = "at boot" if moment.record is None else f"step {at}, {describe(moment.record.step)}{_but(moment.record)}"
     return Map(f"{title(source)}: {did}", list(moment.listing), strip)

@@ -6,14 +6,14 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from virtiomem import stdio
-from virtiomem.errors import VirtiomemError
+from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.units import format_exact
 from virtiomem.vm import fleet, show
 from virtiomem.vm.connect import Connection, Unreachable, Vm, config_paths, load_config, open_all, resolve
@@ -43,6 +43,9 @@ async def list_devices(args: Namespace) -> int:
     if args.json:
         return _finish_json(views)
     stdio.show(show.table(show.rows_of(views), columns, in_bytes=args.bytes, headings=not args.noheadings))
+    for view in views:
+        if view.machine is not None and not view.machine.devices:
+            stdio.say(f"{view.vm}: it has no memory device")
     return _complain(views)
 
 
@@ -69,6 +72,7 @@ async def resize(args: Namespace) -> int:
     )
     policy = Policy(
         wait=not args.no_wait,
+        online=args.until == "online",
         timeout=args.timeout,
         stall=args.stall or STALL_SECONDS,
         rollback=args.on_timeout == "rollback",
@@ -96,27 +100,29 @@ async def resize(args: Namespace) -> int:
 
 async def watch(args: Namespace) -> int:
     """Look again and again, until interrupted or for as long as asked."""
-    with _cancelled_by_interrupt():
-        try:
-            async with asyncio.timeout(args.duration):
-                await _watch(args)
-        except TimeoutError:
-            return 0
-        except asyncio.CancelledError:
-            return 0
-    return 0
+    chosen = connections(args)
+    seen = dict.fromkeys((connection.name for connection in chosen), False)
+    with _cancelled_by_interrupt(), suppress(TimeoutError, asyncio.CancelledError):
+        async with asyncio.timeout(args.duration):
+            await _watch(args, chosen, seen)
+    unseen = [name for name, once in seen.items() if not once]
+    if unseen:
+        stdio.say(f"virtiomem: never seen: {_some(unseen)}")
+    return 0 if not unseen else 1 if len(unseen) == len(seen) else PARTLY
 
 
-async def _watch(args: Namespace) -> None:
+async def _watch(args: Namespace, chosen: Sequence[Connection], seen: dict[str, bool]) -> None:
+    """Show samples as they come, and note in `seen` which machines were seen at all."""
     from virtiomem.vm.metrics import Metrics, serve
 
-    metrics = Metrics()
+    metrics = Metrics(seen)
     server = await serve(args.metrics, metrics) if args.metrics else None
     try:
-        async with aclosing(watch_all(connections(args), args.interval)) as samples:
+        async with aclosing(watch_all(chosen, args.interval)) as samples:
             with _samples_to(args) as show_sample:
                 async for sample in samples:
                     metrics.take(sample)
+                    seen[sample.vm] |= sample.machine is not None
                     show_sample(sample)
     finally:
         if server is not None:
@@ -126,6 +132,8 @@ async def _watch(args: Namespace) -> None:
 async def explain(args: Namespace) -> int:
     """Say why devices are not at their requested size."""
     chosen = select(args.target, connections(args))
+    if args.capture and len(chosen) > 1:
+        raise UsageError(f"--capture {args.capture} is of one machine, but {len(chosen)} are meant")
     async with open_all(chosen) as opened:
         views = await asyncio.gather(*(_view(vm, thorough=True, zones=True) for vm in opened))
     if args.capture:
@@ -202,8 +210,13 @@ def _announce(jobs: Sequence[Job], refusals: Sequence[Refusal]) -> None:
         for warning in job.warnings:
             names.setdefault(warning, []).append(job.vm.name)
     for warning, machines in names.items():
-        more = f" and {len(machines) - MAX_NAMES} more" if len(machines) > MAX_NAMES else ""
-        stdio.say(f"{', '.join(machines[:MAX_NAMES])}{more}: {warning}")
+        stdio.say(f"{_some(machines)}: {warning}")
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"{', '.join(names[:MAX_NAMES])}{more}"
 
 
 def _named(refusal: Refusal) -> str:

@@ -14,7 +14,7 @@ from virtiomem.driver.parameters import DEFAULTS
 from virtiomem.driver.sizes import Units, choose_units, offline_threshold
 from virtiomem.units import SECTION_SIZE, Span, align_down, align_up, format_approx, format_size
 from virtiomem.vm.base import Device, Driver, Machine, Surroundings
-from virtiomem.vm.inside import Block, Inside
+from virtiomem.vm.inside import Block, Inside, Seen
 
 MEMMAP_RATIO = 64
 """Bytes of memory that one byte of struct page describes: 4096 / 64."""
@@ -56,6 +56,12 @@ def unknown(text: str, device: str | None = None) -> Finding:
     return Finding(Certainty.UNKNOWN, text, device)
 
 
+def not_looked(*, asked: bool) -> Finding:
+    """That the guest was not looked into; `asked`: it has an agent, which did not tell."""
+    cure = "its agent did not tell; run lsmem in the guest" if asked else "give --agent, or run lsmem in the guest"
+    return unknown(f"whether the guest has it online: not looked inside: {cure}")
+
+
 def advice(text: str, device: str | None = None) -> Finding:
     """Something that would help."""
     return Finding(Certainty.ADVICE, text, device)
@@ -81,6 +87,8 @@ def explain(
     found = list(_about_machine(machine, surroundings, unsettled=any(not device.settled for device in chosen)))
     for device in chosen:
         found += _about_device(device, surroundings, inside, asked=asked)
+    if (inside is None or not inside.blocks) and any(device.settled and device.size for device in chosen):
+        found.append(not_looked(asked=asked or inside is not None))
     found += [_known(reason) for reason in surroundings.reasons]
     if inside is not None:
         found += [unknown(f"the guest did not tell {what}") for what in inside.unreadable]
@@ -118,10 +126,7 @@ def _about_device(
     blocks = inside.blocks_in(device.span) if inside is not None else ()
     offline = [block for block in blocks if not block.online]
     if device.settled:
-        if offline and inside is not None:
-            yield from _offline_blocks(device, inside, offline)
-        else:
-            yield fact(f"size and requested-size are {format_size(device.size)}: nothing is missing", device.id)
+        yield from _settled(device, inside, offline)
         return
     lack = abs(device.requested_size - device.size)
     verb = "give up" if _shrinking(device) else "get"
@@ -142,6 +147,21 @@ def _about_device(
         yield from _short_shrink(device, inside, blocks, asked=asked)
     else:
         yield from _short_growth(device, inside, offline, asked=asked)
+
+
+def _settled(device: Device, inside: Inside | None, offline: list[Block]) -> Iterator[Finding]:
+    """A device that has what was asked for; whether the guest has it, only a look inside tells."""
+    seen = Seen.NOT_LOOKED if inside is None else inside.seen(device.span, device.size)
+    if inside is not None and offline:
+        yield from _offline_blocks(device, inside, offline)
+    elif inside is not None and seen is Seen.OFFLINE:
+        added = format_size(len(inside.blocks_in(device.span)) * (inside.block_size or 0))
+        yield fact(f"{format_size(device.size)} plugged, but Linux has memory blocks for {added} of it only", device.id)
+        yield advice("load virtio_mem in the guest, or reboot it: no driver has added the rest", device.id)
+    elif seen is Seen.ONLINE or not device.size:
+        yield fact(f"size and requested-size are {format_size(device.size)}: nothing is missing", device.id)
+    else:
+        yield fact(f"the device has plugged {format_size(device.size)}, all that is requested", device.id)
 
 
 def _no_driver(device: Device, driver: Driver) -> Iterator[Finding]:

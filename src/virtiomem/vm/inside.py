@@ -6,6 +6,7 @@ left out, never guessed.
 
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 
 from msgspec import Struct
 
@@ -24,6 +25,16 @@ _ZONE_HEADER = re.compile(r"^Node\s+(\d{1,4}), zone\s+(\w{1,16})$", re.MULTILINE
 _CLAIM = re.compile(r"^ *([0-9a-f]{8,16})-[0-9a-f]{8,16} : (virtio\d{1,5})$", re.MULTILINE)
 _UNMASKED = re.compile(r"^ *0*[1-9a-f][0-9a-f]{0,15}-", re.MULTILINE)
 _ZONE_LINE = re.compile(r"^\s+(?:pages )?(free|spanned|present|managed)\s+(\d{1,20})$", re.MULTILINE)
+
+
+class Seen(StrEnum):
+    """What a look inside showed of the memory that a device has plugged."""
+
+    ONLINE = "online"
+    """All of it."""
+    OFFLINE = "offline"
+    """Some of it is offline, or not in Linux at all."""
+    NOT_LOOKED = "not looked"
 
 
 class Block(Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -78,6 +89,14 @@ class Inside(Struct, frozen=True, kw_only=True, rename="kebab"):
         if not size:
             return ()
         return tuple(b for b in self.blocks if span.overlaps(Span.of_block(b.block, size)))
+
+    def seen(self, span: Span, size: int) -> Seen:
+        """Whether the `size` bytes that are plugged in a range are online."""
+        if not self.block_size or not self.blocks:
+            return Seen.NOT_LOOKED
+        blocks = self.blocks_in(span)
+        added = len(blocks) * self.block_size
+        return Seen.ONLINE if added >= size and all(block.online for block in blocks) else Seen.OFFLINE
 
 
 def parse_meminfo(text: str) -> dict[str, int]:

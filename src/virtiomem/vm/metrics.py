@@ -6,7 +6,7 @@ library's own serves from threads without limits.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry
@@ -29,8 +29,9 @@ _DEVICE = ("vm", "device", "node")
 class Metrics(Collector):
     """The latest sample of every machine."""
 
-    def __init__(self) -> None:
-        self._samples: dict[str, Sample] = {}
+    def __init__(self, machines: Iterable[str] = ()) -> None:
+        """`machines` are down until they are seen."""
+        self._samples = {name: Sample(name, 0.0, None) for name in machines}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -51,7 +52,11 @@ class Metrics(Collector):
         up = GaugeMetricFamily("virtiomem_up", "Whether the machine answers.", labels=["vm"])
         boot = GaugeMetricFamily("virtiomem_boot_bytes", "Boot memory and DIMMs.", labels=["vm"])
         requested = GaugeMetricFamily("virtiomem_requested_bytes", "What is requested.", labels=_DEVICE)
-        plugged = GaugeMetricFamily("virtiomem_plugged_bytes", "What is plugged.", labels=_DEVICE)
+        plugged = GaugeMetricFamily(
+            "virtiomem_plugged_bytes",
+            "What the device has plugged; whether the guest has it online is not looked at.",
+            labels=_DEVICE,
+        )
         largest = GaugeMetricFamily("virtiomem_max_bytes", "What could be plugged.", labels=_DEVICE)
         still = GaugeMetricFamily(
             "virtiomem_seconds_since_progress", "Since the plugged size last changed or was first seen.", labels=_DEVICE

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from virtiomem.driver import retry
 from virtiomem.vm.explain import Finding
+from virtiomem.vm.inside import Seen
 from virtiomem.vm.plan import Spread
 from virtiomem.vm.progress import Track
 
@@ -21,6 +22,8 @@ class Outcome(StrEnum):
     """How a resize ended."""
 
     DONE = "done"
+    PLUGGED = "plugged"
+    """The devices have it; whether the guest has it online was not seen."""
     STARTED = "started"
     """Set, not waited for."""
     PARTLY = "partly done"
@@ -41,6 +44,7 @@ class Outcome(StrEnum):
 _EXIT_CODES = {
     Outcome.DONE: 0,
     Outcome.STARTED: 0,
+    Outcome.PLUGGED: 64,
     Outcome.PARTLY: 64,
     Outcome.TIMED_OUT: 124,
     Outcome.REFUSED: 1,
@@ -55,6 +59,8 @@ class Policy:
     """How long to wait and what to do then; seconds."""
 
     wait: bool = True
+    online: bool = True
+    """New memory is waited for until the guest has it online; else until the device has plugged it."""
     timeout: float | None = None
     stall: float = STALL_SECONDS
     poll: float = POLL_SECONDS
@@ -85,6 +91,7 @@ class Result:
     devices: tuple[DeviceResult, ...]
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    inside: Seen = Seen.NOT_LOOKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,7 @@ class Report:
     """The backend's time."""
     waited: float
     """Seconds since the sizes were set."""
+    inside: Seen = Seen.NOT_LOOKED
 
 
 Reporter = Callable[[Report], None]

@@ -1,6 +1,7 @@
 """Resize a running machine and really wait: set, watch it follow, re-dispatch what is stuck, roll back when asked.
 
-A resize is over when every device's size is its requested-size and, with an agent, when the guest has the memory online.
+A resize is done when every device's size is its requested-size and new memory was seen online in the guest. Without a look
+inside it ends as soon, as `plugged`; what only shrinks is seen at the device, which has the memory back.
 It has stalled when nothing moved for `Policy.stall` seconds; the default lets the Linux driver's first retry pass by.
 Whatever happens, the machine is left in a condition that the result states.
 """
@@ -14,8 +15,8 @@ from virtiomem.units import Span, format_approx, format_size
 from virtiomem.vm.base import Event, Machine
 from virtiomem.vm.connect import Vm
 from virtiomem.vm.drivers import seen_to_act, with_inside
-from virtiomem.vm.explain import Finding, explain, unknown
-from virtiomem.vm.inside import Inside
+from virtiomem.vm.explain import Finding, explain, not_looked, unknown
+from virtiomem.vm.inside import Inside, Seen
 from virtiomem.vm.outcome import DeviceResult, Outcome, Policy, Report, Reporter, Result
 from virtiomem.vm.plan import Plan, held_back, replan
 from virtiomem.vm.progress import Track
@@ -24,7 +25,7 @@ ROLLBACK_SECONDS = 10.0
 LAST_LOOK_SECONDS = 2.0
 _UNSEEN = "not seen from inside: "
 AGENT_TRIES = 3
-"""How often a silent agent is asked before a resize counts as done without it."""
+"""How often a silent agent is asked before a resize ends without it."""
 
 
 async def resize(
@@ -53,6 +54,7 @@ class _Resize:
         """Whether a part of the plan is held back until other devices have shrunk."""
         self.machine: Machine | None = None
         self.inside_before = inside
+        self.inside = Seen.NOT_LOOKED
         self.unanswered = 0
         self.reset_at: float | None = None
         self.tracks = {
@@ -76,6 +78,8 @@ class _Resize:
         findings: tuple[Finding, ...] = ()
         if outcome in {Outcome.STARTED, Outcome.INTERRUPTED, Outcome.REFUSED}:
             await self._last_look()
+        elif outcome is Outcome.PLUGGED:
+            findings = (not_looked(asked=self.vm.agent is not None),)
         elif outcome in {Outcome.PARTLY, Outcome.TIMED_OUT}:
             findings = await self._findings()
             if self.policy.rollback:
@@ -128,7 +132,7 @@ class _Resize:
                 await self._after_reset()
 
     def _progress(self, now: float) -> Report:
-        return Report(self.vm.name, tuple(self.tracks.values()), now, now - self.began)
+        return Report(self.vm.name, tuple(self.tracks.values()), now, now - self.began, self.inside)
 
     async def _judge(self, machine: Machine, now: float) -> Outcome | None:
         """What this look means; None to go on."""
@@ -144,8 +148,8 @@ class _Resize:
             if self.held:
                 await self._carry_out(self.plan)
                 return None
-            if await self._online_inside():
-                return Outcome.DONE
+            if (outcome := await self._look_inside(machine)) is not None:
+                return outcome
         if self.policy.timeout is not None and now - self.began >= self.policy.timeout:
             return Outcome.TIMED_OUT
         if now - self._moved_at() >= self.policy.stall:
@@ -191,23 +195,29 @@ class _Resize:
             device = machine.device(track.device)
             track.reset(now, device.size if device else 0)
 
-    async def _online_inside(self) -> bool:
-        """With an agent: whether the guest has onlined what is plugged; True when nobody can say."""
+    async def _look_inside(self, machine: Machine) -> Outcome | None:
+        """Every device has what was asked for: whether the guest has it too; None to go on."""
         if self.inside_before is None and self.vm.agent is not None:
             self._unseen("the guest agent did not answer when the plan was made")
-        if self.inside_before is None or self.machine is None:
-            return True
+        if self.inside_before is None or not self.policy.online:
+            return self._from_outside()
         inside = await self._inside(patience=self._left())
-        if inside is None:
+        self.inside = Seen.NOT_LOOKED if inside is None else seen_in(inside, machine, self.tracks.keys())
+        if inside is None or self.inside is Seen.NOT_LOOKED:
             self.unanswered += 1
-            return self.unanswered >= AGENT_TRIES
-        if offline_in(inside, self.machine, self.tracks.keys()):
-            return False
+            return self._from_outside() if self.unanswered >= AGENT_TRIES else None
+        if self.inside is Seen.OFFLINE:
+            return None
         moved = any(track.moved for track in self.tracks.values())
         if moved and inside.mem_total is not None and self.inside_before.mem_total is not None:
             totals = f"{format_approx(self.inside_before.mem_total)} -> {format_approx(inside.mem_total)}"
             self.notes.append(f"seen from inside: MemTotal {totals}, no block of it offline")
-        return True
+        return Outcome.DONE
+
+    def _from_outside(self) -> Outcome:
+        """What can be said without a look inside: memory that is gone is gone, what is there may be offline."""
+        seen = all(track.size < track.start or not track.size for track in self.tracks.values())
+        return Outcome.DONE if seen or not self.policy.online else Outcome.PLUGGED
 
     async def _inside(self, spans: tuple[Span, ...] = (), patience: float | None = None) -> Inside | None:
         """What the agent says, in so many seconds; that it says nothing is noted once."""
@@ -315,11 +325,11 @@ class _Resize:
                     requested=last.requested_size,
                 )
             )
-        return Result(self.vm.name, outcome, seconds, tuple(devices), tuple(self.notes), findings)
+        return Result(self.vm.name, outcome, seconds, tuple(devices), tuple(self.notes), findings, self.inside)
 
 
-def offline_in(inside: Inside, machine: Machine, devices: Iterable[str]) -> tuple[int, ...]:
-    """The memory blocks of those devices that Linux has and that are not online."""
+def seen_in(inside: Inside, machine: Machine, devices: Iterable[str]) -> Seen:
+    """What a look inside showed of those devices, the worst of them."""
     wanted = set(devices)
-    blocks = (block for device in machine.virtio_mem if device.id in wanted for block in inside.blocks_in(device.span))
-    return tuple(block.block for block in blocks if not block.online)
+    seen = {inside.seen(device.span, device.size) for device in machine.virtio_mem if device.id in wanted}
+    return next((worst for worst in (Seen.NOT_LOOKED, Seen.OFFLINE) if worst in seen), Seen.ONLINE)

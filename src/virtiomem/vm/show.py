@@ -13,7 +13,7 @@ from virtiomem.errors import VirtiomemError
 from virtiomem.units import format_approx, format_exact
 from virtiomem.vm.base import Device, Driver, Machine, Surroundings
 from virtiomem.vm.explain import Certainty, Finding
-from virtiomem.vm.inside import Inside
+from virtiomem.vm.inside import Inside, Seen
 from virtiomem.vm.outcome import Outcome, Result
 from virtiomem.vm.watch import Sample
 
@@ -137,6 +137,8 @@ def status_text(view: View, columns: Sequence[str], *, in_bytes: bool = False, h
         lines.append(f"  {view.surroundings.held_back}")
     if view.inside is not None:
         lines.append(f"  inside ({view.inside.source}): {inside_text(view.inside, size)}")
+    else:
+        lines.append("  inside: not looked")
     if machine.devices:
         shown = table(rows_of([view]), columns, in_bytes=in_bytes, headings=headings)
         lines += [f"  {line}" for line in shown.splitlines()]
@@ -183,12 +185,14 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
 def result_lines(result: Result) -> list[str]:
     """How a resize ended: a line a device, then notes and findings."""
     lines = []
+    plugged = result.outcome is Outcome.PLUGGED
     for device in result.devices:
         way = f"{format_exact(device.size_before)} -> {format_exact(device.size)}"
         if device.size != device.requested:
             way += f", {format_exact(device.requested)} requested"
         same = result.outcome is Outcome.DONE and device.size_before == device.size
-        how = "nothing to do" if same else f"{result.outcome.value} after {result.seconds:.1f} s"
+        ended = f"the device has plugged {format_exact(device.size)}" if plugged else result.outcome.value
+        how = "nothing to do" if same else f"{ended} after {result.seconds:.1f} s"
         lines.append(f"{result.vm}/{device.id}: {how}: {way}")
     lines += [f"  note    {note}" for note in result.notes]
     return lines + [f"  {line}" for line in finding_lines(result.findings)]
@@ -200,8 +204,8 @@ def view_json(view: View) -> dict[str, Any]:
     for part in (view.machine, view.surroundings):
         if part is not None:
             shown |= msgspec.to_builtins(part)
-    if view.inside is not None:
-        shown["inside"] = msgspec.to_builtins(view.inside)
+    if view.machine is not None:
+        shown["inside"] = Seen.NOT_LOOKED.value if view.inside is None else msgspec.to_builtins(view.inside)
     return shown
 
 
@@ -219,6 +223,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "vm": result.vm,
         "outcome": result.outcome.value,
         "exit-code": result.outcome.exit_code,
+        "inside": result.inside.value,
         "seconds": round(result.seconds, 3),
         "devices": devices,
         "notes": list(result.notes),

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from virtiomem.text import one_line, printable
 from virtiomem.units import format_approx
+from virtiomem.vm.inside import Seen
 from virtiomem.vm.outcome import Report
 from virtiomem.vm.progress import Track
 from virtiomem.vm.show import BAR_WIDTH, COLUMNS, LIST_COLUMNS, DeviceCell, Row, View, bar
@@ -51,9 +52,13 @@ class ProgressScreen:
         lines = Table.grid(padding=(0, 2))
         for report, track in moving[:MAX_LINES]:
             lines.add_row(*_progress_cells(report, track))
+        waiting = [report.vm for report in self._reports.values() if report.inside is Seen.OFFLINE]
+        if waiting:
+            who = waiting[0] if len(waiting) == 1 else f"{len(waiting)} machines"
+            lines.add_row(Text(who), Text("plugged, not online in the guest yet", style="dim"))
         done = len(every) - len(moving)
         rest = len(moving) - min(len(moving), MAX_LINES)
-        summary = f"{done} of {len(every)} devices done" + (f", {rest} more on their way" if rest else "")
+        summary = f"{done} of {len(every)} devices at their size" + (f", {rest} more on their way" if rest else "")
         return Group(lines, Text(summary, style="dim")) if len(every) > 1 else lines
 
 
@@ -101,7 +106,7 @@ def picture(samples: Sequence[Sample]) -> RenderableType:
     plugged, requested = (sum(sizes) for sizes in ((m.plugged for m in seen), (m.requested for m in seen)))
     head = f"{len(seen)} of {len(samples)} machines, {format_approx(plugged)} of {format_approx(requested)} plugged"
     lost = [Text(one_line(f"{sample.vm}: {sample.error}"), style="red") for sample in samples if sample.machine is None]
-    return Group(Text(head, style="dim"), _Devices(samples), *lost)
+    return Group(Text(head, style="dim"), _Devices(samples), *lost, Text("not looked inside", style="dim"))
 
 
 class _Devices:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import DeviceInfo, DimmInfo, Recording, Snapshot
-from virtiomem.recording.words import plural
+from virtiomem.recording.words import how_it_went
 from virtiomem.report.blocks import BlockRun
 from virtiomem.report.kinds import resource_kind
 from virtiomem.report.moments import Moment
@@ -93,15 +93,9 @@ def _devices(devices: Sequence[DeviceInfo]) -> dict[str, str]:
 
 def summary(recording: Recording) -> Text:
     """How many steps there were, how they ended, and all requests."""
-    steps = recording.steps
-    words = [f"{len(steps)} {plural(len(steps), 'step')}"]
-    refused = sum(record.error is not None for record in steps)
-    short = sum(not record.settled for record in steps)
-    words += [f"{refused} refused"] if refused else []
-    words += [f"{short} stopped short"] if short else []
-    counts = Counter(request.type for record in steps for request in record.requests)
+    counts = Counter(request.type for record in recording.steps for request in record.requests)
     requests = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "no requests"
-    return text(f"{', '.join(words)}; {requests}")
+    return text(f"{how_it_went(recording.steps)}; {requests}")
 
 
 def window(moment: Moment) -> list[Row]:

@@ -43,6 +43,7 @@ def summary(report: Report) -> str:
         f"{report.count(Outcome.FAIL)} fail ({binding} of them MUST or MUST NOT{f'; the device was lost in {lost}' if lost else ''}), "
         f"{report.count(Outcome.NOT_APPLICABLE)} not applicable, "
         f"{report.count(Outcome.UNSEEN)} not to be seen from the driver's side"
+        f"{'' if report.checked else ': nothing was checked'}"
     )
 
 

@@ -116,13 +116,17 @@ def _title(name: str, recording: Recording) -> Text:
 
 
 def side_by_side(console: Console, recordings: dict[str, Recording]) -> None:
-    """Show the ends of several runs, by name, next to each other: what devices changed in the listing, then totals."""
+    """Show the ends of several runs, by name, next to each other: what devices changed in the listing, then totals.
+
+    How each went comes last: a run that stopped short is not what its scenario says.
+    """
     ends = {
         name: reduce(next_moment, recording.steps, boot_moment(Source(name, recording)))
         for name, recording in recordings.items()
     }
     lines = [_title(name, recording) for name, recording in recordings.items()]
     lines += [Text(), *totals.beside({name: totals.listing(totals.window(state)) for name, state in ends.items()})]
-    lines += [Text(), *totals.table(ends)]
+    lines += [Text(), *totals.table(ends), Text()]
+    lines += [join([text(f"{name}: "), totals.summary(recording)]) for name, recording in recordings.items()]
     for line in lines:
         console.print(line)
