@@ -5,6 +5,7 @@ import pytest
 from tests.refused import refused
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.releases.qemu import QEMU
 from virtiomem.units import GiB, MiB, Span
 from virtiomem.wire.mem import Config, Feature, Request, RequestType, Response, ResponseType, State
 
@@ -260,3 +261,10 @@ def test_a_region_may_end_where_addresses_end() -> None:
 
 def test_node_id_is_offered_by_default() -> None:
     assert make().features is Feature.ACPI_PXM
+
+
+def test_since_qemu_8_1_unplugging_nothing_is_never_busy() -> None:
+    for version, answer in (("7.2", BUSY), ("8.0", BUSY), ("8.1", ACK), ("11.1", ACK)):
+        device = MemDevice(addr=4 * GiB, region_size=GiB, release=QEMU.release(version))
+        device.busy = True
+        assert device.request(UNPLUG_ALL).type is answer, version

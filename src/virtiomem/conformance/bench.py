@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import NamedTuple, NoReturn, Protocol
 
 from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.releases.qemu import QemuRelease
 from virtiomem.transport.port import DeviceSpec, Observation, Owner, Port, Read, Write
 from virtiomem.transport.vring import Chain, Result, Ring, initialize
 from virtiomem.units import GiB, MiB, Span, format_size
@@ -49,6 +50,8 @@ class Subject(Protocol):
 
     name: str
     """Such as ``QEMU 7.2.22``."""
+    release: QemuRelease
+    """The QEMU whose answers are expected of the device."""
     has_contents: bool
     """Device memory can be read and written through the port's `exchange`."""
 

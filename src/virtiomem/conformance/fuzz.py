@@ -138,7 +138,8 @@ class Pair:
         pair: Pair | None = None
         try:
             with subject.open(case.spec) as device:
-                pair = cls(Recorder(Hands(device.port, device.owner, case.ring_size), case.features))
+                hands = Hands(device.port, device.owner, case.ring_size)
+                pair = cls(Recorder(hands, case.features, subject.release.name))
                 yield pair
         except (BackendError, ProtocolError):
             if pair is None or pair.broke is None:

@@ -79,6 +79,8 @@ class Header(Seen, frozen=True, kw_only=True, tag_field="op", tag="header"):
     """As the device proposes."""
     ring_size: Descriptors | None = None
     """As the driver made it, if that is something else."""
+    qemu: str | None = None
+    """The QEMU that answered; 7.2 when it is not said."""
 
 
 class Batch(Seen, frozen=True, kw_only=True, tag_field="op", tag="batch"):

@@ -64,13 +64,15 @@ Move = Submit | SetSize | ResetDevice | ResetSystem | Migrate | SetRing | Sweep
 class Recorder:
     """Hands on a device, and the features it is brought up with."""
 
-    def __init__(self, hands: Hands, features: int) -> None:
+    def __init__(self, hands: Hands, features: int, qemu: str | None = None) -> None:
+        """`qemu`: the version that the log shall say."""
         self._hands = hands
         self._features = features
+        self._qemu = qemu
 
     def twin(self, hands: Hands) -> "Recorder":
         """A recorder that is as far as this one, with hands on another device."""
-        return Recorder(hands, self._features)
+        return Recorder(hands, self._features, self._qemu)
 
     def start(self) -> log.Header:
         """Bring the device up; the first line of a log."""
@@ -84,6 +86,7 @@ class Recorder:
             features_ok=ok,
             queue_size=queue_size,
             ring_size=self._hands.ring_size,
+            qemu=self._qemu,
             **self._after(),
         )
 

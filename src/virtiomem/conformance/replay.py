@@ -10,6 +10,7 @@ from virtiomem.conformance.hands import Hands
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError, ProtocolError, UsageError
 from virtiomem.qemu import migration
+from virtiomem.releases.qemu import QEMU
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.transport.port import Observation
 from virtiomem.wire.mem import Config, Feature, ResponseType
@@ -83,10 +84,11 @@ def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
             node=config.node_id,
             nodes=config.node_id + 1,
             features=features,
+            release=QEMU.release(line.qemu) if isinstance(line, log.Header) and line.qemu else QEMU.oldest,
         )
     except DeviceError as error:
         raise UsageError(f"{where}: no such device: {error}") from None
-    return EmbeddedPort(device, line.queue_size) if isinstance(line, log.Header) else EmbeddedPort(device)
+    return EmbeddedPort(device)
 
 
 class Player:

@@ -8,6 +8,7 @@ from virtiomem.conformance.bench import Device
 from virtiomem.device.mem import DEFAULT_BLOCK_SIZE, MemDevice
 from virtiomem.errors import DeviceError
 from virtiomem.qemu.process import BINARY
+from virtiomem.releases.qemu import QEMU, QemuRelease
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.transport.late import LatePort
 from virtiomem.transport.port import DeviceSpec
@@ -22,17 +23,19 @@ class EmbeddedSubject:
     """Our own device: prompt, or answering each chain after `delay` seconds, in any order with `disorder`."""
 
     has_contents = False
+    release = QEMU.oldest
 
-    def __init__(self, delay: float = 0.0, *, disorder: bool = False) -> None:
+    def __init__(self, delay: float = 0.0, *, disorder: bool = False, release: QemuRelease = QEMU.oldest) -> None:
         self._delay = delay
+        self.release = release
         self._order = Random(0) if disorder else None
         late = f", {delay * 1000:g} ms for each answer" if delay else ""
-        self.name = f"embedded device (models QEMU 7.2{late}{', in any order' if disorder else ''})"
+        self.name = f"embedded device (models QEMU {release.name}{late}{', in any order' if disorder else ''})"
 
     @contextmanager
     def open(self, spec: DeviceSpec) -> Iterator[Device]:
         """A device of ours; it has no memory behind its blocks."""
-        mem = realize(spec)
+        mem = realize(spec, self.release)
         prompt = not self._delay and self._order is None
         port = EmbeddedPort(mem) if prompt else LatePort(mem, self._delay, self._order)
         yield Device(port, port)
@@ -41,9 +44,16 @@ class EmbeddedSubject:
         """Nothing to let go of."""
 
 
-def realize(spec: DeviceSpec) -> MemDevice:
-    """Our device as QEMU would make it; raises DeviceError in QEMU's words."""
-    inaccessible = Feature.UNPLUGGED_INACCESSIBLE if spec.unplugged_inaccessible == "on" else Feature(0)
+def realize(spec: DeviceSpec, release: QemuRelease = QEMU.oldest) -> MemDevice:
+    """Our device as QEMU would make it; raises DeviceError in QEMU's words.
+
+    Since: 8.1 (auto_is_inaccessible), 9.2 (offers_persistent_suspend).
+    """
+    features = Feature.ACPI_PXM
+    if spec.unplugged_inaccessible == "on" or (release.auto_is_inaccessible and spec.unplugged_inaccessible != "off"):
+        features |= Feature.UNPLUGGED_INACCESSIBLE
+    if release.offers_persistent_suspend:
+        features |= Feature.PERSISTENT_SUSPEND
     return MemDevice(
         addr=spec.memaddr or _ADDR,
         region_size=spec.size,
@@ -51,7 +61,8 @@ def realize(spec: DeviceSpec) -> MemDevice:
         requested_size=spec.requested_size,
         node=spec.node,
         nodes=spec.node + 1,
-        features=Feature.ACPI_PXM | inaccessible,
+        features=features,
+        release=release,
     )
 
 
@@ -67,6 +78,7 @@ class QemuSubject:
         self._spec: DeviceSpec | None = None
         with QemuMachine([], binary=binary) as machine:
             self.name = f"QEMU {machine.version} virtio-mem-pci"
+            self.release = QEMU.release(machine.version)
 
     @contextmanager
     def open(self, spec: DeviceSpec) -> Iterator[Device]:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from virtiomem import border
 from virtiomem.device.blocks import Blocks
 from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.releases.qemu import QEMU, QemuRelease
 from virtiomem.units import HUGE_PAGE_SIZE, SECTION_SIZE, U64_MAX, MiB, Span, align_up, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseType, State, unpack_request
 
@@ -58,6 +59,7 @@ class MemDevice:
         node: int = 0,
         nodes: int = 1,
         features: Feature = Feature.ACPI_PXM,
+        release: QemuRelease = QEMU.oldest,
     ) -> None:
         """Realize the device: sizes and address in bytes, `nodes` is the number of NUMA nodes of the machine.
 
@@ -73,6 +75,7 @@ class MemDevice:
         self.block_size = block_size
         self.node = node
         self.features = features
+        self.release = release
         self.busy = False
         self._block_shift = block_size.bit_length() - 1
         self._block_mask = block_size - 1
@@ -218,8 +221,11 @@ class MemDevice:
         return _ACK
 
     def _unplug_all(self) -> Response:
-        """Models: virtio_mem_unplug_all() in hw/virtio/virtio-mem.c (v7.2): BUSY even when nothing is plugged."""
-        if self.busy:
+        """Models: virtio_mem_unplug_all() in hw/virtio/virtio-mem.c (v7.2): BUSY even when nothing is plugged.
+
+        Since: 8.1 (empty_unplug_all_may_be_busy).
+        """
+        if self.busy and (self._plugged_size or self.release.empty_unplug_all_may_be_busy):
             return _BUSY
         if self._plugged_size:
             self._blocks.clear()

@@ -14,9 +14,6 @@ from virtiomem.wire.mem import REQUEST_SIZE, RESPONSE_SIZE, Feature
 from virtiomem.wire.ring import Layout
 from virtiomem.wire.virtio import Isr, Status, VirtioFeature
 
-QUEUE_SIZE = 128
-"""Models: virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2): the one queue, guest-request; 1024 in QEMU 10.0."""
-
 QEMU_FEATURES = (
     VirtioFeature.INDIRECT_DESC | VirtioFeature.EVENT_IDX | VirtioFeature.VERSION_1 | VirtioFeature.RING_RESET
 )
@@ -29,10 +26,9 @@ LEGACY_FEATURES = VirtioFeature.NOTIFY_ON_EMPTY | VirtioFeature.ANY_LAYOUT
 class VirtioMem:
     """A virtio-mem device as its driver meets it: registers, a queue in guest memory, an interrupt status."""
 
-    def __init__(self, mem: MemDevice, memory: Memory, queue_size: int = QUEUE_SIZE) -> None:
-        """Put `mem` on the bus; the queue lies in `memory`, and the device proposes `queue_size` descriptors."""
+    def __init__(self, mem: MemDevice, memory: Memory) -> None:
+        """Put `mem` on the bus; the queue lies in `memory`."""
         self.mem = mem
-        self.queue_size = queue_size
         self.offered = int(mem.features) | int(QEMU_FEATURES)
         self.accepted = 0
         self.status = 0
@@ -46,6 +42,14 @@ class VirtioMem:
         mem.on_config_change(self._notify_config)
 
     # --- registers ---
+
+    @property
+    def queue_size(self) -> int:
+        """Descriptors that the device proposes for its one queue, guest-request.
+
+        Models: virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2). Since: 10.0 (queue_size).
+        """
+        return self.mem.release.queue_size
 
     def accept(self, features: int) -> None:
         """The driver chooses features; what is not offered is dropped, and after FEATURES_OK nothing changes.

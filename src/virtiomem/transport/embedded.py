@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from virtiomem.device.mem import MemDevice
-from virtiomem.device.virtio import QUEUE_SIZE, VirtioMem
+from virtiomem.device.virtio import VirtioMem
 from virtiomem.errors import ProtocolError
 from virtiomem.transport.port import Observation, Read, Write
 from virtiomem.units import MiB
@@ -43,9 +43,9 @@ class EmbeddedPort:
 
     patience = 0.0
 
-    def __init__(self, mem: MemDevice, queue_size: int = QUEUE_SIZE) -> None:
+    def __init__(self, mem: MemDevice) -> None:
         self._ram = Ram()
-        self.device = VirtioMem(mem, self._ram, queue_size)
+        self.device = VirtioMem(mem, self._ram)
         self.memory = Read(RAM_BASE, RAM_SIZE)
         self.order: Sequence[int] = ()
         """Which of the chains of the next notifications to answer first, by their positions; the others follow."""

@@ -1,0 +1,5 @@
+"""Releases of QEMU as data: one field for each behaviour, one table of changes.
+
+table   a release folded from the changes up to it
+qemu    QEMU's releases, as its virtio-mem device and its monitor show them
+"""

@@ -1,0 +1,63 @@
+"""QEMU's releases, as its virtio-mem device shows them to a driver."""
+
+from dataclasses import dataclass
+
+from virtiomem.releases.table import Change, Releases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QemuRelease:
+    """What a release of QEMU answers and offers; the values here are those of 7.2."""
+
+    name: str = "7.2"
+    queue_size: int = 128
+    """Descriptors of the one queue that the device proposes."""
+    empty_unplug_all_may_be_busy: bool = True
+    """UNPLUG_ALL with nothing plugged is answered BUSY while the machine migrates."""
+    auto_is_inaccessible: bool = False
+    """``unplugged-inaccessible=auto``, the default, is on for private anonymous memory, too."""
+    offers_persistent_suspend: bool = False
+    """The device offers PERSISTENT_SUSPEND."""
+
+
+QEMU = Releases(
+    QemuRelease(),
+    (
+        Change(
+            "8.1",
+            "empty_unplug_all_may_be_busy",
+            False,
+            "hw/virtio/virtio-mem.c: virtio_mem_unplug_all()",
+            "UNPLUG_ALL with nothing plugged is acknowledged while the machine migrates, too",
+        ),
+        Change(
+            "8.1",
+            "auto_is_inaccessible",
+            True,
+            "hw/core/machine.c: hw_compat_8_0",
+            "unplugged memory is inaccessible by default (UNPLUGGED_INACCESSIBLE) with machine types of 8.1 and newer",
+        ),
+        Change(
+            "9.2",
+            "offers_persistent_suspend",
+            True,
+            "hw/virtio/virtio-mem.c: virtio_mem_get_features()",
+            "PERSISTENT_SUSPEND is offered where the machine can wake up from suspend to RAM",
+        ),
+        Change(
+            "10.0",
+            "queue_size",
+            1024,
+            "hw/virtio/virtio-mem.c: virtio_mem_device_realize()",
+            "the queue has 1024 descriptors (seen on 10.0.13)",
+        ),
+        Change(
+            "11.1",
+            "queue_size",
+            128,
+            "hw/virtio/virtio-mem.c: virtio_mem_device_realize()",
+            "the queue has 128 descriptors (seen on 11.1.3)",
+        ),
+    ),
+    proven=("7.2", "10.0", "11.1"),
+)
