@@ -5,6 +5,7 @@ import pytest
 
 from tests.waiting import wait_until
 from virtiomem.errors import BackendError
+from virtiomem.qemu import process as process_module
 from virtiomem.qemu.process import MemoryFile, QemuProcess
 
 
@@ -85,3 +86,13 @@ def runs(pid: int) -> bool:
     """Whether a process is there and no zombie."""
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(") ")[2][0] != "Z"
+
+
+def test_a_program_that_writes_without_end_is_heard_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_module, "_MAX_OUTPUT", 1 << 20)
+    with QemuProcess(["-c", f"exec yes 'qemu: {'x' * 4000}' >&2"], binary="sh") as process:
+        wait_until(lambda: bool(process.output.messages()))
+        for _ in range(20):  # each of these waits for what was there, not for an end
+            assert process.output.complaint()
+        with pytest.raises(BackendError, match=r"^QEMU wrote more than 1 MiB in one step$"):
+            wait_until(lambda: not process.output.take())

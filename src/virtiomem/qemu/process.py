@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from virtiomem.errors import BackendError
+from virtiomem.units import MiB
 
 BINARY = "qemu-system-x86_64"
 PACKAGE = "qemu-system-x86"
@@ -31,10 +32,13 @@ _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 _MESSAGE_LINES = 20
-_MAX_LINES = 1_000_000
-"""Lines of output kept until somebody takes them: far more than any resize of a terabyte makes."""
+_MAX_OUTPUT = 64 * MiB
+"""Output kept until it is taken: far more than any resize of a terabyte makes."""
+_LINE_COST = 64
+"""Bytes that a line takes beside its text."""
 _MAX_LINE = 4096
 _CHUNK = 1 << 16
+"""What a pipe holds."""
 
 
 class MemoryFile:
@@ -192,6 +196,7 @@ class Output:
         self._lines: list[str] = []
         self._messages: deque[str] = deque(maxlen=_MESSAGE_LINES)
         self._complaint = ""
+        self._kept = 0
         self._overflow = False
         self._wake, self._woken = os.pipe()
         self._thread = threading.Thread(target=self._follow, name="qemu-output", daemon=True)
@@ -202,8 +207,8 @@ class Output:
         with self._lock:
             self._read()
             if self._overflow:
-                raise BackendError(f"QEMU wrote more than {_MAX_LINES} lines in one step")
-            lines, self._lines = self._lines, []
+                raise BackendError(f"QEMU wrote more than {_MAX_OUTPUT // MiB} MiB in one step")
+            lines, self._lines, self._kept = self._lines, [], 0
         return lines
 
     def messages(self) -> list[str]:
@@ -238,8 +243,8 @@ class Output:
                     return
 
     def _read(self) -> bool:
-        """Read what is there; False at the end."""
-        while True:
+        """Read what is there; False at the end. What comes meanwhile is left: a program may write without end."""
+        for _ in range(2):
             try:
                 data = os.read(self._fd, _CHUNK)
             except BlockingIOError:
@@ -249,6 +254,7 @@ class Output:
             if not data:
                 return False
             self._add(data)
+        return True
 
     def _add(self, data: bytes) -> None:
         *whole, rest = (self._partial + data).split(b"\n")
@@ -260,9 +266,10 @@ class Output:
                 self._complaint = line
             if colon and "qemu" in program:
                 self._messages.append(message)
-            if len(self._lines) >= _MAX_LINES:
+            self._kept += len(line) + _LINE_COST
+            if self._kept > _MAX_OUTPUT:
                 self._overflow = True
-                self._lines.clear()
+                self._lines, self._kept = [], 0
             self._lines.append(line)
 
 
