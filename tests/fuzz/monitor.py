@@ -30,6 +30,7 @@ LIMITS = (
 VERBS = (
     *(["list"], ["list", "-b", "-o", "+address,driver"], ["list", "-J"]),
     *(["status", "-A"], ["status", "-A", "-J"], ["explain", "-A"], ["explain", "vm0", "-A", "-J"]),
+    *(["status", "--unstable-monitor-commands"], ["explain", "-A", "--unstable-monitor-commands"]),
     *(["watch", "--for", "0.3", "--interval", "0.05"], ["watch", "-J", "--for", "0.2", "--interval", "0.01"]),
     *(["resize", "vm0", "64M"], ["resize", "vm1", "+2M", "-A"], ["resize", "vm*", "0", "-J", "-A"]),
     *(["resize", "all", "1G", "--plugged", "--round"], ["resize", "all", "3G", "--total", "--spread", "pack"]),
@@ -60,6 +61,7 @@ class Peer:
                 {"name": "v", "type": "child<vfio-pci>"},
             ],
             "qom-get": 0,
+            "x-query-virtio-status": {"status": {"statuses": ["VIRTIO_CONFIG_S_DRIVER_OK: ready"]}, "broken": False},
             "guest-get-memory-block-info": {"size": 128 * MIB},
             "guest-get-memory-blocks": [{"phys-index": n, "online": n % 3 > 0, "can-offline": True} for n in range(40)],
             "guest-file-open": 7,
@@ -183,7 +185,10 @@ def _chunk(random: Random) -> dict[str, Any]:
     text = (
         b"MemTotal: 4019888 kB\nMemFree: 100 kB\nNode 0, zone Normal\n  pages free 1\n   present 100\n   managed 90\n"
     )
-    text = random.choice((text, b"Movable\n", b"online_movable\n", random.randbytes(100), b"x" * 60_000, b""))
+    claim = b"140000000-33fffffff : virtio0\n  140000000-147ffffff : System RAM (virtio_mem)\n"
+    text = random.choice(
+        (text, claim, b"0xf\n", b"Movable\n", b"online_movable\n", random.randbytes(100), b"x" * 60_000, b"")
+    )
     return {"count": len(text), "buf-b64": base64.b64encode(text).decode(), "eof": random.random() < 0.9}
 
 
