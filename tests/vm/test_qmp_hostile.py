@@ -1,12 +1,14 @@
 """What a broken or hostile peer can do to us: one clear line within bounds, whatever it says."""
 
 import asyncio
+import gc
 import json
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from qemu.qmp import Runstate
 
 from tests.waiting import PATIENCE
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError, VirtiomemError
@@ -390,3 +392,25 @@ def test_driver_is_told_from_the_status_and_unknown_when_its_shape_is(
 ) -> None:
     _, surroundings = outcome(serve, qmp(GOOD | {"x-query-virtio-status": status}))
     assert surroundings.drivers == {"vm0": driver}
+
+
+@pytest.mark.parametrize("turns", range(1, 8))
+def test_cancellation_while_leaving_a_peer_that_broke_off_leaves_no_exception_behind(
+    serve: Serve, qmp: Qmp, caplog: pytest.LogCaptureFixture, turns: int
+) -> None:
+    async def leave(path: str) -> None:
+        backend = QmpBackend("qmp:test", path)
+        await backend.open()
+        while backend._peer._client.runstate is Runstate.RUNNING:
+            await backend._peer._client.runstate_changed()
+        leaving = asyncio.create_task(backend.close())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        await backend.close()
+
+    summary = b'{"return": {"base-memory": 0}, "id": $ID}\n[1]\n'
+    outcome(serve, qmp(GOOD | {"query-memory-size-summary": summary}), leave)
+    gc.collect()
+    assert caplog.records == []

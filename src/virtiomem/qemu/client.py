@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -119,16 +119,28 @@ def _description(error: object) -> object:
     return error.get("desc", error) if isinstance(error, dict) else error
 
 
-async def outcome(disconnect: Awaitable[None]) -> Exception | None:
-    """What a disconnect says of the connection's end; None for a clean one."""
+async def outcome(disconnect: Coroutine[Any, Any, None]) -> Exception | None:
+    """What a disconnect says of the connection's end; None for a clean one, and for one that takes too long.
+
+    A cancellation waits for it, too: the library's tasks would complain of what they ended with.
+    """
+    leaving = asyncio.create_task(disconnect)
     try:
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await disconnect
-    except (TimeoutError, EOFError):
+        await asyncio.wait([leaving], timeout=CLOSE_SECONDS)
+    except asyncio.CancelledError:
+        await asyncio.wait([leaving], timeout=CLOSE_SECONDS)
+        raise
+    finally:
+        error = _taken(leaving)
+    return error
+
+
+def _taken(task: asyncio.Task[None]) -> Exception | None:
+    """The exception that a task has ended with, such as what ended the library's reader; it is ended when it has not."""
+    if task.cancel() or task.cancelled():
         return None
-    except Exception as error:  # noqa: BLE001 - the library re-raises whatever ended its reader task
-        return error
-    return None
+    error = task.exception()
+    return error if isinstance(error, Exception) and not isinstance(error, EOFError) else None
 
 
 def reason(error: BaseException) -> Any:
