@@ -91,8 +91,8 @@ def runs(pid: int) -> bool:
 def test_a_program_that_writes_without_end_is_heard_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_module, "_MAX_OUTPUT", 1 << 20)
     with QemuProcess(["-c", f"exec yes 'qemu: {'x' * 4000}' >&2"], binary="sh") as process:
-        wait_until(lambda: bool(process.output.messages()))
+        wait_until(process.output.messages, "it wrote nothing")
         for _ in range(20):  # each of these waits for what was there, not for an end
             assert process.output.complaint()
         with pytest.raises(BackendError, match=r"^QEMU wrote more than 1 MiB in one step$"):
-            wait_until(lambda: not process.output.take())
+            wait_until(lambda: not process.output.take(), "it is heard without end")

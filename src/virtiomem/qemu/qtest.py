@@ -64,6 +64,9 @@ def _bytes(size: int) -> Callable[[str], bytes]:
     return read_bytes
 
 
+_BYTE, _WORD, _LONG = map(_number, (1, 2, 4))
+
+
 def outb(port: int, value: int) -> Command:
     """Write a byte to an I/O port."""
     return Command(f"outb {port:#x} {value:#x}", _nothing)
@@ -81,22 +84,22 @@ def outl(port: int, value: int) -> Command:
 
 def inl(port: int) -> Command:
     """Read 32 bits from an I/O port."""
-    return Command(f"inl {port:#x}", _number(4))
+    return Command(f"inl {port:#x}", _LONG)
 
 
 def readb(addr: int) -> Command:
     """Read a byte."""
-    return Command(f"readb {addr:#x}", _number(1))
+    return Command(f"readb {addr:#x}", _BYTE)
 
 
 def readw(addr: int) -> Command:
     """Read 16 bits."""
-    return Command(f"readw {addr:#x}", _number(2))
+    return Command(f"readw {addr:#x}", _WORD)
 
 
 def readl(addr: int) -> Command:
     """Read 32 bits."""
-    return Command(f"readl {addr:#x}", _number(4))
+    return Command(f"readl {addr:#x}", _LONG)
 
 
 def writeb(addr: int, value: int) -> Command:

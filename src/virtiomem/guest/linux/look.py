@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from virtiomem.errors import ProtocolError
 from virtiomem.recording import MemoryBlock, ZonePages
 from virtiomem.resource.names import VIRTIO_DEVICE
+from virtiomem.units import is_power_of_two
 
 Zones = dict[str, dict[str, ZonePages]]
 
@@ -22,6 +23,7 @@ _NODE = re.compile(r"^memory(\d{1,9})/node(\d{1,5})$")
 _ZONE = re.compile(r"^Node (\d{1,5}), zone +(\w{1,20})$")
 _PAGES = re.compile(r"^ +(spanned|present|managed) +(\d{1,16})$")
 _EXPIRES = re.compile(r"\[in (-?\d{1,19}) to -?\d{1,19} nsecs\]")
+_BLOCK_SIZE = re.compile(r"[0-9a-f]{1,16}")
 _VIRTIO = re.compile(rf"^{VIRTIO_DEVICE.pattern}$")
 _STACK = re.compile(r"^/proc/\d+/stack$")
 
@@ -139,10 +141,9 @@ def _matched(pattern: re.Pattern[str], line: str, section: str) -> re.Match[str]
 
 
 def _hex(text: str) -> int:
-    try:
-        return int(text, 16)
-    except ValueError:
-        raise ProtocolError(f"the guest's snapshot, block-size: {text[:80]!r}") from None
+    if not _BLOCK_SIZE.fullmatch(text) or not is_power_of_two(int(text, 16)):
+        raise ProtocolError(f"the guest's snapshot, block-size: {text[:80]!r}")
+    return int(text, 16)
 
 
 def _decimal(text: str) -> int:
