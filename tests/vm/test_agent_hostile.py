@@ -233,6 +233,34 @@ def test_file_that_drips_runs_into_the_deadline_of_the_look(
         look(serve, Qga(messages, guest_file_read=drop))
 
 
+def test_look_that_is_interrupted_twice_leaves_no_exception_behind(
+    serve: Serve, messages: Messages, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        reading = asyncio.Event()
+
+        async def until_a_file_is_read(reader: asyncio.StreamReader) -> Any:
+            async for message in messages(reader):
+                if message["execute"] == "guest-file-read":
+                    reading.set()
+                    await reader.read()
+                    return
+                yield message
+
+        async with serve(Qga(until_a_file_is_read)) as path:
+            looking = asyncio.create_task(GuestAgent(path).look())
+            await reading.wait()
+            for _ in range(2):
+                looking.cancel()
+                await asyncio.sleep(0)
+            await asyncio.wait([looking])
+            assert looking.cancelled()
+
+    asyncio.run(run())
+    gc.collect()
+    assert caplog.records == []
+
+
 def test_meminfo_of_nonsense_is_not_believed(serve: Serve, messages: Messages) -> None:
     text = b"MemTotal: 99999999999999999999 kB\nMemFree: -3 kB\nMemAvailable: 0x10 kB\n\xff\xfe"
 

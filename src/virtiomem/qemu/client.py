@@ -131,11 +131,11 @@ async def outcome(disconnect: Coroutine[Any, Any, None]) -> Exception | None:
         await asyncio.wait([leaving], timeout=CLOSE_SECONDS)
         raise
     finally:
-        error = _taken(leaving)
+        error = taken(leaving)
     return error
 
 
-def _taken(task: asyncio.Task[None]) -> Exception | None:
+def taken(task: asyncio.Task[Any]) -> Exception | None:
     """The exception that a task has ended with, such as what ended the library's reader; it is ended when it has not."""
     if task.cancel() or task.cancelled():
         return None

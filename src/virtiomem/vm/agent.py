@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from virtiomem.errors import BackendTimeout
 from virtiomem.qemu.border import NUMBER, OBJECT, Flag, Kind, Shape, String, Unsound
+from virtiomem.qemu.client import taken
 from virtiomem.units import KiB, Span, is_power_of_two
 from virtiomem.vm import inside
 from virtiomem.vm.inside import Block, Claim, Inside
@@ -177,7 +178,8 @@ class _Session:
 
         An interrupt waits until the file is closed again: the agent keeps it open for as long as it runs.
         """
-        reading = asyncio.ensure_future(self._whole(path))
+        reading = asyncio.create_task(self._whole(path))
+        reading.add_done_callback(taken)  # when we are interrupted once more, its exception is not ours to hear
         try:
             return await asyncio.shield(reading)
         except asyncio.CancelledError:
