@@ -1,4 +1,4 @@
-"""JSON and TOML from others: every value once, and what is wrong in words that name the place."""
+"""JSON and TOML from others: every value once, and what is wrong in words that name the place. JSON for others: always sound."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from virtiomem.text import quoted, shown
+from virtiomem.text import quoted, shown, sound
 
 T = TypeVar("T")
 
@@ -132,6 +132,35 @@ def _refuse_huge(value: object, where: str, depth: int) -> None:
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             _refuse_huge(inner, f"{where}[{index}]", depth + 1)
+
+
+def json_bytes(values: Any, *, enc_hook: Callable[[Any], Any] | None = None, indent: int | None = None) -> bytes:
+    """Values as JSON; a byte that is not UTF-8, in a file's name or a resource's, becomes a question mark."""
+    try:
+        encoded = msgspec.json.encode(values, enc_hook=enc_hook)
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_sound(msgspec.to_builtins(values, enc_hook=enc_hook)))
+    return encoded if indent is None else msgspec.json.format(encoded, indent=indent)
+
+
+def _sound(values: Any) -> Any:
+    """Plain values with text that can be encoded."""
+    if isinstance(values, dict):
+        return {_sound(key): _sound(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_sound(value) for value in values]
+    return sound(values) if isinstance(values, str) else values
+
+
+def printable_json(text: bytes) -> str:
+    """JSON for a terminal: what that would obey is escaped, which JSON may do with any character."""
+    lines = text.decode().split("\n")
+    return "\n".join(line if line.isprintable() else "".join(map(_escaped, line)) for line in lines)
+
+
+def _escaped(character: str) -> str:
+    """One character of a text in JSON."""
+    return character if character.isprintable() else json.dumps(character)[1:-1]
 
 
 def _refuse_twice(data: bytes, values: Any) -> None:

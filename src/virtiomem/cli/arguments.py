@@ -39,6 +39,13 @@ def check_outputs(args: argparse.Namespace, *options: str, inputs: Iterable[str 
         taken.append(path)
 
 
+def refuse_unused(options: Mapping[str, object], why: str) -> None:
+    """Refuse an option that was given, and that nothing would read. Raises UsageError."""
+    for option, value in options.items():
+        if value not in (None, False):
+            raise UsageError(f"{option} {why}")
+
+
 def file(text: str) -> str:
     """Read the name of a file or a directory."""
     if not text:

@@ -5,11 +5,12 @@ import json
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from virtiomem.cli.arguments import check_one_source, exit_status, file, size
+from virtiomem.cli.arguments import check_one_source, exit_status, file, refuse_unused, size
 from virtiomem.errors import Exit, UsageError
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, read_memory_sysfs
 from virtiomem.stdio import say
+from virtiomem.text import quoted
 
 if TYPE_CHECKING:
     from virtiomem.live.capture import Capture
@@ -75,11 +76,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the blocks, the devices, or the plan."""
     check_one_source(args)
+    _check_options(args)
     if args.by is not None:
         return _plan(args)
     if args.devices:
         return _devices(args)
     return _blocks(args)
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse options of another table."""
+    if args.by is None:
+        refuse_unused({"--device": args.device}, "is for --by, which shrinks one")
+    else:
+        refuse_unused({"--devices": args.devices}, "and --by exclude each other")
+    if args.by is not None or args.devices:
+        lsmem_only = {
+            "--all": args.all,
+            "--output": args.output,
+            "--output-all": args.output_all,
+            "--split": args.split,
+        }
+        lsmem_only |= {"--summary": args.summary, "--pairs": args.style is lsmem.Style.PAIRS}
+        refuse_unused(lsmem_only | {"--raw": args.style is lsmem.Style.RAW}, "is for the table of memory blocks")
 
 
 def _blocks(args: argparse.Namespace) -> int:
@@ -145,7 +164,7 @@ def _chosen(devices: list["VirtioMem"], name: str | None) -> "VirtioMem":
     found = [device for device in devices if name in (None, device.name)]
     if len(found) != 1:
         names = ", ".join(device.name for device in devices)
-        wanted = "which one" if name is None else f"no {name!r}"
+        wanted = "which one" if name is None else f"no {quoted(name)}"
         raise UsageError(f"--device: {wanted}; virtio-mem devices here: {names}")
     return found[0]
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from virtiomem import __version__
-from virtiomem.cli.arguments import check_outputs, exit_status, file
+from virtiomem.cli.arguments import check_outputs, exit_status, file, refuse_unused
 from virtiomem.columns import align
 from virtiomem.errors import BackendError, Exit, UsageError
 from virtiomem.live import script
@@ -49,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Capture, or say how."""
+    _check_options(args)
     if args.list:
         print(json.dumps(_sources(), indent=1) if args.json else _source_table(), end="\n" if args.json else "")
         return 0
@@ -66,6 +67,15 @@ def run(args: argparse.Namespace) -> int:
     else:
         write_listing(dumps(capture))
     return _tell(capture, args)
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse options of a capture where none is made."""
+    if args.list or args.script:
+        unread = {"--output": args.output, "--pages": args.pages, "--sysroot": args.sysroot != "/"}
+        refuse_unused(unread | {"--json": args.script and args.json}, "is for a capture, and none is made")
+    elif args.output:
+        refuse_unused({"--json": args.json}, "prints the capture; -o writes it as text")
 
 
 def _sources() -> list[dict[str, object]]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
-from virtiomem.cli.arguments import check_outputs, exit_status, file
+from virtiomem.cli.arguments import check_outputs, exit_status, file, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.recording import Recording
 from virtiomem.recording.apart import Apart, set_apart
@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
     """Compare, and say the verdict."""
     args.guest = "linux" if args.b is None else "none"
     guests.check_linux_arguments(args)
-    if args.b is not None and args.record is not None:
-        raise UsageError("--record keeps what a real guest did: give a scenario alone")
+    if args.b is not None:
+        refuse_unused({"--record": args.record}, "keeps what a real guest did: give a scenario alone")
     if args.b is None:
         a, b = _play_both(args)
         names = [guests.guest_in_words(a), guests.guest_in_words(b)]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
-from virtiomem.cli.arguments import check_one_source, exit_status, file
+from virtiomem.cli.arguments import check_one_source, exit_status, file, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.listing import repair, show
 from virtiomem.listing.ram import Ram, system_ram
@@ -74,6 +74,8 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the map."""
     check_one_source(args)
+    if args.raw or args.json:
+        refuse_unused({"--output": args.output}, "chooses columns of the table: --raw and --json have none")
     reading = read(capture_of(args), lenient=args.lenient, names_alone=not (args.merge or args.ram))
     if args.merge:
         reading.tree.merge_adjacent_system_ram()

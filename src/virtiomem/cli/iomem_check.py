@@ -13,6 +13,7 @@ from virtiomem.live.capture import Capture
 from virtiomem.live.collect import collect
 from virtiomem.live.load import DEFAULT_MEMORY_BLOCK
 from virtiomem.live.reading import load_any
+from virtiomem.live.sysfs import BLOCK_SIZES, is_block_size
 from virtiomem.live.views import memory_of
 from virtiomem.stdio import say, show
 from virtiomem.units import format_size
@@ -69,9 +70,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _block_size(args: argparse.Namespace, capture: Capture) -> int:
     """What the option says, else the capture."""
-    if args.block_size == 0:
-        raise UsageError("--block-size: 0 is no block")
     if args.block_size is not None:
+        if not is_block_size(args.block_size):
+            raise UsageError(f"--block-size: {args.block_size} bytes is not a memory block: {BLOCK_SIZES}")
         return int(args.block_size)
     try:
         return memory_of(capture).block_size

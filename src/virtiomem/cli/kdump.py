@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from virtiomem import collector
-from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status, file, number, positive
+from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status, file, number, positive, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
 from virtiomem.kdump import elfcore, show
@@ -18,6 +18,8 @@ from virtiomem.listing import repair
 from virtiomem.live.capture import Capture
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.stdio import say
+from virtiomem.text import quoted, shown
+from virtiomem.units import U64_MAX
 
 HEADINGS = ("proc/iomem", "sys/kernel", "sys/devices/system/cpu")
 """What this command reads of a running Linux."""
@@ -70,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--direct-map", metavar="BASE", type=_direct_map, help="4-level (default), 5-level or an address (KASLR)")
     add("--possible-cpus", metavar="N", type=_cpus, help="CPUs that the kernel leaves room for")
     add("--backup", metavar="ADDR", type=number, help="where kexec-tools' backup segment lies")
-    add("--limit", metavar="N", type=positive, default=KEXEC_TOOLS_RANGES, help="entries in kexec-tools' table")
+    add("--limit", metavar="N", type=positive, help=f"entries in kexec-tools' table ({KEXEC_TOOLS_RANGES})")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,9 +82,11 @@ def run(args: argparse.Namespace) -> int:
     with collector.paused():
         tree = _tree(capture, lenient=args.lenient)
     if args.compare:
-        return _compare(compare(kernel_ranges(tree), kexec_tools_ranges(tree, limit=args.limit)), args)
+        return _compare(
+            compare(kernel_ranges(tree), kexec_tools_ranges(tree, limit=args.limit or KEXEC_TOOLS_RANGES)), args
+        )
     kernel = args.loader != Loader.KEXEC_TOOLS.value
-    found = kernel_ranges(tree) if kernel else kexec_tools_ranges(tree, limit=args.limit)
+    found = kernel_ranges(tree) if kernel else kexec_tools_ranges(tree, limit=args.limit or KEXEC_TOOLS_RANGES)
     if args.against:
         return _against(found, args)
     if args.output:
@@ -103,6 +107,12 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("-o -: a header is binary, it goes to a file (./- is one of that name)")
     if args.output and (args.compare or args.against):
         raise UsageError("-o writes a header; --compare and --against make none")
+    if not args.output:
+        header = {"--note": args.note, "--vmcoreinfo": args.vmcoreinfo, "--text": args.text, "--backup": args.backup}
+        header |= {"--direct-map": args.direct_map, "--possible-cpus": args.possible_cpus}
+        refuse_unused(header, "is for the header that -o writes")
+    if args.loader == Loader.KERNEL.value or not (args.loader or args.compare):
+        refuse_unused({"--limit": args.limit}, "is for kexec-tools: --as kexec-tools, or --compare")
     check_outputs(args, "output", inputs=[args.file or args.sysroot])
 
 
@@ -212,14 +222,17 @@ def _kernel_text(place: tuple[int, int, int | None] | None, tree: ResourceTree) 
 def _place(text: str) -> tuple[int, int, int | None]:
     match = _PLACE.fullmatch(text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not ADDR:SIZE, in decimal or 0x…")
-    return number(match["addr"]), number(match["size"]), number(match["paddr"]) if match["paddr"] else None
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not ADDR:SIZE, in decimal or 0x…")
+    addr, size, paddr = number(match["addr"]), number(match["size"]), number(match["paddr"]) if match["paddr"] else None
+    if not 0 < size <= 1 + U64_MAX - max(addr, paddr or 0):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is empty, or ends beyond 2^64")
+    return addr, size, paddr
 
 
 def _note(text: str) -> Note:
     addr, size, extra = _place(text)
     if extra is not None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not ADDR:SIZE")
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not ADDR:SIZE")
     return Note(addr, size)
 
 
@@ -230,5 +243,5 @@ def _direct_map(text: str) -> int:
 def _cpus(text: str) -> int:
     cpus = positive(text)
     if cpus > MAX_CPUS:
-        raise argparse.ArgumentTypeError(f"{text} are more than the {MAX_CPUS} that Linux can have")
+        raise argparse.ArgumentTypeError(f"{shown(text)} are more than the {MAX_CPUS} that Linux can have")
     return cpus

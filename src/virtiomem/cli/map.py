@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from virtiomem.cli.arguments import check_outputs, file
+from virtiomem.cli.arguments import check_outputs, file, refuse_unused
 from virtiomem.errors import UsageError
 from virtiomem.files import write_all
 from virtiomem.stdio import say
@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
 
     if not (args.svg or args.png or args.json):
         raise UsageError("where should the picture go? (--svg map.svg, --png map.png)")
+    if not (args.svg or args.png):
+        refuse_unused({"--title": args.title}, "is for a picture: give --svg or --png")
     check_outputs(args, "svg", "png", inputs=[args.file])
     shown = read(args.file, step=args.step, lenient=args.lenient)
     for mended in shown.repairs:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
-from virtiomem.cli.arguments import check_outputs, exit_status, file
+from virtiomem.cli.arguments import check_outputs, exit_status, file, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.live.export import check_target, export_sysroot
 from virtiomem.live.load import memory_block_size
+from virtiomem.notation import printable_json
 from virtiomem.recording import Recording
 from virtiomem.recording.words import describe
 from virtiomem.report.terminal import Progress, RunView, make_console, side_by_side
@@ -54,13 +55,15 @@ def run(args: argparse.Namespace) -> int:
     guests.check_linux_arguments(args)
     if len(args.scenario) > 1 and (args.json or args.record or args.sysroot or args.console):
         raise UsageError("--json, --record, --sysroot and --console take one scenario")
+    if args.json or len(args.scenario) > 1:
+        refuse_unused({"--verbose": args.verbose}, "is for one scenario without --json")
     scenarios = [scenario.load(path) for path in args.scenario]
     _check_outputs(args, scenarios[0])
     with Progress() as progress:
         recordings = [_play(one, args, progress) for one in scenarios]
     try:
         if args.json:
-            sys.stdout.write(recording.dumps(recordings[0]).decode())
+            sys.stdout.write(printable_json(recording.dumps(recordings[0])))
         elif len(recordings) > 1:
             side_by_side(make_console(sys.stdout), dict(zip(_names(args.scenario), recordings, strict=True)))
     finally:

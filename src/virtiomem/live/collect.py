@@ -19,6 +19,7 @@ from virtiomem.live.sysfs import entry_numbers, read_memory_sysfs
 from virtiomem.recording.values import MemoryBlock
 from virtiomem.resource import iomem
 from virtiomem.resource.names import VIRTIO_MEM_RAM
+from virtiomem.text import printable
 from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE, KiB, TiB, format_size
 from virtiomem.wire.mem import DEVICE_ID
 
@@ -175,7 +176,7 @@ def _is_virtio_mem(device: Path) -> bool:
 def _device(device: Path) -> str:
     driver = (device / "driver").resolve().name if (device / "driver").exists() else "-"
     node = next(_values(device.resolve().parent, ["numa_node"]), "").partition(" ")[2] or "-1"
-    return f"{device.name} driver={driver} parent={device.resolve().parent.name} node={node}"
+    return f"{printable(device.name)} driver={driver} parent={device.resolve().parent.name} node={node}"
 
 
 def _log(path: Path, source: Source) -> Section:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from virtiomem.errors import BackendError
 from virtiomem.recording.values import MemoryBlock
-from virtiomem.units import TiB, is_power_of_two
+from virtiomem.text import quoted, shown
+from virtiomem.units import GiB, MiB, is_power_of_two
 
 MEMORY = "sys/devices/system/memory"
 NODES = "sys/devices/system/node"
@@ -89,6 +90,15 @@ def _read(memory: int, path: Path, nodes_path: Path | None, zones: bool) -> Memo
     )
 
 
+BLOCK_SIZES = "a power of two from 16M to 32G"
+"""From a section of powerpc (SECTION_SIZE_BITS) to sixteen times what x86-64 takes at most (MAX_BLOCK_SIZE)."""
+
+
+def is_block_size(size: int) -> bool:
+    """True for what memory blocks can have, in bytes, on any architecture: see `BLOCK_SIZES`."""
+    return is_power_of_two(size) and 16 * MiB <= size <= 32 * GiB
+
+
 def parse_block_size(text: str, source: object) -> int:
     """Read `block_size_bytes`: hexadecimal without a prefix.
 
@@ -98,8 +108,8 @@ def parse_block_size(text: str, source: object) -> int:
         size = int(text, 16)
     except ValueError:
         size = 0
-    if not is_power_of_two(size) or size > TiB:
-        raise BackendError(f"{source}: {text!r} is not a block size (a power of two in hexadecimal)")
+    if not is_block_size(size):
+        raise BackendError(f"{shown(source)}: {quoted(text)} is not a block size ({BLOCK_SIZES}, in hexadecimal)")
     return size
 
 

@@ -1,15 +1,12 @@
 """Recordings as JSON, in and out."""
 
-import json
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from virtiomem import border
 from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes, write_whole
-from virtiomem.notation import NotationError, check_format, convert, json_values
+from virtiomem.notation import NotationError, check_format, convert, json_bytes, json_values
 from virtiomem.recording.values import FORMAT, Recording
 from virtiomem.text import shown
 from virtiomem.units import Size
@@ -49,12 +46,7 @@ def load(path: str | Path) -> Recording:
 def dumps(recording: Recording) -> bytes:
     """A recording as JSON, indented, with a final newline; a byte of a name that is not UTF-8 becomes a question mark."""
     border.instance("recording", recording, Recording)
-    try:
-        encoded = msgspec.json.encode(recording, enc_hook=int)
-    except UnicodeEncodeError:
-        values = msgspec.to_builtins(recording, enc_hook=int)
-        encoded = json.dumps(values, ensure_ascii=False).encode("utf-8", "replace")
-    return msgspec.json.format(encoded, indent=1) + b"\n"
+    return json_bytes(recording, enc_hook=int, indent=1) + b"\n"
 
 
 def dump(recording: Recording, path: str | Path) -> None:

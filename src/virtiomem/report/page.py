@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-import msgspec
-
 from virtiomem import __version__
+from virtiomem.notation import json_bytes, printable_json
 from virtiomem.report.data import page_data
 from virtiomem.report.moments import Source
+from virtiomem.text import sound
 from virtiomem.units import format_short, format_size
 
 SCRIPTS = (
@@ -42,7 +42,7 @@ def page(sources: Sequence[Source]) -> str:
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
         asset("page.html")
     )
-    return template.render(
+    made = template.render(
         version=__version__,
         title=" / ".join(dict.fromkeys(recording["title"] for recording in data["recordings"])),
         sources=[_shown(recording, label) for recording, label in zip(data["recordings"], "AB", strict=False)],
@@ -53,11 +53,12 @@ def page(sources: Sequence[Source]) -> str:
         script=script,
         script_hash=csp_hash(script),
     )
+    return sound(made)
 
 
 def page_json(sources: Sequence[Source]) -> str:
     """What `page` shows, as JSON: the same text that stands in the page."""
-    return msgspec.json.encode(page_data(sources)).decode()
+    return printable_json(json_bytes(page_data(sources)))
 
 
 def asset(name: str) -> str:
@@ -72,7 +73,7 @@ def csp_hash(text: str) -> str:
 
 def in_script(value: Any) -> str:
     """JSON that can stand in a script element whatever text is in it: nothing in it ends the element or begins a comment."""
-    text = msgspec.json.encode(value).decode()
+    text = json_bytes(value).decode()
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

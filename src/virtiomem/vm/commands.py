@@ -14,6 +14,8 @@ import msgspec
 
 from virtiomem import stdio
 from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.notation import json_bytes, printable_json
+from virtiomem.text import shown
 from virtiomem.units import format_exact
 from virtiomem.vm import fleet, show
 from virtiomem.vm.connect import Connection, Unreachable, Vm, config_paths, load_config, open_all, resolve
@@ -132,14 +134,11 @@ async def _watch(args: Namespace, chosen: Sequence[Connection], seen: dict[str, 
 async def explain(args: Namespace) -> int:
     """Say why devices are not at their requested size."""
     chosen = select(args.target, connections(args))
-    if args.capture and len(chosen) > 1:
-        raise UsageError(f"--capture {args.capture} is of one machine, but {len(chosen)} are meant")
+    inside = _captured(args.capture, chosen) if args.capture else None
     async with open_all(chosen) as opened:
         views = await asyncio.gather(*(_view(vm, thorough=True, zones=True) for vm in opened))
-    if args.capture:
-        from virtiomem.vm.capture import read_capture
-
-        views = [msgspec.structs.replace(view, inside=read_capture(args.capture)) for view in views]
+    if inside is not None:
+        views = [msgspec.structs.replace(view, inside=inside) for view in views]
     found = [_reasons(view, device_pattern(args.target, view.vm)) for view in views]
     if args.json:
         _write_json({"vms": [show.findings_json(view, findings) for view, findings in found]})
@@ -148,6 +147,15 @@ async def explain(args: Namespace) -> int:
             lines = (view.vm, *(f"  {text}" for text in show.finding_lines(findings))) if findings else ()
             stdio.show("".join(f"{line}\n" for line in lines))
     return _complain([view for view, _ in found])
+
+
+def _captured(path: str, chosen: Sequence[Connection]) -> Inside:
+    """What the only machine's guest said of itself, in a file."""
+    from virtiomem.vm.capture import read_capture
+
+    if len(chosen) > 1:
+        raise UsageError(f"--capture {shown(path)} is of one machine, but {len(chosen)} are meant")
+    return read_capture(path)
 
 
 def connections(args: Namespace) -> list[Connection]:
@@ -305,7 +313,7 @@ def _samples_to(args: Namespace) -> Iterator[Any]:
 
 def _print_json(sample: Sample) -> None:
     if sample.changed:
-        sys.stdout.write(msgspec.json.encode(show.sample_json(sample)).decode() + "\n")
+        sys.stdout.write(printable_json(json_bytes(show.sample_json(sample))) + "\n")
         sys.stdout.flush()
 
 
@@ -331,4 +339,4 @@ def _finish_json(views: Sequence[View]) -> int:
 
 
 def _write_json(value: Any) -> None:
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n")
+    sys.stdout.write(printable_json(json_bytes(value, indent=1)) + "\n")

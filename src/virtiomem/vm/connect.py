@@ -118,7 +118,7 @@ def resolve(texts: Sequence[str], config: Mapping[str, Connection], *, agent: st
         raise UsageError(f"{len(connections)} machines are more than {MAX_CONNECTIONS}")
     if agent is not None:
         if len(connections) > 1:
-            raise UsageError(f"--agent {agent} belongs to one machine, but {len(connections)} are meant")
+            raise UsageError(f"--agent {shown(agent)} belongs to one machine, but {len(connections)} are meant")
         connections = [replace(connections[0], agent=agent)]
     return _unique(connections)
 
