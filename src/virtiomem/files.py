@@ -55,6 +55,16 @@ def refuse_empty(path: str | Path) -> None:
         raise UsageError("an empty file name")
 
 
+def is_directory(path: str | Path) -> bool:
+    """Whether a directory is there; under a name that nothing can have, none is."""
+    return os.path.isdir(path)  # noqa: PTH112 - pathlib raises for a name that is too long
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether anything is there; under a name that nothing can have, nothing is."""
+    return os.path.exists(path)  # noqa: PTH110 - pathlib raises for a name that is too long
+
+
 def check_writable(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> None:
     """Raise UsageError when a file could not be written there; before the work whose outcome it is to hold.
 

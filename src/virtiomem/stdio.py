@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from contextlib import suppress
 from typing import IO
 
 from virtiomem.text import one_line, printable
@@ -57,6 +58,5 @@ def flush_quietly() -> None:
 
 def abandon(stream: IO[str]) -> None:
     """Point a stream at nothing: the interpreter flushes it once more on its way out."""
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, stream.fileno())
-    os.close(nothing)
+    with suppress(io.UnsupportedOperation), open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a stream, not a file
+        os.dup2(nothing.fileno(), stream.fileno())

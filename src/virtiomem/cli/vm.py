@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import re
 
-from virtiomem.cli.arguments import file, seconds
+from virtiomem.cli.arguments import file, refuse_unused, seconds
 from virtiomem.vm import commands
 from virtiomem.vm.sent import COMMANDS, VIRTIO_STATUS
 
@@ -35,8 +35,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the chosen sub-command."""
+    _check_options(args)
     code: int = asyncio.run(args.command_of(args))
     return code
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse options that nothing would come of."""
+    if args.json and "output" in args:
+        refuse_unused({"--output": args.output}, "chooses columns of the table: --json has none")
+    if args.verb != "resize":
+        return
+    if args.scope == "device":
+        refuse_unused({"--spread": args.spread}, "is for --total or --plugged")
+    if args.no_wait:
+        waiting = {"--stall": args.stall, "--on-timeout": args.on_timeout != "keep"}
+        refuse_unused(waiting, "is for a resize that waits, without --no-wait")
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from itertools import groupby, takewhile
 from pathlib import Path
 
 from virtiomem.errors import BackendError, VirtiomemError
+from virtiomem.files import is_directory
 from virtiomem.live.capture import ABSENT, DENIED, NO_NOTES, NOT_COLLECTED, Capture, Section
 from virtiomem.live.reading import MAX_LISTING
 from virtiomem.live.sources import MEMORY_FILES, SOURCES, Source
@@ -19,7 +20,7 @@ from virtiomem.live.sysfs import entry_numbers, read_memory_sysfs
 from virtiomem.recording.values import MemoryBlock
 from virtiomem.resource import iomem
 from virtiomem.resource.names import VIRTIO_MEM_RAM
-from virtiomem.text import printable
+from virtiomem.text import printable, shown
 from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE, KiB, TiB, format_size
 from virtiomem.wire.mem import DEVICE_ID
 
@@ -48,8 +49,8 @@ def collect(
     its section. Raises BackendError when `sysroot` is no directory.
     """
     root = Path(sysroot)
-    if not root.is_dir():
-        raise BackendError(f"{root}: no such directory")
+    if not is_directory(root):
+        raise BackendError(f"{shown(root)}: no such directory")
     sections: dict[str, Section] = {}
     for source in SOURCES:
         if only is not None and source.heading not in only:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from virtiomem.abi import block_size_bytes, phys_index
 from virtiomem.errors import UsageError
-from virtiomem.files import cannot_write, refuse_empty
+from virtiomem.files import cannot_write, is_there, refuse_empty
 from virtiomem.live.load import zone_lines
 from virtiomem.live.sysfs import MEMORY, NODES, directory, entry_numbers, read_attribute
 from virtiomem.recording.values import BlockStateWord, MemoryBlock, Snapshot
@@ -65,10 +65,11 @@ def check_target(target: str | Path, *, inputs: Iterable[str | Path] = ()) -> No
     for source in inputs:
         if Path(os.path.realpath(source)).is_relative_to(os.path.realpath(root)):
             raise UsageError(f"{shown(root)}: would overwrite {shown(source)}; give another name")
-    if root.exists() and not root.is_dir():
-        raise UsageError(f"{root}: Not a directory")
-    if root.exists() and not (root / MARK).exists() and any(root.iterdir()):
-        raise UsageError(f"{root}: not empty, and not made by an export")
+    try:
+        if root.exists() and not is_there(root / MARK) and any(root.iterdir()):
+            raise UsageError(f"{shown(root)}: not empty, and not made by an export")
+    except OSError as error:  # a file, or a name that nothing can have
+        raise cannot_write(root, error) from None
 
 
 def _claim(root: Path) -> None:

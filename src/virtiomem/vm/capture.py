@@ -5,6 +5,7 @@ from pathlib import Path
 from virtiomem.driver.parameters import PARAMETERS as PARAMETER_FILES
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import UsageError
+from virtiomem.files import is_directory
 from virtiomem.live import capture as captures
 from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
 from virtiomem.live.views import PARAMETERS, driver_config_of, memory_of
@@ -19,7 +20,7 @@ def read_capture(path: str) -> Inside:
 
     Raises UsageError or BackendError, which name the file, when there are no memory blocks in it.
     """
-    return _of_directory(path) if Path(path).is_dir() else _of_file(path)
+    return _of_directory(path) if is_directory(path) else _of_file(path)
 
 
 def _of_file(path: str) -> Inside:

@@ -23,7 +23,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from virtiomem.errors import UsageError, VirtiomemError
-from virtiomem.files import read_bytes
+from virtiomem.files import is_there, read_bytes
 from virtiomem.notation import NotationError, convert, toml_values
 from virtiomem.text import quoted, shown
 from virtiomem.units import MiB
@@ -88,7 +88,7 @@ def load_config(paths: Sequence[Path]) -> dict[str, Connection]:
     """Every machine the configurations name; UsageError names the file and the key that is wrong."""
     found: dict[str, Connection] = {}
     for path in reversed(paths):
-        for name, entry in _entries(path) if path.exists() else ():
+        for name, entry in _entries(path) if is_there(path) else ():
             connection = _parse(entry.connect, source=f"{path}: vm.{name}.connect")
             found[name] = replace(connection, name=name, agent=entry.agent)
     return found
