@@ -1,8 +1,8 @@
 """The Linux virtio-mem stack: resource tree, memory hot(un)plug core, driver and device, each usable alone."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # typing's own would be most of what `import virtiomem` takes
 if TYPE_CHECKING:
     from virtiomem import recording, scenario
     from virtiomem.clock import Clock

@@ -2,7 +2,7 @@
 
 import sys
 
-from virtiomem.cli.main import main
+from virtiomem.cli import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

@@ -155,3 +155,20 @@ def test_closed_stdin_is_empty() -> None:
     ended = run_shell('"$0" -m virtiomem iomem - <&-')
     assert ended.returncode == run_shell('"$0" -m virtiomem iomem - </dev/null').returncode
     assert "Traceback" not in ended.stderr
+
+
+def test_interrupt_while_modules_are_read_is_quiet() -> None:
+    code = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, *_):
+        if name == "argparse":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+from virtiomem.cli import start
+sys.exit(start())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")

@@ -61,8 +61,13 @@ ENVIRONMENT = {
     "LANG": ("C", "C.UTF-8", "x"),
 }
 OUTPUTS = {"-o", "--output", "--record", "--svg", "--png", "--junit", "--log", "--sysroot", "--console"}
-ENDLESS = {"iomem watch": (), "vm watch": ("--for", "0.02"), "vm resize": ("--timeout", "0.2", "--stall", "0.1")}
-"""Commands that wait for something, and what ends them; without that they are not tried."""
+ENDLESS = {
+    "iomem watch": (),
+    "vm watch": ("--for", "0.02"),
+    "vm resize": ("--timeout", "0.2", "--stall", "0.1"),
+    "device check": ("--rule", "PLUG-1"),
+}
+"""Commands that take their time, and what ends them; without that they are not tried."""
 
 
 class Command(NamedTuple):

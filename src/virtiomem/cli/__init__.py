@@ -10,3 +10,15 @@ Two modules are no command: `arguments` reads times, sizes, counts and addresses
 
 What goes wrong is raised (`virtiomem.errors`); `main` says it in one line on stderr and turns it into the exit code.
 """
+
+
+def start() -> int:
+    """Run the command line; an interrupt ends it quietly while its modules are still read, too."""
+    try:
+        from virtiomem.cli.main import main
+
+        return main()
+    except KeyboardInterrupt:
+        from virtiomem.errors import Exit
+
+        return Exit.INTERRUPTED
