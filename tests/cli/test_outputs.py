@@ -131,6 +131,12 @@ def test_picture_is_not_left_when_its_other_form_cannot_be_written(
     assert sorted(folder.iterdir()) == before
 
 
+def test_header_of_this_machine_is_written_anywhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["kdump", "-o", "header"])
+    assert "would overwrite" not in capsys.readouterr().err
+    assert (folder / "header").exists() == (code != 2)
+
+
 FILES = [
     *(
         f"{command} ''"

@@ -26,6 +26,7 @@ SCENARIO = EXAMPLES / "dimm.toml"
         ("capture -o x --json", "--json prints the capture; -o writes it as text"),
         ("iomem {boot} --json -o range", "--output chooses columns of the table: --raw and --json have none"),
         ("iomem {boot} --raw -o range", "--output chooses columns of the table: --raw and --json have none"),
+        ("iomem diff - -", "- -: standard input can be read once"),
         ("map {boot} --json --title T", "--title is for a picture"),
         ("run {scenario} --json --verbose", "--verbose is for one scenario without --json"),
         ("run {scenario} {scenario} --verbose", "--verbose is for one scenario without --json"),

@@ -5,7 +5,7 @@ import json
 
 from virtiomem.cli.arguments import exit_status, file
 from virtiomem.cli.iomem import add_reading, read
-from virtiomem.errors import Exit
+from virtiomem.errors import Exit, UsageError
 from virtiomem.listing.diff import diff, sentence, values
 from virtiomem.live.reading import load_any
 
@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what changed."""
+    if args.before == args.after == "-":
+        raise UsageError("- -: standard input can be read once; give another file")
     trees = [read(load_any(path), lenient=args.lenient).tree for path in (args.before, args.after)]
     if args.merge:
         for tree in trees:

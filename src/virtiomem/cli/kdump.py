@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from virtiomem import collector
 from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status, file, number, positive, refuse_unused
@@ -113,7 +114,8 @@ def _check(args: argparse.Namespace) -> None:
         refuse_unused(header, "is for the header that -o writes")
     if args.loader == Loader.KERNEL.value or not (args.loader or args.compare):
         refuse_unused({"--limit": args.limit}, "is for kexec-tools: --as kexec-tools, or --compare")
-    check_outputs(args, "output", inputs=[args.file or args.sysroot])
+    read = [args.file] if args.file else [Path(args.sysroot, heading) for heading in HEADINGS]
+    check_outputs(args, "output", inputs=read)
 
 
 def _capture(args: argparse.Namespace) -> Capture:
