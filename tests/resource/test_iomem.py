@@ -206,7 +206,7 @@ def test_a_guest_goes_on_from_a_listing() -> None:
         ("00000000-00000FFF : a\n", 1, "00000000-00000FFF is not written as the kernel does"),
         ("0-fff : a\n", 1, "0-fff is not written as the kernel does"),
         ("000000000-000000fff : a\n", 1, "000000000-000000fff is not written as the kernel does"),
-        ("00000000-10000000000000000 : a\n", 1, "10000000000000000 is no 64-bit address"),
+        ("00000000-10000000000000000 : a\n", 1, "10000000000000000 is not a 64-bit address"),
         ("00000000-0000_fff : a\n", 1, "not a resource line"),
         ("0000-00000fff : a\n", 1, "0000-00000fff is not written as the kernel does"),
         ("0000-0fff : a\n00001000-00001fff : b\n", 2, "00001000-00001fff is not written as the kernel does"),

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from virtiomem import __version__, stdio
 from virtiomem.errors import Exit, UsageError, VirtiomemError
+from virtiomem.text import quoted
 
 COMMANDS: dict[str, str] = {
     "run": "play a scenario and show what changed in the map, the blocks and the requests",
@@ -63,7 +64,7 @@ def _run(argv: list[str]) -> int:
     """Parse, import the chosen command's module and run it."""
     chosen = next((argument for argument in argv if not argument.startswith("-")), None)
     if chosen is not None and chosen not in COMMANDS:
-        raise UsageError(f"no command {chosen!r}{_nearest(chosen)} (see virtiomem --help)")
+        raise UsageError(f"no command {quoted(chosen)}{_nearest(chosen)} (see virtiomem --help)")
     parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"virtiomem {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from virtiomem.errors import UsageError
+from virtiomem.text import quoted
 
 
 class Level(StrEnum):
@@ -235,6 +236,6 @@ def selected(names: Iterable[str]) -> tuple[Rule, ...]:
     for name in names:
         found = [rule.id for rule in RULES if name.upper() in (rule.id, group_of(rule))]
         if not found:
-            raise UsageError(f"no rule or group {name!r} (groups: {', '.join(GROUPS)})")
+            raise UsageError(f"no rule or group {quoted(name)} (groups: {', '.join(GROUPS)})")
         chosen.update(found)
     return tuple(rule for rule in RULES if not chosen or rule.id in chosen)

@@ -32,6 +32,7 @@ from virtiomem.resource.kinds import E820_LOW, kind_of
 from virtiomem.resource.node import Resource, make_node
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import overlapping_descendants
+from virtiomem.text import MAX_VALUE, quoted, shown
 
 MAX_SHOWN_DEPTH = 5
 """Deeper levels are indented like this one."""
@@ -258,16 +259,16 @@ def _what_is_wrong(line: str) -> str:
         return "an empty line"
     match = _LOOSE_LINE.fullmatch(line)
     if match is None:
-        return f"not a resource line: {line[:80]!r}"
+        return f"not a resource line: {quoted(line)}"
     if match[1].strip(" "):
-        return f"indented by {match[1]!r}, not by spaces"
+        return f"indented by {quoted(match[1])}, not by spaces"
     for number in (match[2], match[3]):
         if len(number) > 16:
-            return f"{number} is no 64-bit address"
+            return f"{shown(number, MAX_VALUE)} is not a 64-bit address"
     if line.endswith("\r"):
         return "the line ends in a carriage return"
     if plain_name(match[4]) != match[4]:
-        return f"a blank that the kernel does not print, in or after the name {match[4][:80]!r}"
+        return f"a blank that the kernel does not print, in or after the name {quoted(match[4])}"
     return (
         f"{match[2]}-{match[3]} is not written as the kernel does, in lower case with 8 digits or as many as it needs"
     )

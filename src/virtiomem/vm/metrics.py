@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 
 from virtiomem.errors import UsageError
+from virtiomem.text import quoted
 from virtiomem.vm.connect import parse_address
 from virtiomem.vm.watch import Sample
 
@@ -79,7 +80,7 @@ async def serve(where: str, metrics: Metrics) -> asyncio.Server:
     """Answer ``GET /metrics`` on ``[HOST:]PORT`` (127.0.0.1 when there is no host); UsageError when it cannot be."""
     address = parse_address(where if ":" in where else f"127.0.0.1:{where}", source="--metrics")
     if isinstance(address, str):
-        raise UsageError(f"--metrics {where!r} is not [HOST:]PORT")
+        raise UsageError(f"--metrics {quoted(where)} is not [HOST:]PORT")
     clients: deque[asyncio.StreamWriter] = deque()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Literal
 
 from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.text import quoted
 from virtiomem.units import align_down, align_up, format_size, format_with_hex, parse_size
 from virtiomem.vm.base import Device, Machine
 
@@ -70,7 +71,7 @@ class Spread:
             return cls("even", int(match[1]))
         if text in {"even", "weighted", "pack"}:
             return cls(text, anew=True)  # type: ignore[arg-type]
-        raise UsageError(f"--spread {text!r} is not even, weighted, pack or node=N")
+        raise UsageError(f"--spread {quoted(text)} is not even, weighted, pack or node=N")
 
     def __str__(self) -> str:
         return self.rule if self.node is None else f"node={self.node}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from virtiomem.errors import UsageError
+from virtiomem.text import quoted
 from virtiomem.vm.base import Device, Machine
 from virtiomem.vm.connect import Connection
 from virtiomem.vm.plan import Plan, PlanError, Scope, Spread, Wish, plan_device, plan_machine
@@ -23,7 +24,9 @@ def select(target: str, connections: Sequence[Connection]) -> list[Connection]:
         chosen = list(connections)
     if not chosen:
         names = ", ".join(connection.name for connection in connections[:8])
-        raise UsageError(f"{target!r} names none of the machines ({names}{', …' if len(connections) > 8 else ''})")
+        raise UsageError(
+            f"{quoted(target)} names none of the machines ({names}{', …' if len(connections) > 8 else ''})"
+        )
     return chosen
 
 
@@ -46,7 +49,7 @@ def plan_target(
     """The plan for what a target means on one machine; PlanError says what is wrong in plain words."""
     if scope is not Scope.DEVICE:
         if pattern is not None:
-            raise UsageError(f"--{scope} is for whole machines, and {pattern!r} is no machine")
+            raise UsageError(f"--{scope} is for whole machines, and {quoted(pattern)} is no machine")
         return plan_machine(machine, scope, wish, spread, round_up=round_up)
     devices = _devices(machine, pattern)
     return Plan(tuple(c for d in devices for c in plan_device(d, wish, round_up=round_up).changes))
@@ -74,4 +77,4 @@ def named_devices(machine: Machine, pattern: str) -> list[Device]:
         return chosen
     if any(matches(device.id, pattern) for device in machine.devices):
         raise PlanError(f"{pattern} is no virtio-mem device: its size is fixed")
-    raise PlanError(f"it has no device {pattern!r}")
+    raise PlanError(f"it has no device {quoted(pattern)}")
