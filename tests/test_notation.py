@@ -10,7 +10,7 @@ from virtiomem import recording
 from virtiomem.conformance import log
 from virtiomem.errors import UsageError
 from virtiomem.live import capture
-from virtiomem.notation import NotationError, convert, json_values, toml_values
+from virtiomem.notation import NotationError, convert, json_bytes, json_values, printable_json, toml_values
 
 ROOT = Path(__file__).parents[1]
 
@@ -99,6 +99,11 @@ values = st.recursive(
 @given(values, st.booleans(), st.sampled_from([None, 1]))
 def test_json_without_such_a_key_is_taken(value: object, ascii_only: bool, indent: int | None) -> None:
     assert json_values(json.dumps(value, ensure_ascii=ascii_only, indent=indent)) == value
+
+
+def test_text_that_json_cannot_hold_is_written_with_question_marks() -> None:
+    assert json_bytes({"a\udcff": ["\udcff", 1, ("\x9b",)]}) == '{"a?":["?",1,["\x9b"]]}'.encode()
+    assert printable_json(json_bytes(["\x9b\u202e\U000e0041"])) == r'["\u009b\u202e\udb40\udc41"]'
 
 
 def test_every_reader_of_json_refuses_a_key_that_is_there_twice(tmp_path: Path) -> None:

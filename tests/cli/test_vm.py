@@ -168,7 +168,7 @@ def test_dry_run_shows_the_plan_and_changes_nothing(web: str, capsys: pytest.Cap
         (["vm1", "1G"], 1, "web: it has no device 'vm1'"),
         (["vm0", "much"], 2, "not a size: 'much' (write 128M, 2G, 0x8000000 or bytes)"),
         (["vm0", "--total", "8G"], 2, "--total is for whole machines, and 'vm0' is no machine"),
-        (["web", "1G", "--spread", "odd"], 2, "--spread 'odd' is not even, weighted, pack or node=N"),
+        (["web", "1G", "--total", "--spread", "odd"], 2, "--spread 'odd' is not even, weighted, pack or node=N"),
         (["web", "1G", "--timeout", "soon"], 2, "argument --timeout: not a time: 'soon' (write 90, 90s, 5m or 1h"),
     ],
 )
