@@ -2,7 +2,7 @@
 
 import pytest
 
-from virtiomem.listing.check import Arch, Consumer, Report, check, table, values
+from virtiomem.listing.check import Arch, Consumer, MapReport, check, table, values
 from virtiomem.listing.ram import system_ram, totals
 from virtiomem.resource import iomem
 from virtiomem.units import MiB
@@ -21,11 +21,11 @@ def blocks(count: int, *, merged: bool = False, step: int = 1) -> str:
     return "".join(lines)
 
 
-def report(text: str, arch: Arch = Arch.X86) -> Report:
+def report(text: str, arch: Arch = Arch.X86) -> MapReport:
     return check(iomem.loads(HEAD + text), BLOCK, arch)
 
 
-def consumer(found: Report, name: str) -> Consumer:
+def consumer(found: MapReport, name: str) -> Consumer:
     return next(one for one in found.consumers if one.name == name)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from virtiomem.listing.diff import Change, Kind, Range, diff, sentence, values
+from virtiomem.listing.diff import Range, ResourceChange, ResourceChangeKind, diff, sentence, values
 from virtiomem.resource import iomem
 from virtiomem.resource.tree import ResourceTree
 
@@ -15,7 +15,7 @@ DEVICE = "140000000-33fffffff : virtio0\n"
 NAME = "System RAM (virtio_mem)"
 
 
-def changes(before: str, after: str) -> list[Change]:
+def changes(before: str, after: str) -> list[ResourceChange]:
     return diff(iomem.loads(before), iomem.loads(after))
 
 
@@ -74,7 +74,7 @@ def test_many_blocks_that_became_one_are_merged() -> None:
     before, after = DEVICE + "".join(block(i, i) for i in range(16)), DEVICE + block(0, 15)
     (change,) = changes(before, after)
     assert (change.kind, len(change.before), change.after, change.grown) == (
-        Kind.MERGED,
+        ResourceChangeKind.MERGED,
         16,
         (Range(0x140000000, 0x1BFFFFFFF),),
         0,
@@ -103,7 +103,10 @@ def test_a_device_that_moves_takes_what_is_inside_along() -> None:
 
 
 def test_ram_that_goes_here_and_comes_there_has_not_moved() -> None:
-    assert [change.kind for change in changes(DEVICE + block(0, 0), DEVICE + block(5, 5))] == [Kind.REMOVED, Kind.ADDED]
+    assert [change.kind for change in changes(DEVICE + block(0, 0), DEVICE + block(5, 5))] == [
+        ResourceChangeKind.REMOVED,
+        ResourceChangeKind.ADDED,
+    ]
 
 
 def test_another_name_for_the_same_range_is_renamed() -> None:
@@ -127,7 +130,7 @@ def test_a_resource_under_another_parent_is_reparented() -> None:
         f"00000000-0fffffff : a\n  {driver}10000000-1fffffff : b\n",
         "00000000-00ffffff : a\n" + driver + "10000000-1fffffff : b\n",
     )[1:]
-    assert (change.kind, change.old_parent, change.parent) == (Kind.REPARENTED, "a", "")
+    assert (change.kind, change.old_parent, change.parent) == (ResourceChangeKind.REPARENTED, "a", "")
 
 
 def test_a_change_is_json() -> None:

@@ -1,7 +1,7 @@
 from collections.abc import Iterator
 
 from virtiomem.errors import ListingError
-from virtiomem.listing.diff import Kind
+from virtiomem.listing.diff import ResourceChangeKind
 from virtiomem.listing.watch import MemoryEvents, watch
 from virtiomem.resource import iomem
 from virtiomem.resource.node import Resource
@@ -28,7 +28,7 @@ def test_each_reading_is_compared_with_the_last_that_fitted_together() -> None:
         return left > 0
 
     seen = [[change.kind for change in changes] for changes in watch(read, wait)]
-    assert seen == [[Kind.ADDED], [Kind.GREW]]
+    assert seen == [[ResourceChangeKind.ADDED], [ResourceChangeKind.GREW]]
 
 
 def test_a_map_that_cannot_be_read_any_more_is_said_to_be_lost_once_and_read_again() -> None:
@@ -42,7 +42,10 @@ def test_a_map_that_cannot_be_read_any_more_is_said_to_be_lost_once_and_read_aga
         return left > 0
 
     seen = list(watch(lambda: iomem.loads(next(texts)), wait, lambda error: lost.append(str(error))))
-    assert [[change.kind for change in changes] for changes in seen] == [[Kind.ADDED], [Kind.GREW]]
+    assert [[change.kind for change in changes] for changes in seen] == [
+        [ResourceChangeKind.ADDED],
+        [ResourceChangeKind.GREW],
+    ]
     assert lost == ["iomem:1: not a resource line: 'nonsense'"] * 2
 
 

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 from virtiomem.cli.arguments import check_one_source, exit_status, file, refuse_unused
 from virtiomem.errors import Exit, UsageError
-from virtiomem.listing import repair, show
-from virtiomem.listing.ram import Ram, system_ram
+from virtiomem.listing import map_tables, repair
+from virtiomem.listing.ram import RamRange, system_ram
 from virtiomem.live.capture import Capture
 from virtiomem.live.reading import load_any
 from virtiomem.resource import iomem
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     style.add_argument("-J", "--json", action="store_true", help="JSON; sizes and addresses in bytes")
     add("-b", "--bytes", action="store_true", help="sizes in bytes")
     add("-n", "--noheadings", action="store_true", help="no headings")
-    add("-o", "--output", metavar="LIST", help=show.COLUMNS.help)
+    add("-o", "--output", metavar="LIST", help=map_tables.COLUMNS.help)
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
@@ -137,15 +137,15 @@ def _print_raw(tree: Resource, args: argparse.Namespace) -> None:
 def _print_json(reading: repair.Reading, args: argparse.Namespace) -> None:
     tree = reading.tree
     if args.ram:
-        value = show.ram_values(_ram(tree, args))
+        value = map_tables.ram_values(_ram(tree, args))
     elif args.flat or args.only:
-        value = {"iomem": show.flat_values(node for _, node in _chosen(tree, args))}
+        value = {"iomem": map_tables.flat_values(node for _, node in _chosen(tree, args))}
     else:
         if max((depth for depth, _ in tree.walk()), default=0) > _DEEPEST_JSON:
             raise UsageError(f"nested more than {_DEEPEST_JSON} levels deep: --flat prints it as JSON")
-        value = {"iomem": show.tree_values(tree)}
+        value = {"iomem": map_tables.tree_values(tree)}
     if args.lenient:
-        value |= {"repairs": show.repair_values(reading.repairs), "masked": reading.masked}
+        value |= {"repairs": map_tables.repair_values(reading.repairs), "masked": reading.masked}
     print(json.dumps(value, indent=1))
 
 
@@ -153,18 +153,18 @@ def _text(reading: repair.Reading, args: argparse.Namespace) -> str:
     tree, hidden = reading.tree, reading.masked
     if args.ram:
         found = _ram(tree, args)
-        style = _style(args, show.FLAT_COLUMNS, hidden=hidden)
-        listed = show.table(((0, ram.resource) for ram in found), style)
-        return f"{listed}\n{show.ram_table(found, style)}"
+        style = _style(args, map_tables.FLAT_COLUMNS, hidden=hidden)
+        listed = map_tables.table(((0, ram.resource) for ram in found), style)
+        return f"{listed}\n{map_tables.ram_table(found, style)}"
     flat = args.flat or args.only
-    columns = show.FLAT_COLUMNS if flat else show.TREE_COLUMNS
-    return show.table(_chosen(tree, args), _style(args, columns, hidden=hidden))
+    columns = map_tables.FLAT_COLUMNS if flat else map_tables.TREE_COLUMNS
+    return map_tables.table(_chosen(tree, args), _style(args, columns, hidden=hidden))
 
 
-def _style(args: argparse.Namespace, columns: list[str], *, hidden: bool) -> show.Style:
+def _style(args: argparse.Namespace, columns: list[str], *, hidden: bool) -> map_tables.TableOptions:
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
-    return show.Style(
-        show.COLUMNS.chosen(args.output, columns),
+    return map_tables.TableOptions(
+        map_tables.COLUMNS.chosen(args.output, columns),
         args.bytes,
         not args.noheadings,
         full="█" if unicode else "#",
@@ -172,14 +172,14 @@ def _style(args: argparse.Namespace, columns: list[str], *, hidden: bool) -> sho
     )
 
 
-def _chosen(tree: Resource, args: argparse.Namespace) -> Iterator[show.Row]:
+def _chosen(tree: Resource, args: argparse.Namespace) -> Iterator[map_tables.Row]:
     wanted = _wanted(args)
     for depth, node in tree.walk():
         if wanted(node.name):
             yield (0 if args.flat or args.only else depth), node
 
 
-def _ram(tree: Resource, args: argparse.Namespace) -> list[Ram]:
+def _ram(tree: Resource, args: argparse.Namespace) -> list[RamRange]:
     wanted = _wanted(args)
     return [ram for ram in system_ram(tree) if wanted(ram.resource.name)]
 

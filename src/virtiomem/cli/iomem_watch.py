@@ -8,7 +8,7 @@ from virtiomem.cli.arguments import check_one_source, file, positive, seconds
 from virtiomem.cli.iomem import add_reading, remarks
 from virtiomem.errors import UsageError
 from virtiomem.listing import repair
-from virtiomem.listing.diff import Change, sentence, values
+from virtiomem.listing.diff import ResourceChange, sentence, values
 from virtiomem.listing.watch import MemoryEvents, watch
 from virtiomem.live.collect import collect  # not when first needed: by then the kernel may have spoken
 from virtiomem.live.reading import load_any
@@ -75,7 +75,7 @@ def _say_lost(error: UsageError) -> None:
     say(f"virtiomem: lost, and read again until it can be read: {error}")
 
 
-def _line(change: Change, args: argparse.Namespace) -> str:
+def _line(change: ResourceChange, args: argparse.Namespace) -> str:
     now = datetime.now(tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     if args.json:
         return json.dumps({"time": now, **values(change)})

@@ -1,10 +1,10 @@
 """Tools over /proc/iomem listings.
 
-repair    a damaged listing read, and what was put right
-lines     its lines, in whatever spelling they were pasted
-diff      what changed between two, by meaning
-check     what a map costs those who read it
-ram       what counts as System RAM, and where it comes from
-watch     what changes, as it changes
-show      a map as a table and as JSON
+repair      a damaged listing read, and what was put right
+lines       its lines, in whatever spelling they were pasted
+diff        what changed between two, by meaning
+check       what a map costs those who read it
+ram         what counts as System RAM, and where it comes from
+watch       what changes, as it changes
+map_tables  a map as a table and as JSON
 """

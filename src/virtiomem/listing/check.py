@@ -17,7 +17,7 @@ from virtiomem.columns import align
 from virtiomem.kdump.elfcore import PN_XNUM
 from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, kernel_ranges, kexec_tools_ranges
 from virtiomem.kdump.show import findings as dump_findings
-from virtiomem.listing.ram import BOOT, Ram, system_ram
+from virtiomem.listing.ram import BOOT, RamRange, system_ram
 from virtiomem.resource.merge import mergeable
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.node import Resource
@@ -59,7 +59,7 @@ class Consumer:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class MapReport:
     """What is to be said of a map."""
 
     consumers: list[Consumer]
@@ -68,7 +68,7 @@ class Report:
     block_size: int
 
 
-def check(tree: Resource, block_size: int, arch: Arch = Arch.X86) -> Report:
+def check(tree: Resource, block_size: int, arch: Arch = Arch.X86) -> MapReport:
     """Look at a map with the eyes of each consumer; `block_size` is the memory block's, in bytes."""
     ram = list(system_ram(tree))
     kernel, kexec_tools = kernel_ranges(tree), kexec_tools_ranges(tree, limit=arch.kexec_tools_ranges)
@@ -87,7 +87,7 @@ def check(tree: Resource, block_size: int, arch: Arch = Arch.X86) -> Report:
     findings = dict.fromkeys([*dump_findings(kernel), *dump_findings(kexec_tools)])
     findings |= dict.fromkeys(_over(consumers[2:3]))
     findings |= dict.fromkeys(_unmerged(ram))
-    return Report(consumers, list(findings), block_size)
+    return MapReport(consumers, list(findings), block_size)
 
 
 def _exact_names(others: int) -> str:
@@ -96,7 +96,7 @@ def _exact_names(others: int) -> str:
     return f"s390x: does not see {others} driver-managed {ranges}" if others else "s390x"
 
 
-def _blocks(ram: Ram, block_size: int) -> int:
+def _blocks(ram: RamRange, block_size: int) -> int:
     """Memory blocks that a range of RAM touches."""
     return ram.resource.end // block_size - ram.resource.start // block_size + 1
 
@@ -107,7 +107,7 @@ def _over(consumers: Iterable[Consumer]) -> Iterable[str]:
             yield f"{one.sees} ranges for {one.name}, which has room for {one.limit}"
 
 
-def _unmerged(ram: list[Ram]) -> Iterable[str]:
+def _unmerged(ram: list[RamRange]) -> Iterable[str]:
     """Blocks of virtio-mem devices that the kernel merges as it adds them (MHP_MERGE_RESOURCE, since 5.10)."""
     touching: dict[Resource, int] = {}
     for below, above in pairwise(ram):
@@ -123,7 +123,7 @@ def _unmerged(ram: list[Ram]) -> Iterable[str]:
         )
 
 
-def table(report: Report, *, in_bytes: bool = False, headings: bool = True) -> str:
+def table(report: MapReport, *, in_bytes: bool = False, headings: bool = True) -> str:
     """The consumers as a table."""
     rows: list[list[str]] = [["CONSUMER", "RANGES", "UNMERGED", "LIMIT", "HEADROOM", "NOTE"]] if headings else []
     for one in report.consumers:
@@ -133,7 +133,7 @@ def table(report: Report, *, in_bytes: bool = False, headings: bool = True) -> s
     return align(rows, " >>>>")
 
 
-def values(report: Report) -> dict[str, Any]:
+def values(report: MapReport) -> dict[str, Any]:
     """The report for JSON."""
     return {
         "block-size": report.block_size,

@@ -17,7 +17,7 @@ from virtiomem.text import printable, sound
 from virtiomem.units import format_approx
 
 
-class Kind(Enum):
+class ResourceChangeKind(Enum):
     """What happened."""
 
     ADDED = "added"
@@ -43,14 +43,14 @@ class Range(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ResourceChange:
     """One thing that happened to the resources called `name`.
 
     `before` and `after` are the ranges it concerns, in address order; of many added or removed ones that touch and are of
     one size, `times` says how many there are, and the range is all of them. `inside` counts what came or went inside.
     """
 
-    kind: Kind
+    kind: ResourceChangeKind
     name: str
     before: tuple[Range, ...]
     after: tuple[Range, ...]
@@ -76,7 +76,7 @@ def _size(ranges: Iterable[Range]) -> int:
     return sum(one.end - one.start + 1 for one in ranges)
 
 
-def diff(before: Resource, after: Resource) -> list[Change]:
+def diff(before: Resource, after: Resource) -> list[ResourceChange]:
     """What changed, in address order; empty when the maps say the same."""
     pairing = _Pairing(before, after)
     pairing.pair(lambda node: (node.start, node.end, node.name))
@@ -84,9 +84,9 @@ def diff(before: Resource, after: Resource) -> list[Change]:
     changes = list(pairing.overlapping())
     pairing.pair(lambda node: (node.name, node.size), only_one=True)
     changes += pairing.changed_pairs()
-    changes += _gone_or_new(Kind.REMOVED, pairing.old)
-    changes += _gone_or_new(Kind.ADDED, pairing.new)
-    return sorted(changes, key=lambda change: (change.start, change.kind is not Kind.REMOVED))
+    changes += _gone_or_new(ResourceChangeKind.REMOVED, pairing.old)
+    changes += _gone_or_new(ResourceChangeKind.ADDED, pairing.new)
+    return sorted(changes, key=lambda change: (change.start, change.kind is not ResourceChangeKind.REMOVED))
 
 
 class _Pairing:
@@ -117,7 +117,7 @@ class _Pairing:
                 self.pairs.append((was, now))
                 self._settle([was], [now])
 
-    def overlapping(self) -> Iterator[Change]:
+    def overlapping(self) -> Iterator[ResourceChange]:
         """Pair what has its name and some address in common, in groups as small as can be."""
         by_name: dict[str, list[tuple[int, Resource]]] = defaultdict(list)
         for side, nodes in enumerate((self.old, self.new)):
@@ -130,18 +130,20 @@ class _Pairing:
                     self._settle(olds, news)
                     yield _regrouped(olds, news)
 
-    def changed_pairs(self) -> Iterator[Change]:
+    def changed_pairs(self) -> Iterator[ResourceChange]:
         """The pairs of which there is something to tell."""
         moved_by = {now: now.start - was.start for was, now in self.pairs}
         for was, now in self.pairs:
             before, after = (_range(was),), (_range(now),)
             parent = _parent_name(now)
             if was.name != now.name:
-                yield Change(Kind.RENAMED, now.name, before, after, parent, old_name=was.name)
+                yield ResourceChange(ResourceChangeKind.RENAMED, now.name, before, after, parent, old_name=was.name)
             if moved_by[now] and moved_by.get(now.parent) != moved_by[now]:  # type: ignore[arg-type]  # None is no key
-                yield Change(Kind.MOVED, now.name, before, after, parent)
+                yield ResourceChange(ResourceChangeKind.MOVED, now.name, before, after, parent)
             elif not self._same_parent(was, now):
-                yield Change(Kind.REPARENTED, now.name, before, after, parent, old_parent=_parent_name(was))
+                yield ResourceChange(
+                    ResourceChangeKind.REPARENTED, now.name, before, after, parent, old_parent=_parent_name(was)
+                )
 
     def _same_parent(self, was: Resource, now: Resource) -> bool:
         """True unless both parents are still there, as different ones: a parent that went or came is told itself."""
@@ -170,23 +172,29 @@ def _overlapping_groups(nodes: list[tuple[int, Resource]]) -> Iterator[list[tupl
         yield group
 
 
-def _regrouped(olds: list[Resource], news: list[Resource]) -> Change:
+def _regrouped(olds: list[Resource], news: list[Resource]) -> ResourceChange:
     """What happened to resources of one name that became others."""
     before, after = tuple(map(_range, olds)), tuple(map(_range, news))
     match len(olds) == 1, len(news) == 1:
         case True, True:
             grown = _size(after) - _size(before)
-            kind = Kind.GREW if grown > 0 else Kind.SHRANK if grown < 0 else Kind.MOVED
+            kind = (
+                ResourceChangeKind.GREW
+                if grown > 0
+                else ResourceChangeKind.SHRANK
+                if grown < 0
+                else ResourceChangeKind.MOVED
+            )
         case True, False:
-            kind = Kind.SPLIT
+            kind = ResourceChangeKind.SPLIT
         case False, True:
-            kind = Kind.MERGED
+            kind = ResourceChangeKind.MERGED
         case _:
-            kind = Kind.REARRANGED
-    return Change(kind, news[0].name, before, after, _parent_name(news[0]))
+            kind = ResourceChangeKind.REARRANGED
+    return ResourceChange(kind, news[0].name, before, after, _parent_name(news[0]))
 
 
-def _gone_or_new(kind: Kind, nodes: dict[Resource, None]) -> Iterator[Change]:
+def _gone_or_new(kind: ResourceChangeKind, nodes: dict[Resource, None]) -> Iterator[ResourceChange]:
     """What is on one side only: with what is inside it, and with equal neighbours, as one."""
     outermost: dict[Resource | None, Resource] = {}
     for node in nodes:  # in listing order: what holds it came before
@@ -194,9 +202,9 @@ def _gone_or_new(kind: Kind, nodes: dict[Resource, None]) -> Iterator[Change]:
     inside = Counter(outermost.values())
     for run in _runs([node for node in nodes if node.parent not in nodes], inside):
         whole = (Range(run[0].start, run[-1].end),)
-        before, after = (whole, ()) if kind is Kind.REMOVED else ((), whole)
+        before, after = (whole, ()) if kind is ResourceChangeKind.REMOVED else ((), whole)
         within = sum(inside[node] - 1 for node in run)
-        yield Change(kind, run[0].name, before, after, _parent_name(run[0]), times=len(run), inside=within)
+        yield ResourceChange(kind, run[0].name, before, after, _parent_name(run[0]), times=len(run), inside=within)
 
 
 def _runs(nodes: list[Resource], inside: Counter[Resource]) -> Iterator[list[Resource]]:
@@ -227,11 +235,11 @@ def _parent_name(node: Resource) -> str:
 # -- in words -----------------------------------------------------------------------------------------------------------
 
 
-def sentence(change: Change, *, in_bytes: bool = False) -> str:
+def sentence(change: ResourceChange, *, in_bytes: bool = False) -> str:
     """One change as one line: what, which, where, how much."""
     size = str if in_bytes else format_approx
     where = f" in {change.parent}" if change.parent else ""
-    if change.kind is Kind.REPARENTED:
+    if change.kind is ResourceChangeKind.REPARENTED:
         where = f" from {change.old_parent or 'the top level'} to {change.parent or 'the top level'}"
     before, after = (_short(ranges) for ranges in (change.before, change.after))
     ranges = before if before == after or not after else after if not before else f"{before} -> {after}"
@@ -242,7 +250,7 @@ def sentence(change: Change, *, in_bytes: bool = False) -> str:
         much = size(total) if change.times == 1 else f"{change.times} x {size(total // change.times)}"
     much = f" ({much})" if much else ""
     more = f", with {change.inside} inside" if change.inside else ""
-    name = f"{change.old_name} -> {change.name}" if change.kind is Kind.RENAMED else change.name
+    name = f"{change.old_name} -> {change.name}" if change.kind is ResourceChangeKind.RENAMED else change.name
     return printable(f"{change.kind.value:10} {ranges}{much} : {name}{where}{more}")
 
 
@@ -256,7 +264,7 @@ def _short(ranges: tuple[Range, ...]) -> str:
     return f"{ranges[0]}, … {len(ranges) - 2} more …, {ranges[-1]}"
 
 
-def values(change: Change) -> dict[str, Any]:
+def values(change: ResourceChange) -> dict[str, Any]:
     """One change for JSON; ranges are pairs of inclusive addresses."""
     return {
         "kind": change.kind.value,
@@ -267,6 +275,6 @@ def values(change: Change) -> dict[str, Any]:
         "parent": sound(change.parent) or None,
         "times": change.times,
         "inside": change.inside,
-        **({"old-name": sound(change.old_name)} if change.kind is Kind.RENAMED else {}),
-        **({"old-parent": sound(change.old_parent) or None} if change.kind is Kind.REPARENTED else {}),
+        **({"old-name": sound(change.old_name)} if change.kind is ResourceChangeKind.RENAMED else {}),
+        **({"old-parent": sound(change.old_parent) or None} if change.kind is ResourceChangeKind.REPARENTED else {}),
     }

@@ -11,20 +11,20 @@ BOOT = "boot or DIMM"
 _PARENTS = ((VIRTIO_DEVICE, "virtio_mem"), (DAX_DEVICE, "kmem"))
 
 
-class Ram(NamedTuple):
+class RamRange(NamedTuple):
     """One range of RAM: its resource and who brought it."""
 
     resource: Resource
     kind: str
 
 
-def system_ram(root: Resource) -> Iterator[Ram]:
+def system_ram(root: Resource) -> Iterator[RamRange]:
     """The outermost System RAM in address order; RAM inside RAM, as old kernels show it, is counted once."""
     inside = -1
     for _, node in root.walk():
         if node.start > inside and is_system_ram(node.name):
             inside = node.end
-            yield Ram(node, _kind(node))
+            yield RamRange(node, _kind(node))
 
 
 def _kind(node: Resource) -> str:
@@ -36,7 +36,7 @@ def _kind(node: Resource) -> str:
     return next((kind for pattern, kind in _PARENTS if pattern.fullmatch(parent)), BOOT)
 
 
-def totals(found: list[Ram]) -> dict[str, tuple[int, int]]:
+def totals(found: list[RamRange]) -> dict[str, tuple[int, int]]:
     """Ranges and bytes by kind, boot memory first."""
     kinds = sorted({ram.kind for ram in found}, key=lambda kind: (kind != BOOT, kind))
     by_kind = {kind: [ram.resource.size for ram in found if ram.kind == kind] for kind in kinds}

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from virtiomem.errors import UsageError
-from virtiomem.listing.diff import Change, diff
+from virtiomem.listing.diff import ResourceChange, diff
 from virtiomem.resource.node import Resource
 
 NETLINK_KOBJECT_UEVENT = 15
@@ -26,7 +26,7 @@ SETTLE = 0.2
 
 def watch(
     read: Callable[[], Resource], wait: Callable[[], bool], lost: Callable[[UsageError], None] = lambda _: None
-) -> Iterator[list[Change]]:
+) -> Iterator[list[ResourceChange]]:
     """What changed after each `wait` that says to go on; nothing for a wait that nothing changed in.
 
     The kernel prints a map in pieces, so one that changes meanwhile may not fit together: then the next reading tells.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from virtiomem.columns import Column, Columns, align
 from virtiomem.columns import table as columns_table
 from virtiomem.listing.lines import Repair
-from virtiomem.listing.ram import Ram, totals
+from virtiomem.listing.ram import RamRange, totals
 from virtiomem.resource.flags import flag_names
 from virtiomem.resource.node import Resource
 from virtiomem.text import sound
@@ -18,7 +18,7 @@ Row = tuple[int, Resource]
 
 
 @dataclass(frozen=True, slots=True)
-class Style:
+class TableOptions:
     """How to print a table."""
 
     columns: Sequence[str]
@@ -35,13 +35,13 @@ _PAGE_BITS, _BITS_A_CELL = 12, 3
 """A bar grows by one cell each time the size grows eightfold, from 4 KiB on: a map reaches from pages to terabytes."""
 
 
-def _bar(size: int, style: Style) -> str:
+def _bar(size: int, style: TableOptions) -> str:
     if style.hidden:
         return ""
     return style.full * max(1, min((size.bit_length() - 1 - _PAGE_BITS) // _BITS_A_CELL + 1, BAR_WIDTH))
 
 
-def _size(size: int, style: Style) -> str:
+def _size(size: int, style: TableOptions) -> str:
     if style.hidden:
         return "-"
     return str(size) if style.in_bytes else format_approx(size)
@@ -56,7 +56,7 @@ class _MapCell(NamedTuple):
 
     depth: int
     node: Resource
-    style: Style
+    style: TableOptions
 
     def indented(self, text: str) -> str:
         """A text as deep as the resource."""
@@ -84,13 +84,13 @@ TREE_COLUMNS = COLUMNS.default("tree")
 FLAT_COLUMNS = COLUMNS.default("flat")
 
 
-def table(rows: Iterable[Row], style: Style) -> str:
+def table(rows: Iterable[Row], style: TableOptions) -> str:
     """The resources as a table."""
     shown = (_MapCell(depth, node, style) for depth, node in rows)
     return columns_table(shown, [COLUMNS[name] for name in style.columns], headings=style.headings)
 
 
-def ram_table(found: list[Ram], style: Style) -> str:
+def ram_table(found: list[RamRange], style: TableOptions) -> str:
     """System RAM by kind, with the sum."""
     kinds = totals(found)
     lines: list[Sequence[str]] = [["KIND", "RANGES", "SIZE"]] if style.headings else []
@@ -135,7 +135,7 @@ def flat_values(nodes: Iterable[Resource]) -> list[dict[str, Any]]:
     ]
 
 
-def ram_values(found: list[Ram]) -> dict[str, Any]:
+def ram_values(found: list[RamRange]) -> dict[str, Any]:
     """System RAM for JSON: ranges, and totals by kind."""
     return {
         "ram": [{**values(ram.resource), "kind": sound(ram.kind)} for ram in found],
