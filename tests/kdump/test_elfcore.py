@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from virtiomem.errors import UsageError
 from virtiomem.kdump import elfcore
-from virtiomem.kdump.elfcore import PN_XNUM, Inputs, Note, Segment, SegmentType, decode, encode, segments
+from virtiomem.kdump.elfcore import PN_XNUM, Inputs, Note, ProgramHeader, SegmentType, decode, encode, segments
 from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges
 from virtiomem.resource import iomem
 
@@ -74,7 +74,7 @@ def test_pyelftools_reads_what_we_write(spans: list[tuple[int, int]], notes: lis
     ]
 
 
-GOOD = encode([Segment(SegmentType.LOAD, 7, 0, 0, 0, 1, 1)])
+GOOD = encode([ProgramHeader(SegmentType.LOAD, 7, 0, 0, 0, 1, 1)])
 
 
 @pytest.mark.parametrize(

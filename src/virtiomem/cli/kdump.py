@@ -11,8 +11,8 @@ from virtiomem import collector
 from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status, file, number, positive, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
-from virtiomem.kdump import elfcore, show
-from virtiomem.kdump.compare import Comparison, above_low, compare, dumped, subtract
+from virtiomem.kdump import elfcore, range_text
+from virtiomem.kdump.comparison import Comparison, above_low, compare, dumped, subtract
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
 from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES, CrashRanges, Loader, kernel_ranges, kexec_tools_ranges
 from virtiomem.listing import repair
@@ -92,9 +92,9 @@ def run(args: argparse.Namespace) -> int:
         return _against(found, args)
     if args.output:
         return _write(found, _inputs(args, capture, tree), args)
-    no_dump = show.no_dump(found, loaded=_is_loaded(capture))
+    no_dump = range_text.no_dump(found, loaded=_is_loaded(capture))
     _print(found, no_dump, args)
-    return _verdict([*show.findings(found), *no_dump])
+    return _verdict([*range_text.findings(found), *no_dump])
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -144,23 +144,23 @@ def _is_loaded(capture: Capture) -> bool | None:
 def _write(found: CrashRanges, inputs: Inputs, args: argparse.Namespace) -> int:
     """Show the ranges, write the header, and say what it lacks; that no crash kernel is there is no fault of the header."""
     header = elfcore.header(found, inputs)
-    no_dump, lacking = show.no_dump(found), show.lacking(inputs)
+    no_dump, lacking = range_text.no_dump(found), range_text.lacking(inputs)
     try:
         _print(found, [*no_dump, *lacking], args)
     finally:
         write_whole(args.output, header)
     _warn([*no_dump, *(f"{args.output}: {what}" for what in lacking)])
-    return _verdict(show.findings(found)) or (Exit.PARTLY if lacking else Exit.DONE)
+    return _verdict(range_text.findings(found)) or (Exit.PARTLY if lacking else Exit.DONE)
 
 
 def _print(found: CrashRanges, more: list[str], args: argparse.Namespace) -> None:
     """The ranges on stdout; `more` are findings besides those of the ranges."""
     if args.json:
-        print(json.dumps(show.values(found, more), indent=1))
+        print(json.dumps(range_text.values(found, more), indent=1))
     else:
-        sys.stdout.write(show.ranges_text(found, in_bytes=args.bytes, headings=not args.noheadings))
+        sys.stdout.write(range_text.ranges_text(found, in_bytes=args.bytes, headings=not args.noheadings))
         if not args.noheadings:
-            sys.stdout.write(f"\n{show.summary_text(found, in_bytes=args.bytes)}")
+            sys.stdout.write(f"\n{range_text.summary_text(found, in_bytes=args.bytes)}")
 
 
 def _verdict(findings: list[str]) -> int:
@@ -171,10 +171,10 @@ def _verdict(findings: list[str]) -> int:
 
 def _compare(both: Comparison, args: argparse.Namespace) -> int:
     if args.json:
-        print(json.dumps(show.comparison_values(both), indent=1))
+        print(json.dumps(range_text.comparison_values(both), indent=1))
     else:
-        sys.stdout.write(show.comparison_text(both, in_bytes=args.bytes, headings=not args.noheadings))
-    said = [*show.findings(both.kernel), *show.findings(both.kexec_tools), *show.no_dump(both.kernel)]
+        sys.stdout.write(range_text.comparison_text(both, in_bytes=args.bytes, headings=not args.noheadings))
+    said = [*range_text.findings(both.kernel), *range_text.findings(both.kexec_tools), *range_text.no_dump(both.kernel)]
     return _verdict(list(dict.fromkeys(said))) or (Exit.FAILED if both.differs else Exit.DONE)
 
 
@@ -182,10 +182,12 @@ def _against(found: CrashRanges, args: argparse.Namespace) -> int:
     table = elfcore.load(args.against)
     missing, gone = subtract(found.ranges, dumped(table)), subtract(dumped(table), found.ranges)
     if args.json:
-        print(json.dumps({"missing": show.range_values(missing), "gone": show.range_values(gone)}, indent=1))
+        print(
+            json.dumps({"missing": range_text.range_values(missing), "gone": range_text.range_values(gone)}, indent=1)
+        )
     else:
-        sys.stdout.write(show.against_text(missing, gone, in_bytes=args.bytes, headings=not args.noheadings))
-    return _verdict(show.findings(found)) or (Exit.FAILED if missing or above_low(gone) else Exit.DONE)
+        sys.stdout.write(range_text.against_text(missing, gone, in_bytes=args.bytes, headings=not args.noheadings))
+    return _verdict(range_text.findings(found)) or (Exit.FAILED if missing or above_low(gone) else Exit.DONE)
 
 
 def _warn(findings: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
 """What a crash dump will hold, from an iomem tree.
 
-ranges    crash ranges, as the kernel and as kexec-tools work them out
-elfcore   the ELF core header that says them
-compare   what one list of ranges has and another has not
-show      them as text and JSON
+ranges      crash ranges, as the kernel and as kexec-tools work them out
+elfcore     the ELF core header that says them
+comparison  what one list of ranges has and another has not
+range_text  them as text and JSON
 """

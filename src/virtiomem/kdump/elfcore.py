@@ -54,7 +54,7 @@ class SegmentType(IntEnum):
     NOTE = 4
 
 
-class Segment(NamedTuple):
+class ProgramHeader(NamedTuple):
     """A program header; everything in bytes."""
 
     type: int
@@ -100,21 +100,21 @@ class Inputs:
 
 def segments(
     ranges: Iterable[tuple[int, int]], inputs: Inputs = Inputs(), backed_up: tuple[int, int] | None = None
-) -> list[Segment]:
+) -> list[ProgramHeader]:
     """The program headers for `ranges` (inclusive ends), in the order both writers use: notes, kernel text, RAM.
 
     `backed_up` is the range that is read from `inputs.backup` instead of from its own place.
     """
     notes = [*inputs.notes, *([inputs.vmcoreinfo] if inputs.vmcoreinfo else [])]
-    table = [Segment(SegmentType.NOTE, 0, addr, 0, addr, size, size) for addr, size in notes]
+    table = [ProgramHeader(SegmentType.NOTE, 0, addr, 0, addr, size, size) for addr, size in notes]
     if inputs.text is not None:
         vaddr, paddr, size = inputs.text
-        table.append(Segment(SegmentType.LOAD, PF_RWX, paddr, vaddr, paddr, size, size))
+        table.append(ProgramHeader(SegmentType.LOAD, PF_RWX, paddr, vaddr, paddr, size, size))
     load, base = SegmentType.LOAD, inputs.direct_map
     for start, end in ranges:
         size = end - start + 1
         offset = inputs.backup if inputs.backup is not None and (start, end) == backed_up else start
-        table.append(Segment(load, PF_RWX, offset, (base + start) & U64_MAX, start, size, size))
+        table.append(ProgramHeader(load, PF_RWX, offset, (base + start) & U64_MAX, start, size, size))
     return table
 
 
@@ -126,7 +126,7 @@ def header(found: CrashRanges, inputs: Inputs = Inputs()) -> bytes:
     return encode(table, room=len(table) - len(found.ranges) + found.entries, align=KEXEC_TOOLS_ALIGN)
 
 
-def encode(table: Sequence[Segment], *, room: int = 0, align: int = KERNEL_ALIGN) -> bytes:
+def encode(table: Sequence[ProgramHeader], *, room: int = 0, align: int = KERNEL_ALIGN) -> bytes:
     """The header as bytes: ELF header, `table`, zeros up to `room` segments and then to a multiple of `align`."""
     extended = len(table) >= PN_XNUM
     phnum, shnum = (PN_XNUM, 1) if extended else (len(table), 0)
@@ -142,7 +142,7 @@ def encode(table: Sequence[Segment], *, room: int = 0, align: int = KERNEL_ALIGN
     return data.ljust(align_up(max(len(data), _EHDR.size + _PHDR.size * room), align), b"\0")
 
 
-def load(path: str | Path) -> list[Segment]:
+def load(path: str | Path) -> list[ProgramHeader]:
     """The program headers of a core file, of which nothing else is read: see `decode`."""
     try:
         with Path(path).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -153,7 +153,7 @@ def load(path: str | Path) -> list[Segment]:
         raise UsageError(f"{path}: not an ELF file") from None
 
 
-def decode(data: bytes | mmap, *, source: str = "header") -> list[Segment]:
+def decode(data: bytes | mmap, *, source: str = "header") -> list[ProgramHeader]:
     """The program headers of an ELF64 little-endian core file, of which `data` needs to hold the start only.
 
     Raises UsageError, one line, for anything else.
@@ -169,7 +169,7 @@ def decode(data: bytes | mmap, *, source: str = "header") -> list[Segment]:
         raise UsageError(f"{source}: program headers of {phentsize} bytes, not {_PHDR.size}")
     if phoff + phnum * _PHDR.size > len(data):
         raise UsageError(f"{source}: ends within its {phnum} program headers")
-    return [Segment(*_PHDR.unpack_from(data, phoff + at * _PHDR.size)) for at in range(phnum)]
+    return [ProgramHeader(*_PHDR.unpack_from(data, phoff + at * _PHDR.size)) for at in range(phnum)]
 
 
 def _section_info(data: bytes | mmap, shoff: int, source: str) -> int:

@@ -15,8 +15,8 @@ from typing import Any
 
 from virtiomem.columns import align
 from virtiomem.kdump.elfcore import PN_XNUM
+from virtiomem.kdump.range_text import findings as dump_findings
 from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, kernel_ranges, kexec_tools_ranges
-from virtiomem.kdump.show import findings as dump_findings
 from virtiomem.listing.ram import BOOT, RamRange, system_ram
 from virtiomem.resource.merge import mergeable
 from virtiomem.resource.names import SYSTEM_RAM

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from virtiomem.columns import align
-from virtiomem.kdump.compare import Comparison
+from virtiomem.kdump.comparison import Comparison
 from virtiomem.kdump.elfcore import PN_XNUM, Inputs
 from virtiomem.kdump.ranges import CrashRange, CrashRanges, Loader, total
 from virtiomem.units import format_approx, format_size

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from virtiomem.kdump.elfcore import Segment, SegmentType
+from virtiomem.kdump.elfcore import ProgramHeader, SegmentType
 from virtiomem.kdump.ranges import CrashRange, CrashRanges
 from virtiomem.units import MiB
 
@@ -57,6 +57,6 @@ def subtract(ranges: Iterable[CrashRange], others: Iterable[CrashRange]) -> list
     return left
 
 
-def dumped(table: Iterable[Segment]) -> list[CrashRange]:
+def dumped(table: Iterable[ProgramHeader]) -> list[CrashRange]:
     """The physical memory that a header's segments dump; the kernel's own mapping is part of it."""
     return [(one.paddr, one.paddr + one.memsz - 1) for one in table if one.type == SegmentType.LOAD and one.memsz]
