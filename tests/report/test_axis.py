@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virtiomem.recording import Recording
-from virtiomem.report.axis import Axis, Segment, folded_axis
+from virtiomem.report.axis import Axis, AxisSegment, folded_axis
 from virtiomem.report.rows import Row, rows
 from virtiomem.resource import iomem
 from virtiomem.units import GiB, Span, TiB
@@ -17,10 +17,10 @@ def test_ram_and_the_device_region_are_to_scale_and_holes_are_folded(recorded: R
     told = recorded("a-movable")
     listings = [rows(iomem.loads(text)) for text in (told.boot.iomem, *(r.snapshot.iomem for r in told.steps))]
     assert folded_axis(listings) == [
-        Segment(0, 0x7FFE0000, folded=False),
-        Segment(0x7FFE0000, 4 * GiB, folded=True),
-        Segment(4 * GiB, 14 * GiB, folded=False),
-        Segment(14 * GiB, TiB, folded=True),
+        AxisSegment(0, 0x7FFE0000, folded=False),
+        AxisSegment(0x7FFE0000, 4 * GiB, folded=True),
+        AxisSegment(4 * GiB, 14 * GiB, folded=False),
+        AxisSegment(14 * GiB, TiB, folded=True),
     ]
 
 
@@ -30,7 +30,7 @@ def test_a_region_that_would_crowd_out_the_ram_is_folded() -> None:
 
 
 def test_without_ram_everything_is_shown() -> None:
-    assert folded_axis([[Row(0, 0x1000, 0x1000, 1, "UART")]]) == [Segment(0x1000, 0x2000, folded=False)]
+    assert folded_axis([[Row(0, 0x1000, 0x1000, 1, "UART")]]) == [AxisSegment(0x1000, 0x2000, folded=False)]
     assert folded_axis([]) == []
 
 

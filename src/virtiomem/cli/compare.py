@@ -16,7 +16,7 @@ from virtiomem.recording.apart import Apart, set_apart
 from virtiomem.recording.compare import Difference, Rules, compare, not_compared
 from virtiomem.recording.values import Use
 from virtiomem.recording.words import describe, how_it_went
-from virtiomem.report.terminal import Progress
+from virtiomem.report.terminal import StatusLine
 from virtiomem.text import one_line, quoted, shown
 
 
@@ -143,7 +143,7 @@ def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
         raise UsageError(f"{args.a}: one recording compares with nothing; give another one, or a scenario alone")
     played = scenario.load(args.a)
     check_outputs(args, "record", "console", inputs=guests.inputs_of(played, args))
-    with Progress() as progress:
+    with StatusLine() as progress:
 
         def on_step(so_far: Recording) -> None:
             if (done := len(so_far.steps)) < len(played.steps):

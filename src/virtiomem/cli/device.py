@@ -106,12 +106,12 @@ def _check(args: argparse.Namespace) -> int:
     from virtiomem.conformance.rules import selected
     from virtiomem.conformance.subjects import open_subject
     from virtiomem.files import write_whole
-    from virtiomem.report.terminal import Progress, make_console
+    from virtiomem.report.terminal import StatusLine, make_console
     from virtiomem.report.terminal.verdicts import show_report
 
     rules = selected(args.rule or [])
     check_outputs(args, "junit", inputs=[args.qemu] if args.qemu else [])
-    with open_subject(args.qemu) as subject, Progress() as progress:
+    with open_subject(args.qemu) as subject, StatusLine() as progress:
         report = suite.run(subject, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"))
     try:
         if args.json:
@@ -130,13 +130,13 @@ def _fuzz(args: argparse.Namespace) -> int:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures, fuzz
     from virtiomem.conformance.subjects import open_subject
-    from virtiomem.report.terminal import Progress
+    from virtiomem.report.terminal import StatusLine
 
     check_outputs(args, "log", inputs=[args.qemu])
     kept = log.Writer() if args.log is not None else None
     counted: Figures | None = None
     try:
-        with open_subject(args.qemu) as subject, Progress() as progress:
+        with open_subject(args.qemu) as subject, StatusLine() as progress:
 
             def on_line(figures: Figures, line: log.Operation) -> None:
                 nonlocal counted

@@ -14,7 +14,7 @@ from virtiomem.live.load import memory_block_size
 from virtiomem.notation import printable_json
 from virtiomem.recording import Recording
 from virtiomem.recording.words import describe
-from virtiomem.report.terminal import Progress, RunView, make_console, side_by_side
+from virtiomem.report.terminal import RunView, StatusLine, make_console, side_by_side
 from virtiomem.scenario import Scenario
 
 
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         refuse_unused({"--verbose": args.verbose}, "is for one scenario without --json")
     scenarios = [scenario.load(path) for path in args.scenario]
     _check_outputs(args, scenarios[0])
-    with Progress() as progress:
+    with StatusLine() as progress:
         recordings = [_play(one, args, progress) for one in scenarios]
     try:
         if args.json:
@@ -80,7 +80,7 @@ def _check_outputs(args: argparse.Namespace, played: Scenario) -> None:
         check_target(args.sysroot, inputs=inputs)
 
 
-def _play(played: Scenario, args: argparse.Namespace, progress: Progress) -> Recording:
+def _play(played: Scenario, args: argparse.Namespace, progress: StatusLine) -> Recording:
     """Play one scenario, showing it as it goes when it is alone."""
     view: RunView | None = None
     total = len(played.steps)

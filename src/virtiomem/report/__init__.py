@@ -7,21 +7,21 @@
 
 Python works out what there is to say (`data`), the browser only draws it (`assets`).
 
-page        the HTML file
-data        everything it shows, as JSON
-moments     a recording as a row of moments
-facts       how many resources there are, with and without merging; what a crash dump would hold
-changes     what became of the resources between two moments
-requests    alike requests counted, and what they leave plugged
-blocks      memory blocks, alike neighbours counted
-spans       sets of addresses
-picture     the map as SVG
-maps        which listing it is of
-axis        the address space on one line
-rows        a listing's lines, equal neighbours counted
-kinds       what kind of thing a resource is, by its name
-svg, png    drawing
-terminal    the same in a terminal
+page          the HTML file
+data          everything it shows, as JSON
+moments       a recording as a row of moments
+facts         how many resources there are, with and without merging; what a crash dump would hold
+changes       what became of the resources between two moments
+request_runs  alike requests counted, and what they leave plugged
+block_runs    memory blocks, alike neighbours counted
+spans         sets of addresses
+picture       the map as SVG
+maps          which listing it is of
+axis          the address space on one line
+rows          a listing's lines, equal neighbours counted
+kinds         what kind of thing a resource is, by its name
+svg, png      drawing
+terminal      the same in a terminal
 """
 
 from virtiomem.report.data import page_data

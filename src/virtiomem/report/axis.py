@@ -22,7 +22,7 @@ FOLD_REGION_ABOVE = 2
 """Of all RAM: so is an unused part of a device's region."""
 
 
-class Segment(NamedTuple):
+class AxisSegment(NamedTuple):
     """A piece of the axis; a folded one has a fixed width whatever its size."""
 
     start: int
@@ -30,7 +30,7 @@ class Segment(NamedTuple):
     folded: bool
 
 
-def folded_axis(listings: Iterable[Sequence[Row]], regions: Iterable[Span] = ()) -> list[Segment]:
+def folded_axis(listings: Iterable[Sequence[Row]], regions: Iterable[Span] = ()) -> list[AxisSegment]:
     """The axis on which all these listings (the steps of one or more recordings) can be drawn."""
     ram, roomy, everything = SpanSet(), SpanSet(regions), SpanSet(regions)
     for row in sorted({row for listing in listings for row in listing}):
@@ -44,7 +44,7 @@ def folded_axis(listings: Iterable[Sequence[Row]], regions: Iterable[Span] = ())
     return list(_segments(ram or everything, roomy, everything))
 
 
-def _segments(shown: SpanSet, roomy: SpanSet, everything: SpanSet) -> Iterator[Segment]:
+def _segments(shown: SpanSet, roomy: SpanSet, everything: SpanSet) -> Iterator[AxisSegment]:
     """The whole axis, cut where folded and unfolded stretches meet."""
     ends = list(everything)
     if not ends:
@@ -52,11 +52,11 @@ def _segments(shown: SpanSet, roomy: SpanSet, everything: SpanSet) -> Iterator[S
     at, stop = ends[0].start, ends[-1].stop
     for fold in SpanSet(_folds([at, *(edge for span in shown for edge in span), stop], shown.size, roomy)):
         if at < fold.start:
-            yield Segment(at, fold.start, folded=False)
-        yield Segment(*fold, folded=True)
+            yield AxisSegment(at, fold.start, folded=False)
+        yield AxisSegment(*fold, folded=True)
         at = fold.stop
     if at < stop:
-        yield Segment(at, stop, folded=False)
+        yield AxisSegment(at, stop, folded=False)
 
 
 def _folds(edges: Sequence[int], scale: int, roomy: SpanSet) -> Iterator[Span]:
@@ -90,7 +90,7 @@ class Axis:
     The page's own `axis.js` says the same in the browser.
     """
 
-    def __init__(self, segments: Sequence[Segment]) -> None:
+    def __init__(self, segments: Sequence[AxisSegment]) -> None:
         self.segments = segments
         folds = sum(segment.folded for segment in segments)
         share = min(FOLD_SHARE, 0.4 / max(folds, 1)) if folds < len(segments) else 1 / max(folds, 1)

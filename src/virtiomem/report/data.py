@@ -17,12 +17,12 @@ from virtiomem.recording.palette import RESPONSES, BlockKind, Change, Look
 from virtiomem.recording.values import Recording, VirtioMemInfo
 from virtiomem.recording.words import describe
 from virtiomem.report.axis import folded_axis
-from virtiomem.report.blocks import BlockChange, block_changes
+from virtiomem.report.block_runs import BlockChange, block_changes
 from virtiomem.report.changes import MapChange, map_changes
 from virtiomem.report.facts import facts
 from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.moments import Moment, Source, Story, story
-from virtiomem.report.requests import trace, virtio_mem
+from virtiomem.report.request_runs import trace, virtio_mem
 from virtiomem.report.spans import SpanSet
 from virtiomem.units import Span
 

@@ -8,7 +8,7 @@ from virtiomem.driver.sizes import choose_units
 from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges, total
 from virtiomem.recording.values import Snapshot, VirtioMemInfo
 from virtiomem.report.kinds import ResourceKind, resource_kind
-from virtiomem.report.requests import virtio_mem
+from virtiomem.report.request_runs import virtio_mem
 from virtiomem.report.rows import Row
 from virtiomem.resource.names import is_system_ram
 from virtiomem.resource.node import Resource

@@ -11,9 +11,9 @@ from msgspec import UNSET, UnsetType
 from virtiomem.live.load import memory_block_size
 from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import Recording, Snapshot, StepRecord
-from virtiomem.report.blocks import BlockRun, block_runs
+from virtiomem.report.block_runs import BlockRun, block_runs
 from virtiomem.report.facts import Crash, crash_facts
-from virtiomem.report.requests import Plugged, RequestRun, plugged_after, plugged_at, request_runs, virtio_mem
+from virtiomem.report.request_runs import Plugged, RequestRun, plugged_after, plugged_at, request_runs, virtio_mem
 from virtiomem.report.rows import Row, rows
 from virtiomem.resource import iomem
 from virtiomem.units import Span

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 from virtiomem.recording.palette import BlockKind
 from virtiomem.report.axis import Axis, folded_axis
-from virtiomem.report.blocks import BlockRun
+from virtiomem.report.block_runs import BlockRun
 from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.rows import Row
 from virtiomem.report.spans import SpanSet

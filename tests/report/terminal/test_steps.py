@@ -7,7 +7,7 @@ from rich.text import Text
 from virtiomem.recording import Request, Snapshot, StepRecord, VirtioMemInfo
 from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import Load
-from virtiomem.report.blocks import BlockRun
+from virtiomem.report.block_runs import BlockRun
 from virtiomem.report.changes import map_changes
 from virtiomem.report.rows import rows
 from virtiomem.report.terminal import steps

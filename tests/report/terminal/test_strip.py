@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from virtiomem.recording import DeviceInfo, DimmInfo, MemoryBlock, Snapshot, VirtioMemInfo
 from virtiomem.recording.palette import BlockKind
-from virtiomem.report.blocks import BlockRun
+from virtiomem.report.block_runs import BlockRun
 from virtiomem.report.terminal.strip import Area, areas, draw, legend, pieces, strip
 from virtiomem.units import GiB, MiB
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from virtiomem.recording.palette import REFUSED, RESPONSES, SETTLED, STOPPED_SHORT, BlockKind, Change
 from virtiomem.recording.values import Request, StepRecord, VirtioMemInfo
 from virtiomem.recording.words import describe, describe_request, plural, ranges
-from virtiomem.report.blocks import BlockRun
+from virtiomem.report.block_runs import BlockRun
 from virtiomem.report.changes import MapChange
 from virtiomem.report.rows import Row
 from virtiomem.report.terminal.console import join, style, text

@@ -9,7 +9,7 @@ from rich.text import Text
 from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import DeviceInfo, DimmInfo, Recording, Snapshot
 from virtiomem.recording.words import how_it_went
-from virtiomem.report.blocks import BlockRun
+from virtiomem.report.block_runs import BlockRun
 from virtiomem.report.kinds import resource_kind
 from virtiomem.report.moments import Moment
 from virtiomem.report.rows import Row, singles

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from virtiomem.recording import MemoryBlock, Recording
 from virtiomem.recording.palette import BlockKind
-from virtiomem.report.blocks import BlockRun, block_changes, block_runs
+from virtiomem.report.block_runs import BlockRun, block_changes, block_runs
 from virtiomem.report.moments import Source, story
 from virtiomem.units import MiB
 

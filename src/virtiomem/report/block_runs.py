@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from virtiomem.recording.palette import BlockKind, block_kind
 from virtiomem.recording.values import MemoryBlock, Snapshot
-from virtiomem.report.requests import Plugged, virtio_mem
+from virtiomem.report.request_runs import Plugged, virtio_mem
 from virtiomem.report.spans import SpanSet
 from virtiomem.units import Span, align_up
 
@@ -120,7 +120,7 @@ def _joined(runs: Iterable[BlockRun]) -> Iterator[BlockRun]:
         yield last
 
 
-Look = tuple[BlockKind, str, str, tuple[int, ...]]
+BlockLook = tuple[BlockKind, str, str, tuple[int, ...]]
 """Everything of a `BlockRun` but which blocks it is about."""
 
 
@@ -129,8 +129,8 @@ class BlockChange(NamedTuple):
 
     first: int
     times: int
-    was: Look | None
-    now: Look | None
+    was: BlockLook | None
+    now: BlockLook | None
 
 
 def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> list[BlockChange]:
@@ -149,7 +149,7 @@ def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> list[Bloc
     return found
 
 
-def _looks(runs: Sequence[BlockRun], numbers: Iterable[int]) -> Iterator[Look | None]:
+def _looks(runs: Sequence[BlockRun], numbers: Iterable[int]) -> Iterator[BlockLook | None]:
     """How each of these blocks looks, ascending; None where there is neither block nor place."""
     following = iter(runs)
     run = next(following, None)

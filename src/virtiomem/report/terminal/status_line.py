@@ -13,7 +13,7 @@ PATIENCE = 0.3
 """Seconds before anything is shown: what is done sooner needs no saying."""
 
 
-class Progress:
+class StatusLine:
     """A line that says what is being done; silent where stderr is no terminal."""
 
     def __init__(self, console: Console | None = None) -> None:

@@ -4,8 +4,8 @@ import pytest
 from rich.console import Console
 
 from tests.waiting import wait_until
-from virtiomem.report.terminal import progress
-from virtiomem.report.terminal.progress import Progress
+from virtiomem.report.terminal import status_line
+from virtiomem.report.terminal.status_line import StatusLine
 
 
 def terminal() -> tuple[io.StringIO, Console]:
@@ -18,9 +18,9 @@ def wait_for(out: io.StringIO, words: str) -> None:
 
 
 def test_what_takes_long_is_said_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(status_line, "PATIENCE", 0.0)
     out, console = terminal()
-    with Progress(console) as saying:
+    with StatusLine(console) as saying:
         saying.say("step 1 of 2")
         wait_for(out, "step 1 of 2")
         saying.say("step 2 of 2")
@@ -31,15 +31,15 @@ def test_what_takes_long_is_said_until_it_is_over(monkeypatch: pytest.MonkeyPatc
 
 def test_what_is_soon_over_is_not_said() -> None:
     out, console = terminal()
-    with Progress(console) as saying:
+    with StatusLine(console) as saying:
         for number in range(100):
             saying.say(f"step {number}")
     assert out.getvalue() == ""
 
 
 def test_nothing_is_said_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(status_line, "PATIENCE", 0.0)
     out = io.StringIO()
-    with Progress(Console(file=out)) as saying:
+    with StatusLine(Console(file=out)) as saying:
         saying.say("step 1")
     assert out.getvalue() == ""

@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from virtiomem.recording import Recording, Request
 from virtiomem.report.moments import Source, story
-from virtiomem.report.requests import RequestRun, request_runs, trace, virtio_mem
+from virtiomem.report.request_runs import RequestRun, request_runs, trace, virtio_mem
 from virtiomem.units import GiB, MiB, Span
 
 Recorded = Callable[[str], Recording]
