@@ -10,7 +10,7 @@ from tests.fuzz.promise import ROOT, check_line, run, spoil_values, spoiled
 from virtiomem.errors import UsageError
 from virtiomem.live import capture
 from virtiomem.live.load import from_recording
-from virtiomem.recording import files
+from virtiomem.recording import json_file
 
 RECORDINGS = sorted(ROOT.glob("tests/data/recordings/*/recording.json"))
 EXAMPLE = capture.load(ROOT / "examples/guest.capture")
@@ -24,7 +24,7 @@ SCENARIO = '[guest]\ncapture = "f"\n[[step]]\ndo = "load"\n[[step]]\ndo = "unloa
 
 def trial(random: Random) -> None:
     """Read a spoiled capture with the library, and with a command."""
-    sound = EXAMPLE if random.random() < 0.5 else from_recording(files.load(random.choice(RECORDINGS)))
+    sound = EXAMPLE if random.random() < 0.5 else from_recording(json_file.load(random.choice(RECORDINGS)))
     raw = capture.dumps(sound).encode()
     if random.random() < 0.3:
         values = capture.to_json(sound)

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from tests.fuzz.promise import ROOT, check_line, run, spoil_values, spoiled
 from virtiomem.errors import UsageError
-from virtiomem.recording import files
+from virtiomem.recording import json_file
 
 SOUND = [path.read_bytes() for path in sorted(ROOT.glob("tests/data/recordings/*/recording.json"))]
 COMMANDS: tuple[list[str], ...] = (
@@ -27,7 +27,7 @@ def trial(random: Random) -> None:
     if random.random() < 0.3:
         raw = spoiled(random, raw, random.choice(SOUND))
     try:
-        files.loads(raw)
+        json_file.loads(raw)
     except UsageError as error:
         check_line(str(error))
     with TemporaryDirectory() as folder:

@@ -10,7 +10,7 @@ from virtiomem import recording
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import Capture
 from virtiomem.live.load import from_snapshot
-from virtiomem.recording.files import decode_size
+from virtiomem.recording.json_file import decode_size
 from virtiomem.recording.values import Resize, Snapshot, StepRecord, VirtioMemInfo
 from virtiomem.units import parse_size
 

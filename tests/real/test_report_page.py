@@ -20,7 +20,7 @@ from tests.waiting import PATIENCE
 from virtiomem import recording
 from virtiomem.recording import Recording, Snapshot
 from virtiomem.recording.compare import differences
-from virtiomem.recording.words import describe
+from virtiomem.recording.describe import describe
 from virtiomem.report import Source, page
 from virtiomem.report.changes import map_changes
 from virtiomem.report.moments import story

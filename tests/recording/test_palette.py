@@ -3,7 +3,7 @@ import re
 import pytest
 
 from virtiomem.recording import MemoryBlock
-from virtiomem.recording.palette import BlockKind, Change, block_kind
+from virtiomem.recording.palette import BlockKind, ChangeKind, block_kind
 
 
 def block(state: str, zones: str) -> MemoryBlock:
@@ -35,6 +35,6 @@ def test_place_without_a_block_is_unplugged_or_left_over() -> None:
 def test_looks_can_be_told_apart_without_colour() -> None:
     symbols = [kind.look.symbol for kind in BlockKind]
     assert len(set(symbols)) == len(symbols)
-    words = [entry.look.word for entry in (*BlockKind, *Change)]
+    words = [entry.look.word for entry in (*BlockKind, *ChangeKind)]
     assert len(set(words)) == len(words)
     assert all(re.fullmatch("#[0-9a-f]{6}", kind.look.color) for kind in BlockKind)

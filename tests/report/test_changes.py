@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virtiomem.recording import Recording
-from virtiomem.recording.palette import Change
+from virtiomem.recording.palette import ChangeKind
 from virtiomem.report.changes import MapChange, map_changes
 from virtiomem.report.rows import Row, rows, singles
 from virtiomem.resource import iomem
@@ -17,17 +17,17 @@ def ram(*spans: tuple[int, int]) -> list[Row]:
     return [Row(1, start, size, 1, "System RAM (virtio_mem)") for start, size in spans]
 
 
-def words(found: Iterable[MapChange]) -> list[Change]:
+def words(found: Iterable[MapChange]) -> list[ChangeKind]:
     return [change.change for change in found]
 
 
 def test_each_fate_has_its_word() -> None:
-    assert words(map_changes([], ram((0, 4)))) == [Change.APPEARED]
-    assert words(map_changes(ram((0, 4)), [])) == [Change.WENT]
-    assert words(map_changes(ram((0, 4)), ram((0, 8)))) == [Change.GREW]
-    assert words(map_changes(ram((0, 8)), ram((0, 4)))) == [Change.TRIMMED]
-    assert words(map_changes(ram((0, 8)), ram((0, 3), (5, 3)))) == [Change.SPLIT]
-    assert words(map_changes(ram((0, 4), (8, 4)), ram((0, 12)))) == [Change.MERGED]
+    assert words(map_changes([], ram((0, 4)))) == [ChangeKind.APPEARED]
+    assert words(map_changes(ram((0, 4)), [])) == [ChangeKind.WENT]
+    assert words(map_changes(ram((0, 4)), ram((0, 8)))) == [ChangeKind.GREW]
+    assert words(map_changes(ram((0, 8)), ram((0, 4)))) == [ChangeKind.TRIMMED]
+    assert words(map_changes(ram((0, 8)), ram((0, 3), (5, 3)))) == [ChangeKind.SPLIT]
+    assert words(map_changes(ram((0, 4), (8, 4)), ram((0, 12)))) == [ChangeKind.MERGED]
     assert map_changes(ram((0, 4)), ram((0, 4))) == []
 
 
@@ -37,7 +37,7 @@ def test_appeared_side_by_side_is_told_once() -> None:
 
 
 def test_appeared_far_apart_is_told_twice() -> None:
-    assert words(map_changes([], ram((0, 4), (100, 4)))) == [Change.APPEARED, Change.APPEARED]
+    assert words(map_changes([], ram((0, 4), (100, 4)))) == [ChangeKind.APPEARED, ChangeKind.APPEARED]
 
 
 def changes_of(told: Recording) -> list[list[MapChange]]:
@@ -47,12 +47,12 @@ def changes_of(told: Recording) -> list[list[MapChange]]:
 
 def test_merging_kernel_grows_one_resource_where_the_other_adds_many(recorded: Recorded) -> None:
     merging, plain = (changes_of(recorded(name)) for name in ("b-uneven-movable", "nomerge-b-uneven-movable"))
-    assert words(merging[2]) == [Change.GREW]
-    assert [(c.change, sum(row.times for row in c.after)) for c in plain[2]] == [(Change.APPEARED, 14)]
+    assert words(merging[2]) == [ChangeKind.GREW]
+    assert [(c.change, sum(row.times for row in c.after)) for c in plain[2]] == [(ChangeKind.APPEARED, 14)]
 
 
 def test_unplug_in_the_middle_splits(recorded: Recorded) -> None:
-    assert Change.SPLIT in {word for step in changes_of(recorded("e-manual-movable")) for word in words(step)}
+    assert ChangeKind.SPLIT in {word for step in changes_of(recorded("e-manual-movable")) for word in words(step)}
 
 
 listings = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6)), max_size=8).map(

@@ -6,7 +6,7 @@ import pytest
 from virtiomem import scenario
 from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.memory.core import PHYSMEM_END
-from virtiomem.recording.files import decode_size
+from virtiomem.recording.json_file import decode_size
 from virtiomem.recording.values import Load, Resize
 from virtiomem.units import GiB, MiB
 

@@ -13,9 +13,9 @@ from virtiomem.cli.arguments import check_outputs, exit_status, file, refuse_unu
 from virtiomem.errors import Exit, UsageError
 from virtiomem.recording import Recording
 from virtiomem.recording.apart import Apart, set_apart
-from virtiomem.recording.compare import Difference, Rules, compare, not_compared
+from virtiomem.recording.compare import RecordingDifference, Rules, compare, not_compared
+from virtiomem.recording.describe import describe, how_it_went
 from virtiomem.recording.values import Use
-from virtiomem.recording.words import describe, how_it_went
 from virtiomem.report.terminal import StatusLine
 from virtiomem.text import one_line, quoted, shown
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 class _Verdict:
     """The first difference, the lines set apart on each side, and in words what was not compared."""
 
-    difference: Difference | None
+    difference: RecordingDifference | None
     apart: tuple[list[str], list[str]]
     left_out: list[str]
 

@@ -13,7 +13,7 @@ from virtiomem.live.export import check_target, export_sysroot
 from virtiomem.live.load import memory_block_size
 from virtiomem.notation import printable_json
 from virtiomem.recording import Recording
-from virtiomem.recording.words import describe
+from virtiomem.recording.describe import describe
 from virtiomem.report.terminal import RunView, StatusLine, make_console, side_by_side
 from virtiomem.scenario import Scenario
 

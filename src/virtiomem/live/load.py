@@ -14,7 +14,7 @@ from virtiomem.live.collect import block_lines
 from virtiomem.live.devices import CONFIG, DEFAULT_BLOCK_SIZE, devices_of, ownership
 from virtiomem.live.sysfs import MEMORY
 from virtiomem.live.views import PARAMETERS, PLUGGED, memory_of, zones_of
-from virtiomem.recording import files
+from virtiomem.recording import json_file
 from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
 from virtiomem.resource.names import SYSTEM_RAM, is_virtio_device
@@ -33,7 +33,7 @@ def from_recording(recording: Recording, *, source: str = "recording") -> Captur
 def driver_config(recording: Recording) -> DriverConfig:
     """How the driver was loaded by the scenario; as usual where that cannot be read."""
     try:
-        return msgspec.convert(recording.table("driver"), DriverConfig, dec_hook=files.decode_size)
+        return msgspec.convert(recording.table("driver"), DriverConfig, dec_hook=json_file.decode_size)
     except msgspec.ValidationError:
         return DriverConfig()
 

@@ -43,9 +43,9 @@ def read_any(path: str | Path) -> "Capture | Recording":
     if looks_like_capture(data):
         return loads(data, source=source)
     if data.lstrip().startswith(b"{"):
-        from virtiomem.recording import files
+        from virtiomem.recording import json_file
 
-        return files.loads(data, source=source)
+        return json_file.loads(data, source=source)
     if len(data) > MAX_LISTING:
         raise UsageError(f"{source}: longer than {format_size(MAX_LISTING)}: no listing of /proc/iomem")
     return Capture({"proc/iomem": Section(data.decode("utf-8", "surrogateescape"))}, source=source)

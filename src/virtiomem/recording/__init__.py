@@ -2,15 +2,15 @@
 
 Whoever made it, an embedded guest or a real Linux, a recording has the same shape.
 
-values    the shape
-files     JSON, in and out
-compare   whether two are the same, and the first difference
-apart     what two boots may differ in: the kernel's and the firmware's own lines
-words     steps, requests and numbers as a person would say them
-palette   one word, symbol and colour for each thing that happens
+values     the shape
+json_file  JSON, in and out
+compare    whether two are the same, and the first difference
+apart      what two boots may differ in: the kernel's and the firmware's own lines
+describe   steps, requests and numbers as a person would say them
+palette    one word, symbol and colour for each thing that happens
 """
 
-from virtiomem.recording.files import dump, dumps, load, loads
+from virtiomem.recording.json_file import dump, dumps, load, loads
 from virtiomem.recording.values import (
     DeviceInfo,
     DimmInfo,

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from virtiomem.recording.apart import COUNTERS, Apart, Counters, Stretches, boot_memory, is_part, set_apart, zone_pages
+from virtiomem.recording.describe import describe, describe_request
 from virtiomem.recording.values import (
     DeviceInfo,
     DimmInfo,
@@ -30,7 +31,6 @@ from virtiomem.recording.values import (
     Snapshot,
     StepRecord,
 )
-from virtiomem.recording.words import describe, describe_request
 from virtiomem.resource.names import KERNEL_IMAGE
 from virtiomem.units import format_size
 
@@ -39,7 +39,7 @@ _OWN_BUSINESS = re.compile(rf" : (?:virtio-pci-modern|{KERNEL_IMAGE.pattern})$")
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RecordingDifference:
     """Where two recordings part: `what` is different, with its value in either one."""
 
     step: int | None
@@ -91,12 +91,12 @@ class _Scope:
     """Boot memory that kexec-tools has cut in pieces."""
 
 
-def compare(a: Recording, b: Recording, rules: Rules = _DEFAULT) -> Difference | None:
+def compare(a: Recording, b: Recording, rules: Rules = _DEFAULT) -> RecordingDifference | None:
     """The first difference between two recordings; None when they are the same."""
     return next(differences(a, b, rules), None)
 
 
-def differences(a: Recording, b: Recording, rules: Rules = _DEFAULT) -> Iterator[Difference]:
+def differences(a: Recording, b: Recording, rules: Rules = _DEFAULT) -> Iterator[RecordingDifference]:
     """Every difference between two recordings, in order; after the first step that is not the same one, no more is said."""
     scope = _scope(a.boot, b.boot, rules)
     yield from _told(_snapshots(a.boot, b.boot, scope), None, "boot", rules)
@@ -118,11 +118,11 @@ def _scope(a: Snapshot, b: Snapshot, rules: Rules) -> _Scope:
     return _Scope(rules, blocks, set_apart(a, b), (zone_pages(a), zone_pages(b)), [])
 
 
-def _told(found: Iterator[Found], step: int | None, action: str, rules: Rules) -> Iterator[Difference]:
+def _told(found: Iterator[Found], step: int | None, action: str, rules: Rules) -> Iterator[RecordingDifference]:
     """What was found, with its place, unless it is known to differ."""
     for what, one, other in found:
         if not rules.ignores(f"{what}: {one} against {other}"):
-            yield Difference(step, action, what, one, other)
+            yield RecordingDifference(step, action, what, one, other)
 
 
 def not_compared(recording: Recording) -> str:
@@ -138,10 +138,10 @@ def _starts_kernel(record: StepRecord) -> bool:
     return isinstance(record.step, Kexec | Reboot) and record.error is None
 
 
-def _other_step(number: int, one: StepRecord | None, other: StepRecord | None) -> Difference:
+def _other_step(number: int, one: StepRecord | None, other: StepRecord | None) -> RecordingDifference:
     """The two did not do the same."""
     a, b = ("no more steps" if record is None else describe(record.step) for record in (one, other))
-    return Difference(number, "not the same step", "what is done", a, b)
+    return RecordingDifference(number, "not the same step", "what is done", a, b)
 
 
 def _outcomes(a: StepRecord, b: StepRecord, scope: _Scope) -> Iterator[Found]:

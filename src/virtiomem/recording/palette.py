@@ -12,7 +12,7 @@ from virtiomem.recording.values import MemoryBlock
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Appearance:
     """A word for people, one character for strips, a colour for everything else (`#rrggbb`)."""
 
     word: str
@@ -27,22 +27,22 @@ _VERMILION, _PURPLE, _GREY = "#d55e00", "#cc79a7", "#8a8a8a"
 class BlockKind(Enum):
     """What a memory block is to its reader; named as the states of the driver (drivers/virtio/virtio_mem.c)."""
 
-    MOVABLE = Look("movable", "M", _GREEN)
+    MOVABLE = Appearance("movable", "M", _GREEN)
     """Online in ZONE_MOVABLE, wholly plugged."""
-    MOVABLE_PARTIAL = Look("movable, partly plugged", "m", _GREEN)
-    KERNEL = Look("kernel", "K", _SKY)
+    MOVABLE_PARTIAL = Appearance("movable, partly plugged", "m", _GREEN)
+    KERNEL = Appearance("kernel", "K", _SKY)
     """Online in any other zone (DMA, DMA32, Normal, or several), wholly plugged."""
-    KERNEL_PARTIAL = Look("kernel, partly plugged", "k", _SKY)
-    OFFLINE = Look("offline", "O", _ORANGE)
+    KERNEL_PARTIAL = Appearance("kernel, partly plugged", "k", _SKY)
+    OFFLINE = Appearance("offline", "O", _ORANGE)
     """Added, not onlined."""
-    OFFLINE_PARTIAL = Look("offline, partly plugged", "o", _ORANGE)
-    GOING_OFFLINE = Look("going offline", "g", _YELLOW)
-    PLUGGED = Look("plugged, not in Linux", "P", _PURPLE)
+    OFFLINE_PARTIAL = Appearance("offline, partly plugged", "o", _ORANGE)
+    GOING_OFFLINE = Appearance("going offline", "g", _YELLOW)
+    PLUGGED = Appearance("plugged, not in Linux", "P", _PURPLE)
     """The device has it plugged, Linux has not added it (or has removed it)."""
-    UNUSED = Look("unplugged", ".", _GREY)
+    UNUSED = Appearance("unplugged", ".", _GREY)
 
     @property
-    def look(self) -> Look:
+    def look(self) -> Appearance:
         """How this kind looks."""
         return self.value
 
@@ -65,32 +65,32 @@ def block_kind(block: MemoryBlock | None, *, wholly_plugged: bool = True, plugge
             return BlockKind.KERNEL if wholly_plugged else BlockKind.KERNEL_PARTIAL
 
 
-class Change(Enum):
+class ChangeKind(Enum):
     """What became of a resource of the map from one snapshot to the next."""
 
-    APPEARED = Look("appeared", "+", _GREEN)
-    WENT = Look("went", "-", _VERMILION)
-    MERGED = Look("merged", ">", _SKY)
+    APPEARED = Appearance("appeared", "+", _GREEN)
+    WENT = Appearance("went", "-", _VERMILION)
+    MERGED = Appearance("merged", ">", _SKY)
     """Several became one, or one took in new memory beside it together with another."""
-    GREW = Look("grew", ">", _SKY)
-    TRIMMED = Look("trimmed", "<", _ORANGE)
-    SPLIT = Look("split", "/", _YELLOW)
+    GREW = Appearance("grew", ">", _SKY)
+    TRIMMED = Appearance("trimmed", "<", _ORANGE)
+    SPLIT = Appearance("split", "/", _YELLOW)
 
     @property
-    def look(self) -> Look:
+    def look(self) -> Appearance:
         """How this change looks."""
         return self.value
 
 
 RESPONSES = {
-    "ACK": Look("done", "A", _GREEN),
-    "NACK": Look("not now", "N", _YELLOW),
-    "BUSY": Look("busy", "B", _ORANGE),
-    "ERROR": Look("refused", "E", _VERMILION),
+    "ACK": Appearance("done", "A", _GREEN),
+    "NACK": Appearance("not now", "N", _YELLOW),
+    "BUSY": Appearance("busy", "B", _ORANGE),
+    "ERROR": Appearance("refused", "E", _VERMILION),
 }
 """What the device answered."""
 
-SETTLED = Look("settled", "=", _GREEN)
-STOPPED_SHORT = Look("stopped short", "~", _ORANGE)
-REFUSED = Look("refused", "!", _VERMILION)
+SETTLED = Appearance("settled", "=", _GREEN)
+STOPPED_SHORT = Appearance("stopped short", "~", _ORANGE)
+REFUSED = Appearance("refused", "!", _VERMILION)
 """What came of a step."""

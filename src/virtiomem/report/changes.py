@@ -8,14 +8,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from virtiomem.recording.palette import Change
+from virtiomem.recording.palette import ChangeKind
 from virtiomem.report.rows import Row, singles
 
 
 class MapChange(NamedTuple):
     """One change, with the resources as they were and as they are; adjacent ones of one size are counted."""
 
-    change: Change
+    change: ChangeKind
     before: tuple[Row, ...]
     after: tuple[Row, ...]
 
@@ -81,13 +81,13 @@ def _without_unchanged(before: list[Row], after: list[Row]) -> Iterator[Bundle]:
 def _named(before: list[Row], after: list[Row]) -> MapChange:
     """Give a bundle its word."""
     if not before:
-        word = Change.APPEARED
+        word = ChangeKind.APPEARED
     elif not after:
-        word = Change.WENT
+        word = ChangeKind.WENT
     elif len(before) != len(after):
-        word = Change.MERGED if len(before) > len(after) else Change.SPLIT
+        word = ChangeKind.MERGED if len(before) > len(after) else ChangeKind.SPLIT
     else:
-        word = Change.GREW if _total(after) > _total(before) else Change.TRIMMED
+        word = ChangeKind.GREW if _total(after) > _total(before) else ChangeKind.TRIMMED
     return MapChange(word, tuple(_counted(before)), tuple(_counted(after)))
 
 
@@ -126,7 +126,7 @@ def _gathered(found: Iterable[MapChange]) -> Iterator[MapChange]:
 
 def _beside(last: MapChange, change: MapChange) -> bool:
     """True when both appeared, or both went, and the one goes on where the other ends, in resources of one size."""
-    if change.change is not last.change or change.change not in {Change.APPEARED, Change.WENT}:
+    if change.change is not last.change or change.change not in {ChangeKind.APPEARED, ChangeKind.WENT}:
         return False
     low, high = (last.before + last.after)[-1], (change.before + change.after)[0]
     return (low.stop, low.size, low.depth, low.name) == (high.start, high.size, high.depth, high.name)

@@ -13,9 +13,9 @@ from msgspec import UNSET
 
 from virtiomem.live.load import driver_config
 from virtiomem.recording.compare import differences
-from virtiomem.recording.palette import RESPONSES, BlockKind, Change, Look
+from virtiomem.recording.describe import describe
+from virtiomem.recording.palette import RESPONSES, Appearance, BlockKind, ChangeKind
 from virtiomem.recording.values import Recording, VirtioMemInfo
-from virtiomem.recording.words import describe
 from virtiomem.report.axis import folded_axis
 from virtiomem.report.block_runs import BlockChange, block_changes
 from virtiomem.report.changes import MapChange, map_changes
@@ -48,7 +48,7 @@ def page_data(sources: Sequence[Source]) -> dict[str, Any]:
         "looks": {
             "resources": _looks((kind.name, kind.look) for kind in ResourceKind),
             "blocks": _looks((kind.name, kind.look) for kind in BlockKind),
-            "changes": _looks((change.name, change.look) for change in Change),
+            "changes": _looks((change.name, change.look) for change in ChangeKind),
             "responses": _looks(RESPONSES.items()),
         },
         "axis": [[f"{s.start:x}", f"{s.stop:x}", s.folded] for s in axis],
@@ -68,7 +68,7 @@ def _differences(a: Recording, b: Recording) -> dict[int, dict[str, Any]]:
     return {number: {"times": step["times"], "shown": list(step["shown"].values())} for number, step in found.items()}
 
 
-def _looks(looks: Iterable[tuple[str, Look]]) -> dict[str, dict[str, str]]:
+def _looks(looks: Iterable[tuple[str, Appearance]]) -> dict[str, dict[str, str]]:
     return {name: {"word": look.word, "symbol": look.symbol, "color": look.color} for name, look in looks}
 
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from virtiomem.errors import UsageError
 from virtiomem.listing import repair
 from virtiomem.live.reading import read_any, source_of
+from virtiomem.recording.describe import describe
 from virtiomem.recording.values import Recording, StepRecord
-from virtiomem.recording.words import describe
 from virtiomem.report.data import title
 from virtiomem.report.moments import Source, story
 from virtiomem.report.picture import BlockStrip, picture, plugged_everywhere

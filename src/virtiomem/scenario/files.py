@@ -13,7 +13,7 @@ from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.machine import Machine
 from virtiomem.live.reading import MAX_LISTING
 from virtiomem.notation import NotationError, toml_values
-from virtiomem.recording.files import decode_size
+from virtiomem.recording.json_file import decode_size
 from virtiomem.recording.values import PlugDimm
 from virtiomem.resource import iomem
 from virtiomem.scenario import checks, limits

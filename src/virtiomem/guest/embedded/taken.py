@@ -9,7 +9,7 @@ from virtiomem import border
 from virtiomem.errors import ArgumentTypeError, ArgumentValueError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
 from virtiomem.guest.machine import MAX_DEVICES
-from virtiomem.recording.files import decode_size
+from virtiomem.recording.json_file import decode_size
 from virtiomem.recording.values import PlugDimm, Step
 
 Tables = tuple[GuestConfig, DriverConfig, list[DeviceConfig]]

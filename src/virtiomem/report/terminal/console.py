@@ -6,7 +6,7 @@ from typing import IO
 from rich.console import Console
 from rich.text import Text
 
-from virtiomem.recording.palette import Look
+from virtiomem.recording.palette import Appearance
 from virtiomem.text import printable
 
 PLAIN_WIDTH = 100
@@ -40,6 +40,6 @@ def join(pieces: Iterable[Text | str], between: str = "") -> Text:
     return Text(between).join(piece if isinstance(piece, Text) else text(piece) for piece in pieces)
 
 
-def style(look: Look, *, filled: bool = False) -> str:
+def style(look: Appearance, *, filled: bool = False) -> str:
     """How rich writes this look: in its colour, or on it."""
     return f"#000000 on {look.color}" if filled else look.color

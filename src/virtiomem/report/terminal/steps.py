@@ -10,9 +10,9 @@ from typing import NamedTuple
 from msgspec import UNSET
 from rich.text import Text
 
-from virtiomem.recording.palette import REFUSED, RESPONSES, SETTLED, STOPPED_SHORT, BlockKind, Change
+from virtiomem.recording.describe import describe, describe_request, plural, ranges
+from virtiomem.recording.palette import REFUSED, RESPONSES, SETTLED, STOPPED_SHORT, BlockKind, ChangeKind
 from virtiomem.recording.values import Request, StepRecord, VirtioMemInfo
-from virtiomem.recording.words import describe, describe_request, plural, ranges
 from virtiomem.report.block_runs import BlockRun
 from virtiomem.report.changes import MapChange
 from virtiomem.report.rows import Row
@@ -119,7 +119,7 @@ def log(record: StepRecord, *, verbose: bool) -> Iterator[Text]:
 class _Line(NamedTuple):
     """One line about the map, in columns."""
 
-    change: Change | None
+    change: ChangeKind | None
     resource: str
     size: str
     note: str
@@ -139,7 +139,7 @@ def map_changes(changes: Sequence[MapChange], block_size: int) -> Iterator[Text]
         yield labelled("", f"and {len(lines) - MAX_LINES} more changes")
 
 
-def _mark(change: Change | None) -> Text:
+def _mark(change: ChangeKind | None) -> Text:
     """A change's symbol."""
     return text(f"{change.look.symbol} ", f"bold {style(change.look)}") if change else Text("  ")
 
@@ -147,11 +147,11 @@ def _mark(change: Change | None) -> Text:
 def _map_lines(change: MapChange, block_size: int) -> Iterator[_Line]:
     """One change as lines."""
     match change.change:
-        case Change.APPEARED:
+        case ChangeKind.APPEARED:
             yield from (_line(change.change, row, _merged_note(row, block_size)) for row in change.after)
-        case Change.WENT:
+        case ChangeKind.WENT:
             yield from (_line(change.change, row, "") for row in change.before)
-        case Change.SPLIT:
+        case ChangeKind.SPLIT:
             yield _line(change.change, change.before[0], f"split in {_count_rows(change.after)}:")
             yield from (_line(None, row, "") for row in change.after)
         case _:
@@ -160,7 +160,7 @@ def _map_lines(change: MapChange, block_size: int) -> Iterator[_Line]:
             yield from (_line(None, row, "") for row in rest)
 
 
-def _line(change: Change | None, row: Row, note: str) -> _Line:
+def _line(change: ChangeKind | None, row: Row, note: str) -> _Line:
     """One row of the map; several alike are one line."""
     each = f"{format_approx(row.size)} each"
     return _Line(change, _resource(row), format_approx(row.stop - row.start), each if row.times > 1 else note)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from rich.text import Text
 
+from virtiomem.recording.describe import plural
 from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import DimmInfo, Snapshot
-from virtiomem.recording.words import plural
 from virtiomem.report.block_runs import BlockRun
 from virtiomem.report.terminal.console import style
 from virtiomem.units import align_up, format_size

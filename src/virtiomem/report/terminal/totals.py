@@ -6,9 +6,9 @@ from itertools import zip_longest
 
 from rich.text import Text
 
+from virtiomem.recording.describe import how_it_went
 from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import DeviceInfo, DimmInfo, Recording, Snapshot
-from virtiomem.recording.words import how_it_went
 from virtiomem.report.block_runs import BlockRun
 from virtiomem.report.kinds import resource_kind
 from virtiomem.report.moments import Moment

@@ -1,6 +1,7 @@
 import pytest
 
 from virtiomem.recording import Request
+from virtiomem.recording.describe import describe, describe_request, ranges
 from virtiomem.recording.values import (
     AddMemory,
     Free,
@@ -17,7 +18,6 @@ from virtiomem.recording.values import (
     Use,
     Wait,
 )
-from virtiomem.recording.words import describe, describe_request, ranges
 from virtiomem.units import GiB, MiB, Size
 
 
