@@ -1,17 +1,17 @@
 """Scenario files: TOML to values, checked before anything runs, and played on any guest.
 
-values    a scenario
-files     TOML in, and the dictionary that travels along in a recording
-words     complaints in TOML's words
-checks    what no scenario can be
-limits    how much a scenario may ask for
-layout    the boot listing of a pc or q35
-play      on a guest, kept as a recording
+values      a scenario
+toml_file   TOML in, and the dictionary that travels along in a recording
+complaints  complaints in TOML's words
+checks      what no scenario can be
+limits      how much a scenario may ask for
+layout      the boot listing of a pc or q35
+play        on a guest, kept as a recording
 """
 
-from virtiomem.scenario.files import load, loads, to_dict
 from virtiomem.scenario.layout import boot_listing
 from virtiomem.scenario.play import OnStep, embedded_guest, play
+from virtiomem.scenario.toml_file import load, loads, to_dict
 from virtiomem.scenario.values import Scenario
 
 __all__ = ["OnStep", "Scenario", "boot_listing", "embedded_guest", "load", "loads", "play", "to_dict"]

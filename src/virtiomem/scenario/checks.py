@@ -23,10 +23,10 @@ from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState,
 from virtiomem.resource.names import is_virtio_device
 from virtiomem.resource.node import ResourceConflict
 from virtiomem.resource.tree import ResourceTree
+from virtiomem.scenario.complaints import none_of, show
 from virtiomem.scenario.layout import MIN_MEMORY
 from virtiomem.scenario.limits import MAX_MEMORY
 from virtiomem.scenario.values import ScenarioFile
-from virtiomem.scenario.words import none_of, show
 from virtiomem.units import PAGE_SIZE, SECTION_SIZE, Size, Span, format_with_hex, is_power_of_two
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")

@@ -14,7 +14,7 @@ from virtiomem.guest.embedded.adopt import boot_listing
 from virtiomem.recording import Recording, Snapshot
 from virtiomem.resource import iomem
 from virtiomem.scenario.checks import check_listing
-from virtiomem.scenario.files import to_dict
+from virtiomem.scenario.toml_file import to_dict
 from virtiomem.scenario.values import Scenario
 
 if TYPE_CHECKING:

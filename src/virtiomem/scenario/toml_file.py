@@ -17,9 +17,9 @@ from virtiomem.recording.json_file import decode_size
 from virtiomem.recording.values import PlugDimm
 from virtiomem.resource import iomem
 from virtiomem.scenario import checks, limits
+from virtiomem.scenario.complaints import explain
 from virtiomem.scenario.layout import boot_listing
 from virtiomem.scenario.values import Scenario, ScenarioFile
-from virtiomem.scenario.words import explain
 from virtiomem.units import MiB, Size
 
 MAX_FILE = 2 * MiB
