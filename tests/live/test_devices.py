@@ -2,7 +2,7 @@ import pytest
 
 from virtiomem.errors import UsageError
 from virtiomem.live.capture import Capture, Section
-from virtiomem.live.devices import CONFIG, VirtioMem, devices_of, ownership
+from virtiomem.live.devices import CONFIG, CapturedDevice, devices_of, ownership
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.views import memory_of
 from virtiomem.units import GiB, MiB, Span
@@ -38,7 +38,7 @@ def capture(**sections: list[str] | str) -> Capture:
     )
 
 
-def the_device(found: Capture) -> VirtioMem:
+def the_device(found: Capture) -> CapturedDevice:
     (device,) = devices_of(found, memory_of(found))
     return device
 
@@ -74,7 +74,7 @@ def test_devices_come_by_name_and_number_whatever_their_names_are() -> None:
 def test_the_device_itself_knows_best() -> None:
     config = "virtio0 memaddr=0x40000000 max-size=8589934592 block-size=4194304 requested-size=0 size=4194304 node=0"
     device = the_device(capture(iomem=IOMEM, log=LOG, config=[config]))
-    assert device == VirtioMem("virtio0", Span(GiB, 9 * GiB), 4 * MiB, 0, 4 * MiB, 0, 512 * MiB)
+    assert device == CapturedDevice("virtio0", Span(GiB, 9 * GiB), 4 * MiB, 0, 4 * MiB, 0, 512 * MiB)
 
 
 def owners(found: Capture) -> dict[int, Ownership]:

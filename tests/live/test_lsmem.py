@@ -58,7 +58,7 @@ def test_nothing_splits_but_gaps_when_no_column_does() -> None:
 
 
 def test_json_has_numbers_where_numbers_are_meant() -> None:
-    shown = lsmem.render(lsmem.single_rows(SOME)[3:4], list(lsmem.COLUMNS)[:7], lsmem.Style.JSON, in_bytes=True)
+    shown = lsmem.render(lsmem.single_rows(SOME)[3:4], list(lsmem.COLUMNS)[:7], lsmem.OutputFormat.JSON, in_bytes=True)
     assert shown == (
         '{\n   "memory": [\n      {\n         "range": "0x0000000020000000-0x0000000027ffffff",\n'
         '         "size": 134217728,\n         "state": "offline",\n         "removable": false,\n'
@@ -68,8 +68,8 @@ def test_json_has_numbers_where_numbers_are_meant() -> None:
 
 def test_a_machine_without_nodes_shows_none() -> None:
     flat = memory((0, "online", ""), nodes=())
-    assert lsmem.render(lsmem.rows(flat), ["NODE", "ZONES"], lsmem.Style.PAIRS) == 'NODE="" ZONES=""\n'
-    assert '"node": null' in lsmem.render(lsmem.rows(flat), ["NODE"], lsmem.Style.JSON)
+    assert lsmem.render(lsmem.rows(flat), ["NODE", "ZONES"], lsmem.OutputFormat.PAIRS) == 'NODE="" ZONES=""\n'
+    assert '"node": null' in lsmem.render(lsmem.rows(flat), ["NODE"], lsmem.OutputFormat.JSON)
 
 
 def test_owners_show_and_split() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig
-from virtiomem.live.devices import VirtioMem, devices_of, ownership
+from virtiomem.live.devices import CapturedDevice, devices_of, ownership
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.shrink import ShrinkPlan, plan_shrink
 from virtiomem.live.sysfs import MemorySysfs
@@ -38,14 +38,14 @@ def test_plan_removes_the_blocks_that_a_real_linux_removed(shrinks: list[Any]) -
     assert wrong == [("e-manual-movable", 13, True)]
 
 
-def machine(*blocks: tuple[int, str, str, int]) -> tuple[VirtioMem, MemorySysfs, dict[int, Ownership]]:
+def machine(*blocks: tuple[int, str, str, int]) -> tuple[CapturedDevice, MemorySysfs, dict[int, Ownership]]:
     """A device at 0 with these blocks: number, state, zones, plugged MiB."""
     values = [
         MemoryBlock(block=number, state=state, valid_zones=zones, nodes=[0]) for number, state, zones, _ in blocks
     ]
     owners = {number: Ownership("virtio0", plugged * MiB) for number, _, _, plugged in blocks}
     size = sum(plugged * MiB for *_, plugged in blocks)
-    device = VirtioMem("virtio0", Span(0, 4 * GiB), 2 * MiB, size, size, 0, len(blocks) * MB)
+    device = CapturedDevice("virtio0", Span(0, 4 * GiB), 2 * MiB, size, size, 0, len(blocks) * MB)
     return device, MemorySysfs(MB, values), owners
 
 

@@ -14,7 +14,7 @@ from virtiomem.text import quoted
 
 if TYPE_CHECKING:
     from virtiomem.live.capture import Capture
-    from virtiomem.live.devices import VirtioMem
+    from virtiomem.live.devices import CapturedDevice
 
 # What only files and virtio-mem's options need is imported where they are used: lsmem's table takes a tenth of a second.
 
@@ -33,7 +33,7 @@ class _Machine(NamedTuple):
     """What the command works on."""
 
     memory: MemorySysfs
-    devices: list["VirtioMem"]
+    devices: list["CapturedDevice"]
     owners: dict[int, lsmem.Ownership]
     capture: "Capture"
     hidden: bool
@@ -62,10 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--summary", nargs="?", const="only", choices=("never", "always", "only"), help="totals")
     style = parser.add_mutually_exclusive_group()
     add = style.add_argument
-    add("-J", "--json", dest="style", action="store_const", const=lsmem.Style.JSON, help="JSON")
-    add("-P", "--pairs", dest="style", action="store_const", const=lsmem.Style.PAIRS, help='KEY="value"')
-    add("-r", "--raw", dest="style", action="store_const", const=lsmem.Style.RAW, help="unaligned")
-    parser.set_defaults(style=lsmem.Style.TABLE)
+    add("-J", "--json", dest="style", action="store_const", const=lsmem.OutputFormat.JSON, help="JSON")
+    add("-P", "--pairs", dest="style", action="store_const", const=lsmem.OutputFormat.PAIRS, help='KEY="value"')
+    add("-r", "--raw", dest="style", action="store_const", const=lsmem.OutputFormat.RAW, help="unaligned")
+    parser.set_defaults(style=lsmem.OutputFormat.TABLE)
     ours = parser.add_argument_group("virtio-mem")
     add = ours.add_argument
     add("--devices", action="store_true", help="the virtio-mem devices instead of the blocks")
@@ -97,8 +97,8 @@ def _check_options(args: argparse.Namespace) -> None:
             "--output-all": args.output_all,
             "--split": args.split,
         }
-        lsmem_only |= {"--summary": args.summary, "--pairs": args.style is lsmem.Style.PAIRS}
-        refuse_unused(lsmem_only | {"--raw": args.style is lsmem.Style.RAW}, "is for the table of memory blocks")
+        lsmem_only |= {"--summary": args.summary, "--pairs": args.style is lsmem.OutputFormat.PAIRS}
+        refuse_unused(lsmem_only | {"--raw": args.style is lsmem.OutputFormat.RAW}, "is for the table of memory blocks")
 
 
 def _blocks(args: argparse.Namespace) -> int:
@@ -110,7 +110,7 @@ def _blocks(args: argparse.Namespace) -> int:
         memory, _, owners, _, hidden = _machine(args)
     else:
         memory, owners = read_memory_sysfs(args.sysroot, zones="zones" in needs, nodes="nodes" in needs), {}
-    summary = args.summary or ("always" if args.style is lsmem.Style.TABLE else "never")
+    summary = args.summary or ("always" if args.style is lsmem.OutputFormat.TABLE else "never")
     parts = []
     if summary != "only":
         table = lsmem.single_rows(memory, owners) if args.all else lsmem.rows(memory, split, owners)
@@ -122,13 +122,13 @@ def _blocks(args: argparse.Namespace) -> int:
 
 
 def _devices(args: argparse.Namespace) -> int:
-    from virtiomem.live import show
+    from virtiomem.live import device_text
 
     memory, devices, owners, _, hidden = _machine(args)
-    if args.style is lsmem.Style.JSON:
-        print(json.dumps({"virtio-mem": [show.device_values(one, memory, owners) for one in devices]}, indent=1))
+    if args.style is lsmem.OutputFormat.JSON:
+        print(json.dumps({"virtio-mem": [device_text.device_values(one, memory, owners) for one in devices]}, indent=1))
     else:
-        sys.stdout.write(show.devices_text(devices, memory, in_bytes=args.bytes, headings=not args.noheadings))
+        sys.stdout.write(device_text.devices_text(devices, memory, in_bytes=args.bytes, headings=not args.noheadings))
     return _hidden(args) if hidden else 0
 
 
@@ -141,7 +141,7 @@ def _hidden(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from virtiomem.live import show
+    from virtiomem.live import device_text
     from virtiomem.live.shrink import plan_shrink
     from virtiomem.live.views import driver_config_of
 
@@ -149,15 +149,15 @@ def _plan(args: argparse.Namespace) -> int:
     if hidden:
         raise UsageError(f"--by: {capture.iomem_source}: no addresses in it, so no device is known (read it as root)")
     plan = plan_shrink(_chosen(devices, args.device), memory, owners, args.by, driver_config_of(capture))
-    if args.style is lsmem.Style.JSON:
-        print(json.dumps(show.plan_values(plan), indent=1))
+    if args.style is lsmem.OutputFormat.JSON:
+        print(json.dumps(device_text.plan_values(plan), indent=1))
     else:
         headings = not args.noheadings
-        sys.stdout.write(show.plan_text(plan, memory.block_size, in_bytes=args.bytes, headings=headings))
+        sys.stdout.write(device_text.plan_text(plan, memory.block_size, in_bytes=args.bytes, headings=headings))
     return Exit.PARTLY if plan.short else Exit.DONE
 
 
-def _chosen(devices: list["VirtioMem"], name: str | None) -> "VirtioMem":
+def _chosen(devices: list["CapturedDevice"], name: str | None) -> "CapturedDevice":
     """The device to shrink."""
     if not devices:
         raise UsageError("--by: there is no virtio-mem device here")
@@ -188,7 +188,7 @@ def _columns(args: argparse.Namespace) -> tuple[list[str], list[str]]:
     """The columns to show and those that split."""
     if args.all and args.split:
         raise UsageError("--all and --split exclude each other")
-    if args.summary == "only" and args.style is not lsmem.Style.TABLE:
+    if args.summary == "only" and args.style is not lsmem.OutputFormat.TABLE:
         raise UsageError("--summary=only and --json, --pairs or --raw exclude each other")
     columns = lsmem.COLUMNS.chosen(args.output, list(lsmem.COLUMNS) if args.output_all else lsmem.DEFAULT_COLUMNS)
     if args.split is not None and args.split.lower() == "none":

@@ -15,7 +15,7 @@ from virtiomem.errors import BackendError, VirtiomemError
 from virtiomem.files import is_directory
 from virtiomem.live.capture import ABSENT, DENIED, NO_NOTES, NOT_COLLECTED, Capture, Section
 from virtiomem.live.reading import MAX_LISTING
-from virtiomem.live.sources import MEMORY_FILES, SOURCES, Source
+from virtiomem.live.sources import MEMORY_FILES, SOURCES, SectionSource
 from virtiomem.live.sysfs import entry_numbers, read_memory_sysfs
 from virtiomem.recording.values import MemoryBlock
 from virtiomem.resource import iomem
@@ -68,7 +68,7 @@ def collect(
     )
 
 
-def _section(root: Path, source: Source) -> Section:
+def _section(root: Path, source: SectionSource) -> Section:
     """Read one source, or remark why not."""
     try:
         return _READERS[source.kind](root / source.heading, source)
@@ -85,7 +85,7 @@ def _why_not(error: OSError) -> str:
     return DENIED if error.errno in (errno.EACCES, errno.EPERM) else str(error.strerror)
 
 
-def _file(path: Path, _source: Source | None = None, *, limit: int = MAX_FILE) -> Section:
+def _file(path: Path, _source: SectionSource | None = None, *, limit: int = MAX_FILE) -> Section:
     """A whole file; a byte that is no UTF-8 survives. OSError for one that is too long, or none."""
     with os.fdopen(_open(path), "rb") as file:
         data = file.read(limit + 1)
@@ -109,12 +109,12 @@ def _read(path: Path, *, limit: int = MAX_FILE) -> list[str]:
     return _file(path, limit=limit).lines
 
 
-def _lines(path: Path, source: Source) -> Section:
+def _lines(path: Path, source: SectionSource) -> Section:
     """Those lines that begin with the words wanted."""
     return Section.of(line for line in _read(path) if line.lstrip().startswith(source.what))
 
 
-def _words(path: Path, source: Source) -> Section:
+def _words(path: Path, source: SectionSource) -> Section:
     """Those words of the command line that are known to say something of memory."""
     words = _WORD.findall(" ".join(_read(path)))
     taken = [word for word in words if is_wanted(word, source.what)]
@@ -128,7 +128,7 @@ def is_wanted(word: str, parameters: Iterable[str]) -> bool:
     return name in parameters or ("." in name and f"{module}.*" in parameters)
 
 
-def _directory(path: Path, source: Source) -> Section:
+def _directory(path: Path, source: SectionSource) -> Section:
     """Small files: those of the names wanted that are there."""
     if not path.is_dir():
         return Section(remark=ABSENT)
@@ -143,7 +143,7 @@ def _values(path: Path, names: Iterable[str], prefix: str = "") -> Iterator[str]
             continue
 
 
-def _blocks(path: Path, _source: Source) -> Section:
+def _blocks(path: Path, _source: SectionSource) -> Section:
     """All memory blocks, neighbours that are alike on one line."""
     memory = read_memory_sysfs(path.parents[3])
     return Section.of([*_values(path, MEMORY_FILES), *block_lines(memory.blocks)])
@@ -162,7 +162,7 @@ def _looks(block: MemoryBlock) -> str:
     return f"{block.state} {block.removable} {nodes} {'/'.join(block.valid_zones.split()) or '-'}"
 
 
-def _devices(path: Path, _source: Source) -> Section:
+def _devices(path: Path, _source: SectionSource) -> Section:
     """Every virtio-mem device, bound to the driver or not."""
     return Section.of(_device(entry) for entry in sorted(path.iterdir()) if _is_virtio_mem(entry))
 
@@ -180,7 +180,7 @@ def _device(device: Path) -> str:
     return f"{printable(device.name)} driver={driver} parent={device.resolve().parent.name} node={node}"
 
 
-def _log(path: Path, source: Source) -> Section:
+def _log(path: Path, source: SectionSource) -> Section:
     """The driver's lines in the kernel log, of those that repeat with other values the last."""
     if not path.is_char_device():
         return Section(remark=ABSENT)
@@ -212,7 +212,7 @@ def _kernel_log(path: Path) -> Iterator[str]:
         os.close(handle)
 
 
-def _notes(path: Path, source: Source) -> Section:
+def _notes(path: Path, source: SectionSource) -> Section:
     """Which CPUs there are, and the address and size of each one's crash notes."""
     lines = [*_values(path, source.what)]
     cpus = [path / f"cpu{number}" for number in entry_numbers((entry.name for entry in path.iterdir()), "cpu")]
@@ -266,7 +266,7 @@ def _unit_state(handle: int, unit: int) -> str:
     return "unplugged" if all(of & KPF_OFFLINE for of in flags) else "plugged"
 
 
-_READERS: dict[str, Callable[[Path, Source], Section]] = {
+_READERS: dict[str, Callable[[Path, SectionSource], Section]] = {
     "file": _file,
     "lines": _lines,
     "words": _words,

@@ -44,7 +44,7 @@ _PAGES = re.compile(r"(?P<start>[0-9a-f]{8,16})-(?P<end>[0-9a-f]{8,16}) (?P<stat
 
 
 @dataclass(frozen=True, slots=True)
-class VirtioMem:
+class CapturedDevice:
     """A virtio-mem device as far as it is known; in bytes.
 
     `added` is what the driver added to Linux; it holds `size`, what is plugged, and may hold unplugged sub-blocks.
@@ -64,7 +64,7 @@ class VirtioMem:
         return self.size is not None and self.size == self.added
 
 
-def devices_of(capture: Capture, memory: MemorySysfs | None = None) -> list[VirtioMem]:
+def devices_of(capture: Capture, memory: MemorySysfs | None = None) -> list[CapturedDevice]:
     """All virtio-mem devices that the capture knows of, by name."""
     tree = map_of(capture) or ResourceTree()
     regions = {node.name: Span(node.start, node.end + 1) for _, node in tree.walk() if is_virtio_device(node.name)}
@@ -87,7 +87,7 @@ def _device(
     tree: ResourceTree,
     memory: MemorySysfs | None,
     capture: Capture,
-) -> VirtioMem:
+) -> CapturedDevice:
     if "memaddr" in known and "max-size" in known:
         region = Span.sized(known["memaddr"], known["max-size"])
     added = _added(region, tree, memory)
@@ -96,7 +96,7 @@ def _device(
     if size is None and region is not None and memory is not None:
         unplugged = _unplugged_by_zone(region, memory, capture)
         size = requested if unplugged is not None and requested == added - unplugged else None
-    return VirtioMem(
+    return CapturedDevice(
         name=name,
         region=region,
         block_size=known.get("block-size"),
@@ -179,7 +179,7 @@ def _unplugged_by_zone(region: Span, memory: MemorySysfs, capture: Capture) -> i
     return present - managed if alone else None
 
 
-def ownership(capture: Capture, memory: MemorySysfs, devices: Iterable[VirtioMem]) -> dict[int, Ownership]:
+def ownership(capture: Capture, memory: MemorySysfs, devices: Iterable[CapturedDevice]) -> dict[int, Ownership]:
     """By memory block: the virtio-mem device that it belongs to, and how much of it is plugged where that is known."""
     told: dict[int, int | None] = _plugged_by_pages(pages_of(capture), memory)
     told |= {block.block: block.plugged for block in memory.blocks if isinstance(block.plugged, int)}
@@ -205,7 +205,7 @@ def _plugged_by_pages(pages: Iterable[tuple[Span, str]], memory: MemorySysfs) ->
     return {number: size for number, size in plugged.items() if known[number] == block_size}
 
 
-def _plugged_by_size(device: VirtioMem, blocks: int, block_size: int) -> int | None:
+def _plugged_by_size(device: CapturedDevice, blocks: int, block_size: int) -> int | None:
     """Bytes plugged in each block, when the device's size leaves one possibility."""
     if device.size is None:
         return None

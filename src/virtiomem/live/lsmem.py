@@ -27,7 +27,7 @@ class Ownership(NamedTuple):
     plugged: int | None
 
 
-class Row(NamedTuple):
+class BlockRow(NamedTuple):
     """`blocks` blocks from number `first` on that look the same; `block` is the first of them."""
 
     first: int
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 class _BlockCell(NamedTuple):
     """A row, and what its cells need to know besides."""
 
-    row: Row
+    row: BlockRow
     in_bytes: bool
     have_nodes: bool
 
@@ -63,7 +63,7 @@ class BlockColumn(Column[_BlockCell]):
     """What keeps blocks apart that differ in it; None: they never do."""
 
 
-class Style(Enum):
+class OutputFormat(Enum):
     """lsmem's four ways to print a table."""
 
     TABLE = "table"
@@ -164,7 +164,7 @@ DEFAULT_COLUMNS = COLUMNS.default("lsmem")
 
 def rows(
     memory: MemorySysfs, split: Iterable[str] = DEFAULT_COLUMNS, owners: Mapping[int, Ownership] | None = None
-) -> list[Row]:
+) -> list[BlockRow]:
     """Gather blocks into rows; `split` names the columns that must agree inside a row."""
     owners = owners or {}
     nobody = Ownership("", None)
@@ -180,16 +180,16 @@ def rows(
     return [_row(group, memory.block_size, owners) for _, group in groups]
 
 
-def single_rows(memory: MemorySysfs, owners: Mapping[int, Ownership] | None = None) -> list[Row]:
+def single_rows(memory: MemorySysfs, owners: Mapping[int, Ownership] | None = None) -> list[BlockRow]:
     """A row for each block."""
     return [_row([block], memory.block_size, owners or {}) for block in memory.blocks]
 
 
-def _row(blocks: list[MemoryBlock], block_size: int, owners: Mapping[int, Ownership]) -> Row:
+def _row(blocks: list[MemoryBlock], block_size: int, owners: Mapping[int, Ownership]) -> BlockRow:
     """The row of blocks that belong together."""
     known = [owners[block.block] for block in blocks if block.block in owners]
     plugged = [owner.plugged for owner in known]
-    return Row(
+    return BlockRow(
         first=blocks[0].block,
         blocks=len(blocks),
         size=len(blocks) * block_size,
@@ -200,9 +200,9 @@ def _row(blocks: list[MemoryBlock], block_size: int, owners: Mapping[int, Owners
 
 
 def render(
-    table: Sequence[Row],
+    table: Sequence[BlockRow],
     columns: Sequence[str] = DEFAULT_COLUMNS,
-    style: Style = Style.TABLE,
+    style: OutputFormat = OutputFormat.TABLE,
     *,
     in_bytes: bool = False,
     headings: bool = True,
@@ -212,14 +212,14 @@ def render(
     chosen = [COLUMNS[name] for name in columns]
     shown = [_BlockCell(row, in_bytes, have_nodes) for row in table]
     cells = [[column.cell(row) for column in chosen] for row in shown]
-    if style is Style.JSON:
+    if style is OutputFormat.JSON:
         return _json(chosen, cells, in_bytes=in_bytes)
-    if style is Style.PAIRS:
+    if style is OutputFormat.PAIRS:
         return _lines(" ".join(f'{name}="{cell}"' for name, cell in zip(columns, row, strict=True)) for row in cells)
     widths = [_width(column, [row[at] for row in cells]) for at, column in enumerate(chosen)]
     if headings:
         cells = [list(columns), *cells]
-    if style is Style.RAW:
+    if style is OutputFormat.RAW:
         return _lines(" ".join(row) for row in cells)
     return _lines(_aligned(row, chosen, widths) for row in cells)
 

@@ -4,7 +4,7 @@ from importlib.resources import files
 from shlex import quote
 
 from virtiomem.live.capture import END, FORMAT
-from virtiomem.live.sources import MEMORY_FILES, SOURCES, Source
+from virtiomem.live.sources import MEMORY_FILES, SOURCES, SectionSource
 
 _JOINED = ("lines", "words", "log")
 """Kinds whose words go into one argument."""
@@ -18,7 +18,7 @@ def text(version: str) -> str:
     return f"#!/bin/sh\n{body}{calls}finish\n"
 
 
-def _call(source: Source) -> str:
+def _call(source: SectionSource) -> str:
     """The line that takes one source."""
     what = MEMORY_FILES if source.kind == "blocks" else source.what
     words = ["|".join(what)] if source.kind in _JOINED else list(what)

@@ -13,7 +13,7 @@ from virtiomem.driver.order import big_block_rank, state_of, unplug_rank
 from virtiomem.driver.sizes import choose_units
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig
-from virtiomem.live.devices import DEFAULT_BLOCK_SIZE, VirtioMem
+from virtiomem.live.devices import DEFAULT_BLOCK_SIZE, CapturedDevice
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.recording.values import MemoryBlock
@@ -55,7 +55,7 @@ class ShrinkPlan:
 
 
 def plan_shrink(
-    device: VirtioMem,
+    device: CapturedDevice,
     memory: MemorySysfs,
     owners: Mapping[int, Ownership],
     wanted: int,
@@ -93,7 +93,9 @@ def plan_shrink(
     )
 
 
-def _as_after_growth(sizes: Mapping[int, int | None], device: VirtioMem, block_size: int, unit: int) -> dict[int, int]:
+def _as_after_growth(
+    sizes: Mapping[int, int | None], device: CapturedDevice, block_size: int, unit: int
+) -> dict[int, int]:
     """Bytes plugged in every block; where they are unknown, what growing leaves: the highest block lacks the rest."""
     plugged = {number: block_size if size is None else size for number, size in sizes.items()}
     missing = 0 if device.size is None else sum(plugged.values()) - device.size

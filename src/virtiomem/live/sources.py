@@ -11,18 +11,18 @@ from typing import Literal
 
 from virtiomem.driver.messages import MODULE
 
-Kind = Literal["file", "lines", "words", "directory", "blocks", "devices", "log", "notes", "pages"]
+SectionKind = Literal["file", "lines", "words", "directory", "blocks", "devices", "log", "notes", "pages"]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SectionSource:
     """One heading of a capture.
 
     `what` are the names in a directory, the parameters of the command line, or the first words of the lines taken.
     """
 
     heading: str
-    kind: Kind
+    kind: SectionKind
     why: str
     what: tuple[str, ...] = ()
 
@@ -38,33 +38,33 @@ PARAMETERS = (
 """Kernel parameters that say something of memory; a dash and an underscore are the same to the kernel."""
 
 SOURCES = (
-    Source("proc/iomem", "file", "the map: zeros instead of addresses unless read by root"),
-    Source("sys/devices/system/memory", "blocks", "memory blocks: state, zones, nodes"),
-    Source(
+    SectionSource("proc/iomem", "file", "the map: zeros instead of addresses unless read by root"),
+    SectionSource("sys/devices/system/memory", "blocks", "memory blocks: state, zones, nodes"),
+    SectionSource(
         *("proc/zoneinfo", "lines", "size of each zone"),
         ("Node", "spanned", "present", "managed"),
     ),
-    Source("sys/bus/virtio/devices", "devices", "virtio-mem devices: driver, parent, node"),
-    Source("dev/kmsg", "log", "what the virtio_mem driver logged: addresses, sizes", (f"{MODULE} ",)),
-    Source(
+    SectionSource("sys/bus/virtio/devices", "devices", "virtio-mem devices: driver, parent, node"),
+    SectionSource("dev/kmsg", "log", "what the virtio_mem driver logged: addresses, sizes", (f"{MODULE} ",)),
+    SectionSource(
         *("sys/module/virtio_mem/parameters", "directory", "how the driver was loaded"),
         ("bbm_block_size", "bbm_safe_unplug", "force_bbm", "unplug_online"),
     ),
-    Source(
+    SectionSource(
         *("sys/module/memory_hotplug/parameters", "directory", "which zone new memory gets"),
         ("auto_movable_numa_aware", "auto_movable_ratio", "memmap_on_memory", "online_policy"),
     ),
-    Source("proc/cmdline", "words", "kernel parameters of memory, no others", PARAMETERS),
-    Source("proc/sys/kernel", "directory", "kernel release and architecture", ("arch", "osrelease", "ostype")),
-    Source(
+    SectionSource("proc/cmdline", "words", "kernel parameters of memory, no others", PARAMETERS),
+    SectionSource("proc/sys/kernel", "directory", "kernel release and architecture", ("arch", "osrelease", "ostype")),
+    SectionSource(
         *("sys/kernel", "directory", "whether a crash kernel is loaded, where vmcoreinfo lies"),
         ("crash_elfcorehdr_size", "kexec_crash_loaded", "kexec_crash_size", "kexec_loaded", "vmcoreinfo"),
     ),
-    Source(
+    SectionSource(
         "sys/devices/system/cpu",
         "notes",
         "CPUs, and where each leaves its registers in a crash",
         ("possible", "present"),
     ),
-    Source("proc/kpageflags", "pages", "which pages virtio-mem keeps unplugged (asked for with --pages)"),
+    SectionSource("proc/kpageflags", "pages", "which pages virtio-mem keeps unplugged (asked for with --pages)"),
 )

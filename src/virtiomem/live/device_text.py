@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from virtiomem.columns import align
-from virtiomem.live.devices import VirtioMem, blocks_in
+from virtiomem.live.devices import CapturedDevice, blocks_in
 from virtiomem.live.lsmem import Ownership, zone_names
 from virtiomem.live.shrink import Loss, ShrinkPlan
 from virtiomem.live.sysfs import MemorySysfs
@@ -33,7 +33,7 @@ def number_ranges(numbers: Iterable[int]) -> str:
 
 
 def devices_text(
-    devices: Sequence[VirtioMem], memory: MemorySysfs, *, in_bytes: bool = False, headings: bool = True
+    devices: Sequence[CapturedDevice], memory: MemorySysfs, *, in_bytes: bool = False, headings: bool = True
 ) -> str:
     """A line for each device; what nothing tells is a question mark."""
     head = ("DEVICE", "RANGE", "NODE", "MAX", "BLOCK-SIZE", "REQUESTED", "PLUGGED", "ADDED", "BLOCKS")
@@ -54,7 +54,7 @@ def devices_text(
     return align([head, *rows] if headings else rows, "  >>>>>>") if rows else "no virtio-mem devices\n"
 
 
-def device_values(device: VirtioMem, memory: MemorySysfs, owners: Mapping[int, Ownership]) -> dict[str, Any]:
+def device_values(device: CapturedDevice, memory: MemorySysfs, owners: Mapping[int, Ownership]) -> dict[str, Any]:
     """A device as JSON's values, keys as in QMP."""
     numbers = set(blocks_in(device.region, memory)) if device.region else set()
     return {
