@@ -67,7 +67,9 @@ def record(folder: Path) -> Recording:
 def without_chance(record: StepRecord) -> StepRecord:
     """A step without its times and the kernel's log."""
     snapshot = without_claims(record.snapshot)
-    return structs.replace(record, snapshot=snapshot, elapsed=UNSET, retry_in=UNSET, held_up=UNSET, log=UNSET)
+    return structs.replace(
+        record, snapshot=snapshot, elapsed=UNSET, retry_in=UNSET, held_up=UNSET, reasons=UNSET, log=UNSET
+    )
 
 
 def without_claims(snapshot: Snapshot) -> Snapshot:

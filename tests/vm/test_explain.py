@@ -1,9 +1,10 @@
 from typing import Any
 
 from virtiomem.driver.parameters import Parameters
+from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.base import Device, Driver, Kind, Machine, Surroundings
-from virtiomem.vm.explain import Certainty, Finding, explain
+from virtiomem.vm.explain import explain
 from virtiomem.vm.inside import Block, Inside
 
 BLOCK = 128 * MiB
@@ -24,13 +25,13 @@ def device(size: int, requested: int, *, memaddr: int = 4 * GiB, block_size: int
 
 def findings(
     of: Device, *, status: str = "running", driver: Driver = Driver.READY, inside: Inside | None = None, **more: Any
-) -> tuple[Finding, ...]:
+) -> tuple[Reason, ...]:
     machine = Machine(status=status, boot_memory=4 * GiB, devices=(of,))
     surroundings = Surroundings(hypervisor="QEMU", drivers={"vm0": driver}, **more)
     return explain(machine, surroundings, inside)
 
 
-def texts(found: tuple[Finding, ...], kind: Certainty) -> str:
+def texts(found: tuple[Reason, ...], kind: Certainty) -> str:
     return "\n".join(finding.text for finding in found if finding.certainty is kind)
 
 
@@ -52,9 +53,9 @@ def test_settled_device_that_nobody_looked_into_is_not_said_to_miss_nothing() ->
     for inside in (None, guest()):
         found = findings(device(GiB, GiB), inside=inside)
         assert texts(found, Certainty.FACT) == "the device has plugged 1G, all that is requested"
-        assert "not looked inside" in texts(found, Certainty.UNKNOWN)
-    assert "give --agent" in texts(findings(device(GiB, GiB)), Certainty.UNKNOWN)
-    assert "its agent did not tell" in texts(findings(device(GiB, GiB), inside=guest()), Certainty.UNKNOWN)
+        assert "what the guest has online and in use" in texts(found, Certainty.UNKNOWN)
+    assert "give --agent" in texts(findings(device(GiB, GiB)), Certainty.ADVICE)
+    assert "its agent did not show it" in texts(findings(device(GiB, GiB), inside=guest()), Certainty.UNKNOWN)
 
 
 def test_plugged_memory_that_linux_does_not_have_is_missed() -> None:
@@ -74,27 +75,29 @@ def test_offline_blocks_are_to_be_onlined_whatever_becomes_of_new_ones() -> None
         found = findings(device(GiB, GiB), inside=guest(online=6, offline=2, auto_online_blocks=policy))
         assert "online them (chmem -e" in texts(found, Certainty.ADVICE), policy
     online = findings(device(GiB, GiB), inside=guest(offline=2, auto_online_blocks="online"))
-    assert "auto_online_blocks is online, which holds for blocks yet to come" in texts(online, Certainty.FACT)
+    assert "auto_online_blocks is online, which applies to blocks that are added from now on" in texts(
+        online, Certainty.FACT
+    )
     assert "memhp_default_state" not in texts(online, Certainty.ADVICE)
 
 
 def test_paused_machine_and_migration_are_facts() -> None:
     found = texts(findings(device(0, GiB), status="paused", migration="active"), Certainty.FACT)
     assert "the machine is paused: its CPUs do not run" in found
-    assert "a migration is active: the device answers every request with BUSY" in found
+    assert "the machine is migrating: the device answers every request with BUSY" in found
 
 
 def test_no_driver_ends_the_search() -> None:
     found = findings(device(0, GiB), driver=Driver.ABSENT)
-    assert "nobody in the guest has set DRIVER_OK" in texts(found, Certainty.FACT)
+    assert "no driver in the guest is bound to the device" in texts(found, Certainty.FACT)
     assert "modprobe virtio_mem" in texts(found, Certainty.ADVICE)
     assert texts(found, Certainty.LIKELY) == ""
 
 
 def test_growth_stopped_at_a_gibibyte_is_only_likely_offline_from_outside() -> None:
     found = findings(device(GiB, 4 * GiB))
-    assert "waits until somebody onlines it" in texts(found, Certainty.LIKELY)
-    assert "onlines" not in texts(found, Certainty.FACT)
+    assert "waits until it is onlined" in texts(found, Certainty.LIKELY)
+    assert "onlined" not in texts(found, Certainty.FACT)
 
 
 def test_growth_stopped_elsewhere_is_not_blamed_on_offline_memory() -> None:
@@ -104,7 +107,7 @@ def test_growth_stopped_elsewhere_is_not_blamed_on_offline_memory() -> None:
 def test_offline_blocks_seen_inside_are_the_fact() -> None:
     found = findings(device(GiB, 4 * GiB), inside=guest(offline=8, auto_online_blocks="offline", driver=Parameters()))
     assert "8 of its memory blocks (1G) are in Linux but offline" in texts(found, Certainty.FACT)
-    assert "Linux adds no more until some are online" in texts(found, Certainty.FACT)
+    assert "the driver adds more when no more than 512M is" in texts(found, Certainty.FACT)
     assert "memhp_default_state=online_movable" in texts(found, Certainty.ADVICE)
 
 
@@ -116,18 +119,18 @@ def test_region_that_is_no_whole_number_of_blocks_is_a_fact() -> None:
 
 def test_memory_for_struct_pages_is_reckoned() -> None:
     found = findings(device(0, 4 * GiB), inside=guest(mem_free=16 * MiB))
-    assert "the rest needs 64M for its struct pages, and 16M are free" in texts(found, Certainty.FACT)
+    assert "4G more need 64M for struct pages, and the guest has 16M free" in texts(found, Certainty.FACT)
 
 
 def test_rest_below_the_drivers_unit_is_likely_the_reason() -> None:
     found = findings(device(0, MiB, block_size=MiB))
-    assert "less than the 2M that the driver moves at a time" in texts(found, Certainty.LIKELY)
+    assert "the missing 1M is less than the 2M that the driver moves at a time" in texts(found, Certainty.LIKELY)
 
 
 def test_shrink_seen_from_outside_is_not_guessed_at() -> None:
     found = findings(device(4 * GiB, 0))
     assert "only the guest knows" in texts(found, Certainty.UNKNOWN)
-    assert "50 s, doubling to 300 s" in texts(found, Certainty.FACT)
+    assert "after 50 s, then after twice as long each time, up to 300 s" in texts(found, Certainty.FACT)
     assert "zone" not in texts(found, Certainty.FACT)
 
 
@@ -148,13 +151,13 @@ def test_shrink_of_movable_memory_with_room_is_likely_pinned() -> None:
 
 def test_what_the_backend_knows_comes_as_it_is() -> None:
     assert "the device answered BUSY" in texts(
-        findings(device(GiB, 0), reasons=("vm0: the device answered BUSY",)), Certainty.FACT
+        findings(device(GiB, 0), reasons=(Reason(ReasonKind.DEVICE_BUSY, device="vm0"),)), Certainty.FACT
     )
 
 
 def test_what_the_guest_did_not_tell_is_said() -> None:
     found = findings(device(GiB, 0), inside=guest(unreadable=("/proc/meminfo (disabled)",)))
-    assert "the guest did not tell /proc/meminfo (disabled)" in texts(found, Certainty.UNKNOWN)
+    assert "the guest did not show /proc/meminfo (disabled)" in texts(found, Certainty.UNKNOWN)
 
 
 def test_what_another_device_or_a_dimm_has_offline_keeps_no_driver_from_adding() -> None:
@@ -164,25 +167,25 @@ def test_what_another_device_or_a_dimm_has_offline_keeps_no_driver_from_adding()
     inside = Inside(source="test", block_size=BLOCK, blocks=tuple(blocks), driver=Parameters())
     found = findings(device(256 * MiB, 4 * GiB), inside=inside)
     assert "2 of its memory blocks (256M) are in Linux but offline" in texts(found, Certainty.FACT)
-    assert not any("adds no more" in finding.text for finding in found)
+    assert not any("the driver adds more when" in finding.text for finding in found)
 
 
 def test_a_driver_of_big_blocks_may_leave_two_of_them_offline() -> None:
     inside = guest(offline=16, driver=Parameters(force_bbm=True, bbm_block_size=2 * GiB))
-    assert "adds no more" not in texts(findings(device(2 * GiB, 6 * GiB), inside=inside), Certainty.FACT)
+    assert "the driver adds more when" not in texts(findings(device(2 * GiB, 6 * GiB), inside=inside), Certainty.FACT)
     inside = guest(offline=32, driver=Parameters(force_bbm=True, bbm_block_size=2 * GiB))
-    assert "at most 4G of a device's memory stays offline" in texts(
+    assert "the driver adds more when no more than 2G is" in texts(
         findings(device(4 * GiB, 6 * GiB), inside=inside), Certainty.FACT
     )
 
 
 def test_how_much_may_be_offline_is_only_likely_where_the_driver_may_use_big_blocks() -> None:
     found = findings(device(GiB, 4 * GiB), inside=guest(offline=8))
-    assert "adds no more" in texts(found, Certainty.LIKELY)
-    assert "adds no more" not in texts(found, Certainty.FACT)
+    assert "the driver adds more when" in texts(found, Certainty.LIKELY)
+    assert "the driver adds more when" not in texts(found, Certainty.FACT)
 
 
 def test_the_rest_is_measured_by_what_this_driver_moves_at_a_time() -> None:
     inside = guest(online=8, driver=Parameters(force_bbm=True))
     found = findings(device(GiB, GiB + 64 * MiB), inside=inside)
-    assert "the rest is less than the 128M that the driver moves at a time" in texts(found, Certainty.LIKELY)
+    assert "the missing 64M is less than the 128M that the driver moves at a time" in texts(found, Certainty.LIKELY)

@@ -9,12 +9,12 @@ import pytest
 from msgspec.structs import replace as replace_struct
 
 from virtiomem.errors import DeviceError
+from virtiomem.reasons import Certainty
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState
 from virtiomem.units import GiB, MiB, Size
 from virtiomem.vm.agent import GuestAgent
 from virtiomem.vm.base import Driver, Event, Machine
 from virtiomem.vm.connect import Vm
-from virtiomem.vm.explain import Certainty
 from virtiomem.vm.fleet import Job, Order, Refusal, carry_out, exit_code, plan_all, policy_for
 from virtiomem.vm.inside import Inside, Seen
 from virtiomem.vm.outcome import Outcome, Policy, Report, Reporter, Result
@@ -122,7 +122,7 @@ def test_naive_time_out_says_when_the_driver_tries_again(sim: Sim) -> None:
     vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
     result = resized(vm, "0", timeout=30.0)
     assert (result.outcome.exit_code, result.seconds) == (124, 30.0)
-    assert any("the next try is due in 20 s" in finding.text for finding in result.findings)
+    assert any("the driver tries again in 20 s" in finding.text for finding in result.findings)
 
 
 def test_memory_freed_while_waiting_is_taken_at_the_next_retry(sim: Sim) -> None:
@@ -148,7 +148,7 @@ def test_offline_default_stops_at_one_gibibyte_and_says_why(sim: Sim) -> None:
     result = resized(sim(guest='default-state = "offline"'), "4G")
     assert (result.outcome, result.devices[0].size) == (Outcome.PARTLY, GiB)
     assert "auto_online_blocks is offline" in facts(result)
-    assert "at most 1G of a device's memory stays offline" in facts(result)
+    assert "1G of the added memory is offline; the driver adds more when no more than 512M is" in facts(result)
 
 
 def test_plugged_but_offline_memory_is_not_done_when_somebody_inside_can_tell(sim: Sim) -> None:
@@ -165,8 +165,9 @@ def test_growth_that_nobody_saw_inside_is_plugged_and_not_done(sim: Sim) -> None
         result = resized(vm, "512M")
         assert (result.outcome, result.outcome.exit_code, result.inside) == (Outcome.PLUGGED, 64, Seen.NOT_LOOKED)
         assert result.devices[0].size_before == before
-        (finding,) = result.findings
-        assert finding.text.endswith("not looked inside: give --agent, or run lsmem in the guest")
+        finding, advice = result.findings
+        assert finding.text.endswith("not looked inside")
+        assert (advice.certainty, advice.text[:12]) == (Certainty.ADVICE, "give --agent")
     assert result_lines(resized(vm, "640M"))[0] == "guest/vm0: the device has plugged 640M after 0.0 s: 512M -> 640M"
     assert result_json(resized(vm, "640M"))["inside"] == "not looked"
     shrunk = resized(vm, "128M")
@@ -194,7 +195,7 @@ def test_agent_that_does_not_tell_the_blocks_has_not_looked(sim: Sim, block_size
     agent = Telling(lambda: Inside(source="test", block_size=block_size))
     result = resized(replace(vm, agent=agent), "512M")
     assert (result.outcome, result.inside) == (Outcome.PLUGGED, Seen.NOT_LOOKED)
-    assert "its agent did not tell" in result.findings[0].text
+    assert "its agent did not show it" in result.findings[0].text
 
 
 def test_plugged_memory_that_linux_has_not_added_is_not_done(sim: Sim) -> None:
@@ -408,7 +409,8 @@ def test_silent_agent_is_not_waited_for_again_and_again(
             began = loop.time()
             (job,) = await plan_all([silent], Order(target="guest", wish=Wish.parse(size)), patience=0.2)
             assert isinstance(job, Job)
-            assert job.warnings[0] == "nothing can be verified from inside: the guest agent did not answer in 0.2 s"
+            said = "what the guest has online and in use: the guest agent did not answer in 0.2 s"
+            assert job.warnings[0].text == said
             (result,) = await carry_out([job], Policy(timeout=5.0))
             return result, loop.time() - began
 

@@ -105,7 +105,7 @@ def test_standing_still_is_counted() -> None:
     track.feed(9.0, GiB)
     screen = ProgressScreen()
     screen(Report("web", (track,), 9.0, 9.0))
-    assert "still for 9 s, Linux tries again within 41 s" in drawn(screen._draw())
+    assert "still for 9 s; the driver tries again within 41 s" in drawn(screen._draw())
 
 
 def test_plugged_memory_that_is_still_offline_is_not_shown_as_done() -> None:

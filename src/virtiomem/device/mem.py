@@ -4,11 +4,13 @@ The device holds a region of guest-physical addresses, cut into blocks. The owne
 have (`requested_size`); the driver plugs and unplugs blocks until it is so. A request is refused or done whole, never
 in part, and is decided in one order:
 
-    1. ERROR   not block aligned, empty, or not inside the usable region
+    1. ERROR   empty, not block aligned, or not inside the usable region
     2. NACK    PLUG would exceed requested_size
     3. ERROR   a block is already in the state that is asked for
     4. BUSY    the machine is migrating
     5. ACK
+
+The wire carries the answer only; `MemDevice.refusal` keeps the reason (`decisions`).
 
 Bytes that are no request at all raise ProtocolError: the virtio device around this one then needs a reset.
 """
@@ -16,8 +18,10 @@ Bytes that are no request at all raise ProtocolError: the virtio device around t
 from collections.abc import Callable, Iterator
 
 from virtiomem import border
+from virtiomem.device import decisions
 from virtiomem.device.blocks import Blocks
 from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.releases.qemu import QEMU, QemuRelease
 from virtiomem.units import HUGE_PAGE_SIZE, SECTION_SIZE, U64_MAX, MiB, Span, align_up, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseType, State, unpack_request
@@ -35,9 +39,6 @@ MAX_REGION_SIZE = (1 << 47) - 1
 """QEMU maps a region into its own address space, of which Linux gives 47 bits to a process on x86-64."""
 
 _ACK = Response(ResponseType.ACK)
-_NACK = Response(ResponseType.NACK)
-_BUSY = Response(ResponseType.BUSY)
-_ERROR = Response(ResponseType.ERROR)
 _STATE = tuple(Response(ResponseType.ACK, state) for state in State)
 
 _PLUG, _UNPLUG, _UNPLUG_ALL, _GET_STATE = map(int, RequestType)
@@ -77,6 +78,8 @@ class MemDevice:
         self.features = features
         self.release = release
         self.busy = False
+        self.refusal: Reason | None = None
+        """The reason for the last refusal; None while nothing was refused."""
         self._block_shift = block_size.bit_length() - 1
         self._block_mask = block_size - 1
         self._requested_size = requested_size
@@ -130,7 +133,7 @@ class MemDevice:
     def plugged_ranges(self) -> Iterator[Span]:
         """Maximal plugged ranges, ascending."""
         for first, stop in self._blocks.runs():
-            yield Span(self.addr + first * self.block_size, self.addr + stop * self.block_size)
+            yield self._span(first, stop)
 
     def on_size_change(self, listener: Callable[[int], None]) -> None:
         """Call `listener` with the new plugged size after each change (MEMORY_DEVICE_SIZE_CHANGE, unthrottled)."""
@@ -188,14 +191,14 @@ class MemDevice:
             first = offset >> self._block_shift
             stop = first + nb_blocks
             if offset & self._block_mask or not 0 <= first < stop <= self._usable_blocks:
-                return _known(type, _ERROR)
+                return self._misplaced(type, addr, nb_blocks)
             if type == _GET_STATE:
                 return _STATE[self._blocks.state(first, stop)]
             if type == _PLUG:
                 return self._plug(first, stop)
             if type == _UNPLUG:
                 return self._unplug(first, stop)
-            return _known(type, _ERROR)
+            return self._misplaced(type, addr, nb_blocks)
         except TypeError:  # looked for only now: a million requests a second are of the right kind
             for what, number in (("type", type), ("addr", addr), ("nb_blocks", nb_blocks)):
                 border.instance(what, number, int)
@@ -204,19 +207,16 @@ class MemDevice:
     def _plug(self, first: int, stop: int) -> Response:
         size = self._plugged_size + (stop - first << self._block_shift)
         if size > self._requested_size:
-            return _NACK
-        if self.busy:
-            return _BUSY if self._blocks.state(first, stop) is State.UNPLUGGED else _ERROR
-        if not self._blocks.plug(first, stop):
-            return _ERROR
+            added = size - self._plugged_size
+            return self._refuse(decisions.above_requested(added, self._plugged_size, self._requested_size))
+        if self.busy or not self._blocks.plug(first, stop):
+            return self._refuse_blocks(first, stop, State.UNPLUGGED)
         self._set_plugged_size(size)
         return _ACK
 
     def _unplug(self, first: int, stop: int) -> Response:
-        if self.busy:
-            return _BUSY if self._blocks.state(first, stop) is State.PLUGGED else _ERROR
-        if not self._blocks.unplug(first, stop):
-            return _ERROR
+        if self.busy or not self._blocks.unplug(first, stop):
+            return self._refuse_blocks(first, stop, State.PLUGGED)
         self._set_plugged_size(self._plugged_size - (stop - first << self._block_shift))
         return _ACK
 
@@ -226,12 +226,34 @@ class MemDevice:
         Since: 8.1 (empty_unplug_all_may_be_busy).
         """
         if self.busy and (self._plugged_size or self.release.empty_unplug_all_may_be_busy):
-            return _BUSY
+            return self._refuse(Reason(ReasonKind.MIGRATING))
         if self._plugged_size:
             self._blocks.clear()
             self._set_plugged_size(0)
         self._resize_usable(self._usable_for(self._requested_size), can_shrink=True)
         return _ACK
+
+    def _misplaced(self, type: int, addr: int, nb_blocks: int) -> Response:
+        """Refuse blocks that cannot be; raises ProtocolError for a type that is no request at all."""
+        border.instance("type", type, int)
+        if not 0 <= type <= _GET_STATE:
+            raise ProtocolError(f"virtio-mem protocol violation: unknown request type: {type}")
+        asked = Span.sized(addr, nb_blocks << self._block_shift)
+        return self._refuse(decisions.misplaced(asked, self.block_size, Span.sized(self.addr, self._usable_size)))
+
+    def _refuse_blocks(self, first: int, stop: int, right: State) -> Response:
+        """Refuse blocks in the wrong state; those in the right one are refused only while the machine migrates."""
+        if self._blocks.state(first, stop) is right:
+            return self._refuse(Reason(ReasonKind.MIGRATING))
+        return self._refuse(decisions.wrong_state(self._span(first, stop), plug=right is State.UNPLUGGED))
+
+    def _refuse(self, reason: Reason) -> Response:
+        """Keep the reason, and return the answer that goes with it."""
+        self.refusal = reason
+        return decisions.ANSWERS[reason.kind]
+
+    def _span(self, first: int, stop: int) -> Span:
+        return Span(self.addr + (first << self._block_shift), self.addr + (stop << self._block_shift))
 
     # --- state ---
 
@@ -264,14 +286,6 @@ class MemDevice:
         assert all(span.stop <= self.addr + self._usable_size for span in self.plugged_ranges()), (
             "a block is plugged outside the usable region"
         )
-
-
-def _known(type: int, response: Response) -> Response:
-    """`response`, provided that there is such a request."""
-    border.instance("type", type, int)
-    if not 0 <= type <= _GET_STATE:
-        raise ProtocolError(f"virtio-mem protocol violation: unknown request type: {type}")
-    return response
 
 
 def _check_realize(addr: int, region_size: int, block_size: int, requested_size: int, node: int, nodes: int) -> None:

@@ -22,7 +22,8 @@ several memory blocks, at a time, and is plugged as a whole or not at all.
     sbm.py, bbm.py  the modes
     order.py        the states of memory blocks, and the order of plugging and unplugging
     states.py       the state of every unit, with a counter for each state
-    outcome.py      answers to errnos, errnos to what happens next
+    outcome.py      answers to errnos, errnos to what happens next and to reasons
+    rest.py         why a device is not at its requested size, with the facts
     kdump.py        the driver in a crash kernel: which pages may be read
 """
 

@@ -1,4 +1,4 @@
-"""What an answer means, and what follows from it: two tables.
+"""What an answer means, what follows from it, and the reason to give for it: two tables.
 
 Models: virtio_mem_send_plug_request() and its siblings, and the end of virtio_mem_run_wq()
 (drivers/virtio/virtio_mem.c, v6.1).
@@ -7,6 +7,7 @@ Models: virtio_mem_send_plug_request() and its siblings, and the end of virtio_m
 from enum import Enum, auto
 
 from virtiomem.errors import Errno
+from virtiomem.reasons import ReasonKind
 from virtiomem.wire.mem import RequestType, ResponseType
 
 _ANSWERS: dict[RequestType, dict[int, Errno]] = {
@@ -52,16 +53,25 @@ class Next(Enum):
     """Never send a request again."""
 
 
-_NEXT = {
-    Errno.OK: Next.DONE,
-    Errno.ENOSPC: Next.REST,  # no room in the region, or too much memory is offline
-    Errno.ETXTBSY: Next.RETRY_LATER,  # the device cannot do it now
-    Errno.EBUSY: Next.RETRY_LATER,  # the memory to unplug is in use
-    Errno.ENOMEM: Next.RETRY_LATER,
-    Errno.EAGAIN: Next.RETRY_NOW,  # the configuration changed under the request
+_AFTER = {
+    Errno.OK: (Next.DONE, ReasonKind.BELOW_UNIT),
+    Errno.ENOSPC: (Next.REST, ReasonKind.NO_ROOM),  # or too much memory is offline: `rest` looks
+    Errno.ETXTBSY: (Next.RETRY_LATER, ReasonKind.DEVICE_BUSY),
+    Errno.EBUSY: (Next.RETRY_LATER, ReasonKind.MEMORY_BUSY),
+    Errno.ENOMEM: (Next.RETRY_LATER, ReasonKind.NO_MEMORY),
+    Errno.EAGAIN: (
+        Next.RETRY_NOW,
+        ReasonKind.NEVER_ALLOWED,
+    ),  # again and again: one change of the configuration is no rest
 }
+_UNKNOWN = Next.BROKEN, ReasonKind.GAVE_UP
 
 
 def what_next(rc: Errno) -> Next:
     """What follows from a pass that ended with `rc`."""
-    return _NEXT.get(rc, Next.BROKEN)
+    return _AFTER.get(rc, _UNKNOWN)[0]
+
+
+def why(rc: Errno) -> ReasonKind:
+    """Why a driver is short of the requested size after a pass that ended with `rc`."""
+    return _AFTER.get(rc, _UNKNOWN)[1]

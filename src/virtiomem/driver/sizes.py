@@ -27,6 +27,11 @@ class Units(NamedTuple):
         """How much of what was added may be offline; see `offline_threshold`."""
         return offline_threshold(self.added)
 
+    @property
+    def resume_size(self) -> int:
+        """How much of it may still be offline when memory that goes online makes the driver add more."""
+        return self.offline_threshold - self.offline_threshold // 2
+
     def could_add(self, offline: int) -> bool:
         """False when so much of what was added is offline that the driver adds no more."""
         return offline + self.added <= self.offline_threshold

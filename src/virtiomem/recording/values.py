@@ -200,7 +200,7 @@ class StepRecord(Struct, frozen=True, kw_only=True, rename="kebab"):
 
     `settled`: every device's size equals its requested-size. `error`: what refused the step. The rest says more where
     it is known: `retry_in`, seconds until the driver tries again; `held_up`, what keeps a device from its
-    requested-size, in words; `log`, kernel log lines of the driver; `elapsed`, seconds (virtual or real) the step took.
+    requested-size, in words, and `reasons`, the same as data (`reasons.Reason.to_json`); `log`, kernel log lines of the driver; `elapsed`, seconds (virtual or real) the step took.
     """
 
     step: Step
@@ -210,6 +210,7 @@ class StepRecord(Struct, frozen=True, kw_only=True, rename="kebab"):
     snapshot: Snapshot
     retry_in: float | UnsetType = UNSET
     held_up: list[str] | UnsetType = UNSET
+    reasons: list[dict[str, Any]] | UnsetType = UNSET
     log: list[str] | UnsetType = UNSET
     elapsed: float | UnsetType = UNSET
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from virtiomem.live.load import driver_config
+from virtiomem.reasons import retry
 from virtiomem.recording.compare import differences
 from virtiomem.recording.describe import describe
 from virtiomem.recording.palette import RESPONSES, Appearance, BlockKind, ChangeKind
@@ -123,7 +124,14 @@ def _step(now: Moment, before: Moment | None, names: Table, looks: Table) -> dic
         return done | {"requests": [], "trace": {}, "changes": [], "block-changes": []}
     record = now.record
     sizes = {device.id: device.size for device in virtio_mem(before.snapshot)}
-    optional = {"held-up": record.held_up, "log": record.log, "retry-in": record.retry_in, "elapsed": record.elapsed}
+    optional: dict[str, Any] = {
+        "held-up": record.held_up,
+        "log": record.log,
+        "retry-in": record.retry_in,
+        "elapsed": record.elapsed,
+    }
+    if record.retry_in is not UNSET:
+        optional["retry"] = retry(record.retry_in).text
     return {
         "title": describe(record.step),
         "settled": record.settled,

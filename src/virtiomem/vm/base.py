@@ -9,6 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from virtiomem.reasons import Reason
 from virtiomem.units import Span
 from virtiomem.vm.inside import Inside
 
@@ -121,8 +122,8 @@ class Surroundings(Struct, frozen=True, kw_only=True, rename="kebab"):
     """Passed-through devices: they pin all plugged memory."""
     retry_in: float | None = None
     """Seconds until the driver tries again, where the backend can know it (a simulated guest)."""
-    reasons: tuple[str, ...] = ()
-    """Why devices are held up, where the backend can know it; each line begins with the device's id."""
+    reasons: tuple[Reason, ...] = ()
+    """Why devices are not at their requested sizes, where the backend can know it (a simulated guest)."""
     held_back: str | None = None
     """What the user allowed to ask and what was not asked all the same, since it might do harm."""
 

@@ -15,12 +15,12 @@ import msgspec
 from virtiomem import stdio
 from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.notation import json_bytes, printable_json
+from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.text import shown
 from virtiomem.units import format_exact
 from virtiomem.vm import fleet, show
 from virtiomem.vm.connect import Connection, Unreachable, Vm, config_paths, load_config, open_all, resolve
 from virtiomem.vm.drivers import with_inside
-from virtiomem.vm.explain import Finding, fact
 from virtiomem.vm.explain import explain as find_reasons
 from virtiomem.vm.fleet import PARTLY, Job, Order, Refusal
 from virtiomem.vm.inside import Inside
@@ -187,7 +187,7 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = F
     return View(vm=vm.name, machine=machine, error=error_inside, surroundings=surroundings, inside=inside)
 
 
-def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Finding, ...]]:
+def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]:
     """The findings about a machine's devices that a pattern means; a pattern that means none is the view's error."""
     if view.machine is None or view.surroundings is None:
         return view, ()
@@ -196,7 +196,7 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Finding, ...]
     except PlanError as error:
         return msgspec.structs.replace(view, error=PlanError(f"{view.vm}: {error}")), ()
     if not devices:
-        return view, (fact("it has no virtio-mem device"),)
+        return view, (Reason(ReasonKind.NO_DEVICE),)
     retry_in = view.surroundings.retry_in
     return view, find_reasons(
         view.machine,
@@ -216,9 +216,10 @@ def _announce(jobs: Sequence[Job], refusals: Sequence[Refusal]) -> None:
     names: dict[str, list[str]] = {}
     for job in jobs:
         for warning in job.warnings:
-            names.setdefault(warning, []).append(job.vm.name)
-    for warning, machines in names.items():
-        stdio.say(f"{_some(machines)}: {warning}")
+            advice = f"; {warning.advice.text}" if warning.advice else ""
+            names.setdefault(f"{warning}{advice}", []).append(job.vm.name)
+    for text, machines in names.items():
+        stdio.say(f"{_some(machines)}: {text}")
 
 
 def _some(names: Sequence[str]) -> str:

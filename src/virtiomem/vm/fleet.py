@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from virtiomem.errors import Exit, UsageError, VirtiomemError
+from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.vm.connect import Unreachable, Vm
 from virtiomem.vm.drivers import with_inside
+from virtiomem.vm.explain import unknown
 from virtiomem.vm.inside import Inside
 from virtiomem.vm.outcome import Outcome, Policy, Reporter, Result
 from virtiomem.vm.plan import Plan, Scope, Spread, Wish
@@ -35,7 +37,7 @@ class Job:
 
     vm: Vm
     plan: Plan
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Reason, ...] = ()
     inside: Inside | None = None
     """What the guest said of itself beforehand."""
 
@@ -75,7 +77,7 @@ async def _plan(vm: Vm | Unreachable, order: Order, patience: float | None) -> J
         return Refusal(vm.name, error)
 
 
-async def _inside(vm: Vm, patience: float | None) -> tuple[Inside | None, tuple[str, ...]]:
+async def _inside(vm: Vm, patience: float | None) -> tuple[Inside | None, tuple[Reason, ...]]:
     """What the guest says, or why it says nothing."""
     if vm.agent is None:
         return None, ()
@@ -83,9 +85,9 @@ async def _inside(vm: Vm, patience: float | None) -> tuple[Inside | None, tuple[
         async with asyncio.timeout(patience):
             return await vm.agent.look(claims=True), ()
     except TimeoutError:
-        return None, (f"nothing can be verified from inside: the guest agent did not answer in {patience:g} s",)
+        return None, (unknown(ReasonKind.AGENT_SILENT, why=f"the guest agent did not answer in {patience:g} s"),)
     except VirtiomemError as error:
-        return None, (f"nothing can be verified from inside: {error}",)
+        return None, (unknown(ReasonKind.AGENT_SILENT, why=str(error)),)
 
 
 async def carry_out(jobs: Sequence[Job], policy: Policy, report: Reporter = lambda _: None) -> list[Result]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from virtiomem.driver import retry
-from virtiomem.vm.explain import Finding
+from virtiomem.reasons import Reason
 from virtiomem.vm.inside import Seen
 from virtiomem.vm.plan import Spread
 from virtiomem.vm.progress import Track
@@ -90,7 +90,7 @@ class Result:
     seconds: float
     devices: tuple[DeviceResult, ...]
     notes: tuple[str, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Reason, ...] = ()
     inside: Seen = Seen.NOT_LOOKED
 
 

@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from virtiomem.errors import BackendError, DeviceError, ProtocolError, VirtiomemError
+from virtiomem.reasons import Reason, ReasonKind, with_advice
 from virtiomem.units import Span, format_approx, format_size
 from virtiomem.vm.base import Event, Machine
 from virtiomem.vm.connect import Vm
 from virtiomem.vm.drivers import seen_to_act, with_inside
-from virtiomem.vm.explain import Finding, explain, not_looked, unknown
+from virtiomem.vm.explain import explain, not_looked, unknown
 from virtiomem.vm.inside import Inside, Seen
 from virtiomem.vm.outcome import DeviceResult, Outcome, Policy, Report, Reporter, Result
 from virtiomem.vm.plan import Plan, held_back, replan
@@ -75,11 +76,11 @@ class _Resize:
         seconds = self.backend.now() - self.began
         if self.held and outcome in {Outcome.PARTLY, Outcome.TIMED_OUT, Outcome.INTERRUPTED}:
             self.notes.append("growth was held back: the other devices did not give up as much")
-        findings: tuple[Finding, ...] = ()
+        findings: tuple[Reason, ...] = ()
         if outcome in {Outcome.STARTED, Outcome.INTERRUPTED, Outcome.REFUSED}:
             await self._last_look()
         elif outcome is Outcome.PLUGGED:
-            findings = (not_looked(asked=self.vm.agent is not None),)
+            findings = with_advice([not_looked(asked=self.vm.agent is not None)])
         elif outcome in {Outcome.PARTLY, Outcome.TIMED_OUT}:
             findings = await self._findings()
             if self.policy.rollback:
@@ -235,13 +236,13 @@ class _Resize:
         if not any(note.startswith(_UNSEEN) for note in self.notes):
             self.notes.append(f"{_UNSEEN}{why}")
 
-    async def _findings(self) -> tuple[Finding, ...]:
+    async def _findings(self) -> tuple[Reason, ...]:
         """Why it stopped short, as far as is known."""
         try:
             machine = await self.backend.look()
             surroundings = await self.backend.surroundings(machine)
         except VirtiomemError as error:
-            return (unknown(f"why: {error}"),)
+            return (unknown(ReasonKind.LOOK_FAILED, why=str(error)),)
         only = tuple(device for device in machine.virtio_mem if device.id in self.tracks)
         spans = tuple(device.span for device in only)
         if self.inside_before is None:  # it was silent from the first
@@ -309,7 +310,7 @@ class _Resize:
         self.notes.append(note)
         return outcome
 
-    def _result(self, outcome: Outcome, seconds: float, findings: tuple[Finding, ...]) -> Result:
+    def _result(self, outcome: Outcome, seconds: float, findings: tuple[Reason, ...]) -> Result:
         """The condition the machine is left in, as last seen."""
         devices = []
         for change in self.original.changes:

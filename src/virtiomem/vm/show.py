@@ -10,9 +10,9 @@ from msgspec import Struct
 from virtiomem.columns import Column, Columns
 from virtiomem.columns import table as columns_table
 from virtiomem.errors import VirtiomemError
+from virtiomem.reasons import Certainty, Reason
 from virtiomem.units import format_approx, format_exact
 from virtiomem.vm.base import Device, Driver, Machine, Surroundings
-from virtiomem.vm.explain import Certainty, Finding
 from virtiomem.vm.inside import Inside, Seen
 from virtiomem.vm.outcome import Outcome, Result
 from virtiomem.vm.watch import Sample
@@ -166,7 +166,7 @@ def inside_text(inside: Inside, size: Callable[[int], str] = format_approx) -> s
     return ", ".join(parts) or "nothing"
 
 
-def finding_lines(findings: Iterable[Finding]) -> list[str]:
+def finding_lines(findings: Iterable[Reason]) -> list[str]:
     """Findings, what is certain first; a text that holds for several devices stands once, a long list is cut."""
     devices: dict[tuple[Certainty, str], list[str]] = {}
     for finding in sorted(findings, key=lambda finding: list(Certainty).index(finding.certainty)):
@@ -204,15 +204,17 @@ def view_json(view: View) -> dict[str, Any]:
     for part in (view.machine, view.surroundings):
         if part is not None:
             shown |= msgspec.to_builtins(part)
+    if view.surroundings is not None:
+        shown["reasons"] = [str(reason) for reason in view.surroundings.reasons]
     if view.machine is not None:
         shown["inside"] = Seen.NOT_LOOKED.value if view.inside is None else msgspec.to_builtins(view.inside)
     return shown
 
 
-def findings_json(view: View, findings: Iterable[Finding]) -> dict[str, Any]:
+def findings_json(view: View, findings: Iterable[Reason]) -> dict[str, Any]:
     """What is known of why a machine's devices are stuck, or why nothing is, for `--json`."""
     error = str(view.error) if view.error else None
-    return {"vm": view.vm, "error": error, "findings": msgspec.to_builtins(tuple(findings))}
+    return {"vm": view.vm, "error": error, "findings": [finding.to_json() for finding in findings]}
 
 
 def result_json(result: Result) -> dict[str, Any]:
@@ -227,7 +229,7 @@ def result_json(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "devices": devices,
         "notes": list(result.notes),
-        "findings": msgspec.to_builtins(result.findings),
+        "findings": [finding.to_json() for finding in result.findings],
     }
 
 

@@ -12,8 +12,10 @@ from msgspec import UnsetType
 
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import DeviceError
-from virtiomem.guest.base import Guest, GuestConfig
+from virtiomem.guest.base import GuestConfig
+from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.memory.core import boot_ram
+from virtiomem.reasons import Reason
 from virtiomem.recording.values import (
     DimmInfo,
     Kexec,
@@ -40,7 +42,7 @@ class SimBackend:
     """A guest of this process, seen as a hypervisor and its guest agent would show it."""
 
     label: str
-    guest: Guest
+    guest: EmbeddedGuest
     boot_memory: int
     memory_block_size: int
     auto_online_blocks: str
@@ -53,7 +55,7 @@ class SimBackend:
     _unplayed: float = field(init=False, default=0.0)
     """Seconds that have passed without anything due in them."""
     _retry_in: float | None = field(init=False, default=None)
-    _reasons: tuple[str, ...] = field(init=False, default=())
+    _reasons: tuple[Reason, ...] = field(init=False, default=())
     _events: set[Event] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
@@ -140,7 +142,7 @@ class SimBackend:
             self.driver = Driver.READY if isinstance(step, Load) else Driver.ABSENT
         self._snapshot = record.snapshot
         self._retry_in = None if isinstance(record.retry_in, UnsetType) else record.retry_in
-        self._reasons = () if isinstance(record.held_up, UnsetType) else tuple(record.held_up)
+        self._reasons = tuple(self.guest.reasons())
         return record
 
     def _let_time_pass(self) -> None:

@@ -10,6 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from virtiomem.reasons import retry
 from virtiomem.text import one_line, printable
 from virtiomem.units import format_approx
 from virtiomem.vm.inside import Seen
@@ -68,7 +69,7 @@ def _progress_cells(report: Report, track: Track) -> tuple[RenderableType, ...]:
     else:
         retry_in = track.retry_in(report.now)
         pace = f"still for {report.now - track.moved_at:.0f} s"
-        pace += "" if retry_in is None else f", Linux tries again within {retry_in:.0f} s"
+        pace += "" if retry_in is None else f"; {retry(retry_in, exact=False).text}"
     return (
         Text(printable(f"{report.vm}/{track.device}")),
         ProgressBar(total=1.0, completed=track.fraction, width=30),

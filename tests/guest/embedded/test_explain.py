@@ -43,7 +43,7 @@ def inject(error: str, times: int = 1) -> str:
 @pytest.mark.parametrize(
     ("steps", "keys", "reason"),
     [
-        (step("unload") + resize("1G"), {}, "vm0: no driver is loaded"),
+        (step("unload") + resize("1G"), {}, "vm0: no driver in the guest is bound to the device"),
         (
             resize("2G"),
             {"state": "offline"},
@@ -59,20 +59,28 @@ def inject(error: str, times: int = 1) -> str:
             {"size": "200M"},
             "vm0: no whole 128M of the usable region is left for another block",
         ),
-        (resize("3M"), {"block": "1M"}, "vm0: 1M is less than the 2M that the driver plugs at a time"),
+        (resize("3M"), {"block": "1M"}, "vm0: the missing 1M is less than the 2M that the driver moves at a time"),
         (
             resize("1G") + resize("0"),
             {"driver": "unplug-online = false"},
-            "vm0: unplug_online is off: only offline memory is unplugged",
+            "vm0: unplug_online is off: the driver unplugs offline memory only",
         ),
         (inject("BUSY") + resize("1G"), {}, "vm0: the device answered BUSY"),
-        (inject("silence") + resize("1G"), {}, "vm0: the device does not answer; the driver waits for ever"),
+        (
+            inject("silence") + resize("1G"),
+            {},
+            "vm0: the device does not answer; the driver waits for the answer without a limit",
+        ),
         (
             inject("ERROR") + resize("1G"),
             {},
-            "vm0: the driver met an error that it does not know and has given up on the device until it is reloaded",
+            "vm0: the driver met an unknown error and has given up on the device until it is reloaded",
         ),
-        (inject("garbage") + resize("1G"), {}, "vm0: the last attempt ended with ENOMEM"),
+        (
+            inject("garbage") + resize("1G"),
+            {},
+            "vm0: the last attempt ended with ENOMEM: the guest lacked memory, or the device's answer was unknown",
+        ),
         (
             resize("128M") + step("use", id='"cache"', size='"4G"') + resize("0"),
             {},

@@ -3,7 +3,8 @@ from pathlib import Path
 
 from virtiomem.guest.base import DeviceConfig, DriverConfig
 from virtiomem.guest.linux.look import parse
-from virtiomem.guest.linux.rest import Rest, held_up
+from virtiomem.guest.linux.rest import Rest, reasons
+from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.recording import MemoryBlock, VirtioMemInfo
 from virtiomem.units import GiB, MiB, Size
 
@@ -18,12 +19,11 @@ def test_a_driver_that_gave_up_on_one_device_has_not_on_one_of_a_similar_name() 
     ]
     rest = Rest(replace(LOOK, bound=["virtio1", "virtio10"]), list(devices), [])
     log = ["virtio_mem virtio10: unknown error, marking device broken: -5"]
-    one, ten = held_up(rest, configs, log)
-    assert "it waits for memory to be onlined" in one
-    assert "has given up on the device" in ten
+    one, ten = reasons(rest, configs, log)
+    assert (one.kind, ten.kind) == (ReasonKind.NOTHING_TO_DO, ReasonKind.GAVE_UP)
 
 
-def said(offline: int, memory_block_size: int = 128 * MiB, driver: DriverConfig | None = None) -> str:
+def said(offline: int, memory_block_size: int = 128 * MiB, driver: DriverConfig | None = None) -> Reason:
     """What holds up a device of which so much is added, all of it offline."""
     config = DeviceConfig(id="vm0", max_size=Size(16 * GiB), name="virtio0")
     device = VirtioMemInfo(
@@ -34,17 +34,17 @@ def said(offline: int, memory_block_size: int = 128 * MiB, driver: DriverConfig 
         for number in range(offline // memory_block_size)
     ]
     look = replace(LOOK, bound=["virtio0"], memory_blocks=blocks, memory_block_size=memory_block_size)
-    (line,) = held_up(Rest(look, [device], []), [config], [], driver)
-    return line
+    (reason,) = reasons(Rest(look, [device], []), [config], [], driver)
+    return reason
 
 
 def test_a_driver_waits_for_onlining_at_a_gibibyte_or_two_memory_blocks() -> None:
-    assert "adds no more" in said(GiB)
-    assert "adds no more" not in said(2 * GiB, 2 * GiB)
-    assert "adds no more" in said(4 * GiB, 2 * GiB)
+    assert said(GiB).kind is ReasonKind.TOO_MUCH_OFFLINE
+    assert said(2 * GiB, 2 * GiB).kind is not ReasonKind.TOO_MUCH_OFFLINE
+    assert said(4 * GiB, 2 * GiB).kind is ReasonKind.TOO_MUCH_OFFLINE
 
 
 def test_a_driver_of_big_blocks_waits_for_onlining_at_two_of_them() -> None:
     driver = DriverConfig(force_bbm=True, bbm_block_size=Size(2 * GiB))
-    assert "adds no more" not in said(2 * GiB, driver=driver)
-    assert "adds no more" in said(4 * GiB, driver=driver)
+    assert said(2 * GiB, driver=driver).kind is not ReasonKind.TOO_MUCH_OFFLINE
+    assert said(4 * GiB, driver=driver).kind is ReasonKind.TOO_MUCH_OFFLINE

@@ -53,7 +53,7 @@ def test_heading_of_a_settled_step() -> None:
 
 def test_heading_of_a_step_that_stopped_short_says_when_it_goes_on() -> None:
     heading = steps.heading(12, record(size=GiB, requested=2 * GiB, retry_in=50.0)).plain
-    assert heading == "12  load the driver · stopped short: vm0 1G of 2G; will retry in 50 s"
+    assert heading == "12  load the driver · stopped short: vm0 1G of 2G; the driver tries again in 50 s"
 
 
 def test_heading_of_a_refused_step_says_both() -> None:

@@ -8,7 +8,7 @@ adders.py     other drivers that add memory: ACPI DIMMs, dax/kmem, Xen and Hyper
 waiting.py    time that passes, without retries in vain
 taken.py      what a guest takes: tables and steps that a file could hold
 adopt.py      a guest that runs already, as a snapshot of a real one shows it
-explain.py    why a device is not at its requested size, in words
+explain.py    why a device is not at its requested size
 snapshot.py   the guest at rest, as a recording's Snapshot
 """
 

@@ -26,6 +26,7 @@ from virtiomem.guest.embedded.waiting import wait
 from virtiomem.guest.machine import Machine
 from virtiomem.memory import FaultPoint, store_state
 from virtiomem.memory.faults import MAX_TIMES
+from virtiomem.reasons import Reason
 from virtiomem.recording import values
 from virtiomem.recording.values import DeviceInfo, Request, Snapshot, Step, StepRecord
 from virtiomem.text import quoted
@@ -139,8 +140,13 @@ class EmbeddedGuest:
         self.kernel.clock.run_until_idle()
         return self._record(step, error, started)
 
+    def reasons(self) -> list[Reason]:
+        """Why devices are not at their requested sizes; empty when all are."""
+        return explain.reasons(self.kernel, self.slots)
+
     def _record(self, step: Step, error: str | None, started: float) -> StepRecord:
         clock = self.kernel.clock
+        reasons = self.reasons()
         settled = all(slot.settled for slot in self.slots)
         return StepRecord(
             step=step,
@@ -149,7 +155,8 @@ class EmbeddedGuest:
             requests=list(self._requests),
             snapshot=self._snapshot(),
             retry_in=UNSET if clock.next_due is None else clock.next_due - clock.now,
-            held_up=UNSET if settled else explain.held_up(self.kernel, self.slots),
+            held_up=UNSET if settled else [str(reason) for reason in reasons],
+            reasons=UNSET if settled else [reason.to_json() for reason in reasons],
             log=list(self.kernel.log) or UNSET,
             elapsed=max(clock.now - started, 0.0),
         )

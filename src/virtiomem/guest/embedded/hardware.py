@@ -11,6 +11,7 @@ from typing import Protocol
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import ProtocolError
 from virtiomem.guest.base import DeviceConfig
+from virtiomem.reasons import Reason
 from virtiomem.recording.values import DimmInfo, Request, VirtioMemInfo
 from virtiomem.transport.base import Transport
 from virtiomem.transport.loopback import Loopback
@@ -32,6 +33,10 @@ class DeviceHandle(Protocol):
     @property
     def requested_size(self) -> int:
         """Bytes asked for."""
+
+    @property
+    def refusal(self) -> Reason | None:
+        """Why it last refused a request; None while it has not, and for a device that does not tell."""
 
     def resize(self, requested_size: int) -> None:
         """Ask for that many bytes. Raises DeviceError when the device refuses."""
@@ -79,6 +84,11 @@ class EmbeddedDevice:
     def requested_size(self) -> int:
         """Bytes asked for."""
         return self.device.requested_size
+
+    @property
+    def refusal(self) -> Reason | None:
+        """Why it last refused a request."""
+        return self.device.refusal
 
     def resize(self, requested_size: int) -> None:
         """Set requested-size. Raises DeviceError."""

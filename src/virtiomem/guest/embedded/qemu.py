@@ -64,6 +64,10 @@ class QemuHandle:
         """Bytes asked for."""
         return self._device.requested_size()
 
+    @property
+    def refusal(self) -> None:
+        """Why it refused a request; QEMU does not tell."""
+
     def resize(self, requested_size: int) -> None:
         """Ask for that many bytes; the driver hears of it at once. Raises DeviceError in QEMU's words."""
         self._device.set_requested_size(requested_size)

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from virtiomem.errors import DeviceError, ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, name_devices
 from virtiomem.guest.linux.agent import Reply
-from virtiomem.guest.linux.rest import held_up, settle
+from virtiomem.guest.linux.rest import reasons, settle
 from virtiomem.guest.linux.running import RunningLinux, Say, Setup
 from virtiomem.qemu.qmp import Qmp
 from virtiomem.recording import Snapshot, Step, StepRecord
@@ -110,6 +110,7 @@ class LinuxGuest:
         error = self._do(step, doing)
         rest = settle(self._linux, doing)
         log = self._linux.take_log()
+        why = reasons(rest, self._devices, log, self._driver)
         return StepRecord(
             step=step,
             settled=not rest.unsettled,
@@ -117,7 +118,8 @@ class LinuxGuest:
             requests=rest.requests,
             snapshot=rest.snapshot,
             retry_in=UNSET if rest.look.retry_in is None else round(rest.look.retry_in, 1),
-            held_up=held_up(rest, self._devices, log, self._driver) or UNSET,
+            held_up=[str(reason) for reason in why] or UNSET,
+            reasons=[reason.to_json() for reason in why] or UNSET,
             log=log or UNSET,
             elapsed=round(time.monotonic() - started, 3),
         )

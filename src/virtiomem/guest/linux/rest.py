@@ -15,8 +15,9 @@ from virtiomem.errors import BackendTimeout
 from virtiomem.guest.base import DeviceConfig, DriverConfig, name_devices
 from virtiomem.guest.linux.look import Look
 from virtiomem.guest.linux.running import RunningLinux
+from virtiomem.reasons import Reason, ReasonKind, retry
 from virtiomem.recording import DeviceInfo, Request, Snapshot, VirtioMemInfo
-from virtiomem.units import Span, format_size
+from virtiomem.units import Span
 
 QUIET = 3.0
 """Seconds without a change after which a kernel that does not show its tasks' stacks is taken to be at rest."""
@@ -76,28 +77,37 @@ def _see(linux: RunningLinux, requests: list[Request], doing: str) -> Rest:
     return Rest(look, devices, list(requests))
 
 
-def held_up(
+def reasons(
     rest: Rest, configs: Sequence[DeviceConfig], log: list[str], driver: DriverConfig | None = None
-) -> list[str]:
-    """What keeps devices from their requested sizes, a line for each; `driver` is how the driver was loaded."""
+) -> list[Reason]:
+    """What keeps devices from their requested sizes, one reason each; `driver` is how the driver was loaded."""
     names = {config.id: config.name or "" for config in name_devices(configs)}
     parameters = (driver or DriverConfig()).parameters
-    return [f"{one.id}: {_reason(one, names[one.id], rest.look, log, parameters)}" for one in rest.unsettled]
+    return [_reason(one, names[one.id], rest.look, log, parameters).of(one.id) for one in rest.unsettled]
 
 
-def _reason(device: VirtioMemInfo, name: str, look: Look, log: list[str], driver: Parameters) -> str:
+def _reason(device: VirtioMemInfo, name: str, look: Look, log: list[str], driver: Parameters) -> Reason:
     """As far as one can see from outside the kernel."""
     if name not in look.bound:
-        return "no driver is bound to it"
+        return Reason(ReasonKind.NO_DRIVER)
     if any(is_broken_line(line, name) for line in log):
-        return "the driver met an error that it does not know and has given up on the device until it is reloaded"
+        return Reason(ReasonKind.GAVE_UP)
     if look.retry_in is not None:
-        return f"the driver could not finish and will retry in {look.retry_in:.0f} s"
-    offline = _offline_bytes(device, look)
+        return retry(look.retry_in)
+    return _at_rest(device, look, driver)
+
+
+def _at_rest(device: VirtioMemInfo, look: Look, driver: Parameters) -> Reason:
+    """Why the driver has ended a pass without starting its timer."""
     units = choose_units(device.block_size, look.memory_block_size, driver)
-    if device.size < device.requested_size and not units.could_add(offline):
-        return f"{format_size(offline)} of its memory is offline; the driver adds no more until some is online"
-    return "the driver sees nothing it could do; it waits for memory to be onlined or a new requested-size"
+    missing, offline = device.requested_size - device.size, _offline_bytes(device, look)
+    if missing < 0 and not driver.unplug_online:
+        return Reason(ReasonKind.UNPLUG_ONLINE_OFF)
+    if abs(missing) < units.plugged:
+        return Reason(ReasonKind.BELOW_UNIT, {"missing": abs(missing), "unit": units.plugged})
+    if missing > 0 and not units.could_add(offline):
+        return Reason(ReasonKind.TOO_MUCH_OFFLINE, {"offline": offline, "limit": units.resume_size})
+    return Reason(ReasonKind.NOTHING_TO_DO)
 
 
 def _offline_bytes(device: VirtioMemInfo, look: Look) -> int:

@@ -26,7 +26,7 @@ function outcome(recording) {
   if (!step) return el("span", {}, ...tag, el("span", { class: "badge" }, "no such step"), " ");
   if (step.settled === null) return el("span"); // nothing was done yet
   const [cls, word] = step.error ? ["bad", `refused: ${step.error}`] : step.settled ? ["good", "settled"] : ["warn", "stopped short"];
-  const why = [...(step["held-up"] ?? []), step["retry-in"] ? `the driver tries again in ${step["retry-in"]} s` : null].filter(Boolean).join("; ");
+  const why = [...(step["held-up"] ?? []), step.retry].filter(Boolean).join("; ");
   return el("span", {}, ...tag, el("span", { class: `badge ${cls}` }, word), why ? ` ${why} ` : " ");
 }
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 from rich.text import Text
 
+from virtiomem.reasons import retry
 from virtiomem.recording.describe import describe, describe_request, plural, ranges
 from virtiomem.recording.palette import REFUSED, RESPONSES, SETTLED, STOPPED_SHORT, BlockKind, ChangeKind
 from virtiomem.recording.values import Request, StepRecord, VirtioMemInfo
@@ -47,7 +48,7 @@ def outcome(record: StepRecord) -> Iterator[Text]:
     sizes = ", ".join(_size(device) for device in devices)
     yield text(f": {sizes}" if sizes else "")
     if not record.settled and record.retry_in is not UNSET:
-        yield text(f"; will retry in {record.retry_in:g} s")
+        yield text(f"; {retry(record.retry_in).text}")
 
 
 def _size(device: VirtioMemInfo) -> str:

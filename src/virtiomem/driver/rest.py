@@ -1,0 +1,74 @@
+"""Why the driver rests while a device is not at its requested size: what the driver and its kernel know, nothing guessed."""
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
+
+from virtiomem.driver.added import Obstacle
+from virtiomem.driver.outcome import why
+from virtiomem.driver.virtio_mem import VirtioMem
+from virtiomem.errors import Errno
+from virtiomem.memory.core import Memory
+from virtiomem.memory.pages import PAGEBLOCK_PAGES
+from virtiomem.reasons import Reason, ReasonKind
+from virtiomem.units import Span
+
+
+def reasons(driver: VirtioMem) -> list[Reason]:
+    """The reasons, without the name of the device: one, or one for each memory block that was not given up."""
+    if driver.work.hung:
+        return [Reason(ReasonKind.DEVICE_SILENT)]
+    rc = driver.work.last_rc
+    if rc in (Errno.EBUSY, Errno.ENOMEM) and driver.added.obstacles:
+        return list(_obstacles(driver.memory, driver.added.obstacles))
+    return [_after_pass(driver, rc)]
+
+
+def _after_pass(driver: VirtioMem, rc: Errno) -> Reason:
+    """The reason that the errno of the last pass stands for, with what the driver knows of it."""
+    match why(rc):
+        case ReasonKind.BELOW_UNIT if (
+            driver.plugged_size > driver.requested_size and not driver.parameters.unplug_online
+        ):
+            return Reason(ReasonKind.UNPLUG_ONLINE_OFF)
+        case ReasonKind.BELOW_UNIT:
+            missing = abs(driver.requested_size - driver.plugged_size)
+            return Reason(ReasonKind.BELOW_UNIT, {"missing": missing, "unit": driver.mode.plug_size})
+        case ReasonKind.NO_ROOM if driver.waits_for_online:
+            facts = {"offline": driver.added.offline_size, "limit": driver.added.resume_size}
+            return Reason(ReasonKind.TOO_MUCH_OFFLINE, facts)
+        case ReasonKind.NO_ROOM:
+            return Reason(ReasonKind.NO_ROOM, {"unit": driver.mode.unit_size})
+        case kind:
+            return Reason(kind, {"errno": rc.name})
+
+
+def _obstacles(memory: Memory, obstacles: list[Obstacle]) -> Iterator[Reason]:
+    """One reason for each memory block that did not give up all it should have."""
+    for id_, group in groupby(sorted(obstacles, key=lambda o: o.span), lambda o: o.span.start // memory.block_size):
+        of_block = list(group)
+        zone = of_block[0].zone
+        facts = {"block": id_, "zone": str(zone.type) if zone is not None else "no zone"}
+        if uses := _uses(memory, of_block):
+            crowded = any(obstacle.errno is Errno.ENOMEM for obstacle in of_block)
+            yield Reason(ReasonKind.IN_USE_NO_ROOM if crowded else ReasonKind.IN_USE, facts | {"uses": uses})
+        else:
+            yield Reason(ReasonKind.BLOCK_REFUSED, facts | {"errno": of_block[0].errno.name})
+
+
+def _uses(memory: Memory, obstacles: list[Obstacle]) -> list[dict[str, object]]:
+    """What holds the memory of one block."""
+    used: Counter[tuple[str, str]] = Counter()
+    block = memory.blocks.get(obstacles[0].span.start // memory.block_size)
+    for index in {index for obstacle in obstacles for index in _pageblocks(memory, obstacle.span)}:
+        use = block.used.get(index) if block is not None else None
+        if use is not None:
+            used["movable" if use.movable else "unmovable", use.id] += PAGEBLOCK_PAGES
+    return [{"pages": pages, "kind": kind, "id": id_} for (kind, id_), pages in sorted(used.items())]
+
+
+def _pageblocks(memory: Memory, span: Span) -> range:
+    """Indices of a span's pageblocks in its (first) memory block."""
+    size = min(span.size, memory.block_size)
+    _, mask = memory.mask_of(span.start, size) if span.start // memory.block_size in memory.blocks else (None, 0)
+    return range((mask & -mask).bit_length() - 1, mask.bit_length()) if mask else range(0)

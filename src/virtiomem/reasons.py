@@ -1,0 +1,239 @@
+"""Reasons why a device refuses a request, or why it does not reach its requested size: data, and their one wording.
+
+Whoever finds a reason makes a `Reason` of a kind and the facts; whoever shows it prints its text. The words stand in
+`ReasonKind` and nowhere else, so that a guest, a recording, a report and `vm explain` say the same of the same state.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum, StrEnum, unique
+from string import Formatter
+from typing import Any, NamedTuple
+
+from virtiomem.units import format_approx, format_size
+
+
+class Certainty(StrEnum):
+    """How a reason is known."""
+
+    FACT = "fact"
+    """Read from the device, the driver, the hypervisor or the guest."""
+    LIKELY = "likely"
+    """Inferred: it fits, and other reasons may too."""
+    UNKNOWN = "unknown"
+    """Not visible from here."""
+    ADVICE = "advice"
+    """What would help."""
+
+
+class Words(NamedTuple):
+    """The sentence of a kind, with the facts as fields, and the advice that goes with it."""
+
+    sentence: str
+    advice: str = ""
+
+
+_RESET_DRIVER = "reload the driver or reboot the guest"
+
+
+@unique
+class ReasonKind(Enum):
+    """Every kind of reason. The first are the device's refusals, in the order in which the device decides."""
+
+    # --- the device refuses a request (device.decisions) ---
+    NO_BLOCKS = Words("the request is for 0 blocks; it must be for at least 1")
+    NOT_ALIGNED = Words("the request starts at {addr:#x}, not at a multiple of the block size {block-size:size}")
+    OUT_OF_BOUNDS = Words(
+        "the request is for {addr:#x} to {stop:#x}, not inside the usable region {start:#x} to {usable-stop:#x}"
+    )
+    ABOVE_REQUESTED = Words(
+        "plugging {size:size} more would exceed requested-size: {plugged:size} of {requested-size:size} is plugged"
+    )
+    ALREADY_PLUGGED = Words("a block between {addr:#x} and {stop:#x} is already plugged")
+    NOT_PLUGGED = Words("a block between {addr:#x} and {stop:#x} is not plugged")
+    MIGRATING = Words("the machine is migrating: the device answers every request with BUSY until the migration ends")
+
+    # --- the driver is missing or has stopped ---
+    NO_DRIVER = Words(
+        "no driver in the guest is bound to the device",
+        "load virtio_mem in the guest (modprobe virtio_mem), or wait for it to boot",
+    )
+    REGION_TAKEN = Words("the driver could not set the device up: its region is still taken", "reboot the guest")
+    SETUP_FAILED = Words("the driver could not set the device up: {errno}")
+    NEEDS_RESET = Words("the device waits for a reset: its driver broke the protocol", _RESET_DRIVER)
+    GAVE_UP = Words(
+        "the driver met an unknown error and has given up on the device until it is reloaded", _RESET_DRIVER
+    )
+    DEVICE_SILENT = Words("the device does not answer; the driver waits for the answer without a limit")
+
+    # --- how the driver's last pass ended (driver.outcome) ---
+    BELOW_UNIT = Words("the missing {missing:size} is less than the {unit:size} that the driver moves at a time")
+    UNPLUG_ONLINE_OFF = Words("unplug_online is off: the driver unplugs offline memory only")
+    TOO_MUCH_OFFLINE = Words(
+        "{offline:size} of the added memory is offline; the driver adds more when no more than {limit:size} is"
+    )
+    NO_ROOM = Words("no whole {unit:size} of the usable region is left for another block")
+    DEVICE_BUSY = Words("the device answered BUSY")
+    MEMORY_BUSY = Words("the memory to unplug was in use at the last attempt")
+    NO_MEMORY = Words("the last attempt ended with ENOMEM: the guest lacked memory, or the device's answer was unknown")
+    NEVER_ALLOWED = Words("the device refuses what its configuration allows")
+    IN_USE = Words("memory{block} ({zone}): {uses:uses}")
+    IN_USE_NO_ROOM = Words("memory{block} ({zone}): {uses:uses}, and no room to move them to")
+    BLOCK_REFUSED = Words(
+        "memory{block} ({zone}): refused with {errno} at the last attempt; no use is known to hold it now"
+    )
+    NOTHING_TO_DO = Words("the driver waits for memory to be onlined or for a new requested-size")
+    RETRY_DUE = Words("the driver tries again in {seconds:seconds}")
+    RETRY_WITHIN = Words("the driver tries again within {seconds:seconds}")
+    RETRY_INTERVAL = Words(
+        "Linux tries again after {first:seconds}, then after twice as long each time, up to {last:seconds}",
+        "the same resize once more makes the driver try at once",
+    )
+
+    # --- what the hypervisor shows ---
+    NOTHING_MISSING = Words("size and requested-size are {size:size}: nothing is missing")
+    ALL_PLUGGED = Words("the device has plugged {size:size}, all that is requested")
+    NOT_SETTLED = Words("{size:size} plugged, {requested-size:size} requested: {missing:size} still to {verb}")
+    NO_DEVICE = Words("the machine has no virtio-mem device")
+    NOT_RUNNING = Words("the machine is {status}: its CPUs do not run, so the driver cannot act")
+    PASSED_THROUGH = Words(
+        "passed-through devices ({names:list}) pin all plugged memory: plugging takes longer, and is refused where the "
+        "locked-memory limit does not allow it"
+    )
+    DRIVER_LIKELY = Words(
+        "a driver is bound to the device: memory is plugged, and a reset of the machine unplugs it all"
+    )
+    DRIVER_NOT_SHOWN = Words(
+        "whether a driver is bound to the device: no stable command of the hypervisor shows it",
+        "look in the guest: ls /sys/bus/virtio/drivers/virtio_mem lists the devices that have a driver",
+    )
+    DRIVER_NOT_ASKED = Words("whether a driver is bound to the device: {why}")
+    LOOK_FAILED = Words("why the resize stopped: {why}")
+
+    # --- what the guest shows, or would ---
+    NOT_LOOKED = Words(
+        "what the guest has online and in use: not looked inside",
+        "give --agent or --capture, or run lsmem in the guest",
+    )
+    AGENT_SILENT = Words("what the guest has online and in use: {why}", "give --capture, or run lsmem in the guest")
+    UNREADABLE = Words("the guest did not show {what}")
+    BLOCKS_OFFLINE = Words(
+        "{count} of its memory blocks ({size:size}) are in Linux but offline",
+        "online them (chmem -e, or echo online_movable > …/memoryN/state)",
+    )
+    NOT_ADDED = Words(
+        "{size:size} plugged, but Linux has memory blocks for {added:size} of it only",
+        "load virtio_mem in the guest, or reboot it: no driver has added the rest",
+    )
+    MAYBE_OFFLINE = Words(
+        "it stopped at {size:size}: Linux adds {threshold:size} and then waits until it is onlined, "
+        "where new memory is left offline (memhp_default_state=offline)",
+        "look in the guest: /sys/devices/system/memory/auto_online_blocks, lsmem",
+    )
+    NEW_BLOCKS_OFFLINE = Words(
+        "auto_online_blocks is offline: the guest's user space must online every new block",
+        "boot the guest with memhp_default_state=online_movable",
+    )
+    NEW_BLOCKS_ONLINE = Words("auto_online_blocks is {state}, which applies to blocks that are added from now on")
+    ODD_REGION = Words("only {usable:size} of its region are whole memory blocks of {block:size}")
+    NO_ROOM_FOR_MEMMAP = Words(
+        "{growth:approx} more need {need:approx} for struct pages, and the guest has {free:approx} free",
+        "grow in steps",
+    )
+    MEMMAP_NEED = Words("{growth:approx} more need {need:approx} of free guest memory for struct pages")
+    HIDDEN_USE = Words(
+        "which memory cannot be freed, and why: only the guest knows",
+        "memory can be relied on to be unplugged only in zone Movable (online_movable)",
+    )
+    KERNEL_ZONES = Words(
+        "its memory blocks are online: {zones:zones}; outside Movable, kernel pages may pin them for ever",
+        "online this memory as online_movable next time; a reboot frees what is pinned now",
+    )
+    NO_ROOM_TO_MOVE = Words(
+        "{missing:approx} are still to be freed, and MemAvailable is {available:approx}: what is in use has nowhere to go",
+        "free memory in the guest, or ask for less",
+    )
+    MAYBE_PINNED = Words("pages in Movable that cannot move right now: pinned for I/O, or hugepages without a target")
+
+    @property
+    def word(self) -> str:
+        """The kind in JSON: ``no-driver``."""
+        return self.name.lower().replace("_", "-")
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A kind with its facts: sizes and addresses in bytes, times in seconds; `device` is None for the whole machine."""
+
+    kind: ReasonKind
+    values: Mapping[str, Any] = field(default_factory=dict)
+    device: str | None = None
+    certainty: Certainty = Certainty.FACT
+
+    @property
+    def text(self) -> str:
+        """The reason in words, without the device."""
+        sentence, advice = self.kind.value
+        return _WORDING.vformat(advice if self.certainty is Certainty.ADVICE else sentence, (), self.values)
+
+    @property
+    def advice(self) -> "Reason | None":
+        """What would help, as a reason of the same kind; None where there is no advice."""
+        return replace(self, certainty=Certainty.ADVICE) if self.kind.value.advice else None
+
+    def of(self, device: str) -> "Reason":
+        """The same reason, naming its device."""
+        return replace(self, device=device)
+
+    def __str__(self) -> str:
+        return self.text if self.device is None else f"{self.device}: {self.text}"
+
+    def to_json(self) -> dict[str, Any]:
+        """The reason as it stands in recordings and in the output of `--json`."""
+        return {
+            "certainty": self.certainty.value,
+            "text": self.text,
+            "device": self.device,
+            "reason": self.kind.word,
+            "values": dict(self.values),
+        }
+
+
+def with_advice(found: Iterable[Reason]) -> tuple[Reason, ...]:
+    """Reasons, and behind them what would help."""
+    found = tuple(found)
+    return (*found, *(advice for reason in found if (advice := reason.advice) is not None))
+
+
+def retry(seconds: float, *, exact: bool = True) -> Reason:
+    """When the driver tries again: in so many seconds or, unless `exact`, at the latest then."""
+    return Reason(ReasonKind.RETRY_DUE if exact else ReasonKind.RETRY_WITHIN, {"seconds": seconds})
+
+
+def _uses(uses: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{use['pages']} {use['kind']} pages of {use['id']!r}" for use in uses)
+
+
+def _zones(zones: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} in {zone}" for zone, count in sorted(zones.items()))
+
+
+_FORMATS: dict[str, Callable[[Any], str]] = {
+    "size": format_size,
+    "approx": format_approx,
+    "seconds": lambda seconds: f"{seconds:.0f} s",
+    "list": ", ".join,
+    "uses": _uses,
+    "zones": _zones,
+}
+
+
+class _Wording(Formatter):
+    """Fields of a sentence by the names in `_FORMATS`."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        wording = _FORMATS.get(format_spec)
+        return wording(value) if wording else str(super().format_field(value, format_spec))
+
+
+_WORDING = _Wording()
