@@ -9,7 +9,7 @@ from typing import Any
 
 from virtiomem.errors import ArgumentTypeError, ArgumentValueError
 from virtiomem.text import described, number, quoted
-from virtiomem.units import U64_MAX, is_power_of_two
+from virtiomem.units import MAX_PAGE_SIZE, PAGE_SIZE, U64_MAX, is_power_of_two
 
 MAX_NAME = 255
 """Characters of a name: no kernel, and no line of a listing, has a longer one."""
@@ -29,6 +29,12 @@ def power_of_two(what: str, value: Any, low: int = 1, high: int = U64_MAX) -> No
     if not low <= value <= high or not is_power_of_two(value):
         limits = f"from {number(low)} to {number(high)}"
         raise ArgumentValueError(f"{what} must be a power of two {limits}, not {number(value)}")
+
+
+def page_size(value: Any) -> int:
+    """The bytes of a page, as a recording, a capture or a guest says; refuse what no page has."""
+    power_of_two("page-size", value, PAGE_SIZE, MAX_PAGE_SIZE)
+    return int(value)
 
 
 def span(start: object, size: object) -> None:

@@ -16,7 +16,9 @@ GiB = 1 << 30
 TiB = 1 << 40
 
 PAGE_SIZE = 4 * KiB
-"""x86-64 base page."""
+"""x86-64 base page, and what a recording or a capture means that does not say."""
+MAX_PAGE_SIZE = 64 * KiB
+"""arm64 has pages of 4K, 16K or 64K."""
 PAGEBLOCK_SIZE = 2 * MiB
 """Bytes of a pageblock (pageblock_order 9 on x86-64): what the page allocator can be asked to give up as a whole."""
 SECTION_SIZE = 128 * MiB

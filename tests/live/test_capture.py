@@ -25,6 +25,7 @@ captures = st.builds(
     st.dictionaries(headings, st.builds(Section.of, st.lists(lines), remarks), max_size=5),
     collected=st.sampled_from(["", "2026-11-23T03:12:45Z"]),
     by=st.sampled_from(["", "virtiomem 0.1.0"]),
+    said_page_size=st.sampled_from([None, 4096, 65536]),
 )
 
 
@@ -35,6 +36,21 @@ def test_text_reads_and_writes_the_same() -> None:
     assert read.section("proc/cmdline") == Section("crashkernel=256M\n", "1 of 9 parameters")
     assert read.section("proc/nothing") == Section(remark=ABSENT)
     assert dumps(read) == TEXT
+
+
+def test_capture_that_says_no_page_size_is_of_pages_of_4096_bytes() -> None:
+    assert loads(TEXT).page_size == 4096
+    said = TEXT.replace("\n\n", "\npage-size 65536\n\n", 1)
+    assert loads(said).page_size == 65536
+    assert dumps(loads(said)) == said
+
+
+@pytest.mark.parametrize("value", ["", "0", "4095", "131072", "-4096", "0x1000", "4k", "9" * 5000])
+def test_page_size_that_no_page_has_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match=r"^x: page-size must be [^\n]{1,200}$"):
+        loads(TEXT.replace("\n\n", f"\npage-size {value}\n\n", 1), source="x")
+    with pytest.raises(UsageError, match=r"^x: [^\n]{1,200}$"):
+        loads(json.dumps(capture.to_json(loads(TEXT)) | {"page-size": value}), source="x")
 
 
 @settings(max_examples=60)

@@ -170,6 +170,29 @@ def test_shell_program_captures_what_we_capture(shell: list[str], linux: Path, t
     assert run_script(shell, linux, tmp_path).sections == collect(linux).sections
 
 
+def test_this_kernels_page_size_is_taken_and_that_of_a_copy_is_not_known(linux: Path, tmp_path: Path) -> None:
+    assert collect("/", only=()).said_page_size == os.sysconf("SC_PAGE_SIZE")
+    assert collect(linux, only=()).said_page_size is None
+    assert run_script(["sh"], linux, tmp_path).said_page_size is None
+
+
+@pytest.mark.parametrize("getconf", ["exec /usr/bin/getconf PAGESIZE", "exit 127"], ids=["getconf", "busybox"])
+def test_shell_program_takes_the_page_size_with_getconf_and_without(getconf: str, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    tool = tmp_path / "bin/getconf"
+    tool.write_text(f"#!/bin/sh\n{getconf}\n")
+    tool.chmod(0o755)
+    run = subprocess.run(
+        ["sh"],
+        input=script.text("9"),
+        env=os.environ | {"PATH": f"{tool.parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert loads(run.stdout).said_page_size == os.sysconf("SC_PAGE_SIZE")
+
+
 def test_shell_program_remarks_what_is_absent(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     capture = run_script(["sh"], tmp_path / "empty", tmp_path, "--pages", whole=False)

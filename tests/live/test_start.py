@@ -48,6 +48,18 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str], guest: str = "") -> re
     return recording.loads(capsys.readouterr().out)
 
 
+def test_capture_with_larger_pages_is_refused_by_the_embedded_guest(
+    captured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = captured / "guest.capture"
+    file.write_text(file.read_text().replace("\n\n", "\npage-size 65536\n\n", 1))
+    (captured / "what-if.toml").write_text(SCENARIO.format(guest=""))
+    assert main(["run", str(captured / "what-if.toml")]) == 2
+    refusal = capsys.readouterr().err
+    assert refusal.endswith("the embedded guest has pages of 4K, not of 64K\n")
+    assert refusal.count("\n") == 1
+
+
 def test_what_if_starts_where_the_capture_was_taken_and_goes_on_as_the_real_guest(
     captured: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,7 @@ def story(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
         save_memory(guest, header, folder / "vmcore")
         after = guest.play(Resize(device="vm0", requested_size=Size(PLUGGED - SHRINK))).snapshot
         release = guest.info["kernel"]
+        assert guest.info["page-size"] == 4096
     yield Story(folder / "guest.capture", before, after, header, folder / "vmcore", symbols, release)
     shutil.rmtree(folder)
 
@@ -123,7 +124,9 @@ def device_of(snapshot: Snapshot) -> VirtioMemInfo:
 
 
 def test_the_capture_holds_what_the_hypervisor_and_the_agent_saw(story: Story) -> None:
-    taken = snapshot_of(load_any(story.capture))
+    capture = load_any(story.capture)
+    assert capture.said_page_size == 4096
+    taken = snapshot_of(capture)
     seen = device_of(story.before)
     assert (device_of(taken).memaddr, device_of(taken).max_size) == (seen.memaddr, seen.max_size)
     assert (device_of(taken).requested_size, device_of(taken).block_size) == (seen.requested_size, seen.block_size)

@@ -391,3 +391,11 @@ def test_what_is_not_compared_is_said(real: Recording, after_kexec: Recording) -
     words = "System RAM and Reserved lines of boot memory, from step 3 (kexec) to the next reboot"
     assert not_compared(after_kexec) == words
     assert not_compared(real) == ""
+
+
+def test_pages_of_other_sizes_are_the_first_difference(real: Recording) -> None:
+    large = structs.replace(real, guest={**real.guest, "page-size": 65536})
+    difference = compare(real, large)
+    assert difference is not None
+    assert str(difference) == "boot: page size: 4K against 64K"
+    assert compare(real, structs.replace(real, guest={**real.guest, "page-size": 4096})) is None

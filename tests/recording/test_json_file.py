@@ -64,3 +64,21 @@ def test_place_of_what_is_wrong_is_named() -> None:
     wrong["steps"][1]["requests"][0]["addr"] = "six"
     with pytest.raises(UsageError, match=r"r\.json: not a recording: .*steps\[1\]\.requests\[0\]\.addr"):
         recording.loads(json.dumps(wrong), source="r.json")
+
+
+def with_page_size(value: object) -> str:
+    whole = json.loads(RECORDINGS[0].read_text())
+    whole["guest"].pop("page-size", None)
+    return json.dumps(whole if value is None else whole | {"guest": whole["guest"] | {"page-size": value}})
+
+
+def test_recording_that_says_no_page_size_is_of_pages_of_4096_bytes() -> None:
+    assert recording.loads(with_page_size(None)).page_size == 4096
+    said = recording.loads(with_page_size(65536))
+    assert said.page_size == recording.loads(recording.dumps(said)).page_size == 65536
+
+
+@pytest.mark.parametrize("value", [0, 3, 2048, 131072, -4096, "4096", 4096.0, True, []])
+def test_page_size_that_no_page_has_is_refused(value: object) -> None:
+    with pytest.raises(UsageError, match=r"^r\.json: not a recording: page-size must be .*, not [^\n]*$"):
+        recording.loads(with_page_size(value), source="r.json")

@@ -1,13 +1,16 @@
 """A guest's files say of a memory block what the rest of the program says of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from virtiomem.driver.parameters import Parameters
+from virtiomem.live.capture import dump
 from virtiomem.live.export import export_sysroot
+from virtiomem.live.load import from_snapshot
 from virtiomem.live.sysfs import read_memory_sysfs
-from virtiomem.recording import MemoryBlock, Snapshot
+from virtiomem.recording import MemoryBlock, Snapshot, ZonePages
 from virtiomem.units import MiB
 from virtiomem.vm.capture import read_capture
 from virtiomem.vm.inside import Block
@@ -47,3 +50,11 @@ def test_a_parameter_that_does_not_read_as_one_is_not_known(tmp_path: Path, size
     assert read_capture(str(tmp_path)).driver is None
     (parameters / "bbm_block_size").write_text(f"{256 * MiB}\n")
     assert read_capture(str(tmp_path)).driver == Parameters(bbm_block_size=256 * MiB)
+
+
+def test_zones_count_pages_of_the_size_that_the_capture_says(tmp_path: Path) -> None:
+    zones = {"node0": {"Movable": ZonePages(spanned=2048, present=2048, managed=2048)}}
+    taken = from_snapshot(Snapshot(iomem="", memory_blocks=BLOCKS, zones=zones, devices=[]), 128 * MiB)
+    for page_size, present in ((None, 8 * MiB), (65536, 128 * MiB)):
+        dump(replace(taken, said_page_size=page_size), tmp_path / "guest.capture")
+        assert [zone.present for zone in read_capture(str(tmp_path / "guest.capture")).zones] == [present]

@@ -5,6 +5,7 @@
     virtiomem-capture/1
     collected 2026-11-23T03:12:45Z
     by virtiomem 0.1.0
+    page-size 4096
 
     [proc/iomem]
      00000000-00000fff : Reserved
@@ -29,11 +30,13 @@ from typing import Any, Self
 
 import msgspec
 
-from virtiomem.errors import UsageError
+from virtiomem import border
+from virtiomem.errors import ArgumentError, UsageError
 from virtiomem.files import read_bytes, write_whole
 from virtiomem.notation import NotationError, check_format, convert, json_values
 from virtiomem.packed import unpack
 from virtiomem.text import shown, sound
+from virtiomem.units import PAGE_SIZE
 
 FORMAT = "virtiomem-capture/1"
 
@@ -90,10 +93,17 @@ class Capture:
     collected: str = ""
     """When, in UTC; empty when the file does not say."""
     by: str = ""
+    said_page_size: int | None = None
+    """None when the file does not say."""
     source: str = field(default="capture", compare=False)
     """Where it came from, for messages."""
     root: Path | None = field(default=None, compare=False)
     """The directory whose files it was collected from; None when it was read from a file."""
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page: what zones count."""
+        return self.said_page_size or PAGE_SIZE
 
     @property
     def iomem_source(self) -> str:
@@ -115,11 +125,8 @@ class Capture:
 
 def dumps(capture: Capture) -> str:
     """A capture as text."""
-    head = [
-        FORMAT,
-        *(f"{key} {value}" for key, value in (("collected", capture.collected), ("by", capture.by)) if value),
-    ]
-    lines = [*head, ""]
+    head = {"collected": capture.collected, "by": capture.by, "page-size": capture.said_page_size}
+    lines = [FORMAT, *(f"{key} {value}" for key, value in head.items() if value), ""]
     for heading, section in capture.sections.items():
         lines.append(f"[{heading}] {section.remark}".rstrip())
         lines += [f" {line}" for line in section.lines]
@@ -191,8 +198,19 @@ def _from_lines(lines: Sequence[str], source: str) -> Capture:
         {heading: Section.of(body, remark) for heading, (body, remark) in sections.items()},
         collected=head.get("collected", ""),
         by=head.get("by", ""),
+        said_page_size=_page_size(head.get("page-size"), source),
         source=source,
     )
+
+
+def _page_size(said: object, source: str) -> int | None:
+    """What the head says of it, a number or its digits. Raises UsageError for what no page has."""
+    if said is None:
+        return None
+    try:
+        return border.page_size(int(said) if isinstance(said, str) and said.isdecimal() and len(said) < 9 else said)
+    except ArgumentError as error:
+        raise UsageError(f"{shown(source)}: {error}") from None
 
 
 def to_json(capture: Capture) -> dict[str, Any]:
@@ -201,17 +219,19 @@ def to_json(capture: Capture) -> dict[str, Any]:
         "format": FORMAT,
         "collected": capture.collected,
         "by": capture.by,
+        **({"page-size": capture.said_page_size} if capture.said_page_size else {}),
         "manifest": {heading: section.remark or "whole" for heading, section in capture.sections.items()},
         "sections": {heading: [sound(line) for line in section.lines] for heading, section in capture.sections.items()},
     }
 
 
-class _Json(msgspec.Struct):
+class _Json(msgspec.Struct, rename="kebab"):
     format: str
     sections: dict[str, list[str]]
     manifest: dict[str, str] = {}
     collected: str = ""
     by: str = ""
+    page_size: int | None = None
 
 
 def _from_json(raw: bytes, source: str) -> Capture:
@@ -224,4 +244,4 @@ def _from_json(raw: bytes, source: str) -> Capture:
         raise UsageError(f"{shown(source)}: not a capture: {error}") from None
     remarks = {heading: "" if remark == "whole" else remark for heading, remark in value.manifest.items()}
     sections = {heading: Section.of(lines, remarks.get(heading, "")) for heading, lines in value.sections.items()}
-    return Capture(sections, value.collected, value.by, source)
+    return Capture(sections, value.collected, value.by, _page_size(value.page_size, source), source)

@@ -7,7 +7,7 @@
 #   sh capture.sh --sysroot DIR              a copy of another Linux's files
 LC_ALL=C
 export LC_ALL
-root= pages= short=
+root= pages= short= page=
 while [ $# -gt 0 ]; do
     case $1 in
     --pages) pages=yes ;;
@@ -16,6 +16,9 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+
+# The size of a page; no file of a copy says it, and busybox has no getconf.
+[ -n "$root" ] || page=$(getconf PAGESIZE 2>/dev/null || awk '/^KernelPageSize:/ { print $2 * 1024; exit }' /proc/self/smaps)
 
 # absent HEADING: no lines, and why
 absent() { if [ -e "$root/$1" ]; then short=yes; echo "[$1] denied"; else echo "[$1] absent"; fi; }
@@ -173,17 +176,18 @@ take_pages() { # HEADING: START-END plugged | unplugged | unknown, in units of 2
     [ -n "$pages" ] || { echo "[$1] not collected"; return; }
     dd if="$root/$1" bs=8 count=1 >/dev/null 2>&1 || { absent "$1"; return; }
     echo "[$1]"
+    per=$((2097152 / ${page:-4096}))
     sed -n 's/^ *\([0-9a-f]*\)-\([0-9a-f]*\) : System RAM (virtio_mem)$/\1 \2/p' "$root/proc/iomem" |
     while read -r start end; do
         first=$((0x$start / 2097152)) count=$(((0x$end - 0x$start + 1) / 2097152))
-        dd if="$root/$1" bs=4096 skip=$first count=$count 2>/dev/null | od -An -v -tx4 | awk '
-            function unit() { print none == 512 ? "unknown" : offline == 512 ? "unplugged" : "plugged"; n = none = offline = 0 }
+        dd if="$root/$1" bs=$((per * 8)) skip=$first count=$count 2>/dev/null | od -An -v -tx4 | awk -v per=$per '
+            function unit() { print none == per ? "unknown" : offline == per ? "unplugged" : "plugged"; n = none = offline = 0 }
             {
                 for (i = 1; i < NF; i += 2) {
                     digit = substr($i, 3, 1)
                     if (digit ~ /[13579bdf]/) none++
                     if (digit ~ /[89a-f]/) offline++
-                    if (++n == 512) unit()
+                    if (++n == per) unit()
                 }
             }
         ' | uniq -c | while read -r units state; do
@@ -205,4 +209,5 @@ finish() { # the last line; then say whether anything is missing
 echo "@FORMAT@"
 echo "collected $(date -u +%Y-%m-%dT%H:%M:%SZ)"
 echo "by capture.sh of virtiomem @VERSION@"
+[ -z "$page" ] || echo "page-size $page"
 echo

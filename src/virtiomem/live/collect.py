@@ -51,18 +51,22 @@ def collect(
     root = Path(sysroot)
     if not is_directory(root):
         raise BackendError(f"{shown(root)}: no such directory")
+    page_size = os.sysconf("SC_PAGE_SIZE") if root.resolve() == Path("/") else None  # no file of a copy says
     sections: dict[str, Section] = {}
     for source in SOURCES:
         if only is not None and source.heading not in only:
             continue
         if source.kind == "pages":
-            sections[source.heading] = _pages(root, sections) if pages else Section(remark=NOT_COLLECTED)
+            sections[source.heading] = (
+                _pages(root, sections, page_size or PAGE_SIZE) if pages else Section(remark=NOT_COLLECTED)
+            )
         else:
             sections[source.heading] = _section(root, source)
     return Capture(
         sections,
         collected=datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         by=by,
+        said_page_size=page_size,
         source=str(root),
         root=root,
     )
@@ -223,7 +227,7 @@ def _notes(path: Path, source: SectionSource) -> Section:
     return Section.of(lines, NOTES_DENIED if any((cpu / "crash_notes").exists() for cpu in cpus) else NO_NOTES)
 
 
-def _pages(root: Path, sections: dict[str, Section]) -> Section:
+def _pages(root: Path, sections: dict[str, Section], page_size: int) -> Section:
     """Which of the memory that virtio-mem added is plugged, by what the pages say."""
     try:
         tree = iomem.loads((sections.get("proc/iomem") or _file(root / "proc/iomem")).text)
@@ -236,14 +240,14 @@ def _pages(root: Path, sections: dict[str, Section]) -> Section:
         added = [(node.start, node.end) for _, node in tree.walk() if node.name == VIRTIO_MEM_RAM]
         if sum(end - start + 1 for start, end in added) > MAX_ADDED:
             return Section(remark=f"more than {format_size(MAX_ADDED)} of virtio-mem")
-        return Section.of(line for start, end in added for line in _page_lines(handle, start, end))
+        return Section.of(line for start, end in added for line in _page_lines(handle, start, end, page_size))
     finally:
         os.close(handle)
 
 
-def _page_lines(handle: int, start: int, end: int) -> Iterator[str]:
+def _page_lines(handle: int, start: int, end: int, page_size: int) -> Iterator[str]:
     """`START-END plugged`, `unplugged` or `unknown` (its memory block is offline), neighbours joined."""
-    states = map(partial(_unit_state, handle), range(start, end + 1, PAGES_UNIT))
+    states = map(partial(_unit_state, handle, page_size), range(start, end + 1, PAGES_UNIT))
     for state, group in groupby(takewhile(bool, states)):
         stop = min(start + sum(PAGES_UNIT for _ in group), end + 1)
         yield f"{start:08x}-{stop - 1:08x} {state}"
@@ -252,10 +256,10 @@ def _page_lines(handle: int, start: int, end: int) -> Iterator[str]:
         yield f"{start:08x}-{end:08x} unknown"
 
 
-def _unit_state(handle: int, unit: int) -> str:
+def _unit_state(handle: int, page_size: int, unit: int) -> str:
     """Unplugged when all pages are marked offline: a balloon marks single ones. Empty behind the last page there is."""
     try:
-        raw = os.pread(handle, PAGES_UNIT // PAGE_SIZE * 8, unit // PAGE_SIZE * 8)
+        raw = os.pread(handle, PAGES_UNIT // page_size * 8, unit // page_size * 8)
     except OverflowError:  # no file is that long
         return ""
     flags = array.array("Q", raw[: len(raw) // 8 * 8])

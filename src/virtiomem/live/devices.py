@@ -22,7 +22,7 @@ from virtiomem.resource import iomem
 from virtiomem.resource.iomem import MaskedListingError
 from virtiomem.resource.names import VIRTIO_MEM_RAM, is_virtio_device
 from virtiomem.resource.tree import ResourceTree
-from virtiomem.units import HUGE_PAGE_SIZE, PAGE_SIZE, Span
+from virtiomem.units import HUGE_PAGE_SIZE, Span
 
 CONFIG = "virtio-mem/config"
 """The heading of what devices say themselves: `NAME key=value …`, keys as in QMP, sizes in bytes."""
@@ -174,7 +174,9 @@ def _unplugged_by_zone(region: Span, memory: MemorySysfs, capture: Capture) -> i
     mine = set(blocks_in(region, memory))
     movable = {block.block for block in memory.blocks if block.is_movable}
     zones = [zone for node in zones_of(capture).values() if (zone := node.get(ZoneType.MOVABLE))]
-    present, managed = (sum(pages) * PAGE_SIZE for pages in ([z.present for z in zones], [z.managed for z in zones]))
+    present, managed = (
+        sum(pages) * capture.page_size for pages in ([z.present for z in zones], [z.managed for z in zones])
+    )
     alone = bool(mine) and mine == movable and present == len(movable) * memory.block_size
     return present - managed if alone else None
 

@@ -1,5 +1,6 @@
 """Turn a recording into a capture and a capture into a snapshot; `live.reading` reads either from a file."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,7 +28,8 @@ DEFAULT_MEMORY_BLOCK = SECTION_SIZE
 def from_recording(recording: Recording, *, source: str = "recording") -> Capture:
     """The end of a recording as a capture, with the driver's parameters where the scenario travels along."""
     snapshot = recording.steps[-1].snapshot if recording.steps else recording.boot
-    return from_snapshot(snapshot, memory_block_size(recording), driver_config(recording), source=source)
+    capture = from_snapshot(snapshot, memory_block_size(recording), driver_config(recording), source=source)
+    return dataclasses.replace(capture, said_page_size=recording.page_size)
 
 
 def driver_config(recording: Recording) -> DriverConfig:

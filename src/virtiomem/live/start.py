@@ -5,12 +5,13 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from virtiomem.abi import OnlinePolicy, OnlineType
+from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig, GuestConfig, NodeConfig
 from virtiomem.live.capture import Capture
 from virtiomem.live.load import snapshot_of
 from virtiomem.live.views import driver_config_of, memory_of, number_of
 from virtiomem.recording.values import Snapshot, VirtioMemInfo
-from virtiomem.units import Size, Span
+from virtiomem.units import PAGE_SIZE, Size, Span, format_size
 
 C = TypeVar("C", GuestConfig, DriverConfig)
 
@@ -21,8 +22,11 @@ def start_from(
     """The configuration that the captured Linux ran with, and its state.
 
     What the scenario sets to something else than the default wins over the capture: that is the *if* of a what-if.
-    Raises UsageError when the capture lacks the map or the memory blocks.
+    Raises UsageError when the capture lacks the map or the memory blocks, or has pages of another size than the embedded guest.
     """
+    if capture.page_size != PAGE_SIZE:
+        own, theirs = format_size(PAGE_SIZE), format_size(capture.page_size)
+        raise UsageError(f"{capture.source}: the embedded guest has pages of {own}, not of {theirs}")
     memory, snapshot = memory_of(capture), snapshot_of(capture)
     policy = _policy(capture)
     if memory.auto_online_blocks in list(OnlineType):

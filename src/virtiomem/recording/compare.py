@@ -1,6 +1,6 @@
 """Are two recordings the same, as far as anybody can predict? If not: the first difference.
 
-Looked at: what is done, whether it was refused, requests (per device: two devices interleave as they like), device
+Looked at: the page size, what is done, whether it was refused, requests (per device: two devices interleave as they like), device
 sizes, `settled`, the iomem listing, state, valid-zones and nodes of memory blocks that are not boot memory, spanned and
 present pages of zones.
 
@@ -99,6 +99,7 @@ def compare(a: Recording, b: Recording, rules: Rules = _DEFAULT) -> RecordingDif
 def differences(a: Recording, b: Recording, rules: Rules = _DEFAULT) -> Iterator[RecordingDifference]:
     """Every difference between two recordings, in order; after the first step that is not the same one, no more is said."""
     scope = _scope(a.boot, b.boot, rules)
+    yield from _told(_page_sizes(a, b), None, "boot", rules)
     yield from _told(_snapshots(a.boot, b.boot, scope), None, "boot", rules)
     for number, (one, other) in enumerate(zip_longest(a.steps, b.steps), start=1):
         if one is None or other is None or one.step != other.step:
@@ -142,6 +143,12 @@ def _other_step(number: int, one: StepRecord | None, other: StepRecord | None) -
     """The two did not do the same."""
     a, b = ("no more steps" if record is None else describe(record.step) for record in (one, other))
     return RecordingDifference(number, "not the same step", "what is done", a, b)
+
+
+def _page_sizes(a: Recording, b: Recording) -> Iterator[Found]:
+    """Pages of other sizes: then no count of pages compares."""
+    if a.page_size != b.page_size:
+        yield "page size", format_size(a.page_size), format_size(b.page_size)
 
 
 def _outcomes(a: StepRecord, b: StepRecord, scope: _Scope) -> Iterator[Found]:

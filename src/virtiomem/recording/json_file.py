@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from virtiomem import border
-from virtiomem.errors import UsageError
+from virtiomem.errors import ArgumentError, UsageError
 from virtiomem.files import read_bytes, write_whole
 from virtiomem.notation import NotationError, check_format, convert, json_bytes, json_values
 from virtiomem.recording.values import FORMAT, Recording
@@ -30,7 +30,8 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
         check_format(raw, FORMAT)
         _name_device_types(raw)
         recording = convert(raw, Recording, dec_hook=decode_size)
-    except NotationError as error:
+        border.page_size(recording.page_size)
+    except (NotationError, ArgumentError) as error:
         raise UsageError(f"{shown(source)}: not a recording: {error}") from None
     if any(not snapshot.iomem for snapshot in (recording.boot, *(record.snapshot for record in recording.steps))):
         raise UsageError(f"{shown(source)}: not a recording: a map without a line, so nothing of the guest was seen")

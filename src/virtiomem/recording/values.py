@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from virtiomem.abi import BlockState, ZoneType
-from virtiomem.units import Size
+from virtiomem.units import PAGE_SIZE, Size
 
 FORMAT = "virtiomem-recording/1"
 
@@ -225,6 +225,12 @@ class Recording(Struct, frozen=True, kw_only=True, rename="kebab"):
     """The scenario's tables as they travel along: nobody has checked them."""
     boot: Snapshot
     steps: list[StepRecord]
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page: what zones count."""
+        size: int = self.guest.get("page-size", PAGE_SIZE)
+        return size
 
     @property
     def title(self) -> str:

@@ -93,6 +93,7 @@ def _recording(told: Story) -> dict[str, Any]:
         "guest": recording.guest,
         "recorded": None if recording.recorded is UNSET else recording.recorded,
         "block-size": told.block_size,
+        "page-size": recording.page_size,
         "names": [[name, resource_kind(name).name] for name in names],
         "block-looks": [[kind.name, state, zones, list(nodes)] for kind, state, zones, nodes in looks],
         "steps": steps,

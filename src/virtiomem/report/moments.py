@@ -36,6 +36,7 @@ class Moment:
     """The name of the recording."""
     block_size: int
     """Of a memory block."""
+    page_size: int
     record: StepRecord | None
     """The step that led here; None at boot."""
     snapshot: Snapshot
@@ -91,19 +92,22 @@ def story(source: Source) -> Story:
 def boot_moment(source: Source) -> Moment:
     """The guest before the first step. Raises ListingError."""
     name, recording = source
-    return _moment(name, memory_block_size(recording), None, recording.boot, [], plugged_at(recording.boot))
+    return _moment(
+        name, memory_block_size(recording), recording.page_size, None, recording.boot, [], plugged_at(recording.boot)
+    )
 
 
 def next_moment(before: Moment, record: StepRecord) -> Moment:
     """The guest after one more step. Raises ListingError."""
     requests = request_runs(record.requests)
     plugged = plugged_after(before.plugged, record, requests)
-    return _moment(before.source, before.block_size, record, record.snapshot, requests, plugged)
+    return _moment(before.source, before.block_size, before.page_size, record, record.snapshot, requests, plugged)
 
 
 def _moment(
     source: str,
     block_size: int,
+    page_size: int,
     record: StepRecord | None,
     snapshot: Snapshot,
     requests: Sequence[RequestRun],
@@ -111,4 +115,4 @@ def _moment(
 ) -> Moment:
     listing = rows(iomem.loads(snapshot.iomem, source=source))
     blocks = block_runs(snapshot, block_size, plugged)
-    return Moment(source, block_size, record, snapshot, listing, requests, plugged, blocks)
+    return Moment(source, block_size, page_size, record, snapshot, listing, requests, plugged, blocks)

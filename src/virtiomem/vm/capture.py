@@ -10,7 +10,7 @@ from virtiomem.live import capture as captures
 from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
 from virtiomem.live.views import PARAMETERS, driver_config_of, memory_of
 from virtiomem.vm import inside
-from virtiomem.vm.inside import Block, Inside
+from virtiomem.vm.inside import Block, Inside, Zone
 
 FILE_LIMIT = 1 << 20
 
@@ -30,7 +30,7 @@ def _of_file(path: str) -> Inside:
     return _inside(
         f"capture {path}",
         memory_of(capture),
-        zoneinfo=capture.section("proc/zoneinfo").text,
+        zones=inside.parse_zoneinfo(capture.section("proc/zoneinfo").text, capture.page_size),
         policy=parameters.get("online_policy", ""),
         driver=driver_config_of(capture).parameters if capture.section(PARAMETERS).values else None,
     )
@@ -41,7 +41,7 @@ def _of_directory(folder: str) -> Inside:
         f"files in {folder}",
         read_memory_sysfs(folder, nodes=False),
         meminfo=_read(folder, inside.MEMINFO),
-        zoneinfo=_read(folder, inside.ZONEINFO),
+        zones=inside.parse_zoneinfo(_read(folder, inside.ZONEINFO)),
         policy=_read(folder, inside.ONLINE_POLICY),
         driver=_driver(folder),
     )
@@ -61,7 +61,7 @@ def _inside(
     sysfs: MemorySysfs,
     *,
     meminfo: str = "",
-    zoneinfo: str = "",
+    zones: tuple[Zone, ...] = (),
     policy: str = "",
     driver: Parameters | None = None,
 ) -> Inside:
@@ -73,7 +73,7 @@ def _inside(
         mem_total=sizes.get("MemTotal"),
         mem_free=sizes.get("MemFree"),
         mem_available=sizes.get("MemAvailable"),
-        zones=inside.parse_zoneinfo(zoneinfo),
+        zones=zones,
         auto_online_blocks=sysfs.auto_online_blocks,
         online_policy=inside.one_word(policy),
         driver=driver,

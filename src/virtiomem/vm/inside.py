@@ -105,17 +105,17 @@ def parse_meminfo(text: str) -> dict[str, int]:
     return {name: size for name, size in found.items() if size < _MAX_NUMBER}
 
 
-def parse_zoneinfo(text: str) -> tuple[Zone, ...]:
+def parse_zoneinfo(text: str, page_size: int = PAGE_SIZE) -> tuple[Zone, ...]:
     """The populated zones of /proc/zoneinfo."""
-    return tuple(zone for zone in _zones(text) if zone.present)
+    return tuple(zone for zone in _zones(text, page_size) if zone.present)
 
 
-def _zones(text: str) -> Iterator[Zone]:
+def _zones(text: str, page_size: int) -> Iterator[Zone]:
     headers = list(_ZONE_HEADER.finditer(text))
     ends = [header.start() for header in headers[1:]] + [len(text)]
     for header, end in zip(headers, ends, strict=False):  # no zones: an end, and nothing that ends there
         pages = {name: int(number) for name, number in reversed(_ZONE_LINE.findall(text, header.end(), end))}
-        sizes = {name: min(pages.get(name, 0) * PAGE_SIZE, _MAX_NUMBER) for name in ("present", "managed", "free")}
+        sizes = {name: min(pages.get(name, 0) * page_size, _MAX_NUMBER) for name in ("present", "managed", "free")}
         yield Zone(node=int(header[1]), name=header[2], **sizes)
 
 

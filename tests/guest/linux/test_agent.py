@@ -40,16 +40,16 @@ def start() -> Iterator[Start]:
 
 def test_an_answer_is_what_stands_between_its_marks(start: Start) -> None:
     agent = start(
-        "agent.send(b'hello 1 6.1.0-x\\n'); seq, verb, *rest = line()\n"
+        "agent.send(b'hello 2 6.1.0-x 4096\\n'); seq, verb, *rest = line()\n"
         "agent.send(f'<{seq}\\n{verb} {rest}\\n>{seq} 3\\n'.encode()); stay()"
     )
-    assert agent.wait_for_hello(PATIENCE) == "6.1.0-x"
+    assert agent.wait_for_hello(PATIENCE) == ("6.1.0-x", 4096)
     reply = agent.ask("load", "a=1", "b", doing="testing", timeout=PATIENCE)
     assert (reply.text, reply.status) == ("load ['a=1', 'b']\n", 3)
 
 
 def test_silence_is_a_timeout_with_the_consoles_last_lines(start: Start) -> None:
-    agent = start("console.send(b'[    1.0] waiting for godot\\n'); agent.send(b'hello 1 6.1\\n'); stay()")
+    agent = start("console.send(b'[    1.0] waiting for godot\\n'); agent.send(b'hello 2 6.1 4096\\n'); stay()")
     agent.wait_for_hello(PATIENCE)
     with pytest.raises(BackendTimeout, match=r"did not answer within 0\.1 s while loading; .*waiting for godot"):
         agent.ask("load", doing="loading", timeout=0.1)
@@ -83,8 +83,8 @@ def test_an_answer_out_of_order_is_refused(start: Start, answer: str) -> None:
 
 
 def test_an_agent_of_another_version_is_refused(start: Start) -> None:
-    with pytest.raises(ProtocolError, match="speaks version 2"):
-        start("agent.send(b'hello 2 6.1\\n'); stay()").wait_for_hello(PATIENCE)
+    with pytest.raises(ProtocolError, match="speaks version 3"):
+        start("agent.send(b'hello 3 6.1 4096\\n'); stay()").wait_for_hello(PATIENCE)
 
 
 def test_a_peer_that_dies_is_told_by_signal(start: Start) -> None:

@@ -102,3 +102,11 @@ def test_listing_without_devices_has_no_window() -> None:
     out = io.StringIO()
     side_by_side(make_console(out), {"a": structs.replace(whole, boot=empty, steps=[])})
     assert "resources" in out.getvalue()
+
+
+def test_totals_count_pages_of_the_size_that_the_recording_says() -> None:
+    small = named("a-movable")
+    large = structs.replace(small, guest={**small.guest, "page-size": 65536})
+    for recorded, size in ((small, "2G"), (large, "31.7G")):
+        (line,) = [line for line in shown(recorded).splitlines() if line.startswith("  node0 DMA32 ")]
+        assert set(line.split()[2:]) == {size}

@@ -30,7 +30,7 @@ from virtiomem.reasons import Reason
 from virtiomem.recording import values
 from virtiomem.recording.values import DeviceInfo, Request, Snapshot, Step, StepRecord
 from virtiomem.text import quoted
-from virtiomem.units import Span
+from virtiomem.units import PAGE_SIZE, Span
 
 _FAULT_POINTS = {
     "add_memory": FaultPoint.ARCH_ADD,
@@ -107,7 +107,13 @@ class EmbeddedGuest:
         """What the recording's `guest` says."""
         qemu = {} if self._hardware.qemu is None else {"qemu": self._hardware.qemu}
         command_line = " ".join(hotplug_parameters(self._config))
-        return {"kind": "embedded", "kernel": VERSION, **qemu, "command-line": command_line}
+        return {
+            "kind": "embedded",
+            "kernel": VERSION,
+            **qemu,
+            "command-line": command_line,
+            "page-size": PAGE_SIZE,
+        }
 
     @property
     def parameters(self) -> Parameters:

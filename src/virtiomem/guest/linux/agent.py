@@ -10,15 +10,16 @@ import time
 from dataclasses import dataclass
 from select import POLLIN, poll
 
-from virtiomem.errors import BackendError, BackendTimeout, ProtocolError
+from virtiomem import border
+from virtiomem.errors import ArgumentError, BackendError, BackendTimeout, ProtocolError
 from virtiomem.guest.linux.console import Console
 from virtiomem.qemu import QemuProcess
 
 REPLY_LIMIT = 16 * 1024 * 1024
 """Bytes an answer may have: a listing of a thousand resources and ten thousand memory blocks has a tenth of it."""
-VERSION = 1
+VERSION = 2
 
-_HELLO = re.compile(rb"hello (\d{1,9}) ([\w.+~-]{1,64})\n")
+_HELLO = re.compile(rb"hello (\d{1,9}) ([\w.+~-]{1,64}) (\d{1,9})\n")
 _END = re.compile(rb">(\d{1,9}) (\d{1,3})\n")
 _CHUNK = 1 << 16
 
@@ -50,13 +51,16 @@ class Agent:
             connection.setblocking(False)
             self._poll.register(connection, POLLIN)
 
-    def wait_for_hello(self, timeout: float) -> str:
-        """Wait until the agent of a freshly started kernel speaks; returns the kernel's release."""
+    def wait_for_hello(self, timeout: float) -> tuple[str, int]:
+        """Wait until the agent of a freshly started kernel speaks; returns the kernel's release and its page size."""
         self._received.clear()
         match = self._await_line(_HELLO, "booting", timeout)
         if int(match[1]) != VERSION:
             raise ProtocolError(f"the guest's agent speaks version {int(match[1])}, not {VERSION}")
-        return match[2].decode()
+        try:
+            return match[2].decode(), border.page_size(int(match[3]))
+        except ArgumentError as error:
+            raise ProtocolError(f"the guest's agent: {error}") from None
 
     def ask(self, verb: str, *arguments: str, doing: str, timeout: float) -> Reply:
         """Let the agent do something and return what came of it; `doing` says it in an error message."""

@@ -5,7 +5,7 @@
 #                                                 what the verb prints
 #                                                 >SEQ STATUS
 #
-# Before the first line it says "hello 1 RELEASE"; the host waits for that after every boot, reset and kexec.
+# Before the first line it says "hello 2 RELEASE PAGE-SIZE"; the host waits for that after every boot, reset and kexec.
 
 memory=/sys/devices/system/memory
 driver=/sys/bus/virtio/drivers/virtio_mem
@@ -20,7 +20,8 @@ start() {
     [ -e /virtio_mem.ko ] || release_devices
     stty -F /dev/ttyS1 raw -echo
     exec 3<>/dev/ttyS1
-    echo "hello 1 $(uname -r)" >&3
+    set -- $(grep -m 1 KernelPageSize: /proc/self/smaps)
+    echo "hello 2 $(uname -r) $(($2 * 1024))" >&3
 }
 
 # A driver that is built in has taken its devices already; "load" binds them again.

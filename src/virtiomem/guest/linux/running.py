@@ -108,11 +108,12 @@ class RunningLinux:
         self.qmp.execute("system_reset")
         self.await_agent()
 
-    def await_agent(self) -> None:
-        """Wait for the agent of a kernel that has been started."""
-        release = self._agent.wait_for_hello(self.timeout)
+    def await_agent(self) -> int:
+        """Wait for the agent of a kernel that has been started; returns its page size."""
+        release, page_size = self._agent.wait_for_hello(self.timeout)
         if release != self._kernel.release:
             raise ProtocolError(f"the guest runs kernel {release}, not {self._kernel.release}")
+        return page_size
 
     def close(self) -> None:
         """Kill it and let go of everything; harmless when repeated."""
@@ -146,7 +147,7 @@ class RunningLinux:
         stack.callback(self.qmp.close)
         self.memory = MemoryDevices(self.qmp)
         self._trace = TraceReader(self.memory.regions())
-        self.await_agent()
+        page_size = self.await_agent()
         for device in devices if kernel.driver_built_in else []:
             self.memory.resize(device.id, device.requested_size)
         self.info: dict[str, Any] = {
@@ -156,6 +157,7 @@ class RunningLinux:
             "command-line": words,
             "driver": "stock",
             "accel": accelerator,
+            "page-size": page_size,
         }
 
     def _accelerator(self, say: Say) -> str:

@@ -12,16 +12,16 @@ function zoneTable(recording, current) {
     for (const zone of Object.keys(zones).sort((a, b) => ZONES.indexOf(a) - ZONES.indexOf(b))) {
       const now = zones[zone], was = old?.zones[node]?.[zone] ?? now;
       if (!now.spanned && !now.present && !was.present) continue;
-      rows.push(el("tr", {}, rowHead(node), rowHead(zone), ["spanned", "present", "managed"].map((key) => pagesCell(now[key], was[key]))));
+      rows.push(el("tr", {}, rowHead(node), rowHead(zone), ["spanned", "present", "managed"].map((key) => pagesCell(now[key], was[key], recording["page-size"]))));
     }
   }
   return rows.length ? table(`Zones ${recording.label}`, ZONE_HEAD, rows) : el("p", { class: "muted" }, "This recording says nothing of zones.");
 }
 
-function pagesCell(now, was) {
+function pagesCell(now, was, page) {
   const delta = now - was;
-  return el("td", { class: "n" }, `${size(now * 4096)} `, el("span", { class: "muted" }, `(${count(now)})`),
-    delta ? el("span", { class: "delta" }, ` ${signedSize(delta * 4096)}`) : null);
+  return el("td", { class: "n" }, `${size(now * page)} `, el("span", { class: "muted" }, `(${count(now)})`),
+    delta ? el("span", { class: "delta" }, ` ${signedSize(delta * page)}`) : null);
 }
 
 const LOADERS = { kernel: "kernel (kexec -s)", "kexec-tools": "kexec-tools (kexec -c)" };

@@ -16,7 +16,7 @@ from virtiomem.report.rows import Row, singles
 from virtiomem.report.terminal.console import style, text
 from virtiomem.resource.names import is_system_ram
 from virtiomem.text import printable
-from virtiomem.units import PAGE_SIZE, format_approx, format_size
+from virtiomem.units import format_approx, format_size
 
 NONE = "-"
 
@@ -38,7 +38,7 @@ def _lines(moments: Sequence[Moment]) -> Iterator[tuple[str, ...]]:
     yield ("memory blocks", *(str(len(moment.snapshot.memory_blocks)) for moment in moments))
     yield from _by_name([_kinds(moment.blocks) for moment in moments], "  ")
     yield ("zones, present pages", *("" for _ in moments))
-    yield from _by_name([_zones(moment.snapshot) for moment in moments], "  ")
+    yield from _by_name([_zones(moment.snapshot, moment.page_size) for moment in moments], "  ")
     if devices := list(_by_name([_devices(moment.snapshot.devices) for moment in moments], "  ")):
         yield ("devices, plugged", *("" for _ in moments))
         yield from devices
@@ -71,10 +71,10 @@ def _kinds(runs: Sequence[BlockRun]) -> dict[str, str]:
     return {kind.look.word: str(counts[kind] or NONE) for kind in BlockKind if kind is not BlockKind.UNUSED}
 
 
-def _zones(snapshot: Snapshot) -> dict[str, str]:
+def _zones(snapshot: Snapshot, page_size: int) -> dict[str, str]:
     """Present memory by node and zone."""
     return {
-        f"{node} {zone}": format_approx(pages.present * PAGE_SIZE)
+        f"{node} {zone}": format_approx(pages.present * page_size)
         for node, zones in snapshot.zones.items()
         for zone, pages in zones.items()
         if pages.present
