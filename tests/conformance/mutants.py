@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from virtiomem.conformance.bench import Device
-from virtiomem.conformance.subjects import EmbeddedSubject, realize
+from virtiomem.conformance.targets import EmbeddedTarget, realize
+from virtiomem.conformance.testbench import DeviceUnderTest
 from virtiomem.device.mem import MemDevice
 from virtiomem.device.virtio import VirtioMem
 from virtiomem.device.virtqueue import Element, VirtQueue
@@ -24,7 +24,7 @@ ACK, NACK, BUSY, ERROR = ResponseType
 Break = Callable[[EmbeddedPort], None]
 
 
-class Mutant(EmbeddedSubject):
+class Mutant(EmbeddedTarget):
     """Our device, broken."""
 
     name = "mutant"
@@ -34,10 +34,10 @@ class Mutant(EmbeddedSubject):
         self.has_contents = has_contents
 
     @contextmanager
-    def open(self, spec: DeviceSpec) -> Iterator[Device]:
+    def open(self, spec: DeviceSpec) -> Iterator[DeviceUnderTest]:
         port = EmbeddedPort(realize(spec))
         self._break(port)
-        yield Device(port, port)
+        yield DeviceUnderTest(port, port)
 
 
 def answers(change: Callable[[MemDevice, Request, Response], Response]) -> Break:

@@ -18,15 +18,15 @@ from tests.conformance.mutants import (
     tells,
 )
 from virtiomem.conformance import log
-from virtiomem.conformance.bench import DRIVER_FEATURES, SPEC
 from virtiomem.conformance.formats import figures_to_dict
 from virtiomem.conformance.fuzz import Figures, fuzz
-from virtiomem.conformance.hands import Ask, Hands
-from virtiomem.conformance.moves import Moves, descriptors, make_case
+from virtiomem.conformance.malformed_chains import DIRECT_SHAPES, INDIRECT_SHAPES
+from virtiomem.conformance.moves import MoveGenerator, descriptors, make_case
 from virtiomem.conformance.record import Recorder, Submit
 from virtiomem.conformance.replay import replay
-from virtiomem.conformance.shapes import DIRECT_SHAPES, INDIRECT_SHAPES
-from virtiomem.conformance.subjects import EmbeddedSubject, realize
+from virtiomem.conformance.scripted_driver import ChainRequest, ScriptedDriver
+from virtiomem.conformance.targets import EmbeddedTarget, realize
+from virtiomem.conformance.testbench import DRIVER_FEATURES, SPEC
 from virtiomem.device.virtqueue import VirtQueue
 from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.report.terminal import make_console
@@ -38,23 +38,23 @@ SEED = 1
 
 
 def test_a_device_like_ours_does_not_differ() -> None:
-    figures = fuzz(EmbeddedSubject(), seed=3, requests=800)
+    figures = fuzz(EmbeddedTarget(), seed=3, requests=800)
     assert not figures.findings
     assert figures.requests >= 800
     assert {"ACK", "NACK", "ERROR", "not returned"} <= set(figures.answers)
 
 
 def test_a_late_device_does_not_differ() -> None:
-    figures = fuzz(EmbeddedSubject(0.00005), seed=3, requests=300)
+    figures = fuzz(EmbeddedTarget(0.00005), seed=3, requests=300)
     assert not figures.findings
 
 
 def test_a_batch_answered_in_another_order_is_replayed_in_that_order(tmp_path: Path) -> None:
     kept = tmp_path / "log.jsonl"
     plugs = [Request(RequestType.PLUG, 4 << 30, count).pack() for count in (3, 2, 1, 4)]  # one of them wins
-    with EmbeddedSubject(disorder=True).open(SPEC) as device:
-        recorder = Recorder(Hands(device.port, device.owner), DRIVER_FEATURES)
-        lines = [recorder.start(), recorder.play(Submit(tuple(Ask(plug, (24,), (10,)) for plug in plugs)))]
+    with EmbeddedTarget(disorder=True).open(SPEC) as device:
+        recorder = Recorder(ScriptedDriver(device.port, device.owner), DRIVER_FEATURES)
+        lines = [recorder.start(), recorder.play(Submit(tuple(ChainRequest(plug, (24,), (10,)) for plug in plugs)))]
     kept.write_bytes(log.dumps(lines))
     assert isinstance(lines[1], log.Batch)
     assert lines[1].order not in (None, [0, 1, 2, 3])
@@ -65,7 +65,7 @@ def test_the_same_seed_makes_the_same_moves() -> None:
     kept: list[list[log.Operation]] = []
     for _ in range(2):
         lines: list[log.Operation] = []
-        fuzz(EmbeddedSubject(), seed=5, requests=300, on_line=lambda _, line, lines=lines: lines.append(line))  # type: ignore[misc]
+        fuzz(EmbeddedTarget(), seed=5, requests=300, on_line=lambda _, line, lines=lines: lines.append(line))  # type: ignore[misc]
         kept.append(lines)
     assert kept[0] == kept[1]
 
@@ -74,7 +74,7 @@ def test_the_same_seed_makes_the_same_moves() -> None:
 def lines() -> list[log.Operation]:
     """What a run makes that is long enough for every kind of move."""
     kept: list[log.Operation] = []
-    fuzz(EmbeddedSubject(), seed=SEED, requests=6000, on_line=lambda _, line: kept.append(line))
+    fuzz(EmbeddedTarget(), seed=SEED, requests=6000, on_line=lambda _, line: kept.append(line))
     return kept
 
 
@@ -147,7 +147,7 @@ def test_a_device_that_is_killed_from_outside_is_no_finding() -> None:
 
 def test_what_the_real_device_answered_is_a_log_like_any_other(tmp_path: Path) -> None:
     kept = log.Writer()
-    figures = fuzz(EmbeddedSubject(), seed=7, requests=500, on_line=lambda _, line: kept.write(line))
+    figures = fuzz(EmbeddedTarget(), seed=7, requests=500, on_line=lambda _, line: kept.write(line))
     (tmp_path / "log").write_bytes(kept.finish())
     outcome = replay(tmp_path / "log")
     assert (outcome.first, outcome.requests) == (None, figures.requests)
@@ -157,11 +157,11 @@ def test_a_batch_fits_the_queue() -> None:
     rng = Random(11)
     case = make_case(rng)
     port = EmbeddedPort(realize(case.spec))
-    recorder = Recorder(Hands(port, port), case.features)
+    recorder = Recorder(ScriptedDriver(port, port), case.features)
     recorder.start()
-    moves = Moves(rng, port.device)
+    moves = MoveGenerator(rng, port.device)
     submitted = [move for move in (moves.next() for _ in range(400)) if isinstance(move, Submit)]
-    assert max(len(move.asks) for move in submitted) > 20
+    assert max(len(move.chains) for move in submitted) > 20
     for move in submitted:
         recorder.play(move)
 
@@ -170,14 +170,14 @@ def test_a_batch_fits_the_queue() -> None:
     "layout", [None, "indirect", *DIRECT_SHAPES, *INDIRECT_SHAPES, "scrambled:1", "indirect_scrambled:1"]
 )
 def test_a_request_takes_as_many_descriptors_as_the_generator_thinks(layout: str | None) -> None:
-    ask = Ask(Request(RequestType.STATE, 0, 1).pack(), (24,), (10,), layout)
+    chain = ChainRequest(Request(RequestType.STATE, 0, 1).pack(), (24,), (10,), layout)
     port = EmbeddedPort(realize(make_case(Random(1)).spec))
-    fitting = 16 // descriptors(ask)
-    recorder = Recorder(Hands(port, port, 16), 1 << 32)
+    fitting = 16 // descriptors(chain)
+    recorder = Recorder(ScriptedDriver(port, port, 16), 1 << 32)
     recorder.start()
-    recorder.play(Submit((ask,) * fitting))
+    recorder.play(Submit((chain,) * fitting))
     with pytest.raises(ProtocolError, match="does not fit a queue of 16"):
-        recorder.play(Submit((ask,) * (fitting + 1)))
+        recorder.play(Submit((chain,) * (fitting + 1)))
 
 
 def printed(figures: Figures) -> str:

@@ -5,8 +5,8 @@ import pytest
 from tests.conformance.mutants import MUTANTS, Break, Mutant, dies_of_unplugging_all, instead, scribbles, swap
 from virtiomem.conformance.checks import CHECKS
 from virtiomem.conformance.rules import BY_ID, GROUPS, RULES, group_of, selected
-from virtiomem.conformance.subjects import EmbeddedSubject
-from virtiomem.conformance.suite import GIVE_UP, Outcome, Report, judge, run
+from virtiomem.conformance.suite import GIVE_UP, RuleOutcome, SuiteReport, judge, run
+from virtiomem.conformance.targets import EmbeddedTarget
 from virtiomem.device.mem import MemDevice
 from virtiomem.device.virtio import VirtioMem
 from virtiomem.errors import BackendError, DeviceError, UsageError
@@ -28,7 +28,7 @@ CANNOT_FAIL = {"OPS-5"} | {rule.id for rule in RULES if rule.level == "MAY"} - {
 @pytest.mark.parametrize(("rule", "how", "break_"), MUTANTS, ids=[f"{rule}: {how}" for rule, how, _ in MUTANTS])
 def test_a_broken_device_is_found_out(rule: str, how: str, break_: Break) -> None:
     verdict = judge(Mutant(break_, has_contents=break_ is scribbles), BY_ID[rule])
-    assert verdict.outcome is Outcome.FAIL, how
+    assert verdict.outcome is RuleOutcome.FAIL, how
     assert verdict.reproducer[0].startswith("device size=1G")
 
 
@@ -38,30 +38,30 @@ def test_every_rule_that_can_be_broken_is_broken_by_a_device_here() -> None:
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
-    return run(EmbeddedSubject(), [rule for rule in RULES if rule.id != "SOUND-17"])  # 65536 requests: tests/real
+def report() -> SuiteReport:
+    return run(EmbeddedTarget(), [rule for rule in RULES if rule.id != "SOUND-17"])  # 65536 requests: tests/real
 
 
-def test_our_device_breaks_what_qemu_breaks_and_nothing_else(report: Report) -> None:
+def test_our_device_breaks_what_qemu_breaks_and_nothing_else(report: SuiteReport) -> None:
     assert {verdict.rule.id for verdict in report.failures} == AS_QEMU
     assert not report.conforms
 
 
 @pytest.mark.parametrize(("delay", "disorder"), [(0.0002, False), (0.0, True), (0.0002, True)])
 def test_a_device_that_answers_when_it_likes_fares_as_a_prompt_one(
-    report: Report, delay: float, disorder: bool
+    report: SuiteReport, delay: float, disorder: bool
 ) -> None:
-    late = run(EmbeddedSubject(delay, disorder=disorder), [verdict.rule for verdict in report.verdicts])
+    late = run(EmbeddedTarget(delay, disorder=disorder), [verdict.rule for verdict in report.verdicts])
     outcomes = {verdict.rule.id: verdict.outcome for verdict in late.verdicts}
     assert outcomes == {verdict.rule.id: verdict.outcome for verdict in report.verdicts}
 
 
-def test_our_device_has_no_contents_to_look_at(report: Report) -> None:
-    unseen = {verdict.rule.id for verdict in report.verdicts if verdict.outcome is Outcome.NOT_APPLICABLE}
+def test_our_device_has_no_contents_to_look_at(report: SuiteReport) -> None:
+    unseen = {verdict.rule.id for verdict in report.verdicts if verdict.outcome is RuleOutcome.NOT_APPLICABLE}
     assert unseen == {"INI-3", "OPS-3", "OPS-4", "OPS-5"}
 
 
-def test_a_failure_can_be_seen_again_step_by_step(report: Report) -> None:
+def test_a_failure_can_be_seen_again_step_by_step(report: SuiteReport) -> None:
     failure = next(verdict for verdict in report.failures if verdict.rule.id == "PLUG-4")
     assert failure.reproducer == (
         "device size=1G,block-size=2M,requested-size=512M",
@@ -91,7 +91,7 @@ def waits_for_driver_ok(port: EmbeddedPort) -> None:
     ("rule", "mend"), [("PLUG-4", instead(errors_first)), ("VIRTIO-2", waits_for_driver_ok)], ids=["PLUG-4", "VIRTIO-2"]
 )
 def test_a_device_by_the_letter_keeps_what_qemu_breaks(rule: str, mend: Break) -> None:
-    assert judge(Mutant(mend), BY_ID[rule]).outcome is Outcome.PASS
+    assert judge(Mutant(mend), BY_ID[rule]).outcome is RuleOutcome.PASS
 
 
 def test_a_vmm_that_refuses_a_device_has_nothing_to_show() -> None:
@@ -99,7 +99,7 @@ def test_a_vmm_that_refuses_a_device_has_nothing_to_show() -> None:
         raise DeviceError("too much requested")
 
     verdict = judge(Mutant(refuse), BY_ID["CFG-5"])
-    assert (verdict.outcome, verdict.seen) == (Outcome.NOT_APPLICABLE, "no such device: too much requested")
+    assert (verdict.outcome, verdict.seen) == (RuleOutcome.NOT_APPLICABLE, "no such device: too much requested")
 
 
 # --- the table of rules ---
@@ -125,9 +125,9 @@ def test_rules_are_selected_by_number_and_group() -> None:
 def test_a_check_that_a_device_does_not_survive_fails_its_rule_and_the_others_are_looked_at() -> None:
     report = run(Mutant(dies_of_unplugging_all), selected(["PLUG-1", "ALL-5", "STATE-1"]))
     assert [(verdict.outcome, verdict.lost) for verdict in report.verdicts] == [
-        (Outcome.PASS, False),
-        (Outcome.FAIL, True),
-        (Outcome.PASS, False),
+        (RuleOutcome.PASS, False),
+        (RuleOutcome.FAIL, True),
+        (RuleOutcome.PASS, False),
     ]
     assert report.verdicts[1].seen == "the device was lost: QEMU was killed by SIGSEGV"
     assert report.verdicts[1].reproducer[-1] == "UNPLUG_ALL → the device was lost"

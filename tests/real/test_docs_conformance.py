@@ -18,8 +18,8 @@ def test_the_embedded_devices_table_is_as_printed(capsys: pytest.CaptureFixture[
 def test_qemus_table_is_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["device", "check", "--qemu"])
     shown = capsys.readouterr().out
-    subject = shown.partition("\n")[0]
+    target = shown.partition("\n")[0]
     tables = {text.partition("\n")[0]: text for text in (path.read_text() for path in TABLES.glob("qemu-*.txt"))}
-    if subject not in tables:
-        pytest.skip(f"the tables are of {', '.join(sorted(tables))}; this is {subject}")
-    assert shown == tables[subject]
+    if target not in tables:
+        pytest.skip(f"the tables are of {', '.join(sorted(tables))}; this is {target}")
+    assert shown == tables[target]

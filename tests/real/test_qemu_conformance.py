@@ -2,32 +2,32 @@
 
 import pytest
 
-from virtiomem.conformance.subjects import EmbeddedSubject, QemuSubject
-from virtiomem.conformance.suite import Outcome, Report, run
+from virtiomem.conformance.suite import RuleOutcome, SuiteReport, run
+from virtiomem.conformance.targets import EmbeddedTarget, QemuTarget
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("modelled_qemu")]
 
 
 @pytest.fixture(scope="module")
-def report(modelled_qemu: str) -> Report:
-    subject = QemuSubject(modelled_qemu)
+def report(modelled_qemu: str) -> SuiteReport:
+    target = QemuTarget(modelled_qemu)
     try:
-        return run(subject)
+        return run(target)
     finally:
-        subject.close()
+        target.close()
 
 
-def test_qemu_is_told_apart_from_its_model_by_memory_contents_alone(report: Report) -> None:
-    ours = {verdict.rule.id: verdict.outcome for verdict in run(EmbeddedSubject()).verdicts}
+def test_qemu_is_told_apart_from_its_model_by_memory_contents_alone(report: SuiteReport) -> None:
+    ours = {verdict.rule.id: verdict.outcome for verdict in run(EmbeddedTarget()).verdicts}
     theirs = {verdict.rule.id: verdict.outcome for verdict in report.verdicts}
     assert {rule for rule in ours if ours[rule] != theirs[rule]} == {"INI-3", "OPS-3", "OPS-4", "OPS-5"}
 
 
-def test_nothing_is_left_unseen_that_can_be_seen(report: Report) -> None:
-    assert report.count(Outcome.NOT_APPLICABLE) == 0
+def test_nothing_is_left_unseen_that_can_be_seen(report: SuiteReport) -> None:
+    assert report.count(RuleOutcome.NOT_APPLICABLE) == 0
 
 
-def test_what_qemu_7_2_breaks(report: Report) -> None:
-    if not report.subject.startswith("QEMU 7.2."):
-        pytest.skip(f"the verdicts known are those of QEMU 7.2, this is {report.subject}")
+def test_what_qemu_7_2_breaks(report: SuiteReport) -> None:
+    if not report.target.startswith("QEMU 7.2."):
+        pytest.skip(f"the verdicts known are those of QEMU 7.2, this is {report.target}")
     assert [verdict.rule.id for verdict in report.failures] == ["CFG-4", "PLUG-4", "VIRTIO-2", "VIRTIO-9"]

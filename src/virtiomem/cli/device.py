@@ -14,7 +14,7 @@ from virtiomem.stdio import show
 if TYPE_CHECKING:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures
-    from virtiomem.conformance.replay import Outcome
+    from virtiomem.conformance.replay import ReplayResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +40,9 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
             Exit.PARTLY: "of the rules asked for none can be seen",
         }
     )
-    subject = parser.add_mutually_exclusive_group()
-    subject.add_argument("--embedded", action="store_true", help="the embedded device (default)")
-    subject.add_argument(
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument("--embedded", action="store_true", help="the embedded device (default)")
+    target.add_argument(
         "--qemu",
         nargs="?",
         const=BINARY,
@@ -104,15 +104,15 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from virtiomem.conformance import formats, suite
     from virtiomem.conformance.rules import selected
-    from virtiomem.conformance.subjects import open_subject
+    from virtiomem.conformance.targets import open_target
     from virtiomem.files import write_whole
     from virtiomem.report.terminal import StatusLine, make_console
     from virtiomem.report.terminal.verdicts import show_report
 
     rules = selected(args.rule or [])
     check_outputs(args, "junit", inputs=[args.qemu] if args.qemu else [])
-    with open_subject(args.qemu) as subject, StatusLine() as progress:
-        report = suite.run(subject, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"))
+    with open_target(args.qemu) as target, StatusLine() as progress:
+        report = suite.run(target, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"))
     try:
         if args.json:
             print(json.dumps(formats.to_dict(report), indent=1))
@@ -129,14 +129,14 @@ def _check(args: argparse.Namespace) -> int:
 def _fuzz(args: argparse.Namespace) -> int:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures, fuzz
-    from virtiomem.conformance.subjects import open_subject
+    from virtiomem.conformance.targets import open_target
     from virtiomem.report.terminal import StatusLine
 
     check_outputs(args, "log", inputs=[args.qemu])
     kept = log.Writer() if args.log is not None else None
     counted: Figures | None = None
     try:
-        with open_subject(args.qemu) as subject, StatusLine() as progress:
+        with open_target(args.qemu) as target, StatusLine() as progress:
 
             def on_line(figures: Figures, line: log.Operation) -> None:
                 nonlocal counted
@@ -146,7 +146,7 @@ def _fuzz(args: argparse.Namespace) -> int:
                 if not sum(figures.moves.values()) % 200:
                     progress.say(f"case {figures.cases}, {figures.requests} of {args.requests} requests compared")
 
-            fuzz(subject, seed=args.seed, requests=args.requests, on_line=on_line)
+            fuzz(target, seed=args.seed, requests=args.requests, on_line=on_line)
     finally:  # also when it was interrupted, or QEMU killed: what was compared until then was compared
         if counted is not None:
             _show_fuzzed(args, counted, kept)
@@ -170,9 +170,9 @@ def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer
 
 
 def _replay(args: argparse.Namespace) -> int:
-    from virtiomem.conformance.replay import Outcome, replay
+    from virtiomem.conformance.replay import ReplayResult, replay
 
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, ReplayResult] = {}
     for path in args.logs:
         outcomes[path] = outcome = replay(path)
         if not args.json:
@@ -184,7 +184,7 @@ def _replay(args: argparse.Namespace) -> int:
     return Exit.PARTLY if any(outcome.only_begun for outcome in outcomes.values()) else Exit.DONE
 
 
-def _show_replayed(path: str, outcome: "Outcome") -> None:
+def _show_replayed(path: str, outcome: "ReplayResult") -> None:
     counted = f"{outcome.requests} requests in {outcome.operations} operations"
     if outcome.first is None:
         nothing = "; nothing was done with the device" if outcome.only_begun else ""

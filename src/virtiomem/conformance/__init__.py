@@ -1,16 +1,16 @@
 """The virtio-mem device conformance suite: one rule of the specification, one check. And a differential fuzzer.
 
-rules      every rule: number, section, strength, what it says
-checks     one for each
-bench      a device as a check has it in hands
-subjects   what can be put there: our device, QEMU's
-suite      run them all, rule by rule
-fuzz       random moves on two devices, compared after each
-moves      these moves
-shapes     the malformed chains among them
-hands      a driver and an owner that make them
-log        what a real device was asked and answered, recorded
-record     recording it
-replay     the same asked of ours
-formats    what was found, as JSON and JUnit XML
+rules             every rule: number, section, strength, what it says
+checks            one check for each rule
+testbench         a device as a check sees and drives it, with notes of all it did
+targets           what can be tested: our device, QEMU's
+suite             every check run, rule by rule
+fuzz              random moves on two devices, compared after each
+moves             random moves, from a seed
+malformed_chains  chains that break the virtqueue rules
+scripted_driver   a driver and an owner that do what a log says
+log               request logs: what a real device was asked and answered, recorded
+record            request logs recorded from a real device
+replay            request logs replayed on our device
+formats           what was found, as JSON and JUnit XML
 """

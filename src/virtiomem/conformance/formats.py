@@ -8,15 +8,15 @@ import msgspec
 
 from virtiomem.conformance.fuzz import Figures
 from virtiomem.conformance.rules import GROUPS, group_of
-from virtiomem.conformance.suite import Outcome, Report, Verdict
+from virtiomem.conformance.suite import RuleOutcome, SuiteReport, Verdict
 
 
-def to_dict(report: Report) -> dict[str, Any]:
+def to_dict(report: SuiteReport) -> dict[str, Any]:
     """The report as JSON has it."""
     return {
-        "subject": report.subject,
+        "subject": report.target,
         "conforms": report.conforms if report.checked else None,
-        "counts": {outcome.value: report.count(outcome) for outcome in Outcome},
+        "counts": {outcome.value: report.count(outcome) for outcome in RuleOutcome},
         "rules": [_rule(verdict) for verdict in report.verdicts],
     }
 
@@ -38,7 +38,7 @@ def _rule(verdict: Verdict) -> dict[str, Any]:
 def figures_to_dict(figures: Figures) -> dict[str, Any]:
     """A fuzzing run as JSON has it."""
     return {
-        "subject": figures.subject,
+        "subject": figures.target,
         "seed": figures.seed,
         "cases": figures.cases,
         "requests": figures.requests,
@@ -59,13 +59,15 @@ def figures_to_dict(figures: Figures) -> dict[str, Any]:
     }
 
 
-def to_junit(report: Report) -> bytes:
+def to_junit(report: SuiteReport) -> bytes:
     """The report as JUnit XML; a failure is what makes the exit code 1."""
     broken = [verdict for verdict in report.verdicts if verdict.broken]
-    skipped = [verdict for verdict in report.verdicts if verdict.outcome is not Outcome.PASS and verdict not in broken]
+    skipped = [
+        verdict for verdict in report.verdicts if verdict.outcome is not RuleOutcome.PASS and verdict not in broken
+    ]
     suite = ET.Element(
         "testsuite",
-        name=f"virtio-mem conformance: {report.subject}",
+        name=f"virtio-mem conformance: {report.target}",
         tests=str(len(report.verdicts)),
         failures=str(len(broken)),
         skipped=str(len(skipped)),
@@ -83,9 +85,9 @@ def _case(verdict: Verdict, *, broken: bool) -> ET.Element:
     if broken:
         failure = ET.SubElement(case, "failure", type=rule.level.value, message=verdict.seen)
         failure.text = "\n".join(verdict.reproducer)
-    elif verdict.outcome is Outcome.FAIL:
+    elif verdict.outcome is RuleOutcome.FAIL:
         ET.SubElement(case, "skipped", message=f"not kept, but no MUST: {verdict.seen}")
-    elif verdict.outcome is not Outcome.PASS:
+    elif verdict.outcome is not RuleOutcome.PASS:
         ET.SubElement(case, "skipped", message=verdict.seen)
     else:
         ET.SubElement(case, "system-out").text = verdict.seen

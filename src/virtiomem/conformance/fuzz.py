@@ -14,11 +14,11 @@ from random import Random
 from typing import TypeVar
 
 from virtiomem.conformance import log
-from virtiomem.conformance.bench import Subject
-from virtiomem.conformance.hands import Ask, Hands
-from virtiomem.conformance.moves import Case, Moves, make_case
-from virtiomem.conformance.record import Move, Recorder, Submit, Sweep
-from virtiomem.conformance.replay import Difference, Player, realize
+from virtiomem.conformance.moves import Case, MoveGenerator, make_case
+from virtiomem.conformance.record import Move, Recorder, Submit, SweepStates
+from virtiomem.conformance.replay import Player, ReplayDifference, realize
+from virtiomem.conformance.scripted_driver import ChainRequest, ScriptedDriver
+from virtiomem.conformance.testbench import Target
 from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.wire.mem import RESPONSE_SIZE, Response
@@ -33,7 +33,7 @@ class Finding:
     """A difference, and the shortest log known to show it."""
 
     case: int
-    difference: Difference
+    difference: ReplayDifference
     lines: tuple[log.Operation, ...]
 
 
@@ -41,7 +41,7 @@ class Finding:
 class Figures:
     """How much was compared, and what came of it."""
 
-    subject: str
+    target: str
     seed: int
     cases: int = 0
     moves: Counter[str] = field(default_factory=Counter)
@@ -66,19 +66,19 @@ class Figures:
 OnLine = Callable[[Figures, log.Operation], None]
 
 
-def fuzz(subject: Subject, *, seed: int, requests: int, on_line: OnLine | None = None, findings: int = 1) -> Figures:
+def fuzz(target: Target, *, seed: int, requests: int, on_line: OnLine | None = None, findings: int = 1) -> Figures:
     """Compare that many requests, case after case, or until so many findings are made.
 
     The same seed makes the same cases. A device that breaks (it is gone, silent, or returns what it was not given) is a
     finding when the same moves break it again; else that is raised, as BackendError or ProtocolError.
     """
-    figures = Figures(subject.name, seed)
+    figures = Figures(target.name, seed)
     started = time.monotonic()
     try:
         while figures.requests < requests and len(figures.findings) < findings:
             number = figures.cases
             figures.cases += 1
-            finding = _play_case(subject, number, figures, requests, on_line)
+            finding = _play_case(target, number, figures, requests, on_line)
             if finding is not None:
                 figures.findings.append(finding)
     finally:
@@ -86,23 +86,21 @@ def fuzz(subject: Subject, *, seed: int, requests: int, on_line: OnLine | None =
     return figures
 
 
-def _play_case(
-    subject: Subject, number: int, figures: Figures, requests: int, on_line: OnLine | None
-) -> Finding | None:
+def _play_case(target: Target, number: int, figures: Figures, requests: int, on_line: OnLine | None) -> Finding | None:
     rng = Random(f"{figures.seed}/{number}")
     case = make_case(rng)
     moves: list[Move] = []
-    with Pair.open(subject, case) as pair:
-        generator = Moves(rng, pair.port.device, case.ring_size)
+    with Pair.open(target, case) as pair:
+        generator = MoveGenerator(rng, pair.port.device, case.ring_size)
         pair.listen(lambda line: _heard(figures, line, on_line))
         while pair.difference is None and len(moves) < MOVES_PER_CASE and figures.requests < requests:
             moves.append(generator.next())
             pair.play(moves[-1])
-        moves.append(Sweep())
+        moves.append(SweepStates())
         pair.play(moves[-1])
     if pair.difference is None:
         return None
-    trials = Trials(subject, Finding(number, pair.difference, tuple(pair.lines)), case)
+    trials = Trials(target, Finding(number, pair.difference, tuple(pair.lines)), case)
     if pair.broke is not None and not trials.differs(moves):
         raise pair.broke
     return shrink(trials, moves)
@@ -121,7 +119,7 @@ class Pair:
         self._recorder = recorder
         self._listener: Callable[[log.Operation], None] | None = None
         self.lines: list[log.Operation] = []
-        self.difference: Difference | None = None
+        self.difference: ReplayDifference | None = None
         """The first."""
         self.broke: BackendError | ProtocolError | None = None
         """Why the real device can go no further; that is a difference, too."""
@@ -132,14 +130,14 @@ class Pair:
 
     @classmethod
     @contextmanager
-    def open(cls, subject: Subject, case: Case) -> "Iterator[Pair]":
+    def open(cls, target: Target, case: Case) -> "Iterator[Pair]":
         """Both, freshly made (their memory, too) and brought up; the moves end early when the real one breaks."""
-        subject.close()
+        target.close()
         pair: Pair | None = None
         try:
-            with subject.open(case.spec) as device:
-                hands = Hands(device.port, device.owner, case.ring_size)
-                pair = cls(Recorder(hands, case.features, subject.release.name))
+            with target.open(case.spec) as device:
+                driver = ScriptedDriver(device.port, device.owner, case.ring_size)
+                pair = cls(Recorder(driver, case.features, target.release.name))
                 yield pair
         except (BackendError, ProtocolError):
             if pair is None or pair.broke is None:
@@ -158,8 +156,8 @@ class Pair:
         try:
             line = self._recorder.play(move)
         except (BackendError, ProtocolError) as broke:
-            self.lines.append(self._recorder.twin(self._player.hands).play(move))
-            self.difference = Difference(len(self.lines), "the device broke", str(broke), "as shown")
+            self.lines.append(self._recorder.twin(self._player.driver).play(move))
+            self.difference = ReplayDifference(len(self.lines), "the device broke", str(broke), "as shown")
             self.broke = broke
             raise
         self._compare(line)
@@ -169,7 +167,7 @@ class Pair:
         if self._listener is not None:
             self._listener(line)
         for what, recorded, ours in self._player.play(line)[:1]:
-            self.difference = Difference(len(self.lines), what, str(recorded), str(ours))
+            self.difference = ReplayDifference(len(self.lines), what, str(recorded), str(ours))
 
 
 def shrink(trials: "Trials", moves: Sequence[Move]) -> Finding:
@@ -177,15 +175,15 @@ def shrink(trials: "Trials", moves: Sequence[Move]) -> Finding:
     least = _drop(moves, trials.differs)
     for index, move in enumerate(least):
         if isinstance(move, Submit):
-            least = _with(least, index, _drop(move.asks, partial(trials.differs_with, least, index)))
+            least = _with(least, index, _drop(move.chains, partial(trials.differs_with, least, index)))
     return trials.smallest
 
 
 class Trials:
     """Tries of fewer moves on fresh devices; remembers the smallest that differed."""
 
-    def __init__(self, subject: Subject, found: Finding, case: Case) -> None:
-        self._subject = subject
+    def __init__(self, target: Target, found: Finding, case: Case) -> None:
+        self._target = target
         self._case = case
         self._left = _TRIALS
         self.smallest = found
@@ -195,7 +193,7 @@ class Trials:
         if not self._left:
             return False
         self._left -= 1
-        with Pair.open(self._subject, self._case) as pair:
+        with Pair.open(self._target, self._case) as pair:
             for move in moves:
                 pair.play(move)
         if pair.difference is None:
@@ -203,9 +201,9 @@ class Trials:
         self.smallest = Finding(self.smallest.case, pair.difference, tuple(pair.lines))
         return True
 
-    def differs_with(self, moves: Sequence[Move], index: int, asks: Sequence[Ask]) -> bool:
+    def differs_with(self, moves: Sequence[Move], index: int, chains: Sequence[ChainRequest]) -> bool:
         """True when the moves, with these requests in one of them, show a difference."""
-        return self.differs(_with(moves, index, asks))
+        return self.differs(_with(moves, index, chains))
 
 
 Item = TypeVar("Item")
@@ -227,10 +225,10 @@ def _drop(items: Sequence[Item], differs: Callable[[Sequence[Item]], bool]) -> l
     return kept
 
 
-def _with(moves: Sequence[Move], index: int, asks: Sequence[Ask]) -> list[Move]:
+def _with(moves: Sequence[Move], index: int, chains: Sequence[ChainRequest]) -> list[Move]:
     changed = moves[index]
     assert isinstance(changed, Submit)
-    return [*moves[:index], Submit(tuple(asks), changed.times), *moves[index + 1 :]]
+    return [*moves[:index], Submit(tuple(chains), changed.times), *moves[index + 1 :]]
 
 
 def _answer(sent: log.Sent) -> str:

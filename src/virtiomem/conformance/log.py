@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypedDict
 import msgspec
 from msgspec import Meta, Struct, field
 
-from virtiomem.conformance.hands import Ask
+from virtiomem.conformance.scripted_driver import ChainRequest
 from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes
 from virtiomem.notation import NotationError, convert, json_values
@@ -31,7 +31,7 @@ Index = Annotated[int, Meta(ge=0, le=0xFFFF)]
 """A field of the available ring."""
 
 
-class Seen(Struct, frozen=True, kw_only=True):
+class Observed(Struct, frozen=True, kw_only=True):
     """What the registers said after an operation."""
 
     cfg: Config
@@ -43,7 +43,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 
 class Registers(TypedDict):
-    """The fields of `Seen`, for what is made of them."""
+    """The fields of `Observed`, for what is made of them."""
 
     cfg: Config
     status: int
@@ -63,15 +63,15 @@ class Sent(Struct, frozen=True, kw_only=True):
     desc: str | None = None
     label: str | None = None
 
-    def ask(self) -> Ask:
+    def chain_request(self) -> ChainRequest:
         """What was sent; raises ValueError when `out` is not hexadecimal."""
-        return Ask(bytes.fromhex(self.out), tuple(self.out_lens), tuple(self.in_lens), self.desc)
+        return ChainRequest(bytes.fromhex(self.out), tuple(self.out_lens), tuple(self.in_lens), self.desc)
 
 
-class Header(Seen, frozen=True, kw_only=True, tag_field="op", tag="header"):
+class Header(Observed, frozen=True, kw_only=True, tag_field="op", tag="header"):
     """The device, before and after it was brought up."""
 
-    before: Seen
+    before: Observed
     offered: int
     accepted: int
     features_ok: bool
@@ -83,7 +83,7 @@ class Header(Seen, frozen=True, kw_only=True, tag_field="op", tag="header"):
     """The QEMU that answered; 7.2 when it is not said."""
 
 
-class Batch(Seen, frozen=True, kw_only=True, tag_field="op", tag="batch"):
+class Batch(Observed, frozen=True, kw_only=True, tag_field="op", tag="batch"):
     """Chains made available together; `times`: a single one offered that often."""
 
     reqs: list[Sent]
@@ -102,26 +102,26 @@ class Batch(Seen, frozen=True, kw_only=True, tag_field="op", tag="batch"):
         return len(self.reqs) * self.times
 
 
-class Refusal(Struct, frozen=True, kw_only=True):
+class QmpError(Struct, frozen=True, kw_only=True):
     """Why QEMU did not do it."""
 
     class_: str = field(name="class", default="GenericError")
     desc: str
 
 
-class Result(Struct, frozen=True, omit_defaults=True):
+class QmpReply(Struct, frozen=True, omit_defaults=True):
     """QMP's answer to a command: it returned, or it refused."""
 
     return_: dict[str, Any] | None = field(name="return", default=None)
-    error: Refusal | None = None
+    error: QmpError | None = None
 
 
-class Qmp(Seen, frozen=True, kw_only=True, tag_field="op", tag="qmp"):
+class Qmp(Observed, frozen=True, kw_only=True, tag_field="op", tag="qmp"):
     """A property set by the owner."""
 
     name: Literal["requested-size"] = field(name="property")
     value: int
-    result: Result
+    result: QmpReply
 
     @property
     def refusal(self) -> str | None:
@@ -129,46 +129,46 @@ class Qmp(Seen, frozen=True, kw_only=True, tag_field="op", tag="qmp"):
         return None if self.result.error is None else self.result.error.desc
 
 
-class DeviceReset(Seen, frozen=True, kw_only=True, tag_field="op", tag="device_reset"):
+class DeviceReset(Observed, frozen=True, kw_only=True, tag_field="op", tag="device_reset"):
     """Status 0, then brought up again, with other features if `accepted` says so."""
 
     features_ok: bool = True
     accepted: int | None = None
 
 
-class SystemReset(Seen, frozen=True, kw_only=True, tag_field="op", tag="system_reset"):
+class SystemReset(Observed, frozen=True, kw_only=True, tag_field="op", tag="system_reset"):
     """The machine's reset, then brought up again."""
 
-    before_init: Seen
+    before_init: Observed
     features_ok: bool = True
 
 
-class MigrateStart(Seen, frozen=True, kw_only=True, tag_field="op", tag="migrate_start"):
+class MigrateStart(Observed, frozen=True, kw_only=True, tag_field="op", tag="migrate_start"):
     """From here on the device is busy."""
 
     migration: str = "active"
 
 
-class MigrateCancel(Seen, frozen=True, kw_only=True, tag_field="op", tag="migrate_cancel"):
+class MigrateCancel(Observed, frozen=True, kw_only=True, tag_field="op", tag="migrate_cancel"):
     """No longer."""
 
     migration: str = "cancelled"
 
 
-class AvailRing(Seen, frozen=True, kw_only=True, tag_field="op", tag="avail_ring"):
+class AvailRing(Observed, frozen=True, kw_only=True, tag_field="op", tag="avail_ring"):
     """The driver says when it wants to be interrupted: the available ring's flags and event field."""
 
     flags: Index
     used_event: Index
 
 
-class Sweep(Seen, frozen=True, kw_only=True, tag_field="op", tag="final_state_sweep"):
+class Sweep(Observed, frozen=True, kw_only=True, tag_field="op", tag="final_state_sweep"):
     """STATE of every usable block, as runs of [state, count], or of [count, state]."""
 
     state_runs_over_usable_blocks: list[tuple[int, int]]
 
 
-class Negotiation(Seen, frozen=True, kw_only=True):
+class Negotiation(Observed, frozen=True, kw_only=True):
     """What became of the feature bits a driver wanted."""
 
     inaccessible: str = field(name="unplugged-inaccessible")

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 
-from virtiomem.conformance.hands import Ask
-from virtiomem.conformance.record import Migrate, Move, ResetDevice, ResetSystem, SetRing, SetSize, Submit, Sweep
-from virtiomem.conformance.shapes import DIRECT_SHAPES, INDIRECT_SHAPES
+from virtiomem.conformance.malformed_chains import DIRECT_SHAPES, INDIRECT_SHAPES
+from virtiomem.conformance.record import Migrate, Move, ResetDevice, ResetSystem, SetRing, SetSize, Submit, SweepStates
+from virtiomem.conformance.scripted_driver import ChainRequest
 from virtiomem.device.virtio import VirtioMem
 from virtiomem.transport.port import DeviceSpec
 from virtiomem.units import U64_MAX, GiB, MiB
@@ -64,7 +64,7 @@ def make_features(rng: Random) -> int:
     return features | (int(rng.choice(_ODD_FEATURES)) if rng.random() < 0.1 else 0)
 
 
-class Moves:
+class MoveGenerator:
     """An endless supply of moves for one device."""
 
     def __init__(self, rng: Random, device: VirtioMem, ring_size: int | None = None) -> None:
@@ -86,7 +86,7 @@ class Moves:
             (0.06, lambda: SetSize(self._size())),
             (0.01, lambda: ResetDevice(make_features(rng))),
             (0.02, lambda: SetRing(rng.choice((0, 0, 1)), rng.choice((0, 1, rng.getrandbits(16))))),
-            (0.003, Sweep),
+            (0.003, SweepStates),
             (0.003, lambda: Submit((self._plain(),), rng.choice((2, 3, self._ring_size, self._ring_size + 1, 300)))),
             (0.002, ResetSystem),
             (0.001, lambda: Migrate(start=not self._mem.busy)),
@@ -94,7 +94,7 @@ class Moves:
             if luck < chance:
                 return make()
             luck -= chance
-        return Submit(self._asks())
+        return Submit(self._chain_requests())
 
     # --- sizes ---
 
@@ -119,52 +119,54 @@ class Moves:
 
     # --- requests ---
 
-    def _asks(self) -> tuple[Ask, ...]:
+    def _chain_requests(self) -> tuple[ChainRequest, ...]:
         rng = self._rng
         wanted = rng.choice((1, 1, 1, 1, rng.randint(2, 8), rng.randint(8, 40)))
-        asks = [self._ask() for _ in range(wanted)]
+        chains = [self._chain_request() for _ in range(wanted)]
         if rng.random() < 0.03:
-            asks[rng.randrange(len(asks))] = self._malformed(self._request())
-        while sum(map(descriptors, asks)) > self._ring_size:
-            asks.pop()
-        return tuple(asks)
+            chains[rng.randrange(len(chains))] = self._malformed(self._request())
+        while sum(map(descriptors, chains)) > self._ring_size:
+            chains.pop()
+        return tuple(chains)
 
-    def _plain(self) -> Ask:
+    def _plain(self) -> ChainRequest:
         """A request as a driver makes it, small enough for any ring."""
         request = self._request()
-        return Ask(request, (len(request),), (RESPONSE_SIZE,), "indirect")
+        return ChainRequest(request, (len(request),), (RESPONSE_SIZE,), "indirect")
 
-    def _ask(self) -> Ask:
+    def _chain_request(self) -> ChainRequest:
         rng = self._rng
         request = self._request()
         layout = "indirect" if rng.random() < 0.3 else None
         if rng.random() < 0.75:
-            return Ask(request, (len(request),), (RESPONSE_SIZE,), layout)
+            return ChainRequest(request, (len(request),), (RESPONSE_SIZE,), layout)
         room = RESPONSE_SIZE + rng.choice((0, 0, 0, 1, 6, 54))
-        return Ask(request, _cut(rng, len(request)), _cut(rng, room), layout)
+        return ChainRequest(request, _cut(rng, len(request)), _cut(rng, room), layout)
 
-    def _malformed(self, request: bytes) -> Ask:
+    def _malformed(self, request: bytes) -> ChainRequest:
         rng = self._rng
         whole, room = (len(request),), (RESPONSE_SIZE,)
         match rng.randrange(8):
             case 0:
-                return Ask(request, whole, room, rng.choice(list(DIRECT_SHAPES)))
+                return ChainRequest(request, whole, room, rng.choice(list(DIRECT_SHAPES)))
             case 1:
-                return Ask(request, whole, room, rng.choice(list(INDIRECT_SHAPES)))
+                return ChainRequest(request, whole, room, rng.choice(list(INDIRECT_SHAPES)))
             case 2 | 3:
                 kind = rng.choice(("scrambled", "indirect_scrambled"))
-                return Ask(request, _cut(rng, len(request)), _cut(rng, RESPONSE_SIZE), f"{kind}:{rng.getrandbits(32)}")
+                return ChainRequest(
+                    request, _cut(rng, len(request)), _cut(rng, RESPONSE_SIZE), f"{kind}:{rng.getrandbits(32)}"
+                )
             case 4:
                 short = rng.randint(1, REQUEST_SIZE - 1)
-                return Ask(request[:short], _cut(rng, short), room)
+                return ChainRequest(request[:short], _cut(rng, short), room)
             case 5:
-                return Ask(request, whole, _cut(rng, rng.randint(1, RESPONSE_SIZE - 1)))
+                return ChainRequest(request, whole, _cut(rng, rng.randint(1, RESPONSE_SIZE - 1)))
             case 6:
-                return rng.choice((Ask(b"", (), room), Ask(request, whole, ())))
+                return rng.choice((ChainRequest(b"", (), room), ChainRequest(request, whole, ())))
             case _:
                 lens = [*_cut(rng, len(request))]
                 lens.insert(rng.randint(0, len(lens)), 0)
-                return rng.choice((Ask(request, tuple(lens), room), Ask(request, whole, (0, *room))))
+                return rng.choice((ChainRequest(request, tuple(lens), room), ChainRequest(request, whole, (0, *room))))
 
     def _request(self) -> bytes:
         rng = self._rng
@@ -227,15 +229,15 @@ class Moves:
         )
 
 
-def descriptors(ask: Ask) -> int:
+def descriptors(chain: ChainRequest) -> int:
     """How many of the queue's descriptors a request takes."""
-    match ask.desc:
+    match chain.desc:
         case "indirect_behind_direct":
             return 2
         case str(layout) if layout.startswith("indirect"):
             return 1
         case _:
-            return len(ask.out_lens) + len(ask.in_lens)
+            return len(chain.out_lens) + len(chain.in_lens)
 
 
 def _pairs(edges: Sequence[int]) -> list[tuple[int, int]]:

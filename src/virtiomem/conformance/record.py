@@ -7,7 +7,7 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from virtiomem.conformance import log
-from virtiomem.conformance.hands import Ask, Hands
+from virtiomem.conformance.scripted_driver import ChainRequest, ScriptedDriver
 from virtiomem.transport.port import Observation
 
 
@@ -15,7 +15,7 @@ from virtiomem.transport.port import Observation
 class Submit:
     """Make chains available with one notification; `times`: a single one that often."""
 
-    asks: tuple[Ask, ...]
+    chains: tuple[ChainRequest, ...]
     times: int = 1
 
 
@@ -54,83 +54,83 @@ class SetRing:
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class SweepStates:
     """Ask for the STATE of every usable block."""
 
 
-Move = Submit | SetSize | ResetDevice | ResetSystem | Migrate | SetRing | Sweep
+Move = Submit | SetSize | ResetDevice | ResetSystem | Migrate | SetRing | SweepStates
 
 
 class Recorder:
-    """Hands on a device, and the features it is brought up with."""
+    """A driver of a device, and the features it is brought up with."""
 
-    def __init__(self, hands: Hands, features: int, qemu: str | None = None) -> None:
+    def __init__(self, driver: ScriptedDriver, features: int, qemu: str | None = None) -> None:
         """`qemu`: the version that the log shall say."""
-        self._hands = hands
+        self._driver = driver
         self._features = features
         self._qemu = qemu
 
-    def twin(self, hands: Hands) -> "Recorder":
-        """A recorder that is as far as this one, with hands on another device."""
-        return Recorder(hands, self._features, self._qemu)
+    def twin(self, driver: ScriptedDriver) -> "Recorder":
+        """A recorder that is as far as this one, with a driver of another device."""
+        return Recorder(driver, self._features, self._qemu)
 
     def start(self) -> log.Header:
         """Bring the device up; the first line of a log."""
-        port = self._hands.port
+        port = self._driver.port
         before, queue_size = self._seen(port.observe()), port.queue_size()
-        ok = self._hands.bring_up(self._features)
+        ok = self._driver.bring_up(self._features)
         return log.Header(
             before=before,
             offered=port.offered(),
             accepted=self._features,
             features_ok=ok,
             queue_size=queue_size,
-            ring_size=self._hands.ring_size,
+            ring_size=self._driver.ring_size,
             qemu=self._qemu,
             **self._after(),
         )
 
     def play(self, move: Move) -> log.Operation:
         """Make a move; the line that says what came of it."""
-        hands = self._hands
+        driver = self._driver
         match move:
-            case Submit(asks, times):
-                return self._submit(asks, times)
+            case Submit(chains, times):
+                return self._submit(chains, times)
             case SetSize(value):
-                refusal = hands.set_requested_size(value)
-                said = log.Result({}) if refusal is None else log.Result(error=log.Refusal(desc=refusal))
+                refusal = driver.set_requested_size(value)
+                said = log.QmpReply({}) if refusal is None else log.QmpReply(error=log.QmpError(desc=refusal))
                 return log.Qmp(name="requested-size", value=value, result=said, **self._after())
             case ResetDevice(features):
                 self._features = features
-                return log.DeviceReset(features_ok=hands.bring_up(features), accepted=features, **self._after())
+                return log.DeviceReset(features_ok=driver.bring_up(features), accepted=features, **self._after())
             case ResetSystem():
-                hands.owner.system_reset()
-                before = self._seen(hands.port.observe())
-                return log.SystemReset(before_init=before, features_ok=hands.bring_up(self._features), **self._after())
+                driver.owner.system_reset()
+                before = self._seen(driver.port.observe())
+                return log.SystemReset(before_init=before, features_ok=driver.bring_up(self._features), **self._after())
             case Migrate(start):
-                hands.owner.set_busy(start)
+                driver.owner.set_busy(start)
                 return log.MigrateStart(**self._after()) if start else log.MigrateCancel(**self._after())
             case SetRing(flags, used_event):
-                hands.set_ring(flags, used_event)
+                driver.set_ring(flags, used_event)
                 return log.AvailRing(flags=flags, used_event=used_event, **self._after())
-            case Sweep():
-                swept = hands.sweep()
+            case SweepStates():
+                swept = driver.sweep()
                 return log.Sweep(state_runs_over_usable_blocks=swept.runs, **self._fields(swept.seen))
             case _:
                 assert_never(move)
 
-    def _submit(self, asks: Sequence[Ask], times: int) -> log.Batch:
-        result = self._hands.submit(asks, times)
+    def _submit(self, chains: Sequence[ChainRequest], times: int) -> log.Batch:
+        result = self._driver.submit(chains, times)
         sent = [
             log.Sent(
-                out=ask.out.hex(),
-                out_lens=list(ask.out_lens),
-                in_lens=list(ask.in_lens),
+                out=chain.out.hex(),
+                out_lens=list(chain.out_lens),
+                in_lens=list(chain.in_lens),
                 data=result.data[number].hex(),
                 used_len=result.used_len(number),
-                desc=ask.desc,
+                desc=chain.desc,
             )
-            for number, ask in enumerate(asks)
+            for number, chain in enumerate(chains)
         ]
         batch = log.Batch(reqs=sent, used=result.returned, times=times, **self._fields(result.seen))
         returned = [used.id for used in result.used]
@@ -139,11 +139,11 @@ class Recorder:
         return replace(batch, order=[result.heads.index(head) for head in returned])
 
     def _after(self) -> log.Registers:
-        return self._fields(self._hands.port.observe())
+        return self._fields(self._driver.port.observe())
 
     def _fields(self, seen: Observation) -> log.Registers:
-        size = self._hands.owner.size()
+        size = self._driver.owner.size()
         return {"cfg": seen.config, "status": seen.status, "isr": seen.isr, "gen": seen.generation, "size": size}
 
-    def _seen(self, seen: Observation) -> log.Seen:
-        return log.Seen(**self._fields(seen))
+    def _seen(self, seen: Observation) -> log.Observed:
+        return log.Observed(**self._fields(seen))

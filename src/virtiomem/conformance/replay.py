@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import assert_never
 
 from virtiomem.conformance import log
-from virtiomem.conformance.hands import Hands
+from virtiomem.conformance.scripted_driver import ScriptedDriver
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError, ProtocolError, UsageError
 from virtiomem.qemu import migration
@@ -17,7 +17,7 @@ from virtiomem.wire.mem import Config, Feature, ResponseType
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ReplayDifference:
     """One value that is not as recorded."""
 
     line: int
@@ -30,13 +30,13 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReplayResult:
     """What came of a log: how much was compared, in how many operations something differed, the first difference."""
 
     operations: int
     requests: int
     differing: int
-    first: Difference | None
+    first: ReplayDifference | None
     only_begun: bool = False
     """Nothing was done with the device after it was initialised."""
 
@@ -45,12 +45,12 @@ Mismatch = tuple[str, object, object]
 """What was compared, as recorded, ours."""
 
 
-def replay(path: str | Path) -> Outcome:
+def replay(path: str | Path) -> ReplayResult:
     """Replay a log; raises UsageError when it cannot be read."""
     player: Player | None = None
     operations = requests = differing = 0
     only_begun = True
-    first: Difference | None = None
+    first: ReplayDifference | None = None
     for number, line in log.read(path):
         operations += 1
         requests += line.requests if isinstance(line, log.Batch) else 0
@@ -65,10 +65,10 @@ def replay(path: str | Path) -> Outcome:
         if mismatches:
             differing += 1
             what, recorded, ours = mismatches[0]
-            first = first or Difference(number, what, str(recorded), str(ours))
+            first = first or ReplayDifference(number, what, str(recorded), str(ours))
     if not operations:
         raise UsageError(f"{path}: no request log (empty)")
-    return Outcome(operations, requests, differing, first, only_begun)
+    return ReplayResult(operations, requests, differing, first, only_begun)
 
 
 def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
@@ -92,10 +92,10 @@ def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
 
 
 class Player:
-    """Our device, and hands that do what a log says; yields what is not as it says."""
+    """Our device, and a driver that does what a log says; yields what is not as it says."""
 
     def __init__(self, port: EmbeddedPort) -> None:
-        self.hands = Hands(port, port)
+        self.driver = ScriptedDriver(port, port)
         self._port = port
         self._accepted = 0
 
@@ -124,7 +124,7 @@ class Player:
             case log.MigrateStart() | log.MigrateCancel():
                 self._port.set_busy(line.migration not in migration.IDLE)
             case log.AvailRing():
-                self.hands.set_ring(line.flags, line.used_event)
+                self.driver.set_ring(line.flags, line.used_event)
             case log.Sweep():
                 yield from self._sweep(line)
                 return
@@ -133,7 +133,7 @@ class Player:
         yield from self._seen(line, self._port.observe())
 
     def _start(self, line: log.Header) -> Iterator[Mismatch]:
-        self.hands = Hands(self._port, self._port, line.ring_size)
+        self.driver = ScriptedDriver(self._port, self._port, line.ring_size)
         self._accepted = line.accepted
         yield from _compared("features offered", line.offered, self._port.offered(), hex_=True)
         yield from _compared("queue size", line.queue_size, self._port.queue_size())
@@ -147,11 +147,11 @@ class Player:
         yield from self._bring_up(line.features_ok)
 
     def _bring_up(self, features_ok: bool) -> Iterator[Mismatch]:
-        yield from _compared("FEATURES_OK", features_ok, self.hands.bring_up(self._accepted))
+        yield from _compared("FEATURES_OK", features_ok, self.driver.bring_up(self._accepted))
 
     def _submit(self, line: log.Batch) -> Iterator[Mismatch]:
         self._port.order = line.order or ()
-        result = self.hands.submit([sent.ask() for sent in line.reqs], line.times)
+        result = self.driver.submit([sent.chain_request() for sent in line.reqs], line.times)
         self._port.order = ()
         yield from _compared("chains returned", line.used, result.returned)
         for number, sent in enumerate(line.reqs):
@@ -162,11 +162,11 @@ class Player:
         yield from self._seen(line, result.seen)
 
     def _set_property(self, line: log.Qmp) -> Iterator[Mismatch]:
-        refusal = self.hands.set_requested_size(line.value)
+        refusal = self.driver.set_requested_size(line.value)
         yield from _compared(f"requested-size = {line.value:#x}, refusal", line.refusal, refusal)
 
     def _sweep(self, line: log.Sweep) -> Iterator[Mismatch]:
-        swept = self.hands.sweep()
+        swept = self.driver.sweep()
         counted_first = [(count, state) for state, count in swept.runs]
         if line.state_runs_over_usable_blocks != counted_first:  # either order is met in the wild
             yield from _compared("states of all blocks", line.state_runs_over_usable_blocks, swept.runs)
@@ -178,7 +178,7 @@ class Player:
             yield from _compared("size that the owner is told", line.size, self._port.size(), hex_=True)
 
 
-def _observed(recorded: log.Seen, ours: Observation, where: str = "") -> Iterator[Mismatch]:
+def _observed(recorded: log.Observed, ours: Observation, where: str = "") -> Iterator[Mismatch]:
     """Compare all registers."""
     for name in (field.name for field in fields(Config)):
         yield from _compared(

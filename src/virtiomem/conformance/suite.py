@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from virtiomem.conformance.bench import Bench, NotApplicable, Subject, Violation
 from virtiomem.conformance.checks import CHECKS, Check
 from virtiomem.conformance.rules import RULES, Rule
+from virtiomem.conformance.testbench import Bench, NotApplicable, Target, Violation
 from virtiomem.errors import BackendError, DeviceError, ProtocolError
 
 
-class Outcome(StrEnum):
+class RuleOutcome(StrEnum):
     """How a device fares with a rule."""
 
     PASS = "pass"  # noqa: S105 - no password
@@ -23,7 +23,7 @@ class Outcome(StrEnum):
 GIVE_UP = 3
 """Rules in a row that the device did not survive."""
 
-_WORST = (Outcome.FAIL, Outcome.PASS, Outcome.NOT_APPLICABLE)
+_WORST = (RuleOutcome.FAIL, RuleOutcome.PASS, RuleOutcome.NOT_APPLICABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Verdict:
     """The outcome for one rule, how it was seen, and what to do to see a failure again."""
 
     rule: Rule
-    outcome: Outcome
+    outcome: RuleOutcome
     seen: str
     reproducer: tuple[str, ...] = ()
     lost: bool = False
@@ -40,20 +40,20 @@ class Verdict:
     @property
     def broken(self) -> bool:
         """True for a MUST or MUST NOT that is not kept, and for whatever the device did not survive."""
-        return self.outcome is Outcome.FAIL and (self.lost or self.rule.level.binding)
+        return self.outcome is RuleOutcome.FAIL and (self.lost or self.rule.level.binding)
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class SuiteReport:
     """All verdicts on one device, in the rules' order."""
 
-    subject: str
+    target: str
     verdicts: tuple[Verdict, ...]
 
     @property
     def failures(self) -> tuple[Verdict, ...]:
         """What failed."""
-        return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.FAIL)
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome is RuleOutcome.FAIL)
 
     @property
     def conforms(self) -> bool:
@@ -63,14 +63,14 @@ class Report:
     @property
     def checked(self) -> bool:
         """True when any rule was seen kept or broken."""
-        return any(verdict.outcome in {Outcome.PASS, Outcome.FAIL} for verdict in self.verdicts)
+        return any(verdict.outcome in {RuleOutcome.PASS, RuleOutcome.FAIL} for verdict in self.verdicts)
 
-    def count(self, outcome: Outcome) -> int:
+    def count(self, outcome: RuleOutcome) -> int:
         """How many rules had this outcome."""
         return sum(verdict.outcome is outcome for verdict in self.verdicts)
 
 
-def run(subject: Subject, rules: Sequence[Rule] = RULES, on_rule: Callable[[Rule], None] | None = None) -> Report:
+def run(target: Target, rules: Sequence[Rule] = RULES, on_rule: Callable[[Rule], None] | None = None) -> SuiteReport:
     """Check every rule in turn, telling `on_rule` before each.
 
     A device that a check does not survive fails the rule, and the next has a new one; after `GIVE_UP` of them in a row no
@@ -82,39 +82,39 @@ def run(subject: Subject, rules: Sequence[Rule] = RULES, on_rule: Callable[[Rule
             on_rule(rule)
         if len(verdicts) >= GIVE_UP and all(verdict.lost for verdict in verdicts[-GIVE_UP:]):
             why = f"not tried: the device was lost in {GIVE_UP} rules one after the other"
-            verdicts += [Verdict(left, Outcome.NOT_APPLICABLE, why) for left in rules[len(verdicts) :]]
+            verdicts += [Verdict(left, RuleOutcome.NOT_APPLICABLE, why) for left in rules[len(verdicts) :]]
             break
-        verdicts.append(judge(subject, rule))
-    return Report(subject.name, tuple(verdicts))
+        verdicts.append(judge(target, rule))
+    return SuiteReport(target.name, tuple(verdicts))
 
 
-def judge(subject: Subject, rule: Rule) -> Verdict:
+def judge(target: Target, rule: Rule) -> Verdict:
     """One rule: the first of its checks that fails, else what all of them saw."""
     if rule.unseen is not None:
-        return Verdict(rule, Outcome.UNSEEN, rule.unseen)
-    looks = [_look(subject, rule, check) for check in CHECKS[rule.id]]
+        return Verdict(rule, RuleOutcome.UNSEEN, rule.unseen)
+    looks = [_look(target, rule, check) for check in CHECKS[rule.id]]
     worst = min(looks, key=lambda look: _WORST.index(look.outcome))
-    if worst.outcome is not Outcome.PASS:
+    if worst.outcome is not RuleOutcome.PASS:
         return worst
-    passed = (look.seen for look in looks if look.outcome is Outcome.PASS)
-    return Verdict(rule, Outcome.PASS, "; ".join(dict.fromkeys(passed)))
+    passed = (look.seen for look in looks if look.outcome is RuleOutcome.PASS)
+    return Verdict(rule, RuleOutcome.PASS, "; ".join(dict.fromkeys(passed)))
 
 
-def _look(subject: Subject, rule: Rule, check: Check) -> Verdict:
+def _look(target: Target, rule: Rule, check: Check) -> Verdict:
     bench: Bench | None = None
     try:
-        with subject.open(check.spec) as device:
-            bench = Bench(device, check.spec, has_contents=subject.has_contents)
+        with target.open(check.spec) as device:
+            bench = Bench(device, check.spec, has_contents=target.has_contents)
             try:
-                return Verdict(rule, Outcome.PASS, check.function(bench))
+                return Verdict(rule, RuleOutcome.PASS, check.function(bench))
             except NotApplicable as reason:
-                return Verdict(rule, Outcome.NOT_APPLICABLE, str(reason))
+                return Verdict(rule, RuleOutcome.NOT_APPLICABLE, str(reason))
             except (Violation, ProtocolError) as finding:
-                return Verdict(rule, Outcome.FAIL, str(finding), tuple(bench.notes))
+                return Verdict(rule, RuleOutcome.FAIL, str(finding), tuple(bench.notes))
     except BackendError as lost:
         if bench is None:
             raise
         notes = (*bench.notes, f"{bench.doing} → the device was lost")
-        return Verdict(rule, Outcome.FAIL, f"the device was lost: {lost}", notes, lost=True)
+        return Verdict(rule, RuleOutcome.FAIL, f"the device was lost: {lost}", notes, lost=True)
     except DeviceError as refusal:
-        return Verdict(rule, Outcome.NOT_APPLICABLE, f"no such device: {refusal}")
+        return Verdict(rule, RuleOutcome.NOT_APPLICABLE, f"no such device: {refusal}")

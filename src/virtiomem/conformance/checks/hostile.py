@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from virtiomem.conformance.bench import Bench, answer, expect, not_applicable
 from virtiomem.conformance.checks.registry import sees
-from virtiomem.conformance.shapes import shaped
+from virtiomem.conformance.malformed_chains import shaped
+from virtiomem.conformance.testbench import Bench, answer, expect, not_applicable
 from virtiomem.transport.vring import UNTOUCHED, Chain, Ring
 from virtiomem.units import MiB, format_size
 from virtiomem.wire.mem import CONFIG_SIZE, Request, RequestType, Response, ResponseType, State
@@ -23,17 +23,17 @@ def _plug(b: Bench, first: int) -> bytes:
 def _does_no_harm(b: Bench, chain: Chain, what: str) -> str:
     """Send a chain that cannot be served; it is refused or the device says that it gave up, and all else is as before."""
     b.start()
-    b.ask(UNPLUG_ALL)
-    b.ask(PLUG, 0, 4)
+    b.request(UNPLUG_ALL)
+    b.request(PLUG, 0, 4)
     result = b.submit(chain, what=what)
     outcome = answer(result, 0)
     expect(not outcome.startswith("ACK"), f"{what}: acknowledged")
     gave_up = bool(result.seen.status & Status.NEEDS_RESET)
     expect(result.used_len(0) is not None or gave_up, f"{what}: neither answered nor NEEDS_RESET; its driver hangs")
     b.start()
-    states = [b.ask(STATE, first, count).state for first, count in ((0, 4), (4, 200))]
+    states = [b.request(STATE, first, count).state for first, count in ((0, 4), (4, 200))]
     expect(states == [State.PLUGGED, State.UNPLUGGED], f"{what}: blocks changed")
-    expect(b.ask(PLUG, 100, 1).type is ACK, f"{what}: a proper request is refused afterwards")
+    expect(b.request(PLUG, 100, 1).type is ACK, f"{what}: a proper request is refused afterwards")
     return f"{what}: {outcome}"
 
 
@@ -46,12 +46,12 @@ def _none_does_harm(b: Bench, chains: dict[str, Chain]) -> str:
 @sees("SOUND-1")
 def refusals_change_nothing(b: Bench) -> str:
     b.start()
-    b.ask(PLUG, 4, 2)
+    b.request(PLUG, 4, 2)
     before = b.config()
     for kind, first, count in ((PLUG, 0, 8), (PLUG, 5, 4), (UNPLUG, 0, 8), (UNPLUG, 3, 3), (PLUG, 100, 255)):
-        b.ask(kind, first, count)
+        b.request(kind, first, count)
         expect(b.config() == before, f"{kind.name} {first}..{first + count - 1} was refused, but sizes changed")
-        states = [b.ask(STATE, *blocks).state for blocks in ((0, 4), (4, 2), (6, 378))]
+        states = [b.request(STATE, *blocks).state for blocks in ((0, 4), (4, 2), (6, 378))]
         expected = [State.UNPLUGGED, State.PLUGGED, State.UNPLUGGED]
         expect(states == expected, f"{kind.name} {first}..{first + count - 1} was refused, but blocks changed")
     return "5 refused PLUGs and UNPLUGs that overlap plugged and unplugged blocks"
@@ -63,7 +63,7 @@ def wrapping_ranges_are_errors(b: Bench) -> str:
     block = b.config().block_size
     for addr, count in (((1 << 64) - block, 1), ((1 << 64) - block, 2), ((1 << 64) - block, 0xFFFF), (1 << 63, 0xFFFF)):
         for kind in (PLUG, UNPLUG, STATE):
-            seen = b.ask_at(kind, addr, count).type
+            seen = b.request_at(kind, addr, count).type
             expect(seen is ERROR, f"{kind.name} {addr:#x}, {count} blocks: answered {seen.name}")
     return "4 ranges at the end of addresses, for PLUG, UNPLUG and STATE: ERROR"
 
@@ -75,7 +75,7 @@ def the_configuration_is_read_only(b: Bench) -> str:
     b.port.write_config(0, b"\xff" * CONFIG_SIZE)
     b.note("fill the configuration with ff")
     expect(b.config() == before, f"it reads {b.config()}")
-    expect(b.ask(PLUG, 0, 1).type is ACK, "a proper request is refused afterwards")
+    expect(b.request(PLUG, 0, 1).type is ACK, "a proper request is refused afterwards")
     return "filled with ff, every field reads as before"
 
 
@@ -113,7 +113,7 @@ def empty_descriptors_do_no_harm(b: Bench) -> str:
         ("an empty one last", Chain((request,), (10, 0))),
     ):
         b.start()
-        b.ask(UNPLUG_ALL)
+        b.request(UNPLUG_ALL)
         result = b.submit(chain, what=what)
         gave_up = bool(result.seen.status & Status.NEEDS_RESET)
         answered = result.used_len(0) is not None
@@ -215,7 +215,7 @@ def the_ring_wraps(b: Bench) -> str:
         result = b.ring.submit([state] * batch)
         expect(len(result.used) == batch, f"{len(result.used)} of {batch} answers after {number * batch} requests")
     b.note(f"{rounds * batch} STATE requests, {batch} in each notification")
-    last = b.ask(STATE, 0, 1)
+    last = b.request(STATE, 0, 1)
     expect(last == Response(ACK, State.UNPLUGGED), f"answered {last}")
     return f"{rounds * batch} requests, so that both indices wrap at 65536"
 
@@ -242,7 +242,7 @@ def a_reset_drops_what_is_under_way(b: Bench) -> str:
     b.note("PLUG block 0 made available, no notification")
     b.start()
     expect(b.config().plugged_size == 0, "a request from before the reset was served")
-    seen = b.ask(PLUG, 0, 1).type
+    seen = b.request(PLUG, 0, 1).type
     expect(seen is ACK, f"the same request after the reset: {seen.name}")
     return "a request that was available is forgotten, the next one is answered"
 
@@ -250,15 +250,15 @@ def a_reset_drops_what_is_under_way(b: Bench) -> str:
 @sees("SOUND-20")
 def a_busy_device_recovers(b: Bench) -> str:
     b.start()
-    b.ask(PLUG, 0, 4)
+    b.request(PLUG, 0, 4)
     b.set_busy(True)
-    seen = [b.ask(PLUG, 8, 1).type, b.ask(UNPLUG, 0, 1).type, b.ask(UNPLUG_ALL).type]
+    seen = [b.request(PLUG, 8, 1).type, b.request(UNPLUG, 0, 1).type, b.request(UNPLUG_ALL).type]
     busy = b.config()
     b.set_busy(False)
     if BUSY not in seen:
         not_applicable("it is never busy")
     expect(busy.plugged_size == 8 * MiB, f"{format_size(busy.plugged_size)} are plugged while all is BUSY")
-    after = [b.ask(PLUG, 8, 1).type, b.ask(UNPLUG, 0, 1).type, b.ask(UNPLUG_ALL).type]
+    after = [b.request(PLUG, 8, 1).type, b.request(UNPLUG, 0, 1).type, b.request(UNPLUG_ALL).type]
     expect(after == [ACK] * 3, f"after the migration was cancelled: {', '.join(kind.name for kind in after)}")
     return "PLUG, UNPLUG, UNPLUG ALL are BUSY while migrating and ACK afterwards"
 
@@ -267,7 +267,7 @@ def a_busy_device_recovers(b: Bench) -> str:
 def refused_sizes_change_nothing(b: Bench) -> str:
     b.start()
     before = b.see()
-    words = [b.resize(size) for size in (b.spec.size + 2 * MiB, 3 * MiB + 1, 1)]
+    words = [b.set_requested_size(size) for size in (b.spec.size + 2 * MiB, 3 * MiB + 1, 1)]
     if None in words:
         not_applicable("sizes beyond the region or of half a block are accepted")
     after = b.see()

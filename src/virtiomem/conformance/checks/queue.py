@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from virtiomem.conformance.bench import DRIVER_FEATURES, SPEC, Bench, expect, not_applicable, notified
 from virtiomem.conformance.checks.registry import sees
-from virtiomem.conformance.shapes import indirect_behind_direct, indirect_marked_writable
+from virtiomem.conformance.malformed_chains import indirect_behind_direct, indirect_marked_writable
+from virtiomem.conformance.testbench import DRIVER_FEATURES, SPEC, Bench, expect, not_applicable, notified
 from virtiomem.errors import ProtocolError
 from virtiomem.transport.port import Read, Write
 from virtiomem.transport.vring import UNTOUCHED, Chain

@@ -7,8 +7,8 @@ to hold. It raises Violation or NotApplicable otherwise.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from virtiomem.conformance.bench import SPEC, Bench
 from virtiomem.conformance.rules import BY_ID
+from virtiomem.conformance.testbench import SPEC, Bench
 from virtiomem.transport.port import DeviceSpec
 
 Function = Callable[[Bench], str]

@@ -25,7 +25,7 @@ def show_figures(console: Console, figures: Figures) -> None:
     answers = ", ".join(f"{number} {word}" for word, number in figures.answers.most_common())
     moves = ", ".join(f"{figures.moves[name]} {words}" for name, words in _MOVES.items() if figures.moves[name])
     rate = figures.requests / figures.seconds if figures.seconds else 0
-    console.print(text(f"{figures.subject} against the embedded device, seed {figures.seed}", "bold"))
+    console.print(text(f"{figures.target} against the embedded device, seed {figures.seed}", "bold"))
     for name, words in (
         ("cases", f"{figures.cases}"),
         ("requests", f"{figures.requests}: {answers}"),

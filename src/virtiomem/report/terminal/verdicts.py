@@ -8,14 +8,14 @@ from rich.console import Console
 from rich.text import Text
 
 from virtiomem.conformance.rules import GROUPS, Rule, group_of
-from virtiomem.conformance.suite import Outcome, Report, Verdict
+from virtiomem.conformance.suite import RuleOutcome, SuiteReport, Verdict
 from virtiomem.report.terminal.console import text
 
 _STYLES = {
-    Outcome.PASS: "#009e73",
-    Outcome.FAIL: "bold #d55e00",
-    Outcome.NOT_APPLICABLE: "#e69f00",
-    Outcome.UNSEEN: "#8a8a8a",
+    RuleOutcome.PASS: "#009e73",
+    RuleOutcome.FAIL: "bold #d55e00",
+    RuleOutcome.NOT_APPLICABLE: "#e69f00",
+    RuleOutcome.UNSEEN: "#8a8a8a",
 }
 """Okabe and Ito's colours, as everywhere; the word says it, too."""
 
@@ -23,9 +23,9 @@ _INDENT = 32
 """Columns before a rule's text: number, level, outcome."""
 
 
-def show_report(console: Console, report: Report) -> None:
+def show_report(console: Console, report: SuiteReport) -> None:
     """Print every rule, the failures with what to do to see them again, and a summary."""
-    console.print(text(report.subject, "bold"))
+    console.print(text(report.target, "bold"))
     for group, verdicts in groupby(report.verdicts, key=lambda verdict: group_of(verdict.rule)):
         _show_group(console, GROUPS[group], list(verdicts))
     for number, verdict in enumerate(report.failures, 1):
@@ -34,15 +34,15 @@ def show_report(console: Console, report: Report) -> None:
     console.print(text(summary(report)))
 
 
-def summary(report: Report) -> str:
+def summary(report: SuiteReport) -> str:
     """The report in one line."""
     binding = sum(verdict.rule.level.binding for verdict in report.failures)
     lost = sum(verdict.lost for verdict in report.failures)
     return (
-        f"{len(report.verdicts)} rule{'s' * (len(report.verdicts) != 1)}: {report.count(Outcome.PASS)} pass, "
-        f"{report.count(Outcome.FAIL)} fail ({binding} of them MUST or MUST NOT{f'; the device was lost in {lost}' if lost else ''}), "
-        f"{report.count(Outcome.NOT_APPLICABLE)} not applicable, "
-        f"{report.count(Outcome.UNSEEN)} not to be seen from the driver's side"
+        f"{len(report.verdicts)} rule{'s' * (len(report.verdicts) != 1)}: {report.count(RuleOutcome.PASS)} pass, "
+        f"{report.count(RuleOutcome.FAIL)} fail ({binding} of them MUST or MUST NOT{f'; the device was lost in {lost}' if lost else ''}), "
+        f"{report.count(RuleOutcome.NOT_APPLICABLE)} not applicable, "
+        f"{report.count(RuleOutcome.UNSEEN)} not to be seen from the driver's side"
         f"{'' if report.checked else ': nothing was checked'}"
     )
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from virtiomem.conformance.bench import DRIVER_FEATURES, SPEC, Bench, expect, not_applicable, notified
 from virtiomem.conformance.checks.registry import sees
+from virtiomem.conformance.testbench import DRIVER_FEATURES, SPEC, Bench, expect, not_applicable, notified
 from virtiomem.errors import ProtocolError
 from virtiomem.units import GiB, MiB, Span, format_size, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType, ResponseType, State
@@ -20,7 +20,7 @@ PATTERN = bytes(range(16))
 def sizes_change(b: Bench) -> str:
     b.start()
     before = b.config()
-    b.resize(1 * GiB)
+    b.set_requested_size(1 * GiB)
     after = b.config()
     expect(after.requested_size == GiB, f"requested_size reads {format_size(after.requested_size)} after 1G was set")
     return (
@@ -33,10 +33,10 @@ def sizes_change(b: Bench) -> str:
 def what_is_fixed_stays(b: Bench) -> str:
     b.start()
     before = b.config()
-    b.ask(PLUG, 0, 8)
-    b.resize(1 * GiB)
-    b.ask(UNPLUG_ALL)
-    b.resize(0)
+    b.request(PLUG, 0, 8)
+    b.set_requested_size(1 * GiB)
+    b.request(UNPLUG_ALL)
+    b.set_requested_size(0)
     b.start()
     for name in ("block_size", "node_id", "addr", "region_size"):
         old, new = getattr(before, name), getattr(b.config(), name)
@@ -49,9 +49,9 @@ def plugged_size_is_what_is_plugged(b: Bench) -> str:
     b.start()
     sizes = []
     for kind, first, count in ((PLUG, 0, 16), (PLUG, 32, 1), (UNPLUG, 4, 4), (PLUG, 5, 2), (UNPLUG_ALL, 0, 0)):
-        b.ask(kind, first, count)
+        b.request(kind, first, count)
         config = b.config()
-        plugged = sum(b.ask(STATE, block).state is State.PLUGGED for block in range(40))
+        plugged = sum(b.request(STATE, block).state is State.PLUGGED for block in range(40))
         expect(
             config.plugged_size == plugged * config.block_size,
             f"plugged_size {format_size(config.plugged_size)}, but STATE tells of {plugged} plugged blocks",
@@ -74,7 +74,7 @@ def usable_follows_requested(b: Bench) -> str:
     b.start()
     seen = [_usable_reaches(b.config())]
     for size in (1 * GiB, 2 * MiB, 0, 1 * GiB):
-        b.resize(size)
+        b.set_requested_size(size)
         seen.append(_usable_reaches(b.config()))
     return "; ".join(seen)
 
@@ -82,8 +82,8 @@ def usable_follows_requested(b: Bench) -> str:
 @sees("CFG-4")
 def usable_follows_requested_after_unplug_all(b: Bench) -> str:
     b.start()
-    b.ask(PLUG, 0, 4)
-    b.ask(UNPLUG_ALL)
+    b.request(PLUG, 0, 4)
+    b.request(UNPLUG_ALL)
     return f"after UNPLUG ALL: {_usable_reaches(b.config())}"
 
 
@@ -105,8 +105,8 @@ def block_size_is_a_power_of_two(b: Bench) -> str:
 @sees("CFG-6", spec=replace(SPEC, block_size=64 * MiB))
 def sizes_are_whole_blocks(b: Bench) -> str:
     b.start()
-    b.ask(PLUG, 3, 2)
-    b.resize(3 * b.config().block_size // 2)
+    b.request(PLUG, 3, 2)
+    b.set_requested_size(3 * b.config().block_size // 2)
     config = b.config()
     for name in ("addr", "region_size", "usable_region_size", "plugged_size", "requested_size"):
         value = getattr(config, name)
@@ -117,10 +117,10 @@ def sizes_are_whole_blocks(b: Bench) -> str:
 @sees("CFG-8")
 def usable_does_not_shrink(b: Bench) -> str:
     b.start()
-    b.resize(1 * GiB)
+    b.set_requested_size(1 * GiB)
     high = b.config().usable_region_size
     for size in (512 * MiB, 0):
-        b.resize(size)
+        b.set_requested_size(size)
         now = b.config().usable_region_size
         expect(now >= high, f"usable_region_size fell from {format_size(high)} to {format_size(now)} by a resize")
     b.start()
@@ -133,7 +133,7 @@ def usable_does_not_shrink(b: Bench) -> str:
 def new_sizes_are_notified(b: Bench) -> str:
     b.start()
     for size in (1 * GiB, 0, 256 * MiB):
-        b.resize(size)
+        b.set_requested_size(size)
         expect(notified(b.see(Isr.CONFIG)), f"requested_size went to {format_size(size)} without a notification")
     return "one for each of 1G, 0 and 256M"
 
@@ -142,7 +142,7 @@ def new_sizes_are_notified(b: Bench) -> str:
 def plugging_is_not_notified(b: Bench) -> str:
     b.start()
     for kind, first, count in ((PLUG, 0, 16), (UNPLUG, 0, 8), (UNPLUG_ALL, 0, 0)):
-        b.ask(kind, first, count)
+        b.request(kind, first, count)
     expect(not notified(b.see()), "a configuration notification after PLUG, UNPLUG and UNPLUG ALL")
     return "none after PLUG, UNPLUG and UNPLUG ALL"
 
@@ -151,7 +151,7 @@ def plugging_is_not_notified(b: Bench) -> str:
 def the_same_size_may_be_notified(b: Bench) -> str:
     b.start()
     b.see()
-    refused = b.resize(b.config().requested_size)
+    refused = b.set_requested_size(b.config().requested_size)
     if refused is not None:
         return f"setting the same size again is refused: {refused}"
     return "setting the same size again is notified" if notified(b.see()) else "setting the same size again is not"
@@ -165,18 +165,18 @@ def inaccessible_may_be_required(b: Bench) -> str:
         b.start(WITHOUT_INACCESSIBLE)
     except ProtocolError:
         return "it refuses FEATURES_OK without"
-    return f"it works without: PLUG is answered {b.ask(PLUG, 0, 1).type.name}"
+    return f"it works without: PLUG is answered {b.request(PLUG, 0, 1).type.name}"
 
 
 @sees("INI-2")
 def a_device_reset_leaves_blocks_alone(b: Bench) -> str:
     b.start()
-    b.ask(PLUG, 0, 3)
-    b.ask(PLUG, 100, 2)
+    b.request(PLUG, 0, 3)
+    b.request(PLUG, 100, 2)
     before = b.config()
     b.start()
     expect(b.config() == before, f"configuration before: {_sizes(before)}; after: {_sizes(b.config())}")
-    states = [b.ask(STATE, first, count).state for first, count in ((0, 3), (3, 97), (100, 2), (102, 100))]
+    states = [b.request(STATE, first, count).state for first, count in ((0, 3), (3, 97), (100, 2), (102, 100))]
     expected = [State.PLUGGED, State.UNPLUGGED, State.PLUGGED, State.UNPLUGGED]
     expect(states == expected, f"states {[state.name for state in states]}")
     return "5 plugged blocks and 197 others as before"
@@ -185,7 +185,7 @@ def a_device_reset_leaves_blocks_alone(b: Bench) -> str:
 @sees("INI-3")
 def a_device_reset_leaves_contents_alone(b: Bench) -> str:
     b.start()
-    b.ask(PLUG, 0, 2)
+    b.request(PLUG, 0, 2)
     span = Span.sized(b.config().addr + b.config().block_size, 16)
     b.contents(span, PATTERN)
     b.start()
@@ -196,13 +196,13 @@ def a_device_reset_leaves_contents_alone(b: Bench) -> str:
 @sees("OPS-3")
 def contents_stay(b: Bench) -> str:
     b.start()
-    b.ask(PLUG, 0, 2)
+    b.request(PLUG, 0, 2)
     span = Span.sized(b.config().addr, 16)
     b.contents(span, PATTERN)
-    b.ask(PLUG, 2, 2)
-    b.ask(UNPLUG, 1, 1)
-    b.resize(1 * GiB)
-    b.ask(STATE, 0, 8)
+    b.request(PLUG, 2, 2)
+    b.request(UNPLUG, 1, 1)
+    b.set_requested_size(1 * GiB)
+    b.request(STATE, 0, 8)
     expect(b.contents(span) == PATTERN, "a pattern in block 0 reads differently after other blocks changed")
     return "a pattern in block 0 reads the same after its neighbours changed and a resize"
 
@@ -213,7 +213,7 @@ def plugged_blocks_are_memory(b: Bench) -> str:
     config = b.config()
     last = config.usable_region_size // config.block_size - 1
     for block in (0, 7, last):
-        b.ask(PLUG, block, 1)
+        b.request(PLUG, block, 1)
         for offset in (0, config.block_size - 16):
             span = Span.sized(config.addr + block * config.block_size + offset, 16)
             expect(b.contents(span, PATTERN) == PATTERN, f"block {block} does not read what was written")
@@ -231,7 +231,7 @@ def unplugged_blocks_can_be_read(b: Bench) -> str:
 @sees("OPS-6")
 def a_system_reset_may_change_blocks(b: Bench) -> str:
     b.start()
-    b.ask(PLUG, 0, 4)
+    b.request(PLUG, 0, 4)
     b.system_reset()
     return f"4 blocks plugged before, {b.config().plugged_size // b.config().block_size} after"
 
@@ -239,12 +239,12 @@ def a_system_reset_may_change_blocks(b: Bench) -> str:
 @sees("OPS-7")
 def a_system_reset_unplugs(b: Bench) -> str:
     b.start()
-    b.ask(PLUG, 0, 4)
+    b.request(PLUG, 0, 4)
     b.system_reset()
     b.start()
     expect(b.config().plugged_size == 0, f"{format_size(b.config().plugged_size)} are still plugged")
-    expect(b.ask(STATE, 0, 8).state is State.UNPLUGGED, "STATE tells of plugged blocks")
-    expect(b.ask(PLUG, 0, 4).type is ResponseType.ACK, "the blocks cannot be plugged again")
+    expect(b.request(STATE, 0, 8).state is State.UNPLUGGED, "STATE tells of plugged blocks")
+    expect(b.request(PLUG, 0, 4).type is ResponseType.ACK, "the blocks cannot be plugged again")
     return "nothing is plugged, and all can be plugged again"
 
 

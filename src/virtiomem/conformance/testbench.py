@@ -1,6 +1,6 @@
-"""A device on the bench: what a check does to it, in a few words each, and a note of all it did.
+"""A testbench for one device: what a check does to it, in a few words each, and a note of all it did.
 
-The notes are the reproducer of whatever a check finds. Adding a VMM means one `Subject`.
+The notes are the reproducer of whatever a check finds. Adding a VMM means one `Target`.
 """
 
 import time
@@ -38,15 +38,15 @@ class NotApplicable(Exception):  # noqa: N818
     """The rule cannot be seen on this device; the text says why."""
 
 
-class Device(NamedTuple):
+class DeviceUnderTest(NamedTuple):
     """A device from both sides."""
 
     port: Port
     owner: Owner
 
 
-class Subject(Protocol):
-    """What is put on the bench: a VMM, or our own device."""
+class Target(Protocol):
+    """What is tested: a VMM, or our own device."""
 
     name: str
     """Such as ``QEMU 7.2.22``."""
@@ -55,7 +55,7 @@ class Subject(Protocol):
     has_contents: bool
     """Device memory can be read and written through the port's `exchange`."""
 
-    def open(self, spec: DeviceSpec) -> AbstractContextManager[Device]:
+    def open(self, spec: DeviceSpec) -> AbstractContextManager[DeviceUnderTest]:
         """A device of this make, as after a power-on: nothing plugged, status 0, not busy.
 
         Raises DeviceError when the VMM refuses to make it.
@@ -68,7 +68,7 @@ class Subject(Protocol):
 class Bench:
     """One device, its driver's ring, and the notes."""
 
-    def __init__(self, device: Device, spec: DeviceSpec, *, has_contents: bool) -> None:
+    def __init__(self, device: DeviceUnderTest, spec: DeviceSpec, *, has_contents: bool) -> None:
         self.port = device.port
         self.owner = device.owner
         self.spec = spec
@@ -123,13 +123,13 @@ class Bench:
         self.note(f"{what} → {', '.join(_times(word, len(list(run))) for word, run in answers)}")
         return result
 
-    def ask_at(self, kind: RequestType, addr: int = 0, nb_blocks: int = 0) -> Response:
+    def request_at(self, kind: RequestType, addr: int = 0, nb_blocks: int = 0) -> Response:
         """Send one request for an address; raises Violation when it is not answered."""
         request = Request(kind, addr, nb_blocks)
         what = kind.name if kind is RequestType.UNPLUG_ALL else f"{kind.name} {addr:#x}, {nb_blocks} blocks"
         return self._answered(self.submit(Chain((request.pack(),)), what=what), what)
 
-    def ask(self, kind: RequestType, first: int = 0, count: int = 1) -> Response:
+    def request(self, kind: RequestType, first: int = 0, count: int = 1) -> Response:
         """Send one request for blocks, by number."""
         config = self.config()
         request = Request(kind, config.addr + first * config.block_size, count)
@@ -156,7 +156,7 @@ class Bench:
 
     # --- the owner's side ---
 
-    def resize(self, size: int) -> str | None:
+    def set_requested_size(self, size: int) -> str | None:
         """Set requested-size; returns the VMM's words when it refuses."""
         self.doing = f"requested-size = {format_size(size)}"
         try:

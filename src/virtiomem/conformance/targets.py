@@ -1,10 +1,10 @@
-"""What can be put on the bench: our own device, and QEMU's."""
+"""What can be tested: our own device, and QEMU's."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
 
-from virtiomem.conformance.bench import Device
+from virtiomem.conformance.testbench import DeviceUnderTest
 from virtiomem.device.mem import DEFAULT_BLOCK_SIZE, MemDevice
 from virtiomem.errors import DeviceError
 from virtiomem.qemu.process import BINARY
@@ -19,7 +19,7 @@ from virtiomem.wire.mem import Feature
 _ADDR = 4 * GiB
 
 
-class EmbeddedSubject:
+class EmbeddedTarget:
     """Our own device: prompt, or answering each chain after `delay` seconds, in any order with `disorder`."""
 
     has_contents = False
@@ -33,12 +33,12 @@ class EmbeddedSubject:
         self.name = f"embedded device (models QEMU {release.name}{late}{', in any order' if disorder else ''})"
 
     @contextmanager
-    def open(self, spec: DeviceSpec) -> Iterator[Device]:
+    def open(self, spec: DeviceSpec) -> Iterator[DeviceUnderTest]:
         """A device of ours; it has no memory behind its blocks."""
         mem = realize(spec, self.release)
         prompt = not self._delay and self._order is None
         port = EmbeddedPort(mem) if prompt else LatePort(mem, self._delay, self._order)
-        yield Device(port, port)
+        yield DeviceUnderTest(port, port)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -66,7 +66,7 @@ def realize(spec: DeviceSpec, release: QemuRelease = QEMU.oldest) -> MemDevice:
     )
 
 
-class QemuSubject:
+class QemuTarget:
     """QEMU's device, through its qtest socket; one QEMU serves all checks that want the same device."""
 
     has_contents = True
@@ -81,12 +81,12 @@ class QemuSubject:
             self.release = QEMU.release(machine.version)
 
     @contextmanager
-    def open(self, spec: DeviceSpec) -> Iterator[Device]:
+    def open(self, spec: DeviceSpec) -> Iterator[DeviceUnderTest]:
         """The device as after a power-on."""
         machine = self._machine_for(spec)
         device = machine.devices[spec.id]
         try:
-            yield Device(device.port, device)
+            yield DeviceUnderTest(device.port, device)
         except BaseException:
             self.close()  # whatever state it is in, nobody else shall meet it
             raise
@@ -114,10 +114,10 @@ class QemuSubject:
 
 
 @contextmanager
-def open_subject(qemu: str | None) -> Iterator[EmbeddedSubject | QemuSubject]:
+def open_target(qemu: str | None) -> Iterator[EmbeddedTarget | QemuTarget]:
     """QEMU's device when `qemu` names a program, else ours."""
-    subject = EmbeddedSubject() if qemu is None else QemuSubject(qemu)
+    target = EmbeddedTarget() if qemu is None else QemuTarget(qemu)
     try:
-        yield subject
+        yield target
     finally:
-        subject.close()
+        target.close()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from virtiomem.conformance.shapes import shaped
+from virtiomem.conformance.malformed_chains import shaped
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.transport.port import Observation, Owner, Port, Write
 from virtiomem.transport.vring import Chain, Result, Ring, initialize
@@ -20,7 +20,7 @@ _SWEEP = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ChainRequest:
     """One chain: its readable bytes, how they and the room for the answer are cut, and the layout's name."""
 
     out: bytes
@@ -39,15 +39,15 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class StateRuns:
     """STATE of every usable block, as runs of (state, count), and the registers after the last request."""
 
     runs: list[tuple[int, int]]
     seen: Observation
 
 
-class Hands:
-    """The driver's and the owner's hands on one device."""
+class ScriptedDriver:
+    """The driver and the owner of one device, which do what they are told."""
 
     def __init__(self, port: Port, owner: Owner, ring_size: int | None = None) -> None:
         """`ring_size`: descriptors of the driver's ring; as many as the device proposes when None."""
@@ -64,9 +64,9 @@ class Hands:
             return False
         return True
 
-    def submit(self, asks: Sequence[Ask], times: int = 1) -> Result:
+    def submit(self, chains: Sequence[ChainRequest], times: int = 1) -> Result:
         """Make chains available with one notification, one of them perhaps many times."""
-        return self._ring.submit([ask.chain() for ask in asks], times)
+        return self._ring.submit([chain.chain() for chain in chains], times)
 
     def set_requested_size(self, value: int) -> str | None:
         """Set the property; the words of a refusal, None when it was taken."""
@@ -82,7 +82,7 @@ class Hands:
         writes = [Write(layout.avail_flags, INDEX.pack(flags)), Write(layout.used_event, INDEX.pack(used_event))]
         self.port.exchange(writes, [], bell=False)
 
-    def sweep(self) -> Swept:
+    def sweep(self) -> StateRuns:
         """Ask for the STATE of every usable block, as long as the device answers."""
         seen = self.port.observe()
         config = seen.config
@@ -98,4 +98,4 @@ class Hands:
             if len(result.used) < len(addresses):
                 break
             states += [Response.unpack(data).state.value for data in result.data]
-        return Swept([(state, len(list(group))) for state, group in groupby(states)], seen)
+        return StateRuns([(state, len(list(group))) for state, group in groupby(states)], seen)
