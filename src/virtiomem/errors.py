@@ -62,12 +62,17 @@ class Exit(IntEnum):
 
 
 class VirtiomemError(Exception):
-    """The base of all errors raised on purpose; `str()` is one line fit for a person, whatever text is quoted in it."""
+    """The base of all errors raised on purpose; `str()` is one line fit for a person, whatever text is quoted in it.
+
+    `connection` is the machine or peer that failed, where there is one: the line then begins with it. `message` is the rest.
+    """
 
     exit_code = Exit.FAILED
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(one_line(message))
+    def __init__(self, message: str = "", *, connection: str | None = None) -> None:
+        self.connection = connection
+        self.message = message
+        super().__init__(one_line(message if connection is None else f"{connection}: {message}"))
 
 
 class UsageError(VirtiomemError):

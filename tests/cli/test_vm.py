@@ -349,3 +349,11 @@ def test_verbs_that_do_not_ask_for_drivers_take_no_unstable_commands(
 ) -> None:
     assert main(["vm", verb, "--unstable-monitor-commands"]) == 2
     assert "--unstable-monitor-commands" in capsys.readouterr().err
+
+
+def test_a_refusal_of_a_peer_begins_with_its_connection_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    code, _, err = run(capsys, "resize", "all", "1G", "-c", f"web=qmp:{tmp_path}/none.sock")
+    assert (code, err) == (1, f"virtiomem: qmp:{tmp_path}/none.sock: cannot connect: No such file or directory\n")

@@ -1,10 +1,11 @@
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from virtiomem.errors import UsageError
+from virtiomem.errors import BackendError, UsageError
 from virtiomem.text import shown
-from virtiomem.vm.connect import Connection, config_paths, load_config, parse_address, resolve
+from virtiomem.vm.connect import Connection, config_paths, load_config, open_vm, parse_address, resolve
 
 
 @pytest.mark.parametrize(
@@ -135,3 +136,12 @@ def test_list_that_never_ends_is_too_long(tmp_path: Path) -> None:
     (tmp_path / "config.toml").symlink_to("/dev/zero")
     with pytest.raises(UsageError, match=r"config\.toml: longer than 16M"):
         load_config([tmp_path / "config.toml"])
+
+
+def test_an_error_of_a_machine_has_its_connection_as_a_value(tmp_path: Path) -> None:
+    connection = Connection("web", "qmp", str(tmp_path / "none.sock"))
+    with pytest.raises(BackendError) as caught:
+        asyncio.run(open_vm(connection))
+    assert caught.value.connection == str(connection)
+    assert caught.value.message == "cannot connect: No such file or directory"
+    assert str(caught.value) == f"{connection}: {caught.value.message}"

@@ -195,7 +195,8 @@ class _Session:
             self._unreadable.append(f"{path} ({error.reason})")
             return None
         except BackendTimeout as error:
-            raise BackendTimeout(f"{error}; {path} may stay open in the guest") from None
+            text = f"{error.message}; {path} may stay open in the guest"
+            raise BackendTimeout(text, connection=error.connection) from None
         try:
             return await self._content(handle, path)
         finally:

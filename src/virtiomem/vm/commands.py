@@ -194,7 +194,7 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]
     try:
         devices = view.machine.virtio_mem if pattern is None else named_devices(view.machine, pattern)
     except PlanError as error:
-        return msgspec.structs.replace(view, error=PlanError(f"{view.vm}: {error}")), ()
+        return msgspec.structs.replace(view, error=PlanError(str(error), connection=view.vm)), ()
     if not devices:
         return view, (Reason(ReasonKind.NO_DEVICE),)
     retry_in = view.surroundings.retry_in
@@ -229,9 +229,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _named(refusal: Refusal) -> str:
-    """A refusal that begins with its machine."""
-    text = str(refusal.error)
-    return text if text.startswith(("qmp:", "sim:", "agent ")) else f"{refusal.name}: {text}"
+    """A refusal that begins with its machine, or with the connection that failed."""
+    return str(refusal.error) if refusal.error.connection is not None else f"{refusal.name}: {refusal.error}"
 
 
 def _refuse(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) -> int:

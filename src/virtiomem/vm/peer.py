@@ -82,7 +82,7 @@ class Peer:
             async with asyncio.timeout(seconds):
                 await self._client.connect(self._address)
         except TimeoutError:
-            raise BackendTimeout(f"{self.label}: {self._silence(seconds)}") from None
+            raise BackendTimeout(self._silence(seconds), connection=self.label) from None
         except ConnectError as error:
             raise self._connect_error(error.exc) from None
         except AssertionError as error:  # the library's own check: it broke in the moment it stood
@@ -100,12 +100,12 @@ class Peer:
         greeting = self._client.await_greeting
         if isinstance(cause, EOFError | BrokenPipeError | ConnectionResetError):
             return BackendError(
-                f"{self.label}: it closed the connection before its {'greeting' if greeting else 'answer'}"
+                f"it closed the connection before its {'greeting' if greeting else 'answer'}", connection=self.label
             )
         if isinstance(cause, OSError):
-            return BackendError(f"{self.label}: cannot connect: {_why(cause)}")
+            return BackendError(f"cannot connect: {_why(cause)}", connection=self.label)
         wrong = "does not speak QMP" if greeting else f"bad answer to {SYNC}"
-        return ProtocolError(f"{self.label}: {wrong}: {one_line(str(reason(cause)), MAX_WORDS)}")
+        return ProtocolError(f"{wrong}: {one_line(str(reason(cause)), MAX_WORDS)}", connection=self.label)
 
     async def ask(
         self,
@@ -127,7 +127,7 @@ class Peer:
             async with asyncio.timeout(seconds):
                 answer = await self._client.execute(command, arguments)
         except TimeoutError:
-            raise BackendTimeout(f"{self.label}: no answer to {command} in {seconds:g} s") from None
+            raise BackendTimeout(f"no answer to {command} in {seconds:g} s", connection=self.label) from None
         except ExecuteError as error:
             raise Refused(error.error_class, one_line(str(error), MAX_WORDS)) from None
         except (QMPError, OSError, EOFError) as error:
@@ -139,7 +139,7 @@ class Peer:
 
     def bad_answer(self, command: str, why: object) -> ProtocolError:
         """The error for an answer that cannot be."""
-        return ProtocolError(f"{self.label}: bad answer to {command}: {one_line(str(why), MAX_WORDS)}")
+        return ProtocolError(f"bad answer to {command}: {one_line(str(why), MAX_WORDS)}", connection=self.label)
 
     @asynccontextmanager
     async def deadline(self, seconds: float | None = None) -> AsyncIterator[None]:
@@ -149,7 +149,7 @@ class Peer:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            raise BackendTimeout(f"{self.label}: it has not answered everything in {seconds:g} s") from None
+            raise BackendTimeout(f"it has not answered everything in {seconds:g} s", connection=self.label) from None
 
     async def _lost(self, command: str, error: Exception) -> BackendError | ProtocolError:
         """Why a command got no answer; the root cause comes out of the disconnect."""
@@ -159,7 +159,7 @@ class Peer:
             if self._failure is None:
                 cause = await outcome(self._client.disconnect())
                 self._failure = "it closed the connection" if cause is None else one_line(str(reason(cause)), MAX_WORDS)
-        return BackendError(f"{self.label}: connection lost: {self._failure}")
+        return BackendError(f"connection lost: {self._failure}", connection=self.label)
 
     async def close(self) -> None:
         """Disconnect; a peer that will not let go is dropped."""

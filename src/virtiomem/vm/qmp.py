@@ -88,7 +88,9 @@ class QmpBackend:
             status = await self._ask("query-status", shape=_Status)
             found = await self._ask("query-memory-devices", shape=list[MemoryDevice])
             if len(found) > MAX_DEVICES:
-                raise ProtocolError(f"{self._peer.label}: {len(found)} memory devices, more than {MAX_DEVICES}")
+                raise ProtocolError(
+                    f"{len(found)} memory devices, more than {MAX_DEVICES}", connection=self._peer.label
+                )
             devices = tuple(_device(device.type, device.data) for device in await self._named(found))
         self._check_distinct(devices)
         return Machine(status=shown(status.status, 32), boot_memory=self._boot_memory, devices=devices)
@@ -123,7 +125,7 @@ class QmpBackend:
         try:
             await self._peer.ask("qom-set", where, shape=OBJECT)
         except Refused as error:
-            raise DeviceError(f"{self._peer.label}: {shown(device)}: QEMU refuses: {error.reason}") from None
+            raise DeviceError(f"{shown(device)}: QEMU refuses: {error.reason}", connection=self._peer.label) from None
 
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Wait for an event; QEMU throttles size changes to one a second and device, so callers poll as well."""
@@ -150,7 +152,7 @@ class QmpBackend:
         try:
             summary = await self._peer.ask("query-memory-size-summary", shape=_Summary)
         except Refused:
-            raise ProtocolError(f"{self._peer.label}: it speaks QMP, but is no QEMU machine") from None
+            raise ProtocolError("it speaks QMP, but is no QEMU machine", connection=self._peer.label) from None
         return summary.base_memory
 
     async def _ask(self, command: str, *, shape: type[Shape]) -> Shape:
@@ -158,7 +160,7 @@ class QmpBackend:
         try:
             return await self._peer.ask(command, shape=shape)
         except Refused as error:
-            raise ProtocolError(f"{self._peer.label}: QEMU refuses {command}: {error.reason}") from None
+            raise ProtocolError(f"QEMU refuses {command}: {error.reason}", connection=self._peer.label) from None
 
     def _path(self, device: str) -> str:
         """Where a device is in QEMU's object tree."""

@@ -90,7 +90,7 @@ class SimBackend:
         self._let_time_pass()
         record = self._play(Resize(device=device, requested_size=Size(size)))
         if record.error is not None:
-            raise DeviceError(f"{self.label}: {device}: the device refuses: {record.error}")
+            raise DeviceError(f"{device}: the device refuses: {record.error}", connection=self.label)
 
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Let virtual time pass, playing the guest only when something is due in it."""

@@ -85,7 +85,7 @@ class _Watcher:
                 await self._lost(error)
             except Exception as error:  # noqa: BLE001 - a watcher that ends unseen would be blind and silent
                 why = shown(error) or type(error).__name__
-                await self._lost(BackendError(f"{self.connection}: cannot be looked at: {why}"))
+                await self._lost(BackendError(f"cannot be looked at: {why}", connection=str(self.connection)))
             await asyncio.sleep(pause)
             pause = min(pause * 2, LAST_RETRY_SECONDS)
 
