@@ -81,6 +81,14 @@ def test_another_answer_is_told(tmp_path: Path, change: Change, said: str) -> No
     assert re.search(said, str(outcome.first))
 
 
+def test_a_refusal_that_was_none_is_explained(tmp_path: Path) -> None:
+    lines = lines_of(HERE / "s10_busy.jsonl.gz", most=10_000)
+    busy = next(line for line in lines if line["op"] == "batch" and line["reqs"][0]["in"].startswith("0200"))
+    busy["reqs"][0]["in"] = "00" * 10
+    outcome = replay(write(tmp_path / "log", lines))
+    assert re.search(r"ours 0200(00){8} \(BUSY\): the machine is migrating: the device answers", str(outcome.first))
+
+
 @pytest.mark.parametrize("name", ["usable_region_size", "plugged_size", "node_id", "status", "isr", "gen"])
 def test_another_register_is_told_with_its_line(tmp_path: Path, name: str) -> None:
     lines = lines_of()

@@ -150,6 +150,7 @@ class Player:
         yield from _compared("FEATURES_OK", features_ok, self.driver.bring_up(self._accepted))
 
     def _submit(self, line: log.Batch) -> Iterator[Mismatch]:
+        self._port.device.mem.refusal = None
         self._port.order = line.order or ()
         result = self.driver.submit([sent.chain_request() for sent in line.reqs], line.times)
         self._port.order = ()
@@ -158,8 +159,13 @@ class Player:
             name = f"request {number + 1}, "
             yield from _compared(f"{name}used length", sent.used_len, result.used_len(number))
             if sent.data != (data := result.data[number].hex()):
-                yield f"{name}answer", _spelled(sent.data), _spelled(data)
+                yield f"{name}answer", _spelled(sent.data), f"{_spelled(data)}{self._why(line)}"
         yield from self._seen(line, result.seen)
+
+    def _why(self, line: log.Batch) -> str:
+        """The reason for our refusal, where it is certain which request it is about."""
+        refusal = self._port.device.mem.refusal
+        return f": {refusal}" if refusal is not None and len(line.reqs) == 1 else ""
 
     def _set_property(self, line: log.Qmp) -> Iterator[Mismatch]:
         refusal = self.driver.set_requested_size(line.value)
