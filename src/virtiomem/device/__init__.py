@@ -1,6 +1,7 @@
 """The hypervisor's side: QEMU's virtio-mem device and where the machine puts it (hw/virtio/virtio-mem.c, v7.2).
 
 mem         which blocks are plugged, and what each request is answered
+realize     what is refused when a device is created
 decisions   why a request is refused, in the order of the decisions
 blocks      the bitmap behind it
 virtio      the virtio device around it: status, features, interrupts, giving up

@@ -20,23 +20,18 @@ from collections.abc import Callable, Iterator
 from virtiomem import border
 from virtiomem.device import decisions
 from virtiomem.device.blocks import Blocks
+from virtiomem.device.realize import check_realize
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.releases.qemu import QEMU, QemuRelease
-from virtiomem.units import HUGE_PAGE_SIZE, SECTION_SIZE, U64_MAX, MiB, Span, align_up, is_power_of_two
+from virtiomem.units import HUGE_PAGE_SIZE, SECTION_SIZE, U64_MAX, Span, align_up
 from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseType, State, unpack_request
-
-MIN_BLOCK_SIZE = 1 * MiB
-"""Models: VIRTIO_MEM_MIN_BLOCK_SIZE in hw/virtio/virtio-mem.c (v7.2)."""
 
 DEFAULT_BLOCK_SIZE = HUGE_PAGE_SIZE
 """What QEMU chooses on x86-64 when the backend uses base pages: the host's transparent huge page."""
 
 USABLE_EXTENT = 2 * SECTION_SIZE
 """How far the usable region reaches beyond requested_size on x86: two Linux sections of 128M."""
-
-MAX_REGION_SIZE = (1 << 47) - 1
-"""QEMU maps a region into its own address space, of which Linux gives 47 bits to a process on x86-64."""
 
 _ACK = Response(ResponseType.ACK)
 _STATE = tuple(Response(ResponseType.ACK, state) for state in State)
@@ -70,7 +65,7 @@ class MemDevice:
         numbers = {"addr": addr, "region_size": region_size, "block_size": block_size, "node": node, "nodes": nodes}
         for what, number in {**numbers, "requested_size": requested_size, "features": features}.items():
             border.instance(what, number, int)
-        _check_realize(addr, region_size, block_size, requested_size, node, nodes)
+        check_realize(addr, region_size, block_size, requested_size, node, nodes)
         self.addr = addr
         self.region_size = region_size
         self.block_size = block_size
@@ -286,26 +281,3 @@ class MemDevice:
         assert all(span.stop <= self.addr + self._usable_size for span in self.plugged_ranges()), (
             "a block is plugged outside the usable region"
         )
-
-
-def _check_realize(addr: int, region_size: int, block_size: int, requested_size: int, node: int, nodes: int) -> None:
-    """Refuse what QEMU refuses, in its order and words."""
-    if region_size > MAX_REGION_SIZE:
-        limit = f"QEMU can map no more than {MAX_REGION_SIZE:#x} bytes"
-        raise DeviceError(f"cannot set up guest memory: Cannot allocate memory: {region_size:#x} bytes, {limit}")
-    if block_size < MIN_BLOCK_SIZE:
-        raise DeviceError(f"'block-size' property has to be at least {MIN_BLOCK_SIZE:#x}")
-    if not is_power_of_two(block_size):
-        raise DeviceError("'block-size' property has to be a power of two")
-    if not 0 <= node < nodes:
-        raise DeviceError(f"'node' property has value '{node}', which exceedsthe number of numa nodes: {nodes}")
-    if requested_size % block_size:
-        raise DeviceError(f"'requested-size' property has to be multiples of 'block-size' ({block_size:#x})")
-    if addr % block_size:
-        raise DeviceError(f"'memaddr' property has to be multiples of 'block-size' ({block_size:#x})")
-    if region_size % block_size:
-        raise DeviceError(f"'memdev' property memdev size has to be multiples of'block-size' ({block_size:#x})")
-    if region_size <= 0 or not 0 <= addr <= U64_MAX + 1 - region_size:
-        raise DeviceError(f"no region of {region_size:#x} bytes at {addr:#x} in 64 bits")
-    if not 0 <= requested_size <= U64_MAX:
-        raise DeviceError(f"'requested-size' property is no 64-bit number of bytes: {requested_size:#x}")

@@ -11,8 +11,8 @@ from typing import NoReturn
 
 from msgspec import structs
 
-from virtiomem.device.mem import MIN_BLOCK_SIZE
 from virtiomem.device.placement import BACKEND_ALIGNMENT, MAX_SLOTS, DeviceMemory
+from virtiomem.device.realize import MIN_BLOCK_SIZE
 from virtiomem.errors import DeviceError, Errno, ScenarioError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, name_devices, parse_range
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
