@@ -4,7 +4,7 @@ from pathlib import Path
 from virtiomem.guest.base import DeviceConfig, DriverConfig
 from virtiomem.guest.linux.look import parse
 from virtiomem.guest.linux.rest import Rest, reasons
-from virtiomem.reasons import Reason, ReasonKind
+from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.recording import MemoryBlock, VirtioMemInfo
 from virtiomem.units import GiB, MiB, Size
 
@@ -48,3 +48,21 @@ def test_a_driver_of_big_blocks_waits_for_onlining_at_two_of_them() -> None:
     driver = DriverConfig(force_bbm=True, bbm_block_size=Size(2 * GiB))
     assert said(2 * GiB, driver=driver).kind is not ReasonKind.TOO_MUCH_OFFLINE
     assert said(4 * GiB, driver=driver).kind is ReasonKind.TOO_MUCH_OFFLINE
+
+
+def test_a_timer_is_not_said_to_be_that_of_a_device_that_waits_for_onlining() -> None:
+    """One timer is in the kernel's list; it does not say of which device it is."""
+    configs = [DeviceConfig(id=f"vm{number}", max_size=Size(16 * GiB), name=f"virtio{number}") for number in (0, 1)]
+    offline, busy = (
+        VirtioMemInfo(
+            id=f"vm{n}", memaddr=n * 16 * GiB, max_size=16 * GiB, requested_size=want, size=GiB, block_size=1 << 21
+        )
+        for n, want in ((0, 2 * GiB), (1, 0))
+    )
+    blocks = [MemoryBlock(block=number, state="offline", valid_zones="Normal", nodes=[0]) for number in range(8)]
+    look = replace(LOOK, bound=["virtio0", "virtio1"], memory_blocks=blocks, memory_block_size=128 * MiB, retry_in=49.0)
+    waits, retries = reasons(Rest(look, [offline, busy], []), configs, [])
+    assert (waits.kind, retries.kind) == (ReasonKind.TOO_MUCH_OFFLINE, ReasonKind.RETRY_DUE)
+    assert retries.certainty is Certainty.LIKELY
+    (alone,) = reasons(Rest(look, [busy], []), configs, [])
+    assert (alone.text, alone.certainty) == ("the driver tries again in 49 s", Certainty.FACT)
