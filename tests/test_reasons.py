@@ -177,6 +177,36 @@ def test_progress_and_report_name_the_next_try_as_explain_does(tmp_path: Path) -
     assert account.text in said
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        STUCK[ReasonKind.UNPLUG_ONLINE_OFF],
+        written(resize("1G") + inject("ERROR") + resize("0")),
+        written(resize("1G") + inject("silence") + resize("0")),
+    ],
+)
+def test_a_driver_that_rests_without_a_timer_is_not_said_to_try_again(text: str, tmp_path: Path) -> None:
+    found = explained_sim(text, tmp_path)
+    assert found
+    assert not {one.kind for one in found} & {ReasonKind.RETRY_INTERVAL, ReasonKind.RETRY_DUE, ReasonKind.RETRY_WITHIN}
+
+
+def test_reasons_are_of_the_devices_that_were_asked_about(tmp_path: Path) -> None:
+    second = '[[device]]\nid = "vm1"\nmax-size = "4G"\n[[step]]'
+    text = written(inject("BUSY", 2) + resize("1G")).replace("[[step]]", second, 1)
+    found = explained_sim(text + step("resize", device="vm1", **{"requested-size": "1G"}), tmp_path, only="vm1")
+    assert {one.device for one in found} <= {"vm1", None}
+
+
+def explained_sim(text: str, tmp_path: Path, only: str = "vm0") -> tuple[Reason, ...]:
+    path = tmp_path / "guest.toml"
+    path.write_text(text)
+    vm = asyncio.run(open_vm(Connection("guest", "sim", str(path))))
+    machine = asyncio.run(vm.backend.look())
+    chosen = [one for one in machine.devices if one.id == only]
+    return explain(machine, asyncio.run(vm.backend.surroundings(machine)), None, devices=chosen)
+
+
 # --- every kind is produced ---
 
 

@@ -29,6 +29,18 @@ _SHOWN_INSIDE = {
 """What a look inside the guest would settle."""
 
 
+_WITHOUT_TIMER = {
+    ReasonKind.NO_DRIVER,
+    ReasonKind.REGION_TAKEN,
+    ReasonKind.SETUP_FAILED,
+    ReasonKind.GAVE_UP,
+    ReasonKind.DEVICE_SILENT,
+    ReasonKind.BELOW_UNIT,
+    ReasonKind.UNPLUG_ONLINE_OFF,
+}
+"""What makes the driver rest without a timer."""
+
+
 def likely(kind: ReasonKind, device: str | None = None, **values: object) -> Reason:
     """A reason that fits."""
     return Reason(kind, values, device, Certainty.LIKELY)
@@ -66,13 +78,15 @@ def explain(
     unsettled = any(not device.settled for device in chosen)
     found = list(about_machine(machine, surroundings)) if unsettled else []
     found += chain.from_iterable(_about_device(device, surroundings, inside) for device in chosen)
-    known = {(reason.kind, reason.device) for reason in surroundings.reasons}
-    found = [reason for reason in found if (reason.kind, reason.device) not in known] + list(surroundings.reasons)
+    ids = {device.id for device in chosen}
+    given = [reason for reason in surroundings.reasons if reason.device in ids]
+    known = {(reason.kind, reason.device) for reason in given}
+    found = [reason for reason in found if (reason.kind, reason.device) not in known] + given
     if (inside is None or not inside.blocks) and any(reason.kind in _SHOWN_INSIDE for reason in found):
         found.append(not_looked(asked=asked or inside is not None))
     if inside is not None:
         found += [unknown(ReasonKind.UNREADABLE, what=what) for what in inside.unreadable]
-    if again and any(_shrinking(device) for device in chosen) and _may_retry(machine, surroundings, chosen):
+    if again and machine.running and any(_may_retry(device, surroundings, found) for device in chosen):
         found += _about_retry(retry_in, exact=exact)
     return with_advice(found)
 
@@ -205,9 +219,11 @@ def _about_retry(retry_in: float | None, *, exact: bool) -> Iterator[Reason]:
     yield Reason(ReasonKind.RETRY_INTERVAL, {"first": intervals.FIRST, "last": intervals.LAST})
 
 
-def _may_retry(machine: Machine, surroundings: Surroundings, devices: Iterable[Device]) -> bool:
-    present = {Driver.READY, Driver.UNKNOWN}
-    return machine.running and any(surroundings.drivers.get(d.id, Driver.UNKNOWN) in present for d in devices)
+def _may_retry(device: Device, surroundings: Surroundings, found: Iterable[Reason]) -> bool:
+    """True when a timer of the device's driver runs, as far as is known: while it has memory to give up."""
+    present = surroundings.drivers.get(device.id, Driver.UNKNOWN) in {Driver.READY, Driver.UNKNOWN}
+    rests = any(reason.kind in _WITHOUT_TIMER for reason in found if reason.device == device.id)
+    return present and _shrinking(device) and not rests
 
 
 def _units(device: Device, inside: Inside | None) -> Units:
