@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from virtiomem.device.mem import MemDevice
 from virtiomem.transport.embedded import EmbeddedPort
-from virtiomem.transport.vring import VringTransport
+from virtiomem.transport.vring import VringChannel
 from virtiomem.units import GiB, MiB, TiB
 from virtiomem.wire.mem import Request, RequestType
 
@@ -104,7 +104,7 @@ def through_ring(region: int, asks: list[Ask]) -> Callable[[], None]:
     packed = [Request(RequestType(kind), addr, count).pack() for kind, addr, count in asks[:RING_REQUESTS]]
 
     def run() -> None:
-        send = VringTransport(EmbeddedPort(make(region))).send
+        send = VringChannel(EmbeddedPort(make(region))).send
         for request in packed:
             send(request)
 

@@ -47,7 +47,7 @@ class Rig:
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        self.transport = Tapped(self.device)
+        self.channel = Tapped(self.device)
         self.load()
 
     def load(self) -> None:
@@ -55,7 +55,7 @@ class Rig:
         self.module = VirtioMemModule(
             self.memory,
             self.clock,
-            [("virtio0", self.transport)],
+            [("virtio0", self.channel)],
             self.parameters,
             lambda _, text: self.log.append(text),
         )
@@ -67,12 +67,12 @@ class Rig:
 
     def resize(self, size: int) -> list[str]:
         """Set requested-size and return what the driver asked for."""
-        self.transport.said.clear()
+        self.channel.said.clear()
         self.device.requested_size = size
         self.clock.run_until_idle()
         self.module.check()
         self.memory.check()
-        return list(self.transport.said)
+        return list(self.channel.said)
 
     def pin(self, block: int, *pageblocks: int) -> None:
         """Put something that does not move into pageblocks of a memory block."""
@@ -87,7 +87,7 @@ class Rig:
 
     def set_state(self, block: int, state: OnlineType) -> Errno:
         """Write to a block's state, and let the driver answer; what it asked for is in `transport.said`."""
-        self.transport.said.clear()
+        self.channel.said.clear()
         rc = store_state(self.memory, block, state)
         self.clock.run_until_idle()
         self.module.check()
@@ -96,10 +96,10 @@ class Rig:
 
     def wait(self, seconds: float) -> list[str]:
         """Let time pass and return what the driver asked for."""
-        self.transport.said.clear()
+        self.channel.said.clear()
         self.clock.advance(seconds)
         self.module.check()
-        return list(self.transport.said)
+        return list(self.channel.said)
 
     def listing(self) -> list[str]:
         return [line for line in iomem.dumps(self.memory.iomem).splitlines() if "virtio" in line]

@@ -85,9 +85,9 @@ def test_block_that_the_device_keeps_is_unplugged_later(rig: MakeRig) -> None:
     assert guest.driver.mode.counts() == {"PLUGGED": 1}
     assert len(guest.listing()) == 1
     guest.device.busy = False
-    guest.transport.said.clear()
+    guest.channel.said.clear()
     guest.clock.advance(50)
-    assert guest.transport.said == ["UNPLUG +0M 64"]
+    assert guest.channel.said == ["UNPLUG +0M 64"]
     assert guest.driver.mode.counts() == {"UNUSED": 1}
 
 
@@ -123,10 +123,10 @@ def test_big_block_that_cannot_be_added_is_unplugged_again(rig: MakeRig) -> None
 def test_big_block_that_can_neither_be_added_nor_unplugged_is_cleaned_up_first(rig: MakeRig) -> None:
     guest = rig(block=256 * MiB)
     guest.memory.faults.inject(FaultPoint.ARCH_ADD, Errno.ENOMEM)
-    guest.transport.then_busy = True
+    guest.channel.then_busy = True
     assert guest.resize(256 * MiB) == ["PLUG +0M 1", "UNPLUG +0M 1"]
     assert guest.driver.mode.counts() == {"PLUGGED": 1}
-    guest.transport.then_busy = False
+    guest.channel.then_busy = False
     assert guest.wait(50) == ["UNPLUG +0M 1"]
     assert guest.driver.mode.counts() == {"PLUGGED": 1}
     guest.device.busy = False
@@ -145,9 +145,9 @@ def test_with_unplug_online_off_only_wholly_offline_big_blocks_go(rig: MakeRig) 
     guest.resize(512 * MiB)
     assert guest.resize(0) == []
     assert not guest.set_state(64, OnlineType.OFFLINE)
-    assert guest.transport.said == []
+    assert guest.channel.said == []
     assert not guest.set_state(65, OnlineType.OFFLINE)
-    assert guest.transport.said == ["UNPLUG +0M 1"]
+    assert guest.channel.said == ["UNPLUG +0M 1"]
 
 
 def test_big_block_with_one_used_memory_block_gives_the_others_back(rig: MakeRig) -> None:
@@ -204,4 +204,4 @@ def test_threshold_lets_two_big_blocks_be_offline_however_large(rig: MakeRig) ->
     assert guest.driver.work.last_rc is Errno.ENOSPC
     for id_ in range(64, 80):
         assert not guest.set_state(id_, OnlineType.ONLINE)
-    assert guest.transport.said == ["PLUG +4096M 1"]  # half of the threshold, 2G, is online again
+    assert guest.channel.said == ["PLUG +4096M 1"]  # half of the threshold, 2G, is online again

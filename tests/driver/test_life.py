@@ -76,9 +76,9 @@ def test_driver_that_gave_up_works_again_when_it_is_loaded_anew(rig: MakeRig) ->
     assert "virtio_mem virtio0: adding memory failed: -17" in guest.log
     guest.module.unload()
     assert guest.listing() == []
-    guest.transport.said.clear()
+    guest.channel.said.clear()
     guest.load()
-    assert guest.transport.said == ["PLUG +0M 64"]
+    assert guest.channel.said == ["PLUG +0M 64"]
 
 
 def test_driver_that_waits_for_its_timer_does_not_wake_after_it_was_unloaded(rig: MakeRig) -> None:
@@ -87,11 +87,11 @@ def test_driver_that_waits_for_its_timer_does_not_wake_after_it_was_unloaded(rig
     guest.resize(MB)
     guest.module.unload()
     guest.device.busy = False
-    guest.transport.said.clear()
+    guest.channel.said.clear()
     guest.clock.advance(1000)
     guest.device.requested_size = 2 * MB
     guest.clock.run_until_idle()
-    assert guest.transport.said == []
+    assert guest.channel.said == []
 
 
 def test_memory_beyond_what_can_be_hotplugged_stays_unused() -> None:
@@ -134,9 +134,9 @@ def test_partial_offline_block_is_removed_but_stays_plugged_until_the_next_drive
     guest.module.unload()
     assert guest.listing() == []
     assert guest.device.plugged_size == 64 * MiB
-    guest.transport.said.clear()
+    guest.channel.said.clear()
     guest.load()
-    assert guest.transport.said == ["UNPLUG_ALL +-8192M 0", "PLUG +0M 32"]
+    assert guest.channel.said == ["UNPLUG_ALL +-8192M 0", "PLUG +0M 32"]
 
 
 def test_last_device_goes_first_so_that_its_neighbour_leaves_no_trace_either(rig: MakeRig) -> None:
@@ -144,7 +144,7 @@ def test_last_device_goes_first_so_that_its_neighbour_leaves_no_trace_either(rig
     guest = rig(OnlineType.OFFLINE, size=GiB)
     guest.module.unload()
     above = Loopback(MemDevice(addr=BASE + GiB, region_size=GiB, requested_size=64 * MiB))
-    module = VirtioMemModule(guest.memory, guest.clock, [("virtio0", guest.transport), ("virtio1", above)])
+    module = VirtioMemModule(guest.memory, guest.clock, [("virtio0", guest.channel), ("virtio1", above)])
     guest.clock.run_until_idle()
     assert [line.split(" : ")[1] for line in guest.listing()] == ["virtio0", "virtio1", "System RAM (virtio_mem)"]
     module.unload()
@@ -155,7 +155,7 @@ def test_device_below_memory_that_stays_keeps_its_place_too(rig: MakeRig) -> Non
     guest = rig(OnlineType.ONLINE, size=GiB)
     guest.module.unload()
     above = Loopback(MemDevice(addr=BASE + GiB, region_size=GiB, requested_size=MB))
-    devices = [("virtio0", guest.transport), ("virtio1", above)]
+    devices = [("virtio0", guest.channel), ("virtio1", above)]
     module = VirtioMemModule(guest.memory, guest.clock, devices)
     guest.clock.run_until_idle()
     module.unload()
@@ -170,43 +170,43 @@ def test_new_kernel_on_plugged_memory_begins_with_unplug_all(rig: MakeRig) -> No
     tree = ResourceTree()
     tree.request_region(4 * GiB, 2 * GiB, "System RAM", IORESOURCE_SYSTEM_RAM)
     memory, clock = Memory(tree), Clock()
-    guest.transport.said.clear()
+    guest.channel.said.clear()
     guest.device.busy = True
-    module = VirtioMemModule(memory, clock, [("virtio0", guest.transport)])
+    module = VirtioMemModule(memory, clock, [("virtio0", guest.channel)])
     clock.run_until_idle()
     assert module.devices[0].work.last_rc is Errno.ETXTBSY
     guest.device.busy = False
     clock.advance(50)
-    assert [said.split()[0] for said in guest.transport.said] == ["UNPLUG_ALL", "UNPLUG_ALL", "PLUG", "PLUG"]
+    assert [said.split()[0] for said in guest.channel.said] == ["UNPLUG_ALL", "UNPLUG_ALL", "PLUG", "PLUG"]
 
 
 def test_driver_without_a_pending_change_sends_nothing_at_load(rig: MakeRig) -> None:
-    assert rig().transport.said == []
+    assert rig().channel.said == []
 
 
 def test_driver_of_a_crash_kernel_asks_once_for_each_block(rig: MakeRig) -> None:
     guest = rig()
     guest.resize(MB)
-    guest.transport.said.clear()
-    vmcore = VmcoreDriver(guest.transport)
+    guest.channel.said.clear()
+    vmcore = VmcoreDriver(guest.channel)
     assert vmcore.is_ram(BASE)
     assert vmcore.is_ram(BASE + PAGE_SIZE)
     assert not vmcore.is_ram(BASE + MB)
     assert vmcore.is_ram(BASE - PAGE_SIZE)
     assert vmcore.is_ram(BASE + 4 * GiB)
-    assert guest.transport.said == ["STATE +0M 1", "STATE +128M 1"]
+    assert guest.channel.said == ["STATE +0M 1", "STATE +128M 1"]
 
 
 def test_driver_of_a_crash_kernel_asks_nothing_when_nothing_is_plugged(rig: MakeRig) -> None:
     guest = rig()
-    vmcore = VmcoreDriver(guest.transport)
+    vmcore = VmcoreDriver(guest.channel)
     assert not vmcore.is_ram(BASE)
-    assert guest.transport.said == []
+    assert guest.channel.said == []
 
 
 def test_driver_of_a_crash_kernel_takes_any_error_for_not_ram(rig: MakeRig) -> None:
     guest = rig()
     guest.resize(MB)
     for answer in (b"", b"\x03" + bytes(9), b"\xff" * 10, bytes(3)):
-        guest.transport.send = lambda _, answer=answer: answer
-        assert not VmcoreDriver(guest.transport).is_ram(BASE)
+        guest.channel.send = lambda _, answer=answer: answer
+        assert not VmcoreDriver(guest.channel).is_ram(BASE)

@@ -55,7 +55,7 @@ def test_adding_stops_while_a_gibibyte_is_offline_and_goes_on_when_half_is_onlin
     for id_ in range(64, 68):
         assert not store_state(guest.memory, id_, OnlineType.ONLINE)
         guest.clock.run_until_idle()
-        counts.append(len(guest.transport.said))
+        counts.append(len(guest.channel.said))
     assert counts == [8, 8, 8, 12]
 
 
@@ -70,9 +70,9 @@ def test_busy_sub_blocks_are_passed_over_and_tried_again_later(rig: MakeRig) -> 
     assert f"UNPLUG +{place[1] * 2}M 1" not in asked
     assert guest.driver.work.last_rc is Errno.EBUSY
     guest.memory.users.free("slab")
-    guest.transport.said.clear()
+    guest.channel.said.clear()
     guest.clock.advance(51)
-    assert guest.transport.said == [f"UNPLUG +{place[1] * 2}M 1"]
+    assert guest.channel.said == [f"UNPLUG +{place[1] * 2}M 1"]
     assert guest.device.plugged_size == 0
 
 
@@ -115,7 +115,7 @@ def test_failed_adding_unplugs_again_and_is_tried_later(rig: MakeRig) -> None:
 def test_block_that_could_not_be_unplugged_is_cleaned_up_first(rig: MakeRig) -> None:
     guest = rig()
     guest.memory.faults.inject(FaultPoint.ARCH_ADD, Errno.ENOMEM)
-    real, answers = guest.transport.send, iter([None, b"\x02" + bytes(9)])
+    real, answers = guest.channel.send, iter([None, b"\x02" + bytes(9)])
 
     def second_is_busy(request: bytes) -> bytes:
         answer: bytes = real(request)
@@ -124,13 +124,13 @@ def test_block_that_could_not_be_unplugged_is_cleaned_up_first(rig: MakeRig) -> 
             guest.device.request(0, 8 * GiB, 64)
         return other or answer
 
-    guest.transport.send = second_is_busy
+    guest.channel.send = second_is_busy
     guest.device.requested_size = MB
     guest.clock.run_until_idle()
     assert guest.driver.mode.counts() == {"PLUGGED": 1}
-    guest.transport.said.clear()
+    guest.channel.said.clear()
     guest.clock.advance(50)
-    assert guest.transport.said == ["UNPLUG +0M 64", "PLUG +0M 64"]
+    assert guest.channel.said == ["UNPLUG +0M 64", "PLUG +0M 64"]
     guest.module.check()
 
 
@@ -159,7 +159,7 @@ def test_with_unplug_online_off_memory_goes_when_it_is_taken_offline(rig: MakeRi
     assert guest.resize(0) == []
     assert not store_state(guest.memory, 64, OnlineType.OFFLINE)
     guest.clock.run_until_idle()
-    assert guest.transport.said == ["UNPLUG +0M 64"]
+    assert guest.channel.said == ["UNPLUG +0M 64"]
 
 
 def test_only_whole_memory_blocks_of_an_odd_region_are_used(rig: MakeRig) -> None:
@@ -204,13 +204,13 @@ def test_smallest_blocks_below_a_pageblock_stay_unplugged(rig: MakeRig) -> None:
 
 def test_config_change_in_mid_work_is_heard_before_the_next_request(rig: MakeRig) -> None:
     guest = rig()
-    real = guest.transport.send
+    real = guest.channel.send
 
     def shrink_after_third(request: bytes) -> bytes:
         answer: bytes = real(request)
-        if len(guest.transport.said) == 3:
+        if len(guest.channel.said) == 3:
             guest.device.requested_size = MB
         return answer
 
-    guest.transport.send = shrink_after_third
+    guest.channel.send = shrink_after_third
     assert guest.resize(GiB) == ["PLUG +0M 64", "PLUG +128M 64", "PLUG +256M 64", "UNPLUG +256M 64", "UNPLUG +128M 64"]

@@ -60,10 +60,10 @@ def test_offline_block_that_a_busy_device_keeps_stays_whole(rig: MakeRig) -> Non
 def test_block_left_over_stays_so_while_the_device_keeps_it_and_nothing_else_is_done(rig: MakeRig) -> None:
     guest = rig()
     guest.memory.faults.inject(FaultPoint.ARCH_ADD, Errno.ENOMEM)
-    guest.transport.then_busy = True
+    guest.channel.then_busy = True
     assert guest.resize(6 * MiB) == ["PLUG +0M 3", "UNPLUG +0M 3"]
     assert guest.driver.mode.counts() == {"PLUGGED": 1}
-    guest.transport.then_busy = False
+    guest.channel.then_busy = False
     assert guest.wait(50) == ["UNPLUG +0M 3"]
     assert guest.driver.mode.counts() == {"PLUGGED": 1}
     guest.device.busy = False
@@ -133,7 +133,7 @@ def test_more_than_half_a_gibibyte_offline_stops_growth_even_with_large_blocks(r
     assert guest.resize(8 * GiB) == ["PLUG +0M 1024", "PLUG +2048M 1024"]
     assert guest.driver.work.last_rc is Errno.ENOSPC
     assert not guest.set_state(4, OnlineType.ONLINE)
-    assert guest.transport.said == ["PLUG +4096M 1024"]
+    assert guest.channel.said == ["PLUG +4096M 1024"]
 
 
 # -- somebody else says no -------------------------------------------------------------------------------------------------

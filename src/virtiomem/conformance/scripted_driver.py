@@ -11,7 +11,7 @@ from itertools import groupby
 from virtiomem.conformance.malformed_chains import shaped
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.transport.port import Observation, Owner, Port, Write
-from virtiomem.transport.vring import Chain, Result, Ring, initialize
+from virtiomem.transport.vring import BatchResult, Chain, Ring, initialize
 from virtiomem.wire.mem import Request, RequestType, Response
 from virtiomem.wire.ring import INDEX
 
@@ -64,7 +64,7 @@ class ScriptedDriver:
             return False
         return True
 
-    def submit(self, chains: Sequence[ChainRequest], times: int = 1) -> Result:
+    def submit(self, chains: Sequence[ChainRequest], times: int = 1) -> BatchResult:
         """Make chains available with one notification, one of them perhaps many times."""
         return self._ring.submit([chain.chain() for chain in chains], times)
 

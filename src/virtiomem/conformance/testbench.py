@@ -12,7 +12,7 @@ from typing import NamedTuple, NoReturn, Protocol
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.releases.qemu import QemuRelease
 from virtiomem.transport.port import DeviceSpec, Observation, Owner, Port, Read, Write
-from virtiomem.transport.vring import Chain, Result, Ring, initialize
+from virtiomem.transport.vring import BatchResult, Chain, Ring, initialize
 from virtiomem.units import GiB, MiB, Span, format_size
 from virtiomem.wire.mem import Config, Feature, Request, RequestType, Response, ResponseType
 from virtiomem.wire.virtio import Isr, Status, VirtioFeature
@@ -114,7 +114,7 @@ class Bench:
         isr, self._isr = self._isr | seen.isr, 0
         return replace(seen, isr=isr)
 
-    def submit(self, *chains: Chain, what: str) -> Result:
+    def submit(self, *chains: Chain, what: str) -> BatchResult:
         """Make chains available with one notification."""
         self.doing = what
         result = self.ring.submit(chains)
@@ -136,7 +136,7 @@ class Bench:
         what = kind.name if kind is RequestType.UNPLUG_ALL else f"{kind.name} blocks {first}..{first + count - 1}"
         return self._answered(self.submit(Chain((request.pack(),)), what=what), what)
 
-    def _answered(self, result: Result, what: str) -> Response:
+    def _answered(self, result: BatchResult, what: str) -> Response:
         if result.used_len(0) is None:
             raise Violation(f"{what} was not answered")
         try:
@@ -194,7 +194,7 @@ def not_applicable(why: str) -> NoReturn:
     raise NotApplicable(why)
 
 
-def answer(result: Result, number: int) -> str:
+def answer(result: BatchResult, number: int) -> str:
     """What came of a chain, in a word or two."""
     if result.used_len(number) is None:
         return "not returned, device needs reset" if result.seen.status & Status.NEEDS_RESET else "not returned"

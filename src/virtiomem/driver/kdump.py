@@ -5,7 +5,7 @@ Models: virtio_mem_init_kdump(), virtio_mem_vmcore_pfn_is_ram() (drivers/virtio/
 
 from virtiomem.driver.link import Link
 from virtiomem.errors import ProtocolError
-from virtiomem.transport.base import Transport
+from virtiomem.transport.channel import RequestChannel
 from virtiomem.units import align_down
 from virtiomem.wire.mem import RESPONSE_SIZE, Request, RequestType, Response, ResponseType, State
 
@@ -13,11 +13,11 @@ from virtiomem.wire.mem import RESPONSE_SIZE, Request, RequestType, Response, Re
 class VmcoreDriver:
     """One device in a crash kernel; addresses in bytes."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, channel: RequestChannel) -> None:
         """Probe: plugged_size is read once, and never again."""
-        transport.reset()
-        config = Link(transport).config()
-        self._transport = transport
+        channel.reset()
+        config = Link(channel).config()
+        self._channel = channel
         self._addr = config.addr
         self._region_size = config.region_size
         self._block_size = max(config.block_size, 1)
@@ -41,7 +41,7 @@ class VmcoreDriver:
         return self._last_plugged
 
     def _ask(self, block: int) -> bool:
-        answer = self._transport.send(Request(RequestType.STATE, block, 1).pack())
+        answer = self._channel.send(Request(RequestType.STATE, block, 1).pack())
         try:
             response = Response.unpack(answer[:RESPONSE_SIZE])
         except ProtocolError:

@@ -5,7 +5,7 @@ Models: virtio_mem_send_request() (drivers/virtio/virtio_mem.c, v6.1).
 
 from virtiomem.driver.outcome import errno_of
 from virtiomem.errors import Errno
-from virtiomem.transport.base import Transport
+from virtiomem.transport.channel import RequestChannel
 from virtiomem.units import U64_MAX
 from virtiomem.wire.mem import CONFIG_SIZE, RESPONSE_SIZE, Config, Request, RequestType
 
@@ -17,13 +17,13 @@ class DeviceHungError(Exception):
 class Link:
     """One device as bytes. Sizes and addresses are bytes."""
 
-    def __init__(self, transport: Transport) -> None:
-        self.transport = transport
+    def __init__(self, channel: RequestChannel) -> None:
+        self.channel = channel
         self._response = bytearray(RESPONSE_SIZE)
 
     def config(self) -> Config:
         """The configuration space; what the device leaves out reads as zeros."""
-        return Config.unpack(self.transport.config()[:CONFIG_SIZE].ljust(CONFIG_SIZE, b"\0"))
+        return Config.unpack(self.channel.config()[:CONFIG_SIZE].ljust(CONFIG_SIZE, b"\0"))
 
     def send(self, kind: RequestType, addr: int, size: int, block_size: int) -> Errno:
         """Send one request and wait for the answer.
@@ -31,7 +31,7 @@ class Link:
         The number of blocks is cut to 16 bits, as in Linux, where nobody checks. A device that writes less than a
         response leaves the rest of the last one in the buffer. Raises DeviceHungError when nothing comes back.
         """
-        answer = self.transport.send(Request(kind, addr & U64_MAX, size // block_size & 0xFFFF).pack())
+        answer = self.channel.send(Request(kind, addr & U64_MAX, size // block_size & 0xFFFF).pack())
         if not answer:
             raise DeviceHungError
         self._response[: len(answer)] = answer[:RESPONSE_SIZE]

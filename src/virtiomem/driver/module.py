@@ -12,7 +12,7 @@ from virtiomem.driver.virtio_mem import Log, VirtioMem
 from virtiomem.errors import ArgumentValueError, Errno
 from virtiomem.memory.core import Memory
 from virtiomem.memory.onlining import generic_online_page
-from virtiomem.transport.base import Transport
+from virtiomem.transport.channel import RequestChannel
 
 
 class VirtioMemModule:
@@ -22,11 +22,11 @@ class VirtioMemModule:
         self,
         memory: Memory,
         clock: Clock,
-        devices: Sequence[tuple[str, Transport]],
+        devices: Sequence[tuple[str, RequestChannel]],
         parameters: Parameters = DEFAULTS,
         log: Log = lambda level, text: None,  # noqa: ARG005
     ) -> None:
-        """Load the module and probe every device, given as (name, transport); one that fails is left out.
+        """Load the module and probe every device, given as (name, channel); one that fails is left out.
 
         Raises ArgumentError.
         """
@@ -40,8 +40,8 @@ class VirtioMemModule:
         """Devices that were probed, in order."""
         self.failed: dict[str, Errno] = {}
         """Devices whose probe failed, by name."""
-        for name, transport in devices:
-            device = VirtioMem(name, transport, memory, clock, parameters, log)
+        for name, channel in devices:
+            device = VirtioMem(name, channel, memory, clock, parameters, log)
             if rc := device.probe():
                 self.failed[name] = rc
             else:
@@ -76,7 +76,7 @@ def _check_devices(devices: object) -> None:
     for device in devices:
         border.instance("a device", device, list, tuple)
         if len(device) != 2:
-            raise ArgumentValueError(f"a device must be a name and a transport, not {len(device)} things")
+            raise ArgumentValueError(f"a device must be a name and a channel, not {len(device)} things")
         border.name("a device's name", device[0])
         for verb in ("send", "config", "on_config_change", "reset"):
-            border.function(f"{verb} of a device's transport", getattr(device[1], verb, None))
+            border.function(f"{verb} of a device's channel", getattr(device[1], verb, None))

@@ -22,7 +22,7 @@ from virtiomem.memory.core import Memory
 from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
 from virtiomem.resource.flags import IORESOURCE_EXCLUSIVE, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
-from virtiomem.transport.base import Transport
+from virtiomem.transport.channel import RequestChannel
 from virtiomem.units import PAGE_SIZE, U64_MAX, Span, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType
 
@@ -36,7 +36,7 @@ class VirtioMem:
     def __init__(
         self,
         name: str,
-        transport: Transport,
+        channel: RequestChannel,
         memory: Memory,
         clock: Clock,
         parameters: Parameters = DEFAULTS,
@@ -61,7 +61,7 @@ class VirtioMem:
         self.mode: Mode
         self.work = Work(clock, self._pass, lambda: self.plugged_size, self.log)
         """The work function: when it runs, and how it went."""
-        self._link = Link(transport)
+        self._link = Link(channel)
         self._log = log
         self._resource: Resource | None = None
         self._mgid = -1
@@ -81,7 +81,7 @@ class VirtioMem:
         Models: virtio_mem_probe(), virtio_mem_init_hotplug(). Differs: sizes that no device may have (a block size
         that is no power of two, an empty region) are refused with EINVAL, where Linux trusts the device.
         """
-        self._link.transport.reset()
+        self._link.channel.reset()
         config = self._link.config()
         self.addr, self.region_size = config.addr, config.region_size
         self.device_block_size = config.block_size
@@ -104,13 +104,13 @@ class VirtioMem:
             self.unplug_all_required = True
             self.log("info", "unplugging all memory is required")
         self.memory.notifiers.register(self._notified)
-        self._link.transport.on_config_change(self._config_interrupt)
+        self._link.channel.on_config_change(self._config_interrupt)
         self._config_interrupt()
         return Errno.OK
 
     def _translate_node(self, config: Config) -> int:
         """The node of the device's proximity domain if known, else that of its address."""
-        if self._link.transport.features & Feature.ACPI_PXM and config.node_id in self.memory.nodes:
+        if self._link.channel.features & Feature.ACPI_PXM and config.node_id in self.memory.nodes:
             return config.node_id
         return self.memory.node_of(config.addr)
 
@@ -176,8 +176,8 @@ class VirtioMem:
         elif self._resource is not None:
             self.memory.iomem.release_resource(self._resource)
             self.memory.groups.unregister(self._mgid)
-        self._link.transport.on_config_change(None)
-        self._link.transport.reset()
+        self._link.channel.on_config_change(None)
+        self._link.channel.reset()
 
     def adopt(self, addr: int, plugged: int) -> Errno:
         """Plug the first `plugged` bytes of the unit at `addr` and add it, out of turn.
@@ -191,7 +191,7 @@ class VirtioMem:
         """Stop hearing from the device: the kernel that this driver ran in is gone."""
         self._removing = True
         self.work.stop()
-        self._link.transport.on_config_change(None)
+        self._link.channel.on_config_change(None)
 
     # -- a pass of the work function ------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """How a driver reaches a virtio-mem device.
 
-base         the interface a driver sees: one request out, one answer back
+channel      the interface a driver sees: one request out, one answer back
 loopback     straight into our device, without a ring
 vring        through a split virtqueue, over any port
 port         what a ring needs of a device: registers, a bell, shared memory

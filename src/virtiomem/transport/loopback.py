@@ -1,4 +1,4 @@
-"""The shortest road: driver and device in one process, joined by their bytes alone."""
+"""The shortest channel: driver and device in one process, joined by their bytes alone."""
 
 from collections.abc import Callable
 from types import NoneType
@@ -9,7 +9,7 @@ from virtiomem.errors import ProtocolError
 
 
 class Loopback:
-    """A `transport.base.Transport` straight into a MemDevice.
+    """A `transport.channel.RequestChannel` straight into a MemDevice.
 
     A request that breaks the protocol leaves the device in need of a reset: it answers nothing until then.
     """

@@ -17,7 +17,7 @@ from virtiomem.qemu.qtest import ARGUMENTS, QTest, irq_intercept_in
 from virtiomem.qemu.shapes import Migration
 from virtiomem.transport.port import DeviceSpec, Read
 from virtiomem.transport.qtest_pci import BAR_WINDOW, QtestPciPort, find_mem_devices
-from virtiomem.transport.vring import VringTransport
+from virtiomem.transport.vring import VringChannel
 from virtiomem.units import GiB, MiB
 
 RING_BASE = 1 * MiB
@@ -183,18 +183,18 @@ class QemuDevice:
         self.port = port
         self._machine = machine
         self._path = {"path": f"/machine/peripheral/{id}"}
-        self._transport: VringTransport | None = None
+        self._channel: VringChannel | None = None
 
-    def transport(self, *, indirect: bool = False) -> VringTransport:
+    def channel(self, *, indirect: bool = False) -> VringChannel:
         """Bring the virtio device up for a driver, which from now on hears of every resize."""
-        self._transport = VringTransport(self.port, indirect=indirect)
-        return self._transport
+        self._channel = VringChannel(self.port, indirect=indirect)
+        return self._channel
 
     def set_requested_size(self, size: int) -> None:
         """Set the property, in bytes; raises DeviceError, in QEMU's words, when it is refused."""
         self._machine.qmp.execute("qom-set", {**self._path, "property": "requested-size", "value": size})
-        if self._transport is not None:
-            self._transport.poll()
+        if self._channel is not None:
+            self._channel.poll()
 
     def requested_size(self) -> int:
         """The property, in bytes."""
@@ -207,7 +207,7 @@ class QemuDevice:
     def system_reset(self) -> None:
         """Reset the machine; every device of it is as the firmware leaves it, and has no driver."""
         self._machine.system_reset()
-        self._transport = None
+        self._channel = None
 
     def set_busy(self, busy: bool) -> None:
         """Start a migration that does not end by itself, or cancel it."""

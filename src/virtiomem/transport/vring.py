@@ -1,4 +1,4 @@
-"""The driver's side of a split virtqueue, and a transport that sends requests over it.
+"""The driver's side of a split virtqueue, and a request channel through it.
 
 `Ring` lays chains out in shared memory, makes them available and collects what the device returns; a batch of chains is
 one notification. Every batch lays out descriptors and buffers anew, while both indices run on.
@@ -59,7 +59,7 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class BatchResult:
     """What came of a batch: the used entries in order, each chain's writable bytes, what the registers say."""
 
     used: tuple[Used, ...]
@@ -98,7 +98,7 @@ class Ring:
         self._port.exchange([blank], [], bell=False)
         self._port.enable_queue(self.layout)
 
-    def submit(self, chains: Sequence[Chain], times: int = 1) -> Result:
+    def submit(self, chains: Sequence[Chain], times: int = 1) -> BatchResult:
         """Make chains available together, notify once, and collect what came back.
 
         `times` offers one chain again and again, in the same notification and however long the queue is, which no
@@ -109,7 +109,7 @@ class Ring:
         result = self._wait(self._look(expected, answers, writes), expected, answers)
         return replace(result, heads=heads)
 
-    def _wait(self, result: Result, expected: int, answers: Sequence[Read]) -> Result:
+    def _wait(self, result: BatchResult, expected: int, answers: Sequence[Read]) -> BatchResult:
         """Look again until all chains are back, the device gave up, or none came for as long as the port has patience.
 
         One look follows the last moment, and one follows the sight of NEEDS_RESET: a look is not atomic.
@@ -128,7 +128,7 @@ class Ring:
                 pause, until, last = _FIRST_PAUSE, time.monotonic() + self._port.patience, False
         return result
 
-    def _look(self, expected: int, answers: Sequence[Read], writes: Sequence[Write] | None = None) -> Result:
+    def _look(self, expected: int, answers: Sequence[Read], writes: Sequence[Write] | None = None) -> BatchResult:
         """Take what the device has returned of `expected` chains, after `writes` and a notification if given."""
         fetched = [Read(self.layout.used_idx, INDEX.size)]
         fetched += [Read(self.layout.used_entry(self._used + n), USED_SIZE) for n in range(min(expected, self.size))]
@@ -137,7 +137,7 @@ class Ring:
         returned = self._returned(got[0], expected)
         used = tuple(Used.unpack(data) for data in got[1 : 1 + returned][: self.size])
         self._used = (self._used + returned) & 0xFFFF
-        return Result(used, tuple(got[len(fetched) :]), (), seen, returned)
+        return BatchResult(used, tuple(got[len(fetched) :]), (), seen, returned)
 
     def make_available(self, chains: Sequence[Chain]) -> None:
         """Make chains available without a notification, and expect nothing back: the device is about to be reset."""
@@ -196,7 +196,7 @@ class Ring:
             raise ProtocolError(f"a batch with {arena} bytes of buffers does not fit the shared memory")
 
 
-def _joined(earlier: Result, later: Result) -> Result:
+def _joined(earlier: BatchResult, later: BatchResult) -> BatchResult:
     """What two looks at one batch saw together."""
     seen = replace(later.seen, isr=earlier.seen.isr | later.seen.isr)
     return replace(later, used=earlier.used + later.used, returned=earlier.returned + later.returned, seen=seen)
@@ -219,8 +219,8 @@ def _linked(buffers: Sequence[tuple[int, int, int]], first: int) -> tuple[Descri
     )
 
 
-class VringTransport:
-    """A `transport.base.Transport` through a split virtqueue, over any port.
+class VringChannel:
+    """A `transport.channel.RequestChannel` through a split virtqueue, over any port.
 
     `indirect` sends each request through an indirect table, if the device offers it.
     """

@@ -93,7 +93,7 @@ class EmbeddedGuest:
 
     def _slot(self, config: DeviceConfig) -> Slot:
         handle = self._hardware.handle(config.id)
-        return Slot(config, handle, Tap(config.id, handle.transport, self._requests))
+        return Slot(config, handle, Tap(config.id, handle.channel, self._requests))
 
     def _start_kernel(self) -> None:
         self.kernel = Kernel(self._config, self._boot_iomem, self._real_boot)

@@ -13,7 +13,7 @@ from virtiomem.errors import ProtocolError
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.reasons import Reason
 from virtiomem.recording.values import DimmInfo, Request, VirtioMemInfo
-from virtiomem.transport.base import Transport
+from virtiomem.transport.channel import RequestChannel
 from virtiomem.transport.loopback import Loopback
 from virtiomem.units import Span
 from virtiomem.wire import mem as wire
@@ -23,8 +23,8 @@ class DeviceHandle(Protocol):
     """A virtio-mem device as its owner holds it: ours, or QEMU's through a socket."""
 
     @property
-    def transport(self) -> Transport:
-        """The road to it."""
+    def channel(self) -> RequestChannel:
+        """The channel to it."""
 
     @property
     def plugged_size(self) -> int:
@@ -60,7 +60,7 @@ class Devices(Protocol):
 
 
 class EmbeddedDevice:
-    """Our own device behind a loopback transport."""
+    """Our own device behind a loopback channel."""
 
     def __init__(self, config: DeviceConfig, nodes: int) -> None:
         """Realize the device; raises DeviceError in QEMU's words."""
@@ -73,7 +73,7 @@ class EmbeddedDevice:
             node=config.node,
             nodes=nodes,
         )
-        self.transport = Loopback(self.device)
+        self.channel = Loopback(self.device)
 
     @property
     def plugged_size(self) -> int:
@@ -179,33 +179,33 @@ REQUEST_FAULTS = {
 
 
 class Tap:
-    """A transport that keeps what goes over the wire, and answers in the device's stead when told to."""
+    """A channel that keeps what goes over the wire, and answers in the device's stead when told to."""
 
-    def __init__(self, device_id: str, transport: Transport, sink: list[Request]) -> None:
-        self.features = transport.features
+    def __init__(self, device_id: str, channel: RequestChannel, sink: list[Request]) -> None:
+        self.features = channel.features
         self.faults: deque[str] = deque()
         """Answers to give instead of the device's, oldest first: keys of REQUEST_FAULTS."""
         self._device_id = device_id
-        self._transport = transport
+        self._channel = channel
         self._sink = sink
 
     def send(self, request: bytes) -> bytes:
         """Pass a request on, unless a fault is due, and note both."""
-        answer = REQUEST_FAULTS[self.faults.popleft()] if self.faults else self._transport.send(request)
+        answer = REQUEST_FAULTS[self.faults.popleft()] if self.faults else self._channel.send(request)
         self._sink.append(_decode(self._device_id, request, answer))
         return answer
 
     def config(self) -> bytes:
         """The device's configuration space."""
-        return self._transport.config()
+        return self._channel.config()
 
     def on_config_change(self, callback: Callable[[], None] | None) -> None:
         """Call `callback` at each configuration change notification; None stops it."""
-        self._transport.on_config_change(callback)
+        self._channel.on_config_change(callback)
 
     def reset(self) -> None:
         """Reset the virtio device."""
-        self._transport.reset()
+        self._channel.reset()
 
 
 def _decode(device_id: str, request: bytes, answer: bytes) -> Request:

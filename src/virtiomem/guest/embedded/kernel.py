@@ -11,7 +11,7 @@ from virtiomem.guest.base import DriverConfig, GuestConfig
 from virtiomem.memory import Memory, MemoryBlock, Policy, sysfs
 from virtiomem.recording import values
 from virtiomem.resource import iomem
-from virtiomem.transport.base import Transport
+from virtiomem.transport.channel import RequestChannel
 
 VERSION = "6.1"
 """The kernel that is modelled: that of every `Models:` in the code, and what a recording says of its guest."""
@@ -64,7 +64,7 @@ class Kernel:
                 if pages is not None:
                     zone.managed = zone.boot_managed = min(pages.managed, zone.present)
 
-    def load(self, devices: Sequence[tuple[str, Transport]], driver: DriverConfig) -> None:
+    def load(self, devices: Sequence[tuple[str, RequestChannel]], driver: DriverConfig) -> None:
         """Load virtio_mem and let it probe its devices."""
         self.module = VirtioMemModule(self.memory, self.clock, devices, driver.parameters, self._note)
 

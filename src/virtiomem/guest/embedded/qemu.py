@@ -12,7 +12,7 @@ from virtiomem.guest.machine import Machine
 from virtiomem.qemu.process import BINARY
 from virtiomem.transport.port import DeviceSpec
 from virtiomem.transport.qemu_device import MachineSpec, QemuDevice, QemuMachine
-from virtiomem.transport.vring import VringTransport
+from virtiomem.transport.vring import VringChannel
 
 
 class QemuDevices:
@@ -40,7 +40,7 @@ class QemuDevices:
         """Reset the machine and bring every device up again, for the kernel that boots next."""
         self._machine.system_reset()
         for handle in self._handles.values():
-            handle.transport.reset()
+            handle.channel.reset()
 
     def close(self) -> None:
         """End QEMU; harmless when repeated."""
@@ -52,7 +52,7 @@ class QemuHandle:
 
     def __init__(self, device: QemuDevice) -> None:
         self._device = device
-        self.transport: VringTransport = device.transport()
+        self.channel: VringChannel = device.channel()
 
     @property
     def plugged_size(self) -> int:

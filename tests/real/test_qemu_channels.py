@@ -1,4 +1,4 @@
-"""The suite for every road, over QEMU's own device; and QEMUs that are missing, too old, killed."""
+"""The suite for every channel, over QEMU's own device; and QEMUs that are missing, too old, killed."""
 
 import os
 import signal
@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.transport.roads import ADDR, REGION, REQUESTED, EveryRoad, Road
+from tests.transport.channels import ADDR, REGION, REQUESTED, Connection, EveryChannel
 from virtiomem.errors import BackendError, DeviceError
-from virtiomem.transport.base import Transport
+from virtiomem.transport.channel import RequestChannel
 from virtiomem.transport.port import DeviceSpec
 from virtiomem.transport.qemu_device import MachineSpec, QemuDevice, QemuMachine
-from virtiomem.transport.vring import VringTransport
+from virtiomem.transport.vring import VringChannel
 from virtiomem.units import GiB, MiB
 from virtiomem.wire.mem import Config, Request, RequestType, Response, ResponseType
 
@@ -23,9 +23,9 @@ DEVICE = DeviceSpec("vm0", REGION, requested_size=REQUESTED)
 
 
 @dataclass
-class QemuRoad:
+class QemuConnection:
     device: QemuDevice
-    transport: Transport
+    channel: RequestChannel
 
     def set_requested_size(self, size: int) -> None:
         self.device.set_requested_size(size)
@@ -34,12 +34,12 @@ class QemuRoad:
         return self.device.size()
 
 
-class TestQemu(EveryRoad):
+class TestQemu(EveryChannel):
     @pytest.fixture(params=[False, True], ids=["direct", "indirect"])
-    def road(self, request: pytest.FixtureRequest) -> Iterator[Road]:
+    def connection(self, request: pytest.FixtureRequest) -> Iterator[Connection]:
         with QemuMachine([DEVICE]) as machine:
             device = machine.devices["vm0"]
-            yield QemuRoad(device, device.transport(indirect=request.param))
+            yield QemuConnection(device, device.channel(indirect=request.param))
 
 
 def test_two_devices_of_two_nodes_keep_apart() -> None:
@@ -48,10 +48,10 @@ def test_two_devices_of_two_nodes_keep_apart() -> None:
         DeviceSpec("vm1", REGION, requested_size=GiB, memaddr=ADDR + 4 * GiB, node=1, block_size=4 * MiB),
     ]
     with QemuMachine(specs, MachineSpec(kind="pc", nodes=2)) as machine:
-        roads = {name: device.transport() for name, device in machine.devices.items()}
-        configs = {name: Config.unpack(road.config()) for name, road in roads.items()}
+        channels = {name: device.channel() for name, device in machine.devices.items()}
+        configs = {name: Config.unpack(connection.config()) for name, connection in channels.items()}
         for name, config in configs.items():
-            answer = roads[name].send(Request(RequestType.PLUG, config.addr, 3).pack())
+            answer = channels[name].send(Request(RequestType.PLUG, config.addr, 3).pack())
             assert Response.unpack(answer).type is ResponseType.ACK
         assert (configs["vm1"].addr, configs["vm1"].node_id) == (ADDR + 4 * GiB, 1)
         assert [device.size() for device in machine.devices.values()] == [6 * MiB, 12 * MiB]
@@ -60,9 +60,9 @@ def test_two_devices_of_two_nodes_keep_apart() -> None:
 def test_interrupts_come_over_the_line() -> None:
     with QemuMachine([DEVICE]) as machine:
         device = machine.devices["vm0"]
-        transport = device.transport()
+        channel = device.channel()
         before = sum(machine.qtest.raised.values())
-        transport.send(Request(RequestType.UNPLUG_ALL).pack())
+        channel.send(Request(RequestType.UNPLUG_ALL).pack())
         device.set_requested_size(GiB)
         assert sum(machine.qtest.raised.values()) == before + 2
 
@@ -70,11 +70,11 @@ def test_interrupts_come_over_the_line() -> None:
 def test_a_migrating_machine_is_busy_and_then_is_not() -> None:
     with QemuMachine([DEVICE]) as machine:
         device = machine.devices["vm0"]
-        transport = device.transport()
+        channel = device.channel()
         moments = ((True, ResponseType.BUSY), (False, ResponseType.ACK), (True, ResponseType.BUSY))
         for number, (busy, expected) in enumerate(moments):  # an UNPLUG_ALL of nothing is no work for newer QEMUs
             device.set_busy(busy)
-            answer = Response.unpack(transport.send(Request(RequestType.PLUG, ADDR + number * 2 * MiB, 1).pack()))
+            answer = Response.unpack(channel.send(Request(RequestType.PLUG, ADDR + number * 2 * MiB, 1).pack()))
             assert answer.type is expected
 
 
@@ -94,10 +94,10 @@ def test_a_device_that_cannot_be_is_refused_in_qemus_words(device: DeviceSpec, s
 
 def test_a_killed_qemu_is_told_and_leaves_nothing() -> None:
     with QemuMachine([DEVICE]) as machine:
-        transport = machine.devices["vm0"].transport()
+        channel = machine.devices["vm0"].channel()
         os.kill(machine.process.pid, signal.SIGKILL)
         with pytest.raises(BackendError, match="QEMU was killed by SIGKILL while answering qtest"):
-            transport.send(bytes(24))
+            channel.send(bytes(24))
     assert not Path(f"/proc/{machine.process.pid}").exists()
 
 
@@ -128,8 +128,8 @@ def test_a_program_that_is_no_qemu_is_told(tmp_path: Path) -> None:
 def test_a_stale_transport_reads_nothing_after_a_system_reset() -> None:
     with QemuMachine([DEVICE]) as machine:
         device = machine.devices["vm0"]
-        old = device.transport()
+        old = device.channel()
         old.send(Request(RequestType.PLUG, ADDR, 4).pack())
         device.system_reset()
         assert device.size() == 0
-        assert isinstance(device.transport(), VringTransport)
+        assert isinstance(device.channel(), VringChannel)

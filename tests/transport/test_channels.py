@@ -3,15 +3,15 @@ from random import Random
 
 import pytest
 
-from tests.transport.roads import ADDR, REGION, REQUESTED, EveryRoad, Road
+from tests.transport.channels import ADDR, REGION, REQUESTED, Connection, EveryChannel
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import ProtocolError
-from virtiomem.transport.base import Transport
+from virtiomem.transport.channel import RequestChannel
 from virtiomem.transport.embedded import EmbeddedPort
 from virtiomem.transport.late import LatePort
 from virtiomem.transport.loopback import Loopback
 from virtiomem.transport.port import Port
-from virtiomem.transport.vring import Chain, Ring, VringTransport, initialize
+from virtiomem.transport.vring import Chain, Ring, VringChannel, initialize
 from virtiomem.wire.mem import Feature, Request, RequestType
 from virtiomem.wire.virtio import VirtioFeature
 
@@ -21,9 +21,9 @@ def make() -> MemDevice:
 
 
 @dataclass
-class LoopbackRoad:
+class LoopbackConnection:
     device: MemDevice
-    transport: Transport
+    channel: RequestChannel
 
     def set_requested_size(self, size: int) -> None:
         self.device.requested_size = size
@@ -33,31 +33,31 @@ class LoopbackRoad:
 
 
 @dataclass
-class RingRoad:
+class RingConnection:
     port: EmbeddedPort
-    transport: Transport
+    channel: RequestChannel
 
     def set_requested_size(self, size: int) -> None:
         self.port.set_requested_size(size)
-        assert isinstance(self.transport, VringTransport)
-        self.transport.poll()
+        assert isinstance(self.channel, VringChannel)
+        self.channel.poll()
 
     def size(self) -> int:
         return self.port.size()
 
 
-class TestLoopback(EveryRoad):
+class TestLoopback(EveryChannel):
     @pytest.fixture
-    def road(self) -> Road:
+    def connection(self) -> Connection:
         device = make()
-        return LoopbackRoad(device, Loopback(device))
+        return LoopbackConnection(device, Loopback(device))
 
 
-class TestRing(EveryRoad):
+class TestRing(EveryChannel):
     @pytest.fixture(params=[False, True], ids=["direct", "indirect"])
-    def road(self, request: pytest.FixtureRequest) -> Road:
+    def connection(self, request: pytest.FixtureRequest) -> Connection:
         port = EmbeddedPort(make())
-        return RingRoad(port, VringTransport(port, indirect=request.param))
+        return RingConnection(port, VringChannel(port, indirect=request.param))
 
 
 def test_only_offered_features_are_negotiated() -> None:
@@ -67,21 +67,21 @@ def test_only_offered_features_are_negotiated() -> None:
 
 
 def test_a_ring_negotiates_what_the_driver_wants() -> None:
-    assert VringTransport(EmbeddedPort(make())).features == VirtioFeature.VERSION_1 | Feature.ACPI_PXM
-    assert VringTransport(EmbeddedPort(make()), features=0).features == VirtioFeature.VERSION_1
+    assert VringChannel(EmbeddedPort(make())).features == VirtioFeature.VERSION_1 | Feature.ACPI_PXM
+    assert VringChannel(EmbeddedPort(make()), features=0).features == VirtioFeature.VERSION_1
 
 
 def test_a_driver_that_the_device_refuses_is_told_its_features() -> None:
     device = MemDevice(addr=ADDR, region_size=REGION, features=Feature.UNPLUGGED_INACCESSIBLE)
     with pytest.raises(ProtocolError, match="does not accept features 0x100000000 of 0x10130000002 offered"):
-        VringTransport(EmbeddedPort(device), features=0)
+        VringChannel(EmbeddedPort(device), features=0)
 
 
-class TestLateRing(EveryRoad):
+class TestLateRing(EveryChannel):
     @pytest.fixture(params=[None, Random(1)], ids=["late", "late, in any order"])
-    def road(self, request: pytest.FixtureRequest) -> Road:
+    def connection(self, request: pytest.FixtureRequest) -> Connection:
         port = LatePort(make(), 0.0001, request.param)
-        return RingRoad(port, VringTransport(port))
+        return RingConnection(port, VringChannel(port))
 
 
 STATE = Chain((Request(RequestType.STATE, ADDR, 1).pack(),))

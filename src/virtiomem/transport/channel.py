@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 
-class Transport(Protocol):
-    """The road to one device; a driver knows nothing else of it."""
+class RequestChannel(Protocol):
+    """Requests to one device and their answers; all that a driver knows of it."""
 
     features: int
     """Feature bits negotiated (virtio specification 5.15.3)."""
@@ -14,7 +14,7 @@ class Transport(Protocol):
         """Put one request (24 bytes) on the guest-request queue and return what the device wrote (10 bytes).
 
         An empty answer means that the device never returned the buffer.
-        Raises BackendError when the road itself is gone.
+        Raises BackendError when the device cannot be reached any more.
         """
 
     def config(self) -> bytes:
