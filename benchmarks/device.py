@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 from virtiomem.device.mem import MemDevice
-from virtiomem.transport.embedded import EmbeddedPort
+from virtiomem.transport.embedded import EmbeddedTransport
 from virtiomem.transport.vring import VringChannel
 from virtiomem.units import GiB, MiB, TiB
 from virtiomem.wire.mem import Request, RequestType
@@ -104,7 +104,7 @@ def through_ring(region: int, asks: list[Ask]) -> Callable[[], None]:
     packed = [Request(RequestType(kind), addr, count).pack() for kind, addr, count in asks[:RING_REQUESTS]]
 
     def run() -> None:
-        send = VringChannel(EmbeddedPort(make(region))).send
+        send = VringChannel(EmbeddedTransport(make(region))).send
         for request in packed:
             send(request)
 

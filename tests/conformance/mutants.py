@@ -8,11 +8,11 @@ from typing import Any
 from virtiomem.conformance.targets import EmbeddedTarget, realize
 from virtiomem.conformance.testbench import DeviceUnderTest
 from virtiomem.device.mem import MemDevice
-from virtiomem.device.virtio import VirtioMem
+from virtiomem.device.virtio import VirtioDevice
 from virtiomem.device.virtqueue import Element, VirtQueue
 from virtiomem.errors import BackendError, DeviceError, ProtocolError
-from virtiomem.transport.embedded import EmbeddedPort
-from virtiomem.transport.port import DeviceSpec, Read, Write
+from virtiomem.transport.embedded import EmbeddedTransport
+from virtiomem.transport.virtio_transport import DeviceSpec, Read, Write
 from virtiomem.units import MiB, align_down
 from virtiomem.wire.mem import Request, RequestType, Response, ResponseType, State
 from virtiomem.wire.ring import Descriptor, DescriptorFlag
@@ -21,7 +21,7 @@ from virtiomem.wire.virtio import Status
 PLUG, UNPLUG, UNPLUG_ALL, STATE = RequestType
 ACK, NACK, BUSY, ERROR = ResponseType
 
-Break = Callable[[EmbeddedPort], None]
+Break = Callable[[EmbeddedTransport], None]
 
 
 class Mutant(EmbeddedTarget):
@@ -35,16 +35,16 @@ class Mutant(EmbeddedTarget):
 
     @contextmanager
     def open(self, spec: DeviceSpec) -> Iterator[DeviceUnderTest]:
-        port = EmbeddedPort(realize(spec))
-        self._break(port)
-        yield DeviceUnderTest(port, port)
+        transport = EmbeddedTransport(realize(spec))
+        self._break(transport)
+        yield DeviceUnderTest(transport, transport)
 
 
 def answers(change: Callable[[MemDevice, Request, Response], Response]) -> Break:
     """A device that changes its answers."""
 
-    def break_(port: EmbeddedPort) -> None:
-        mem = port.device.mem
+    def break_(transport: EmbeddedTransport) -> None:
+        mem = transport.device.mem
         honest = mem.request
 
         def request(type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
@@ -58,8 +58,8 @@ def answers(change: Callable[[MemDevice, Request, Response], Response]) -> Break
 def instead(change: Callable[[MemDevice, Request], Request | Response | None]) -> Break:
     """A device that does something else: another request, an answer without doing anything, or (None) as it should."""
 
-    def break_(port: EmbeddedPort) -> None:
-        mem = port.device.mem
+    def break_(transport: EmbeddedTransport) -> None:
+        mem = transport.device.mem
         honest = mem.request
 
         def request(type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
@@ -76,8 +76,8 @@ def instead(change: Callable[[MemDevice, Request], Request | Response | None]) -
 def on_wire(change: Callable[[bytes], bytes | None]) -> Break:
     """A device that looks at all bytes of a request."""
 
-    def break_(port: EmbeddedPort) -> None:
-        mem = port.device.mem
+    def break_(transport: EmbeddedTransport) -> None:
+        mem = transport.device.mem
         honest = mem.handle
         swap(mem, "handle", lambda data: change(data) or honest(data))
 
@@ -87,8 +87,8 @@ def on_wire(change: Callable[[bytes], bytes | None]) -> Break:
 def shows(**changes: Callable[[MemDevice], int]) -> Break:
     """A device whose configuration says something else."""
 
-    def break_(port: EmbeddedPort) -> None:
-        mem = port.device.mem
+    def break_(transport: EmbeddedTransport) -> None:
+        mem = transport.device.mem
 
         class Liar(type(mem)):  # type: ignore[misc]
             @property
@@ -105,9 +105,11 @@ def swap(thing: object, name: str, value: Any) -> None:
     setattr(thing, name, value)
 
 
-def patched(target: Callable[[EmbeddedPort], object], name: str, make: Callable[[EmbeddedPort], Any]) -> Break:
+def patched(
+    target: Callable[[EmbeddedTransport], object], name: str, make: Callable[[EmbeddedTransport], Any]
+) -> Break:
     """A device with one method replaced."""
-    return lambda port: swap(target(port), name, make(port))
+    return lambda transport: swap(target(transport), name, make(transport))
 
 
 def padding_counts(kind: RequestType) -> Break:
@@ -140,35 +142,35 @@ def tells(told: State, of: State) -> Break:
     )
 
 
-def does_not_shrink_back(port: EmbeddedPort) -> None:
-    mem = port.device.mem
+def does_not_shrink_back(transport: EmbeddedTransport) -> None:
+    mem = transport.device.mem
     swap(mem, "_resize_usable", lambda size, **_: MemDevice._resize_usable(mem, size, can_shrink=True))
 
 
-def is_deaf(port: EmbeddedPort) -> None:
-    port.device.mem._config_listeners.clear()
+def is_deaf(transport: EmbeddedTransport) -> None:
+    transport.device.mem._config_listeners.clear()
 
 
-def notifies_when_plugging(port: EmbeddedPort) -> None:
-    port.device.mem.on_size_change(lambda _: port.device._notify_config())
+def notifies_when_plugging(transport: EmbeddedTransport) -> None:
+    transport.device.mem.on_size_change(lambda _: transport.device._notify_config())
 
 
-def unplugs_in_device_reset(port: EmbeddedPort) -> None:
-    honest = port.device.reset
+def unplugs_in_device_reset(transport: EmbeddedTransport) -> None:
+    honest = transport.device.reset
 
     def reset() -> None:
         honest()
-        port.device.mem._unplug_all()
+        transport.device.mem._unplug_all()
 
-    swap(port.device, "reset", reset)
-
-
-def drops_silently(port: EmbeddedPort) -> None:
-    swap(port.device, "_give_up", lambda _: None)
+    swap(transport.device, "reset", reset)
 
 
-def gives_up_without_a_word(port: EmbeddedPort) -> None:
-    device = port.device
+def drops_silently(transport: EmbeddedTransport) -> None:
+    swap(transport.device, "_give_up", lambda _: None)
+
+
+def gives_up_without_a_word(transport: EmbeddedTransport) -> None:
+    device = transport.device
 
     def give_up(complaint: str) -> None:
         device.complaint = complaint
@@ -177,9 +179,9 @@ def gives_up_without_a_word(port: EmbeddedPort) -> None:
     swap(device, "_give_up", give_up)
 
 
-def serves_anything(port: EmbeddedPort) -> None:
+def serves_anything(transport: EmbeddedTransport) -> None:
     """Take every request for the last proper one."""
-    honest = port.device.mem.handle
+    honest = transport.device.mem.handle
 
     def handle(data: bytes) -> bytes:
         try:
@@ -187,21 +189,21 @@ def serves_anything(port: EmbeddedPort) -> None:
         except ProtocolError:
             return Response(ACK).pack()
 
-    swap(port.device.mem, "handle", handle)
+    swap(transport.device.mem, "handle", handle)
 
 
 def queue_that(name: str, method: Callable[..., Any]) -> Break:
     """A device whose queue has one method replaced."""
 
-    def break_(port: EmbeddedPort) -> None:
-        honest = port.device.enable_queue
+    def break_(transport: EmbeddedTransport) -> None:
+        honest = transport.device.enable_queue
 
         def enable_queue(layout: Any) -> None:
             honest(layout)
-            queue = port.device._queue
+            queue = transport.device._queue
             setattr(queue, name, lambda *args: method(queue, *args))
 
-        swap(port.device, "enable_queue", enable_queue)
+        swap(transport.device, "enable_queue", enable_queue)
 
     return break_
 
@@ -242,50 +244,50 @@ def wraps(mem: MemDevice, request: Request) -> Response | None:
     return Response(ACK) if request.type is STATE and end < mem.addr else None
 
 
-def scribbles(port: EmbeddedPort) -> None:
+def scribbles(transport: EmbeddedTransport) -> None:
     """Memory that reads as nothing, wherever."""
-    honest = port.exchange
+    honest = transport.exchange
 
-    def exchange(writes: list[Write], reads: list[Read], *, bell: bool = True) -> list[bytes]:
-        if any(addr >= port.device.mem.addr for addr, _ in [*writes, *reads]):
+    def exchange(writes: list[Write], reads: list[Read], *, notify: bool = True) -> list[bytes]:
+        if any(addr >= transport.device.mem.addr for addr, _ in [*writes, *reads]):
             return [bytes(size) for _, size in reads]
-        return honest(writes, reads, bell=bell)
+        return honest(writes, reads, notify=notify)
 
-    swap(port, "exchange", exchange)
-
-
-def busy_forever(port: EmbeddedPort) -> None:
-    swap(port, "set_busy", lambda _: swap(port.device.mem, "busy", True))
+    swap(transport, "exchange", exchange)
 
 
-def forgets_to_refuse(port: EmbeddedPort) -> None:
+def busy_forever(transport: EmbeddedTransport) -> None:
+    swap(transport, "set_busy", lambda _: swap(transport.device.mem, "busy", True))
+
+
+def forgets_to_refuse(transport: EmbeddedTransport) -> None:
     def set_requested_size(size: int) -> None:
-        swap(port.device.mem, "_requested_size", size)
+        swap(transport.device.mem, "_requested_size", size)
         raise DeviceError("no")
 
-    swap(port, "set_requested_size", set_requested_size)
+    swap(transport, "set_requested_size", set_requested_size)
 
 
-def lets_the_driver_write(port: EmbeddedPort) -> None:
-    swap(port, "write_config", lambda *_: swap(port.device.mem, "_requested_size", 0))
+def lets_the_driver_write(transport: EmbeddedTransport) -> None:
+    swap(transport, "write_config", lambda *_: swap(transport.device.mem, "_requested_size", 0))
 
 
-def notifies_when_shrinking(port: EmbeddedPort) -> None:
-    mem = port.device.mem
+def notifies_when_shrinking(transport: EmbeddedTransport) -> None:
+    mem = transport.device.mem
 
     def unplug_all() -> Response:
-        port.device._notify_config()
+        transport.device._notify_config()
         return MemDevice._unplug_all(mem)
 
     swap(mem, "_unplug_all", unplug_all)
 
 
-def wants_acpi_pxm(port: EmbeddedPort) -> None:
-    swap(port.device, "_features_acceptable", lambda: bool(port.device.accepted & 1))
+def wants_acpi_pxm(transport: EmbeddedTransport) -> None:
+    swap(transport.device, "_features_acceptable", lambda: bool(transport.device.accepted & 1))
 
 
-def hides_its_configuration(port: EmbeddedPort) -> None:
-    swap(port, "config", lambda: port.device.mem.config.pack() if port.device.status else bytes(56))
+def hides_its_configuration(transport: EmbeddedTransport) -> None:
+    swap(transport, "config", lambda: transport.device.mem.config.pack() if transport.device.status else bytes(56))
 
 
 def minds_the_write_flag(queue: VirtQueue, table: int, number: int) -> Descriptor:
@@ -295,36 +297,38 @@ def minds_the_write_flag(queue: VirtQueue, table: int, number: int) -> Descripto
     return descriptor
 
 
-def wants_a_reason(port: EmbeddedPort) -> None:
+def wants_a_reason(transport: EmbeddedTransport) -> None:
     def notify() -> None:
-        if port.device._queue is not None and port.device._queue.empty:
-            port.device._give_up("nothing to do")
-        VirtioMem.notify(port.device)
+        if transport.device._queue is not None and transport.device._queue.empty:
+            transport.device._give_up("nothing to do")
+        VirtioDevice.notify(transport.device)
 
-    swap(port.device, "notify", notify)
+    swap(transport.device, "notify", notify)
 
 
-def serves_before_a_reset(port: EmbeddedPort) -> None:
+def serves_before_a_reset(transport: EmbeddedTransport) -> None:
     def reset() -> None:
-        port.device.notify()
-        VirtioMem.reset(port.device)
+        transport.device.notify()
+        VirtioDevice.reset(transport.device)
 
-    swap(port.device, "reset", reset)
-
-
-def has_one_queue_size(port: EmbeddedPort) -> None:
-    swap(port, "enable_queue", lambda layout: VirtioMem.enable_queue(port.device, replace(layout, size=128)))
+    swap(transport.device, "reset", reset)
 
 
-def dies_of_unplugging_all(port: EmbeddedPort) -> None:
-    honest = port.device.mem.request
+def has_one_queue_size(transport: EmbeddedTransport) -> None:
+    swap(
+        transport, "enable_queue", lambda layout: VirtioDevice.enable_queue(transport.device, replace(layout, size=128))
+    )
+
+
+def dies_of_unplugging_all(transport: EmbeddedTransport) -> None:
+    honest = transport.device.mem.request
 
     def request(type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
-        if type == RequestType.UNPLUG_ALL and port.device.mem.plugged_size:
+        if type == RequestType.UNPLUG_ALL and transport.device.mem.plugged_size:
             raise BackendError("QEMU was killed by SIGSEGV")
         return honest(type, addr, nb_blocks)
 
-    swap(port.device.mem, "request", request)
+    swap(transport.device.mem, "request", request)
 
 
 def over_half_full(mem: MemDevice) -> bool:

@@ -31,7 +31,7 @@ from virtiomem.device.virtqueue import VirtQueue
 from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.report.terminal import make_console
 from virtiomem.report.terminal.fuzzing import show_figures, told
-from virtiomem.transport.embedded import EmbeddedPort
+from virtiomem.transport.embedded import EmbeddedTransport
 from virtiomem.wire.mem import Request, RequestType, ResponseType, State
 
 SEED = 1
@@ -53,7 +53,7 @@ def test_a_batch_answered_in_another_order_is_replayed_in_that_order(tmp_path: P
     kept = tmp_path / "log.jsonl"
     plugs = [Request(RequestType.PLUG, 4 << 30, count).pack() for count in (3, 2, 1, 4)]  # one of them wins
     with EmbeddedTarget(disorder=True).open(SPEC) as device:
-        recorder = Recorder(ScriptedDriver(device.port, device.owner), DRIVER_FEATURES)
+        recorder = Recorder(ScriptedDriver(device.transport, device.owner), DRIVER_FEATURES)
         lines = [recorder.start(), recorder.play(Submit(tuple(ChainRequest(plug, (24,), (10,)) for plug in plugs)))]
     kept.write_bytes(log.dumps(lines))
     assert isinstance(lines[1], log.Batch)
@@ -82,8 +82,12 @@ def test_every_kind_of_move_is_made(lines: list[log.Operation]) -> None:
     assert {type(line) for line in lines} == set(log.Operation.__args__)
 
 
-def miscounts(port: EmbeddedPort) -> None:
-    swap(port, "size", lambda: port.device.mem.plugged_size + 4096 * (port.device.mem.plugged_size > 1 << 25))
+def miscounts(transport: EmbeddedTransport) -> None:
+    swap(
+        transport,
+        "size",
+        lambda: transport.device.mem.plugged_size + 4096 * (transport.device.mem.plugged_size > 1 << 25),
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,9 +112,9 @@ def test_a_difference_is_shrunk_to_what_shows_it(break_: Break, what: str, most:
     assert sum(len(line.reqs) for line in finding.lines if isinstance(line, log.Batch)) <= most
 
 
-def returns_every_chain_twice(port: EmbeddedPort) -> None:
+def returns_every_chain_twice(transport: EmbeddedTransport) -> None:
     push = VirtQueue.push
-    queue_that("push", lambda queue, element, data: push(queue, element, data) or push(queue, element, data))(port)
+    queue_that("push", lambda queue, element, data: push(queue, element, data) or push(queue, element, data))(transport)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +136,9 @@ def test_moves_that_break_a_device_are_a_finding_and_end_with_the_last(
 def test_a_device_that_is_killed_from_outside_is_no_finding() -> None:
     figures: list[Figures] = []
 
-    def dies_the_first_time(port: EmbeddedPort) -> None:
+    def dies_the_first_time(transport: EmbeddedTransport) -> None:
         if not figures:
-            dies_of_unplugging_all(port)
+            dies_of_unplugging_all(transport)
 
     def keep(counted: Figures, _: log.Operation) -> None:
         figures[:] = [counted]
@@ -156,10 +160,10 @@ def test_what_the_real_device_answered_is_a_log_like_any_other(tmp_path: Path) -
 def test_a_batch_fits_the_queue() -> None:
     rng = Random(11)
     case = make_case(rng)
-    port = EmbeddedPort(realize(case.spec))
-    recorder = Recorder(ScriptedDriver(port, port), case.features)
+    transport = EmbeddedTransport(realize(case.spec))
+    recorder = Recorder(ScriptedDriver(transport, transport), case.features)
     recorder.start()
-    moves = MoveGenerator(rng, port.device)
+    moves = MoveGenerator(rng, transport.device)
     submitted = [move for move in (moves.next() for _ in range(400)) if isinstance(move, Submit)]
     assert max(len(move.chains) for move in submitted) > 20
     for move in submitted:
@@ -171,9 +175,9 @@ def test_a_batch_fits_the_queue() -> None:
 )
 def test_a_request_takes_as_many_descriptors_as_the_generator_thinks(layout: str | None) -> None:
     chain = ChainRequest(Request(RequestType.STATE, 0, 1).pack(), (24,), (10,), layout)
-    port = EmbeddedPort(realize(make_case(Random(1)).spec))
+    transport = EmbeddedTransport(realize(make_case(Random(1)).spec))
     fitting = 16 // descriptors(chain)
-    recorder = Recorder(ScriptedDriver(port, port, 16), 1 << 32)
+    recorder = Recorder(ScriptedDriver(transport, transport, 16), 1 << 32)
     recorder.start()
     recorder.play(Submit((chain,) * fitting))
     with pytest.raises(ProtocolError, match="does not fit a queue of 16"):

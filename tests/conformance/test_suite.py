@@ -8,9 +8,9 @@ from virtiomem.conformance.rules import BY_ID, GROUPS, RULES, group_of, selected
 from virtiomem.conformance.suite import GIVE_UP, RuleOutcome, SuiteReport, judge, run
 from virtiomem.conformance.targets import EmbeddedTarget
 from virtiomem.device.mem import MemDevice
-from virtiomem.device.virtio import VirtioMem
+from virtiomem.device.virtio import VirtioDevice
 from virtiomem.errors import BackendError, DeviceError, UsageError
-from virtiomem.transport.embedded import EmbeddedPort
+from virtiomem.transport.embedded import EmbeddedTransport
 from virtiomem.wire.mem import Request, RequestType, Response, ResponseType, State
 from virtiomem.wire.virtio import Status
 
@@ -79,12 +79,12 @@ def errors_first(mem: MemDevice, request: Request) -> Response | None:
     return None
 
 
-def waits_for_driver_ok(port: EmbeddedPort) -> None:
+def waits_for_driver_ok(transport: EmbeddedTransport) -> None:
     def notify() -> None:
-        if port.device.status & Status.DRIVER_OK:
-            VirtioMem.notify(port.device)
+        if transport.device.status & Status.DRIVER_OK:
+            VirtioDevice.notify(transport.device)
 
-    swap(port.device, "notify", notify)
+    swap(transport.device, "notify", notify)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_device_by_the_letter_keeps_what_qemu_breaks(rule: str, mend: Break) -
 
 
 def test_a_vmm_that_refuses_a_device_has_nothing_to_show() -> None:
-    def refuse(_: EmbeddedPort) -> None:
+    def refuse(_: EmbeddedTransport) -> None:
         raise DeviceError("too much requested")
 
     verdict = judge(Mutant(refuse), BY_ID["CFG-5"])
@@ -135,11 +135,11 @@ def test_a_check_that_a_device_does_not_survive_fails_its_rule_and_the_others_ar
 
 
 def test_a_device_that_survives_nothing_is_not_tried_for_ever() -> None:
-    def dies_of_anything(port: EmbeddedPort) -> None:
+    def dies_of_anything(transport: EmbeddedTransport) -> None:
         def notify() -> None:
             raise BackendError("QEMU did not answer qtest within 30 s")
 
-        swap(port.device, "notify", notify)
+        swap(transport.device, "notify", notify)
 
     report = run(Mutant(dies_of_anything), selected(["PLUG"]))
     assert [verdict.lost for verdict in report.verdicts] == [True] * GIVE_UP + [False] * (
@@ -149,7 +149,7 @@ def test_a_device_that_survives_nothing_is_not_tried_for_ever() -> None:
 
 
 def test_without_any_device_there_is_no_report() -> None:
-    def is_missing(_: EmbeddedPort) -> None:
+    def is_missing(_: EmbeddedTransport) -> None:
         raise BackendError("qemu-system-x86_64: not found")
 
     with pytest.raises(BackendError, match="not found"):

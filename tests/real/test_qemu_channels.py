@@ -11,8 +11,8 @@ import pytest
 from tests.transport.channels import ADDR, REGION, REQUESTED, Connection, EveryChannel
 from virtiomem.errors import BackendError, DeviceError
 from virtiomem.transport.channel import RequestChannel
-from virtiomem.transport.port import DeviceSpec
 from virtiomem.transport.qemu_device import MachineSpec, QemuDevice, QemuMachine
+from virtiomem.transport.virtio_transport import DeviceSpec
 from virtiomem.transport.vring import VringChannel
 from virtiomem.units import GiB, MiB
 from virtiomem.wire.mem import Config, Request, RequestType, Response, ResponseType

@@ -7,10 +7,10 @@ from tests.transport.channels import ADDR, REGION, REQUESTED, Connection, EveryC
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import ProtocolError
 from virtiomem.transport.channel import RequestChannel
-from virtiomem.transport.embedded import EmbeddedPort
-from virtiomem.transport.late import LatePort
+from virtiomem.transport.embedded import EmbeddedTransport
+from virtiomem.transport.late import LateTransport
 from virtiomem.transport.loopback import Loopback
-from virtiomem.transport.port import Port
+from virtiomem.transport.virtio_transport import VirtioTransport
 from virtiomem.transport.vring import Chain, Ring, VringChannel, initialize
 from virtiomem.wire.mem import Feature, Request, RequestType
 from virtiomem.wire.virtio import VirtioFeature
@@ -34,16 +34,16 @@ class LoopbackConnection:
 
 @dataclass
 class RingConnection:
-    port: EmbeddedPort
+    transport: EmbeddedTransport
     channel: RequestChannel
 
     def set_requested_size(self, size: int) -> None:
-        self.port.set_requested_size(size)
+        self.transport.set_requested_size(size)
         assert isinstance(self.channel, VringChannel)
         self.channel.poll()
 
     def size(self) -> int:
-        return self.port.size()
+        return self.transport.size()
 
 
 class TestLoopback(EveryChannel):
@@ -56,8 +56,8 @@ class TestLoopback(EveryChannel):
 class TestRing(EveryChannel):
     @pytest.fixture(params=[False, True], ids=["direct", "indirect"])
     def connection(self, request: pytest.FixtureRequest) -> Connection:
-        port = EmbeddedPort(make())
-        return RingConnection(port, VringChannel(port, indirect=request.param))
+        transport = EmbeddedTransport(make())
+        return RingConnection(transport, VringChannel(transport, indirect=request.param))
 
 
 def test_only_offered_features_are_negotiated() -> None:
@@ -67,45 +67,45 @@ def test_only_offered_features_are_negotiated() -> None:
 
 
 def test_a_ring_negotiates_what_the_driver_wants() -> None:
-    assert VringChannel(EmbeddedPort(make())).features == VirtioFeature.VERSION_1 | Feature.ACPI_PXM
-    assert VringChannel(EmbeddedPort(make()), features=0).features == VirtioFeature.VERSION_1
+    assert VringChannel(EmbeddedTransport(make())).features == VirtioFeature.VERSION_1 | Feature.ACPI_PXM
+    assert VringChannel(EmbeddedTransport(make()), features=0).features == VirtioFeature.VERSION_1
 
 
 def test_a_driver_that_the_device_refuses_is_told_its_features() -> None:
     device = MemDevice(addr=ADDR, region_size=REGION, features=Feature.UNPLUGGED_INACCESSIBLE)
     with pytest.raises(ProtocolError, match="does not accept features 0x100000000 of 0x10130000002 offered"):
-        VringChannel(EmbeddedPort(device), features=0)
+        VringChannel(EmbeddedTransport(device), features=0)
 
 
 class TestLateRing(EveryChannel):
     @pytest.fixture(params=[None, Random(1)], ids=["late", "late, in any order"])
     def connection(self, request: pytest.FixtureRequest) -> Connection:
-        port = LatePort(make(), 0.0001, request.param)
-        return RingConnection(port, VringChannel(port))
+        transport = LateTransport(make(), 0.0001, request.param)
+        return RingConnection(transport, VringChannel(transport))
 
 
 STATE = Chain((Request(RequestType.STATE, ADDR, 1).pack(),))
 
 
-def started(port: Port) -> Ring:
-    ring = Ring(port)
-    initialize(port, ring, int(VirtioFeature.VERSION_1))
+def started(transport: VirtioTransport) -> Ring:
+    ring = Ring(transport)
+    initialize(transport, ring, int(VirtioFeature.VERSION_1))
     return ring
 
 
 def test_a_batch_that_comes_back_piece_by_piece_is_whole() -> None:
-    result = started(LatePort(make(), 0.0005)).submit([STATE] * 20)
+    result = started(LateTransport(make(), 0.0005)).submit([STATE] * 20)
     assert (result.returned, [used.id for used in result.used]) == (20, list(result.heads))
 
 
 def test_chains_may_come_back_in_any_order() -> None:
-    result = started(LatePort(make(), 0.0, Random(1))).submit([STATE] * 20)
+    result = started(LateTransport(make(), 0.0, Random(1))).submit([STATE] * 20)
     assert sorted(used.id for used in result.used) == list(result.heads)
     assert [used.id for used in result.used] != list(result.heads)
 
 
 @pytest.mark.parametrize(("delay", "returned"), [(0.02, 1), (1e9, 0)])
 def test_a_late_answer_is_told_from_one_that_never_comes(delay: float, returned: int) -> None:
-    port = LatePort(make(), delay)
-    port.patience = 0.1
-    assert started(port).submit([STATE]).returned == returned
+    transport = LateTransport(make(), delay)
+    transport.patience = 0.1
+    assert started(transport).submit([STATE]).returned == returned

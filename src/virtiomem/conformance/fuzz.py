@@ -20,7 +20,7 @@ from virtiomem.conformance.replay import Player, ReplayDifference, realize
 from virtiomem.conformance.scripted_driver import ChainRequest, ScriptedDriver
 from virtiomem.conformance.testbench import Target
 from virtiomem.errors import BackendError, ProtocolError
-from virtiomem.transport.embedded import EmbeddedPort
+from virtiomem.transport.embedded import EmbeddedTransport
 from virtiomem.wire.mem import RESPONSE_SIZE, Response
 
 MOVES_PER_CASE = 1500
@@ -91,7 +91,7 @@ def _play_case(target: Target, number: int, figures: Figures, requests: int, on_
     case = make_case(rng)
     moves: list[Move] = []
     with Pair.open(target, case) as pair:
-        generator = MoveGenerator(rng, pair.port.device, case.ring_size)
+        generator = MoveGenerator(rng, pair.transport.device, case.ring_size)
         pair.listen(lambda line: _heard(figures, line, on_line))
         while pair.difference is None and len(moves) < MOVES_PER_CASE and figures.requests < requests:
             moves.append(generator.next())
@@ -124,8 +124,8 @@ class Pair:
         self.broke: BackendError | ProtocolError | None = None
         """Why the real device can go no further; that is a difference, too."""
         header = recorder.start()
-        self.port: EmbeddedPort = realize(header, "the real device")
-        self._player = Player(self.port)
+        self.transport: EmbeddedTransport = realize(header, "the real device")
+        self._player = Player(self.transport)
         self._compare(header)
 
     @classmethod
@@ -136,7 +136,7 @@ class Pair:
         pair: Pair | None = None
         try:
             with target.open(case.spec) as device:
-                driver = ScriptedDriver(device.port, device.owner, case.ring_size)
+                driver = ScriptedDriver(device.transport, device.owner, case.ring_size)
                 pair = cls(Recorder(driver, case.features, target.release.name))
                 yield pair
         except (BackendError, ProtocolError):

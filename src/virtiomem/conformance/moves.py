@@ -12,8 +12,8 @@ from random import Random
 from virtiomem.conformance.malformed_chains import DIRECT_SHAPES, INDIRECT_SHAPES
 from virtiomem.conformance.record import Migrate, Move, ResetDevice, ResetSystem, SetRing, SetSize, Submit, SweepStates
 from virtiomem.conformance.scripted_driver import ChainRequest
-from virtiomem.device.virtio import VirtioMem
-from virtiomem.transport.port import DeviceSpec
+from virtiomem.device.virtio import VirtioDevice
+from virtiomem.transport.virtio_transport import DeviceSpec
 from virtiomem.units import U64_MAX, GiB, MiB
 from virtiomem.wire.mem import REQUEST_SIZE, RESPONSE_SIZE, Feature, Request, RequestType
 from virtiomem.wire.virtio import Status, VirtioFeature
@@ -67,7 +67,7 @@ def make_features(rng: Random) -> int:
 class MoveGenerator:
     """An endless supply of moves for one device."""
 
-    def __init__(self, rng: Random, device: VirtioMem, ring_size: int | None = None) -> None:
+    def __init__(self, rng: Random, device: VirtioDevice, ring_size: int | None = None) -> None:
         self._rng = rng
         self._ring_size = ring_size or device.queue_size
         self._device = device

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from virtiomem.conformance import log
 from virtiomem.conformance.scripted_driver import ChainRequest, ScriptedDriver
-from virtiomem.transport.port import Observation
+from virtiomem.transport.virtio_transport import Observation
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,12 @@ class Recorder:
 
     def start(self) -> log.Header:
         """Bring the device up; the first line of a log."""
-        port = self._driver.port
-        before, queue_size = self._seen(port.observe()), port.queue_size()
+        transport = self._driver.transport
+        before, queue_size = self._seen(transport.observe()), transport.queue_size()
         ok = self._driver.bring_up(self._features)
         return log.Header(
             before=before,
-            offered=port.offered(),
+            offered=transport.offered(),
             accepted=self._features,
             features_ok=ok,
             queue_size=queue_size,
@@ -105,7 +105,7 @@ class Recorder:
                 return log.DeviceReset(features_ok=driver.bring_up(features), accepted=features, **self._after())
             case ResetSystem():
                 driver.owner.system_reset()
-                before = self._seen(driver.port.observe())
+                before = self._seen(driver.transport.observe())
                 return log.SystemReset(before_init=before, features_ok=driver.bring_up(self._features), **self._after())
             case Migrate(start):
                 driver.owner.set_busy(start)
@@ -139,7 +139,7 @@ class Recorder:
         return replace(batch, order=[result.heads.index(head) for head in returned])
 
     def _after(self) -> log.Registers:
-        return self._fields(self._driver.port.observe())
+        return self._fields(self._driver.transport.observe())
 
     def _fields(self, seen: Observation) -> log.Registers:
         size = self._driver.owner.size()

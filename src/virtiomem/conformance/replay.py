@@ -11,8 +11,8 @@ from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError, ProtocolError, UsageError
 from virtiomem.qemu import migration
 from virtiomem.releases.qemu import QEMU
-from virtiomem.transport.embedded import EmbeddedPort
-from virtiomem.transport.port import Observation
+from virtiomem.transport.embedded import EmbeddedTransport
+from virtiomem.transport.virtio_transport import Observation
 from virtiomem.wire.mem import Config, Feature, ResponseType
 
 
@@ -71,7 +71,7 @@ def replay(path: str | Path) -> ReplayResult:
     return ReplayResult(operations, requests, differing, first, only_begun)
 
 
-def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
+def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedTransport:
     """The device that a log was recorded from, as it was before the driver came."""
     config = line.before.cfg if isinstance(line, log.Header) else line.cfg
     features = Feature.ACPI_PXM | Feature(line.offered & (Feature.UNPLUGGED_INACCESSIBLE | Feature.PERSISTENT_SUSPEND))
@@ -88,15 +88,15 @@ def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedPort:
         )
     except DeviceError as error:
         raise UsageError(f"{where}: no such device: {error}") from None
-    return EmbeddedPort(device)
+    return EmbeddedTransport(device)
 
 
 class Player:
     """Our device, and a driver that does what a log says; yields what is not as it says."""
 
-    def __init__(self, port: EmbeddedPort) -> None:
-        self.driver = ScriptedDriver(port, port)
-        self._port = port
+    def __init__(self, transport: EmbeddedTransport) -> None:
+        self.driver = ScriptedDriver(transport, transport)
+        self._transport = transport
         self._accepted = 0
 
     def play(self, line: log.Line) -> list[Mismatch]:
@@ -118,11 +118,11 @@ class Player:
                 self._accepted = self._accepted if features is None else features
                 yield from self._bring_up(line.features_ok)
             case log.SystemReset():
-                self._port.system_reset()
-                yield from _observed(line.before_init, self._port.observe(), "before initialisation, ")
+                self._transport.system_reset()
+                yield from _observed(line.before_init, self._transport.observe(), "before initialisation, ")
                 yield from self._bring_up(line.features_ok)
             case log.MigrateStart() | log.MigrateCancel():
-                self._port.set_busy(line.migration not in migration.IDLE)
+                self._transport.set_busy(line.migration not in migration.IDLE)
             case log.AvailRing():
                 self.driver.set_ring(line.flags, line.used_event)
             case log.Sweep():
@@ -130,19 +130,19 @@ class Player:
                 return
             case _:
                 assert_never(line)
-        yield from self._seen(line, self._port.observe())
+        yield from self._seen(line, self._transport.observe())
 
     def _start(self, line: log.Header) -> Iterator[Mismatch]:
-        self.driver = ScriptedDriver(self._port, self._port, line.ring_size)
+        self.driver = ScriptedDriver(self._transport, self._transport, line.ring_size)
         self._accepted = line.accepted
-        yield from _compared("features offered", line.offered, self._port.offered(), hex_=True)
-        yield from _compared("queue size", line.queue_size, self._port.queue_size())
-        yield from _observed(line.before, self._port.observe(), "before initialisation, ")
+        yield from _compared("features offered", line.offered, self._transport.offered(), hex_=True)
+        yield from _compared("queue size", line.queue_size, self._transport.queue_size())
+        yield from _observed(line.before, self._transport.observe(), "before initialisation, ")
         yield from self._bring_up(line.features_ok)
 
     def _negotiate(self, line: log.Negotiation) -> Iterator[Mismatch]:
-        self._accepted = line.wanted & self._port.offered()
-        yield from _compared("features offered", line.offered, self._port.offered(), hex_=True)
+        self._accepted = line.wanted & self._transport.offered()
+        yield from _compared("features offered", line.offered, self._transport.offered(), hex_=True)
         yield from _compared("features accepted", line.accepted, self._accepted, hex_=True)
         yield from self._bring_up(line.features_ok)
 
@@ -150,10 +150,10 @@ class Player:
         yield from _compared("FEATURES_OK", features_ok, self.driver.bring_up(self._accepted))
 
     def _submit(self, line: log.Batch) -> Iterator[Mismatch]:
-        self._port.device.mem.refusal = None
-        self._port.order = line.order or ()
+        self._transport.device.mem.refusal = None
+        self._transport.order = line.order or ()
         result = self.driver.submit([sent.chain_request() for sent in line.reqs], line.times)
-        self._port.order = ()
+        self._transport.order = ()
         yield from _compared("chains returned", line.used, result.returned)
         for number, sent in enumerate(line.reqs):
             name = f"request {number + 1}, "
@@ -164,7 +164,7 @@ class Player:
 
     def _why(self, line: log.Batch) -> str:
         """The reason for our refusal, where it is certain which request it is about."""
-        refusal = self._port.device.mem.refusal
+        refusal = self._transport.device.mem.refusal
         return f": {refusal}" if refusal is not None and len(line.reqs) == 1 else ""
 
     def _set_property(self, line: log.Qmp) -> Iterator[Mismatch]:
@@ -181,7 +181,7 @@ class Player:
     def _seen(self, line: log.Line, ours: Observation) -> Iterator[Mismatch]:
         yield from _observed(line, ours)
         if line.size is not None:
-            yield from _compared("size that the owner is told", line.size, self._port.size(), hex_=True)
+            yield from _compared("size that the owner is told", line.size, self._transport.size(), hex_=True)
 
 
 def _observed(recorded: log.Observed, ours: Observation, where: str = "") -> Iterator[Mismatch]:

@@ -10,7 +10,7 @@ from itertools import groupby
 
 from virtiomem.conformance.malformed_chains import shaped
 from virtiomem.errors import DeviceError, ProtocolError
-from virtiomem.transport.port import Observation, Owner, Port, Write
+from virtiomem.transport.virtio_transport import Observation, Owner, VirtioTransport, Write
 from virtiomem.transport.vring import BatchResult, Chain, Ring, initialize
 from virtiomem.wire.mem import Request, RequestType, Response
 from virtiomem.wire.ring import INDEX
@@ -49,17 +49,17 @@ class StateRuns:
 class ScriptedDriver:
     """The driver and the owner of one device, which do what they are told."""
 
-    def __init__(self, port: Port, owner: Owner, ring_size: int | None = None) -> None:
+    def __init__(self, transport: VirtioTransport, owner: Owner, ring_size: int | None = None) -> None:
         """`ring_size`: descriptors of the driver's ring; as many as the device proposes when None."""
-        self.port = port
+        self.transport = transport
         self.owner = owner
         self.ring_size = ring_size
-        self._ring = Ring(port, ring_size)
+        self._ring = Ring(transport, ring_size)
 
     def bring_up(self, features: int) -> bool:
         """Reset the device and bring it up with exactly these features; False when it does not accept them."""
         try:
-            initialize(self.port, self._ring, features)
+            initialize(self.transport, self._ring, features)
         except ProtocolError:
             return False
         return True
@@ -80,11 +80,11 @@ class ScriptedDriver:
         """Say when the device shall interrupt."""
         layout = self._ring.layout
         writes = [Write(layout.avail_flags, INDEX.pack(flags)), Write(layout.used_event, INDEX.pack(used_event))]
-        self.port.exchange(writes, [], bell=False)
+        self.transport.exchange(writes, [], notify=False)
 
     def sweep(self) -> StateRuns:
         """Ask for the STATE of every usable block, as long as the device answers."""
-        seen = self.port.observe()
+        seen = self.transport.observe()
         config = seen.config
         end = config.addr + config.usable_region_size
         states: list[int] = []

@@ -9,10 +9,10 @@ from virtiomem.device.mem import DEFAULT_BLOCK_SIZE, MemDevice
 from virtiomem.errors import DeviceError
 from virtiomem.qemu.process import BINARY
 from virtiomem.releases.qemu import QEMU, QemuRelease
-from virtiomem.transport.embedded import EmbeddedPort
-from virtiomem.transport.late import LatePort
-from virtiomem.transport.port import DeviceSpec
+from virtiomem.transport.embedded import EmbeddedTransport
+from virtiomem.transport.late import LateTransport
 from virtiomem.transport.qemu_device import QemuMachine
+from virtiomem.transport.virtio_transport import DeviceSpec
 from virtiomem.units import GiB
 from virtiomem.wire.mem import Feature
 
@@ -37,8 +37,8 @@ class EmbeddedTarget:
         """A device of ours; it has no memory behind its blocks."""
         mem = realize(spec, self.release)
         prompt = not self._delay and self._order is None
-        port = EmbeddedPort(mem) if prompt else LatePort(mem, self._delay, self._order)
-        yield DeviceUnderTest(port, port)
+        transport = EmbeddedTransport(mem) if prompt else LateTransport(mem, self._delay, self._order)
+        yield DeviceUnderTest(transport, transport)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -86,7 +86,7 @@ class QemuTarget:
         machine = self._machine_for(spec)
         device = machine.devices[spec.id]
         try:
-            yield DeviceUnderTest(device.port, device)
+            yield DeviceUnderTest(device.transport, device)
         except BaseException:
             self.close()  # whatever state it is in, nobody else shall meet it
             raise

@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn, Protocol
 
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.releases.qemu import QemuRelease
-from virtiomem.transport.port import DeviceSpec, Observation, Owner, Port, Read, Write
+from virtiomem.transport.virtio_transport import DeviceSpec, Observation, Owner, Read, VirtioTransport, Write
 from virtiomem.transport.vring import BatchResult, Chain, Ring, initialize
 from virtiomem.units import GiB, MiB, Span, format_size
 from virtiomem.wire.mem import Config, Feature, Request, RequestType, Response, ResponseType
@@ -41,7 +41,7 @@ class NotApplicable(Exception):  # noqa: N818
 class DeviceUnderTest(NamedTuple):
     """A device from both sides."""
 
-    port: Port
+    transport: VirtioTransport
     owner: Owner
 
 
@@ -53,7 +53,7 @@ class Target(Protocol):
     release: QemuRelease
     """The QEMU whose answers are expected of the device."""
     has_contents: bool
-    """Device memory can be read and written through the port's `exchange`."""
+    """Device memory can be read and written through the transport's `exchange`."""
 
     def open(self, spec: DeviceSpec) -> AbstractContextManager[DeviceUnderTest]:
         """A device of this make, as after a power-on: nothing plugged, status 0, not busy.
@@ -69,14 +69,14 @@ class Bench:
     """One device, its driver's ring, and the notes."""
 
     def __init__(self, device: DeviceUnderTest, spec: DeviceSpec, *, has_contents: bool) -> None:
-        self.port = device.port
+        self.transport = device.transport
         self.owner = device.owner
         self.spec = spec
         self.has_contents = has_contents
         self.notes: list[str] = [_described(spec)]
         self.doing = "use it"
         """What is under way: no note tells of it yet."""
-        self.ring = Ring(device.port)
+        self.ring = Ring(device.transport)
         self._isr = 0
 
     # --- bringing it up ---
@@ -84,8 +84,8 @@ class Bench:
     def start(self, features: int = DRIVER_FEATURES) -> int:
         """Reset the device and bring it up with those of `features` that are offered; returns them."""
         self.doing = f"initialise, features {features:#x} as far as they are offered"
-        accepted = self.port.offered() & features
-        initialize(self.port, self.ring, accepted)
+        accepted = self.transport.offered() & features
+        initialize(self.transport, self.ring, accepted)
         self.note(f"initialise, features {accepted:#x}")
         self.see()
         return accepted
@@ -98,19 +98,19 @@ class Bench:
 
     def config(self) -> Config:
         """The configuration."""
-        return Config.unpack(self.port.config())
+        return Config.unpack(self.transport.config())
 
     def see(self, awaited: int = 0) -> Observation:
         """All registers; the interrupt status is all that came since the last look.
 
-        Looks again until one of the `awaited` interrupt bits shows, or the port's patience is at an end.
+        Looks again until one of the `awaited` interrupt bits shows, or the transport's patience is at an end.
         """
-        until = time.monotonic() + self.port.patience
-        seen = self.port.observe()
+        until = time.monotonic() + self.transport.patience
+        seen = self.transport.observe()
         while awaited and not (self._isr | seen.isr) & awaited and time.monotonic() < until:
             time.sleep(_PAUSE)
             self._isr |= seen.isr
-            seen = self.port.observe()
+            seen = self.transport.observe()
         isr, self._isr = self._isr | seen.isr, 0
         return replace(seen, isr=isr)
 
@@ -150,7 +150,7 @@ class Bench:
             raise NotApplicable("no memory lies behind the blocks of this device")
         size = len(data) if data is not None else 16
         writes = [Write(span.start, data)] if data is not None else []
-        (got,) = self.port.exchange(writes, [Read(span.start, size)], bell=False)
+        (got,) = self.transport.exchange(writes, [Read(span.start, size)], notify=False)
         self.note(f"{'write and ' if writes else ''}read {span.start:#x} → {got.hex()}")
         return got
 

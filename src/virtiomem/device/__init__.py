@@ -11,6 +11,6 @@ placement   the machine's device memory region: first fit, and its refusals
 
 from virtiomem.device.mem import MemDevice
 from virtiomem.device.placement import DeviceMemory
-from virtiomem.device.virtio import VirtioMem
+from virtiomem.device.virtio import VirtioDevice
 
-__all__ = ["DeviceMemory", "MemDevice", "VirtioMem"]
+__all__ = ["DeviceMemory", "MemDevice", "VirtioDevice"]

@@ -8,7 +8,7 @@ Models: hw/virtio/virtio.c and hw/virtio/virtio-pci.c (v7.2), as a driver sees t
 """
 
 from virtiomem.device.mem import MemDevice
-from virtiomem.device.virtqueue import Element, Memory, VirtQueue
+from virtiomem.device.virtqueue import Element, GuestMemory, VirtQueue
 from virtiomem.errors import ProtocolError
 from virtiomem.wire.mem import REQUEST_SIZE, RESPONSE_SIZE, Feature
 from virtiomem.wire.ring import Layout
@@ -23,10 +23,10 @@ LEGACY_FEATURES = VirtioFeature.NOTIFY_ON_EMPTY | VirtioFeature.ANY_LAYOUT
 """What it takes, but no longer offers: virtio_pci_common_read() hides these (hw/virtio/virtio-pci.c, v7.2)."""
 
 
-class VirtioMem:
+class VirtioDevice:
     """A virtio-mem device as its driver meets it: registers, a queue in guest memory, an interrupt status."""
 
-    def __init__(self, mem: MemDevice, memory: Memory) -> None:
+    def __init__(self, mem: MemDevice, memory: GuestMemory) -> None:
         """Put `mem` on the bus; the queue lies in `memory`."""
         self.mem = mem
         self.offered = int(mem.features) | int(QEMU_FEATURES)
@@ -97,7 +97,7 @@ class VirtioMem:
     # --- the queue ---
 
     def notify(self) -> None:
-        """The driver rings the bell: answer what is available, in order, until it is done or the device gives up.
+        """The driver notifies the device: answer what is available, in order, until it is done or the device gives up.
 
         Models: virtio_mem_handle_request() in hw/virtio/virtio-mem.c (v7.2).
         """

@@ -19,7 +19,7 @@ _NO_INTERRUPT = 1
 """Models: VRING_AVAIL_F_NO_INTERRUPT: the driver polls."""
 
 
-class Memory(Protocol):
+class GuestMemory(Protocol):
     """Guest memory as a device reaches it."""
 
     def read(self, addr: int, size: int) -> bytes:
@@ -46,7 +46,7 @@ class Element:
 class VirtQueue:
     """One queue whose place in memory the driver has set."""
 
-    def __init__(self, memory: Memory, layout: Layout, *, event_idx: bool = False) -> None:
+    def __init__(self, memory: GuestMemory, layout: Layout, *, event_idx: bool = False) -> None:
         """Start with both indices at 0, as after a reset; `event_idx` when VIRTIO_F_EVENT_IDX is negotiated."""
         self._memory = memory
         self._layout = layout

@@ -1,17 +1,17 @@
-"""Our own device behind a port: registers by call, the ring in a piece of memory."""
+"""Our own device behind a transport: registers by call, the ring in a piece of memory."""
 
 from collections.abc import Sequence
 
 from virtiomem.device.mem import MemDevice
-from virtiomem.device.virtio import VirtioMem
+from virtiomem.device.virtio import VirtioDevice
 from virtiomem.errors import ProtocolError
-from virtiomem.transport.port import Observation, Read, Write
+from virtiomem.transport.virtio_transport import Observation, Read, Write
 from virtiomem.units import MiB
 from virtiomem.wire.ring import Layout
 
 RAM_BASE = 1 * MiB
 RAM_SIZE = 1 * MiB
-"""Where the shared memory lies; QEMU's port uses the same, so that both see the same addresses."""
+"""Where the shared memory lies; QEMU's transport uses the same, so that both see the same addresses."""
 
 
 class Ram:
@@ -38,19 +38,19 @@ class Ram:
         return offset
 
 
-class EmbeddedPort:
-    """A `transport.port.Port` and `Owner` of a MemDevice in this process."""
+class EmbeddedTransport:
+    """A `transport.virtio_transport.VirtioTransport` and `Owner` of a MemDevice in this process."""
 
     patience = 0.0
 
     def __init__(self, mem: MemDevice) -> None:
         self._ram = Ram()
-        self.device = VirtioMem(mem, self._ram)
+        self.device = VirtioDevice(mem, self._ram)
         self.memory = Read(RAM_BASE, RAM_SIZE)
         self.order: Sequence[int] = ()
         """Which of the chains of the next notifications to answer first, by their positions; the others follow."""
 
-    # --- Port ---
+    # --- VirtioTransport ---
 
     def offered(self) -> int:
         """Feature bits that the device offers."""
@@ -92,11 +92,11 @@ class EmbeddedPort:
         """The interrupt status, which this clears."""
         return self.device.read_isr()
 
-    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True) -> list[bytes]:
-        """Write, ring the bell, read."""
+    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True) -> list[bytes]:
+        """Write, notify the device, read."""
         for addr, data in writes:
             self._ram.write(addr, data)
-        if bell:
+        if notify:
             taken = [self.device.take() for _ in self.order]
             for element in (taken[position] for position in self.order):
                 if element is not None:
@@ -105,10 +105,10 @@ class EmbeddedPort:
         return [self._ram.read(addr, size) for addr, size in reads]
 
     def exchange_and_observe(
-        self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True
+        self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True
     ) -> tuple[list[bytes], Observation]:
-        """Write, ring the bell, read, look."""
-        return self.exchange(writes, reads, bell=bell), self.observe()
+        """Write, notify the device, read, look."""
+        return self.exchange(writes, reads, notify=notify), self.observe()
 
     # --- Owner ---
 

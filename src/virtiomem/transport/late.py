@@ -10,12 +10,12 @@ from random import Random
 
 from virtiomem.device.mem import MemDevice
 from virtiomem.device.virtqueue import Element
-from virtiomem.transport.embedded import EmbeddedPort
-from virtiomem.transport.port import Observation, Read, Write
+from virtiomem.transport.embedded import EmbeddedTransport
+from virtiomem.transport.virtio_transport import Observation, Read, Write
 
 
-class LatePort(EmbeddedPort):
-    """An `EmbeddedPort` whose device takes `delay` seconds for each chain, and picks chains at random with `order`."""
+class LateTransport(EmbeddedTransport):
+    """An `EmbeddedTransport` whose device takes `delay` seconds for each chain, and picks chains at random with `order`."""
 
     def __init__(self, mem: MemDevice, delay: float, order: Random | None = None) -> None:
         super().__init__(mem)
@@ -26,13 +26,13 @@ class LatePort(EmbeddedPort):
         self._due: float | None = None
         """When the next chain is answered; None while none is known to be available."""
 
-    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True) -> list[bytes]:
-        """Write, ring the bell, work if it is time, read."""
-        super().exchange(writes, [], bell=False)
-        if bell and self._due is None:
+    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True) -> list[bytes]:
+        """Write, notify the device, work if it is time, read."""
+        super().exchange(writes, [], notify=False)
+        if notify and self._due is None:
             self._due = time.monotonic() + self._delay
         self._work()
-        return super().exchange([], reads, bell=False)
+        return super().exchange([], reads, notify=False)
 
     def observe(self) -> Observation:
         """Work if it is time, and look at all registers."""

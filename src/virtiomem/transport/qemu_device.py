@@ -15,8 +15,8 @@ from virtiomem.qemu.process import BINARY, QemuProcess
 from virtiomem.qemu.qmp import Qmp
 from virtiomem.qemu.qtest import ARGUMENTS, QTest, irq_intercept_in
 from virtiomem.qemu.shapes import Migration
-from virtiomem.transport.port import DeviceSpec, Read
-from virtiomem.transport.qtest_pci import BAR_WINDOW, QtestPciPort, find_mem_devices
+from virtiomem.transport.qtest_pci import BAR_WINDOW, QtestPciTransport, find_mem_devices
+from virtiomem.transport.virtio_transport import DeviceSpec, Read
 from virtiomem.transport.vring import VringChannel
 from virtiomem.units import GiB, MiB
 
@@ -103,7 +103,7 @@ class QemuMachine:
         self.qmp.execute("system_reset")
         self.qmp.wait_for("RESET", timeout=_SETTLE)
         for device in self.devices.values():
-            device.port.attach()
+            device.transport.attach()
 
     def set_busy(self, busy: bool) -> None:
         """Start a migration into a socket that nobody reads, or cancel it; nothing when it is so already."""
@@ -169,25 +169,25 @@ class QemuMachine:
         window = BAR_WINDOW
         for number, (spec, function) in enumerate(zip(specs, functions, strict=True)):
             memory = Read(RING_BASE + number * RING_SIZE, RING_SIZE)
-            port = QtestPciPort(self.qtest, function, window=window, memory=memory)
-            window = port.window_end
-            devices[spec.id] = QemuDevice(self, spec.id, port)
+            transport = QtestPciTransport(self.qtest, function, window=window, memory=memory)
+            window = transport.window_end
+            devices[spec.id] = QemuDevice(self, spec.id, transport)
         return devices
 
 
 class QemuDevice:
-    """One virtio-mem device of a QemuMachine: `port` is the driver's side of it, the rest is its `Owner`'s."""
+    """One virtio-mem device of a QemuMachine: `transport` is the driver's side of it, the rest is its `Owner`'s."""
 
-    def __init__(self, machine: QemuMachine, id: str, port: QtestPciPort) -> None:
+    def __init__(self, machine: QemuMachine, id: str, transport: QtestPciTransport) -> None:
         self.id = id
-        self.port = port
+        self.transport = transport
         self._machine = machine
         self._path = {"path": f"/machine/peripheral/{id}"}
         self._channel: VringChannel | None = None
 
     def channel(self, *, indirect: bool = False) -> VringChannel:
         """Bring the virtio device up for a driver, which from now on hears of every resize."""
-        self._channel = VringChannel(self.port, indirect=indirect)
+        self._channel = VringChannel(self.transport, indirect=indirect)
         return self._channel
 
     def set_requested_size(self, size: int) -> None:

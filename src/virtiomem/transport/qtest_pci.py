@@ -1,4 +1,4 @@
-"""QEMU's own virtio-mem device behind a port: PCI enumeration and modern virtio-pci, over the qtest socket.
+"""QEMU's own virtio-mem device behind a transport: PCI enumeration and modern virtio-pci, over the qtest socket.
 
 The machine is stopped and has no firmware running, so this is also what gives the device its addresses. Up to QEMU 9 the
 device works while it is notified, so an answer comes with the same round trip; newer ones work when their main loop comes
@@ -26,7 +26,7 @@ from virtiomem.qemu.qtest import (
     writel,
     writew,
 )
-from virtiomem.transport.port import Observation, Read, Write
+from virtiomem.transport.virtio_transport import Observation, Read, Write
 from virtiomem.units import align_up
 from virtiomem.wire import pci
 from virtiomem.wire.mem import CONFIG_SIZE, DEVICE_ID, Config
@@ -107,8 +107,8 @@ def find_mem_devices(qtest: QTest) -> list[PciFunction]:
     return list(find_functions(qtest, pci.VIRTIO_VENDOR, pci.MODERN_DEVICE_BASE + DEVICE_ID))
 
 
-class QtestPciPort:
-    """A `transport.port.Port` to a virtio-pci device of a QEMU under qtest."""
+class QtestPciTransport:
+    """A `transport.virtio_transport.VirtioTransport` to a virtio-pci device of a QEMU under qtest."""
 
     patience = 2.0
 
@@ -210,23 +210,23 @@ class QtestPciPort:
 
     # --- the ring ---
 
-    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True) -> list[bytes]:
-        """Write, ring the bell, read: one round trip."""
-        commands = self._exchange(writes, reads, bell=bell)
+    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True) -> list[bytes]:
+        """Write, notify the device, read: one round trip."""
+        commands = self._exchange(writes, reads, notify=notify)
         return _fetched(self._qtest.run(commands)[len(commands) - _wanted(reads) :], reads)
 
     def exchange_and_observe(
-        self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True
+        self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True
     ) -> tuple[list[bytes], Observation]:
-        """Write, ring the bell, read, look: one round trip."""
+        """Write, notify the device, read, look: one round trip."""
         look = self._look()
-        values = self._qtest.run([*self._exchange(writes, reads, bell=bell), *look])
+        values = self._qtest.run([*self._exchange(writes, reads, notify=notify), *look])
         fetched = values[len(values) - len(look) - _wanted(reads) : len(values) - len(look)]
         return _fetched(fetched, reads), _observation(values[-len(look) :])
 
-    def _exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool) -> list[Command]:
+    def _exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool) -> list[Command]:
         commands = [write(addr, data) for addr, data in writes if data]
-        if bell:
+        if notify:
             commands.append(writew(self._notify, 0))
         return commands + [read(addr, size) for addr, size in reads if size]
 

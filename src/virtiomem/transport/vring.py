@@ -5,7 +5,7 @@ one notification. Every batch lays out descriptors and buffers anew, while both 
 
 A device answers when it likes: a chain is answered when its used element appears, in any order. The first look comes
 with the notification itself, so a prompt device costs one round trip; further looks follow after pauses that double,
-until all chains are back, the device says that it needs a reset, or the port's patience is at an end. What has not
+until all chains are back, the device says that it needs a reset, or the transport's patience is at an end. What has not
 come by then never comes.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from virtiomem.errors import ProtocolError
-from virtiomem.transport.port import Observation, Port, Read, Write
+from virtiomem.transport.virtio_transport import Observation, Read, VirtioTransport, Write
 from virtiomem.units import align_up
 from virtiomem.wire.mem import RESPONSE_SIZE, Feature
 from virtiomem.wire.ring import DESCRIPTOR_SIZE, INDEX, USED_SIZE, Descriptor, DescriptorFlag, Layout, Used
@@ -78,16 +78,16 @@ class BatchResult:
 class Ring:
     """Queue 0 of a device, as its driver keeps it."""
 
-    def __init__(self, port: Port, size: int | None = None) -> None:
-        """Lay the queue out at the start of the port's memory, buffers from `arena` on; `start` enables it.
+    def __init__(self, transport: VirtioTransport, size: int | None = None) -> None:
+        """Lay the queue out at the start of the transport's memory, buffers from `arena` on; `start` enables it.
 
         `size` is the number of descriptors; as many as the device proposes when None.
         """
-        self._port = port
-        self.size = port.queue_size() if size is None else size
-        self.layout = Layout.packed_at(port.memory.addr, self.size)
+        self._transport = transport
+        self.size = transport.queue_size() if size is None else size
+        self.layout = Layout.packed_at(transport.memory.addr, self.size)
         self.arena = align_up(self.layout.end, 64)
-        self._arena_end = port.memory.addr + port.memory.size
+        self._arena_end = transport.memory.addr + transport.memory.size
         self._avail = 0
         self._used = 0
 
@@ -95,8 +95,8 @@ class Ring:
         """Clear both rings and enable the queue; the device has been reset and its features are settled."""
         self._avail = self._used = 0
         blank = Write(self.layout.desc, bytes(self.layout.end - self.layout.desc))
-        self._port.exchange([blank], [], bell=False)
-        self._port.enable_queue(self.layout)
+        self._transport.exchange([blank], [], notify=False)
+        self._transport.enable_queue(self.layout)
 
     def submit(self, chains: Sequence[Chain], times: int = 1) -> BatchResult:
         """Make chains available together, notify once, and collect what came back.
@@ -110,12 +110,12 @@ class Ring:
         return replace(result, heads=heads)
 
     def _wait(self, result: BatchResult, expected: int, answers: Sequence[Read]) -> BatchResult:
-        """Look again until all chains are back, the device gave up, or none came for as long as the port has patience.
+        """Look again until all chains are back, the device gave up, or none came for as long as the transport has patience.
 
         One look follows the last moment, and one follows the sight of NEEDS_RESET: a look is not atomic.
         """
-        pause, until = _FIRST_PAUSE, time.monotonic() + self._port.patience
-        last = not self._port.patience
+        pause, until = _FIRST_PAUSE, time.monotonic() + self._transport.patience
+        last = not self._transport.patience
         while result.returned < expected and not last:
             gave_up = bool(result.seen.status & Status.NEEDS_RESET)
             if not gave_up:
@@ -125,15 +125,15 @@ class Ring:
             result = _joined(result, later)
             pause = min(pause * 2, _LONGEST_PAUSE)
             if later.returned and not gave_up:
-                pause, until, last = _FIRST_PAUSE, time.monotonic() + self._port.patience, False
+                pause, until, last = _FIRST_PAUSE, time.monotonic() + self._transport.patience, False
         return result
 
     def _look(self, expected: int, answers: Sequence[Read], writes: Sequence[Write] | None = None) -> BatchResult:
         """Take what the device has returned of `expected` chains, after `writes` and a notification if given."""
         fetched = [Read(self.layout.used_idx, INDEX.size)]
         fetched += [Read(self.layout.used_entry(self._used + n), USED_SIZE) for n in range(min(expected, self.size))]
-        bell = writes is not None
-        got, seen = self._port.exchange_and_observe(writes or (), [*fetched, *answers], bell=bell)
+        notify = writes is not None
+        got, seen = self._transport.exchange_and_observe(writes or (), [*fetched, *answers], notify=notify)
         returned = self._returned(got[0], expected)
         used = tuple(Used.unpack(data) for data in got[1 : 1 + returned][: self.size])
         self._used = (self._used + returned) & 0xFFFF
@@ -142,7 +142,7 @@ class Ring:
     def make_available(self, chains: Sequence[Chain]) -> None:
         """Make chains available without a notification, and expect nothing back: the device is about to be reset."""
         writes, _, _ = self._lay_out(chains, 1)
-        self._port.exchange(writes, [], bell=False)
+        self._transport.exchange(writes, [], notify=False)
 
     def _returned(self, idx: bytes, expected: int) -> int:
         count = (INDEX.unpack(idx)[0] - self._used) & 0xFFFF
@@ -220,18 +220,18 @@ def _linked(buffers: Sequence[tuple[int, int, int]], first: int) -> tuple[Descri
 
 
 class VringChannel:
-    """A `transport.channel.RequestChannel` through a split virtqueue, over any port.
+    """A `transport.channel.RequestChannel` through a split virtqueue, over any transport.
 
     `indirect` sends each request through an indirect table, if the device offers it.
     """
 
-    def __init__(self, port: Port, *, features: int | None = None, indirect: bool = False) -> None:
+    def __init__(self, transport: VirtioTransport, *, features: int | None = None, indirect: bool = False) -> None:
         """Bring the device up; `features` are those the driver wants of the device type's own, all when None.
 
         Raises ProtocolError when the device refuses them.
         """
-        self._port = port
-        self._ring = Ring(port)
+        self._transport = transport
+        self._ring = Ring(transport)
         self._wanted = int(Feature.ACPI_PXM | Feature.UNPLUGGED_INACCESSIBLE) if features is None else features
         self._wanted |= VirtioFeature.VERSION_1 | (VirtioFeature.INDIRECT_DESC if indirect else 0)
         self._callback: Callable[[], None] | None = None
@@ -247,7 +247,7 @@ class VringChannel:
 
     def config(self) -> bytes:
         """The configuration space."""
-        return self._port.config()
+        return self._transport.config()
 
     def on_config_change(self, callback: Callable[[], None] | None) -> None:
         """Call `callback` at each configuration change notification; None stops it."""
@@ -255,12 +255,12 @@ class VringChannel:
 
     def poll(self) -> None:
         """Take an interrupt, if there is one: what a change from the owner's side needs to be heard."""
-        self._interrupted(self._port.take_interrupt())
+        self._interrupted(self._transport.take_interrupt())
 
     def reset(self) -> None:
         """Reset the virtio device and bring it up again; plugged memory stays plugged."""
-        self.features = self._port.offered() & self._wanted
-        initialize(self._port, self._ring, self.features)
+        self.features = self._transport.offered() & self._wanted
+        initialize(self._transport, self._ring, self.features)
         self._indirect = bool(self.features & VirtioFeature.INDIRECT_DESC)
 
     def _interrupted(self, isr: int) -> None:
@@ -268,18 +268,18 @@ class VringChannel:
             self._callback()
 
 
-def initialize(port: Port, ring: Ring, features: int) -> None:
+def initialize(transport: VirtioTransport, ring: Ring, features: int) -> None:
     """Bring a device up as the specification wants it (3.1.1), with these features.
 
     Raises ProtocolError when the device does not accept them.
     """
-    port.set_status(0)
-    port.set_status(Status.ACKNOWLEDGE)
-    port.set_status(Status.ACKNOWLEDGE | Status.DRIVER)
-    port.accept(features)
+    transport.set_status(0)
+    transport.set_status(Status.ACKNOWLEDGE)
+    transport.set_status(Status.ACKNOWLEDGE | Status.DRIVER)
+    transport.accept(features)
     ready = Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK
-    port.set_status(ready)
-    if not port.status() & Status.FEATURES_OK:
-        raise ProtocolError(f"the device does not accept features {features:#x} of {port.offered():#x} offered")
+    transport.set_status(ready)
+    if not transport.status() & Status.FEATURES_OK:
+        raise ProtocolError(f"the device does not accept features {features:#x} of {transport.offered():#x} offered")
     ring.start()
-    port.set_status(ready | Status.DRIVER_OK)
+    transport.set_status(ready | Status.DRIVER_OK)

@@ -159,7 +159,7 @@ def the_same_size_may_be_notified(b: Bench) -> str:
 
 @sees("INI-1", spec=INACCESSIBLE)
 def inaccessible_may_be_required(b: Bench) -> str:
-    if not b.port.offered() & Feature.UNPLUGGED_INACCESSIBLE:
+    if not b.transport.offered() & Feature.UNPLUGGED_INACCESSIBLE:
         not_applicable("UNPLUGGED_INACCESSIBLE is not offered")
     try:
         b.start(WITHOUT_INACCESSIBLE)

@@ -72,7 +72,7 @@ def wrapping_ranges_are_errors(b: Bench) -> str:
 def the_configuration_is_read_only(b: Bench) -> str:
     b.start()
     before = b.config()
-    b.port.write_config(0, b"\xff" * CONFIG_SIZE)
+    b.transport.write_config(0, b"\xff" * CONFIG_SIZE)
     b.note("fill the configuration with ff")
     expect(b.config() == before, f"it reads {b.config()}")
     expect(b.request(PLUG, 0, 1).type is ACK, "a proper request is refused afterwards")
@@ -148,7 +148,7 @@ def nexts_out_of_range_do_no_harm(b: Bench) -> str:
 
 @sees("SOUND-13")
 def broken_tables_do_no_harm(b: Bench) -> str:
-    if not b.port.offered() & VirtioFeature.INDIRECT_DESC:
+    if not b.transport.offered() & VirtioFeature.INDIRECT_DESC:
         not_applicable("INDIRECT_DESC is not offered")
     names = {
         "an empty table": "indirect_empty",
@@ -193,7 +193,7 @@ def room_behind_the_response_is_left_alone(b: Bench) -> str:
 @sees("SOUND-16")
 def a_full_queue_is_answered(b: Bench) -> str:
     b.start()
-    size = b.port.queue_size()
+    size = b.transport.queue_size()
     plugs = min(size // 2, b.spec.requested_size // b.config().block_size)
     chains = [Chain((_plug(b, number),)) for number in range(plugs)]
     chains += [Chain((Request(STATE, b.config().addr, 1).pack(),))] * (size // 2 - plugs)
@@ -208,7 +208,7 @@ def a_full_queue_is_answered(b: Bench) -> str:
 def the_ring_wraps(b: Bench) -> str:
     b.start()
     config = b.config()
-    batch = b.port.queue_size() // 2
+    batch = b.transport.queue_size() // 2
     state = Chain((Request(STATE, config.addr, 1).pack(),))
     rounds = (1 << 16) // batch + 2
     for number in range(rounds):
@@ -222,10 +222,10 @@ def the_ring_wraps(b: Bench) -> str:
 
 @sees("SOUND-18")
 def a_smaller_queue_works(b: Bench) -> str:
-    most = b.port.queue_size()
-    sizes = [1, 2, 4, most // 2] if b.port.offered() & VirtioFeature.INDIRECT_DESC else [2, 4, most // 2]
+    most = b.transport.queue_size()
+    sizes = [1, 2, 4, most // 2] if b.transport.offered() & VirtioFeature.INDIRECT_DESC else [2, 4, most // 2]
     for size in sizes:
-        b.ring = Ring(b.port, size)
+        b.ring = Ring(b.transport, size)
         b.note(f"a queue of {size}")
         b.start()
         state = Chain((Request(STATE, b.config().addr, 1).pack(),), indirect=size == 1)

@@ -6,7 +6,7 @@ from virtiomem.conformance.checks.registry import sees
 from virtiomem.conformance.malformed_chains import indirect_behind_direct, indirect_marked_writable
 from virtiomem.conformance.testbench import DRIVER_FEATURES, SPEC, Bench, expect, not_applicable, notified
 from virtiomem.errors import ProtocolError
-from virtiomem.transport.port import Read, Write
+from virtiomem.transport.virtio_transport import Read, Write
 from virtiomem.transport.vring import UNTOUCHED, Chain
 from virtiomem.wire.mem import Config, Feature, Request, RequestType
 from virtiomem.wire.ring import INDEX
@@ -25,18 +25,18 @@ def _state(b: Bench) -> bytes:
 @sees("VIRTIO-1")
 def the_status_is_cleared(b: Bench) -> str:
     b.start()
-    b.port.set_status(0)
+    b.transport.set_status(0)
     b.note("write status 0")
-    expect(b.port.status() == 0, f"status reads {b.port.status():#x}")
+    expect(b.transport.status() == 0, f"status reads {b.transport.status():#x}")
     return "after a reset from DRIVER_OK"
 
 
 @sees("VIRTIO-2")
 def nothing_happens_before_driver_ok(b: Bench) -> str:
-    b.port.set_status(0)
-    b.port.set_status(_PREPARED)
-    b.port.accept(b.port.offered() & DRIVER_FEATURES)
-    b.port.set_status(_PREPARED | Status.FEATURES_OK)
+    b.transport.set_status(0)
+    b.transport.set_status(_PREPARED)
+    b.transport.accept(b.transport.offered() & DRIVER_FEATURES)
+    b.transport.set_status(_PREPARED | Status.FEATURES_OK)
     b.ring.start()
     b.note("reset, set features, FEATURES_OK, enable the queue, but no DRIVER_OK")
     result = b.submit(Chain((_state(b),)), what="STATE block 0")
@@ -57,7 +57,7 @@ def giving_up_is_notified(b: Bench) -> str:
 
 @sees("VIRTIO-4", spec=replace(SPEC, unplugged_inaccessible="off"))
 def any_subset_of_features_is_accepted(b: Bench) -> str:
-    offered = b.port.offered()
+    offered = b.transport.offered()
     mine = [bit for bit in (Feature.ACPI_PXM, VirtioFeature.INDIRECT_DESC, VirtioFeature.EVENT_IDX) if offered & bit]
     for number in range(1 << len(mine)):
         wanted = VirtioFeature.VERSION_1 | sum(bit for n, bit in enumerate(mine) if number >> n & 1)
@@ -70,8 +70,8 @@ def any_subset_of_features_is_accepted(b: Bench) -> str:
 
 @sees("VIRTIO-5")
 def the_configuration_can_be_read_early(b: Bench) -> str:
-    b.port.set_status(0)
-    early = Config.unpack(b.port.config())
+    b.transport.set_status(0)
+    early = Config.unpack(b.transport.config())
     b.start()
     expect(early == b.config(), f"read early: {early}")
     return "with status 0 it reads as later"
@@ -88,7 +88,7 @@ def messages_may_be_cut_anywhere(b: Bench) -> str:
         "7+17 and 1+9": ((request[:7], request[7:]), (1, 9)),
         "single bytes": (tuple(request[n : n + 1] for n in range(24)), (1,) * 10),
     }
-    for indirect in (False, True) if b.port.offered() & VirtioFeature.INDIRECT_DESC else (False,):
+    for indirect in (False, True) if b.transport.offered() & VirtioFeature.INDIRECT_DESC else (False,):
         for name, (readable, writable) in cuts.items():
             what = f"STATE block 0 cut into {name} bytes{', indirect' if indirect else ''}"
             result = b.submit(Chain(readable, writable, indirect=indirect), what=what)
@@ -102,7 +102,7 @@ def readable_buffers_stay(b: Bench) -> str:
     request = _state(b) + bytes(8)
     result = b.submit(Chain((request,), (16,)), what="STATE block 0 in 32 readable bytes")
     expect(result.used_len(0) is not None, "not answered")
-    (found,) = b.port.exchange([], [Read(b.ring.arena, len(request))], bell=False)
+    (found,) = b.transport.exchange([], [Read(b.ring.arena, len(request))], notify=False)
     expect(found == request, f"the readable buffer holds {found.hex()} afterwards")
     return "32 readable bytes are as they were"
 
@@ -127,7 +127,7 @@ def a_table_may_follow_direct_descriptors(b: Bench) -> str:
 @sees("VIRTIO-10")
 def a_driver_that_polls_is_left_alone(b: Bench) -> str:
     b.start()
-    b.port.exchange([Write(b.ring.layout.avail_flags, _NO_INTERRUPT)], [], bell=False)
+    b.transport.exchange([Write(b.ring.layout.avail_flags, _NO_INTERRUPT)], [], notify=False)
     b.note("set NO_INTERRUPT in the available ring")
     result = b.submit(Chain((_state(b),)), what="STATE block 0")
     expect(not result.seen.isr & Isr.QUEUE, "an interrupt although NO_INTERRUPT is set")
@@ -139,7 +139,7 @@ def the_entry_that_was_named_is_notified(b: Bench) -> str:
     if not b.start(DRIVER_FEATURES | VirtioFeature.EVENT_IDX) & VirtioFeature.EVENT_IDX:
         not_applicable("EVENT_IDX is not offered")
     b.submit(Chain((_state(b),)), what="STATE block 0")
-    b.port.exchange([Write(b.ring.layout.used_event, INDEX.pack(3))], [], bell=False)
+    b.transport.exchange([Write(b.ring.layout.used_event, INDEX.pack(3))], [], notify=False)
     b.note("set used_event to 3")
     told = []
     for number in range(4):
@@ -170,7 +170,7 @@ def the_used_length_was_written(b: Bench) -> str:
 def idle_notifications_are_handled(b: Bench) -> str:
     b.start()
     for _ in range(3):
-        b.port.exchange([], [], bell=True)
+        b.transport.exchange([], [], notify=True)
     b.note("notify three times with nothing available")
     expect(b.submit(Chain((_state(b),)), what="STATE block 0").used_len(0) is not None, "no answer afterwards")
     return "3 notifications for nothing, then a request is answered"

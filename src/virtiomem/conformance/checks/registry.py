@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from virtiomem.conformance.rules import BY_ID
 from virtiomem.conformance.testbench import SPEC, Bench
-from virtiomem.transport.port import DeviceSpec
+from virtiomem.transport.virtio_transport import DeviceSpec
 
 Function = Callable[[Bench], str]
 

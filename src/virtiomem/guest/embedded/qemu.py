@@ -10,8 +10,8 @@ from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
 from virtiomem.guest.embedded.guest import EmbeddedGuest
 from virtiomem.guest.machine import Machine
 from virtiomem.qemu.process import BINARY
-from virtiomem.transport.port import DeviceSpec
 from virtiomem.transport.qemu_device import MachineSpec, QemuDevice, QemuMachine
+from virtiomem.transport.virtio_transport import DeviceSpec
 from virtiomem.transport.vring import VringChannel
 
 

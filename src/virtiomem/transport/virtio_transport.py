@@ -1,6 +1,6 @@
-"""What a driver touches of a virtio device: its registers, its bell, and the memory they share.
+"""What a driver touches of a virtio device: its registers, its notifications, and the memory they share.
 
-A `Port` is what one VMM adapter provides; rings, drivers, the conformance suite and the fuzzer stand on it and know
+A `VirtioTransport` is what one VMM adapter provides; rings, drivers, the conformance suite and the fuzzer stand on it and know
 nothing else. `Owner` is the other side of the device: what its user does to it.
 """
 
@@ -49,8 +49,8 @@ class DeviceSpec:
     unplugged_inaccessible: Literal["on", "off", "auto"] | None = None
 
 
-class Port(Protocol):
-    """The road to one virtio device; raises BackendError when the road itself is gone."""
+class VirtioTransport(Protocol):
+    """How a driver reaches one virtio device (virtio specification 4); raises BackendError when it cannot any more."""
 
     memory: Read
     """Guest memory that the driver may use for rings and buffers."""
@@ -87,11 +87,11 @@ class Port(Protocol):
     def take_interrupt(self) -> int:
         """The interrupt status, which this clears."""
 
-    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True) -> list[bytes]:
-        """Write guest memory, ring the bell of queue 0, then read guest memory: one round trip, in this order."""
+    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True) -> list[bytes]:
+        """Write guest memory, notify queue 0, then read guest memory: one round trip, in this order."""
 
     def exchange_and_observe(
-        self, writes: Sequence[Write], reads: Sequence[Read], *, bell: bool = True
+        self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True
     ) -> tuple[list[bytes], Observation]:
         """`exchange` and `observe` in one round trip."""
 
