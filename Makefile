@@ -71,6 +71,7 @@ docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/virtiomem device check --qemu > docs/conformance/qemu-7.2.txt || test $$? = 1
 	@$(BIN)/python -m docs.fuzz
 	@$(BIN)/python -m docs.sent
+	@$(BIN)/python -m docs.releases
 	$(BIN)/python docs/pictures.py
 
 figures: setup  ## the source in figures: sizes, names and cycles, calls of a resize

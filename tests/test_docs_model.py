@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from virtiomem.guest.embedded.kernel import VERSION
+from docs import releases
+from virtiomem.releases.linux import LINUX
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "virtiomem"
@@ -110,10 +111,9 @@ def test_collector_sees_what_it_should() -> None:
     assert sum(note.kind == "Differs" for note in notes()) >= 10
 
 
-def test_the_version_that_recordings_name_is_the_one_that_the_code_models() -> None:
-    """No more than that: nothing can be chosen by it, and neither the page nor the code says so."""
+def test_what_is_modelled_is_the_oldest_release_and_the_page_has_every_change_since() -> None:
     named = {
         version for note in notes() if note.kind == "Models" for version in re.findall(r"\bv(6\.\d+)\b", note.text)
     }
-    assert named == {VERSION}
-    assert f"Linux {VERSION}, and there is no choice yet" in PAGE
+    assert named == {LINUX.oldest.name}
+    assert releases.page(PAGE) == PAGE

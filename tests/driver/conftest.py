@@ -9,6 +9,7 @@ from virtiomem.driver import Parameters, VirtioMem, VirtioMemModule
 from virtiomem.errors import Errno
 from virtiomem.memory import Memory, OnlineType, Policy, store_state
 from virtiomem.memory.use import PageUse
+from virtiomem.releases.linux import LINUX
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
@@ -120,11 +121,14 @@ def rig() -> MakeRig:
         block: int = 2 * MiB,
         requested: int = 0,
         memory_block: int | None = None,
+        kernel: str = LINUX.oldest.name,
         **parameters: bool | int,
     ) -> Rig:
         tree = ResourceTree()
         tree.request_region(4 * GiB, 2 * GiB, "System RAM", IORESOURCE_SYSTEM_RAM)
-        memory = Memory(tree, block_size=memory_block, policy=Policy(default_state=state))
+        memory = Memory(
+            tree, block_size=memory_block, policy=Policy(default_state=state), release=LINUX.release(kernel)
+        )
         device = MemDevice(addr=addr, region_size=size, block_size=block, requested_size=requested)
         return Rig(device, memory, Parameters(**parameters))  # type: ignore[arg-type]
 

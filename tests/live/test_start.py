@@ -11,6 +11,7 @@ from virtiomem.cli.main import main
 from virtiomem.guest.base import DriverConfig, GuestConfig
 from virtiomem.live.capture import Capture, Section, dump
 from virtiomem.live.load import from_snapshot
+from virtiomem.live.reading import load_any
 from virtiomem.live.start import start_from
 from virtiomem.units import Size
 
@@ -94,3 +95,14 @@ def test_capture_without_a_map_is_refused(tmp_path: Path, capsys: pytest.Capture
     (tmp_path / "what-if.toml").write_text(SCENARIO.format(guest=""))
     assert main(["run", str(tmp_path / "what-if.toml")]) == 2
     assert json.dumps(capsys.readouterr().err).count("\\n") == 1
+
+
+def test_what_if_plays_as_the_release_that_the_captured_guest_ran(
+    captured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(captured, capsys).guest["kernel"] == "6.1"
+    before = load_any(captured / "guest.capture")
+    kernel = Section("osrelease 6.12.117+deb12-cloud-amd64\n")
+    dump(Capture({**before.sections, "proc/sys/kernel": kernel}, by=before.by), captured / "guest.capture")
+    assert run(captured, capsys).guest["kernel"] == "6.12"
+    assert run(captured, capsys, 'kernel = "6.1"').guest["kernel"] == "6.1"

@@ -7,9 +7,9 @@ import pytest
 
 from tests.real.needs import MODELLED_QEMU, found_qemus, missing, require
 from virtiomem.errors import BackendError
-from virtiomem.guest.embedded.kernel import VERSION
 from virtiomem.guest.linux import Setup, initramfs, kernels
 from virtiomem.qemu import BINARY, PACKAGE, accel
+from virtiomem.releases.linux import LINUX
 
 QEMUS = found_qemus()
 
@@ -45,7 +45,7 @@ def setup(qemu: str) -> Setup:
 @pytest.fixture(scope="session")
 def setup_6_1(qemu: str) -> Setup:
     """The same with the release that the embedded guest models and that was recorded."""
-    return real_guest(qemu, VERSION)
+    return real_guest(qemu, LINUX.oldest.name)
 
 
 def real_guest(qemu: str, release: str = "") -> Setup:

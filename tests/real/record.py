@@ -1,10 +1,11 @@
-"""Play the recorded scenarios again on the Linux that is modelled and keep what it does: `make record`.
+"""Play the recorded scenarios again, each on the Linux that it names, and keep what it does: `make record`.
 
     python tests/real/record.py [NAME ...]
 
-Each folder of tests/data/recordings with a scenario.toml gets its recording.json and boot.iomem anew, with kernel, QEMU,
+Each folder of tests/data/recordings* with a scenario.toml gets its recording.json and boot.iomem anew, with kernel, QEMU,
 command line and date; times and the kernel's log are left out, so that two recordings of the same kernel are the same.
-Scenarios of a driver that was rebuilt (`merge-resources = false`) are left as they are. Exits 1 when one came out
+Scenarios of a driver that was rebuilt (`merge-resources = false`) or that another notifier held up (`inject`) are left as
+they are. Exits 1 when one came out
 otherwise than it is on file, after having written it.
 """
 
@@ -16,13 +17,12 @@ from pathlib import Path
 from msgspec import UNSET, structs
 
 from virtiomem import recording, scenario
-from virtiomem.guest.embedded.kernel import VERSION
 from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.recording import Recording, Snapshot, StepRecord
 from virtiomem.recording.compare import compare
-from virtiomem.recording.values import Kexec
+from virtiomem.recording.values import Inject, Kexec
 
-FOLDER = Path(__file__).parents[1] / "data/recordings"
+FOLDER = Path(__file__).parents[1] / "data"
 
 _CLAIM = re.compile(r"^ *[0-9a-f-]+ : virtio-pci-\w+\n", re.MULTILINE)
 """A PCI driver's claim inside a BAR: it comes and goes with the driver."""
@@ -44,9 +44,11 @@ def main(names: list[str]) -> int:
 
 def folders(names: list[str]) -> Iterator[Path]:
     """The folders to record."""
-    for path in sorted(FOLDER.glob("*/scenario.toml")):
+    for path in sorted(FOLDER.glob("recordings*/*/scenario.toml")):
         wanted = not names or path.parent.name in names
-        if wanted and scenario.load(path).driver.merge_resources:
+        played = scenario.load(path)
+        stock = played.driver.merge_resources and not any(isinstance(step, Inject) for step in played.steps)
+        if wanted and stock:
             yield path.parent
 
 
@@ -54,7 +56,8 @@ def record(folder: Path) -> Recording:
     """Play a scenario and leave out what is chance."""
     played = scenario.load(folder / "scenario.toml")
     kexec = any(isinstance(step, Kexec) for step in played.steps)
-    with LinuxGuest(played.guest, played.devices, played.driver, setup=Setup(kernel=VERSION), kexec=kexec) as guest:
+    setup = Setup(kernel=played.guest.release.name)
+    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup, kexec=kexec) as guest:
         made = scenario.play(played, guest)
     return structs.replace(
         made,

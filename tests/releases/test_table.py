@@ -8,6 +8,7 @@ import pytest
 
 import virtiomem
 from virtiomem.errors import UsageError
+from virtiomem.releases.linux import DEBIAN, LINUX
 from virtiomem.releases.qemu import QEMU
 from virtiomem.releases.table import Change, Releases
 
@@ -45,14 +46,19 @@ def test_what_does_not_begin_with_a_version_is_refused_in_one_line(version: str)
     assert len(str(refused.value)) < 300
 
 
-@pytest.mark.parametrize("releases", [QEMU], ids=["qemu"])
+@pytest.mark.parametrize(("version", "other"), [("1.0", False), ("1.11.4-x", False), ("1.12", True), ("0.9", True)])
+def test_a_release_that_is_not_known_has_another_stand_in_for_it(version: str, other: bool) -> None:
+    assert THINGS.stands_in_for(version) is other
+
+
+@pytest.mark.parametrize("releases", [QEMU, LINUX, DEBIAN], ids=["qemu", "linux", "debian"])
 def test_every_change_changes_a_field_that_some_function_reads(releases: Releases[Thing]) -> None:
     names = {field.name for field in fields(releases.oldest)} - {"name"}
     assert {change.field for change in releases.changes} == names
     text = "".join(path.read_text() for path in SRC.rglob("*.py") if path.parent.name != "releases")
     for name in names:
         assert re.search(rf"Since: [^\"]*\b{name}\b", text), f"no docstring says since when {name}"
-        assert re.search(rf"release\.{name}\b", text), f"nobody reads {name}"
+        assert re.search(rf"(release|build)\.{name}\b", text), f"nobody reads {name}"
 
 
 def test_nobody_else_compares_versions() -> None:

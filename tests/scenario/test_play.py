@@ -80,3 +80,34 @@ def test_a_device_smaller_than_its_captured_region_is_refused() -> None:
 def test_a_capture_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"guest.capture: No such file"):
         scenario.embedded_guest(scenario.loads(WHAT_IF, folder=tmp_path))
+
+
+def test_scenario_without_a_state_for_added_memory_has_that_of_the_kernels_build() -> None:
+    states = {}
+    for kernel in ("6.1", "6.12"):
+        guest = scenario.embedded_guest(scenario.loads(f'[guest]\nkernel = "{kernel}"'))
+        states[kernel] = guest.info["command-line"]
+    assert states == {"6.1": "memhp_default_state=offline", "6.12": "memhp_default_state=online"}
+
+
+def test_release_that_is_not_known_is_played_as_the_nearest_and_the_guest_says_so() -> None:
+    for kernel, name in (("7.3", "6.12"), ("5.15", "6.1")):
+        info = scenario.embedded_guest(scenario.loads(f'[guest]\nkernel = "{kernel}"')).info
+        assert (info["kernel"], info["stands-in-for"]) == (name, kernel)
+    assert "stands-in-for" not in scenario.embedded_guest(scenario.loads('[guest]\nkernel = "6.12.3"')).info
+
+
+@pytest.mark.parametrize("kernel", ["", "new", "v6.1", "6"])
+def test_kernel_that_names_no_release_is_refused(kernel: str) -> None:
+    with pytest.raises(ScenarioError, match=r"^scenario: guest.kernel: .*two numbers such as 6\.12") as refused:
+        scenario.loads(f'[guest]\nkernel = "{kernel}"')
+    assert len(str(refused.value)) < 200
+
+
+def test_scenario_plays_like_the_guest_of_a_recording_and_keeps_what_it_says_itself() -> None:
+    real = {"kernel": "6.12.117+deb12-cloud-amd64", "default-state": "online_kernel"}
+    like = scenario.like(scenario.loads('[guest]\nkernel = "6.1"'), real)
+    assert (like.guest.release.name, like.guest.added_state) == ("6.12", "online_kernel")
+    said = scenario.like(scenario.loads('[guest]\ndefault-state = "offline"'), real)
+    assert (said.guest.release.name, said.guest.added_state) == ("6.12", "offline")
+    assert scenario.like(said, {"kernel": 6, "default-state": "x"}) == said

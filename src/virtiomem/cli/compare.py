@@ -122,6 +122,8 @@ def _tell(verdict: _Verdict, a: Recording, names: list[str], *, played: bool) ->
         _beside(names, [difference.a], [difference.b])
         if played and any(isinstance(record.step, Use) for record in a.steps[: difference.step]):
             print("note: where `use` finds its memory is each kernel's own choice (docs/real-guest.md)")
+    if played and "stands-in-for" in a.guest:
+        print(one_line(f"note: the model is Linux {a.guest['kernel']}, in place of {a.guest['stands-in-for']}"))
     for words in verdict.left_out:
         print(one_line(f"not compared: {words}"))
     if any(verdict.apart):
@@ -153,7 +155,7 @@ def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
             real = scenario.play(played, guest, on_step)
     if args.record is not None:
         recording.dump(real, args.record)
-    with closing(scenario.embedded_guest(played, real.boot)) as guest:
+    with closing(scenario.embedded_guest(scenario.like(played, real.guest), real.boot)) as guest:
         return scenario.play(played, guest), real
 
 

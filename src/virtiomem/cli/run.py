@@ -120,4 +120,9 @@ def _keep(args: argparse.Namespace, played: Recording, by: Scenario) -> None:
     finally:
         if args.sysroot is not None:
             end = played.steps[-1].snapshot if played.steps else played.boot
-            export_sysroot(end, memory_block_size(played), args.sysroot, auto_online_blocks=by.guest.default_state)
+            export_sysroot(
+                end,
+                memory_block_size(played),
+                args.sysroot,
+                auto_online_blocks=scenario.like(by, played.guest).guest.added_state,
+            )

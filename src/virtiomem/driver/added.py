@@ -37,9 +37,13 @@ class AddedMemory:
         *,
         merge: bool,
         queue_work: Callable[[], None],
+        config_changed: Callable[[], bool],
         log: Callable[[str, str], None],
     ) -> None:
-        """`region` is the device's, `unit_size` is added at a time; `queue_work` is called when some was removed."""
+        """`region` is the device's, `unit_size` is added at a time; `queue_work` is called when some was removed.
+
+        `config_changed` says whether the device's configuration has changed meanwhile.
+        """
         self.offline_size = 0
         """What of it is not online."""
         self.offline_threshold = offline_threshold(unit_size)
@@ -53,6 +57,7 @@ class AddedMemory:
         self._mgid = mgid
         self._flags = MHP_NID_IS_MGID | MHP_MERGE_RESOURCE if merge else MHP_NID_IS_MGID
         self._queue_work = queue_work
+        self._config_changed = config_changed
         self._log = log
 
     def could_add(self, size: int) -> bool:
@@ -83,14 +88,14 @@ class AddedMemory:
         self._left(size)
 
     def offline_and_remove(self, addr: int, size: int) -> Errno:
-        """Take memory from Linux. Models: virtio_mem_offline_and_remove_memory()."""
+        """Take memory from Linux. Models: virtio_mem_offline_and_remove_memory(). Since: 6.6 (folds_removal_errnos)."""
         zone = self._memory.zone_of(addr)
         rc = hotplug.offline_and_remove(self._memory, addr, size)
         if rc:
             self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
-        else:
-            self._left(size)
-        return rc
+            return _folded(rc) if self._memory.release.folds_removal_errnos else rc
+        self._left(size)
+        return Errno.OK
 
     def _left(self, size: int) -> None:
         """Offline memory left Linux: there may be room to add other memory."""
@@ -100,18 +105,22 @@ class AddedMemory:
     def fake_offline(self, addr: int, size: int) -> Errno:
         """Take exactly this memory from the page allocator: ENOMEM, or EBUSY for every other reason.
 
-        In Movable it is worth trying five times. Models: virtio_mem_fake_offline().
+        In Movable it is worth trying five times. EAGAIN when the configuration has changed. Models:
+        virtio_mem_fake_offline(). Since: 6.6 (fake_offline_heeds_config).
         """
+        heeds_config = self._memory.release.fake_offline_heeds_config
         zone = self._memory.zone_of(addr)
         tries = 1 if zone is None or zone.is_kernel else 5
         for _ in range(tries):
+            if heeds_config and self._config_changed():
+                return Errno.EAGAIN
             rc = contig.alloc_contig_range(self._memory, addr, size)
             if not rc:
                 contig.set_fake_offline(self._memory, addr, size, onlined=True)
                 return Errno.OK
             if rc is Errno.ENOMEM:
                 break
-        rc = Errno.ENOMEM if rc is Errno.ENOMEM else Errno.EBUSY
+        rc = _folded(rc)
         self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
         return rc
 
@@ -121,3 +130,8 @@ class AddedMemory:
         start, stop = align_up(self._region.start, size), align_down(self._region.stop, size)
         offline = sum(size for block in self._memory.blocks_in(start, stop - start) if block.zone is None)
         assert self.offline_size == offline, "offline_size is not what is offline"
+
+
+def _folded(rc: Errno) -> Errno:
+    """ENOMEM, or EBUSY for every other failure."""
+    return Errno.ENOMEM if rc is Errno.ENOMEM else Errno.EBUSY

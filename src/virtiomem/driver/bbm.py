@@ -44,6 +44,7 @@ class BigBlockMode:
         self.unit_size = self.plug_size = bb_size
         self.states = UnitStates(BB, align_up(vm.addr, bb_size) // bb_size)
         self._last_usable = -1
+        self.emptied_remain = False  # nothing is emptied here without being removed
 
     def refresh(self, config: Config) -> None:
         """Learn which big blocks lie wholly in the usable region."""

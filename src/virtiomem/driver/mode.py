@@ -44,6 +44,8 @@ class Mode(Protocol):
     """Bytes plugged and unplugged at a time: a sub-block or a big block."""
     unit_size: int
     """Bytes added to Linux at a time: a memory block or a big block."""
+    emptied_remain: bool
+    """Units with nothing plugged are still in Linux and are to be tried again."""
 
     def refresh(self, config: Config) -> None:
         """Take in a changed usable region."""

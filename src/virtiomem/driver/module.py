@@ -4,14 +4,17 @@ Models: register_virtio_mem_device(), virtio_mem_online_page_cb() (drivers/virti
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from virtiomem import border
 from virtiomem.clock import Clock
+from virtiomem.driver.messages import MODULE
 from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.virtio_mem import Log, VirtioMem
 from virtiomem.errors import ArgumentValueError, Errno
 from virtiomem.memory.core import Memory
 from virtiomem.memory.onlining import generic_online_page
+from virtiomem.releases.linux import LinuxRelease
 from virtiomem.transport.channel import RequestChannel
 
 
@@ -35,6 +38,7 @@ class VirtioMemModule:
         border.instance("parameters", parameters, Parameters)
         border.function("log", log)
         _check_devices(devices)
+        parameters = _known(parameters, memory.release, log)
         self.memory = memory
         self.devices: list[VirtioMem] = []
         """Devices that were probed, in order."""
@@ -67,6 +71,14 @@ class VirtioMemModule:
         """Assert the invariants of every device."""
         for device in self.devices:
             device.check()
+
+
+def _known(parameters: Parameters, release: LinuxRelease, log: Log) -> Parameters:
+    """The parameters that the module has; the kernel warns of another and ignores it. Since: 6.6 (has_bbm_safe_unplug)."""
+    if release.has_bbm_safe_unplug or parameters.bbm_safe_unplug:
+        return parameters
+    log("warning", f"{MODULE}: unknown parameter 'bbm_safe_unplug' ignored")
+    return replace(parameters, bbm_safe_unplug=True)
 
 
 def _check_devices(devices: object) -> None:

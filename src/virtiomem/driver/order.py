@@ -42,6 +42,12 @@ UNPLUG_ORDER = (*UNPLUG_OFFLINE, MB.MOVABLE_PARTIAL, MB.KERNEL_PARTIAL, MB.MOVAB
 state the highest block first."""
 
 
+EMPTIED_ORDER = (MB.MOVABLE_PARTIAL, MB.KERNEL_PARTIAL, MB.OFFLINE_PARTIAL)
+"""Where blocks with nothing plugged are tried again that could not be removed; in each state the lowest block first.
+
+As in a later release than 6.1: see `releases.linux.LinuxRelease.retries_emptied_blocks`."""
+
+
 def state_of(*, offline: bool, movable: bool, partial: bool) -> MB:
     """The state of a memory block that is in Linux: offline, or online in Movable or in another zone."""
     full = MB.OFFLINE if offline else MB.MOVABLE if movable else MB.KERNEL

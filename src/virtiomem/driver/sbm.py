@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from virtiomem.abi import BlockState
 from virtiomem.driver.mode import ModeHost
-from virtiomem.driver.order import FULL, MB, PARTIAL, PLUG_ORDER, UNPLUG_OFFLINE, UNPLUG_ORDER
+from virtiomem.driver.order import EMPTIED_ORDER, FULL, MB, PARTIAL, PLUG_ORDER, UNPLUG_OFFLINE, UNPLUG_ORDER
 from virtiomem.driver.states import UnitStates
 from virtiomem.errors import Errno
 from virtiomem.memory import contig
@@ -33,6 +33,7 @@ class SubBlockMode:
         self.states = UnitStates(MB, align_up(vm.addr, self.unit_size) // self.unit_size)
         self._plugged = bytearray()
         self._last_usable = -1
+        self.emptied_remain = False
         self._all_plugged = b"\1" * self.sbs_per_mb
 
     # -- sub-blocks -----------------------------------------------------------------------------------------------------
@@ -188,13 +189,33 @@ class SubBlockMode:
         return Errno.EBUSY if wanted else Errno.OK
 
     def unplug_pending(self) -> Errno:
-        """Unplug blocks that were plugged but could neither be added nor unplugged."""
+        """Unplug blocks that could neither be added nor unplugged, then try again to remove what was emptied."""
         for mb in self.states.each(MB.PLUGGED):
             rc, _ = self._unplug_raw(mb, self.sbs_per_mb)
             if rc:
                 return rc
             self.states[mb] = MB.UNUSED
+        if self.emptied_remain:
+            self._remove_all_emptied()
         return Errno.OK
+
+    def _remove_all_emptied(self) -> None:
+        """Try again to remove every block with nothing plugged."""
+        self.emptied_remain = False
+        for state in EMPTIED_ORDER:
+            for mb in self.states.each(state):
+                if self._is_empty(mb):
+                    self._remove_emptied(mb)
+
+    def _remove_emptied(self, mb: int) -> None:
+        """Take a block with nothing plugged from Linux; one that will not go is tried again, or stays.
+
+        Since: 6.6 (retries_emptied_blocks).
+        """
+        if not self._added.offline_and_remove(mb * self.unit_size, self.unit_size):
+            self.states[mb] = MB.UNUSED
+        elif self._memory.release.retries_emptied_blocks:
+            self.emptied_remain = True
 
     def _unplug_raw(self, mb: int, wanted: int) -> tuple[Errno, int]:
         """Unplug sub-blocks that nobody uses, highest first, whole runs at a time; returns what is still wanted.
@@ -241,8 +262,8 @@ class SubBlockMode:
             rc, wanted = self._unplug_single_sbs(mb, wanted)
             if rc:
                 return rc, wanted
-        if self._is_empty(mb) and not self._added.offline_and_remove(mb * self.unit_size, self.unit_size):
-            self.states[mb] = MB.UNUSED
+        if self._is_empty(mb):
+            self._remove_emptied(mb)
         return Errno.OK, wanted
 
     def _unplug_single_sbs(self, mb: int, wanted: int) -> tuple[Errno, int]:

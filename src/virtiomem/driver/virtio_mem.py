@@ -158,6 +158,7 @@ class VirtioMem:
             size,
             merge=self.parameters.merge_resources,
             queue_work=self.work.queue,
+            config_changed=lambda: self._config_changed,
             log=self.log,
         )
 
@@ -203,7 +204,7 @@ class VirtioMem:
     def _pass(self) -> Errno:
         """One attempt to bring what is plugged closer to what is requested."""
         self.added.obstacles.clear()
-        rc = self._try_once()
+        rc = self._try_once() or (Errno.EBUSY if self.mode.emptied_remain else Errno.OK)
         self.waits_for_online = rc is Errno.ENOSPC and not self.added.could_add(self.mode.unit_size)
         return rc
 

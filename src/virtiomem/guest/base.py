@@ -8,10 +8,11 @@ from typing import Any, Literal, Protocol, Self
 
 from msgspec import Struct, field, structs
 
-from virtiomem.abi import AUTO_MOVABLE_RATIO
+from virtiomem.abi import AUTO_MOVABLE_RATIO, OnlineType
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import ScenarioError
 from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecord
+from virtiomem.releases.linux import DEBIAN, DEFAULT, LINUX, LinuxRelease
 from virtiomem.resource.names import is_virtio_device, virtio_name
 from virtiomem.text import quoted
 from virtiomem.units import HUGE_PAGE_SIZE, GiB, Size, Span
@@ -52,6 +53,8 @@ def parse_range(text: str) -> Span:
 class GuestConfig(_Table, frozen=True):
     """The machine and its kernel's parameters; sizes in bytes."""
 
+    kernel: str | None = None
+    """The release of Linux, such as ``6.12``; None for `releases.linux.DEFAULT`."""
     machine: Literal["q35", "pc"] = "q35"
     memory: Size = Size(4 * GiB)
     max_memory: Size | None = None
@@ -62,11 +65,23 @@ class GuestConfig(_Table, frozen=True):
     """A capture of a running Linux: a path relative to the scenario file."""
     memory_block_size: Size | None = None
     """None: what x86-64 chooses, 128M below 64G of boot memory (probe_memory_block_size() in arch/x86/mm/init_64.c)."""
-    default_state: BlockStateWord = "offline"
+    default_state: BlockStateWord | None = None
+    """None: what the distribution's build of the kernel chose."""
     online_policy: Literal["contig-zones", "auto-movable"] = "contig-zones"
     auto_movable_ratio: int = AUTO_MOVABLE_RATIO
     auto_movable_numa_aware: bool = True
     nodes: list[NodeConfig] = field(default_factory=list)
+
+    @property
+    def release(self) -> LinuxRelease:
+        """The release that is modelled. Raises UsageError for a kernel that is not named by a version."""
+        return DEFAULT if self.kernel is None else LINUX.release(self.kernel)
+
+    @property
+    def added_state(self) -> OnlineType:
+        """What becomes of added memory: the default state, else the choice of Debian's build. Since: 6.12 (default_state)."""
+        build = DEBIAN.release(self.release.name)
+        return build.default_state if self.default_state is None else OnlineType(self.default_state)
 
 
 class DriverConfig(_Table, frozen=True):
@@ -128,9 +143,9 @@ def _check_name(name: str, written: dict[str, str], where: str) -> None:
 
 
 def hotplug_parameters(config: GuestConfig) -> list[str]:
-    """The kernel parameters of memory hotplug: the default state, and of the policy what is not the kernel's default."""
+    """The kernel parameters of memory hotplug that are not the kernel's own defaults, or that the configuration names."""
     default = GuestConfig()
-    words = [f"memhp_default_state={config.default_state}"]
+    words = [f"memhp_default_state={config.default_state}"] if config.default_state is not None else []
     if config.online_policy != default.online_policy:
         words.append(f"memory_hotplug.online_policy={config.online_policy}")
     if config.auto_movable_ratio != default.auto_movable_ratio:

@@ -22,7 +22,7 @@ from virtiomem.errors import UsageError
 from virtiomem.files import cannot_write, is_there, refuse_empty
 from virtiomem.live.load import zone_lines
 from virtiomem.live.sysfs import MEMORY, NODES, directory, entry_numbers, read_attribute
-from virtiomem.recording.values import BlockStateWord, MemoryBlock, Snapshot
+from virtiomem.recording.values import MemoryBlock, Snapshot
 from virtiomem.text import shown
 
 MARK = ".virtiomem-sysroot"
@@ -32,7 +32,7 @@ _ATTRIBUTES = ("phys_index", "phys_device", "removable", "state", "online", "val
 
 
 def export_sysroot(
-    snapshot: Snapshot, block_size: int, target: str | Path, *, auto_online_blocks: BlockStateWord = "offline"
+    snapshot: Snapshot, block_size: int, target: str | Path, *, auto_online_blocks: str = "offline"
 ) -> None:
     """Write the files of a guest below `target`, or bring them up to date; `block_size` of a memory block in bytes.
 

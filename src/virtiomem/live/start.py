@@ -32,7 +32,8 @@ def start_from(
     if memory.auto_online_blocks in list(OnlineType):
         policy["default_state"] = memory.auto_online_blocks
     nodes = _nodes(snapshot, memory.block_size)
-    captured = GuestConfig(memory_block_size=Size(memory.block_size), nodes=nodes, **policy)
+    release = capture.section("proc/sys/kernel").values.get("osrelease")
+    captured = GuestConfig(kernel=release, memory_block_size=Size(memory.block_size), nodes=nodes, **policy)
     return _unless_set(guest, captured), _unless_set(driver, driver_config_of(capture)), snapshot
 
 

@@ -17,6 +17,7 @@ from virtiomem.memory.notifier import NotifierChain
 from virtiomem.memory.pages import PageUsers
 from virtiomem.memory.settings import Policy
 from virtiomem.memory.zone import Node, Zone, populate_boot_zones
+from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
@@ -85,22 +86,25 @@ class Memory:
         policy: Policy | None = None,
         nodes: Mapping[int, Sequence[Span]] | None = None,
         hotpluggable_end: int = PHYSMEM_END,
+        release: LinuxRelease = DEFAULT,
     ) -> None:
         """Boot: every top-level System RAM resource in `iomem` is boot memory.
 
         `block_size`: bytes, a power of two from 128 MiB to 2 GiB; None for what x86-64 chooses. `nodes`: the boot memory
-        of each NUMA node; None for a single node 0. `hotpluggable_end`: the last address that can be added. Raises
-        ArgumentError for what cannot be, and for more than `MAX_BLOCKS` memory blocks.
+        of each NUMA node; None for a single node 0. `hotpluggable_end`: the last address that can be added. `release`: the
+        Linux that core and driver behave as. Raises ArgumentError for what cannot be, and for more than `MAX_BLOCKS` memory blocks.
         """
         border.instance("iomem", iomem, ResourceTree)
         if block_size is not None:
             border.power_of_two("block_size", block_size, SECTION_SIZE, MAX_BLOCK_SIZE)
         border.instance("policy", policy, Policy, NoneType)
         border.integer("hotpluggable_end", hotpluggable_end)
+        border.instance("release", release, LinuxRelease)
         _check_nodes(nodes)
         ram = boot_ram(iomem)
         self.block_size = block_size or probe_memory_block_size(ram[-1].stop if ram else 0)
         self.iomem = iomem
+        self.release = release
         self.pages_per_block = self.block_size // PAGE_SIZE
         self.pageblocks_per_block = self.block_size // PAGEBLOCK_SIZE
         self.hotpluggable_end = hotpluggable_end

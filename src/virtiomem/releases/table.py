@@ -61,6 +61,10 @@ class Releases(Generic[Release]):
         fields = {change.field: change.value for change in self.changes if parse(change.since) <= wanted}
         return replace(self.oldest, name=f"{wanted[0]}.{wanted[1]}", **fields)  # type: ignore[type-var]
 
+    def stands_in_for(self, version: str) -> bool:
+        """Whether another release is modelled where this one is asked for; raises UsageError as `release`."""
+        return parse(self.release(version).name) != parse(version)
+
 
 def parse(version: str) -> Version:
     """Major and minor number of a version; raises UsageError when the text does not begin with one."""

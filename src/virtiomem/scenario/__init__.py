@@ -10,8 +10,8 @@ play        on a guest, kept as a recording
 """
 
 from virtiomem.scenario.layout import boot_listing
-from virtiomem.scenario.play import OnStep, embedded_guest, play
+from virtiomem.scenario.play import OnStep, embedded_guest, like, play
 from virtiomem.scenario.toml_file import load, loads, to_dict
 from virtiomem.scenario.values import Scenario
 
-__all__ = ["OnStep", "Scenario", "boot_listing", "embedded_guest", "load", "loads", "play", "to_dict"]
+__all__ = ["OnStep", "Scenario", "boot_listing", "embedded_guest", "like", "load", "loads", "play", "to_dict"]

@@ -13,13 +13,14 @@ from msgspec import structs
 
 from virtiomem.device.placement import BACKEND_ALIGNMENT, MAX_SLOTS, DeviceMemory
 from virtiomem.device.realize import MIN_BLOCK_SIZE
-from virtiomem.errors import DeviceError, Errno, ScenarioError
+from virtiomem.errors import DeviceError, Errno, ScenarioError, UsageError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, name_devices, parse_range
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import Machine
 from virtiomem.memory.core import MAX_BLOCK_SIZE, PHYSMEM_END
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use
+from virtiomem.releases.linux import LINUX
 from virtiomem.resource.names import is_virtio_device
 from virtiomem.resource.node import ResourceConflict
 from virtiomem.resource.tree import ResourceTree
@@ -39,6 +40,8 @@ _ERRNOS = [errno.name for errno in Errno if errno]
 
 def check_guest(guest: GuestConfig) -> None:
     """Refuse machines that QEMU would not start and kernels that do not exist."""
+    if guest.kernel is not None:
+        _check_kernel(guest.kernel)
     if guest.iomem is not None and guest.capture is not None:
         _refuse("guest.capture", "a guest starts from an iomem listing or from a capture, not from both")
     if guest.capture is not None:
@@ -64,6 +67,14 @@ def check_guest(guest: GuestConfig) -> None:
         _refuse("guest.memory-block-size", f"{format_with_hex(block)} is not a power of two from 128M to 2G")
     if guest.auto_movable_ratio < 0:
         _refuse("guest.auto-movable-ratio", f"{guest.auto_movable_ratio} is negative")
+
+
+def _check_kernel(kernel: str) -> None:
+    """Refuse what names no release of Linux."""
+    try:
+        LINUX.release(kernel)
+    except UsageError as error:
+        _refuse("guest.kernel", str(error))
 
 
 def _check_captured(guest: GuestConfig) -> None:

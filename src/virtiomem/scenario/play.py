@@ -1,12 +1,13 @@
 """Play a scenario on a guest, and keep what happened."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from virtiomem import border
+from virtiomem.abi import OnlineType
 from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.guest.embedded import EmbeddedGuest
@@ -57,6 +58,19 @@ def _go_on(scenario: Scenario, capture: "Capture") -> EmbeddedGuest:
     guest, driver, boot = start_from(capture, scenario.guest, scenario.driver)
     check_listing(scenario.devices, iomem.loads(boot_listing(boot, scenario.devices)))
     return EmbeddedGuest(guest, driver, scenario.devices, "", boot=boot)
+
+
+def like(scenario: Scenario, guest: Mapping[str, Any]) -> Scenario:
+    """The scenario on the kernel that a recording's `guest` names, and where it does not say, with that build's choices."""
+    border.instance("scenario", scenario, Scenario)
+    border.instance("guest", guest, Mapping)
+    kernel, state = guest.get("kernel"), guest.get("default-state")
+    config = scenario.guest
+    if isinstance(kernel, str):
+        config = structs.replace(config, kernel=kernel)
+    if config.default_state is None and state in list(OnlineType):
+        config = structs.replace(config, default_state=state)
+    return structs.replace(scenario, guest=config)
 
 
 def play(scenario: Scenario, guest: Guest, on_step: OnStep | None = None) -> Recording:

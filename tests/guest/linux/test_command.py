@@ -58,7 +58,7 @@ def test_other_virtio_devices_fill_the_gaps_between_names() -> None:
 
 def test_the_kernel_hears_only_of_what_differs() -> None:
     assert kernel_command_line(GuestConfig(), DriverConfig(), built_in=False) == (
-        "console=ttyS0 nokaslr init_on_alloc=0 memhp_default_state=offline"
+        "console=ttyS0 nokaslr init_on_alloc=0"
     )
     config = GuestConfig(
         default_state="online", online_policy="auto-movable", auto_movable_ratio=100, auto_movable_numa_aware=False

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, assert_never
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from virtiomem import border
 from virtiomem.abi import OnlineType
@@ -21,7 +21,7 @@ from virtiomem.guest.embedded.hardware import (
     Slot,
     Tap,
 )
-from virtiomem.guest.embedded.kernel import VERSION, Kernel
+from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.guest.embedded.waiting import wait
 from virtiomem.guest.machine import Machine
 from virtiomem.memory import FaultPoint, store_state
@@ -29,6 +29,7 @@ from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.reasons import Reason
 from virtiomem.recording import values
 from virtiomem.recording.values import DeviceInfo, Request, Snapshot, Step, StepRecord
+from virtiomem.releases.linux import LINUX
 from virtiomem.text import quoted
 from virtiomem.units import PAGE_SIZE, Span
 
@@ -106,12 +107,15 @@ class EmbeddedGuest:
     def info(self) -> dict[str, Any]:
         """What the recording's `guest` says."""
         qemu = {} if self._hardware.qemu is None else {"qemu": self._hardware.qemu}
-        command_line = " ".join(hotplug_parameters(self._config))
+        config = structs.replace(self._config, default_state=self._config.added_state)
+        asked = config.kernel
+        other = {"stands-in-for": asked} if asked is not None and LINUX.stands_in_for(asked) else {}
         return {
             "kind": "embedded",
-            "kernel": VERSION,
+            "kernel": config.release.name,
+            **other,
             **qemu,
-            "command-line": command_line,
+            "command-line": " ".join(hotplug_parameters(config)),
             "page-size": PAGE_SIZE,
         }
 

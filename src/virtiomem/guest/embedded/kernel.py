@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import UNSET, UnsetType
 
-from virtiomem.abi import OnlinePolicy, OnlineType
+from virtiomem.abi import OnlinePolicy
 from virtiomem.clock import Clock
 from virtiomem.driver import VirtioMem, VirtioMemModule
 from virtiomem.guest.base import DriverConfig, GuestConfig
@@ -12,9 +12,6 @@ from virtiomem.memory import Memory, MemoryBlock, Policy, sysfs
 from virtiomem.recording import values
 from virtiomem.resource import iomem
 from virtiomem.transport.channel import RequestChannel
-
-VERSION = "6.1"
-"""The kernel that is modelled: that of every `Models:` in the code, and what a recording says of its guest."""
 
 
 def recorded(memory: Memory, block: MemoryBlock, plugged: int | UnsetType = UNSET) -> values.MemoryBlock:
@@ -35,7 +32,8 @@ class Kernel:
         """Boot on the memory that the listing `boot_iomem` shows.
 
         `boot`: what a real guest said at the same moment, for what only it can know (managed pages). Raises
-        ListingError for a listing that cannot be, ValueError for an impossible memory block size.
+        ListingError for a listing that cannot be, ValueError for an impossible memory block size, UsageError for a release that
+        does not begin with a version.
         """
         self.clock = Clock()
         self.log: list[str] = []
@@ -44,12 +42,13 @@ class Kernel:
             iomem.loads(boot_iomem),
             block_size=config.memory_block_size,
             policy=Policy(
-                default_state=OnlineType(config.default_state),
+                default_state=config.added_state,
                 online_policy=OnlinePolicy(config.online_policy),
                 auto_movable_ratio=config.auto_movable_ratio,
                 auto_movable_numa_aware=config.auto_movable_numa_aware,
             ),
             nodes={node.id: node.spans for node in config.nodes} or None,
+            release=config.release,
         )
         self.boot_blocks = {block.id: recorded(self.memory, block) for block in self.memory.blocks.values()}
         """What every snapshot says of boot memory, which never goes offline."""

@@ -35,6 +35,9 @@ from virtiomem.units import MiB, format_size
 MIN_MEMORY = 192 * MiB
 """Less does not hold a distribution's kernel and our initramfs."""
 
+DEFAULT_STATE = "/sys/devices/system/memory/auto_online_blocks"
+"""The guest's file that says what becomes of added memory."""
+
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _LONGEST_REFUSAL = 500
 _KILLED = 128
@@ -142,6 +145,7 @@ class LinuxGuest:
         """The guest as it booted."""
         rest = settle(self._linux, "booting")
         self._linux.take_log()
+        self._linux.info["default-state"] = self.shell(f"cat {DEFAULT_STATE}").text.strip()
         size = config.memory_block_size
         if size is not None and size != rest.look.memory_block_size:
             raise ScenarioError(

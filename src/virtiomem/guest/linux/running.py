@@ -64,7 +64,7 @@ class RunningLinux:
         say: Say,
     ) -> None:
         self._setup = setup
-        self._kernel = kernels.choose(setup.kernel, setup.modules)
+        self._kernel = kernels.choose(setup.kernel or config.kernel, setup.modules)
         with ExitStack() as stack:
             self._boot(stack, config, devices, driver, kexec, say)
             self._resources = stack.pop_all()

@@ -92,7 +92,7 @@ def _about(guest: dict[str, Any], block_size: int) -> list[str]:
     """What is known of a guest."""
     kind = guest.get("kind", "unknown")
     words = [f"{kind} guest"]
-    for key, name in (("kernel", "Linux"), ("qemu", "QEMU")):
+    for key, name in (("kernel", "Linux"), ("stands-in-for", "in place of"), ("qemu", "QEMU")):
         if key in guest:
             words.append(f"{name} {guest[key]}")
     if guest.get("command-line"):

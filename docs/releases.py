@@ -1,0 +1,43 @@
+"""Put the tables of what changed in Linux's and QEMU's releases into docs/model.md.
+
+python -m docs.releases
+"""
+
+from pathlib import Path
+from typing import Any
+
+from docs.marked import page_with
+from virtiomem.releases.linux import DEBIAN, LINUX
+from virtiomem.releases.qemu import QEMU
+from virtiomem.releases.table import Releases
+
+PAGE = Path(__file__).parent / "model.md"
+TABLES: dict[str, tuple[Releases[Any], ...]] = {"Linux": (LINUX, DEBIAN), "QEMU": (QEMU,)}
+END = "<!-- end of changes -->\n"
+
+
+def begin(program: str) -> str:
+    """The mark in front of a program's table."""
+    return f"<!-- changes of {program}: made by docs/releases.py -->\n"
+
+
+def table(*programs: Releases[Any]) -> str:
+    """Every change in Markdown, oldest first; a release that the real tests do not run on is in brackets."""
+    rows = [
+        (change.since if change.since in releases.proven else f"({change.since})", change.words, change.source)
+        for releases in programs
+        for change in releases.changes
+    ]
+    head = "| since | what is different | in |\n|---|---|---|\n"
+    return head + "".join(f"| {since} | {words} | {source} |\n" for since, words, source in rows)
+
+
+def page(text: str) -> str:
+    """The page with its tables made anew."""
+    for program, releases in TABLES.items():
+        text = page_with(text, begin(program), END, table(*releases))
+    return text
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text()))
