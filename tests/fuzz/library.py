@@ -513,6 +513,11 @@ def borders(_random: Random) -> World:
         ("scenario.load", scenario.load, [some("/nowhere", Path("/"))]),
         ("scenario.to_dict", scenario.to_dict, [some(SCENARIO)]),
         ("scenario.embedded_guest", scenario.embedded_guest, [some(SCENARIO)]),
+        (
+            "scenario.like",
+            scenario.like,
+            [some(SCENARIO), some({"kernel": "6.12"}, {"kernel": "x", "default-state": 1})],
+        ),
         ("scenario.boot_listing", scenario.boot_listing, [some(1), some(1)]),
         ("scenario.play", scenario.play, [some(SCENARIO), some(None)]),
         ("recording.loads", recording.loads, [text]),

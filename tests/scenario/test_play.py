@@ -111,3 +111,5 @@ def test_scenario_plays_like_the_guest_of_a_recording_and_keeps_what_it_says_its
     said = scenario.like(scenario.loads('[guest]\ndefault-state = "offline"'), real)
     assert (said.guest.release.name, said.guest.added_state) == ("6.12", "offline")
     assert scenario.like(said, {"kernel": 6, "default-state": "x"}) == said
+    with pytest.raises(UsageError, match=r"two numbers such as 6\.12, not 'x'"):
+        scenario.like(said, {"kernel": "x"})
