@@ -92,15 +92,15 @@ def test_parameter_that_the_module_no_longer_has_is_ignored_with_a_warning(rig: 
 def test_once_the_configuration_changed_no_more_pages_are_taken(rig: MakeRig, kernel: str, taken: int) -> None:
     guest = rig(kernel=kernel)
     guest.resize(MB + 8 * MiB)
-    send = guest.transport.send
+    send = guest.channel.send
 
     def send_and_change(request: bytes) -> bytes:
         answer: bytes = send(request)
         guest.device.requested_size = MB + 6 * MiB
         guest.memory.faults.inject(FaultPoint.CONTIG, Errno.OK, 5)
-        guest.transport.send = send
+        guest.channel.send = send
         return answer
 
-    guest.transport.send = send_and_change
+    guest.channel.send = send_and_change
     assert guest.resize(MB) == ["UNPLUG +134M 1"]
     assert len(guest.memory.faults.pending()[FaultPoint.CONTIG]) == 5 - taken
