@@ -24,6 +24,7 @@ from virtiomem.recording.describe import describe
 from virtiomem.report import Source, page
 from virtiomem.report.changes import map_changes
 from virtiomem.report.moments import story
+from virtiomem.scenario import embedded_guest, load, play
 from virtiomem.units import format_short
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -191,6 +192,16 @@ def test_link_opens_the_step_it_names(show: Show) -> None:
     tab.locator("table.steps a", has_text="8").click()
     assert "Step 8 of 13" in now(tab)
     assert tab.locator("tr[aria-current=step] th").inner_text() == "8"
+
+
+def test_a_step_that_stopped_short_says_why_and_when_the_driver_tries_again(show: Show) -> None:
+    stuck = load(Path(__file__).parents[2] / "examples/embedded-only/stuck-unplug.toml")
+    told = play(stuck, embedded_guest(stuck))
+    record = told.steps[3]
+    assert isinstance(record.held_up, list)
+    tab = show(told, fragment="#step-4")
+    assert record.held_up[0] in now(tab)
+    assert "the driver tries again in 50 s" in now(tab)
 
 
 def box(tab: Page, name: str) -> dict[str, float]:
