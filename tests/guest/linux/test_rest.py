@@ -1,11 +1,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from virtiomem.guest.base import DeviceConfig, DriverConfig
 from virtiomem.guest.linux.look import parse
 from virtiomem.guest.linux.rest import Rest, reasons
 from virtiomem.reasons import Certainty, Reason, ReasonKind
-from virtiomem.recording import MemoryBlock, VirtioMemInfo
+from virtiomem.recording import MemoryBlock, Request, VirtioMemInfo
 from virtiomem.units import GiB, MiB, Size
 
 LOOK = parse((Path(__file__).parents[2] / "data/linux/snapshot.txt").read_text())
@@ -62,7 +64,27 @@ def test_a_timer_is_not_said_to_be_that_of_a_device_that_waits_for_onlining() ->
     blocks = [MemoryBlock(block=number, state="offline", valid_zones="Normal", nodes=[0]) for number in range(8)]
     look = replace(LOOK, bound=["virtio0", "virtio1"], memory_blocks=blocks, memory_block_size=128 * MiB, retry_in=49.0)
     waits, retries = reasons(Rest(look, [offline, busy], []), configs, [])
-    assert (waits.kind, retries.kind) == (ReasonKind.TOO_MUCH_OFFLINE, ReasonKind.RETRY_DUE)
+    assert (waits.kind, retries.kind) == (ReasonKind.TOO_MUCH_OFFLINE, ReasonKind.MEMORY_BUSY)
     assert retries.certainty is Certainty.LIKELY
-    (alone,) = reasons(Rest(look, [busy], []), configs, [])
-    assert (alone.text, alone.certainty) == ("the driver tries again in 49 s", Certainty.FACT)
+
+
+@pytest.mark.parametrize(
+    ("requested", "answer", "kind"),
+    [
+        (0, "BUSY", ReasonKind.DEVICE_BUSY),
+        (2 * GiB, "BUSY", ReasonKind.DEVICE_BUSY),
+        (0, "ACK", ReasonKind.MEMORY_BUSY),
+        (0, None, ReasonKind.MEMORY_BUSY),
+        (2 * GiB, "ACK", ReasonKind.NO_MEMORY),
+    ],
+)
+def test_a_timer_is_explained_by_the_last_answer(requested: int, answer: str | None, kind: ReasonKind) -> None:
+    config = DeviceConfig(id="vm0", max_size=Size(16 * GiB), name="virtio0")
+    device = VirtioMemInfo(
+        id="vm0", memaddr=0, max_size=16 * GiB, requested_size=requested, size=GiB, block_size=1 << 21
+    )
+    requests = [Request(device="vm0", type="UNPLUG", response=answer)] if answer else []
+    requests += [Request(device="vm1", type="PLUG", response="BUSY")]
+    look = replace(LOOK, bound=["virtio0"], memory_blocks=[], memory_block_size=128 * MiB, retry_in=49.0)
+    (reason,) = reasons(Rest(look, [device], requests), [config], [])
+    assert reason.kind is kind

@@ -6,7 +6,7 @@ no request in between. Only the driver's retry timer may be left.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from virtiomem.driver.messages import is_broken_line
 from virtiomem.driver.parameters import Parameters
@@ -15,7 +15,7 @@ from virtiomem.errors import BackendTimeout
 from virtiomem.guest.base import DeviceConfig, DriverConfig, name_devices
 from virtiomem.guest.linux.look import Look
 from virtiomem.guest.linux.running import RunningLinux
-from virtiomem.reasons import Certainty, Reason, ReasonKind, retry
+from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.recording import DeviceInfo, Request, Snapshot, VirtioMemInfo
 from virtiomem.units import Span
 
@@ -83,21 +83,28 @@ def reasons(
     """What keeps devices from their requested sizes, one reason each; `driver` is how the driver was loaded."""
     names = {config.id: config.name or "" for config in name_devices(configs)}
     parameters = (driver or DriverConfig()).parameters
-    alone = len(rest.unsettled) == 1
-    return [_reason(one, names[one.id], rest.look, log, parameters, alone=alone).of(one.id) for one in rest.unsettled]
+    return [_reason(rest, one, names[one.id], log, parameters).of(one.id) for one in rest.unsettled]
 
 
-def _reason(device: VirtioMemInfo, name: str, look: Look, log: list[str], driver: Parameters, *, alone: bool) -> Reason:
+def _reason(rest: Rest, device: VirtioMemInfo, name: str, log: list[str], driver: Parameters) -> Reason:
     """As far as one can see from outside the kernel, which does not show the device of a retry timer."""
-    if name not in look.bound:
+    if name not in rest.look.bound:
         return Reason(ReasonKind.NO_DRIVER)
     if any(is_broken_line(line, name) for line in log):
         return Reason(ReasonKind.GAVE_UP)
-    at_rest = _at_rest(device, look, driver)
-    if look.retry_in is None or not (alone or at_rest.kind is ReasonKind.NOTHING_TO_DO):
-        return at_rest
-    due = retry(look.retry_in)
-    return due if alone else replace(due, certainty=Certainty.LIKELY)
+    at_rest = _at_rest(device, rest.look, driver)
+    alone = len(rest.unsettled) == 1
+    timer = rest.look.retry_in is not None
+    return _before_retry(rest, device) if timer and (alone or at_rest.kind is ReasonKind.NOTHING_TO_DO) else at_rest
+
+
+def _before_retry(rest: Rest, device: VirtioMemInfo) -> Reason:
+    """Why the driver has started its timer: what the device answered, else what such a pass ends with."""
+    answers = [request.response for request in rest.requests if request.device == device.id]
+    if answers and answers[-1] == "BUSY":
+        return Reason(ReasonKind.DEVICE_BUSY)
+    shrinks = device.size > device.requested_size
+    return Reason(ReasonKind.MEMORY_BUSY if shrinks else ReasonKind.NO_MEMORY, certainty=Certainty.LIKELY)
 
 
 def _at_rest(device: VirtioMemInfo, look: Look, driver: Parameters) -> Reason:
