@@ -122,6 +122,9 @@ def test_a_state_has_one_reason_in_one_wording_everywhere(
     (machine,) = json.loads(capsys.readouterr().out)["vms"]
     (found,) = [one for one in machine["findings"] if one["reason"] == kind.word and one["certainty"] == "fact"]
     assert found == reason.to_json()
+    main(["vm", "status", "-c", f"sim:{path}", "--json"])
+    (machine,) = json.loads(capsys.readouterr().out)["vms"]
+    assert machine["reasons"] == [str(reason)]
 
 
 def test_the_embedded_and_the_real_guest_say_the_same_of_the_same_state() -> None:
