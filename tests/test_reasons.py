@@ -340,6 +340,12 @@ def test_every_kind_is_produced_and_says_all_its_facts(tmp_path: Path, capsys: p
     assert words == {kind.word for kind in ReasonKind}
 
 
+def test_the_page_lists_every_kind_with_its_sentence() -> None:
+    page = (Path(__file__).parents[1] / "docs/reasons.md").read_text()
+    listed = re.findall(r"(?m)^\| `([a-z-]+)` \| (.*) \|$", page.partition("| `reason` | sentence |")[2])
+    assert listed == [(kind.word, re.sub(r":[#a-z]+}", "}", kind.value.sentence)) for kind in ReasonKind]
+
+
 def test_a_sentence_is_plain_and_short() -> None:
     for kind in ReasonKind:
         for text in kind.value:
