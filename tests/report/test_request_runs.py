@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from virtiomem.recording import Recording, Request
 from virtiomem.report.moments import Source, story
-from virtiomem.report.request_runs import RequestRun, request_runs, trace, virtio_mem
+from virtiomem.report.request_runs import RequestRun, request_runs, trace
 from virtiomem.units import GiB, MiB, Span
 
 Recorded = Callable[[str], Recording]
@@ -46,11 +46,11 @@ def test_runs_hold_every_request(sent: list[Request]) -> None:
 def test_what_the_requests_leave_is_what_each_device_has(each_recorded: Recording) -> None:
     """With these recordings the requests account for every plugged byte, reset and reload included."""
     for moment in story(Source("x", each_recorded)).moments:
-        for device in virtio_mem(moment.snapshot):
+        for device in moment.snapshot.virtio_mem:
             spans = moment.plugged[device.id]
             assert spans is not None
             assert spans.size == device.size
-            assert spans.covered(Span.sized(device.memaddr, device.max_size)) == device.size
+            assert spans.covered(device.region) == device.size
 
 
 def test_sub_blocks_of_a_partial_block_are_known(recorded: Recorded) -> None:
@@ -70,10 +70,10 @@ def test_unaccounted_memory_is_not_guessed(recorded: Recorded) -> None:
 
 
 def test_trace_follows_the_requests_to_the_size(each_recorded: Recording) -> None:
-    before = {device.id: device.size for device in virtio_mem(each_recorded.boot)}
+    before = {device.id: device.size for device in each_recorded.boot.virtio_mem}
     for record in each_recorded.steps:
         runs = request_runs(record.requests)
-        for device in virtio_mem(record.snapshot):
+        for device in record.snapshot.virtio_mem:
             points = trace(runs, device, before[device.id])
             if points:
                 assert points[0] == (0, before[device.id])

@@ -126,13 +126,12 @@ def _config_lines(snapshot: Snapshot) -> Iterator[str]:
         names = {node.start: node.name for _, node in iomem.loads(snapshot.iomem).walk() if is_virtio_device(node.name)}
     except ListingError:
         names = {}
-    for device in snapshot.devices:
-        if isinstance(device, VirtioMemInfo):
-            yield (
-                f"{names.get(device.memaddr, device.id)} memaddr={device.memaddr:#x} max-size={device.max_size}"
-                f" block-size={device.block_size} requested-size={device.requested_size} size={device.size}"
-                f" node={device.node}"
-            )
+    for device in snapshot.virtio_mem:
+        yield (
+            f"{names.get(device.memaddr, device.id)} memaddr={device.memaddr:#x} max-size={device.max_size}"
+            f" block-size={device.block_size} requested-size={device.requested_size} size={device.size}"
+            f" node={device.node}"
+        )
 
 
 def snapshot_of(capture: Capture) -> Snapshot:

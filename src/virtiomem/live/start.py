@@ -10,7 +10,7 @@ from virtiomem.guest.base import DriverConfig, GuestConfig, NodeConfig
 from virtiomem.live.capture import Capture
 from virtiomem.live.load import snapshot_of
 from virtiomem.live.views import driver_config_of, memory_of, number_of
-from virtiomem.recording.values import Snapshot, VirtioMemInfo
+from virtiomem.recording.values import Snapshot
 from virtiomem.units import PAGE_SIZE, Size, Span, format_size
 
 C = TypeVar("C", GuestConfig, DriverConfig)
@@ -52,9 +52,7 @@ def _policy(capture: Capture) -> dict[str, Any]:
 
 def _nodes(snapshot: Snapshot, block_size: int) -> list[NodeConfig]:
     """Boot memory of each node, when there is more than one: its blocks that belong to no virtio-mem device."""
-    regions = [
-        Span.sized(device.memaddr, device.max_size) for device in snapshot.devices if isinstance(device, VirtioMemInfo)
-    ]
+    regions = [device.region for device in snapshot.virtio_mem]
     found: dict[int, list[str]] = {}
     for block in snapshot.memory_blocks:
         span = Span.of_block(block.block, block_size)

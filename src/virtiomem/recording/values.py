@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from virtiomem.abi import BlockState, ZoneType
-from virtiomem.units import PAGE_SIZE, Size
+from virtiomem.units import PAGE_SIZE, Size, Span
 
 FORMAT = "virtiomem-recording/1"
 
@@ -173,6 +173,16 @@ class VirtioMemInfo(Struct, frozen=True, kw_only=True, rename="kebab", tag_field
     block_size: Annotated[int, Meta(ge=1)]
     node: Natural = 0
 
+    @property
+    def region(self) -> Span:
+        """Where its memory is, plugged or not."""
+        return Span.sized(self.memaddr, self.max_size)
+
+    @property
+    def settled(self) -> bool:
+        """True when what is plugged is what is asked for."""
+        return self.size == self.requested_size
+
 
 class DimmInfo(Struct, frozen=True, kw_only=True, tag_field="type", tag="dimm"):
     """A DIMM as QEMU describes it."""
@@ -181,6 +191,11 @@ class DimmInfo(Struct, frozen=True, kw_only=True, tag_field="type", tag="dimm"):
     addr: int
     size: int
     node: int = 0
+
+    @property
+    def region(self) -> Span:
+        """Where its memory is."""
+        return Span.sized(self.addr, self.size)
 
 
 DeviceInfo = VirtioMemInfo | DimmInfo
@@ -193,6 +208,11 @@ class Snapshot(Struct, frozen=True, kw_only=True, rename="kebab"):
     memory_blocks: list[MemoryBlock]
     zones: dict[str, dict[str, ZonePages]]
     devices: list[DeviceInfo]
+
+    @property
+    def virtio_mem(self) -> list[VirtioMemInfo]:
+        """The virtio-mem devices."""
+        return [device for device in self.devices if isinstance(device, VirtioMemInfo)]
 
 
 class StepRecord(Struct, frozen=True, kw_only=True, rename="kebab"):

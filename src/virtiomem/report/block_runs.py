@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from virtiomem.recording.palette import BlockKind, block_kind
 from virtiomem.recording.values import MemoryBlock, Snapshot
-from virtiomem.report.request_runs import Plugged, virtio_mem
+from virtiomem.report.request_runs import Plugged
 from virtiomem.report.spans import SpanSet
 from virtiomem.units import Span, align_up
 
@@ -33,7 +33,7 @@ def block_runs(snapshot: Snapshot, block_size: int, plugged: Plugged) -> list[Bl
     present = _present(snapshot.memory_blocks, block_size)
     found: list[BlockRun] = []
     at = 0
-    for device in sorted(virtio_mem(snapshot), key=lambda device: device.memaddr):
+    for device in sorted(snapshot.virtio_mem, key=lambda device: device.memaddr):
         first = align_up(device.memaddr, block_size) // block_size
         stop = (device.memaddr + device.max_size) // block_size
         found += _clipped(present, at, first)

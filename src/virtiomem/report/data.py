@@ -23,9 +23,8 @@ from virtiomem.report.changes import MapChange, map_changes
 from virtiomem.report.facts import facts
 from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.moments import Moment, Source, Story, story
-from virtiomem.report.request_runs import trace, virtio_mem
+from virtiomem.report.request_runs import trace
 from virtiomem.report.spans import SpanSet
-from virtiomem.units import Span
 
 FORMAT = "virtiomem-report/1"
 
@@ -42,7 +41,7 @@ def page_data(sources: Sequence[Source]) -> dict[str, Any]:
     """What one page says about one or more recordings."""
     stories = [story(source) for source in sources]
     moments = [moment for told in stories for moment in told.moments]
-    regions = {Span.sized(d.memaddr, d.max_size) for moment in moments for d in virtio_mem(moment.snapshot)}
+    regions = {d.region for moment in moments for d in moment.snapshot.virtio_mem}
     axis = folded_axis((moment.listing for moment in moments), regions)
     return {
         "format": FORMAT,
@@ -105,7 +104,7 @@ def _state(now: Moment, names: Table, looks: Table) -> dict[str, Any]:
     return {
         "rows": [[row.depth, f"{row.start:08x}", f"{row.size:x}", row.times, names[row.name]] for row in now.listing],
         "blocks": [[run.first, run.times, looks[run[2:]]] for run in now.blocks],
-        "plugged": {device.id: _spans(device, now.plugged[device.id]) for device in virtio_mem(now.snapshot)},
+        "plugged": {device.id: _spans(device, now.plugged[device.id]) for device in now.snapshot.virtio_mem},
         "devices": msgspec.to_builtins(now.snapshot.devices, enc_hook=int),
         "zones": msgspec.to_builtins(now.snapshot.zones),
     }
@@ -124,7 +123,7 @@ def _step(now: Moment, before: Moment | None, names: Table, looks: Table) -> dic
         done = {"title": "boot", "settled": None, "error": None}
         return done | {"requests": [], "trace": {}, "changes": [], "block-changes": []}
     record = now.record
-    sizes = {device.id: device.size for device in virtio_mem(before.snapshot)}
+    sizes = {device.id: device.size for device in before.snapshot.virtio_mem}
     optional: dict[str, Any] = {
         "held-up": record.held_up,
         "log": record.log,
@@ -138,7 +137,7 @@ def _step(now: Moment, before: Moment | None, names: Table, looks: Table) -> dic
         "settled": record.settled,
         "error": record.error,
         "requests": [[*run[:3], None if run.addr is None else f"{run.addr:08x}", *run[4:]] for run in now.requests],
-        "trace": {d.id: trace(now.requests, d, sizes.get(d.id, 0)) for d in virtio_mem(record.snapshot)},
+        "trace": {d.id: trace(now.requests, d, sizes.get(d.id, 0)) for d in record.snapshot.virtio_mem},
         "changes": [_change(change, names) for change in map_changes(before.listing, now.listing)],
         "block-changes": [_block_change(change, looks) for change in block_changes(before.blocks, now.blocks)],
         **{key: value for key, value in optional.items() if value is not UNSET},

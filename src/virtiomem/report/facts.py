@@ -8,7 +8,6 @@ from virtiomem.driver.sizes import choose_units
 from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges, total
 from virtiomem.recording.values import Snapshot, VirtioMemInfo
 from virtiomem.report.kinds import ResourceKind, resource_kind
-from virtiomem.report.request_runs import virtio_mem
 from virtiomem.report.rows import Row
 from virtiomem.resource.names import is_system_ram
 from virtiomem.resource.node import Resource
@@ -63,7 +62,7 @@ def facts(listing: Sequence[Row], snapshot: Snapshot, block_size: int, driver: P
     ram = sum(row.times for row in listing if is_system_ram(row.name))
     ours = [row for row in listing if resource_kind(row.name) is ResourceKind.VIRTIO_MEM]
     others = ram - sum(row.times for row in ours)
-    units = {device: choose_units(device.block_size, block_size, driver).added for device in virtio_mem(snapshot)}
+    units = {device: choose_units(device.block_size, block_size, driver).added for device in snapshot.virtio_mem}
     return Facts(
         resources=sum(row.times for row in listing),
         ram=ram,

@@ -13,7 +13,7 @@ from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import Recording, Snapshot, StepRecord
 from virtiomem.report.block_runs import BlockRun, block_runs
 from virtiomem.report.facts import Crash, crash_facts
-from virtiomem.report.request_runs import Plugged, RequestRun, plugged_after, plugged_at, request_runs, virtio_mem
+from virtiomem.report.request_runs import Plugged, RequestRun, plugged_after, plugged_at, request_runs
 from virtiomem.report.rows import Row, rows
 from virtiomem.resource import iomem
 from virtiomem.units import Span
@@ -50,7 +50,7 @@ class Moment:
     @property
     def size(self) -> int:
         """What all virtio-mem devices have plugged."""
-        return sum(device.size for device in virtio_mem(self.snapshot))
+        return sum(device.size for device in self.snapshot.virtio_mem)
 
     @cached_property
     def partly(self) -> dict[int, int]:

@@ -70,7 +70,7 @@ def plugged_after(plugged: Plugged, record: StepRecord, runs: Iterable[RequestRu
     is not, the answer is None until the device is empty or full again.
     """
     now = {name: None if spans is None else spans.copy() for name, spans in plugged.items()}
-    blocks = {device.id: device.block_size for device in virtio_mem(record.snapshot)}
+    blocks = {device.id: device.block_size for device in record.snapshot.virtio_mem}
     if isinstance(record.step, Reboot):  # a machine reset unplugs everything before any request
         now.update((name, SpanSet()) for name in blocks)
     for run in runs:
@@ -88,7 +88,7 @@ def plugged_after(plugged: Plugged, record: StepRecord, runs: Iterable[RequestRu
 def plugged_at(snapshot: Snapshot, followed: Plugged | None = None) -> Plugged:
     """What is plugged at each device: what was `followed`, where that is as much as its `size`, else what that alone tells."""
     known = {}
-    for device in virtio_mem(snapshot):
+    for device in snapshot.virtio_mem:
         spans = (followed or {}).get(device.id)
         known[device.id] = spans if spans is not None and spans.size == device.size else _told_by_size(device)
     return known
@@ -98,8 +98,7 @@ def _told_by_size(device: VirtioMemInfo) -> SpanSet | None:
     """What is plugged at an empty or full device."""
     if device.size == 0:
         return SpanSet()
-    region = Span.sized(device.memaddr, device.max_size)
-    return SpanSet([region]) if device.size == device.max_size else None
+    return SpanSet([device.region]) if device.size == device.max_size else None
 
 
 def _touched(run: RequestRun, block_size: int) -> Iterator[Span]:
@@ -113,11 +112,6 @@ def _touched(run: RequestRun, block_size: int) -> Iterator[Span]:
         return
     for i in range(run.times):
         yield Span.sized(run.addr + run.stride * i, size)
-
-
-def virtio_mem(snapshot: Snapshot) -> list[VirtioMemInfo]:
-    """The virtio-mem devices of a snapshot."""
-    return [device for device in snapshot.devices if isinstance(device, VirtioMemInfo)]
 
 
 def trace(runs: Sequence[RequestRun], device: VirtioMemInfo, before: int) -> list[tuple[int, int]]:

@@ -14,11 +14,11 @@ from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.embedded.hardware import Slot
 from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.memory import store_state
-from virtiomem.recording.values import MemoryBlock, Snapshot, VirtioMemInfo
+from virtiomem.recording.values import MemoryBlock, Snapshot
 from virtiomem.resource import iomem
 from virtiomem.resource.names import VIRTIO_MEM_RAM
 from virtiomem.resource.tree import Resource, ResourceTree
-from virtiomem.units import Span, format_size
+from virtiomem.units import format_size
 
 
 def is_running(snapshot: Snapshot, devices: Sequence[DeviceConfig]) -> bool:
@@ -74,8 +74,8 @@ def _requested(kernel: Kernel, slot: Slot, snapshot: Snapshot) -> int:
     What holds it up is not in the snapshot; here it would go through at once.
     """
     plugged = slot.handle.plugged_size
-    sizes = [device for device in snapshot.devices if isinstance(device, VirtioMemInfo)]
-    real = next((device.requested_size for device in sizes if device.memaddr == slot.config.memaddr), plugged)
+    mine = snapshot.virtio_mem
+    real = next((device.requested_size for device in mine if device.memaddr == slot.config.memaddr), plugged)
     stuck = real < plugged and all(driver.parameters.unplug_online for driver in kernel.devices)
     return plugged if stuck else min(real, int(slot.config.max_size))
 
@@ -84,7 +84,7 @@ def _adopt_block(kernel: Kernel, slot: Slot, block: MemoryBlock) -> None:
     """One memory block of a device, if it is one; it may come as part of a big block."""
     driver = next((device for device in kernel.devices if device.name == slot.name), None)
     span = kernel.memory.span_of(block.block)
-    if driver is None or not _owns(slot, span):
+    if driver is None or not slot.region.contains(span):
         return
     if block.block not in kernel.memory.blocks:
         plugged = block.plugged if isinstance(block.plugged, int) else span.size
@@ -95,7 +95,3 @@ def _adopt_block(kernel: Kernel, slot: Slot, block: MemoryBlock) -> None:
         rc = store_state(kernel.memory, block.block, how)
         if rc is not Errno.OK:
             raise UsageError(f"memory block {block.block} cannot be put online: {rc.name}")
-
-
-def _owns(slot: Slot, span: Span) -> bool:
-    return Span.sized(int(slot.config.memaddr or 0), slot.config.max_size).contains(span)

@@ -33,8 +33,7 @@ class MemoryDevices:
 
     def regions(self) -> dict[str, Span]:
         """The virtio-mem devices' memory, by id."""
-        infos = [info for info in self.query() if isinstance(info, VirtioMemInfo)]
-        return {info.id: Span.sized(info.memaddr, info.max_size) for info in infos}
+        return {info.id: info.region for info in self.query() if isinstance(info, VirtioMemInfo)}
 
     def resize(self, device: str, size: int) -> None:
         """Set a virtio-mem device's requested-size, in bytes."""

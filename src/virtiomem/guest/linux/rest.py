@@ -42,8 +42,7 @@ class Rest:
     @property
     def unsettled(self) -> list[VirtioMemInfo]:
         """The devices that do not have their requested size."""
-        mine = [device for device in self.devices if isinstance(device, VirtioMemInfo)]
-        return [device for device in mine if device.size != device.requested_size]
+        return [device for device in self.snapshot.virtio_mem if not device.settled]
 
     def same(self, other: "Rest") -> bool:
         """True when nothing has changed but the time."""
@@ -123,6 +122,5 @@ def _at_rest(device: VirtioMemInfo, look: Look, driver: Parameters) -> Reason:
 def _offline_bytes(device: VirtioMemInfo, look: Look) -> int:
     """How much of a device's memory is in blocks that are offline."""
     size = look.memory_block_size
-    region = Span.sized(device.memaddr, device.max_size)
-    mine = (block for block in look.memory_blocks if Span.of_block(block.block, size).overlaps(region))
+    mine = (block for block in look.memory_blocks if Span.of_block(block.block, size).overlaps(device.region))
     return size * sum(block.is_offline for block in mine)

@@ -42,10 +42,9 @@ def outcome(record: StepRecord) -> Iterator[Text]:
     if record.error is not None:
         yield text("refused", f"bold {style(REFUSED)}")
         yield text(", ")
-    devices = [device for device in record.snapshot.devices if isinstance(device, VirtioMemInfo)]
     look = SETTLED if record.settled else STOPPED_SHORT
     yield text(look.word, f"bold {style(look)}")
-    sizes = ", ".join(_size(device) for device in devices)
+    sizes = ", ".join(_size(device) for device in record.snapshot.virtio_mem)
     yield text(f": {sizes}" if sizes else "")
     if not record.settled and record.retry_in is not UNSET:
         yield text(f"; {retry(record.retry_in).text}")
@@ -53,7 +52,7 @@ def outcome(record: StepRecord) -> Iterator[Text]:
 
 def _size(device: VirtioMemInfo) -> str:
     """How much a device has plugged, and of how much when that is not the same."""
-    if device.size == device.requested_size:
+    if device.settled:
         return f"{device.id} {format_size(device.size)}"
     return f"{device.id} {format_size(device.size)} of {format_size(device.requested_size)}"
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from virtiomem.recording.describe import plural
 from virtiomem.recording.palette import BlockKind
-from virtiomem.recording.values import DimmInfo, Snapshot
+from virtiomem.recording.values import Snapshot
 from virtiomem.report.block_runs import BlockRun
 from virtiomem.report.terminal.console import style
 from virtiomem.units import align_up, format_size
@@ -46,8 +46,7 @@ def areas(snapshot: Snapshot, boot: set[int], block_size: int) -> list[Area]:
     """The regions of devices, the DIMMs, and what else was added since boot (as `memory`)."""
     found: list[Area] = []
     for device in snapshot.devices:
-        start, size = (device.addr, device.size) if isinstance(device, DimmInfo) else (device.memaddr, device.max_size)
-        first, stop = align_up(start, block_size) // block_size, (start + size) // block_size
+        first, stop = align_up(device.region.start, block_size) // block_size, device.region.stop // block_size
         if first < stop:
             found.append(Area(device.id, first, stop - first))
     owned = [range(area.first, area.first + area.length) for area in found]

@@ -100,16 +100,13 @@ def summary(recording: Recording) -> Text:
 
 def window(moment: Moment) -> list[Row]:
     """The part of a listing that a device or DIMM can change: from the last boot RAM to the end of the last region."""
-    starts = [device.addr if isinstance(device, DimmInfo) else device.memaddr for device in moment.snapshot.devices]
-    ends = [
-        device.addr + device.size if isinstance(device, DimmInfo) else device.memaddr + device.max_size
-        for device in moment.snapshot.devices
-    ]
-    if not starts:
+    regions = [device.region for device in moment.snapshot.devices]
+    if not regions:
         return []
+    start, stop = min(region.start for region in regions), max(region.stop for region in regions)
     found = list(singles(moment.listing))
-    below = [row for row in found if is_system_ram(row.name) and row.stop <= min(starts)][-1:]
-    return below + [row for row in found if row.start >= min(starts) and row.stop <= max(ends)]
+    below = [row for row in found if is_system_ram(row.name) and row.stop <= start][-1:]
+    return below + [row for row in found if row.start >= start and row.stop <= stop]
 
 
 def listing(rows: Sequence[Row]) -> list[Text]:

@@ -33,9 +33,8 @@ class RunView:
         if self._recording.title:
             self._print(text(self._recording.title, "bold"))
         self._print(text(", ".join(_about(self._recording.guest, self._block_size)), "dim"))
-        for device in self._boot.snapshot.devices:
-            if isinstance(device, VirtioMemInfo):
-                self._print(text(_device(device), "dim"))
+        for device in self._boot.snapshot.virtio_mem:
+            self._print(text(_device(device), "dim"))
 
     def step(self) -> None:
         """Show what came of the next step."""
