@@ -22,11 +22,11 @@ from virtiomem.guest.linux import rest
 from virtiomem.guest.linux.look import Look, parse
 from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.recording import Recording
-from virtiomem.recording.values import Load, Resize, Unload
+from virtiomem.recording.values import Load, Resize, Unload, VirtioMemInfo
 from virtiomem.report.data import page_data
 from virtiomem.report.moments import Source
 from virtiomem.units import GiB, MiB, Size
-from virtiomem.vm.base import Device, Driver, Kind, Machine, Surroundings
+from virtiomem.vm.base import Driver, Machine, Surroundings
 from virtiomem.vm.connect import Connection, open_vm
 from virtiomem.vm.explain import explain, not_looked
 from virtiomem.vm.inside import Block, Inside
@@ -157,7 +157,7 @@ def look_file() -> Look:
 
 def test_a_device_that_migrates_says_so_through_its_driver_and_through_its_hypervisor() -> None:
     guest, _ = play(written(""))
-    guest.slots[0].handle.device.busy = True  # type: ignore[attr-defined]  # ours, not QEMU's
+    guest.devices[0].owner.set_busy(True)
     record = guest.play(Resize(device="vm0", requested_size=Size(GiB)))
     busy, migrating = guest.reasons()
     assert (busy.kind, migrating.kind) == (ReasonKind.DEVICE_BUSY, ReasonKind.MIGRATING)
@@ -210,13 +210,18 @@ def explained_sim(text: str, tmp_path: Path, only: str = "vm0") -> tuple[Reason,
 # --- every kind is produced ---
 
 
-def device(size: int, requested: int, **more: Any) -> Device:
+def device(size: int, requested: int, **more: Any) -> VirtioMemInfo:
     shape = {"memaddr": 4 * GiB, "max_size": 8 * GiB, "block_size": 2 * MiB, "node": 0}
-    return Device(id="vm0", kind=Kind.VIRTIO_MEM, size=size, requested_size=requested, **shape | more)
+    return VirtioMemInfo(id="vm0", size=size, requested_size=requested, **shape | more)
 
 
 def explained(
-    of: Device, inside: Inside | None = None, *, driver: Driver = Driver.READY, status: str = "running", **more: Any
+    of: VirtioMemInfo,
+    inside: Inside | None = None,
+    *,
+    driver: Driver = Driver.READY,
+    status: str = "running",
+    **more: Any,
 ) -> tuple[Reason, ...]:
     machine = Machine(status=status, boot_memory=4 * GiB, devices=(of,))
     return explain(machine, Surroundings(hypervisor="test", drivers={"vm0": driver}, **more), inside)
@@ -294,15 +299,15 @@ def from_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterato
 def from_lying_devices() -> Iterator[Reason]:
     """What a driver gives of a device that shows an impossible configuration, or more memory than there is."""
     guest, _ = play(written(step("unload")))
-    shown = Config.unpack(guest.slots[0].tap.config())
-    guest.slots[0].tap.config = lambda: replace(shown, block_size=3).pack()  # type: ignore[method-assign]
+    shown = Config.unpack(guest.devices[0].channel.config())
+    guest.devices[0].channel.config = lambda: replace(shown, block_size=3).pack()  # type: ignore[method-assign]
     guest.play(Load())
     guest.play(Resize(device="vm0", requested_size=Size(GiB)))
     yield from guest.reasons()
     guest, _ = play(written(resize("128M")))
-    shown = Config.unpack(guest.slots[0].tap.config())
+    shown = Config.unpack(guest.devices[0].channel.config())
     lie = replace(shown, plugged_size=shown.plugged_size + 2 * MiB, requested_size=0)
-    guest.slots[0].tap.config = lie.pack  # type: ignore[method-assign]
+    guest.devices[0].channel.config = lie.pack  # type: ignore[method-assign]
     guest.play(Resize(device="vm0", requested_size=Size(0)))
     yield from driver_rest.reasons(guest.kernel.devices[0])
 

@@ -464,8 +464,13 @@ def guest(_random: Random) -> World:
 
     def state() -> Any:
         kernel = guest.kernel
-        devices = [slot.info() for slot in guest.slots]
-        return memory_state(kernel.memory), devices, kernel.clock.now, [list(slot.tap.faults) for slot in guest.slots]
+        devices = [device.info for device in guest.devices]
+        return (
+            memory_state(kernel.memory),
+            devices,
+            kernel.clock.now,
+            [list(device.channel.faults) for device in guest.devices],
+        )
 
     return World(calls, state, guest.check)
 

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from virtiomem.qemu import border
 from virtiomem.qemu.border import FLAG, NAME, NUMBER, OBJECT, STRING, TEXT, Name, Number, Text
-from virtiomem.qemu.shapes import MemoryDevice, Version
+from virtiomem.qemu.memory_devices import MemoryDevice
+from virtiomem.qemu.shapes import Version
 from virtiomem.units import U64_MAX
 
 DIGIT: border.Kind[int] = border.Kind("a digit", lambda value: value in range(10))

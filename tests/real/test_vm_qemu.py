@@ -187,7 +187,7 @@ def test_refusal_is_in_qemus_own_words(start: Start) -> None:
     async def request() -> None:
         vm = await open_vm(Connection("vm", "qmp", str(path)))
         try:
-            await vm.backend.request("vm0", 2 * GiB)
+            await vm.backend.set_requested_size("vm0", 2 * GiB)
         finally:
             await vm.backend.close()
 

@@ -3,8 +3,9 @@
 import pytest
 
 from virtiomem.reasons import Certainty, ReasonKind
+from virtiomem.recording import VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.base import Device, Driver, Kind, Machine, Surroundings
+from virtiomem.vm.base import Driver, Machine, Surroundings
 from virtiomem.vm.drivers import seen_to_act, with_inside
 from virtiomem.vm.explain import explain
 from virtiomem.vm.inside import Claim, Inside, parse_claims
@@ -23,12 +24,12 @@ c0000000-febfffff : PCI Bus 0000:00
 READY, FAILED, GIVEN_UP = 0xF, 0x80, 0x4F
 
 
-def device(name: str = "vm0", memaddr: int = 4 * GiB, size: int = 0) -> Device:
+def device(name: str = "vm0", memaddr: int = 4 * GiB, size: int = 0) -> VirtioMemInfo:
     sizes = {"size": size, "requested_size": GiB, "max_size": 2 * GiB, "block_size": 2 * MiB}
-    return Device(id=name, kind=Kind.VIRTIO_MEM, memaddr=memaddr, node=0, **sizes)
+    return VirtioMemInfo(id=name, memaddr=memaddr, node=0, **sizes)
 
 
-def machine(*devices: Device) -> Machine:
+def machine(*devices: VirtioMemInfo) -> Machine:
     return Machine(status="running", boot_memory=GiB, devices=devices)
 
 

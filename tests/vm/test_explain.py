@@ -2,18 +2,18 @@ from typing import Any
 
 from virtiomem.driver.parameters import Parameters
 from virtiomem.reasons import Certainty, Reason, ReasonKind
+from virtiomem.recording import DeviceInfo, VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.base import Device, Driver, Kind, Machine, Surroundings
+from virtiomem.vm.base import Driver, Machine, Surroundings
 from virtiomem.vm.explain import explain
 from virtiomem.vm.inside import Block, Inside
 
 BLOCK = 128 * MiB
 
 
-def device(size: int, requested: int, *, memaddr: int = 4 * GiB, block_size: int = 2 * MiB) -> Device:
-    return Device(
+def device(size: int, requested: int, *, memaddr: int = 4 * GiB, block_size: int = 2 * MiB) -> VirtioMemInfo:
+    return VirtioMemInfo(
         id="vm0",
-        kind=Kind.VIRTIO_MEM,
         memaddr=memaddr,
         size=size,
         requested_size=requested,
@@ -24,7 +24,7 @@ def device(size: int, requested: int, *, memaddr: int = 4 * GiB, block_size: int
 
 
 def findings(
-    of: Device, *, status: str = "running", driver: Driver = Driver.READY, inside: Inside | None = None, **more: Any
+    of: DeviceInfo, *, status: str = "running", driver: Driver = Driver.READY, inside: Inside | None = None, **more: Any
 ) -> tuple[Reason, ...]:
     machine = Machine(status=status, boot_memory=4 * GiB, devices=(of,))
     surroundings = Surroundings(hypervisor="QEMU", drivers={"vm0": driver}, **more)

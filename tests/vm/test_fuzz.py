@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.qemu import border
-from virtiomem.qemu.shapes import MemoryDevice
-from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Unload, Use
+from virtiomem.qemu.memory_devices import MemoryDevice
+from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Unload, Use, VirtioMemInfo
 from virtiomem.units import U64_MAX, MiB, Size
 from virtiomem.vm import inside
 from virtiomem.vm.base import Event
@@ -37,10 +37,10 @@ def test_memory_device_is_sound_or_refused(raw: Any) -> None:
         found = border.read(raw, MemoryDevice)
     except border.Unsound:
         return
-    device = _device(found.type, found.data)
+    device = _device(found)
     assert 0 <= device.size <= U64_MAX
     assert device.id.isprintable()
-    assert not device.resizable or device.block_size & (device.block_size - 1) == 0 < device.block_size
+    assert not isinstance(device, VirtioMemInfo) or device.block_size & (device.block_size - 1) == 0 < device.block_size
 
 
 @settings(max_examples=200)

@@ -6,15 +6,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.waiting import PATIENCE
 from virtiomem.errors import BackendError, UsageError
+from virtiomem.recording import VirtioMemInfo
 from virtiomem.units import GiB, MiB
 from virtiomem.vm import metrics as metrics_module
-from virtiomem.vm.base import Device, Kind, Machine
+from virtiomem.vm.base import Machine
 from virtiomem.vm.metrics import MAX_CLIENTS, REQUEST_LIMIT, Metrics, serve
 from virtiomem.vm.watch import Sample
 
-DEVICE = Device(
+DEVICE = VirtioMemInfo(
     id="vm0",
-    kind=Kind.VIRTIO_MEM,
     memaddr=4 * GiB,
     size=GiB,
     requested_size=2 * GiB,

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virtiomem.errors import UsageError
+from virtiomem.recording import DeviceInfo, DimmInfo, VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.base import Device, Kind, Machine
+from virtiomem.vm.base import Machine
 from virtiomem.vm.plan import (
     Bounds,
     PlanError,
@@ -29,10 +30,9 @@ def device(
     largest: int = 4 * GiB,
     block: int = 2 * MiB,
     node: int = 0,
-) -> Device:
-    return Device(
+) -> VirtioMemInfo:
+    return VirtioMemInfo(
         id=name,
-        kind=Kind.VIRTIO_MEM,
         memaddr=4 * GiB,
         size=size,
         requested_size=size if requested is None else requested,
@@ -42,7 +42,7 @@ def device(
     )
 
 
-def machine(*devices: Device, boot: int = 4 * GiB) -> Machine:
+def machine(*devices: DeviceInfo, boot: int = 4 * GiB) -> Machine:
     return Machine(status="running", boot_memory=boot, devices=devices)
 
 
@@ -91,7 +91,7 @@ def test_rounding_goes_up_and_only_when_asked() -> None:
 
 
 def test_total_counts_boot_memory_and_dimms() -> None:
-    dimm = Device(id="d0", kind=Kind.DIMM, memaddr=0, size=GiB, requested_size=GiB, max_size=GiB, block_size=0, node=0)
+    dimm = DimmInfo(id="d0", addr=0, size=GiB)
     plan = plan_machine(machine(device(), dimm), Scope.TOTAL, Wish.parse("7G"), Spread())
     assert shares(plan) == [2 * GiB]
 

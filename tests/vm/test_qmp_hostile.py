@@ -15,7 +15,7 @@ from virtiomem.errors import BackendError, BackendTimeout, DeviceError, Protocol
 from virtiomem.qemu import client
 from virtiomem.units import MiB
 from virtiomem.vm import peer
-from virtiomem.vm.base import Driver
+from virtiomem.vm.base import Driver, kind
 from virtiomem.vm.qmp import QmpBackend
 
 VIRTIO_MEM = {
@@ -188,7 +188,8 @@ def test_more_devices_than_any_machine_has_is_refused(serve: Serve, qmp: Qmp) ->
 
 def test_kinds_of_memory_devices_we_do_not_know_are_shown_as_other(serve: Serve, qmp: Qmp) -> None:
     machine, _ = outcome(serve, qmp(with_devices({"type": "sgx-epc", "data": {"size": 4096, "memaddr": 8192}})))
-    assert (machine.devices[0].id, machine.devices[0].kind) == ("0x2000", "other")
+    (device,) = machine.devices
+    assert (device.id, kind(device), device.max_size) == ("0x2000", "other", 4096)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +322,7 @@ def test_what_a_peer_says_cannot_control_the_terminal(serve: Serve, qmp: Qmp) ->
         backend = QmpBackend("qmp:test", path)
         await backend.open()
         try:
-            await backend.request("vm0", 0)
+            await backend.set_requested_size("vm0", 0)
         finally:
             await backend.close()
 

@@ -310,14 +310,14 @@ def test_growth_that_was_held_back_is_said(sim: Sim) -> None:
 def test_what_other_devices_refuse_did_not_go_to_them(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
     vm = sim(devices=TWO_DEVICES, guest=TWO_NODES)
     _hold_everything_of(vm, "vm0")
-    request = SimBackend.request
+    request = SimBackend.set_requested_size
 
     async def at_first(self: SimBackend, device: str, size: int) -> None:
         if self.now() > 0 and device == "vm1":
             raise DeviceError("sim: vm1: QEMU refuses: not now")
         await request(self, device, size)
 
-    monkeypatch.setattr(SimBackend, "request", at_first)
+    monkeypatch.setattr(SimBackend, "set_requested_size", at_first)
     result = resized(vm, "4G", scope=Scope.PLUGGED, stall=20.0)
     assert (result.outcome, result.notes) == (Outcome.REFUSED, ("sim: vm1: QEMU refuses: not now",))
     assert [device.requested for device in result.devices] == [2 * GiB, 2 * GiB]
@@ -326,8 +326,8 @@ def test_what_other_devices_refuse_did_not_go_to_them(sim: Sim, monkeypatch: pyt
 def _hold_everything_of(vm: Vm, name: str) -> bool:
     """Make the unplug requests of a device fail: its wire answers BUSY from now on."""
     guest: Any = guest_of(vm).guest
-    slot = next(slot for slot in guest.slots if slot.config.id == name)
-    slot.tap.faults.extend(["BUSY"] * 100_000)
+    device = next(device for device in guest.devices if device.id == name)
+    device.channel.faults.extend(["BUSY"] * 100_000)
     return True
 
 
@@ -465,7 +465,7 @@ def test_events_are_told_once_and_cost_no_time(sim: Sim) -> None:
     async def run() -> list[Any]:
         await backend.wait(1)
         before = backend.now()
-        await backend.request("vm0", GiB)
+        await backend.set_requested_size("vm0", GiB)
         return [await backend.wait(5), backend.now() - before, await backend.wait(5), backend.now() - before]
 
     assert asyncio.run(run()) == [{Event.SIZE}, 0.0, set(), 5.0]

@@ -1,8 +1,9 @@
 import pytest
 
 from virtiomem.errors import UsageError
+from virtiomem.recording import DeviceInfo, DimmInfo, VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.base import Device, Kind, Machine
+from virtiomem.vm.base import Machine
 from virtiomem.vm.connect import Connection
 from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
 from virtiomem.vm.target import device_pattern, plan_target, select
@@ -11,8 +12,8 @@ WEB1, WEB2, DB = (Connection(name, "qmp", f"/run/{name}.sock") for name in ("web
 ALL = [WEB1, WEB2, DB]
 
 
-def device(name: str, kind: Kind = Kind.VIRTIO_MEM) -> Device:
-    return Device(id=name, kind=kind, memaddr=0, size=0, requested_size=0, max_size=GiB, block_size=2 * MiB, node=0)
+def device(name: str) -> VirtioMemInfo:
+    return VirtioMemInfo(id=name, memaddr=0, size=0, requested_size=0, max_size=GiB, block_size=2 * MiB)
 
 
 @pytest.mark.parametrize(
@@ -54,14 +55,14 @@ def test_device_part_of_a_target(target: str, name: str, pattern: str | None) ->
     assert device_pattern(target, name) == pattern
 
 
-def plan(pattern: str | None, *devices: Device, scope: Scope = Scope.DEVICE) -> list[tuple[str, int]]:
+def plan(pattern: str | None, *devices: DeviceInfo, scope: Scope = Scope.DEVICE) -> list[tuple[str, int]]:
     machine = Machine(status="running", boot_memory=GiB, devices=devices)
     changes = plan_target(machine, pattern, scope, Wish(512 * MiB), Spread()).changes
     return [(change.device.id, change.after) for change in changes]
 
 
 def test_only_device_of_a_machine_need_not_be_named() -> None:
-    assert plan(None, device("vm0"), device("d0", Kind.DIMM)) == [("vm0", 512 * MiB)]
+    assert plan(None, device("vm0"), DimmInfo(id="d0", addr=0, size=GiB)) == [("vm0", 512 * MiB)]
 
 
 def test_pattern_names_many_devices_and_each_gets_the_size() -> None:
@@ -82,10 +83,10 @@ def test_brackets_in_a_name_are_taken_literally() -> None:
         ),
         (None, (), "it has no virtio-mem device"),
         ("vm9", (device("vm0"),), "it has no device 'vm9'"),
-        ("d0", (device("d0", Kind.DIMM),), "d0 is no virtio-mem device: its size is fixed"),
+        ("d0", (DimmInfo(id="d0", addr=0, size=GiB),), "d0 is no virtio-mem device: its size is fixed"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(pattern: str | None, devices: tuple[Device, ...], words: str) -> None:
+def test_what_cannot_be_meant_is_refused(pattern: str | None, devices: tuple[DeviceInfo, ...], words: str) -> None:
     with pytest.raises(PlanError, match=words):
         plan(pattern, *devices)
 

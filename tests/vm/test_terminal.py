@@ -4,8 +4,9 @@ import pytest
 from rich.console import Console
 
 from virtiomem.errors import BackendError
+from virtiomem.recording import VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.base import Device, Kind, Machine
+from virtiomem.vm.base import Machine
 from virtiomem.vm.inside import Seen
 from virtiomem.vm.outcome import Report
 from virtiomem.vm.progress import Track
@@ -20,10 +21,9 @@ def drawn(what: object, width: int = 120) -> str:
     return shown.get()
 
 
-def device(size: int, requested: int) -> Device:
-    return Device(
+def device(size: int, requested: int) -> VirtioMemInfo:
+    return VirtioMemInfo(
         id="vm0",
-        kind=Kind.VIRTIO_MEM,
         memaddr=0,
         size=size,
         requested_size=requested,

@@ -4,7 +4,7 @@ Keys are kebab-case in JSON, as in QMP. Sizes and addresses are bytes, zones are
 keep their meaning.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -185,12 +185,29 @@ class VirtioMemInfo(Struct, frozen=True, kw_only=True, rename="kebab", tag_field
 
 
 class DimmInfo(Struct, frozen=True, kw_only=True, tag_field="type", tag="dimm"):
-    """A DIMM as QEMU describes it."""
+    """A DIMM as QEMU describes it: what a virtio-mem device has that cannot be resized."""
 
+    block_size: ClassVar[int] = 0
+    settled: ClassVar[bool] = True
     id: str
     addr: int
     size: int
     node: int = 0
+
+    @property
+    def memaddr(self) -> int:
+        """Where it begins."""
+        return self.addr
+
+    @property
+    def requested_size(self) -> int:
+        """What it has."""
+        return self.size
+
+    @property
+    def max_size(self) -> int:
+        """What it has."""
+        return self.size
 
     @property
     def region(self) -> Span:

@@ -38,12 +38,40 @@ class Ram:
         return offset
 
 
-class EmbeddedTransport:
+class EmbeddedOwner:
+    """The `transport.virtio_transport.Owner` of a MemDevice in this process."""
+
+    def __init__(self, mem: MemDevice) -> None:
+        self._mem = mem
+
+    def set_requested_size(self, size: int) -> None:
+        """Set the property; raises DeviceError in QEMU's words."""
+        self._mem.requested_size = size
+
+    def requested_size(self) -> int:
+        """The property."""
+        return self._mem.requested_size
+
+    def size(self) -> int:
+        """The plugged size."""
+        return self._mem.plugged_size
+
+    def system_reset(self) -> None:
+        """Reset the machine."""
+        self._mem.system_reset()
+
+    def set_busy(self, busy: bool) -> None:
+        """Start or cancel a migration."""
+        self._mem.busy = busy
+
+
+class EmbeddedTransport(EmbeddedOwner):
     """A `transport.virtio_transport.VirtioTransport` and `Owner` of a MemDevice in this process."""
 
     patience = 0.0
 
     def __init__(self, mem: MemDevice) -> None:
+        super().__init__(mem)
         self._ram = Ram()
         self.device = VirtioDevice(mem, self._ram)
         self.memory = Read(RAM_BASE, RAM_SIZE)
@@ -112,18 +140,6 @@ class EmbeddedTransport:
 
     # --- Owner ---
 
-    def set_requested_size(self, size: int) -> None:
-        """Set the property; raises DeviceError in QEMU's words."""
-        self.device.mem.requested_size = size
-
-    def size(self) -> int:
-        """The plugged size."""
-        return self.device.mem.plugged_size
-
     def system_reset(self) -> None:
         """Reset the machine."""
         self.device.system_reset()
-
-    def set_busy(self, busy: bool) -> None:
-        """Start or cancel a migration."""
-        self.device.mem.busy = busy

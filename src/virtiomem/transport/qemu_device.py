@@ -11,6 +11,7 @@ from typing import Literal, Self
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError
 from virtiomem.qemu import migration
 from virtiomem.qemu.border import NUMBER
+from virtiomem.qemu.memory_devices import GET, SET, path_of, property_of, requested_size
 from virtiomem.qemu.process import BINARY, QemuProcess
 from virtiomem.qemu.qmp import Qmp
 from virtiomem.qemu.qtest import ARGUMENTS, QTest, irq_intercept_in
@@ -182,7 +183,7 @@ class QemuDevice:
         self.id = id
         self.transport = transport
         self._machine = machine
-        self._path = {"path": f"/machine/peripheral/{id}"}
+        self._path = path_of(id)
         self._channel: VringChannel | None = None
 
     def channel(self, *, indirect: bool = False) -> VringChannel:
@@ -192,17 +193,17 @@ class QemuDevice:
 
     def set_requested_size(self, size: int) -> None:
         """Set the property, in bytes; raises DeviceError, in QEMU's words, when it is refused."""
-        self._machine.qmp.execute("qom-set", {**self._path, "property": "requested-size", "value": size})
+        self._machine.qmp.execute(SET, requested_size(self._path, size))
         if self._channel is not None:
             self._channel.poll()
 
     def requested_size(self) -> int:
         """The property, in bytes."""
-        return self._machine.qmp.ask("qom-get", {**self._path, "property": "requested-size"}, shape=NUMBER)
+        return self._machine.qmp.ask(GET, property_of(self._path, "requested-size"), shape=NUMBER)
 
     def size(self) -> int:
         """The plugged size that QEMU reports, in bytes."""
-        return self._machine.qmp.ask("qom-get", {**self._path, "property": "size"}, shape=NUMBER)
+        return self._machine.qmp.ask(GET, property_of(self._path, "size"), shape=NUMBER)
 
     def system_reset(self) -> None:
         """Reset the machine; every device of it is as the firmware leaves it, and has no driver."""

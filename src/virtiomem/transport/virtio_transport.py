@@ -102,6 +102,9 @@ class Owner(Protocol):
     def set_requested_size(self, size: int) -> None:
         """Set the property, in bytes; raises DeviceError, in the VMM's words, when it is refused."""
 
+    def requested_size(self) -> int:
+        """The property, in bytes."""
+
     def size(self) -> int:
         """The plugged size that the VMM reports, in bytes."""
 

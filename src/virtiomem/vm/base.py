@@ -10,16 +10,9 @@ from typing import Protocol
 from msgspec import Struct
 
 from virtiomem.reasons import Reason
+from virtiomem.recording.values import DeviceInfo, DimmInfo, VirtioMemInfo
 from virtiomem.units import Span
 from virtiomem.vm.inside import Inside
-
-
-class Kind(StrEnum):
-    """What a memory device is."""
-
-    VIRTIO_MEM = "virtio-mem"
-    DIMM = "dimm"
-    OTHER = "other"
 
 
 class Driver(StrEnum):
@@ -43,33 +36,17 @@ class Event(StrEnum):
     SHUTDOWN = "shutdown"
 
 
-class Device(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """One memory device; a DIMM's three sizes are equal and its `block_size` is 0."""
+Device = DeviceInfo
+"""One memory device; a DIMM's three sizes are equal and its `block_size` is 0."""
 
-    id: str
-    kind: Kind
-    memaddr: int
-    size: int
-    """What is plugged now."""
-    requested_size: int
-    max_size: int
-    block_size: int
-    node: int
 
-    @property
-    def resizable(self) -> bool:
-        """True for virtio-mem."""
-        return self.kind is Kind.VIRTIO_MEM
+class OtherMemory(DimmInfo, frozen=True, kw_only=True, tag="other"):
+    """A memory device that is neither virtio-mem nor a DIMM; like a DIMM it cannot be resized."""
 
-    @property
-    def settled(self) -> bool:
-        """True when nothing is left to do."""
-        return self.size == self.requested_size
 
-    @property
-    def span(self) -> Span:
-        """The device's region in guest physical memory."""
-        return Span.sized(self.memaddr, self.max_size)
+def kind(device: Device) -> str:
+    """What a memory device is: ``virtio-mem``, ``dimm`` or ``other``."""
+    return str(device.__struct_config__.tag)
 
 
 class Machine(Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -86,9 +63,9 @@ class Machine(Struct, frozen=True, kw_only=True, rename="kebab"):
         return self.status == "running"
 
     @property
-    def virtio_mem(self) -> tuple[Device, ...]:
+    def virtio_mem(self) -> tuple[VirtioMemInfo, ...]:
         """The devices that can be resized."""
-        return tuple(device for device in self.devices if device.resizable)
+        return tuple(device for device in self.devices if isinstance(device, VirtioMemInfo))
 
     @property
     def requested(self) -> int:
@@ -103,7 +80,7 @@ class Machine(Struct, frozen=True, kw_only=True, rename="kebab"):
     @property
     def fixed(self) -> int:
         """Boot memory and DIMMs: what no resize changes."""
-        return self.boot_memory + sum(device.size for device in self.devices if not device.resizable)
+        return self.boot_memory + sum(device.size for device in self.devices) - self.plugged
 
     def device(self, device_id: str) -> Device | None:
         """The device of that id."""
@@ -144,7 +121,7 @@ class Backend(Protocol):
     async def surroundings(self, machine: Machine) -> Surroundings:
         """What else bears on a resize of `machine`; never raises for what this hypervisor cannot tell."""
 
-    async def request(self, device: str, size: int) -> None:
+    async def set_requested_size(self, device: str, size: int) -> None:
         """Set a virtio-mem device's requested-size; it returns at once, the guest follows.
 
         Raises DeviceError, with the hypervisor's own words, when it refuses.

@@ -179,7 +179,7 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = F
     inside: Inside | None = None
     error_inside: VirtiomemError | None = None
     try:
-        spans = tuple(device.span for device in machine.virtio_mem) if zones else ()
+        spans = tuple(device.region for device in machine.virtio_mem) if zones else ()
         inside = await vm.agent.look(spans, claims=True) if vm.agent is not None else None
     except VirtiomemError as error:
         error_inside = error

@@ -109,7 +109,7 @@ def about_driver(device: Device, surroundings: Surroundings) -> Reason | None:
 
 
 def _about_device(device: Device, surroundings: Surroundings, inside: Inside | None) -> Iterator[Reason]:
-    blocks = inside.blocks_in(device.span) if inside is not None else ()
+    blocks = inside.blocks_in(device.region) if inside is not None else ()
     offline = [block for block in blocks if not block.online]
     if device.settled:
         yield from _settled(device, inside, offline)
@@ -131,11 +131,11 @@ def _about_device(device: Device, surroundings: Surroundings, inside: Inside | N
 
 def _settled(device: Device, inside: Inside | None, offline: list[Block]) -> Iterator[Reason]:
     """A device that has what was asked for; whether the guest has it, only a look inside tells."""
-    seen = Seen.NOT_LOOKED if inside is None else inside.seen(device.span, device.size)
+    seen = Seen.NOT_LOOKED if inside is None else inside.seen(device.region, device.size)
     if inside is not None and offline:
         yield from _offline_blocks(device, inside, offline)
     elif inside is not None and seen is Seen.OFFLINE:
-        added = len(inside.blocks_in(device.span)) * (inside.block_size or 0)
+        added = len(inside.blocks_in(device.region)) * (inside.block_size or 0)
         yield Reason(ReasonKind.NOT_ADDED, {"size": device.size, "added": added}, device.id)
     else:
         kind = ReasonKind.NOTHING_MISSING if seen is Seen.ONLINE or not device.size else ReasonKind.ALL_PLUGGED
@@ -169,7 +169,7 @@ def _short_growth(device: Device, inside: Inside | None, offline: list[Block]) -
         yield likely(ReasonKind.MAYBE_OFFLINE, device.id, size=device.size, threshold=threshold)
     if inside is None:
         return
-    if inside.block_size and (usable := _whole_blocks(device.span, inside.block_size)) < device.requested_size:
+    if inside.block_size and (usable := _whole_blocks(device.region, inside.block_size)) < device.requested_size:
         yield Reason(ReasonKind.ODD_REGION, {"usable": usable, "block": inside.block_size}, device.id)
     if (crowded := memmap(device.requested_size - device.size, inside.mem_free)) is not None:
         yield crowded.of(device.id)

@@ -15,9 +15,10 @@ from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.qemu import border
 from virtiomem.qemu import migration as migrations
 from virtiomem.qemu.border import NAME, NUMBER, OBJECT, Flag, Number, Shape, Text
-from virtiomem.qemu.shapes import MemoryData, MemoryDevice, Migration
+from virtiomem.qemu.memory_devices import GET, QUERY, SET, MemoryDevice, path_of, property_of, requested_size
+from virtiomem.qemu.shapes import Migration
 from virtiomem.text import shown
-from virtiomem.vm.base import Device, Driver, Event, Kind, Machine, Surroundings
+from virtiomem.vm.base import Device, Driver, Event, Machine, OtherMemory, Surroundings
 from virtiomem.vm.peer import Address, Peer, Refused
 from virtiomem.vm.sent import VIRTIO_STATUS, why_not
 from virtiomem.vm.waiting import each
@@ -86,12 +87,12 @@ class QmpBackend:
         """How big everything is right now."""
         async with self._peer.deadline():
             status = await self._ask("query-status", shape=_Status)
-            found = await self._ask("query-memory-devices", shape=list[MemoryDevice])
+            found = await self._ask(QUERY, shape=list[MemoryDevice])
             if len(found) > MAX_DEVICES:
                 raise ProtocolError(
                     f"{len(found)} memory devices, more than {MAX_DEVICES}", connection=self._peer.label
                 )
-            devices = tuple(_device(device.type, device.data) for device in await self._named(found))
+            devices = tuple(map(_device, await self._named(found)))
         self._check_distinct(devices)
         return Machine(status=shown(status.status, 32), boot_memory=self._boot_memory, devices=devices)
 
@@ -100,7 +101,7 @@ class QmpBackend:
         ids = [device.id for device in devices]
         if len(set(ids)) < len(ids):
             twice = next(device_id for device_id in ids if ids.count(device_id) > 1)
-            raise self._peer.bad_answer("query-memory-devices", f"two devices have the id {twice}")
+            raise self._peer.bad_answer(QUERY, f"two devices have the id {twice}")
 
     async def surroundings(self, machine: Machine) -> Surroundings:
         """Drivers, migration, passed-through devices; what QEMU does not tell is left unknown."""
@@ -119,11 +120,10 @@ class QmpBackend:
             held_back=why_not(VIRTIO_STATUS, self._peer.version) if self._unstable else None,
         )
 
-    async def request(self, device: str, size: int) -> None:
-        """qom-set requested-size."""
-        where = {"path": self._path(device), "property": "requested-size", "value": size}
+    async def set_requested_size(self, device: str, size: int) -> None:
+        """Set a virtio-mem device's requested-size; it returns at once."""
         try:
-            await self._peer.ask("qom-set", where, shape=OBJECT)
+            await self._peer.ask(SET, requested_size(self._path(device), size), shape=OBJECT)
         except Refused as error:
             raise DeviceError(f"{shown(device)}: QEMU refuses: {error.reason}", connection=self._peer.label) from None
 
@@ -164,7 +164,7 @@ class QmpBackend:
 
     def _path(self, device: str) -> str:
         """Where a device is in QEMU's object tree."""
-        return self._paths.get(device, f"/machine/peripheral/{device}")
+        return self._paths.get(device, path_of(device))
 
     async def _driver(self, device: str) -> Driver:
         """Whether a driver has set DRIVER_OK, where that may be asked."""
@@ -212,34 +212,16 @@ class QmpBackend:
 
     async def _memaddr(self, child: _Child) -> int | None:
         """The address of an unnamed device."""
-        where = {"path": f"{_UNNAMED}/{child.name}", "property": "memaddr"}
+        where = property_of(f"{_UNNAMED}/{child.name}", "memaddr")
         try:
-            return await self._peer.ask("qom-get", where, shape=NUMBER)
+            return await self._peer.ask(GET, where, shape=NUMBER)
         except Refused:
             return None
 
 
-def _device(kind: str, data: MemoryData) -> Device:
-    """The neutral form of an element of query-memory-devices."""
-    device_id = data.id if data.id is not None else f"{data.memaddr or data.addr:#x}"
-    if kind == "virtio-mem":
-        return Device(
-            id=device_id,
-            kind=Kind.VIRTIO_MEM,
-            memaddr=data.memaddr,
-            size=data.size,
-            requested_size=data.requested_size,
-            max_size=data.max_size,
-            block_size=data.block_size,
-            node=data.node,
-        )
-    return Device(
-        id=device_id,
-        kind=Kind.DIMM if kind in {"dimm", "nvdimm"} else Kind.OTHER,
-        memaddr=data.addr or data.memaddr,
-        size=data.size,
-        requested_size=data.size,
-        max_size=data.size,
-        block_size=0,
-        node=data.node,
-    )
+def _device(device: MemoryDevice) -> Device:
+    """An element of query-memory-devices."""
+    info = device.info
+    if device.type in {"virtio-mem", "dimm", "nvdimm"}:
+        return info
+    return OtherMemory(id=info.id, addr=info.memaddr, size=info.size, node=info.node)

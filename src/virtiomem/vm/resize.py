@@ -110,10 +110,10 @@ class _Resize:
             if change.after == change.device.requested_size == change.device.size:
                 continue
             try:
-                await self.backend.request(change.device.id, change.after)
+                await self.backend.set_requested_size(change.device.id, change.after)
             except DeviceError:
                 for device, before in done:
-                    await self.backend.request(device, before)
+                    await self.backend.set_requested_size(device, before)
                 raise
             done.append((change.device.id, change.before))
 
@@ -244,7 +244,7 @@ class _Resize:
         except VirtiomemError as error:
             return (unknown(ReasonKind.LOOK_FAILED, why=str(error)),)
         only = tuple(device for device in machine.virtio_mem if device.id in self.tracks)
-        spans = tuple(device.span for device in only)
+        spans = tuple(device.region for device in only)
         if self.inside_before is None:  # it was silent from the first
             inside = await self._inside(spans, LAST_LOOK_SECONDS)
         else:  # just after a change a guest may be slow
@@ -277,7 +277,7 @@ class _Resize:
         """Set what was requested before, and give the guest a moment to follow; the findings are of before that."""
         try:
             for change in self.original.changes:
-                await self.backend.request(change.device.id, change.before)
+                await self.backend.set_requested_size(change.device.id, change.before)
             end = self.backend.now() + ROLLBACK_SECONDS
             while self.backend.now() < end:
                 self.machine = await self.backend.look()
@@ -332,5 +332,5 @@ class _Resize:
 def seen_in(inside: Inside, machine: Machine, devices: Iterable[str]) -> Seen:
     """What a look inside showed of those devices, the worst of them."""
     wanted = set(devices)
-    seen = {inside.seen(device.span, device.size) for device in machine.virtio_mem if device.id in wanted}
+    seen = {inside.seen(device.region, device.size) for device in machine.virtio_mem if device.id in wanted}
     return next((worst for worst in (Seen.NOT_LOOKED, Seen.OFFLINE) if worst in seen), Seen.ONLINE)

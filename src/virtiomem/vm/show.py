@@ -11,8 +11,9 @@ from virtiomem.columns import Column, Columns
 from virtiomem.columns import table as columns_table
 from virtiomem.errors import VirtiomemError
 from virtiomem.reasons import Certainty, Reason
+from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.units import format_approx, format_exact
-from virtiomem.vm.base import Device, Driver, Machine, Surroundings
+from virtiomem.vm.base import Device, Driver, Machine, Surroundings, kind
 from virtiomem.vm.inside import Inside, Seen
 from virtiomem.vm.outcome import Outcome, Result
 from virtiomem.vm.watch import Sample
@@ -42,7 +43,7 @@ class Row:
     @property
     def driver(self) -> str:
         """Whether a driver is there; empty for a DIMM and where nobody asked."""
-        if self.view.surroundings is None or not self.device.resizable:
+        if self.view.surroundings is None or not isinstance(self.device, VirtioMemInfo):
             return ""
         return self.view.surroundings.drivers.get(self.device.id, Driver.UNKNOWN)
 
@@ -73,10 +74,12 @@ def _size_column(name: str, size: Callable[[Device], int], *default: str) -> Col
     return Column(name, lambda shown: shown.size(size(shown.row.device)), right=True, default=default)
 
 
+_SIZES = ("size", "requested-size", "max-size", "block-size")
+
 COLUMNS = Columns(
     _column("vm", lambda row: row.view.vm, "list"),
     _column("device", lambda row: row.device.id, "list", "status"),
-    _column("kind", lambda row: row.device.kind.value, "list", "status"),
+    _column("kind", lambda row: kind(row.device), "list", "status"),
     _column("node", lambda row: row.device.node, "list", "status", right=True),
     _size_column("size", lambda device: device.size, "list", "status"),
     _size_column("requested", lambda device: device.requested_size, "list", "status"),
@@ -198,6 +201,12 @@ def result_lines(result: Result) -> list[str]:
     return lines + [f"  {line}" for line in finding_lines(result.findings)]
 
 
+def _device_json(device: Device) -> dict[str, Any]:
+    """A device; of a DIMM the sizes are all the same."""
+    sizes = {key: getattr(device, key.replace("-", "_")) for key in _SIZES}
+    return {"id": device.id, "kind": kind(device), "memaddr": device.memaddr, **sizes, "node": device.node}
+
+
 def view_json(view: View) -> dict[str, Any]:
     """A machine for `--json`; keys as in QMP."""
     shown: dict[str, Any] = {"vm": view.vm, "error": str(view.error) if view.error else None}
@@ -207,6 +216,7 @@ def view_json(view: View) -> dict[str, Any]:
     if view.surroundings is not None:
         shown["reasons"] = [str(reason) for reason in view.surroundings.reasons]
     if view.machine is not None:
+        shown["devices"] = [_device_json(device) for device in view.machine.devices]
         shown["inside"] = Seen.NOT_LOOKED.value if view.inside is None else msgspec.to_builtins(view.inside)
     return shown
 

@@ -17,7 +17,6 @@ from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.memory.core import boot_ram
 from virtiomem.reasons import Reason
 from virtiomem.recording.values import (
-    DimmInfo,
     Kexec,
     Load,
     MemoryBlock,
@@ -27,13 +26,12 @@ from virtiomem.recording.values import (
     Step,
     StepRecord,
     Unload,
-    VirtioMemInfo,
     Wait,
 )
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario import embedded_guest, load
 from virtiomem.units import PAGE_SIZE, Size, Span
-from virtiomem.vm.base import Device, Driver, Event, Kind, Machine, Surroundings
+from virtiomem.vm.base import Driver, Event, Machine, Surroundings
 from virtiomem.vm.inside import Block, Inside, Zone
 
 
@@ -72,9 +70,7 @@ class SimBackend:
 
     async def look(self) -> Machine:
         """The devices as the last step left them."""
-        return Machine(
-            status="running", boot_memory=self.boot_memory, devices=tuple(map(_device, self._snapshot.devices))
-        )
+        return Machine(status="running", boot_memory=self.boot_memory, devices=tuple(self._snapshot.devices))
 
     async def surroundings(self, machine: Machine) -> Surroundings:
         """Nothing is hidden in a simulated guest."""
@@ -85,7 +81,7 @@ class SimBackend:
             reasons=self._reasons,
         )
 
-    async def request(self, device: str, size: int) -> None:
+    async def set_requested_size(self, device: str, size: int) -> None:
         """Set a requested-size; the guest acts at once."""
         self._let_time_pass()
         record = self._play(Resize(device=device, requested_size=Size(size)))
@@ -192,31 +188,6 @@ class SimAgent:
 
     async def close(self) -> None:
         """Nothing to let go of."""
-
-
-def _device(info: VirtioMemInfo | DimmInfo) -> Device:
-    """The neutral form of a snapshot's device."""
-    if isinstance(info, VirtioMemInfo):
-        return Device(
-            id=info.id,
-            kind=Kind.VIRTIO_MEM,
-            memaddr=int(info.memaddr),
-            size=int(info.size),
-            requested_size=int(info.requested_size),
-            max_size=int(info.max_size),
-            block_size=int(info.block_size),
-            node=info.node,
-        )
-    return Device(
-        id=info.id,
-        kind=Kind.DIMM,
-        memaddr=int(info.addr),
-        size=int(info.size),
-        requested_size=int(info.size),
-        max_size=int(info.size),
-        block_size=0,
-        node=info.node,
-    )
 
 
 def _block(block: MemoryBlock) -> Block:

@@ -122,11 +122,11 @@ def test_step_that_no_file_could_hold_is_refused_and_changes_nothing(guest: Embe
     refused(guest.play, step)
     guest.check()
     assert guest.play(values.Wait(seconds=0)).snapshot == guest.play(values.Wait(seconds=0)).snapshot
-    assert guest.slots[0].settled
+    assert guest.devices[0].info.settled
 
 
 def test_other_memory_is_not_added_where_a_device_has_its_own(guest: EmbeddedGuest) -> None:
-    where = guest.slots[0].region.start
+    where = guest.devices[0].region.start
     record = guest.play(values.AddMemory(kind="hyperv", memaddr=Size(where), size=Size(128 * MiB)))
     assert record.error == "address range conflicts with memory device id='vm0'"
 
@@ -190,9 +190,9 @@ def test_a_lost_backend_is_no_refusal(guest: EmbeddedGuest, monkeypatch: pytest.
         raise DeviceError(f"{requested_size} is too much")
 
     resize = values.Resize(device="vm0", requested_size=Size(MiB))
-    monkeypatch.setattr(guest.slots[0].handle, "resize", refuses)
+    monkeypatch.setattr(guest.devices[0].owner, "set_requested_size", refuses)
     assert guest.play(resize).error == "1048576 is too much"
-    monkeypatch.setattr(guest.slots[0].handle, "resize", gone)
+    monkeypatch.setattr(guest.devices[0].owner, "set_requested_size", gone)
     with pytest.raises(BackendError, match="SIGKILL"):
         guest.play(resize)
 

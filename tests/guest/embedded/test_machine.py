@@ -93,7 +93,7 @@ class GuestMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), slot=st.integers(0, 1), share=st.sampled_from([0, 0, 0.1, 0.25, 0.5, 0.75, 1]))
     def resize(self, data: st.DataObject, slot: int, share: float) -> None:
-        config = self.guest.slots[slot].config
+        config = self.guest.devices[slot].config
         blocks = round(config.max_size * share / config.block_size) + data.draw(st.integers(-3, 3))
         self.play(values.Resize(device=config.id, requested_size=Size(max(blocks, 0) * config.block_size)))
 
@@ -163,13 +163,13 @@ class GuestMachine(RuleBasedStateMachine):
 
     @rule(bad=refused.numbers, name=refused.names, block=st.integers(0, 160))
     def refuse_what_is_no_step(self, bad: Any, name: Any, block: int) -> None:
-        before = [slot.info() for slot in self.guest.slots]
+        before = [slot.info for slot in self.guest.devices]
         refused.refused(self.guest.play, values.SetState(blocks=[block, -1], state="online"))
         refused.refused(self.guest.play, values.Resize(device=name, requested_size=Size(0)))
         refused.refused(self.guest.play, values.Use(id=name, size=Size(MiB)))
         refused.refused(self.guest.play, values.Inject(at="online", error="EBUSY", times=0))
         refused.refused(self.guest.play, bad)
-        assert [slot.info() for slot in self.guest.slots] == before
+        assert [slot.info for slot in self.guest.devices] == before
 
     @invariant()
     def everything_agrees(self) -> None:

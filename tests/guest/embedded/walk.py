@@ -124,7 +124,7 @@ class Walk:
         return f"{kind}{self._serial}"
 
     def _resize(self) -> values.Step:
-        config = self.random.choice(self.guest.slots).config
+        config = self.random.choice(self.guest.devices).config
         share = self.random.choice([0, 0.02, 0.1, 0.25, 0.5, 0.75, 1])
         blocks = round(config.max_size * share / config.block_size) + self.random.choice([-3, -1, 0, 0, 0, 1, 3])
         return values.Resize(device=config.id, requested_size=Size(max(blocks, 0) * config.block_size))

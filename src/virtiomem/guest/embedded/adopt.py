@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from virtiomem.abi import OnlineType
 from virtiomem.errors import Errno, UsageError
 from virtiomem.guest.base import DeviceConfig
-from virtiomem.guest.embedded.hardware import Slot
+from virtiomem.guest.embedded.hardware import AttachedDevice
 from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.memory import store_state
 from virtiomem.recording.values import MemoryBlock, Snapshot
@@ -52,39 +52,39 @@ def _region(tree: ResourceTree, device: DeviceConfig) -> Resource | None:
     return next((node for _, node in tree.walk() if node.name == device.name and node.start == device.memaddr), None)
 
 
-def adopt(kernel: Kernel, slots: list[Slot], snapshot: Snapshot) -> None:
+def adopt(kernel: Kernel, devices: list[AttachedDevice], snapshot: Snapshot) -> None:
     """Plug, add and put online what the snapshot shows; the driver has been loaded.
 
     Raises UsageError when that cannot be.
     """
     policy = kernel.memory.policy
     default, policy.default_state = policy.default_state, OnlineType.OFFLINE
-    for slot in slots:
-        slot.handle.resize(slot.config.max_size)
+    for device in devices:
+        device.owner.set_requested_size(device.region.size)
         for block in snapshot.memory_blocks:
-            _adopt_block(kernel, slot, block)
-        slot.handle.resize(_requested(kernel, slot, snapshot))
+            _adopt_block(kernel, device, block)
+        device.owner.set_requested_size(_requested(kernel, device, snapshot))
     policy.default_state = default
     kernel.clock.run_until_idle()
 
 
-def _requested(kernel: Kernel, slot: Slot, snapshot: Snapshot) -> int:
+def _requested(kernel: Kernel, device: AttachedDevice, snapshot: Snapshot) -> int:
     """The requested-size to go on with: the real one, but for a shrink that is stuck.
 
     What holds it up is not in the snapshot; here it would go through at once.
     """
-    plugged = slot.handle.plugged_size
-    mine = snapshot.virtio_mem
-    real = next((device.requested_size for device in mine if device.memaddr == slot.config.memaddr), plugged)
+    plugged = device.owner.size()
+    theirs = snapshot.virtio_mem
+    real = next((other.requested_size for other in theirs if other.memaddr == device.region.start), plugged)
     stuck = real < plugged and all(driver.parameters.unplug_online for driver in kernel.devices)
-    return plugged if stuck else min(real, int(slot.config.max_size))
+    return plugged if stuck else min(real, device.region.size)
 
 
-def _adopt_block(kernel: Kernel, slot: Slot, block: MemoryBlock) -> None:
+def _adopt_block(kernel: Kernel, device: AttachedDevice, block: MemoryBlock) -> None:
     """One memory block of a device, if it is one; it may come as part of a big block."""
-    driver = next((device for device in kernel.devices if device.name == slot.name), None)
+    driver = next((driver for driver in kernel.devices if driver.name == device.name), None)
     span = kernel.memory.span_of(block.block)
-    if driver is None or not slot.region.contains(span):
+    if driver is None or not device.region.contains(span):
         return
     if block.block not in kernel.memory.blocks:
         plugged = block.plugged if isinstance(block.plugged, int) else span.size

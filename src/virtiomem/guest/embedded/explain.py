@@ -6,34 +6,34 @@ from virtiomem.device.decisions import ANSWERS
 from virtiomem.driver import VirtioMem, rest
 from virtiomem.driver.outcome import errno_of
 from virtiomem.errors import Errno
-from virtiomem.guest.embedded.hardware import Slot
+from virtiomem.guest.embedded.hardware import AttachedDevice
 from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.wire.mem import RequestType
 
 
-def reasons(kernel: Kernel, slots: list[Slot]) -> list[Reason]:
+def reasons(kernel: Kernel, devices: list[AttachedDevice]) -> list[Reason]:
     """Every reason, device by device."""
-    return [reason.of(slot.config.id) for slot in slots if not slot.settled for reason in _reasons(kernel, slot)]
+    return [reason.of(one.id) for one in devices if not one.info.settled for reason in _reasons(kernel, one)]
 
 
-def _reasons(kernel: Kernel, slot: Slot) -> Iterator[Reason]:
+def _reasons(kernel: Kernel, device: AttachedDevice) -> Iterator[Reason]:
     if kernel.module is None:
         yield Reason(ReasonKind.NO_DRIVER)
         return
-    driver = next((device for device in kernel.module.devices if device.name == slot.name), None)
+    driver = next((driver for driver in kernel.module.devices if driver.name == device.name), None)
     if driver is None:
-        errno = kernel.module.failed.get(slot.name, Errno.ENODEV)
+        errno = kernel.module.failed.get(device.name, Errno.ENODEV)
         yield Reason(
             ReasonKind.REGION_TAKEN if errno is Errno.EBUSY else ReasonKind.SETUP_FAILED, {"errno": errno.name}
         )
         return
     yield from rest.reasons(driver)
-    yield from _refusal(slot, driver)
+    yield from _refusal(device, driver)
 
 
-def _refusal(slot: Slot, driver: VirtioMem) -> Iterator[Reason]:
+def _refusal(device: AttachedDevice, driver: VirtioMem) -> Iterator[Reason]:
     """Why the device refused, where that is how the driver's last pass ended."""
-    refusal = slot.handle.refusal
+    refusal = device.refusal
     if refusal is not None and driver.work.last_rc is errno_of(RequestType.PLUG, ANSWERS[refusal.kind].type):
         yield refusal

@@ -14,12 +14,10 @@ from virtiomem.guest.embedded import adopt, explain, snapshot, taken
 from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.hardware import (
     REQUEST_FAULTS,
+    AttachedDevice,
     Devices,
     Dimm,
-    EmbeddedDevice,
     EmbeddedDevices,
-    Slot,
-    Tap,
 )
 from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.guest.embedded.waiting import wait
@@ -82,19 +80,15 @@ class EmbeddedGuest:
             for device in devices:
                 self._room.place(device.id, device.max_size, alignment=device.block_size, memaddr=device.memaddr)
         self._hardware = hardware or EmbeddedDevices(devices, max(len(config.nodes), 1))
-        self.slots = [self._slot(device) for device in devices]
+        self.devices = [AttachedDevice(device, self._hardware, self._requests) for device in devices]
         """The virtio-mem devices, in order."""
         self._dimms: dict[str, Dimm] = {}
         self._boot_iomem = boot_iomem if boot is None else adopt.boot_listing(boot, devices)
         self._start_kernel()
         if boot is not None and adopt.is_running(boot, devices):
             self._load()
-            adopt.adopt(self.kernel, self.slots, boot)
+            adopt.adopt(self.kernel, self.devices, boot)
         self._boot = self._snapshot()
-
-    def _slot(self, config: DeviceConfig) -> Slot:
-        handle = self._hardware.handle(config.id)
-        return Slot(config, handle, Tap(config.id, handle.channel, self._requests))
 
     def _start_kernel(self) -> None:
         self.kernel = Kernel(self._config, self._boot_iomem, self._real_boot)
@@ -152,12 +146,12 @@ class EmbeddedGuest:
 
     def reasons(self) -> list[Reason]:
         """Why devices are not at their requested sizes; empty when all are."""
-        return explain.reasons(self.kernel, self.slots)
+        return explain.reasons(self.kernel, self.devices)
 
     def _record(self, step: Step, error: str | None, started: float) -> StepRecord:
         clock = self.kernel.clock
         reasons = self.reasons()
-        settled = all(slot.settled for slot in self.slots)
+        settled = all(device.info.settled for device in self.devices)
         return StepRecord(
             step=step,
             settled=settled,
@@ -179,7 +173,7 @@ class EmbeddedGuest:
             case values.Unload():
                 self._unload()
             case values.Resize(device=name, requested_size=size):
-                self._slot_of(name).handle.resize(size)
+                self._device(name).owner.set_requested_size(int(size))
             case values.SetState(blocks=blocks, state=state):
                 return self._set_state(blocks, OnlineType(state))
             case values.Reboot():
@@ -205,18 +199,18 @@ class EmbeddedGuest:
                 assert_never(step)
         return None
 
-    def _slot_of(self, name: str) -> Slot:
+    def _device(self, name: str) -> AttachedDevice:
         """The device of that id. Raises ArgumentValueError when there is none."""
-        for slot in self.slots:
-            if slot.config.id == name:
-                return slot
-        there = ", ".join(slot.config.id for slot in self.slots) or "none"
+        for device in self.devices:
+            if device.id == name:
+                return device
+        there = ", ".join(device.id for device in self.devices) or "none"
         raise ArgumentValueError(f"device must be one of this guest's ({there}), not {quoted(name)}")
 
     def _load(self) -> None:
         if self.kernel.module is not None:
             raise KernelError(Errno.EEXIST, "load: virtio_mem is loaded already")
-        self.kernel.load([(slot.name, slot.tap) for slot in self.slots], self._driver)
+        self.kernel.load([(device.name, device.channel) for device in self.devices], self._driver)
 
     def _unload(self) -> None:
         if self.kernel.module is None:
@@ -250,7 +244,7 @@ class EmbeddedGuest:
             self.kernel.log.append(f"err: {step.id}: add_memory failed: {-rc}")
 
     def _check_dimm(self, step: values.PlugDimm) -> None:
-        if step.id in self._dimms or step.id in {slot.config.id for slot in self.slots}:
+        if step.id in self._dimms or step.id in {device.id for device in self.devices}:
             raise DeviceError(f"Duplicate device ID '{step.id}'")
         nodes = max(len(self._config.nodes), 1)
         if not 0 <= step.node < nodes:
@@ -265,9 +259,9 @@ class EmbeddedGuest:
     def _require_free(self, memaddr: int, size: int) -> None:
         """Refuse memory where a virtio-mem device has its region, as QEMU refuses a DIMM there."""
         wanted = Span.sized(memaddr, size)
-        for slot in self.slots:
-            if slot.region.overlaps(wanted):
-                raise DeviceError(f"address range conflicts with memory device id='{slot.config.id}'")
+        for device in self.devices:
+            if device.region.overlaps(wanted):
+                raise DeviceError(f"address range conflicts with memory device id='{device.id}'")
 
     def _unplug_dimm(self, name: str) -> None:
         dimm = self._dimms.get(name)
@@ -282,25 +276,24 @@ class EmbeddedGuest:
         border.integer("times", step.times, 1, MAX_TIMES)
         border.one_of("error", step.error, REQUEST_FAULTS if step.at == "request" else Errno.__members__)
         if step.at == "request":
-            for slot in self.slots:
-                slot.tap.faults.extend([step.error] * step.times)
+            for device in self.devices:
+                device.channel.faults.extend([step.error] * step.times)
         else:
             self.kernel.memory.faults.inject(_FAULT_POINTS[step.at], Errno[step.error], step.times)
 
     def _snapshot(self) -> Snapshot:
-        devices: list[DeviceInfo] = [slot.info() for slot in self.slots]
+        devices: list[DeviceInfo] = [device.info for device in self.devices]
         devices += [dimm.info() for dimm in self._dimms.values()]
         return snapshot.take(self.kernel, devices)
 
     def check(self) -> None:
         """Assert that device, driver, core and tree agree."""
         self.kernel.check()
-        for slot in self.slots:
-            if isinstance(slot.handle, EmbeddedDevice):
-                slot.handle.device.check()
+        if isinstance(self._hardware, EmbeddedDevices):
+            self._hardware.check()
         for driver in self.kernel.devices:
-            slot = next(slot for slot in self.slots if slot.name == driver.name)
+            device = next(device for device in self.devices if device.name == driver.name)
             if not driver.work.hung:
-                assert driver.plugged_size == slot.handle.plugged_size, f"{driver.name}: plugged sizes differ"
+                assert driver.plugged_size == device.owner.size(), f"{driver.name}: plugged sizes differ"
                 known = 0 if driver.unplug_all_required else driver.plugged_size
                 assert driver.mode.plugged_bytes() == known, f"{driver.name}: bitmap and size differ"

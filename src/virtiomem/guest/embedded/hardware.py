@@ -14,32 +14,11 @@ from virtiomem.guest.base import DeviceConfig
 from virtiomem.reasons import Reason
 from virtiomem.recording.values import DimmInfo, Request, VirtioMemInfo
 from virtiomem.transport.channel import RequestChannel
+from virtiomem.transport.embedded import EmbeddedOwner
 from virtiomem.transport.loopback import Loopback
+from virtiomem.transport.virtio_transport import Owner
 from virtiomem.units import Span
 from virtiomem.wire import mem as wire
-
-
-class DeviceHandle(Protocol):
-    """A virtio-mem device as its owner holds it: ours, or QEMU's through a socket."""
-
-    @property
-    def channel(self) -> RequestChannel:
-        """The channel to it."""
-
-    @property
-    def plugged_size(self) -> int:
-        """Bytes plugged."""
-
-    @property
-    def requested_size(self) -> int:
-        """Bytes asked for."""
-
-    @property
-    def refusal(self) -> Reason | None:
-        """Why it last refused a request; None while it has not, and for a device that does not tell."""
-
-    def resize(self, requested_size: int) -> None:
-        """Ask for that many bytes. Raises DeviceError when the device refuses."""
 
 
 class Devices(Protocol):
@@ -49,50 +28,20 @@ class Devices(Protocol):
     def qemu(self) -> str | None:
         """The version of the QEMU whose they are; None for ours."""
 
-    def handle(self, device: str) -> DeviceHandle:
-        """The device of that id."""
+    def owner(self, device: str) -> Owner:
+        """The user's side of the device of that id."""
+
+    def channel(self, device: str) -> RequestChannel:
+        """The driver's side of it."""
+
+    def refusal(self, device: str) -> Reason | None:
+        """Why it last refused a request; None while it has not, and for a device that does not tell."""
 
     def system_reset(self) -> None:
         """Reset the machine: every device unplugs everything and is ready for the next kernel's driver."""
 
     def close(self) -> None:
         """Let go of them; harmless when repeated."""
-
-
-class EmbeddedDevice:
-    """Our own device behind a loopback channel."""
-
-    def __init__(self, config: DeviceConfig, nodes: int) -> None:
-        """Realize the device; raises DeviceError in QEMU's words."""
-        assert config.memaddr is not None, f"{config.id} has no address"
-        self.device = MemDevice(
-            addr=config.memaddr,
-            region_size=config.max_size,
-            block_size=config.block_size,
-            requested_size=config.requested_size,
-            node=config.node,
-            nodes=nodes,
-        )
-        self.channel = Loopback(self.device)
-
-    @property
-    def plugged_size(self) -> int:
-        """Bytes plugged."""
-        return self.device.plugged_size
-
-    @property
-    def requested_size(self) -> int:
-        """Bytes asked for."""
-        return self.device.requested_size
-
-    @property
-    def refusal(self) -> Reason | None:
-        """Why it last refused a request."""
-        return self.device.refusal
-
-    def resize(self, requested_size: int) -> None:
-        """Set requested-size. Raises DeviceError."""
-        self.device.requested_size = requested_size
 
 
 class EmbeddedDevices:
@@ -102,53 +51,76 @@ class EmbeddedDevices:
 
     def __init__(self, configs: Sequence[DeviceConfig], nodes: int) -> None:
         """Realize them; raises DeviceError in QEMU's words."""
-        self._devices = {config.id: EmbeddedDevice(config, nodes) for config in configs}
+        self.devices = {config.id: _realized(config, nodes) for config in configs}
 
-    def handle(self, device: str) -> EmbeddedDevice:
-        """The device of that id."""
-        return self._devices[device]
+    def owner(self, device: str) -> EmbeddedOwner:
+        """The user's side of a device."""
+        return EmbeddedOwner(self.devices[device])
+
+    def channel(self, device: str) -> RequestChannel:
+        """The driver's side of a device."""
+        return Loopback(self.devices[device])
+
+    def refusal(self, device: str) -> Reason | None:
+        """Why a device last refused a request."""
+        return self.devices[device].refusal
 
     def system_reset(self) -> None:
         """Unplug everything, one device after another."""
-        for one in self._devices.values():
-            one.device.system_reset()
+        for device in self.devices.values():
+            device.system_reset()
 
     def close(self) -> None:
         """Nothing to let go of."""
 
+    def check(self) -> None:
+        """Assert that each is sound."""
+        for device in self.devices.values():
+            device.check()
 
-@dataclass(slots=True)
-class Slot:
-    """A device in the machine, with the tap on its wire."""
 
-    config: DeviceConfig
-    handle: DeviceHandle
-    tap: "Tap"
+def _realized(config: DeviceConfig, nodes: int) -> MemDevice:
+    """Our device of that configuration; DeviceError in QEMU's words for one that cannot be."""
+    assert config.memaddr is not None, f"{config.id} has no address"
+    return MemDevice(
+        addr=int(config.memaddr),
+        region_size=int(config.max_size),
+        block_size=int(config.block_size),
+        requested_size=int(config.requested_size),
+        node=config.node,
+        nodes=nodes,
+    )
 
-    @property
-    def name(self) -> str:
+
+class AttachedDevice:
+    """A device in the machine: `owner` is its user's side, `channel` the driver's, where requests are kept in `sink`."""
+
+    def __init__(self, config: DeviceConfig, devices: Devices, sink: list[Request]) -> None:
+        assert config.name is not None, f"{config.id} has no name"
+        assert config.memaddr is not None, f"{config.id} has no address"
+        self.config = config
+        self.id = config.id
+        self.name = config.name
         """The guest's name for it, ``virtio0``."""
-        assert self.config.name is not None, f"{self.config.id} has no name"
-        return self.config.name
+        self.region = Span.sized(int(config.memaddr), int(config.max_size))
+        self.owner = devices.owner(config.id)
+        self.channel = Tap(config.id, devices.channel(config.id), sink)
+        self._devices = devices
 
     @property
-    def region(self) -> Span:
-        """Where its memory is."""
-        return Span.sized(int(self.config.memaddr or 0), int(self.config.max_size))
+    def refusal(self) -> Reason | None:
+        """Why it last refused a request; None while it has not, and when it does not tell."""
+        return self._devices.refusal(self.id)
 
     @property
-    def settled(self) -> bool:
-        """True when what is plugged is what is asked for."""
-        return self.handle.plugged_size == self.handle.requested_size
-
     def info(self) -> VirtioMemInfo:
         """The device as QEMU's query-memory-devices shows it."""
         return VirtioMemInfo(
-            id=self.config.id,
-            memaddr=int(self.config.memaddr or 0),
-            max_size=int(self.config.max_size),
-            requested_size=self.handle.requested_size,
-            size=self.handle.plugged_size,
+            id=self.id,
+            memaddr=self.region.start,
+            max_size=self.region.size,
+            requested_size=self.owner.requested_size(),
+            size=self.owner.size(),
             block_size=int(self.config.block_size),
             node=self.config.node,
         )

@@ -25,52 +25,33 @@ class QemuDevices:
         layout = Machine.of(guest, devices)
         machine = MachineSpec(layout.kind, layout.memory, layout.max_memory, len(guest.nodes))
         self._machine = QemuMachine([_spec(device) for device in devices], machine, binary=binary)
-        self._handles = {name: QemuHandle(device) for name, device in self._machine.devices.items()}
+        self._channels = {name: device.channel() for name, device in self._machine.devices.items()}
 
     @property
     def qemu(self) -> str:
         """QEMU's version."""
         return self._machine.version
 
-    def handle(self, device: str) -> "QemuHandle":
-        """The device of that id."""
-        return self._handles[device]
+    def owner(self, device: str) -> QemuDevice:
+        """The user's side of a device."""
+        return self._machine.devices[device]
+
+    def channel(self, device: str) -> VringChannel:
+        """The driver's side of a device, which hears of a resize at once."""
+        return self._channels[device]
+
+    def refusal(self, device: str) -> None:
+        """Why a device refused a request; QEMU does not tell."""
 
     def system_reset(self) -> None:
         """Reset the machine and bring every device up again, for the kernel that boots next."""
         self._machine.system_reset()
-        for handle in self._handles.values():
-            handle.channel.reset()
+        for channel in self._channels.values():
+            channel.reset()
 
     def close(self) -> None:
         """End QEMU; harmless when repeated."""
         self._machine.close()
-
-
-class QemuHandle:
-    """One device of it; see `guest.embedded.hardware.DeviceHandle`."""
-
-    def __init__(self, device: QemuDevice) -> None:
-        self._device = device
-        self.channel: VringChannel = device.channel()
-
-    @property
-    def plugged_size(self) -> int:
-        """Bytes plugged, as QEMU reports them."""
-        return self._device.size()
-
-    @property
-    def requested_size(self) -> int:
-        """Bytes asked for."""
-        return self._device.requested_size()
-
-    @property
-    def refusal(self) -> None:
-        """Why it refused a request; QEMU does not tell."""
-
-    def resize(self, requested_size: int) -> None:
-        """Ask for that many bytes; the driver hears of it at once. Raises DeviceError in QEMU's words."""
-        self._device.set_requested_size(requested_size)
 
 
 def guest_on_qemu(

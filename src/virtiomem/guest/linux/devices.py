@@ -6,9 +6,9 @@ from collections.abc import Callable
 from msgspec import UNSET
 
 from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.qemu.memory_devices import QUERY, SET, MemoryDevice, path_of, requested_size
 from virtiomem.qemu.qmp import Qmp
-from virtiomem.qemu.shapes import MemoryDevice
-from virtiomem.recording import DeviceInfo, DimmInfo, VirtioMemInfo
+from virtiomem.recording import DeviceInfo, VirtioMemInfo
 from virtiomem.recording.values import PlugDimm
 from virtiomem.text import quoted
 from virtiomem.units import Span
@@ -29,16 +29,15 @@ class MemoryDevices:
 
     def query(self) -> list[DeviceInfo]:
         """All of them, as they are now."""
-        return list(map(_info, self._qmp.ask("query-memory-devices", shape=list[MemoryDevice])))
+        return list(map(_info, self._qmp.ask(QUERY, shape=list[MemoryDevice])))
 
     def regions(self) -> dict[str, Span]:
         """The virtio-mem devices' memory, by id."""
         return {info.id: info.region for info in self.query() if isinstance(info, VirtioMemInfo)}
 
-    def resize(self, device: str, size: int) -> None:
+    def set_requested_size(self, device: str, size: int) -> None:
         """Set a virtio-mem device's requested-size, in bytes."""
-        place = {"path": f"/machine/peripheral/{device}", "property": "requested-size"}
-        self._qmp.execute("qom-set", {**place, "value": size})
+        self._qmp.execute(SET, requested_size(path_of(device), size))
 
     def plug_dimm(self, step: PlugDimm) -> None:
         """Plug a DIMM; the guest hears of it through ACPI."""
@@ -76,17 +75,6 @@ def _memory(identifier: str) -> str:
 
 def _info(device: MemoryDevice) -> DeviceInfo:
     """An entry of query-memory-devices; each device that we start has an id."""
-    kind, data = device.type, device.data
-    if data.id is None or kind not in {"dimm", "virtio-mem"}:
-        raise ProtocolError(f"QEMU has a memory device that we did not start, of type {quoted(kind)}")
-    if kind == "dimm":
-        return DimmInfo(id=data.id, addr=data.addr, size=data.size, node=data.node)
-    return VirtioMemInfo(
-        id=data.id,
-        memaddr=data.memaddr,
-        max_size=data.max_size,
-        requested_size=data.requested_size,
-        size=data.size,
-        block_size=data.block_size,
-        node=data.node,
-    )
+    if device.data.id is None or device.type not in {"dimm", "virtio-mem"}:
+        raise ProtocolError(f"QEMU has a memory device that we did not start, of type {quoted(device.type)}")
+    return device.info

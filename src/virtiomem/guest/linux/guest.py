@@ -199,7 +199,7 @@ class LinuxGuest:
         try:
             match step:
                 case Resize(device=device, requested_size=size):
-                    self._linux.memory.resize(device, int(size))
+                    self._linux.memory.set_requested_size(device, size)
                 case PlugDimm():
                     self._linux.memory.plug_dimm(step)
                 case UnplugDimm(id=identifier):

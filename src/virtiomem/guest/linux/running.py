@@ -149,7 +149,7 @@ class RunningLinux:
         self._trace = TraceReader(self.memory.regions())
         page_size = self.await_agent()
         for device in devices if kernel.driver_built_in else []:
-            self.memory.resize(device.id, device.requested_size)
+            self.memory.set_requested_size(device.id, device.requested_size)
         self.info: dict[str, Any] = {
             "kind": "linux",
             "kernel": kernel.release,
