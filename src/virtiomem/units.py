@@ -23,8 +23,8 @@ PAGEBLOCK_SIZE = 2 * MiB
 """Bytes of a pageblock (pageblock_order 9 on x86-64): what the page allocator can be asked to give up as a whole."""
 SECTION_SIZE = 128 * MiB
 """Bytes of a memory section (SECTION_SIZE_BITS 27 on x86-64): the smallest memory block."""
-HUGE_PAGE_SIZE = 2 * MiB
-"""Bytes of a transparent huge page on x86-64: what QEMU chooses for a virtio-mem device's block size."""
+DEFAULT_BLOCK_SIZE = 2 * MiB
+"""What QEMU chooses for a virtio-mem device's block size: a transparent huge page of x86-64."""
 
 U64_MAX = (1 << 64) - 1
 

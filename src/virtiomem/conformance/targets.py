@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from random import Random
 
 from virtiomem.conformance.testbench import DeviceUnderTest
-from virtiomem.device.mem import DEFAULT_BLOCK_SIZE, MemDevice
+from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError
 from virtiomem.qemu.process import BINARY
 from virtiomem.releases.qemu import QEMU, QemuRelease
@@ -13,7 +13,7 @@ from virtiomem.transport.embedded import EmbeddedTransport
 from virtiomem.transport.late import LateTransport
 from virtiomem.transport.qemu_device import QemuMachine
 from virtiomem.transport.virtio_transport import DeviceSpec
-from virtiomem.units import GiB
+from virtiomem.units import DEFAULT_BLOCK_SIZE, GiB
 from virtiomem.wire.mem import Feature
 
 _ADDR = 4 * GiB

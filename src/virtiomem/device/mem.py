@@ -24,11 +24,8 @@ from virtiomem.device.realize import check_realize
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.releases.qemu import QEMU, QemuRelease
-from virtiomem.units import HUGE_PAGE_SIZE, SECTION_SIZE, U64_MAX, Span, align_up
+from virtiomem.units import DEFAULT_BLOCK_SIZE, SECTION_SIZE, U64_MAX, Span, align_up
 from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseType, State, unpack_request
-
-DEFAULT_BLOCK_SIZE = HUGE_PAGE_SIZE
-"""What QEMU chooses on x86-64 when the backend uses base pages: the host's transparent huge page."""
 
 USABLE_EXTENT = 2 * SECTION_SIZE
 """How far the usable region reaches beyond requested_size on x86: two Linux sections of 128M."""

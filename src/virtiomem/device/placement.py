@@ -21,7 +21,9 @@ _REGION_ALIGNMENT = 1 * GiB
 _SLOT_RESERVE = 1 * GiB
 """Room per DIMM slot, so that each can be aligned to 1G (enforce-aligned-dimm)."""
 
-_HOLE = {"q35": (0xB0000000, 2 * GiB), "pc": (0xE0000000, 3 * GiB)}
+MachineKind = Literal["q35", "pc"]
+
+_HOLE: dict[MachineKind, tuple[int, int]] = {"q35": (0xB0000000, 2 * GiB), "pc": (0xE0000000, 3 * GiB)}
 """Boot memory below the first number stays whole; else so much of it lies below 4G."""
 
 
@@ -32,7 +34,7 @@ class Placed(NamedTuple):
     id: str
 
 
-def boot_memory(machine: Literal["q35", "pc"], memory: int) -> list[Span]:
+def boot_memory(machine: MachineKind, memory: int) -> list[Span]:
     """The ranges of `memory` bytes of boot memory, as QEMU lays them out: below 4G, then above.
 
     Models: pc_q35_init() and pc_init1() in hw/i386 (v7.2).
@@ -47,7 +49,7 @@ class DeviceMemory:
     """The region for memory devices of one machine; all sizes in bytes."""
 
     def __init__(
-        self, *, machine: Literal["q35", "pc"] = "q35", memory: int, max_memory: int | None = None, slots: int = 0
+        self, *, machine: MachineKind = "q35", memory: int, max_memory: int | None = None, slots: int = 0
     ) -> None:
         """Lay out the machine; without `max_memory` there is no room for devices.
 

@@ -9,13 +9,14 @@ from typing import Any, Literal, Protocol, Self
 from msgspec import Struct, field, structs
 
 from virtiomem.abi import AUTO_MOVABLE_RATIO, OnlineType
+from virtiomem.device.placement import MachineKind
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import ScenarioError
 from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecord
 from virtiomem.releases.linux import DEBIAN, DEFAULT, LINUX, LinuxRelease
 from virtiomem.resource.names import is_virtio_device, virtio_name
 from virtiomem.text import quoted
-from virtiomem.units import HUGE_PAGE_SIZE, GiB, Size, Span
+from virtiomem.units import DEFAULT_BLOCK_SIZE, GiB, Size, Span
 
 _RANGE = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\s*-\s*(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})")
 
@@ -55,7 +56,7 @@ class GuestConfig(_Table, frozen=True):
 
     kernel: str | None = None
     """The release of Linux, such as ``6.12``; None for `releases.linux.DEFAULT`."""
-    machine: Literal["q35", "pc"] = "q35"
+    machine: MachineKind = "q35"
     memory: Size = Size(4 * GiB)
     max_memory: Size | None = None
     slots: int = 0
@@ -109,7 +110,7 @@ class DeviceConfig(_Table, frozen=True):
 
     id: str
     max_size: Size
-    block_size: Size = Size(HUGE_PAGE_SIZE)
+    block_size: Size = Size(DEFAULT_BLOCK_SIZE)
     requested_size: Size = Size(0)
     memaddr: Size | None = None
     node: int = 0

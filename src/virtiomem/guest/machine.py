@@ -5,16 +5,16 @@ Where each of them lies is `device.placement`'s knowledge.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
-from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory, boot_memory
+from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory, MachineKind, boot_memory
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.units import GiB, Span, align_up
 
 MAX_DEVICES = 30
 """Virtio-mem devices that QEMU finds slots for on the root bus of either machine; the rest of its 32 are taken."""
 
-_PCI_HOLE64 = {"q35": 32 * GiB, "pc": 2 * GiB}
+_PCI_HOLE64: dict[MachineKind, int] = {"q35": 32 * GiB, "pc": 2 * GiB}
 """Models: Q35_PCI_HOST_HOLE64_SIZE_DEFAULT and I440FX_PCI_HOST_HOLE64_SIZE_DEFAULT in hw/pci-host (v7.2)."""
 
 
@@ -22,7 +22,7 @@ _PCI_HOLE64 = {"q35": 32 * GiB, "pc": 2 * GiB}
 class Machine:
     """The memory map of a pc or q35 machine; sizes in bytes."""
 
-    kind: Literal["q35", "pc"]
+    kind: MachineKind
     memory: int
     max_memory: int
     """Boot memory plus all that memory devices may have; equal to `memory` when there is no room for any."""

@@ -22,13 +22,10 @@ from virtiomem.resource import iomem
 from virtiomem.resource.iomem import MaskedListingError
 from virtiomem.resource.names import VIRTIO_MEM_RAM, is_virtio_device
 from virtiomem.resource.tree import ResourceTree
-from virtiomem.units import HUGE_PAGE_SIZE, Span
+from virtiomem.units import Span
 
 CONFIG = "virtio-mem/config"
 """The heading of what devices say themselves: `NAME key=value …`, keys as in QMP, sizes in bytes."""
-
-DEFAULT_BLOCK_SIZE = HUGE_PAGE_SIZE
-"""What a device's block size is taken for when nothing tells it: QEMU's choice."""
 
 _LOG_KEYS: dict[str, str] = {
     Key.START_ADDRESS: "memaddr",

@@ -12,14 +12,14 @@ from virtiomem.errors import ListingError
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import FORMAT, Capture, Section
 from virtiomem.live.collect import block_lines
-from virtiomem.live.devices import CONFIG, DEFAULT_BLOCK_SIZE, devices_of, ownership
+from virtiomem.live.devices import CONFIG, devices_of, ownership
 from virtiomem.live.sysfs import MEMORY
 from virtiomem.live.views import PARAMETERS, PLUGGED, memory_of, zones_of
 from virtiomem.recording import json_file
 from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
 from virtiomem.resource.names import SYSTEM_RAM, is_virtio_device
-from virtiomem.units import SECTION_SIZE, Size, Span
+from virtiomem.units import DEFAULT_BLOCK_SIZE, SECTION_SIZE, Size, Span
 
 DEFAULT_MEMORY_BLOCK = SECTION_SIZE
 """x86-64's memory block below 64 GiB of boot memory."""

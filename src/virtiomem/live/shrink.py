@@ -13,11 +13,11 @@ from virtiomem.driver.order import big_block_rank, state_of, unplug_rank
 from virtiomem.driver.sizes import choose_units
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig
-from virtiomem.live.devices import DEFAULT_BLOCK_SIZE, CapturedDevice
+from virtiomem.live.devices import CapturedDevice
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.recording.values import MemoryBlock
-from virtiomem.units import align_down, format_size
+from virtiomem.units import DEFAULT_BLOCK_SIZE, align_down, format_size
 
 
 @dataclass(frozen=True, slots=True)

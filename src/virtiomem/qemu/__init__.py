@@ -1,5 +1,6 @@
 """A QEMU process and the sockets it is driven by.
 
+arguments       the command line of a machine with memory devices
 process         start, stop, its output
 border          checks what QEMU and the guest answer before anything believes it
 shapes          what QEMU answers

@@ -10,6 +10,7 @@ from pathlib import Path
 from select import POLLIN, poll
 from typing import Literal
 
+from virtiomem.qemu.arguments import BARE
 from virtiomem.qemu.process import BINARY, QemuProcess
 
 Accel = Literal["kvm", "tcg"]
@@ -29,7 +30,7 @@ def choose(image: Path, *, binary: str = BINARY) -> Accel:
 
 def runs(image: Path, accel: Accel, *, binary: str = BINARY) -> bool:
     """Start the kernel with nothing but itself: it must speak, find no root, and reset the machine, which ends QEMU."""
-    arguments = ["-accel", accel, "-cpu", "max", "-m", "256M", "-nodefaults", "-no-user-config", "-display", "none"]
+    arguments = ["-accel", accel, "-cpu", "max", "-m", "256M", *BARE]
     arguments += ["-no-reboot", "-serial", "chardev:console", "-kernel", str(image)]
     arguments += ["-append", "console=ttyS0 earlyprintk=serial,ttyS0 panic=-1"]
     with QemuProcess(arguments, binary=binary, sockets=["console"]) as qemu:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
+from virtiomem.device.placement import MachineKind
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError
-from virtiomem.qemu import migration
+from virtiomem.qemu import arguments, migration
 from virtiomem.qemu.border import NUMBER
 from virtiomem.qemu.memory_devices import GET, SET, path_of, property_of, requested_size
 from virtiomem.qemu.process import BINARY, QemuProcess
@@ -38,7 +39,7 @@ _SLOWEST = 4096
 class MachineSpec:
     """The machine around the devices; sizes in bytes."""
 
-    kind: Literal["q35", "pc"] = "q35"
+    kind: MachineKind = "q35"
     memory: int = 64 * MiB
     max_memory: int = 64 * GiB
     nodes: int = 0
@@ -46,31 +47,26 @@ class MachineSpec:
 
     def arguments(self) -> list[str]:
         """The machine part of QEMU's command line."""
-        memory = f"size={self.memory // MiB}M,maxmem={self.max_memory // MiB}M"
-        backend = f"memory-backend-ram,id=boot,size={self.memory},reserve=off"  # more than this machine has will do
-        machine = self.kind if self.nodes else f"{self.kind},memory-backend=boot"
-        arguments = ["-machine", machine, "-m", memory, "-display", "none", "-nodefaults", "-no-user-config"]
-        arguments += ["-object", backend]
+        backend = None if self.nodes else "boot"
+        words = [*arguments.machine(self.kind, memory_backend=backend), *arguments.memory(self.memory, self.max_memory)]
+        words += [*arguments.BARE, *arguments.backend("boot", self.memory)]
         for node in range(self.nodes):
-            arguments += ["-numa", f"node,nodeid={node}" + ("" if node else ",memdev=boot")]
-        return arguments
+            words += arguments.node(node, memdev=None if node else "boot")
+        return words
 
 
 def _device_arguments(device: DeviceSpec, slot: int) -> list[str]:
     """Backend and device for QEMU's command line."""
-    properties = {
-        "id": device.id,
-        "memdev": f"{device.id}-memory",
-        "requested-size": device.requested_size,
-        "block-size": device.block_size,
-        "memaddr": device.memaddr,
-        "node": device.node or None,
-        "unplugged-inaccessible": device.unplugged_inaccessible,
-        "addr": f"{slot:#x}",
-    }
-    given = ",".join(f"{name}={value}" for name, value in properties.items() if value is not None)
-    backend = f"memory-backend-ram,id={device.id}-memory,size={device.size},reserve=off"
-    return ["-object", backend, "-device", f"virtio-mem-pci,{given}"]
+    return arguments.virtio_mem(
+        device.id,
+        device.size,
+        requested_size=device.requested_size,
+        block_size=device.block_size,
+        memaddr=device.memaddr,
+        node=device.node or None,
+        unplugged_inaccessible=device.unplugged_inaccessible,
+        addr=f"{slot:#x}",
+    )
 
 
 class QemuMachine:
@@ -83,13 +79,13 @@ class QemuMachine:
     def __init__(
         self, devices: Sequence[DeviceSpec], machine: MachineSpec | None = None, *, binary: str = BINARY
     ) -> None:
-        arguments = [*(machine or MachineSpec()).arguments(), *ARGUMENTS, "-mon", "chardev=qmp,mode=control"]
+        words = [*(machine or MachineSpec()).arguments(), *ARGUMENTS, *arguments.MONITOR]
         for slot, device in enumerate(devices, _FIRST_SLOT):
-            arguments += _device_arguments(device, slot)
+            words += _device_arguments(device, slot)
         self._drain: socket.socket | None = None
         with ExitStack() as stack:
             stack.callback(self._close_drain)
-            self.process = stack.enter_context(QemuProcess(arguments, binary=binary, sockets=("qtest", "qmp")))
+            self.process = stack.enter_context(QemuProcess(words, binary=binary, sockets=("qtest", "qmp")))
             self.qmp = self._connect()
             stack.callback(self.qmp.close)
             self.qtest = QTest(self.process.sockets["qtest"], lost=self.process.lost)

@@ -6,6 +6,7 @@ from virtiomem.errors import ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig, hotplug_parameters, name_devices
 from virtiomem.guest.linux.kernels import DRIVER
 from virtiomem.guest.machine import Machine
+from virtiomem.qemu import arguments
 from virtiomem.qemu.trace import EVENTS
 from virtiomem.resource.names import virtio_number
 from virtiomem.units import Span
@@ -32,14 +33,14 @@ def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: s
     cannot build.
     """
     machine = Machine.of(guest, devices)
-    arguments = ["-accel", accel, "-cpu", "max", "-smp", "1", "-nodefaults", "-no-user-config", "-display", "none"]
-    arguments += ["-m", f"size={guest.memory}b,maxmem={machine.max_memory}b,slots={guest.slots}"]
-    arguments += _memory(guest, machine)
-    arguments += ["-mon", f"chardev={QMP},mode=control"]
-    arguments += ["-serial", f"chardev:{CONSOLE}", "-serial", f"chardev:{AGENT}"]
+    words = ["-accel", accel, "-cpu", "max", "-smp", "1", *arguments.BARE]
+    words += arguments.memory(guest.memory, machine.max_memory, slots=guest.slots)
+    words += _memory(guest, machine)
+    words += arguments.MONITOR
+    words += ["-serial", f"chardev:{CONSOLE}", "-serial", f"chardev:{AGENT}"]
     for event in EVENTS:
-        arguments += ["-trace", event]
-    return arguments + _devices(devices)
+        words += ["-trace", event]
+    return words + _devices(devices)
 
 
 def kernel_command_line(guest: GuestConfig, driver: DriverConfig, *, built_in: bool, append: str = "") -> str:
@@ -50,16 +51,11 @@ def kernel_command_line(guest: GuestConfig, driver: DriverConfig, *, built_in: b
     return " ".join([*words, *append.split()])
 
 
-def backend(identifier: str, size: int) -> str:
-    """A memory backend; it takes nothing of the host before the guest touches it."""
-    return f"memory-backend-ram,id={identifier},size={size},reserve=off"
-
-
 def _memory(guest: GuestConfig, machine: Machine) -> list[str]:
     """Boot memory: one backend, or one a node."""
     if not guest.nodes:
-        return ["-machine", f"{guest.machine},memory-backend=ram", "-object", backend("ram", guest.memory)]
-    arguments = ["-machine", guest.machine]
+        return [*arguments.machine(guest.machine, memory_backend="ram"), *arguments.backend("ram", guest.memory)]
+    words = arguments.machine(guest.machine)
     end = 0
     for node in sorted(guest.nodes, key=lambda node: node.id):
         spans = _node_memory(node, machine.ram)
@@ -69,13 +65,11 @@ def _memory(guest: GuestConfig, machine: Machine) -> list[str]:
                 where="guest.nodes",
             )
         end = max([end, *(span.stop for span in spans)])
-        numa = (
-            f"node,nodeid={node.id}" + (f",memdev=ram{node.id}" if spans else "") + (",cpus=0" if not node.id else "")
-        )
-        if spans:
-            arguments += ["-object", backend(f"ram{node.id}", sum(span.size for span in spans))]
-        arguments += ["-numa", numa]
-    return arguments
+        memdev = f"ram{node.id}" if spans else None
+        if memdev is not None:
+            words += arguments.backend(memdev, sum(span.size for span in spans))
+        words += arguments.node(node.id, memdev=memdev, cpus=None if node.id else 0)
+    return words
 
 
 def _node_memory(node: NodeConfig, ram: list[Span]) -> list[Span]:
@@ -86,7 +80,7 @@ def _node_memory(node: NodeConfig, ram: list[Span]) -> list[Span]:
 
 def _devices(devices: Sequence[DeviceConfig]) -> list[str]:
     """The virtio devices in the order in which the guest names them."""
-    arguments: list[str] = []
+    words: list[str] = []
     following = 0
     for index, device in enumerate(name_devices(devices)):
         number = virtio_number(device.name or "")
@@ -94,17 +88,14 @@ def _devices(devices: Sequence[DeviceConfig]) -> list[str]:
             raise ScenarioError(
                 f"QEMU's devices are named in order, {device.name} comes too late", where=f"device[{index}].name"
             )
-        arguments += ["-device", RNG] * (number - following)
+        words += ["-device", RNG] * (number - following)
         following = number + 1
-        properties = {
-            "id": device.id,
-            "memdev": f"mem-{device.id}",
-            "block-size": device.block_size,
-            "requested-size": device.requested_size,
-            "node": device.node,
-        }
-        if device.memaddr is not None:
-            properties["memaddr"] = device.memaddr
-        text = ",".join(f"{key}={value}" for key, value in properties.items())
-        arguments += ["-object", backend(f"mem-{device.id}", device.max_size), "-device", f"virtio-mem-pci,{text}"]
-    return arguments
+        words += arguments.virtio_mem(
+            device.id,
+            device.max_size,
+            block_size=device.block_size,
+            requested_size=device.requested_size,
+            node=device.node,
+            memaddr=device.memaddr,
+        )
+    return words

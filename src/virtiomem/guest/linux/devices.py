@@ -6,6 +6,7 @@ from collections.abc import Callable
 from msgspec import UNSET
 
 from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.qemu.arguments import backend_object
 from virtiomem.qemu.memory_devices import QUERY, SET, MemoryDevice, path_of, requested_size
 from virtiomem.qemu.qmp import Qmp
 from virtiomem.recording import DeviceInfo, VirtioMemInfo
@@ -42,8 +43,7 @@ class MemoryDevices:
     def plug_dimm(self, step: PlugDimm) -> None:
         """Plug a DIMM; the guest hears of it through ACPI."""
         memory = _memory(step.id)
-        backend = {"qom-type": "memory-backend-ram", "id": memory, "size": int(step.size), "reserve": False}
-        self._qmp.execute("object-add", backend)
+        self._qmp.execute("object-add", backend_object(memory, int(step.size)))
         dimm = {"driver": "pc-dimm", "id": step.id, "memdev": memory, "node": step.node}
         try:
             self._qmp.execute("device_add", dimm if step.memaddr is UNSET else {**dimm, "addr": int(step.memaddr)})
