@@ -34,6 +34,7 @@ class Errno(IntEnum):
     ENOENT = 2
     EINTR = 4
     EIO = 5
+    ENXIO = 6
     E2BIG = 7
     EAGAIN = 11
     ENOMEM = 12
@@ -44,6 +45,7 @@ class Errno(IntEnum):
     ETXTBSY = 26
     ENOSPC = 28
     EADDRNOTAVAIL = 99
+    EHWPOISON = 133
 
 
 class Exit(IntEnum):

@@ -8,14 +8,16 @@ from virtiomem.guest.machine import Machine
 from virtiomem.units import GiB, MiB
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "data" / "recordings").glob("*/boot.iomem"))
-
+RECORDINGS_6_12 = sorted((Path(__file__).parents[1] / "data" / "recordings-6.12").glob("*/boot.iomem"))
 ODD = sorted((Path(__file__).parents[1] / "data" / "layout").glob("*.iomem"))
 
 
-@pytest.mark.parametrize("listing", RECORDINGS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "listing", [*RECORDINGS, *RECORDINGS_6_12], ids=lambda path: f"{path.parts[-3]}/{path.parts[-2]}"
+)
 def test_built_in_layout_is_what_the_kernel_printed(listing: Path) -> None:
     played = scenario.load(listing.with_name("scenario.toml"))
-    made = scenario.boot_listing(Machine.of(played.guest, played.devices), len(played.devices))
+    made = scenario.boot_listing(Machine.of(played.guest, played.devices), len(played.devices), played.guest.release)
     assert made == listing.read_text()
 
 

@@ -3,6 +3,7 @@
 core.py       Memory: nodes, zones, blocks, groups, listeners, and check()
 hotplug.py    add_memory(), add_memory_driver_managed(), remove_memory(), offline_and_remove_memory()
 onlining.py   online_pages(), offline_pages(), a write to a block's `state`
+poison.py     pages that the hardware has lost
 contig.py     alloc_contig_range() and pages that a driver withholds
 settings.py   what the administrator set: default state, policy, ratio
 policy.py     which zone a block goes to: contig-zones, auto-movable
@@ -27,6 +28,7 @@ from virtiomem.memory.hotplug import (
 )
 from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
 from virtiomem.memory.onlining import device_offline, device_online, store_state
+from virtiomem.memory.poison import memory_failure
 from virtiomem.memory.settings import Policy
 from virtiomem.memory.zone import Node, Zone
 
@@ -52,6 +54,7 @@ __all__ = [
     "add_memory_resource",
     "device_offline",
     "device_online",
+    "memory_failure",
     "offline_and_remove_memory",
     "remove_memory",
     "store_state",

@@ -12,7 +12,7 @@ from virtiomem.memory.zone import Zone
 class MemoryBlock:
     """One memory block; `id` is its address divided by the block size, in decimal in sysfs."""
 
-    __slots__ = ("boot", "dropped", "fake_offline", "group", "id", "nid", "state", "used", "zone")
+    __slots__ = ("boot", "dropped", "fake_offline", "group", "id", "nid", "poisoned", "state", "used", "zone")
 
     def __init__(self, id_: int, nid: int, group: MemoryGroup | None = None, *, boot: bool = False) -> None:
         self.id = id_
@@ -26,6 +26,8 @@ class MemoryBlock:
         """A bit for each pageblock that a driver withholds from the page allocator."""
         self.dropped = 0
         """Those of them that memory offlining may skip, because the driver let go of them."""
+        self.poisoned: frozenset[int] = frozenset()
+        """Addresses of pages that the hardware has lost."""
         self.used: dict[int, PageUse] = {}
         """Who occupies which pageblock; free ones are left out."""
 

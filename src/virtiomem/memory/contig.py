@@ -16,6 +16,8 @@ def alloc_contig_range(memory: Memory, start: int, size: int) -> Errno:
     if rc := memory.faults.take(FaultPoint.CONTIG):
         return rc
     block, mask = memory.mask_of(start, size)
+    if block.poisoned and any(start <= page < start + size for page in block.poisoned):
+        return Errno.EBUSY
     if not block.used:
         return Errno.EBUSY if block.fake_offline & mask else Errno.OK
     if block.fake_offline & mask or memory.users.unmovable_in(block, mask):

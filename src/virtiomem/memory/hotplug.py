@@ -126,7 +126,7 @@ def _add_resource(memory: Memory, nid: int, res: Resource, flags: int) -> Errno:
         return Errno.EINVAL
     if rc := memory.faults.take(FaultPoint.ONLINE_NODE):
         return rc
-    if flags & MHP_MEMMAP_ON_MEMORY and not supports_memmap_on_memory(memory, size):
+    if flags & MHP_MEMMAP_ON_MEMORY and not allows_memmap_flag(memory):
         return Errno.EINVAL
     blocks = _create_memory_blocks(memory, nid, start, size, group)
     if isinstance(blocks, Errno):
@@ -139,12 +139,13 @@ def _add_resource(memory: Memory, nid: int, res: Resource, flags: int) -> Errno:
     return Errno.OK
 
 
-def supports_memmap_on_memory(_memory: Memory, _size: int) -> bool:
-    """Whether struct pages can live in the added range: only with a module parameter that is off by default.
+def allows_memmap_flag(memory: Memory) -> bool:
+    """Whether memory is added that asks for its struct pages inside it: it never gets them here, where it is only a hint.
 
-    Differs: the parameter cannot be set here. Models: mhp_supports_memmap_on_memory().
+    Differs: the parameter cannot be set here, so the struct pages are elsewhere. Models: mhp_supports_memmap_on_memory().
+    Since: 6.8 (memmap_flag_is_a_hint).
     """
-    return False
+    return memory.release.memmap_flag_is_a_hint
 
 
 def _create_memory_blocks(

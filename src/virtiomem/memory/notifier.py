@@ -20,6 +20,8 @@ class MemoryEvent(IntEnum):
     GOING_ONLINE = 8
     CANCEL_ONLINE = 16
     CANCEL_OFFLINE = 32
+    PREPARE_ONLINE = 64
+    FINISH_OFFLINE = 128
 
 
 class MemoryNotify(NamedTuple):
@@ -31,7 +33,7 @@ class MemoryNotify(NamedTuple):
 
 
 Notifier = Callable[[MemoryEvent, MemoryNotify], Errno]
-"""Hears of an event; anything but OK vetoes GOING_ONLINE and GOING_OFFLINE and is ignored otherwise."""
+"""Hears of an event; anything but OK vetoes PREPARE_ONLINE, GOING_ONLINE and GOING_OFFLINE and is ignored otherwise."""
 
 
 class NotifierChain:

@@ -7,6 +7,7 @@ state_store() (drivers/base/memory.c), v6.1.
 from virtiomem import border
 from virtiomem.abi import BlockState, OnlineType
 from virtiomem.errors import ArgumentValueError, Errno
+from virtiomem.memory import poison
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.contig import set_fake_offline
 from virtiomem.memory.core import Memory
@@ -28,7 +29,7 @@ def put_online(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno | N
     """As `device_online`, for callers in the core."""
     if block.state is BlockState.ONLINE:
         return None
-    rc = online_pages(memory, block, how)
+    rc = _memory_block_online(memory, block, how)
     block.state = BlockState.OFFLINE if rc else BlockState.ONLINE
     return rc
 
@@ -44,7 +45,7 @@ def take_offline(memory: Memory, block: MemoryBlock) -> Errno | None:
     if block.state is BlockState.OFFLINE:
         return None
     block.state = BlockState.GOING_OFFLINE
-    rc = offline_pages(memory, block)
+    rc = _memory_block_offline(memory, block)
     block.state = BlockState.ONLINE if rc else BlockState.OFFLINE
     return rc
 
@@ -73,6 +74,36 @@ def _check_block(memory: Memory, block: MemoryBlock) -> None:
         raise ArgumentValueError(f"block must be one of the memory's, not {block!r}, which is not there")
 
 
+def _memory_block_online(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
+    """Put a block online: EHWPOISON, and no event, for one with a poisoned page; a veto of PREPARE_ONLINE ends it.
+
+    FINISH_OFFLINE follows when it fails after that. Models: memory_block_online(). Since: 6.9 (brackets_events).
+    """
+    if block.poisoned and (rc := poison.going_online(memory, block)):
+        return rc
+    if not memory.release.brackets_events:
+        return online_pages(memory, block, how)
+    notify = _notify_of(memory, block)
+    if rc := memory.notifiers.notify(MemoryEvent.PREPARE_ONLINE, notify):
+        return rc
+    if rc := online_pages(memory, block, how):
+        memory.notifiers.notify(MemoryEvent.FINISH_OFFLINE, notify)
+    return rc
+
+
+def _memory_block_offline(memory: Memory, block: MemoryBlock) -> Errno:
+    """Take a block offline; FINISH_OFFLINE follows. Models: memory_block_offline(). Since: 6.9 (brackets_events)."""
+    rc = offline_pages(memory, block)
+    if not rc and memory.release.brackets_events:
+        memory.notifiers.notify(MemoryEvent.FINISH_OFFLINE, _notify_of(memory, block))
+    return rc
+
+
+def _notify_of(memory: Memory, block: MemoryBlock) -> MemoryNotify:
+    """What notifiers are told of a block."""
+    return MemoryNotify(block.id * memory.block_size, memory.block_size, block.nid)
+
+
 def online_pages(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
     """Give a block's pages to the allocator, in the zone that `how` and the policy choose.
 
@@ -80,7 +111,7 @@ def online_pages(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
     """
     zone = zone_for_block(memory, block, how)
     start_pfn, pages = block.id * memory.pages_per_block, memory.pages_per_block
-    notify = MemoryNotify(start_pfn * PAGE_SIZE, memory.block_size, block.nid)
+    notify = _notify_of(memory, block)
     zone.grow(start_pfn, pages)
     rc = memory.faults.take(FaultPoint.GOING_ONLINE) or memory.notifiers.notify(MemoryEvent.GOING_ONLINE, notify)
     if rc:
@@ -127,7 +158,7 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     rc = memory.faults.take(FaultPoint.ISOLATE)
     if rc or block.boot or (block.used and memory.users.unmovable_in(block, everything)):
         return rc or Errno.EBUSY
-    notify = MemoryNotify(span.start, memory.block_size, block.nid)
+    notify = _notify_of(memory, block)
     rc = (
         memory.faults.take(FaultPoint.GOING_OFFLINE)
         or memory.notifiers.notify(MemoryEvent.GOING_OFFLINE, notify)

@@ -12,6 +12,7 @@ from virtiomem.recording.values import (
     Kexec,
     Load,
     PlugDimm,
+    Poison,
     Reboot,
     Request,
     Resize,
@@ -62,6 +63,8 @@ def describe(step: Step) -> str:
             return f"use {format_size(size)} {kind} as {name}"
         case Free(id=name):
             return f"free {name}"
+        case Poison(memaddr=memaddr):
+            return f"poison the page at {memaddr:#x}"
         case Wait(seconds=seconds):
             return f"wait {seconds:g} s"
         case Inject(at=at, error=error, times=times):

@@ -93,6 +93,12 @@ class Free(_Step, frozen=True, tag="free"):
     id: str
 
 
+class Poison(_Step, frozen=True, tag="poison"):
+    """Let the hardware lose the page at an address."""
+
+    memaddr: Size
+
+
 class Wait(_Step, frozen=True, tag="wait"):
     """Let time pass, virtual or real."""
 
@@ -108,7 +114,20 @@ class Inject(_Step, frozen=True, tag="inject"):
 
 
 Step = (
-    Load | Unload | Resize | SetState | Reboot | Kexec | PlugDimm | UnplugDimm | AddMemory | Use | Free | Wait | Inject
+    Load
+    | Unload
+    | Resize
+    | SetState
+    | Reboot
+    | Kexec
+    | PlugDimm
+    | UnplugDimm
+    | AddMemory
+    | Use
+    | Free
+    | Poison
+    | Wait
+    | Inject
 )
 
 

@@ -11,6 +11,16 @@ class LinuxRelease:
     """What a release of Linux does; the values here are those of 6.1."""
 
     name: str = "6.1"
+    refuses_poison: bool = False
+    """A memory block with a poisoned page does not go online (EHWPOISON)."""
+    brackets_events: bool = False
+    """Notifiers hear PREPARE_ONLINE before a memory block goes online, and FINISH_OFFLINE when it is offline."""
+    memmap_flag_is_a_hint: bool = False
+    """MHP_MEMMAP_ON_MEMORY, where it cannot be, means an ordinary memmap; else EINVAL."""
+    ecam_name: str = "PCI MMCONFIG"
+    """What the map calls the PCI configuration space."""
+    lists_local_apic: bool = True
+    """The map has a line for the local APIC, on QEMU's machines."""
     retries_emptied_blocks: bool = False
     """A memory block with nothing plugged that could not be removed is tried again, in every pass and by the timer."""
     folds_removal_errnos: bool = False
@@ -28,6 +38,13 @@ class LinuxBuild:
     name: str = "6.1"
     default_state: OnlineType = OnlineType.OFFLINE
     """What becomes of added memory where the command line does not say."""
+    kernel_image: tuple[tuple[int, int, str], ...] = (
+        (0x01000000, 0x01E01EF1, "Kernel code"),
+        (0x02000000, 0x02826FFF, "Kernel rodata"),
+        (0x02A00000, 0x02C45DFF, "Kernel data"),
+        (0x032B1000, 0x037FFFFF, "Kernel bss"),
+    )
+    """First and last byte of the kernel's own lines in the map, booted with nokaslr (linux-image-6.1.0-56-cloud-amd64)."""
 
 
 _DRIVER = "drivers/virtio/virtio_mem.c"
@@ -35,6 +52,43 @@ _DRIVER = "drivers/virtio/virtio_mem.c"
 LINUX = Releases(
     LinuxRelease(),
     (
+        Change(
+            "6.3",
+            "refuses_poison",
+            True,
+            "drivers/base/memory.c: memory_block_online()",
+            "a memory block with a poisoned page does not go online (EHWPOISON); before, it does, and the poison is"
+            " forgotten",
+        ),
+        Change(
+            "6.8",
+            "memmap_flag_is_a_hint",
+            True,
+            "mm/memory_hotplug.c: add_memory_resource()",
+            "MHP_MEMMAP_ON_MEMORY, where it cannot be, means an ordinary memmap; before, EINVAL",
+        ),
+        Change(
+            "6.9",
+            "brackets_events",
+            True,
+            "drivers/base/memory.c: memory_block_online(), memory_block_offline()",
+            "two more notifier events: PREPARE_ONLINE, which may refuse, before the others, and FINISH_OFFLINE when a block"
+            " is offline, or did not come online after all",
+        ),
+        Change(
+            "6.8",
+            "ecam_name",
+            "PCI ECAM",
+            "arch/x86/pci/mmconfig-shared.c",
+            "the map calls the PCI configuration space `PCI ECAM`, no longer `PCI MMCONFIG`",
+        ),
+        Change(
+            "6.12",
+            "lists_local_apic",
+            False,
+            "arch/x86/kernel/apic/apic.c",
+            "the map has no line `Local APIC` on QEMU's machines",
+        ),
         Change(
             "6.6",
             "retries_emptied_blocks",
@@ -80,6 +134,18 @@ DEBIAN = Releases(
             "mm/memory_hotplug.c: CONFIG_MHP_DEFAULT_ONLINE_TYPE",
             "Debian builds with `online` as what becomes of added memory where the command line does not say; before,"
             " `offline`",
+        ),
+        Change(
+            "6.12",
+            "kernel_image",
+            (
+                (0x01000000, 0x01FFFFFF, "Kernel code"),
+                (0x02000000, 0x02AA7FFF, "Kernel rodata"),
+                (0x02C00000, 0x02E72C7F, "Kernel data"),
+                (0x036D6000, 0x03BFFFFF, "Kernel bss"),
+            ),
+            "linux-image-6.12.117+deb12-cloud-amd64",
+            "Debian's kernel image is larger",
         ),
     ),
     proven=("6.1", "6.12"),

@@ -1,4 +1,4 @@
-"""The built-in layout: the /proc/iomem listing that Linux 6.1 prints on a pc or q35 machine of QEMU 7.2 at boot.
+"""The built-in layout: the /proc/iomem listing that Debian's Linux prints on a pc or q35 machine of QEMU 7.2 at boot.
 
 A scenario without a listing of its own starts here. The kernel's lines stand where a `nokaslr` boot puts them. With
 QEMU's default processor there is a hole for HyperTransport below 1 TiB; a machine that reaches into it is taken to
@@ -7,16 +7,10 @@ have another one.
 
 from virtiomem import border
 from virtiomem.guest.machine import MAX_DEVICES, Machine
+from virtiomem.releases.linux import DEBIAN, DEFAULT, LinuxBuild, LinuxRelease
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.units import MiB, Span, TiB, align_up
 
-_KERNEL = (
-    (0x01000000, 0x01E01EF1, "Kernel code"),
-    (0x02000000, 0x02826FFF, "Kernel rodata"),
-    (0x02A00000, 0x02C45DFF, "Kernel data"),
-    (0x032B1000, 0x037FFFFF, "Kernel bss"),
-)
-"""Debian's linux-image-6.1.0-56-cloud-amd64, booted with nokaslr: first and last byte."""
 MIN_MEMORY = 64 * MiB
 """Less boot RAM than this does not hold the kernel's own lines."""
 
@@ -33,16 +27,18 @@ Line = tuple[int, int, int, str]
 """Depth, first byte, last byte, name."""
 
 
-def boot_listing(machine: Machine, devices: int) -> str:
+def boot_listing(machine: Machine, devices: int, release: LinuxRelease = DEFAULT) -> str:
     """The listing of a machine with this many virtio-mem devices, before their driver is loaded. Raises ArgumentError."""
+    border.instance("release", release, LinuxRelease)
     border.instance("machine", machine, Machine)
     border.integer("devices", devices, 0, MAX_DEVICES)
-    lines = [*_low_memory(machine), *_pci(machine, devices), *_chips(machine), *_high_memory(machine)]
+    low, pci = _low_memory(machine, DEBIAN.release(release.name)), _pci(machine, devices, release)
+    lines = [*low, *pci, *_chips(machine, release), *_high_memory(machine)]
     return "".join(f"{'  ' * depth}{first:08x}-{last:08x} : {name}\n" for depth, first, last, name in lines)
 
 
-def _low_memory(machine: Machine) -> list[Line]:
-    """The first MiB, low RAM with the kernel in it, and what the firmware keeps."""
+def _low_memory(machine: Machine, build: LinuxBuild) -> list[Line]:
+    """The first MiB, low RAM with the kernel in it, and what the firmware keeps. Since: 6.12 (kernel_image)."""
     top = machine.ram[0].stop
     return [
         (0, 0x0, 0xFFF, "Reserved"),
@@ -53,20 +49,20 @@ def _low_memory(machine: Machine) -> list[Line]:
         (0, 0xF0000, 0xFFFFF, "Reserved"),
         (1, 0xF0000, 0xFFFFF, "System ROM"),
         (0, 0x100000, top - _FIRMWARE_TABLES - 1, SYSTEM_RAM),
-        *((1, first, last, name) for first, last, name in _KERNEL),
+        *((1, first, last, name) for first, last, name in build.kernel_image),
         (0, top - _FIRMWARE_TABLES, top - 1, "Reserved"),
     ]
 
 
-def _pci(machine: Machine, devices: int) -> list[Line]:
-    """The PCI window below 4 GiB with the devices' BARs, allocated downwards."""
+def _pci(machine: Machine, devices: int, release: LinuxRelease) -> list[Line]:
+    """The PCI window below 4 GiB with the devices' BARs, allocated downwards. Since: 6.8 (ecam_name)."""
     top = machine.ram[0].stop
     window = "PCI Bus 0000:00"
     if machine.kind == "pc":
         return [(0, top, 0xFEBFFFFF, window), *_bars(devices, 0xFEC00000, slot=2)]
     return [
         (0, top, _MMCONFIG.start - 1, window),
-        (0, _MMCONFIG.start, _MMCONFIG.stop - 1, "PCI MMCONFIG 0000 [bus 00-ff]"),
+        (0, _MMCONFIG.start, _MMCONFIG.stop - 1, f"{release.ecam_name} 0000 [bus 00-ff]"),
         (1, _MMCONFIG.start, _MMCONFIG.stop - 1, "Reserved"),
         (2, _MMCONFIG.start, _MMCONFIG.stop - 1, "pnp 00:05"),
         (0, _MMCONFIG.stop, 0xFEBFFFFF, window),
@@ -81,15 +77,16 @@ def _bars(devices: int, end: int, slot: int) -> list[Line]:
     return [(1, start, start + _BAR - 1, f"0000:00:{slot + index:02x}.0") for index, start in enumerate(starts)]
 
 
-def _chips(machine: Machine) -> list[Line]:
-    """Interrupt controllers, timer and the firmware's flash."""
+def _chips(machine: Machine, release: LinuxRelease) -> list[Line]:
+    """Interrupt controllers, timer and the firmware's flash. Since: 6.12 (lists_local_apic)."""
+    local_apic = [(0, 0xFEE00000, 0xFEE00FFF, "Local APIC")] if release.lists_local_apic else []
     q35_only = [(0, 0xFED1C000, 0xFED1FFFF, "Reserved")] if machine.kind == "q35" else []
     return [
         (0, _IOAPIC, _IOAPIC + 0x3FF, "IOAPIC 0"),
         (0, 0xFED00000, 0xFED003FF, "HPET 0"),
         (1, 0xFED00000, 0xFED003FF, "PNP0103:00"),
         *q35_only,
-        (0, 0xFEE00000, 0xFEE00FFF, "Local APIC"),
+        *local_apic,
         (0, 0xFFFC0000, 0xFFFFFFFF, "Reserved"),
     ]
 

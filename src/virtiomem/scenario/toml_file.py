@@ -117,7 +117,7 @@ def _machine(file: ScenarioFile) -> Machine | None:
 def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: Machine | None, folder: Path) -> str:
     """The listing a guest starts from: the one that the scenario names, or the built-in layout."""
     if file.guest.iomem is None:
-        return "" if machine is None else boot_listing(machine, len(file.device))
+        return "" if machine is None else boot_listing(machine, len(file.device), file.guest.release)
     path = folder / file.guest.iomem
     try:
         text = read_bytes(path, limit=MAX_LISTING).decode()

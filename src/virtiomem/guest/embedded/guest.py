@@ -22,7 +22,7 @@ from virtiomem.guest.embedded.hardware import (
 from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.guest.embedded.waiting import wait
 from virtiomem.guest.machine import Machine
-from virtiomem.memory import FaultPoint, store_state
+from virtiomem.memory import FaultPoint, memory_failure, store_state
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.reasons import Reason
 from virtiomem.recording import values
@@ -42,9 +42,11 @@ _FAULT_POINTS = {
 _WORDS = {
     Errno.EPERM: "Operation not permitted",
     Errno.ENOENT: "No such file or directory",
+    Errno.ENXIO: "No such device or address",
     Errno.ENOMEM: "Cannot allocate memory",
     Errno.EBUSY: "Device or resource busy",
     Errno.EINVAL: "Invalid argument",
+    Errno.EHWPOISON: "Memory page has hardware error",
 }
 """What a shell says of an errno."""
 
@@ -191,6 +193,9 @@ class EmbeddedGuest:
                 self.kernel.memory.users.use(name, size, movable=kind == "movable", seed=seed)
             case values.Free(id=name):
                 self.kernel.memory.users.free(name)
+            case values.Poison(memaddr=memaddr):
+                if rc := memory_failure(self.kernel.memory, int(memaddr)):
+                    return f"hard_offline_page: write error: {_WORDS[rc]}"
             case values.Wait(seconds=seconds):
                 wait(self.kernel, self._requests, seconds)
             case values.Inject():

@@ -22,6 +22,7 @@ from virtiomem.recording.values import (
     Kexec,
     Load,
     PlugDimm,
+    Poison,
     Reboot,
     Resize,
     SetState,
@@ -37,6 +38,8 @@ MIN_MEMORY = 192 * MiB
 
 DEFAULT_STATE = "/sys/devices/system/memory/auto_online_blocks"
 """The guest's file that says what becomes of added memory."""
+HARD_OFFLINE = "/sys/devices/system/memory/hard_offline_page"
+"""The guest's file that poisons the page of an address."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _LONGEST_REFUSAL = 500
@@ -173,6 +176,8 @@ class LinuxGuest:
                 self._linux.await_agent()
             case Reboot():
                 self._linux.reset()
+            case Poison(memaddr=memaddr):
+                return self._refusal("sh", f"echo {memaddr:#x} >{HARD_OFFLINE}", doing=doing)
             case Wait(seconds=seconds):
                 self._linux.follow(seconds, doing)
             case Resize() | PlugDimm() | UnplugDimm():
