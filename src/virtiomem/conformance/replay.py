@@ -41,6 +41,8 @@ class ReplayResult:
     """Nothing was done with the device after it was initialised."""
 
 
+_ACK = ResponseType.ACK.to_bytes(2, "little").hex()
+
 Mismatch = tuple[str, object, object]
 """What was compared, as recorded, ours."""
 
@@ -150,7 +152,6 @@ class Player:
         yield from _compared("FEATURES_OK", features_ok, self.driver.bring_up(self._accepted))
 
     def _submit(self, line: log.Batch) -> Iterator[Mismatch]:
-        self._transport.device.mem.refusal = None
         self._transport.order = line.order or ()
         result = self.driver.submit([sent.chain_request() for sent in line.reqs], line.times)
         self._transport.order = ()
@@ -159,13 +160,13 @@ class Player:
             name = f"request {number + 1}, "
             yield from _compared(f"{name}used length", sent.used_len, result.used_len(number))
             if sent.data != (data := result.data[number].hex()):
-                yield f"{name}answer", _spelled(sent.data), f"{_spelled(data)}{self._why(line)}"
+                yield f"{name}answer", _spelled(sent.data), f"{_spelled(data)}{self._why(line, data)}"
         yield from self._seen(line, result.seen)
 
-    def _why(self, line: log.Batch) -> str:
-        """The reason for our refusal, where it is certain which request it is about."""
-        refusal = self._transport.device.mem.refusal
-        return f": {refusal}" if refusal is not None and len(line.reqs) == 1 else ""
+    def _why(self, line: log.Batch, data: str) -> str:
+        """The reason when our device refused, where it is certain which request it is about."""
+        refused = len(line.reqs) == 1 and not data.startswith(_ACK)
+        return f": {self._transport.device.mem.refusal}" if refused else ""
 
     def _set_property(self, line: log.Qmp) -> Iterator[Mismatch]:
         refusal = self.driver.set_requested_size(line.value)

@@ -1,37 +1,36 @@
-"""Refusals of a request: the answer to each, in the order in which the device decides, and the facts behind it."""
+"""Refusals of a request, in the order in which the device decides: the answer on the wire, and the reason behind it."""
+
+from dataclasses import dataclass
 
 from virtiomem.reasons import Reason, ReasonKind
-from virtiomem.units import Span
 from virtiomem.wire.mem import Response, ResponseType
 
+_NACK, _BUSY, _ERROR = map(Response, (ResponseType.NACK, ResponseType.BUSY, ResponseType.ERROR))
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One decision: its kind, its answer, and what its facts are called."""
+
+    kind: ReasonKind
+    answer: Response
+    facts: tuple[str, ...] = ()
+
+    def reason(self, values: tuple[int, ...]) -> Reason:
+        """The reason, with its facts."""
+        return Reason(self.kind, dict(zip(self.facts, values, strict=True)))
+
+
+NO_BLOCKS = Refusal(ReasonKind.NO_BLOCKS, _ERROR)
+NOT_ALIGNED = Refusal(ReasonKind.NOT_ALIGNED, _ERROR, ("addr", "block-size"))
+OUT_OF_BOUNDS = Refusal(ReasonKind.OUT_OF_BOUNDS, _ERROR, ("addr", "stop", "start", "usable-stop"))
+ABOVE_REQUESTED = Refusal(ReasonKind.ABOVE_REQUESTED, _NACK, ("size", "plugged", "requested-size"))
+ALREADY_PLUGGED = Refusal(ReasonKind.ALREADY_PLUGGED, _ERROR, ("addr", "stop"))
+NOT_PLUGGED = Refusal(ReasonKind.NOT_PLUGGED, _ERROR, ("addr", "stop"))
+MIGRATING = Refusal(ReasonKind.MIGRATING, _BUSY)
+
 ANSWERS = {
-    ReasonKind.NO_BLOCKS: Response(ResponseType.ERROR),
-    ReasonKind.NOT_ALIGNED: Response(ResponseType.ERROR),
-    ReasonKind.OUT_OF_BOUNDS: Response(ResponseType.ERROR),
-    ReasonKind.ABOVE_REQUESTED: Response(ResponseType.NACK),
-    ReasonKind.ALREADY_PLUGGED: Response(ResponseType.ERROR),
-    ReasonKind.NOT_PLUGGED: Response(ResponseType.ERROR),
-    ReasonKind.MIGRATING: Response(ResponseType.BUSY),
+    refusal.kind: refusal.answer.type
+    for refusal in (NO_BLOCKS, NOT_ALIGNED, OUT_OF_BOUNDS, ABOVE_REQUESTED, ALREADY_PLUGGED, NOT_PLUGGED, MIGRATING)
 }
-"""What the device answers for each reason, the first decision first."""
-
-
-def misplaced(asked: Span, block_size: int, usable: Span) -> Reason:
-    """The reason for blocks that are empty, not aligned, or not inside the usable region."""
-    if not asked.size:
-        return Reason(ReasonKind.NO_BLOCKS)
-    if (asked.start - usable.start) % block_size:
-        return Reason(ReasonKind.NOT_ALIGNED, {"addr": asked.start, "block-size": block_size})
-    facts = {"addr": asked.start, "stop": asked.stop, "start": usable.start, "usable-stop": usable.stop}
-    return Reason(ReasonKind.OUT_OF_BOUNDS, facts)
-
-
-def above_requested(size: int, plugged: int, requested: int) -> Reason:
-    """The reason for a PLUG of `size` bytes that exceeds the requested size."""
-    return Reason(ReasonKind.ABOVE_REQUESTED, {"size": size, "plugged": plugged, "requested-size": requested})
-
-
-def wrong_state(asked: Span, *, plug: bool) -> Reason:
-    """The reason for blocks that are already in the state that is asked for."""
-    kind = ReasonKind.ALREADY_PLUGGED if plug else ReasonKind.NOT_PLUGGED
-    return Reason(kind, {"addr": asked.start, "stop": asked.stop})
+"""What the device answers for each reason."""

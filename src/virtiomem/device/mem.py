@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterator
 from virtiomem import border
 from virtiomem.device import decisions
 from virtiomem.device.blocks import Blocks
+from virtiomem.device.decisions import Refusal
 from virtiomem.device.realize import check_realize
 from virtiomem.errors import DeviceError, ProtocolError
-from virtiomem.reasons import Reason, ReasonKind
+from virtiomem.reasons import Reason
 from virtiomem.releases.qemu import QEMU, QemuRelease
 from virtiomem.units import DEFAULT_BLOCK_SIZE, SECTION_SIZE, U64_MAX, Span, align_up
 from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseType, State, unpack_request
@@ -70,8 +71,7 @@ class MemDevice:
         self.features = features
         self.release = release
         self.busy = False
-        self.refusal: Reason | None = None
-        """The reason for the last refusal; None while nothing was refused."""
+        self._refused: tuple[Refusal, tuple[int, ...]] | None = None
         self._block_shift = block_size.bit_length() - 1
         self._block_mask = block_size - 1
         self._requested_size = requested_size
@@ -126,6 +126,14 @@ class MemDevice:
         """Maximal plugged ranges, ascending."""
         for first, stop in self._blocks.runs():
             yield self._span(first, stop)
+
+    @property
+    def refusal(self) -> Reason | None:
+        """The reason for the last refusal; None while nothing was refused."""
+        if self._refused is None:
+            return None
+        refusal, values = self._refused
+        return refusal.reason(values)
 
     def on_size_change(self, listener: Callable[[int], None]) -> None:
         """Call `listener` with the new plugged size after each change (MEMORY_DEVICE_SIZE_CHANGE, unthrottled)."""
@@ -200,7 +208,7 @@ class MemDevice:
         size = self._plugged_size + (stop - first << self._block_shift)
         if size > self._requested_size:
             added = size - self._plugged_size
-            return self._refuse(decisions.above_requested(added, self._plugged_size, self._requested_size))
+            return self._refuse(decisions.ABOVE_REQUESTED, added, self._plugged_size, self._requested_size)
         if self.busy or not self._blocks.plug(first, stop):
             return self._refuse_blocks(first, stop, State.UNPLUGGED)
         self._set_plugged_size(size)
@@ -218,7 +226,7 @@ class MemDevice:
         Since: 8.1 (empty_unplug_all_may_be_busy).
         """
         if self.busy and (self._plugged_size or self.release.empty_unplug_all_may_be_busy):
-            return self._refuse(Reason(ReasonKind.MIGRATING))
+            return self._refuse(decisions.MIGRATING)
         if self._plugged_size:
             self._blocks.clear()
             self._set_plugged_size(0)
@@ -230,19 +238,24 @@ class MemDevice:
         border.instance("type", type, int)
         if not 0 <= type <= _GET_STATE:
             raise ProtocolError(f"virtio-mem protocol violation: unknown request type: {type}")
-        asked = Span.sized(addr, nb_blocks << self._block_shift)
-        return self._refuse(decisions.misplaced(asked, self.block_size, Span.sized(self.addr, self._usable_size)))
+        if not nb_blocks:
+            return self._refuse(decisions.NO_BLOCKS)
+        if (addr - self.addr) & self._block_mask:
+            return self._refuse(decisions.NOT_ALIGNED, addr, self.block_size)
+        stop, usable_stop = addr + (nb_blocks << self._block_shift), self.addr + self._usable_size
+        return self._refuse(decisions.OUT_OF_BOUNDS, addr, stop, self.addr, usable_stop)
 
     def _refuse_blocks(self, first: int, stop: int, right: State) -> Response:
         """Refuse blocks in the wrong state; those in the right one are refused only while the machine migrates."""
         if self._blocks.state(first, stop) is right:
-            return self._refuse(Reason(ReasonKind.MIGRATING))
-        return self._refuse(decisions.wrong_state(self._span(first, stop), plug=right is State.UNPLUGGED))
+            return self._refuse(decisions.MIGRATING)
+        wrong = decisions.ALREADY_PLUGGED if right is State.UNPLUGGED else decisions.NOT_PLUGGED
+        return self._refuse(wrong, *self._span(first, stop))
 
-    def _refuse(self, reason: Reason) -> Response:
-        """Keep the reason, and return the answer that goes with it."""
-        self.refusal = reason
-        return decisions.ANSWERS[reason.kind]
+    def _refuse(self, refusal: Refusal, *values: int) -> Response:
+        """Keep the facts, from which `refusal` makes the reason, and return the answer."""
+        self._refused = refusal, values
+        return refusal.answer
 
     def _span(self, first: int, stop: int) -> Span:
         return Span(self.addr + (first << self._block_shift), self.addr + (stop << self._block_shift))

@@ -35,5 +35,5 @@ def _reasons(kernel: Kernel, device: AttachedDevice) -> Iterator[Reason]:
 def _refusal(device: AttachedDevice, driver: VirtioMem) -> Iterator[Reason]:
     """Why the device refused, where that is how the driver's last pass ended."""
     refusal = device.refusal
-    if refusal is not None and driver.work.last_rc is errno_of(RequestType.PLUG, ANSWERS[refusal.kind].type):
+    if refusal is not None and driver.work.last_rc is errno_of(RequestType.PLUG, ANSWERS[refusal.kind]):
         yield refusal
