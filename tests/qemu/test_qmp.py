@@ -12,8 +12,8 @@ from tests.waiting import PATIENCE
 from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.guest.linux.devices import MemoryDevices
 from virtiomem.qemu import qmp as qmp_module
-from virtiomem.qemu.border import NUMBER
-from virtiomem.qemu.qmp import MAX_EVENTS, Qmp
+from virtiomem.qemu.qmp import MAX_EVENTS, QmpSession
+from virtiomem.qemu.validation import NUMBER
 from virtiomem.units import MiB
 
 GREETING = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, "capabilities": []}}
@@ -32,18 +32,18 @@ def serve(connection: socket.socket) -> None:
 
 
 @pytest.fixture
-def qmp() -> Iterator[Qmp]:
+def qmp() -> Iterator[QmpSession]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         server = Thread(target=serve, args=[theirs])
         server.start()
-        session = Qmp(ours, timeout=PATIENCE)
+        session = QmpSession(ours, timeout=PATIENCE)
         yield session
         session.close()
         server.join(PATIENCE)
 
 
-def test_event_that_nobody_took_is_there_without_waiting(qmp: Qmp) -> None:
+def test_event_that_nobody_took_is_there_without_waiting(qmp: QmpSession) -> None:
     qmp.execute("query-status")
     event = qmp.next_event("RESET", timeout=0)
     assert event is not None
@@ -51,18 +51,18 @@ def test_event_that_nobody_took_is_there_without_waiting(qmp: Qmp) -> None:
     assert qmp.next_event("RESET", timeout=0) is None
 
 
-def test_forgotten_events_do_not_come(qmp: Qmp) -> None:
+def test_forgotten_events_do_not_come(qmp: QmpSession) -> None:
     qmp.execute("query-status")
     qmp.forget_events()
     assert qmp.next_event("STOP", "RESET", timeout=0) is None
 
 
-def test_a_version_of_another_shape_is_one_clear_line(qmp: Qmp) -> None:
+def test_a_version_of_another_shape_is_one_clear_line(qmp: QmpSession) -> None:
     with pytest.raises(ProtocolError, match=r"^QEMU's answer to query-version: it is \{\}, not an object with qemu$"):
         qmp.version()
 
 
-def test_a_number_of_another_shape_is_one_clear_line(qmp: Qmp) -> None:
+def test_a_number_of_another_shape_is_one_clear_line(qmp: QmpSession) -> None:
     with pytest.raises(ProtocolError, match=r"^QEMU's answer to qom-get: it is \{\}, not a number from 0 to 2\^64-1$"):
         qmp.ask("qom-get", {"path": "/machine/peripheral/vm0", "property": "size"}, shape=NUMBER)
 
@@ -71,7 +71,7 @@ Say = Callable[[dict[str, object]], bytes]
 
 
 @pytest.fixture
-def hostile() -> Iterator[Callable[[Say], Qmp]]:
+def hostile() -> Iterator[Callable[[Say], QmpSession]]:
     """A session with a peer that answers a command with any bytes; the greeting and the handshake are in order."""
     ours, theirs = socket.socketpair()
 
@@ -83,13 +83,13 @@ def hostile() -> Iterator[Callable[[Say], Qmp]]:
                 sound = json.dumps({"return": {}, "id": question.get("id")}).encode() + b"\n"
                 theirs.sendall(sound if question["execute"] == "qmp_capabilities" else say(question))
 
-    sessions: list[Qmp] = []
+    sessions: list[QmpSession] = []
     threads: list[Thread] = []
 
-    def start(say: Say) -> Qmp:
+    def start(say: Say) -> QmpSession:
         threads.append(Thread(target=answer, args=[say]))
         threads[0].start()
-        sessions.append(Qmp(ours, timeout=PATIENCE))
+        sessions.append(QmpSession(ours, timeout=PATIENCE))
         return sessions[0]
 
     with ours, theirs:
@@ -114,12 +114,14 @@ def answered(raw: str) -> Say:
         ("9" * 5000, "a number of thousands of digits"),
     ],
 )
-def test_memory_devices_that_cannot_be_are_one_clear_line(hostile: Callable[[Say], Qmp], raw: str, words: str) -> None:
+def test_memory_devices_that_cannot_be_are_one_clear_line(
+    hostile: Callable[[Say], QmpSession], raw: str, words: str
+) -> None:
     with pytest.raises(ProtocolError, match=f"^QEMU's answer to query-memory-devices: .*{words}"):
         MemoryDevices(hostile(answered(raw))).query()
 
 
-def test_memory_device_that_we_did_not_start_is_refused(hostile: Callable[[Say], Qmp]) -> None:
+def test_memory_device_that_we_did_not_start_is_refused(hostile: Callable[[Say], QmpSession]) -> None:
     qmp = hostile(answered('[{"type": "sgx-epc", "data": {"id": "a"}}]'))
     with pytest.raises(ProtocolError, match="a memory device that we did not start, of type 'sgx-epc'"):
         MemoryDevices(qmp).query()
@@ -135,14 +137,14 @@ def test_memory_device_that_we_did_not_start_is_refused(hostile: Callable[[Say],
     ],
 )
 def test_monitor_that_talks_nonsense_is_told_from_one_that_is_gone(
-    hostile: Callable[[Say], Qmp], said: bytes, words: str, monkeypatch: pytest.MonkeyPatch
+    hostile: Callable[[Say], QmpSession], said: bytes, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(qmp_module, "BURST_LIMIT", 100)
     with pytest.raises(ProtocolError, match=words):
         hostile(lambda _: said).execute("query-status")
 
 
-def test_events_without_end_are_kept_within_bounds(hostile: Callable[[Say], Qmp]) -> None:
+def test_events_without_end_are_kept_within_bounds(hostile: Callable[[Say], QmpSession]) -> None:
     many = b'{"event": "STOP", "data": {"n": 1}}\n' * (3 * MAX_EVENTS)
     qmp = hostile(lambda question: many + answered("{}")(question))
     qmp.execute("query-status")
@@ -157,4 +159,4 @@ def test_monitor_that_closes_is_a_qemu_that_is_gone() -> None:
     with ours:
         theirs.close()
         with pytest.raises(BackendError, match=r"^QEMU closed its QMP connection while asked for the greeting$"):
-            Qmp(ours, timeout=PATIENCE)
+            QmpSession(ours, timeout=PATIENCE)

@@ -11,7 +11,7 @@ import pytest
 from tests.waiting import wait_until
 from virtiomem.errors import BackendError, DeviceError
 from virtiomem.qemu.process import QemuProcess
-from virtiomem.qemu.qmp import Qmp
+from virtiomem.qemu.qmp import QmpSession
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
 
@@ -21,7 +21,7 @@ WITH_QMP = [*IDLE, "-mon", "chardev=qmp,mode=control"]
 
 def test_qmp_answers_on_an_inherited_socket_and_refusals_are_in_qemus_words() -> None:
     with QemuProcess(WITH_QMP, sockets=["qmp"]) as process:
-        qmp = Qmp(process.sockets["qmp"])
+        qmp = QmpSession(process.sockets["qmp"])
         assert qmp.version()[0].isdigit()
         with pytest.raises(DeviceError, match="no-such-command"):
             qmp.execute("no-such-command")
@@ -32,7 +32,7 @@ def test_qmp_answers_on_an_inherited_socket_and_refusals_are_in_qemus_words() ->
 
 def test_a_killed_qemu_is_told_by_signal() -> None:
     with QemuProcess(WITH_QMP, sockets=["qmp"]) as process:
-        qmp = Qmp(process.sockets["qmp"])
+        qmp = QmpSession(process.sockets["qmp"])
         os.kill(process.pid, signal.SIGKILL)
         with pytest.raises(BackendError):
             qmp.execute("query-version")

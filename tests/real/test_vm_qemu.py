@@ -18,8 +18,8 @@ from tests.waiting import PATIENCE, wait_until
 from virtiomem.errors import DeviceError
 from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.qemu import QemuProcess
-from virtiomem.qemu.border import ANYTHING
-from virtiomem.qemu.qmp import Qmp
+from virtiomem.qemu.qmp import QmpSession
+from virtiomem.qemu.validation import ANYTHING
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.agent import GuestAgent
 from virtiomem.vm.connect import Connection, open_vm
@@ -90,7 +90,7 @@ def qmp(path: Path, command: str, arguments: dict[str, Any] | None = None) -> An
     """One command of QMP, whatever it is."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
-        with closing(Qmp(connection)) as monitor:
+        with closing(QmpSession(connection)) as monitor:
             return monitor.ask(command, arguments, shape=ANYTHING)
 
 

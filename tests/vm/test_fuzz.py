@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virtiomem.guest.embedded import EmbeddedGuest
-from virtiomem.qemu import border
+from virtiomem.qemu import validation
 from virtiomem.qemu.memory_devices import MemoryDevice
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Unload, Use, VirtioMemInfo
 from virtiomem.units import U64_MAX, MiB, Size
@@ -34,8 +34,8 @@ devices = st.fixed_dictionaries(
 @given(raw=devices)
 def test_memory_device_is_sound_or_refused(raw: Any) -> None:
     try:
-        found = border.read(raw, MemoryDevice)
-    except border.Unsound:
+        found = validation.read(raw, MemoryDevice)
+    except validation.Unsound:
         return
     device = _device(found)
     assert 0 <= device.size <= U64_MAX

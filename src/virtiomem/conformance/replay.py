@@ -9,7 +9,7 @@ from virtiomem.conformance import log
 from virtiomem.conformance.scripted_driver import ScriptedDriver
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError, ProtocolError, UsageError
-from virtiomem.qemu import migration
+from virtiomem.qemu.shapes import MIGRATION_IDLE
 from virtiomem.releases.qemu import QEMU
 from virtiomem.transport.embedded import EmbeddedTransport
 from virtiomem.transport.virtio_transport import Observation
@@ -124,7 +124,7 @@ class Player:
                 yield from _observed(line.before_init, self._transport.observe(), "before initialisation, ")
                 yield from self._bring_up(line.features_ok)
             case log.MigrateStart() | log.MigrateCancel():
-                self._transport.set_busy(line.migration not in migration.IDLE)
+                self._transport.set_busy(line.migration not in MIGRATION_IDLE)
             case log.AvailRing():
                 self.driver.set_ring(line.flags, line.used_event)
             case log.Sweep():

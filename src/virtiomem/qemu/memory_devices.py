@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from virtiomem.qemu.border import Name, Number, Text
+from virtiomem.qemu.validation import Name, Number, Text
 from virtiomem.recording.values import DeviceInfo, DimmInfo, VirtioMemInfo
 from virtiomem.units import is_power_of_two
 

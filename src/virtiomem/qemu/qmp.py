@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 from qemu.qmp import ExecInterruptedError, ExecuteError, StateError
 
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError
-from virtiomem.qemu import border
-from virtiomem.qemu.border import Kind, Shape
+from virtiomem.qemu import validation
 from virtiomem.qemu.client import Client, outcome, reason
 from virtiomem.qemu.shapes import Version
+from virtiomem.qemu.validation import Shape, ValueKind
 
 TIMEOUT = 60.0
 """Seconds QEMU has for an answer; it is busy only while it handles something for the guest."""
@@ -31,14 +31,14 @@ _GONE = (EOFError, OSError, ExecInterruptedError, StateError, AssertionError)
 Result = TypeVar("Result")
 
 
-class Event(NamedTuple):
+class QmpEvent(NamedTuple):
     """Something that QEMU said of itself; `data` is empty when it is nothing that has fields."""
 
     name: str
     data: dict[str, Any]
 
 
-class Qmp:
+class QmpSession:
     """A QMP session on a connected socket.
 
     Raises BackendTimeout when QEMU does not answer in time, BackendError when it is gone, and ProtocolError when it
@@ -58,7 +58,7 @@ class Qmp:
         self._connection = connection
         self._runner = asyncio.Runner()
         self._client = Client(self._on_event, burst=BURST_LIMIT)
-        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._events: deque[QmpEvent] = deque(maxlen=MAX_EVENTS)
         self._arrived = asyncio.Event()
         self._open = True
         try:
@@ -71,12 +71,14 @@ class Qmp:
         """Run a command; DeviceError, in QEMU's words, when QEMU refuses it."""
         self._run(self._client.execute(command, arguments), command)
 
-    def ask(self, command: str, arguments: dict[str, Any] | None = None, *, shape: type[Shape] | Kind[Shape]) -> Shape:
+    def ask(
+        self, command: str, arguments: dict[str, Any] | None = None, *, shape: type[Shape] | ValueKind[Shape]
+    ) -> Shape:
         """Run a command and return its answer as a `shape`; ProtocolError when it does not fit."""
         answer = self._run(self._client.execute(command, arguments), command)
         try:
-            return border.read(answer, shape)
-        except border.Unsound as error:
+            return validation.read(answer, shape)
+        except validation.Unsound as error:
             raise ProtocolError(f"QEMU's answer to {command}: {error}") from None
 
     def send_fd(self, name: str, fd: int) -> None:
@@ -88,14 +90,14 @@ class Qmp:
         """QEMU's version, such as ``7.2.22``."""
         return str(self.ask("query-version", shape=Version))
 
-    def wait_for(self, *names: str, timeout: float) -> Event:
+    def wait_for(self, *names: str, timeout: float) -> QmpEvent:
         """The next event with one of these names; BackendTimeout when none comes in time."""
         event = self.next_event(*names, timeout=timeout)
         if event is None:
             raise BackendTimeout(f"QEMU sent no event {' or '.join(names)} within {timeout:g} s")
         return event
 
-    def next_event(self, *names: str, timeout: float) -> Event | None:
+    def next_event(self, *names: str, timeout: float) -> QmpEvent | None:
         """The next event with one of these names, one that was not taken yet included; None when none comes in time."""
         until = time.monotonic() + timeout
         while True:
@@ -122,7 +124,7 @@ class Qmp:
             self._runner.close()
 
     def _on_event(self, name: str, data: object) -> None:
-        self._events.append(Event(name, data if isinstance(data, dict) else {}))
+        self._events.append(QmpEvent(name, data if isinstance(data, dict) else {}))
         self._arrived.set()
 
     def _run(self, call: Coroutine[Any, Any, Result], what: str, *, timeout: float | None = None) -> Result:

@@ -29,7 +29,7 @@ _MAX_IRQ_DIGITS = 4
 """An interrupt controller's inputs; the levels of all that were heard of are kept."""
 
 
-class Command(NamedTuple):
+class QtestCommand(NamedTuple):
     """One line to send, and how to read what follows ``OK``."""
 
     line: str
@@ -67,69 +67,69 @@ def _bytes(size: int) -> Callable[[str], bytes]:
 _BYTE, _WORD, _LONG = map(_number, (1, 2, 4))
 
 
-def outb(port: int, value: int) -> Command:
+def outb(port: int, value: int) -> QtestCommand:
     """Write a byte to an I/O port."""
-    return Command(f"outb {port:#x} {value:#x}", _nothing)
+    return QtestCommand(f"outb {port:#x} {value:#x}", _nothing)
 
 
-def outw(port: int, value: int) -> Command:
+def outw(port: int, value: int) -> QtestCommand:
     """Write 16 bits to an I/O port."""
-    return Command(f"outw {port:#x} {value:#x}", _nothing)
+    return QtestCommand(f"outw {port:#x} {value:#x}", _nothing)
 
 
-def outl(port: int, value: int) -> Command:
+def outl(port: int, value: int) -> QtestCommand:
     """Write 32 bits to an I/O port."""
-    return Command(f"outl {port:#x} {value:#x}", _nothing)
+    return QtestCommand(f"outl {port:#x} {value:#x}", _nothing)
 
 
-def inl(port: int) -> Command:
+def inl(port: int) -> QtestCommand:
     """Read 32 bits from an I/O port."""
-    return Command(f"inl {port:#x}", _LONG)
+    return QtestCommand(f"inl {port:#x}", _LONG)
 
 
-def readb(addr: int) -> Command:
+def readb(addr: int) -> QtestCommand:
     """Read a byte."""
-    return Command(f"readb {addr:#x}", _BYTE)
+    return QtestCommand(f"readb {addr:#x}", _BYTE)
 
 
-def readw(addr: int) -> Command:
+def readw(addr: int) -> QtestCommand:
     """Read 16 bits."""
-    return Command(f"readw {addr:#x}", _WORD)
+    return QtestCommand(f"readw {addr:#x}", _WORD)
 
 
-def readl(addr: int) -> Command:
+def readl(addr: int) -> QtestCommand:
     """Read 32 bits."""
-    return Command(f"readl {addr:#x}", _LONG)
+    return QtestCommand(f"readl {addr:#x}", _LONG)
 
 
-def writeb(addr: int, value: int) -> Command:
+def writeb(addr: int, value: int) -> QtestCommand:
     """Write a byte."""
-    return Command(f"writeb {addr:#x} {value:#x}", _nothing)
+    return QtestCommand(f"writeb {addr:#x} {value:#x}", _nothing)
 
 
-def writew(addr: int, value: int) -> Command:
+def writew(addr: int, value: int) -> QtestCommand:
     """Write 16 bits."""
-    return Command(f"writew {addr:#x} {value:#x}", _nothing)
+    return QtestCommand(f"writew {addr:#x} {value:#x}", _nothing)
 
 
-def writel(addr: int, value: int) -> Command:
+def writel(addr: int, value: int) -> QtestCommand:
     """Write 32 bits."""
-    return Command(f"writel {addr:#x} {value:#x}", _nothing)
+    return QtestCommand(f"writel {addr:#x} {value:#x}", _nothing)
 
 
-def read(addr: int, size: int) -> Command:
+def read(addr: int, size: int) -> QtestCommand:
     """Read `size` bytes, at least one."""
-    return Command(f"read {addr:#x} {size:#x}", _bytes(size))
+    return QtestCommand(f"read {addr:#x} {size:#x}", _bytes(size))
 
 
-def write(addr: int, data: bytes) -> Command:
+def write(addr: int, data: bytes) -> QtestCommand:
     """Write bytes, at least one."""
-    return Command(f"write {addr:#x} {len(data):#x} 0x{data.hex()}", _nothing)
+    return QtestCommand(f"write {addr:#x} {len(data):#x} 0x{data.hex()}", _nothing)
 
 
-def irq_intercept_in(path: str) -> Command:
+def irq_intercept_in(path: str) -> QtestCommand:
     """Hear of the interrupt lines that lead into the device at a QOM path, such as ``ioapic``."""
-    return Command(f"irq_intercept_in {path}", _nothing)
+    return QtestCommand(f"irq_intercept_in {path}", _nothing)
 
 
 class Irq(NamedTuple):
@@ -188,11 +188,11 @@ class QTest:
         self.irqs: dict[int, bool] = {}
         self.raised: dict[int, int] = {}
 
-    def do(self, command: Command) -> Any:
+    def do(self, command: QtestCommand) -> Any:
         """Run one command and return its value."""
         return self.run([command])[0]
 
-    def run(self, commands: Sequence[Command]) -> list[Any]:
+    def run(self, commands: Sequence[QtestCommand]) -> list[Any]:
         """Run commands in order and return their values.
 
         Raises BackendError when QEMU is gone, BackendTimeout when it is silent, ProtocolError when it answers what no
@@ -241,7 +241,7 @@ def _left(until: float) -> float:
     return left
 
 
-def _chunks(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
+def _chunks(commands: Sequence[QtestCommand]) -> Iterator[Sequence[QtestCommand]]:
     """Cut commands into pieces of about `_CHUNK` bytes."""
     start = size = 0
     for number, command in enumerate(commands):
@@ -253,7 +253,7 @@ def _chunks(commands: Sequence[Command]) -> Iterator[Sequence[Command]]:
         yield commands[start:]
 
 
-def _value(command: Command, answer: str) -> Any:
+def _value(command: QtestCommand, answer: str) -> Any:
     status, _, rest = answer.partition(" ")
     if status != "OK":
         raise ProtocolError(f"qtest: {command.line[:80]!r} was refused: {answer[:80]}")

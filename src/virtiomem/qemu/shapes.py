@@ -1,8 +1,14 @@
-"""What QEMU answers, as shapes for `border.read`: the parts of its answers that are looked at."""
+"""What QEMU answers, as shapes for `validation.read`: the parts of its answers that are looked at."""
 
 from msgspec import Struct
 
-from virtiomem.qemu.border import Number, Text
+from virtiomem.qemu.validation import Number, Text
+
+MIGRATION_IDLE = frozenset({"none", "cancelled", "completed", "failed"})
+"""States of a migration in which a device plugs and unplugs; in all others it answers BUSY.
+
+Models: migration_is_idle() in migration/migration.c (v7.2).
+"""
 
 
 class _Numbers(Struct, frozen=True):

@@ -10,13 +10,13 @@ from typing import Self
 
 from virtiomem.device.placement import MachineKind
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError
-from virtiomem.qemu import arguments, migration
-from virtiomem.qemu.border import NUMBER
+from virtiomem.qemu import arguments
 from virtiomem.qemu.memory_devices import GET, SET, path_of, property_of, requested_size
 from virtiomem.qemu.process import BINARY, QemuProcess
-from virtiomem.qemu.qmp import Qmp
+from virtiomem.qemu.qmp import QmpSession
 from virtiomem.qemu.qtest import ARGUMENTS, QTest, irq_intercept_in
-from virtiomem.qemu.shapes import Migration
+from virtiomem.qemu.shapes import MIGRATION_IDLE, Migration
+from virtiomem.qemu.validation import NUMBER
 from virtiomem.transport.qtest_pci import BAR_WINDOW, QtestPciTransport, find_mem_devices
 from virtiomem.transport.virtio_transport import DeviceSpec, Read
 from virtiomem.transport.vring import VringChannel
@@ -128,7 +128,7 @@ class QemuMachine:
 
     def _wait_until_idle(self) -> None:
         until = time.monotonic() + _SETTLE
-        while self.qmp.ask("query-migrate", shape=Migration).status not in migration.IDLE:
+        while self.qmp.ask("query-migrate", shape=Migration).status not in MIGRATION_IDLE:
             if time.monotonic() > until:
                 raise BackendTimeout(f"QEMU did not cancel its migration within {_SETTLE:g} s")
             time.sleep(0.01)
@@ -139,9 +139,9 @@ class QemuMachine:
             self._drain.close()
             self._drain = None
 
-    def _connect(self) -> Qmp:
+    def _connect(self) -> QmpSession:
         try:
-            return Qmp(self.process.sockets["qmp"], lost=self.process.lost)
+            return QmpSession(self.process.sockets["qmp"], lost=self.process.lost)
         except BackendTimeout:
             raise
         except BackendError:

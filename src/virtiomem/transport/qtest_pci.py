@@ -12,8 +12,8 @@ from typing import Any
 
 from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.qemu.qtest import (
-    Command,
     QTest,
+    QtestCommand,
     inl,
     outl,
     outw,
@@ -84,7 +84,7 @@ class PciFunction:
             window += bar.size
         return addresses, window
 
-    def _select(self, offset: int) -> Command:
+    def _select(self, offset: int) -> QtestCommand:
         return outl(_CONFIG_ADDRESS, _ENABLE | self.devfn << 8 | offset & ~3)
 
 
@@ -224,13 +224,13 @@ class QtestPciTransport:
         fetched = values[len(values) - len(look) - _wanted(reads) : len(values) - len(look)]
         return _fetched(fetched, reads), _observation(values[-len(look) :])
 
-    def _exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool) -> list[Command]:
+    def _exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool) -> list[QtestCommand]:
         commands = [write(addr, data) for addr, data in writes if data]
         if notify:
             commands.append(writew(self._notify, 0))
         return commands + [read(addr, size) for addr, size in reads if size]
 
-    def _look(self) -> list[Command]:
+    def _look(self) -> list[QtestCommand]:
         return [
             read(self._device, CONFIG_SIZE),
             self._read(Common.DEVICE_STATUS),
@@ -240,10 +240,10 @@ class QtestPciTransport:
 
     # --- register access of the width that the specification gives each (4.1.3.1) ---
 
-    def _read(self, register: Common) -> Command:
+    def _read(self, register: Common) -> QtestCommand:
         return _READ[_WIDTH[register]](self._common + register)
 
-    def _write(self, register: Common, value: int) -> Command:
+    def _write(self, register: Common, value: int) -> QtestCommand:
         return _WRITE[_WIDTH[register]](self._common + register, value)
 
 

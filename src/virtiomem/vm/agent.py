@@ -16,8 +16,8 @@ from typing import Annotated
 from msgspec import Struct
 
 from virtiomem.errors import BackendTimeout
-from virtiomem.qemu.border import NUMBER, OBJECT, Flag, Kind, Shape, String, Unsound
 from virtiomem.qemu.client import taken
+from virtiomem.qemu.validation import NUMBER, OBJECT, Flag, Shape, String, Unsound, ValueKind
 from virtiomem.units import KiB, Span, is_power_of_two
 from virtiomem.vm import inside
 from virtiomem.vm.inside import Block, Claim, Inside
@@ -35,10 +35,10 @@ CLOSING_SECONDS = 1.0
 """How long an interrupt waits for a file of the guest to be closed."""
 
 
-_SIZE: Kind[int] = Kind(
+_SIZE: ValueKind[int] = ValueKind(
     "a power of two below 2^63", lambda size: NUMBER.fits(size) and is_power_of_two(size) and not size >> 63
 )
-_INDEX: Kind[int] = Kind("a number below 2^44", lambda index: NUMBER.fits(index) and not index >> 44)
+_INDEX: ValueKind[int] = ValueKind("a number below 2^44", lambda index: NUMBER.fits(index) and not index >> 44)
 
 
 class _Block(Struct, frozen=True, rename="kebab"):
@@ -118,7 +118,7 @@ class _Session:
         )
 
     async def _ask(
-        self, command: str, arguments: dict[str, object] | None = None, *, shape: type[Shape] | Kind[Shape]
+        self, command: str, arguments: dict[str, object] | None = None, *, shape: type[Shape] | ValueKind[Shape]
     ) -> Shape:
         return await self._peer.ask(command, arguments, shape=shape, seconds=ANSWER_SECONDS)
 

@@ -1,7 +1,7 @@
 """A JSON peer on a socket (QMP or the guest agent), with bounds on everything it may do to us.
 
 The qemu.qmp library speaks the protocol. Added here: a time limit on every exchange and on many of them together, a limit
-on the size of a message and on unasked messages a second, checked shapes for every answer (`border`), and errors of one
+on the size of a message and on unasked messages a second, checked shapes for every answer (`validation`), and errors of one
 line that begin with the address. A peer may be hostile: what it says is never shown unescaped.
 """
 
@@ -17,10 +17,10 @@ from qemu.qmp.protocol import ConnectError
 from qemu.qmp.qmp_client import ExecuteError
 
 from virtiomem.errors import BackendError, BackendTimeout, ProtocolError
-from virtiomem.qemu import border
-from virtiomem.qemu.border import Kind, Shape
+from virtiomem.qemu import validation
 from virtiomem.qemu.client import SYNC, Client, OnEvent, outcome, reason
 from virtiomem.qemu.shapes import Version
+from virtiomem.qemu.validation import Shape, ValueKind
 from virtiomem.text import one_line, shown
 from virtiomem.vm.sent import COMMANDS, why_not
 
@@ -70,8 +70,8 @@ class Peer:
         """What the greeting says: ``7.2.22``; empty when it says nothing of the kind."""
         greeting = self._client.greeting
         try:
-            return str(border.read(greeting.QMP.version, Version)) if greeting else ""
-        except border.Unsound:
+            return str(validation.read(greeting.QMP.version, Version)) if greeting else ""
+        except validation.Unsound:
             return ""
 
     async def connect(self, *, greeting: bool = True, seconds: float | None = None) -> None:
@@ -112,7 +112,7 @@ class Peer:
         command: str,
         arguments: Mapping[str, object] | None = None,
         *,
-        shape: type[Shape] | Kind[Shape],
+        shape: type[Shape] | ValueKind[Shape],
         seconds: float | None = None,
     ) -> Shape:
         """Execute a command of `sent.TABLE` and return its answer as a `shape`.
@@ -133,8 +133,8 @@ class Peer:
         except (QMPError, OSError, EOFError) as error:
             raise await self._lost(command, error) from None
         try:
-            return border.read(answer, shape)
-        except border.Unsound as error:
+            return validation.read(answer, shape)
+        except validation.Unsound as error:
             raise self.bad_answer(command, error) from None
 
     def bad_answer(self, command: str, why: object) -> ProtocolError:

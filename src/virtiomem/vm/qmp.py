@@ -12,11 +12,10 @@ import msgspec
 from msgspec import Struct
 
 from virtiomem.errors import DeviceError, ProtocolError
-from virtiomem.qemu import border
-from virtiomem.qemu import migration as migrations
-from virtiomem.qemu.border import NAME, NUMBER, OBJECT, Flag, Number, Shape, Text
+from virtiomem.qemu import validation
 from virtiomem.qemu.memory_devices import GET, QUERY, SET, MemoryDevice, path_of, property_of, requested_size
-from virtiomem.qemu.shapes import Migration
+from virtiomem.qemu.shapes import MIGRATION_IDLE, Migration
+from virtiomem.qemu.validation import NAME, NUMBER, OBJECT, Flag, Number, Shape, Text
 from virtiomem.text import shown
 from virtiomem.vm.base import Device, Driver, Event, Machine, OtherMemory, Surroundings
 from virtiomem.vm.peer import Address, Peer, Refused
@@ -115,7 +114,7 @@ class QmpBackend:
         return Surroundings(
             hypervisor=f"QEMU {self._peer.version or '(version unknown)'}",
             drivers=dict(zip(ids, drivers, strict=True)),
-            migration=None if migration.status in migrations.IDLE else shown(migration.status, 32),
+            migration=None if migration.status in MIGRATION_IDLE else shown(migration.status, 32),
             vfio=vfio,
             held_back=why_not(VIRTIO_STATUS, self._peer.version) if self._unstable else None,
         )
@@ -171,8 +170,8 @@ class QmpBackend:
         path = {"path": f"{self._path(device)}/virtio-backend"}
         try:
             raw = await self._peer.ask(VIRTIO_STATUS, path, shape=OBJECT)
-            status = border.read(raw, _VirtioStatus)
-        except (Refused, border.Unsound):
+            status = validation.read(raw, _VirtioStatus)
+        except (Refused, validation.Unsound):
             return Driver.UNKNOWN
         if status.broken:
             return Driver.BROKEN
@@ -204,8 +203,8 @@ class QmpBackend:
         if device.data.id is not None or device.type != "virtio-mem" or child is None:
             return device
         try:
-            name = border.read(child.name, NAME)
-        except border.Unsound as error:
+            name = validation.read(child.name, NAME)
+        except validation.Unsound as error:
             raise self._peer.bad_answer("qom-list", error.below("name")) from None
         self._paths[name] = f"{_UNNAMED}/{name}"
         return msgspec.structs.replace(device, data=msgspec.structs.replace(device.data, id=name))

@@ -8,7 +8,7 @@ from msgspec import UNSET
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.qemu.arguments import backend_object
 from virtiomem.qemu.memory_devices import QUERY, SET, MemoryDevice, path_of, requested_size
-from virtiomem.qemu.qmp import Qmp
+from virtiomem.qemu.qmp import QmpSession
 from virtiomem.recording import DeviceInfo, VirtioMemInfo
 from virtiomem.recording.values import PlugDimm
 from virtiomem.text import quoted
@@ -25,7 +25,7 @@ _POLL = 0.2
 class MemoryDevices:
     """virtio-mem devices and DIMMs; what QEMU refuses raises DeviceError in its words."""
 
-    def __init__(self, qmp: Qmp) -> None:
+    def __init__(self, qmp: QmpSession) -> None:
         self._qmp = qmp
 
     def query(self) -> list[DeviceInfo]:

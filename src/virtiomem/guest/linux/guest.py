@@ -13,7 +13,7 @@ from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, name_d
 from virtiomem.guest.linux.agent import Reply
 from virtiomem.guest.linux.rest import reasons, settle
 from virtiomem.guest.linux.running import RunningLinux, Say, Setup
-from virtiomem.qemu.qmp import Qmp
+from virtiomem.qemu.qmp import QmpSession
 from virtiomem.recording import Snapshot, Step, StepRecord
 from virtiomem.recording.values import (
     AddMemory,
@@ -104,7 +104,7 @@ class LinuxGuest:
         return self._linux.pid
 
     @property
-    def qmp(self) -> Qmp:
+    def qmp(self) -> QmpSession:
         """QEMU's monitor, for what no step does."""
         return self._linux.qmp
 

@@ -16,7 +16,7 @@ from virtiomem.guest.linux.agent import Agent, Reply
 from virtiomem.guest.linux.devices import MemoryDevices
 from virtiomem.guest.linux.look import Look, parse
 from virtiomem.qemu import BINARY, MemoryFile, QemuProcess, accel
-from virtiomem.qemu.qmp import Qmp
+from virtiomem.qemu.qmp import QmpSession
 from virtiomem.qemu.trace import TraceReader
 from virtiomem.recording import Request
 from virtiomem.units import Size
@@ -173,10 +173,10 @@ class RunningLinux:
             return devices
         return [structs.replace(device, requested_size=Size(0)) for device in devices]
 
-    def _connect(self) -> Qmp:
+    def _connect(self) -> QmpSession:
         """QMP; a QEMU that does not like its command line is gone before it greets."""
         try:
-            return Qmp(self._qemu.sockets[command.QMP], lost=self._qemu.lost)
+            return QmpSession(self._qemu.sockets[command.QMP], lost=self._qemu.lost)
         except BackendTimeout:
             raise
         except BackendError:

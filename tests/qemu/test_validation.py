@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from virtiomem.qemu import border
-from virtiomem.qemu.border import FLAG, NAME, NUMBER, OBJECT, STRING, TEXT, Name, Number, Text
+from virtiomem.qemu import validation
 from virtiomem.qemu.memory_devices import MemoryDevice
 from virtiomem.qemu.shapes import Version
+from virtiomem.qemu.validation import FLAG, NAME, NUMBER, OBJECT, STRING, TEXT, Name, Number, Text
 from virtiomem.units import U64_MAX
 
-DIGIT: border.Kind[int] = border.Kind("a digit", lambda value: value in range(10))
+DIGIT: validation.ValueKind[int] = validation.ValueKind("a digit", lambda value: value in range(10))
 
 
 class Inner(Struct, rename="kebab"):
@@ -42,13 +42,13 @@ class Outer(Struct):
     ],
 )
 def test_unsound_answer_is_named_with_field_and_value(answer: object, words: str) -> None:
-    with pytest.raises(border.Unsound) as unsound:
-        border.read(answer, Outer)
+    with pytest.raises(validation.Unsound) as unsound:
+        validation.read(answer, Outer)
     assert str(unsound.value) == words
 
 
 def test_sound_answer_is_read_and_what_was_not_asked_for_is_left_alone() -> None:
-    found = border.read({"name": "a", "inner": [{"how-many": 1, "word": None}, {}], "\ud800": "\ud800"}, Outer)
+    found = validation.read({"name": "a", "inner": [{"how-many": 1, "word": None}, {}], "\ud800": "\ud800"}, Outer)
     assert found == Outer("a", [Inner(1, None), Inner(7, None)], 0)
 
 
@@ -63,11 +63,11 @@ def test_sound_answer_is_read_and_what_was_not_asked_for_is_left_alone() -> None
         (OBJECT, [{}], [[], None, ""]),
     ],
 )
-def test_kind_takes_what_fits(kind: border.Kind[Any], sound: list[object], unsound: list[object]) -> None:
-    assert [border.read(value, kind) for value in sound] == sound
+def test_kind_takes_what_fits(kind: validation.ValueKind[Any], sound: list[object], unsound: list[object]) -> None:
+    assert [validation.read(value, kind) for value in sound] == sound
     for value in unsound:
-        with pytest.raises(border.Unsound):
-            border.read(value, kind)
+        with pytest.raises(validation.Unsound):
+            validation.read(value, kind)
 
 
 anything = st.recursive(
@@ -82,7 +82,7 @@ def test_whatever_comes_is_a_value_or_one_printable_line(answer: object) -> None
     shapes: tuple[Any, ...] = (Outer, list[MemoryDevice], Version, NAME)
     for shape in shapes:
         try:
-            border.read(answer, shape)
-        except border.Unsound as unsound:
+            validation.read(answer, shape)
+        except validation.Unsound as unsound:
             assert str(unsound).isprintable()  # noqa: PT017 - either is fine
             assert len(str(unsound)) < 300  # noqa: PT017

@@ -37,23 +37,27 @@ class Unsound(ValueError):  # noqa: N818 - an answer that cannot be, not yet an 
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[Shape]):
+class ValueKind(Generic[Shape]):
     """What a value must be that holds no others."""
 
     must: str
     fits: Callable[[Any], bool]
 
 
-NUMBER: Kind[int] = Kind("a number from 0 to 2^64-1", lambda value: type(value) is int and 0 <= value <= U64_MAX)
-FLAG: Kind[bool] = Kind("true or false", lambda value: isinstance(value, bool))
-STRING: Kind[str] = Kind("a string", lambda value: isinstance(value, str))
-TEXT: Kind[str] = Kind("text that can be printed", lambda value: isinstance(value, str) and value.isprintable())
-NAME: Kind[str] = Kind(
+NUMBER: ValueKind[int] = ValueKind(
+    "a number from 0 to 2^64-1", lambda value: type(value) is int and 0 <= value <= U64_MAX
+)
+FLAG: ValueKind[bool] = ValueKind("true or false", lambda value: isinstance(value, bool))
+STRING: ValueKind[str] = ValueKind("a string", lambda value: isinstance(value, str))
+TEXT: ValueKind[str] = ValueKind(
+    "text that can be printed", lambda value: isinstance(value, str) and value.isprintable()
+)
+NAME: ValueKind[str] = ValueKind(
     f"a name (1 to {MAX_NAME} characters that can be printed, no slash)",
     lambda value: isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_NAME and "/" not in value,
 )
-OBJECT: Kind[dict[str, Any]] = Kind("an object", lambda value: isinstance(value, dict))
-ANYTHING: Kind[object] = Kind("anything", lambda _: True)
+OBJECT: ValueKind[dict[str, Any]] = ValueKind("an object", lambda value: isinstance(value, dict))
+ANYTHING: ValueKind[object] = ValueKind("anything", lambda _: True)
 
 Number = Annotated[int, NUMBER]
 Flag = Annotated[bool, FLAG]
@@ -62,13 +66,13 @@ Text = Annotated[str, TEXT]
 Name = Annotated[str, NAME]
 
 
-def read(value: object, shape: type[Shape] | Kind[Shape]) -> Shape:
+def read(value: object, shape: type[Shape] | ValueKind[Shape]) -> Shape:
     """An answer as its shape; raises Unsound when it does not fit."""
     return cast("Shape", _read(value, shape))
 
 
 def _read(value: object, shape: Any) -> Any:
-    if isinstance(shape, Kind):
+    if isinstance(shape, ValueKind):
         if not shape.fits(value):
             raise Unsound(value, shape.must)
         return value
