@@ -16,7 +16,7 @@ from itertools import pairwise
 
 from virtiomem import border, collector
 from virtiomem.resource import iomem
-from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM, Desc
+from virtiomem.resource.flags import BUSY_RAM, Desc
 from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM
 from virtiomem.resource.tree import Resource
 from virtiomem.units import MiB
@@ -34,7 +34,6 @@ KEXEC_TOOLS_LINE = 160
 BACKUP_END = 0xA0000
 """The first RAM that ends here or below is what kexec-tools copies away before the crash kernel starts."""
 
-_BUSY_RAM = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY
 _KEPT_NAMES = frozenset(
     {
         *("ACPI Tables", "ACPI Non-volatile Storage", "Persistent Memory", "Persistent Memory (legacy)"),
@@ -135,7 +134,7 @@ def _system_ram(tree: Resource) -> tuple[list[CrashRange], list[CrashRange]]:
     """
     ram: list[CrashRange] = []
     crash_kernels: list[CrashRange] = []
-    hidden, busy_ram, crash_kernel = _NOTHING_HIDDEN, _BUSY_RAM, Desc.CRASH_KERNEL  # looked up for every line
+    hidden, busy_ram, crash_kernel = _NOTHING_HIDDEN, BUSY_RAM, Desc.CRASH_KERNEL  # looked up for every line
     for depth, node in tree.walk():
         if node.flags & busy_ram == busy_ram:
             if depth <= hidden:

@@ -14,7 +14,7 @@ from virtiomem.errors import ListingError
 from virtiomem.listing.lines import MAX_REPAIRS, Damage, Line, Repair, Repairs, resource_lines
 from virtiomem.resource import iomem
 from virtiomem.resource.iomem import MAX_SHOWN_DEPTH, MaskedListingError, spaces
-from virtiomem.resource.kinds import kind_of
+from virtiomem.resource.meanings import meaning_of
 from virtiomem.resource.node import Resource, ResourceConflict, make_node
 from virtiomem.resource.tree import ResourceTree
 
@@ -207,7 +207,7 @@ class _Builder:
 
     def place(self, line: Line) -> tuple[str, bool]:
         """Put a line where its range fits, trimmed if it must be; return what was done, and whether it is whole."""
-        kind = kind_of(line.name)
+        kind = meaning_of(line.name)
         new = make_node(line.start, line.end, kind.name, kind.flags, kind.desc)
         while new.start <= new.end:
             holder = self._smallest_around(new, line.number)

@@ -15,7 +15,7 @@ from virtiomem.memory.faults import FaultPoint
 from virtiomem.memory.group import MemoryGroup
 from virtiomem.memory.onlining import put_online, take_offline
 from virtiomem.resource.flags import (
-    IORESOURCE_BUSY,
+    BUSY_RAM,
     IORESOURCE_SYSRAM_DRIVER_MANAGED,
     IORESOURCE_SYSTEM_RAM,
 )
@@ -236,4 +236,4 @@ def offline_and_remove(memory: Memory, start: int, size: int) -> Errno:
 
 def has_system_ram(memory: Memory, start: int, end: int) -> bool:
     """True when busy System RAM lies in [start, end], both inclusive (walk_iomem_res_desc() with any callback)."""
-    return find_next(memory.iomem, start, end, IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY) is not None
+    return find_next(memory.iomem, start, end, BUSY_RAM) is not None

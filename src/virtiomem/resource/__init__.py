@@ -1,13 +1,13 @@
 """The resource tree behind /proc/iomem. Models kernel/resource.c (Linux 6.1).
 
-tree        claiming, inserting, releasing and moving ranges
-node        one resource: a range with a name and the resources inside it
-children    these, sorted and found by bisection
-flags       IORESOURCE_* and IORES_DESC_*
-merge       System RAM joined on hot-add and split on hot-remove
-walk        searching for RAM, for a kind of memory, for what a range meets
-allocate    finding a gap
-iomem       the text of /proc/iomem, in and out
-names       what a name in it says
-kinds       from a name to flags and desc
+tree      claiming, inserting, releasing and moving ranges
+node      one resource: a range with a name and the resources inside it
+children  these, sorted and found by bisection
+flags     IORESOURCE_* and IORES_DESC_*
+merge     System RAM joined on hot-add and split on hot-remove
+walk      searching for RAM, for a kind of memory, for what a range meets
+allocate  finding a gap
+iomem     the text of /proc/iomem, in and out
+names     what a name in it says
+meanings  from a name to flags and desc
 """

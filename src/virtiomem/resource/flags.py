@@ -28,6 +28,8 @@ IORESOURCE_UNSET: Final = 0x2000_0000
 IORESOURCE_BUSY: Final = 0x8000_0000
 """A driver claimed it: no request descends into it."""
 IORESOURCE_SYSTEM_RAM: Final = IORESOURCE_MEM | IORESOURCE_SYSRAM
+BUSY_RAM: Final = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY
+"""RAM that is claimed: what every search for System RAM looks for."""
 
 IORESOURCE_INHERITED: Final = IORESOURCE_TYPE_BITS | IORESOURCE_EXT_TYPE_BITS
 """What a requested region takes over from its parent; the rest is the caller's."""

@@ -14,7 +14,7 @@ An opener without CAP_SYS_ADMIN gets zeros for all addresses.
 Reading is strict: what the kernel cannot have printed is a ListingError with the line and the reason, so that `dumps(loads(text))`
 is `text`, byte for byte. A name that ends in a blank, as lines with carriage returns do, is damage too: it would be another name to
 all who look for `System RAM`. (Damaged listings, as people paste them, are `virtiomem.listing.repair`'s job.) Flags and descs, which
-the text does not show, are told from the names: see `resource.kinds`. Equal names are one object, as `sys.intern` gives it.
+the text does not show, are told from the names: see `resource.meanings`. Equal names are one object, as `sys.intern` gives it.
 
 Models: the seq_file part of kernel/resource.c (v6.1).
 """
@@ -28,7 +28,7 @@ from virtiomem.collector import paused
 from virtiomem.errors import ListingError
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_IO, Desc
-from virtiomem.resource.kinds import E820_LOW, kind_of
+from virtiomem.resource.meanings import E820_LOW, meaning_of
 from virtiomem.resource.node import Resource, make_node
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import overlapping_descendants
@@ -128,7 +128,7 @@ class _Reader:
     def read(self, text: str) -> None:
         tree, siblings = self.open[0]
         parent, level, floor, ceiling = tree, 0, tree.start - 1, tree.end
-        name, flags, desc = kind_of("")
+        name, flags, desc = meaning_of("")
         for rows in self._rows(text):
             for indent, first, last, label in rows:
                 self.line += 1
@@ -137,7 +137,7 @@ class _Reader:
                     parent, siblings = self._find_place(len(indent), start, end)
                     level, ceiling = len(indent), parent.end
                 if label != name:
-                    name, flags, desc = kind_of(label)
+                    name, flags, desc = meaning_of(label)
                 new = make_node(start, end, name, flags, desc)
                 new.parent = parent
                 siblings.append(new)

@@ -8,15 +8,13 @@ Models: merge_system_ram_resource() and release_mem_region_adjustable() in kerne
 from virtiomem import border
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import (
+    BUSY_RAM,
     IORESOURCE_BUSY,
     IORESOURCE_MEM,
     IORESOURCE_SYSRAM_MERGEABLE,
-    IORESOURCE_SYSTEM_RAM,
 )
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.node import Resource, make_node
-
-_CLAIMED_RAM = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY
 
 
 def merge_system_ram_resource(res: Resource) -> Resource:
@@ -28,7 +26,7 @@ def merge_system_ram_resource(res: Resource) -> Resource:
     if res.__class__ is not Resource:
         border.instance("res", res, Resource)
     flags = res.flags
-    if flags & _CLAIMED_RAM != _CLAIMED_RAM or res.parent is None or (siblings := res.parent._children) is None:
+    if flags & BUSY_RAM != BUSY_RAM or res.parent is None or (siblings := res.parent._children) is None:
         return res
     res.flags = flags | IORESOURCE_SYSRAM_MERGEABLE
     below, above = siblings.around(res)

@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from virtiomem.resource.flags import (
+    BUSY_RAM,
     IORESOURCE_BUSY,
     IORESOURCE_EXCLUSIVE,
     IORESOURCE_MEM,
@@ -66,7 +67,7 @@ def walk_iomem_res_desc(root: Resource, start: int, end: int, flags: int, desc: 
 
 def walk_system_ram_res(root: Resource, start: int, end: int) -> Iterator[Found]:
     """Busy System RAM: boot, hotplugged and driver-managed alike; a virtio-mem device's parent is not busy."""
-    return walk_iomem_res_desc(root, start, end, IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY)
+    return walk_iomem_res_desc(root, start, end, BUSY_RAM)
 
 
 def walk_mem_res(root: Resource, start: int, end: int) -> Iterator[Found]:

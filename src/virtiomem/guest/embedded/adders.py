@@ -12,7 +12,7 @@ from virtiomem.errors import Errno, KernelError
 from virtiomem.guest.embedded.hardware import Dimm
 from virtiomem.memory import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID, Memory, MemoryBlock, hotplug
 from virtiomem.memory.onlining import device_offline, device_online
-from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM
+from virtiomem.resource.flags import BUSY_RAM, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import KMEM_RAM, SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
 from virtiomem.units import PAGE_SIZE, SECTION_SIZE, U64_MAX, MiB, Span, align_down, align_up
@@ -134,7 +134,7 @@ class OtherDrivers:
         Sections, not memory blocks: where blocks are larger, most gaps will not do, and the memory is refused.
         """
         size = align_up(size, SECTION_SIZE)
-        resource = Resource(0, 0, SYSTEM_RAM, IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY)
+        resource = Resource(0, 0, SYSTEM_RAM, BUSY_RAM)
         low = 0 if memaddr is None else memaddr
         high = self._memory.hotpluggable_end if memaddr is None else memaddr + size - 1
         try:

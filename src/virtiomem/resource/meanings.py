@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from virtiomem.resource.flags import (
+    BUSY_RAM,
     IORESOURCE_BUSY,
     IORESOURCE_EXCLUSIVE,
     IORESOURCE_MEM,
@@ -30,7 +31,7 @@ from virtiomem.resource.names import (
 from virtiomem.units import MiB
 
 
-class Kind(NamedTuple):
+class NameMeaning(NamedTuple):
     """What all resources of one name have in common; `name` is the one string object they share."""
 
     name: str
@@ -38,16 +39,15 @@ class Kind(NamedTuple):
     desc: Desc
 
 
-_BUSY_RAM = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY
-_DRIVER_RAM = _BUSY_RAM | IORESOURCE_SYSRAM_DRIVER_MANAGED
+_DRIVER_RAM = BUSY_RAM | IORESOURCE_SYSRAM_DRIVER_MANAGED
 _OPEN = IORESOURCE_MEM
 _BUSY = IORESOURCE_MEM | IORESOURCE_BUSY
 
 _EXACT = {
-    SYSTEM_RAM: (_BUSY_RAM, Desc.NONE),
+    SYSTEM_RAM: (BUSY_RAM, Desc.NONE),
     # Every block that virtio-mem adds is marked before it is merged, so a guest that goes on from a listing merges with them.
     VIRTIO_MEM_RAM: (_DRIVER_RAM | IORESOURCE_SYSRAM_MERGEABLE, Desc.NONE),
-    CRASH_KERNEL: (_BUSY_RAM, Desc.CRASH_KERNEL),
+    CRASH_KERNEL: (BUSY_RAM, Desc.CRASH_KERNEL),
     "ACPI Tables": (_BUSY, Desc.ACPI_TABLES),
     "ACPI Non-volatile Storage": (_BUSY, Desc.ACPI_NV_STORAGE),
     "Reserved": (_OPEN, Desc.RESERVED),
@@ -58,7 +58,7 @@ _EXACT = {
 }
 _PATTERNS = (
     (DRIVER_RAM, (_DRIVER_RAM, Desc.NONE)),
-    (KERNEL_IMAGE, (_BUSY_RAM, Desc.NONE)),
+    (KERNEL_IMAGE, (BUSY_RAM, Desc.NONE)),
     (VIRTIO_DEVICE, (IORESOURCE_SYSTEM_RAM | IORESOURCE_EXCLUSIVE, Desc.NONE)),
     (DAX_DEVICE, (IORESOURCE_SYSTEM_RAM, Desc.NONE)),
     (re.compile(r"CXL Window [0-9]+"), (_OPEN, Desc.CXL)),
@@ -70,9 +70,9 @@ E820_LOW = MiB
 
 
 @lru_cache(maxsize=4096)
-def kind_of(name: str) -> Kind:
-    """The kind of resource that is called `name`."""
+def meaning_of(name: str) -> NameMeaning:
+    """What the kernel gives a resource that is called `name`."""
     flags, desc = _EXACT.get(name) or next(
-        (kind for pattern, kind in _PATTERNS if pattern.fullmatch(name)), (_BUSY, Desc.NONE)
+        (given for pattern, given in _PATTERNS if pattern.fullmatch(name)), (_BUSY, Desc.NONE)
     )
-    return Kind(sys.intern(name), flags, desc)
+    return NameMeaning(sys.intern(name), flags, desc)
