@@ -13,7 +13,7 @@ import pytest
 from virtiomem import scenario
 from virtiomem.cli.main import main
 from virtiomem.device.mem import MemDevice
-from virtiomem.driver import rest as driver_rest
+from virtiomem.driver import shortfall as driver_rest
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import BackendError
 from virtiomem.guest.base import DeviceConfig, DriverConfig

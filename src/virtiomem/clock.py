@@ -14,7 +14,7 @@ from virtiomem import border
 MAX_SECONDS = 1e9
 """How far virtual time goes, 31 years: beyond, a float would lose the fractions."""
 
-Work = Callable[[], None]
+Callback = Callable[[], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -23,7 +23,7 @@ class Timer:
 
     due: float
     """Virtual seconds since the clock started."""
-    work: Work
+    work: Callback
     armed: bool = field(default=True)
 
 
@@ -32,16 +32,16 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._queue: deque[Work] = deque()
+        self._queue: deque[Callback] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._ticket = count()
 
-    def queue(self, work: Work) -> None:
+    def queue(self, work: Callback) -> None:
         """Run `work` once everything queued before it has run (queue_work on a system workqueue)."""
         border.function("work", work)
         self._queue.append(work)
 
-    def after(self, seconds: float, work: Work) -> Timer:
+    def after(self, seconds: float, work: Callback) -> Timer:
         """Run `work` when `seconds` have passed; timers due at the same time fire in the order they were set.
 
         Raises ArgumentError when that is before now or beyond `MAX_SECONDS`.
@@ -49,7 +49,7 @@ class Clock:
         border.seconds("seconds", seconds, 0, MAX_SECONDS)
         return self.at(self.now + seconds, work)
 
-    def at(self, due: float, work: Work) -> Timer:
+    def at(self, due: float, work: Callback) -> Timer:
         """Run `work` at a time that is not before now: see `after`."""
         border.seconds("due", due, self.now, 2 * MAX_SECONDS)
         border.function("work", work)

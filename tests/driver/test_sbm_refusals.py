@@ -226,7 +226,7 @@ def test_an_allocator_out_of_memory_ends_the_pass_at_once(rig: MakeRig) -> None:
     guest.memory.faults.inject(FaultPoint.CONTIG, Errno.ENOMEM)
     assert guest.resize(0) == []
     assert guest.driver.work.last_rc is Errno.ENOMEM
-    assert [(str(one.span), one.errno) for one in guest.driver.added.obstacles] == [
+    assert [(str(one.span), one.errno) for one in guest.driver.added.failures] == [
         ("0x208000000-0x20fffffff", Errno.ENOMEM)
     ]
     assert guest.wait(50) == ["UNPLUG +128M 64", "UNPLUG +0M 64"]

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 
 from virtiomem import border
 from virtiomem.device import decisions
-from virtiomem.device.blocks import Blocks
+from virtiomem.device.block_map import BlockMap
 from virtiomem.device.decisions import Refusal
 from virtiomem.device.realize import check_realize
 from virtiomem.errors import DeviceError, ProtocolError
@@ -78,7 +78,7 @@ class MemDevice:
         self._plugged_size = 0
         self._usable_size = self._usable_for(requested_size)
         self._usable_blocks = self._usable_size // block_size
-        self._blocks = Blocks(region_size // block_size)
+        self._blocks = BlockMap(region_size // block_size)
         self._size_listeners: list[Callable[[int], None]] = []
         self._config_listeners: list[Callable[[], None]] = []
 

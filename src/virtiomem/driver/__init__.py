@@ -23,23 +23,23 @@ several memory blocks, at a time, and is plugged as a whole or not at all.
     order.py        the states of memory blocks, and the order of plugging and unplugging
     states.py       the state of every unit, with a counter for each state
     outcome.py      answers to errnos, errnos to what happens next and to reasons
-    rest.py         why a device is not at its requested size, with the facts
-    kdump.py        the driver in a crash kernel: which pages may be read
+    shortfall.py    why a device is not at its requested size, with the facts
+    vmcore.py       the driver in a crash kernel: which pages may be read
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from virtiomem.driver.kdump import VmcoreDriver
     from virtiomem.driver.module import VirtioMemModule
     from virtiomem.driver.parameters import Parameters
     from virtiomem.driver.virtio_mem import VirtioMem
+    from virtiomem.driver.vmcore import VmcoreDriver
 
 __all__ = ["Parameters", "VirtioMem", "VirtioMemModule", "VmcoreDriver"]
 
 # Imported when they are first used: orders, sizes and intervals cost nobody the whole driver.
-_HOMES = {"Parameters": "parameters", "VirtioMem": "virtio_mem", "VirtioMemModule": "module", "VmcoreDriver": "kdump"}
+_HOMES = {"Parameters": "parameters", "VirtioMem": "virtio_mem", "VirtioMemModule": "module", "VmcoreDriver": "vmcore"}
 
 
 def __getattr__(name: str) -> object:

@@ -17,7 +17,7 @@ from virtiomem.units import Span, align_down, align_up
 
 
 @dataclass(frozen=True, slots=True)
-class Obstacle:
+class UnplugFailure:
     """Memory that should have been unplugged in the last pass and was not."""
 
     span: Span
@@ -50,7 +50,7 @@ class AddedMemory:
         """How much may be offline; see `offline_threshold`."""
         self.resume_size = self.offline_threshold - self.offline_threshold // 2
         """How much may still be offline when memory that goes online makes the driver add more."""
-        self.obstacles: list[Obstacle] = []
+        self.failures: list[UnplugFailure] = []
         """What the last pass could not unplug."""
         self._memory = memory
         self._region = region
@@ -92,7 +92,7 @@ class AddedMemory:
         zone = self._memory.zone_of(addr)
         rc = hotplug.offline_and_remove(self._memory, addr, size)
         if rc:
-            self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
+            self.failures.append(UnplugFailure(Span.sized(addr, size), rc, zone))
             return _folded(rc) if self._memory.release.folds_removal_errnos else rc
         self._left(size)
         return Errno.OK
@@ -121,7 +121,7 @@ class AddedMemory:
             if rc is Errno.ENOMEM:
                 break
         rc = _folded(rc)
-        self.obstacles.append(Obstacle(Span.sized(addr, size), rc, zone))
+        self.failures.append(UnplugFailure(Span.sized(addr, size), rc, zone))
         return rc
 
     def check(self) -> None:

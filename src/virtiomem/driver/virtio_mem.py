@@ -203,7 +203,7 @@ class VirtioMem:
 
     def _pass(self) -> Errno:
         """One attempt to bring what is plugged closer to what is requested."""
-        self.added.obstacles.clear()
+        self.added.failures.clear()
         rc = self._try_once() or (Errno.EBUSY if self.mode.emptied_remain else Errno.OK)
         self.waits_for_online = rc is Errno.ENOSPC and not self.added.could_add(self.mode.unit_size)
         return rc

@@ -14,7 +14,7 @@ _UNPLUGGED = 0
 _ALL_PLUGGED, _ALL_UNPLUGGED, _MIXED = State
 
 
-class Blocks:
+class BlockMap:
     """A fixed number of blocks, all unplugged at first; ranges are half-open block numbers inside it."""
 
     __slots__ = ("_blocks",)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 
-from virtiomem.driver.added import Obstacle
+from virtiomem.driver.added import UnplugFailure
 from virtiomem.driver.outcome import why
 from virtiomem.driver.virtio_mem import VirtioMem
 from virtiomem.errors import Errno
@@ -19,8 +19,8 @@ def reasons(driver: VirtioMem) -> list[Reason]:
     if driver.work.hung:
         return [Reason(ReasonKind.DEVICE_SILENT)]
     rc = driver.work.last_rc
-    if rc in (Errno.EBUSY, Errno.ENOMEM) and driver.added.obstacles:
-        return list(_obstacles(driver.memory, driver.added.obstacles))
+    if rc in (Errno.EBUSY, Errno.ENOMEM) and driver.added.failures:
+        return list(_failures(driver.memory, driver.added.failures))
     return [_after_pass(driver, rc)]
 
 
@@ -43,24 +43,24 @@ def _after_pass(driver: VirtioMem, rc: Errno) -> Reason:
             return Reason(kind, {"errno": rc.name})
 
 
-def _obstacles(memory: Memory, obstacles: list[Obstacle]) -> Iterator[Reason]:
+def _failures(memory: Memory, failures: list[UnplugFailure]) -> Iterator[Reason]:
     """One reason for each memory block that did not give up all it should have."""
-    for id_, group in groupby(sorted(obstacles, key=lambda o: o.span), lambda o: o.span.start // memory.block_size):
+    for id_, group in groupby(sorted(failures, key=lambda o: o.span), lambda o: o.span.start // memory.block_size):
         of_block = list(group)
         zone = of_block[0].zone
         facts = {"block": id_, "zone": str(zone.type) if zone is not None else "no zone"}
         if uses := _uses(memory, of_block):
-            crowded = any(obstacle.errno is Errno.ENOMEM for obstacle in of_block)
+            crowded = any(failure.errno is Errno.ENOMEM for failure in of_block)
             yield Reason(ReasonKind.IN_USE_NO_ROOM if crowded else ReasonKind.IN_USE, facts | {"uses": uses})
         else:
             yield Reason(ReasonKind.BLOCK_REFUSED, facts | {"errno": of_block[0].errno.name})
 
 
-def _uses(memory: Memory, obstacles: list[Obstacle]) -> list[dict[str, object]]:
+def _uses(memory: Memory, failures: list[UnplugFailure]) -> list[dict[str, object]]:
     """What holds the memory of one block."""
     used: Counter[tuple[str, str]] = Counter()
-    block = memory.blocks.get(obstacles[0].span.start // memory.block_size)
-    for index in {index for obstacle in obstacles for index in _pageblocks(memory, obstacle.span)}:
+    block = memory.blocks.get(failures[0].span.start // memory.block_size)
+    for index in {index for failure in failures for index in _pageblocks(memory, failure.span)}:
         use = block.used.get(index) if block is not None else None
         if use is not None:
             used["movable" if use.movable else "unmovable", use.id] += PAGEBLOCK_PAGES
