@@ -9,8 +9,8 @@ _NACK, _BUSY, _ERROR = map(Response, (ResponseType.NACK, ResponseType.BUSY, Resp
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """One decision: its kind, its answer, and what its facts are called."""
+class Decision:
+    """One decision to refuse: its kind, its answer, and what its facts are called."""
 
     kind: ReasonKind
     answer: Response
@@ -21,16 +21,16 @@ class Refusal:
         return Reason(self.kind, dict(zip(self.facts, values, strict=True)))
 
 
-NO_BLOCKS = Refusal(ReasonKind.NO_BLOCKS, _ERROR)
-NOT_ALIGNED = Refusal(ReasonKind.NOT_ALIGNED, _ERROR, ("addr", "block-size"))
-OUT_OF_BOUNDS = Refusal(ReasonKind.OUT_OF_BOUNDS, _ERROR, ("addr", "stop", "start", "usable-stop"))
-ABOVE_REQUESTED = Refusal(ReasonKind.ABOVE_REQUESTED, _NACK, ("size", "plugged", "requested-size"))
-ALREADY_PLUGGED = Refusal(ReasonKind.ALREADY_PLUGGED, _ERROR, ("addr", "stop"))
-NOT_PLUGGED = Refusal(ReasonKind.NOT_PLUGGED, _ERROR, ("addr", "stop"))
-MIGRATING = Refusal(ReasonKind.MIGRATING, _BUSY)
+NO_BLOCKS = Decision(ReasonKind.NO_BLOCKS, _ERROR)
+NOT_ALIGNED = Decision(ReasonKind.NOT_ALIGNED, _ERROR, ("addr", "block-size"))
+OUT_OF_BOUNDS = Decision(ReasonKind.OUT_OF_BOUNDS, _ERROR, ("addr", "stop", "start", "usable-stop"))
+ABOVE_REQUESTED = Decision(ReasonKind.ABOVE_REQUESTED, _NACK, ("size", "plugged", "requested-size"))
+ALREADY_PLUGGED = Decision(ReasonKind.ALREADY_PLUGGED, _ERROR, ("addr", "stop"))
+NOT_PLUGGED = Decision(ReasonKind.NOT_PLUGGED, _ERROR, ("addr", "stop"))
+MIGRATING = Decision(ReasonKind.MIGRATING, _BUSY)
 
 ANSWERS = {
-    refusal.kind: refusal.answer.type
-    for refusal in (NO_BLOCKS, NOT_ALIGNED, OUT_OF_BOUNDS, ABOVE_REQUESTED, ALREADY_PLUGGED, NOT_PLUGGED, MIGRATING)
+    decision.kind: decision.answer.type
+    for decision in (NO_BLOCKS, NOT_ALIGNED, OUT_OF_BOUNDS, ABOVE_REQUESTED, ALREADY_PLUGGED, NOT_PLUGGED, MIGRATING)
 }
 """What the device answers for each reason."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from virtiomem import border
 from virtiomem.device import decisions
 from virtiomem.device.block_map import BlockMap
-from virtiomem.device.decisions import Refusal
+from virtiomem.device.decisions import Decision
 from virtiomem.device.realize import check_realize
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.reasons import Reason
@@ -71,7 +71,7 @@ class MemDevice:
         self.features = features
         self.release = release
         self.busy = False
-        self._refused: tuple[Refusal, tuple[int, ...]] | None = None
+        self._refused: tuple[Decision, tuple[int, ...]] | None = None
         self._block_shift = block_size.bit_length() - 1
         self._block_mask = block_size - 1
         self._requested_size = requested_size
@@ -132,8 +132,8 @@ class MemDevice:
         """The reason for the last refusal; None while nothing was refused."""
         if self._refused is None:
             return None
-        refusal, values = self._refused
-        return refusal.reason(values)
+        decision, values = self._refused
+        return decision.reason(values)
 
     def on_size_change(self, listener: Callable[[int], None]) -> None:
         """Call `listener` with the new plugged size after each change (MEMORY_DEVICE_SIZE_CHANGE, unthrottled)."""
@@ -252,10 +252,10 @@ class MemDevice:
         wrong = decisions.ALREADY_PLUGGED if right is State.UNPLUGGED else decisions.NOT_PLUGGED
         return self._refuse(wrong, *self._span(first, stop))
 
-    def _refuse(self, refusal: Refusal, *values: int) -> Response:
+    def _refuse(self, decision: Decision, *values: int) -> Response:
         """Keep the facts, from which `refusal` makes the reason, and return the answer."""
-        self._refused = refusal, values
-        return refusal.answer
+        self._refused = decision, values
+        return decision.answer
 
     def _span(self, first: int, stop: int) -> Span:
         return Span(self.addr + (first << self._block_shift), self.addr + (stop << self._block_shift))
