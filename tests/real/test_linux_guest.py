@@ -7,7 +7,6 @@ import pytest
 
 from virtiomem import recording, scenario
 from virtiomem.guest.base import DeviceConfig, GuestConfig
-from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.recording import StepRecord
 from virtiomem.recording.compare import compare
@@ -69,7 +68,7 @@ def test_a_recorded_scenario_comes_out_the_same_and_so_does_the_embedded_guest(n
     with LinuxGuest(played.guest, played.devices, played.driver, setup=setup_6_1) as real:
         made = scenario.play(played, real)
     assert (difference := compare(made, recording.load(RECORDINGS / name / "recording.json"))) is None, difference
-    embedded = EmbeddedGuest(played.guest, played.driver, played.devices, played.boot_iomem, boot=made.boot)
+    embedded = scenario.embedded_guest(scenario.like(played, made.guest), made.boot)
     assert (difference := compare(made, scenario.play(played, embedded))) is None, difference
 
 
@@ -87,7 +86,7 @@ def test_an_example_comes_out_the_same_on_both_guests(path: Path, setup_6_1: Set
         pytest.skip("a stock kernel merges")
     with LinuxGuest(played.guest, played.devices, played.driver, setup=setup_6_1) as real:
         made = scenario.play(played, real)
-    embedded = EmbeddedGuest(played.guest, played.driver, played.devices, played.boot_iomem, boot=made.boot)
+    embedded = scenario.embedded_guest(scenario.like(played, made.guest), made.boot)
     assert (difference := compare(made, scenario.play(played, embedded))) is None, difference
 
 

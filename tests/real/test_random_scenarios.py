@@ -10,7 +10,6 @@ import random
 import pytest
 
 from virtiomem import scenario
-from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.recording.compare import compare
 from virtiomem.units import GiB, MiB, align_up, format_size
@@ -160,6 +159,6 @@ def test_both_guests_do_the_same(number: int, setup_6_1: Setup) -> None:
     played = scenario.loads(text)
     with LinuxGuest(played.guest, played.devices, played.driver, setup=setup_6_1) as real:
         expected = scenario.play(played, real)
-    embedded = EmbeddedGuest(played.guest, played.driver, played.devices, played.boot_iomem, boot=expected.boot)
+    embedded = scenario.embedded_guest(scenario.like(played, expected.guest), expected.boot)
     difference = compare(expected, scenario.play(played, embedded))
     assert difference is None, f"{difference}\n\n{text}"

@@ -25,7 +25,7 @@ def test_built_in_layout_is_what_the_kernel_printed(listing: Path) -> None:
 def test_built_in_layout_of_an_odd_machine_is_what_the_kernel_printed(listing: Path) -> None:
     kind, memory = listing.stem.split("-")
     devices = '[[device]]\nid = "vm0"\nmax-size = "1G"\n[[device]]\nid = "vm1"\nmax-size = "1G"\n'
-    played = scenario.loads(f'[guest]\nmachine = "{kind}"\nmemory = "{memory}"\n{devices}')
+    played = scenario.loads(f'[guest]\nkernel = "6.1"\nmachine = "{kind}"\nmemory = "{memory}"\n{devices}')
     assert played.boot_iomem == listing.read_text()
 
 

@@ -151,5 +151,5 @@ DEBIAN = Releases(
     proven=("6.1", "6.12"),
 )
 
-DEFAULT = LINUX.oldest
+DEFAULT = LINUX.newest
 """The release that is modelled where none is named."""

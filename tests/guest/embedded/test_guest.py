@@ -211,7 +211,7 @@ auto-movable-numa-aware = false
         "memory_hotplug.auto_movable_ratio=100",
         "memory_hotplug.auto_movable_numa_aware=N",
     ]
-    assert scenario.embedded_guest(scenario.loads("")).info["command-line"] == "memhp_default_state=offline"
+    assert scenario.embedded_guest(scenario.loads("")).info["command-line"] == "memhp_default_state=online"
 
 
 def test_boot_memory_is_recorded_once(guest: EmbeddedGuest) -> None:
