@@ -57,10 +57,10 @@ def test_option_that_nothing_would_read_is_refused(
     assert words in said.err
 
 
-@pytest.mark.parametrize("size", ["3", "0", "1", "8M", "24M", "64G"])
+@pytest.mark.parametrize("size", ["3", "0", "1", "512K", "24M", "64G"])
 def test_size_that_no_memory_block_has_is_refused(size: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["iomem", "check", str(CAPTURE), "--block-size", size]) == 2
-    assert "is not a memory block: a power of two from 16M to 32G" in capsys.readouterr().err
+    assert "is not a memory block: a power of two from 1M to 32G" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,12 @@ def test_place_that_memory_cannot_have_is_refused(
 def test_last_place_of_memory_is_taken(tmp_path: Path) -> None:
     assert main(["kdump", str(BOOT), "--note", "0xfffffffffffffff0:16", "-o", str(tmp_path / "header")]) != 2
     assert (tmp_path / "header").exists()
+
+
+@pytest.mark.parametrize("argument", ["--output=--", "-o--"])
+def test_two_dashes_are_no_value_of_an_option(argument: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["blocks", argument]) == 2
+    assert (
+        capsys.readouterr().err
+        == "virtiomem: argument -o/--output: '--' is not a value (see virtiomem blocks --help)\n"
+    )

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from virtiomem import __version__, stdio
 from virtiomem.errors import Exit, UsageError, VirtiomemError
@@ -32,6 +32,12 @@ COMMANDS: dict[str, str] = {
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises UsageError instead of printing its usage and leaving."""
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Refuse ``--option=--``, which argparse before Python 3.13 takes for an option with no value and no default."""
+        if arg_strings == ["--"] and action.option_strings and action.nargs is None:
+            self.error(f"argument {'/'.join(action.option_strings)}: '--' is not a value")
+        return super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments, in one line that names the help."""

@@ -90,13 +90,14 @@ def _read(memory: int, path: Path, nodes_path: Path | None, zones: bool) -> Memo
     )
 
 
-BLOCK_SIZES = "a power of two from 16M to 32G"
-"""From a section of powerpc (SECTION_SIZE_BITS) to sixteen times what x86-64 takes at most (MAX_BLOCK_SIZE)."""
+BLOCK_SIZES = "a power of two from 1M to 32G"
+"""Generous on both sides, since what sysfs says is shown as lsmem shows it: sections have 16M (powerpc) or more, and x86-64
+takes blocks of 2G at most (MAX_BLOCK_SIZE)."""
 
 
 def is_block_size(size: int) -> bool:
     """True for what memory blocks can have, in bytes, on any architecture: see `BLOCK_SIZES`."""
-    return is_power_of_two(size) and 16 * MiB <= size <= 32 * GiB
+    return is_power_of_two(size) and MiB <= size <= 32 * GiB
 
 
 def parse_block_size(text: str, source: object) -> int:
