@@ -7,20 +7,20 @@ import pytest
 
 from virtiomem.kdump.elfcore import DIRECT_MAP_5_LEVEL, Inputs, KernelText, Note
 
-DATA = Path(__file__).parent.parent / "data/kdump"
+DATA = Path(__file__).parent.parent / "data"
 
 
 class RealHeader:
     """A recorded crash header, and the addresses that went into it."""
 
-    def __init__(self, name: str) -> None:
-        self.recorded: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text())
+    def __init__(self, name: str, folder: str = "kdump", text: int = 0x2830000) -> None:
+        self.recorded: dict[str, Any] = json.loads((DATA / folder / f"{name}.json").read_text())
         self.iomem: str = self.recorded["iomem"] + "\n"
         note = self.recorded["vmcoreinfo"]
         self.inputs = Inputs(
             notes=[Note(cpu["addr"], cpu["size"]) for cpu in self.recorded["crash-notes"]],
             vmcoreinfo=Note(note["addr"], note["size"]),
-            text=KernelText(0xFFFFFFFF81000000, 0x1000000, 0x2830000),
+            text=KernelText(0xFFFFFFFF81000000, 0x1000000, text),
             direct_map=DIRECT_MAP_5_LEVEL,
             backup=0x7EF61000,
         )

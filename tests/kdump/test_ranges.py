@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import virtiomem
 from virtiomem.errors import ListingError
 from virtiomem.kdump.ranges import Loader, crash_ranges, kernel_ranges, kexec_tools_ranges
+from virtiomem.releases.linux import LINUX
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
@@ -69,8 +70,8 @@ def test_a_low_crash_kernel_is_excluded_after_the_high_one() -> None:
     assert found.ranges == [(0x100000, 0x6FFFFFFF), (0x100000000, 0x10FFFFFFF), (0x120000000, 0x1FFFFFFFF)]
 
 
-def test_the_kernel_stops_at_the_first_range_that_an_exclusion_cuts() -> None:
-    """A crash kernel over two touching System RAM entries: the second keeps what it shares with it."""
+def test_an_older_kernel_stops_at_the_first_range_that_an_exclusion_cuts() -> None:
+    """A crash kernel over two touching System RAM entries: in 6.1 the second keeps what it shares with it."""
     text = listing(
         (0, 0x100000, 0x3FFFFFFF, "System RAM"),
         (1, 0x30000000, 0x3FFFFFFF, "Crash kernel"),
@@ -79,7 +80,9 @@ def test_the_kernel_stops_at_the_first_range_that_an_exclusion_cuts() -> None:
     tree = iomem.loads(text)
     crash = next(node for _, node in tree.walk() if node.name == "Crash kernel")
     crash.end = 0x4FFFFFFF  # no listing can say this; firmware that splits RAM could
-    assert kernel_ranges(tree).ranges == [(0x100000, 0x2FFFFFFF), (0x40000000, 0x7FFFFFFF)]
+    stopped = kernel_ranges(tree, LINUX.release("6.1")).ranges
+    assert stopped == [(0x100000, 0x2FFFFFFF), (0x40000000, 0x7FFFFFFF)]
+    assert kernel_ranges(tree, LINUX.release("6.12")).ranges == [(0x100000, 0x2FFFFFFF), (0x50000000, 0x7FFFFFFF)]
     assert kexec_tools_ranges(tree).ranges == [(0x100000, 0x2FFFFFFF), (0x50000000, 0x7FFFFFFF)]
 
 

@@ -2,6 +2,7 @@
 
 ranges      crash ranges, as the kernel and as kexec-tools work them out
 elfcore     the ELF core header that says them
+kept        the header in a running kernel's memory, and what becomes of it
 comparison  what one list of ranges has and another has not
 range_text  them as text and JSON
 """

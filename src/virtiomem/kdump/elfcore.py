@@ -153,6 +153,11 @@ def load(path: str | Path) -> list[ProgramHeader]:
         raise UsageError(f"{path}: not an ELF file") from None
 
 
+def size_of(entries: int) -> int:
+    """Bytes of a header with so many program headers, as the kernel sets them aside."""
+    return align_up(_EHDR.size + _PHDR.size * entries, KERNEL_ALIGN)
+
+
 def decode(data: bytes | mmap, *, source: str = "header") -> list[ProgramHeader]:
     """The program headers of an ELF64 little-endian core file, of which `data` needs to hold the start only.
 

@@ -15,6 +15,7 @@ from enum import Enum
 from itertools import pairwise
 
 from virtiomem import border, collector
+from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import BUSY_RAM, Desc
 from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM
@@ -118,12 +119,12 @@ def total(ranges: Iterable[CrashRange]) -> int:
     return sum(end - start + 1 for start, end in ranges)
 
 
-def kernel_ranges(tree: Resource) -> CrashRanges:
+def kernel_ranges(tree: Resource, release: LinuxRelease = DEFAULT) -> CrashRanges:
     """The ranges as kexec_file_load() makes them. Models: prepare_elf_headers()."""
     ranges, crash_kernels = _system_ram(tree)
     excluded = [LOW_MEMORY, *crash_kernels[:-3:-1]]  # crashk_res, which is the higher one, then crashk_low_res
     for start, end in excluded:
-        _exclude(ranges, start, end)
+        _exclude(ranges, start, end, release)
     return CrashRanges(Loader.KERNEL, ranges, excluded, len(ranges), KERNEL_HOTPLUG_RANGES, [])
 
 
@@ -147,17 +148,18 @@ def _system_ram(tree: Resource) -> tuple[list[CrashRange], list[CrashRange]]:
     return ram, crash_kernels
 
 
-def _exclude(ranges: list[CrashRange], start: int, end: int) -> None:
-    """Take [start, end] out: ranges inside it go, the first that it cuts is trimmed or split, and there it stops.
+def _exclude(ranges: list[CrashRange], start: int, end: int, release: LinuxRelease) -> None:
+    """Take [start, end] out: ranges inside it go, those that it cuts are trimmed or split; an older kernel stops at the first.
 
-    Models: crash_exclude_mem_range(), which leaves a range behind the cut one alone even where it overlaps.
+    Models: crash_exclude_mem_range(). Since: 6.9 (exclusion_goes_on).
     """
     first = at = _first_not_below(ranges, start)
-    while at < len(ranges) and start <= ranges[at][0] and ranges[at][1] <= end:
+    while at < len(ranges) and ranges[at][0] <= end:
+        inside = start <= ranges[at][0] and ranges[at][1] <= end
         at += 1
-    del ranges[first:at]
-    if first < len(ranges) and ranges[first][0] <= end:
-        ranges[first : first + 1] = _around(ranges[first], start, end)
+        if not (inside or release.exclusion_goes_on):
+            break
+    ranges[first:at] = [part for cut in ranges[first:at] for part in _around(cut, start, end)]
 
 
 def kexec_tools_ranges(tree: Resource, *, limit: int = KEXEC_TOOLS_RANGES) -> CrashRanges:

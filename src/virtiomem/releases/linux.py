@@ -21,6 +21,10 @@ class LinuxRelease:
     """What the map calls the PCI configuration space."""
     lists_local_apic: bool = True
     """The map has a line for the local APIC, on QEMU's machines."""
+    keeps_crash_header: bool = False
+    """A crash header made by kexec_file_load() has a fixed room, and is made anew when a block is online or offline."""
+    exclusion_goes_on: bool = False
+    """What a crash header leaves out is cut from every range that it touches, not only up to the first."""
     retries_emptied_blocks: bool = False
     """A memory block with nothing plugged that could not be removed is tried again, in every pass and by the timer."""
     folds_removal_errnos: bool = False
@@ -38,6 +42,10 @@ class LinuxBuild:
     name: str = "6.1"
     default_state: OnlineType = OnlineType.OFFLINE
     """What becomes of added memory where the command line does not say."""
+    crash_header_cpus: int = 0
+    """CONFIG_NR_CPUS_DEFAULT: notes that a crash header has room for, where the kernel keeps it up to date."""
+    crash_header_ranges: int = 0
+    """CONFIG_CRASH_MAX_MEMORY_RANGES: ranges likewise."""
     kernel_image: tuple[tuple[int, int, str], ...] = (
         (0x01000000, 0x01E01EF1, "Kernel code"),
         (0x02000000, 0x02826FFF, "Kernel rodata"),
@@ -59,6 +67,22 @@ LINUX = Releases(
             "drivers/base/memory.c: memory_block_online()",
             "a memory block with a poisoned page does not go online (EHWPOISON); before, it does, and the poison is"
             " forgotten",
+        ),
+        Change(
+            "6.6",
+            "keeps_crash_header",
+            True,
+            "arch/x86/kernel/crash.c: arch_crash_handle_hotplug_event()",
+            "a crash header made by kexec_file_load has a fixed room, and is made anew when a memory block is online or"
+            " offline: after a shrink it still has the block that was removed last; before, it is as it was at loading",
+        ),
+        Change(
+            "6.9",
+            "exclusion_goes_on",
+            True,
+            "kernel/crash_core.c: crash_exclude_mem_range()",
+            "what a crash header leaves out is cut from every range that it touches; before, it stops at the first that it"
+            " cuts",
         ),
         Change(
             "6.8",
@@ -127,6 +151,20 @@ LINUX = Releases(
 DEBIAN = Releases(
     LinuxBuild(),
     (
+        Change(
+            "6.6",
+            "crash_header_cpus",
+            8192,
+            "kernel/crash_core.c: CONFIG_NR_CPUS_DEFAULT",
+            "Debian's kernel has room for the notes of 8192 CPUs in a crash header that it keeps",
+        ),
+        Change(
+            "6.6",
+            "crash_header_ranges",
+            8192,
+            "kernel/crash_core.c: CONFIG_CRASH_MAX_MEMORY_RANGES",
+            "Debian's kernel has room for 8192 ranges in a crash header that it keeps; what the CPUs leave is for ranges, too",
+        ),
         Change(
             "6.12",
             "default_state",
