@@ -5,6 +5,7 @@ as in the kernel.
 """
 
 import re
+from collections.abc import Callable
 from typing import NamedTuple, Self
 
 from virtiomem.errors import ArgumentValueError
@@ -112,6 +113,11 @@ def format_exact(size: int) -> str:
     """A size as the tables show it where that is exact (``1.5G``), else `format_size`'s (``6200M``)."""
     unit = 1 << (max(size.bit_length() - 1, 0) // 10 * 10)
     return format_approx(size) if unit > 1 and not size * 10 % unit else format_size(size)
+
+
+def size_format(*, in_bytes: bool) -> Callable[[int], str]:
+    """How a table's sizes are printed: as plain numbers of bytes, or for a glance."""
+    return str if in_bytes else format_approx
 
 
 def format_with_hex(size: int) -> str:

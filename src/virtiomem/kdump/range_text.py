@@ -7,7 +7,7 @@ from virtiomem.columns import align
 from virtiomem.kdump.comparison import Comparison
 from virtiomem.kdump.elfcore import PN_XNUM, Inputs
 from virtiomem.kdump.ranges import CrashRange, CrashRanges, Loader, total
-from virtiomem.units import format_approx, format_size
+from virtiomem.units import format_size, size_format
 
 
 def range_text(found: CrashRange) -> str:
@@ -17,7 +17,7 @@ def range_text(found: CrashRange) -> str:
 
 def ranges_text(found: CrashRanges, *, in_bytes: bool = False, headings: bool = True) -> str:
     """A line for each range, and what was left out or lost."""
-    size = str if in_bytes else format_approx
+    size = size_format(in_bytes=in_bytes)
     head = [("RANGE", "SIZE", "")] if headings else []
     notes = {found.backup: "saved to the backup segment first"} if found.backup else {}
     rows = [(range_text(one), size(total([one])), notes.get(one, "")) for one in found.ranges]
@@ -26,7 +26,7 @@ def ranges_text(found: CrashRanges, *, in_bytes: bool = False, headings: bool = 
 
 def summary_text(found: CrashRanges, *, in_bytes: bool = False) -> str:
     """How many ranges, how much, what was excluded, and how near the limit is."""
-    size = str if in_bytes else format_approx
+    size = size_format(in_bytes=in_bytes)
     what = "in a header that the kernel keeps up to date" if found.loader is Loader.KERNEL else "entries in its table"
     excluded = ", ".join(f"{start:#x}-{end:#x}" for start, end in found.excluded) or "nothing"
     ranges = "range" if len(found.ranges) == 1 else "ranges"
@@ -78,7 +78,7 @@ def lacking(inputs: Inputs) -> list[str]:
 
 def comparison_text(both: Comparison, *, in_bytes: bool = False, headings: bool = True) -> str:
     """The two loaders' ranges side by side, each beside the one it starts with."""
-    size = str if in_bytes else format_approx
+    size = size_format(in_bytes=in_bytes)
     kernel, kexec = (dict(one.ranges) for one in (both.kernel, both.kexec_tools))
     head = [("KERNEL", "SIZE", "", "KEXEC-TOOLS", "SIZE")] if headings else []
     rows = []
@@ -109,7 +109,7 @@ def against_text(
     missing: Sequence[CrashRange], gone: Sequence[CrashRange], *, in_bytes: bool = False, headings: bool = True
 ) -> str:
     """What a core file does not have of the RAM there is, and what it has that is no RAM."""
-    size = str if in_bytes else format_approx
+    size = size_format(in_bytes=in_bytes)
     head = [("RANGE", "SIZE", "")] if headings else []
     rows = [
         (range_text(one), size(total([one])), what)

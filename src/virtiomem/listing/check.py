@@ -22,7 +22,7 @@ from virtiomem.resource.merge import mergeable
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.node import Resource
 from virtiomem.text import sound
-from virtiomem.units import format_approx
+from virtiomem.units import size_format
 
 KEXEC_MAX_MEMORY_RANGES = 2048
 """MAX_MEMORY_RANGES: what `kexec -l` takes from the map when there is no /sys/firmware/memmap."""
@@ -128,7 +128,7 @@ def table(report: MapReport, *, in_bytes: bool = False, headings: bool = True) -
     rows: list[list[str]] = [["CONSUMER", "RANGES", "UNMERGED", "LIMIT", "HEADROOM", "NOTE"]] if headings else []
     for one in report.consumers:
         room = one.headroom(report.block_size)
-        left = "-" if room is None else str(room) if in_bytes else format_approx(room)
+        left = "-" if room is None else size_format(in_bytes=in_bytes)(room)
         rows.append([one.name, str(one.sees), str(one.unmerged), str(one.limit or "-"), left, one.note])
     return align(rows, " >>>>")
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from virtiomem.resource.names import is_system_ram
 from virtiomem.resource.node import Resource
 from virtiomem.text import printable, sound
-from virtiomem.units import format_approx
+from virtiomem.units import size_format
 
 
 class ResourceChangeKind(Enum):
@@ -237,7 +237,7 @@ def _parent_name(node: Resource) -> str:
 
 def sentence(change: ResourceChange, *, in_bytes: bool = False) -> str:
     """One change as one line: what, which, where, how much."""
-    size = str if in_bytes else format_approx
+    size = size_format(in_bytes=in_bytes)
     where = f" in {change.parent}" if change.parent else ""
     if change.kind is ResourceChangeKind.REPARENTED:
         where = f" from {change.old_parent or 'the top level'} to {change.parent or 'the top level'}"

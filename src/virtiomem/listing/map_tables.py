@@ -11,7 +11,7 @@ from virtiomem.listing.ram import RamRange, totals
 from virtiomem.resource.flags import flag_names
 from virtiomem.resource.node import Resource
 from virtiomem.text import sound
-from virtiomem.units import format_approx
+from virtiomem.units import size_format
 
 Row = tuple[int, Resource]
 """A resource and how deep to show it."""
@@ -44,7 +44,7 @@ def _bar(size: int, style: TableOptions) -> str:
 def _size(size: int, style: TableOptions) -> str:
     if style.hidden:
         return "-"
-    return str(size) if style.in_bytes else format_approx(size)
+    return size_format(in_bytes=style.in_bytes)(size)
 
 
 MAX_SHOWN_DEPTH = 32

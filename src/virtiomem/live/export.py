@@ -20,8 +20,8 @@ from pathlib import Path
 from virtiomem.abi import block_size_bytes, phys_index
 from virtiomem.errors import UsageError
 from virtiomem.files import cannot_write, is_there, refuse_empty
-from virtiomem.live.load import zone_lines
 from virtiomem.live.sysfs import MEMORY, NODES, directory, entry_numbers, read_attribute
+from virtiomem.recording import zoneinfo
 from virtiomem.recording.values import MemoryBlock, Snapshot
 from virtiomem.text import shown
 
@@ -44,7 +44,9 @@ def export_sysroot(
         _claim(root)
         (root / "proc").mkdir(exist_ok=True)
         (root / "proc/iomem").write_text(snapshot.iomem, encoding="utf-8", errors="surrogateescape")
-        (root / "proc/zoneinfo").write_text("".join(f"{line}\n" for line in zone_lines(snapshot)), encoding="ascii")
+        (root / "proc/zoneinfo").write_text(
+            "".join(f"{line}\n" for line in zoneinfo.dumps(snapshot.zones)), encoding="ascii"
+        )
         (root / MEMORY).mkdir(parents=True, exist_ok=True)
         (root / NODES).mkdir(parents=True, exist_ok=True)
         with directory(root / MEMORY) as memory, directory(root / NODES) as nodes:

@@ -15,7 +15,7 @@ from virtiomem.live.collect import block_lines
 from virtiomem.live.devices import CONFIG, devices_of, ownership
 from virtiomem.live.sysfs import MEMORY
 from virtiomem.live.views import PARAMETERS, PLUGGED, memory_of, zones_of
-from virtiomem.recording import json_file
+from virtiomem.recording import json_file, zoneinfo
 from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
 from virtiomem.resource.names import SYSTEM_RAM, is_virtio_device
@@ -100,7 +100,7 @@ def from_snapshot(
     sections = {
         "proc/iomem": Section(snapshot.iomem if snapshot.iomem.endswith("\n") else f"{snapshot.iomem}\n"),
         MEMORY: Section.of([f"block_size_bytes {memory_block_size:x}", *block_lines(snapshot.memory_blocks)]),
-        "proc/zoneinfo": Section.of(zone_lines(snapshot)),
+        "proc/zoneinfo": Section.of(zoneinfo.dumps(snapshot.zones)),
         PARAMETERS: Section.of(f"{name} {value}" for name, value in sorted(parameters.items())),
         CONFIG: Section.of(_config_lines(snapshot)),
         PLUGGED: Section.of(
@@ -108,16 +108,6 @@ def from_snapshot(
         ),
     }
     return Capture(sections, by=FORMAT, source=source)
-
-
-def zone_lines(snapshot: Snapshot) -> Iterator[str]:
-    """A snapshot's zones as /proc/zoneinfo has them."""
-    for node, zones in snapshot.zones.items():
-        for zone, pages in zones.items():
-            yield f"Node {node.removeprefix('node')}, zone {zone:>8}"
-            yield f"        spanned  {pages.spanned}"
-            yield f"        present  {pages.present}"
-            yield f"        managed  {pages.managed}"
 
 
 def _config_lines(snapshot: Snapshot) -> Iterator[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from virtiomem.driver.messages import MODULE
+from virtiomem.recording.zoneinfo import COUNTERS
 
 SectionKind = Literal["file", "lines", "words", "directory", "blocks", "devices", "log", "notes", "pages"]
 
@@ -42,7 +43,7 @@ SOURCES = (
     SectionSource("sys/devices/system/memory", "blocks", "memory blocks: state, zones, nodes"),
     SectionSource(
         *("proc/zoneinfo", "lines", "size of each zone"),
-        ("Node", "spanned", "present", "managed"),
+        ("Node", *COUNTERS),
     ),
     SectionSource("sys/bus/virtio/devices", "devices", "virtio-mem devices: driver, parent, node"),
     SectionSource("dev/kmsg", "log", "what the virtio_mem driver logged: addresses, sizes", (f"{MODULE} ",)),

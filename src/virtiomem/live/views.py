@@ -17,6 +17,7 @@ from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import Capture
 from virtiomem.live.sources import MEMORY_FILES
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, parse_block_size
+from virtiomem.recording import zoneinfo
 from virtiomem.recording.values import MemoryBlock, ZonePages
 from virtiomem.units import U64_MAX
 
@@ -24,7 +25,6 @@ _BLOCKS = re.compile(
     r"(?P<first>[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))? (?P<state>\S+) (?P<removable>[01])"
     r" (?P<nodes>-|[0-9]{1,9}(?:,[0-9]{1,9})*) (?P<zones>\S+)"
 )
-_ZONE = re.compile(r"Node (?P<node>[0-9]{1,9}), zone +(?P<zone>\S+)")
 _CPUS = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
 PARAMETERS = "sys/module/virtio_mem/parameters"
 """The heading of the driver's module parameters."""
@@ -84,19 +84,8 @@ def _with_plugged(blocks: list[MemoryBlock], capture: Capture) -> Iterator[Memor
 
 def zones_of(capture: Capture) -> dict[str, dict[str, ZonePages]]:
     """Spanned, present and managed pages of every zone, by ``nodeN``; empty when zones were not collected."""
-    counters: dict[tuple[str, str], dict[str, int]] = {}
-    here: dict[str, int] = {}
-    for line in capture.section("proc/zoneinfo").lines:
-        words = line.split()
-        if match := _ZONE.match(line):
-            here = counters.setdefault((f"node{int(match['node'])}", match["zone"]), {})
-        elif len(words) == 2 and words[0] in ("spanned", "present", "managed") and words[1].isdecimal():
-            here[words[0]] = number_of(words[1], 10, capture)
-    zones: dict[str, dict[str, ZonePages]] = {}
-    for (node, zone), pages in counters.items():
-        if len(pages) == 3:
-            zones.setdefault(node, {})[zone] = ZonePages(**pages)
-    return zones
+    zones = zoneinfo.parse(capture.section("proc/zoneinfo").lines)
+    return zoneinfo.by_node(zones, lambda digits: number_of(digits, 10, capture))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ json_file  JSON, in and out
 compare    whether two are the same, and the first difference
 apart      what two boots may differ in: the kernel's and the firmware's own lines
 describe   steps, requests and numbers as a person would say them
+zoneinfo   /proc/zoneinfo, in and out
 palette    one word, symbol and colour for each thing that happens
 """
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 from virtiomem.driver.parameters import Parameters
+from virtiomem.recording import zoneinfo
 from virtiomem.units import PAGE_SIZE, KiB, Span
 
 MEMINFO = "/proc/meminfo"
@@ -20,11 +21,10 @@ ONLINE_POLICY = "/sys/module/memory_hotplug/parameters/online_policy"
 IOMEM = "/proc/iomem"
 
 _MAX_NUMBER = 1 << 64
+_MAX_DIGITS = 20
 _MEMINFO_LINE = re.compile(r"^(Mem(?:Total|Free|Available)):\s+(\d{1,20}) kB$", re.MULTILINE)
-_ZONE_HEADER = re.compile(r"^Node\s+(\d{1,4}), zone\s+(\w{1,16})$", re.MULTILINE)
 _CLAIM = re.compile(r"^ *([0-9a-f]{8,16})-[0-9a-f]{8,16} : (virtio\d{1,5})$", re.MULTILINE)
 _UNMASKED = re.compile(r"^ *0*[1-9a-f][0-9a-f]{0,15}-", re.MULTILINE)
-_ZONE_LINE = re.compile(r"^\s+(?:pages )?(free|spanned|present|managed)\s+(\d{1,20})$", re.MULTILINE)
 
 
 class Seen(StrEnum):
@@ -111,12 +111,14 @@ def parse_zoneinfo(text: str, page_size: int = PAGE_SIZE) -> tuple[Zone, ...]:
 
 
 def _zones(text: str, page_size: int) -> Iterator[Zone]:
-    headers = list(_ZONE_HEADER.finditer(text))
-    ends = [header.start() for header in headers[1:]] + [len(text)]
-    for header, end in zip(headers, ends, strict=False):  # no zones: an end, and nothing that ends there
-        pages = {name: int(number) for name, number in reversed(_ZONE_LINE.findall(text, header.end(), end))}
-        sizes = {name: min(pages.get(name, 0) * page_size, _MAX_NUMBER) for name in ("present", "managed", "free")}
-        yield Zone(node=int(header[1]), name=header[2], **sizes)
+    for zone in zoneinfo.parse(text.splitlines()):
+        sizes = {name: _bytes(zone.pages.get(name, "0"), page_size) for name in ("present", "managed", "free")}
+        yield Zone(node=zone.node, name=zone.name, **sizes)
+
+
+def _bytes(pages: str, page_size: int) -> int:
+    """What so many pages hold; 0 for what no number of pages is."""
+    return min(int(pages) * page_size, _MAX_NUMBER) if len(pages) <= _MAX_DIGITS else 0
 
 
 def parse_claims(text: str) -> tuple[Claim, ...] | None:

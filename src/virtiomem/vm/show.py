@@ -12,7 +12,7 @@ from virtiomem.columns import table as columns_table
 from virtiomem.errors import VirtiomemError
 from virtiomem.reasons import Certainty, Reason
 from virtiomem.recording.values import VirtioMemInfo
-from virtiomem.units import format_approx, format_exact
+from virtiomem.units import format_approx, format_exact, size_format
 from virtiomem.vm.base import Device, Driver, Machine, Surroundings, kind
 from virtiomem.vm.inside import Inside, Seen
 from virtiomem.vm.outcome import Outcome, Result
@@ -63,7 +63,7 @@ class DeviceCell(NamedTuple):
 
     def size(self, size: int) -> str:
         """A size as a cell."""
-        return str(size) if self.in_bytes else format_approx(size)
+        return size_format(in_bytes=self.in_bytes)(size)
 
 
 def _column(name: str, cell: Callable[[Row], object], *default: str, right: bool = False) -> Column[DeviceCell]:
@@ -126,7 +126,7 @@ def status_text(view: View, columns: Sequence[str], *, in_bytes: bool = False, h
     machine = view.machine
     if machine is None:
         return f"{view.vm}  unreachable\n"
-    size = str if in_bytes else format_approx
+    size = size_format(in_bytes=in_bytes)
     head = [view.vm, machine.status]
     if view.surroundings is not None:
         head += [view.surroundings.hypervisor]

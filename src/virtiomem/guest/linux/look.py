@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from virtiomem.errors import ProtocolError
-from virtiomem.recording import MemoryBlock, ZonePages
+from virtiomem.recording import MemoryBlock, ZonePages, zoneinfo
 from virtiomem.resource.names import VIRTIO_DEVICE
 from virtiomem.units import is_power_of_two
 
@@ -20,14 +20,14 @@ _SECTION = re.compile(r"^@([a-z-]+)(?: (.*))?$", re.MULTILINE)
 _IOMEM = re.compile(r"^ {0,10}[0-9a-f]{4,16}-[0-9a-f]{4,16} : [^\n]{1,200}$")
 _BLOCK = re.compile(r"^memory(\d{1,9})/(state|valid_zones|removable):([\w -]{0,80})$")
 _NODE = re.compile(r"^memory(\d{1,9})/node(\d{1,5})$")
-_ZONE = re.compile(r"^Node (\d{1,5}), zone +(\w{1,20})$")
-_PAGES = re.compile(r"^ +(spanned|present|managed) +(\d{1,16})$")
 _EXPIRES = re.compile(r"\[in (-?\d{1,19}) to -?\d{1,19} nsecs\]")
 _BLOCK_SIZE = re.compile(r"[0-9a-f]{1,16}")
 _VIRTIO = re.compile(rf"^{VIRTIO_DEVICE.pattern}$")
 _STACK = re.compile(r"^/proc/\d+/stack$")
 
 _NANO = 1e9
+_MAX_DIGITS = 17
+"""No machine has as many pages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +110,17 @@ def _blocks(lines: list[str], links: list[str]) -> list[MemoryBlock]:
 
 def _zones(lines: Iterable[str]) -> Zones:
     """`Node 0, zone Normal` and its three counters, for every zone."""
-    counters: dict[tuple[str, str], dict[str, int]] = {}
-    current: dict[str, int] = {}
-    for line in lines:
-        if head := _ZONE.match(line):
-            current = counters.setdefault((f"node{head[1]}", head[2]), {})
-        elif pages := _PAGES.match(line):
-            current.setdefault(pages[1], int(pages[2]))
-        elif not line.startswith("Node "):  # "Node 0, per-node stats"
-            raise ProtocolError(f"the guest's snapshot, zones: {line[:80]!r}")
-    zones: Zones = {}
-    for (node, zone), pages_of in counters.items():
-        if len(pages_of) != 3:
-            raise ProtocolError(f"the guest's snapshot, zones: {node} {zone} lacks a counter")
-        zones.setdefault(node, {})[zone] = ZonePages(**pages_of)
-    return zones
+    zones = zoneinfo.parse(lines, _other_of_zones)
+    for zone in zones:
+        if any(len(zone.pages.get(counter, "")) not in range(1, _MAX_DIGITS) for counter in zoneinfo.COUNTERS):
+            raise ProtocolError(f"the guest's snapshot, zones: node{zone.node} {zone.name} lacks a counter")
+    return zoneinfo.by_node(zones)
+
+
+def _other_of_zones(line: str) -> None:
+    """Pass over ``Node 0, per-node stats``, and nothing else."""
+    if not line.startswith("Node "):
+        raise ProtocolError(f"the guest's snapshot, zones: {line[:80]!r}")
 
 
 def _timer(lines: list[str]) -> float | None:
