@@ -8,9 +8,10 @@ import pytest
 
 from virtiomem import scenario
 from virtiomem.cli.main import main
+from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.units import GiB
-from virtiomem.vm.base import Driver
+from virtiomem.vm.base import Driver, Event
 from virtiomem.vm.sim import open_sim
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -21,6 +22,13 @@ capture = "{EXAMPLES}/guest.capture"
 id = "vm0"
 max-size = "8G"
 memaddr = "0x180000000"
+"""
+SETTLED = """
+[[device]]
+id = "vm0"
+max-size = "2G"
+[[step]]
+do = "load"
 """
 LISTING = "00001000-0009ffff : System RAM\n00100000-7fffffff : System RAM\n100000000-13fffffff : System RAM\n"
 
@@ -56,3 +64,14 @@ def test_the_command_shows_what_a_captured_guest_has(tmp_path: Path, capsys: pyt
     assert main(["vm", "status", "-c", f"sim:{written(tmp_path, CAPTURE)}", "--json"]) == 0
     (machine,) = json.loads(capsys.readouterr().out)["vms"]
     assert machine["devices"][0]["size"] > GiB
+
+
+def test_a_resize_of_which_nothing_is_recorded_takes_no_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sim = open_sim(written(tmp_path, SETTLED), label="sim:guest")
+    monkeypatch.delattr(EmbeddedGuest, "snapshot")
+    asyncio.run(sim.set_requested_size("vm0", GiB))
+    assert asyncio.run(sim.wait(1.0)) == {Event.SIZE}
+    (device,) = asyncio.run(sim.look()).virtio_mem
+    assert (device.size, device.settled) == (GiB, True)

@@ -8,15 +8,13 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from msgspec import UnsetType
-
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import DeviceError
 from virtiomem.guest.base import GuestConfig
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.memory.core import boot_ram
-from virtiomem.reasons import Reason
 from virtiomem.recording.values import (
+    DeviceInfo,
     Kexec,
     Load,
     MemoryBlock,
@@ -24,7 +22,6 @@ from virtiomem.recording.values import (
     Resize,
     Snapshot,
     Step,
-    StepRecord,
     Unload,
     Wait,
 )
@@ -48,16 +45,14 @@ class SimBackend:
     parameters: Parameters
     driver: Driver = Driver.ABSENT
     pace: float = 0.0
-    _snapshot: Snapshot = field(init=False)
+    _devices: list[DeviceInfo] = field(init=False)
     _now: float = field(init=False, default=0.0)
     _unplayed: float = field(init=False, default=0.0)
     """Seconds that have passed without anything due in them."""
-    _retry_in: float | None = field(init=False, default=None)
-    _reasons: tuple[Reason, ...] = field(init=False, default=())
     _events: set[Event] = field(init=False, default_factory=set)
 
     def __post_init__(self) -> None:
-        self._snapshot = self.guest.boot
+        self._devices = self.guest.memory_devices
 
     def play(self, steps: Sequence[Step]) -> None:
         """Do steps of a scenario; a refused one is an outcome and the next follows, as in `virtiomem run`."""
@@ -70,23 +65,23 @@ class SimBackend:
 
     async def look(self) -> Machine:
         """The devices as the last step left them."""
-        return Machine(status="running", boot_memory=self.boot_memory, devices=tuple(self._snapshot.devices))
+        return Machine(status="running", boot_memory=self.boot_memory, devices=tuple(self._devices))
 
     async def surroundings(self, machine: Machine) -> Surroundings:
         """Nothing is hidden in a simulated guest."""
         return Surroundings(
             hypervisor="simulated",
             drivers={device.id: self.driver for device in machine.virtio_mem},
-            retry_in=None if self._retry_in is None else self._retry_in - self._unplayed,
-            reasons=self._reasons,
+            retry_in=None if self.guest.retry_in is None else self.guest.retry_in - self._unplayed,
+            reasons=tuple(self.guest.reasons()),
         )
 
     async def set_requested_size(self, device: str, size: int) -> None:
         """Set a requested-size; the guest acts at once."""
         self._let_time_pass()
-        record = self._play(Resize(device=device, requested_size=Size(size)))
-        if record.error is not None:
-            raise DeviceError(f"{device}: the device refuses: {record.error}", connection=self.label)
+        error = self._play(Resize(device=device, requested_size=Size(size)))
+        if error is not None:
+            raise DeviceError(f"{device}: the device refuses: {error}", connection=self.label)
 
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Let virtual time pass, playing the guest only when something is due in it."""
@@ -94,7 +89,7 @@ class SimBackend:
         if not self._events:
             self._now += seconds
             self._unplayed += seconds
-            if self._retry_in is not None and self._unplayed >= self._retry_in:
+            if self.guest.retry_in is not None and self._unplayed >= self.guest.retry_in:
                 self._let_time_pass()
         events = frozenset(self._events)
         self._events.clear()
@@ -107,39 +102,30 @@ class SimBackend:
     def inside(self, spans: tuple[Span, ...]) -> Inside:
         """What the guest's own files say; `spans` is not needed, everything is at hand."""
         del spans
-        managed = [zone.managed for zones in self._snapshot.zones.values() for zone in zones.values()]
+        now = self.guest.snapshot()
+        managed = [zone.managed for zones in now.zones.values() for zone in zones.values()]
         return Inside(
             source="simulated guest",
             block_size=self.memory_block_size,
-            blocks=tuple(map(_block, self._snapshot.memory_blocks)),
+            blocks=tuple(map(_block, now.memory_blocks)),
             mem_total=sum(managed) * PAGE_SIZE,
-            zones=tuple(self._zones()),
+            zones=tuple(_zones(now)),
             auto_online_blocks=self.auto_online_blocks,
             online_policy=self.online_policy,
             driver=self.parameters,
         )
 
-    def _zones(self) -> Iterator[Zone]:
-        for node, zones in self._snapshot.zones.items():
-            for name, pages in zones.items():
-                present, managed = pages.present * PAGE_SIZE, pages.managed * PAGE_SIZE
-                yield Zone(
-                    node=int(node.removeprefix("node")), name=name, present=present, managed=managed, free=managed
-                )
-
-    def _play(self, step: Step) -> StepRecord:
-        """Do a step and remember how it left the guest."""
-        record = self.guest.play(step)
-        if record.snapshot.devices != self._snapshot.devices:
+    def _play(self, step: Step) -> str | None:
+        """Do a step, and note what a hypervisor would tell of it; what refused it is returned."""
+        error = self.guest.act(step)
+        before, self._devices = self._devices, self.guest.memory_devices
+        if before != self._devices:
             self._events.add(Event.SIZE)
         if isinstance(step, Reboot):
             self._events.add(Event.RESET)
-        if isinstance(step, Load | Unload | Reboot | Kexec) and record.error is None:
+        if isinstance(step, Load | Unload | Reboot | Kexec) and error is None:
             self.driver = Driver.READY if isinstance(step, Load) else Driver.ABSENT
-        self._snapshot = record.snapshot
-        self._retry_in = None if isinstance(record.retry_in, UnsetType) else record.retry_in
-        self._reasons = tuple(self.guest.reasons())
-        return record
+        return error
 
     def _let_time_pass(self) -> None:
         """Play the seconds that have passed since the guest was last played."""
@@ -193,3 +179,11 @@ class SimAgent:
 def _block(block: MemoryBlock) -> Block:
     """The neutral form of a snapshot's memory block."""
     return Block(block=block.block, online=block.is_online, zone=block.zone)
+
+
+def _zones(snapshot: Snapshot) -> Iterator[Zone]:
+    """The neutral form of a snapshot's zones."""
+    for node, zones in snapshot.zones.items():
+        for name, pages in zones.items():
+            present, managed = pages.present * PAGE_SIZE, pages.managed * PAGE_SIZE
+            yield Zone(node=int(node.removeprefix("node")), name=name, present=present, managed=managed, free=managed)

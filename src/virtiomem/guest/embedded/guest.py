@@ -90,7 +90,7 @@ class EmbeddedGuest:
         if boot is not None and adopt.is_running(boot, devices):
             self._load()
             adopt.adopt(self.kernel, self.devices, boot)
-        self._boot = self._snapshot()
+        self._boot = self.snapshot()
 
     def _start_kernel(self) -> None:
         self.kernel = Kernel(self._config, self._boot_iomem, self._real_boot)
@@ -135,36 +135,58 @@ class EmbeddedGuest:
         What device or kernel refuse is told in the record; raises BackendError when a device's QEMU is lost, ArgumentError
         for a step that cannot be.
         """
-        step = taken.step(step)
+        step, started = taken.step(step), self.kernel.clock.now
+        error = self._act(step)
+        return self._record(step, error, started)
+
+    def act(self, step: Step) -> str | None:
+        """Do one step as `play` does, and say only what refused it: nothing is recorded."""
+        return self._act(taken.step(step))
+
+    def _act(self, step: Step) -> str | None:
         self._requests.clear()
         self.kernel.log.clear()
-        started = self.kernel.clock.now
         try:
             error = self._do(step)
         except (DeviceError, KernelError) as refusal:
             error = str(refusal)
         self.kernel.clock.run_until_idle()
-        return self._record(step, error, started)
+        return error
+
+    @property
+    def retry_in(self) -> float | None:
+        """Seconds until a driver tries again; None when no timer runs."""
+        clock = self.kernel.clock
+        return None if clock.next_due is None else clock.next_due - clock.now
+
+    @property
+    def memory_devices(self) -> list[DeviceInfo]:
+        """The virtio-mem devices and DIMMs as they are now."""
+        return [*(device.info for device in self.devices), *(dimm.info() for dimm in self._dimms.values())]
+
+    def snapshot(self) -> Snapshot:
+        """The guest as it is now."""
+        return snapshot.take(self.kernel, self.memory_devices)
 
     def reasons(self) -> list[Reason]:
         """Why devices are not at their requested sizes; empty when all are."""
         return explain.reasons(self.kernel, self.devices)
 
     def _record(self, step: Step, error: str | None, started: float) -> StepRecord:
-        clock = self.kernel.clock
-        reasons = self.reasons()
-        settled = all(device.info.settled for device in self.devices)
+        now, retry_in = self.snapshot(), self.retry_in
+        settled = all(device.settled for device in now.devices)
+        reasons = [] if settled else self.reasons()
         return StepRecord(
             step=step,
             settled=settled,
             error=error,
             requests=list(self._requests),
-            snapshot=self._snapshot(),
-            retry_in=UNSET if clock.next_due is None else clock.next_due - clock.now,
+            snapshot=now,
+            retry_in=UNSET if retry_in is None else retry_in,
             held_up=UNSET if settled else [str(reason) for reason in reasons],
             reasons=UNSET if settled else [reason.to_json() for reason in reasons],
             log=list(self.kernel.log) or UNSET,
-            elapsed=max(clock.now - started, 0.0),
+            elapsed=max(self.kernel.clock.now - started, 0.0),
         )
 
     def _do(self, step: Step) -> str | None:
@@ -285,11 +307,6 @@ class EmbeddedGuest:
                 device.channel.faults.extend([step.error] * step.times)
         else:
             self.kernel.memory.faults.inject(_FAULT_POINTS[step.at], Errno[step.error], step.times)
-
-    def _snapshot(self) -> Snapshot:
-        devices: list[DeviceInfo] = [device.info for device in self.devices]
-        devices += [dimm.info() for dimm in self._dimms.values()]
-        return snapshot.take(self.kernel, devices)
 
     def check(self) -> None:
         """Assert that device, driver, core and tree agree."""
