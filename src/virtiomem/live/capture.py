@@ -42,6 +42,8 @@ FORMAT = "virtiomem-capture/1"
 
 MAX_SIZE = 1 << 28
 """A capture unpacks to no more than this; the map of a machine with a million blocks takes a fifth of it."""
+MAX_LISTING = 1 << 26
+"""A listing alone; it holds a million resources."""
 
 END = "# end"
 """The last line of what a program wrote; what a person wrote by hand need not have it."""

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from virtiomem.errors import BackendError, VirtiomemError
 from virtiomem.files import is_directory
-from virtiomem.live.capture import ABSENT, DENIED, NO_NOTES, NOT_COLLECTED, Capture, Section
-from virtiomem.live.reading import MAX_LISTING
+from virtiomem.live.capture import ABSENT, DENIED, MAX_LISTING, NO_NOTES, NOT_COLLECTED, Capture, Section
 from virtiomem.live.sources import MEMORY_FILES, SOURCES, SectionSource
 from virtiomem.live.sysfs import entry_numbers, read_memory_sysfs
 from virtiomem.recording.values import MemoryBlock

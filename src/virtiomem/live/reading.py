@@ -5,15 +5,12 @@ from typing import TYPE_CHECKING
 
 from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes, read_stdin
-from virtiomem.live.capture import MAX_SIZE, Capture, Section, loads, looks_like_capture
+from virtiomem.live.capture import MAX_LISTING, MAX_SIZE, Capture, Section, loads, looks_like_capture
 from virtiomem.packed import unpack
-from virtiomem.units import MiB, format_size
+from virtiomem.units import format_size
 
 if TYPE_CHECKING:
     from virtiomem.recording.values import Recording
-
-MAX_LISTING = 64 * MiB
-"""It holds a million resources."""
 
 
 def source_of(path: str | Path) -> str:

@@ -11,7 +11,7 @@ from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.files import read_bytes
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.machine import Machine
-from virtiomem.live.reading import MAX_LISTING
+from virtiomem.live.capture import MAX_LISTING
 from virtiomem.notation import NotationError, toml_values
 from virtiomem.recording.json_file import decode_size
 from virtiomem.recording.values import PlugDimm
