@@ -14,7 +14,7 @@ from tests.waiting import PATIENCE, wait_until
 from virtiomem.errors import BackendError, BackendTimeout
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.guest.linux import LinuxGuest, Setup
-from virtiomem.guest.linux import agent as agent_module
+from virtiomem.guest.linux import shell_agent as agent_module
 from virtiomem.guest.linux.look import Look
 from virtiomem.guest.linux.running import RunningLinux
 from virtiomem.recording.values import Kexec, Load

@@ -11,7 +11,7 @@ from msgspec import UNSET
 from virtiomem.cli.main import main
 from virtiomem.guest.base import DriverConfig, GuestConfig
 from virtiomem.guest.embedded import EmbeddedGuest
-from virtiomem.guest.embedded.qemu import guest_on_qemu
+from virtiomem.guest.embedded.qemu_devices import guest_on_qemu
 from virtiomem.recording import Recording
 from virtiomem.recording.compare import compare
 from virtiomem.scenario import Scenario, load, loads, play

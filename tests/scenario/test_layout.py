@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from virtiomem import scenario
-from virtiomem.guest.machine import Machine
+from virtiomem.guest.machine import MachineLayout
 from virtiomem.units import GiB, MiB
 
 RECORDINGS = sorted((Path(__file__).parents[1] / "data" / "recordings").glob("*/boot.iomem"))
@@ -17,7 +17,9 @@ ODD = sorted((Path(__file__).parents[1] / "data" / "layout").glob("*.iomem"))
 )
 def test_built_in_layout_is_what_the_kernel_printed(listing: Path) -> None:
     played = scenario.load(listing.with_name("scenario.toml"))
-    made = scenario.boot_listing(Machine.of(played.guest, played.devices), len(played.devices), played.guest.release)
+    made = scenario.boot_listing(
+        MachineLayout.of(played.guest, played.devices), len(played.devices), played.guest.release
+    )
     assert made == listing.read_text()
 
 
@@ -30,15 +32,15 @@ def test_built_in_layout_of_an_odd_machine_is_what_the_kernel_printed(listing: P
 
 
 def test_ram_that_ends_inside_64m_has_a_buffer_behind_it() -> None:
-    listing = scenario.boot_listing(Machine("q35", 4 * GiB + MiB, 20 * GiB, 0), 1)
+    listing = scenario.boot_listing(MachineLayout("q35", 4 * GiB + MiB, 20 * GiB, 0), 1)
     assert "180100000-183ffffff : RAM buffer\n" in listing
-    assert "RAM buffer" not in scenario.boot_listing(Machine("q35", 4224 * MiB, 20 * GiB, 0), 1)
+    assert "RAM buffer" not in scenario.boot_listing(MachineLayout("q35", 4224 * MiB, 20 * GiB, 0), 1)
 
 
 @pytest.mark.parametrize("memory", [64 * MiB, 3 * GiB, 64 * GiB, 4096 * GiB])
 @pytest.mark.parametrize("kind", ["q35", "pc"])
 def test_lines_are_in_order_and_never_overlap(kind: str, memory: int) -> None:
-    made = Machine("q35" if kind == "q35" else "pc", memory, memory + 16384 * GiB, 0)
+    made = MachineLayout("q35" if kind == "q35" else "pc", memory, memory + 16384 * GiB, 0)
     top = re.findall(r"^([0-9a-f]+)-([0-9a-f]+) : ", scenario.boot_listing(made, 3), re.MULTILINE)
     bounds = [int(bound, 16) for line in top for bound in line]
     assert bounds == sorted(bounds)

@@ -78,7 +78,7 @@ def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
     if args.guest == "linux":
         return open_linux(played, args, say)
     if args.device == "qemu":
-        from virtiomem.guest.embedded.qemu import guest_on_qemu
+        from virtiomem.guest.embedded.qemu_devices import guest_on_qemu
         from virtiomem.qemu.process import BINARY
 
         with _in_the_name_of(played):

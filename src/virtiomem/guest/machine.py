@@ -19,7 +19,7 @@ _PCI_HOLE64: dict[MachineKind, int] = {"q35": 32 * GiB, "pc": 2 * GiB}
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class MachineLayout:
     """The memory map of a pc or q35 machine; sizes in bytes."""
 
     kind: MachineKind

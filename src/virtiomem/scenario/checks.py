@@ -16,7 +16,7 @@ from virtiomem.device.realize import MIN_BLOCK_SIZE
 from virtiomem.errors import DeviceError, Errno, ScenarioError, UsageError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, name_devices, parse_range
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
-from virtiomem.guest.machine import Machine
+from virtiomem.guest.machine import MachineLayout
 from virtiomem.memory.core import MAX_BLOCK_SIZE, PHYSMEM_END
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use
@@ -100,7 +100,7 @@ def _check_max_memory(memory: int, max_memory: int) -> None:
         _refuse("guest.max-memory", f"{format_with_hex(max_memory)} is not a whole number of pages")
 
 
-def check_nodes(nodes: list[NodeConfig], machine: Machine | None) -> None:
+def check_nodes(nodes: list[NodeConfig], machine: MachineLayout | None) -> None:
     """Refuse nodes with gaps in their numbers, with ranges that overlap, or that leave boot memory without a node."""
     if len(nodes) > MAX_NODES:
         _refuse("guest.nodes", f"{len(nodes)} nodes are more than {MAX_NODES}")
@@ -178,7 +178,7 @@ def _check_sizes(device: DeviceConfig, where: str) -> None:
         )
 
 
-def place_devices(devices: list[DeviceConfig], machine: Machine | None) -> list[DeviceConfig]:
+def place_devices(devices: list[DeviceConfig], machine: MachineLayout | None) -> list[DeviceConfig]:
     """The devices with address and name filled in; ScenarioError where QEMU has no place for one.
 
     Without a machine (the guest starts from a capture) every device must say its address.

@@ -6,7 +6,7 @@ have another one.
 """
 
 from virtiomem import border
-from virtiomem.guest.machine import MAX_DEVICES, Machine
+from virtiomem.guest.machine import MAX_DEVICES, MachineLayout
 from virtiomem.releases.linux import DEBIAN, DEFAULT, LinuxBuild, LinuxRelease
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.units import MiB, Span, TiB, align_up
@@ -27,17 +27,17 @@ Line = tuple[int, int, int, str]
 """Depth, first byte, last byte, name."""
 
 
-def boot_listing(machine: Machine, devices: int, release: LinuxRelease = DEFAULT) -> str:
+def boot_listing(machine: MachineLayout, devices: int, release: LinuxRelease = DEFAULT) -> str:
     """The listing of a machine with this many virtio-mem devices, before their driver is loaded. Raises ArgumentError."""
     border.instance("release", release, LinuxRelease)
-    border.instance("machine", machine, Machine)
+    border.instance("machine", machine, MachineLayout)
     border.integer("devices", devices, 0, MAX_DEVICES)
     low, pci = _low_memory(machine, DEBIAN.release(release.name)), _pci(machine, devices, release)
     lines = [*low, *pci, *_chips(machine, release), *_high_memory(machine)]
     return "".join(f"{'  ' * depth}{first:08x}-{last:08x} : {name}\n" for depth, first, last, name in lines)
 
 
-def _low_memory(machine: Machine, build: LinuxBuild) -> list[Line]:
+def _low_memory(machine: MachineLayout, build: LinuxBuild) -> list[Line]:
     """The first MiB, low RAM with the kernel in it, and what the firmware keeps. Since: 6.12 (kernel_image)."""
     top = machine.ram[0].stop
     return [
@@ -54,7 +54,7 @@ def _low_memory(machine: Machine, build: LinuxBuild) -> list[Line]:
     ]
 
 
-def _pci(machine: Machine, devices: int, release: LinuxRelease) -> list[Line]:
+def _pci(machine: MachineLayout, devices: int, release: LinuxRelease) -> list[Line]:
     """The PCI window below 4 GiB with the devices' BARs, allocated downwards. Since: 6.8 (ecam_name)."""
     top = machine.ram[0].stop
     window = "PCI Bus 0000:00"
@@ -77,7 +77,7 @@ def _bars(devices: int, end: int, slot: int) -> list[Line]:
     return [(1, start, start + _BAR - 1, f"0000:00:{slot + index:02x}.0") for index, start in enumerate(starts)]
 
 
-def _chips(machine: Machine, release: LinuxRelease) -> list[Line]:
+def _chips(machine: MachineLayout, release: LinuxRelease) -> list[Line]:
     """Interrupt controllers, timer and the firmware's flash. Since: 6.12 (lists_local_apic)."""
     local_apic = [(0, 0xFEE00000, 0xFEE00FFF, "Local APIC")] if release.lists_local_apic else []
     q35_only = [(0, 0xFED1C000, 0xFED1FFFF, "Reserved")] if machine.kind == "q35" else []
@@ -91,7 +91,7 @@ def _chips(machine: Machine, release: LinuxRelease) -> list[Line]:
     ]
 
 
-def _high_memory(machine: Machine) -> list[Line]:
+def _high_memory(machine: MachineLayout) -> list[Line]:
     """RAM from 4 GiB up, the 64-bit PCI window behind the device region, and the HyperTransport hole."""
     hole = machine.pci_hole64
     lines: list[Line] = []

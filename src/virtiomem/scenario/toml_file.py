@@ -10,7 +10,7 @@ from virtiomem import border
 from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.files import read_bytes
 from virtiomem.guest.base import DeviceConfig
-from virtiomem.guest.machine import Machine
+from virtiomem.guest.machine import MachineLayout
 from virtiomem.live.capture import MAX_LISTING
 from virtiomem.notation import NotationError, toml_values
 from virtiomem.recording.json_file import decode_size
@@ -107,14 +107,14 @@ def _complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Sce
     )
 
 
-def _machine(file: ScenarioFile) -> Machine | None:
+def _machine(file: ScenarioFile) -> MachineLayout | None:
     """The machine, with room for every DIMM that a step plugs; None when the guest starts from a capture."""
     if file.guest.capture is not None:
         return None
-    return Machine.of(file.guest, file.device, [step.size for step in file.step if isinstance(step, PlugDimm)])
+    return MachineLayout.of(file.guest, file.device, [step.size for step in file.step if isinstance(step, PlugDimm)])
 
 
-def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: Machine | None, folder: Path) -> str:
+def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: MachineLayout | None, folder: Path) -> str:
     """The listing a guest starts from: the one that the scenario names, or the built-in layout."""
     if file.guest.iomem is None:
         return "" if machine is None else boot_listing(machine, len(file.device), file.guest.release)

@@ -11,7 +11,6 @@ from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import ArgumentValueError, DeviceError, Errno, KernelError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, hotplug_parameters, name_devices
 from virtiomem.guest.embedded import adopt, explain, snapshot, taken
-from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.hardware import (
     REQUEST_FAULTS,
     AttachedDevice,
@@ -20,8 +19,9 @@ from virtiomem.guest.embedded.hardware import (
     EmbeddedDevices,
 )
 from virtiomem.guest.embedded.kernel import Kernel
+from virtiomem.guest.embedded.other_drivers import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.waiting import wait
-from virtiomem.guest.machine import Machine
+from virtiomem.guest.machine import MachineLayout
 from virtiomem.memory import FaultPoint, memory_failure, store_state
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.reasons import Reason
@@ -77,7 +77,7 @@ class EmbeddedGuest:
         self._driver = driver
         self._real_boot = boot
         self._requests: list[Request] = []
-        self._room = Machine.of(config, devices).device_memory()
+        self._room = MachineLayout.of(config, devices).device_memory()
         if config.capture is None:  # else another machine's map decides where devices are
             for device in devices:
                 self._room.place(device.id, device.max_size, alignment=device.block_size, memaddr=device.memaddr)

@@ -1,4 +1,4 @@
-"""What the machine holds, whichever kernel runs: virtio-mem devices, DIMMs, and the taps on the wires between.
+"""What the machine holds, whichever kernel runs: virtio-mem devices, DIMMs, and the channels that record what goes between.
 
 A reboot leaves all of it in place; only plugged memory goes.
 """
@@ -104,7 +104,7 @@ class AttachedDevice:
         """The guest's name for it, ``virtio0``."""
         self.region = Span.sized(int(config.memaddr), int(config.max_size))
         self.owner = devices.owner(config.id)
-        self.channel = Tap(config.id, devices.channel(config.id), sink)
+        self.channel = RecordingChannel(config.id, devices.channel(config.id), sink)
         self._devices = devices
 
     @property
@@ -150,7 +150,7 @@ REQUEST_FAULTS = {
 """Answers that can be injected, as the bytes on the wire."""
 
 
-class Tap:
+class RecordingChannel:
     """A channel that keeps what goes over the wire, and answers in the device's stead when told to."""
 
     def __init__(self, device_id: str, channel: RequestChannel, sink: list[Request]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from virtiomem.errors import ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig, hotplug_parameters, name_devices
 from virtiomem.guest.linux.kernels import DRIVER
-from virtiomem.guest.machine import Machine
+from virtiomem.guest.machine import MachineLayout
 from virtiomem.qemu import arguments
 from virtiomem.qemu.trace import EVENTS
 from virtiomem.resource.names import virtio_number
@@ -32,7 +32,7 @@ def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: s
     One processor: requests then come in the order in which the driver makes them. Raises ScenarioError for what QEMU
     cannot build.
     """
-    machine = Machine.of(guest, devices)
+    machine = MachineLayout.of(guest, devices)
     words = ["-accel", accel, "-cpu", "max", "-smp", "1", *arguments.BARE]
     words += arguments.memory(guest.memory, machine.max_memory, slots=guest.slots)
     words += _memory(guest, machine)
@@ -51,7 +51,7 @@ def kernel_command_line(guest: GuestConfig, driver: DriverConfig, *, built_in: b
     return " ".join([*words, *append.split()])
 
 
-def _memory(guest: GuestConfig, machine: Machine) -> list[str]:
+def _memory(guest: GuestConfig, machine: MachineLayout) -> list[str]:
     """Boot memory: one backend, or one a node."""
     if not guest.nodes:
         return [*arguments.machine(guest.machine, memory_backend="ram"), *arguments.backend("ram", guest.memory)]

@@ -10,9 +10,9 @@ from msgspec import UNSET
 
 from virtiomem.errors import DeviceError, ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, name_devices
-from virtiomem.guest.linux.agent import Reply
 from virtiomem.guest.linux.rest import reasons, settle
 from virtiomem.guest.linux.running import RunningLinux, Say, Setup
+from virtiomem.guest.linux.shell_agent import Reply
 from virtiomem.qemu.qmp import QmpSession
 from virtiomem.recording import Snapshot, Step, StepRecord
 from virtiomem.recording.values import (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import cpio
-from virtiomem.guest.linux.kernels import DRIVER, TRANSPORT, Kernel, Module
+from virtiomem.guest.linux.kernels import DRIVER, TRANSPORT, KernelImage, Module
 
 APPLETS = (
     "cat", "cpio", "dd", "echo", "fallocate", "find", "grep", "head", "insmod", "ls", "mkdir", "mount", "rm", "rmdir",
@@ -32,7 +32,7 @@ class Parts:
     kexec: dict[str, bytes]
 
 
-def gather(kernel: Kernel, *, busybox: Path | None = None, kexec: bool = False) -> Parts:
+def gather(kernel: KernelImage, *, busybox: Path | None = None, kexec: bool = False) -> Parts:
     """Collect the parts from this machine.
 
     `kexec` adds kexec-tools and the kernel, for a scenario that starts a new kernel. Raises BackendError naming the

@@ -41,7 +41,7 @@ class Module:
 
 
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class KernelImage:
     """A kernel image and where its modules are; `builtin` and `dependencies` are modules.builtin and modules.dep."""
 
     image: Path
@@ -80,7 +80,7 @@ class Kernel:
         return {_name(path): path for path in self.dependencies}
 
 
-def choose(kernel: Path | str | None, modules: Path | None = None) -> Kernel:
+def choose(kernel: Path | str | None, modules: Path | None = None) -> KernelImage:
     """The kernel of an image, or the newest one of a release such as ``6.1``, or the newest of all.
 
     Raises BackendError as `read` and `find` do.
@@ -88,7 +88,7 @@ def choose(kernel: Path | str | None, modules: Path | None = None) -> Kernel:
     return read(kernel, modules) if isinstance(kernel, Path) else find(kernel or "")
 
 
-def find(wanted: str = "") -> Kernel:
+def find(wanted: str = "") -> KernelImage:
     """The newest kernel of the wanted release (empty: of any) that has the virtio-mem driver.
 
     ``6.1`` is every 6.1.x, not 6.12. Raises BackendError, with what there is and the Debian package, when there is none.
@@ -139,7 +139,7 @@ def _images() -> list[Path]:
     return list({image.resolve(): image for image in found}.values())
 
 
-def read(image: Path, modules: Path | None = None) -> Kernel:
+def read(image: Path, modules: Path | None = None) -> KernelImage:
     """A kernel from its image, and the directory of its modules unless that is /lib/modules/RELEASE.
 
     Raises BackendError when the image cannot be read or is not a kernel, or there are no modules.
@@ -155,7 +155,7 @@ def read(image: Path, modules: Path | None = None) -> Kernel:
             f"{error.filename}: {error.strerror}: no modules for kernel {version} (--modules DIR;"
             f" Debian package linux-image-{version})"
         ) from None
-    return Kernel(image, version, directory, builtin, dependencies)
+    return KernelImage(image, version, directory, builtin, dependencies)
 
 
 def release(image: Path) -> str:

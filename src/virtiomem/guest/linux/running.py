@@ -11,10 +11,10 @@ from msgspec import structs
 from virtiomem.driver.messages import is_driver_line
 from virtiomem.errors import BackendError, BackendTimeout, ProtocolError, UsageError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
-from virtiomem.guest.linux import command, console, initramfs, kernels
-from virtiomem.guest.linux.agent import Agent, Reply
+from virtiomem.guest.linux import command, initramfs, kernels, serial_console
 from virtiomem.guest.linux.devices import MemoryDevices
 from virtiomem.guest.linux.look import Look, parse
+from virtiomem.guest.linux.shell_agent import Reply, ShellAgent
 from virtiomem.qemu import BINARY, MemoryFile, QemuProcess, accel
 from virtiomem.qemu.qmp import QmpSession
 from virtiomem.qemu.trace import TraceReader
@@ -80,7 +80,7 @@ class RunningLinux:
         return self._setup.timeout
 
     def ask(self, verb: str, *arguments: str, doing: str, timeout: float | None = None) -> Reply:
-        """Let the agent do something; see `Agent.ask`."""
+        """Let the agent do something; see `ShellAgent.ask`."""
         return self._agent.ask(verb, *arguments, doing=doing, timeout=timeout or self.timeout)
 
     def follow(self, seconds: float, doing: str) -> None:
@@ -137,12 +137,12 @@ class RunningLinux:
         arguments = command.qemu_arguments(config, self._first(devices), accelerator)
         arguments += ["-kernel", str(kernel.image), "-initrd", initrd.path, "-append", words]
         say(f"booting Linux {kernel.release} ({accelerator})")
-        copy = stack.enter_context(console.open_file(setup.console)) if setup.console else None
-        self._console = console.Console(copy)
+        copy = stack.enter_context(serial_console.open_file(setup.console)) if setup.console else None
+        self._console = serial_console.Console(copy)
         self._qemu = stack.enter_context(
             QemuProcess(arguments, binary=setup.qemu, sockets=command.SOCKETS, files=[initrd])
         )
-        self._agent = Agent(self._qemu, self._console)
+        self._agent = ShellAgent(self._qemu, self._console)
         self.qmp = self._connect()
         stack.callback(self.qmp.close)
         self.memory = MemoryDevices(self.qmp)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from virtiomem.errors import BackendError, UsageError
-from virtiomem.guest.linux.console import FILE_LIMIT, KEPT, Console, open_file
+from virtiomem.guest.linux.serial_console import FILE_LIMIT, KEPT, Console, open_file
 
 
 def test_a_panic_is_found_even_when_it_arrives_in_pieces() -> None:

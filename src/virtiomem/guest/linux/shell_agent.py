@@ -12,7 +12,7 @@ from select import POLLIN, poll
 
 from virtiomem import border
 from virtiomem.errors import ArgumentError, BackendError, BackendTimeout, ProtocolError
-from virtiomem.guest.linux.console import Console
+from virtiomem.guest.linux.serial_console import Console
 from virtiomem.qemu import QemuProcess
 
 REPLY_LIMIT = 16 * 1024 * 1024
@@ -32,7 +32,7 @@ class Reply:
     status: int
 
 
-class Agent:
+class ShellAgent:
     """The agent of one guest, with its console, which is read along.
 
     Raises BackendError when QEMU is gone, the kernel panics or the agent floods the line, BackendTimeout (with the

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from virtiomem.errors import Errno, KernelError
-from virtiomem.guest.embedded.adders import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.hardware import Dimm
+from virtiomem.guest.embedded.other_drivers import AcpiMemory, OtherDrivers
 from virtiomem.memory import (
     FaultPoint,
     Memory,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from virtiomem.errors import ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
 from virtiomem.guest.embedded.guest import EmbeddedGuest
-from virtiomem.guest.machine import Machine
+from virtiomem.guest.machine import MachineLayout
 from virtiomem.qemu.process import BINARY
 from virtiomem.transport.qemu_device import MachineSpec, QemuDevice, QemuMachine
 from virtiomem.transport.virtio_transport import DeviceSpec
@@ -22,7 +22,7 @@ class QemuDevices:
     """
 
     def __init__(self, guest: GuestConfig, devices: Sequence[DeviceConfig], *, binary: str = BINARY) -> None:
-        layout = Machine.of(guest, devices)
+        layout = MachineLayout.of(guest, devices)
         machine = MachineSpec(layout.kind, layout.memory, layout.max_memory, len(guest.nodes))
         self._machine = QemuMachine([_spec(device) for device in devices], machine, binary=binary)
         self._channels = {name: device.channel() for name, device in self._machine.devices.items()}

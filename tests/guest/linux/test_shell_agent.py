@@ -7,9 +7,9 @@ import pytest
 
 from tests.waiting import PATIENCE
 from virtiomem.errors import BackendError, BackendTimeout, ProtocolError
-from virtiomem.guest.linux import agent as agent_module
-from virtiomem.guest.linux.agent import Agent
-from virtiomem.guest.linux.console import Console
+from virtiomem.guest.linux import shell_agent as agent_module
+from virtiomem.guest.linux.serial_console import Console
+from virtiomem.guest.linux.shell_agent import ShellAgent
 from virtiomem.qemu import QemuProcess
 
 PEER = """
@@ -21,7 +21,7 @@ def stay():
     while agent.recv(4096): pass
 """
 
-Start = Callable[[str], Agent]
+Start = Callable[[str], ShellAgent]
 
 
 @pytest.fixture
@@ -29,9 +29,9 @@ def start() -> Iterator[Start]:
     """Run a peer's script and give our end of its line."""
     peers: list[QemuProcess] = []
 
-    def run(script: str) -> Agent:
+    def run(script: str) -> ShellAgent:
         peers.append(QemuProcess(["-I", "-S", "-c", PEER + script], binary="python3", sockets=["agent", "console"]))
-        return Agent(peers[-1], Console())
+        return ShellAgent(peers[-1], Console())
 
     yield run
     for peer in peers:
