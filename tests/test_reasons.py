@@ -26,14 +26,14 @@ from virtiomem.recording.values import Load, Resize, Unload, VirtioMemInfo
 from virtiomem.report.data import page_data
 from virtiomem.report.moments import Source
 from virtiomem.units import GiB, MiB, Size
-from virtiomem.vm.base import Driver, Machine, Surroundings
 from virtiomem.vm.connect import Connection, open_vm
 from virtiomem.vm.explain import explain, not_looked
-from virtiomem.vm.inside import Block, Inside
-from virtiomem.vm.outcome import Policy
-from virtiomem.vm.plan import Change, Plan
+from virtiomem.vm.inside import Block, GuestMemoryInfo
+from virtiomem.vm.model import Driver, HypervisorInfo, Machine
+from virtiomem.vm.plan import DeviceTarget, Plan
 from virtiomem.vm.preflight import preflight
 from virtiomem.vm.resize import resize as carry_plan_out
+from virtiomem.vm.results import WaitPolicy
 from virtiomem.vm.sim import SimBackend
 from virtiomem.wire.mem import Config, RequestType
 
@@ -172,7 +172,7 @@ def test_progress_and_report_name_the_next_try_as_explain_does(tmp_path: Path) -
     path.write_text(text)
     vm = asyncio.run(open_vm(Connection("guest", "sim", str(path))))
     machine = asyncio.run(vm.backend.look())
-    found = explain(machine, asyncio.run(vm.backend.surroundings(machine)), None, retry_in=50.0, exact=True)
+    found = explain(machine, asyncio.run(vm.backend.hypervisor_info(machine)), None, retry_in=50.0, exact=True)
     said = {one.text for one in found}
     assert page_data([Source("guest", played)])["recordings"][0]["steps"][-1]["retry"] in said
 
@@ -204,7 +204,7 @@ def explained_sim(text: str, tmp_path: Path, only: str = "vm0") -> tuple[Reason,
     vm = asyncio.run(open_vm(Connection("guest", "sim", str(path))))
     machine = asyncio.run(vm.backend.look())
     chosen = [one for one in machine.devices if one.id == only]
-    return explain(machine, asyncio.run(vm.backend.surroundings(machine)), None, devices=chosen)
+    return explain(machine, asyncio.run(vm.backend.hypervisor_info(machine)), None, devices=chosen)
 
 
 # --- every kind is produced ---
@@ -217,22 +217,22 @@ def device(size: int, requested: int, **more: Any) -> VirtioMemInfo:
 
 def explained(
     of: VirtioMemInfo,
-    inside: Inside | None = None,
+    inside: GuestMemoryInfo | None = None,
     *,
     driver: Driver = Driver.READY,
     status: str = "running",
     **more: Any,
 ) -> tuple[Reason, ...]:
     machine = Machine(status=status, boot_memory=4 * GiB, devices=(of,))
-    return explain(machine, Surroundings(hypervisor="test", drivers={"vm0": driver}, **more), inside)
+    return explain(machine, HypervisorInfo(hypervisor="test", drivers={"vm0": driver}, **more), inside)
 
 
-def inside(online: int = 0, offline: int = 0, zone: str = "Movable", **more: Any) -> Inside:
+def inside(online: int = 0, offline: int = 0, zone: str = "Movable", **more: Any) -> GuestMemoryInfo:
     first = 4 * GiB // BLOCK
     blocks = [
         Block(block=first + i, online=i < online, zone=zone if i < online else None) for i in range(online + offline)
     ]
-    return Inside(source="test", block_size=BLOCK, blocks=tuple(blocks), **more)
+    return GuestMemoryInfo(source="test", block_size=BLOCK, blocks=tuple(blocks), **more)
 
 
 def refusals() -> Iterator[Reason | None]:
@@ -267,12 +267,12 @@ def from_outside() -> Iterator[Reason]:
     yield from explained(device(0, GiB), driver=Driver.BROKEN)
     shrinking = Machine(status="running", boot_memory=GiB, devices=(device(4 * GiB, 0),))
     for exact in (True, False):
-        yield from explain(shrinking, Surroundings(hypervisor="test", drivers={}), None, retry_in=20.0, exact=exact)
+        yield from explain(shrinking, HypervisorInfo(hypervisor="test", drivers={}), None, retry_in=20.0, exact=exact)
     yield not_looked(asked=True)
-    grow = Plan((Change(device(0, 0), 4 * GiB),))
+    grow = Plan((DeviceTarget(device(0, 0), 4 * GiB),))
     yield from preflight(
         Machine(status="running", boot_memory=GiB, devices=(device(0, 0),)),
-        Surroundings(hypervisor="test", drivers={}),
+        HypervisorInfo(hypervisor="test", drivers={}),
         None,
         grow,
     )
@@ -316,7 +316,7 @@ def from_lying_devices() -> Iterator[Reason]:
 class Unanswering(SimBackend):
     """A machine that is lost before it can be asked why nothing moved."""
 
-    async def surroundings(self, machine: Machine) -> NoReturn:
+    async def hypervisor_info(self, machine: Machine) -> NoReturn:
         del machine
         raise BackendError("sim: connection lost")
 
@@ -326,9 +326,9 @@ def from_lost_machines(tmp_path: Path) -> Iterator[Reason]:
     path = tmp_path / "lost.toml"
     path.write_text(written(step("unload")))
     vm = asyncio.run(open_vm(Connection("guest", "sim", str(path))))
-    plan = Plan((Change(asyncio.run(vm.backend.look()).devices[0], GiB),))
+    plan = Plan((DeviceTarget(asyncio.run(vm.backend.look()).devices[0], GiB),))
     vm.backend.__class__ = Unanswering
-    yield from asyncio.run(carry_plan_out(vm, plan, Policy())).findings
+    yield from asyncio.run(carry_plan_out(vm, plan, WaitPolicy())).findings
 
 
 def test_every_kind_is_produced_and_says_all_its_facts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

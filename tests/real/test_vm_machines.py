@@ -26,15 +26,15 @@ from virtiomem.guest.linux import LinuxGuest, Setup, cpio
 from virtiomem.reasons import Certainty
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Step, Unload, Use
 from virtiomem.units import GiB, MiB, Size
-from virtiomem.vm import agent as agent_module
+from virtiomem.vm import guest_agent as agent_module
 from virtiomem.vm import peer
-from virtiomem.vm.base import Device, Driver, Machine
 from virtiomem.vm.connect import Connection, Vm, open_vm
 from virtiomem.vm.drivers import with_inside
-from virtiomem.vm.fleet import Job, Order, carry_out, plan_all, policy_for
+from virtiomem.vm.fleet import PlannedResize, ResizeOrder, carry_out, plan_all, policy_for
 from virtiomem.vm.inside import Seen
-from virtiomem.vm.outcome import Outcome, Policy, Report, Reporter, Result
+from virtiomem.vm.model import Device, Driver, Machine
 from virtiomem.vm.plan import Scope, Spread, Wish
+from virtiomem.vm.results import Reporter, ResizeOutcome, ResizeProgress, ResizeResult, WaitPolicy
 from virtiomem.vm.sim import SimAgent, SimBackend, open_sim
 
 pytestmark = pytest.mark.real
@@ -209,7 +209,7 @@ def with_machine(rig: Rig, do: Callable[[Vm], Any]) -> Any:
     return asyncio.run(run())
 
 
-Condition = Callable[[Report], bool]
+Condition = Callable[[ResizeProgress], bool]
 
 
 def resized(
@@ -222,24 +222,24 @@ def resized(
     agent: bool = True,
     stuck: Condition = lambda _: False,
     **options: Any,
-) -> Result:
+) -> ResizeResult:
     """Resize; a guest counts as stalled a moment after it is known to be stuck, and a busy machine never makes it so."""
-    order = Order(target=target, wish=Wish.parse(size), scope=scope, spread=Spread.parse(spread))
-    policy = policy_for(order, replace(Policy(redispatch=True, stall=PATIENCE), **options))
+    order = ResizeOrder(target=target, wish=Wish.parse(size), scope=scope, spread=Spread.parse(spread))
+    policy = policy_for(order, replace(WaitPolicy(redispatch=True, stall=PATIENCE), **options))
 
-    def watched(news: Report) -> None:
+    def watched(news: ResizeProgress) -> None:
         report(news)
         object.__setattr__(policy, "stall", MOMENT if stuck(news) else policy_stall)
 
     policy_stall = policy.stall
 
-    async def run(vm: Vm) -> Result:
+    async def run(vm: Vm) -> ResizeResult:
         (job,) = await plan_all([vm if agent else replace(vm, agent=None)], order)
-        assert isinstance(job, Job), job
+        assert isinstance(job, PlannedResize), job
         (result,) = await carry_out([job], policy, watched)
         return result
 
-    found: Result = with_machine(rig, run)
+    found: ResizeResult = with_machine(rig, run)
     return found
 
 
@@ -268,7 +268,7 @@ def when(condition: Condition, rig: Rig, *steps: Step) -> Reporter:
         while left:
             rig.play(left.pop(0))
 
-    def report(news: Report) -> None:
+    def report(news: ResizeProgress) -> None:
         if left and condition(news):
             player = threading.Thread(target=play)
             player.start()
@@ -277,7 +277,7 @@ def when(condition: Condition, rig: Rig, *steps: Step) -> Reporter:
     return report
 
 
-def said(result: Result, certainty: Certainty = Certainty.FACT) -> str:
+def said(result: ResizeResult, certainty: Certainty = Certainty.FACT) -> str:
     return "\n".join(finding.text for finding in result.findings if finding.certainty is certainty)
 
 
@@ -286,12 +286,12 @@ async def drivers(vm: Vm) -> dict[str, Driver]:
     machine = await vm.backend.look()
     assert vm.agent is not None
     inside = await vm.agent.look(claims=True)
-    return with_inside(await vm.backend.surroundings(machine), machine, inside).drivers
+    return with_inside(await vm.backend.hypervisor_info(machine), machine, inside).drivers
 
 
 def test_driver_that_has_gone_and_left_memory_behind_is_absent(linux: LinuxRig) -> None:
     linux.start("online")
-    assert resized(linux, "256M", "vm0").outcome is Outcome.DONE
+    assert resized(linux, "256M", "vm0").outcome is ResizeOutcome.DONE
     linux.play(Unload())
     assert machine(linux).virtio_mem[0].size == 256 * MiB
     assert with_machine(linux, drivers) == {"vm0": Driver.ABSENT, "vm1": Driver.ABSENT}
@@ -326,26 +326,26 @@ class EveryMachine:
     def test_no_driver_times_out_and_says_so(self, rig: Rig) -> None:
         rig.start(load=False)
         result = resized(rig, "256M", "vm0", rollback=True, stall=MOMENT)
-        assert (result.outcome, result.outcome.exit_code) == (Outcome.TIMED_OUT, 124)
+        assert (result.outcome, result.outcome.exit_code) == (ResizeOutcome.TIMED_OUT, 124)
         assert "no driver in the guest is bound to the device" in said(result)
         assert machine(rig).requested == 0
 
     def test_growth_over_two_nodes_is_seen_from_inside(self, rig: Rig) -> None:
         rig.start()
         result = resized(rig, "512M", scope=Scope.PLUGGED)
-        assert (result.outcome, sizes(rig)) == (Outcome.DONE, [256 * MiB, 256 * MiB])
+        assert (result.outcome, sizes(rig)) == (ResizeOutcome.DONE, [256 * MiB, 256 * MiB])
         assert any("seen from inside: MemTotal" in note for note in result.notes)
         again = resized(rig, "1G", scope=Scope.TOTAL)
-        assert again.outcome is Outcome.DONE
+        assert again.outcome is ResizeOutcome.DONE
         assert [device.requested for device in again.devices] == [256 * MiB] * 2, (
             "it has 512M to begin with: nothing to do"
         )
 
     def test_shrink_of_movable_memory_is_done(self, rig: Rig) -> None:
         rig.start()
-        assert resized(rig, "256M", scope=Scope.PLUGGED).outcome is Outcome.DONE
+        assert resized(rig, "256M", scope=Scope.PLUGGED).outcome is ResizeOutcome.DONE
         result = resized(rig, "-128M", scope=Scope.PLUGGED, spread="pack")
-        assert (result.outcome, sizes(rig)) == (Outcome.DONE, [128 * MiB, 0])
+        assert (result.outcome, sizes(rig)) == (ResizeOutcome.DONE, [128 * MiB, 0])
 
     def test_driver_is_seen_from_inside(self, rig: Rig) -> None:
         rig.start()
@@ -356,7 +356,7 @@ class EveryMachine:
     def test_offline_default_stops_at_one_gibibyte_and_says_why(self, rig: Rig) -> None:
         rig.start("offline")
         result = resized(rig, "2G", "vm1", stuck=at(vm1=GiB))
-        assert (result.outcome, sizes(rig)) == (Outcome.PARTLY, [0, GiB])
+        assert (result.outcome, sizes(rig)) == (ResizeOutcome.PARTLY, [0, GiB])
         assert "8 of its memory blocks (1G) are in Linux but offline" in said(result)
         assert "auto_online_blocks is offline" in said(result)
         blind = resized(rig, "2G", "vm1", agent=False, timeout=1.0)
@@ -367,26 +367,28 @@ class EveryMachine:
         first = machine(rig).virtio_mem[1].memaddr // BLOCK
         online = SetState(blocks=[first + block for block in range(4)], state="online_movable")
         result = resized(rig, "1152M", "vm1", report=when(at(vm1=GiB), rig, online), agent=False)
-        assert (result.outcome, sizes(rig)[1]) == (Outcome.PLUGGED, 1152 * MiB), "the rest is offline, for all we know"
+        assert (result.outcome, sizes(rig)[1]) == (ResizeOutcome.PLUGGED, 1152 * MiB), (
+            "the rest is offline, for all we know"
+        )
 
     def test_offline_memory_that_nobody_looked_at_is_not_done(self, rig: Rig) -> None:
         rig.start("offline")
         blind = resized(rig, "256M", "vm0", agent=False)
-        assert (blind.outcome, blind.outcome.exit_code, blind.inside) == (Outcome.PLUGGED, 64, Seen.NOT_LOOKED)
+        assert (blind.outcome, blind.outcome.exit_code, blind.inside) == (ResizeOutcome.PLUGGED, 64, Seen.NOT_LOOKED)
         assert sizes(rig)[0] == 256 * MiB
         seeing = resized(rig, "256M", "vm0", stuck=at(vm0=256 * MiB))
-        assert (seeing.outcome, seeing.inside) == (Outcome.PARTLY, Seen.OFFLINE)
+        assert (seeing.outcome, seeing.inside) == (ResizeOutcome.PARTLY, Seen.OFFLINE)
         first = machine(rig).virtio_mem[0].memaddr // BLOCK
         rig.play(SetState(blocks=[first, first + 1], state="online_movable"))
         assert resized(rig, "256M", "vm0").inside is Seen.ONLINE
 
     def test_memory_in_use_is_partly_done_with_the_reason_and_asked_again_when_free(self, rig: Rig) -> None:
         rig.start("online")
-        assert resized(rig, "256M", "vm0").outcome is Outcome.DONE
+        assert resized(rig, "256M", "vm0").outcome is ResizeOutcome.DONE
         rig.play(Use(id="pinned", size=Size(96 * MiB), kind="unmovable"))
         result = resized(rig, "0", "vm0", stuck=lambda _: rig.retries())
         stuck = sizes(rig)[0]
-        assert result.outcome is Outcome.PARTLY
+        assert result.outcome is ResizeOutcome.PARTLY
         assert result.outcome.exit_code == 64
         assert 96 * MiB <= stuck < 256 * MiB
         assert "outside Movable, kernel pages may pin them" in said(result)
@@ -398,14 +400,14 @@ class EveryMachine:
 
     def test_memory_freed_while_waiting_goes_at_the_drivers_first_retry(self, rig: Rig) -> None:
         rig.start("online")
-        assert resized(rig, "128M", "vm0").outcome is Outcome.DONE
+        assert resized(rig, "128M", "vm0").outcome is ResizeOutcome.DONE
         rig.play(Use(id="pinned", size=Size(64 * MiB), kind="unmovable"))
         free = when(lambda _: True, rig, Free(id="pinned"))
         seen: list[tuple[float, int]] = []
 
         freed = False
 
-        def report(news: Report) -> None:
+        def report(news: ResizeProgress) -> None:
             nonlocal freed
             if freed:
                 seen.append((news.waited, news.tracks[0].size))
@@ -423,19 +425,19 @@ class EveryMachine:
         first = machine(rig).virtio_mem[1].memaddr // BLOCK
         online = SetState(blocks=[first + block for block in range(8)], state="online_movable")
 
-        def stuck(news: Report) -> bool:
+        def stuck(news: ResizeProgress) -> bool:
             return at(vm0=GiB, vm1=1152 * MiB)(news) and news.tracks[1].target == 1152 * MiB
 
         result = resized(
             rig, "2304M", scope=Scope.PLUGGED, report=when(at(vm0=GiB, vm1=GiB), rig, online), agent=False, stuck=stuck
         )
-        assert (result.outcome, sizes(rig)) == (Outcome.PLUGGED, [GiB, 1280 * MiB])
+        assert (result.outcome, sizes(rig)) == (ResizeOutcome.PLUGGED, [GiB, 1280 * MiB])
         assert "vm0 is stuck at 1G: the other 128M went to other devices" in result.notes
 
     def test_reboot_in_mid_resize_is_waited_out(self, rig: Rig) -> None:
         rig.start(load=False)
         result = resized(rig, "128M", "vm1", report=when(lambda _: True, rig, Reboot(), Load()))
-        assert (result.outcome, sizes(rig)[1]) == (Outcome.DONE, 128 * MiB)
+        assert (result.outcome, sizes(rig)[1]) == (ResizeOutcome.DONE, 128 * MiB)
         assert any(note.startswith("the guest was reset after") for note in result.notes)
 
 

@@ -21,9 +21,9 @@ from virtiomem.qemu import QemuProcess
 from virtiomem.qemu.qmp import QmpSession
 from virtiomem.qemu.validation import ANYTHING
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.agent import GuestAgent
 from virtiomem.vm.connect import Connection, open_vm
-from virtiomem.vm.inside import Inside
+from virtiomem.vm.guest_agent import GuestAgent
+from virtiomem.vm.inside import GuestMemoryInfo
 from virtiomem.vm.sent import COMMANDS, VIRTIO_STATUS
 
 pytestmark = pytest.mark.real
@@ -285,7 +285,7 @@ def test_agent_reads_this_very_linux(tmp_path: Path) -> None:
         assert inside.auto_online_blocks == sysfs.auto_online_blocks
 
 
-async def ask_twice(path: str) -> Inside:
+async def ask_twice(path: str) -> GuestMemoryInfo:
     """Two conversations, and a client between them that goes in the middle of a command."""
     await GuestAgent(path).look()
     _, writer = await asyncio.open_unix_connection(path)

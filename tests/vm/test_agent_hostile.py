@@ -10,10 +10,10 @@ import pytest
 
 from virtiomem.errors import BackendError, BackendTimeout, ProtocolError, VirtiomemError
 from virtiomem.units import KiB, MiB, Span
-from virtiomem.vm import agent as agents
+from virtiomem.vm import guest_agent as agents
 from virtiomem.vm import peer
-from virtiomem.vm.agent import FILE_LIMIT, GuestAgent
-from virtiomem.vm.inside import Inside
+from virtiomem.vm.guest_agent import FILE_LIMIT, GuestAgent
+from virtiomem.vm.inside import GuestMemoryInfo
 
 Serve = Any
 Messages = Any
@@ -75,8 +75,8 @@ class Qga:
         return {}
 
 
-def look(serve: Serve, talk: Any, spans: tuple[Span, ...] = ()) -> Inside:
-    async def run() -> Inside:
+def look(serve: Serve, talk: Any, spans: tuple[Span, ...] = ()) -> GuestMemoryInfo:
+    async def run() -> GuestMemoryInfo:
         async with serve(talk) as path:
             return await GuestAgent(path).look(spans)
 

@@ -5,11 +5,11 @@ import pytest
 from virtiomem.reasons import Certainty, ReasonKind
 from virtiomem.recording import VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.base import Driver, Machine, Surroundings
 from virtiomem.vm.drivers import seen_to_act, with_inside
 from virtiomem.vm.explain import explain
-from virtiomem.vm.inside import Claim, Inside, parse_claims
-from virtiomem.vm.plan import Change, Plan
+from virtiomem.vm.inside import Claim, GuestMemoryInfo, parse_claims
+from virtiomem.vm.model import Driver, HypervisorInfo, Machine
+from virtiomem.vm.plan import DeviceTarget, Plan
 from virtiomem.vm.preflight import preflight
 from virtiomem.vm.progress import Track
 
@@ -33,8 +33,8 @@ def machine(*devices: VirtioMemInfo) -> Machine:
     return Machine(status="running", boot_memory=GiB, devices=devices)
 
 
-def surroundings(driver: Driver = Driver.UNKNOWN, held_back: str | None = None) -> Surroundings:
-    return Surroundings(hypervisor="QEMU", drivers={"vm0": driver}, held_back=held_back)
+def hypervisor_info(driver: Driver = Driver.UNKNOWN, held_back: str | None = None) -> HypervisorInfo:
+    return HypervisorInfo(hypervisor="QEMU", drivers={"vm0": driver}, held_back=held_back)
 
 
 def test_claims_are_the_regions_of_virtio_devices() -> None:
@@ -65,19 +65,19 @@ def test_hidden_addresses_tell_nothing(text: str) -> None:
 def test_driver_is_there_when_it_has_claimed_the_region_and_set_driver_ok(
     claims: tuple[Claim, ...] | None, driver: Driver
 ) -> None:
-    inside = Inside(source="test", claims=claims)
-    assert with_inside(surroundings(), machine(device()), inside).drivers == {"vm0": driver}
+    inside = GuestMemoryInfo(source="test", claims=claims)
+    assert with_inside(hypervisor_info(), machine(device()), inside).drivers == {"vm0": driver}
 
 
 def test_what_the_hypervisor_tells_goes_before_what_the_guest_tells() -> None:
-    inside = Inside(source="test", claims=())
-    assert with_inside(surroundings(Driver.BROKEN), machine(device()), inside).drivers == {"vm0": Driver.BROKEN}
+    inside = GuestMemoryInfo(source="test", claims=())
+    assert with_inside(hypervisor_info(Driver.BROKEN), machine(device()), inside).drivers == {"vm0": Driver.BROKEN}
 
 
 def test_driver_of_a_size_that_moves_is_there() -> None:
-    known = Surroundings(hypervisor="QEMU", drivers={"vm0": Driver.UNKNOWN, "vm1": Driver.UNKNOWN})
+    known = HypervisorInfo(hypervisor="QEMU", drivers={"vm0": Driver.UNKNOWN, "vm1": Driver.UNKNOWN})
     assert seen_to_act(known, ["vm0"]).drivers == {"vm0": Driver.READY, "vm1": Driver.UNKNOWN}
-    assert seen_to_act(surroundings(Driver.BROKEN), ["vm0"]).drivers == {"vm0": Driver.BROKEN}
+    assert seen_to_act(hypervisor_info(Driver.BROKEN), ["vm0"]).drivers == {"vm0": Driver.BROKEN}
 
 
 def test_size_that_a_reset_moved_is_no_sign_of_a_driver() -> None:
@@ -89,7 +89,7 @@ def test_size_that_a_reset_moved_is_no_sign_of_a_driver() -> None:
 
 
 def test_unknown_driver_is_said_to_be_with_the_way_to_find_out() -> None:
-    found = explain(machine(device()), surroundings(), None)
+    found = explain(machine(device()), hypervisor_info(), None)
     said = " ".join(finding.text for finding in found if finding.certainty is Certainty.ADVICE)
     assert ReasonKind.DRIVER_NOT_SHOWN in {finding.kind for finding in found if finding.certainty is Certainty.UNKNOWN}
     assert "look in the guest: ls /sys/bus/virtio/drivers/virtio_mem" in said
@@ -98,18 +98,18 @@ def test_unknown_driver_is_said_to_be_with_the_way_to_find_out() -> None:
 
 
 def test_what_was_held_back_is_named_as_the_reason() -> None:
-    found = explain(machine(device()), surroundings(held_back="x is not sent"), None)
+    found = explain(machine(device()), hypervisor_info(held_back="x is not sent"), None)
     assert "whether a driver is bound to the device: x is not sent" in {finding.text for finding in found}
 
 
 def test_plugged_memory_makes_an_unknown_driver_likely() -> None:
-    found = explain(machine(device(size=512 * MiB)), surroundings(), None)
+    found = explain(machine(device(size=512 * MiB)), hypervisor_info(), None)
     assert any(f.certainty is Certainty.LIKELY and f.kind is ReasonKind.DRIVER_LIKELY for f in found)
 
 
 def test_unknown_driver_speaks_neither_for_nor_against_a_resize() -> None:
-    plan = Plan((Change(device(), GiB),))
-    (only,) = preflight(machine(device()), surroundings(), None, plan)
+    plan = Plan((DeviceTarget(device(), GiB),))
+    (only,) = preflight(machine(device()), hypervisor_info(), None, plan)
     assert only.text == "1G more need 16M of free guest memory for struct pages"
-    held_back, _ = preflight(machine(device()), surroundings(held_back="x is not sent"), None, plan)
+    held_back, _ = preflight(machine(device()), hypervisor_info(held_back="x is not sent"), None, plan)
     assert held_back.text == "whether a driver is bound to the device: x is not sent"

@@ -4,9 +4,9 @@ from virtiomem.driver.parameters import Parameters
 from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.recording import DeviceInfo, VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.base import Driver, Machine, Surroundings
 from virtiomem.vm.explain import explain
-from virtiomem.vm.inside import Block, Inside
+from virtiomem.vm.inside import Block, GuestMemoryInfo
+from virtiomem.vm.model import Driver, HypervisorInfo, Machine
 
 BLOCK = 128 * MiB
 
@@ -24,22 +24,27 @@ def device(size: int, requested: int, *, memaddr: int = 4 * GiB, block_size: int
 
 
 def findings(
-    of: DeviceInfo, *, status: str = "running", driver: Driver = Driver.READY, inside: Inside | None = None, **more: Any
+    of: DeviceInfo,
+    *,
+    status: str = "running",
+    driver: Driver = Driver.READY,
+    inside: GuestMemoryInfo | None = None,
+    **more: Any,
 ) -> tuple[Reason, ...]:
     machine = Machine(status=status, boot_memory=4 * GiB, devices=(of,))
-    surroundings = Surroundings(hypervisor="QEMU", drivers={"vm0": driver}, **more)
-    return explain(machine, surroundings, inside)
+    hypervisor_info = HypervisorInfo(hypervisor="QEMU", drivers={"vm0": driver}, **more)
+    return explain(machine, hypervisor_info, inside)
 
 
 def texts(found: tuple[Reason, ...], kind: Certainty) -> str:
     return "\n".join(finding.text for finding in found if finding.certainty is kind)
 
 
-def guest(*, online: int = 0, offline: int = 0, zone: str | None = "Movable", **more: Any) -> Inside:
+def guest(*, online: int = 0, offline: int = 0, zone: str | None = "Movable", **more: Any) -> GuestMemoryInfo:
     first = 4 * GiB // BLOCK
     blocks = [Block(block=first + i, online=True, zone=zone) for i in range(online)]
     blocks += [Block(block=first + online + i, online=False) for i in range(offline)]
-    return Inside(source="test", block_size=BLOCK, blocks=tuple(blocks), **more)
+    return GuestMemoryInfo(source="test", block_size=BLOCK, blocks=tuple(blocks), **more)
 
 
 def test_settled_device_that_is_online_or_empty_misses_nothing() -> None:
@@ -164,7 +169,7 @@ def test_what_another_device_or_a_dimm_has_offline_keeps_no_driver_from_adding()
     """The driver counts what it added for its own device, and nothing else."""
     elsewhere = 16 * GiB // BLOCK
     blocks = [Block(block=elsewhere + i, online=False) for i in range(16)] + list(guest(offline=2).blocks)
-    inside = Inside(source="test", block_size=BLOCK, blocks=tuple(blocks), driver=Parameters())
+    inside = GuestMemoryInfo(source="test", block_size=BLOCK, blocks=tuple(blocks), driver=Parameters())
     found = findings(device(256 * MiB, 4 * GiB), inside=inside)
     assert "2 of its memory blocks (256M) are in Linux but offline" in texts(found, Certainty.FACT)
     assert not any("the driver adds more when" in finding.text for finding in found)

@@ -13,12 +13,12 @@ from virtiomem.qemu.memory_devices import MemoryDevice
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Unload, Use, VirtioMemInfo
 from virtiomem.units import U64_MAX, MiB, Size
 from virtiomem.vm import inside
-from virtiomem.vm.base import Event
 from virtiomem.vm.connect import Vm
-from virtiomem.vm.fleet import Job, Order, carry_out, plan_all, policy_for
-from virtiomem.vm.outcome import Outcome, Policy
+from virtiomem.vm.fleet import PlannedResize, ResizeOrder, carry_out, plan_all, policy_for
+from virtiomem.vm.model import Event
 from virtiomem.vm.plan import Scope, Spread, Wish
-from virtiomem.vm.qmp import _device
+from virtiomem.vm.qemu_backend import _device
+from virtiomem.vm.results import ResizeOutcome, WaitPolicy
 from virtiomem.vm.sim import SimAgent, SimBackend, open_sim
 
 numbers = st.one_of(st.integers(-2, 1 << 70), st.sampled_from([0, 1 << 21, U64_MAX, U64_MAX + 1]), st.floats())
@@ -104,8 +104,8 @@ def test_every_resize_ends_in_the_condition_it_states(
     backend.play([Load(), *before])
     for blocks, scope, spread, steps in todo:
         base = 2048 * MiB if scope is Scope.TOTAL else 0
-        order = Order(target="vm", wish=Wish(base + blocks * 4 * MiB), scope=scope, spread=Spread.parse(spread))
-        asyncio.run(one(backend, order, steps, Policy(redispatch=True, rollback=rollback, stall=55.0)))
+        order = ResizeOrder(target="vm", wish=Wish(base + blocks * 4 * MiB), scope=scope, spread=Spread.parse(spread))
+        asyncio.run(one(backend, order, steps, WaitPolicy(redispatch=True, rollback=rollback, stall=55.0)))
         assert isinstance(backend.guest, EmbeddedGuest)
         backend.guest.check()
 
@@ -126,16 +126,16 @@ class Meddled:
         return await self._backend.wait(seconds)
 
 
-async def one(backend: SimBackend, order: Order, steps: list[Any], policy: Policy) -> None:
+async def one(backend: SimBackend, order: ResizeOrder, steps: list[Any], policy: WaitPolicy) -> None:
     vm = Vm("vm", Meddled(backend, steps), SimAgent(backend))
     (job,) = await plan_all([vm], order)
-    if not isinstance(job, Job):
+    if not isinstance(job, PlannedResize):
         return
     (result,) = await carry_out([job], policy_for(order, policy))
     seen = await vm.backend.look()
     stated = {device.id: (device.size, device.requested) for device in result.devices}
     assert stated == {device.id: (device.size, device.requested_size) for device in seen.virtio_mem}
-    if result.outcome is Outcome.DONE:
+    if result.outcome is ResizeOutcome.DONE:
         assert sum(size for size, _ in stated.values()) == job.plan.total
-    if policy.rollback and result.outcome in {Outcome.PARTLY, Outcome.TIMED_OUT} and not steps:
+    if policy.rollback and result.outcome in {ResizeOutcome.PARTLY, ResizeOutcome.TIMED_OUT} and not steps:
         assert {c.device.id: c.before for c in job.plan.changes} == {name: asked for name, (_, asked) in stated.items()}

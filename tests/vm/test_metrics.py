@@ -9,8 +9,8 @@ from virtiomem.errors import BackendError, UsageError
 from virtiomem.recording import VirtioMemInfo
 from virtiomem.units import GiB, MiB
 from virtiomem.vm import metrics as metrics_module
-from virtiomem.vm.base import Machine
 from virtiomem.vm.metrics import MAX_CLIENTS, REQUEST_LIMIT, Metrics, serve
+from virtiomem.vm.model import Machine
 from virtiomem.vm.watch import Sample
 
 DEVICE = VirtioMemInfo(

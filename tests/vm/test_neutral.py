@@ -8,7 +8,7 @@ import pytest
 
 from virtiomem import vm
 
-ITS_OWN = {"qmp", "sent", "sim", "agent", "capture", "connect", "peer", "__init__"}
+ITS_OWN = {"qemu_backend", "sent", "sim", "guest_agent", "guest_files", "connect", "peer", "__init__"}
 """What speaks to one kind of machine, or knows which kinds there are."""
 MODULES = sorted(path for path in Path(vm.__path__[0]).glob("*.py") if path.stem not in ITS_OWN)
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from virtiomem.errors import UsageError
 from virtiomem.recording import DeviceInfo, DimmInfo, VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.base import Machine
+from virtiomem.vm.model import Machine
 from virtiomem.vm.plan import (
     Bounds,
     PlanError,

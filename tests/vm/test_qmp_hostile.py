@@ -15,8 +15,8 @@ from virtiomem.errors import BackendError, BackendTimeout, DeviceError, Protocol
 from virtiomem.qemu import client
 from virtiomem.units import MiB
 from virtiomem.vm import peer
-from virtiomem.vm.base import Driver, kind
-from virtiomem.vm.qmp import QmpBackend
+from virtiomem.vm.model import Driver, kind
+from virtiomem.vm.qemu_backend import QmpBackend
 
 VIRTIO_MEM = {
     "id": "vm0",
@@ -52,7 +52,7 @@ async def look(path: str) -> Any:
     try:
         await backend.open()
         machine = await backend.look()
-        return machine, await backend.surroundings(machine)
+        return machine, await backend.hypervisor_info(machine)
     finally:
         await backend.close()
 
@@ -90,10 +90,10 @@ def with_devices(*devices: Any) -> dict[str, Any]:
 
 
 def test_well_behaved_peer_is_read(serve: Serve, qmp: Qmp) -> None:
-    machine, surroundings = outcome(serve, qmp(GOOD))
+    machine, hypervisor_info = outcome(serve, qmp(GOOD))
     assert machine.virtio_mem[0].max_size == 1 << 30
-    assert surroundings.drivers == {"vm0": Driver.UNKNOWN}
-    assert surroundings.hypervisor == "QEMU 7.2.22"
+    assert hypervisor_info.drivers == {"vm0": Driver.UNKNOWN}
+    assert hypervisor_info.hypervisor == "QEMU 7.2.22"
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ def test_bad_answer_is_named_with_command_and_value(serve: Serve, qmp: Qmp, comm
 @pytest.mark.parametrize("micro", [b"1e400", b"-1", b'"\\ud800"', b"null", b"9" * 4000])
 def test_version_that_cannot_be_is_unknown(serve: Serve, qmp: Qmp, micro: bytes) -> None:
     greeting = b'{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": %s}}, "capabilities": []}}\n' % micro
-    _, surroundings = outcome(serve, qmp(GOOD, greeting=greeting))
-    assert surroundings.hypervisor == "QEMU (version unknown)"
+    _, hypervisor_info = outcome(serve, qmp(GOOD, greeting=greeting))
+    assert hypervisor_info.hypervisor == "QEMU (version unknown)"
 
 
 def test_second_greeting_is_told_as_such(serve: Serve) -> None:
@@ -391,8 +391,8 @@ def test_machine_that_cannot_be_opened_is_let_go_of(serve: Serve, qmp: Qmp, answ
 def test_driver_is_told_from_the_status_and_unknown_when_its_shape_is(
     serve: Serve, qmp: Qmp, status: object, driver: Driver
 ) -> None:
-    _, surroundings = outcome(serve, qmp(GOOD | {"x-query-virtio-status": status}))
-    assert surroundings.drivers == {"vm0": driver}
+    _, hypervisor_info = outcome(serve, qmp(GOOD | {"x-query-virtio-status": status}))
+    assert hypervisor_info.drivers == {"vm0": driver}
 
 
 @pytest.mark.parametrize("turns", range(1, 8))

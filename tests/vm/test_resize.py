@@ -12,15 +12,15 @@ from virtiomem.errors import DeviceError
 from virtiomem.reasons import Certainty
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState
 from virtiomem.units import GiB, MiB, Size
-from virtiomem.vm.agent import GuestAgent
-from virtiomem.vm.base import Driver, Event, Machine
 from virtiomem.vm.connect import Vm
-from virtiomem.vm.fleet import Job, Order, Refusal, carry_out, exit_code, plan_all, policy_for
-from virtiomem.vm.inside import Inside, Seen
-from virtiomem.vm.outcome import Outcome, Policy, Report, Reporter, Result
+from virtiomem.vm.fleet import MachineRefusal, PlannedResize, ResizeOrder, carry_out, exit_code, plan_all, policy_for
+from virtiomem.vm.guest_agent import GuestAgent
+from virtiomem.vm.inside import GuestMemoryInfo, Seen
+from virtiomem.vm.model import Driver, Event, Machine
 from virtiomem.vm.plan import Scope, Spread, Wish
-from virtiomem.vm.show import result_json, result_lines
+from virtiomem.vm.results import Reporter, ResizeOutcome, ResizeProgress, ResizeResult, WaitPolicy
 from virtiomem.vm.sim import SimBackend
+from virtiomem.vm.tables import result_json, result_lines
 
 Sim = Callable[..., Vm]
 
@@ -41,14 +41,14 @@ def resized(
     spread: str | None = None,
     report: Reporter = lambda _: None,
     **options: Any,
-) -> Result:
+) -> ResizeResult:
     rule = Spread() if spread is None else Spread.parse(spread)
-    order = Order(target=target, wish=Wish.parse(size), scope=scope, spread=rule)
-    policy = policy_for(order, replace(Policy(redispatch=True), **options))
+    order = ResizeOrder(target=target, wish=Wish.parse(size), scope=scope, spread=rule)
+    policy = policy_for(order, replace(WaitPolicy(redispatch=True), **options))
 
-    async def run() -> Result:
+    async def run() -> ResizeResult:
         (job,) = await plan_all([vm], order)
-        assert isinstance(job, Job), job
+        assert isinstance(job, PlannedResize), job
         (result,) = await carry_out([job], policy, report)
         return result
 
@@ -78,7 +78,7 @@ def when(seconds: float, vm: Vm, *steps: Any) -> Reporter:
     """Do steps in the guest once so much time has passed."""
     left = list(steps)
 
-    def report(news: Report) -> None:
+    def report(news: ResizeProgress) -> None:
         if news.waited >= seconds and left:
             guest_of(vm).play(left)
             left.clear()
@@ -86,13 +86,13 @@ def when(seconds: float, vm: Vm, *steps: Any) -> Reporter:
     return report
 
 
-def facts(result: Result) -> str:
+def facts(result: ResizeResult) -> str:
     return "\n".join(f.text for f in result.findings if f.certainty is Certainty.FACT)
 
 
 def test_growth_is_done_when_the_guest_has_it_online(sim: Sim) -> None:
     result = resized(sim(), "2G")
-    assert result.outcome is Outcome.DONE
+    assert result.outcome is ResizeOutcome.DONE
     assert [(d.size_before, d.size, d.requested) for d in result.devices] == [(0, 2 * GiB, 2 * GiB)]
 
 
@@ -102,15 +102,15 @@ def test_shrink_of_idle_movable_memory_is_done(sim: Sim) -> None:
 
 def test_repeating_a_resize_has_nothing_to_do(sim: Sim) -> None:
     vm = sim()
-    assert resized(vm, "2G").outcome is Outcome.DONE
+    assert resized(vm, "2G").outcome is ResizeOutcome.DONE
     again = resized(vm, "2G")
-    assert (again.outcome, again.seconds, again.devices[0].size_before) == (Outcome.DONE, 0.0, 2 * GiB)
+    assert (again.outcome, again.seconds, again.devices[0].size_before) == (ResizeOutcome.DONE, 0.0, 2 * GiB)
 
 
 def test_shrink_of_memory_in_use_is_partly_done_after_the_first_retry_and_says_why(sim: Sim) -> None:
     vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
     result = resized(vm, "0")
-    assert result.outcome is Outcome.PARTLY
+    assert result.outcome is ResizeOutcome.PARTLY
     assert result.outcome.exit_code == 64
     assert 50 < result.seconds < 70, "the driver's first retry, after 50 s, has had its chance"
     assert 0 < result.devices[0].size < 4 * GiB
@@ -128,25 +128,25 @@ def test_naive_time_out_says_when_the_driver_tries_again(sim: Sim) -> None:
 def test_memory_freed_while_waiting_is_taken_at_the_next_retry(sim: Sim) -> None:
     vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
     result = resized(vm, "0", report=when(10, vm, Free(id="guest-kernel")))
-    assert (result.outcome, result.devices[0].size) == (Outcome.DONE, 0)
+    assert (result.outcome, result.devices[0].size) == (ResizeOutcome.DONE, 0)
     assert 50 <= result.seconds < 52, "not before the timer fires, and as soon as it does"
 
 
 def test_no_driver_times_out_and_says_so(sim: Sim) -> None:
     result = resized(sim(load=False), "1G")
-    assert result.outcome is Outcome.TIMED_OUT
+    assert result.outcome is ResizeOutcome.TIMED_OUT
     assert result.outcome.exit_code == 124
     assert "no driver" in facts(result)
 
 
 def test_driver_that_comes_late_is_waited_for(sim: Sim) -> None:
     vm = sim(load=False)
-    assert resized(vm, "1G", report=when(20, vm, Load())).outcome is Outcome.DONE
+    assert resized(vm, "1G", report=when(20, vm, Load())).outcome is ResizeOutcome.DONE
 
 
 def test_offline_default_stops_at_one_gibibyte_and_says_why(sim: Sim) -> None:
     result = resized(sim(guest='default-state = "offline"'), "4G")
-    assert (result.outcome, result.devices[0].size) == (Outcome.PARTLY, GiB)
+    assert (result.outcome, result.devices[0].size) == (ResizeOutcome.PARTLY, GiB)
     assert "auto_online_blocks is offline" in facts(result)
     assert "1G of the added memory is offline; the driver adds more when no more than 512M is" in facts(result)
 
@@ -154,7 +154,7 @@ def test_offline_default_stops_at_one_gibibyte_and_says_why(sim: Sim) -> None:
 def test_plugged_but_offline_memory_is_not_done_when_somebody_inside_can_tell(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
     result = resized(vm, "512M")
-    assert (result.outcome, result.devices[0].size) == (Outcome.PARTLY, 512 * MiB)
+    assert (result.outcome, result.devices[0].size) == (ResizeOutcome.PARTLY, 512 * MiB)
     assert "4 of its memory blocks (512M) are in Linux but offline" in facts(result)
     assert result.inside is Seen.OFFLINE
 
@@ -163,7 +163,7 @@ def test_growth_that_nobody_saw_inside_is_plugged_and_not_done(sim: Sim) -> None
     vm = replace(sim(guest='default-state = "offline"'), agent=None)
     for before in (0, 512 * MiB):  # the second time there is nothing to do, as far as the device tells
         result = resized(vm, "512M")
-        assert (result.outcome, result.outcome.exit_code, result.inside) == (Outcome.PLUGGED, 64, Seen.NOT_LOOKED)
+        assert (result.outcome, result.outcome.exit_code, result.inside) == (ResizeOutcome.PLUGGED, 64, Seen.NOT_LOOKED)
         assert result.devices[0].size_before == before
         finding, advice = result.findings
         assert finding.text.endswith("not looked inside")
@@ -171,17 +171,17 @@ def test_growth_that_nobody_saw_inside_is_plugged_and_not_done(sim: Sim) -> None
     assert result_lines(resized(vm, "640M"))[0] == "guest/vm0: the device has plugged 640M after 0.0 s: 512M -> 640M"
     assert result_json(resized(vm, "640M"))["inside"] == "not looked"
     shrunk = resized(vm, "128M")
-    assert (shrunk.outcome, shrunk.inside) == (Outcome.DONE, Seen.NOT_LOOKED), "memory that is gone is gone"
-    assert resized(vm, "512M", online=False).outcome is Outcome.DONE, "no more was asked for"
+    assert (shrunk.outcome, shrunk.inside) == (ResizeOutcome.DONE, Seen.NOT_LOOKED), "memory that is gone is gone"
+    assert resized(vm, "512M", online=False).outcome is ResizeOutcome.DONE, "no more was asked for"
 
 
 @dataclass(frozen=True, slots=True)
 class Telling:
     """An agent that tells what a test wants."""
 
-    tell: Callable[[], Inside]
+    tell: Callable[[], GuestMemoryInfo]
 
-    async def look(self, *_: Any, **__: Any) -> Inside:
+    async def look(self, *_: Any, **__: Any) -> GuestMemoryInfo:
         """What it tells."""
         return self.tell()
 
@@ -192,21 +192,21 @@ class Telling:
 @pytest.mark.parametrize("block_size", [None, 128 * MiB])
 def test_agent_that_does_not_tell_the_blocks_has_not_looked(sim: Sim, block_size: int | None) -> None:
     vm = sim()
-    agent = Telling(lambda: Inside(source="test", block_size=block_size))
+    agent = Telling(lambda: GuestMemoryInfo(source="test", block_size=block_size))
     result = resized(replace(vm, agent=agent), "512M")
-    assert (result.outcome, result.inside) == (Outcome.PLUGGED, Seen.NOT_LOOKED)
+    assert (result.outcome, result.inside) == (ResizeOutcome.PLUGGED, Seen.NOT_LOOKED)
     assert "its agent did not show it" in result.findings[0].text
 
 
 def test_plugged_memory_that_linux_has_not_added_is_not_done(sim: Sim) -> None:
     vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "1G"')
 
-    def two_blocks_short() -> Inside:
+    def two_blocks_short() -> GuestMemoryInfo:
         inside = guest_of(vm).inside(())
         return replace_struct(inside, blocks=inside.blocks[:-2])
 
     result = resized(replace(vm, agent=Telling(two_blocks_short)), "1G")
-    assert (result.outcome, result.inside) == (Outcome.PARTLY, Seen.OFFLINE)
+    assert (result.outcome, result.inside) == (ResizeOutcome.PARTLY, Seen.OFFLINE)
     assert "1G plugged, but Linux has memory blocks for 768M of it only" in facts(result)
 
 
@@ -216,7 +216,7 @@ def test_onlining_by_hand_lets_growth_go_on(sim: Sim) -> None:
     online = [SetState(blocks=[block + i for i in range(8)], state="online_movable")]
     result = resized(vm, "1536M", report=when(5, vm, *online))
     assert result.devices[0].size == 1536 * MiB
-    assert result.outcome is Outcome.PARTLY, "the last four blocks are still offline"
+    assert result.outcome is ResizeOutcome.PARTLY, "the last four blocks are still offline"
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_onlining_by_hand_lets_growth_go_on(sim: Sim) -> None:
 )
 def test_two_nodes_get_what_the_spread_says(sim: Sim, spread: str, sizes: list[int]) -> None:
     vm = sim(devices=TWO_DEVICES, guest=TWO_NODES)
-    assert resized(vm, "2G", scope=Scope.PLUGGED, spread=spread).outcome is Outcome.DONE
+    assert resized(vm, "2G", scope=Scope.PLUGGED, spread=spread).outcome is ResizeOutcome.DONE
     assert [device.size for device in machine(vm).virtio_mem] == sizes
 
 
@@ -243,7 +243,7 @@ def test_what_a_stuck_node_cannot_give_up_the_other_does(sim: Sim) -> None:
     hold = _hold_everything_of(vm, "vm0")
     result = resized(vm, "4G", scope=Scope.PLUGGED, stall=20.0)
     assert hold
-    assert result.outcome is Outcome.DONE
+    assert result.outcome is ResizeOutcome.DONE
     assert [device.size for device in machine(vm).virtio_mem] == [pinned["vm0"], GiB]
     assert "vm0 is stuck at 3G: the other 1G was taken from other devices" in result.notes
 
@@ -252,7 +252,7 @@ def test_what_a_stuck_node_cannot_take_the_other_does(sim: Sim) -> None:
     vm = sim(devices=TWO_DEVICES, guest=TWO_NODES)
     _hold_everything_of(vm, "vm0")
     result = resized(vm, "4G", scope=Scope.PLUGGED, stall=20.0)
-    assert (result.outcome, [device.size for device in result.devices]) == (Outcome.DONE, [0, 4 * GiB])
+    assert (result.outcome, [device.size for device in result.devices]) == (ResizeOutcome.DONE, [0, 4 * GiB])
     assert result.notes[0] == "vm0 is stuck at 0: the other 2G went to other devices"
 
 
@@ -269,10 +269,10 @@ def _half_pinned(sim: Sim) -> Vm:
 
 def test_repeating_a_resize_that_was_spread_anew_has_nothing_to_do(sim: Sim) -> None:
     vm = _half_pinned(sim)
-    assert resized(vm, "300M", scope=Scope.PLUGGED).outcome is Outcome.DONE
+    assert resized(vm, "300M", scope=Scope.PLUGGED).outcome is ResizeOutcome.DONE
     assert [device.size for device in machine(vm).virtio_mem] == [220 * MiB, 80 * MiB]
     again = resized(vm, "300M", scope=Scope.PLUGGED)
-    assert (again.outcome, again.seconds, machine(vm).plugged) == (Outcome.DONE, 0.0, 300 * MiB)
+    assert (again.outcome, again.seconds, machine(vm).plugged) == (ResizeOutcome.DONE, 0.0, 300 * MiB)
 
 
 @pytest.mark.parametrize("spread", [None, "even", "pack"])
@@ -282,7 +282,7 @@ def test_shrink_never_makes_the_machine_bigger_and_goes_as_far_as_it_can(sim: Si
     result = resized(
         vm, "200M", scope=Scope.PLUGGED, spread=spread, report=lambda _: seen.append(machine_now(vm).plugged)
     )
-    assert result.outcome is Outcome.PARTLY
+    assert result.outcome is ResizeOutcome.PARTLY
     assert [(device.size, device.requested) for device in result.devices] == [(220 * MiB, 200 * MiB), (0, 0)]
     assert seen == sorted(seen, reverse=True)
 
@@ -291,12 +291,12 @@ def test_growth_waits_for_the_shrink_that_makes_room_for_it(sim: Sim) -> None:
     vm = _half_pinned(sim)
     peak = 0
 
-    def look(_: Report) -> None:
+    def look(_: ResizeProgress) -> None:
         nonlocal peak
         peak = max(peak, machine_now(vm).plugged)
 
     result = resized(vm, "1026M", scope=Scope.PLUGGED, spread="even", report=look)
-    assert (result.outcome, [device.size for device in result.devices]) == (Outcome.DONE, [514 * MiB, 512 * MiB])
+    assert (result.outcome, [device.size for device in result.devices]) == (ResizeOutcome.DONE, [514 * MiB, 512 * MiB])
     assert peak == 1026 * MiB
 
 
@@ -319,7 +319,7 @@ def test_what_other_devices_refuse_did_not_go_to_them(sim: Sim, monkeypatch: pyt
 
     monkeypatch.setattr(SimBackend, "set_requested_size", at_first)
     result = resized(vm, "4G", scope=Scope.PLUGGED, stall=20.0)
-    assert (result.outcome, result.notes) == (Outcome.REFUSED, ("sim: vm1: QEMU refuses: not now",))
+    assert (result.outcome, result.notes) == (ResizeOutcome.REFUSED, ("sim: vm1: QEMU refuses: not now",))
     assert [device.requested for device in result.devices] == [2 * GiB, 2 * GiB]
 
 
@@ -336,7 +336,7 @@ def test_without_redispatch_a_stuck_node_is_partly_done(sim: Sim) -> None:
     vm = sim(*grown, devices=TWO_DEVICES, guest=TWO_NODES)
     _hold_everything_of(vm, "vm0")
     result = resized(vm, "4G", scope=Scope.PLUGGED, stall=20.0, redispatch=False)
-    assert result.outcome is Outcome.PARTLY
+    assert result.outcome is ResizeOutcome.PARTLY
     assert [device.size for device in machine(vm).virtio_mem] == [3 * GiB, 2 * GiB]
 
 
@@ -344,34 +344,34 @@ def test_reboot_in_mid_resize_is_noted_and_waited_out(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
     result = resized(vm, "4G", report=when(5, vm, Reboot()), stall=30.0)
     assert "the guest was reset after 5 s; its next driver starts anew" in result.notes
-    assert (result.outcome, result.devices[0].size) == (Outcome.TIMED_OUT, 0)
+    assert (result.outcome, result.devices[0].size) == (ResizeOutcome.TIMED_OUT, 0)
     assert "no driver" in facts(result)
 
 
 def test_reboot_and_a_new_driver_reach_the_size_after_all(sim: Sim) -> None:
     vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
     result = resized(vm, "1G", report=when(5, vm, Reboot(), Load()))
-    assert (result.outcome, result.devices[0].size) == (Outcome.DONE, GiB)
+    assert (result.outcome, result.devices[0].size) == (ResizeOutcome.DONE, GiB)
 
 
 def test_somebody_elses_resize_ends_ours(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
     result = resized(vm, "4G", report=when(5, vm, Resize(device="vm0", requested_size=Size(2 * GiB))))
-    assert (result.outcome, result.outcome.exit_code) == (Outcome.SUPERSEDED, 1)
+    assert (result.outcome, result.outcome.exit_code) == (ResizeOutcome.SUPERSEDED, 1)
     assert result.notes == ("vm0: somebody else set its requested-size to 2G",)
 
 
 def test_rollback_puts_the_request_back(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
     result = resized(vm, "4G", rollback=True)
-    assert (result.outcome, result.devices[0].requested, result.devices[0].size) == (Outcome.PARTLY, 0, 0)
+    assert (result.outcome, result.devices[0].requested, result.devices[0].size) == (ResizeOutcome.PARTLY, 0, 0)
     assert any(note.startswith("rolled back: the requested sizes are what they were before") for note in result.notes)
 
 
 def test_rollback_counts_no_time_and_promises_no_retry(sim: Sim) -> None:
     vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
     result = resized(vm, "0", timeout=2.0, rollback=True)
-    assert (result.outcome, result.seconds) == (Outcome.TIMED_OUT, 2.0)
+    assert (result.outcome, result.seconds) == (ResizeOutcome.TIMED_OUT, 2.0)
     assert not any("try" in finding.text for finding in result.findings)
 
 
@@ -379,7 +379,7 @@ def test_one_reboot_of_several_resets_is_noted_once(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
     left = [5, 6, 8]
 
-    def reset(news: Report) -> None:
+    def reset(news: ResizeProgress) -> None:
         if left and news.waited >= left[0]:
             guest_of(vm).play([Reboot()])
             del left[0]
@@ -395,27 +395,27 @@ async def _says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     await reader.read()
 
 
-@pytest.mark.parametrize(("size", "outcome"), [("0", Outcome.TIMED_OUT), ("5G", Outcome.PLUGGED)])
+@pytest.mark.parametrize(("size", "outcome"), [("0", ResizeOutcome.TIMED_OUT), ("5G", ResizeOutcome.PLUGGED)])
 def test_silent_agent_is_not_waited_for_again_and_again(
-    sim: Sim, serve: Any, size: str, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+    sim: Sim, serve: Any, size: str, outcome: ResizeOutcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("virtiomem.vm.resize.LAST_LOOK_SECONDS", 0.2)
     vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
 
-    async def run() -> tuple[Result, float]:
+    async def run() -> tuple[ResizeResult, float]:
         loop = asyncio.get_running_loop()
         async with serve(_says_nothing) as path:
             silent = replace(vm, agent=GuestAgent(path))
             began = loop.time()
-            (job,) = await plan_all([silent], Order(target="guest", wish=Wish.parse(size)), patience=0.2)
-            assert isinstance(job, Job)
+            (job,) = await plan_all([silent], ResizeOrder(target="guest", wish=Wish.parse(size)), patience=0.2)
+            assert isinstance(job, PlannedResize)
             said = "what the guest has online and in use: the guest agent did not answer in 0.2 s"
             assert job.warnings[0].text == said
-            (result,) = await carry_out([job], Policy(timeout=5.0))
+            (result,) = await carry_out([job], WaitPolicy(timeout=5.0))
             return result, loop.time() - began
 
     result, seconds = asyncio.run(run())
-    assert (result.outcome, result.seconds) == (outcome, 5.0 if outcome is Outcome.TIMED_OUT else 0.0)
+    assert (result.outcome, result.seconds) == (outcome, 5.0 if outcome is ResizeOutcome.TIMED_OUT else 0.0)
     assert seconds < 5, "the guest's own seconds are virtual"
     assert sum(note.startswith("not seen from inside: ") for note in result.notes) == 1
     assert not any("give --agent" in finding.text for finding in result.findings)
@@ -424,26 +424,26 @@ def test_silent_agent_is_not_waited_for_again_and_again(
 def test_not_waiting_sets_and_leaves(sim: Sim) -> None:
     vm = sim(load=False)
     result = resized(vm, "1G", wait=False)
-    assert (result.outcome, result.devices[0].requested) == (Outcome.STARTED, GiB)
+    assert (result.outcome, result.devices[0].requested) == (ResizeOutcome.STARTED, GiB)
 
 
 def test_interrupt_states_the_condition(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
 
-    async def run() -> tuple[Result, ...]:
-        (job,) = await plan_all([vm], Order(target="guest", wish=Wish.parse("4G")))
-        assert isinstance(job, Job)
+    async def run() -> tuple[ResizeResult, ...]:
+        (job,) = await plan_all([vm], ResizeOrder(target="guest", wish=Wish.parse("4G")))
+        assert isinstance(job, PlannedResize)
         this = asyncio.current_task()
         assert this is not None
 
-        def interrupt(news: Report) -> None:
+        def interrupt(news: ResizeProgress) -> None:
             if news.waited >= 3:
                 this.cancel()
 
-        return tuple(await carry_out([job], Policy(), interrupt))
+        return tuple(await carry_out([job], WaitPolicy(), interrupt))
 
     (result,) = asyncio.run(run())
-    assert (result.outcome, result.outcome.exit_code) == (Outcome.INTERRUPTED, 130)
+    assert (result.outcome, result.outcome.exit_code) == (ResizeOutcome.INTERRUPTED, 130)
     assert (result.devices[0].size, result.devices[0].requested) == (GiB, 4 * GiB)
 
 
@@ -451,10 +451,10 @@ def test_refused_wish_touches_nothing(sim: Sim) -> None:
     vm = sim()
 
     async def plan() -> Any:
-        return await plan_all([vm], Order(target="guest/vm0", wish=Wish.parse("9G")))
+        return await plan_all([vm], ResizeOrder(target="guest/vm0", wish=Wish.parse("9G")))
 
     (refusal,) = asyncio.run(plan())
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, MachineRefusal)
     assert exit_code([], [refusal]) == 1
     assert machine(vm).requested == 0
 
@@ -474,4 +474,4 @@ def test_events_are_told_once_and_cost_no_time(sim: Sim) -> None:
 def test_simulated_machine_knows_its_driver(sim: Sim) -> None:
     for load, driver in ((True, Driver.READY), (False, Driver.ABSENT)):
         vm = sim(load=load)
-        assert asyncio.run(vm.backend.surroundings(machine(vm))).drivers == {"vm0": driver}
+        assert asyncio.run(vm.backend.hypervisor_info(machine(vm))).drivers == {"vm0": driver}

@@ -12,7 +12,7 @@ from docs import sent as page
 from docs.marked import page_with
 from tests.vm.test_agent_hostile import Qga
 from virtiomem.vm.peer import Peer
-from virtiomem.vm.qmp import QmpBackend
+from virtiomem.vm.qemu_backend import QmpBackend
 from virtiomem.vm.sent import COMMANDS, EVERY, TABLE, VIRTIO_STATUS
 
 Serve = Any
@@ -91,13 +91,13 @@ def test_verb_sends_what_the_table_says_and_no_more(serve: Serve, messages: Mess
     assert monitor.sent | asked == expected
 
 
-def surroundings(serve: Serve, monitor: Monitor, *, unstable: bool) -> Any:
+def hypervisor_info(serve: Serve, monitor: Monitor, *, unstable: bool) -> Any:
     async def run() -> Any:
         async with serve(monitor) as path:
             backend = QmpBackend("qmp:test", path, unstable=unstable)
             await backend.open()
             try:
-                return await backend.surroundings(await backend.look())
+                return await backend.hypervisor_info(await backend.look())
             finally:
                 await backend.close()
 
@@ -120,7 +120,7 @@ def test_unstable_command_needs_the_users_word_and_a_release_that_survives_it(
     serve: Serve, messages: Messages, version: str, allowed: bool, asked: bool
 ) -> None:
     monitor = Monitor(messages, version)
-    seen = surroundings(serve, monitor, unstable=allowed)
+    seen = hypervisor_info(serve, monitor, unstable=allowed)
     assert (VIRTIO_STATUS in monitor.sent) is asked
     assert any(name.startswith("x-") for name in monitor.sent) is asked
     said = f"{VIRTIO_STATUS} is not sent to QEMU {version}: only 7.2 and 10.0 are known to survive it"

@@ -11,7 +11,7 @@ from virtiomem.cli.main import main
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.units import GiB
-from virtiomem.vm.base import Driver, Event
+from virtiomem.vm.model import Driver, Event
 from virtiomem.vm.sim import open_sim
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -46,7 +46,7 @@ def test_it_goes_on_where_a_capture_was_taken(tmp_path: Path) -> None:
     machine = asyncio.run(sim.look())
     assert [(one.size, one.requested_size) for one in machine.devices] == [(info.size, info.requested_size)]
     assert info.size > GiB
-    assert asyncio.run(sim.surroundings(machine)).drivers == {"vm0": Driver.READY}
+    assert asyncio.run(sim.hypervisor_info(machine)).drivers == {"vm0": Driver.READY}
     assert 3 * GiB < machine.boot_memory < 4 * GiB
     inside = sim.inside(())
     assert (len(inside.blocks) > 30, inside.auto_online_blocks) == (True, "online_movable")

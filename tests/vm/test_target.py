@@ -3,8 +3,8 @@ import pytest
 from virtiomem.errors import UsageError
 from virtiomem.recording import DeviceInfo, DimmInfo, VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.base import Machine
 from virtiomem.vm.connect import Connection
+from virtiomem.vm.model import Machine
 from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
 from virtiomem.vm.target import device_pattern, plan_target, select
 

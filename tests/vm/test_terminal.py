@@ -6,10 +6,10 @@ from rich.console import Console
 from virtiomem.errors import BackendError
 from virtiomem.recording import VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.base import Machine
 from virtiomem.vm.inside import Seen
-from virtiomem.vm.outcome import Report
+from virtiomem.vm.model import Machine
 from virtiomem.vm.progress import Track
+from virtiomem.vm.results import ResizeProgress
 from virtiomem.vm.terminal import MAX_LINES, ProgressScreen, picture
 from virtiomem.vm.watch import Sample
 
@@ -93,7 +93,7 @@ def test_progress_shows_pace_and_rest_of_those_that_move() -> None:
     track = Track("vm0", 0, GiB, 0.0)
     track.feed(2.0, 512 * MiB)
     screen = ProgressScreen()
-    screen(Report("web", (track,), 2.0, 2.0))
+    screen(ResizeProgress("web", (track,), 2.0, 2.0))
     shown = drawn(screen._draw())
     assert "web/vm0" in shown
     assert "512M of 1G" in shown
@@ -104,7 +104,7 @@ def test_standing_still_is_counted() -> None:
     track = Track("vm0", GiB, 0, 0.0)
     track.feed(9.0, GiB)
     screen = ProgressScreen()
-    screen(Report("web", (track,), 9.0, 9.0))
+    screen(ResizeProgress("web", (track,), 9.0, 9.0))
     assert "still for 9 s; the driver tries again within 41 s" in drawn(screen._draw())
 
 
@@ -112,16 +112,16 @@ def test_plugged_memory_that_is_still_offline_is_not_shown_as_done() -> None:
     screen = ProgressScreen()
     track = Track("vm0", 0, GiB, 0.0)
     track.feed(1.0, GiB)
-    screen(Report("web", (track,), 2.0, 2.0, Seen.OFFLINE))
+    screen(ResizeProgress("web", (track,), 2.0, 2.0, Seen.OFFLINE))
     assert drawn(screen._draw()).split() == ["web", "plugged,", "not", "online", "in", "the", "guest", "yet"]
-    screen(Report("db", (track,), 2.0, 2.0, Seen.OFFLINE))
+    screen(ResizeProgress("db", (track,), 2.0, 2.0, Seen.OFFLINE))
     assert drawn(screen._draw()).splitlines()[0].startswith("2 machines  plugged, not online")
 
 
 def test_hundreds_of_machines_are_summed_up() -> None:
     screen = ProgressScreen()
     for number in range(200):
-        screen(Report(f"vm{number}", (Track("vm0", 0, GiB if number else 0, 0.0),), 1.0, 1.0))
+        screen(ResizeProgress(f"vm{number}", (Track("vm0", 0, GiB if number else 0, 0.0),), 1.0, 1.0))
     lines = drawn(screen._draw()).splitlines()
     assert len(lines) == MAX_LINES + 1
     assert lines[-1].strip() == f"1 of 200 devices at their size, {199 - MAX_LINES} more on their way"

@@ -1,34 +1,34 @@
 """Running virtual machines behind one backend interface: watch, resize, wait, explain.
 
-The model is neutral (`base`): a backend says how big things are, takes a requested-size, and tells when something may
+The model is neutral (`model`): a backend says how big things are, takes a requested-size, and tells when something may
 have moved. What to do about it is pure arithmetic (`plan`, `progress`, `explain`); `resize` and `watch` are the only loops.
 Everything here that waits is asyncio.
 
-========== ==========================================================================================================
-base       the neutral model: devices, machine, surroundings, events; the `Backend` and `Agent` protocols
-connect    ``qmp:/run/vm1.sock``, ``sim:FILE``, names from the configuration; opening many at once
-peer       a JSON peer on a socket, with bounds on everything it may do to us
-sent       every command that is sent to a monitor or an agent; `peer` sends no other
-qmp        QEMU behind `Backend`
-agent      qemu-ga behind `Agent`
-inside     what a guest says of itself, and how its files are read
-drivers    whether a driver is there, as the guest tells it
-capture    a guest's files on this host, read as an agent would
-sim        a scenario behind `Backend` and `Agent`: no machine at all, virtual time
-waiting    many questions at once, and none left behind
-target     which machines and devices are meant
-preflight  what speaks against a resize beforehand
-plan       how a wished size is spread over devices
-timer      the Linux driver's retry timer, as seen from outside
-progress   how far a resize is, how fast, and whether it has stalled
-outcome    what a resize is asked and what it answers
-resize     set, wait, re-dispatch, roll back
-fleet      one resize of many machines
-explain    why a device is not at its requested size: facts, likely reasons, what is not known
-watch      many machines over time
-metrics    the same for Prometheus
-show       tables, JSON and words
-terminal   live pictures
-commands   the verbs of `virtiomem vm`
-========== ==========================================================================================================
+============= ==========================================================================================================
+model         the neutral model: devices, machine, the rest of a hypervisor, events; the `Backend` and `GuestView` protocols
+connect       ``qmp:/run/vm1.sock``, ``sim:FILE``, names from the configuration; opening many at once
+peer          a JSON peer on a socket, with bounds on everything it may do to us
+sent          every command that is sent to a monitor or an agent; `peer` sends no other
+qemu_backend  QEMU behind `Backend`
+guest_agent   qemu-ga behind `GuestView`
+inside        what a guest says of itself, and how its files are read
+drivers       whether a driver is there, as the guest tells it
+guest_files   a guest's files on this host, read as an agent would
+sim           a scenario behind `Backend` and `GuestView`: no machine at all, virtual time
+concurrency   many questions at once, and none left behind
+target        which machines and devices are meant
+preflight     what speaks against a resize beforehand
+plan          how a wished size is spread over devices
+timer         the Linux driver's retry timer, as seen from outside
+progress      how far a resize is, how fast, and whether it has stalled
+results       what a resize is asked and what it answers
+resize        set, wait, re-dispatch, roll back
+fleet         one resize of many machines
+explain       why a device is not at its requested size: facts, likely reasons, what is not known
+watch         many machines over time
+metrics       the same for Prometheus
+tables        tables, JSON and words
+terminal      live pictures
+commands      the verbs of `virtiomem vm`
+============= ==========================================================================================================
 """

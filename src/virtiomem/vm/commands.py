@@ -18,15 +18,15 @@ from virtiomem.notation import json_bytes, printable_json
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.text import shown
 from virtiomem.units import format_exact
-from virtiomem.vm import fleet, show
+from virtiomem.vm import fleet, tables
 from virtiomem.vm.connect import Connection, Unreachable, Vm, config_paths, load_config, open_all, resolve
 from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.explain import explain as find_reasons
-from virtiomem.vm.fleet import PARTLY, Job, Order, Refusal
-from virtiomem.vm.inside import Inside
-from virtiomem.vm.outcome import STALL_SECONDS, Policy, Reporter
+from virtiomem.vm.fleet import PARTLY, MachineRefusal, PlannedResize, ResizeOrder
+from virtiomem.vm.inside import GuestMemoryInfo
 from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
-from virtiomem.vm.show import COLUMNS, View
+from virtiomem.vm.results import STALL_SECONDS, Reporter, WaitPolicy
+from virtiomem.vm.tables import COLUMNS, View
 from virtiomem.vm.target import device_pattern, named_devices, select
 from virtiomem.vm.watch import Sample
 from virtiomem.vm.watch import watch as watch_all
@@ -39,12 +39,12 @@ __all__ = ["COLUMNS", "explain", "list_devices", "resize", "status", "watch"]
 
 async def list_devices(args: Namespace) -> int:
     """Every memory device of every machine."""
-    columns = show.COLUMNS.chosen(args.output, show.LIST_COLUMNS)
+    columns = tables.COLUMNS.chosen(args.output, tables.LIST_COLUMNS)
     async with open_all(connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm) for vm in opened))
     if args.json:
         return _finish_json(views)
-    stdio.show(show.table(show.rows_of(views), columns, in_bytes=args.bytes, headings=not args.noheadings))
+    stdio.show(tables.table(tables.rows_of(views), columns, in_bytes=args.bytes, headings=not args.noheadings))
     for view in views:
         if view.machine is not None and not view.machine.devices:
             stdio.say(f"{view.vm}: it has no memory device")
@@ -53,26 +53,26 @@ async def list_devices(args: Namespace) -> int:
 
 async def status(args: Namespace) -> int:
     """Each machine at length."""
-    columns = show.COLUMNS.chosen(args.output, show.STATUS_COLUMNS)
+    columns = tables.COLUMNS.chosen(args.output, tables.STATUS_COLUMNS)
     async with open_all(connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm, thorough=True) for vm in opened))
     if args.json:
         return _finish_json(views)
-    texts = [show.status_text(v, columns, in_bytes=args.bytes, headings=not args.noheadings) for v in views]
+    texts = [tables.status_text(v, columns, in_bytes=args.bytes, headings=not args.noheadings) for v in views]
     stdio.show("\n".join(texts))
     return _complain(views)
 
 
 async def resize(args: Namespace) -> int:
     """Set sizes and wait until the guests have followed."""
-    order = Order(
+    order = ResizeOrder(
         target=args.target,
         wish=Wish.parse(args.size),
         scope=Scope(args.scope),
         spread=Spread() if args.spread is None else Spread.parse(args.spread),
         round_up=args.round,
     )
-    policy = Policy(
+    policy = WaitPolicy(
         wait=not args.no_wait,
         online=args.until == "online",
         timeout=args.timeout,
@@ -84,8 +84,8 @@ async def resize(args: Namespace) -> int:
         with _nothing_set_yet():
             opened = await stack.enter_async_context(open_all(select(args.target, connections(args))))
             planned = await fleet.plan_all(opened, order, patience=args.timeout)
-        jobs = [job for job in planned if isinstance(job, Job)]
-        refusals = [refusal for refusal in planned if isinstance(refusal, Refusal)]
+        jobs = [job for job in planned if isinstance(job, PlannedResize)]
+        refusals = [refusal for refusal in planned if isinstance(refusal, MachineRefusal)]
         _announce(jobs, refusals)
         if args.dry_run:
             return _dry_run(args, jobs, refusals)
@@ -94,9 +94,9 @@ async def resize(args: Namespace) -> int:
         with _cancelled_by_interrupt(), _progress(args) as report:
             results = await fleet.carry_out(jobs, fleet.policy_for(order, policy), report)
     if args.json:
-        _write_json({"results": [show.result_json(result) for result in results]} | _refusals_json(refusals))
+        _write_json({"results": [tables.result_json(result) for result in results]} | _refusals_json(refusals))
     else:
-        stdio.show("".join(f"{line}\n" for result in results for line in show.result_lines(result)))
+        stdio.show("".join(f"{line}\n" for result in results for line in tables.result_lines(result)))
     return fleet.exit_code(results, refusals)
 
 
@@ -141,17 +141,17 @@ async def explain(args: Namespace) -> int:
         views = [msgspec.structs.replace(view, inside=inside) for view in views]
     found = [_reasons(view, device_pattern(args.target, view.vm)) for view in views]
     if args.json:
-        _write_json({"vms": [show.findings_json(view, findings) for view, findings in found]})
+        _write_json({"vms": [tables.findings_json(view, findings) for view, findings in found]})
     else:
         for view, findings in found:
-            lines = (view.vm, *(f"  {text}" for text in show.finding_lines(findings))) if findings else ()
+            lines = (view.vm, *(f"  {text}" for text in tables.finding_lines(findings))) if findings else ()
             stdio.show("".join(f"{line}\n" for line in lines))
     return _complain([view for view, _ in found])
 
 
-def _captured(path: str, chosen: Sequence[Connection]) -> Inside:
+def _captured(path: str, chosen: Sequence[Connection]) -> GuestMemoryInfo:
     """What the only machine's guest said of itself, in a file."""
-    from virtiomem.vm.capture import read_capture
+    from virtiomem.vm.guest_files import read_capture
 
     if len(chosen) > 1:
         raise UsageError(f"--capture {shown(path)} is of one machine, but {len(chosen)} are meant")
@@ -173,23 +173,23 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = F
         machine = await vm.backend.look()
         if not thorough:
             return View(vm=vm.name, machine=machine)
-        surroundings = await vm.backend.surroundings(machine)
+        hypervisor_info = await vm.backend.hypervisor_info(machine)
     except VirtiomemError as error:
         return View(vm=vm.name, error=error)
-    inside: Inside | None = None
+    inside: GuestMemoryInfo | None = None
     error_inside: VirtiomemError | None = None
     try:
         spans = tuple(device.region for device in machine.virtio_mem) if zones else ()
         inside = await vm.agent.look(spans, claims=True) if vm.agent is not None else None
     except VirtiomemError as error:
         error_inside = error
-    surroundings = with_inside(surroundings, machine, inside)
-    return View(vm=vm.name, machine=machine, error=error_inside, surroundings=surroundings, inside=inside)
+    hypervisor_info = with_inside(hypervisor_info, machine, inside)
+    return View(vm=vm.name, machine=machine, error=error_inside, hypervisor_info=hypervisor_info, inside=inside)
 
 
 def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]:
     """The findings about a machine's devices that a pattern means; a pattern that means none is the view's error."""
-    if view.machine is None or view.surroundings is None:
+    if view.machine is None or view.hypervisor_info is None:
         return view, ()
     try:
         devices = view.machine.virtio_mem if pattern is None else named_devices(view.machine, pattern)
@@ -197,10 +197,10 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]
         return msgspec.structs.replace(view, error=PlanError(str(error), connection=view.vm)), ()
     if not devices:
         return view, (Reason(ReasonKind.NO_DEVICE),)
-    retry_in = view.surroundings.retry_in
+    retry_in = view.hypervisor_info.retry_in
     return view, find_reasons(
         view.machine,
-        view.surroundings,
+        view.hypervisor_info,
         view.inside,
         devices=devices,
         retry_in=retry_in,
@@ -209,7 +209,7 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]
     )
 
 
-def _announce(jobs: Sequence[Job], refusals: Sequence[Refusal]) -> None:
+def _announce(jobs: Sequence[PlannedResize], refusals: Sequence[MachineRefusal]) -> None:
     """What speaks against it, before anything happens."""
     for refusal in refusals:
         stdio.say(f"virtiomem: {_named(refusal)}")
@@ -228,12 +228,12 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:MAX_NAMES])}{more}"
 
 
-def _named(refusal: Refusal) -> str:
+def _named(refusal: MachineRefusal) -> str:
     """A refusal that begins with its machine, or with the connection that failed."""
     return str(refusal.error) if refusal.error.connection is not None else f"{refusal.name}: {refusal.error}"
 
 
-def _refuse(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) -> int:
+def _refuse(args: Namespace, jobs: Sequence[PlannedResize], refusals: Sequence[MachineRefusal]) -> int:
     if jobs:
         stdio.say("virtiomem: no machine was touched (--keep-going leaves out those that cannot)")
     if args.json:
@@ -241,7 +241,7 @@ def _refuse(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) -
     return fleet.exit_code([], refusals)
 
 
-def _dry_run(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) -> int:
+def _dry_run(args: Namespace, jobs: Sequence[PlannedResize], refusals: Sequence[MachineRefusal]) -> int:
     """Show the plan only."""
     changes = [(job.vm.name, change) for job in jobs for change in job.plan.changes]
     if args.json:
@@ -258,7 +258,7 @@ def _dry_run(args: Namespace, jobs: Sequence[Job], refusals: Sequence[Refusal]) 
     return fleet.exit_code([], refusals) if refusals else 0
 
 
-def _refusals_json(refusals: Sequence[Refusal]) -> dict[str, Any]:
+def _refusals_json(refusals: Sequence[MachineRefusal]) -> dict[str, Any]:
     return {"refused": [{"vm": refusal.name, "error": str(refusal.error)} for refusal in refusals]}
 
 
@@ -313,13 +313,13 @@ def _samples_to(args: Namespace) -> Iterator[Any]:
 
 def _print_json(sample: Sample) -> None:
     if sample.changed:
-        sys.stdout.write(printable_json(json_bytes(show.sample_json(sample))) + "\n")
+        sys.stdout.write(printable_json(json_bytes(tables.sample_json(sample))) + "\n")
         sys.stdout.flush()
 
 
 def _print_line(sample: Sample) -> None:
     if sample.changed:
-        stdio.show("".join(f"{line}\n" for line in show.sample_lines(sample)))
+        stdio.show("".join(f"{line}\n" for line in tables.sample_lines(sample)))
         sys.stdout.flush()
 
 
@@ -334,7 +334,7 @@ def _complain(views: Sequence[View]) -> int:
 
 
 def _finish_json(views: Sequence[View]) -> int:
-    _write_json({"vms": [show.view_json(view) for view in views]})
+    _write_json({"vms": [tables.view_json(view) for view in views]})
     return _complain(views)
 
 

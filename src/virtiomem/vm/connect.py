@@ -27,7 +27,7 @@ from virtiomem.files import is_there, read_bytes
 from virtiomem.notation import NotationError, convert, toml_values
 from virtiomem.text import quoted, shown
 from virtiomem.units import MiB
-from virtiomem.vm.base import Agent, Backend
+from virtiomem.vm.model import Backend, GuestView
 from virtiomem.vm.peer import Address
 
 MAX_CONNECTIONS = 10_000
@@ -58,7 +58,7 @@ class Vm:
 
     name: str
     backend: Backend
-    agent: Agent | None = None
+    agent: GuestView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +195,8 @@ async def open_vm(connection: Connection, *, pace: float = 0.0) -> Vm:
 
         sim = open_sim(connection.target, label=str(connection), pace=pace)
         return Vm(connection.name, sim, SimAgent(sim))
-    from virtiomem.vm.agent import GuestAgent
-    from virtiomem.vm.qmp import QmpBackend
+    from virtiomem.vm.guest_agent import GuestAgent
+    from virtiomem.vm.qemu_backend import QmpBackend
 
     address = parse_address(connection.target, source=connection.name)
     backend = QmpBackend(str(connection), address, unstable=connection.unstable)

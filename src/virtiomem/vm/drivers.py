@@ -9,28 +9,28 @@ from collections.abc import Collection
 
 from msgspec.structs import replace
 
-from virtiomem.vm.base import Device, Driver, Machine, Surroundings
-from virtiomem.vm.inside import Inside
+from virtiomem.vm.inside import GuestMemoryInfo
+from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine
 from virtiomem.wire.virtio import Status
 
 
-def with_inside(surroundings: Surroundings, machine: Machine, inside: Inside | None) -> Surroundings:
+def with_inside(hypervisor_info: HypervisorInfo, machine: Machine, inside: GuestMemoryInfo | None) -> HypervisorInfo:
     """What the hypervisor does not tell of drivers, as the guest does."""
-    told = {name: driver for name, driver in surroundings.drivers.items() if driver is not Driver.UNKNOWN}
+    told = {name: driver for name, driver in hypervisor_info.drivers.items() if driver is not Driver.UNKNOWN}
     seen = {device.id: _seen(device, inside) for device in machine.virtio_mem}
-    return replace(surroundings, drivers=seen | told)
+    return replace(hypervisor_info, drivers=seen | told)
 
 
-def seen_to_act(surroundings: Surroundings, devices: Collection[str]) -> Surroundings:
+def seen_to_act(hypervisor_info: HypervisorInfo, devices: Collection[str]) -> HypervisorInfo:
     """A driver that is otherwise unknown is there when its device's plugged size was just seen moving."""
     drivers = {
         name: Driver.READY if driver is Driver.UNKNOWN and name in devices else driver
-        for name, driver in surroundings.drivers.items()
+        for name, driver in hypervisor_info.drivers.items()
     }
-    return replace(surroundings, drivers=drivers)
+    return replace(hypervisor_info, drivers=drivers)
 
 
-def _seen(device: Device, inside: Inside | None) -> Driver:
+def _seen(device: Device, inside: GuestMemoryInfo | None) -> Driver:
     if inside is None or inside.claims is None:
         return Driver.UNKNOWN
     claim = next((claim for claim in inside.claims if claim.memaddr == device.memaddr), None)

@@ -13,8 +13,8 @@ from virtiomem.driver.parameters import DEFAULTS
 from virtiomem.driver.sizes import Units, choose_units, offline_threshold
 from virtiomem.reasons import Certainty, Reason, ReasonKind, retry, with_advice
 from virtiomem.units import SECTION_SIZE, Span, align_down, align_up
-from virtiomem.vm.base import Device, Driver, Machine, Surroundings
-from virtiomem.vm.inside import Block, Inside, Seen
+from virtiomem.vm.inside import Block, GuestMemoryInfo, Seen
+from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine
 
 MEMMAP_RATIO = 64
 """Bytes of memory that one byte of struct page describes: 4096 / 64."""
@@ -60,8 +60,8 @@ def not_looked(*, asked: bool) -> Reason:
 
 def explain(
     machine: Machine,
-    surroundings: Surroundings,
-    inside: Inside | None,
+    hypervisor_info: HypervisorInfo,
+    inside: GuestMemoryInfo | None,
     *,
     devices: Iterable[Device] | None = None,
     retry_in: float | None = None,
@@ -76,50 +76,50 @@ def explain(
     """
     chosen = tuple(machine.virtio_mem if devices is None else devices)
     unsettled = any(not device.settled for device in chosen)
-    found = list(about_machine(machine, surroundings)) if unsettled else []
-    found += chain.from_iterable(_about_device(device, surroundings, inside) for device in chosen)
+    found = list(about_machine(machine, hypervisor_info)) if unsettled else []
+    found += chain.from_iterable(_about_device(device, hypervisor_info, inside) for device in chosen)
     ids = {device.id for device in chosen}
-    given = [reason for reason in surroundings.reasons if reason.device in ids]
+    given = [reason for reason in hypervisor_info.reasons if reason.device in ids]
     known = {(reason.kind, reason.device) for reason in given}
     found = [reason for reason in found if (reason.kind, reason.device) not in known] + given
     if (inside is None or not inside.blocks) and any(reason.kind in _SHOWN_INSIDE for reason in found):
         found.append(not_looked(asked=asked or inside is not None))
     if inside is not None:
         found += [unknown(ReasonKind.UNREADABLE, what=what) for what in inside.unreadable]
-    if again and machine.running and any(_may_retry(device, surroundings, found) for device in chosen):
+    if again and machine.running and any(_may_retry(device, hypervisor_info, found) for device in chosen):
         found += _about_retry(retry_in, exact=exact)
     return with_advice(found)
 
 
-def about_machine(machine: Machine, surroundings: Surroundings) -> Iterator[Reason]:
+def about_machine(machine: Machine, hypervisor_info: HypervisorInfo) -> Iterator[Reason]:
     """What keeps every device of a machine from being resized, or slows it down."""
     if not machine.running:
         yield Reason(ReasonKind.NOT_RUNNING, {"status": machine.status})
-    if surroundings.migration is not None:
-        yield Reason(ReasonKind.MIGRATING, {"migration": surroundings.migration})
-    if surroundings.vfio:
-        yield Reason(ReasonKind.PASSED_THROUGH, {"names": list(surroundings.vfio)})
+    if hypervisor_info.migration is not None:
+        yield Reason(ReasonKind.MIGRATING, {"migration": hypervisor_info.migration})
+    if hypervisor_info.vfio:
+        yield Reason(ReasonKind.PASSED_THROUGH, {"names": list(hypervisor_info.vfio)})
 
 
-def about_driver(device: Device, surroundings: Surroundings) -> Reason | None:
+def about_driver(device: Device, hypervisor_info: HypervisorInfo) -> Reason | None:
     """Why a device's driver cannot act; None when it can, or when that is not known."""
     kinds = {Driver.ABSENT: ReasonKind.NO_DRIVER, Driver.BROKEN: ReasonKind.NEEDS_RESET}
-    kind = kinds.get(surroundings.drivers.get(device.id, Driver.UNKNOWN))
+    kind = kinds.get(hypervisor_info.drivers.get(device.id, Driver.UNKNOWN))
     return None if kind is None else Reason(kind, device=device.id)
 
 
-def _about_device(device: Device, surroundings: Surroundings, inside: Inside | None) -> Iterator[Reason]:
+def _about_device(device: Device, hypervisor_info: HypervisorInfo, inside: GuestMemoryInfo | None) -> Iterator[Reason]:
     blocks = inside.blocks_in(device.region) if inside is not None else ()
     offline = [block for block in blocks if not block.online]
     if device.settled:
         yield from _settled(device, inside, offline)
         return
     yield _not_settled(device)
-    if (stopped := about_driver(device, surroundings)) is not None:
+    if (stopped := about_driver(device, hypervisor_info)) is not None:
         yield stopped
         return
-    if surroundings.drivers.get(device.id, Driver.UNKNOWN) is Driver.UNKNOWN:
-        yield _unknown_driver(device, surroundings)
+    if hypervisor_info.drivers.get(device.id, Driver.UNKNOWN) is Driver.UNKNOWN:
+        yield _unknown_driver(device, hypervisor_info)
     missing = abs(device.requested_size - device.size)
     if missing < (unit := _units(device, inside).plugged):
         yield likely(ReasonKind.BELOW_UNIT, device.id, missing=missing, unit=unit)
@@ -129,7 +129,7 @@ def _about_device(device: Device, surroundings: Surroundings, inside: Inside | N
         yield from _short_growth(device, inside, offline)
 
 
-def _settled(device: Device, inside: Inside | None, offline: list[Block]) -> Iterator[Reason]:
+def _settled(device: Device, inside: GuestMemoryInfo | None, offline: list[Block]) -> Iterator[Reason]:
     """A device that has what was asked for; whether the guest has it, only a look inside tells."""
     seen = Seen.NOT_LOOKED if inside is None else inside.seen(device.region, device.size)
     if inside is not None and offline:
@@ -152,16 +152,16 @@ def _not_settled(device: Device) -> Reason:
     return Reason(ReasonKind.NOT_SETTLED, facts, device.id)
 
 
-def _unknown_driver(device: Device, surroundings: Surroundings) -> Reason:
+def _unknown_driver(device: Device, hypervisor_info: HypervisorInfo) -> Reason:
     """What a plugged size says of the driver, and how to find out where it says nothing."""
     if device.size:
         return likely(ReasonKind.DRIVER_LIKELY, device.id)
-    if surroundings.held_back is not None:
-        return unknown(ReasonKind.DRIVER_NOT_ASKED, device.id, why=surroundings.held_back)
+    if hypervisor_info.held_back is not None:
+        return unknown(ReasonKind.DRIVER_NOT_ASKED, device.id, why=hypervisor_info.held_back)
     return unknown(ReasonKind.DRIVER_NOT_SHOWN, device.id)
 
 
-def _short_growth(device: Device, inside: Inside | None, offline: list[Block]) -> Iterator[Reason]:
+def _short_growth(device: Device, inside: GuestMemoryInfo | None, offline: list[Block]) -> Iterator[Reason]:
     """Reasons for too little: offline memory, a region that is no whole number of blocks, no room for the memmap."""
     if inside is not None and offline:
         yield from _offline_blocks(device, inside, offline)
@@ -183,7 +183,7 @@ def memmap(growth: int, free: int | None) -> Reason | None:
     return Reason(ReasonKind.NO_ROOM_FOR_MEMMAP, {"growth": growth, "need": need, "free": free})
 
 
-def _offline_blocks(device: Device, inside: Inside, offline: list[Block]) -> Iterator[Reason]:
+def _offline_blocks(device: Device, inside: GuestMemoryInfo, offline: list[Block]) -> Iterator[Reason]:
     size = len(offline) * (inside.block_size or 0)
     yield Reason(ReasonKind.BLOCKS_OFFLINE, {"count": len(offline), "size": size}, device.id)
     units = _units(device, inside)
@@ -196,7 +196,7 @@ def _offline_blocks(device: Device, inside: Inside, offline: list[Block]) -> Ite
         yield Reason(ReasonKind.NEW_BLOCKS_ONLINE, {"state": inside.auto_online_blocks}, device.id)
 
 
-def _short_shrink(device: Device, inside: Inside | None, blocks: tuple[Block, ...]) -> Iterator[Reason]:
+def _short_shrink(device: Device, inside: GuestMemoryInfo | None, blocks: tuple[Block, ...]) -> Iterator[Reason]:
     """Reasons for too much: kernel zones, nowhere to move to, pages that cannot move."""
     if inside is None:
         yield unknown(ReasonKind.HIDDEN_USE, device.id)
@@ -219,14 +219,14 @@ def _about_retry(retry_in: float | None, *, exact: bool) -> Iterator[Reason]:
     yield Reason(ReasonKind.RETRY_INTERVAL, {"first": intervals.FIRST, "last": intervals.LAST})
 
 
-def _may_retry(device: Device, surroundings: Surroundings, found: Iterable[Reason]) -> bool:
+def _may_retry(device: Device, hypervisor_info: HypervisorInfo, found: Iterable[Reason]) -> bool:
     """True when a timer of the device's driver runs, as far as is known: while it has memory to give up."""
-    present = surroundings.drivers.get(device.id, Driver.UNKNOWN) in {Driver.READY, Driver.UNKNOWN}
+    present = hypervisor_info.drivers.get(device.id, Driver.UNKNOWN) in {Driver.READY, Driver.UNKNOWN}
     rests = any(reason.kind in _WITHOUT_TIMER for reason in found if reason.device == device.id)
     return present and _shrinking(device) and not rests
 
 
-def _units(device: Device, inside: Inside | None) -> Units:
+def _units(device: Device, inside: GuestMemoryInfo | None) -> Units:
     """What the driver moves at a time; the least that it can be where the guest does not tell."""
     if inside is None:
         return choose_units(device.block_size, SECTION_SIZE)

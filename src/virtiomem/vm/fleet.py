@@ -6,22 +6,22 @@ from dataclasses import dataclass, field, replace
 
 from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.reasons import Reason, ReasonKind
+from virtiomem.vm.concurrency import each
 from virtiomem.vm.connect import Unreachable, Vm
 from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.explain import unknown
-from virtiomem.vm.inside import Inside
-from virtiomem.vm.outcome import Outcome, Policy, Reporter, Result
+from virtiomem.vm.inside import GuestMemoryInfo
 from virtiomem.vm.plan import Plan, Scope, Spread, Wish
 from virtiomem.vm.preflight import preflight
 from virtiomem.vm.resize import resize
+from virtiomem.vm.results import Reporter, ResizeOutcome, ResizeResult, WaitPolicy
 from virtiomem.vm.target import device_pattern, plan_target
-from virtiomem.vm.waiting import each
 
 PARTLY = Exit.PARTLY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class ResizeOrder:
     """What a person asked for."""
 
     target: str
@@ -32,18 +32,18 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class PlannedResize:
     """What it means for one machine, and what speaks against it."""
 
     vm: Vm
     plan: Plan
     warnings: tuple[Reason, ...] = ()
-    inside: Inside | None = None
+    inside: GuestMemoryInfo | None = None
     """What the guest said of itself beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class MachineRefusal:
     """A machine that cannot do it, and why."""
 
     name: str
@@ -51,8 +51,8 @@ class Refusal:
 
 
 async def plan_all(
-    opened: Sequence[Vm | Unreachable], order: Order, *, patience: float | None = None
-) -> list[Job | Refusal]:
+    opened: Sequence[Vm | Unreachable], order: ResizeOrder, *, patience: float | None = None
+) -> list[PlannedResize | MachineRefusal]:
     """Plan the order for every machine, in their order; nothing is changed yet.
 
     A guest agent that is silent is waited for as long as it is by itself, and no longer than `patience` seconds.
@@ -60,24 +60,24 @@ async def plan_all(
     return await each(lambda vm: _plan(vm, order, patience), opened, at_once=len(opened) or 1)
 
 
-async def _plan(vm: Vm | Unreachable, order: Order, patience: float | None) -> Job | Refusal:
+async def _plan(vm: Vm | Unreachable, order: ResizeOrder, patience: float | None) -> PlannedResize | MachineRefusal:
     if isinstance(vm, Unreachable):
-        return Refusal(vm.name, vm.error)
+        return MachineRefusal(vm.name, vm.error)
     try:
         machine = await vm.backend.look()
         pattern = device_pattern(order.target, vm.name)
         plan = plan_target(machine, pattern, order.scope, order.wish, order.spread, round_up=order.round_up)
-        surroundings = await vm.backend.surroundings(machine)
+        hypervisor_info = await vm.backend.hypervisor_info(machine)
         inside, said = await _inside(vm, patience)
-        surroundings = with_inside(surroundings, machine, inside)
-        return Job(vm, plan, (*said, *preflight(machine, surroundings, inside, plan)), inside)
+        hypervisor_info = with_inside(hypervisor_info, machine, inside)
+        return PlannedResize(vm, plan, (*said, *preflight(machine, hypervisor_info, inside, plan)), inside)
     except UsageError:
         raise
     except VirtiomemError as error:
-        return Refusal(vm.name, error)
+        return MachineRefusal(vm.name, error)
 
 
-async def _inside(vm: Vm, patience: float | None) -> tuple[Inside | None, tuple[Reason, ...]]:
+async def _inside(vm: Vm, patience: float | None) -> tuple[GuestMemoryInfo | None, tuple[Reason, ...]]:
     """What the guest says, or why it says nothing."""
     if vm.agent is None:
         return None, ()
@@ -90,7 +90,9 @@ async def _inside(vm: Vm, patience: float | None) -> tuple[Inside | None, tuple[
         return None, (unknown(ReasonKind.AGENT_SILENT, why=str(error)),)
 
 
-async def carry_out(jobs: Sequence[Job], policy: Policy, report: Reporter = lambda _: None) -> list[Result]:
+async def carry_out(
+    jobs: Sequence[PlannedResize], policy: WaitPolicy, report: Reporter = lambda _: None
+) -> list[ResizeResult]:
     """Do all jobs at once and wait for them.
 
     When this is cancelled every machine's resize states its condition, and they are returned all the same.
@@ -107,17 +109,17 @@ async def carry_out(jobs: Sequence[Job], policy: Policy, report: Reporter = lamb
     return [task.result() for task in tasks]
 
 
-def exit_code(results: Sequence[Result], refusals: Sequence[Refusal] = ()) -> int:
+def exit_code(results: Sequence[ResizeResult], refusals: Sequence[MachineRefusal] = ()) -> int:
     """The one code for all: theirs when they agree, 64 when some succeeded and some did not, else the gravest."""
     codes = [result.outcome.exit_code for result in results] + [refusal.error.exit_code for refusal in refusals]
-    if Outcome.INTERRUPTED in {result.outcome for result in results}:
-        return Outcome.INTERRUPTED.exit_code
+    if ResizeOutcome.INTERRUPTED in {result.outcome for result in results}:
+        return ResizeOutcome.INTERRUPTED.exit_code
     if len(set(codes)) == 1:
         return codes[0]
     return PARTLY if 0 in codes or PARTLY in codes else max(codes, default=0)
 
 
-def policy_for(order: Order, policy: Policy) -> Policy:
+def policy_for(order: ResizeOrder, policy: WaitPolicy) -> WaitPolicy:
     """Let missing memory go to other devices only where the size is of more than one device."""
     many = order.scope is not Scope.DEVICE
     return replace(policy, spread=order.spread, redispatch=policy.redispatch and many)

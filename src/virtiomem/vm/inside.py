@@ -45,7 +45,7 @@ class Block(Struct, frozen=True, kw_only=True, rename="kebab"):
     zone: str | None = None
 
 
-class Zone(Struct, frozen=True, kw_only=True, rename="kebab"):
+class ZoneUsage(Struct, frozen=True, kw_only=True, rename="kebab"):
     """A zone of a node, in bytes."""
 
     node: int
@@ -63,7 +63,7 @@ class Claim(Struct, frozen=True, kw_only=True, rename="kebab"):
     status: int | None = None
 
 
-class Inside(Struct, frozen=True, kw_only=True, rename="kebab"):
+class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
     """What a guest says of its memory; None and empty are what it did not say."""
 
     source: str
@@ -73,7 +73,7 @@ class Inside(Struct, frozen=True, kw_only=True, rename="kebab"):
     mem_total: int | None = None
     mem_free: int | None = None
     mem_available: int | None = None
-    zones: tuple[Zone, ...] = ()
+    zones: tuple[ZoneUsage, ...] = ()
     auto_online_blocks: str | None = None
     online_policy: str | None = None
     claims: tuple[Claim, ...] | None = None
@@ -105,15 +105,15 @@ def parse_meminfo(text: str) -> dict[str, int]:
     return {name: size for name, size in found.items() if size < _MAX_NUMBER}
 
 
-def parse_zoneinfo(text: str, page_size: int = PAGE_SIZE) -> tuple[Zone, ...]:
+def parse_zoneinfo(text: str, page_size: int = PAGE_SIZE) -> tuple[ZoneUsage, ...]:
     """The populated zones of /proc/zoneinfo."""
     return tuple(zone for zone in _zones(text, page_size) if zone.present)
 
 
-def _zones(text: str, page_size: int) -> Iterator[Zone]:
+def _zones(text: str, page_size: int) -> Iterator[ZoneUsage]:
     for zone in zoneinfo.parse(text.splitlines()):
         sizes = {name: _bytes(zone.pages.get(name, "0"), page_size) for name in ("present", "managed", "free")}
-        yield Zone(node=zone.node, name=zone.name, **sizes)
+        yield ZoneUsage(node=zone.node, name=zone.name, **sizes)
 
 
 def _bytes(pages: str, page_size: int) -> int:

@@ -13,7 +13,7 @@ from typing import Literal
 from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.text import quoted
 from virtiomem.units import align_down, align_up, format_size, format_with_hex, parse_size
-from virtiomem.vm.base import Device, Machine
+from virtiomem.vm.model import Device, Machine
 
 _NODE = re.compile(r"node=(\d{1,5})")
 
@@ -78,7 +78,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class DeviceTarget:
     """What one device is to be set to, from what is requested of it now."""
 
     device: Device
@@ -94,7 +94,7 @@ class Change:
 class Plan:
     """What every concerned device is to be set to, in the machine's order; `total` is their sum."""
 
-    changes: tuple[Change, ...]
+    changes: tuple[DeviceTarget, ...]
 
     @property
     def total(self) -> int:
@@ -133,7 +133,7 @@ def plan_device(device: Device, wish: Wish, *, round_up: bool = False) -> Plan:
         target = align_up(target, device.block_size)
     if target > device.max_size:
         raise PlanError(f"{device.id}: {format_with_hex(target)} is above its max size {format_size(device.max_size)}")
-    return Plan((Change(device, target),))
+    return Plan((DeviceTarget(device, target),))
 
 
 def plan_machine(machine: Machine, scope: Scope, wish: Wish, spread: Spread, *, round_up: bool = False) -> Plan:
@@ -188,13 +188,13 @@ def held_back(machine: Machine, plan: Plan) -> Plan:
     It is the whole plan where nothing shrinks; else what is held back may follow once others have given up as much.
     """
     devices = {device.id: device for device in machine.virtio_mem}
-    changes = [Change(devices.get(change.device.id, change.device), change.after) for change in plan.changes]
+    changes = [DeviceTarget(devices.get(change.device.id, change.device), change.after) for change in plan.changes]
     left = plan.total - sum(change.device.size for change in changes)
     for place, change in enumerate(changes):
         growth = change.after - change.device.size
         if growth > 0:
             given = min(growth, max(align_down(left, change.device.block_size), 0))
-            changes[place] = Change(change.device, change.device.size + given)
+            changes[place] = DeviceTarget(change.device, change.device.size + given)
             left -= given
     return Plan(tuple(changes))
 
@@ -277,8 +277,8 @@ def _room(device: Device) -> Bounds:
     return Bounds(0, align_down(device.max_size, device.block_size))
 
 
-def _changes(devices: Sequence[Device], shares: Mapping[str, int]) -> tuple[Change, ...]:
-    return tuple(Change(device, shares[device.id]) for device in devices)
+def _changes(devices: Sequence[Device], shares: Mapping[str, int]) -> tuple[DeviceTarget, ...]:
+    return tuple(DeviceTarget(device, shares[device.id]) for device in devices)
 
 
 def _kept_by(device: Device, wish: Wish) -> int:

@@ -4,34 +4,36 @@ from collections.abc import Iterator
 
 from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.units import GiB
-from virtiomem.vm.base import Machine, Surroundings
 from virtiomem.vm.explain import MEMMAP_RATIO, about_driver, about_machine, memmap
-from virtiomem.vm.inside import Inside
+from virtiomem.vm.inside import GuestMemoryInfo
+from virtiomem.vm.model import HypervisorInfo, Machine
 from virtiomem.vm.plan import Plan
 
 
-def preflight(machine: Machine, surroundings: Surroundings, inside: Inside | None, plan: Plan) -> tuple[Reason, ...]:
+def preflight(
+    machine: Machine, hypervisor_info: HypervisorInfo, inside: GuestMemoryInfo | None, plan: Plan
+) -> tuple[Reason, ...]:
     """Everything worth knowing before `plan` is carried out; empty when nothing speaks against it."""
     if all(change.device.settled and change.after == change.device.size for change in plan.changes):
         return ()
-    return (*_machine(machine, surroundings, plan), *_drivers(surroundings, plan), *_memmap(inside, plan))
+    return (*_machine(machine, hypervisor_info, plan), *_drivers(hypervisor_info, plan), *_memmap(inside, plan))
 
 
-def _machine(machine: Machine, surroundings: Surroundings, plan: Plan) -> Iterator[Reason]:
+def _machine(machine: Machine, hypervisor_info: HypervisorInfo, plan: Plan) -> Iterator[Reason]:
     """What holds for the machine; passed-through devices matter to growth only."""
     shrinks = plan.growth <= 0
-    found = about_machine(machine, surroundings)
+    found = about_machine(machine, hypervisor_info)
     yield from (reason for reason in found if not (shrinks and reason.kind is ReasonKind.PASSED_THROUGH))
 
 
-def _drivers(surroundings: Surroundings, plan: Plan) -> Iterator[Reason]:
+def _drivers(hypervisor_info: HypervisorInfo, plan: Plan) -> Iterator[Reason]:
     """Drivers that cannot act; one that is unknown speaks neither for nor against a resize."""
-    yield from filter(None, (about_driver(change.device, surroundings) for change in plan.changes))
-    if surroundings.held_back is not None:
-        yield Reason(ReasonKind.DRIVER_NOT_ASKED, {"why": surroundings.held_back}, certainty=Certainty.UNKNOWN)
+    yield from filter(None, (about_driver(change.device, hypervisor_info) for change in plan.changes))
+    if hypervisor_info.held_back is not None:
+        yield Reason(ReasonKind.DRIVER_NOT_ASKED, {"why": hypervisor_info.held_back}, certainty=Certainty.UNKNOWN)
 
 
-def _memmap(inside: Inside | None, plan: Plan) -> Iterator[Reason]:
+def _memmap(inside: GuestMemoryInfo | None, plan: Plan) -> Iterator[Reason]:
     """Struct pages of new memory come out of the memory that is there."""
     if inside is None and plan.growth >= GiB:
         yield Reason(ReasonKind.MEMMAP_NEED, {"growth": plan.growth, "need": plan.growth // MEMMAP_RATIO})

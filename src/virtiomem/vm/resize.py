@@ -2,7 +2,7 @@
 
 A resize is done when every device's size is its requested-size and new memory was seen online in the guest. Without a look
 inside it ends as soon, as `plugged`; what only shrinks is seen at the device, which has the memory back.
-It has stalled when nothing moved for `Policy.stall` seconds; the default lets the Linux driver's first retry pass by.
+It has stalled when nothing moved for `WaitPolicy.stall` seconds; the default lets the Linux driver's first retry pass by.
 Whatever happens, the machine is left in a condition that the result states.
 """
 
@@ -13,14 +13,14 @@ from contextlib import suppress
 from virtiomem.errors import BackendError, DeviceError, ProtocolError, VirtiomemError
 from virtiomem.reasons import Reason, ReasonKind, with_advice
 from virtiomem.units import Span, format_approx, format_size
-from virtiomem.vm.base import Event, Machine
 from virtiomem.vm.connect import Vm
 from virtiomem.vm.drivers import seen_to_act, with_inside
 from virtiomem.vm.explain import explain, not_looked, unknown
-from virtiomem.vm.inside import Inside, Seen
-from virtiomem.vm.outcome import DeviceResult, Outcome, Policy, Report, Reporter, Result
+from virtiomem.vm.inside import GuestMemoryInfo, Seen
+from virtiomem.vm.model import Event, Machine
 from virtiomem.vm.plan import Plan, held_back, replan
 from virtiomem.vm.progress import Track
+from virtiomem.vm.results import DeviceResult, Reporter, ResizeOutcome, ResizeProgress, ResizeResult, WaitPolicy
 
 ROLLBACK_SECONDS = 10.0
 LAST_LOOK_SECONDS = 2.0
@@ -30,8 +30,8 @@ AGENT_TRIES = 3
 
 
 async def resize(
-    vm: Vm, plan: Plan, policy: Policy, report: Reporter = lambda _: None, *, inside: Inside | None = None
-) -> Result:
+    vm: Vm, plan: Plan, policy: WaitPolicy, report: Reporter = lambda _: None, *, inside: GuestMemoryInfo | None = None
+) -> ResizeResult:
     """Carry a plan out; never raises what a machine does to us: that is an outcome.
 
     `inside` is what the guest said of itself when the plan was made; without it success is judged from outside.
@@ -42,7 +42,9 @@ async def resize(
 class _Resize:
     """One resize of one machine."""
 
-    def __init__(self, vm: Vm, plan: Plan, policy: Policy, report: Reporter, inside: Inside | None) -> None:
+    def __init__(
+        self, vm: Vm, plan: Plan, policy: WaitPolicy, report: Reporter, inside: GuestMemoryInfo | None
+    ) -> None:
         self.vm = vm
         self.backend = vm.backend
         self.original = self.plan = plan
@@ -63,34 +65,34 @@ class _Resize:
             for device, after in ((change.device, change.after) for change in plan.changes)
         }
 
-    async def run(self) -> Result:
+    async def run(self) -> ResizeResult:
         """From the first size that is set to the result."""
         try:
             outcome = await self._run()
         except DeviceError as error:
-            outcome = self._noted(Outcome.REFUSED, str(error))
+            outcome = self._noted(ResizeOutcome.REFUSED, str(error))
         except (BackendError, ProtocolError) as error:
-            outcome = self._noted(Outcome.LOST, str(error))
+            outcome = self._noted(ResizeOutcome.LOST, str(error))
         except asyncio.CancelledError:
-            outcome = Outcome.INTERRUPTED
+            outcome = ResizeOutcome.INTERRUPTED
         seconds = self.backend.now() - self.began
-        if self.held and outcome in {Outcome.PARTLY, Outcome.TIMED_OUT, Outcome.INTERRUPTED}:
+        if self.held and outcome in {ResizeOutcome.PARTLY, ResizeOutcome.TIMED_OUT, ResizeOutcome.INTERRUPTED}:
             self.notes.append("growth was held back: the other devices did not give up as much")
         findings: tuple[Reason, ...] = ()
-        if outcome in {Outcome.STARTED, Outcome.INTERRUPTED, Outcome.REFUSED}:
+        if outcome in {ResizeOutcome.STARTED, ResizeOutcome.INTERRUPTED, ResizeOutcome.REFUSED}:
             await self._last_look()
-        elif outcome is Outcome.PLUGGED:
+        elif outcome is ResizeOutcome.PLUGGED:
             findings = with_advice([not_looked(asked=self.vm.agent is not None)])
-        elif outcome in {Outcome.PARTLY, Outcome.TIMED_OUT}:
+        elif outcome in {ResizeOutcome.PARTLY, ResizeOutcome.TIMED_OUT}:
             findings = await self._findings()
             if self.policy.rollback:
                 await self._roll_back()
         return self._result(outcome, seconds, findings)
 
-    async def _run(self) -> Outcome:
+    async def _run(self) -> ResizeOutcome:
         if not self.policy.wait:
             await self._set(self.plan)
-            return Outcome.STARTED
+            return ResizeOutcome.STARTED
         await self._carry_out(self.plan)
         self.began = self.backend.now()
         return await self._follow()
@@ -117,7 +119,7 @@ class _Resize:
                 raise
             done.append((change.device.id, change.before))
 
-    async def _follow(self) -> Outcome:
+    async def _follow(self) -> ResizeOutcome:
         """Look until it is over."""
         while True:
             machine = self.machine = await self.backend.look()
@@ -132,18 +134,18 @@ class _Resize:
             if Event.RESET in events:
                 await self._after_reset()
 
-    def _progress(self, now: float) -> Report:
-        return Report(self.vm.name, tuple(self.tracks.values()), now, now - self.began, self.inside)
+    def _progress(self, now: float) -> ResizeProgress:
+        return ResizeProgress(self.vm.name, tuple(self.tracks.values()), now, now - self.began, self.inside)
 
-    async def _judge(self, machine: Machine, now: float) -> Outcome | None:
+    async def _judge(self, machine: Machine, now: float) -> ResizeOutcome | None:
         """What this look means; None to go on."""
         for track in self.tracks.values():
             device = machine.device(track.device)
             if device is None:
-                return self._noted(Outcome.LOST, f"{track.device} is gone")
+                return self._noted(ResizeOutcome.LOST, f"{track.device} is gone")
             if device.requested_size != track.target:
                 said = f"{track.device}: somebody else set its requested-size to {format_size(device.requested_size)}"
-                return self._noted(Outcome.SUPERSEDED, said)
+                return self._noted(ResizeOutcome.SUPERSEDED, said)
             track.feed(now, device.size)
         if all(track.done for track in self.tracks.values()):
             if self.held:
@@ -152,12 +154,12 @@ class _Resize:
             if (outcome := await self._look_inside(machine)) is not None:
                 return outcome
         if self.policy.timeout is not None and now - self.began >= self.policy.timeout:
-            return Outcome.TIMED_OUT
+            return ResizeOutcome.TIMED_OUT
         if now - self._moved_at() >= self.policy.stall:
             return await self._stalled(machine)
         return None
 
-    async def _stalled(self, machine: Machine) -> Outcome | None:
+    async def _stalled(self, machine: Machine) -> ResizeOutcome | None:
         """Nothing moved for long: give the missing part to other devices, or end."""
         missing = {track.device: track.size for track in self.tracks.values() if not track.done}
         if self.policy.redispatch and missing.keys() - self.stuck.keys():
@@ -167,7 +169,7 @@ class _Resize:
                 await self._redispatch(plan, missing)
                 return None
         moved = any(track.moved for track in self.tracks.values())
-        return Outcome.PARTLY if moved or not missing else Outcome.TIMED_OUT
+        return ResizeOutcome.PARTLY if moved or not missing else ResizeOutcome.TIMED_OUT
 
     async def _redispatch(self, plan: Plan, missing: dict[str, int]) -> None:
         """Carry on with a plan that leaves the stuck devices where they are, as far as the others can make up for it."""
@@ -196,7 +198,7 @@ class _Resize:
             device = machine.device(track.device)
             track.reset(now, device.size if device else 0)
 
-    async def _look_inside(self, machine: Machine) -> Outcome | None:
+    async def _look_inside(self, machine: Machine) -> ResizeOutcome | None:
         """Every device has what was asked for: whether the guest has it too; None to go on."""
         if self.inside_before is None and self.vm.agent is not None:
             self._unseen("the guest agent did not answer when the plan was made")
@@ -213,14 +215,14 @@ class _Resize:
         if moved and inside.mem_total is not None and self.inside_before.mem_total is not None:
             totals = f"{format_approx(self.inside_before.mem_total)} -> {format_approx(inside.mem_total)}"
             self.notes.append(f"seen from inside: MemTotal {totals}, no block of it offline")
-        return Outcome.DONE
+        return ResizeOutcome.DONE
 
-    def _from_outside(self) -> Outcome:
+    def _from_outside(self) -> ResizeOutcome:
         """What can be said without a look inside: memory that is gone is gone, what is there may be offline."""
         seen = all(track.size < track.start or not track.size for track in self.tracks.values())
-        return Outcome.DONE if seen or not self.policy.online else Outcome.PLUGGED
+        return ResizeOutcome.DONE if seen or not self.policy.online else ResizeOutcome.PLUGGED
 
-    async def _inside(self, spans: tuple[Span, ...] = (), patience: float | None = None) -> Inside | None:
+    async def _inside(self, spans: tuple[Span, ...] = (), patience: float | None = None) -> GuestMemoryInfo | None:
         """What the agent says, in so many seconds; that it says nothing is noted once."""
         if self.vm.agent is None:
             return None
@@ -240,7 +242,7 @@ class _Resize:
         """Why it stopped short, as far as is known."""
         try:
             machine = await self.backend.look()
-            surroundings = await self.backend.surroundings(machine)
+            hypervisor_info = await self.backend.hypervisor_info(machine)
         except VirtiomemError as error:
             return (unknown(ReasonKind.LOOK_FAILED, why=str(error)),)
         only = tuple(device for device in machine.virtio_mem if device.id in self.tracks)
@@ -250,15 +252,15 @@ class _Resize:
         else:  # just after a change a guest may be slow
             inside = await self._inside(spans) or await self._inside(spans)
         acted = [track.device for track in self.tracks.values() if track.acted]
-        surroundings = seen_to_act(with_inside(surroundings, machine, inside), acted)
+        hypervisor_info = seen_to_act(with_inside(hypervisor_info, machine, inside), acted)
         waiting = {track.retry_in(self.backend.now()): track for track in self.tracks.values()}
         soonest = min((seconds for seconds in waiting if seconds is not None), default=None)
         exact = soonest is not None and waiting[soonest].retry.certain
-        if surroundings.retry_in is not None:
-            soonest, exact = surroundings.retry_in, True
+        if hypervisor_info.retry_in is not None:
+            soonest, exact = hypervisor_info.retry_in, True
         return explain(
             machine,
-            surroundings,
+            hypervisor_info,
             inside,
             devices=only,
             retry_in=soonest,
@@ -306,11 +308,11 @@ class _Resize:
     def _moved_at(self) -> float:
         return max(track.moved_at for track in self.tracks.values())
 
-    def _noted(self, outcome: Outcome, note: str) -> Outcome:
+    def _noted(self, outcome: ResizeOutcome, note: str) -> ResizeOutcome:
         self.notes.append(note)
         return outcome
 
-    def _result(self, outcome: Outcome, seconds: float, findings: tuple[Reason, ...]) -> Result:
+    def _result(self, outcome: ResizeOutcome, seconds: float, findings: tuple[Reason, ...]) -> ResizeResult:
         """The condition the machine is left in, as last seen."""
         devices = []
         for change in self.original.changes:
@@ -326,10 +328,10 @@ class _Resize:
                     requested=last.requested_size,
                 )
             )
-        return Result(self.vm.name, outcome, seconds, tuple(devices), tuple(self.notes), findings, self.inside)
+        return ResizeResult(self.vm.name, outcome, seconds, tuple(devices), tuple(self.notes), findings, self.inside)
 
 
-def seen_in(inside: Inside, machine: Machine, devices: Iterable[str]) -> Seen:
+def seen_in(inside: GuestMemoryInfo, machine: Machine, devices: Iterable[str]) -> Seen:
     """What a look inside showed of those devices, the worst of them."""
     wanted = set(devices)
     seen = {inside.seen(device.region, device.size) for device in machine.virtio_mem if device.id in wanted}

@@ -1,4 +1,4 @@
-"""A scenario behind `Backend` and `Agent`: every command can be tried with no machine at all.
+"""A scenario behind `Backend` and `GuestView`: every command can be tried with no machine at all.
 
 The scenario's devices and steps are the state to start from. Time is the guest's virtual time: it passes when somebody
 waits, at once when `pace` is 0, in real time when it is 1. Each connection starts afresh.
@@ -28,8 +28,8 @@ from virtiomem.recording.values import (
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario import embedded_guest, load
 from virtiomem.units import PAGE_SIZE, Size, Span
-from virtiomem.vm.base import Driver, Event, Machine, Surroundings
-from virtiomem.vm.inside import Block, Inside, Zone
+from virtiomem.vm.inside import Block, GuestMemoryInfo, ZoneUsage
+from virtiomem.vm.model import Driver, Event, HypervisorInfo, Machine
 
 
 @dataclass(slots=True)
@@ -67,9 +67,9 @@ class SimBackend:
         """The devices as the last step left them."""
         return Machine(status="running", boot_memory=self.boot_memory, devices=tuple(self._devices))
 
-    async def surroundings(self, machine: Machine) -> Surroundings:
+    async def hypervisor_info(self, machine: Machine) -> HypervisorInfo:
         """Nothing is hidden in a simulated guest."""
-        return Surroundings(
+        return HypervisorInfo(
             hypervisor="simulated",
             drivers={device.id: self.driver for device in machine.virtio_mem},
             retry_in=None if self.guest.retry_in is None else self.guest.retry_in - self._unplayed,
@@ -99,12 +99,12 @@ class SimBackend:
         """Let go of the guest."""
         self.guest.close()
 
-    def inside(self, spans: tuple[Span, ...]) -> Inside:
+    def inside(self, spans: tuple[Span, ...]) -> GuestMemoryInfo:
         """What the guest's own files say; `spans` is not needed, everything is at hand."""
         del spans
         now = self.guest.snapshot()
         managed = [zone.managed for zones in now.zones.values() for zone in zones.values()]
-        return Inside(
+        return GuestMemoryInfo(
             source="simulated guest",
             block_size=self.memory_block_size,
             blocks=tuple(map(_block, now.memory_blocks)),
@@ -167,7 +167,7 @@ class SimAgent:
 
     backend: SimBackend
 
-    async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> Inside:
+    async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> GuestMemoryInfo:
         """What the guest's own files would say; the backend tells of drivers by itself."""
         del claims
         return self.backend.inside(spans)
@@ -181,9 +181,11 @@ def _block(block: MemoryBlock) -> Block:
     return Block(block=block.block, online=block.is_online, zone=block.zone)
 
 
-def _zones(snapshot: Snapshot) -> Iterator[Zone]:
+def _zones(snapshot: Snapshot) -> Iterator[ZoneUsage]:
     """The neutral form of a snapshot's zones."""
     for node, zones in snapshot.zones.items():
         for name, pages in zones.items():
             present, managed = pages.present * PAGE_SIZE, pages.managed * PAGE_SIZE
-            yield Zone(node=int(node.removeprefix("node")), name=name, present=present, managed=managed, free=managed)
+            yield ZoneUsage(
+                node=int(node.removeprefix("node")), name=name, present=present, managed=managed, free=managed
+            )

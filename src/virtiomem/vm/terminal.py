@@ -14,9 +14,9 @@ from virtiomem.reasons import retry
 from virtiomem.text import one_line, printable
 from virtiomem.units import format_approx
 from virtiomem.vm.inside import Seen
-from virtiomem.vm.outcome import Report
 from virtiomem.vm.progress import Track
-from virtiomem.vm.show import BAR_WIDTH, COLUMNS, LIST_COLUMNS, DeviceCell, Row, View, bar
+from virtiomem.vm.results import ResizeProgress
+from virtiomem.vm.tables import BAR_WIDTH, COLUMNS, LIST_COLUMNS, DeviceCell, DeviceRow, View, bar
 from virtiomem.vm.watch import Sample
 
 MAX_LINES = 20
@@ -33,7 +33,7 @@ class ProgressScreen:
     """How far a resize is, a line a device; draws on standard error while it is entered."""
 
     def __init__(self) -> None:
-        self._reports: dict[str, Report] = {}
+        self._reports: dict[str, ResizeProgress] = {}
         self._live = Live(console=Console(stderr=True), refresh_per_second=8, transient=True, get_renderable=self._draw)
 
     def __enter__(self) -> Self:
@@ -43,7 +43,7 @@ class ProgressScreen:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._live.stop()
 
-    def __call__(self, report: Report) -> None:
+    def __call__(self, report: ResizeProgress) -> None:
         """Take the latest news of a machine."""
         self._reports[report.vm] = report
 
@@ -63,7 +63,7 @@ class ProgressScreen:
         return Group(lines, Text(summary, style="dim")) if len(every) > 1 else lines
 
 
-def _progress_cells(report: Report, track: Track) -> tuple[RenderableType, ...]:
+def _progress_cells(report: ResizeProgress, track: Track) -> tuple[RenderableType, ...]:
     if (eta := track.eta) is not None:
         pace = f"{format_approx(round(track.rate))}/s, {eta:.0f} s left"
     else:
@@ -115,7 +115,7 @@ class _Devices:
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._rows = [
-            (Row(View(sample.vm, sample.machine), device), sample.still_for.get(device.id, 0.0))
+            (DeviceRow(View(sample.vm, sample.machine), device), sample.still_for.get(device.id, 0.0))
             for sample in samples
             for device in (sample.machine.devices if sample.machine is not None else ())
         ]
@@ -137,12 +137,12 @@ class _Devices:
         yield drawn
 
 
-def _cell(row: Row, name: str, still: float) -> Text:
+def _cell(row: DeviceRow, name: str, still: float) -> Text:
     if name == "still":
         return Text(f"{still:.0f} s", style="dim")
     text = printable(COLUMNS[name].cell(DeviceCell(row)))
     return Text(text, style=_STATE_STYLES.get(text, ""))
 
 
-def _bar(row: Row, width: int) -> Text:
+def _bar(row: DeviceRow, width: int) -> Text:
     return Text.assemble(*((char, _BAR_STYLES[char]) for char in bar(row.device, width)))

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from virtiomem.errors import BackendError, UsageError, VirtiomemError
 from virtiomem.text import shown
-from virtiomem.vm.base import Event, Machine
 from virtiomem.vm.connect import Connection, Vm, open_vm
+from virtiomem.vm.model import Event, Machine
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 30.0

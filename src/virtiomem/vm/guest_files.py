@@ -10,12 +10,12 @@ from virtiomem.live import capture as captures
 from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
 from virtiomem.live.views import PARAMETERS, driver_config_of, memory_of
 from virtiomem.vm import inside
-from virtiomem.vm.inside import Block, Inside, Zone
+from virtiomem.vm.inside import Block, GuestMemoryInfo, ZoneUsage
 
 FILE_LIMIT = 1 << 20
 
 
-def read_capture(path: str) -> Inside:
+def read_capture(path: str) -> GuestMemoryInfo:
     """What `virtiomem capture` wrote, or what the files below a directory say.
 
     Raises UsageError or BackendError, which name the file, when there are no memory blocks in it.
@@ -23,7 +23,7 @@ def read_capture(path: str) -> Inside:
     return _of_directory(path) if is_directory(path) else _of_file(path)
 
 
-def _of_file(path: str) -> Inside:
+def _of_file(path: str) -> GuestMemoryInfo:
     """A capture; it holds no MemFree, for that is of the moment."""
     capture = captures.load(path)
     parameters = capture.section("sys/module/memory_hotplug/parameters").values
@@ -36,7 +36,7 @@ def _of_file(path: str) -> Inside:
     )
 
 
-def _of_directory(folder: str) -> Inside:
+def _of_directory(folder: str) -> GuestMemoryInfo:
     return _inside(
         f"files in {folder}",
         read_memory_sysfs(folder, nodes=False),
@@ -61,12 +61,12 @@ def _inside(
     sysfs: MemorySysfs,
     *,
     meminfo: str = "",
-    zones: tuple[Zone, ...] = (),
+    zones: tuple[ZoneUsage, ...] = (),
     policy: str = "",
     driver: Parameters | None = None,
-) -> Inside:
+) -> GuestMemoryInfo:
     sizes = inside.parse_meminfo(meminfo)
-    return Inside(
+    return GuestMemoryInfo(
         source=source,
         block_size=sysfs.block_size,
         blocks=tuple(Block(block=block.block, online=block.is_online, zone=block.zone) for block in sysfs.blocks),

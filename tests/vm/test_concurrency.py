@@ -5,8 +5,8 @@ import gc
 
 import pytest
 
-from virtiomem.vm.qmp import QmpBackend
-from virtiomem.vm.waiting import each
+from virtiomem.vm.concurrency import each
+from virtiomem.vm.qemu_backend import QmpBackend
 
 
 def test_answers_come_in_order_and_few_are_under_way() -> None:

@@ -18,7 +18,7 @@ POLL_SECONDS = 1.0
 """The sizes are read so often, for an event may have been missed; hypervisors send one a second and device at most."""
 
 
-class Outcome(StrEnum):
+class ResizeOutcome(StrEnum):
     """How a resize ended."""
 
     DONE = "done"
@@ -42,20 +42,20 @@ class Outcome(StrEnum):
 
 
 _EXIT_CODES = {
-    Outcome.DONE: 0,
-    Outcome.STARTED: 0,
-    Outcome.PLUGGED: 64,
-    Outcome.PARTLY: 64,
-    Outcome.TIMED_OUT: 124,
-    Outcome.REFUSED: 1,
-    Outcome.SUPERSEDED: 1,
-    Outcome.LOST: 1,
-    Outcome.INTERRUPTED: 130,
+    ResizeOutcome.DONE: 0,
+    ResizeOutcome.STARTED: 0,
+    ResizeOutcome.PLUGGED: 64,
+    ResizeOutcome.PARTLY: 64,
+    ResizeOutcome.TIMED_OUT: 124,
+    ResizeOutcome.REFUSED: 1,
+    ResizeOutcome.SUPERSEDED: 1,
+    ResizeOutcome.LOST: 1,
+    ResizeOutcome.INTERRUPTED: 130,
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class WaitPolicy:
     """How long to wait and what to do then; seconds."""
 
     wait: bool = True
@@ -82,11 +82,11 @@ class DeviceResult(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ResizeResult:
     """How a resize of one machine ended and in which condition it is."""
 
     vm: str
-    outcome: Outcome
+    outcome: ResizeOutcome
     seconds: float
     devices: tuple[DeviceResult, ...]
     notes: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ResizeProgress:
     """How far a resize is: what a progress display shows."""
 
     vm: str
@@ -107,4 +107,4 @@ class Report:
     inside: Seen = Seen.NOT_LOOKED
 
 
-Reporter = Callable[[Report], None]
+Reporter = Callable[[ResizeProgress], None]

@@ -17,10 +17,10 @@ from virtiomem.qemu.memory_devices import GET, QUERY, SET, MemoryDevice, path_of
 from virtiomem.qemu.shapes import MIGRATION_IDLE, Migration
 from virtiomem.qemu.validation import NAME, NUMBER, OBJECT, Flag, Number, Shape, Text
 from virtiomem.text import shown
-from virtiomem.vm.base import Device, Driver, Event, Machine, OtherMemory, Surroundings
+from virtiomem.vm.concurrency import each
+from virtiomem.vm.model import Device, Driver, Event, HypervisorInfo, Machine, OtherMemory
 from virtiomem.vm.peer import Address, Peer, Refused
 from virtiomem.vm.sent import VIRTIO_STATUS, why_not
-from virtiomem.vm.waiting import each
 
 MAX_DEVICES = 4096
 """Far above QEMU's 256 memory slots."""
@@ -102,7 +102,7 @@ class QmpBackend:
             twice = next(device_id for device_id in ids if ids.count(device_id) > 1)
             raise self._peer.bad_answer(QUERY, f"two devices have the id {twice}")
 
-    async def surroundings(self, machine: Machine) -> Surroundings:
+    async def hypervisor_info(self, machine: Machine) -> HypervisorInfo:
         """Drivers, migration, passed-through devices; what QEMU does not tell is left unknown."""
         ids = [device.id for device in machine.virtio_mem]
         async with self._peer.deadline():
@@ -111,7 +111,7 @@ class QmpBackend:
             with suppress(Refused):
                 migration = await self._peer.ask("query-migrate", shape=Migration)
             vfio = await self._vfio()
-        return Surroundings(
+        return HypervisorInfo(
             hypervisor=f"QEMU {self._peer.version or '(version unknown)'}",
             drivers=dict(zip(ids, drivers, strict=True)),
             migration=None if migration.status in MIGRATION_IDLE else shown(migration.status, 32),

@@ -1,4 +1,4 @@
-"""qemu-ga behind `Agent`: read-only questions to a guest through its guest agent's socket.
+"""qemu-ga behind `GuestView`: read-only questions to a guest through its guest agent's socket.
 
 `sent.TABLE` has the commands used; the files are a fixed list below /proc and /sys, none of which changes by being read,
 and each is closed again whatever happens. Nothing is written and nothing is run in the guest (guest-exec could tell the
@@ -20,7 +20,7 @@ from virtiomem.qemu.client import taken
 from virtiomem.qemu.validation import NUMBER, OBJECT, Flag, Shape, String, Unsound, ValueKind
 from virtiomem.units import KiB, Span, is_power_of_two
 from virtiomem.vm import inside
-from virtiomem.vm.inside import Block, Claim, Inside
+from virtiomem.vm.inside import Block, Claim, GuestMemoryInfo
 from virtiomem.vm.peer import Address, Peer, Refused
 
 FILE_LIMIT = 256 * KiB
@@ -67,7 +67,7 @@ class GuestAgent:
         where = address if isinstance(address, str) else ":".join(map(str, address))
         self._label = f"agent {where}"
 
-    async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> Inside:
+    async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> GuestMemoryInfo:
         """What the guest says of its memory."""
         async with self._session() as session:
             return await session.look(spans, claims=claims)
@@ -93,7 +93,7 @@ class _Session:
         self._peer = peer
         self._unreadable: list[str] = []
 
-    async def look(self, spans: tuple[Span, ...], *, claims: bool) -> Inside:
+    async def look(self, spans: tuple[Span, ...], *, claims: bool) -> GuestMemoryInfo:
         """Ask everything; what is refused is named in `unreadable`."""
         block_size = await self._block_size()
         blocks = await self._blocks()
@@ -103,7 +103,7 @@ class _Session:
         policy = inside.one_word(await self._read(inside.ONLINE_POLICY) or "")
         if spans and block_size:
             blocks = await self._with_zones(blocks, block_size, spans)
-        return Inside(
+        return GuestMemoryInfo(
             source="guest agent",
             block_size=block_size,
             blocks=blocks,

@@ -13,9 +13,9 @@ from virtiomem.errors import VirtiomemError
 from virtiomem.reasons import Certainty, Reason
 from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.units import format_approx, format_exact, size_format
-from virtiomem.vm.base import Device, Driver, Machine, Surroundings, kind
-from virtiomem.vm.inside import Inside, Seen
-from virtiomem.vm.outcome import Outcome, Result
+from virtiomem.vm.inside import GuestMemoryInfo, Seen
+from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine, kind
+from virtiomem.vm.results import ResizeOutcome, ResizeResult
 from virtiomem.vm.watch import Sample
 
 BAR_WIDTH = 20
@@ -29,12 +29,12 @@ class View(Struct, frozen=True):
     vm: str
     machine: Machine | None = None
     error: VirtiomemError | None = None
-    surroundings: Surroundings | None = None
-    inside: Inside | None = None
+    hypervisor_info: HypervisorInfo | None = None
+    inside: GuestMemoryInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DeviceRow:
     """A device of a machine."""
 
     view: View
@@ -43,9 +43,9 @@ class Row:
     @property
     def driver(self) -> str:
         """Whether a driver is there; empty for a DIMM and where nobody asked."""
-        if self.view.surroundings is None or not isinstance(self.device, VirtioMemInfo):
+        if self.view.hypervisor_info is None or not isinstance(self.device, VirtioMemInfo):
             return ""
-        return self.view.surroundings.drivers.get(self.device.id, Driver.UNKNOWN)
+        return self.view.hypervisor_info.drivers.get(self.device.id, Driver.UNKNOWN)
 
     @property
     def state(self) -> str:
@@ -58,7 +58,7 @@ class Row:
 class DeviceCell(NamedTuple):
     """A row, and how its sizes are printed."""
 
-    row: Row
+    row: DeviceRow
     in_bytes: bool = False
 
     def size(self, size: int) -> str:
@@ -66,7 +66,7 @@ class DeviceCell(NamedTuple):
         return size_format(in_bytes=self.in_bytes)(size)
 
 
-def _column(name: str, cell: Callable[[Row], object], *default: str, right: bool = False) -> Column[DeviceCell]:
+def _column(name: str, cell: Callable[[DeviceRow], object], *default: str, right: bool = False) -> Column[DeviceCell]:
     return Column(name, lambda shown: str(cell(shown.row)), right=right, default=default)
 
 
@@ -110,15 +110,15 @@ def bar(device: Device, width: int = BAR_WIDTH) -> str:
     return "#" * both + between * (either - both) + "." * (width - either)
 
 
-def table(rows: Sequence[Row], columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True) -> str:
+def table(rows: Sequence[DeviceRow], columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True) -> str:
     """Aligned columns, two spaces apart, a line a device."""
     shown = (DeviceCell(row, in_bytes) for row in rows)
     return columns_table(shown, [COLUMNS[name] for name in columns], headings=headings)
 
 
-def rows_of(views: Iterable[View]) -> list[Row]:
+def rows_of(views: Iterable[View]) -> list[DeviceRow]:
     """A row for every device of every machine that could be seen."""
-    return [Row(view, device) for view in views if view.machine is not None for device in view.machine.devices]
+    return [DeviceRow(view, device) for view in views if view.machine is not None for device in view.machine.devices]
 
 
 def status_text(view: View, columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True) -> str:
@@ -128,16 +128,16 @@ def status_text(view: View, columns: Sequence[str], *, in_bytes: bool = False, h
         return f"{view.vm}  unreachable\n"
     size = size_format(in_bytes=in_bytes)
     head = [view.vm, machine.status]
-    if view.surroundings is not None:
-        head += [view.surroundings.hypervisor]
-        head += [f"migration {view.surroundings.migration}"] if view.surroundings.migration else []
-        head += [f"passed-through devices: {', '.join(view.surroundings.vfio)}"] if view.surroundings.vfio else []
+    if view.hypervisor_info is not None:
+        head += [view.hypervisor_info.hypervisor]
+        head += [f"migration {view.hypervisor_info.migration}"] if view.hypervisor_info.migration else []
+        head += [f"passed-through devices: {', '.join(view.hypervisor_info.vfio)}"] if view.hypervisor_info.vfio else []
     total = machine.fixed + machine.plugged
     lines = ["  ".join(head)]
     lines.append(f"  memory {size(total)}: boot and DIMMs {size(machine.fixed)}, virtio-mem {size(machine.plugged)}")
     lines += [f"  {line}" for line in _node_lines(machine, size)]
-    if view.surroundings is not None and view.surroundings.held_back is not None:
-        lines.append(f"  {view.surroundings.held_back}")
+    if view.hypervisor_info is not None and view.hypervisor_info.held_back is not None:
+        lines.append(f"  {view.hypervisor_info.held_back}")
     if view.inside is not None:
         lines.append(f"  inside ({view.inside.source}): {inside_text(view.inside, size)}")
     else:
@@ -159,7 +159,7 @@ def _node_lines(machine: Machine, size: Callable[[int], str]) -> list[str]:
     return lines
 
 
-def inside_text(inside: Inside, size: Callable[[int], str] = format_approx) -> str:
+def inside_text(inside: GuestMemoryInfo, size: Callable[[int], str] = format_approx) -> str:
     """What a guest says, in one line."""
     online = sum(block.online for block in inside.blocks)
     parts = [] if inside.mem_total is None else [f"MemTotal {size(inside.mem_total)}"]
@@ -185,15 +185,15 @@ def finding_lines(findings: Iterable[Reason]) -> list[str]:
     return lines
 
 
-def result_lines(result: Result) -> list[str]:
+def result_lines(result: ResizeResult) -> list[str]:
     """How a resize ended: a line a device, then notes and findings."""
     lines = []
-    plugged = result.outcome is Outcome.PLUGGED
+    plugged = result.outcome is ResizeOutcome.PLUGGED
     for device in result.devices:
         way = f"{format_exact(device.size_before)} -> {format_exact(device.size)}"
         if device.size != device.requested:
             way += f", {format_exact(device.requested)} requested"
-        same = result.outcome is Outcome.DONE and device.size_before == device.size
+        same = result.outcome is ResizeOutcome.DONE and device.size_before == device.size
         ended = f"the device has plugged {format_exact(device.size)}" if plugged else result.outcome.value
         how = "nothing to do" if same else f"{ended} after {result.seconds:.1f} s"
         lines.append(f"{result.vm}/{device.id}: {how}: {way}")
@@ -210,11 +210,11 @@ def _device_json(device: Device) -> dict[str, Any]:
 def view_json(view: View) -> dict[str, Any]:
     """A machine for `--json`; keys as in QMP."""
     shown: dict[str, Any] = {"vm": view.vm, "error": str(view.error) if view.error else None}
-    for part in (view.machine, view.surroundings):
+    for part in (view.machine, view.hypervisor_info):
         if part is not None:
             shown |= msgspec.to_builtins(part)
-    if view.surroundings is not None:
-        shown["reasons"] = [str(reason) for reason in view.surroundings.reasons]
+    if view.hypervisor_info is not None:
+        shown["reasons"] = [str(reason) for reason in view.hypervisor_info.reasons]
     if view.machine is not None:
         shown["devices"] = [_device_json(device) for device in view.machine.devices]
         shown["inside"] = Seen.NOT_LOOKED.value if view.inside is None else msgspec.to_builtins(view.inside)
@@ -227,7 +227,7 @@ def findings_json(view: View, findings: Iterable[Reason]) -> dict[str, Any]:
     return {"vm": view.vm, "error": error, "findings": [finding.to_json() for finding in findings]}
 
 
-def result_json(result: Result) -> dict[str, Any]:
+def result_json(result: ResizeResult) -> dict[str, Any]:
     """A resize's end for `--json`."""
     keys = {"size_before": "size-before", "requested_before": "requested-size-before", "requested": "requested-size"}
     devices = [{keys.get(k, k): v for k, v in msgspec.structs.asdict(d).items()} for d in result.devices]

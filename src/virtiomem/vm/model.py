@@ -12,7 +12,7 @@ from msgspec import Struct
 from virtiomem.reasons import Reason
 from virtiomem.recording.values import DeviceInfo, DimmInfo, VirtioMemInfo
 from virtiomem.units import Span
-from virtiomem.vm.inside import Inside
+from virtiomem.vm.inside import GuestMemoryInfo
 
 
 class Driver(StrEnum):
@@ -87,7 +87,7 @@ class Machine(Struct, frozen=True, kw_only=True, rename="kebab"):
         return next((device for device in self.devices if device.id == device_id), None)
 
 
-class Surroundings(Struct, frozen=True, kw_only=True, rename="kebab"):
+class HypervisorInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
     """What else bears on a resize; asked for before one and when one is stuck."""
 
     hypervisor: str
@@ -118,7 +118,7 @@ class Backend(Protocol):
     async def look(self) -> Machine:
         """How big everything is right now."""
 
-    async def surroundings(self, machine: Machine) -> Surroundings:
+    async def hypervisor_info(self, machine: Machine) -> HypervisorInfo:
         """What else bears on a resize of `machine`; never raises for what this hypervisor cannot tell."""
 
     async def set_requested_size(self, device: str, size: int) -> None:
@@ -134,10 +134,10 @@ class Backend(Protocol):
         """Let go of the machine; harmless when repeated or when it is lost."""
 
 
-class Agent(Protocol):
+class GuestView(Protocol):
     """Somebody inside the guest who answers questions; raises as `Backend` does."""
 
-    async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> Inside:
+    async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> GuestMemoryInfo:
         """What the guest says of its memory; also the zone of every memory block in `spans`, and the drivers' `claims`."""
 
     async def close(self) -> None:
