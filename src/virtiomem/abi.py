@@ -15,6 +15,21 @@ class BlockState(StrEnum):
     OFFLINE = "offline"
 
 
+class BlockFile(StrEnum):
+    """The files of a memory block's directory, as in `memory_memblk_attrs`."""
+
+    PHYS_INDEX = "phys_index"
+    PHYS_DEVICE = "phys_device"
+    REMOVABLE = "removable"
+    STATE = "state"
+    ONLINE = "online"
+    VALID_ZONES = "valid_zones"
+
+
+READ_OF_BLOCKS = (BlockFile.STATE, BlockFile.VALID_ZONES, BlockFile.REMOVABLE)
+"""What a recording has of them; the shell programs read the same."""
+
+
 class OnlineType(StrEnum):
     """How a block goes online; also the words of memhp_default_state= and auto_online_blocks."""
 

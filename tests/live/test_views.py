@@ -2,8 +2,8 @@ import pytest
 
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig
+from virtiomem.live.block_lines import block_lines
 from virtiomem.live.capture import Capture, Section
-from virtiomem.live.collect import block_lines
 from virtiomem.live.views import PARAMETERS, PLUGGED, crash_state_of, driver_config_of, memory_of, zones_of
 from virtiomem.recording.values import MemoryBlock, ZonePages
 from virtiomem.units import GiB, Size

@@ -5,6 +5,7 @@ sources      what is collected, and why
 collect      collecting it, from a running system or from a copy of its files
 script       capture.sh, which collects where there is no Python
 sysfs        a million memory blocks read fast
+block_lines  memory blocks as lines of a capture, in and out
 views        a capture's sections as values
 devices      its virtio-mem devices: where each is and what is plugged
 reading      a capture, a listing or a recording: whatever describes a Linux

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from virtiomem.errors import BackendError, VirtiomemError
 from virtiomem.files import is_directory
+from virtiomem.live.block_lines import block_lines
 from virtiomem.live.capture import ABSENT, DENIED, MAX_LISTING, NO_NOTES, NOT_COLLECTED, Capture, Section
 from virtiomem.live.sources import MEMORY_FILES, SOURCES, SectionSource
 from virtiomem.live.sysfs import entry_numbers, read_memory_sysfs
-from virtiomem.recording.values import MemoryBlock
 from virtiomem.resource import iomem
 from virtiomem.resource.names import VIRTIO_MEM_RAM
 from virtiomem.text import printable, shown
@@ -150,19 +150,6 @@ def _blocks(path: Path, _source: SectionSource) -> Section:
     """All memory blocks, neighbours that are alike on one line."""
     memory = read_memory_sysfs(path.parents[3])
     return Section.of([*_values(path, MEMORY_FILES), *block_lines(memory.blocks)])
-
-
-def block_lines(blocks: Iterable[MemoryBlock]) -> Iterator[str]:
-    """Blocks as the capture has them: `FIRST[-LAST] STATE REMOVABLE NODES ZONES`, a dash where there is nothing."""
-    for _, group in groupby(enumerate(blocks), key=lambda item: (item[1].block - item[0], _looks(item[1]))):
-        same = [block for _, block in group]
-        last = f"-{same[-1].block}" if len(same) > 1 else ""
-        yield f"{same[0].block}{last} {_looks(same[0])}"
-
-
-def _looks(block: MemoryBlock) -> str:
-    nodes = ",".join(map(str, block.nodes)) or "-"
-    return f"{block.state} {block.removable} {nodes} {'/'.join(block.valid_zones.split()) or '-'}"
 
 
 def _devices(path: Path, _source: SectionSource) -> Section:

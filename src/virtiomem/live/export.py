@@ -17,7 +17,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from virtiomem.abi import block_size_bytes, phys_index
+from virtiomem.abi import BlockFile, block_size_bytes, phys_index
 from virtiomem.errors import UsageError
 from virtiomem.files import cannot_write, is_there, refuse_empty
 from virtiomem.live.sysfs import MEMORY, NODES, directory, entry_numbers, read_attribute
@@ -27,8 +27,6 @@ from virtiomem.text import shown
 
 MARK = ".virtiomem-sysroot"
 """The file that says a directory was made here and may be changed."""
-
-_ATTRIBUTES = ("phys_index", "phys_device", "removable", "state", "online", "valid_zones")
 
 
 def export_sysroot(
@@ -101,7 +99,7 @@ def _export_block(block: MemoryBlock, memory: int, nodes: int) -> None:
         new = True
     except FileExistsError:
         new = False
-    for attribute, text in zip(_ATTRIBUTES, _texts(block), strict=True):
+    for attribute, text in zip(BlockFile, _texts(block), strict=True):
         _put(f"{name}/{attribute}", text, memory, new=new)
     if not new:
         _drop_links(name, memory, nodes)
@@ -111,7 +109,7 @@ def _export_block(block: MemoryBlock, memory: int, nodes: int) -> None:
 
 
 def _texts(block: MemoryBlock) -> tuple[str, ...]:
-    """What each of `_ATTRIBUTES` says."""
+    """What each of `abi.BlockFile` says."""
     online = "0" if block.is_offline else "1"
     return phys_index(block.block), "0", str(block.removable), block.state, online, block.valid_zones
 
@@ -140,6 +138,6 @@ def _remove_others(blocks: Iterable[MemoryBlock], memory: int, nodes: int) -> No
         if number not in here:
             name = f"memory{number}"
             _drop_links(name, memory, nodes)
-            for attribute in _ATTRIBUTES:
+            for attribute in BlockFile:
                 os.unlink(f"{name}/{attribute}", dir_fd=memory)
             os.rmdir(name, dir_fd=memory)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from virtiomem.abi import READ_OF_BLOCKS
 from virtiomem.errors import BackendError
 from virtiomem.recording.values import MemoryBlock
 from virtiomem.text import quoted, shown
@@ -72,12 +73,13 @@ def _read(memory: int, path: Path, nodes_path: Path | None, zones: bool) -> Memo
         raise BackendError(f"{path}: no memory blocks in it")
     block_size = parse_block_size(size, path / "block_size_bytes")
     node_links = {} if nodes_path is None else _nodes_of_blocks(nodes_path, numbers, memory)
+    state, valid_zones, removable = (str(file.value) for file in READ_OF_BLOCKS)
     blocks = [
         MemoryBlock(
             block=number,
-            state=read_attribute(f"memory{number}/state", memory) or UNKNOWN_STATE,
-            removable=1 if read_attribute(f"memory{number}/removable", memory) == "1" else 0,
-            valid_zones=(read_attribute(f"memory{number}/valid_zones", memory) or "") if zones else "",
+            state=read_attribute(f"memory{number}/{state}", memory) or UNKNOWN_STATE,
+            removable=1 if read_attribute(f"memory{number}/{removable}", memory) == "1" else 0,
+            valid_zones=(read_attribute(f"memory{number}/{valid_zones}", memory) or "") if zones else "",
             nodes=node_links.get(number, []),
         )
         for number in numbers

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import BackendError, UsageError
 from virtiomem.guest.base import DriverConfig
+from virtiomem.live.block_lines import MAX_BLOCKS, read_blocks
 from virtiomem.live.capture import Capture
 from virtiomem.live.sources import MEMORY_FILES
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, parse_block_size
@@ -21,17 +22,11 @@ from virtiomem.recording import zoneinfo
 from virtiomem.recording.values import MemoryBlock, ZonePages
 from virtiomem.units import U64_MAX
 
-_BLOCKS = re.compile(
-    r"(?P<first>[0-9]{1,9})(?:-(?P<last>[0-9]{1,9}))? (?P<state>\S+) (?P<removable>[01])"
-    r" (?P<nodes>-|[0-9]{1,9}(?:,[0-9]{1,9})*) (?P<zones>\S+)"
-)
 _CPUS = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
 PARAMETERS = "sys/module/virtio_mem/parameters"
 """The heading of the driver's module parameters."""
 PLUGGED = "virtio-mem/plugged"
 """The heading of what is plugged in each memory block: lines of `BLOCK BYTES`, which recordings give."""
-MAX_BLOCKS = 1 << 20
-"""More memory blocks than this are a damaged capture: it is 128 TiB in the smallest, and machines that large have larger."""
 
 
 def memory_of(capture: Capture) -> MemorySysfs:
@@ -43,7 +38,7 @@ def memory_of(capture: Capture) -> MemorySysfs:
     blocks: list[MemoryBlock] = []
     for line in section.lines:
         if line.partition(" ")[0] not in MEMORY_FILES:
-            blocks += _blocks(line, capture.source, room=MAX_BLOCKS - len(blocks))
+            blocks += read_blocks(line, capture.source, room=MAX_BLOCKS - len(blocks))
     blocks.sort(key=lambda block: block.block)
     blocks = list(_with_plugged(blocks, capture))
     for before, after in pairwise(blocks):
@@ -54,22 +49,6 @@ def memory_of(capture: Capture) -> MemorySysfs:
     except BackendError as error:
         raise UsageError(str(error)) from None
     return MemorySysfs(block_size, blocks, files.get("auto_online_blocks"), files.get("crash_hotplug"))
-
-
-def _blocks(line: str, source: str, *, room: int) -> Iterator[MemoryBlock]:
-    """The blocks, `room` at most, of one line of `FIRST[-LAST] STATE REMOVABLE NODES ZONES`."""
-    match = _BLOCKS.fullmatch(line)
-    first, last = (int(match["first"]), int(match["last"] or match["first"])) if match else (0, -1)
-    if match is None or last < first:
-        raise UsageError(f"{source}: not a line of memory blocks: {line[:80]!r}")
-    if last - first >= room:
-        raise UsageError(f"{source}: more than {MAX_BLOCKS} memory blocks, with {line[:80]!r}")
-    nodes = [int(node) for node in match["nodes"].split(",") if node.isdecimal()]
-    zones = "" if match["zones"] == "-" else match["zones"].replace("/", " ")
-    for number in range(first, last + 1):
-        yield MemoryBlock(
-            block=number, state=match["state"], removable=int(match["removable"]), valid_zones=zones, nodes=nodes
-        )
 
 
 def _with_plugged(blocks: list[MemoryBlock], capture: Capture) -> Iterator[MemoryBlock]:

@@ -15,6 +15,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
+from virtiomem.abi import BlockFile
 from virtiomem.errors import BackendTimeout
 from virtiomem.qemu.client import taken
 from virtiomem.qemu.validation import NUMBER, OBJECT, Flag, Shape, String, Unsound, ValueKind
@@ -153,7 +154,7 @@ class _Session:
     async def _zones(self, blocks: Iterable[Block]) -> dict[int, str]:
         found = {}
         for block in blocks:
-            text = await self._read(f"/sys/devices/system/memory/memory{block.block}/valid_zones")
+            text = await self._read(f"/sys/devices/system/memory/memory{block.block}/{BlockFile.VALID_ZONES}")
             if text is None:
                 break
             zone = text.strip()

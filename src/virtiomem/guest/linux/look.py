@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from virtiomem.abi import READ_OF_BLOCKS, BlockFile
 from virtiomem.errors import ProtocolError
 from virtiomem.recording import MemoryBlock, ZonePages, zoneinfo
 from virtiomem.resource.names import VIRTIO_DEVICE
@@ -18,7 +19,7 @@ Zones = dict[str, dict[str, ZonePages]]
 _SECTIONS = ("iomem", "block-size", "blocks", "nodes", "zones", "bound", "busy", "timer", "end")
 _SECTION = re.compile(r"^@([a-z-]+)(?: (.*))?$", re.MULTILINE)
 _IOMEM = re.compile(r"^ {0,10}[0-9a-f]{4,16}-[0-9a-f]{4,16} : [^\n]{1,200}$")
-_BLOCK = re.compile(r"^memory(\d{1,9})/(state|valid_zones|removable):([\w -]{0,80})$")
+_BLOCK = re.compile(rf"^memory(\d{{1,9}})/({'|'.join(READ_OF_BLOCKS)}):([\w -]{{0,80}})$")
 _NODE = re.compile(r"^memory(\d{1,9})/node(\d{1,5})$")
 _EXPIRES = re.compile(r"\[in (-?\d{1,19}) to -?\d{1,19} nsecs\]")
 _BLOCK_SIZE = re.compile(r"[0-9a-f]{1,16}")
@@ -98,13 +99,13 @@ def _blocks(lines: list[str], links: list[str]) -> list[MemoryBlock]:
     return [
         MemoryBlock(
             block=number,
-            state=of["state"],
-            valid_zones=of["valid_zones"],
-            removable=_decimal(of["removable"]),
+            state=of[BlockFile.STATE],
+            valid_zones=of[BlockFile.VALID_ZONES],
+            removable=_decimal(of[BlockFile.REMOVABLE]),
             nodes=sorted(nodes.get(number, [])),
         )
         for number, of in sorted(attributes.items())
-        if len(of) == 3
+        if len(of) == len(READ_OF_BLOCKS)
     ]
 
 
