@@ -26,6 +26,9 @@ from virtiomem.transport.channel import RequestChannel
 from virtiomem.units import PAGE_SIZE, U64_MAX, Span, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType
 
+_LAST_HEARD = MemoryEvent.CANCEL_OFFLINE
+"""The driver has nothing to do for PREPARE_ONLINE and FINISH_OFFLINE; GOING_ONLINE, which follows, has the same check."""
+
 Log = Callable[[str, str], None]
 """Takes the level and the text of a kernel log line."""
 
@@ -279,6 +282,8 @@ class VirtioMem:
 
     def _notified(self, event: MemoryEvent, notify: MemoryNotify) -> Errno:
         """Models: virtio_mem_memory_notifier_cb()."""
+        if event > _LAST_HEARD:
+            return Errno.OK
         if notify.start >= self.addr + self.region_size or notify.start + notify.size <= self.addr:
             return Errno.OK
         if not self.mode.expects(notify):

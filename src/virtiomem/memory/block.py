@@ -8,6 +8,8 @@ from virtiomem.memory.group import MemoryGroup
 from virtiomem.memory.use import PageUse
 from virtiomem.memory.zone import Zone
 
+_NO_PAGES: frozenset[int] = frozenset()
+
 
 class MemoryBlock:
     """One memory block; `id` is its address divided by the block size, in decimal in sysfs."""
@@ -26,7 +28,7 @@ class MemoryBlock:
         """A bit for each pageblock that a driver withholds from the page allocator."""
         self.dropped = 0
         """Those of them that memory offlining may skip, because the driver let go of them."""
-        self.poisoned: frozenset[int] = frozenset()
+        self.poisoned = _NO_PAGES
         """Addresses of pages that the hardware has lost."""
         self.used: dict[int, PageUse] = {}
         """Who occupies which pageblock; free ones are left out."""

@@ -29,7 +29,7 @@ def put_online(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno | N
     """As `device_online`, for callers in the core."""
     if block.state is BlockState.ONLINE:
         return None
-    rc = _memory_block_online(memory, block, how)
+    rc = online_pages(memory, block, how)
     block.state = BlockState.OFFLINE if rc else BlockState.ONLINE
     return rc
 
@@ -45,7 +45,7 @@ def take_offline(memory: Memory, block: MemoryBlock) -> Errno | None:
     if block.state is BlockState.OFFLINE:
         return None
     block.state = BlockState.GOING_OFFLINE
-    rc = _memory_block_offline(memory, block)
+    rc = offline_pages(memory, block)
     block.state = BlockState.ONLINE if rc else BlockState.OFFLINE
     return rc
 
@@ -74,49 +74,28 @@ def _check_block(memory: Memory, block: MemoryBlock) -> None:
         raise ArgumentValueError(f"block must be one of the memory's, not {block!r}, which is not there")
 
 
-def _memory_block_online(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
-    """Put a block online: EHWPOISON, and no event, for one with a poisoned page; a veto of PREPARE_ONLINE ends it.
-
-    FINISH_OFFLINE follows when it fails after that. Models: memory_block_online(). Since: 6.9 (brackets_events).
-    """
-    if block.poisoned and (rc := poison.going_online(memory, block)):
-        return rc
-    if not memory.release.brackets_events:
-        return online_pages(memory, block, how)
-    notify = _notify_of(memory, block)
-    if rc := memory.notifiers.notify(MemoryEvent.PREPARE_ONLINE, notify):
-        return rc
-    if rc := online_pages(memory, block, how):
-        memory.notifiers.notify(MemoryEvent.FINISH_OFFLINE, notify)
-    return rc
-
-
-def _memory_block_offline(memory: Memory, block: MemoryBlock) -> Errno:
-    """Take a block offline; FINISH_OFFLINE follows. Models: memory_block_offline(). Since: 6.9 (brackets_events)."""
-    rc = offline_pages(memory, block)
-    if not rc and memory.release.brackets_events:
-        memory.notifiers.notify(MemoryEvent.FINISH_OFFLINE, _notify_of(memory, block))
-    return rc
-
-
-def _notify_of(memory: Memory, block: MemoryBlock) -> MemoryNotify:
-    """What notifiers are told of a block."""
-    return MemoryNotify(block.id * memory.block_size, memory.block_size, block.nid)
-
-
 def online_pages(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
     """Give a block's pages to the allocator, in the zone that `how` and the policy choose.
 
-    A veto of GOING_ONLINE is returned, and everyone hears CANCEL_ONLINE, also those who were not asked.
+    EHWPOISON, and nobody hears of it, for a poisoned page. A veto of PREPARE_ONLINE ends it; one of GOING_ONLINE is
+    returned, and everyone hears CANCEL_ONLINE, also those who were not asked, and FINISH_OFFLINE. Models:
+    memory_block_online(), too. Since: 6.9 (brackets_events).
     """
+    if block.poisoned and (rc := poison.going_online(memory, block)):
+        return rc
+    notify = MemoryNotify(block.id * memory.block_size, memory.block_size, block.nid)
+    bracketed = memory.release.brackets_events
+    if bracketed and (rc := memory.notifiers.notify(MemoryEvent.PREPARE_ONLINE, notify)):
+        return rc
     zone = zone_for_block(memory, block, how)
     start_pfn, pages = block.id * memory.pages_per_block, memory.pages_per_block
-    notify = _notify_of(memory, block)
     zone.grow(start_pfn, pages)
     rc = memory.faults.take(FaultPoint.GOING_ONLINE) or memory.notifiers.notify(MemoryEvent.GOING_ONLINE, notify)
     if rc:
         memory.notifiers.cancel(MemoryEvent.CANCEL_ONLINE, notify)
         zone.shrink(start_pfn, pages)
+        if bracketed:
+            memory.notifiers.notify(MemoryEvent.FINISH_OFFLINE, notify)
         return rc
     zone.add_online(start_pfn, pages)
     block.zone = zone
@@ -145,7 +124,8 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     """Take a block's pages from the allocator.
 
     EINVAL for memory in several zones or not all System RAM; EBUSY when something unmovable is in it, or a driver
-    holds pages; ENOMEM when what is movable has nowhere to go; a veto of GOING_OFFLINE.
+    holds pages; ENOMEM when what is movable has nowhere to go; a veto of GOING_OFFLINE. At the end everyone hears
+    FINISH_OFFLINE. Models: memory_block_offline(), too. Since: 6.9 (brackets_events).
 
     Differs: Linux tries to migrate until a signal comes; here it is tried once. Boot memory always refuses (EBUSY); in
     Linux that depends on what lies in it.
@@ -158,7 +138,7 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     rc = memory.faults.take(FaultPoint.ISOLATE)
     if rc or block.boot or (block.used and memory.users.unmovable_in(block, everything)):
         return rc or Errno.EBUSY
-    notify = _notify_of(memory, block)
+    notify = MemoryNotify(span.start, memory.block_size, block.nid)
     rc = (
         memory.faults.take(FaultPoint.GOING_OFFLINE)
         or memory.notifiers.notify(MemoryEvent.GOING_OFFLINE, notify)
@@ -170,6 +150,8 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     _leave_zone(memory, block, zone)
     memory.notifiers.notify(MemoryEvent.OFFLINE, notify)
     zone.shrink(block.id * memory.pages_per_block, memory.pages_per_block)
+    if memory.release.brackets_events:
+        memory.notifiers.notify(MemoryEvent.FINISH_OFFLINE, notify)
     return Errno.OK
 
 
