@@ -1,9 +1,11 @@
-"""What the house says of itself is true: ARCHITECTURE.md, the lists of modules, the tree of errors."""
+"""What the project says of itself is true: ARCHITECTURE.md, the lists of modules, the tree of errors."""
 
+import ast
 import importlib
 import pkgutil
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from operator import attrgetter
 from pathlib import Path
@@ -17,7 +19,7 @@ from virtiomem.errors import VirtiomemError
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text()
-ROOMS = [module.name for module in pkgutil.iter_modules(virtiomem.__path__) if module.name != "__main__"]
+TOP_LEVEL = [module.name for module in pkgutil.iter_modules(virtiomem.__path__) if module.name != "__main__"]
 PACKAGES = [
     module.name
     for module in pkgutil.walk_packages(virtiomem.__path__, "virtiomem.")
@@ -48,12 +50,12 @@ def test_package_lists_its_modules(name: str) -> None:
     assert {found.name for found in pkgutil.iter_modules(module.__path__)} <= words
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_room_stands_in_the_table_and_in_the_layers(room: str) -> None:
+@pytest.mark.parametrize("part", TOP_LEVEL)
+def test_part_stands_in_the_table_and_in_the_layers(part: str) -> None:
     rows = re.findall(r"(?m)^\| (`.*?`) \|", PAGE)
-    assert any(f"`{room}" in row for row in rows)
+    assert any(f"`{part}" in row for row in rows)
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
-    assert f"virtiomem.{room}" in " | ".join(contract["layers"]).split(" | ")
+    assert f"virtiomem.{part}" in " | ".join(contract["layers"]).split(" | ")
 
 
 def test_order_of_the_page_is_the_order_of_the_contract() -> None:
@@ -61,7 +63,7 @@ def test_order_of_the_page_is_the_order_of_the_contract() -> None:
     drawn = re.search(r"```\n(cli →.*?)```", PAGE, re.DOTALL)
     assert drawn
     seats = {name: seat for seat, names in enumerate(drawn[1].split("→")) for name in re.findall(r"\w+", names)}
-    assert sorted(seats) == sorted(ROOMS)
+    assert sorted(seats) == sorted(TOP_LEVEL)
     layers = [[name.removeprefix("virtiomem.") for name in layer.split(" | ")] for layer in contract["layers"]]
     assert [seats[name] for layer in layers for name in layer] == sorted(seats.values())
 
@@ -89,3 +91,12 @@ def test_no_test_waits_for_a_time_to_pass() -> None:
     """tests/waiting.py waits for what should happen; a busy machine makes every other sleep too short."""
     tests = Path(__file__).parent.rglob("test_*.py")
     assert [path for path in tests if re.search(r"time\.sleep\(", path.read_text())] == []
+
+
+def test_a_class_name_means_one_thing_or_is_excused_in_contributing() -> None:
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "src").rglob("*.py")]
+    names = [{node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)} for tree in trees]
+    counts = Counter(name for of_module in names for name in of_module)
+    told = re.search(r"A class name means one thing\.(.*?)\n- ", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL)
+    assert told
+    assert {name for name, count in counts.items() if count > 1} == set(re.findall(r"`([A-Z]\w+)`", told[1]))

@@ -220,7 +220,12 @@ def test_a_plain_listing_waits_for_nothing_that_it_does_not_need(listing: str) -
         check=True,
     ).stderr
     assert "virtiomem.live.reading" in imported
-    for unneeded in ("virtiomem.live.collect", "virtiomem.live.devices", "virtiomem.recording", "virtiomem.guest"):
+    for unneeded in (
+        "virtiomem.live.collect",
+        "virtiomem.live.captured_devices",
+        "virtiomem.recording",
+        "virtiomem.guest",
+    ):
         assert unneeded not in imported
 
 

@@ -11,7 +11,7 @@ from virtiomem import recording
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.capture import Capture, Section, dump, dumps
-from virtiomem.live.devices import devices_of
+from virtiomem.live.captured_devices import devices_of
 from virtiomem.live.load import from_recording, from_snapshot, memory_block_size, snapshot_of
 from virtiomem.live.reading import load_any
 from virtiomem.live.views import driver_config_of, memory_of

@@ -4,7 +4,7 @@ import pytest
 
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig
-from virtiomem.live.devices import CapturedDevice, devices_of, ownership
+from virtiomem.live.captured_devices import CapturedDevice, devices_of, ownership
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.shrink import ShrinkPlan, plan_shrink
 from virtiomem.live.sysfs import MemorySysfs

@@ -14,7 +14,7 @@ from virtiomem.text import quoted
 
 if TYPE_CHECKING:
     from virtiomem.live.capture import Capture
-    from virtiomem.live.devices import CapturedDevice
+    from virtiomem.live.captured_devices import CapturedDevice
 
 # What only files and virtio-mem's options need is imported where they are used: lsmem's table takes a tenth of a second.
 
@@ -171,8 +171,8 @@ def _chosen(devices: list["CapturedDevice"], name: str | None) -> "CapturedDevic
 
 def _machine(args: argparse.Namespace) -> _Machine:
     """A file, or a running Linux, with its virtio-mem devices."""
+    from virtiomem.live.captured_devices import devices_of, map_of, ownership
     from virtiomem.live.collect import collect
-    from virtiomem.live.devices import devices_of, map_of, ownership
     from virtiomem.live.reading import load_any
     from virtiomem.live.views import memory_of
 

@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     events = MemoryEvents(args.interval, uevents=not args.file and args.sysroot == "/")
     told = 0
     try:
-        for changes in watch(_Reader(args).read, events.wait, _say_lost):
+        for changes in watch(_MapReader(args).read, events.wait, _say_lost):
             for change in changes:
                 print(_line(change, args), flush=True)
                 told += 1
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _Reader:
+class _MapReader:
     """Reads the map again and again; what there is to remark is said when it is something else than the last time."""
 
     def __init__(self, args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from virtiomem import collector
+from virtiomem import gcpause
 from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status, file, number, positive, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     """Work out the ranges; write, compare or show them."""
     _check(args)
     capture = _capture(args)
-    with collector.paused():
+    with gcpause.paused():
         tree = _tree(capture, lenient=args.lenient)
     if args.compare:
         return _compare(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 
-from virtiomem import border, collector
+from virtiomem import border, gcpause
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import BUSY_RAM, Desc
@@ -110,7 +110,7 @@ def crash_ranges(listing: str | bytes | Resource) -> list[CrashRange]:
     `listing` is the text of /proc/iomem or its tree. Raises ListingError when a text is no sound listing.
     """
     border.instance("listing", listing, str, bytes, Resource)
-    with collector.paused():
+    with gcpause.paused():
         return kernel_ranges(listing if isinstance(listing, Resource) else iomem.loads(listing)).ranges
 
 

@@ -1,18 +1,18 @@
 """A running Linux: what it says of its memory, collected and read back.
 
-capture      the file that holds it
-sources      what is collected, and why
-collect      collecting it, from a running system or from a copy of its files
-script       capture.sh, which collects where there is no Python
-sysfs        a million memory blocks read fast
-block_lines  memory blocks as lines of a capture, in and out
-views        a capture's sections as values
-devices      its virtio-mem devices: where each is and what is plugged
-reading      a capture, a listing or a recording: whatever describes a Linux
-load         a recording as a capture, a capture as a snapshot
-start        a guest that starts from a capture
-export       a guest as files that lsmem and others read
-lsmem        memory blocks as lsmem shows them
-shrink       what the driver would take away to shrink a device
-device_text  virtio-mem's part of the memory blocks, as text and JSON
+capture           the file that holds it
+sources           what is collected, and why
+collect           collecting it, from a running system or from a copy of its files
+script            capture.sh, which collects where there is no Python
+sysfs             a million memory blocks read fast
+block_lines       memory blocks as lines of a capture, in and out
+views             a capture's sections as values
+captured_devices  its virtio-mem devices: where each is and what is plugged
+reading           a capture, a listing or a recording: whatever describes a Linux
+load              a recording as a capture, a capture as a snapshot
+start             a guest that starts from a capture
+export            a guest as files that lsmem and others read
+lsmem             memory blocks as lsmem shows them
+shrink            what the driver would take away to shrink a device
+device_text       virtio-mem's part of the memory blocks, as text and JSON
 """

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from virtiomem.columns import align
-from virtiomem.live.devices import CapturedDevice, blocks_in
+from virtiomem.live.captured_devices import CapturedDevice, blocks_in
 from virtiomem.live.lsmem import Ownership, zone_names
 from virtiomem.live.shrink import Loss, ShrinkPlan
 from virtiomem.live.sysfs import MemorySysfs

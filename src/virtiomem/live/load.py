@@ -12,7 +12,7 @@ from virtiomem.errors import ListingError
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.block_lines import block_lines
 from virtiomem.live.capture import FORMAT, Capture, Section
-from virtiomem.live.devices import CONFIG, devices_of, ownership
+from virtiomem.live.captured_devices import CONFIG, devices_of, ownership
 from virtiomem.live.sysfs import MEMORY
 from virtiomem.live.views import PARAMETERS, PLUGGED, memory_of, zones_of
 from virtiomem.recording import json_file, zoneinfo

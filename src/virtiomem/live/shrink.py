@@ -13,7 +13,7 @@ from virtiomem.driver.order import big_block_rank, state_of, unplug_rank
 from virtiomem.driver.sizes import choose_units
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig
-from virtiomem.live.devices import CapturedDevice
+from virtiomem.live.captured_devices import CapturedDevice
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.recording.values import MemoryBlock

@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from typing import IO
 
 from virtiomem import border
-from virtiomem.collector import paused
 from virtiomem.errors import ListingError
+from virtiomem.gcpause import paused
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_IO, Desc
 from virtiomem.resource.meanings import E820_LOW, meaning_of

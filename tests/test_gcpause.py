@@ -2,19 +2,19 @@ import gc
 
 import pytest
 
-from virtiomem import collector
+from virtiomem import gcpause
 
 
 def test_collection_pauses_and_goes_on() -> None:
-    with collector.paused():
+    with gcpause.paused():
         assert not gc.isenabled()
-        with collector.paused():
+        with gcpause.paused():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
 def test_collection_goes_on_after_a_failure() -> None:
-    with pytest.raises(ValueError, match="mine"), collector.paused():
+    with pytest.raises(ValueError, match="mine"), gcpause.paused():
         raise ValueError("mine")
     assert gc.isenabled()

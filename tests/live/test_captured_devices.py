@@ -2,7 +2,7 @@ import pytest
 
 from virtiomem.errors import UsageError
 from virtiomem.live.capture import Capture, Section
-from virtiomem.live.devices import CONFIG, CapturedDevice, devices_of, ownership
+from virtiomem.live.captured_devices import CONFIG, CapturedDevice, devices_of, ownership
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.views import memory_of
 from virtiomem.units import GiB, MiB, Span
