@@ -203,7 +203,7 @@ def test_running_migration_is_warned_of_and_explained(start: Start, tmp_path: Pa
         qmp(path, "migrate", {"uri": f"unix:{tmp_path}/nobody"})
         code, shown, err = run("resize", "vm0", "512M", "-c", f"qmp:{path}", "--stall", "1")
     assert code == 124
-    assert "a migration is " in err
+    assert "the machine is migrating: " in err
     assert any("answers every request with BUSY" in finding["text"] for finding in shown["results"][0]["findings"])
 
 
