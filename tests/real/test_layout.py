@@ -4,8 +4,10 @@ import re
 
 import pytest
 
+from tests.real.conftest import real_guest
 from virtiomem import scenario
-from virtiomem.guest.linux import LinuxGuest, Setup
+from virtiomem.guest.linux import LinuxGuest
+from virtiomem.releases.linux import LINUX
 
 pytestmark = pytest.mark.real
 
@@ -13,9 +15,10 @@ DEVICES = '[[device]]\nid = "vm0"\nmax-size = "1G"\n[[device]]\nid = "vm1"\nmax-
 
 
 @pytest.mark.parametrize("machine", ['machine = "q35"\nmemory = "4097M"\n', 'machine = "pc"\nmemory = "3585M"\n'])
-def test_built_in_layout_is_what_a_kernel_prints(setup_6_1: Setup, machine: str) -> None:
-    played = scenario.loads(f"[guest]\n{machine}{DEVICES}")
-    guest = LinuxGuest(played.guest, played.devices, setup=setup_6_1)
+@pytest.mark.parametrize("release", LINUX.proven)
+def test_built_in_layout_is_what_a_kernel_prints(qemu: str, release: str, machine: str) -> None:
+    played = scenario.loads(f'[guest]\nkernel = "{release}"\n{machine}{DEVICES}')
+    guest = LinuxGuest(played.guest, played.devices, setup=real_guest(qemu, release))
     printed = guest.boot.iomem
     guest.close()
     assert predictable(played.boot_iomem) == predictable(printed)

@@ -45,6 +45,7 @@ class Client(QMPClient):
 
     async def _establish_session(self) -> None:
         """Begin where both sides know to be: after QMP's handshake, or after an agent's answer to us."""
+        asyncio.get_running_loop().set_exception_handler(_handle)
         if not self.await_greeting:
             await self._synchronise()
         await super()._establish_session()
@@ -103,6 +104,12 @@ class Client(QMPClient):
         self._count += 1
         if self._count > self._burst:
             raise PeerProtocolError(f"more than {self._burst} messages in a second")
+
+
+def _handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Leave out what the library's tasks ended with when its disconnect was cut short: our own are awaited."""
+    if not context["message"].startswith("_GatheringFuture exception was never retrieved"):
+        loop.default_exception_handler(context)
 
 
 def _fields(line: bytes) -> dict[str, Any]:
