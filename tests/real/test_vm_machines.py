@@ -491,13 +491,13 @@ def test_command_without_an_agent_says_that_it_did_not_look(linux: LinuxRig) -> 
     linux.start("offline")
     code, result = ended(linux.command("resize", "vm0", "256M"))
     assert (code, result["outcome"], result["inside"]) == (64, "plugged", "not looked")
-    out, _ = linux.command("explain", "vm/vm0").communicate(timeout=60)
+    out, _ = linux.command("explain", "vm/vm0").communicate(timeout=PATIENCE)
     assert "nothing is missing" not in out
     assert "not looked inside" in out
-    assert "advice  give --agent" in out
+    assert '"text": "give --agent or --capture, or run lsmem in the guest"' in out
     code, result = ended(linux.command("resize", "vm0", "384M", "--until", "plugged"))
     assert (code, result["outcome"], result["inside"]) == (0, "done", "not looked")
-    out, _ = linux.command("explain", "vm/vm0", "--agent", f"{linux.folder}/ga.sock").communicate(timeout=60)
+    out, _ = linux.command("explain", "vm/vm0", "--agent", f"{linux.folder}/ga.sock").communicate(timeout=PATIENCE)
     assert "3 of its memory blocks (384M) are in Linux but offline" in out
 
 

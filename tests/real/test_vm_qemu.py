@@ -231,7 +231,7 @@ def test_fifty_machines_are_watched_and_resized_in_one_command(start: Start, tmp
     code, shown, err = run("resize", "vm*/vm0", "128M", "--no-wait", *fleet)
     used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
     assert (code, len(shown["results"])) == (0, FLEET)
-    assert "vm05 and 44 more: the machine is prelaunch: nothing moves until its CPUs run" in err
+    assert "vm05 and 44 more: the machine is prelaunch: its CPUs do not run, so the driver cannot act" in err
     assert used < 20, "seconds of processor time for fifty machines"
     assert watched(fleet) == {f"vm{i:02}": 128 * MiB for i in range(FLEET)}
 
