@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 
+from virtiomem.abi import OnlineType, ZoneType
 from virtiomem.driver import retry as intervals
 from virtiomem.driver.parameters import DEFAULTS
 from virtiomem.driver.sizes import Units, choose_units, offline_threshold
@@ -190,7 +191,7 @@ def _offline_blocks(device: Device, inside: GuestMemoryInfo, offline: list[Block
     if not device.settled and not units.could_add(size):
         certainty = Certainty.LIKELY if inside.driver is None else Certainty.FACT
         yield Reason(ReasonKind.TOO_MUCH_OFFLINE, {"offline": size, "limit": units.resume_size}, device.id, certainty)
-    if inside.auto_online_blocks == "offline":
+    if inside.auto_online_blocks == OnlineType.OFFLINE:
         yield Reason(ReasonKind.NEW_BLOCKS_OFFLINE, device=device.id)
     elif inside.auto_online_blocks is not None:
         yield Reason(ReasonKind.NEW_BLOCKS_ONLINE, {"state": inside.auto_online_blocks}, device.id)
@@ -202,7 +203,7 @@ def _short_shrink(device: Device, inside: GuestMemoryInfo | None, blocks: tuple[
         yield unknown(ReasonKind.HIDDEN_USE, device.id)
         return
     zones = Counter(block.zone for block in blocks if block.online and block.zone is not None)
-    kernel = sum(count for zone, count in zones.items() if zone != "Movable")
+    kernel = sum(count for zone, count in zones.items() if zone != ZoneType.MOVABLE)
     if kernel:
         yield Reason(ReasonKind.KERNEL_ZONES, {"zones": dict(zones)}, device.id)
     missing = device.size - device.requested_size
