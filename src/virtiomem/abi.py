@@ -27,11 +27,11 @@ class BlockFile(StrEnum):
 
 
 READ_OF_BLOCKS = (BlockFile.STATE, BlockFile.VALID_ZONES, BlockFile.REMOVABLE)
-"""What a recording has of them; the shell programs read the same."""
+"""The counters that a recording keeps. Both shell programs read the same ones."""
 
 
 class OnlineType(StrEnum):
-    """How a block goes online; also the words of memhp_default_state= and auto_online_blocks."""
+    """How a block goes online. memhp_default_state= and auto_online_blocks use the same words."""
 
     OFFLINE = "offline"
     ONLINE = "online"
@@ -62,7 +62,7 @@ class ZoneType(StrEnum):
     MOVABLE = "Movable"
     """Only what can be moved away again."""
     DEVICE = "Device"
-    """Never used here; it stands in /proc/zoneinfo all the same."""
+    """Never populated here, but /proc/zoneinfo lists it."""
 
 
 def block_size_bytes(block_size: int) -> str:

@@ -16,7 +16,7 @@ MAX_NAME = 255
 
 
 def integer(what: str, value: object, low: int = 0, high: int = U64_MAX) -> None:
-    """Refuse all but the whole numbers from `low` to `high`; true and false are none."""
+    """Refuse everything except integers from `low` to `high`. A bool is refused, too."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise ArgumentTypeError(f"{what} must be an integer, not {described(value)}")
     if not low <= value <= high:
@@ -24,7 +24,7 @@ def integer(what: str, value: object, low: int = 0, high: int = U64_MAX) -> None
 
 
 def power_of_two(what: str, value: Any, low: int = 1, high: int = U64_MAX) -> None:
-    """Refuse all but the powers of two from `low` to `high`."""
+    """Refuse everything except powers of two from `low` to `high`."""
     integer(what, value, 0)
     if not low <= value <= high or not is_power_of_two(value):
         limits = f"from {number(low)} to {number(high)}"
@@ -32,7 +32,7 @@ def power_of_two(what: str, value: Any, low: int = 1, high: int = U64_MAX) -> No
 
 
 def page_size(value: Any) -> int:
-    """The bytes of a page, as a recording, a capture or a guest says; refuse what no page has."""
+    """Return a page size in bytes, or refuse it if no supported page has that size."""
     power_of_two("page-size", value, PAGE_SIZE, MAX_PAGE_SIZE)
     return int(value)
 
@@ -44,7 +44,7 @@ def span(start: object, size: object) -> None:
 
 
 def seconds(what: str, value: Any, low: float, high: float) -> None:
-    """Refuse all but the times from `low` to `high`."""
+    """Refuse everything except times in seconds from `low` to `high`."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ArgumentTypeError(f"{what} must be a number, not {described(value)}")
     if not low <= value <= high:
@@ -52,7 +52,7 @@ def seconds(what: str, value: Any, low: float, high: float) -> None:
 
 
 def name(what: str, value: object) -> None:
-    """Refuse all but a line of printable text that could stand in a listing."""
+    """Refuse everything except one line of printable text, as a listing can hold it."""
     instance(what, value, str)
     assert isinstance(value, str)
     if not value.isprintable() or value != value.rstrip() or len(value) > MAX_NAME:
@@ -61,7 +61,7 @@ def name(what: str, value: object) -> None:
 
 
 def one_of(what: str, value: object, words: Iterable[str]) -> None:
-    """Refuse all but these words."""
+    """Refuse everything except these words."""
     instance(what, value, str)
     if value not in list(words):
         raise ArgumentValueError(f"{what} must be one of {', '.join(words)}, not {described(value)}")
@@ -74,7 +74,7 @@ def function(what: str, value: object) -> None:
 
 
 def instance(what: str, value: object, *kinds: type) -> None:
-    """Refuse all but objects of these classes; true and false are integers to Python, but not here."""
+    """Refuse everything except objects of these classes. A bool is refused unless `bool` is among them."""
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         wanted = " or ".join(kind.__name__ for kind in kinds)
         raise ArgumentTypeError(f"{what} must be {wanted}, not {described(value)}")

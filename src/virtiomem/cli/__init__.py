@@ -13,7 +13,7 @@ What goes wrong is raised (`virtiomem.errors`); `main` says it in one line on st
 
 
 def start() -> int:
-    """Run the command line; an interrupt ends it quietly while its modules are still read, too."""
+    """Run the command line. An interrupt ends it quietly, also during the imports."""
     try:
         from virtiomem.cli.main import main
 

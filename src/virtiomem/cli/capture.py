@@ -87,7 +87,7 @@ def _source_table() -> str:
 
 
 def _tell(capture: Capture, args: argparse.Namespace) -> int:
-    """On stderr: what was written, and what of that which was asked for could not be read; return the exit code."""
+    """Print on stderr what was written and which of the requested sources could not be read. Return the exit code."""
     asked = {at: section for at, section in capture.sections.items() if args.pages or at != PAGES}
     unread = {at: section.remark for at, section in asked.items() if section.unread or section.refused}
     sys.stdout.flush()

@@ -53,8 +53,8 @@ class Client(QMPClient):
     async def _synchronise(self) -> None:
         """Find a guest agent's answer to us behind whatever it had to say to an earlier client.
 
-        The byte 0xFF makes the agent forget a command that was left half said (it complains of it, to nobody), and
-        stands before the answer. Models: guest-sync-delimited in qga/qapi-schema.json (v7.2).
+        The byte 0xFF makes the agent discard an incomplete command (the error that it returns for that is skipped), and
+        precedes the answer. Models: guest-sync-delimited in qga/qapi-schema.json (v7.2).
         """
         assert self._writer is not None
         token = secrets.randbelow(1 << 31)
