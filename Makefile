@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast real compare-random record fuzz fuzz-device fuzz-iomem fuzz-input examples docs figures clean
+.PHONY: help setup demo test check lint format fast real compare-random record fuzz fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -72,7 +72,12 @@ docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/python -m docs.fuzz
 	@$(BIN)/python -m docs.sent
 	@$(BIN)/python -m docs.releases
+	@$(BIN)/python -m docs.matrix
 	$(BIN)/python docs/pictures.py
+
+matrix: setup  ## make docs/compatibility.md from what was run on real ones
+	@$(BIN)/python -m docs.fuzz
+	@$(BIN)/python -m docs.matrix
 
 figures: setup  ## the source in figures: sizes, names and cycles, calls of a resize
 	@$(BIN)/python benchmarks/figures.py

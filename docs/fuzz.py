@@ -6,6 +6,7 @@ python -m docs.fuzz
 
 import json
 from collections import Counter
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,30 @@ ANSWERS = ("ACK", "ERROR", "NACK", "BUSY", "not returned", "elsewhere")
 
 
 def table(runs: list[dict[str, Any]]) -> str:
-    """The figures as a Markdown table, one row a run and a sum."""
-    rows = [_row(f"{run['seed']}", run) for run in runs]
+    """The figures as a Markdown table, one row a run and, for each QEMU, a sum."""
+    rows = []
+    for qemu, same in groupby(runs, key=met):
+        of_it = list(same)
+        rows += [_row(f"{qemu} | {run['seed']}", run) for run in of_it]
+        rows.append(_row(f"{qemu} | all", _sum(of_it)))
+    head = (
+        f"| QEMU | seed | cases | requests | {' | '.join(ANSWERS)} | swept blocks | hours | requests/s | differences |"
+    )
+    return "\n".join([head, "|" + "---|" * head.count(" | ") + "---|", *rows]) + "\n"
+
+
+def met(run: dict[str, Any]) -> str:
+    """The version of the QEMU that a run met, such as ``7.2.22``."""
+    return str(run["subject"]).split()[1]
+
+
+def _sum(runs: list[dict[str, Any]]) -> dict[str, Any]:
     total: Counter[str] = Counter()
     answers: Counter[str] = Counter()
     for run in runs:
         total.update({key: run[key] for key in ("cases", "requests", "swept-blocks", "seconds")})
         answers.update(run["answers"])
-    findings = [finding for run in runs for finding in run["findings"]]
-    rows.append(_row("all", {**total, "answers": answers, "findings": findings}))
-    head = f"| seed | cases | requests | {' | '.join(ANSWERS)} | swept blocks | hours | requests/s | differences |"
-    return "\n".join([head, "|" + "---|" * head.count(" | ") + "---|", *rows]) + "\n"
+    return {**total, "answers": answers, "findings": [finding for run in runs for finding in run["findings"]]}
 
 
 def _row(name: str, run: dict[str, Any]) -> str:
@@ -41,8 +55,9 @@ def _row(name: str, run: dict[str, Any]) -> str:
 
 
 def kept_runs() -> list[dict[str, Any]]:
-    """The runs that were kept, by seed."""
-    return sorted((json.loads(path.read_text()) for path in RUNS.glob("fuzz-*.json")), key=lambda run: run["seed"])
+    """The runs that were kept, by QEMU and seed."""
+    runs = (json.loads(path.read_text()) for path in RUNS.glob("fuzz-*.json"))
+    return sorted(runs, key=lambda run: ([int(part) for part in met(run).split(".")], run["seed"]))
 
 
 if __name__ == "__main__":
