@@ -6,7 +6,7 @@ python -m docs.sent
 from pathlib import Path
 
 from docs.marked import page_with
-from virtiomem.vm.sent import TABLE, Command
+from virtiomem.vm.doors.sent import TABLE, Command
 
 PAGE = Path(__file__).parent / "vm.md"
 BEGIN, END = "<!-- table: made by docs/sent.py -->\n", "<!-- end of table -->\n"

@@ -26,7 +26,8 @@ from virtiomem.recording.values import Load, Resize, Unload, VirtioMemInfo
 from virtiomem.report.data import page_data
 from virtiomem.report.moments import Source
 from virtiomem.units import GiB, MiB, Size
-from virtiomem.vm.connect import Connection, open_vm
+from virtiomem.vm.connect import open_vm, parse_connection
+from virtiomem.vm.doors.simulated import SimBackend
 from virtiomem.vm.explain import explain, not_looked
 from virtiomem.vm.inside import Block, GuestMemoryInfo
 from virtiomem.vm.model import Driver, HypervisorInfo, Machine
@@ -34,7 +35,6 @@ from virtiomem.vm.plan import DeviceTarget, Plan
 from virtiomem.vm.preflight import preflight
 from virtiomem.vm.resize import resize as carry_plan_out
 from virtiomem.vm.results import WaitPolicy
-from virtiomem.vm.sim import SimBackend
 from virtiomem.wire.mem import Config, RequestType
 
 BLOCK = 128 * MiB
@@ -170,7 +170,7 @@ def test_progress_and_report_name_the_next_try_as_explain_does(tmp_path: Path) -
     _, played = play(text)
     path = tmp_path / "guest.toml"
     path.write_text(text)
-    vm = asyncio.run(open_vm(Connection("guest", "sim", str(path))))
+    vm = asyncio.run(open_vm(parse_connection(f"guest=sim:{path}")))
     machine = asyncio.run(vm.backend.look())
     found = explain(machine, asyncio.run(vm.backend.hypervisor_info(machine)), None, retry_in=50.0, exact=True)
     said = {one.text for one in found}
@@ -201,7 +201,7 @@ def test_reasons_are_of_the_devices_that_were_asked_about(tmp_path: Path) -> Non
 def explained_sim(text: str, tmp_path: Path, only: str = "vm0") -> tuple[Reason, ...]:
     path = tmp_path / "guest.toml"
     path.write_text(text)
-    vm = asyncio.run(open_vm(Connection("guest", "sim", str(path))))
+    vm = asyncio.run(open_vm(parse_connection(f"guest=sim:{path}")))
     machine = asyncio.run(vm.backend.look())
     chosen = [one for one in machine.devices if one.id == only]
     return explain(machine, asyncio.run(vm.backend.hypervisor_info(machine)), None, devices=chosen)
@@ -325,7 +325,7 @@ def from_lost_machines(tmp_path: Path) -> Iterator[Reason]:
     """What a resize gives when it cannot find out."""
     path = tmp_path / "lost.toml"
     path.write_text(written(step("unload")))
-    vm = asyncio.run(open_vm(Connection("guest", "sim", str(path))))
+    vm = asyncio.run(open_vm(parse_connection(f"guest=sim:{path}")))
     plan = Plan((DeviceTarget(asyncio.run(vm.backend.look()).devices[0], GiB),))
     vm.backend.__class__ = Unanswering
     yield from asyncio.run(carry_plan_out(vm, plan, WaitPolicy())).findings

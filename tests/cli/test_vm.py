@@ -287,7 +287,7 @@ def test_no_machine_is_usage(web: str, capsys: pytest.CaptureFixture[str]) -> No
     code, _, err = run(capsys, "list")
     assert (code, err) == (
         2,
-        "virtiomem: no machine: give --connect qmp:/path/of/monitor.sock, or name machines in config.toml\n",
+        "virtiomem: no machine: give --connect qmp:/monitor.sock, or name machines in config.toml\n",
     )
 
 

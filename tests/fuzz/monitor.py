@@ -18,7 +18,8 @@ from unittest import mock
 
 from tests.fuzz.promise import ODD_TEXTS, Ran, odd_value, run, spoil_values, spoiled
 from virtiomem.qemu import client
-from virtiomem.vm import guest_agent, peer, resize, watch
+from virtiomem.vm import resize, watch
+from virtiomem.vm.doors import guest_agent, peer
 
 MAX_SECONDS = 30.0
 """Far more than a verb takes with the limits below, on a machine that is busy with other things as well."""

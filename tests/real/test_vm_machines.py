@@ -26,16 +26,16 @@ from virtiomem.guest.linux import LinuxGuest, Setup, cpio
 from virtiomem.reasons import Certainty
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Step, Unload, Use
 from virtiomem.units import GiB, MiB, Size
-from virtiomem.vm import guest_agent as agent_module
-from virtiomem.vm import peer
-from virtiomem.vm.connect import Connection, Vm, open_vm
+from virtiomem.vm.connect import open_vm, parse_connection
+from virtiomem.vm.doors import guest_agent as agent_module
+from virtiomem.vm.doors import peer
+from virtiomem.vm.doors.simulated import SimAgent, SimBackend, open_sim
 from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.fleet import PlannedResize, ResizeOrder, carry_out, plan_all, policy_for
 from virtiomem.vm.inside import Seen
-from virtiomem.vm.model import Device, Driver, Machine
+from virtiomem.vm.model import Device, Driver, Machine, Vm
 from virtiomem.vm.plan import Scope, Spread, Wish
 from virtiomem.vm.results import Reporter, ResizeOutcome, ResizeProgress, ResizeResult, WaitPolicy
-from virtiomem.vm.sim import SimAgent, SimBackend, open_sim
 
 pytestmark = pytest.mark.real
 
@@ -138,7 +138,7 @@ class LinuxRig:
             self.play(Load() if load else Unload())
 
     async def open(self) -> Vm:
-        return await open_vm(Connection("vm", "qmp", f"{self.folder}/vm.sock", f"{self.folder}/ga.sock"))
+        return await open_vm(parse_connection(f"vm=qmp:{self.folder}/vm.sock", agent=f"{self.folder}/ga.sock"))
 
     def play(self, step: Step) -> None:
         record = self.guest.play(step)
@@ -475,7 +475,7 @@ def other(linux: LinuxRig) -> Rig:
 
     class Other(LinuxRig):
         async def open(self) -> Vm:
-            return await open_vm(Connection("vm", "qmp", f"{self.folder}/other.sock"))
+            return await open_vm(parse_connection(f"vm=qmp:{self.folder}/other.sock"))
 
     return Other(linux.guest, linux.folder)
 

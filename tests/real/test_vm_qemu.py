@@ -21,10 +21,10 @@ from virtiomem.qemu import QemuProcess
 from virtiomem.qemu.qmp import QmpSession
 from virtiomem.qemu.validation import ANYTHING
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.connect import Connection, open_vm
-from virtiomem.vm.guest_agent import GuestAgent
+from virtiomem.vm.connect import open_vm, parse_connection
+from virtiomem.vm.doors.guest_agent import GuestAgent
+from virtiomem.vm.doors.sent import COMMANDS, VIRTIO_STATUS
 from virtiomem.vm.inside import GuestMemoryInfo
-from virtiomem.vm.sent import COMMANDS, VIRTIO_STATUS
 
 pytestmark = pytest.mark.real
 
@@ -185,7 +185,7 @@ def test_refusal_is_in_qemus_own_words(start: Start) -> None:
     path = start("vm", *virtio_mem("vm0", "1G"))
 
     async def request() -> None:
-        vm = await open_vm(Connection("vm", "qmp", str(path)))
+        vm = await open_vm(parse_connection(f"vm=qmp:{path}"))
         try:
             await vm.backend.set_requested_size("vm0", 2 * GiB)
         finally:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from virtiomem.vm.connect import Vm
-from virtiomem.vm.sim import SimAgent, open_sim
+from virtiomem.vm.doors.simulated import SimAgent, open_sim
+from virtiomem.vm.model import Vm
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Serve = Callable[..., AbstractAsyncContextManager[str]]

@@ -10,9 +10,9 @@ import pytest
 
 from virtiomem.errors import BackendError, BackendTimeout, ProtocolError, VirtiomemError
 from virtiomem.units import KiB, MiB, Span
-from virtiomem.vm import guest_agent as agents
-from virtiomem.vm import peer
-from virtiomem.vm.guest_agent import FILE_LIMIT, GuestAgent
+from virtiomem.vm.doors import guest_agent as agents
+from virtiomem.vm.doors import peer
+from virtiomem.vm.doors.guest_agent import FILE_LIMIT, GuestAgent
 from virtiomem.vm.inside import GuestMemoryInfo
 
 Serve = Any

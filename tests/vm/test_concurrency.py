@@ -6,7 +6,7 @@ import gc
 import pytest
 
 from virtiomem.vm.concurrency import each
-from virtiomem.vm.qemu_backend import QmpBackend
+from virtiomem.vm.doors.qmp import QmpBackend
 
 
 def test_answers_come_in_order_and_few_are_under_way() -> None:

@@ -5,24 +5,28 @@ import pytest
 
 from virtiomem.errors import BackendError, UsageError
 from virtiomem.text import shown
-from virtiomem.vm.connect import Connection, config_paths, load_config, open_vm, parse_address, resolve
+from virtiomem.vm.connect import config_paths, load_config, open_vm, parse_connection, resolve
+from virtiomem.vm.doors.address import parse_address
+from virtiomem.vm.doors.base import Connection, MachineTarget
+from virtiomem.vm.doors.qmp import QmpTarget
+from virtiomem.vm.doors.sim import SimTarget
 
 
 @pytest.mark.parametrize(
-    ("text", "connection"),
+    ("text", "name", "target"),
     [
-        ("qmp:/run/vm1.sock", Connection("vm1", "qmp", "/run/vm1.sock")),
-        ("/run/vm1.sock", Connection("vm1", "qmp", "/run/vm1.sock")),
-        ("qmp:unix:/run/vm1.sock", Connection("vm1", "qmp", "unix:/run/vm1.sock")),
-        ("web=qmp:127.0.0.1:4444", Connection("web", "qmp", "127.0.0.1:4444")),
-        ("qmp:127.0.0.1:4444", Connection("127.0.0.1:4444", "qmp", "127.0.0.1:4444")),
-        ("qmp:tcp:[::1]:4444", Connection("[::1]:4444", "qmp", "tcp:[::1]:4444")),
-        ("qmp:a.sock", Connection("a", "qmp", "a.sock")),
-        ("sim:a/hotplug.toml", Connection("hotplug", "sim", "a/hotplug.toml")),
+        ("qmp:/run/vm1.sock", "vm1", QmpTarget("/run/vm1.sock", "/run/vm1.sock")),
+        ("/run/vm1.sock", "vm1", QmpTarget("/run/vm1.sock", "/run/vm1.sock")),
+        ("qmp:unix:/run/vm1.sock", "vm1", QmpTarget("unix:/run/vm1.sock", "/run/vm1.sock")),
+        ("web=qmp:127.0.0.1:4444", "web", QmpTarget("127.0.0.1:4444", ("127.0.0.1", 4444))),
+        ("qmp:127.0.0.1:4444", "127.0.0.1:4444", QmpTarget("127.0.0.1:4444", ("127.0.0.1", 4444))),
+        ("qmp:tcp:[::1]:4444", "[::1]:4444", QmpTarget("tcp:[::1]:4444", ("::1", 4444))),
+        ("qmp:a.sock", "a", QmpTarget("a.sock", "a.sock")),
+        ("sim:a/hotplug.toml", "hotplug", SimTarget("a/hotplug.toml")),
     ],
 )
-def test_connection_is_read_with_its_name(text: str, connection: Connection) -> None:
-    assert resolve([text], {}) == [connection]
+def test_connection_is_read_with_its_name(text: str, name: str, target: MachineTarget) -> None:
+    assert resolve([text], {}) == [Connection(name, target)]
 
 
 @pytest.mark.parametrize(
@@ -68,10 +72,10 @@ def test_configuration_names_machines_and_the_first_file_counts(tmp_path: Path) 
     system.write_text('[vm.web]\nconnect = "/system.sock"\n[vm.db]\nconnect = "qmp:h:1"\n')
     config = load_config([own, system, tmp_path / "missing.toml"])
     assert resolve([], config) == [
-        Connection("web", "qmp", "/own.sock", "/ga.sock"),
-        Connection("db", "qmp", "h:1"),
+        parse_connection("web=qmp:/own.sock", agent="/ga.sock"),
+        parse_connection("db=qmp:h:1"),
     ]
-    assert resolve(["db"], config)[0].target == "h:1"
+    assert str(resolve(["db"], config)[0]) == "qmp:h:1"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_wrong_configuration_is_usage_with_file_and_key(
 def test_list_file_holds_a_connection_a_line(tmp_path: Path) -> None:
     path = tmp_path / "vms"
     path.write_text("# all\nqmp:/run/a.sock  agent=/run/a-ga.sock # first\n\nb=/run/b.sock\nweb\n")
-    config = {"web": Connection("web", "qmp", "/w")}
+    config = {"web": parse_connection("web=qmp:/w")}
     names = [(c.name, c.agent) for c in resolve([f"@{path}"], config)]
     assert names == [("a", "/run/a-ga.sock"), ("b", None), ("web", None)]
 
@@ -139,7 +143,7 @@ def test_list_that_never_ends_is_too_long(tmp_path: Path) -> None:
 
 
 def test_an_error_of_a_machine_has_its_connection_as_a_value(tmp_path: Path) -> None:
-    connection = Connection("web", "qmp", str(tmp_path / "none.sock"))
+    connection = parse_connection(f"web=qmp:{tmp_path / 'none.sock'}")
     with pytest.raises(BackendError) as caught:
         asyncio.run(open_vm(connection))
     assert caught.value.connection == str(connection)

@@ -13,13 +13,12 @@ from virtiomem.qemu.memory_devices import MemoryDevice
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Unload, Use, VirtioMemInfo
 from virtiomem.units import U64_MAX, MiB, Size
 from virtiomem.vm import inside
-from virtiomem.vm.connect import Vm
+from virtiomem.vm.doors.qmp import _device
+from virtiomem.vm.doors.simulated import SimAgent, SimBackend, open_sim
 from virtiomem.vm.fleet import PlannedResize, ResizeOrder, carry_out, plan_all, policy_for
-from virtiomem.vm.model import Event
+from virtiomem.vm.model import Event, Vm
 from virtiomem.vm.plan import Scope, Spread, Wish
-from virtiomem.vm.qemu_backend import _device
 from virtiomem.vm.results import ResizeOutcome, WaitPolicy
-from virtiomem.vm.sim import SimAgent, SimBackend, open_sim
 
 numbers = st.one_of(st.integers(-2, 1 << 70), st.sampled_from([0, 1 << 21, U64_MAX, U64_MAX + 1]), st.floats())
 anything = st.recursive(st.one_of(st.none(), st.booleans(), numbers, st.text(max_size=8)), st.lists, max_leaves=4)

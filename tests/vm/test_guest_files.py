@@ -12,7 +12,7 @@ from virtiomem.live.load import from_snapshot
 from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.recording import MemoryBlock, Snapshot, ZonePages
 from virtiomem.units import MiB
-from virtiomem.vm.guest_files import read_capture
+from virtiomem.vm.doors.guest_files import read_capture
 from virtiomem.vm.inside import Block
 
 BLOCKS = [

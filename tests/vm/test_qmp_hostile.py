@@ -14,9 +14,9 @@ from tests.waiting import PATIENCE
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError, VirtiomemError
 from virtiomem.qemu import client
 from virtiomem.units import MiB
-from virtiomem.vm import peer
+from virtiomem.vm.doors import peer
+from virtiomem.vm.doors.qmp import QmpBackend
 from virtiomem.vm.model import Driver, kind
-from virtiomem.vm.qemu_backend import QmpBackend
 
 VIRTIO_MEM = {
     "id": "vm0",

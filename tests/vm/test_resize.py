@@ -12,14 +12,13 @@ from virtiomem.errors import DeviceError
 from virtiomem.reasons import Certainty
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState
 from virtiomem.units import GiB, MiB, Size
-from virtiomem.vm.connect import Vm
+from virtiomem.vm.doors.guest_agent import GuestAgent
+from virtiomem.vm.doors.simulated import SimBackend
 from virtiomem.vm.fleet import MachineRefusal, PlannedResize, ResizeOrder, carry_out, exit_code, plan_all, policy_for
-from virtiomem.vm.guest_agent import GuestAgent
 from virtiomem.vm.inside import GuestMemoryInfo, Seen
-from virtiomem.vm.model import Driver, Event, Machine
+from virtiomem.vm.model import Driver, Event, Machine, Vm
 from virtiomem.vm.plan import Scope, Spread, Wish
 from virtiomem.vm.results import Reporter, ResizeOutcome, ResizeProgress, ResizeResult, WaitPolicy
-from virtiomem.vm.sim import SimBackend
 from virtiomem.vm.tables import result_json, result_lines
 
 Sim = Callable[..., Vm]

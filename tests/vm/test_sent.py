@@ -11,9 +11,9 @@ import pytest
 from docs import sent as page
 from docs.marked import page_with
 from tests.vm.test_agent_hostile import Qga
-from virtiomem.vm.peer import Peer
-from virtiomem.vm.qemu_backend import QmpBackend
-from virtiomem.vm.sent import COMMANDS, EVERY, TABLE, VIRTIO_STATUS
+from virtiomem.vm.doors.peer import Peer
+from virtiomem.vm.doors.qmp import QmpBackend
+from virtiomem.vm.doors.sent import COMMANDS, EVERY, TABLE, VIRTIO_STATUS
 
 Serve = Any
 Messages = Callable[..., AsyncIterator[dict[str, Any]]]

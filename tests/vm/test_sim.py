@@ -11,8 +11,8 @@ from virtiomem.cli.main import main
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.units import GiB
+from virtiomem.vm.doors.simulated import open_sim
 from virtiomem.vm.model import Driver, Event
-from virtiomem.vm.sim import open_sim
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CAPTURE = f"""

@@ -3,12 +3,13 @@ import pytest
 from virtiomem.errors import UsageError
 from virtiomem.recording import DeviceInfo, DimmInfo, VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.connect import Connection
+from virtiomem.vm.connect import parse_connection
+from virtiomem.vm.doors.base import Connection
 from virtiomem.vm.model import Machine
 from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
 from virtiomem.vm.target import device_pattern, plan_target, select
 
-WEB1, WEB2, DB = (Connection(name, "qmp", f"/run/{name}.sock") for name in ("web1", "web2", "db"))
+WEB1, WEB2, DB = (parse_connection(f"{name}=qmp:/run/{name}.sock") for name in ("web1", "web2", "db"))
 ALL = [WEB1, WEB2, DB]
 
 

@@ -12,7 +12,8 @@ from tests.waiting import PATIENCE
 from virtiomem.errors import UsageError
 from virtiomem.units import GiB
 from virtiomem.vm import watch as watching
-from virtiomem.vm.connect import Connection
+from virtiomem.vm.connect import parse_connection
+from virtiomem.vm.doors.base import Connection
 from virtiomem.vm.watch import Sample, watch
 
 SUMMARY = {"base-memory": GiB, "plugged-memory": 0}
@@ -47,7 +48,7 @@ def test_machine_that_goes_and_comes_back_is_seen_again(serve: Any, qmp: Any, mo
             return samples[-1].machine is not None and any(sample.error for sample in samples)
 
         async with serve(qmp(table(0))) as path:
-            watcher = asyncio.create_task(until(Connection("vm", "qmp", path), back_again, seen))
+            watcher = asyncio.create_task(until(parse_connection(f"vm=qmp:{path}"), back_again, seen))
             await first.wait()
             async with serve(qmp(table(0)), hang_up=True):
                 await watcher
@@ -59,14 +60,14 @@ def test_machine_that_goes_and_comes_back_is_seen_again(serve: Any, qmp: Any, mo
 def test_machine_that_stays_lost_changes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "FIRST_RETRY_SECONDS", 0.01)
     seen: list[Sample] = []
-    nowhere = Connection("vm", "qmp", str(tmp_path / "none.sock"))
+    nowhere = parse_connection(f"vm=qmp:{tmp_path / 'none.sock'}")
     asyncio.run(until(nowhere, lambda samples: len(samples) == 3, seen))
     assert [sample.changed for sample in seen] == [True, False, False]
     assert all(sample.error for sample in seen), "a metric goes on saying that it is down"
 
 
 def test_connection_that_can_never_be_one_ends_the_watch(tmp_path: Path) -> None:
-    nowhere = Connection("vm", "sim", str(tmp_path / "none.toml"))
+    nowhere = parse_connection(f"vm=sim:{tmp_path / 'none.toml'}")
     with pytest.raises(UsageError, match=r"none\.toml"):
         asyncio.run(until(nowhere, lambda samples: len(samples) == 3, []))
 
@@ -77,7 +78,7 @@ def test_machine_that_answers_nonsense_is_lost_with_the_reason(serve: Any, qmp: 
 
     async def run() -> None:
         async with serve(qmp(table(0) | {"query-status": status})) as path:
-            await until(Connection("vm", "qmp", path), lambda samples: len(samples) == 1, seen)
+            await until(parse_connection(f"vm=qmp:{path}"), lambda samples: len(samples) == 1, seen)
 
     asyncio.run(run())
     assert "bad answer to query-status: " in str(seen[0].error)
@@ -89,7 +90,7 @@ def test_watcher_that_fails_for_any_other_reason_says_so(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(watching, "open_vm", broken)
     seen: list[Sample] = []
-    asyncio.run(until(Connection("vm", "qmp", "/monitor"), lambda samples: len(samples) == 1, seen))
+    asyncio.run(until(parse_connection("vm=qmp:/monitor"), lambda samples: len(samples) == 1, seen))
     assert str(seen[0].error) == "qmp:/monitor: cannot be looked at: ZeroDivisionError"
 
 
@@ -105,7 +106,7 @@ def test_still_time_counts_from_the_last_change(serve: Any, qmp: Any) -> None:
                     state.update(table(1 << 21))
                 return len(samples) == 6
 
-            await until(Connection("vm", "qmp", path), enough, seen)
+            await until(parse_connection(f"vm=qmp:{path}"), enough, seen)
 
     asyncio.run(run())
     stills = [sample.still_for["vm0"] for sample in seen]

@@ -6,7 +6,8 @@ import re
 
 from virtiomem.cli.arguments import file, refuse_unused, seconds
 from virtiomem.vm import commands
-from virtiomem.vm.sent import COMMANDS, VIRTIO_STATUS
+from virtiomem.vm.doors.registry import USAGES
+from virtiomem.vm.doors.sent import COMMANDS, VIRTIO_STATUS
 
 _EXITS = "exit codes: 0 done, 1 failed, 2 usage, 64 for some machines only"
 _EXITS_RESIZE = (
@@ -60,7 +61,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MACHINE",
-        help="qmp:/monitor.sock, qmp:HOST:PORT, sim:SCENARIO, NAME=…, a name from config.toml, or @FILE; repeats",
+        help=f"{', '.join(USAGES)}, NAME=…, a name from config.toml, or @FILE; repeats",
     )
     parser.add_argument("--agent", type=file, metavar="SOCKET", help="the guest agent's socket of the only machine")
     parser.add_argument("-J", "--json", action="store_true", help="JSON")

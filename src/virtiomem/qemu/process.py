@@ -285,7 +285,7 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
 
 
 def _start_failure(binary: str, error: OSError) -> str:
-    if binary.startswith("qmp:") or Path(binary).is_socket():
+    if Path(binary[max(binary.find("/"), 0) :]).is_socket():  # whatever stands in front of its path
         return f"{binary}: not a program: a QEMU of our own is started, and one that runs is left alone"
     if isinstance(error, FileNotFoundError):
         if binary == BINARY:

@@ -6,15 +6,10 @@ Everything here that waits is asyncio.
 
 ============= ==========================================================================================================
 model         the neutral model: devices, machine, the rest of a hypervisor, events; the `Backend` and `GuestView` protocols
-connect       ``qmp:/run/vm1.sock``, ``sim:FILE``, names from the configuration; opening many at once
-peer          a JSON peer on a socket, with bounds on everything it may do to us
-sent          every command that is sent to a monitor or an agent; `peer` sends no other
-qemu_backend  QEMU behind `Backend`
-guest_agent   qemu-ga behind `GuestView`
+doors         how machines are reached: a table of schemes, a module each
+connect       which machines are meant: connections, names from the configuration; opening many at once
 inside        what a guest says of itself, and how its files are read
 drivers       whether a driver is there, as the guest tells it
-guest_files   a guest's files on this host, read as an agent would
-sim           a scenario behind `Backend` and `GuestView`: no machine at all, virtual time
 concurrency   many questions at once, and none left behind
 target        which machines and devices are meant
 preflight     what speaks against a resize beforehand

@@ -19,11 +19,13 @@ from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.text import shown
 from virtiomem.units import format_exact
 from virtiomem.vm import fleet, tables
-from virtiomem.vm.connect import Connection, Unreachable, Vm, config_paths, load_config, open_all, resolve
+from virtiomem.vm.connect import Unreachable, config_paths, load_config, open_all, resolve
+from virtiomem.vm.doors.base import Access, Connection
 from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.explain import explain as find_reasons
 from virtiomem.vm.fleet import PARTLY, MachineRefusal, PlannedResize, ResizeOrder
 from virtiomem.vm.inside import GuestMemoryInfo
+from virtiomem.vm.model import Vm
 from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
 from virtiomem.vm.results import STALL_SECONDS, Reporter, WaitPolicy
 from virtiomem.vm.tables import COLUMNS, View
@@ -151,7 +153,7 @@ async def explain(args: Namespace) -> int:
 
 def _captured(path: str, chosen: Sequence[Connection]) -> GuestMemoryInfo:
     """What the only machine's guest said of itself, in a file."""
-    from virtiomem.vm.guest_files import read_capture
+    from virtiomem.vm.doors.guest_files import read_capture
 
     if len(chosen) > 1:
         raise UsageError(f"--capture {shown(path)} is of one machine, but {len(chosen)} are meant")
@@ -161,8 +163,8 @@ def _captured(path: str, chosen: Sequence[Connection]) -> GuestMemoryInfo:
 def connections(args: Namespace) -> list[Connection]:
     """The machines that the options and the configuration mean."""
     found = resolve(args.connect, load_config(config_paths(os.environ)), agent=args.agent)
-    unstable = getattr(args, "unstable", False)
-    return [replace(connection, unstable=unstable) for connection in found]
+    access = Access(unstable=getattr(args, "unstable", False))
+    return [replace(connection, access=access) for connection in found]
 
 
 async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = False) -> View:

@@ -2,8 +2,7 @@
 
 ::
 
-    qmp:/run/vm1.sock      QEMU's monitor on a unix socket; also qmp:HOST:PORT, or just the path (with a slash)
-    sim:FILE.toml          a scenario, simulated in this process
+    SCHEME:WHERE           through a door (`doors.registry`); a path with a slash needs no scheme
     NAME=CONNECTION        the same under a name of one's own
     NAME                   from ``[vm.NAME]`` in the configuration
     @FILE                  one connection a line; ``agent=SOCKET`` may follow; ``#`` begins a comment
@@ -13,7 +12,6 @@ machine counts.
 """
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -27,38 +25,15 @@ from virtiomem.files import is_there, read_bytes
 from virtiomem.notation import NotationError, convert, toml_values
 from virtiomem.text import quoted, shown
 from virtiomem.units import MiB
-from virtiomem.vm.model import Backend, GuestView
-from virtiomem.vm.peer import Address
+from virtiomem.vm.doors.base import Connection
+from virtiomem.vm.doors.registry import USAGES, parse_target
+from virtiomem.vm.model import Vm
 
 MAX_CONNECTIONS = 10_000
 MAX_LIST = 16 * MiB
 """Bytes of a list, or of the configuration: more than a kilobyte for each connection."""
 OPENING_AT_ONCE = 64
 _NAMED = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)")
-_NETWORK = re.compile(r"(?:tcp:)?(?P<host>\[[0-9a-fA-F:.]+\]|[^:/\s]+):(?P<port>\d{1,5})")
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """How to reach one machine; `agent` is where its guest agent listens, `unstable` allows unstable commands."""
-
-    name: str
-    scheme: str
-    target: str
-    agent: str | None = None
-    unstable: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.scheme}:{self.target}"
-
-
-@dataclass(frozen=True, slots=True)
-class Vm:
-    """An open machine: its hypervisor's side and, when there is one, somebody inside."""
-
-    name: str
-    backend: Backend
-    agent: GuestView | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +64,8 @@ def load_config(paths: Sequence[Path]) -> dict[str, Connection]:
     found: dict[str, Connection] = {}
     for path in reversed(paths):
         for name, entry in _entries(path) if is_there(path) else ():
-            connection = _parse(entry.connect, source=f"{path}: vm.{name}.connect")
-            found[name] = replace(connection, name=name, agent=entry.agent)
+            connection = parse_connection(entry.connect, agent=entry.agent, source=f"{path}: vm.{name}.connect")
+            found[name] = replace(connection, name=name)
     return found
 
 
@@ -113,7 +88,7 @@ def resolve(texts: Sequence[str], config: Mapping[str, Connection], *, agent: st
     """
     connections = [found for text in texts for found in _expand(text, config)] if texts else list(config.values())
     if not connections:
-        raise UsageError("no machine: give --connect qmp:/path/of/monitor.sock, or name machines in config.toml")
+        raise UsageError(f"no machine: give --connect {USAGES[0]}, or name machines in config.toml")
     if len(connections) > MAX_CONNECTIONS:
         raise UsageError(f"{len(connections)} machines are more than {MAX_CONNECTIONS}")
     if agent is not None:
@@ -130,7 +105,7 @@ def _expand(text: str, config: Mapping[str, Connection]) -> Iterator[Connection]
     elif text in config:
         yield config[text]
     else:
-        yield _parse(text, source="--connect")
+        yield parse_connection(text)
 
 
 def _read_list(path: str, config: Mapping[str, Connection]) -> Iterator[Connection]:
@@ -144,7 +119,7 @@ def _read_list(path: str, config: Mapping[str, Connection]) -> Iterator[Connecti
         if not words:
             continue
         source = f"{shown(path)}:{number}"
-        connection = config[words[0]] if words[0] in config else _parse(words[0], source=source)
+        connection = config[words[0]] if words[0] in config else parse_connection(words[0], source=source)
         for word in words[1:]:
             if not word.startswith("agent="):
                 raise UsageError(f"{source}: {quoted(word)} is not agent=SOCKET")
@@ -152,33 +127,12 @@ def _read_list(path: str, config: Mapping[str, Connection]) -> Iterator[Connecti
         yield connection
 
 
-def _parse(text: str, *, source: str) -> Connection:
-    """One connection as written."""
+def parse_connection(text: str, *, agent: str | None = None, source: str = "--connect") -> Connection:
+    """One connection as written; UsageError begins with `source`."""
     match = _NAMED.fullmatch(text)
     name, rest = (match["name"], match["rest"]) if match and ":" not in match["name"] else ("", text)
-    scheme, colon, target = rest.partition(":")
-    if rest.startswith(("/", "./", "../")):
-        scheme, target = "qmp", rest
-    elif not colon or scheme not in {"qmp", "sim"} or not target:
-        raise UsageError(
-            f"{source}: {quoted(text)} is not a machine (write qmp:/path, qmp:HOST:PORT, sim:FILE or a known name)"
-        )
-    address = parse_address(target, source=source) if scheme == "qmp" else target
-    default = Path(target).stem if isinstance(address, str) else target.removeprefix("tcp:")
-    return Connection(name or default or target, scheme, target)
-
-
-def parse_address(text: str, *, source: str) -> Address:
-    """A path, ``unix:PATH`` or ``[tcp:]HOST:PORT``; what has neither a slash nor a colon is a path."""
-    if text.startswith("unix:") or "/" in text or ":" not in text:
-        path = text.removeprefix("unix:")
-        if len(os.fsencode(path)) > 107 or "\0" in path:
-            raise UsageError(f"{source}: {quoted(path)} cannot name a unix socket (at most 107 bytes)")
-        return path
-    match = _NETWORK.fullmatch(text)
-    if match is None or not 0 < int(match["port"]) < 1 << 16:
-        raise UsageError(f"{source}: {quoted(text)} is neither a path nor HOST:PORT")
-    return match["host"].strip("[]"), int(match["port"])
+    target = parse_target(rest, source=source)
+    return Connection(name or target.name or str(target).partition(":")[2], target, agent)
 
 
 def _unique(connections: Iterable[Connection]) -> list[Connection]:
@@ -188,23 +142,9 @@ def _unique(connections: Iterable[Connection]) -> list[Connection]:
     return [replace(c, name=str(c)) if names.count(c.name) > 1 else c for c in distinct]
 
 
-async def open_vm(connection: Connection, *, pace: float = 0.0) -> Vm:
-    """Connect to one machine; raises what its backend raises. A simulated one's time passes at `pace`."""
-    if connection.scheme == "sim":
-        from virtiomem.vm.sim import SimAgent, open_sim
-
-        sim = open_sim(connection.target, label=str(connection), pace=pace)
-        return Vm(connection.name, sim, SimAgent(sim))
-    from virtiomem.vm.guest_agent import GuestAgent
-    from virtiomem.vm.qemu_backend import QmpBackend
-
-    address = parse_address(connection.target, source=connection.name)
-    backend = QmpBackend(str(connection), address, unstable=connection.unstable)
-    agent = None
-    if connection.agent is not None:
-        agent = GuestAgent(parse_address(connection.agent, source=f"{connection.name}: agent"))
-    await backend.open()
-    return Vm(connection.name, backend, agent)
+async def open_vm(connection: Connection) -> Vm:
+    """Connect to one machine; raises what its door raises."""
+    return await connection.target.open(connection)
 
 
 @asynccontextmanager
@@ -224,4 +164,4 @@ async def open_all(connections: Sequence[Connection]) -> AsyncIterator[list[Vm |
         opened = await asyncio.gather(*(attempt(connection) for connection in connections))
         yield opened
     finally:
-        await asyncio.gather(*(vm.backend.close() for vm in opened if isinstance(vm, Vm)))
+        await asyncio.gather(*(vm.aclose() for vm in opened if isinstance(vm, Vm)))

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.vm.concurrency import each
-from virtiomem.vm.connect import Unreachable, Vm
+from virtiomem.vm.connect import Unreachable
 from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.explain import unknown
 from virtiomem.vm.inside import GuestMemoryInfo
+from virtiomem.vm.model import Vm
 from virtiomem.vm.plan import Plan, Scope, Spread, Wish
 from virtiomem.vm.preflight import preflight
 from virtiomem.vm.resize import resize

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from virtiomem.errors import UsageError
 from virtiomem.text import quoted
-from virtiomem.vm.connect import parse_address
+from virtiomem.vm.doors.address import parse_address
 from virtiomem.vm.watch import Sample
 
 MAX_CLIENTS = 64

@@ -4,6 +4,7 @@ Names are QMP's (`requested-size`, `size`, `max-size`, `block-size`); other hype
 backend's border. Sizes are bytes, times are seconds of the backend's own clock.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -106,32 +107,51 @@ class HypervisorInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
 
 
 class Backend(Protocol):
-    """One running machine.
+    """One running machine. Every method states its effect, what it must not do, and what alone makes it fail.
 
-    Every method raises BackendError when the machine is lost, BackendTimeout when it does not answer, ProtocolError
-    when it answers nonsense: one line that begins with the connection.
+    Common to all: BackendError when the machine is lost, BackendTimeout when it does not answer in the door's time limit,
+    ProtocolError when it answers what cannot be. Each is one line that begins with the connection.
     """
 
     def now(self) -> float:
-        """The time in seconds: monotonic, virtual for a simulated guest."""
+        """The time in seconds: monotonic, virtual for a simulated guest.
+
+        Must not go backwards, nor run while nobody waits when it is virtual. Never fails.
+        """
 
     async def look(self) -> Machine:
-        """How big everything is right now."""
+        """How big everything is right now.
+
+        Must not change anything, nor give a number for what the hypervisor does not tell: that is None. Fails only if
+        the machine is lost.
+        """
 
     async def hypervisor_info(self, machine: Machine) -> HypervisorInfo:
-        """What else bears on a resize of `machine`; never raises for what this hypervisor cannot tell."""
+        """What else bears on a resize of `machine`, which `look` has returned.
+
+        Must not fail for what this hypervisor cannot tell, nor send what may do harm. Fails only if the machine is lost.
+        """
 
     async def set_requested_size(self, device: str, size: int) -> None:
-        """Set a virtio-mem device's requested-size; it returns at once, the guest follows.
+        """Set a virtio-mem device's requested-size, in bytes; it returns at once, the guest follows.
 
-        Raises DeviceError, with the hypervisor's own words, when it refuses.
+        Must not wait for the guest, nor change anything else. The same size once more is no error, and lets the driver
+        try at once where the hypervisor passes it on. Fails only if the hypervisor refuses: DeviceError, with its words,
+        and nothing has changed; or if the machine is lost.
         """
 
     async def wait(self, seconds: float) -> frozenset[Event]:
-        """Return what happened since the last call: at once when something did, else after `seconds` at the latest."""
+        """Return what happened since the last call: at once when something did, else after `seconds` at the latest.
+
+        Must not lose an event that came between two calls, nor take longer. Never fails: a machine that is lost is found
+        so by the next look.
+        """
 
     async def close(self) -> None:
-        """Let go of the machine; harmless when repeated or when it is lost."""
+        """Let go of the machine.
+
+        Must not change it, nor take more than a few seconds. Never fails, repeated or when the machine is lost.
+        """
 
 
 class GuestView(Protocol):
@@ -142,3 +162,20 @@ class GuestView(Protocol):
 
     async def close(self) -> None:
         """Let go of the agent; harmless when repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vm:
+    """An open machine: its hypervisor's side and, when there is one, somebody inside."""
+
+    name: str
+    backend: Backend
+    agent: GuestView | None = None
+
+    async def aclose(self) -> None:
+        """Let go of the machine and of its agent; harmless when repeated or when they are lost."""
+        try:
+            if self.agent is not None:
+                await self.agent.close()
+        finally:
+            await self.backend.close()

@@ -13,11 +13,10 @@ from contextlib import suppress
 from virtiomem.errors import BackendError, DeviceError, ProtocolError, VirtiomemError
 from virtiomem.reasons import Reason, ReasonKind, with_advice
 from virtiomem.units import Span, format_approx, format_size
-from virtiomem.vm.connect import Vm
 from virtiomem.vm.drivers import seen_to_act, with_inside
 from virtiomem.vm.explain import explain, not_looked, unknown
 from virtiomem.vm.inside import GuestMemoryInfo, Seen
-from virtiomem.vm.model import Event, Machine
+from virtiomem.vm.model import Event, Machine, Vm
 from virtiomem.vm.plan import Plan, held_back, replan
 from virtiomem.vm.progress import Track
 from virtiomem.vm.results import DeviceResult, Reporter, ResizeOutcome, ResizeProgress, ResizeResult, WaitPolicy

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from virtiomem.errors import UsageError
 from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.text import quoted
-from virtiomem.vm.connect import Connection
+from virtiomem.vm.doors.base import Connection
 from virtiomem.vm.model import Machine
 from virtiomem.vm.plan import Plan, PlanError, Scope, Spread, Wish, plan_device, plan_machine
 

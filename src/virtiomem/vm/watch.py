@@ -6,12 +6,13 @@ A machine that is lost is tried again after 1, 2, 4 … 30 seconds, for as long 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from virtiomem.errors import BackendError, UsageError, VirtiomemError
 from virtiomem.text import shown
-from virtiomem.vm.connect import Connection, Vm, open_vm
-from virtiomem.vm.model import Event, Machine
+from virtiomem.vm.connect import open_vm
+from virtiomem.vm.doors.base import Connection
+from virtiomem.vm.model import Event, Machine, Vm
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 30.0
@@ -62,7 +63,7 @@ class _Watcher:
     def __init__(
         self, connection: Connection, interval: float, samples: asyncio.Queue[Sample | UsageError], began: float
     ) -> None:
-        self.connection = connection
+        self.connection = replace(connection, access=replace(connection.access, pace=1.0))
         self.interval = interval
         self.samples = samples
         self.began = began
@@ -75,7 +76,7 @@ class _Watcher:
         pause = FIRST_RETRY_SECONDS
         while True:
             try:
-                vm = await open_vm(self.connection, pace=1.0)
+                vm = await open_vm(self.connection)
                 pause = FIRST_RETRY_SECONDS
                 await self._follow(vm)
             except UsageError as error:
@@ -99,7 +100,7 @@ class _Watcher:
                 events = await vm.backend.wait(self.interval)
         finally:
             with suppress(VirtiomemError):
-                await vm.backend.close()
+                await vm.aclose()
 
     async def _seen(self, machine: Machine, events: frozenset[Event]) -> None:
         now = self._now()

@@ -22,7 +22,8 @@ from virtiomem.qemu.client import SYNC, Client, OnEvent, outcome, reason
 from virtiomem.qemu.shapes import Version
 from virtiomem.qemu.validation import Shape, ValueKind
 from virtiomem.text import one_line, shown
-from virtiomem.vm.sent import COMMANDS, why_not
+from virtiomem.vm.doors.address import Address
+from virtiomem.vm.doors.sent import COMMANDS, why_not
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
@@ -30,9 +31,6 @@ MAX_WORDS = 200
 """Characters of a peer's own words within a message."""
 LOOK_SECONDS = 30.0
 """For everything that belongs together, however many questions it takes: a peer may answer each just in time."""
-
-Address = str | tuple[str, int]
-"""A path of a unix socket, or host and port."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer the caller decides on, not a failure of the peer

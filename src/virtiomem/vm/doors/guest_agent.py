@@ -21,8 +21,9 @@ from virtiomem.qemu.client import taken
 from virtiomem.qemu.validation import NUMBER, OBJECT, Flag, Shape, String, Unsound, ValueKind
 from virtiomem.units import KiB, Span, is_power_of_two
 from virtiomem.vm import inside
+from virtiomem.vm.doors.address import Address
+from virtiomem.vm.doors.peer import Peer, Refused
 from virtiomem.vm.inside import Block, Claim, GuestMemoryInfo
-from virtiomem.vm.peer import Address, Peer, Refused
 
 FILE_LIMIT = 256 * KiB
 """Bytes read of one file of the guest; /proc/zoneinfo of 8 nodes and 64 CPUs is about 200 KiB."""

@@ -1,4 +1,4 @@
-"""QEMU behind `Backend`, through QMP on a unix or TCP socket.
+"""``qmp:SOCKET``: QEMU behind `Backend`, through its monitor on a unix or TCP socket.
 
 Asks only what management stacks ask, so that whether a driver is there stays unknown: QEMU tells it nowhere but in
 `x-query-virtio-status`, which is unstable and asked only when the user allows it (`sent`). The guest knows it, too.
@@ -7,6 +7,7 @@ Asks only what management stacks ask, so that whether a driver is there stays un
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import msgspec
 from msgspec import Struct
@@ -18,9 +19,12 @@ from virtiomem.qemu.shapes import MIGRATION_IDLE, Migration
 from virtiomem.qemu.validation import NAME, NUMBER, OBJECT, Flag, Number, Shape, Text
 from virtiomem.text import shown
 from virtiomem.vm.concurrency import each
-from virtiomem.vm.model import Device, Driver, Event, HypervisorInfo, Machine, OtherMemory
-from virtiomem.vm.peer import Address, Peer, Refused
-from virtiomem.vm.sent import VIRTIO_STATUS, why_not
+from virtiomem.vm.doors.address import Address, name_of, parse_address
+from virtiomem.vm.doors.base import Connection, Door
+from virtiomem.vm.doors.guest_agent import GuestAgent
+from virtiomem.vm.doors.peer import Peer, Refused
+from virtiomem.vm.doors.sent import VIRTIO_STATUS, why_not
+from virtiomem.vm.model import Device, Driver, Event, HypervisorInfo, Machine, OtherMemory, Vm
 
 MAX_DEVICES = 4096
 """Far above QEMU's 256 memory slots."""
@@ -55,6 +59,39 @@ class _VirtioStatus(Struct, frozen=True):
 
     status: _StatusBits
     broken: Flag = False
+
+
+@dataclass(frozen=True, slots=True)
+class QmpTarget:
+    """A monitor's socket, as it is written and as it is."""
+
+    text: str
+    address: Address
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> "QmpTarget":
+        """Read it; UsageError begins with `source`."""
+        return cls(text, parse_address(text, source=source))
+
+    @property
+    def name(self) -> str:
+        """The socket's file without its suffix, or HOST:PORT."""
+        return name_of(self.text)
+
+    def __str__(self) -> str:
+        return f"qmp:{self.text}"
+
+    async def open(self, connection: Connection) -> Vm:
+        """Connect to the monitor; the agent is not asked yet."""
+        backend = QmpBackend(str(self), self.address, unstable=connection.access.unstable)
+        agent = None
+        if connection.agent is not None:
+            agent = GuestAgent(parse_address(connection.agent, source=f"{connection.name}: agent"))
+        await backend.open()
+        return Vm(connection.name, backend, agent)
+
+
+DOOR = Door("qmp", "QEMU, through its monitor", ("qmp:/monitor.sock", "qmp:HOST:PORT"), QmpTarget.parse)
 
 
 class QmpBackend:

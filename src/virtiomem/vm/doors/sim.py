@@ -1,0 +1,32 @@
+"""``sim:FILE``: a scenario, played in this process as if it were a machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from virtiomem.vm.doors.base import Connection, Door
+from virtiomem.vm.model import Vm
+
+
+@dataclass(frozen=True, slots=True)
+class SimTarget:
+    """A scenario's file."""
+
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return Path(self.path).stem
+
+    def __str__(self) -> str:
+        return f"sim:{self.path}"
+
+    async def open(self, connection: Connection) -> Vm:
+        """Play the scenario; UsageError for a file that is none."""
+        from virtiomem.vm.doors.simulated import SimAgent, open_sim
+
+        backend = open_sim(self.path, label=str(self), pace=connection.access.pace)
+        return Vm(connection.name, backend, SimAgent(backend))
+
+
+DOOR = Door("sim", "a scenario, simulated in this process", ("sim:SCENARIO",), lambda text, _: SimTarget(text))
