@@ -9,7 +9,7 @@ from typing import Any
 
 from virtiomem.errors import ArgumentTypeError, ArgumentValueError
 from virtiomem.text import described, number, quoted
-from virtiomem.units import MAX_PAGE_SIZE, PAGE_SIZE, U64_MAX, is_power_of_two
+from virtiomem.units import U64_MAX, KiB, is_power_of_two
 
 MAX_NAME = 255
 """Characters of a name: no kernel, and no line of a listing, has a longer one."""
@@ -33,7 +33,7 @@ def power_of_two(what: str, value: Any, low: int = 1, high: int = U64_MAX) -> No
 
 def page_size(value: Any) -> int:
     """Return a page size in bytes, or refuse it if no supported page has that size."""
-    power_of_two("page-size", value, PAGE_SIZE, MAX_PAGE_SIZE)
+    power_of_two("page-size", value, 4 * KiB, 64 * KiB)
     return int(value)
 
 

@@ -16,17 +16,6 @@ MiB = 1 << 20
 GiB = 1 << 30
 TiB = 1 << 40
 
-PAGE_SIZE = 4 * KiB
-"""x86-64 base page, and what a recording or a capture means that does not say."""
-MAX_PAGE_SIZE = 64 * KiB
-"""arm64 has pages of 4K, 16K or 64K."""
-PAGEBLOCK_SIZE = 2 * MiB
-"""Bytes of a pageblock (pageblock_order 9 on x86-64): what the page allocator can be asked to give up as a whole."""
-SECTION_SIZE = 128 * MiB
-"""Bytes of a memory section (SECTION_SIZE_BITS 27 on x86-64): the smallest memory block."""
-DEFAULT_BLOCK_SIZE = 2 * MiB
-"""What QEMU chooses for a virtio-mem device's block size: a transparent huge page of x86-64."""
-
 U64_MAX = (1 << 64) - 1
 
 _LONGEST = 100

@@ -2,7 +2,8 @@ from typing import Literal
 
 import pytest
 
-from virtiomem.device.placement import DeviceMemory, boot_memory
+from virtiomem.device.board import PC, Q35
+from virtiomem.device.placement import DeviceMemory
 from virtiomem.errors import DeviceError
 from virtiomem.units import GiB, MiB, Span
 
@@ -24,9 +25,9 @@ def test_the_device_region_starts_where_qemu_starts_it(machine: Literal["q35", "
 
 
 def test_boot_memory_is_split_around_the_pci_hole() -> None:
-    assert boot_memory("q35", 4 * GiB) == [Span(0, 2 * GiB), Span(4 * GiB, 6 * GiB)]
-    assert boot_memory("pc", 4 * GiB) == [Span(0, 3 * GiB), Span(4 * GiB, 5 * GiB)]
-    assert boot_memory("q35", 2 * GiB) == [Span(0, 2 * GiB)]
+    assert Q35.boot_memory(4 * GiB) == [Span(0, 2 * GiB), Span(4 * GiB, 6 * GiB)]
+    assert PC.boot_memory(4 * GiB) == [Span(0, 3 * GiB), Span(4 * GiB, 5 * GiB)]
+    assert Q35.boot_memory(2 * GiB) == [Span(0, 2 * GiB)]
 
 
 def test_a_dimm_goes_behind_the_device_that_is_there() -> None:

@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
+from virtiomem.architecture import X86_64
 from virtiomem.errors import Errno
 from virtiomem.memory import FaultPoint, OnlineType, ZoneType, store_state
-from virtiomem.units import PAGE_SIZE, GiB, MiB
+from virtiomem.units import GiB, MiB
 
 MakeRig = Callable[..., Any]
 MB = 128 * MiB
@@ -109,7 +110,7 @@ def test_number_of_blocks_wraps_at_sixteen_bits(rig: MakeRig) -> None:
 
 def normal_managed(guest: Any) -> int:
     pages: int = guest.memory.nodes[0].zones[ZoneType.NORMAL].managed
-    return pages * PAGE_SIZE
+    return pages * X86_64.page_size
 
 
 def test_big_block_that_cannot_be_added_is_unplugged_again(rig: MakeRig) -> None:

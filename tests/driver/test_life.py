@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from virtiomem.architecture import X86_64
 from virtiomem.clock import Clock
 from virtiomem.device.mem import MemDevice
 from virtiomem.driver import VirtioMemModule, VmcoreDriver
@@ -11,7 +12,7 @@ from virtiomem.memory import FaultPoint, Memory, OnlineType, Policy, store_state
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.transport.loopback import Loopback
-from virtiomem.units import PAGE_SIZE, GiB, MiB, Span
+from virtiomem.units import GiB, MiB, Span
 
 MakeRig = Callable[..., Any]
 MB = 128 * MiB
@@ -190,9 +191,9 @@ def test_driver_of_a_crash_kernel_asks_once_for_each_block(rig: MakeRig) -> None
     guest.channel.said.clear()
     vmcore = VmcoreDriver(guest.channel)
     assert vmcore.is_ram(BASE)
-    assert vmcore.is_ram(BASE + PAGE_SIZE)
+    assert vmcore.is_ram(BASE + X86_64.page_size)
     assert not vmcore.is_ram(BASE + MB)
-    assert vmcore.is_ram(BASE - PAGE_SIZE)
+    assert vmcore.is_ram(BASE - X86_64.page_size)
     assert vmcore.is_ram(BASE + 4 * GiB)
     assert guest.channel.said == ["STATE +0M 1", "STATE +128M 1"]
 

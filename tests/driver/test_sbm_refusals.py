@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from virtiomem.architecture import X86_64
 from virtiomem.errors import Errno
 from virtiomem.memory import FaultPoint, MemoryEvent, MemoryNotify, OnlineType, ZoneType, add_memory, store_state
-from virtiomem.units import PAGE_SIZE, GiB, MiB
+from virtiomem.units import GiB, MiB
 
 MakeRig = Callable[..., Any]
 MB = 128 * MiB
@@ -17,7 +18,7 @@ FIRST = 64
 
 def movable_managed(guest: Any) -> int:
     pages: int = guest.memory.nodes[0].zones[ZoneType.MOVABLE].managed
-    return pages * PAGE_SIZE
+    return pages * X86_64.page_size
 
 
 def veto_going_offline(event: MemoryEvent, _: MemoryNotify) -> Errno:
@@ -145,7 +146,7 @@ def test_memory_that_somebody_else_added_in_the_region_does_not_go_online(rig: M
     rc = store_state(guest.memory, FIRST + 2, OnlineType.ONLINE)
     assert rc is Errno.EPERM
     assert guest.log[-1] == "virtio_mem virtio0: memory block onlining denied"
-    assert guest.memory.nodes[0].zones[ZoneType.NORMAL].spanned == 2 * GiB // PAGE_SIZE
+    assert guest.memory.nodes[0].zones[ZoneType.NORMAL].spanned == 2 * GiB // X86_64.page_size
 
 
 def test_block_that_stays_online_after_all_has_its_unplugged_pages_withheld_again(rig: MakeRig) -> None:

@@ -6,9 +6,9 @@ FOUR = Size(4 * GiB)
 
 
 def test_pci_window_follows_the_device_region_and_its_slots() -> None:
-    assert MachineLayout("q35", 4 * GiB, 20 * GiB, 0).pci_hole64 == Span(0x580000000, 0xD80000000)
-    assert MachineLayout("q35", 4 * GiB, 20 * GiB, 4).pci_hole64 == Span(0x680000000, 0xE80000000)
-    assert MachineLayout("pc", 4 * GiB, 201 * GiB, 0).pci_hole64 == Span(0x3280000000, 0x3300000000)
+    assert MachineLayout("q35", 4 * GiB, 20 * GiB, 0).pci_window64 == Span(0x580000000, 0xD80000000)
+    assert MachineLayout("q35", 4 * GiB, 20 * GiB, 4).pci_window64 == Span(0x680000000, 0xE80000000)
+    assert MachineLayout("pc", 4 * GiB, 201 * GiB, 0).pci_window64 == Span(0x3280000000, 0x3300000000)
 
 
 def test_room_is_what_the_scenario_says() -> None:

@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
+from virtiomem.architecture import X86_64
 from virtiomem.errors import Errno
 from virtiomem.memory import (
     BlockState,
@@ -18,12 +19,12 @@ from virtiomem.memory import (
 from virtiomem.memory.contig import alloc_contig_range, clear_fake_offline, set_fake_offline
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
-from virtiomem.units import PAGE_SIZE, GiB, MiB
+from virtiomem.units import GiB, MiB
 
 Boot = Callable[..., Memory]
 MB = 128 * MiB
 HERE = 8 * GiB
-PAGES = MB // PAGE_SIZE
+PAGES = MB // X86_64.page_size
 
 
 class Listener:
@@ -101,7 +102,7 @@ def test_block_that_is_not_there_is_refused(memory: Memory) -> None:
 
 def test_a_block_that_is_not_all_ram_stays() -> None:
     iomem = ResourceTree()
-    iomem.request_region(PAGE_SIZE, 2 * MB - PAGE_SIZE, "System RAM", IORESOURCE_SYSTEM_RAM)
+    iomem.request_region(X86_64.page_size, 2 * MB - X86_64.page_size, "System RAM", IORESOURCE_SYSTEM_RAM)
     memory = Memory(iomem)
     assert store_state(memory, 0, OnlineType.OFFLINE) is Errno.EINVAL  # the first page is nobody's
     assert store_state(memory, 1, OnlineType.OFFLINE) is Errno.EBUSY

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from virtiomem.architecture import X86_64
 from virtiomem.memory import (
     MHP_NID_IS_MGID,
     Memory,
@@ -15,7 +16,7 @@ from virtiomem.memory import (
 )
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
-from virtiomem.units import PAGE_SIZE, GiB, MiB, Span
+from virtiomem.units import GiB, MiB, Span
 
 Boot = Callable[..., Memory]
 MB = 128 * MiB
@@ -47,15 +48,15 @@ def test_ratio_nought_means_kernel_memory_only(auto: Memory) -> None:
 
 
 def test_static_group_is_movable_as_a_whole_or_not_at_all(auto: Memory) -> None:
-    small = auto.groups.register_static(0, 2 * GiB // PAGE_SIZE)
-    large = auto.groups.register_static(0, 5 * GiB // PAGE_SIZE)
+    small = auto.groups.register_static(0, 2 * GiB // X86_64.page_size)
+    large = auto.groups.register_static(0, 5 * GiB // X86_64.page_size)
     assert not add_memory(auto, small, HERE, 2 * GiB, MHP_NID_IS_MGID)
     assert not add_memory(auto, large, HERE + 2 * GiB, 5 * GiB, MHP_NID_IS_MGID)
     assert zones(auto) == "M" * 16 + "N" * 40
 
 
 def test_kernel_memory_of_a_dynamic_group_lets_more_of_it_be_movable(auto: Memory) -> None:
-    group = auto.groups.register_dynamic(0, MB // PAGE_SIZE)
+    group = auto.groups.register_dynamic(0, MB // X86_64.page_size)
     for block in range(64):
         assert not add_memory(auto, group, HERE + block * MB, MB, MHP_NID_IS_MGID)
     assert zones(auto)[48:56] == "NMMMNMMM"
@@ -63,7 +64,7 @@ def test_kernel_memory_of_a_dynamic_group_lets_more_of_it_be_movable(auto: Memor
 
 
 def test_unit_of_a_dynamic_group_follows_its_first_block(auto: Memory) -> None:
-    group = auto.groups.register_dynamic(0, 2 * MB // PAGE_SIZE)
+    group = auto.groups.register_dynamic(0, 2 * MB // X86_64.page_size)
     auto.policy.default_state = OnlineType.OFFLINE
     assert not add_memory(auto, group, HERE, 2 * MB, MHP_NID_IS_MGID)
     assert not store_state(auto, 64, OnlineType.ONLINE_KERNEL)
@@ -75,14 +76,14 @@ def test_groups_are_refused_and_freed_as_they_should(boot: Boot) -> None:
     from virtiomem.errors import Errno, KernelError
 
     memory = boot()
-    for bad in (0, 3 * MB // PAGE_SIZE, MB // PAGE_SIZE // 2):
+    for bad in (0, 3 * MB // X86_64.page_size, MB // X86_64.page_size // 2):
         with pytest.raises(KernelError, match="EINVAL"):
             memory.groups.register_dynamic(0, bad)
     first, second = memory.groups.register_static(0, 1), memory.groups.register_static(0, 1)
     assert (first, second) == (0, 1)
     assert memory.groups.unregister(0) is Errno.OK
     assert memory.groups.unregister(0) is Errno.EINVAL
-    assert memory.groups.register_static(0, MB // PAGE_SIZE) == 0
+    assert memory.groups.register_static(0, MB // X86_64.page_size) == 0
     assert not add_memory(memory, 0, HERE, MB, MHP_NID_IS_MGID)
     assert memory.groups.unregister(0) is Errno.EBUSY
     assert not remove_memory(memory, HERE, MB)
@@ -125,7 +126,7 @@ def test_movable_memory_of_one_node_counts_against_the_ratio_of_all() -> None:
 def test_groups_of_another_node_matter_to_all_but_not_to_this_node() -> None:
     """What a dynamic group's Movable needs of the early kernel memory is not there for others on its node."""
     memory = two_nodes(GiB, GiB, auto_movable_ratio=100)
-    group = memory.groups.register_dynamic(0, MB // PAGE_SIZE)
+    group = memory.groups.register_dynamic(0, MB // X86_64.page_size)
     for block in range(8):
         assert not add_memory(memory, group, HERE + block * MB, MB, MHP_NID_IS_MGID)
     assert zones(memory) == "M" * 8
@@ -136,7 +137,7 @@ def test_groups_of_another_node_matter_to_all_but_not_to_this_node() -> None:
 
 def test_kernel_memory_of_a_dynamic_group_is_of_use_to_that_group_alone(auto: Memory) -> None:
     auto.policy.auto_movable_ratio = 100
-    group = auto.groups.register_dynamic(0, MB // PAGE_SIZE)
+    group = auto.groups.register_dynamic(0, MB // X86_64.page_size)
     auto.policy.default_state = OnlineType.ONLINE_KERNEL
     for block in range(4):
         assert not add_memory(auto, group, HERE + block * MB, MB, MHP_NID_IS_MGID)
@@ -150,7 +151,7 @@ def test_kernel_memory_of_a_dynamic_group_is_of_use_to_that_group_alone(auto: Me
 
 def test_early_kernel_memory_that_other_groups_need_is_not_there_for_this_one(auto: Memory) -> None:
     auto.policy.auto_movable_ratio = 100
-    first, second = (auto.groups.register_dynamic(0, MB // PAGE_SIZE) for _ in range(2))
+    first, second = (auto.groups.register_dynamic(0, MB // X86_64.page_size) for _ in range(2))
     for block in range(12):
         assert not add_memory(auto, first, HERE + block * MB, MB, MHP_NID_IS_MGID)
     for block in range(6):
@@ -159,7 +160,7 @@ def test_early_kernel_memory_that_other_groups_need_is_not_there_for_this_one(au
 
 
 def test_ratio_may_become_nought_while_groups_have_movable_memory(auto: Memory) -> None:
-    groups = [auto.groups.register_dynamic(0, MB // PAGE_SIZE) for _ in range(2)]
+    groups = [auto.groups.register_dynamic(0, MB // X86_64.page_size) for _ in range(2)]
     assert not add_memory(auto, groups[0], HERE, MB, MHP_NID_IS_MGID)
     auto.policy.auto_movable_ratio = 0
     assert not add_memory(auto, groups[1], HERE + MB, MB, MHP_NID_IS_MGID)
@@ -170,7 +171,7 @@ def test_static_group_goes_on_as_it_began(auto: Memory) -> None:
     """With kernel memory in it the rest follows; what is movable already counts as placed."""
     auto.policy.default_state = OnlineType.OFFLINE
     auto.policy.auto_movable_ratio = 100
-    group = auto.groups.register_static(0, 2 * GiB // PAGE_SIZE)
+    group = auto.groups.register_static(0, 2 * GiB // X86_64.page_size)
     assert not add_memory(auto, group, HERE, 2 * GiB, MHP_NID_IS_MGID)
     for id_ in range(64, 79):
         assert not store_state(auto, id_, OnlineType.ONLINE)
@@ -187,7 +188,7 @@ def test_unit_of_a_dynamic_group_is_placed_as_a_whole_or_not_at_all(auto: Memory
     auto.policy.default_state = OnlineType.ONLINE_MOVABLE
     assert not add_memory(auto, 0, HERE, 14 * MB)
     auto.policy.default_state = OnlineType.OFFLINE
-    group = auto.groups.register_dynamic(0, 4 * MB // PAGE_SIZE)
+    group = auto.groups.register_dynamic(0, 4 * MB // X86_64.page_size)
     assert not add_memory(auto, group, HERE + 4 * GiB, 4 * MB, MHP_NID_IS_MGID)
     assert not store_state(auto, 97, OnlineType.ONLINE)
     assert zones(auto)[14:] == "-N--"

@@ -3,9 +3,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from virtiomem.architecture import X86_64
 from virtiomem.memory import Node, Zone, ZoneType
 from virtiomem.memory.zone import populate_boot_zones
-from virtiomem.units import PAGE_SIZE, GiB, MiB, Span
+from virtiomem.units import GiB, MiB, Span
 
 BLOCK = 32768
 
@@ -14,7 +15,7 @@ def test_boot_zones_count_whole_pages_and_span_holes() -> None:
     """The figures a real kernel showed for q35 with 4G (recordings, boot)."""
     node = Node(0)
     node.ram = (Span(0x1000, 0x9FC00), Span(0x100000, 0x7FFE0000), Span(4 * GiB, 6 * GiB))
-    populate_boot_zones(node)
+    populate_boot_zones(node, X86_64)
     counters = {str(zone.type): (zone.spanned, zone.present) for zone in node if zone.spanned}
     assert counters == {"DMA": (4095, 3998), "DMA32": (1044480, 520160), "Normal": (524288, 524288)}
 
@@ -22,19 +23,19 @@ def test_boot_zones_count_whole_pages_and_span_holes() -> None:
 def test_kernel_zone_is_the_lowest_that_reaches_the_range() -> None:
     node = Node(0)
     node.ram = (Span(0x100000, 2 * GiB),)
-    populate_boot_zones(node)
-    assert node.kernel_zone_for(GiB // PAGE_SIZE, 512).type is ZoneType.DMA32
-    assert node.kernel_zone_for(5 * GiB // PAGE_SIZE, 512).type is ZoneType.NORMAL
+    populate_boot_zones(node, X86_64)
+    assert node.kernel_zone_for(GiB // X86_64.page_size, 512).type is ZoneType.DMA32
+    assert node.kernel_zone_for(5 * GiB // X86_64.page_size, 512).type is ZoneType.NORMAL
 
 
 def test_span_that_shrinks_back_to_boot_memory_ends_with_a_whole_subsection() -> None:
     """What a real kernel showed for q35 with 3073M: a block came to Normal above, and went again."""
     zone = Zone(0, ZoneType.NORMAL)
-    boot = Span.sized(4 * GiB // PAGE_SIZE, 1025 * MiB // PAGE_SIZE)
-    zone.add_boot_memory(boot, boot.size, boot.size)
+    boot = Span.sized(4 * GiB // X86_64.page_size, 1025 * MiB // X86_64.page_size)
+    zone.add_boot_memory(boot, boot.size, boot.size, 512)
     assert zone.spanned == 262400
-    zone.grow(6 * GiB // PAGE_SIZE, BLOCK)
-    zone.shrink(6 * GiB // PAGE_SIZE, BLOCK)
+    zone.grow(6 * GiB // X86_64.page_size, BLOCK)
+    zone.shrink(6 * GiB // X86_64.page_size, BLOCK)
     assert zone.spanned == 262656
     zone.check()
 
@@ -62,7 +63,7 @@ class ZoneMachine(RuleBasedStateMachine):
         self.boot = set(range(*boot)) if boot else set[int]()
         if boot:
             span = Span(boot[0] * BLOCK, boot[1] * BLOCK)
-            self.zone.add_boot_memory(span, span.size, span.size)
+            self.zone.add_boot_memory(span, span.size, span.size, 512)
         self.online: set[int] = set()
 
     @rule(block=st.integers(0, 24))

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 
 from virtiomem import scenario
+from virtiomem.architecture import X86_64
 from virtiomem.errors import ScenarioError, UsageError
-from virtiomem.memory.core import PHYSMEM_END
 from virtiomem.recording.json_file import decode_size
 from virtiomem.recording.values import Load, Resize
 from virtiomem.units import GiB, MiB
@@ -284,9 +284,9 @@ def test_a_guest_has_one_physical_address_space() -> None:
     """What a scenario lets a device have, its kernel can add, up to the last byte."""
     text = '[guest]\nmax-memory = "4P"\ndefault-state = "online_movable"\n[[device]]\nid = "vm0"\nmax-size = "256M"\n'
     text += 'requested-size = "256M"\nmemaddr = "{:#x}"\n[[step]]\ndo = "load"\n'
-    last = PHYSMEM_END + 1 - 256 * MiB
+    last = X86_64.pluggable_end + 1 - 256 * MiB
     loaded = scenario.loads(text.format(last))
     record = scenario.embedded_guest(loaded).play(loaded.steps[0])
     assert (record.settled, record.log and "not addressable" in " ".join(record.log)) == (True, False)
-    with pytest.raises(ScenarioError, match=f"end above {PHYSMEM_END + 1:#x}"):
+    with pytest.raises(ScenarioError, match=f"end above {X86_64.pluggable_end + 1:#x}"):
         scenario.loads(text.format(last + 128 * MiB))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
 
+from virtiomem.architecture import DEFAULT
 from virtiomem.conformance.testbench import DeviceUnderTest
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError
@@ -13,7 +14,7 @@ from virtiomem.transport.embedded import EmbeddedTransport
 from virtiomem.transport.late import LateTransport
 from virtiomem.transport.qemu_device import QemuMachine
 from virtiomem.transport.virtio_transport import DeviceSpec
-from virtiomem.units import DEFAULT_BLOCK_SIZE, GiB
+from virtiomem.units import GiB
 from virtiomem.wire.mem import Feature
 
 _ADDR = 4 * GiB
@@ -57,7 +58,7 @@ def realize(spec: DeviceSpec, release: QemuRelease = QEMU.oldest) -> MemDevice:
     return MemDevice(
         addr=spec.memaddr or _ADDR,
         region_size=spec.size,
-        block_size=spec.block_size or DEFAULT_BLOCK_SIZE,
+        block_size=spec.block_size or DEFAULT.transparent_huge_page,
         requested_size=spec.requested_size,
         node=spec.node,
         nodes=spec.node + 1,

@@ -6,6 +6,7 @@ decisions  why a request is refused, in the order of the decisions
 block_map  the bitmap behind it
 virtio     the virtio device around it: status, features, interrupts, giving up
 virtqueue  the device's side of its queue
+board      QEMU's machines as data: where RAM and memory devices lie
 placement  the machine's device memory region: first fit, and its refusals
 """
 

@@ -18,18 +18,17 @@ Bytes that are no request at all raise ProtocolError: the virtio device around t
 from collections.abc import Callable, Iterator
 
 from virtiomem import border
+from virtiomem.architecture import DEFAULT
 from virtiomem.device import decisions
 from virtiomem.device.block_map import BlockMap
+from virtiomem.device.board import Q35, Board
 from virtiomem.device.decisions import Decision
 from virtiomem.device.realize import check_realize
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.reasons import Reason
 from virtiomem.releases.qemu import QEMU, QemuRelease
-from virtiomem.units import DEFAULT_BLOCK_SIZE, SECTION_SIZE, U64_MAX, Span, align_up
+from virtiomem.units import U64_MAX, Span, align_up
 from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseType, State, unpack_request
-
-USABLE_EXTENT = 2 * SECTION_SIZE
-"""How far the usable region reaches beyond requested_size on x86: two Linux sections of 128M."""
 
 _ACK = Response(ResponseType.ACK)
 _STATE = tuple(Response(ResponseType.ACK, state) for state in State)
@@ -48,12 +47,13 @@ class MemDevice:
         *,
         addr: int,
         region_size: int,
-        block_size: int = DEFAULT_BLOCK_SIZE,
+        block_size: int = DEFAULT.transparent_huge_page,
         requested_size: int = 0,
         node: int = 0,
         nodes: int = 1,
         features: Feature = Feature.ACPI_PXM,
         release: QemuRelease = QEMU.oldest,
+        board: Board = Q35,
     ) -> None:
         """Realize the device: sizes and address in bytes, `nodes` is the number of NUMA nodes of the machine.
 
@@ -71,6 +71,7 @@ class MemDevice:
         self.features = features
         self.release = release
         self.busy = False
+        self._usable_extent = board.usable_extent
         self._refused: tuple[Decision, tuple[int, ...]] | None = None
         self._block_shift = block_size.bit_length() - 1
         self._block_mask = block_size - 1
@@ -278,7 +279,7 @@ class MemDevice:
         """The usable region that `requested` bytes call for; the sum wraps at 64 bits as in C."""
         if not requested:
             return 0
-        return align_up(min(self.region_size, (requested + USABLE_EXTENT) & U64_MAX), self.block_size)
+        return align_up(min(self.region_size, (requested + self._usable_extent) & U64_MAX), self.block_size)
 
     def check(self) -> None:
         """Assert every invariant."""

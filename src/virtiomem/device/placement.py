@@ -1,13 +1,14 @@
-"""Where a pc or q35 machine puts memory devices (hw/i386/pc.c and hw/mem/memory-device.c, v7.2).
+"""Where a machine puts memory devices (hw/mem/memory-device.c, v7.2).
 
-Boot memory is split around the 32-bit PCI hole; behind what lies above 4G comes one region for memory devices. A
+Behind boot memory comes one region for memory devices; `board` knows where. A
 device goes to its own address or to the first gap that holds it; devices already there are passed in address order.
 """
 
 from bisect import insort
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from virtiomem import border
+from virtiomem.device.board import BOARDS, MachineKind
 from virtiomem.errors import DeviceError
 from virtiomem.units import U64_MAX, GiB, MiB, Span, align_up
 
@@ -17,14 +18,8 @@ BACKEND_ALIGNMENT = 2 * MiB
 MAX_SLOTS = 256
 """Models: ACPI_MAX_RAM_SLOTS in include/hw/acpi/acpi.h (v7.2)."""
 
-_REGION_ALIGNMENT = 1 * GiB
 _SLOT_RESERVE = 1 * GiB
 """Room per DIMM slot, so that each can be aligned to 1G (enforce-aligned-dimm)."""
-
-MachineKind = Literal["q35", "pc"]
-
-_HOLE: dict[MachineKind, tuple[int, int]] = {"q35": (0xB0000000, 2 * GiB), "pc": (0xE0000000, 3 * GiB)}
-"""Boot memory below the first number stays whole; else so much of it lies below 4G."""
 
 
 class Placed(NamedTuple):
@@ -32,17 +27,6 @@ class Placed(NamedTuple):
 
     span: Span
     id: str
-
-
-def boot_memory(machine: MachineKind, memory: int) -> list[Span]:
-    """The ranges of `memory` bytes of boot memory, as QEMU lays them out: below 4G, then above.
-
-    Models: pc_q35_init() and pc_init1() in hw/i386 (v7.2).
-    """
-    threshold, low = _HOLE[machine]
-    if memory < threshold:
-        return [Span(0, memory)]
-    return [Span(0, low), Span.sized(4 * GiB, memory - low)]
 
 
 class DeviceMemory:
@@ -71,9 +55,8 @@ class DeviceMemory:
                 f"equal to the initial memory size ({memory:#x})"
             )
         self._room -= memory
-        boot_end = max(boot_memory(machine, memory)[-1].stop, 4 * GiB)
-        base = align_up(boot_end, _REGION_ALIGNMENT)
-        self.region = Span.sized(base, self._room + slots * _SLOT_RESERVE if self._room else 0)
+        room = self._room + slots * _SLOT_RESERVE if self._room else 0
+        self.region = Span.sized(BOARDS[machine].region_start(memory), room)
         self._placed: list[Placed] = []
 
     @property

@@ -9,7 +9,6 @@ from virtiomem.driver.outcome import why
 from virtiomem.driver.virtio_mem import VirtioMem
 from virtiomem.errors import Errno
 from virtiomem.memory.core import Memory
-from virtiomem.memory.pages import PAGEBLOCK_PAGES
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.units import Span
 
@@ -59,12 +58,13 @@ def _failures(memory: Memory, failures: list[UnplugFailure]) -> Iterator[Reason]
 def _uses(memory: Memory, failures: list[UnplugFailure]) -> list[dict[str, object]]:
     """What holds the memory of one block."""
     used: Counter[tuple[str, str]] = Counter()
+    pages = memory.architecture.pages(memory.pageblock_size)
     block = memory.blocks.get(failures[0].span.start // memory.block_size)
     for index in {index for failure in failures for index in _pageblocks(memory, failure.span)}:
         use = block.used.get(index) if block is not None else None
         if use is not None:
-            used["movable" if use.movable else "unmovable", use.id] += PAGEBLOCK_PAGES
-    return [{"pages": pages, "kind": kind, "id": id_} for (kind, id_), pages in sorted(used.items())]
+            used["movable" if use.movable else "unmovable", use.id] += pages
+    return [{"pages": count, "kind": kind, "id": id_} for (kind, id_), count in sorted(used.items())]
 
 
 def _pageblocks(memory: Memory, span: Span) -> range:

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.driver.parameters import DEFAULTS, Parameters
-from virtiomem.units import PAGEBLOCK_SIZE, GiB, is_power_of_two
+from virtiomem.units import GiB, is_power_of_two
 
 OFFLINE_THRESHOLD = 1 * GiB
 """The least that it is (VIRTIO_MEM_DEFAULT_OFFLINE_THRESHOLD)."""
@@ -37,13 +38,18 @@ class Units(NamedTuple):
         return offline + self.added <= self.offline_threshold
 
 
-def choose_units(device_block_size: int, memory_block_size: int, parameters: Parameters = DEFAULTS) -> Units:
+def choose_units(
+    device_block_size: int,
+    memory_block_size: int,
+    parameters: Parameters = DEFAULTS,
+    architecture: Architecture = DEFAULT,
+) -> Units:
     """Choose the mode by the sizes of a device's and of Linux's blocks, in bytes.
 
     Sub-blocks where at least two of them fit a memory block, else big blocks: of `bbm_block_size` where that can be.
     Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
     """
-    sub_block = max(PAGEBLOCK_SIZE, device_block_size)
+    sub_block = max(architecture.pageblock_size, device_block_size)
     if sub_block < memory_block_size and not parameters.force_bbm:
         return Units(sub_block, memory_block_size)
     smallest, wanted = max(device_block_size, memory_block_size), parameters.bbm_block_size

@@ -23,7 +23,7 @@ from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
 from virtiomem.resource.flags import IORESOURCE_EXCLUSIVE, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
 from virtiomem.transport.channel import RequestChannel
-from virtiomem.units import PAGE_SIZE, U64_MAX, Span, is_power_of_two
+from virtiomem.units import U64_MAX, Span, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType
 
 _LAST_HEARD = MemoryEvent.CANCEL_OFFLINE
@@ -128,7 +128,7 @@ class VirtioMem:
     def _choose_units(self) -> Units:
         """See `choose_units`, with the warnings of Linux."""
         mb_size, wanted = self.memory.block_size, self.parameters.bbm_block_size
-        units = choose_units(self.device_block_size, mb_size, self.parameters)
+        units = choose_units(self.device_block_size, mb_size, self.parameters, self.memory.architecture)
         if units.big and wanted and not is_power_of_two(wanted):
             self.log("warning", "bbm_block_size is not a power of 2")
         elif units.big and wanted and wanted < units.plugged:
@@ -153,7 +153,7 @@ class VirtioMem:
 
     def _prepare_to_add(self, size: int) -> None:
         """Have a group for memory that is added so many bytes at a time."""
-        self._mgid = self.memory.groups.register_dynamic(self.nid, size // PAGE_SIZE)
+        self._mgid = self.memory.groups.register_dynamic(self.nid, size // self.memory.page_size)
         self.added = AddedMemory(
             self.memory,
             Span.sized(self.addr, self.region_size),

@@ -9,14 +9,16 @@ from typing import Any, Literal, Protocol, Self
 from msgspec import Struct, field, structs
 
 from virtiomem.abi import AUTO_MOVABLE_RATIO, OnlineType
-from virtiomem.device.placement import MachineKind
+from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
+from virtiomem.architecture import Architecture
+from virtiomem.device.board import BOARDS, MachineKind
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import ScenarioError
 from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecord
 from virtiomem.releases.linux import DEBIAN, DEFAULT, LINUX, LinuxRelease
 from virtiomem.resource.names import is_virtio_device, virtio_name
 from virtiomem.text import quoted
-from virtiomem.units import DEFAULT_BLOCK_SIZE, GiB, Size, Span
+from virtiomem.units import GiB, Size, Span
 
 _RANGE = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\s*-\s*(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})")
 
@@ -65,13 +67,18 @@ class GuestConfig(_Table, frozen=True):
     capture: str | None = None
     """A capture of a running Linux: a path relative to the scenario file."""
     memory_block_size: Size | None = None
-    """None: what x86-64 chooses, 128M below 64G of boot memory (probe_memory_block_size() in arch/x86/mm/init_64.c)."""
+    """None: what the architecture chooses (`memory.core.probe_memory_block_size`)."""
     default_state: BlockStateWord | None = None
     """None: what the distribution's build of the kernel chose."""
     online_policy: Literal["contig-zones", "auto-movable"] = "contig-zones"
     auto_movable_ratio: int = AUTO_MOVABLE_RATIO
     auto_movable_numa_aware: bool = True
     nodes: list[NodeConfig] = field(default_factory=list)
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture of machine and kernel."""
+        return BOARDS[self.machine].architecture
 
     @property
     def release(self) -> LinuxRelease:
@@ -110,7 +117,7 @@ class DeviceConfig(_Table, frozen=True):
 
     id: str
     max_size: Size
-    block_size: Size = Size(DEFAULT_BLOCK_SIZE)
+    block_size: Size = Size(DEFAULT_ARCHITECTURE.transparent_huge_page)
     requested_size: Size = Size(0)
     memaddr: Size | None = None
     node: int = 0

@@ -1,26 +1,24 @@
 """A scenario's machine: its boot memory, the room for memory devices, and the 64-bit PCI window behind it.
 
-Where each of them lies is `device.placement`'s knowledge.
+Where each of them lies is `device.board`'s knowledge.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory, MachineKind, boot_memory
+from virtiomem.device.board import BOARDS, Board, MachineKind
+from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.units import GiB, Span, align_up
 
 MAX_DEVICES = 30
 """Virtio-mem devices that QEMU finds slots for on the root bus of either machine; the rest of its 32 are taken."""
 
-_PCI_HOLE64: dict[MachineKind, int] = {"q35": 32 * GiB, "pc": 2 * GiB}
-"""Models: Q35_PCI_HOST_HOLE64_SIZE_DEFAULT and I440FX_PCI_HOST_HOLE64_SIZE_DEFAULT in hw/pci-host (v7.2)."""
-
 
 @dataclass(frozen=True, slots=True)
 class MachineLayout:
-    """The memory map of a pc or q35 machine; sizes in bytes."""
+    """The memory map of a machine; sizes in bytes."""
 
     kind: MachineKind
     memory: int
@@ -48,17 +46,19 @@ class MachineLayout:
 
     @property
     def ram(self) -> list[Span]:
-        """Boot memory: below 4 GiB, then what is above, if any."""
-        return boot_memory(self.kind, self.memory)
+        """Boot memory, ascending."""
+        return self.board.boot_memory(self.memory)
+
+    @property
+    def board(self) -> Board:
+        """The machine type."""
+        return BOARDS[self.kind]
 
     def device_memory(self) -> DeviceMemory:
         """The region for memory devices, with none in it."""
         return DeviceMemory(machine=self.kind, memory=self.memory, max_memory=self.max_memory, slots=self.slots)
 
     @property
-    def pci_hole64(self) -> Span:
-        """The 64-bit PCI window, right behind the device region.
-
-        Models: pc_pci_hole64_start() in hw/i386/pc.c (v7.2).
-        """
-        return Span.sized(align_up(self.device_memory().region.stop, GiB), _PCI_HOLE64[self.kind])
+    def pci_window64(self) -> Span:
+        """The 64-bit PCI window, behind the device region."""
+        return self.board.pci_window64(self.device_memory().region.stop)

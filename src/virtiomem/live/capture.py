@@ -31,12 +31,12 @@ from typing import Any, Self
 import msgspec
 
 from virtiomem import border
+from virtiomem.architecture import DEFAULT
 from virtiomem.errors import ArgumentError, UsageError
 from virtiomem.files import read_bytes, write_whole
 from virtiomem.notation import NotationError, check_format, convert, json_values
 from virtiomem.packed import unpack
 from virtiomem.text import shown, sound
-from virtiomem.units import PAGE_SIZE
 
 FORMAT = "virtiomem-capture/1"
 
@@ -105,7 +105,7 @@ class Capture:
     @property
     def page_size(self) -> int:
         """Bytes of a page: what zones count."""
-        return self.said_page_size or PAGE_SIZE
+        return self.said_page_size or DEFAULT.page_size
 
     @property
     def iomem_source(self) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import groupby, takewhile
 from pathlib import Path
 
+from virtiomem.architecture import DEFAULT
 from virtiomem.errors import BackendError, VirtiomemError
 from virtiomem.files import is_directory
 from virtiomem.live.block_lines import block_lines
@@ -20,7 +21,7 @@ from virtiomem.live.sysfs import entry_numbers, read_memory_sysfs
 from virtiomem.resource import iomem
 from virtiomem.resource.names import VIRTIO_MEM_RAM
 from virtiomem.text import printable, shown
-from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE, KiB, TiB, format_size
+from virtiomem.units import KiB, MiB, TiB, format_size
 from virtiomem.wire.mem import DEVICE_ID
 
 KPF_NOPAGE = 1 << 20
@@ -35,7 +36,7 @@ MAX_ADDED = 64 * TiB
 """More memory has no machine; each 2M of it are looked up."""
 _ATTRIBUTE = 64 * KiB
 """No file of /sys is longer than a page."""
-PAGES_UNIT = PAGEBLOCK_SIZE
+PAGES_UNIT = 2 * MiB
 """The grain of [proc/kpageflags]: no virtio-mem device plugs less in a memory block that Linux uses."""
 
 
@@ -57,7 +58,7 @@ def collect(
             continue
         if source.kind == "pages":
             sections[source.heading] = (
-                _pages(root, sections, page_size or PAGE_SIZE) if pages else Section(remark=NOT_COLLECTED)
+                _pages(root, sections, page_size or DEFAULT.page_size) if pages else Section(remark=NOT_COLLECTED)
             )
         else:
             sections[source.heading] = _section(root, source)

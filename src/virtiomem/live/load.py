@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from virtiomem.architecture import DEFAULT
 from virtiomem.errors import ListingError
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.block_lines import block_lines
@@ -19,9 +20,9 @@ from virtiomem.recording import json_file, zoneinfo
 from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
 from virtiomem.resource import iomem
 from virtiomem.resource.names import SYSTEM_RAM, is_virtio_device
-from virtiomem.units import DEFAULT_BLOCK_SIZE, SECTION_SIZE, Size, Span
+from virtiomem.units import Size, Span
 
-DEFAULT_MEMORY_BLOCK = SECTION_SIZE
+DEFAULT_MEMORY_BLOCK = DEFAULT.section_size
 """x86-64's memory block below 64 GiB of boot memory."""
 
 
@@ -146,7 +147,7 @@ def snapshot_of(capture: Capture) -> Snapshot:
                 max_size=device.region.size,
                 requested_size=size if device.requested_size is None else device.requested_size,
                 size=size,
-                block_size=device.block_size or DEFAULT_BLOCK_SIZE,
+                block_size=device.block_size or DEFAULT.transparent_huge_page,
                 node=device.node or 0,
             )
         )

@@ -9,6 +9,7 @@ The order itself is `driver.order`'s.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from virtiomem.architecture import DEFAULT
 from virtiomem.driver.order import big_block_rank, state_of, unplug_rank
 from virtiomem.driver.sizes import choose_units
 from virtiomem.errors import UsageError
@@ -17,7 +18,7 @@ from virtiomem.live.captured_devices import CapturedDevice
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.recording.values import MemoryBlock
-from virtiomem.units import DEFAULT_BLOCK_SIZE, align_down, format_size
+from virtiomem.units import align_down, format_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def plan_shrink(
 
     Raises UsageError when the size is none that the device could shrink by.
     """
-    block_size = device.block_size or DEFAULT_BLOCK_SIZE
+    block_size = device.block_size or DEFAULT.transparent_huge_page
     if wanted <= 0 or wanted % block_size:
         raise UsageError(
             f"{device.name} shrinks by multiples of its block size {format_size(block_size)}, not by {format_size(wanted)}"

@@ -11,7 +11,7 @@ from virtiomem.live.capture import Capture
 from virtiomem.live.load import snapshot_of
 from virtiomem.live.views import driver_config_of, memory_of, number_of
 from virtiomem.recording.values import Snapshot
-from virtiomem.units import PAGE_SIZE, Size, Span, format_size
+from virtiomem.units import Size, Span, format_size
 
 C = TypeVar("C", GuestConfig, DriverConfig)
 
@@ -24,8 +24,8 @@ def start_from(
     What the scenario sets to something else than the default wins over the capture: that is the *if* of a what-if.
     Raises UsageError when the capture lacks the map or the memory blocks, or has pages of another size than the embedded guest.
     """
-    if capture.page_size != PAGE_SIZE:
-        own, theirs = format_size(PAGE_SIZE), format_size(capture.page_size)
+    if capture.page_size != guest.architecture.page_size:
+        own, theirs = format_size(guest.architecture.page_size), format_size(capture.page_size)
         raise UsageError(f"{capture.source}: the embedded guest has pages of {own}, not of {theirs}")
     memory, snapshot = memory_of(capture), snapshot_of(capture)
     policy = _policy(capture)

@@ -8,7 +8,6 @@ whole pageblocks of one online block.
 from virtiomem.errors import Errno
 from virtiomem.memory.core import Memory
 from virtiomem.memory.faults import FaultPoint
-from virtiomem.units import PAGE_SIZE
 
 
 def alloc_contig_range(memory: Memory, start: int, size: int) -> Errno:
@@ -31,7 +30,7 @@ def set_fake_offline(memory: Memory, start: int, size: int, *, onlined: bool) ->
     assert not block.fake_offline & mask, f"{start:#x}: fake-offline twice"
     block.fake_offline |= mask
     if onlined:
-        adjust_managed_pages(memory, start, -(size // PAGE_SIZE))
+        adjust_managed_pages(memory, start, -(size // memory.page_size))
 
 
 def clear_fake_offline(memory: Memory, start: int, size: int) -> None:
@@ -39,21 +38,21 @@ def clear_fake_offline(memory: Memory, start: int, size: int) -> None:
     block, mask = memory.mask_of(start, size)
     assert block.fake_offline & mask == mask, f"{start:#x}: not all fake-offline"
     block.fake_offline &= ~mask
-    adjust_managed_pages(memory, start, size // PAGE_SIZE)
+    adjust_managed_pages(memory, start, size // memory.page_size)
 
 
 def drop_references(memory: Memory, start: int, size: int) -> None:
     """Let memory offlining skip a withheld range (a driver's answer to GOING_OFFLINE)."""
     block, mask = memory.mask_of(start, size)
     block.dropped |= mask
-    adjust_managed_pages(memory, start, size // PAGE_SIZE)
+    adjust_managed_pages(memory, start, size // memory.page_size)
 
 
 def retake_references(memory: Memory, start: int, size: int) -> None:
     """Undo `drop_references` (a driver's answer to CANCEL_OFFLINE)."""
     block, mask = memory.mask_of(start, size)
     block.dropped &= ~mask
-    adjust_managed_pages(memory, start, -(size // PAGE_SIZE))
+    adjust_managed_pages(memory, start, -(size // memory.page_size))
 
 
 def adjust_managed_pages(memory: Memory, start: int, pages: int) -> None:

@@ -9,6 +9,8 @@ from types import NoneType
 
 from virtiomem import border
 from virtiomem.abi import BlockState, ZoneType
+from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
+from virtiomem.architecture import Architecture
 from virtiomem.errors import ArgumentValueError
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.faults import Faults
@@ -22,10 +24,7 @@ from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import walk_system_ram_res
-from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE, SECTION_SIZE, U64_MAX, GiB, Span, align_down
-
-MAX_BLOCK_SIZE = 2 * GiB
-"""Bytes of the largest memory block that x86-64 chooses (arch/x86/mm/init_64.c)."""
+from virtiomem.units import U64_MAX, GiB, Span, align_down
 
 MAX_BLOCKS = 1 << 19
 """Memory blocks that one kernel can have: 64 TiB of the smallest.
@@ -33,9 +32,6 @@ MAX_BLOCKS = 1 << 19
 Differs: Linux has no such limit; it would run out of memory for their struct pages."""
 MAX_NODE = (1 << 10) - 1
 """The highest number of a NUMA node (NODES_SHIFT 10)."""
-
-PHYSMEM_END = (1 << 52) - 1
-"""The last byte that can be hotplugged: where physical memory ends with 5-level paging (2^46 - 1 with 4-level)."""
 
 OnlinePageCallback = Callable[[int, int], None]
 """Called with start and size, in bytes, of memory going online: hands each page to the allocator, or withholds it."""
@@ -46,15 +42,15 @@ def boot_ram(iomem: ResourceTree) -> list[Span]:
     return [Span(res.start, res.end + 1) for res in iomem.children if res.name == SYSTEM_RAM]
 
 
-def probe_memory_block_size(boot_end: int) -> int:
+def probe_memory_block_size(boot_end: int, architecture: Architecture = DEFAULT_ARCHITECTURE) -> int:
     """The memory block size of a virtual machine whose boot RAM ends at `boot_end` (bytes).
 
     Models: probe_memory_block_size() in arch/x86/mm/init_64.c (v6.1), with a hypervisor present.
     """
     if boot_end < 64 * GiB:
-        return SECTION_SIZE
-    size = MAX_BLOCK_SIZE
-    while size > SECTION_SIZE and boot_end % size:
+        return architecture.section_size
+    size = architecture.max_block_size
+    while size > architecture.section_size and boot_end % size:
         size //= 2
     return size
 
@@ -85,29 +81,35 @@ class Memory:
         block_size: int | None = None,
         policy: Policy | None = None,
         nodes: Mapping[int, Sequence[Span]] | None = None,
-        hotpluggable_end: int = PHYSMEM_END,
+        hotpluggable_end: int | None = None,
         release: LinuxRelease = DEFAULT,
+        architecture: Architecture = DEFAULT_ARCHITECTURE,
     ) -> None:
         """Boot: every top-level System RAM resource in `iomem` is boot memory.
 
-        `block_size`: bytes, a power of two from 128 MiB to 2 GiB; None for what x86-64 chooses. `nodes`: the boot memory
-        of each NUMA node; None for a single node 0. `hotpluggable_end`: the last address that can be added. `release`: the
-        Linux that core and driver behave as. Raises ArgumentError for what cannot be, and for more than `MAX_BLOCKS` memory blocks.
+        `block_size`: bytes, a power of two from 128 MiB to 2 GiB on x86-64; None for what the architecture chooses. `nodes`:
+        the boot memory of each NUMA node; None for a single node 0. `hotpluggable_end`: the last address that can be added;
+        None for the architecture's. `release`: the Linux that core and driver behave as. Raises ArgumentError for what cannot be, and for more than `MAX_BLOCKS` memory blocks.
         """
         border.instance("iomem", iomem, ResourceTree)
+        border.instance("architecture", architecture, Architecture)
         if block_size is not None:
-            border.power_of_two("block_size", block_size, SECTION_SIZE, MAX_BLOCK_SIZE)
+            border.power_of_two("block_size", block_size, architecture.section_size, architecture.max_block_size)
         border.instance("policy", policy, Policy, NoneType)
-        border.integer("hotpluggable_end", hotpluggable_end)
+        if hotpluggable_end is not None:
+            border.integer("hotpluggable_end", hotpluggable_end)
         border.instance("release", release, LinuxRelease)
         _check_nodes(nodes)
         ram = boot_ram(iomem)
-        self.block_size = block_size or probe_memory_block_size(ram[-1].stop if ram else 0)
+        self.block_size = block_size or probe_memory_block_size(ram[-1].stop if ram else 0, architecture)
         self.iomem = iomem
         self.release = release
-        self.pages_per_block = self.block_size // PAGE_SIZE
-        self.pageblocks_per_block = self.block_size // PAGEBLOCK_SIZE
-        self.hotpluggable_end = hotpluggable_end
+        self.architecture = architecture
+        self.page_size = architecture.page_size
+        self.pageblock_size = architecture.pageblock_size
+        self.pages_per_block = architecture.pages(self.block_size)
+        self.pageblocks_per_block = self.block_size // self.pageblock_size
+        self.hotpluggable_end = architecture.pluggable_end if hotpluggable_end is None else hotpluggable_end
         self.policy = policy or Policy()
         self.nodes = {nid: Node(nid, spans) for nid, spans in (nodes or {0: [Span(0, 1 << 64)]}).items()}
         self.blocks: dict[int, MemoryBlock] = {}
@@ -119,14 +121,14 @@ class Memory:
         """Hotplugged entries of /sys/firmware/memmap: what an ordinary kexec will know of."""
         self._boot(ram)
         zones = [zone for type_ in ZoneType for node in self.nodes.values() for zone in [node.zones[type_]]]
-        self.users = PageUsers(self.blocks, zones, self.pages_per_block)
+        self.users = PageUsers(self.blocks, zones, self.block_size, architecture)
 
     def _boot(self, ram: list[Span]) -> None:
         """Set up zones and blocks of boot memory. Models: memory_dev_init() in drivers/base/memory.c."""
         for node in self.nodes.values():
             mine = [part.clipped(span) for part in ram for span in node.memory]
             node.ram = tuple(sorted(span for span in mine if span.size))
-            populate_boot_zones(node)
+            populate_boot_zones(node, self.architecture)
         parts = [range(part.start // self.block_size, -(-part.stop // self.block_size)) for part in ram]
         if (count := sum(ids.stop - ids.start for ids in parts)) > MAX_BLOCKS:
             raise ArgumentValueError(f"iomem must have boot memory of at most {MAX_BLOCKS} memory blocks, not {count}")
@@ -141,7 +143,7 @@ class Memory:
         owners = [node for node in self.nodes.values() if any(part.overlaps(span) for part in node.ram)]
         block = MemoryBlock(id_, owners[-1].nid if owners else min(self.nodes), boot=True)
         block.state = BlockState.ONLINE
-        start_pfn, pages = span.start // PAGE_SIZE, self.pages_per_block
+        start_pfn, pages = id_ * self.pages_per_block, self.pages_per_block
         touched = [zone for node in owners for zone in node if zone.populated and zone.intersects(start_pfn, pages)]
         block.zone = touched[0] if len(touched) == 1 else None
         self.blocks[id_] = block
@@ -182,7 +184,7 @@ class Memory:
         block = self.blocks[start // self.block_size]
         offset = start - align_down(start, self.block_size)
         assert offset + size <= self.block_size, f"{Span.sized(start, size)} crosses memory blocks"
-        return block, ((1 << size // PAGEBLOCK_SIZE) - 1) << offset // PAGEBLOCK_SIZE
+        return block, ((1 << size // self.pageblock_size) - 1) << offset // self.pageblock_size
 
     def is_system_ram(self, span: Span) -> bool:
         """True when busy System RAM covers all of a span."""
@@ -230,7 +232,7 @@ class Memory:
             assert block.state is BlockState.ONLINE, f"{block} is boot memory and not online"
             return
         span = self.span_of(id_)
-        start_pfn = span.start // PAGE_SIZE
+        start_pfn = id_ * self.pages_per_block
         if block.state is BlockState.ONLINE:
             assert block.zone is not None, f"{block} is online in no zone"
             assert block.zone.online.get(start_pfn) == self.pages_per_block, f"{block} is not counted in its zone"

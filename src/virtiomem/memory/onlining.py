@@ -15,7 +15,6 @@ from virtiomem.memory.faults import FaultPoint
 from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
 from virtiomem.memory.policy import zone_for_block
 from virtiomem.memory.zone import Zone
-from virtiomem.units import PAGE_SIZE
 
 
 def device_online(memory: Memory, block: MemoryBlock, how: OnlineType = OnlineType.ONLINE) -> Errno | None:
@@ -112,7 +111,7 @@ def generic_online_page(memory: Memory, start: int, size: int) -> None:
     """Hand a range of a block that is going online to the allocator; bytes."""
     zone = memory.blocks[start // memory.block_size].zone
     assert zone is not None, f"{start:#x} is going online in no zone"
-    zone.managed += size // PAGE_SIZE
+    zone.managed += size // memory.page_size
 
 
 def withhold_pages(memory: Memory, start: int, size: int) -> None:

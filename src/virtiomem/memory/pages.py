@@ -1,6 +1,6 @@
 """What the pages of online memory are: free, used by something movable or unmovable, or withheld by a driver.
 
-The grain is a pageblock (2 MiB, 512 pages): enough to see why a block does not go away. Boot memory never goes away,
+The grain is a pageblock: enough to see why a block does not go away. Boot memory never goes away,
 so its users are only counted.
 
 Differs: which pages a real kernel uses, and where it puts them, nobody can foretell; here the user of this module says
@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from itertools import islice, repeat
 
 from virtiomem import border
+from virtiomem.architecture import Architecture
 from virtiomem.errors import Errno, KernelError
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.use import PageUse
 from virtiomem.memory.zone import Zone
-from virtiomem.units import PAGE_SIZE, PAGEBLOCK_SIZE, U64_MAX, format_size
-
-PAGEBLOCK_PAGES = PAGEBLOCK_SIZE // PAGE_SIZE
+from virtiomem.units import U64_MAX, format_size
 
 Place = tuple[MemoryBlock, int]
 """A hotplugged block and the index of a pageblock in it."""
@@ -28,11 +27,16 @@ Place = tuple[MemoryBlock, int]
 class PageUsers:
     """Who uses what, and where there is room; knows online blocks by zone through `zones`."""
 
-    def __init__(self, blocks: dict[int, MemoryBlock], zones: list[Zone], pages_per_block: int) -> None:
-        """`blocks` and `zones` (lowest first) are the core's own and change under us."""
+    def __init__(
+        self, blocks: dict[int, MemoryBlock], zones: list[Zone], block_size: int, architecture: Architecture
+    ) -> None:
+        """`blocks` and `zones` (lowest first) are the core's own and change under us; `block_size` in bytes."""
         self._blocks = blocks
         self._zones = zones
-        self._pages_per_block = pages_per_block
+        self._pages_per_block = architecture.pages(block_size)
+        self._pageblocks = range(block_size // architecture.pageblock_size)
+        self._pageblock_size = architecture.pageblock_size
+        self._pageblock_pages = architecture.pages(architecture.pageblock_size)
         self._uses: dict[str, PageUse] = {}
         self._boot_used: Counter[Zone] = Counter()
         """Pageblocks used in each zone's boot memory, by all users."""
@@ -52,12 +56,12 @@ class PageUsers:
         border.integer("seed", seed, -U64_MAX)
         if id_ in self._uses:
             raise KernelError(Errno.EEXIST, f"use {id_!r}: memory of that name is in use already")
-        wanted = -(-size // PAGEBLOCK_SIZE)
+        wanted = -(-size // self._pageblock_size)
         zonelist = self._zonelist(movable=movable)
         rooms = [(zone, self._boot_room(zone), list(self._free_places(zone))) for zone in zonelist]
         available = sum(boot + len(places) for _, boot, places in rooms)
         if wanted > available:
-            room = format_size(available * PAGEBLOCK_SIZE)
+            room = format_size(available * self._pageblock_size)
             raise KernelError(Errno.ENOMEM, f"use {id_!r}: {format_size(size)} wanted, {room} free")
         use = PageUse(id_, movable)
         chance = random.Random(seed)
@@ -128,13 +132,13 @@ class PageUsers:
 
     def _boot_room(self, zone: Zone) -> int:
         """Free pageblocks in a zone's boot memory."""
-        return max(zone.boot_managed // PAGEBLOCK_PAGES - self._boot_used[zone], 0)
+        return max(zone.boot_managed // self._pageblock_pages - self._boot_used[zone], 0)
 
     def _free_places(self, zone: Zone) -> Iterator[Place]:
         """Free pageblocks in a zone's hotplugged blocks, lowest address first."""
         for start_pfn in sorted(zone.online):
             block = self._blocks[start_pfn // self._pages_per_block]
-            for index in range(self._pages_per_block // PAGEBLOCK_PAGES):
+            for index in self._pageblocks:
                 if not block.fake_offline >> index & 1 and index not in block.used:
                     yield block, index
 

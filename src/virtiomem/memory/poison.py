@@ -8,7 +8,7 @@ from virtiomem.abi import BlockState
 from virtiomem.errors import Errno
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import Memory
-from virtiomem.units import PAGE_SIZE, align_down
+from virtiomem.units import align_down
 
 
 def memory_failure(memory: Memory, address: int) -> Errno:
@@ -21,7 +21,7 @@ def memory_failure(memory: Memory, address: int) -> Errno:
     block = memory.blocks.get(address // memory.block_size)
     if block is None or block.state is not BlockState.ONLINE:
         return Errno.ENXIO
-    page = align_down(address, PAGE_SIZE)
+    page = align_down(address, memory.page_size)
     if page in block.poisoned:
         return Errno.EHWPOISON
     block.poisoned |= {page}

@@ -11,18 +11,11 @@ import heapq
 from collections.abc import Iterable, Iterator
 
 from virtiomem.abi import ZoneType
-from virtiomem.units import PAGE_SIZE, GiB, MiB, Span, align_down, align_up
+from virtiomem.architecture import Architecture
+from virtiomem.units import MiB, Span, align_down, align_up
 
-SUBSECTION_PAGES = 512
-"""Pages of a memory section's smallest part, 2 MiB: the steps in which a shrinking span looks for its new edge."""
-
-
-BOOT_LIMITS = {
-    ZoneType.DMA: Span(0, 16 * MiB),
-    ZoneType.DMA32: Span(16 * MiB, 4 * GiB),
-    ZoneType.NORMAL: Span(4 * GiB, 1 << 64),
-}
-"""Where boot memory of each zone lies, in bytes (zone_sizes_init() in arch/x86/mm/init.c)."""
+SUBSECTION_SIZE = 2 * MiB
+"""Bytes of a memory section's smallest part (SUBSECTION_SHIFT): the steps in which a shrinking span looks for its new edge."""
 
 
 class Zone:
@@ -30,6 +23,7 @@ class Zone:
 
     __slots__ = (
         "_boot",
+        "_boot_edges",
         "_highest",
         "_lowest",
         "boot_managed",
@@ -58,7 +52,7 @@ class Zone:
         """Those of `managed` that came with the boot."""
         self.online: dict[int, int] = {}
         """Hotplugged ranges that are online here: first page to number of pages."""
-        self._boot = Span(0, 0)
+        self._boot = self._boot_edges = Span(0, 0)
         self._lowest: list[int] = []
         self._highest: list[tuple[int, int]] = []
 
@@ -77,9 +71,10 @@ class Zone:
         """True for every zone but Movable."""
         return self.type is not ZoneType.MOVABLE
 
-    def add_boot_memory(self, span: Span, present: int, managed: int) -> None:
+    def add_boot_memory(self, span: Span, present: int, managed: int, subsection_pages: int) -> None:
         """Take in boot memory: `span` in pages, which may have holes, and the pages really there."""
         self._boot = span
+        self._boot_edges = Span(align_down(span.start, subsection_pages), align_up(span.stop, subsection_pages))
         self.start_pfn, self.spanned = span.start, span.size
         self.present = self.present_early = present
         self.managed = self.boot_managed = managed
@@ -124,13 +119,13 @@ class Zone:
         while self._lowest and self._lowest[0] not in self.online:
             heapq.heappop(self._lowest)
         start = self._lowest[0] if self._lowest else self.end_pfn
-        return min(start, align_down(self._boot.start, SUBSECTION_PAGES)) if self._boot.size else start
+        return min(start, self._boot_edges.start) if self._boot.size else start
 
     def _last_online(self) -> int:
         while self._highest and -self._highest[0][0] != self._end_of(self._highest[0][1]):
             heapq.heappop(self._highest)
         end = -self._highest[0][0] if self._highest else self.start_pfn
-        return max(end, align_up(self._boot.stop, SUBSECTION_PAGES)) if self._boot.size else end
+        return max(end, self._boot_edges.stop) if self._boot.size else end
 
     def _end_of(self, start_pfn: int) -> int:
         pages = self.online.get(start_pfn)
@@ -149,8 +144,9 @@ class Zone:
         parts += [self._boot] if self._boot.size else []
         if parts:
             start, end = min(part.start for part in parts), max(part.stop for part in parts)
-            assert align_down(start, SUBSECTION_PAGES) <= self.start_pfn <= start, f"{self}: spans what is not online"
-            assert end <= self.end_pfn <= align_up(end, SUBSECTION_PAGES), f"{self}: spans what is not online"
+            edges = self._boot_edges if self._boot.size else Span(start, end)
+            assert min(start, edges.start) <= self.start_pfn <= start, f"{self}: spans what is not online"
+            assert end <= self.end_pfn <= max(end, edges.stop), f"{self}: spans what is not online"
         else:
             assert (self.start_pfn, self.spanned) == (0, 0), f"{self}: an empty zone spans pages"
 
@@ -187,19 +183,22 @@ class Node:
             zone.check()
 
 
-def populate_boot_zones(node: Node) -> None:
+def populate_boot_zones(node: Node, architecture: Architecture) -> None:
     """Set up a node's zones from its boot memory.
 
     Only whole pages count. A zone spans its limits clamped to the node's own span, holes included
     (calculate_node_totalpages() in mm/page_alloc.c). `managed` starts as all that is present: how much the kernel keeps
     for itself depends on its build.
     """
-    pages = [span for part in node.ram if (span := Span(-(-part.start // PAGE_SIZE), part.stop // PAGE_SIZE)).size]
+    page_size = architecture.page_size
+    pages = [span for part in node.ram if (span := Span(-(-part.start // page_size), part.stop // page_size)).size]
     if not pages:
         return
     whole = Span(pages[0].start, pages[-1].stop)
-    for type_, limits in BOOT_LIMITS.items():
-        limit = Span(limits.start // PAGE_SIZE, limits.stop // PAGE_SIZE)
+    for type_, limits in architecture.zones:
+        limit = Span(limits.start // page_size, limits.stop // page_size)
         present = sum(span.clipped(limit).size for span in pages)
         if present:
-            node.zones[type_].add_boot_memory(whole.clipped(limit), present, present)
+            node.zones[type_].add_boot_memory(
+                whole.clipped(limit), present, present, architecture.pages(SUBSECTION_SIZE)
+            )

@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from virtiomem.abi import BlockState, ZoneType
-from virtiomem.units import PAGE_SIZE, Size, Span
+from virtiomem.architecture import DEFAULT
+from virtiomem.units import Size, Span
 
 FORMAT = "virtiomem-recording/1"
 
@@ -285,7 +286,7 @@ class Recording(Struct, frozen=True, kw_only=True, rename="kebab"):
     @property
     def page_size(self) -> int:
         """Bytes of a page: what zones count."""
-        size: int = self.guest.get("page-size", PAGE_SIZE)
+        size: int = self.guest.get("page-size", DEFAULT.page_size)
         return size
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
+from virtiomem.architecture import DEFAULT
 from virtiomem.resource.flags import (
     BUSY_RAM,
     IORESOURCE_BUSY,
@@ -17,7 +18,7 @@ from virtiomem.resource.flags import (
     Desc,
 )
 from virtiomem.resource.node import Resource
-from virtiomem.units import PAGE_SIZE, align_down, align_up
+from virtiomem.units import align_down, align_up
 
 
 class Found(NamedTuple):
@@ -75,13 +76,15 @@ def walk_mem_res(root: Resource, start: int, end: int) -> Iterator[Found]:
     return walk_iomem_res_desc(root, start, end, IORESOURCE_MEM | IORESOURCE_BUSY)
 
 
-def walk_system_ram_range(root: Resource, start_pfn: int, nr_pages: int) -> Iterator[PageRange]:
-    """Busy System RAM in whole pages; a resource that holds none is passed over."""
-    start, end = start_pfn * PAGE_SIZE, (start_pfn + nr_pages) * PAGE_SIZE - 1
+def walk_system_ram_range(
+    root: Resource, start_pfn: int, nr_pages: int, page_size: int = DEFAULT.page_size
+) -> Iterator[PageRange]:
+    """Busy System RAM in whole pages of `page_size` bytes; a resource that holds none is passed over."""
+    start, end = start_pfn * page_size, (start_pfn + nr_pages) * page_size - 1
     for found in walk_system_ram_res(root, start, end):
-        first, stop = align_up(found.start, PAGE_SIZE), align_down(found.end + 1, PAGE_SIZE)
+        first, stop = align_up(found.start, page_size), align_down(found.end + 1, page_size)
         if first < stop:
-            yield PageRange(first // PAGE_SIZE, (stop - first) // PAGE_SIZE)
+            yield PageRange(first // page_size, (stop - first) // page_size)
 
 
 def region_intersects(root: Resource, start: int, size: int, flags: int, desc: Desc = Desc.NONE) -> Intersection:
@@ -104,15 +107,20 @@ def region_intersects(root: Resource, start: int, size: int, flags: int, desc: D
 
 
 def iomem_is_exclusive(
-    root: Resource, address: int, *, strict_checks: bool = True, io_strict_devmem: bool = True
+    root: Resource,
+    address: int,
+    *,
+    strict_checks: bool = True,
+    io_strict_devmem: bool = True,
+    page_size: int = DEFAULT.page_size,
 ) -> bool:
     """True when user space may not map the page of `address` through /dev/mem.
 
     `strict_checks` is off with iomem=relaxed; `io_strict_devmem` is CONFIG_IO_STRICT_DEVMEM (Debian: on). Exclusive
     System RAM, such as all of a virtio-mem device's region, is never mappable.
     """
-    page = align_down(address, PAGE_SIZE)
-    for node in overlapping_descendants(root, page, page + PAGE_SIZE - 1):
+    page = align_down(address, page_size)
+    for node in overlapping_descendants(root, page, page + page_size - 1):
         if _matches(node, IORESOURCE_SYSTEM_RAM | IORESOURCE_EXCLUSIVE, Desc.NONE):
             return True
         if strict_checks and node.busy and (io_strict_devmem or node.flags & IORESOURCE_EXCLUSIVE):

@@ -11,13 +11,13 @@ from typing import NoReturn
 
 from msgspec import structs
 
+from virtiomem.architecture import Architecture
 from virtiomem.device.placement import BACKEND_ALIGNMENT, MAX_SLOTS, DeviceMemory
 from virtiomem.device.realize import MIN_BLOCK_SIZE
 from virtiomem.errors import DeviceError, Errno, ScenarioError, UsageError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, name_devices, parse_range
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import MachineLayout
-from virtiomem.memory.core import MAX_BLOCK_SIZE, PHYSMEM_END
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use
 from virtiomem.releases.linux import LINUX
@@ -28,7 +28,7 @@ from virtiomem.scenario.complaints import none_of, show
 from virtiomem.scenario.layout import MIN_MEMORY
 from virtiomem.scenario.limits import MAX_MEMORY
 from virtiomem.scenario.values import ScenarioFile
-from virtiomem.units import PAGE_SIZE, SECTION_SIZE, Size, Span, format_with_hex, is_power_of_two
+from virtiomem.units import Size, Span, format_size, format_with_hex, is_power_of_two
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
@@ -46,7 +46,7 @@ def check_guest(guest: GuestConfig) -> None:
         _refuse("guest.capture", "a guest starts from an iomem listing or from a capture, not from both")
     if guest.capture is not None:
         _check_captured(guest)
-    if guest.memory < MIN_MEMORY or guest.memory % PAGE_SIZE:
+    if guest.memory < MIN_MEMORY or guest.memory % guest.architecture.page_size:
         _refuse(
             "guest.memory",
             f"{format_with_hex(guest.memory)} is not a whole number of pages from {format_with_hex(MIN_MEMORY)} up",
@@ -57,16 +57,23 @@ def check_guest(guest: GuestConfig) -> None:
             f"{format_with_hex(guest.memory)} is more than a guest here can have, {format_with_hex(MAX_MEMORY)}",
         )
     if guest.max_memory is not None:
-        _check_max_memory(guest.memory, guest.max_memory)
+        _check_max_memory(guest.memory, guest.max_memory, guest.architecture)
     if not 0 <= guest.slots <= MAX_SLOTS:
         _refuse("guest.slots", f"{guest.slots} is not in 0..{MAX_SLOTS}")
     if guest.slots and guest.max_memory == guest.memory:
         _refuse("guest.slots", f"{guest.slots} slots, but max-memory leaves no room for anything in them")
-    block = guest.memory_block_size
-    if block is not None and not (is_power_of_two(block) and SECTION_SIZE <= block <= MAX_BLOCK_SIZE):
-        _refuse("guest.memory-block-size", f"{format_with_hex(block)} is not a power of two from 128M to 2G")
+    if guest.memory_block_size is not None:
+        _check_block_size(guest.memory_block_size, guest.architecture)
     if guest.auto_movable_ratio < 0:
         _refuse("guest.auto-movable-ratio", f"{guest.auto_movable_ratio} is negative")
+
+
+def _check_block_size(block: int, architecture: Architecture) -> None:
+    """Refuse what no memory block has."""
+    smallest, largest = architecture.section_size, architecture.max_block_size
+    if not (is_power_of_two(block) and smallest <= block <= largest):
+        limits = f"a power of two from {format_size(smallest)} to {format_size(largest)}"
+        _refuse("guest.memory-block-size", f"{format_with_hex(block)} is not {limits}")
 
 
 def _check_kernel(kernel: str) -> None:
@@ -85,22 +92,22 @@ def _check_captured(guest: GuestConfig) -> None:
             _refuse(f"guest.{name.replace('_', '-')}", "nothing reads it: the guest's machine is that of guest.capture")
 
 
-def _check_max_memory(memory: int, max_memory: int) -> None:
+def _check_max_memory(memory: int, max_memory: int, architecture: Architecture) -> None:
     """Refuse room for memory devices that is less than none, or no whole number of pages."""
     if max_memory < memory:
         _refuse(
             "guest.max-memory", f"{format_with_hex(max_memory)} is less than guest.memory, {format_with_hex(memory)}"
         )
-    if max_memory > PHYSMEM_END + 1:
+    if max_memory > architecture.pluggable_end + 1:
         _refuse(
             "guest.max-memory",
-            f"{format_with_hex(max_memory)} is more than {PHYSMEM_END.bit_length()} bits of address can reach",
+            f"{format_with_hex(max_memory)} is more than {architecture.pluggable_end.bit_length()} bits of address can reach",
         )
-    if max_memory % PAGE_SIZE:
+    if max_memory % architecture.page_size:
         _refuse("guest.max-memory", f"{format_with_hex(max_memory)} is not a whole number of pages")
 
 
-def check_nodes(nodes: list[NodeConfig], machine: MachineLayout | None) -> None:
+def check_nodes(nodes: list[NodeConfig], machine: MachineLayout | None, page_size: int) -> None:
     """Refuse nodes with gaps in their numbers, with ranges that overlap, or that leave boot memory without a node."""
     if len(nodes) > MAX_NODES:
         _refuse("guest.nodes", f"{len(nodes)} nodes are more than {MAX_NODES}")
@@ -110,7 +117,7 @@ def check_nodes(nodes: list[NodeConfig], machine: MachineLayout | None) -> None:
             _refuse(f"guest.nodes[{index}].id", f"{number} is node {numbers.index(number)}'s number already")
         if not 0 <= number < len(nodes):
             _refuse(f"guest.nodes[{index}].id", f"{number} leaves a gap: {len(nodes)} nodes are 0..{len(nodes) - 1}")
-    ranges = [(where, _node_range(text, where)) for where, text in _range_texts(nodes)]
+    ranges = [(where, _node_range(text, where, page_size)) for where, text in _range_texts(nodes)]
     for (_, one), (where, other) in combinations(ranges, 2):
         if one.overlaps(other):
             _refuse(where, f"{other} overlaps {one}")
@@ -127,13 +134,13 @@ def _range_texts(nodes: list[NodeConfig]) -> Iterator[tuple[str, str]]:
             yield f"guest.nodes[{number}].memory[{index}]", text
 
 
-def _node_range(text: str, where: str) -> Span:
+def _node_range(text: str, where: str, page_size: int) -> Span:
     """A range of whole pages; ScenarioError for anything else."""
     try:
         span = parse_range(text)
     except ValueError as error:
         _refuse(where, f"{show(text)} {error}")
-    if span.start % PAGE_SIZE or span.stop % PAGE_SIZE:
+    if span.start % page_size or span.stop % page_size:
         _refuse(where, f"{show(text)} does not start and end with a page; ends are inclusive, as 0x7fffffff is")
     return span
 
@@ -178,20 +185,23 @@ def _check_sizes(device: DeviceConfig, where: str) -> None:
         )
 
 
-def place_devices(devices: list[DeviceConfig], machine: MachineLayout | None) -> list[DeviceConfig]:
+def place_devices(
+    devices: list[DeviceConfig], machine: MachineLayout | None, architecture: Architecture
+) -> list[DeviceConfig]:
     """The devices with address and name filled in; ScenarioError where QEMU has no place for one.
 
     Without a machine (the guest starts from a capture) every device must say its address.
     """
     room = machine.device_memory() if machine is not None else None
+    end = architecture.pluggable_end + 1
     placed: list[DeviceConfig] = []
     for index, device in enumerate(name_devices(devices)):
         where = f"device[{index}]"
         memaddr = _address(device, where, room)
-        if memaddr + device.max_size > PHYSMEM_END + 1:
+        if memaddr + device.max_size > end:
             _refuse(
                 f"{where}.memaddr",
-                f"{memaddr:#x} and {format_with_hex(device.max_size)} end above {PHYSMEM_END + 1:#x}",
+                f"{memaddr:#x} and {format_with_hex(device.max_size)} end above {end:#x}",
             )
         placed.append(structs.replace(device, memaddr=Size(memaddr)))
     return placed

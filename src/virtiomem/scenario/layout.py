@@ -93,7 +93,7 @@ def _chips(machine: MachineLayout, release: LinuxRelease) -> list[Line]:
 
 def _high_memory(machine: MachineLayout) -> list[Line]:
     """RAM from 4 GiB up, the 64-bit PCI window behind the device region, and the HyperTransport hole."""
-    hole = machine.pci_hole64
+    hole = machine.pci_window64
     lines: list[Line] = []
     for ram in machine.ram[1:]:
         lines.append((0, ram.start, ram.stop - 1, SYSTEM_RAM))

@@ -89,8 +89,8 @@ def _complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Sce
     checks.check_guest(file.guest)
     checks.check_devices(file.device, nodes=len(file.guest.nodes))
     machine = _machine(file)
-    checks.check_nodes(file.guest.nodes, machine)
-    devices = checks.place_devices(file.device, machine)
+    checks.check_nodes(file.guest.nodes, machine, file.guest.architecture.page_size)
+    devices = checks.place_devices(file.device, machine, file.guest.architecture)
     checks.check_steps(file)
     guest = file.guest
     if machine is not None:

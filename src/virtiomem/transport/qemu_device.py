@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from virtiomem.device.placement import MachineKind
+from virtiomem.device.board import MachineKind
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError
 from virtiomem.qemu import arguments
 from virtiomem.qemu.memory_devices import GET, SET, path_of, property_of, requested_size

@@ -9,11 +9,12 @@ from dataclasses import replace
 from itertools import chain
 
 from virtiomem.abi import OnlineType, ZoneType
+from virtiomem.architecture import DEFAULT
 from virtiomem.driver import retry as intervals
 from virtiomem.driver.parameters import DEFAULTS
 from virtiomem.driver.sizes import Units, choose_units, offline_threshold
 from virtiomem.reasons import Certainty, Reason, ReasonKind, retry, with_advice
-from virtiomem.units import SECTION_SIZE, Span, align_down, align_up
+from virtiomem.units import Span, align_down, align_up
 from virtiomem.vm.inside import Block, GuestMemoryInfo, Seen
 from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine
 
@@ -230,8 +231,8 @@ def _may_retry(device: Device, hypervisor_info: HypervisorInfo, found: Iterable[
 def _units(device: Device, inside: GuestMemoryInfo | None) -> Units:
     """What the driver moves at a time; the least that it can be where the guest does not tell."""
     if inside is None:
-        return choose_units(device.block_size, SECTION_SIZE)
-    return choose_units(device.block_size, inside.block_size or SECTION_SIZE, inside.driver or DEFAULTS)
+        return choose_units(device.block_size, DEFAULT.section_size)
+    return choose_units(device.block_size, inside.block_size or DEFAULT.section_size, inside.driver or DEFAULTS)
 
 
 def _shrinking(device: Device) -> bool:

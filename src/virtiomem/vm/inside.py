@@ -10,9 +10,10 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from virtiomem.architecture import DEFAULT
 from virtiomem.driver.parameters import Parameters
 from virtiomem.recording import zoneinfo
-from virtiomem.units import PAGE_SIZE, KiB, Span
+from virtiomem.units import KiB, Span
 
 MEMINFO = "/proc/meminfo"
 ZONEINFO = "/proc/zoneinfo"
@@ -105,7 +106,7 @@ def parse_meminfo(text: str) -> dict[str, int]:
     return {name: size for name, size in found.items() if size < _MAX_NUMBER}
 
 
-def parse_zoneinfo(text: str, page_size: int = PAGE_SIZE) -> tuple[ZoneUsage, ...]:
+def parse_zoneinfo(text: str, page_size: int = DEFAULT.page_size) -> tuple[ZoneUsage, ...]:
     """The populated zones of /proc/zoneinfo."""
     return tuple(zone for zone in _zones(text, page_size) if zone.present)
 

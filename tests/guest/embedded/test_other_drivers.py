@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from virtiomem.architecture import X86_64
 from virtiomem.errors import Errno, KernelError
 from virtiomem.guest.embedded.hardware import Dimm
 from virtiomem.guest.embedded.other_drivers import AcpiMemory, OtherDrivers
@@ -18,7 +19,7 @@ from virtiomem.memory import (
 )
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import flag_names
-from virtiomem.units import SECTION_SIZE, GiB, MiB, Span
+from virtiomem.units import GiB, MiB, Span
 
 MB = 128 * MiB
 HERE = 8 * GiB
@@ -192,7 +193,7 @@ def test_xen_takes_whole_sections_in_the_lowest_gap_that_holds_them_and_merges(b
     memory = boot()
     drivers = OtherDrivers(memory)
     drivers.add("xen", None, MiB, 0)
-    drivers.add("xen", None, 2 * SECTION_SIZE, 0)
+    drivers.add("xen", None, 2 * X86_64.section_size, 0)
     assert listing(memory)[0] == "00000000-17ffffff : System RAM"
     mergeable = ["MEM", "SYSRAM", "MERGEABLE", "BUSY"]
     assert flags_at(memory, "System RAM")[0] == mergeable

@@ -29,7 +29,7 @@ from virtiomem.recording import values
 from virtiomem.recording.values import DeviceInfo, Request, Snapshot, Step, StepRecord
 from virtiomem.releases.linux import LINUX
 from virtiomem.text import quoted
-from virtiomem.units import PAGE_SIZE, Span
+from virtiomem.units import Span
 
 _FAULT_POINTS = {
     "add_memory": FaultPoint.ARCH_ADD,
@@ -81,7 +81,7 @@ class EmbeddedGuest:
         if config.capture is None:  # else another machine's map decides where devices are
             for device in devices:
                 self._room.place(device.id, device.max_size, alignment=device.block_size, memaddr=device.memaddr)
-        self._hardware = hardware or EmbeddedDevices(devices, max(len(config.nodes), 1))
+        self._hardware = hardware or EmbeddedDevices(devices, config)
         self.devices = [AttachedDevice(device, self._hardware, self._requests) for device in devices]
         """The virtio-mem devices, in order."""
         self._dimms: dict[str, Dimm] = {}
@@ -112,7 +112,7 @@ class EmbeddedGuest:
             **other,
             **qemu,
             "command-line": " ".join(hotplug_parameters(config)),
-            "page-size": PAGE_SIZE,
+            "page-size": config.architecture.page_size,
         }
 
     @property

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from virtiomem.device.board import BOARDS
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import ProtocolError
-from virtiomem.guest.base import DeviceConfig
+from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.reasons import Reason
 from virtiomem.recording.values import DimmInfo, Request, VirtioMemInfo
 from virtiomem.transport.channel import RequestChannel
@@ -49,9 +50,9 @@ class EmbeddedDevices:
 
     qemu = None
 
-    def __init__(self, configs: Sequence[DeviceConfig], nodes: int) -> None:
+    def __init__(self, configs: Sequence[DeviceConfig], guest: GuestConfig) -> None:
         """Realize them; raises DeviceError in QEMU's words."""
-        self.devices = {config.id: _realized(config, nodes) for config in configs}
+        self.devices = {config.id: _realized(config, guest) for config in configs}
 
     def owner(self, device: str) -> EmbeddedOwner:
         """The user's side of a device."""
@@ -79,7 +80,7 @@ class EmbeddedDevices:
             device.check()
 
 
-def _realized(config: DeviceConfig, nodes: int) -> MemDevice:
+def _realized(config: DeviceConfig, guest: GuestConfig) -> MemDevice:
     """Our device of that configuration; DeviceError in QEMU's words for one that cannot be."""
     assert config.memaddr is not None, f"{config.id} has no address"
     return MemDevice(
@@ -88,7 +89,8 @@ def _realized(config: DeviceConfig, nodes: int) -> MemDevice:
         block_size=int(config.block_size),
         requested_size=int(config.requested_size),
         node=config.node,
-        nodes=nodes,
+        nodes=max(len(guest.nodes), 1),
+        board=BOARDS[guest.machine],
     )
 
 

@@ -49,6 +49,7 @@ class Kernel:
             ),
             nodes={node.id: node.spans for node in config.nodes} or None,
             release=config.release,
+            architecture=config.architecture,
         )
         self.boot_blocks = {block.id: recorded(self.memory, block) for block in self.memory.blocks.values()}
         """What every snapshot says of boot memory, which never goes offline."""

@@ -15,12 +15,12 @@ from virtiomem.memory.onlining import device_offline, device_online
 from virtiomem.resource.flags import BUSY_RAM, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import KMEM_RAM, SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
-from virtiomem.units import PAGE_SIZE, SECTION_SIZE, U64_MAX, MiB, Span, align_down, align_up
+from virtiomem.units import U64_MAX, KiB, MiB, Span, align_down, align_up
 
 HYPERV_CHUNK = 128 * MiB
 """Hyper-V adds memory in pieces of this size (HA_CHUNK)."""
-HYPERV_MESSAGE = PAGE_SIZE << 24
-"""A message that asks to add memory counts its pages in 24 bits (union dm_mem_page_range)."""
+HYPERV_MESSAGE = 4 * KiB << 24
+"""A message that asks to add memory counts its pages of 4K (HV_HYP_PAGE_SIZE) in 24 bits (union dm_mem_page_range)."""
 
 
 class AcpiMemory:
@@ -32,7 +32,7 @@ class AcpiMemory:
 
     def add(self, dimm: Dimm) -> Errno:
         """A DIMM came. Its memory makes a static group; that some of it is there already (EEXIST) is no error."""
-        mgid = self._memory.groups.register_static(dimm.node, max(dimm.size // PAGE_SIZE, 1))
+        mgid = self._memory.groups.register_static(dimm.node, max(dimm.size // self._memory.page_size, 1))
         rc = hotplug.add_memory(self._memory, mgid, dimm.addr, dimm.size, MHP_NID_IS_MGID)
         if rc not in (Errno.OK, Errno.EEXIST):
             self._memory.groups.unregister(mgid)
@@ -112,7 +112,7 @@ class OtherDrivers:
         except ResourceConflict:
             return Errno.EBUSY
         parent.flags = IORESOURCE_SYSTEM_RAM
-        mgid = self._memory.groups.register_static(node, inner.size // PAGE_SIZE)
+        mgid = self._memory.groups.register_static(node, inner.size // self._memory.page_size)
         rc = hotplug.add_memory_driver_managed(self._memory, mgid, inner.start, inner.size, KMEM_RAM, MHP_NID_IS_MGID)
         if rc:
             self._memory.iomem.release_resource(parent)
@@ -133,14 +133,13 @@ class OtherDrivers:
 
         Sections, not memory blocks: where blocks are larger, most gaps will not do, and the memory is refused.
         """
-        size = align_up(size, SECTION_SIZE)
+        section = self._memory.architecture.section_size
+        size = align_up(size, section)
         resource = Resource(0, 0, SYSTEM_RAM, BUSY_RAM)
         low = 0 if memaddr is None else memaddr
         high = self._memory.hotpluggable_end if memaddr is None else memaddr + size - 1
         try:
-            self._memory.iomem.allocate_resource(
-                self._memory.iomem, resource, size, min=low, max=high, align=SECTION_SIZE
-            )
+            self._memory.iomem.allocate_resource(self._memory.iomem, resource, size, min=low, max=high, align=section)
         except KernelError as error:
             return error.errno
         if rc := hotplug.add_memory_resource(self._memory, node, resource, MHP_MERGE_RESOURCE):

@@ -27,7 +27,7 @@ from virtiomem.recording.values import (
 )
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario import embedded_guest, load
-from virtiomem.units import PAGE_SIZE, Size, Span
+from virtiomem.units import Size, Span
 from virtiomem.vm.inside import Block, GuestMemoryInfo, ZoneUsage
 from virtiomem.vm.model import Driver, Event, HypervisorInfo, Machine
 
@@ -108,8 +108,8 @@ class SimBackend:
             source="simulated guest",
             block_size=self.memory_block_size,
             blocks=tuple(map(_block, now.memory_blocks)),
-            mem_total=sum(managed) * PAGE_SIZE,
-            zones=tuple(_zones(now)),
+            mem_total=sum(managed) * self.guest.kernel.memory.page_size,
+            zones=tuple(_zones(now, self.guest.kernel.memory.page_size)),
             auto_online_blocks=self.auto_online_blocks,
             online_policy=self.online_policy,
             driver=self.parameters,
@@ -181,11 +181,11 @@ def _block(block: MemoryBlock) -> Block:
     return Block(block=block.block, online=block.is_online, zone=block.zone)
 
 
-def _zones(snapshot: Snapshot) -> Iterator[ZoneUsage]:
+def _zones(snapshot: Snapshot, page_size: int) -> Iterator[ZoneUsage]:
     """The neutral form of a snapshot's zones."""
     for node, zones in snapshot.zones.items():
         for name, pages in zones.items():
-            present, managed = pages.present * PAGE_SIZE, pages.managed * PAGE_SIZE
+            present, managed = pages.present * page_size, pages.managed * page_size
             yield ZoneUsage(
                 node=int(node.removeprefix("node")), name=name, present=present, managed=managed, free=managed
             )

@@ -1,0 +1,40 @@
+"""Architectures are data: nobody names one, or a number of one, outside the rows."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from virtiomem import architecture, border
+from virtiomem.architecture import Architecture
+from virtiomem.units import is_power_of_two
+
+SOURCE = Path(__file__).parents[1] / "src" / "virtiomem"
+ROWS = {name: row for name, row in vars(architecture).items() if isinstance(row, Architecture) and name != "DEFAULT"}
+OWNERS = {"architecture.py", "device/board.py"}
+
+
+def sources() -> dict[str, str]:
+    return {str(path.relative_to(SOURCE)): path.read_text() for path in SOURCE.rglob("*.py")}
+
+
+def test_nobody_imports_a_number_of_an_architecture() -> None:
+    number = re.compile(
+        r"^(?:from .* import .*|)\b(PAGE_SIZE|PAGEBLOCK_SIZE|SECTION_SIZE|DEFAULT_BLOCK_SIZE)\b", re.MULTILINE
+    )
+    assert [path for path, text in sources().items() if number.search(text)] == []
+
+
+def test_only_machines_name_the_row_that_is_theirs() -> None:
+    row = re.compile(rf"\b(?:{'|'.join(ROWS)})\b")
+    assert {path for path, text in sources().items() if row.search(text)} <= OWNERS
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=list(ROWS))
+def test_row_is_sound(row: Architecture) -> None:
+    border.page_size(row.page_size)
+    sizes = [row.page_size, row.pageblock_size, row.section_size, row.max_block_size]
+    assert all(map(is_power_of_two, sizes))
+    assert sizes == sorted(sizes)
+    starts = [span.start for _, span in row.zones]
+    assert [0, *(span.stop for _, span in row.zones)] == [*starts, 1 << 64]
