@@ -24,7 +24,7 @@ from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import walk_system_ram_res
-from virtiomem.units import U64_MAX, GiB, Span, align_down
+from virtiomem.units import U64_MAX, GiB, Span
 
 MAX_BLOCKS = 1 << 19
 """Memory blocks that one kernel can have: 64 TiB of the smallest.
@@ -182,9 +182,9 @@ class Memory:
         The range must be whole pageblocks of one existing block.
         """
         block = self.blocks[start // self.block_size]
-        offset = start - align_down(start, self.block_size)
+        offset, pageblock = start % self.block_size, self.pageblock_size
         assert offset + size <= self.block_size, f"{Span.sized(start, size)} crosses memory blocks"
-        return block, ((1 << size // self.pageblock_size) - 1) << offset // self.pageblock_size
+        return block, ((1 << size // pageblock) - 1) << offset // pageblock
 
     def is_system_ram(self, span: Span) -> bool:
         """True when busy System RAM covers all of a span."""
