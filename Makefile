@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast real compare-random record fuzz fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
+.PHONY: help setup demo test check lint format fast oracles real compare-random record fuzz fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -40,8 +40,11 @@ format: setup  ## let ruff rewrite what it can
 fast: setup  ## the fast tests
 	$(BIN)/python -m pytest -n 2 -q
 
-real: setup  ## the tests that run real programs (QEMU, a kernel, lsmem)
-	$(BIN)/python -m pytest -q -p no:xdist tests/real
+oracles: setup  ## bring the kernels and QEMUs that are missing, unpacked in .oracles, from the mirror that apt uses
+	$(BIN)/python -m tests.real.oracles
+
+real: setup  ## the tests that run real programs, on every kernel and QEMU that is here; KEEP=1 keeps the outcomes for the docs
+	$(if $(KEEP),VIRTIOMEM_KEEP="make real") $(BIN)/python -m pytest -q -p no:xdist tests/real
 
 compare-random: setup  ## random scenarios on a real Linux and the embedded guest; N=50 FIRST=1
 	VIRTIOMEM_RANDOM=$(or $(N),50) VIRTIOMEM_RANDOM_FIRST=$(or $(FIRST),1) $(BIN)/python -m pytest -v -p no:xdist tests/real/test_random_scenarios.py

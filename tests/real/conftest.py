@@ -1,35 +1,78 @@
-"""What the real tests run on: every QEMU, and real guests of whatever release or of one that a test asks for by name."""
+"""What the real tests run on, kernel by kernel and QEMU by QEMU, and the table of outcomes."""
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.real.needs import MODELLED_QEMU, found_qemus, missing, require
+from docs import matrix
+from tests.real.cells import NO_GUEST, SLICE, Cell, Found, Outcomes
+from tests.real.needs import REQUIRED_KERNELS, found_kernels, found_qemus, look_for_kernels, missing, require
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import Setup, initramfs, kernels
 from virtiomem.qemu import BINARY, PACKAGE, accel
-from virtiomem.releases.linux import LINUX
+from virtiomem.text import one_line
 
-QEMUS = found_qemus()
-
-
-@pytest.fixture(scope="session", params=QEMUS, ids=[*QEMUS.values()])
-def qemu(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Each QEMU that is here, one after the other, as the one that PATH has."""
-    yield from first_in_path(require(request.param, PACKAGE), tmp_path_factory)
+look_for_kernels()
+FOUND = Found(found_kernels(), found_qemus() or {BINARY: BINARY}, os.environ.get("VIRTIOMEM_REAL") == "some")
+OUTCOMES = Outcomes()
+OTHER = "other tests"
 
 
-@pytest.fixture(scope="module")
-def modelled_qemu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The QEMU whose device ours is modelled on, as the one that PATH has."""
-    found = next((path for path, release in QEMUS.items() if release.startswith(f"{MODELLED_QEMU}.")), None)
-    yield from first_in_path(found or missing(f"QEMU {MODELLED_QEMU} ({PACKAGE} of Debian 12)"), tmp_path_factory)
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "on(linux, qemu): on which kernels and QEMUs (tests/real/cells.py)")
+    config.addinivalue_line("markers", "proves(what): what it counts as in the table of outcomes")
 
 
-def first_in_path(program: str, folders: pytest.TempPathFactory) -> Iterator[str]:
-    """Let BINARY mean a program."""
-    folder = folders.mktemp("qemu")
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that needs a QEMU its pairs of kernel and QEMU."""
+    if "qemu" not in metafunc.fixturenames:
+        return
+    wanted: dict[str, str] = {}
+    for mark in reversed(list(metafunc.definition.iter_markers("on"))):
+        wanted |= mark.kwargs
+    linux = wanted.get("linux") if "kernel" in metafunc.fixturenames else NO_GUEST
+    cells = FOUND.cells(linux, wanted.get("qemu"))
+    metafunc.parametrize(
+        "cell", cells, ids=["-".join(FOUND.names(cell)) for cell in cells], indirect=True, scope="session"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave a slice where that is enough."""
+    seen: Counter[tuple[str, Cell]] = Counter()
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
+    for item in items:
+        cell = cell_of(item)
+        place = (getattr(item, "originalname", item.name), cell) if cell else None
+        enough = place is not None and FOUND.slices(place[1]) and seen[place] >= SLICE
+        (left if enough else kept).append(item)
+        if place:
+            seen[place] += 1
+    config.hook.pytest_deselected(items=left)
+    items[:] = kept
+
+
+def cell_of(item: pytest.Item) -> Cell | None:
+    """The pair that a test runs on, if it needs any."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params.get("cell") if callspec else None
+
+
+@pytest.fixture(scope="session")
+def cell(request: pytest.FixtureRequest) -> Cell:
+    """The pair that the test runs on."""
+    found: Cell = request.param
+    return found
+
+
+@pytest.fixture(scope="session")
+def qemu(cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Its QEMU, as the one that PATH has."""
+    program = require(cell.qemu, PACKAGE)
+    folder = tmp_path_factory.mktemp("qemu")
     (folder / BINARY).symlink_to(program)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
@@ -37,22 +80,41 @@ def first_in_path(program: str, folders: pytest.TempPathFactory) -> Iterator[str
 
 
 @pytest.fixture(scope="session")
-def setup(qemu: str) -> Setup:
-    """How to run a real guest with the newest kernel that is here, and the accelerator that works."""
-    return real_guest(qemu)
-
-
-@pytest.fixture(scope="session")
-def setup_6_1(qemu: str) -> Setup:
-    """The same with the release that the embedded guest models and that was recorded."""
-    return real_guest(qemu, LINUX.oldest.name)
-
-
-def real_guest(qemu: str, release: str = "") -> Setup:
-    """How to run a real guest of a release; see `missing` for when that cannot be."""
+def kernel(cell: Cell) -> kernels.KernelImage:
+    """Its kernel; see `missing` for when there is none, or it cannot be booted."""
     try:
-        kernel = kernels.find(release)
+        kernel = kernels.find(cell.linux)
         initramfs.gather(kernel, kexec=True)
     except BackendError as error:
         missing(str(error))
+    return kernel
+
+
+@pytest.fixture(scope="session")
+def setup(qemu: str, kernel: kernels.KernelImage) -> Setup:
+    """How to run a real guest, with the accelerator that works."""
     return Setup(kernel=kernel.image, qemu=qemu, accel=accel.choose(kernel.image, binary=qemu))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count a test with the pair that it ran on."""
+    report = yield
+    cell = cell_of(item)
+    if cell and (report.when == "call" or not report.passed):
+        mark = item.get_closest_marker("proves")
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext.partition("\nE ")[2]
+        said = one_line(reason.strip().removeprefix("Skipped: "), 160)
+        OUTCOMES.add(FOUND.names(cell), mark.args[0] if mark else OTHER, report.outcome, item.name, said)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table; keep the figures for docs/compatibility.md where VIRTIOMEM_KEEP says so."""
+    linuxes = [NO_GUEST, *(FOUND.names(Cell(it, ""))[0] for it in {**FOUND.kernels, **dict.fromkeys(REQUIRED_KERNELS)})]
+    terminalreporter.section("Linux and QEMU")
+    for line in OUTCOMES.table(linuxes, list(FOUND.qemus.values())):
+        terminalreporter.write_line(line)
+    for run in OUTCOMES.runs(os.environ["VIRTIOMEM_KEEP"]) if "VIRTIOMEM_KEEP" in os.environ else ():
+        if run.what != OTHER:
+            matrix.keep(run)

@@ -1,17 +1,22 @@
 """What a real test needs of this machine: without it the test is skipped, loudly, and in continuous integration fails."""
 
 import os
+import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
 from tests.waiting import PATIENCE
+from virtiomem.guest.linux import kernels
 from virtiomem.qemu import BINARY
 
-MODELLED_QEMU = "7.2"
-"""The release of QEMU that the embedded device models."""
+REQUIRED_KERNELS = ("6.1", "6.12")
+"""The series that continuous integration must have, oldest first."""
+ORACLES = Path(os.environ.get("VIRTIOMEM_ORACLES") or Path(__file__).parents[2] / ".oracles").absolute()
+"""Where `make oracles` puts kernels and QEMUs."""
 
 _SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where programs for root lie; other people have it not in their PATH."""
@@ -30,17 +35,38 @@ def require(program: str, package: str) -> str:
     return found or missing(f"{program} (Debian package {package})")
 
 
+def series(version: str) -> str:
+    """The first two numbers of a version: 6.1 of ``6.1.0-56-cloud-amd64``; empty where there are none."""
+    match = re.match(r"\d+\.\d+", version)
+    return match[0] if match else ""
+
+
 def found_qemus() -> dict[str, str]:
-    """The installed QEMU and those that VIRTIOMEM_QEMUS names (paths, colons between them), each with its release."""
+    """The installed QEMU, those that VIRTIOMEM_QEMUS names and those of ORACLES: paths with versions, each version once."""
     named = os.environ.get("VIRTIOMEM_QEMUS", "").split(":")
-    installed = shutil.which(BINARY)
-    return {path: _release(path) for path in (installed, *named) if path} or {BINARY: BINARY}
+    brought = sorted(ORACLES.glob(f"qemu-*/{BINARY}"), key=lambda path: kernels.version_key(str(path)))
+    first: dict[str, str] = {}
+    for path in filter(None, (shutil.which(BINARY), *named, *map(str, brought))):
+        first.setdefault(_version(path), path)
+    return {path: version for version, path in first.items()}
 
 
-def _release(qemu: str) -> str:
+def _version(qemu: str) -> str:
     """What a QEMU calls itself, such as 7.2.22; its path when it does not run."""
     try:
         said = subprocess.run([qemu, "--version"], capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return qemu
     return said.partition("version ")[2].partition(" ")[0].strip() or qemu
+
+
+def look_for_kernels() -> None:
+    """Let VIRTIOMEM_KERNELS, or / without it, be followed by what ORACLES has."""
+    before = [root for root in os.environ.get(kernels.ROOTS, "").split(":") if root] or ["/"]
+    brought = [str(path) for path in sorted(ORACLES.glob("linux-*")) if str(path) not in before]
+    os.environ[kernels.ROOTS] = ":".join([*before, *brought])
+
+
+def found_kernels() -> dict[str, str]:
+    """The newest kernel of each series that is here, with its whole release, oldest first."""
+    return {series(kernel.release): kernel.release for kernel in kernels.here()}

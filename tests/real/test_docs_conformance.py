@@ -14,7 +14,9 @@ def test_the_embedded_devices_table_is_as_printed(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == (TABLES / "embedded.txt").read_text()
 
 
-@pytest.mark.usefixtures("modelled_qemu")
+@pytest.mark.on(qemu="every")
+@pytest.mark.proves("conformance tables")
+@pytest.mark.usefixtures("qemu")
 def test_qemus_table_is_as_printed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["device", "check", "--qemu"])
     shown = capsys.readouterr().out

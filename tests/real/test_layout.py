@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from tests.real.conftest import real_guest
+from tests.real.needs import series
 from virtiomem import scenario
-from virtiomem.guest.linux import LinuxGuest
+from virtiomem.guest.linux import LinuxGuest, Setup
+from virtiomem.guest.linux.kernels import KernelImage
 from virtiomem.releases.linux import LINUX
 
 pytestmark = pytest.mark.real
@@ -14,11 +15,14 @@ pytestmark = pytest.mark.real
 DEVICES = '[[device]]\nid = "vm0"\nmax-size = "1G"\n[[device]]\nid = "vm1"\nmax-size = "2G"\n'
 
 
+@pytest.mark.on(linux="every", qemu="every")
+@pytest.mark.proves("layouts")
 @pytest.mark.parametrize("machine", ['machine = "q35"\nmemory = "4097M"\n', 'machine = "pc"\nmemory = "3585M"\n'])
-@pytest.mark.parametrize("release", LINUX.proven)
-def test_built_in_layout_is_what_a_kernel_prints(qemu: str, release: str, machine: str) -> None:
-    played = scenario.loads(f'[guest]\nkernel = "{release}"\n{machine}{DEVICES}')
-    guest = LinuxGuest(played.guest, played.devices, setup=real_guest(qemu, release))
+def test_built_in_layout_is_what_a_kernel_prints(kernel: KernelImage, setup: Setup, machine: str) -> None:
+    if LINUX.stands_in_for(kernel.release):
+        pytest.skip(f"Linux {series(kernel.release)} is modelled as {LINUX.release(kernel.release).name}")
+    played = scenario.loads(f'[guest]\nkernel = "{series(kernel.release)}"\n{machine}{DEVICES}')
+    guest = LinuxGuest(played.guest, played.devices, setup=setup)
     printed = guest.boot.iomem
     guest.close()
     assert predictable(played.boot_iomem) == predictable(printed)

@@ -23,6 +23,7 @@ from virtiomem.recording.values import (
     Use,
     Wait,
 )
+from virtiomem.releases.linux import LINUX
 from virtiomem.units import GiB, MiB, Size
 
 pytestmark = pytest.mark.real
@@ -62,10 +63,12 @@ def plugged(record: StepRecord) -> int:
     return sum(device.size for device in record.snapshot.devices)
 
 
+@pytest.mark.on(linux=LINUX.oldest.name, qemu="every")
+@pytest.mark.proves("recordings")
 @pytest.mark.parametrize("name", RECORDED)
-def test_a_recorded_scenario_comes_out_the_same_and_so_does_the_embedded_guest(name: str, setup_6_1: Setup) -> None:
+def test_a_recorded_scenario_comes_out_the_same_and_so_does_the_embedded_guest(name: str, setup: Setup) -> None:
     played = scenario.load(RECORDINGS / name / "scenario.toml")
-    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup_6_1) as real:
+    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup) as real:
         made = scenario.play(played, real)
     assert (difference := compare(made, recording.load(RECORDINGS / name / "recording.json"))) is None, difference
     embedded = scenario.embedded_guest(scenario.like(played, made.guest), made.boot)
@@ -79,12 +82,14 @@ def test_any_kernel_does_what_the_recorded_one_did_apart_from_its_own_lines(setu
     assert (difference := compare(made, recording.load(RECORDINGS / "a-movable/recording.json"))) is None, difference
 
 
+@pytest.mark.on(linux="every", qemu="every")
+@pytest.mark.proves("examples")
 @pytest.mark.parametrize("path", PLAYED, ids=lambda path: path.stem)
-def test_an_example_comes_out_the_same_on_both_guests(path: Path, setup_6_1: Setup) -> None:
+def test_an_example_comes_out_the_same_on_both_guests(path: Path, setup: Setup) -> None:
     played = scenario.load(path)
     if not played.driver.merge_resources:
         pytest.skip("a stock kernel merges")
-    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup_6_1) as real:
+    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup) as real:
         made = scenario.play(played, real)
     embedded = scenario.embedded_guest(scenario.like(played, made.guest), made.boot)
     assert (difference := compare(made, scenario.play(played, embedded))) is None, difference

@@ -17,7 +17,7 @@ from virtiomem.transport.vring import VringChannel
 from virtiomem.units import GiB, MiB
 from virtiomem.wire.mem import Config, Request, RequestType, Response, ResponseType
 
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
+pytestmark = [pytest.mark.real, pytest.mark.on(qemu="every"), pytest.mark.usefixtures("qemu")]
 
 DEVICE = DeviceSpec("vm0", REGION, requested_size=REQUESTED)
 

@@ -17,7 +17,7 @@ from virtiomem.recording.compare import compare
 from virtiomem.scenario import Scenario, load, loads, play
 from virtiomem.transport.qemu_device import QemuMachine
 
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
+pytestmark = [pytest.mark.real, pytest.mark.on(qemu="every"), pytest.mark.usefixtures("qemu")]
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 SCENARIOS = sorted(path.parent.name for path in RECORDINGS.glob("*/scenario.toml"))

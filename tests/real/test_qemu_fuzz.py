@@ -7,9 +7,10 @@ import pytest
 from virtiomem.cli.main import main
 from virtiomem.conformance.replay import replay
 
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("modelled_qemu")]
+pytestmark = [pytest.mark.real, pytest.mark.on(qemu="every"), pytest.mark.usefixtures("qemu")]
 
 
+@pytest.mark.proves("fuzzed seeds")
 @pytest.mark.parametrize("seed", [1, 2])
 def test_qemu_and_our_device_do_not_differ(seed: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = tmp_path / "log.jsonl.gz"

@@ -11,7 +11,7 @@ import pytest
 
 from tests.waiting import PATIENCE, wait_until
 
-pytestmark = [pytest.mark.real, pytest.mark.usefixtures("modelled_qemu")]
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
 
 
 def children(pid: int) -> list[int]:

@@ -153,11 +153,13 @@ class Writer:
         self.step(do="plug-dimm", id=name, size=self.random.choice(("128M", "512M", "1G")))
 
 
+@pytest.mark.on(linux="every", qemu="every")
+@pytest.mark.proves("random scenarios")
 @pytest.mark.parametrize("number", NUMBERS)
-def test_both_guests_do_the_same(number: int, setup_6_1: Setup) -> None:
+def test_both_guests_do_the_same(number: int, setup: Setup) -> None:
     text = Writer(number).write()
     played = scenario.loads(text)
-    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup_6_1) as real:
+    with LinuxGuest(played.guest, played.devices, played.driver, setup=setup) as real:
         expected = scenario.play(played, real)
     embedded = scenario.embedded_guest(scenario.like(played, expected.guest), expected.boot)
     difference = compare(expected, scenario.play(played, embedded))

@@ -37,7 +37,7 @@ from virtiomem.vm.model import Device, Driver, Machine, Vm
 from virtiomem.vm.plan import Scope, Spread, Wish
 from virtiomem.vm.results import Reporter, ResizeOutcome, ResizeProgress, ResizeResult, WaitPolicy
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.on(qemu="every"), pytest.mark.proves("vm suite on a running Linux")]
 
 MOMENT = 2.0
 """Seconds without any movement once a guest is known to be stuck."""

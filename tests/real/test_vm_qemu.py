@@ -26,7 +26,7 @@ from virtiomem.vm.doors.guest_agent import GuestAgent
 from virtiomem.vm.doors.sent import COMMANDS, VIRTIO_STATUS
 from virtiomem.vm.inside import GuestMemoryInfo
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.on(qemu="every"), pytest.mark.proves("vm suite on paused machines")]
 
 MACHINE = ["-accel", "tcg", "-S", "-display", "none", "-nodefaults", "-no-user-config", "-machine", "q35"]
 FLEET = 50

@@ -93,20 +93,32 @@ def find(wanted: str = "") -> KernelImage:
 
     ``6.1`` is every 6.1.x, not 6.12. Raises BackendError, with what there is and the Debian package, when there is none.
     """
+    found, refused = _looked_at()
+    fitting = [kernel for kernel in found if is_release(kernel.release, wanted)]
+    if not fitting:
+        raise BackendError(_none_found(wanted, _images(), refused))
+    return fitting[-1]
+
+
+def here() -> list[KernelImage]:
+    """Every kernel here that has the virtio-mem driver, oldest first."""
+    return _looked_at()[0]
+
+
+def _looked_at() -> tuple[list[KernelImage], list[str]]:
+    """The kernels that would do, oldest first, and why the others would not."""
     found, refused = [], []
-    for image in (images := _images()):
+    for image in _images():
         try:
             kernel = read(image)
         except BackendError as error:
             refused.append(str(error))
-            continue
-        if not kernel.has_driver:
-            refused.append(f"{image}: no {DRIVER} in {kernel.modules}")
-        elif is_release(kernel.release, wanted):
-            found.append(kernel)
-    if not found:
-        raise BackendError(_none_found(wanted, images, refused))
-    return max(found, key=lambda kernel: _version_key(kernel.release))
+        else:
+            if kernel.has_driver:
+                found.append(kernel)
+            else:
+                refused.append(f"{image}: no {DRIVER} in {kernel.modules}")
+    return sorted(found, key=lambda kernel: version_key(kernel.release)), refused
 
 
 def is_release(release: str, wanted: str) -> bool:
@@ -213,6 +225,6 @@ def _name(path: str) -> str:
     return path.rpartition("/")[2].partition(".ko")[0].replace("-", "_")
 
 
-def _version_key(release: str) -> list[tuple[int, int | str]]:
-    """Version order: numbers by value, the rest as text."""
+def version_key(release: str) -> list[tuple[int, int | str]]:
+    """What sorts releases: numbers by value, the rest as text."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", release)]

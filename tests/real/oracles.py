@@ -1,0 +1,248 @@
+"""Bring the kernels and QEMUs that this machine lacks, from the Debian mirror that its apt uses, without installing them.
+
+python tests/real/oracles.py [NAME...]
+
+Packages of other Debian releases are unpacked below .oracles, or the directory that VIRTIOMEM_ORACLES names, and tests/real
+find them there. Each gets a directory of its own, which appears only when all of it is there and was seen to work. What
+cannot be had is said; it is a failure (exit status 1) only where the mirror has it and the continuous integration counts
+on it.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.real.needs import ORACLES, found_kernels, found_qemus, look_for_kernels, series
+from virtiomem.errors import BackendError
+from virtiomem.guest.linux import kernels
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+PATIENCE = 600
+"""Seconds that one call of apt may take."""
+START_QEMU = """\
+#!/bin/sh
+# This QEMU with the C library and the firmware that it was packaged with.
+root=$(dirname "$(readlink -f "$0")")
+for loader in "$root"/usr/lib64/ld-linux-x86-64.so.2 "$root"/lib64/ld-linux-x86-64.so.2; do [ -e "$loader" ] && break; done
+libraries=$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu
+QEMU_MODULE_DIR=$root/usr/lib/x86_64-linux-gnu/qemu exec "$loader" --library-path "$libraries" \\
+    "$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu" "$@"
+"""
+
+
+class UnreachableError(Exception):
+    """The mirror does not answer, or has no such release of Debian."""
+
+
+class NotHadError(Exception):
+    """The mirror answers, and what was asked for is not there, not whole, or does not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Oracle:
+    """A series of Linux or QEMU, the releases of Debian to look through, and whether CI counts on it."""
+
+    program: str
+    series: str
+    suites: tuple[str, ...]
+    counted_on: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its directory below ORACLES, such as ``qemu-10.0``."""
+        return f"{self.program}-{self.series}"
+
+    @property
+    def here(self) -> str | None:
+        """The version that this machine has already."""
+        found = found_kernels() if self.program == "linux" else {series(it): it for it in found_qemus().values()}
+        return found.get(self.series)
+
+
+ALL = (
+    Oracle("linux", "6.1", ("bookworm-security", "bookworm"), counted_on=True),
+    Oracle("linux", "6.12", ("bookworm-security", "trixie"), counted_on=True),
+    Oracle("linux", "6.18", ("trixie-backports", "sid")),
+    Oracle("linux", "7.3", ("trixie-backports", "sid")),
+    Oracle("qemu", "7.2", ("bookworm",)),
+    Oracle("qemu", "10.0", ("trixie",), counted_on=True),
+    Oracle("qemu", "11.1", ("trixie-backports",)),
+)
+
+
+class Apt:
+    """apt with one suite, and lists, cache and status of its own."""
+
+    def __init__(self, suite: str, home: Path) -> None:
+        self.home = home
+        for folder in ("lists/partial", "cache/archives/partial"):
+            (home / folder).mkdir(parents=True)
+        (home / "status").touch()
+        signed = f" [signed-by={KEYRING}]" if KEYRING.exists() else ""
+        base = suite.removesuffix("-backports")
+        sources = [f"deb{signed} {mirror(suite)} {name} main\n" for name in dict.fromkeys((base, suite))]
+        (home / "sources.list").write_text("".join(sources))
+        values = {
+            "Dir::Etc::sourcelist": home / "sources.list",
+            "Dir::Etc::sourceparts": "-",
+            "Dir::Etc::preferences": "-",
+            "Dir::Etc::preferencesparts": "-",
+            "Dir::State::lists": home / "lists",
+            "Dir::State::status": home / "status",
+            "Dir::Cache": home / "cache",
+            "APT::Architecture": "amd64",
+            "APT::Architectures::": "amd64",
+            "APT::Sandbox::User": "root",
+            "APT::Default-Release": suite,
+            "APT::Update::Error-Mode": "any",
+        }
+        self.options = [word for key, value in values.items() for word in ("-o", f"{key}={value}")]
+        try:
+            self("apt-get", "update")
+        except NotHadError as error:
+            raise UnreachableError(str(error)) from None
+
+    def __call__(self, tool: str, *arguments: str, folder: Path | None = None) -> list[str]:
+        """The lines that a tool of apt prints; raises NotHadError with what it says of an error."""
+        command = [tool, "-q", *self.options, *arguments]
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        except subprocess.TimeoutExpired:
+            raise NotHadError(f"{tool} {arguments[0]}: no end after {PATIENCE} seconds") from None
+        if done.returncode:
+            said = [line for line in done.stderr.splitlines() if line.startswith("E:")] or [f"exit {done.returncode}"]
+            raise NotHadError(f"{tool} {arguments[0]}: {said[0].removeprefix('E: ')}")
+        return done.stdout.splitlines()
+
+    def download(self, packages: Sequence[str], folder: Path) -> None:
+        """Unpack these very packages into a folder."""
+        with TemporaryDirectory(dir=self.home) as debs:
+            self("apt-get", "download", *packages, folder=Path(debs))
+            unpack(Path(debs), folder, at_least=len(packages))
+
+    def download_with_all_it_needs(self, packages: Sequence[str], folder: Path) -> None:
+        """Unpack packages and everything that they depend on, down to the C library."""
+        self("apt-get", "install", "-y", "--no-install-recommends", "--download-only", *packages)
+        unpack(self.home / "cache/archives", folder, at_least=len(packages))
+
+
+def mirror(suite: str) -> str:
+    """Where this machine's apt gets Debian from."""
+    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)"]
+    known = subprocess.run(command, capture_output=True, text=True, check=False).stdout.split()
+    name = "debian-security" if suite.endswith("-security") else "debian"
+    for address in known:
+        if address.rstrip("/").endswith(f"/{name}"):
+            return address
+    raise UnreachableError(f"apt has no source that ends with /{name}")
+
+
+def unpack(debs: Path, folder: Path, at_least: int) -> None:
+    """Unpack every package of a folder into another."""
+    found = sorted(debs.glob("*.deb"))
+    if len(found) < at_least:
+        raise NotHadError(f"{len(found)} packages came, where {at_least} were asked for")
+    for deb in found:
+        subprocess.run(["dpkg-deb", "-x", str(deb), str(folder)], check=True)
+
+
+def kernel(apt: Apt, wanted: str, folder: Path) -> str:
+    """Unpack the newest cloud kernel of a series; return its release."""
+    pattern = rf"linux-image-({re.escape(wanted)}[.-]\S*cloud-amd64)"
+    releases = [match[1] for name in apt("apt-cache", "pkgnames") if (match := re.fullmatch(pattern, name))]
+    if not releases:
+        raise NotHadError(f"no package of Linux {wanted}")
+    release = max(releases, key=kernels.version_key)
+    apt.download(list(dict.fromkeys(parts(apt, f"linux-image-{release}", release))), folder)
+    modules = next(path for path in folder.glob(f"**/modules/{release}") if path.is_dir())
+    subprocess.run([depmod(), "-b", str(modules.parents[2]), release], check=True)
+    image = next(iter(sorted(folder.glob(f"**/vmlinuz-{release}")) + sorted(modules.glob("vmlinuz"))))
+    if not kernels.read(image, modules).has_driver:
+        raise NotHadError(f"Linux {release} has no {kernels.DRIVER}")
+    return release
+
+
+def parts(apt: Apt, package: str, release: str) -> Iterator[str]:
+    """A kernel's package and those that it depends on for itself: from 6.17 on image and modules are packages of their own."""
+    yield package
+    for line in apt("apt-cache", "depends", "--important", package):
+        name = line.rpartition("Depends: ")[2].strip()
+        if line.strip().startswith(("Depends:", "PreDepends:")) and name.endswith(f"-{release}"):
+            yield from parts(apt, name, release)
+
+
+def depmod() -> str:
+    """The program that lists what modules need."""
+    return shutil.which("depmod", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin") or _no("depmod (kmod)")
+
+
+def _no(program: str) -> str:
+    raise NotHadError(f"{program} is needed here")
+
+
+def qemu(apt: Apt, wanted: str, folder: Path) -> str:
+    """Unpack QEMU with its firmware and libraries; return its version."""
+    apt.download_with_all_it_needs(["qemu-system-x86", "seabios"], folder)
+    program = folder / "qemu-system-x86_64"
+    program.write_text(START_QEMU)
+    program.chmod(0o755)
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    version = done.stdout.partition("version ")[2].partition(" ")[0].strip()
+    if series(version) != wanted:
+        raise NotHadError(f"it is {version or done.stderr.strip()[:200] or 'silent'}")
+    return version
+
+
+def bring(oracle: Oracle) -> str:
+    """Bring one from the first suite that has it; return its version. Raises NotHadError, or UnreachableError if no suite answers."""
+    errors: list[Exception] = []
+    for suite in oracle.suites:
+        with TemporaryDirectory(prefix=".", dir=ORACLES) as home:
+            folder = Path(home) / "root"
+            folder.mkdir()
+            try:
+                version = {"linux": kernel, "qemu": qemu}[oracle.program](
+                    Apt(suite, Path(home) / "apt"), oracle.series, folder
+                )
+            except (NotHadError, UnreachableError) as error:
+                errors.append(type(error)(f"{suite}: {error}"))
+            except (OSError, StopIteration, subprocess.SubprocessError, BackendError) as error:
+                errors.append(NotHadError(f"{suite}: {error or 'an incomplete package'}"))
+            else:
+                shutil.rmtree(ORACLES / oracle.name, ignore_errors=True)  # here, and of no use
+                folder.rename(ORACLES / oracle.name)
+                return version
+    raise next((error for error in errors if isinstance(error, NotHadError)), errors[-1])
+
+
+def main(names: Sequence[str]) -> int:
+    """Bring what is missing; a line for each; 1 when one is not to be had that is counted on."""
+    known = {oracle.name: oracle for oracle in ALL}
+    if unknown := [name for name in names if name not in known]:
+        print(f"oracles: {unknown[0]} is none of {', '.join(known)}", file=sys.stderr)
+        return 2
+    ORACLES.mkdir(parents=True, exist_ok=True)
+    look_for_kernels()
+    failed = False
+    for oracle in [known[name] for name in names or known]:
+        if version := oracle.here:
+            print(f"{oracle.name:12} {version}, already here")
+            continue
+        try:
+            print(f"{oracle.name:12} {bring(oracle)}, brought", flush=True)
+        except UnreachableError as error:
+            print(f"{oracle.name:12} NOT HERE: {error}", flush=True)
+        except NotHadError as error:
+            failed |= oracle.counted_on
+            print(f"{oracle.name:12} NOT HAD: {error}", flush=True)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
