@@ -1,4 +1,4 @@
-"""The words of Linux's files for memory hotplug: sysfs, /proc/zoneinfo and the parameters of memory_hotplug.
+"""The words of Linux's files for memory hotplug and sleep: sysfs, /proc/zoneinfo and the parameters of memory_hotplug.
 
 Whoever reads, models or writes these files takes the words from here. Models: drivers/base/memory.c, include/linux/mmzone.h,
 mm/memory_hotplug.c (v6.1).
@@ -44,6 +44,14 @@ class OnlinePolicy(StrEnum):
 
     CONTIG_ZONES = "contig-zones"
     AUTO_MOVABLE = "auto-movable"
+
+
+class Sleep(StrEnum):
+    """How deep a machine sleeps; /sys/power/state calls them `freeze`, `mem` and `disk` (kernel/power/main.c, v6.1)."""
+
+    IDLE = "idle"
+    MEMORY = "memory"
+    DISK = "disk"
 
 
 AUTO_MOVABLE_RATIO = 301

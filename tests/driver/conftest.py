@@ -15,7 +15,7 @@ from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.transport.loopback import Loopback
 from virtiomem.units import GiB, MiB
-from virtiomem.wire.mem import Request
+from virtiomem.wire.mem import Feature, Request
 
 BASE = 8 * GiB
 
@@ -122,6 +122,7 @@ def rig() -> MakeRig:
         requested: int = 0,
         memory_block: int | None = None,
         kernel: str = LINUX.oldest.name,
+        features: Feature = Feature.ACPI_PXM,
         **parameters: bool | int,
     ) -> Rig:
         tree = ResourceTree()
@@ -129,7 +130,7 @@ def rig() -> MakeRig:
         memory = Memory(
             tree, block_size=memory_block, policy=Policy(default_state=state), release=LINUX.release(kernel)
         )
-        device = MemDevice(addr=addr, region_size=size, block_size=block, requested_size=requested)
+        device = MemDevice(addr=addr, region_size=size, block_size=block, requested_size=requested, features=features)
         return Rig(device, memory, Parameters(**parameters))  # type: ignore[arg-type]
 
     return make

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from virtiomem.abi import Sleep
 from virtiomem.errors import Errno
 from virtiomem.memory import FaultPoint, OnlineType
 from virtiomem.units import MiB
+from virtiomem.wire.mem import Feature
 
 MakeRig = Callable[..., Any]
 MB = 128 * MiB
@@ -104,3 +106,43 @@ def test_once_the_configuration_changed_no_more_pages_are_taken(rig: MakeRig, ke
     guest.channel.send = send_and_change
     assert guest.resize(MB) == ["UNPLUG +134M 1"]
     assert len(guest.memory.faults.pending()[FaultPoint.CONTIG]) == 5 - taken
+
+
+PLUGGED, MEMORY_LASTS = MB, Feature.ACPI_PXM | Feature.PERSISTENT_SUSPEND
+
+
+@pytest.mark.parametrize(
+    ("kernel", "to", "plugged", "features", "refusal"),
+    [
+        ("6.1", "idle", 0, MEMORY_LASTS, "save/restore not supported."),
+        ("6.1", "memory", 0, MEMORY_LASTS, "save/restore not supported."),
+        ("6.9", "disk", 0, MEMORY_LASTS, "save/restore not supported."),
+        ("6.10", "idle", PLUGGED, Feature.ACPI_PXM, None),
+        ("6.12", "memory", 0, Feature.ACPI_PXM, None),
+        ("6.12", "memory", PLUGGED, Feature.ACPI_PXM, "suspending with plugged memory is not supported"),
+        ("6.12", "memory", PLUGGED, MEMORY_LASTS, None),
+        ("6.12", "disk", 0, MEMORY_LASTS, "hibernation is not supported."),
+    ],
+)
+def test_guest_sleeps_where_its_memory_outlives_it(
+    rig: MakeRig, kernel: str, to: str, plugged: int, features: Feature, refusal: str | None
+) -> None:
+    guest = rig(kernel=kernel, features=features)
+    guest.resize(plugged)
+    guest.log.clear()
+    assert guest.module.freeze(Sleep(to)) is (Errno.EPERM if refusal else Errno.OK)
+    assert guest.log == ([f"virtio_mem virtio0: {refusal}"] if refusal else [])
+
+
+def test_driver_that_wakes_up_looks_at_its_device_and_goes_on(rig: MakeRig) -> None:
+    guest = rig(kernel="6.12")
+    assert guest.resize(2 * MB) == ["PLUG +0M 64", "PLUG +128M 64"]
+    guest.device.busy = True
+    assert guest.resize(MB) == ["UNPLUG +128M 64"]
+    guest.device.busy = False
+    guest.channel.said.clear()
+    assert not guest.module.freeze(Sleep.IDLE)
+    guest.module.restore()
+    guest.clock.run_until_idle()
+    assert guest.channel.said == ["UNPLUG +128M 64"]
+    assert guest.driver.work.retry_due is None

@@ -398,6 +398,7 @@ def machine(random: Random) -> World:
             ("request", device.request, [number(0, 1, 2, 3), number(8 * GiB, 8 * GiB + MB), number(0, 1, 64)]),
             ("handle", device.handle, [some(bytes(24), b"\1" + bytes(23))]),
             ("system_reset", device.system_reset, []),
+            ("wake_up", device.wake_up, []),
         ]
     return World(calls, state, check)
 
@@ -425,6 +426,7 @@ STEPS: list[tuple[type, dict[str, Make]]] = [
     (values.Unload, {}),
     (values.Reboot, {}),
     (values.Kexec, {}),
+    (values.Suspend, {"to": some("idle", "memory", "disk")}),
     (values.Resize, {"device": some("vm0", "vm1", "vm9"), "requested_size": sizes}),
     (values.Resize, {"device": some("vm0", "vm1"), "requested_size": sizes}),
     (values.SetState, {"blocks": some([32], [40, 41, 42], [0, 99], []), "state": some(*map(str, OnlineType))}),

@@ -125,6 +125,15 @@ def test_every_kind_of_step(setup: Setup) -> None:
         assert again.held_up == ["vm0: no driver in the guest is bound to the device"]
 
 
+@pytest.mark.on(linux="every", qemu="every")
+def test_a_guest_sleeps_and_wakes_up_as_the_embedded_one_does(setup: Setup) -> None:
+    played = scenario.load(RECORDINGS / "n-suspend/scenario.toml")
+    with LinuxGuest(played.guest, played.devices, setup=setup) as real:
+        made = scenario.play(played, real)
+    embedded = scenario.embedded_guest(scenario.like(played, made.guest), made.boot)
+    assert (difference := compare(made, scenario.play(played, embedded))) is None, difference
+
+
 def test_unmovable_memory_holds_a_block_up_and_the_driver_retries(setup: Setup) -> None:
     with guest(setup, default_state="online_kernel") as linux:
         linux.play(Load())

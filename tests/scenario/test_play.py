@@ -97,17 +97,19 @@ def test_release_that_is_not_known_is_played_as_the_nearest_and_the_guest_says_s
     assert "stands-in-for" not in scenario.embedded_guest(scenario.loads('[guest]\nkernel = "6.12.3"')).info
 
 
-@pytest.mark.parametrize("kernel", ["", "new", "v6.1", "6"])
-def test_kernel_that_names_no_release_is_refused(kernel: str) -> None:
-    with pytest.raises(ScenarioError, match=r"^scenario: guest.kernel: .*two numbers such as 6\.12") as refused:
-        scenario.loads(f'[guest]\nkernel = "{kernel}"')
+@pytest.mark.parametrize("version", ["", "new", "v6.1", "6"])
+@pytest.mark.parametrize("key", ["kernel", "qemu"])
+def test_kernel_or_qemu_that_names_no_release_is_refused(key: str, version: str) -> None:
+    with pytest.raises(ScenarioError, match=rf"^scenario: guest.{key}: .*two numbers such as 6\.12") as refused:
+        scenario.loads(f'[guest]\n{key} = "{version}"')
     assert len(str(refused.value)) < 200
 
 
 def test_scenario_plays_like_the_guest_of_a_recording_and_keeps_what_it_says_itself() -> None:
-    real = {"kernel": "6.12.117+deb12-cloud-amd64", "default-state": "online_kernel"}
+    real = {"kernel": "6.12.117+deb12-cloud-amd64", "qemu": "10.0.13", "default-state": "online_kernel"}
     like = scenario.like(scenario.loads('[guest]\nkernel = "6.1"'), real)
     assert (like.guest.release.name, like.guest.added_state) == ("6.12", "online_kernel")
+    assert like.guest.qemu_release.name == "10.0"
     said = scenario.like(scenario.loads('[guest]\ndefault-state = "offline"'), real)
     assert (said.guest.release.name, said.guest.added_state) == ("6.12", "offline")
     assert scenario.like(said, {"kernel": 6, "default-state": "x"}) == said

@@ -7,6 +7,7 @@ from random import Random
 from virtiomem.architecture import DEFAULT
 from virtiomem.conformance.testbench import DeviceUnderTest
 from virtiomem.device.mem import MemDevice
+from virtiomem.device.realize import offered_features
 from virtiomem.errors import DeviceError
 from virtiomem.qemu.process import BINARY
 from virtiomem.releases.qemu import QEMU, QemuRelease
@@ -15,7 +16,6 @@ from virtiomem.transport.late import LateTransport
 from virtiomem.transport.qemu_device import QemuMachine
 from virtiomem.transport.virtio_transport import DeviceSpec
 from virtiomem.units import GiB
-from virtiomem.wire.mem import Feature
 
 _ADDR = 4 * GiB
 
@@ -46,15 +46,7 @@ class EmbeddedTarget:
 
 
 def realize(spec: DeviceSpec, release: QemuRelease = QEMU.oldest) -> MemDevice:
-    """Our device as QEMU would make it; raises DeviceError in QEMU's words.
-
-    Since: 8.1 (auto_is_inaccessible), 9.2 (offers_persistent_suspend).
-    """
-    features = Feature.ACPI_PXM
-    if spec.unplugged_inaccessible == "on" or (release.auto_is_inaccessible and spec.unplugged_inaccessible != "off"):
-        features |= Feature.UNPLUGGED_INACCESSIBLE
-    if release.offers_persistent_suspend:
-        features |= Feature.PERSISTENT_SUSPEND
+    """Our device as QEMU would make it; raises DeviceError in QEMU's words."""
     return MemDevice(
         addr=spec.memaddr or _ADDR,
         region_size=spec.size,
@@ -62,7 +54,7 @@ def realize(spec: DeviceSpec, release: QemuRelease = QEMU.oldest) -> MemDevice:
         requested_size=spec.requested_size,
         node=spec.node,
         nodes=spec.node + 1,
-        features=features,
+        features=offered_features(release, spec.unplugged_inaccessible),
         release=release,
     )
 

@@ -153,6 +153,14 @@ class MemDevice:
         """
         self._unplug_all()
 
+    def wake_up(self) -> None:
+        """Wake up with the machine from a suspend to memory: a reset, but memory stays plugged where that is promised.
+
+        Models: virtio_mem_system_reset_hold() in hw/virtio/virtio-mem.c (v9.2).
+        """
+        if not self.features & Feature.PERSISTENT_SUSPEND:
+            self.system_reset()
+
     # --- the driver's side: configuration and requests ---
 
     @property

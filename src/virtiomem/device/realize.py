@@ -1,13 +1,28 @@
 """What QEMU refuses when a virtio-mem device is created (hw/virtio/virtio-mem.c, v7.2)."""
 
 from virtiomem.errors import DeviceError
+from virtiomem.releases.qemu import QemuRelease
 from virtiomem.units import U64_MAX, MiB, is_power_of_two
+from virtiomem.wire.mem import Feature
 
 MIN_BLOCK_SIZE = 1 * MiB
 """Models: VIRTIO_MEM_MIN_BLOCK_SIZE in hw/virtio/virtio-mem.c (v7.2)."""
 
 MAX_REGION_SIZE = (1 << 47) - 1
 """QEMU maps a region into its own address space, of which Linux gives 47 bits to a process on x86-64."""
+
+
+def offered_features(release: QemuRelease, unplugged_inaccessible: str | None = None) -> Feature:
+    """The feature bits of the device type that a release of QEMU offers, with that value of its property.
+
+    Since: 8.1 (auto_is_inaccessible), 9.2 (offers_persistent_suspend).
+    """
+    features = Feature.ACPI_PXM
+    if unplugged_inaccessible == "on" or (release.auto_is_inaccessible and unplugged_inaccessible != "off"):
+        features |= Feature.UNPLUGGED_INACCESSIBLE
+    if release.offers_persistent_suspend:
+        features |= Feature.PERSISTENT_SUSPEND
+    return features
 
 
 def check_realize(addr: int, region_size: int, block_size: int, requested_size: int, node: int, nodes: int) -> None:

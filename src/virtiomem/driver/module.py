@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from virtiomem import border
+from virtiomem.abi import Sleep
 from virtiomem.clock import Clock
 from virtiomem.driver.messages import MODULE
 from virtiomem.driver.parameters import DEFAULTS, Parameters
@@ -59,6 +60,27 @@ class VirtioMemModule:
             generic_online_page(self.memory, start, size)
         else:
             owner.mode.online_page(start, size)
+
+    def freeze(self, to: Sleep) -> Errno:
+        """Let every device sleep, or none: EPERM when one refuses, and those that slept already are awake again.
+
+        Models: dpm_suspend() in drivers/base/power/main.c (v6.1), which goes from the last device to the first; the notifiers
+        that hear of hibernation go the other way. Raises ArgumentError.
+        """
+        border.instance("to", to, Sleep)
+        asleep: list[VirtioMem] = []
+        for device in self.devices if to is Sleep.DISK else reversed(self.devices):
+            if rc := device.freeze(to):
+                for other in reversed(asleep):
+                    other.restore()
+                return rc
+            asleep.append(device)
+        return Errno.OK
+
+    def restore(self) -> None:
+        """The guest is awake."""
+        for device in self.devices:
+            device.restore()
 
     def unload(self) -> None:
         """Remove every device, the last one first (driver_detach()), then the module; memory that is online stays."""

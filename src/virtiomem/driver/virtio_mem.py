@@ -5,6 +5,7 @@ Models: struct virtio_mem and what is common to both modes in drivers/virtio/vir
 
 from collections.abc import Callable
 
+from virtiomem.abi import Sleep
 from virtiomem.clock import Clock
 from virtiomem.driver import messages
 from virtiomem.driver.added import AddedMemory
@@ -190,6 +191,28 @@ class VirtioMem:
         """
         self._config_changed = False
         return self.mode.adopt(addr, plugged)
+
+    def freeze(self, to: Sleep) -> Errno:
+        """The guest is about to sleep: reset the device, or EPERM when it cannot sleep so deep.
+
+        Models: virtio_mem_freeze(), virtio_mem_pm_notifier_cb(). Since: 6.10 (suspends).
+        """
+        lasts = not self.plugged_size or self._link.channel.features & Feature.PERSISTENT_SUSPEND
+        if not self.memory.release.suspends:
+            refusal = "save/restore not supported."
+        elif to is Sleep.DISK:
+            refusal = "hibernation is not supported."
+        elif to is Sleep.MEMORY and not lasts:
+            refusal = "suspending with plugged memory is not supported"
+        else:
+            self._link.channel.reset()
+            return Errno.OK
+        self.log("err", refusal)
+        return Errno.EPERM
+
+    def restore(self) -> None:
+        """The guest is awake: see what has changed meanwhile. Models: virtio_mem_restore()."""
+        self._config_interrupt()
 
     def detach(self) -> None:
         """Stop hearing from the device: the kernel that this driver ran in is gone."""

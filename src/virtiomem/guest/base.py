@@ -16,6 +16,7 @@ from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import ScenarioError
 from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecord
 from virtiomem.releases.linux import DEBIAN, DEFAULT, LINUX, LinuxRelease
+from virtiomem.releases.qemu import QEMU, QemuRelease
 from virtiomem.resource.names import is_virtio_device, virtio_name
 from virtiomem.text import quoted
 from virtiomem.units import GiB, Size, Span
@@ -58,6 +59,8 @@ class GuestConfig(_Table, frozen=True):
 
     kernel: str | None = None
     """The release of Linux, such as ``6.12``; None for `releases.linux.DEFAULT`."""
+    qemu: str | None = None
+    """The release of QEMU whose devices the guest has, such as ``10.0``; None for the oldest that is modelled."""
     machine: MachineKind = "q35"
     memory: Size = Size(4 * GiB)
     max_memory: Size | None = None
@@ -84,6 +87,11 @@ class GuestConfig(_Table, frozen=True):
     def release(self) -> LinuxRelease:
         """The release that is modelled. Raises UsageError for a kernel that is not named by a version."""
         return DEFAULT if self.kernel is None else LINUX.release(self.kernel)
+
+    @property
+    def qemu_release(self) -> QemuRelease:
+        """The release of QEMU that is modelled. Raises UsageError for one that is not named by a version."""
+        return QEMU.oldest if self.qemu is None else QEMU.release(self.qemu)
 
     @property
     def added_state(self) -> OnlineType:

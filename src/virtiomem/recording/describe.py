@@ -19,6 +19,7 @@ from virtiomem.recording.values import (
     SetState,
     Step,
     StepRecord,
+    Suspend,
     Unload,
     UnplugDimm,
     Use,
@@ -52,6 +53,8 @@ def describe(step: Step) -> str:
             return "reboot"
         case Kexec():
             return "kexec into a new kernel"
+        case Suspend(to=to):
+            return f"suspend to {to}"
         case PlugDimm(id=name, size=size, node=node):
             return f"plug DIMM {name}, {format_size(size)} on node {node}"
         case UnplugDimm(id=name):

@@ -17,6 +17,7 @@ FORMAT = "virtiomem-recording/1"
 Natural = Annotated[int, Meta(ge=0)]
 BlockStateWord = Literal["offline", "online", "online_kernel", "online_movable"]
 UseKind = Literal["movable", "unmovable"]
+SleepWord = Literal["idle", "memory", "disk"]
 MemoryKind = Literal["kmem", "xen", "hyperv"]
 InjectPoint = Literal["add_memory", "online", "offline", "remove", "request"]
 
@@ -53,6 +54,12 @@ class Reboot(_Step, frozen=True, tag="reboot"):
 
 class Kexec(_Step, frozen=True, tag="kexec"):
     """Start a new kernel without a reset; the driver is not loaded afterwards."""
+
+
+class Suspend(_Step, frozen=True, tag="suspend"):
+    """Let the guest sleep, to idle, to memory or to disk, and wake it up at once."""
+
+    to: SleepWord
 
 
 class PlugDimm(_Step, frozen=True, tag="plug-dimm"):
@@ -121,6 +128,7 @@ Step = (
     | SetState
     | Reboot
     | Kexec
+    | Suspend
     | PlugDimm
     | UnplugDimm
     | AddMemory

@@ -31,6 +31,8 @@ class LinuxRelease:
     """The driver takes every failure to offline and remove memory for EBUSY, but for ENOMEM."""
     has_bbm_safe_unplug: bool = True
     """The module has the parameter bbm_safe_unplug; else big blocks are always unplugged the safe way."""
+    suspends: bool = False
+    """The driver lets the guest sleep where plugged memory outlives it; else it refuses (EPERM)."""
     fake_offline_heeds_config: bool = False
     """Taking pages from the allocator stops with EAGAIN once the device's configuration has changed."""
 
@@ -136,6 +138,14 @@ LINUX = Releases(
             f"{_DRIVER}: virtio_mem_bbm_offline_remove_and_unplug_bb()",
             "the parameter `bbm_safe_unplug` is gone and ignored with a warning: big blocks are always unplugged the safe"
             " way",
+        ),
+        Change(
+            "6.10",
+            "suspends",
+            True,
+            f"{_DRIVER}: virtio_mem_freeze(), virtio_mem_restore()",
+            "the guest may suspend to idle, and to memory with nothing plugged or PERSISTENT_SUSPEND; before, every suspend is"
+            " refused (EPERM), as hibernation still is",
         ),
         Change(
             "6.6",

@@ -7,7 +7,7 @@ checks: it is an outcome, and belongs in the recording.
 import re
 from collections.abc import Iterable, Iterator
 from itertools import combinations
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from msgspec import structs
 
@@ -21,6 +21,8 @@ from virtiomem.guest.machine import MachineLayout
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use
 from virtiomem.releases.linux import LINUX
+from virtiomem.releases.qemu import QEMU
+from virtiomem.releases.table import Releases
 from virtiomem.resource.names import is_virtio_device
 from virtiomem.resource.node import ResourceConflict
 from virtiomem.resource.tree import ResourceTree
@@ -40,8 +42,8 @@ _ERRNOS = [errno.name for errno in Errno if errno]
 
 def check_guest(guest: GuestConfig) -> None:
     """Refuse machines that QEMU would not start and kernels that do not exist."""
-    if guest.kernel is not None:
-        _check_kernel(guest.kernel)
+    for key, releases in (("kernel", LINUX), ("qemu", QEMU)):
+        _check_release(key, getattr(guest, key), releases)
     if guest.iomem is not None and guest.capture is not None:
         _refuse("guest.capture", "a guest starts from an iomem listing or from a capture, not from both")
     if guest.capture is not None:
@@ -76,12 +78,12 @@ def _check_block_size(block: int, architecture: Architecture) -> None:
         _refuse("guest.memory-block-size", f"{format_with_hex(block)} is not {limits}")
 
 
-def _check_kernel(kernel: str) -> None:
-    """Refuse what names no release of Linux."""
+def _check_release(key: str, version: str | None, releases: Releases[Any]) -> None:
+    """Refuse what names no release."""
     try:
-        LINUX.release(kernel)
+        releases.release(releases.oldest.name if version is None else version)
     except UsageError as error:
-        _refuse("guest.kernel", str(error))
+        _refuse(f"guest.{key}", str(error))
 
 
 def _check_captured(guest: GuestConfig) -> None:

@@ -14,6 +14,7 @@ from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.embedded.adopt import boot_listing
 from virtiomem.recording import Recording, Snapshot
 from virtiomem.releases.linux import LINUX
+from virtiomem.releases.qemu import QEMU
 from virtiomem.resource import iomem
 from virtiomem.scenario.checks import check_listing
 from virtiomem.scenario.toml_file import to_dict
@@ -62,17 +63,18 @@ def _go_on(scenario: Scenario, capture: "Capture") -> EmbeddedGuest:
 
 
 def like(scenario: Scenario, guest: Mapping[str, Any]) -> Scenario:
-    """The scenario on the kernel that a recording's `guest` names, and where it does not say, with that build's choices.
+    """The scenario on the kernel and QEMU that a recording's `guest` names, and where it does not say, with the build's choices.
 
-    Raises UsageError for a kernel that does not begin with a version.
+    Raises UsageError for one that does not begin with a version.
     """
     border.instance("scenario", scenario, Scenario)
     border.instance("guest", guest, Mapping)
-    kernel, state = guest.get("kernel"), guest.get("default-state")
-    config = scenario.guest
-    if isinstance(kernel, str):
-        LINUX.release(kernel)
-        config = structs.replace(config, kernel=kernel)
+    config, state = scenario.guest, guest.get("default-state")
+    for key, releases in (("kernel", LINUX), ("qemu", QEMU)):
+        version = guest.get(key)
+        if isinstance(version, str):
+            releases.release(version)
+            config = structs.replace(config, **{key: version})
     if config.default_state is None and state in list(OnlineType):
         config = structs.replace(config, default_state=state)
     return structs.replace(scenario, guest=config)

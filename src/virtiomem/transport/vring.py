@@ -232,7 +232,7 @@ class VringChannel:
         """
         self._transport = transport
         self._ring = Ring(transport)
-        self._wanted = int(Feature.ACPI_PXM | Feature.UNPLUGGED_INACCESSIBLE) if features is None else features
+        self._wanted = sum(Feature) if features is None else features
         self._wanted |= VirtioFeature.VERSION_1 | (VirtioFeature.INDIRECT_DESC if indirect else 0)
         self._callback: Callable[[], None] | None = None
         self.features = 0

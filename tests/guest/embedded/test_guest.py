@@ -218,3 +218,50 @@ def test_boot_memory_is_recorded_once(guest: EmbeddedGuest) -> None:
     """It never changes, and it is most of what a snapshot shows."""
     boot, now = guest.boot, guest.play(values.Load()).snapshot
     assert all(one is other for one, other in zip(boot.memory_blocks, now.memory_blocks, strict=True))
+
+
+def suspended(qemu: str, *, loaded: bool = True) -> EmbeddedGuest:
+    """A guest of two devices, the second one with plugged memory, that was asked to sleep to memory."""
+    made = scenario.loads(f"""
+[guest]
+kernel = "6.12"
+qemu = "{qemu}"
+[[device]]
+id = "vm0"
+max-size = "1G"
+[[device]]
+id = "vm1"
+max-size = "1G"
+requested-size = "256M"
+""")
+    guest = scenario.embedded_guest(made)
+    guest.play(values.Load())
+    if not loaded:
+        guest.play(values.Unload())
+    return guest
+
+
+def test_device_that_slept_is_awake_again_when_another_refuses_to() -> None:
+    guest = suspended("7.2")
+    guest.play(values.Resize(device="vm0", requested_size=Size(128 * MiB)))
+    guest.play(values.Resize(device="vm1", requested_size=Size(0)))
+    refused = guest.play(values.Suspend(to="memory"))
+    assert refused.error == "suspend: write error: Operation not permitted"
+    assert refused.log == [
+        "err: virtio_mem virtio0: suspending with plugged memory is not supported",
+        "virtio_mem virtio1: plugged size: 0x0",
+        "virtio_mem virtio1: requested size: 0x0",
+    ]
+
+
+@pytest.mark.parametrize(("qemu", "left"), [("7.2", 0), ("10.0", 256 * MiB)])
+def test_machine_that_wakes_up_takes_memory_away_where_its_qemu_does(qemu: str, left: int) -> None:
+    guest = suspended(qemu, loaded=False)
+    assert guest.play(values.Suspend(to="idle")).snapshot.devices[1].size == 256 * MiB
+    assert guest.play(values.Suspend(to="memory")).snapshot.devices[1].size == left
+
+
+def test_guest_without_a_driver_finds_no_disk_to_sleep_to() -> None:
+    assert suspended("7.2", loaded=False).play(values.Suspend(to="disk")).error == (
+        "suspend: write error: No such device"
+    )

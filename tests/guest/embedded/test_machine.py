@@ -155,6 +155,10 @@ class GuestMachine(RuleBasedStateMachine):
         addr = 20 * GiB + at * 64 * MiB
         self.play(values.AddMemory(kind=kind, memaddr=Size(addr), size=Size(size * MiB), node=at % 3))
 
+    @rule(to=st.sampled_from(["idle", "memory", "disk"]))
+    def suspend(self, to: values.SleepWord) -> None:
+        self.play(values.Suspend(to=to))
+
     @rule(what=st.sampled_from([values.Unload(), values.Reboot(), values.Kexec(), SILENCE]), load=st.booleans())
     def upheaval(self, what: values.Step, load: bool) -> None:
         self.play(what)

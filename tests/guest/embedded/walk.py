@@ -23,6 +23,8 @@ ERRNOS = ["ENOMEM", "EBUSY", "EPERM", "EINVAL", "EEXIST", "EAGAIN"]
 
 GUEST = """
 [guest]
+kernel = "{kernel}"
+qemu = "{qemu}"
 memory = "{memory}G"
 max-memory = "{max_memory}G"
 slots = 4
@@ -77,6 +79,7 @@ class Walk:
             (4, values.Load),
             (1, values.Unload),
             (1, self._new_kernel),
+            (2, self._suspend),
         ]
 
     def _boot(self) -> EmbeddedGuest:
@@ -84,6 +87,8 @@ class Walk:
         block0, block1 = pick([1, 2, 2, 2, 4, 64, 128, 256]), pick([2, 2, 4, 256])
         memory = pick([4, 5, 7])
         text = GUEST.format(
+            kernel=pick(["6.1", "6.6", "6.12"]),
+            qemu=pick(["7.2", "10.0"]),
             memory=memory,
             max_memory=memory + 48,
             state=pick(STATES),
@@ -170,6 +175,10 @@ class Walk:
         kind: values.MemoryKind = self.random.choice(["kmem", "xen", "hyperv"])
         addr, size = 64 * GiB + self.random.randint(0, 64) * 64 * MiB, self.random.choice([64, 128, 384, 1000])
         return values.AddMemory(kind=kind, memaddr=Size(addr), size=Size(size * MiB), node=self.random.randint(0, 1))
+
+    def _suspend(self) -> values.Step:
+        to: values.SleepWord = self.random.choice(["idle", "memory", "disk"])
+        return values.Suspend(to=to)
 
     def _new_kernel(self) -> values.Step:
         self.uses.clear()

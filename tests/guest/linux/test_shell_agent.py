@@ -102,3 +102,14 @@ def test_waiting_reads_along(start: Start) -> None:
     agent = start("console.send(b'Kernel panic - not syncing: later\\n'); stay()")
     with pytest.raises(BackendError, match="panicked while waiting"):
         agent.follow(PATIENCE, "waiting")
+
+
+def test_guest_that_sleeps_is_nudged_until_it_answers(start: Start) -> None:
+    agent = start(
+        "agent.send(b'hello 2 6.12 4096\\n'); heard = agent.makefile('rb')\n"
+        "seq = heard.readline().split()[0].decode(); assert heard.readline() == b'\\n'\n"
+        "agent.send(f'<{seq}\\n\\n>{seq} 0\\n'.encode()); stay()"
+    )
+    agent.wait_for_hello(PATIENCE)
+    reply = agent.ask("suspend", "idle", doing="sleeping", timeout=PATIENCE, each_second=agent.nudge)
+    assert (reply.text, reply.status) == ("", 0)

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 from msgspec import UNSET, structs
 
 from virtiomem import border
-from virtiomem.abi import OnlineType
+from virtiomem.abi import OnlineType, Sleep
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import ArgumentValueError, DeviceError, Errno, KernelError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, hotplug_parameters, name_devices
@@ -45,6 +45,7 @@ _WORDS = {
     Errno.ENXIO: "No such device or address",
     Errno.ENOMEM: "Cannot allocate memory",
     Errno.EBUSY: "Device or resource busy",
+    Errno.ENODEV: "No such device",
     Errno.EINVAL: "Invalid argument",
     Errno.EHWPOISON: "Memory page has hardware error",
 }
@@ -204,6 +205,9 @@ class EmbeddedGuest:
                 self._new_kernel(reset=True)
             case values.Kexec():
                 self._new_kernel(reset=False)
+            case values.Suspend(to=to):
+                if rc := self.kernel.suspend(Sleep(to), self._hardware.wake_up if to == "memory" else lambda: None):
+                    return f"suspend: write error: {_WORDS[rc]}"
             case values.PlugDimm():
                 self._plug_dimm(step)
             case values.UnplugDimm(id=name):

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from virtiomem.device.board import BOARDS
 from virtiomem.device.mem import MemDevice
+from virtiomem.device.realize import offered_features
 from virtiomem.errors import ProtocolError
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.reasons import Reason
@@ -41,6 +42,9 @@ class Devices(Protocol):
     def system_reset(self) -> None:
         """Reset the machine: every device unplugs everything and is ready for the next kernel's driver."""
 
+    def wake_up(self) -> None:
+        """Wake the machine up from a suspend to memory: a reset that not every device's memory outlives."""
+
     def close(self) -> None:
         """Let go of them; harmless when repeated."""
 
@@ -71,6 +75,11 @@ class EmbeddedDevices:
         for device in self.devices.values():
             device.system_reset()
 
+    def wake_up(self) -> None:
+        """Unplug everything that does not outlive a suspend."""
+        for device in self.devices.values():
+            device.wake_up()
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -91,6 +100,8 @@ def _realized(config: DeviceConfig, guest: GuestConfig) -> MemDevice:
         node=config.node,
         nodes=max(len(guest.nodes), 1),
         board=BOARDS[guest.machine],
+        features=offered_features(guest.qemu_release),
+        release=guest.qemu_release,
     )
 
 

@@ -1,12 +1,13 @@
 """One running kernel: resource tree, hotplug core and, once loaded, the virtio_mem module."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import UNSET, UnsetType
 
-from virtiomem.abi import OnlinePolicy
+from virtiomem.abi import OnlinePolicy, Sleep
 from virtiomem.clock import Clock
 from virtiomem.driver import VirtioMem, VirtioMemModule
+from virtiomem.errors import Errno
 from virtiomem.guest.base import DriverConfig, GuestConfig
 from virtiomem.memory import Memory, MemoryBlock, Policy, sysfs
 from virtiomem.recording import values
@@ -73,6 +74,16 @@ class Kernel:
         if self.module is not None:
             self.module.unload()
             self.module = None
+
+    def suspend(self, to: Sleep, sleep: Callable[[], None]) -> Errno:
+        """Sleep, and be woken up at once: EPERM when the driver refuses, ENODEV to a disk, of which there is none."""
+        rc = self.module.freeze(to) if self.module is not None else Errno.OK
+        if rc or to is Sleep.DISK:
+            return rc or Errno.ENODEV
+        sleep()
+        if self.module is not None:
+            self.module.restore()
+        return Errno.OK
 
     @property
     def devices(self) -> list[VirtioMem]:

@@ -13,6 +13,7 @@ from virtiomem.qemu.process import BINARY
 from virtiomem.transport.qemu_device import MachineSpec, QemuDevice, QemuMachine
 from virtiomem.transport.virtio_transport import DeviceSpec
 from virtiomem.transport.vring import VringChannel
+from virtiomem.wire.mem import Feature
 
 
 class QemuDevices:
@@ -48,6 +49,11 @@ class QemuDevices:
         self._machine.system_reset()
         for channel in self._channels.values():
             channel.reset()
+
+    def wake_up(self) -> None:
+        """Reset the machine as its QEMU does when it wakes up; the stopped machine here never really sleeps."""
+        if not any(channel.features & Feature.PERSISTENT_SUSPEND for channel in self._channels.values()):
+            self.system_reset()
 
     def close(self) -> None:
         """End QEMU; harmless when repeated."""

@@ -33,6 +33,7 @@ release_devices() {
 
 serve() {
     while read -r seq verb arguments <&3; do
+        [ "$seq" ] || continue # an empty line only wakes a guest that sleeps
         answer=$(answer 2>&1 </dev/null)
         printf '<%s\n%s\n>%s %s\n' "$seq" "$answer" "$seq" $? >&3
     done
@@ -40,7 +41,7 @@ serve() {
 
 answer() {
     case "$verb" in
-        snapshot | load | unload | set_state | use | free | kexec) "$verb" $arguments ;;
+        snapshot | load | unload | set_state | use | free | kexec | suspend) "$verb" $arguments ;;
         sh) eval "$arguments" ;;
         *) echo "no verb $verb"; false ;;
     esac
@@ -119,6 +120,17 @@ use() {
 
 free() {
     umount "/use/$1" && rmdir "/use/$1"
+}
+
+# The host wakes the guest up: a machine that sleeps (S3) through QEMU, a processor that does by a byte on this line.
+suspend() {
+    echo enabled >/sys/class/tty/ttyS1/power/wakeup
+    case "$1" in
+        idle) state=freeze ;;
+        memory) state=mem && echo deep >/sys/power/mem_sleep || return ;;
+        *) state=$1 ;;
+    esac
+    reason=$( (echo "$state" >/sys/power/state) 2>&1) || { echo "suspend: ${reason##*: }"; false; }
 }
 
 # The new kernel's initramfs is what this one's root holds.

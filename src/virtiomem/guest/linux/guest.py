@@ -26,6 +26,7 @@ from virtiomem.recording.values import (
     Reboot,
     Resize,
     SetState,
+    Suspend,
     Unload,
     UnplugDimm,
     Use,
@@ -170,6 +171,8 @@ class LinuxGuest:
                 return self._refusal("use", identifier, str(int(size)), kind, doing=doing)
             case Free(id=identifier):
                 return self._refusal("free", identifier, doing=doing)
+            case Suspend(to=to):
+                return self._told("suspend", self._linux.suspend(to, doing))
             case Kexec():
                 if refusal := self._refusal("kexec", doing=doing):
                     return refusal
@@ -190,7 +193,10 @@ class LinuxGuest:
 
     def _refusal(self, verb: str, *arguments: str, doing: str) -> str | None:
         """Let the agent do it; what it says when it fails."""
-        reply = self._linux.ask(verb, *arguments, doing=doing)
+        return self._told(verb, self._linux.ask(verb, *arguments, doing=doing))
+
+    def _told(self, verb: str, reply: Reply) -> str | None:
+        """What the agent says of what has failed."""
         if reply.status == 0:
             return None
         said = "; ".join(line for line in reply.text.splitlines() if line)

@@ -83,6 +83,17 @@ class RunningLinux:
         """Let the agent do something; see `ShellAgent.ask`."""
         return self._agent.ask(verb, *arguments, doing=doing, timeout=timeout or self.timeout)
 
+    def suspend(self, to: str, doing: str) -> Reply:
+        """Let it sleep, and wake it up."""
+        self.qmp.forget_events()
+        return self._agent.ask("suspend", to, doing=doing, timeout=self.timeout, each_second=self._wake)
+
+    def _wake(self) -> None:
+        """Wake it up, if it sleeps: a machine through QEMU, a processor through the agent's line."""
+        if self.qmp.next_event("SUSPEND", timeout=0.05) is not None:
+            self.qmp.execute("system_wakeup")
+        self._agent.nudge()
+
     def follow(self, seconds: float, doing: str) -> None:
         """Let time pass."""
         self._agent.follow(seconds, doing)

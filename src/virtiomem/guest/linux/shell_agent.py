@@ -7,6 +7,7 @@ nothing of it is interpreted here.
 import re
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from select import POLLIN, poll
 
@@ -62,15 +63,20 @@ class ShellAgent:
         except ArgumentError as error:
             raise ProtocolError(f"the guest's agent: {error}") from None
 
-    def ask(self, verb: str, *arguments: str, doing: str, timeout: float) -> Reply:
-        """Let the agent do something and return what came of it; `doing` says it in an error message."""
+    def ask(
+        self, verb: str, *arguments: str, doing: str, timeout: float, each_second: Callable[[], None] = lambda: None
+    ) -> Reply:
+        """Let the agent do something and return what came of it; `doing` says it in an error message.
+
+        `each_second` is called while there is no answer.
+        """
         self._sequence += 1
         self._received.clear()
         question = " ".join((str(self._sequence), verb, *arguments))
         if "\n" in question:
             raise ValueError(f"a question is one line: {question!r}")
         self._send(question.encode() + b"\n", doing)
-        match = self._await_line(_END, doing, timeout)
+        match = self._await_line(_END, doing, timeout, each_second)
         head = b"<%d\n" % self._sequence
         if int(match[1]) != self._sequence or not self._received.startswith(head):
             raise ProtocolError(
@@ -78,6 +84,10 @@ class ShellAgent:
             )
         text = self._received[len(head) : -len(match[0])].decode(errors="replace")
         return Reply(text if text != "\n" else "", int(match[2]))
+
+    def nudge(self) -> None:
+        """Send an empty line, which is no question: a sleeping guest wakes up of it."""
+        self._send(b"\n", "waking up")
 
     def follow(self, seconds: float, doing: str) -> None:
         """Let time pass while reading along."""
@@ -94,9 +104,12 @@ class ShellAgent:
         finally:
             self._line.setblocking(False)
 
-    def _await_line(self, pattern: re.Pattern[bytes], doing: str, timeout: float) -> re.Match[bytes]:
+    def _await_line(
+        self, pattern: re.Pattern[bytes], doing: str, timeout: float, each_second: Callable[[], None] = lambda: None
+    ) -> re.Match[bytes]:
         """Receive until the last line is whole and fits the pattern."""
-        until = time.monotonic() + timeout
+        now = time.monotonic()
+        until, next_call = now + timeout, now + 1
         while True:
             start = self._received.rfind(b"\n", 0, -1) + 1
             if match := pattern.fullmatch(self._received, start):
@@ -107,7 +120,10 @@ class ShellAgent:
                     f"the guest did not answer within {timeout:g} s while {doing};"
                     f" the console's last lines: {self._console.last_words()}"
                 )
-            self._read(left, doing)
+            self._read(min(left, 1), doing)
+            if time.monotonic() >= next_call:
+                each_second()
+                next_call = time.monotonic() + 1
 
     def _read(self, seconds: float, doing: str) -> None:
         """Wait for something to arrive, and take it."""
