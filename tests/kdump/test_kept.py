@@ -1,15 +1,17 @@
 """The crash header that a kernel keeps, against what a real 6.12 had in memory when it crashed."""
 
+import re
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from virtiomem import scenario
-from virtiomem.errors import Errno, KernelError
+from virtiomem.errors import Errno, KernelError, ScenarioError
 from virtiomem.guest.embedded import EmbeddedGuest
-from virtiomem.kdump.kept import KeptHeader
+from virtiomem.kdump.kept import KeptHeader, elfcorehdr_size
 from virtiomem.memory import OnlineType, store_state
-from virtiomem.recording.values import Load, Resize
+from virtiomem.recording.values import Load, LoadCrashKernel, Reboot, Resize
 from virtiomem.releases.linux import LinuxBuild
 from virtiomem.units import GiB, MiB, Size
 
@@ -23,7 +25,8 @@ def guest_of(
 ) -> EmbeddedGuest:
     """A guest with the driver loaded."""
     table = "[driver]\n" + "".join(f"{name} = {value}\n" for name, value in driver.items())
-    played = scenario.loads(f'[guest]\nkernel = "{kernel}"\ndefault-state = "{state}"\n{table}{DEVICE}')
+    head = f'[guest]\nkernel = "{kernel}"\ndefault-state = "{state}"\ncrashkernel = "256M"\n'
+    played = scenario.loads(f"{head}{table}{DEVICE}")
     guest = EmbeddedGuest(played.guest, played.driver, played.devices, listing or played.boot_iomem)
     guest.play(Load())
     return guest
@@ -105,3 +108,66 @@ def test_more_ranges_than_there_is_room_for_are_refused_at_loading_and_dropped_l
     header.unload()
     resize(guest, 2 * MB)
     assert len(header.ranges) == 70
+
+
+def test_no_crash_kernel_is_loaded_where_nothing_is_reserved_for_one() -> None:
+    guest = scenario.embedded_guest(scenario.loads(DEVICE))
+    refused = guest.play(LoadCrashKernel())
+    assert refused.error is not None
+    assert "no memory is reserved for a crash kernel (boot with crashkernel=256M)" in refused.error
+    assert refused.snapshot.crash_header is UNSET
+
+
+def test_crash_kernel_of_kexec_tools_keeps_the_header_it_was_given_and_goes_with_its_kernel() -> None:
+    guest = guest_of()
+    loaded = guest.play(LoadCrashKernel(syscall="kexec_load")).snapshot.crash_header
+    resize(guest, GiB)
+    assert guest.snapshot().crash_header == loaded
+    assert loaded is not UNSET
+    assert (loaded.kept_up_to_date, loaded.ranges[0]) == (False, (0x1000, 0x9FBFF))
+    assert guest.play(Reboot()).snapshot.crash_header is UNSET
+
+
+def test_loading_again_takes_the_place_of_the_one_before_unless_it_is_refused() -> None:
+    played = scenario.loads(
+        '[guest]\nkernel = "6.12"\ncrashkernel = "256M"\ncrash-header-cpus = 0\ncrash-header-ranges = 70\n'
+        f"[driver]\nmerge-resources = false\n{DEVICE}"
+    )
+    guest = scenario.embedded_guest(played)
+    guest.play(Load())
+    guest.play(LoadCrashKernel())
+    first = guest.kernel.crash_header
+    dropped = guest.play(Resize(device="vm0", requested_size=Size(80 * MB)))
+    assert dropped.log is not UNSET
+    assert "err: kexec: update elfcorehdr elfsz 8192 > memsz 4096" in dropped.log
+    refused = guest.play(LoadCrashKernel())
+    assert "83 ranges need a crash header of 8192 bytes, and it has room for 4096: EINVAL" in (refused.error or "")
+    assert guest.kernel.crash_header is first
+    guest.play(Resize(device="vm0", requested_size=Size(MB)))
+    guest.play(LoadCrashKernel())
+    assert guest.kernel.crash_header is not first
+    guest.check()
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ('kernel = "6.1"\ncrash-header-ranges = 9', "nothing reads it: Linux 6.1 makes a crash header as large as"),
+        ("crash-header-ranges = -1", "-1 is not in 0..1048576"),
+        ("crash-header-cpus = 8193", "8193 is not in 0..8192"),
+        ('crashkernel = "256K"', "is not a multiple of 1M up to 2G"),
+        ('crashkernel = "3G"', "is not a multiple of 1M up to 2G"),
+    ],
+)
+def test_room_that_there_cannot_be_is_refused(key: str, reason: str) -> None:
+    with pytest.raises(ScenarioError, match=re.escape(reason)):
+        scenario.loads(f"[guest]\n{key}\n")
+
+
+def test_recording_of_a_build_plays_back_with_its_room() -> None:
+    played = scenario.loads('[guest]\nkernel = "6.12"\n')
+    like = scenario.like(played, {"kernel": "6.12.1", "crash-elfcorehdr-size": 56 * 72})
+    assert elfcorehdr_size(like.guest.release, like.guest.build) == 56 * 72
+    assert scenario.embedded_guest(like).info["crash-elfcorehdr-size"] == 56 * 72
+    for odd in (None, "x", -5, 1 << 70, 3):
+        assert scenario.like(played, {"crash-elfcorehdr-size": odd}).guest == played.guest

@@ -17,10 +17,10 @@ from pathlib import Path
 from msgspec import UNSET, structs
 
 from virtiomem import recording, scenario
-from virtiomem.guest.linux import LinuxGuest, Setup
+from virtiomem.guest.linux import LinuxGuest, Setup, needs_kexec
 from virtiomem.recording import Recording, Snapshot, StepRecord
 from virtiomem.recording.compare import compare
-from virtiomem.recording.values import Inject, Kexec
+from virtiomem.recording.values import Inject
 
 FOLDER = Path(__file__).parents[1] / "data"
 
@@ -55,7 +55,7 @@ def folders(names: list[str]) -> Iterator[Path]:
 def record(folder: Path) -> Recording:
     """Play a scenario and leave out what is chance."""
     played = scenario.load(folder / "scenario.toml")
-    kexec = any(isinstance(step, Kexec) for step in played.steps)
+    kexec = needs_kexec(played.steps)
     setup = Setup(kernel=played.guest.release.name)
     with LinuxGuest(played.guest, played.devices, played.driver, setup=setup, kexec=kexec) as guest:
         made = scenario.play(played, guest)

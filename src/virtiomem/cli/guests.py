@@ -11,7 +11,6 @@ from virtiomem.cli.arguments import file, seconds
 from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.recording import Recording
-from virtiomem.recording.values import Kexec
 from virtiomem.scenario import Scenario, embedded_guest
 
 Say = Callable[[str], None]
@@ -90,10 +89,10 @@ def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
 
 def open_linux(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
     """A real Linux for this scenario."""
-    from virtiomem.guest.linux import LinuxGuest, Setup, check_steps
+    from virtiomem.guest.linux import LinuxGuest, Setup, check_steps, needs_kexec
 
     setup = Setup(**_linux_options(args))
-    kexec = any(isinstance(step, Kexec) for step in played.steps)
+    kexec = needs_kexec(played.steps)
     with _in_the_name_of(played):
         check_steps(played.steps)
         return LinuxGuest(played.guest, played.devices, played.driver, setup=setup, kexec=kexec, progress=say)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import count
 from typing import Any, Literal, Protocol, Self
 
@@ -15,11 +15,11 @@ from virtiomem.device.board import BOARDS, MachineKind
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import ScenarioError
 from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecord
-from virtiomem.releases.linux import DEBIAN, DEFAULT, LINUX, LinuxRelease
+from virtiomem.releases.linux import DEBIAN, DEFAULT, LINUX, LinuxBuild, LinuxRelease
 from virtiomem.releases.qemu import QEMU, QemuRelease
 from virtiomem.resource.names import is_virtio_device, virtio_name
 from virtiomem.text import quoted
-from virtiomem.units import GiB, Size, Span
+from virtiomem.units import GiB, MiB, Size, Span
 
 _RANGE = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\s*-\s*(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})")
 
@@ -76,6 +76,12 @@ class GuestConfig(_Table, frozen=True):
     online_policy: Literal["contig-zones", "auto-movable"] = "contig-zones"
     auto_movable_ratio: int = AUTO_MOVABLE_RATIO
     auto_movable_numa_aware: bool = True
+    crashkernel: Size | None = None
+    """What is reserved for a crash kernel. In the embedded guest a boot listing decides, where there is one."""
+    crash_header_cpus: int | None = None
+    """CONFIG_NR_CPUS_DEFAULT; None, here and below: what the distribution's build of the kernel chose."""
+    crash_header_ranges: int | None = None
+    """CONFIG_CRASH_MAX_MEMORY_RANGES."""
     nodes: list[NodeConfig] = field(default_factory=list)
 
     @property
@@ -94,9 +100,16 @@ class GuestConfig(_Table, frozen=True):
         return QEMU.oldest if self.qemu is None else QEMU.release(self.qemu)
 
     @property
+    def build(self) -> LinuxBuild:
+        """What Debian chose when it built the release, but for what stands here."""
+        own = {name: getattr(self, name) for name in ("crash_header_cpus", "crash_header_ranges")}
+        chosen = {name: value for name, value in own.items() if value is not None}
+        return replace(DEBIAN.release(self.release.name), **chosen)
+
+    @property
     def added_state(self) -> OnlineType:
-        """What becomes of added memory: the default state, else the choice of Debian's build. Since: 6.12 (default_state)."""
-        build = DEBIAN.release(self.release.name)
+        """What becomes of added memory: the default state, else the choice of the build. Since: 6.12 (default_state)."""
+        build = self.build
         return build.default_state if self.default_state is None else OnlineType(self.default_state)
 
 
@@ -159,7 +172,7 @@ def _check_name(name: str, written: dict[str, str], where: str) -> None:
 
 
 def hotplug_parameters(config: GuestConfig) -> list[str]:
-    """The kernel parameters of memory hotplug that are not the kernel's own defaults, or that the configuration names."""
+    """The kernel parameters of memory hotplug, and of a crash kernel, that are not the kernel's own defaults, or that the configuration names."""
     default = GuestConfig()
     words = [f"memhp_default_state={config.default_state}"] if config.default_state is not None else []
     if config.online_policy != default.online_policy:
@@ -168,6 +181,8 @@ def hotplug_parameters(config: GuestConfig) -> list[str]:
         words.append(f"memory_hotplug.auto_movable_ratio={config.auto_movable_ratio}")
     if config.auto_movable_numa_aware != default.auto_movable_numa_aware:
         words.append(f"memory_hotplug.auto_movable_numa_aware={'Y' if config.auto_movable_numa_aware else 'N'}")
+    if config.crashkernel is not None:
+        words.append(f"crashkernel={config.crashkernel // MiB}M")
     return words
 
 

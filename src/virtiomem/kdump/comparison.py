@@ -1,9 +1,9 @@
 """What one list of ranges has and another has not."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from virtiomem.kdump.elfcore import ProgramHeader, SegmentType
+from virtiomem.kdump.elfcore import KERNEL_MAP, ProgramHeader, SegmentType
 from virtiomem.kdump.ranges import CrashRange, CrashRanges
 from virtiomem.units import MiB
 
@@ -55,6 +55,12 @@ def subtract(ranges: Iterable[CrashRange], others: Iterable[CrashRange]) -> list
         if rest <= end:
             left.append((rest, end))
     return left
+
+
+def ram_of(table: Sequence[ProgramHeader]) -> list[CrashRange]:
+    """The RAM that a header lists: its LOAD segments but for the kernel's own mapping, which is elsewhere than the direct map."""
+    loads = [one for one in table if one.type == SegmentType.LOAD and one.memsz]
+    return [(one.paddr, one.paddr + one.memsz - 1) for one in loads if one.vaddr < KERNEL_MAP]
 
 
 def dumped(table: Iterable[ProgramHeader]) -> list[CrashRange]:

@@ -42,9 +42,14 @@ DIRECT_MAP_4_LEVEL = 0xFFFF_8880_0000_0000
 DIRECT_MAP_5_LEVEL = 0xFF11_0000_0000_0000
 """The same with five levels."""
 
+KERNEL_MAP = 0xFFFF_FFFF_8000_0000
+"""Where x86-64 maps the kernel itself, above the direct map (__START_KERNEL_map)."""
+
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _PHDR = struct.Struct("<IIQQQQQQ")
 _SHDR = struct.Struct("<IIQQQQIIQQ")
+SEGMENT_SIZE = _PHDR.size
+"""Bytes of a program header."""
 
 
 class SegmentType(IntEnum):
@@ -122,8 +127,13 @@ def header(found: CrashRanges, inputs: Inputs = Inputs()) -> bytes:
     """The header that a loader makes of its ranges, as large as that loader makes it."""
     table = segments(found.ranges, inputs, found.backup)
     if found.loader is Loader.KERNEL:
-        return encode(table, room=max(inputs.possible_cpus, len(inputs.notes)) + 2 + len(found.ranges))
+        return encode(table, room=entries(found, inputs))
     return encode(table, room=len(table) - len(found.ranges) + found.entries, align=KEXEC_TOOLS_ALIGN)
+
+
+def entries(found: CrashRanges, inputs: Inputs = Inputs()) -> int:
+    """Program headers that the kernel makes room for: a note for each CPU, vmcoreinfo, its own mapping, the ranges."""
+    return max(inputs.possible_cpus, len(inputs.notes)) + 2 + len(found.ranges)
 
 
 def encode(table: Sequence[ProgramHeader], *, room: int = 0, align: int = KERNEL_ALIGN) -> bytes:
@@ -156,6 +166,21 @@ def load(path: str | Path) -> list[ProgramHeader]:
 def size_of(entries: int) -> int:
     """Bytes of a header with so many program headers, as the kernel sets them aside."""
     return align_up(_EHDR.size + _PHDR.size * entries, KERNEL_ALIGN)
+
+
+def is_header(data: bytes) -> bool:
+    """Whether a core header for x86-64 begins here; a program of any other kind is none."""
+    if len(data) < _EHDR.size or data[:6] != ELFMAG + bytes((ELFCLASS64, ELFDATA2LSB)):
+        return False
+    return _EHDR.unpack_from(data)[1:3] == (ET_CORE, EM_X86_64)
+
+
+def table_end(data: bytes) -> int:
+    """How many bytes from the start on hold all program headers, of fewer than 65 535. Raises UsageError."""
+    if not is_header(data):
+        raise UsageError("not an ELF core header")
+    unpacked = _EHDR.unpack_from(data)
+    return int(unpacked[5] + unpacked[10] * _PHDR.size)
 
 
 def decode(data: bytes | mmap, *, source: str = "header") -> list[ProgramHeader]:

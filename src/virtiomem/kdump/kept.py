@@ -2,65 +2,149 @@
 
 A kernel that keeps it up to date makes it anew when a memory block is online, and when one is offline. A block that went
 offline is still in the resource tree at that moment: after a shrink the header has the block that was removed last.
+A header that kexec-tools made stays as it is.
 """
+
+from collections.abc import Callable
 
 from virtiomem import border
 from virtiomem.errors import Errno, KernelError
 from virtiomem.kdump import elfcore
 from virtiomem.kdump.elfcore import Inputs
-from virtiomem.kdump.ranges import CrashRange, kernel_ranges
+from virtiomem.kdump.ranges import CrashRange, CrashRanges, Loader, kernel_ranges, kexec_tools_ranges
 from virtiomem.memory import Memory, MemoryEvent, MemoryNotify
-from virtiomem.releases.linux import DEBIAN, LinuxBuild
+from virtiomem.recording.values import CrashHeader
+from virtiomem.releases.linux import DEBIAN, LinuxBuild, LinuxRelease
 
 _NOTHING_KNOWN = Inputs()
 _FIRST = 1
 """Heard before the driver is, which is registered later than the kernel's own notifier."""
+MAX_HEADER_RANGES = 1 << 20
+"""Of a megabyte each they would be a terabyte: no build sets room aside for more."""
+NO_CRASH_KERNEL = "no memory is reserved for a crash kernel (boot with crashkernel=256M)"
+
+Note = Callable[[str, str], None]
+"""Takes a line of the kernel's log: its level and its text."""
+
+
+def _unheard(_level: str, _text: str) -> None:
+    """Nobody reads the log."""
+
+
+def room_of(release: LinuxRelease, build: LinuxBuild) -> int | None:
+    """Bytes that a header made by kexec_file_load() may have; None where it gets what it needs."""
+    segments = _segments(release, build)
+    return None if segments is None else elfcore.size_of(segments)
+
+
+def elfcorehdr_size(release: LinuxRelease, build: LinuxBuild) -> int | None:
+    """What /sys/kernel/crash_elfcorehdr_size says, in bytes; None where there is no such file."""
+    segments = _segments(release, build)
+    return None if segments is None else segments * elfcore.SEGMENT_SIZE
+
+
+def _segments(release: LinuxRelease, build: LinuxBuild) -> int | None:
+    """Program headers that room is set aside for; None where there is no fixed room.
+
+    Since: 6.6 (keeps_crash_header, crash_header_cpus, crash_header_ranges).
+    """
+    return 2 + build.crash_header_cpus + build.crash_header_ranges if release.keeps_crash_header else None
+
+
+def choices_of(size: object) -> dict[str, int]:
+    """A build's choices, as `[guest]` keys, that a crash_elfcorehdr_size comes from, as far as that matters: their sum.
+
+    Empty for what is no such size.
+    """
+    segments = size // elfcore.SEGMENT_SIZE - 2 if isinstance(size, int) else -1
+    if not 0 <= segments <= MAX_HEADER_RANGES:
+        return {}
+    return {"crash_header_cpus": 0, "crash_header_ranges": segments}
 
 
 class KeptHeader:
-    """The header of a crash kernel that was loaded with kexec_file_load() into a running kernel."""
+    """The header of a crash kernel that was loaded into a running kernel."""
 
-    def __init__(self, memory: Memory, inputs: Inputs = _NOTHING_KNOWN, *, build: LinuxBuild | None = None) -> None:
-        """Load; `build` is Debian's when None.
+    def __init__(
+        self,
+        memory: Memory,
+        inputs: Inputs = _NOTHING_KNOWN,
+        *,
+        build: LinuxBuild | None = None,
+        loader: Loader = Loader.KERNEL,
+        note: Note = _unheard,
+    ) -> None:
+        """Load; `build` is Debian's when None, `note` is told what the kernel logs later.
 
-        Raises KernelError (EINVAL) for more ranges than there is room for, ArgumentError.
+        Raises KernelError (EINVAL) for more ranges than there is room for, (EADDRNOTAVAIL) where no memory is reserved
+        for a crash kernel, (ENOMEM) where kexec-tools' table is full; ArgumentError.
         """
         border.instance("memory", memory, Memory)
         border.instance("inputs", inputs, Inputs)
+        border.instance("loader", loader, Loader)
         self._memory = memory
         self._inputs = inputs
-        self.room = self._room(build or DEBIAN.release(memory.release.name))
+        self._note = note
+        self.loader = loader
+        """Who made it."""
+        kernels = loader is Loader.KERNEL
+        self.room = room_of(memory.release, build or DEBIAN.release(memory.release.name)) if kernels else None
         """Bytes that the header may have; None where it gets what it needs."""
-        self.ranges: list[CrashRange] = []
-        """The RAM that a dump would hold, as the header has it."""
-        self.data = b""
-        """The header."""
-        if not self._write():
-            raise KernelError(Errno.EINVAL, f"a crash header has room for {self.room} bytes")
-        if memory.release.keeps_crash_header:
+        self.kept_up_to_date = self.room is not None
+        """Whether the kernel makes it anew."""
+        self._made_of = found = self._found()
+        if not found.has_crash_kernel:
+            raise KernelError(Errno.EADDRNOTAVAIL, NO_CRASH_KERNEL)
+        if found.refused:
+            raise KernelError(Errno.ENOMEM, f"kexec-tools' table of {found.limit} entries is full")
+        if size := self._too_large(found):
+            reason = f"{len(found.ranges)} ranges need a crash header of {size} bytes, and it has room for {self.room}"
+            raise KernelError(Errno.EINVAL, reason)
+        if self.kept_up_to_date:
             memory.notifiers.register(self._notified, _FIRST)
 
-    def _room(self, build: LinuxBuild) -> int | None:
-        """The room that is set aside. Since: 6.6 (keeps_crash_header, crash_header_cpus, crash_header_ranges)."""
-        if not self._memory.release.keeps_crash_header:
-            return None
-        return elfcore.size_of(2 + build.crash_header_cpus + build.crash_header_ranges)
+    @property
+    def ranges(self) -> list[CrashRange]:
+        """The RAM that a dump would hold, as the header has it."""
+        return self._made_of.ranges
+
+    @property
+    def data(self) -> bytes:
+        """The header."""
+        return elfcore.header(self._made_of, self._inputs)
 
     def unload(self) -> None:
         """Let go of the crash kernel."""
-        self._memory.notifiers.unregister(self._notified)
+        if self.kept_up_to_date:
+            self._memory.notifiers.unregister(self._notified)
 
-    def _write(self) -> bool:
-        """Make the header of what the resource tree has now; one that has no room leaves the old one as it is."""
-        found = kernel_ranges(self._memory.iomem, self._memory.release)
-        data = elfcore.header(found, self._inputs)
-        if self.room is not None and len(data) > self.room:
-            return False
-        self.ranges, self.data = found.ranges, data
-        return True
+    def recorded(self) -> CrashHeader:
+        """The header as a recording has it."""
+        return CrashHeader(syscall=self.loader.syscall, kept_up_to_date=self.kept_up_to_date, ranges=list(self.ranges))
+
+    def check(self) -> None:
+        """Assert that the header says its ranges and fits its room."""
+        table = [(one.paddr, one.paddr + one.memsz - 1) for one in elfcore.decode(self.data)]
+        assert table[len(table) - len(self.ranges) :] == self.ranges, "the header ends with its ranges"
+        assert self.room is None or len(self.data) <= self.room, "the header fits the room set aside"
+
+    def _found(self) -> CrashRanges:
+        """What the resource tree has now."""
+        if self.loader is Loader.KEXEC_TOOLS:
+            return kexec_tools_ranges(self._memory.iomem)
+        return kernel_ranges(self._memory.iomem, self._memory.release)
+
+    def _too_large(self, found: CrashRanges) -> int:
+        """The size of a header of these ranges where that is more than its room; else 0."""
+        size = elfcore.size_of(elfcore.entries(found, self._inputs))
+        return size if self.room is not None and size > self.room else 0
 
     def _notified(self, event: MemoryEvent, _: MemoryNotify) -> Errno:
         """Adding, removing, merging and splitting as such change nothing. Models: crash_handle_hotplug_event()."""
         if event in (MemoryEvent.ONLINE, MemoryEvent.OFFLINE):
-            self._write()
+            found = self._found()
+            if size := self._too_large(found):  # the old one stays as it is
+                self._note("err", f"kexec: update elfcorehdr elfsz {size} > memsz {self.room}")
+            else:
+                self._made_of = found
         return Errno.OK

@@ -13,8 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
+from typing import Self
 
 from virtiomem import border, gcpause
+from virtiomem.recording.values import CrashSyscall
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import BUSY_RAM, Desc
@@ -61,6 +63,16 @@ class Loader(Enum):
     """kexec_file_load(): `kexec -p -s`."""
     KEXEC_TOOLS = "kexec-tools"
     """kexec_load(): `kexec -p -c`."""
+
+    @classmethod
+    def of(cls, syscall: CrashSyscall) -> Self:
+        """Who makes the header when a crash kernel is loaded with this system call."""
+        return cls.KERNEL if syscall == "kexec_file_load" else cls.KEXEC_TOOLS
+
+    @property
+    def syscall(self) -> CrashSyscall:
+        """The system call that loads a crash kernel with such a header."""
+        return "kexec_file_load" if self is Loader.KERNEL else "kexec_load"
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ _CHUNK = 1 << 16
 
 
 class MemoryFile:
-    """Bytes that a child reads as a file, by `path`, without their ever being on a disk."""
+    """Bytes that a child reads or writes as a file, by `path`, without their ever being on a disk."""
 
     def __init__(self, name: str, data: bytes) -> None:
         self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
@@ -57,6 +57,10 @@ class MemoryFile:
     def fileno(self) -> int:
         """The descriptor to hand on."""
         return self._fd
+
+    def read(self, limit: int) -> bytes:
+        """The first `limit` bytes of what is in it now: a child may have written."""
+        return os.pread(self._fd, limit, 0)
 
     def close(self) -> None:
         """Give the memory back (once every child has closed it, too)."""

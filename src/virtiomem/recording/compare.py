@@ -18,9 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
+from msgspec import UNSET, UnsetType
+
 from virtiomem.recording.apart import COUNTERS, Apart, Counters, Stretches, boot_memory, is_part, set_apart, zone_pages
-from virtiomem.recording.describe import describe, describe_request
+from virtiomem.recording.describe import describe, describe_header, describe_request
 from virtiomem.recording.values import (
+    CrashHeader,
     DeviceInfo,
     DimmInfo,
     Kexec,
@@ -182,6 +185,7 @@ def _snapshots(a: Snapshot, b: Snapshot, scope: _Scope) -> Iterator[Found]:
     for one, other in zip_longest(*lines, fillvalue="end of the listing"):
         if one != other:
             yield "iomem", one.strip(), other.strip()
+    yield from _crash_headers(a.crash_header, b.crash_header)
     yield from _blocks(a.memory_blocks, b.memory_blocks, scope)
     yield from _zones(zone_pages(a), zone_pages(b), scope)
 
@@ -209,6 +213,26 @@ def _devices(a: Sequence[DeviceInfo], b: Sequence[DeviceInfo]) -> Iterator[Found
         for key, value in _sizes(one).items():
             if value != _sizes(other)[key]:
                 yield f"{key} of {name}", format_size(value), format_size(_sizes(other)[key])
+
+
+def _crash_headers(a: CrashHeader | UnsetType, b: CrashHeader | UnsetType) -> Iterator[Found]:
+    """Differences in what the crash headers in memory hold."""
+    if _header(a) != _header(b):
+        yield "crash header", _header(a), _header(b)
+    if a is not UNSET and b is not UNSET:
+        for one, other in zip_longest(a.ranges, b.ranges):
+            if one != other:
+                yield "range of the crash header", _range(one), _range(other)
+
+
+def _header(header: CrashHeader | UnsetType) -> str:
+    """A crash header in words."""
+    return "not there, or not known" if header is UNSET else describe_header(header)
+
+
+def _range(one: tuple[int, int] | None) -> str:
+    """A range of a crash header."""
+    return "no more ranges" if one is None else f"{one[0]:#x}-{one[1]:#x}"
 
 
 def _kind(device: DeviceInfo | None) -> str:

@@ -7,10 +7,12 @@ from msgspec import UNSET
 
 from virtiomem.recording.values import (
     AddMemory,
+    CrashHeader,
     Free,
     Inject,
     Kexec,
     Load,
+    LoadCrashKernel,
     PlugDimm,
     Poison,
     Reboot,
@@ -25,7 +27,7 @@ from virtiomem.recording.values import (
     Use,
     Wait,
 )
-from virtiomem.units import format_size
+from virtiomem.units import format_approx, format_size
 
 
 def how_it_went(steps: Sequence[StepRecord]) -> str:
@@ -55,6 +57,8 @@ def describe(step: Step) -> str:
             return "kexec into a new kernel"
         case Suspend(to=to):
             return f"suspend to {to}"
+        case LoadCrashKernel(syscall=syscall):
+            return f"load a crash kernel with {syscall}"
         case PlugDimm(id=name, size=size, node=node):
             return f"plug DIMM {name}, {format_size(size)} on node {node}"
         case UnplugDimm(id=name):
@@ -74,6 +78,13 @@ def describe(step: Step) -> str:
             return f"let {at} fail with {error}, {times} times" if times > 1 else f"let {at} fail with {error}"
         case _:
             assert_never(step)
+
+
+def describe_header(header: CrashHeader) -> str:
+    """What a crash header holds, and what becomes of it: ``4 ranges, 5.4G, kept up to date``."""
+    size = format_approx(sum(end - start + 1 for start, end in header.ranges))
+    kept = "kept up to date" if header.kept_up_to_date else "as it was made"
+    return f"{len(header.ranges)} {plural(len(header.ranges), 'range')}, {size}, {kept} ({header.syscall})"
 
 
 def describe_request(request: Request) -> str:

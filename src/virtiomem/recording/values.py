@@ -19,6 +19,7 @@ BlockStateWord = Literal["offline", "online", "online_kernel", "online_movable"]
 UseKind = Literal["movable", "unmovable"]
 SleepWord = Literal["idle", "memory", "disk"]
 MemoryKind = Literal["kmem", "xen", "hyperv"]
+CrashSyscall = Literal["kexec_file_load", "kexec_load"]
 InjectPoint = Literal["add_memory", "online", "offline", "remove", "request"]
 
 
@@ -60,6 +61,12 @@ class Suspend(_Step, frozen=True, tag="suspend"):
     """Let the guest sleep, to idle, to memory or to disk, and wake it up at once."""
 
     to: SleepWord
+
+
+class LoadCrashKernel(_Step, frozen=True, tag="load-crash-kernel"):
+    """Load a crash kernel: with kexec_file_load (`kexec -p -s`) or kexec_load (`kexec -p -c`)."""
+
+    syscall: CrashSyscall = "kexec_file_load"
 
 
 class PlugDimm(_Step, frozen=True, tag="plug-dimm"):
@@ -129,6 +136,7 @@ Step = (
     | Reboot
     | Kexec
     | Suspend
+    | LoadCrashKernel
     | PlugDimm
     | UnplugDimm
     | AddMemory
@@ -246,6 +254,18 @@ class DimmInfo(Struct, frozen=True, kw_only=True, tag_field="type", tag="dimm"):
 DeviceInfo = VirtioMemInfo | DimmInfo
 
 
+class CrashHeader(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """The ELF core header of the loaded crash kernel, as it is in memory.
+
+    `kept_up_to_date`: the kernel makes it anew when a memory block is online or offline. `ranges`: first and last byte
+    of each range of RAM in it.
+    """
+
+    syscall: CrashSyscall
+    kept_up_to_date: bool
+    ranges: list[tuple[Natural, Natural]]
+
+
 class Snapshot(Struct, frozen=True, kw_only=True, rename="kebab"):
     """A guest at rest."""
 
@@ -253,6 +273,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, rename="kebab"):
     memory_blocks: list[MemoryBlock]
     zones: dict[str, dict[str, ZonePages]]
     devices: list[DeviceInfo]
+    crash_header: CrashHeader | UnsetType = UNSET
+    """Where a crash kernel is loaded and that is known."""
 
     @property
     def virtio_mem(self) -> list[VirtioMemInfo]:

@@ -1,9 +1,10 @@
 """Linux's releases, as their memory hotplug core and virtio-mem driver behave, and what distributions built of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from virtiomem.abi import OnlineType
-from virtiomem.releases.table import Change, Releases
+from virtiomem.releases.table import Change, Releases, is_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,3 +202,9 @@ DEBIAN = Releases(
 
 DEFAULT = LINUX.newest
 """The release that is modelled where none is named."""
+
+
+def release_of(guest: Mapping[str, object]) -> LinuxRelease:
+    """The release that a recording's `guest` names; the default where it names none."""
+    kernel = guest.get("kernel")
+    return LINUX.release(kernel) if isinstance(kernel, str) and is_version(kernel) else DEFAULT

@@ -66,6 +66,11 @@ class Releases(Generic[Release]):
         return parse(self.release(version).name) != parse(version)
 
 
+def is_version(text: str) -> bool:
+    """Whether a text begins with major and minor number."""
+    return _VERSION.match(text) is not None
+
+
 def parse(version: str) -> Version:
     """Major and minor number of a version; raises UsageError when the text does not begin with one."""
     match = _VERSION.match(version)

@@ -20,7 +20,7 @@ from virtiomem.recording.values import Recording, VirtioMemInfo
 from virtiomem.report.axis import folded_axis
 from virtiomem.report.block_runs import BlockChange, block_changes
 from virtiomem.report.changes import MapChange, map_changes
-from virtiomem.report.facts import facts
+from virtiomem.report.facts import facts, header_facts
 from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.moments import Moment, Source, Story, story
 from virtiomem.report.request_runs import trace
@@ -83,6 +83,7 @@ def _recording(told: Story) -> dict[str, Any]:
         | {
             "facts": facts(now.listing, now.snapshot, size, driver)._asdict(),
             "crash": [crash._asdict() for crash in now.crash],
+            **({} if now.standing is None else {"crash-header": header_facts(now.standing)._asdict()}),
         }
         for before, now in zip([None, *told.moments], told.moments, strict=False)
     ]

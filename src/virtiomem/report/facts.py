@@ -6,7 +6,9 @@ from typing import NamedTuple
 from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.sizes import choose_units
 from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges, total
+from virtiomem.kdump.standing import Standing
 from virtiomem.recording.values import Snapshot, VirtioMemInfo
+from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.rows import Row
 from virtiomem.resource.names import is_system_ram
@@ -41,7 +43,29 @@ class Crash(NamedTuple):
     refused: bool
 
 
-def crash_facts(tree: Resource) -> list[Crash]:
+class CrashHeaderFacts(NamedTuple):
+    """What the crash header in memory has; sizes in bytes."""
+
+    syscall: str
+    kept: bool
+    """The kernel makes it anew when a memory block is online or offline."""
+    ranges: int
+    size: int
+    missing: int
+    """RAM that it lacks: a crash loses it."""
+    gone: int
+    """What it has and is RAM no more, which does no harm."""
+
+
+def header_facts(standing: Standing) -> CrashHeaderFacts:
+    """The header in memory in numbers; one that is known."""
+    assert standing.loader is not None, "it is known who made it"
+    assert standing.now is not None, "it is known what it holds"
+    left = [total(one or []) for one in (standing.now, standing.missing, standing.gone)]
+    return CrashHeaderFacts(standing.loader.syscall, bool(standing.kept_up_to_date), len(standing.now), *left)
+
+
+def crash_facts(tree: Resource, release: LinuxRelease = DEFAULT) -> list[Crash]:
     """What the core header would hold, made by the kernel (kexec_file_load) and by kexec-tools (kexec_load)."""
     return [
         Crash(
@@ -53,7 +77,7 @@ def crash_facts(tree: Resource) -> list[Crash]:
             total(found.lost),
             found.refused,
         )
-        for found in (kernel_ranges(tree), kexec_tools_ranges(tree))
+        for found in (kernel_ranges(tree, release), kexec_tools_ranges(tree))
     ]
 
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
 
+from virtiomem.kdump.standing import Standing
 from virtiomem.live.load import memory_block_size
 from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import Recording, Snapshot, StepRecord
+from virtiomem.releases.linux import LinuxRelease, release_of
 from virtiomem.report.block_runs import BlockRun, block_runs
 from virtiomem.report.facts import Crash, crash_facts
 from virtiomem.report.request_runs import Plugged, RequestRun, plugged_after, plugged_at, request_runs
@@ -37,6 +39,7 @@ class Moment:
     block_size: int
     """Of a memory block."""
     page_size: int
+    release: LinuxRelease
     record: StepRecord | None
     """The step that led here; None at boot."""
     snapshot: Snapshot
@@ -68,8 +71,16 @@ class Moment:
 
     @cached_property
     def crash(self) -> list[Crash]:
-        """What a crash dump would hold."""
-        return crash_facts(iomem.loads(self.snapshot.iomem, source=self.source))
+        """What a crash dump would hold, were its header made now."""
+        return crash_facts(iomem.loads(self.snapshot.iomem, source=self.source), self.release)
+
+    @cached_property
+    def standing(self) -> Standing | None:
+        """How the crash header in memory stands; None where there is none, or nobody knows."""
+        header = self.snapshot.crash_header
+        if header is UNSET:
+            return None
+        return Standing.of(iomem.loads(self.snapshot.iomem, source=self.source), header, self.release)
 
 
 class Story(NamedTuple):
@@ -92,22 +103,29 @@ def story(source: Source) -> Story:
 def boot_moment(source: Source) -> Moment:
     """The guest before the first step. Raises ListingError."""
     name, recording = source
-    return _moment(
-        name, memory_block_size(recording), recording.page_size, None, recording.boot, [], plugged_at(recording.boot)
-    )
+    release, plugged = release_of(recording.guest), plugged_at(recording.boot)
+    first = recording.boot
+    return _moment(name, memory_block_size(recording), recording.page_size, release, None, first, [], plugged)
 
 
 def next_moment(before: Moment, record: StepRecord) -> Moment:
     """The guest after one more step. Raises ListingError."""
     requests = request_runs(record.requests)
     plugged = plugged_after(before.plugged, record, requests)
-    return _moment(before.source, before.block_size, before.page_size, record, record.snapshot, requests, plugged)
+    return _moment(
+        *(before.source, before.block_size, before.page_size, before.release),
+        record,
+        record.snapshot,
+        requests,
+        plugged,
+    )
 
 
 def _moment(
     source: str,
     block_size: int,
     page_size: int,
+    release: LinuxRelease,
     record: StepRecord | None,
     snapshot: Snapshot,
     requests: Sequence[RequestRun],
@@ -115,4 +133,4 @@ def _moment(
 ) -> Moment:
     listing = rows(iomem.loads(snapshot.iomem, source=source))
     blocks = block_runs(snapshot, block_size, plugged)
-    return Moment(source, block_size, page_size, record, snapshot, listing, requests, plugged, blocks)
+    return Moment(source, block_size, page_size, release, record, snapshot, listing, requests, plugged, blocks)

@@ -18,6 +18,7 @@ from virtiomem.errors import DeviceError, Errno, ScenarioError, UsageError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, name_devices, parse_range
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import MachineLayout
+from virtiomem.kdump.kept import MAX_HEADER_RANGES, room_of
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use
 from virtiomem.releases.linux import LINUX
@@ -27,15 +28,18 @@ from virtiomem.resource.names import is_virtio_device
 from virtiomem.resource.node import ResourceConflict
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario.complaints import none_of, show
-from virtiomem.scenario.layout import MIN_MEMORY
+from virtiomem.scenario.layout import MAX_CRASH_KERNEL, MIN_MEMORY
 from virtiomem.scenario.limits import MAX_MEMORY
 from virtiomem.scenario.values import ScenarioFile
-from virtiomem.units import Size, Span, format_size, format_with_hex, is_power_of_two
+from virtiomem.units import MiB, Size, Span, format_size, format_with_hex, is_power_of_two
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 MAX_NODES = 128
 """MAX_NODES in include/sysemu/numa.h (v7.2)."""
+
+MAX_HEADER_CPUS = 8192
+"""NR_CPUS with CONFIG_MAXSMP, in arch/x86/Kconfig (v6.12)."""
 
 _ERRNOS = [errno.name for errno in Errno if errno]
 
@@ -68,6 +72,21 @@ def check_guest(guest: GuestConfig) -> None:
         _check_block_size(guest.memory_block_size, guest.architecture)
     if guest.auto_movable_ratio < 0:
         _refuse("guest.auto-movable-ratio", f"{guest.auto_movable_ratio} is negative")
+    _check_crash_kernel(guest)
+
+
+def _check_crash_kernel(guest: GuestConfig) -> None:
+    """Refuse room for a crash kernel, and for its header, that there cannot be or that nothing reads."""
+    size = guest.crashkernel
+    if size is not None and (size % MiB or not MiB <= size <= MAX_CRASH_KERNEL):
+        reason = f"{format_with_hex(size)} is not a multiple of 1M up to {format_size(MAX_CRASH_KERNEL)}"
+        _refuse("guest.crashkernel", reason)
+    for name, limit in (("crash_header_cpus", MAX_HEADER_CPUS), ("crash_header_ranges", MAX_HEADER_RANGES)):
+        value, where = getattr(guest, name), f"guest.{name.replace('_', '-')}"
+        if value is not None and not 0 <= value <= limit:
+            _refuse(where, f"{value} is not in 0..{limit}")
+        if value is not None and guest.capture is None and room_of(guest.release, guest.build) is None:
+            _refuse(where, f"nothing reads it: Linux {guest.release.name} makes a crash header as large as it needs")
 
 
 def _check_block_size(block: int, architecture: Architecture) -> None:
@@ -89,7 +108,7 @@ def _check_release(key: str, version: str | None, releases: Releases[Any]) -> No
 def _check_captured(guest: GuestConfig) -> None:
     """Refuse what describes a machine beside a capture, which is of a machine that is there already."""
     default = GuestConfig()
-    for name in ("machine", "memory", "max_memory", "slots"):
+    for name in ("machine", "memory", "max_memory", "slots", "crashkernel"):
         if getattr(guest, name) != getattr(default, name):
             _refuse(f"guest.{name.replace('_', '-')}", "nothing reads it: the guest's machine is that of guest.capture")
 

@@ -6,10 +6,11 @@ have another one.
 """
 
 from virtiomem import border
+from virtiomem.errors import ArgumentValueError
 from virtiomem.guest.machine import MAX_DEVICES, MachineLayout
 from virtiomem.releases.linux import DEBIAN, DEFAULT, LinuxBuild, LinuxRelease
-from virtiomem.resource.names import SYSTEM_RAM
-from virtiomem.units import MiB, Span, TiB, align_up
+from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM
+from virtiomem.units import GiB, MiB, Span, TiB, align_down, align_up, format_size
 
 MIN_MEMORY = 64 * MiB
 """Less boot RAM than this does not hold the kernel's own lines."""
@@ -20,6 +21,9 @@ _MMCONFIG = Span(0xB0000000, 0xC0000000)
 _IOAPIC = 0xFEC00000
 _HT_RESERVED = Span(0xFD00000000, 1 * TiB)
 """What AMD's HyperTransport keeps below 1 TiB; QEMU's default processor is an AMD one."""
+MAX_CRASH_KERNEL = 2 * GiB
+"""There is no more RAM below 4 GiB to look for it in, on a q35 machine."""
+_CRASH_ALIGN = 16 * MiB
 _BAR = 0x4000
 """A virtio-pci-modern BAR."""
 
@@ -27,17 +31,36 @@ Line = tuple[int, int, int, str]
 """Depth, first byte, last byte, name."""
 
 
-def boot_listing(machine: MachineLayout, devices: int, release: LinuxRelease = DEFAULT) -> str:
-    """The listing of a machine with this many virtio-mem devices, before their driver is loaded. Raises ArgumentError."""
+def boot_listing(machine: MachineLayout, devices: int, release: LinuxRelease = DEFAULT, *, crashkernel: int = 0) -> str:
+    """The listing of a machine with this many virtio-mem devices, before their driver is loaded.
+
+    `crashkernel`: bytes reserved for a crash kernel. Raises ArgumentError, also where there is no room for it.
+    """
     border.instance("release", release, LinuxRelease)
     border.instance("machine", machine, MachineLayout)
     border.integer("devices", devices, 0, MAX_DEVICES)
-    low, pci = _low_memory(machine, DEBIAN.release(release.name)), _pci(machine, devices, release)
+    build = DEBIAN.release(release.name)
+    low, pci = _low_memory(machine, build, _crash_kernel(machine, build, crashkernel)), _pci(machine, devices, release)
     lines = [*low, *pci, *_chips(machine, release), *_high_memory(machine)]
     return "".join(f"{'  ' * depth}{first:08x}-{last:08x} : {name}\n" for depth, first, last, name in lines)
 
 
-def _low_memory(machine: MachineLayout, build: LinuxBuild) -> list[Line]:
+def _crash_kernel(machine: MachineLayout, build: LinuxBuild, size: int) -> list[Line]:
+    """What is reserved for a crash kernel: as high below 4 GiB as the firmware's tables leave it, on a multiple of 16M.
+
+    Models: reserve_crashkernel() in arch/x86/kernel/setup.c (v6.1). Differs: an initramfs of more than 16M, which a boot
+    loader puts there, would move it further down.
+    """
+    border.integer("crashkernel", size, 0, MAX_CRASH_KERNEL)
+    if not size:
+        return []
+    start = align_down(machine.ram[0].stop - _FIRMWARE_TABLES - size, _CRASH_ALIGN)
+    if start <= build.kernel_image[-1][1]:
+        raise ArgumentValueError(f"{format_size(size)} for a crash kernel leaves no room for the kernel itself")
+    return [(1, start, start + size - 1, CRASH_KERNEL)]
+
+
+def _low_memory(machine: MachineLayout, build: LinuxBuild, crash_kernel: list[Line]) -> list[Line]:
     """The first MiB, low RAM with the kernel in it, and what the firmware keeps. Since: 6.12 (kernel_image)."""
     top = machine.ram[0].stop
     return [
@@ -50,6 +73,7 @@ def _low_memory(machine: MachineLayout, build: LinuxBuild) -> list[Line]:
         (1, 0xF0000, 0xFFFFF, "System ROM"),
         (0, 0x100000, top - _FIRMWARE_TABLES - 1, SYSTEM_RAM),
         *((1, first, last, name) for first, last, name in build.kernel_image),
+        *crash_kernel,
         (0, top - _FIRMWARE_TABLES, top - 1, "Reserved"),
     ]
 

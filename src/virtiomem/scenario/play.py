@@ -12,6 +12,7 @@ from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.embedded.adopt import boot_listing
+from virtiomem.kdump.kept import choices_of, elfcorehdr_size
 from virtiomem.recording import Recording, Snapshot
 from virtiomem.releases.linux import LINUX
 from virtiomem.releases.qemu import QEMU
@@ -77,6 +78,8 @@ def like(scenario: Scenario, guest: Mapping[str, Any]) -> Scenario:
             config = structs.replace(config, **{key: version})
     if config.default_state is None and state in list(OnlineType):
         config = structs.replace(config, default_state=state)
+    if (size := guest.get("crash-elfcorehdr-size")) != elfcorehdr_size(config.release, config.build):
+        config = structs.replace(config, **choices_of(size))
     return structs.replace(scenario, guest=config)
 
 

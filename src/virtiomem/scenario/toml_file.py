@@ -7,7 +7,7 @@ import msgspec
 from msgspec import structs
 
 from virtiomem import border
-from virtiomem.errors import ScenarioError, UsageError
+from virtiomem.errors import ArgumentError, ScenarioError, UsageError
 from virtiomem.files import read_bytes
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.machine import MachineLayout
@@ -117,7 +117,7 @@ def _machine(file: ScenarioFile) -> MachineLayout | None:
 def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: MachineLayout | None, folder: Path) -> str:
     """The listing a guest starts from: the one that the scenario names, or the built-in layout."""
     if file.guest.iomem is None:
-        return "" if machine is None else boot_listing(machine, len(file.device), file.guest.release)
+        return "" if machine is None else _built_in(machine, file)
     path = folder / file.guest.iomem
     try:
         text = read_bytes(path, limit=MAX_LISTING).decode()
@@ -131,3 +131,12 @@ def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: Machin
     except UsageError as error:
         raise ScenarioError(str(error), where="guest.iomem") from None
     return text
+
+
+def _built_in(machine: MachineLayout, file: ScenarioFile) -> str:
+    """The built-in layout, with what is reserved for a crash kernel."""
+    size = file.guest.crashkernel or 0
+    try:
+        return boot_listing(machine, len(file.device), file.guest.release, crashkernel=size)
+    except ArgumentError as error:
+        raise ScenarioError(str(error), where="guest.crashkernel") from None

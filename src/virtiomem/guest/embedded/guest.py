@@ -22,6 +22,8 @@ from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.guest.embedded.other_drivers import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.waiting import wait
 from virtiomem.guest.machine import MachineLayout
+from virtiomem.kdump.kept import elfcorehdr_size
+from virtiomem.kdump.ranges import Loader
 from virtiomem.memory import FaultPoint, memory_failure, store_state
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.reasons import Reason
@@ -107,12 +109,15 @@ class EmbeddedGuest:
         config = structs.replace(self._config, default_state=self._config.added_state)
         asked = config.kernel
         other = {"stands-in-for": asked} if asked is not None and LINUX.stands_in_for(asked) else {}
+        size = elfcorehdr_size(config.release, config.build)
         return {
             "kind": "embedded",
             "kernel": config.release.name,
             **other,
             **qemu,
             "command-line": " ".join(hotplug_parameters(config)),
+            "default-state": config.added_state,
+            **({} if size is None else {"crash-elfcorehdr-size": size}),
             "page-size": config.architecture.page_size,
         }
 
@@ -208,6 +213,8 @@ class EmbeddedGuest:
             case values.Suspend(to=to):
                 if rc := self.kernel.suspend(Sleep(to), self._hardware.wake_up if to == "memory" else lambda: None):
                     return f"suspend: write error: {_WORDS[rc]}"
+            case values.LoadCrashKernel(syscall=syscall):
+                self.kernel.load_crash_kernel(Loader.of(syscall))
             case values.PlugDimm():
                 self._plug_dimm(step)
             case values.UnplugDimm(id=name):

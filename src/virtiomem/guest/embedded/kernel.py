@@ -9,6 +9,9 @@ from virtiomem.clock import Clock
 from virtiomem.driver import VirtioMem, VirtioMemModule
 from virtiomem.errors import Errno
 from virtiomem.guest.base import DriverConfig, GuestConfig
+from virtiomem.kdump.elfcore import Inputs
+from virtiomem.kdump.kept import KeptHeader
+from virtiomem.kdump.ranges import Loader
 from virtiomem.memory import Memory, MemoryBlock, Policy, sysfs
 from virtiomem.recording import values
 from virtiomem.resource import iomem
@@ -39,6 +42,9 @@ class Kernel:
         self.clock = Clock()
         self.log: list[str] = []
         self.module: VirtioMemModule | None = None
+        self.crash_header: KeptHeader | None = None
+        """Of the loaded crash kernel."""
+        self._build = config.build
         self.memory = Memory(
             iomem.loads(boot_iomem),
             block_size=config.memory_block_size,
@@ -68,6 +74,14 @@ class Kernel:
     def load(self, devices: Sequence[tuple[str, RequestChannel]], driver: DriverConfig) -> None:
         """Load virtio_mem and let it probe its devices."""
         self.module = VirtioMemModule(self.memory, self.clock, devices, driver.parameters, self._note)
+
+    def load_crash_kernel(self, loader: Loader) -> None:
+        """Load a crash kernel in the place of the one before; when it is refused (KernelError) that one stays."""
+        inputs = Inputs(possible_cpus=1)
+        header = KeptHeader(self.memory, inputs, build=self._build, loader=loader, note=self._note)
+        if self.crash_header is not None:
+            self.crash_header.unload()
+        self.crash_header = header
 
     def unload(self) -> None:
         """Remove virtio_mem."""
@@ -102,5 +116,7 @@ class Kernel:
         """Assert every invariant of every part."""
         self.clock.check()
         self.memory.check()
+        if self.crash_header is not None:
+            self.crash_header.check()
         if self.module is not None:
             self.module.check()

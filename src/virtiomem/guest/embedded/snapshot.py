@@ -1,5 +1,7 @@
 """The guest at rest, as a recording shows it."""
 
+from msgspec import UNSET
+
 from virtiomem.driver import VirtioMem
 from virtiomem.driver.sbm import SubBlockMode
 from virtiomem.guest.embedded.kernel import Kernel, recorded
@@ -24,6 +26,7 @@ def take(kernel: Kernel, devices: list[values.DeviceInfo]) -> values.Snapshot:
             for node in memory.nodes.values()
         },
         devices=devices,
+        crash_header=UNSET if kernel.crash_header is None else kernel.crash_header.recorded(),
     )
 
 

@@ -12,11 +12,12 @@ initramfs.py       the guest's root
 cpio.py            the archive it is
 shell_agent.py     our end of the line to the agent (agent.sh), which is all that runs in the guest
 look.py            one look at the guest, strictly read
+crash_header.py    the crash header in the guest's memory
 serial_console.py  what the guest prints, and whether that is a panic
 devices.py         the memory devices, as QEMU has them
 """
 
-from virtiomem.guest.linux.guest import LinuxGuest, check_steps
+from virtiomem.guest.linux.guest import LinuxGuest, check_steps, needs_kexec
 from virtiomem.guest.linux.running import Setup
 
-__all__ = ["LinuxGuest", "Setup", "check_steps"]
+__all__ = ["LinuxGuest", "Setup", "check_steps", "needs_kexec"]

@@ -41,7 +41,7 @@ serve() {
 
 answer() {
     case "$verb" in
-        snapshot | load | unload | set_state | use | free | kexec | suspend) "$verb" $arguments ;;
+        snapshot | load | unload | set_state | use | free | kexec | suspend | crash_kernel) "$verb" $arguments ;;
         sh) eval "$arguments" ;;
         *) echo "no verb $verb"; false ;;
     esac
@@ -142,6 +142,11 @@ kexec() {
     /sbin/kexec -l /vmlinuz --initrd=/use-initrd --reuse-cmdline || return
     rm -f /use-initrd
     (sleep 1; /sbin/kexec -e) >/dev/null 2>&1 &
+}
+
+# It is never started, so it needs no root. OPTION is -s (kexec_file_load) or -c (kexec_load).
+crash_kernel() {
+    /sbin/kexec -p "$1" /vmlinuz --reuse-cmdline
 }
 
 start

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, assert_never
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from virtiomem.errors import DeviceError, ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, name_devices
+from virtiomem.guest.linux import crash_header
 from virtiomem.guest.linux.rest import reasons, settle
 from virtiomem.guest.linux.running import RunningLinux, Say, Setup
 from virtiomem.guest.linux.shell_agent import Reply
+from virtiomem.kdump.ranges import Loader
 from virtiomem.qemu.qmp import QmpSession
 from virtiomem.recording import Snapshot, Step, StepRecord
 from virtiomem.recording.values import (
@@ -21,6 +23,7 @@ from virtiomem.recording.values import (
     Inject,
     Kexec,
     Load,
+    LoadCrashKernel,
     PlugDimm,
     Poison,
     Reboot,
@@ -41,6 +44,10 @@ DEFAULT_STATE = "/sys/devices/system/memory/auto_online_blocks"
 """The guest's file that says what becomes of added memory."""
 HARD_OFFLINE = "/sys/devices/system/memory/hard_offline_page"
 """The guest's file that poisons the page of an address."""
+ELFCOREHDR_SIZE = "/sys/kernel/crash_elfcorehdr_size"
+"""The guest's file that says how much a crash header that the kernel keeps up to date may have."""
+CRASH_HOTPLUG = "/sys/devices/system/memory/crash_hotplug"
+"""The guest's file that says whether the kernel keeps the loaded crash header up to date."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _LONGEST_REFUSAL = 500
@@ -61,10 +68,15 @@ def check_steps(steps: Iterable[Step]) -> None:
             )
 
 
+def needs_kexec(steps: Iterable[Step]) -> bool:
+    """Whether kexec-tools and a kernel must be in the guest for these steps."""
+    return any(isinstance(step, Kexec | LoadCrashKernel) for step in steps)
+
+
 class LinuxGuest:
     """A running Linux with virtio-mem devices; see `virtiomem.guest.base.Guest`.
 
-    `kexec` puts the kernel and kexec-tools into the guest; `progress` is told what is being started. Raises BackendError
+    `kexec` puts the kernel and kexec-tools into the guest, for steps that start or load a kernel; `progress` is told what is being started. Raises BackendError
     (or BackendTimeout) when something is missing, with its Debian package, or the guest does not come up, and ScenarioError
     for what no real guest can be.
     """
@@ -82,6 +94,7 @@ class LinuxGuest:
         self._driver = driver or DriverConfig()
         self._devices = name_devices(devices)
         _check(config, self._driver)
+        self._header: crash_header.FoundHeader | None = None
         self._linux = RunningLinux(config, self._devices, self._driver, setup or Setup(), kexec=kexec, say=progress)
         try:
             self._boot = self._first_snapshot(config)
@@ -115,6 +128,8 @@ class LinuxGuest:
         started = time.monotonic()
         doing = f"playing {_word(step)}"
         error = self._do(step, doing)
+        if isinstance(step, Kexec | Reboot) and error is None:
+            self._header = None
         rest = settle(self._linux, doing)
         log = self._linux.take_log()
         why = reasons(rest, self._devices, log, self._driver)
@@ -123,7 +138,7 @@ class LinuxGuest:
             settled=not rest.unsettled,
             error=error,
             requests=rest.requests,
-            snapshot=rest.snapshot,
+            snapshot=self._seen(rest.snapshot),
             retry_in=UNSET if rest.look.retry_in is None else round(rest.look.retry_in, 1),
             held_up=[str(reason) for reason in why] or UNSET,
             reasons=[reason.to_json() for reason in why] or UNSET,
@@ -150,10 +165,12 @@ class LinuxGuest:
         rest = settle(self._linux, "booting")
         self._linux.take_log()
         self._linux.info["default-state"] = self.shell(f"cat {DEFAULT_STATE}").text.strip()
-        size = config.memory_block_size
-        if size is not None and size != rest.look.memory_block_size:
+        if (size := self.shell(f"cat {ELFCOREHDR_SIZE}")).status == 0 and size.text.strip().isdecimal():
+            self._linux.info["crash-elfcorehdr-size"] = int(size.text)
+        block = config.memory_block_size
+        if block is not None and block != rest.look.memory_block_size:
             raise ScenarioError(
-                f"{format_size(size)} is not what this kernel chooses, {format_size(rest.look.memory_block_size)}",
+                f"{format_size(block)} is not what this kernel chooses, {format_size(rest.look.memory_block_size)}",
                 where="guest.memory-block-size",
             )
         return rest.snapshot
@@ -177,6 +194,8 @@ class LinuxGuest:
                 if refusal := self._refusal("kexec", doing=doing):
                     return refusal
                 self._linux.await_agent()
+            case LoadCrashKernel(syscall=syscall):
+                return self._load_crash_kernel(Loader.of(syscall), doing)
             case Reboot():
                 self._linux.reset()
             case Poison(memaddr=memaddr):
@@ -190,6 +209,19 @@ class LinuxGuest:
             case _:
                 assert_never(step)
         return None
+
+    def _load_crash_kernel(self, loader: Loader, doing: str) -> str | None:
+        """Load it, and find out where its header lies; what refuses it."""
+        refusal = self._refusal("crash_kernel", "-s" if loader is Loader.KERNEL else "-c", doing=doing)
+        if refusal is None:
+            kept = self.shell(f"cat {CRASH_HOTPLUG}").text.strip() == "1"
+            self._header = crash_header.find(self._linux, loader, kept_up_to_date=kept, doing=doing)
+        return refusal
+
+    def _seen(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot, with what the crash header in memory has now."""
+        header = UNSET if self._header is None else self._header.read()
+        return structs.replace(snapshot, crash_header=header)
 
     def _refusal(self, verb: str, *arguments: str, doing: str) -> str | None:
         """Let the agent do it; what it says when it fails."""
@@ -228,6 +260,10 @@ def _check(config: GuestConfig, driver: DriverConfig) -> None:
         )
     if config.capture is not None:
         raise ScenarioError("a real guest boots its own memory; it cannot start from a capture", where="guest.capture")
+    for name in ("crash_header_cpus", "crash_header_ranges"):
+        if getattr(config, name) is not None:
+            where = f"guest.{name.replace('_', '-')}"
+            raise ScenarioError("a kernel that is built has its own; only the embedded guest can choose", where=where)
     if config.memory < MIN_MEMORY:
         raise ScenarioError(
             f"{format_size(config.memory)} is too little for a real Linux (at least {format_size(MIN_MEMORY)})",

@@ -35,7 +35,7 @@ class Parts:
 def gather(kernel: KernelImage, *, busybox: Path | None = None, kexec: bool = False) -> Parts:
     """Collect the parts from this machine.
 
-    `kexec` adds kexec-tools and the kernel, for a scenario that starts a new kernel. Raises BackendError naming the
+    `kexec` adds kexec-tools and the kernel, for a scenario that starts or loads another kernel. Raises BackendError naming the
     missing piece and its Debian package.
     """
     modules = {module.name: module for name in (TRANSPORT, DRIVER) for module in kernel.load_order(name)}
@@ -83,7 +83,9 @@ def _kexec_tools() -> dict[str, bytes]:
     """The kexec program and the libraries it is linked with, by their paths."""
     program = shutil.which("kexec", path="/sbin:/usr/sbin:/usr/local/sbin")
     if program is None:
-        raise BackendError("kexec: not found; a kexec step needs it (Debian package kexec-tools)")
+        raise BackendError(
+            "kexec: not found; a step that starts or loads a kernel needs it (Debian package kexec-tools)"
+        )
     linked = subprocess.run(["/usr/bin/ldd", program], capture_output=True, text=True, check=False)  # noqa: S603
     libraries = [word for word in linked.stdout.split() if word.startswith("/")]
     files = {path.lstrip("/"): Path(path).read_bytes() for path in libraries}

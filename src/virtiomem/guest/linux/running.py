@@ -114,6 +114,11 @@ class RunningLinux:
         """The last lines of the console since the last call of `take_log`."""
         return self._console.last_words()
 
+    def read_memory(self, address: int, size: int) -> bytes:
+        """What the machine has at a physical address. Raises DeviceError where QEMU finds no memory."""
+        self.qmp.execute("pmemsave", {"val": address, "size": size, "filename": self._memory.path})
+        return self._memory.read(size)
+
     def reset(self) -> None:
         """Reset the machine, and wait for the kernel."""
         self.qmp.execute("system_reset")
@@ -145,13 +150,14 @@ class RunningLinux:
         accelerator = self._accelerator(say)
         words = command.kernel_command_line(config, driver, built_in=kernel.driver_built_in, append=setup.append)
         initrd = stack.enter_context(MemoryFile("initramfs", root))
+        self._memory = stack.enter_context(MemoryFile("memory", b""))
         arguments = command.qemu_arguments(config, self._first(devices), accelerator)
         arguments += ["-kernel", str(kernel.image), "-initrd", initrd.path, "-append", words]
         say(f"booting Linux {kernel.release} ({accelerator})")
         copy = stack.enter_context(serial_console.open_file(setup.console)) if setup.console else None
         self._console = serial_console.Console(copy)
         self._qemu = stack.enter_context(
-            QemuProcess(arguments, binary=setup.qemu, sockets=command.SOCKETS, files=[initrd])
+            QemuProcess(arguments, binary=setup.qemu, sockets=command.SOCKETS, files=[initrd, self._memory])
         )
         self._agent = ShellAgent(self._qemu, self._console)
         self.qmp = self._connect()

@@ -34,7 +34,16 @@ function crashTable(recording, step) {
   const missing = (crash) => (crash.refused ? "all: it gives up" : crash.lost ? size(crash.lost) : "nothing");
   return table(`Crash dump ${recording.label}`, CRASH_HEAD, step.crash.map((crash) => el("tr", {}, rowHead(LOADERS[crash.loader]),
     cell(count(crash.ranges), "n"), cell(count(crash.ranges + more), "n"), cell(size(crash.size), "n"),
-    cell(`${count(crash.entries)} of ${count(crash.limit)}`, "n"), cell(missing(crash), crash.refused || crash.lost ? "bad" : null))));
+    cell(`${count(crash.entries)} of ${count(crash.limit)}`, "n"), cell(missing(crash), crash.refused || crash.lost ? "bad" : null)))
+    .concat(headerRow(step["crash-header"])));
+}
+
+/** The header of the crash kernel that is loaded. */
+function headerRow(header) {
+  if (!header) return [];
+  const gone = header.gone ? `; ${size(header.gone)} too much, harmless` : "";
+  return [el("tr", {}, rowHead(`in memory (${header.syscall}${header.kept ? ", kept up to date" : ""})`), cell(count(header.ranges), "n"), cell(""),
+    cell(size(header.size), "n"), cell(""), cell((header.missing ? size(header.missing) : "nothing") + gone, header.missing ? "bad" : null))];
 }
 
 /** Where the two recordings part: in this step, and a way to the other steps where they do. */

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from msgspec import UNSET
 from rich.text import Text
 
+from virtiomem.kdump.standing import Standing
+from virtiomem.kdump.standing_text import summary
 from virtiomem.reasons import retry
 from virtiomem.recording.describe import describe, describe_request, plural, ranges
 from virtiomem.recording.palette import REFUSED, RESPONSES, SETTLED, STOPPED_SHORT, BlockKind, ChangeKind
@@ -114,6 +116,12 @@ def log(record: StepRecord, *, verbose: bool) -> Iterator[Text]:
     said = [] if record.log is UNSET else record.log
     for number, line in enumerate(line for line in said if verbose or line.startswith("warning: ")):
         yield labelled("" if number else "log", line)
+
+
+def crash_header(now: Standing | None, before: Standing | None) -> Iterator[Text]:
+    """How the crash header in memory stands, where anything of that has changed."""
+    if now is not None and now != before:
+        yield labelled("crash", summary(now))
 
 
 class _Line(NamedTuple):

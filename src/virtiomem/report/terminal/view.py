@@ -58,6 +58,7 @@ class RunView:
         yield from steps.map_changes(map_changes(self._last.listing, now.listing), self._block_size)
         yield from steps.block_changes(self._last.blocks, now.blocks)
         yield from steps.partly_plugged(now.partly, self._block_size)
+        yield from steps.crash_header(now.standing, self._last.standing)
         yield from self._strips(now)
 
     def totals(self) -> None:

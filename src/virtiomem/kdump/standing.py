@@ -1,0 +1,94 @@
+"""The crash header in memory against the map: what it held, holds and will hold; what of RAM it lacks, what it has too many of.
+
+A header that lacks RAM loses it in a crash. One that has more than there is does no harm: the crash kernel asks the
+virtio-mem device what is plugged, and reads zeros for the rest.
+"""
+
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import Self
+
+from virtiomem.kdump.comparison import above_low, subtract
+from virtiomem.kdump.ranges import CrashRange, Loader, kernel_ranges, kexec_tools_ranges
+from virtiomem.recording.values import CrashHeader
+from virtiomem.releases.linux import LinuxRelease
+from virtiomem.resource.tree import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the header in memory stands; None is what nobody tells.
+
+    `ram`: what a header made now would hold. `at_loading`, `now`: what the header held and holds. `at_least`: what it holds
+    for certain where `now` is not known. Ranges are of first and last byte, ascending.
+    """
+
+    ram: list[CrashRange]
+    loaded: bool | None
+    """Whether a crash kernel is loaded."""
+    loader: Loader | None = None
+    kept_up_to_date: bool | None = None
+    """Whether the kernel makes the header anew when a memory block is online or offline."""
+    at_loading: list[CrashRange] | None = None
+    now: list[CrashRange] | None = None
+    at_least: list[CrashRange] | None = None
+
+    @classmethod
+    def of(cls, tree: Resource, header: CrashHeader, release: LinuxRelease) -> Self:
+        """A header that was recorded, against the map of that moment."""
+        loader = Loader.of(header.syscall)
+        ram = ram_for(loader, tree, release)
+        return cls(ram, True, loader, header.kept_up_to_date, None, list(header.ranges))
+
+    @property
+    def after_next(self) -> list[CrashRange] | None:
+        """What the header holds after the next block goes online or offline: all that is in the map, that block included.
+
+        A block that goes offline is still in the map at that moment; the header has it until the event after that.
+        """
+        return self.now if self.kept_up_to_date is False else self.ram if self.kept_up_to_date else None
+
+    @property
+    def missing(self) -> list[CrashRange] | None:
+        """RAM that the header lacks, but for the first MiB, which each loader treats in its own way."""
+        return None if self.now is None else [one for one in subtract(self.ram, self.now) if above_low([one])]
+
+    @property
+    def gone(self) -> list[CrashRange] | None:
+        """What the header has and the map has not, or no more."""
+        return None if self.now is None else [one for one in subtract(self.now, self.ram) if above_low([one])]
+
+    def pieces(self) -> list[CrashRange]:
+        """Everything that any of the lists has, cut wherever one of them begins or ends."""
+        lists = [ranges for ranges in (self.ram, self.at_loading, self.now, self.at_least) if ranges is not None]
+        cuts = sorted({cut for start, end in chain(*lists) for cut in (start, end + 1)})
+        within = [(first, stop - 1) for first, stop in pairwise(cuts)]
+        outside = set(within)
+        for ranges in lists:
+            outside &= set(subtract(within, ranges))
+        return [piece for piece in within if piece not in outside]
+
+    def check(self) -> None:
+        """Assert that what is certain is in the header, and that only a loaded crash kernel has one."""
+        if self.now is not None and self.at_least is not None:
+            assert not subtract(self.at_least, self.now), "what is certain is there"
+        assert self.loaded is not False or self.now is None, "no crash kernel, no header"
+
+
+def ram_for(loader: Loader | None, tree: Resource, release: LinuxRelease) -> list[CrashRange]:
+    """What a header made now would hold; the kernel's where nobody knows who makes it."""
+    found = kexec_tools_ranges(tree) if loader is Loader.KEXEC_TOOLS else kernel_ranges(tree, release)
+    return found.ranges
+
+
+def is_kept(release: LinuxRelease | None, loader: Loader | None, crash_hotplug: str | None) -> bool | None:
+    """Whether the kernel keeps the loaded header up to date: what it says itself, else what its release does.
+
+    `crash_hotplug` is the file of this name below /sys/devices/system/memory. None where that cannot be known.
+    Since: 6.6 (keeps_crash_header).
+    """
+    if crash_hotplug in ("0", "1"):
+        return crash_hotplug == "1"
+    if loader is Loader.KEXEC_TOOLS or (release is not None and not release.keeps_crash_header):
+        return False
+    return True if release is not None and loader is Loader.KERNEL else None
