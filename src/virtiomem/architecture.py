@@ -4,10 +4,10 @@ Everyone reads a field of the row at hand; nobody else writes these numbers, or 
 know its architecture, such as a listing on its own, takes `DEFAULT`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from virtiomem.abi import ZoneType
-from virtiomem.units import GiB, KiB, MiB, Span
+from virtiomem.units import GiB, KiB, MiB, Span, align_down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +15,8 @@ class Architecture:
     """What Linux takes for given on an architecture; sizes in bytes."""
 
     name: str
+    family: str = "x86-64"
+    """What rows of the same architecture and other page sizes have in common."""
     page_size: int
     pageblock_size: int
     """What the page allocator can be asked to give up as a whole (pageblock_order)."""
@@ -26,8 +28,23 @@ class Architecture:
     """A huge page of the page tables' second level: what QEMU on such a host takes for a device's block size."""
     zones: tuple[tuple[ZoneType, Span], ...]
     """Where boot memory of each zone lies, lowest first."""
-    pluggable_end: int
-    """The last byte that can be hotplugged (arch_get_mappable_range())."""
+    linear_map_size: int
+    """How much of physical memory can be mapped, and so hotplugged (arch_get_mappable_range())."""
+    linear_map_alignment: int = 0
+    """Where that starts: boot memory, rounded down to a multiple of this; 0: it starts at address 0."""
+    boot_names: frozenset[str] = frozenset({"System RAM"})
+    """Top-level resources of the boot map that have memory blocks."""
+    keeps_boot_memory: bool = False
+    """Linux itself refuses to take boot memory offline (EPERM)."""
+    looks_up_nodes: bool = True
+    """Where a proximity domain is unknown, memory goes to the node whose range it lies in; else to the first node."""
+    cma_size: int | None = None
+    """The contiguous memory allocator's area where the command line says nothing; None: Debian builds without it."""
+
+    def pluggable(self, boot_start: int) -> Span:
+        """What can be hotplugged where boot memory starts at an address (mhp_get_pluggable_range())."""
+        base = align_down(boot_start, self.linear_map_alignment) if self.linear_map_alignment else 0
+        return Span.sized(base, self.linear_map_size)
 
     def pages(self, size: int) -> int:
         """The whole pages in so many bytes."""
@@ -46,9 +63,50 @@ X86_64 = Architecture(
         (ZoneType.DMA32, Span(16 * MiB, 4 * GiB)),
         (ZoneType.NORMAL, Span(4 * GiB, 1 << 64)),
     ),
-    pluggable_end=(1 << 52) - 1,
+    linear_map_size=1 << 52,
 )
 """Five-level paging. Sources: zone_sizes_init() in arch/x86/mm/init.c, probe_memory_block_size() in arch/x86/mm/init_64.c."""
 
+ARM64 = Architecture(
+    name="arm64",
+    family="arm64",
+    page_size=4 * KiB,
+    pageblock_size=2 * MiB,
+    section_size=128 * MiB,
+    max_block_size=128 * MiB,
+    transparent_huge_page=2 * MiB,
+    zones=((ZoneType.DMA, Span(0, 4 * GiB)), (ZoneType.NORMAL, Span(4 * GiB, 1 << 64))),
+    linear_map_size=1 << 47,
+    linear_map_alignment=GiB,
+    boot_names=frozenset({"System RAM", "reserved"}),
+    keeps_boot_memory=True,
+    looks_up_nodes=False,
+    cma_size=64 * MiB,
+)
+"""48 bits of address; zone DMA32 is always empty, since nothing in QEMU's tables limits DMA to less than 4G. Sources:
+arch/arm64/mm/init.c, arch/arm64/mm/mmu.c, arch/arm64/include/asm/sparsemem.h."""
+
+ARM64_16K = replace(
+    ARM64, name="arm64-16k", page_size=16 * KiB, pageblock_size=32 * MiB, transparent_huge_page=32 * MiB
+)
+ARM64_64K = replace(
+    ARM64,
+    name="arm64-64k",
+    page_size=64 * KiB,
+    pageblock_size=512 * MiB,
+    section_size=512 * MiB,
+    max_block_size=512 * MiB,
+    transparent_huge_page=512 * MiB,
+    linear_map_alignment=512 * MiB,
+)
+
+ARCHITECTURES = (X86_64, ARM64, ARM64_16K, ARM64_64K)
+
 DEFAULT = X86_64
 """The architecture where none is named."""
+
+
+def find(family: str, page_size: int | None = None) -> Architecture | None:
+    """The row of an architecture and a page size in bytes, its usual one when None; None when there is no such row."""
+    rows = (row for row in ARCHITECTURES if row.family == family and page_size in (None, row.page_size))
+    return next(rows, None)

@@ -61,3 +61,33 @@ def test_lines_are_in_order_and_never_overlap(kind: str, memory: int) -> None:
     bounds = [int(bound, 16) for line in top for bound in line]
     assert bounds == sorted(bounds)
     assert len(set(bounds)) == len(bounds)
+
+
+RECORDINGS_ARM64 = sorted((Path(__file__).parents[1] / "data" / "recordings-arm64").glob("*/boot.iomem"))
+
+
+@pytest.mark.parametrize("listing", RECORDINGS_ARM64, ids=lambda path: path.parts[-2])
+def test_built_in_layout_of_a_virt_is_what_the_kernel_printed_but_for_what_it_reserves(listing: Path) -> None:
+    played = scenario.load(listing.with_name("scenario.toml"))
+    made = scenario.boot_listing(
+        MachineLayout.of(played.guest, played.devices), len(played.devices), played.guest.release, guest=played.guest
+    )
+    told = listing.read_text()
+    if played.guest.has_acpi:  # firmware keeps pieces of RAM, and puts the kernel somewhere else
+        assert re.sub(r"(?m)^(?:  )?0?[0-9a-f]{8,9}-.*(?:RAM|Kernel.*|reserved)\n", "", told) == re.sub(
+            r"(?m)^(?:  )?[0-9a-f]{8,9}-.*(?:RAM|Kernel.*|reserved)\n", "", made
+        )
+        return
+    assert set(made.splitlines()) - set(told.splitlines()) <= {_reserved_at_the_top(made)}
+    assert re.sub(r"(?m)^  .* : reserved\n", "", told) == re.sub(r"(?m)^  .* : reserved\n", "", made)
+
+
+def _reserved_at_the_top(listing: str) -> str:
+    """What CMA and bounce buffers take; Linux puts them a little lower where RAM ends below 4G, or with larger pages."""
+    return next(line for line in reversed(listing.splitlines()) if line.endswith(" : reserved"))
+
+
+def test_crash_kernel_of_a_virt_lies_below_the_contiguous_memory_allocator() -> None:
+    played = scenario.loads('[guest]\nmachine = "virt"\ncrashkernel = "256M"\n')
+    assert "  ec000000-fbffffff : Crash kernel\n" in played.boot_iomem
+    assert "  fc000000-ffffffff : reserved\n" in played.boot_iomem

@@ -147,7 +147,7 @@ WRONG = [
     ('[[step]]\ndo = "load"\nnow = true', "step[0].now: unknown key; the keys are do"),
     ('[[step]]\ndo = "set-state"\nblocks = [1]\nstate = "on"', "step[0].state: 'on' is none of offline, online, "),
     ('[[step]]\ndo = "set-state"\nblocks = ["a"]\nstate = "online"', "step[0].blocks[0]: 'a' is not an integer"),
-    ('[guest]\nmachine = "q36"', "guest.machine: 'q36' is none of pc, q35; did you mean q35?"),
+    ('[guest]\nmachine = "q36"', "guest.machine: 'q36' is none of pc, q35, virt; did you mean q35?"),
     ('[guest]\nmemory = "4X"', "guest.memory: not a size: '4X' (write 128M, 2G, 0x8000000 or bytes)"),
     ("[guest]\nmemory = 1e9", "guest.memory: not a size: 1000000000.0"),
     # the machine
@@ -284,9 +284,30 @@ def test_a_guest_has_one_physical_address_space() -> None:
     """What a scenario lets a device have, its kernel can add, up to the last byte."""
     text = '[guest]\nmax-memory = "4P"\ndefault-state = "online_movable"\n[[device]]\nid = "vm0"\nmax-size = "256M"\n'
     text += 'requested-size = "256M"\nmemaddr = "{:#x}"\n[[step]]\ndo = "load"\n'
-    last = X86_64.pluggable_end + 1 - 256 * MiB
+    last = X86_64.linear_map_size - 256 * MiB
     loaded = scenario.loads(text.format(last))
     record = scenario.embedded_guest(loaded).play(loaded.steps[0])
     assert (record.settled, record.log and "not addressable" in " ".join(record.log)) == (True, False)
-    with pytest.raises(ScenarioError, match=f"end above {X86_64.pluggable_end + 1:#x}"):
+    with pytest.raises(ScenarioError, match=f"end above {X86_64.linear_map_size:#x}"):
         scenario.loads(text.format(last + 128 * MiB))
+
+
+VIRT = '[guest]\nmachine = "virt"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[guest]\npage-size = "16K"\n', "guest.page-size: Linux on q35 has pages of 4K, not of 16K"),
+        ('[guest]\nmachine = "pc"\nfirmware = "uefi"\n', "guest.firmware: pc has firmware of its own"),
+        ('[guest]\ncma = "64M"\n', "guest.cma: Debian's Linux for x86-64 is built without"),
+        (f'{VIRT}cma = "5G"\n', r"guest.cma: 5G \(0x140000000\) is more than guest.memory"),
+        (f'{VIRT}memory-block-size = "256M"\n', "guest.memory-block-size: .* is not a power of two from 128M to 128M"),
+        (f'{VIRT}page-size = "64K"\nmemory-block-size = "128M"\n', "from 512M to 512M"),
+        (f'{VIRT}max-memory = "256T"\n', "is more than 47 bits of address can reach"),
+        (f'{VIRT}firmware = "bios"\n', "guest.firmware: "),
+    ],
+)
+def test_machine_firmware_and_page_size_go_together_or_are_refused_with_the_reason(text: str, complaint: str) -> None:
+    with pytest.raises(ScenarioError, match=complaint):
+        scenario.loads(text)

@@ -1,15 +1,19 @@
 """QEMU's machines as data: where RAM lies, where memory devices go, and what a virtio-mem device is like on each.
 
-Sources: hw/i386/pc.c, pc_q35.c, pc_piix.c, hw/pci-host and hw/virtio/virtio-mem.c (v7.2).
+Sources: hw/i386/pc.c, pc_q35.c, pc_piix.c, hw/pci-host, hw/arm/virt.c and hw/virtio/virtio-mem.c (v7.2).
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-from virtiomem.architecture import X86_64, Architecture
+from virtiomem.architecture import ARM64, ARM64_16K, ARM64_64K, X86_64, Architecture
 from virtiomem.units import GiB, MiB, Span, align_up
+from virtiomem.wire.mem import Feature
 
-MachineKind = Literal["q35", "pc"]
+MachineKind = Literal["q35", "pc", "virt"]
+
+
+_NOTHING = Feature(0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,22 +21,32 @@ class Board:
     """A machine type; sizes and addresses in bytes."""
 
     name: MachineKind
-    architecture: Architecture
-    whole_below: int
+    architectures: tuple[Architecture, ...]
+    """What Linux on it can be, by its page size; the usual one first."""
+    ram_start: int = 0
+    whole_below: int = 1 << 64
     """Boot memory of less than this lies in one piece; else it has a hole below 4G."""
-    low: int
+    low: int = 0
     """So much of boot memory with a hole lies below it; the rest from 4G up."""
-    region_floor: int
+    region_floor: int = 0
     """Memory devices lie no lower, however little boot memory there is."""
     usable_extent: int
     """How far a device's usable region reaches beyond requested_size: two Linux sections (VIRTIO_MEM_USABLE_EXTENT)."""
     window64: int
-    """The 64-bit PCI window."""
+    """The size of the 64-bit PCI window, and what it is aligned to where it is not right behind the memory devices."""
+    high_io_floor: int = 0
+    """Redistributors, PCI configuration space and PCI window lie behind memory devices, and no lower; 0: the window alone."""
+    always_offers: Feature = _NOTHING
+    """Features that a virtio-mem device offers whatever is asked for."""
+    has_device_tree: bool = False
+    """QEMU starts Linux by itself, with a device tree, unless firmware is asked for; with that alone there is no ACPI."""
+    not_enabled: str = "are not enabled, please specify the maxmem option"
+    """What memory devices are without any room for them."""
 
     def boot_memory(self, memory: int) -> list[Span]:
         """The ranges of `memory` bytes of boot memory: one, or below 4G and above. Models: pc_q35_init(), pc_init1()."""
         if memory < self.whole_below:
-            return [Span(0, memory)]
+            return [Span.sized(self.ram_start, memory)]
         return [Span(0, self.low), Span.sized(4 * GiB, memory - self.low)]
 
     def region_start(self, memory: int) -> int:
@@ -40,13 +54,23 @@ class Board:
         return align_up(max(self.boot_memory(memory)[-1].stop, self.region_floor), GiB)
 
     def pci_window64(self, region_end: int) -> Span:
-        """The 64-bit PCI window, right behind the region for memory devices. Models: pc_pci_hole64_start()."""
-        return Span.sized(align_up(region_end, GiB), self.window64)
+        """The 64-bit PCI window, behind the region for memory devices. Models: pc_pci_hole64_start()."""
+        if not self.high_io_floor:
+            return Span.sized(align_up(region_end, GiB), self.window64)
+        return Span.sized(align_up(self.ecam(region_end).stop, self.window64), self.window64)
 
+    def ecam(self, region_end: int) -> Span:
+        """The PCI configuration space above memory devices. Models: virt_set_high_memmap() in hw/arm/virt.c (v7.2)."""
+        redistributors = align_up(max(region_end, self.high_io_floor), _REDISTRIBUTORS)
+        return Span.sized(align_up(redistributors + _REDISTRIBUTORS, _ECAM), _ECAM)
+
+
+_REDISTRIBUTORS = 64 * MiB
+_ECAM = 256 * MiB
 
 Q35 = Board(
     name="q35",
-    architecture=X86_64,
+    architectures=(X86_64,),
     whole_below=0xB0000000,
     low=2 * GiB,
     region_floor=4 * GiB,
@@ -55,13 +79,24 @@ Q35 = Board(
 )
 PC = Board(
     name="pc",
-    architecture=X86_64,
+    architectures=(X86_64,),
     whole_below=0xE0000000,
     low=3 * GiB,
     region_floor=4 * GiB,
     usable_extent=256 * MiB,
     window64=2 * GiB,
 )
+VIRT = Board(
+    name="virt",
+    architectures=(ARM64, ARM64_16K, ARM64_64K),
+    ram_start=GiB,
+    usable_extent=GiB,
+    window64=512 * GiB,
+    high_io_floor=256 * GiB,
+    always_offers=Feature.UNPLUGGED_INACCESSIBLE,
+    has_device_tree=True,
+    not_enabled="are not supported by the machine",
+)
 
-BOARDS: dict[MachineKind, Board] = {board.name: board for board in (Q35, PC)}
+BOARDS: dict[MachineKind, Board] = {board.name: board for board in (Q35, PC, VIRT)}
 """Every machine type by its name."""

@@ -68,7 +68,7 @@ class MemDevice:
         self.region_size = region_size
         self.block_size = block_size
         self.node = node
-        self.features = features
+        self.features = features | board.always_offers
         self.release = release
         self.busy = False
         self._usable_extent = board.usable_extent

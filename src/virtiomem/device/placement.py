@@ -55,8 +55,9 @@ class DeviceMemory:
                 f"equal to the initial memory size ({memory:#x})"
             )
         self._room -= memory
+        self._board = BOARDS[machine]
         room = self._room + slots * _SLOT_RESERVE if self._room else 0
-        self.region = Span.sized(BOARDS[machine].region_start(memory), room)
+        self.region = Span.sized(self._board.region_start(memory), room)
         self._placed: list[Placed] = []
 
     @property
@@ -103,9 +104,7 @@ class DeviceMemory:
     def _check_addable(self, size: int) -> None:
         """Models: memory_device_check_addable() in hw/mem/memory-device.c (v7.2)."""
         if not self._room:
-            raise DeviceError(
-                "memory devices (e.g. for memory hotplug) are not enabled, please specify the maxmem option"
-            )
+            raise DeviceError(f"memory devices (e.g. for memory hotplug) {self._board.not_enabled}")
         used = sum(device.span.size for device in self._placed)
         if size <= 0 or used + size > self._room:
             raise DeviceError(

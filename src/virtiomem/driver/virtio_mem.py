@@ -114,7 +114,8 @@ class VirtioMem:
 
     def _translate_node(self, config: Config) -> int:
         """The node of the device's proximity domain if known, else that of its address."""
-        if self._link.channel.features & Feature.ACPI_PXM and config.node_id in self.memory.nodes:
+        known = self.memory.knows_domains and config.node_id in self.memory.nodes
+        if known and self._link.channel.features & Feature.ACPI_PXM:
             return config.node_id
         return self.memory.node_of(config.addr)
 

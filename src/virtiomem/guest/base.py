@@ -19,7 +19,7 @@ from virtiomem.releases.linux import DEBIAN, DEFAULT, LINUX, LinuxBuild, LinuxRe
 from virtiomem.releases.qemu import QEMU, QemuRelease
 from virtiomem.resource.names import is_virtio_device, virtio_name
 from virtiomem.text import quoted
-from virtiomem.units import GiB, MiB, Size, Span
+from virtiomem.units import GiB, MiB, Size, Span, format_size, parse_size
 
 _RANGE = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\s*-\s*(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})")
 
@@ -82,12 +82,35 @@ class GuestConfig(_Table, frozen=True):
     """CONFIG_NR_CPUS_DEFAULT; None, here and below: what the distribution's build of the kernel chose."""
     crash_header_ranges: int | None = None
     """CONFIG_CRASH_MAX_MEMORY_RANGES."""
+    movable_node: bool = False
+    """The kernel's parameter of that name."""
+    page_size: Literal["4K", "16K", "64K"] | None = None
+    """None: the machine's usual one."""
+    firmware: Literal["device-tree", "uefi"] | None = None
+    """How `virt` starts Linux: None and `device-tree` are QEMU itself, which passes a device tree."""
+    cma: Size | None = None
+    """The area of the contiguous memory allocator; None: what Debian builds with."""
     nodes: list[NodeConfig] = field(default_factory=list)
 
     @property
     def architecture(self) -> Architecture:
-        """The architecture of machine and kernel."""
-        return BOARDS[self.machine].architecture
+        """The architecture of machine and kernel. Raises ScenarioError for a page size that it does not have."""
+        rows = BOARDS[self.machine].architectures
+        if self.page_size is None:
+            return rows[0]
+        size = parse_size(self.page_size)
+        found = next((row for row in rows if row.page_size == size), None)
+        if found is None:
+            sizes = ", ".join(format_size(row.page_size) for row in rows)
+            raise ScenarioError(
+                f"Linux on {self.machine} has pages of {sizes}, not of {self.page_size}", where="guest.page-size"
+            )
+        return found
+
+    @property
+    def has_acpi(self) -> bool:
+        """Whether Linux learns of DIMMs and proximity domains from ACPI; else it has a device tree."""
+        return self.firmware == "uefi" or not BOARDS[self.machine].has_device_tree
 
     @property
     def release(self) -> LinuxRelease:
@@ -183,6 +206,8 @@ def hotplug_parameters(config: GuestConfig) -> list[str]:
         words.append(f"memory_hotplug.auto_movable_numa_aware={'Y' if config.auto_movable_numa_aware else 'N'}")
     if config.crashkernel is not None:
         words.append(f"crashkernel={config.crashkernel // MiB}M")
+    words += ["movable_node"] if config.movable_node else []
+    words += [f"cma={config.cma}"] if config.cma is not None else []
     return words
 
 

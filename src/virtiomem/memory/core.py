@@ -11,20 +11,19 @@ from virtiomem import border
 from virtiomem.abi import BlockState, ZoneType
 from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.architecture import Architecture
-from virtiomem.errors import ArgumentValueError
+from virtiomem.errors import ArgumentValueError, Errno
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.faults import Faults
 from virtiomem.memory.group import MemoryGroups
-from virtiomem.memory.notifier import NotifierChain
+from virtiomem.memory.notifier import MemoryEvent, MemoryNotify, NotifierChain
 from virtiomem.memory.pages import PageUsers
 from virtiomem.memory.settings import Policy
 from virtiomem.memory.zone import Node, Zone, populate_boot_zones
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
-from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import walk_system_ram_res
-from virtiomem.units import U64_MAX, GiB, Span
+from virtiomem.units import U64_MAX, GiB, Span, align_down, align_up
 
 MAX_BLOCKS = 1 << 19
 """Memory blocks that one kernel can have: 64 TiB of the smallest.
@@ -37,9 +36,9 @@ OnlinePageCallback = Callable[[int, int], None]
 """Called with start and size, in bytes, of memory going online: hands each page to the allocator, or withholds it."""
 
 
-def boot_ram(iomem: ResourceTree) -> list[Span]:
-    """Boot memory: the System RAM at the top level of a boot-time tree, ascending."""
-    return [Span(res.start, res.end + 1) for res in iomem.children if res.name == SYSTEM_RAM]
+def boot_ram(iomem: ResourceTree, architecture: Architecture = DEFAULT_ARCHITECTURE) -> list[Span]:
+    """Boot memory: what has memory blocks at the top level of a boot-time tree, ascending."""
+    return [Span(res.start, res.end + 1) for res in iomem.children if res.name in architecture.boot_names]
 
 
 def probe_memory_block_size(boot_end: int, architecture: Architecture = DEFAULT_ARCHITECTURE) -> int:
@@ -84,12 +83,15 @@ class Memory:
         hotpluggable_end: int | None = None,
         release: LinuxRelease = DEFAULT,
         architecture: Architecture = DEFAULT_ARCHITECTURE,
+        knows_domains: bool = True,
+        cma: int | None = None,
     ) -> None:
         """Boot: every top-level System RAM resource in `iomem` is boot memory.
 
         `block_size`: bytes, a power of two from 128 MiB to 2 GiB on x86-64; None for what the architecture chooses. `nodes`:
         the boot memory of each NUMA node; None for a single node 0. `hotpluggable_end`: the last address that can be added;
-        None for the architecture's. `release`: the Linux that core and driver behave as. Raises ArgumentError for what cannot be, and for more than `MAX_BLOCKS` memory blocks.
+        None for the architecture's. `release`: the Linux that core and driver behave as. `knows_domains`: firmware says which
+        node a proximity domain is (SRAT). `cma`: bytes of the contiguous memory allocator, None for the architecture's. Raises ArgumentError for what cannot be, and for more than `MAX_BLOCKS` memory blocks.
         """
         border.instance("iomem", iomem, ResourceTree)
         border.instance("architecture", architecture, Architecture)
@@ -99,8 +101,10 @@ class Memory:
         if hotpluggable_end is not None:
             border.integer("hotpluggable_end", hotpluggable_end)
         border.instance("release", release, LinuxRelease)
+        border.integer("cma", 0 if cma is None else cma)
         _check_nodes(nodes)
-        ram = boot_ram(iomem)
+        ram = boot_ram(iomem, architecture)
+        pluggable = architecture.pluggable(ram[0].start if ram else 0)
         self.block_size = block_size or probe_memory_block_size(ram[-1].stop if ram else 0, architecture)
         self.iomem = iomem
         self.release = release
@@ -109,7 +113,8 @@ class Memory:
         self.pageblock_size = architecture.pageblock_size
         self.pages_per_block = architecture.pages(self.block_size)
         self.pageblocks_per_block = self.block_size // self.pageblock_size
-        self.hotpluggable_end = architecture.pluggable_end if hotpluggable_end is None else hotpluggable_end
+        self.hotpluggable_start = pluggable.start
+        self.hotpluggable_end = pluggable.stop - 1 if hotpluggable_end is None else hotpluggable_end
         self.policy = policy or Policy()
         self.nodes = {nid: Node(nid, spans) for nid, spans in (nodes or {0: [Span(0, 1 << 64)]}).items()}
         self.blocks: dict[int, MemoryBlock] = {}
@@ -119,7 +124,11 @@ class Memory:
         self.faults = Faults()
         self.firmware_map: list[Span] = []
         """Hotplugged entries of /sys/firmware/memmap: what an ordinary kexec will know of."""
+        self.knows_domains = knows_domains
         self._boot(ram)
+        self._reserve_cma(ram, (architecture.cma_size or 0) if cma is None else cma)
+        if architecture.keeps_boot_memory:
+            self.notifiers.register(self._keep_boot_memory)
         zones = [zone for type_ in ZoneType for node in self.nodes.values() for zone in [node.zones[type_]]]
         self.users = PageUsers(self.blocks, zones, self.block_size, architecture)
 
@@ -136,6 +145,27 @@ class Memory:
             for id_ in ids:
                 if id_ not in self.blocks:
                     self._add_boot_block(id_)
+
+    def _reserve_cma(self, ram: list[Span], size: int) -> None:
+        """Count the contiguous memory allocator's pages in the zone of the highest boot memory below 4G.
+
+        Models: dma_contiguous_reserve_area(), which does without when there is no room.
+        """
+        below = [part for part in ram if part.start < self.architecture.zones[-1][1].start]
+        if not below or not size:
+            return
+        top = below[-1].clipped(Span(0, self.architecture.zones[-1][1].start)).stop
+        span = Span(align_down(top - align_up(size, self.pageblock_size), self.pageblock_size), top)
+        owner = next((node for node in self.nodes.values() if any(part.contains(span) for part in node.ram)), None)
+        if owner is not None:
+            zone = owner.kernel_zone_for(span.start // self.page_size, 1)
+            zone.cma = align_up(size, self.pageblock_size) // self.page_size
+
+    def _keep_boot_memory(self, event: MemoryEvent, notify: MemoryNotify) -> Errno:
+        """Refuse that boot memory goes offline. Models: prevent_bootmem_remove_notifier() in arch/arm64/mm/mmu.c (v6.1)."""
+        if event is MemoryEvent.GOING_OFFLINE and self.blocks[notify.start // self.block_size].boot:
+            return Errno.EPERM
+        return Errno.OK
 
     def _add_boot_block(self, id_: int) -> None:
         """A block of one node has the zone that all its memory is in. Models: early_node_zone_for_memory_block()."""
@@ -168,6 +198,8 @@ class Memory:
 
     def node_of(self, address: int) -> int:
         """The node that firmware says the address belongs to, else the lowest (phys_to_target_node())."""
+        if not self.architecture.looks_up_nodes:
+            return min(self.nodes)
         owners = (node.nid for node in self.nodes.values() for span in node.memory if span.start <= address < span.stop)
         return next(owners, min(self.nodes))
 

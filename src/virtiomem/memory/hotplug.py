@@ -85,7 +85,7 @@ def _check_owner(nid: object, flags: object) -> None:
 
 def _register_memory_resource(memory: Memory, start: int, size: int, name: str) -> Resource | Errno:
     """Claim the range in the resource tree: E2BIG or EEXIST. Models: register_memory_resource()."""
-    if size == 0 or start + size - 1 > memory.hotpluggable_end:
+    if size == 0 or start < memory.hotpluggable_start or start + size - 1 > memory.hotpluggable_end:
         return Errno.E2BIG
     if rc := memory.faults.take(FaultPoint.REGISTER_RESOURCE):
         return rc
@@ -106,7 +106,7 @@ def add_memory_resource(memory: Memory, nid: int, res: Resource, flags: int = MH
     _check_owner(nid, flags)
     if not memory.is_system_ram(Span(res.start, res.end + 1)):
         raise ArgumentValueError(f"res must be busy System RAM in the resource tree, not {res}")
-    if res.end > memory.hotpluggable_end:
+    if res.start < memory.hotpluggable_start or res.end > memory.hotpluggable_end:
         return Errno.E2BIG
     return _add_resource(memory, nid, res, flags)
 

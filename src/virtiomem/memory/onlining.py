@@ -15,6 +15,7 @@ from virtiomem.memory.faults import FaultPoint
 from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
 from virtiomem.memory.policy import zone_for_block
 from virtiomem.memory.zone import Zone
+from virtiomem.units import Span
 
 
 def device_online(memory: Memory, block: MemoryBlock, how: OnlineType = OnlineType.ONLINE) -> Errno | None:
@@ -127,7 +128,7 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     FINISH_OFFLINE. Models: memory_block_offline(), too. Since: 6.9 (brackets_events).
 
     Differs: Linux tries to migrate until a signal comes; here it is tried once. Boot memory always refuses (EBUSY); in
-    Linux that depends on what lies in it.
+    Linux that depends on what lies in it. Where Linux itself keeps boot memory, that refuses only with a line of the map in it.
     """
     zone = block.zone
     span = memory.span_of(block.id)
@@ -135,7 +136,11 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
         return Errno.EINVAL
     everything = (1 << memory.pageblocks_per_block) - 1
     rc = memory.faults.take(FaultPoint.ISOLATE)
-    if rc or block.boot or (block.used and memory.users.unmovable_in(block, everything)):
+    if (
+        rc
+        or (block.boot and _is_kernels(memory, span))
+        or (block.used and memory.users.unmovable_in(block, everything))
+    ):
         return rc or Errno.EBUSY
     notify = MemoryNotify(span.start, memory.block_size, block.nid)
     rc = (
@@ -152,6 +157,14 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     if memory.release.brackets_events:
         memory.notifiers.notify(MemoryEvent.FINISH_OFFLINE, notify)
     return Errno.OK
+
+
+def _is_kernels(memory: Memory, span: Span) -> bool:
+    """Whether boot memory is taken to have something unmovable in it."""
+    if not memory.architecture.keeps_boot_memory:
+        return True
+    tops = memory.iomem.children.overlapping(span.start, span.stop - 1)
+    return any(not top.busy or any(top.children.overlapping(span.start, span.stop - 1)) for top in tops)
 
 
 def _migrate(memory: Memory, block: MemoryBlock, everything: int) -> Errno:

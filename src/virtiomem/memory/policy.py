@@ -1,7 +1,7 @@
 """Which zone a block goes to when it is put online.
 
 Models: zone_for_pfn_range(), default_zone_for_pfn(), auto_movable_zone_for_pfn(), auto_movable_can_online_movable()
-(mm/memory_hotplug.c, v6.1). `movable_node` is taken to be off.
+(mm/memory_hotplug.c, v6.1).
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,9 @@ def zone_for_block(memory: Memory, block: MemoryBlock, how: OnlineType) -> Zone:
     if memory.policy.online_policy is OnlinePolicy.AUTO_MOVABLE:
         return movable if _auto_movable(memory, block) else kernel
     in_kernel, in_movable = kernel.intersects(start_pfn, pages), movable.intersects(start_pfn, pages)
-    return movable if in_movable and not in_kernel else kernel
+    if in_kernel is in_movable:
+        return movable if memory.policy.movable_node else kernel
+    return movable if in_movable else kernel
 
 
 def _auto_movable(memory: Memory, block: MemoryBlock) -> bool:
@@ -70,8 +72,8 @@ def _can_online_movable(memory: Memory, nid: int | None, group: MemoryGroup | No
     """
     nodes = memory.nodes.values() if nid is None else [memory.nodes[nid]]
     zones = [zone for node in nodes for zone in node if zone.populated]
-    kernel_early = sum(zone.present_early for zone in zones if zone.is_kernel)
-    movable = sum(zone.present for zone in zones if not zone.is_kernel)
+    kernel_early = sum(zone.present_early - zone.cma for zone in zones if zone.is_kernel)
+    movable = sum(zone.cma if zone.is_kernel else zone.present for zone in zones)
     ratio = memory.policy.auto_movable_ratio
     others = [other for other in _dynamic(memory.groups, nid) if other is not group]
     needed = sum(max(other.present_movable * 100 // ratio - other.present_kernel, 0) for other in others)

@@ -19,6 +19,8 @@ class Policy:
     auto_movable_ratio: int = AUTO_MOVABLE_RATIO
     """Movable pages allowed for each kernel page, in percent."""
     auto_movable_numa_aware: bool = True
+    movable_node: bool = False
+    """The kernel's parameter of that name: plain `online` prefers Movable where neither zone, or both, reach."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if kind := _KINDS.get(name):
@@ -28,4 +30,9 @@ class Policy:
         object.__setattr__(self, name, value)
 
 
-_KINDS = {"default_state": OnlineType, "online_policy": OnlinePolicy, "auto_movable_numa_aware": bool}
+_KINDS = {
+    "default_state": OnlineType,
+    "online_policy": OnlinePolicy,
+    "auto_movable_numa_aware": bool,
+    "movable_node": bool,
+}

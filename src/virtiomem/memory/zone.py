@@ -27,6 +27,7 @@ class Zone:
         "_highest",
         "_lowest",
         "boot_managed",
+        "cma",
         "managed",
         "nid",
         "online",
@@ -50,6 +51,8 @@ class Zone:
         """Pages in the hands of the page allocator."""
         self.boot_managed = 0
         """Those of `managed` that came with the boot."""
+        self.cma = 0
+        """Those of the contiguous memory allocator, which movable users share: they count as movable."""
         self.online: dict[int, int] = {}
         """Hotplugged ranges that are online here: first page to number of pages."""
         self._boot = self._boot_edges = Span(0, 0)

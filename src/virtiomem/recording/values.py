@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from virtiomem.abi import BlockState, ZoneType
-from virtiomem.architecture import DEFAULT
-from virtiomem.units import Size, Span
+from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture, find
+from virtiomem.units import Size, Span, format_size
 
 FORMAT = "virtiomem-recording/1"
 
@@ -315,9 +315,16 @@ class Recording(Struct, frozen=True, kw_only=True, rename="kebab"):
 
     @property
     def page_size(self) -> int:
-        """Bytes of a page: what zones count."""
-        size: int = self.guest.get("page-size", DEFAULT.page_size)
+        """Bytes of a page: what zones count; where the guest does not say, what the scenario asked for."""
+        asked = self.table("guest").get("page-size")
+        sizes = (row.page_size for row in ARCHITECTURES if format_size(row.page_size) == asked)
+        size: int = self.guest.get("page-size", next(sizes, DEFAULT.page_size))
         return size
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture of the guest's Linux; the usual one for one that has no row."""
+        return find(self.guest.get("architecture", DEFAULT.family), self.page_size) or DEFAULT
 
     @property
     def title(self) -> str:

@@ -1,7 +1,7 @@
 """Linux's releases, as their memory hotplug core and virtio-mem driver behave, and what distributions built of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from virtiomem.abi import OnlineType
 from virtiomem.releases.table import Change, Releases, is_version
@@ -49,13 +49,22 @@ class LinuxBuild:
     """CONFIG_NR_CPUS_DEFAULT: notes that a crash header has room for, where the kernel keeps it up to date."""
     crash_header_ranges: int = 0
     """CONFIG_CRASH_MAX_MEMORY_RANGES: ranges likewise."""
-    kernel_image: tuple[tuple[int, int, str], ...] = (
-        (0x01000000, 0x01E01EF1, "Kernel code"),
-        (0x02000000, 0x02826FFF, "Kernel rodata"),
-        (0x02A00000, 0x02C45DFF, "Kernel data"),
-        (0x032B1000, 0x037FFFFF, "Kernel bss"),
+    kernel_images: Mapping[str, tuple[tuple[int, int, str], ...]] = field(
+        default_factory=lambda: {
+            "x86-64": (
+                (0x01000000, 0x01E01EF1, "Kernel code"),
+                (0x02000000, 0x02826FFF, "Kernel rodata"),
+                (0x02A00000, 0x02C45DFF, "Kernel data"),
+                (0x032B1000, 0x037FFFFF, "Kernel bss"),
+            ),
+            "arm64": (
+                (0x40210000, 0x4158FFFF, "Kernel code"),
+                (0x41590000, 0x41A0FFFF, "reserved"),
+                (0x41A10000, 0x41CAFFFF, "Kernel data"),
+            ),
+        }
     )
-    """First and last byte of the kernel's own lines in the map, booted with nokaslr (linux-image-6.1.0-56-cloud-amd64)."""
+    """First and last byte of the kernel's own lines in the map, by architecture, booted with nokaslr (6.1.0-56)."""
 
 
 _DRIVER = "drivers/virtio/virtio_mem.c"
@@ -186,13 +195,25 @@ DEBIAN = Releases(
         ),
         Change(
             "6.12",
-            "kernel_image",
-            (
-                (0x01000000, 0x01FFFFFF, "Kernel code"),
-                (0x02000000, 0x02AA7FFF, "Kernel rodata"),
-                (0x02C00000, 0x02E72C7F, "Kernel data"),
-                (0x036D6000, 0x03BFFFFF, "Kernel bss"),
-            ),
+            "kernel_images",
+            {
+                "x86-64": (
+                    (0x01000000, 0x01FFFFFF, "Kernel code"),
+                    (0x02000000, 0x02AA7FFF, "Kernel rodata"),
+                    (0x02C00000, 0x02E72C7F, "Kernel data"),
+                    (0x036D6000, 0x03BFFFFF, "Kernel bss"),
+                ),
+                "arm64": (
+                    (0x40200000, 0x41A7FFFF, "Kernel code"),
+                    (0x41A80000, 0x4208FFFF, "reserved"),
+                    (0x42090000, 0x4243FFFF, "Kernel data"),
+                ),
+                "arm64-16k": (
+                    (0x40200000, 0x41F2FFFF, "Kernel code"),
+                    (0x41F30000, 0x428EFFFF, "reserved"),
+                    (0x428F0000, 0x42DDFFFF, "Kernel data"),
+                ),
+            },
             "linux-image-6.12.117+deb12-cloud-amd64",
             "Debian's kernel image is larger",
         ),

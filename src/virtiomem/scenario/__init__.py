@@ -6,6 +6,7 @@ complaints  complaints in TOML's words
 checks      what no scenario can be
 limits      how much a scenario may ask for
 layout      the boot listing of a pc or q35
+virt_layout  that of a `virt`
 play        on a guest, kept as a recording
 """
 

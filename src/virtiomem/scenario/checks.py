@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from msgspec import structs
 
 from virtiomem.architecture import Architecture
+from virtiomem.device.board import BOARDS
 from virtiomem.device.placement import BACKEND_ALIGNMENT, MAX_SLOTS, DeviceMemory
 from virtiomem.device.realize import MIN_BLOCK_SIZE
 from virtiomem.errors import DeviceError, Errno, ScenarioError, UsageError
@@ -48,6 +49,7 @@ def check_guest(guest: GuestConfig) -> None:
     """Refuse machines that QEMU would not start and kernels that do not exist."""
     for key, releases in (("kernel", LINUX), ("qemu", QEMU)):
         _check_release(key, getattr(guest, key), releases)
+    _check_boot(guest)
     if guest.iomem is not None and guest.capture is not None:
         _refuse("guest.capture", "a guest starts from an iomem listing or from a capture, not from both")
     if guest.capture is not None:
@@ -89,6 +91,19 @@ def _check_crash_kernel(guest: GuestConfig) -> None:
             _refuse(where, f"nothing reads it: Linux {guest.release.name} makes a crash header as large as it needs")
 
 
+def _check_boot(guest: GuestConfig) -> None:
+    """Refuse firmware, a page size and a CMA that the machine or its Linux does not have."""
+    architecture = guest.architecture
+    if guest.firmware is not None and not BOARDS[guest.machine].has_device_tree:
+        _refuse("guest.firmware", f"{guest.machine} has firmware of its own, with ACPI: nothing is to be chosen")
+    if guest.cma is None:
+        return
+    if architecture.cma_size is None:
+        _refuse("guest.cma", f"Debian's Linux for {architecture.name} is built without a contiguous memory allocator")
+    if guest.cma > guest.memory:
+        _refuse("guest.cma", f"{format_with_hex(guest.cma)} is more than guest.memory, {format_with_hex(guest.memory)}")
+
+
 def _check_block_size(block: int, architecture: Architecture) -> None:
     """Refuse what no memory block has."""
     smallest, largest = architecture.section_size, architecture.max_block_size
@@ -119,11 +134,9 @@ def _check_max_memory(memory: int, max_memory: int, architecture: Architecture) 
         _refuse(
             "guest.max-memory", f"{format_with_hex(max_memory)} is less than guest.memory, {format_with_hex(memory)}"
         )
-    if max_memory > architecture.pluggable_end + 1:
-        _refuse(
-            "guest.max-memory",
-            f"{format_with_hex(max_memory)} is more than {architecture.pluggable_end.bit_length()} bits of address can reach",
-        )
+    if max_memory > architecture.linear_map_size:
+        bits = architecture.linear_map_size.bit_length() - 1
+        _refuse("guest.max-memory", f"{format_with_hex(max_memory)} is more than {bits} bits of address can reach")
     if max_memory % architecture.page_size:
         _refuse("guest.max-memory", f"{format_with_hex(max_memory)} is not a whole number of pages")
 
@@ -214,7 +227,7 @@ def place_devices(
     Without a machine (the guest starts from a capture) every device must say its address.
     """
     room = machine.device_memory() if machine is not None else None
-    end = architecture.pluggable_end + 1
+    end = architecture.pluggable(machine.ram[0].start if machine is not None else 0).stop
     placed: list[DeviceConfig] = []
     for index, device in enumerate(name_devices(devices)):
         where = f"device[{index}]"

@@ -6,10 +6,14 @@ have another one.
 """
 
 from virtiomem import border
+from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.errors import ArgumentValueError
+from virtiomem.guest.base import GuestConfig
 from virtiomem.guest.machine import MAX_DEVICES, MachineLayout
 from virtiomem.releases.linux import DEBIAN, DEFAULT, LinuxBuild, LinuxRelease
 from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM
+from virtiomem.scenario import virt_layout
+from virtiomem.scenario.virt_layout import Line
 from virtiomem.units import GiB, MiB, Span, TiB, align_down, align_up, format_size
 
 MIN_MEMORY = 64 * MiB
@@ -27,21 +31,32 @@ _CRASH_ALIGN = 16 * MiB
 _BAR = 0x4000
 """A virtio-pci-modern BAR."""
 
-Line = tuple[int, int, int, str]
-"""Depth, first byte, last byte, name."""
 
-
-def boot_listing(machine: MachineLayout, devices: int, release: LinuxRelease = DEFAULT, *, crashkernel: int = 0) -> str:
+def boot_listing(
+    machine: MachineLayout,
+    devices: int,
+    release: LinuxRelease = DEFAULT,
+    *,
+    crashkernel: int = 0,
+    guest: GuestConfig | None = None,
+) -> str:
     """The listing of a machine with this many virtio-mem devices, before their driver is loaded.
 
-    `crashkernel`: bytes reserved for a crash kernel. Raises ArgumentError, also where there is no room for it.
+    `crashkernel`: bytes reserved for a crash kernel. `guest` is what else a `virt` machine's depends on. Raises ArgumentError,
+    also where there is no room for the crash kernel.
     """
     border.instance("release", release, LinuxRelease)
     border.instance("machine", machine, MachineLayout)
     border.integer("devices", devices, 0, MAX_DEVICES)
+    if machine.board.has_device_tree:
+        border.integer("crashkernel", crashkernel, 0, MAX_CRASH_KERNEL)
+        return _text(virt_layout.lines(machine, devices, guest or GuestConfig(machine=machine.kind), crashkernel))
     build = DEBIAN.release(release.name)
     low, pci = _low_memory(machine, build, _crash_kernel(machine, build, crashkernel)), _pci(machine, devices, release)
-    lines = [*low, *pci, *_chips(machine, release), *_high_memory(machine)]
+    return _text([*low, *pci, *_chips(machine, release), *_high_memory(machine)])
+
+
+def _text(lines: list[Line]) -> str:
     return "".join(f"{'  ' * depth}{first:08x}-{last:08x} : {name}\n" for depth, first, last, name in lines)
 
 
@@ -55,13 +70,13 @@ def _crash_kernel(machine: MachineLayout, build: LinuxBuild, size: int) -> list[
     if not size:
         return []
     start = align_down(machine.ram[0].stop - _FIRMWARE_TABLES - size, _CRASH_ALIGN)
-    if start <= build.kernel_image[-1][1]:
+    if start <= build.kernel_images[DEFAULT_ARCHITECTURE.name][-1][1]:
         raise ArgumentValueError(f"{format_size(size)} for a crash kernel leaves no room for the kernel itself")
     return [(1, start, start + size - 1, CRASH_KERNEL)]
 
 
 def _low_memory(machine: MachineLayout, build: LinuxBuild, crash_kernel: list[Line]) -> list[Line]:
-    """The first MiB, low RAM with the kernel in it, and what the firmware keeps. Since: 6.12 (kernel_image)."""
+    """The first MiB, low RAM with the kernel in it, and what the firmware keeps. Since: 6.12 (kernel_images)."""
     top = machine.ram[0].stop
     return [
         (0, 0x0, 0xFFF, "Reserved"),
@@ -72,7 +87,7 @@ def _low_memory(machine: MachineLayout, build: LinuxBuild, crash_kernel: list[Li
         (0, 0xF0000, 0xFFFFF, "Reserved"),
         (1, 0xF0000, 0xFFFFF, "System ROM"),
         (0, 0x100000, top - _FIRMWARE_TABLES - 1, SYSTEM_RAM),
-        *((1, first, last, name) for first, last, name in build.kernel_image),
+        *((1, first, last, name) for first, last, name in build.kernel_images[DEFAULT_ARCHITECTURE.name]),
         *crash_kernel,
         (0, top - _FIRMWARE_TABLES, top - 1, "Reserved"),
     ]

@@ -137,6 +137,6 @@ def _built_in(machine: MachineLayout, file: ScenarioFile) -> str:
     """The built-in layout, with what is reserved for a crash kernel."""
     size = file.guest.crashkernel or 0
     try:
-        return boot_listing(machine, len(file.device), file.guest.release, crashkernel=size)
+        return boot_listing(machine, len(file.device), file.guest.release, crashkernel=size, guest=file.guest)
     except ArgumentError as error:
         raise ScenarioError(str(error), where="guest.crashkernel") from None

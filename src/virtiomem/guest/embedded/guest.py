@@ -7,6 +7,7 @@ from msgspec import UNSET, structs
 
 from virtiomem import border
 from virtiomem.abi import OnlineType, Sleep
+from virtiomem.architecture import DEFAULT
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import ArgumentValueError, DeviceError, Errno, KernelError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, hotplug_parameters, name_devices
@@ -118,6 +119,7 @@ class EmbeddedGuest:
             "command-line": " ".join(hotplug_parameters(config)),
             "default-state": config.added_state,
             **({} if size is None else {"crash-elfcorehdr-size": size}),
+            **({} if config.architecture is DEFAULT else {"architecture": config.architecture.family}),
             "page-size": config.architecture.page_size,
         }
 
@@ -291,6 +293,8 @@ class EmbeddedGuest:
             )
         if not self._config.slots:
             raise DeviceError("no slots where allocated, please specify the 'slots' option")
+        if not self._config.has_acpi:
+            raise DeviceError("memory hotplug is not enabled: missing acpi-ged device")
         if len(self._dimms) >= self._config.slots:
             raise DeviceError("no free slots available")
 

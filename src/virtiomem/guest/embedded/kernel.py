@@ -53,10 +53,13 @@ class Kernel:
                 online_policy=OnlinePolicy(config.online_policy),
                 auto_movable_ratio=config.auto_movable_ratio,
                 auto_movable_numa_aware=config.auto_movable_numa_aware,
+                movable_node=config.movable_node,
             ),
             nodes={node.id: node.spans for node in config.nodes} or None,
             release=config.release,
             architecture=config.architecture,
+            knows_domains=config.has_acpi,
+            cma=config.cma,
         )
         self.boot_blocks = {block.id: recorded(self.memory, block) for block in self.memory.blocks.values()}
         """What every snapshot says of boot memory, which never goes offline."""
