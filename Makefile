@@ -75,6 +75,7 @@ docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/python -m docs.fuzz
 	@$(BIN)/python -m docs.sent
 	@$(BIN)/python -m docs.releases
+	@$(BIN)/python -m docs.architectures
 	@$(BIN)/python -m docs.matrix
 	$(BIN)/python docs/pictures.py
 

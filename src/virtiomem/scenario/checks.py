@@ -123,7 +123,7 @@ def _check_release(key: str, version: str | None, releases: Releases[Any]) -> No
 def _check_captured(guest: GuestConfig) -> None:
     """Refuse what describes a machine beside a capture, which is of a machine that is there already."""
     default = GuestConfig()
-    for name in ("machine", "memory", "max_memory", "slots", "crashkernel"):
+    for name in ("machine", "page_size", "firmware", "cma", "memory", "max_memory", "slots", "crashkernel"):
         if getattr(guest, name) != getattr(default, name):
             _refuse(f"guest.{name.replace('_', '-')}", "nothing reads it: the guest's machine is that of guest.capture")
 
