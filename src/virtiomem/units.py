@@ -104,9 +104,10 @@ def format_exact(size: int) -> str:
     return format_approx(size) if unit > 1 and not size * 10 % unit else format_size(size)
 
 
-def size_format(*, in_bytes: bool) -> Callable[[int], str]:
-    """How a table's sizes are printed: as plain numbers of bytes, or for a glance."""
-    return str if in_bytes else format_approx
+def size_format(*, in_bytes: bool, at_least: bool = False) -> Callable[[int], str]:
+    """How a table's sizes are printed: as plain numbers of bytes, or for a glance; `at_least` where there may be more."""
+    plain: Callable[[int], str] = str if in_bytes else format_approx
+    return (lambda size: f"at least {plain(size)}") if at_least else plain
 
 
 def format_with_hex(size: int) -> str:

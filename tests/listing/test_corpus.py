@@ -9,6 +9,7 @@ import pytest
 
 from virtiomem.errors import ListingError
 from virtiomem.listing import repair
+from virtiomem.listing.ram import system_ram
 from virtiomem.resource import iomem
 
 SHARED = Path(os.environ.get("VIRTIOMEM_SHARED", Path(__file__).parents[3] / "shared")) / "iomem"
@@ -83,3 +84,48 @@ def test_a_masked_listing_is_recognised(file: str) -> None:
     reading = repair.loads(text)
     assert (reading.masked, reading.repairs) == (True, [])
     assert iomem.dumps(reading.tree) == text
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+@pytest.mark.parametrize("file", SOUND)
+def test_a_sound_listing_is_whole_however_it_is_read(file: str, lenient: bool) -> None:
+    text = (SHARED / file).read_text("utf-8", "surrogateescape")
+    reading = repair.read(text, source=file, lenient=lenient)
+    assert (iomem.dumps(reading.tree), reading.repairs, reading.at_least) == (text, [], False)
+
+
+@pytest.mark.parametrize("file", DAMAGED)
+def test_a_listing_with_lines_cut_out_of_it_is_at_least(file: str) -> None:
+    reading = repair.loads((SHARED / file).read_bytes())
+    marked = any("a mark that lines are missing here" in one.what for one in reading.repairs)
+    assert reading.at_least or not marked
+
+
+# -- cases: small inputs that people would bring ------------------------------------------------------------------------
+
+CASES = SHARED.parent / "cases"
+
+
+def test_remarks_behind_names_take_no_ram_away() -> None:
+    text = _case("remark-behind-a-name.iomem")
+    with pytest.raises(ListingError, match=r"^map:2: a remark behind 'System RAM': '# below the hole' \(--lenient"):
+        repair.read(text, source="map", lenient=False)
+    reading = repair.read(text, source="map", lenient=True)
+    ram = list(system_ram(reading.tree))
+    assert (len(ram), sum(one.resource.size for one in ram), reading.at_least) == (5, 8589537280, False)
+    assert [one.line for one in reading.repairs] == [2, 5, 6]
+
+
+def test_numbers_before_lines_are_taken_off_and_said() -> None:
+    text = _case("numbered-lines.txt")
+    reading = repair.read(text, source="map", lenient=True)
+    assert len(list(reading.tree.walk())) == 5
+    assert not reading.at_least
+    without = repair.read(text.replace("  163  ", ""), source="map", lenient=True)
+    assert iomem.dumps(without.tree) == iomem.dumps(reading.tree)
+
+
+def _case(file: str) -> str:
+    if not (CASES / file).exists():
+        pytest.skip(f"no {file} in {CASES}")
+    return (CASES / file).read_text()

@@ -19,6 +19,7 @@ from virtiomem.resource.flags import (
     IORESOURCE_SYSTEM_RAM,
     Desc,
 )
+from virtiomem.resource.spoiled import what_is_spoiled
 from virtiomem.resource.tree import Resource, ResourceTree
 
 RAM = IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY
@@ -197,7 +198,7 @@ def test_a_guest_goes_on_from_a_listing() -> None:
 @pytest.mark.parametrize(
     ("damaged", "line", "reason"),
     [
-        ("00000000-00000fff : a", 1, "the last line has no newline: the listing is truncated"),
+        ("00000000-00000fff : a", 1, "the last line has no newline, and 'a' may be cut short"),
         ("bad\n00000000-00000fff : a", 1, "not a resource line: 'bad'"),
         ("00000000-00000fff : a\n\n", 2, "an empty line"),
         ("00000000-00000fff: a\n", 1, "not a resource line: '00000000-00000fff: a'"),
@@ -212,8 +213,12 @@ def test_a_guest_goes_on_from_a_listing() -> None:
         ("0000-0fff : a\n00001000-00001fff : b\n", 2, "00001000-00001fff is not written as the kernel does"),
         ("00000000-00000fff : a\r\n", 1, "the line ends in a carriage return"),
         ("00000000-00000fff : a\n00001000-00001fff : \r\n", 2, "the line ends in a carriage return"),
-        ("00000000-00000fff : a \n", 1, "a blank that the kernel does not print, in or after the name 'a '"),
-        ("00000000-00000fff : a\t\n", 1, r"a blank that the kernel does not print, in or after the name 'a\t'"),
+        (
+            "00000000-00000fff : System RAM \n",
+            1,
+            "a blank that the kernel does not print, in or after the name 'System RAM '",
+        ),
+        ("00000000-00000fff : a\t\n", 1, "a blank that the kernel does not print, in or after the name 'a\\t'"),
         ("00000000-00000fff : a\u00a0b\n", 1, r"a blank that the kernel does not print, in or after the name 'a\xa0b'"),
         ("00000000-00000fff : a\n00001000-00001fff : a\udca0b\n", 2, "a blank that the kernel does not print"),
         ("  00000000-00000fff : a\n", 1, "indented by 2 spaces, with no line above it"),
@@ -277,7 +282,9 @@ def test_the_last_level_is_checked_like_any_other() -> None:
 def trees(draw: st.DrawFn) -> ResourceTree:
     """Any tree, as deep as it likes."""
     tree = ResourceTree()
-    names = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=8).map(iomem.plain_name)
+    names = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=8).filter(
+        lambda name: not what_is_spoiled(name)
+    )
     for _ in range(draw(st.integers(1, 25))):
         inside = [tree, *(node for _, node in tree.walk())]
         parent = inside[draw(st.integers(0, len(inside) - 1))]
@@ -322,7 +329,7 @@ def test_any_text_is_a_listing_that_comes_back_or_is_refused_in_one_line(text: s
         refused = error
     else:
         tree.check()
-        assert iomem.dumps(tree) == text
+        assert iomem.dumps(tree) == text + "\n" * (text != "" and not text.endswith("\n"))
         return
     assert "\n" not in str(refused)
     assert 1 <= refused.line <= text.count("\n") + 1

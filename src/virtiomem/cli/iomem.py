@@ -32,7 +32,7 @@ _EXITS = {
     Exit.DONE: "done",
     Exit.FAILED: "nothing is of that kind (--ram, --only)",
     Exit.USAGE: "the listing is damaged (see --lenient) or the usage is wrong",
-    Exit.PARTLY: "addresses are hidden: with --lenient, names alone",
+    Exit.PARTLY: "with --lenient: something of the map may be missing, or addresses are hidden: names alone",
 }
 
 
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
         _print_json(reading, args)
     else:
         sys.stdout.write(_text(reading, args))
-    if reading.masked:
+    if reading.masked or reading.at_least:
         return Exit.PARTLY
     return Exit.DONE if args.raw or _has_any(reading.tree, args) else Exit.FAILED
 
@@ -121,6 +121,11 @@ def read(capture: Capture, *, lenient: bool, names_alone: bool = False) -> repai
     return reading
 
 
+def at_least_values(at_least: bool) -> dict[str, bool]:
+    """What JSON says besides, where something of the map may be missing."""
+    return {"at-least": True} if at_least else {}
+
+
 def remarks(reading: repair.Reading, source: str) -> Iterator[str]:
     """What there is to say of a reading besides what was read."""
     yield from reading.told(source)
@@ -146,29 +151,30 @@ def _print_json(reading: repair.Reading, args: argparse.Namespace) -> None:
         value = {"iomem": map_tables.tree_values(tree)}
     if args.lenient:
         value |= {"repairs": map_tables.repair_values(reading.repairs), "masked": reading.masked}
-    print(json.dumps(value, indent=1))
+    print(json.dumps(value | at_least_values(reading.at_least), indent=1))
 
 
 def _text(reading: repair.Reading, args: argparse.Namespace) -> str:
-    tree, hidden = reading.tree, reading.masked
+    tree = reading.tree
     if args.ram:
         found = _ram(tree, args)
-        style = _style(args, map_tables.FLAT_COLUMNS, hidden=hidden)
+        style = _style(args, map_tables.FLAT_COLUMNS, reading)
         listed = map_tables.table(((0, ram.resource) for ram in found), style)
         return f"{listed}\n{map_tables.ram_table(found, style)}"
     flat = args.flat or args.only
     columns = map_tables.FLAT_COLUMNS if flat else map_tables.TREE_COLUMNS
-    return map_tables.table(_chosen(tree, args), _style(args, columns, hidden=hidden))
+    return map_tables.table(_chosen(tree, args), _style(args, columns, reading))
 
 
-def _style(args: argparse.Namespace, columns: list[str], *, hidden: bool) -> map_tables.TableOptions:
+def _style(args: argparse.Namespace, columns: list[str], reading: repair.Reading) -> map_tables.TableOptions:
     unicode = (sys.stdout.encoding or "").lower().startswith("utf")
     return map_tables.TableOptions(
         map_tables.COLUMNS.chosen(args.output, columns),
         args.bytes,
         not args.noheadings,
         full="█" if unicode else "#",
-        hidden=hidden,
+        hidden=reading.masked,
+        at_least=reading.at_least,
     )
 
 

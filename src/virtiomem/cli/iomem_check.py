@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 from virtiomem.cli.arguments import check_one_source, exit_status, file, size
-from virtiomem.cli.iomem import add_reading, read
+from virtiomem.cli.iomem import add_reading, at_least_values, read
 from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.listing.check import Arch, check, table, values
 from virtiomem.live.capture import Capture
@@ -28,7 +28,12 @@ HEADINGS = ("proc/iomem", "sys/devices/system/memory")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What to check, for which machine."""
     parser.epilog = exit_status(
-        {Exit.DONE: "nothing is wrong", Exit.FAILED: "something is", Exit.USAGE: "usage or a damaged listing"}
+        {
+            Exit.DONE: "nothing is wrong",
+            Exit.FAILED: "something is",
+            Exit.USAGE: "usage or a damaged listing",
+            Exit.PARTLY: "something of the map may be missing (--lenient)",
+        }
     )
     add = parser.add_argument
     add(
@@ -59,12 +64,17 @@ def run(args: argparse.Namespace) -> int:
         count = reading.damaged_lines
         damaged = f"{count} damaged {'line was' if count == 1 else 'lines were'} put right"
         report = replace(report, findings=[damaged, *report.findings])
+    if reading.at_least:
+        missing = "something of the map may be missing: every count is at least what is shown"
+        report = replace(report, findings=[missing, *report.findings])
     if args.json:
-        print(json.dumps(values(report), indent=1))
+        print(json.dumps(values(report) | at_least_values(reading.at_least), indent=1))
     else:
         sys.stdout.write(table(report, in_bytes=args.bytes, headings=not args.noheadings))
         for finding in report.findings:
             show(f"! {finding}\n")
+    if reading.at_least:
+        return Exit.PARTLY
     return Exit.FAILED if report.findings else Exit.DONE
 
 

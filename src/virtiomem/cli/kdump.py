@@ -5,10 +5,12 @@ import json
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from virtiomem import gcpause
 from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status, file, number, positive, refuse_unused
+from virtiomem.cli.iomem import at_least_values, read
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
 from virtiomem.kdump import elfcore, range_text
@@ -39,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             Exit.DONE: "done",
             Exit.FAILED: "RAM is not dumped, or no crash kernel is there to dump it, or what is compared differs",
             Exit.USAGE: "usage",
-            Exit.PARTLY: "the header was written, and lacks notes",
+            Exit.PARTLY: "the header was written, and lacks notes; or something of the map may be missing (--lenient)",
         },
         "; ",
     )
@@ -81,13 +83,23 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     capture = _capture(args)
     with gcpause.paused():
-        tree = _tree(capture, lenient=args.lenient)
+        reading = read(capture, lenient=args.lenient)
+    code = _dump(capture, reading, args)
+    return Exit.PARTLY if reading.at_least else code
+
+
+def _dump(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -> int:
+    """Do what was asked for with a map that was read."""
+    tree = reading.tree
+
+    def kexec_tools() -> CrashRanges:
+        ranges = kexec_tools_ranges(tree, limit=args.limit or KEXEC_TOOLS_RANGES)
+        return replace(ranges, at_least=reading.at_least)
+
+    kernel = replace(kernel_ranges(tree), at_least=reading.at_least)
     if args.compare:
-        return _compare(
-            compare(kernel_ranges(tree), kexec_tools_ranges(tree, limit=args.limit or KEXEC_TOOLS_RANGES)), args
-        )
-    kernel = args.loader != Loader.KEXEC_TOOLS.value
-    found = kernel_ranges(tree) if kernel else kexec_tools_ranges(tree, limit=args.limit or KEXEC_TOOLS_RANGES)
+        return _compare(compare(kernel, kexec_tools()), args)
+    found = kexec_tools() if args.loader == Loader.KEXEC_TOOLS.value else kernel
     if args.against:
         return _against(found, args)
     if args.output:
@@ -127,13 +139,6 @@ def _capture(args: argparse.Namespace) -> Capture:
     from virtiomem.live.collect import collect
 
     return collect(args.sysroot, only=HEADINGS)
-
-
-def _tree(capture: Capture, *, lenient: bool) -> ResourceTree:
-    """The map; each repair of a damaged one is told."""
-    reading = repair.read(capture.iomem, source=capture.iomem_source, lenient=lenient)
-    _warn(reading.told(capture.iomem_source))
-    return reading.tree
 
 
 def _is_loaded(capture: Capture) -> bool | None:
@@ -182,11 +187,11 @@ def _against(found: CrashRanges, args: argparse.Namespace) -> int:
     table = elfcore.load(args.against)
     missing, gone = subtract(found.ranges, dumped(table)), subtract(dumped(table), found.ranges)
     if args.json:
-        print(
-            json.dumps({"missing": range_text.range_values(missing), "gone": range_text.range_values(gone)}, indent=1)
-        )
+        sides = {"missing": range_text.range_values(missing), "gone": range_text.range_values(gone)}
+        print(json.dumps(sides | at_least_values(found.at_least), indent=1))
     else:
-        sys.stdout.write(range_text.against_text(missing, gone, in_bytes=args.bytes, headings=not args.noheadings))
+        style = {"in_bytes": args.bytes, "headings": not args.noheadings, "at_least": found.at_least}
+        sys.stdout.write(range_text.against_text(missing, gone, **style))
     return _verdict(range_text.findings(found)) or (Exit.FAILED if missing or above_low(gone) else Exit.DONE)
 
 

@@ -4,7 +4,7 @@ import argparse
 import json
 
 from virtiomem.cli.arguments import check_outputs, file, refuse_unused
-from virtiomem.errors import UsageError
+from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_all
 from virtiomem.stdio import say
 
@@ -48,4 +48,4 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(shown.as_json(), indent=1))
     finally:
         write_all(outputs)
-    return 0
+    return Exit.PARTLY if shown.at_least else Exit.DONE

@@ -26,7 +26,7 @@ def ranges_text(found: CrashRanges, *, in_bytes: bool = False, headings: bool = 
 
 def summary_text(found: CrashRanges, *, in_bytes: bool = False) -> str:
     """How many ranges, how much, what was excluded, and how near the limit is."""
-    size = size_format(in_bytes=in_bytes)
+    size = size_format(in_bytes=in_bytes, at_least=found.at_least)
     what = "in a header that the kernel keeps up to date" if found.loader is Loader.KERNEL else "entries in its table"
     excluded = ", ".join(f"{start:#x}-{end:#x}" for start, end in found.excluded) or "nothing"
     ranges = "range" if len(found.ranges) == 1 else "ranges"
@@ -106,7 +106,12 @@ def comparison_values(both: Comparison) -> dict[str, Any]:
 
 
 def against_text(
-    missing: Sequence[CrashRange], gone: Sequence[CrashRange], *, in_bytes: bool = False, headings: bool = True
+    missing: Sequence[CrashRange],
+    gone: Sequence[CrashRange],
+    *,
+    in_bytes: bool = False,
+    headings: bool = True,
+    at_least: bool = False,
 ) -> str:
     """What a core file does not have of the RAM there is, and what it has that is no RAM."""
     size = size_format(in_bytes=in_bytes)
@@ -118,7 +123,8 @@ def against_text(
     ]
     table = align([*head, *rows], " >") if rows else ""
     stale = f", {size(total(gone))} of the file is not RAM" if gone else ""
-    return table if not headings else f"{table}{size(total(missing))} of RAM missing from the file{stale}\n"
+    most = size_format(in_bytes=in_bytes, at_least=at_least)
+    return table if not headings else f"{table}{most(total(missing))} of RAM missing from the file{stale}\n"
 
 
 def range_values(ranges: Sequence[CrashRange]) -> list[dict[str, int]]:
@@ -139,4 +145,5 @@ def values(found: CrashRanges, more: Sequence[str] = ()) -> dict[str, Any]:
         "refused": found.refused,
         "backup": range_values([found.backup])[0] if found.backup else None,
         "findings": [*findings(found), *more],
+        **({"at-least": True} if found.at_least else {}),
     }

@@ -83,6 +83,7 @@ class CrashRanges:
     type). `lost` is RAM that is not dumped because the table was full; nothing but this list says so. `backup` is the
     range whose content is read from the backup segment (kexec-tools only). `refused`: kexec-tools gives up, because the
     crash kernel splits an entry and its table is full; then nothing is loaded, and the ranges are what it had so far.
+    `at_least`: something may be missing from the listing, so there may be more than this to dump.
     """
 
     loader: Loader
@@ -93,6 +94,7 @@ class CrashRanges:
     lost: list[CrashRange]
     backup: CrashRange | None = None
     refused: bool = False
+    at_least: bool = False
 
     @property
     def size(self) -> int:

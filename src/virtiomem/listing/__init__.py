@@ -1,7 +1,9 @@
 """Tools over /proc/iomem listings.
 
 repair      a damaged listing read, and what was put right
+damage      the kinds of damage, and what was made of each
 lines       its lines, in whatever spelling they were pasted
+undo        what was put around and between them, undone
 diff        what changed between two, by meaning
 check       what a map costs those who read it
 ram         what counts as System RAM, and where it comes from

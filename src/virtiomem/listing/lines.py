@@ -1,60 +1,16 @@
 """The lines of a listing in whatever spelling they were pasted, and what was wrong with each."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
-from itertools import groupby
+from typing import NamedTuple
 
-from virtiomem.errors import ListingError
-from virtiomem.resource.iomem import plain_name
-
-
-class Damage(Enum):
-    """What can be wrong with a line."""
-
-    NOT_A_LINE = "not a resource line"
-    SPELLING = "not written as the kernel writes"
-    INDENT = "not indented by two spaces a level"
-    INDENT_JUMP = "indented by more than one level"
-    INDENT_LOST = "no line is indented"
-    OUTSIDE_PARENT = "outside its parent"
-    OVERLAP = "overlaps or precedes its sibling"
-    REVERSED = "ends before it starts"
-    DUPLICATE = "the same line again"
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """One line that was put right, or a run of lines that are alike; `line` counts from 1."""
-
-    line: int
-    damage: Damage
-    what: str
-    """The damage in words, with the values."""
-    remedy: str
-    """What was made of it."""
-    times: int = 1
-    """How many lines, from `line` on."""
-
-    def __str__(self) -> str:
-        lines = f"{self.line}" if self.times == 1 else f"{self.line}-{self.line + self.times - 1}"
-        return f"{lines}: {self.what}: {self.remedy}"
-
-
-MAX_REPAIRS = 100_000
-"""A text with more than this to put right is something else with, perhaps, a listing in it."""
-
-
-class Repairs(list[Repair]):
-    """Repairs in the making: ListingError when there are too many."""
-
-    def append(self, repair: Repair) -> None:
-        """Add a repair."""
-        if len(self) == MAX_REPAIRS:
-            reason = f"more than {MAX_REPAIRS} lines need repair: cut the listing out of the file"
-            raise ListingError(reason, line=repair.line)
-        super().append(repair)
+from virtiomem.listing.damage import Damage, Repair, Repairs
+from virtiomem.listing.undo import TAB, Raw, raw_lines
+from virtiomem.resource.iomem import is_whole
+from virtiomem.resource.names import SYSTEM_RAM, is_known
+from virtiomem.resource.spoiled import plain_name, what_is_spoiled, without_remark
+from virtiomem.text import quoted
 
 
 @dataclass(slots=True)
@@ -76,127 +32,147 @@ class Line:
         return f"{self.range} : {self.name}"
 
 
+class _Manner(NamedTuple):
+    """How a whole listing is written."""
+
+    margin: int
+    """By how many spaces all resource lines are indented."""
+    padded: bool
+    """Whether addresses have leading zeros, so that one of fewer digits has lost some."""
+    trailed: bool
+    """Whether spaces stand behind names that Linux gives without: then those behind other names are no part of them either."""
+
+
 _LOOSE = re.compile(
-    r"(?P<indent>[\s\udca0]*)(?:0x)?(?P<start>[0-9a-f]{1,16})[\s\udca0]*-[\s\udca0]*(?:0x)?(?P<end>[0-9a-f]{1,16})[\s\udca0]*:[\s\udca0]?(?P<name>.*)",
+    r"(?P<indent>[\s\udca0]*)(?P<start>(?:0x)?[0-9a-f]{1,16})[\s\udca0]*-[\s\udca0]*(?P<end>(?:0x)?[0-9a-f]{1,16})"
+    r"[\s\udca0]*(?::[\s\udca0]?(?P<name>.*))?",
     re.IGNORECASE | re.DOTALL,
 )
-_QUOTE = re.compile(r"(?:[>|][ \xa0\udca0]?)+")
 _WORD = re.compile(r"\w+")
-_ELISION = re.compile(r"snip|cut|skipped", re.IGNORECASE)
-"""The words of a mark that lines are missing."""
+_ELISION = re.compile(r"snip\w*|cut|skipped|omitted|elided|truncated|removed", re.IGNORECASE)
+_BESIDE = re.compile(r"lines?|more|and|many|some|[0-9]+", re.IGNORECASE)
+"""The words of a mark that lines are missing, and those that stand beside one."""
+_CHATTER = re.compile(r"\s*(?:\#.*|//.*|`{3}.*|~{3}.*|.*\bcat\s.*iomem.*)", re.DOTALL)
+"""What people write above and below a listing."""
+_SOME_RANGE = re.compile(r"[0-9a-f]{3,}\s*(?:-|\u2013)\s*(?:0x)?[0-9a-f]{3,}", re.IGNORECASE)
 _WRAPPED_AT = 66
 """Mailers wrap lines that would become longer than this, or more; what is narrower is wrapped if the name is known."""
-_WRAPPED_NAME = re.compile(
-    r"""\s? ( System\sRAM ( \s\((virtio_mem|kmem)\) )?
-        | Kernel\s(code|rodata|data|bss) | Crash\skernel | RAM\sbuffer
-        | (Soft\s)?Reserved | Persistent\sMemory ( \s\(legacy\) )?
-        | ACPI\s(Tables|Non-volatile\sStorage) | Local\sAPIC | IOAPIC\s[0-9]+
-        | PCI\s(Bus\s[0-9a-f]{4}:[0-9a-f]{2} | (MMCONFIG|ECAM)\s[0-9a-f]{4}\s\[bus\s\S+\]) | CXL\sWindow\s[0-9]+
-        | (System|Video|Adapter|Option)\sROM | Video\sRAM\sarea )""",
-    re.VERBOSE,
-)
-"""The kernel's own names, most of several words: wrapped between any two of them, they are known again."""
-_TAB = 8
 
 
 def resource_lines(text: str, repairs: Repairs) -> list[Line]:
     """The resource lines, spelled right; what is none is left out or joined to the name it continues."""
-    raw = _without_returns(text.removesuffix("\n").split("\n"), repairs)
+    raw = raw_lines(text, repairs)
+    manner = _manner(raw)
     found: list[Line] = []
-    names: list[list[str]] = []
-    """The parts of each name: more than one when it was wrapped."""
-    margin = _margin(raw)
-    before = ""
-    for number, times, whole in _runs(raw):
-        line = _parse(number, whole, margin, repairs)
+    before: Raw | None = None
+    """The line above, if it is a resource line or goes on with one."""
+    for here in raw:
+        line = _parse(here, manner, repairs) if here.text else None
         if line is not None:
             found.append(line)
-            names.append([line.name])
-            before = whole
-        elif before and _continues(before, names[-1], part := _bare(whole).strip()):
-            names[-1].append(part)
+            before = here
+        elif before is not None and (name := _continued(before.width, found[-1].name, _bare(here.text).strip())):
+            found[-1].name = name
             remedy = "joined to the name above, which was wrapped"
-            repairs.append(Repair(number, Damage.NOT_A_LINE, _stray(whole), remedy))
-            before = whole
+            repairs.append(Repair(here.number, Damage.NOT_A_LINE, _stray(here.text), remedy))
+            before = here
         else:
-            repairs.append(Repair(number, Damage.NOT_A_LINE, _stray(whole), "left out", times))
-            before = ""
-    if before and not text.endswith("\n"):
-        repairs.append(Repair(len(raw), Damage.SPELLING, "no newline at the end: it may be cut short", "one is added"))
-    for line, parts in zip(found, names, strict=True):
-        line.name = plain_name(" ".join(filter(None, parts)))
-    if margin:
-        repairs.append(Repair(found[0].number, Damage.INDENT, f"every line is indented by {margin} more", "taken away"))
-    return found
+            repairs.append(_left_out(here))
+            before = None
+    if before is not None and not text.endswith("\n") and (name := found[-1].name) and not is_whole(name, text):
+        what = f"no newline at the end, and {quoted(name)} may be cut short"
+        repairs.append(Repair(before.number, Damage.CUT, what, "read as it is", lost=True))
+    kept = [line for line in found if _take_name(line, manner, repairs)]
+    if manner.margin and kept:
+        what = f"every line is indented by {manner.margin} more"
+        repairs.append(Repair(kept[0].number, Damage.INDENT, what, "taken away"))
+    return kept
 
 
-def _runs(raw: Iterable[str]) -> Iterator[tuple[int, int, str]]:
-    """Every line with its number and how often it comes, where what comes again and again are empty lines."""
-    number = 1
-    for empty, group in groupby(raw, _is_empty):
-        lines = list(group)
-        if empty:
-            yield number, len(lines), ""
-        else:
-            yield from ((at, 1, line) for at, line in enumerate(lines, number))
-        number += len(lines)
-
-
-def _is_empty(line: str) -> bool:
-    return not line or line.isspace()
-
-
-def _parse(number: int, whole: str, margin: int, repairs: Repairs) -> Line | None:
-    """A resource line in any spelling that can be understood."""
-    match = _LOOSE.fullmatch(_bare(whole))
-    if match is None:
-        return None
-    indent = match["indent"].expandtabs(_TAB)
-    name = plain_name(match["name"])
-    line = Line(number, max(len(indent) - margin, 0), int(match["start"], 16), int(match["end"], 16), name)
-    if f"{' ' * (line.indent + margin)}{line}" != whole:
-        read_as = line.range if whole.endswith(name) else str(line)
-        repairs.append(Repair(number, Damage.SPELLING, f"written {whole[:60]!r}", f"read as {read_as}"))
-    return line
-
-
-def _bare(line: str) -> str:
-    """A line without what mail and editors put around it: quote marks, a carriage return, a byte order mark."""
-    line = line.removesuffix("\r").removeprefix("\ufeff")
-    quote = _QUOTE.match(line)
-    return line[quote.end() :] if quote else line
-
-
-def _without_returns(raw: list[str], repairs: Repairs) -> list[str]:
-    """The lines without their carriage returns, if every line has one: that is one damage, not one a line."""
-    if len(raw) < 2 or not all(line.endswith("\r") for line in raw):
-        return raw
-    repairs.append(Repair(1, Damage.SPELLING, "every line ends in a carriage return", "taken away"))
-    return [line[:-1] for line in raw]
-
-
-def _margin(raw: Iterable[str]) -> int:
-    """By how many spaces all resource lines are indented."""
-    matches = (_LOOSE.fullmatch(_bare(line)) for line in raw if not _is_empty(line))
-    return min((len(match["indent"].expandtabs(_TAB)) for match in matches if match), default=0)
-
-
-def _continues(before: str, name: list[str], part: str) -> bool:
-    """True when `part` goes on with the name in the line above: a mailer would have wrapped there, or it makes a name whole."""
-    if not part or _is_elision(part):
-        return False
-    return len(before) + 1 + len(part.split(maxsplit=1)[0]) > _WRAPPED_AT or (
-        len(name) == 1 and _WRAPPED_NAME.fullmatch(f"{name[0]}\n{part}") is not None
+def _manner(raw: Iterable[Raw]) -> _Manner:
+    matches = [match for line in raw if line.text and (match := _LOOSE.fullmatch(_bare(line.text)))]
+    numbers = [match[side] for match in matches for side in ("start", "end")]
+    names = [name for match in matches if (name := match["name"] or "").endswith(" ")]
+    return _Manner(
+        min((len(match["indent"].expandtabs(TAB)) for match in matches), default=0),
+        any(len(number) >= 8 and number.startswith("0") and number[1:2].lower() != "x" for number in numbers),
+        any(is_known(name.rstrip(" ")) for name in names),
     )
 
 
+def _bare(line: str) -> str:
+    """A line without what editors put at its ends: a carriage return, a byte order mark."""
+    return line.removesuffix("\r").removeprefix("\ufeff")
+
+
+def _parse(raw: Raw, manner: _Manner, repairs: Repairs) -> Line | None:
+    """A resource line in any spelling that can be understood; its name as it stands there."""
+    match = _LOOSE.fullmatch(_bare(raw.text))
+    if match is None:
+        return None
+    indent = max(len(match["indent"].expandtabs(TAB)) - manner.margin, 0)
+    start, end = (int(match[side], 16) for side in ("start", "end"))
+    line = Line(raw.number, indent, start, end, match["name"] or "")
+    if manner.padded and any(len(match[side]) < 8 and match[side][1:2] not in "xX" for side in ("start", "end")):
+        what = f"{match['start']}-{match['end']} has fewer digits than the kernel writes"
+        repairs.append(Repair(raw.number, Damage.DIGITS, what, "left out: which are lost is not known", lost=True))
+        line.end = _UNKNOWN
+    elif match["name"] is None:
+        repairs.append(Repair(raw.number, Damage.NO_NAME, f"{line.range} without a name", "read without", lost=True))
+    else:
+        line.name = plain_name(line.name)
+        if f"{' ' * (line.indent + manner.margin)}{line}" != raw.text:
+            read_as = line.range if raw.text.endswith(line.name) else str(line)
+            repairs.append(Repair(raw.number, Damage.SPELLING, f"written {quoted(raw.text)}", f"read as {read_as}"))
+    return line
+
+
+_UNKNOWN = -1
+"""The end of a range that is not known."""
+
+
+def _take_name(line: Line, manner: _Manner, repairs: Repairs) -> bool:
+    """Take what is no part of it off a name; False for a line that is to be left out."""
+    plain = plain_name(line.name)
+    name, remark = without_remark(plain.rstrip(" ") if manner.trailed else plain)
+    if remark:
+        lost = _is_elision(remark)
+        what = f"a remark behind {quoted(name)}: {quoted(remark)}"
+        repairs.append(Repair(line.number, Damage.REMARK, what, "taken away", lost=lost))
+    if name != SYSTEM_RAM and " ".join(name.split()).casefold() == SYSTEM_RAM.casefold():
+        repairs.append(Repair(line.number, Damage.NAME, f"the name {quoted(name)}", f"read as {SYSTEM_RAM}"))
+        name = SYSTEM_RAM
+    elif spoiled := what_is_spoiled(name):
+        repairs.append(Repair(line.number, Damage.NAME, spoiled, "kept as it is, and not counted", lost=True))
+    line.name = name
+    return line.end != _UNKNOWN
+
+
+def _continued(width: int, name: str, part: str) -> str | None:
+    """The name that goes on with `part`: a mailer would have wrapped there, or it makes a name whole; None when it does not."""
+    if not part or _is_elision(part):
+        return None
+    joined = f"{name} {part}".strip()
+    for known in (f"{name}{part}", joined):
+        if is_known(known):
+            return known
+    wide = width + 1 + len(part.split(maxsplit=1)[0]) > _WRAPPED_AT
+    return joined if wide and not is_known(without_remark(name)[0]) else None
+
+
+def _left_out(raw: Raw) -> Repair:
+    """What is said of lines that are none."""
+    chatter = not raw.text or (_CHATTER.fullmatch(raw.text) is not None and not _SOME_RANGE.search(raw.text))
+    return Repair(raw.number, Damage.NOT_A_LINE, _stray(raw.text), "left out", raw.times, lost=not chatter)
+
+
 def _is_elision(line: str) -> bool:
-    """True for a mark that lines are missing here: dots, or one such word, with nothing but signs around it."""
-    words = _WORD.findall(line)
-    return (".." in line or "…" in line) if not words else len(words) == 1 and bool(_ELISION.fullmatch(words[0]))
+    """True for a mark that lines are missing here: dots, or words that say so, with nothing but signs around them."""
+    words = [word for word in _WORD.findall(line) if not _BESIDE.fullmatch(word)]
+    return all(_ELISION.fullmatch(word) for word in words) if words else ".." in line or "\u2026" in line
 
 
 def _stray(line: str) -> str:
     if not line.strip():
         return "an empty line"
-    return "a mark that lines are missing here" if _is_elision(line) else f"not a resource line: {line[:60]!r}"
+    return "a mark that lines are missing here" if _is_elision(line) else f"not a resource line: {quoted(line)}"

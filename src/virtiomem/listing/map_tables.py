@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from virtiomem.columns import Column, Columns, align
 from virtiomem.columns import table as columns_table
-from virtiomem.listing.lines import Repair
+from virtiomem.listing.damage import Repair
 from virtiomem.listing.ram import RamRange, totals
 from virtiomem.resource.flags import flag_names
 from virtiomem.resource.node import Resource
@@ -28,6 +28,8 @@ class TableOptions:
     """What a bar is made of."""
     hidden: bool = False
     """All addresses are zero: nothing has a size that is known."""
+    at_least: bool = False
+    """Something may be missing: every sum may be more."""
 
 
 BAR_WIDTH = 12
@@ -93,10 +95,11 @@ def table(rows: Iterable[Row], style: TableOptions) -> str:
 def ram_table(found: list[RamRange], style: TableOptions) -> str:
     """System RAM by kind, with the sum."""
     kinds = totals(found)
+    sum_of = size_format(in_bytes=style.in_bytes, at_least=style.at_least)
     lines: list[Sequence[str]] = [["KIND", "RANGES", "SIZE"]] if style.headings else []
-    lines += [[kind, str(ranges), _size(size, style)] for kind, (ranges, size) in kinds.items()]
+    lines += [[kind, str(ranges), sum_of(size)] for kind, (ranges, size) in kinds.items()]
     if style.headings:
-        lines.append(["total", str(len(found)), _size(sum(size for _, size in kinds.values()), style)])
+        lines.append(["total", str(len(found)), sum_of(sum(size for _, size in kinds.values()))])
     return align(lines, "<>>")
 
 

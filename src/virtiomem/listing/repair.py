@@ -1,22 +1,29 @@
 """Read a damaged /proc/iomem listing, as people paste them, and say what was put right.
 
 Mailers wrap names, quote and indent, turn spaces into no-break spaces and tabs; posters cut lines out or filter them, and annotate;
-some kernels print a child that is not inside its parent. The reading has two halves. The diagnosis follows the indentation, line by
+some kernels print a child that is not inside its parent. What is certain is put right; where something may be missing from the map
+the reading is *at least*, and so is every sum of it. The reading has two halves. The diagnosis follows the indentation, line by
 line, as a strict reader would. The tree follows the ranges, which nobody retypes: a resource goes into the smallest that holds it,
-and where two overlap in part the damaged one gives way. A listing without damage gives the strict reader's tree.
+and where two overlap in part the damaged one gives way. RAM that others overlap is left out: what is left is surely there. A listing
+without damage gives the strict reader's tree.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from virtiomem.errors import ListingError
-from virtiomem.listing.lines import MAX_REPAIRS, Damage, Line, Repair, Repairs, resource_lines
+from virtiomem.listing.damage import MAX_REPAIRS, Damage, Repair, Repairs
+from virtiomem.listing.lines import Line, resource_lines
 from virtiomem.resource import iomem
 from virtiomem.resource.iomem import MAX_SHOWN_DEPTH, MaskedListingError, spaces
 from virtiomem.resource.meanings import meaning_of
+from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM, is_system_ram
 from virtiomem.resource.node import Resource, ResourceConflict, make_node
+from virtiomem.resource.spoiled import REMARK
 from virtiomem.resource.tree import ResourceTree
+from virtiomem.resource.walk import overlapping_descendants
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,15 @@ class Reading:
     """In line order; empty for a sound listing."""
     masked: bool
     """All addresses are zero, as an unprivileged reader sees them: the tree has the names alone."""
+    unnamed: int = 0
+    """How many ranges have no name: Linux prints such, and so does who lost it."""
+    remarked: tuple[int, int] = (0, 0)
+    """How many names that no sum goes by seem to have a remark behind them, which is kept; and the line of the first."""
+
+    @property
+    def at_least(self) -> bool:
+        """Whether something may be missing, so that every sum is *at least* what it is."""
+        return self.unnamed > 0 or any(repair.lost for repair in self.repairs)
 
     @property
     def damaged_lines(self) -> int:
@@ -39,6 +55,18 @@ class Reading:
         yield from (f"{source}:{repair}" for repair in self.repairs[:_MAX_TOLD])
         if (more := len(self.repairs) - _MAX_TOLD) > 0:
             yield f"{source}: {more} more repairs"
+        if count := self.remarked[0]:
+            names = (
+                "what looks like a remark behind a name"
+                if count == 1
+                else f"and {count - 1} more: remarks behind names"
+            )
+            yield f"{source}:{self.remarked[1]}: {names}, kept as part of it: no total goes by it"
+        if self.unnamed:
+            ranges = "a range has" if self.unnamed == 1 else f"{self.unnamed} ranges have"
+            yield f"{source}: {ranges} no name: whether it is RAM is not known"
+        if self.at_least:
+            yield f"{source}: something of the map may be missing: there is at least what is shown"
 
 
 _MAX_TOLD = 100
@@ -58,12 +86,47 @@ def read(text: str, *, source: str, lenient: bool, allow_masked: bool = False) -
             raise MaskedListingError(source=source)
         return reading
     try:
-        return Reading(iomem.loads(text, source=source), [], masked=False)
+        return _sound(text, source)
     except MaskedListingError:
         raise
     except ListingError as error:
-        hint = f"{error.reason} (--lenient puts damage right)"
-        raise ListingError(hint, line=error.line, source=source) from None
+        raise ListingError(_with_cure(error, text), line=error.line, source=source) from None
+
+
+def _sound(text: str, source: str) -> Reading:
+    """What the strict reader gives, or raises."""
+    return Reading(iomem.loads(text, source=source), [], False, _unnamed(text), _remarked(text))
+
+
+def _unnamed(text: str) -> int:
+    return text.count(" : \n")
+
+
+def _remarked(text: str) -> tuple[int, int]:
+    found = list(islice(_REMARKED.finditer(text), MAX_REPAIRS)) if _MAY_REMARK.search(text) else []
+    return len(found), text.count("\n", 0, found[0].start()) + 1 if found else 0
+
+
+_REMARKED = re.compile(rf" : (?:(?!{SYSTEM_RAM}|{CRASH_KERNEL})\S.*?){REMARK.pattern}")
+_MAY_REMARK = re.compile(r"[ \t][#/<\u2190\u21d0\u27f5]")
+
+
+_AROUND = 50
+"""Lines above and below a damaged one that tell what kind of damage it is."""
+
+
+def _with_cure(error: ListingError, text: str) -> str:
+    """What is wrong with a line, of what kind that is, and what `--lenient` would do about it."""
+    first, around, lines = max(error.line - 1 - _AROUND, 0), Repairs(), text.split("\n")
+    resource_lines("\n".join(lines[first : error.line + _AROUND] + [""] * (error.line + _AROUND < len(lines))), around)
+    here = [one for one in around if one.line <= error.line - first < one.line + one.times]
+    told = next((one.what for one in here if one.damage in _KINDS_TOLD), error.reason)
+    lost = any(one.lost for one in here)
+    return f"{told} (--lenient {'reads the rest, and says at least' if lost else 'puts damage right'})"
+
+
+_KINDS_TOLD = frozenset(Damage) - {Damage.SPELLING, Damage.NOT_A_LINE, Damage.INDENT}
+"""Kinds that a line by itself does not tell, or that the strict reader has no word for."""
 
 
 def _not_a_listing(repairs: list[Repair], source: str) -> ListingError:
@@ -81,7 +144,7 @@ def loads(text: str | bytes, *, source: str = "iomem") -> Reading:
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
     try:
-        return Reading(iomem.loads(text), [], masked=False)
+        return _sound(text, source)
     except ListingError:
         pass
     try:
@@ -102,7 +165,8 @@ def _repair(text: str) -> Reading:
     if lost:
         what = "no line is indented, though some are inside others"
         repairs.append(Repair(lines[0].number, Damage.INDENT_LOST, what, "nested by their ranges"))
-    return Reading(_build(lines, sick, repairs), sorted(repairs, key=_by_line), masked=False)
+    tree = _build(lines, sick, repairs)
+    return Reading(tree, sorted(repairs, key=_by_line), False, _unnamed(text), _remarked(text))
 
 
 def _by_line(repair: Repair) -> int:
@@ -209,6 +273,8 @@ class _Builder:
         """Put a line where its range fits, trimmed if it must be; return what was done, and whether it is whole."""
         kind = meaning_of(line.name)
         new = make_node(line.start, line.end, kind.name, kind.flags, kind.desc)
+        if is_system_ram(line.name) and self._has_other_ram(new):
+            return "left out: other RAM is there", False
         while new.start <= new.end:
             holder = self._smallest_around(new, line.number)
             try:
@@ -223,6 +289,13 @@ class _Builder:
                 return f"put {where}", True
             return f"trimmed to {new.start:08x}-{new.end:08x}, {where}", False
         return "left out: nothing of it is free", False
+
+    def _has_other_ram(self, new: Resource) -> bool:
+        """True when System RAM overlaps other RAM in part, or is around it: then one of the two is not what it says."""
+        return any(
+            is_system_ram(node.name) and not node.contains(new.start, new.end)
+            for node in overlapping_descendants(self.tree, new.start, new.end)
+        )
 
     def _smallest_around(self, new: Resource, number: int) -> Resource:
         """The deepest resource that holds all of `new`, unless it has the same range from a later line."""
@@ -246,12 +319,14 @@ def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repa
             remedy, whole = builder.place(line)
             if not whole:
                 what = f"{line.range} overlaps a resource elsewhere"
-                repairs.append(Repair(line.number, Damage.OVERLAP, what, remedy))
+                repairs.append(Repair(line.number, Damage.OVERLAP, what, remedy, lost=True))
     for line in lines:
         if line.number in sick:
             damage, what = sick[line.number]
             dead = damage in {Damage.REVERSED, Damage.DUPLICATE} or line.start == line.end == 0
-            repairs.append(Repair(line.number, damage, what, "left out" if dead else builder.place(line)[0]))
+            remedy, whole = ("left out", damage is Damage.DUPLICATE) if dead else builder.place(line)
+            lost = not whole or damage in {Damage.OUTSIDE_PARENT, Damage.INDENT_JUMP}
+            repairs.append(Repair(line.number, damage, what, remedy, lost=lost))
     iomem.claim_low(builder.tree)
     return builder.tree
 

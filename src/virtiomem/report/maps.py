@@ -22,10 +22,13 @@ class Map(NamedTuple):
     blocks: BlockStrip | None = None
     repairs: tuple[str, ...] = ()
     """What was put right in a damaged listing, with the line."""
+    at_least: bool = False
+    """Whether something of it may be missing."""
 
     def picture(self, title: str | None = None) -> str:
         """As SVG."""
-        return picture(self.listing, title=self.name if title is None else title, blocks=self.blocks)
+        name = self.name if title is None else title
+        return picture(self.listing, title=name, blocks=self.blocks, at_least=self.at_least)
 
     def as_json(self) -> list[dict[str, Any]]:
         """The resources, equal neighbours counted."""
@@ -47,7 +50,7 @@ def read(file: str, *, step: int | None = None, lenient: bool = False) -> Map:
     if step is not None:
         raise UsageError(f"--step {step}: {source} is no recording")
     reading = repair.read(found.iomem, source=source, lenient=lenient)
-    return Map(Path(source).name, rows(reading.tree), repairs=tuple(reading.told(source)))
+    return Map(Path(source).name, rows(reading.tree), repairs=tuple(reading.told(source)), at_least=reading.at_least)
 
 
 def _but(record: StepRecord) -> str:

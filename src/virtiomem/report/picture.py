@@ -44,8 +44,8 @@ class BlockStrip(NamedTuple):
     plugged: SpanSet
 
 
-def picture(listing: Sequence[Row], *, title: str, blocks: BlockStrip | None = None) -> str:
-    """The picture of a listing, as the text of an SVG file."""
+def picture(listing: Sequence[Row], *, title: str, blocks: BlockStrip | None = None, at_least: bool = False) -> str:
+    """The picture of a listing, as the text of an SVG file; `at_least`: something of the map may be missing."""
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "viewBox": "", "width": str(WIDTH), "role": "img"})
     resources = sum(row.times for row in listing)
     element(svg, "title", f"Memory map: {title}")
@@ -55,6 +55,7 @@ def picture(listing: Sequence[Row], *, title: str, blocks: BlockStrip | None = N
     element(svg, "text", shortened(title, WIDTH - 2 * MARGIN, 9), x=MARGIN, y=27, class_="title")
     ram = sum(row.size * row.times for row in listing if is_system_ram(row.name))
     said = f"{resources} resources, {format_short(ram)} of System RAM" if ram else f"{resources} resources"
+    said = f"at least {said}" if at_least else said
     element(svg, "text", said, x=MARGIN, y=45, class_="muted")
     y = _strip(svg, 56, listing, blocks)
     y = _legend(svg, y + 14, listing, blocks)

@@ -9,5 +9,6 @@ walk      searching for RAM, for a kind of memory, for what a range meets
 allocate  finding a gap
 iomem     the text of /proc/iomem, in and out
 names     what a name in it says
+spoiled   what was done to a name on its way here
 meanings  from a name to flags and desc
 """

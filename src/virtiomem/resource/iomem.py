@@ -12,9 +12,10 @@ level on share an indent; start and end in lower-case hexadecimal, at least eigh
 An opener without CAP_SYS_ADMIN gets zeros for all addresses.
 
 Reading is strict: what the kernel cannot have printed is a ListingError with the line and the reason, so that `dumps(loads(text))`
-is `text`, byte for byte. A name that ends in a blank, as lines with carriage returns do, is damage too: it would be another name to
-all who look for `System RAM`. (Damaged listings, as people paste them, are `virtiomem.listing.repair`'s job.) Flags and descs, which
-the text does not show, are told from the names: see `resource.meanings`. Equal names are one object, as `sys.intern` gives it.
+is `text`, byte for byte, but for the final newline, which a whole line may lack. A name with something behind it is damage, too: it
+would be another name to all who look for `System RAM` (see `resource.spoiled`; what to do with damaged listings, as people paste
+them, is `virtiomem.listing.repair`'s job). Flags and descs, which the text does not show, are told from the names: see
+`resource.meanings`. Equal names are one object, as `sys.intern` gives it.
 
 Models: the seq_file part of kernel/resource.c (v6.1).
 """
@@ -29,7 +30,9 @@ from virtiomem.gcpause import paused
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_IO, Desc
 from virtiomem.resource.meanings import E820_LOW, meaning_of
+from virtiomem.resource.names import is_known
 from virtiomem.resource.node import Resource, make_node
+from virtiomem.resource.spoiled import what_is_spoiled
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import overlapping_descendants
 from virtiomem.text import MAX_VALUE, quoted, shown
@@ -37,14 +40,11 @@ from virtiomem.text import MAX_VALUE, quoted, shown
 MAX_SHOWN_DEPTH = 5
 """Deeper levels are indented like this one."""
 
-_LINE = r"^( *)({0})-({0}) : (.*[^ \t\r\n]|)$"
+_LINE = r"^( *)({0})-({0}) : (.*[^\t\r\n]|)$"
 _MEM_LINE = re.compile(_LINE.format("[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7}"), re.MULTILINE)
 _IO_LINE = re.compile(_LINE.format("[0-9a-f]{4}"), re.MULTILINE)
 _LOOSE_LINE = re.compile(r"(\s*)([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)", re.DOTALL)
-_MASKED = re.compile(r"(?: *(?:0000-0000|00000000-00000000) : .*\n)+")
-_NO_BREAK_SPACES = "\u00a0\udca0"
-"""A no-break space, and what one in Latin-1 becomes: a byte that is no UTF-8."""
-_AS_SPACES = str.maketrans(_NO_BREAK_SPACES, "  ")
+_MASKED = re.compile(r"(?: *(?:0000-0000|00000000-00000000) : .*(?:\n|\Z))+")
 _BLOCK = 1 << 14
 """Characters read at a time, so that the matches of a long listing are not all alive at once."""
 
@@ -128,7 +128,7 @@ class _Reader:
     def read(self, text: str) -> None:
         tree, siblings = self.open[0]
         parent, level, floor, ceiling = tree, 0, tree.start - 1, tree.end
-        name, flags, desc = meaning_of("")
+        name, flags, desc, spoiled = meaning_of("")
         for rows in self._rows(text):
             for indent, first, last, label in rows:
                 self.line += 1
@@ -137,11 +137,15 @@ class _Reader:
                     parent, siblings = self._find_place(len(indent), start, end)
                     level, ceiling = len(indent), parent.end
                 if label != name:
-                    name, flags, desc = meaning_of(label)
+                    name, flags, desc, spoiled = meaning_of(label)
+                    if spoiled:
+                        raise self._error(spoiled)
                 new = make_node(start, end, name, flags, desc)
                 new.parent = parent
                 siblings.append(new)
                 floor = end
+        if text and not text.endswith("\n") and not is_whole(name, text):
+            raise self._error(f"the last line has no newline, and {quoted(name)} may be cut short")
         while self.open:
             self._close()
         claim_low(tree)
@@ -149,11 +153,10 @@ class _Reader:
     def _rows(self, text: str) -> Iterator[list[Row]]:
         """The lines as columns, some at a time; raises ListingError after those above the first that is no resource line."""
         position = 0
-        odd = any(space in text for space in _NO_BREAK_SPACES)
         while position < len(text):
             stop = text.find("\n", position + _BLOCK) + 1 or len(text)
             rows = self.pattern.findall(text, position, stop)
-            if len(rows) == text.count("\n", position, stop) and text[stop - 1] == "\n" and not odd:
+            if len(rows) == text.count("\n", position, stop) + (text[stop - 1] != "\n"):
                 yield rows
                 position = stop
                 continue
@@ -163,12 +166,10 @@ class _Reader:
     def _rows_up_to_damage(self, text: str) -> Iterator[list[Row]]:
         for line in text.removesuffix("\n").split("\n"):
             match = self.pattern.fullmatch(line)
-            if match is None or plain_name(match[4]) != match[4]:
+            if match is None:
                 self.line += 1
                 raise self._error(_what_is_wrong(line))
             yield [(match[1], match[2], match[3], match[4])]
-        if not text.endswith("\n"):
-            raise self._error("the last line has no newline: the listing is truncated")
 
     def _find_place(self, indent: int, start: int, end: int) -> tuple[Resource, list[Resource]]:
         """The parent of a line that does not simply follow its sibling, and that parent's children so far."""
@@ -244,13 +245,9 @@ def claim_low(tree: Resource) -> None:
             node.set_busy(True)
 
 
-def plain_name(name: str) -> str:
-    """A name without the blanks that come from mail and editors: at its end, and no-break ones among plain ASCII.
-
-    (The kernel prints whatever bytes a name has, some of freed memory: a name of other bytes keeps all but its end.)
-    """
-    plain = name.translate(_AS_SPACES)
-    return (plain if plain.isascii() else name).rstrip(" \t\r")
+def is_whole(name: str, text: str) -> bool:
+    """True for the name in the last line of a text, without newline, when it is not cut short: Linux, or the text, has it, too."""
+    return is_known(name) or text.count(f" : {name}\n") > 0
 
 
 def _what_is_wrong(line: str) -> str:
@@ -267,8 +264,8 @@ def _what_is_wrong(line: str) -> str:
             return f"{shown(number, MAX_VALUE)} is not a 64-bit address"
     if line.endswith("\r"):
         return "the line ends in a carriage return"
-    if plain_name(match[4]) != match[4]:
-        return f"a blank that the kernel does not print, in or after the name {quoted(match[4])}"
+    if spoiled := what_is_spoiled(match[4]):
+        return spoiled
     return (
         f"{match[2]}-{match[3]} is not written as the kernel does, in lower case with 8 digits or as many as it needs"
     )

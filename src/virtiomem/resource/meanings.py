@@ -28,6 +28,7 @@ from virtiomem.resource.names import (
     VIRTIO_DEVICE,
     VIRTIO_MEM_RAM,
 )
+from virtiomem.resource.spoiled import what_is_spoiled
 from virtiomem.units import MiB
 
 
@@ -37,6 +38,8 @@ class NameMeaning(NamedTuple):
     name: str
     flags: int
     desc: Desc
+    spoiled: str = ""
+    """Why no kernel can have printed the name; empty for a sound one."""
 
 
 _DRIVER_RAM = BUSY_RAM | IORESOURCE_SYSRAM_DRIVER_MANAGED
@@ -75,4 +78,4 @@ def meaning_of(name: str) -> NameMeaning:
     flags, desc = _EXACT.get(name) or next(
         (given for pattern, given in _PATTERNS if pattern.fullmatch(name)), (_BUSY, Desc.NONE)
     )
-    return NameMeaning(sys.intern(name), flags, desc)
+    return NameMeaning(sys.intern(name), flags, desc, what_is_spoiled(name))

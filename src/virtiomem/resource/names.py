@@ -13,12 +13,31 @@ KMEM_RAM = "System RAM (kmem)"
 """What the kmem driver adds of a DAX device."""
 CRASH_KERNEL = "Crash kernel"
 
-DRIVER_RAM = re.compile(r"System RAM \((.*)\)")
-"""RAM that a driver has added and manages; the group is the driver's name."""
+DRIVER_RAM = re.compile(r"System RAM \(([^()]*)\)(?:.*\))?")
+"""RAM that a driver has added and manages; the group is the driver's name.
+
+Linux takes any name that begins and ends like this: add_memory_driver_managed() in mm/memory_hotplug.c (v6.1)."""
 KERNEL_IMAGE = re.compile(r"Kernel (?:code|rodata|data|bss)")
 VIRTIO_DEVICE = re.compile(r"virtio(?:0|[1-9][0-9]*)")
 """A virtio device, as register_virtio_device() names it; in the map, a virtio-mem device's region."""
 DAX_DEVICE = re.compile(r"dax[0-9]+\.[0-9]+")
+
+_KNOWN = re.compile(
+    rf"""{DRIVER_RAM.pattern.replace(" ", "[ ]")} | {KERNEL_IMAGE.pattern.replace(" ", "[ ]")}
+        | {VIRTIO_DEVICE.pattern} | {DAX_DEVICE.pattern}
+        | System\ RAM | Crash\ kernel | RAM\ buffer | (?:Soft\ )?Reserved | reserved
+        | Persistent\ Memory(?:\ \(legacy\))? | ACPI\ (?:Tables|Non-volatile\ Storage)
+        | Local\ APIC | IOAPIC\ [0-9]+ | CXL\ Window\ [0-9]+
+        | PCI\ Bus\ [0-9a-f]{{4,}}:[0-9a-f]{{2}} | PCI\ (?:MMCONFIG|ECAM)\ [0-9a-f]{{4,}}\ \[bus\ \S+\]
+        | [0-9a-f]{{4,}}:[0-9a-f]{{2}}:[0-9a-f]{{2}}\.[0-7]
+        | (?:System|Video|Adapter|Option)\ ROM | Video\ RAM\ area""",
+    re.VERBOSE,
+)
+
+
+def is_known(name: str) -> bool:
+    """True for a name that Linux itself gives, and that readers look for: it is whole, with nothing behind it."""
+    return _KNOWN.fullmatch(name) is not None
 
 
 def is_system_ram(name: str) -> bool:

@@ -1,0 +1,69 @@
+"""What has been done to a name that Linux prints: what stands behind it, in it, or has been made of it on the way here.
+
+A name is sound when a kernel can have printed it: whatever bytes a driver gives it (some of freed memory), and the blanks at the
+end that Linux 2.4 leaves where it cuts names off at a fixed length. It is spoiled when it was one that readers look for, as
+`System RAM  # below the hole` was: to them that is another name, and the memory is gone from every total.
+"""
+
+import re
+
+from virtiomem.resource.names import (
+    CRASH_KERNEL,
+    KERNEL_IMAGE,
+    SYSTEM_RAM,
+    VIRTIO_DEVICE,
+    is_known,
+    is_system_ram,
+)
+from virtiomem.text import quoted
+
+_NO_BREAK_SPACES = "\u00a0\udca0"
+"""A no-break space, and what one in Latin-1 becomes: a byte that is not UTF-8."""
+_AS_SPACES = str.maketrans(_NO_BREAK_SPACES, "  ")
+ESCAPE = re.compile(r"(?:\x1b|\^\[)\[[0-9;:]*[mK]|\[[0-9]{1,3}(?:;[0-9]{1,3})*m(?:\[K)?|\[m\[K")
+"""What sets a terminal's colours, as `grep --color` writes it around what it found, as a pager shows it, and as a browser does."""
+RANGE = re.compile(r"[0-9a-f]{8,16}-[0-9a-f]{8,16} : ")
+REMARK = re.compile(r"[ \t]+(?:\#(?:[ \t\#]|$)|//|<[-=<]|/\*|\u2190|\u21d0|\u27f5)")
+"""How people begin a remark behind a name. (`PCI Bus #0d` and `… (#2)` are names.)"""
+_BEHIND = re.compile(r"[ \t]*[\W_].*|[ \t]+.*", re.DOTALL)
+_LOOSE_RAM = re.compile(rf"{SYSTEM_RAM}.*|(?i:system[\W_]*ram)", re.DOTALL)
+_RELIED_ON = re.compile(
+    rf"(?:{SYSTEM_RAM} \([a-z_]+\)|{SYSTEM_RAM}|{CRASH_KERNEL}|{KERNEL_IMAGE.pattern}|{VIRTIO_DEVICE.pattern})(?!\w)"
+)
+"""The names that sums and dumps go by; Linux puts nothing behind them."""
+
+
+def plain_name(name: str) -> str:
+    """A name without the blanks that come from mail and editors: tabs at its end, and no-break spaces among plain ASCII.
+
+    (The kernel prints whatever bytes a name has, some of freed memory: a name of other bytes keeps all but its end.) Spaces at
+    the end go where what is left is a name that Linux gives without them.
+    """
+    plain = name.translate(_AS_SPACES)
+    plain = plain if plain.isascii() else name
+    bare = plain.rstrip(" \t\r")
+    return plain if bare and bare == plain.rstrip(" ") and not is_known(bare) else bare
+
+
+def without_remark(name: str) -> tuple[str, str]:
+    """A name that sums and dumps go by, and what somebody wrote behind it; any other name is itself, with nothing behind it."""
+    match = _RELIED_ON.match(name)
+    if match is None or not (_BEHIND.fullmatch(name, match.end()) and (REMARK.search(name) or not is_known(name))):
+        return name, ""
+    return match[0], name[match.end() :].strip()
+
+
+def what_is_spoiled(name: str) -> str:
+    """What is wrong with a name that no kernel prints, in words; empty for a sound one."""
+    if is_known(plain := ESCAPE.sub("", name)) and plain != name:
+        return f"colour escapes in the name {quoted(name)}"
+    if RANGE.search(name):
+        return f"two lines joined: the name {quoted(name)} has another range in it"
+    if plain_name(name) != name:
+        return f"a blank that the kernel does not print, in or after the name {quoted(name)}"
+    bare, remark = without_remark(name)
+    if remark:
+        return f"a remark behind the name {quoted(bare)}: {quoted(remark)}"
+    if _LOOSE_RAM.fullmatch(name) and not is_system_ram(name):
+        return f"the name {quoted(name)} is not quite {SYSTEM_RAM!r}, as Linux writes it"
+    return ""
