@@ -98,6 +98,7 @@ def test_a_check_writes_junit(capsys: pytest.CaptureFixture[str], tmp_path: Path
         "name": "virtio-mem conformance: embedded device (models QEMU 7.2)",
         "tests": "9",
         "failures": "1",
+        "errors": "0",
         "skipped": "2",
     }
     (failure,) = suite.iter("failure")

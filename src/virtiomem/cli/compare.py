@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -10,14 +9,15 @@ from dataclasses import asdict, dataclass
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
 from virtiomem.cli.arguments import check_outputs, exit_status, file, refuse_unused
+from virtiomem.cli.rules import add_rules, rules_of
 from virtiomem.errors import Exit, UsageError
 from virtiomem.recording import Recording
 from virtiomem.recording.apart import Apart, set_apart
-from virtiomem.recording.compare import RecordingDifference, Rules, compare, not_compared
+from virtiomem.recording.compare import RecordingDifference, compare, not_compared
 from virtiomem.recording.describe import describe, how_it_went
 from virtiomem.recording.values import Use
 from virtiomem.report.terminal import StatusLine
-from virtiomem.text import one_line, quoted, shown
+from virtiomem.text import one_line, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,19 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", type=file, metavar="A", help="a recording (virtiomem run --record); alone: a scenario")
     parser.add_argument("b", type=file, metavar="B", nargs="?", help="another recording")
     parser.add_argument("-J", "--json", action="store_true", help="print the verdict as JSON")
-    parser.add_argument(
-        "--all",
-        action="store_true",
-        help="compare everything but times, also lines that are the kernel's, its build's or the firmware's own",
-    )
-    parser.add_argument(
-        "--ignore",
-        type=_pattern,
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="leave out lines of the map, and differences, that match this regular expression; may be repeated",
-    )
+    add_rules(parser)
     parser.add_argument("--record", type=file, metavar="FILE", help="keep the real guest's recording in FILE")
     guests.add_linux_arguments(parser)
 
@@ -103,7 +91,7 @@ def _how_both_went(a: Recording, b: Recording) -> dict[str, list[int]]:
 
 def _judge(a: Recording, b: Recording, args: argparse.Namespace) -> _Verdict:
     """Compare as far as the options say."""
-    rules = Rules(everything=args.all, ignore=tuple(args.ignore))
+    rules = rules_of(args)
     apart = Apart() if args.all else set_apart(a.boot, b.boot)
     own = tuple([line.strip() for line in side if not rules.ignores(line)] for side in (apart.a, apart.b))
     kexec = "" if args.all else not_compared(a) or not_compared(b)
@@ -129,14 +117,6 @@ def _tell(verdict: _Verdict, a: Recording, names: list[str], *, played: bool) ->
     if any(verdict.apart):
         print("set apart, as the kernel's, its build's or the firmware's own (--all compares it):")
         _beside(names, *verdict.apart)
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    """A regular expression."""
-    try:
-        return re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise argparse.ArgumentTypeError(f"not a regular expression: {quoted(text)} ({error})") from None
 
 
 def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:

@@ -2,10 +2,10 @@
 
 import json
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import msgspec
 
+from virtiomem import junit
 from virtiomem.conformance.fuzz import Figures
 from virtiomem.conformance.rules import GROUPS, group_of
 from virtiomem.conformance.suite import RuleOutcome, SuiteReport, Verdict
@@ -61,34 +61,17 @@ def figures_to_dict(figures: Figures) -> dict[str, Any]:
 
 def to_junit(report: SuiteReport) -> bytes:
     """The report as JUnit XML; a failure is what makes the exit code 1."""
-    broken = [verdict for verdict in report.verdicts if verdict.broken]
-    skipped = [
-        verdict for verdict in report.verdicts if verdict.outcome is not RuleOutcome.PASS and verdict not in broken
-    ]
-    suite = ET.Element(
-        "testsuite",
-        name=f"virtio-mem conformance: {report.target}",
-        tests=str(len(report.verdicts)),
-        failures=str(len(broken)),
-        skipped=str(len(skipped)),
-    )
-    for verdict in report.verdicts:
-        suite.append(_case(verdict, broken=verdict in broken))
-    ET.indent(suite)
-    text: bytes = ET.tostring(suite, encoding="utf-8", xml_declaration=True)
-    return text + b"\n"
+    return junit.to_junit(f"virtio-mem conformance: {report.target}", [_case(verdict) for verdict in report.verdicts])
 
 
-def _case(verdict: Verdict, *, broken: bool) -> ET.Element:
+def _case(verdict: Verdict) -> junit.JunitCase:
     rule = verdict.rule
-    case = ET.Element("testcase", classname=GROUPS[group_of(rule)], name=f"{rule.id} {rule.level}: {rule.text}")
-    if broken:
-        failure = ET.SubElement(case, "failure", type=rule.level.value, message=verdict.seen)
-        failure.text = "\n".join(verdict.reproducer)
+    fault = None
+    if verdict.broken:
+        fault = junit.Fault("failure", verdict.seen, rule.level.value, "\n".join(verdict.reproducer))
     elif verdict.outcome is RuleOutcome.FAIL:
-        ET.SubElement(case, "skipped", message=f"not kept, but no MUST: {verdict.seen}")
+        fault = junit.Fault("skipped", f"not kept, but no MUST: {verdict.seen}")
     elif verdict.outcome is not RuleOutcome.PASS:
-        ET.SubElement(case, "skipped", message=verdict.seen)
-    else:
-        ET.SubElement(case, "system-out").text = verdict.seen
-    return case
+        fault = junit.Fault("skipped", verdict.seen)
+    name = f"{rule.id} {rule.level}: {rule.text}"
+    return junit.JunitCase(GROUPS[group_of(rule)], name, fault, "" if fault else verdict.seen)

@@ -8,6 +8,7 @@ limits      how much a scenario may ask for
 layout      the boot listing of a pc or q35
 virt_layout  that of a `virt`
 play        on a guest, kept as a recording
+golden      played again, and compared with the recording beside it
 """
 
 from virtiomem.scenario.layout import boot_listing

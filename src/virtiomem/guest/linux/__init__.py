@@ -8,6 +8,7 @@ rest.py            when the guest is at rest, and why a device is not where it s
 running.py         a kernel that has come up in QEMU
 command.py         QEMU's and the kernel's command lines
 kernels.py         kernels, their modules, and what must be loaded before what
+build_tree.py      a kernel just built: its modules, and what its configuration lacks
 initramfs.py       the guest's root
 cpio.py            the archive it is
 shell_agent.py     our end of the line to the agent (agent.sh), which is all that runs in the guest

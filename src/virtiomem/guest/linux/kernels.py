@@ -4,7 +4,8 @@ A kernel is any x86 bzImage; its release, read from the image, names its modules
 be compressed as distributions do it (.ko.xz, .ko.gz, .ko.zst): they are unpacked here, not in the guest.
 
 Looked through are ``/boot/vmlinuz-*`` and ``/lib/modules/*/vmlinuz``, below / or below the directories that the
-environment variable VIRTIOMEM_KERNELS names (separated by colons), such as unpacked packages.
+environment variable VIRTIOMEM_KERNELS names (separated by colons), such as unpacked packages. An image in the tree that
+it was built in has its modules there (`build_tree`).
 """
 
 import gzip
@@ -18,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from virtiomem.errors import BackendError
+from virtiomem.guest.linux import build_tree
 from virtiomem.text import shown
 
 DRIVER = "virtio_mem"
@@ -69,9 +71,10 @@ class KernelImage:
             return []
         path = self._paths.get(name)
         if path is None:
-            raise BackendError(
-                f"{self.modules}: no module {name} for kernel {self.release} (Debian package linux-image-{self.release})"
+            cure = (
+                "make modules" if (self.modules / ".config").is_file() else f"Debian package linux-image-{self.release}"
             )
+            raise BackendError(f"{self.modules}: no module {name} for kernel {self.release} ({cure})")
         # modules.dep lists a module's dependencies with the one to load first at the end.
         return [Module(_name(each), unpack(self.modules / each)) for each in (*reversed(self.dependencies[path]), path)]
 
@@ -152,11 +155,14 @@ def _images() -> list[Path]:
 
 
 def read(image: Path, modules: Path | None = None) -> KernelImage:
-    """A kernel from its image, and the directory of its modules unless that is /lib/modules/RELEASE.
+    """A kernel from its image, and the directory of its modules unless that is its build tree or /lib/modules/RELEASE.
 
-    Raises BackendError when the image cannot be read or is not a kernel, or there are no modules.
+    Raises BackendError when the image cannot be read or is not a kernel, there are no modules, or a build tree's
+    configuration lacks what the guest needs.
     """
     version = release(image)
+    if modules is None and (tree := build_tree.tree_of(image)) is not None:
+        return _just_built(image, version, tree)
     places = [root / place / version for root in _roots() for place in _MODULES]
     directory = modules or next(filter(Path.is_dir, places), places[0])
     try:
@@ -168,6 +174,20 @@ def read(image: Path, modules: Path | None = None) -> KernelImage:
             f" Debian package linux-image-{version})"
         ) from None
     return KernelImage(image, version, directory, builtin, dependencies)
+
+
+def _just_built(image: Path, version: str, tree: Path) -> KernelImage:
+    """A kernel in its build tree."""
+    try:
+        lacking = build_tree.lacking((tree / ".config").read_text())
+        builtin = frozenset(_name(line) for line in (tree / "modules.builtin").read_text().split())
+        dependencies = build_tree.dependencies(tree)
+    except OSError as error:
+        raise BackendError(f"{error.filename}: {error.strerror}: kernel {version} is not built whole (make)") from None
+    if lacking:
+        words = ", ".join(f"CONFIG_{name} ({why})" for name, why in lacking.items())
+        raise BackendError(f"{shown(tree / '.config')}: not set: {words}; set them, and make")
+    return KernelImage(image, version, tree, builtin, dependencies)
 
 
 def release(image: Path) -> str:

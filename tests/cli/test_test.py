@@ -1,0 +1,75 @@
+import json
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from virtiomem.cli.main import main
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "reload.toml"
+
+
+@pytest.fixture
+def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two tests: one is the same, one has no golden recording."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("kept.toml", "new.toml"):
+        shutil.copy(EXAMPLE, tmp_path / name)
+    assert main(["test", "kept.toml", "--update"]) == 0
+    return tmp_path
+
+
+@pytest.mark.usefixtures("suite")
+def test_one_line_a_test_and_a_count(capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["test", "."]) == 1
+    assert capsys.readouterr().out == (
+        "same        kept.toml  6 steps, 1 stopped short\n"
+        "no golden   new.toml   6 steps, 1 stopped short; no new.json beside it (--update writes it)\n"
+        "2 scenarios: 1 same, 1 no golden\n"
+    )
+    assert main(["test", "kept.toml"]) == 0
+
+
+@pytest.mark.usefixtures("suite")
+def test_where_they_part_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = json.loads(Path("kept.json").read_text())
+    recorded["steps"][1]["snapshot"]["iomem"] = recorded["boot"]["iomem"]
+    Path("kept.json").write_text(json.dumps(recorded))
+    capsys.readouterr()
+    assert main(["test", "kept.toml"]) == 1
+    assert capsys.readouterr().out == (
+        "different   kept.toml  step 2 (resize vm0 to 1G): iomem\n"
+        "  golden  580000000-d7fffffff : PCI Bus 0000:00\n"
+        "  played  180000000-27fffffff : virtio0\n"
+        "1 scenario: 1 different\n"
+    )
+
+
+def test_json_and_junit(suite: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["test", "--json", "--junit", "out.xml", "."]) == 1
+    said = json.loads(capsys.readouterr().out)
+    assert (said["passed"], said["counts"]) == (False, {"same": 1, "no golden": 1})
+    assert [(test["scenario"], test["outcome"]) for test in said["tests"]] == [
+        ("kept.toml", "same"),
+        ("new.toml", "no golden"),
+    ]
+    report = ET.parse(suite / "out.xml").getroot()  # noqa: S314 - our own
+    assert (report.get("tests"), report.get("failures")) == ("2", "1")
+    assert [case.get("name") for case in report] == ["kept", "new"]
+
+
+@pytest.mark.usefixtures("suite")
+def test_nothing_is_played_when_an_option_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    for options, words in (
+        (["--junit", "kept.json"], "kept.json: would overwrite kept.json; give another name"),
+        (["--kernel", "6.1"], "--kernel is for --guest linux"),
+        (["--jobs", "0"], "argument -j/--jobs: not a count: '0' (write 1 or more) (see virtiomem test --help)"),
+    ):
+        assert main(["test", ".", "--update", *options]) == 2
+        said = capsys.readouterr()
+        assert (said.out, said.err) == ("", f"virtiomem: {words}\n")
+    assert not Path("new.json").exists()

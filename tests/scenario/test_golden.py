@@ -1,0 +1,159 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from virtiomem import recording, scenario
+from virtiomem.errors import BackendError, UsageError
+from virtiomem.guest.base import Guest
+from virtiomem.scenario import Scenario, golden
+from virtiomem.scenario.golden import GoldenOutcome
+
+GROW = """
+[guest]
+default-state = "{state}"
+[[device]]
+id = "vm0"
+max-size = "1G"
+[[step]]
+do = "load"
+[[step]]
+do = "resize"
+device = "vm0"
+requested-size = "{size}"
+"""
+
+
+def write(path: Path, size: str = "256M", state: str = "online_movable") -> Path:
+    path.write_text(GROW.format(size=size, state=state))
+    return path
+
+
+def outcomes(place: Path, *, update: bool = False, jobs: int = 1) -> dict[str, GoldenOutcome]:
+    results = golden.repeat_all(golden.find([str(place)]), update=update, jobs=jobs)
+    return {Path(result.name).stem: result.outcome for result in results}
+
+
+def test_a_scenario_is_the_same_as_what_was_kept_of_it(tmp_path: Path) -> None:
+    write(tmp_path / "grow.toml")
+    assert outcomes(tmp_path) == {"grow": GoldenOutcome.NO_GOLDEN}
+    assert not (tmp_path / "grow.json").exists()
+    assert outcomes(tmp_path, update=True) == {"grow": GoldenOutcome.UPDATED}
+    assert outcomes(tmp_path) == {"grow": GoldenOutcome.SAME}
+
+
+def test_a_wrong_golden_recording_is_shown_and_stays_until_it_is_updated(tmp_path: Path) -> None:
+    write(tmp_path / "grow.toml")
+    outcomes(tmp_path, update=True)
+    write(tmp_path / "grow.toml", state="online_kernel")
+    before = (tmp_path / "grow.json").read_bytes()
+    (result,) = golden.repeat_all(golden.find([str(tmp_path)]))
+    assert result.outcome is GoldenOutcome.DIFFERENT
+    assert result.difference is not None
+    assert "Movable" in result.difference.a
+    assert "Normal" in result.difference.b
+    assert (tmp_path / "grow.json").read_bytes() == before
+    (result,) = golden.repeat_all(golden.find([str(tmp_path)]), update=True)
+    assert result.outcome is GoldenOutcome.UPDATED
+    assert result.what.startswith("2 steps; was different at step 2")
+    assert outcomes(tmp_path) == {"grow": GoldenOutcome.SAME}
+
+
+def test_the_model_starts_where_a_real_guest_did_and_as_its_release(tmp_path: Path) -> None:
+    kept = Path(__file__).parents[1] / "data" / "recordings" / "a-patch-exact"
+    real = recording.load(kept / "recording.json")
+    for name in ("exact.toml", "boot.iomem"):
+        (tmp_path / name).write_bytes((kept / name.replace("exact", "scenario")).read_bytes())
+    recording.dump(real, tmp_path / "exact.json")
+    assert outcomes(tmp_path) == {"exact": GoldenOutcome.SAME}
+
+
+def test_a_release_that_the_scenario_names_is_played(tmp_path: Path) -> None:
+    path = write(tmp_path / "grow.toml", state="")
+    text = path.read_text().replace('default-state = ""', 'kernel = "6.1"')
+    path.write_text(text)
+    outcomes(tmp_path, update=True)  # Debian's 6.1 leaves added memory offline, its 6.12 does not
+    path.write_text(text.replace("6.1", "6.12"))
+    assert outcomes(tmp_path) == {"grow": GoldenOutcome.DIFFERENT}
+
+
+def test_one_that_cannot_be_played_does_not_stop_the_others(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write(tmp_path / f"{name}.toml")
+    outcomes(tmp_path, update=True)
+
+    def lose_b(played: Scenario) -> Guest:
+        if played.source.endswith("b.toml"):
+            raise BackendError("QEMU was killed")
+        return scenario.embedded_guest(played)
+
+    results = list(golden.repeat_all(golden.find([str(tmp_path)]), lose_b))
+    assert [result.outcome for result in results] == [
+        GoldenOutcome.SAME,
+        GoldenOutcome.NOT_PLAYED,
+        GoldenOutcome.SAME,
+    ]
+    assert results[1].what == "QEMU was killed"
+    report = golden.to_junit(results, "all").decode()
+    assert 'tests="3" failures="0" errors="1"' in report
+
+
+def test_several_at_a_time_come_out_as_one_by_one(tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / f"{number}.toml", size=f"{(number + 1) * 128}M")
+    assert outcomes(tmp_path, update=True, jobs=2) == dict.fromkeys("012", GoldenOutcome.UPDATED)
+    assert outcomes(tmp_path, jobs=2) == dict.fromkeys("012", GoldenOutcome.SAME)
+
+
+def test_an_interrupt_ends_the_processes_that_play(tmp_path: Path) -> None:
+    for number in range(40):
+        write(tmp_path / f"{number}.toml")
+    command = [sys.executable, "-m", "virtiomem", "test", "-j", "2", "--update", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("updated")
+        os.kill(process.pid, signal.SIGINT)
+        _, complaint = process.communicate(timeout=60)
+    assert (process.returncode, complaint) == (130, "")
+
+
+def _die(_: Scenario) -> Guest:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def test_a_process_that_is_killed_is_one_test_that_was_not_played(tmp_path: Path) -> None:
+    write(tmp_path / "grow.toml")
+    (result,) = golden.repeat_all(golden.find([str(tmp_path)]), _die, jobs=2)
+    assert result.outcome is GoldenOutcome.NOT_PLAYED
+    assert result.what.startswith("the process that played it was killed")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("empty", "no scenario (NAME.toml) in this directory or below"),
+        ("empty/../x.json", "a scenario's name must end with .toml, its recording is NAME.json"),
+        ("missing.toml", "No such file or directory"),
+    ],
+)
+def test_what_is_no_test_is_refused(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError) as caught:
+        golden.find([str(tmp_path / name)])
+    assert str(caught.value).endswith(words)
+
+
+def test_a_golden_recording_that_is_none_is_refused_before_anything_is_played(tmp_path: Path) -> None:
+    write(tmp_path / "grow.toml")
+    (tmp_path / "grow.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"grow\.json: not a recording"):
+        golden.find([str(tmp_path)])
+
+
+def test_each_scenario_is_played_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "grow.toml")
+    assert len(golden.find([str(tmp_path), str(path), str(tmp_path / ".." / tmp_path.name / "grow.toml")])) == 1
