@@ -9,7 +9,7 @@ from typing import Any
 from docs.marked import page_with
 from virtiomem.releases.linux import DEBIAN, LINUX
 from virtiomem.releases.qemu import QEMU
-from virtiomem.releases.table import Releases
+from virtiomem.releases.table import Change, Releases
 
 PAGE = Path(__file__).parent / "model.md"
 TABLES: dict[str, tuple[Releases[Any], ...]] = {"Linux": (LINUX, DEBIAN), "QEMU": (QEMU,)}
@@ -22,14 +22,15 @@ def begin(program: str) -> str:
 
 
 def table(*programs: Releases[Any]) -> str:
-    """Every change in Markdown, oldest first; a release that the real tests do not run on is in brackets."""
-    rows = [
-        (change.since if change.since in releases.proven else f"({change.since})", change.words, change.source)
-        for releases in programs
-        for change in releases.changes
-    ]
-    head = "| since | what is different | in |\n|---|---|---|\n"
-    return head + "".join(f"| {since} | {words} | {source} |\n" for since, words, source in rows)
+    """Every change in Markdown, oldest first; a release that neither a real test nor a commit tells is in brackets."""
+    rows = [row(change, releases) for releases in programs for change in releases.changes]
+    return "| since | what is different | in | commit |\n|---|---|---|---|\n" + "".join(rows)
+
+
+def row(change: Change, releases: Releases[Any]) -> str:
+    """One change."""
+    since = change.since if change.since in releases.proven or change.commit else f"({change.since})"
+    return f"| {since} | {change.words} | {change.source} | {change.commit} |\n"
 
 
 def page(text: str) -> str:

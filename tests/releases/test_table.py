@@ -56,8 +56,10 @@ def test_every_change_changes_a_field_that_some_function_reads(releases: Release
     names = {field.name for field in fields(releases.oldest)} - {"name"}
     assert {change.field for change in releases.changes} == names
     text = "".join(path.read_text() for path in SRC.rglob("*.py") if path.parent.name != "releases")
+    first = {change.field: change.since for change in reversed(releases.changes)}
     for name in names:
-        assert re.search(rf"Since: [^\"]*\b{name}\b", text), f"no docstring says since when {name}"
+        since = rf"Since: [^\"]*\b{re.escape(first[name])} \([^\")]*\b{name}\b"
+        assert re.search(since, text), f"no docstring says that {name} changes with {first[name]}"
         assert re.search(rf"(release|build)\.{name}\b", text), f"nobody reads {name}"
 
 

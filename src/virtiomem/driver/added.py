@@ -88,7 +88,7 @@ class AddedMemory:
         self._left(size)
 
     def offline_and_remove(self, addr: int, size: int) -> Errno:
-        """Take memory from Linux. Models: virtio_mem_offline_and_remove_memory(). Since: 6.6 (folds_removal_errnos)."""
+        """Take memory from Linux. Models: virtio_mem_offline_and_remove_memory(). Since: 6.5 (folds_removal_errnos)."""
         zone = self._memory.zone_of(addr)
         rc = hotplug.offline_and_remove(self._memory, addr, size)
         if rc:
@@ -106,7 +106,7 @@ class AddedMemory:
         """Take exactly this memory from the page allocator: ENOMEM, or EBUSY for every other reason.
 
         In Movable it is worth trying five times. EAGAIN when the configuration has changed. Models:
-        virtio_mem_fake_offline(). Since: 6.6 (fake_offline_heeds_config).
+        virtio_mem_fake_offline(). Since: 6.5 (fake_offline_heeds_config).
         """
         heeds_config = self._memory.release.fake_offline_heeds_config
         zone = self._memory.zone_of(addr)

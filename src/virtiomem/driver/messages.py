@@ -35,8 +35,8 @@ def line(device: str, text: str) -> str:
 
 
 def is_driver_line(text: str) -> bool:
-    """True for a line that the driver has written."""
-    return text.startswith(f"{MODULE} ")
+    """True for a line that the driver has written, or the kernel about it."""
+    return text.startswith((f"{MODULE} ", f"{MODULE}: "))
 
 
 def is_broken_line(text: str, device: str) -> bool:

@@ -49,9 +49,15 @@ class VirtioMemModule:
             device = VirtioMem(name, channel, memory, clock, parameters, log)
             if rc := device.probe():
                 self.failed[name] = rc
+                self._note_failure(name, rc, log)
             else:
                 self.devices.append(device)
                 memory.online_page_callback = self.online_page
+
+    def _note_failure(self, device: str, rc: Errno, log: Log) -> None:
+        """Log what the driver core says of a failed probe. Models: call_driver_probe(). Since: 6.9 (failed_probe)."""
+        level, text = self.memory.release.failed_probe
+        log(level, text.format(device=device, errno=-rc))
 
     def online_page(self, start: int, size: int) -> None:
         """Memory goes online: a device's own memory is that device's business, all other is handed out whole."""
@@ -96,7 +102,7 @@ class VirtioMemModule:
 
 
 def _known(parameters: Parameters, release: LinuxRelease, log: Log) -> Parameters:
-    """The parameters that the module has; the kernel warns of another and ignores it. Since: 6.6 (has_bbm_safe_unplug)."""
+    """The parameters that the module has; the kernel warns of another and ignores it. Since: 6.5 (has_bbm_safe_unplug)."""
     if release.has_bbm_safe_unplug or parameters.bbm_safe_unplug:
         return parameters
     log("warning", f"{MODULE}: unknown parameter 'bbm_safe_unplug' ignored")

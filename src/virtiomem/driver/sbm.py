@@ -210,7 +210,7 @@ class SubBlockMode:
     def _remove_emptied(self, mb: int) -> None:
         """Take a block with nothing plugged from Linux; one that will not go is tried again, or stays.
 
-        Since: 6.6 (retries_emptied_blocks).
+        Since: 6.5 (retries_emptied_blocks).
         """
         if not self._added.offline_and_remove(mb * self.unit_size, self.unit_size):
             self.states[mb] = MB.UNUSED

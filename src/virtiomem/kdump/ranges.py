@@ -165,7 +165,7 @@ def _system_ram(tree: Resource) -> tuple[list[CrashRange], list[CrashRange]]:
 def _exclude(ranges: list[CrashRange], start: int, end: int, release: LinuxRelease) -> None:
     """Take [start, end] out: ranges inside it go, those that it cuts are trimmed or split; an older kernel stops at the first.
 
-    Models: crash_exclude_mem_range(). Since: 6.9 (exclusion_goes_on).
+    Models: crash_exclude_mem_range(). Since: 6.8 (exclusion_goes_on).
     """
     first = at = _first_not_below(ranges, start)
     while at < len(ranges) and ranges[at][0] <= end:

@@ -143,7 +143,7 @@ def allows_memmap_flag(memory: Memory) -> bool:
     """Whether memory is added that asks for its struct pages inside it: it never gets them here, where it is only a hint.
 
     Differs: the parameter cannot be set here, so the struct pages are elsewhere. Models: mhp_supports_memmap_on_memory().
-    Since: 6.8 (memmap_flag_is_a_hint).
+    Since: 6.6 (memmap_flag_is_a_hint).
     """
     return memory.release.memmap_flag_is_a_hint
 

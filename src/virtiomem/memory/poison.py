@@ -29,7 +29,7 @@ def memory_failure(memory: Memory, address: int) -> Errno:
 
 
 def going_online(memory: Memory, block: MemoryBlock) -> Errno:
-    """Refuse a block with a poisoned page; an older kernel makes its memmap anew and forgets. Since: 6.3 (refuses_poison)."""
+    """Refuse a block with a poisoned page; an older kernel makes its memmap anew and forgets. Since: 6.2 (refuses_poison)."""
     if block.poisoned and memory.release.refuses_poison:
         return Errno.EHWPOISON
     block.poisoned = frozenset()

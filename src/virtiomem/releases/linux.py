@@ -32,6 +32,10 @@ class LinuxRelease:
     """The driver takes every failure to offline and remove memory for EBUSY, but for ENOMEM."""
     has_bbm_safe_unplug: bool = True
     """The module has the parameter bbm_safe_unplug; else big blocks are always unplugged the safe way."""
+    failed_probe: tuple[str, str] = ("warning", "virtio_mem: probe of {device} failed with error {errno}")
+    """Level and text of the log line about a device that could not be set up."""
+    acpi_name_of_ecam: str = "pnp 00:05"
+    """What the map calls the firmware's device that has the PCI configuration space, on a q35."""
     suspends: bool = False
     """The driver lets the guest sleep where plugged memory outlives it; else it refuses (EPERM)."""
     fake_offline_heeds_config: bool = False
@@ -69,16 +73,31 @@ class LinuxBuild:
 
 _DRIVER = "drivers/virtio/virtio_mem.c"
 
+_ARM64_IMAGES = {
+    "arm64": (
+        (0x40200000, 0x41A7FFFF, "Kernel code"),
+        (0x41A80000, 0x4208FFFF, "reserved"),
+        (0x42090000, 0x4243FFFF, "Kernel data"),
+    ),
+    "arm64-16k": (
+        (0x40200000, 0x41F2FFFF, "Kernel code"),
+        (0x41F30000, 0x428EFFFF, "reserved"),
+        (0x428F0000, 0x42DDFFFF, "Kernel data"),
+    ),
+}
+"""Of Debian's 6.12 (linux-image-6.12.117); nobody has looked at a later one."""
+
 LINUX = Releases(
     LinuxRelease(),
     (
         Change(
-            "6.3",
+            "6.2",
             "refuses_poison",
             True,
             "drivers/base/memory.c: memory_block_online()",
             "a memory block with a poisoned page does not go online (EHWPOISON); before, it does, and the poison is"
             " forgotten",
+            "mm/hwpoison: introduce per-memory_block hwpoison counter",
         ),
         Change(
             "6.6",
@@ -87,21 +106,24 @@ LINUX = Releases(
             "arch/x86/kernel/crash.c: arch_crash_handle_hotplug_event()",
             "a crash header made by kexec_file_load has a fixed room, and is made anew when a memory block is online or"
             " offline: after a shrink it still has the block that was removed last; before, it is as it was at loading",
+            "x86/crash: add x86 crash hotplug support",
         ),
         Change(
-            "6.9",
+            "6.8",
             "exclusion_goes_on",
             True,
             "kernel/crash_core.c: crash_exclude_mem_range()",
             "what a crash header leaves out is cut from every range that it touches; before, it stops at the first that it"
             " cuts",
+            "crash_core: fix and simplify the logic of crash_exclude_mem_range()",
         ),
         Change(
-            "6.8",
+            "6.6",
             "memmap_flag_is_a_hint",
             True,
             "mm/memory_hotplug.c: add_memory_resource()",
             "MHP_MEMMAP_ON_MEMORY, where it cannot be, means an ordinary memmap; before, EINVAL",
+            "mm/memory_hotplug: allow memmap on memory hotplug request to fallback",
         ),
         Change(
             "6.9",
@@ -110,6 +132,31 @@ LINUX = Releases(
             "drivers/base/memory.c: memory_block_online(), memory_block_offline()",
             "two more notifier events: PREPARE_ONLINE, which may refuse, before the others, and FINISH_OFFLINE when a block"
             " is offline, or did not come online after all",
+            "mm/memory_hotplug: introduce MEM_PREPARE_ONLINE/MEM_FINISH_OFFLINE notifiers",
+        ),
+        Change(
+            "6.19",
+            "brackets_events",
+            False,
+            "drivers/base/memory.c: memory_block_online(), memory_block_offline()",
+            "PREPARE_ONLINE and FINISH_OFFLINE are gone again",
+            "mm/memory_hotplug: Remove MEM_PREPARE_ONLINE/MEM_FINISH_OFFLINE notifiers",
+        ),
+        Change(
+            "6.9",
+            "failed_probe",
+            ("err", "virtio_mem {device}: probe with driver virtio_mem failed with error {errno}"),
+            "drivers/base/dd.c: call_driver_probe()",
+            "the log says `virtio_mem virtio0: probe with driver virtio_mem failed with error -16`, no longer"
+            " `virtio_mem: probe of virtio0 failed with error -16`",
+            "driver: core: Log probe failure as error and with device metadata",
+        ),
+        Change(
+            "7.3",
+            "acpi_name_of_ecam",
+            "PNP0C01:00",
+            "drivers/acpi, drivers/pnp/system.c (seen on 7.3.4)",
+            "the map names what the firmware reserves of it for its ACPI device, `PNP0C01:00`, no longer `pnp 00:05`",
         ),
         Change(
             "6.8",
@@ -117,6 +164,7 @@ LINUX = Releases(
             "PCI ECAM",
             "arch/x86/pci/mmconfig-shared.c",
             "the map calls the PCI configuration space `PCI ECAM`, no longer `PCI MMCONFIG`",
+            "x86/pci: Rename 'MMCONFIG' to 'ECAM', use pr_fmt",
         ),
         Change(
             "6.12",
@@ -126,28 +174,31 @@ LINUX = Releases(
             "the map has no line `Local APIC` on QEMU's machines",
         ),
         Change(
-            "6.6",
+            "6.5",
             "retries_emptied_blocks",
             True,
             f"{_DRIVER}: virtio_mem_cleanup_pending_mb()",
             "a memory block of sub-blocks with nothing plugged that could not be removed is tried again, in every pass and"
             " by the timer: Movable, then kernel zones, then offline; before, it stays and is filled first",
+            "virtio-mem: keep retrying on offline_and_remove_memory() errors in Sub Block Mode (SBM)",
         ),
         Change(
-            "6.6",
+            "6.5",
             "folds_removal_errnos",
             True,
             f"{_DRIVER}: virtio_mem_offline_and_remove_memory()",
             "every failure to offline and remove memory counts as EBUSY, but for ENOMEM; before, one that the driver does"
             " not know breaks a device of big blocks",
+            "virtio-mem: convert most offline_and_remove_memory() errors to -EBUSY",
         ),
         Change(
-            "6.6",
+            "6.5",
             "has_bbm_safe_unplug",
             False,
             f"{_DRIVER}: virtio_mem_bbm_offline_remove_and_unplug_bb()",
             "the parameter `bbm_safe_unplug` is gone and ignored with a warning: big blocks are always unplugged the safe"
             " way",
+            "virtio-mem: remove unsafe unplug in Big Block Mode (BBM)",
         ),
         Change(
             "6.10",
@@ -156,13 +207,15 @@ LINUX = Releases(
             f"{_DRIVER}: virtio_mem_freeze(), virtio_mem_restore()",
             "the guest may suspend to idle, and to memory with nothing plugged or PERSISTENT_SUSPEND; before, every suspend is"
             " refused (EPERM), as hibernation still is",
+            "virtio-mem: support suspend+resume",
         ),
         Change(
-            "6.6",
+            "6.5",
             "fake_offline_heeds_config",
             True,
             f"{_DRIVER}: virtio_mem_fake_offline()",
             "pages are no longer taken from the allocator once the configuration has changed (EAGAIN)",
+            "virtio-mem: check if the config changed before fake offlining memory",
         ),
     ),
     proven=("6.1", "6.12"),
@@ -203,18 +256,39 @@ DEBIAN = Releases(
                     (0x02C00000, 0x02E72C7F, "Kernel data"),
                     (0x036D6000, 0x03BFFFFF, "Kernel bss"),
                 ),
-                "arm64": (
-                    (0x40200000, 0x41A7FFFF, "Kernel code"),
-                    (0x41A80000, 0x4208FFFF, "reserved"),
-                    (0x42090000, 0x4243FFFF, "Kernel data"),
-                ),
-                "arm64-16k": (
-                    (0x40200000, 0x41F2FFFF, "Kernel code"),
-                    (0x41F30000, 0x428EFFFF, "reserved"),
-                    (0x428F0000, 0x42DDFFFF, "Kernel data"),
-                ),
+                **_ARM64_IMAGES,
             },
             "linux-image-6.12.117+deb12-cloud-amd64",
+            "Debian's kernel image is larger",
+        ),
+        Change(
+            "6.18",
+            "kernel_images",
+            {
+                "x86-64": (
+                    (0x01000000, 0x0208FE77, "Kernel code"),
+                    (0x02200000, 0x02E3CFFF, "Kernel rodata"),
+                    (0x03000000, 0x0333903F, "Kernel data"),
+                    (0x03C56000, 0x03FFFFFF, "Kernel bss"),
+                ),
+                **_ARM64_IMAGES,
+            },
+            "linux-image-6.18.15+deb13-cloud-amd64",
+            "Debian's kernel image is larger",
+        ),
+        Change(
+            "7.3",
+            "kernel_images",
+            {
+                "x86-64": (
+                    (0x01000000, 0x0216F05F, "Kernel code"),
+                    (0x02200000, 0x02F67FFF, "Kernel rodata"),
+                    (0x03000000, 0x0335B67F, "Kernel data"),
+                    (0x03CFC000, 0x041FFFFF, "Kernel bss"),
+                ),
+                **_ARM64_IMAGES,
+            },
+            "linux-image-7.3.4+deb13-cloud-amd64",
             "Debian's kernel image is larger",
         ),
     ),

@@ -29,13 +29,17 @@ Release = TypeVar("Release", bound=HasName)
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One behaviour that changed: from which release on, the field and its value, where it stands, words for people."""
+    """One behaviour that changed: from which release on, the field and its value, where it stands, words for people.
+
+    `commit` is the subject of the commit that changed it, where it was looked up; `since` is then known.
+    """
 
     since: str
     field: str
     value: object
     source: str
     words: str
+    commit: str = ""
 
 
 class Releases(Generic[Release]):

@@ -94,7 +94,10 @@ def _low_memory(machine: MachineLayout, build: LinuxBuild, crash_kernel: list[Li
 
 
 def _pci(machine: MachineLayout, devices: int, release: LinuxRelease) -> list[Line]:
-    """The PCI window below 4 GiB with the devices' BARs, allocated downwards. Since: 6.8 (ecam_name)."""
+    """The PCI window below 4 GiB with the devices' BARs, allocated downwards.
+
+    Since: 6.8 (ecam_name), 7.3 (acpi_name_of_ecam).
+    """
     top = machine.ram[0].stop
     window = "PCI Bus 0000:00"
     if machine.kind == "pc":
@@ -103,7 +106,7 @@ def _pci(machine: MachineLayout, devices: int, release: LinuxRelease) -> list[Li
         (0, top, _MMCONFIG.start - 1, window),
         (0, _MMCONFIG.start, _MMCONFIG.stop - 1, f"{release.ecam_name} 0000 [bus 00-ff]"),
         (1, _MMCONFIG.start, _MMCONFIG.stop - 1, "Reserved"),
-        (2, _MMCONFIG.start, _MMCONFIG.stop - 1, "pnp 00:05"),
+        (2, _MMCONFIG.start, _MMCONFIG.stop - 1, release.acpi_name_of_ecam),
         (0, _MMCONFIG.stop, 0xFEBFFFFF, window),
         *_bars(devices, 0xFEBFC000, slot=1),
         (1, 0xFEBFF000, 0xFEBFFFFF, "0000:00:1f.2"),
