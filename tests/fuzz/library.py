@@ -435,6 +435,7 @@ STEPS: list[tuple[type, dict[str, Make]]] = [
     (values.AddMemory, {"kind": some("kmem", "xen", "hyperv"), "size": sizes, "memaddr": addresses, "node": node}),
     (values.Use, {"id": some("u0", "u1"), "size": sizes, "kind": some("movable", "unmovable"), "seed": number(0, 7)}),
     (values.Free, {"id": some("u0", "u1")}),
+    (values.Refuse, {"event": some("online", "offline"), "error": some("OK", "EBUSY", "ENOMEM")}),
     (values.Wait, {"seconds": some(0.0, 60.0, 1e7, 1e9)}),
     (
         values.Inject,

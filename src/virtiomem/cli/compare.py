@@ -131,12 +131,11 @@ def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
             if (done := len(so_far.steps)) < len(played.steps):
                 progress.say(f"step {done + 1} of {len(played.steps)}: {describe(played.steps[done])}")
 
-        with closing(guests.open_linux(played, args, progress.say)) as guest:
+        with closing(guests.open_linux(played, args, progress.say, pages=True)) as guest:
             real = scenario.play(played, guest, on_step)
     if args.record is not None:
         recording.dump(real, args.record)
-    with closing(scenario.embedded_guest(scenario.like(played, real.guest), real.boot)) as guest:
-        return scenario.play(played, guest), real
+    return scenario.play_again(played, real), real
 
 
 def _beside(names: list[str], *lines: Sequence[str]) -> None:

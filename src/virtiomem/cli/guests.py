@@ -87,15 +87,17 @@ def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
     return embedded_guest(played)
 
 
-def open_linux(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
-    """A real Linux for this scenario."""
+def open_linux(played: Scenario, args: argparse.Namespace, say: Say, *, pages: bool = False) -> Guest:
+    """A real Linux for this scenario; see `LinuxGuest`."""
     from virtiomem.guest.linux import LinuxGuest, Setup, check_steps, needs_kexec
 
     setup = Setup(**_linux_options(args))
     kexec = needs_kexec(played.steps)
     with _in_the_name_of(played):
         check_steps(played.steps)
-        return LinuxGuest(played.guest, played.devices, played.driver, setup=setup, kexec=kexec, progress=say)
+        return LinuxGuest(
+            played.guest, played.devices, played.driver, setup=setup, kexec=kexec, pages=pages, progress=say
+        )
 
 
 def inputs_of(played: Scenario, args: argparse.Namespace) -> list[str | Path]:

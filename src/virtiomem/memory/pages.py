@@ -9,7 +9,7 @@ so, with a seed.
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice, repeat
 
 from virtiomem import border
@@ -40,9 +40,11 @@ class PageUsers:
         self._uses: dict[str, PageUse] = {}
         self._boot_used: Counter[Zone] = Counter()
         """Pageblocks used in each zone's boot memory, by all users."""
+        self._kernel: PageUse | None = None
+        """The kernel's own pages, where it has told of them: then users' pages, which move, are not followed."""
 
     def __iter__(self) -> Iterator[PageUse]:
-        return iter(self._uses.values())
+        return iter([*self._uses.values(), *filter(None, [self._kernel])])
 
     def use(self, id_: str, size: int, *, movable: bool, seed: int = 0) -> None:
         """Occupy `size` bytes, rounded up to pageblocks.
@@ -63,7 +65,9 @@ class PageUsers:
         if wanted > available:
             room = format_size(available * self._pageblock_size)
             raise KernelError(Errno.ENOMEM, f"use {id_!r}: {format_size(size)} wanted, {room} free")
-        use = PageUse(id_, movable)
+        use = self._uses[id_] = PageUse(id_, movable)
+        if self._kernel is not None:
+            return
         chance = random.Random(seed)
         for zone, boot, places in rooms:
             taken = min(wanted - use.pageblocks, boot + len(places))
@@ -72,7 +76,6 @@ class PageUsers:
                     self._put_in_boot(use, zone)
                 else:
                     self._put(use, *places[index - boot])
-        self._uses[id_] = use
 
     def free(self, id_: str) -> None:
         """Give back what `use` took. Raises KernelError (ENOENT) for an unknown id; ArgumentError."""
@@ -83,6 +86,22 @@ class PageUsers:
         for number, index in use.places:
             del self._blocks[number].used[index]
         self._boot_used.subtract(use.boot)
+
+    def hold(self, places: Iterable[tuple[int, int]]) -> None:
+        """Let the kernel have pages of its own in these places, and in no others: memory blocks, and which pageblock of each.
+
+        Places that are in no kernel zone, or that a driver withholds, are passed over. From then on `use` takes no pages:
+        what does not move is where the kernel told.
+        """
+        if self._kernel is not None:
+            for number, index in self._kernel.places:
+                del self._blocks[number].used[index]
+        self._kernel = PageUse("the kernel", movable=False)
+        for number, index in places:
+            block = self._blocks.get(number)
+            zone = block.zone if block is not None and not block.boot else None
+            if block is not None and zone is not None and zone.is_kernel and not block.fake_offline >> index & 1:
+                self._put(self._kernel, block, index)
 
     def clear(self) -> None:
         """Forget every user: the machine was reset."""

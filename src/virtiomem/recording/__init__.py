@@ -8,6 +8,7 @@ compare    whether two are the same, and the first difference
 apart      what two boots may differ in: the kernel's and the firmware's own lines
 describe   steps, requests and numbers as a person would say them
 zoneinfo   /proc/zoneinfo, in and out
+pages      what the pages of a memory block are, a letter for 2 MiB
 palette    one word, symbol and colour for each thing that happens
 """
 

@@ -16,6 +16,7 @@ from virtiomem.recording.values import (
     PlugDimm,
     Poison,
     Reboot,
+    Refuse,
     Request,
     Resize,
     SetState,
@@ -72,6 +73,10 @@ def describe(step: Step) -> str:
             return f"free {name}"
         case Poison(memaddr=memaddr):
             return f"poison the page at {memaddr:#x}"
+        case Refuse(event=event, error=error):
+            return (
+                f"let a notifier refuse {event} with {error}" if error != "OK" else f"let {event} be refused no longer"
+            )
         case Wait(seconds=seconds):
             return f"wait {seconds:g} s"
         case Inject(at=at, error=error, times=times):

@@ -20,6 +20,7 @@ UseKind = Literal["movable", "unmovable"]
 SleepWord = Literal["idle", "memory", "disk"]
 MemoryKind = Literal["kmem", "xen", "hyperv"]
 CrashSyscall = Literal["kexec_file_load", "kexec_load"]
+RefusedEvent = Literal["online", "offline"]
 InjectPoint = Literal["add_memory", "online", "offline", "remove", "request"]
 
 
@@ -114,6 +115,13 @@ class Poison(_Step, frozen=True, tag="poison"):
     memaddr: Size
 
 
+class Refuse(_Step, frozen=True, tag="refuse"):
+    """Let another of the kernel's memory notifiers refuse an event from now on; the error ``OK`` ends it."""
+
+    event: RefusedEvent
+    error: str = "EBUSY"
+
+
 class Wait(_Step, frozen=True, tag="wait"):
     """Let time pass, virtual or real."""
 
@@ -143,6 +151,7 @@ Step = (
     | Use
     | Free
     | Poison
+    | Refuse
     | Wait
     | Inject
 )
@@ -168,6 +177,8 @@ class MemoryBlock(Struct, frozen=True, kw_only=True, rename="kebab"):
     nodes: list[int]
     plugged: int | UnsetType = UNSET
     """Bytes that virtio-mem has plugged in it, where that is known."""
+    pages: Annotated[str, Meta(pattern="^[.mko]*$")] | UnsetType = UNSET
+    """What its pages are, where that was looked at; see `recording.pages`."""
 
     @property
     def is_online(self) -> bool:

@@ -12,8 +12,19 @@ golden      played again, and compared with the recording beside it
 """
 
 from virtiomem.scenario.layout import boot_listing
-from virtiomem.scenario.play import OnStep, embedded_guest, like, play
+from virtiomem.scenario.play import OnStep, embedded_guest, like, play, play_again
 from virtiomem.scenario.toml_file import load, loads, to_dict
 from virtiomem.scenario.values import Scenario
 
-__all__ = ["OnStep", "Scenario", "boot_listing", "embedded_guest", "like", "load", "loads", "play", "to_dict"]
+__all__ = [
+    "OnStep",
+    "Scenario",
+    "boot_listing",
+    "embedded_guest",
+    "like",
+    "load",
+    "loads",
+    "play",
+    "play_again",
+    "to_dict",
+]

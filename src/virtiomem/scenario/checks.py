@@ -21,7 +21,7 @@ from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import MachineLayout
 from virtiomem.kdump.kept import MAX_HEADER_RANGES, room_of
 from virtiomem.memory.faults import MAX_TIMES
-from virtiomem.recording.values import Free, Inject, PlugDimm, Resize, SetState, Step, UnplugDimm, Use
+from virtiomem.recording.values import Free, Inject, PlugDimm, Refuse, Resize, SetState, Step, UnplugDimm, Use
 from virtiomem.releases.linux import LINUX
 from virtiomem.releases.qemu import QEMU
 from virtiomem.releases.table import Releases
@@ -308,6 +308,8 @@ def _check_numbers(step: Step, where: str) -> None:
             _refuse(f"{where}.error", none_of(error, REQUEST_FAULTS))
         case Inject(at=at, error=error) if at != "request" and error not in _ERRNOS:
             _refuse(f"{where}.error", none_of(error, _ERRNOS))
+        case Refuse(error=error) if error not in Errno.__members__:
+            _refuse(f"{where}.error", none_of(error, list(Errno.__members__)))
         case PlugDimm(size=amount) if amount > MAX_MEMORY:
             _refuse(
                 f"{where}.size",

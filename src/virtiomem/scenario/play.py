@@ -1,6 +1,7 @@
 """Play a scenario on a guest, and keep what happened."""
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.embedded.adopt import boot_listing
 from virtiomem.kdump.kept import choices_of, elfcorehdr_size
 from virtiomem.recording import Recording, Snapshot
+from virtiomem.recording.pages import held, looked_at
 from virtiomem.releases.linux import LINUX
 from virtiomem.releases.qemu import QEMU
 from virtiomem.resource import iomem
@@ -81,6 +83,23 @@ def like(scenario: Scenario, guest: Mapping[str, Any]) -> Scenario:
     if (size := guest.get("crash-elfcorehdr-size")) != elfcorehdr_size(config.release, config.build):
         config = structs.replace(config, **choices_of(size))
     return structs.replace(scenario, guest=config)
+
+
+def play_again(scenario: Scenario, real: Recording) -> Recording:
+    """Play on the embedded guest what was played on a real one: on its kernel, from where it booted.
+
+    Where the recording says what pages were (`LinuxGuest` with `pages`), the embedded kernel has its own in each step where
+    the real one had them, which nobody can foretell. Raises as `like` and `embedded_guest`.
+    """
+    snapshots = [real.boot, *(record.snapshot for record in real.steps)]
+    with closing(embedded_guest(like(scenario, real.guest), real.boot)) as guest:
+
+        def hold(so_far: Recording) -> None:
+            at = len(so_far.steps)
+            if at < len(real.steps):
+                guest.kernel.memory.users.hold(held(snapshots[at], snapshots[at + 1]))
+
+        return play(scenario, guest, hold if looked_at(real) else None)
 
 
 def play(scenario: Scenario, guest: Guest, on_step: OnStep | None = None) -> Recording:

@@ -58,12 +58,12 @@ def test_other_virtio_devices_fill_the_gaps_between_names() -> None:
 
 def test_the_kernel_hears_only_of_what_differs() -> None:
     assert kernel_command_line(GuestConfig(), DriverConfig(), built_in=False) == (
-        "console=ttyS0 nokaslr init_on_alloc=0 nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
+        "console=ttyS0 nokaslr init_on_alloc=0 no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1"
     )
     config = GuestConfig(
         default_state="online", online_policy="auto-movable", auto_movable_ratio=100, auto_movable_numa_aware=False
     )
-    assert kernel_command_line(config, DriverConfig(force_bbm=True), built_in=True, append="a  b").split()[5:] == [
+    assert kernel_command_line(config, DriverConfig(force_bbm=True), built_in=True, append="a  b").split()[6:] == [
         "memhp_default_state=online",
         "memory_hotplug.online_policy=auto-movable",
         "memory_hotplug.auto_movable_ratio=100",

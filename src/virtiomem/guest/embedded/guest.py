@@ -21,6 +21,7 @@ from virtiomem.guest.embedded.hardware import (
 )
 from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.guest.embedded.other_drivers import AcpiMemory, OtherDrivers
+from virtiomem.guest.embedded.refusing import RefusingNotifier
 from virtiomem.guest.embedded.waiting import wait
 from virtiomem.guest.machine import MachineLayout
 from virtiomem.kdump.kept import elfcorehdr_size
@@ -100,6 +101,7 @@ class EmbeddedGuest:
         self.kernel = Kernel(self._config, self._boot_iomem, self._real_boot)
         self._acpi = AcpiMemory(self.kernel.memory)
         self._others = OtherDrivers(self.kernel.memory)
+        self._notifier = RefusingNotifier(self.kernel.memory)
         for dimm in sorted(self._dimms.values(), key=lambda dimm: dimm.addr):
             self._acpi.add(dimm)
 
@@ -231,6 +233,9 @@ class EmbeddedGuest:
             case values.Poison(memaddr=memaddr):
                 if rc := memory_failure(self.kernel.memory, int(memaddr)):
                     return f"hard_offline_page: write error: {_WORDS[rc]}"
+            case values.Refuse(event=event, error=error):
+                border.one_of("error", error, Errno.__members__)
+                self._notifier.refuse(event, Errno[error])
             case values.Wait(seconds=seconds):
                 wait(self.kernel, self._requests, seconds)
             case values.Inject():

@@ -14,6 +14,7 @@ cpio.py            the archive it is
 shell_agent.py     our end of the line to the agent (agent.sh), which is all that runs in the guest
 look.py            one look at the guest, strictly read
 crash_header.py    the crash header in the guest's memory
+page_look.py       what the pages of memory blocks are
 serial_console.py  what the guest prints, and whether that is a panic
 devices.py         the memory devices, as QEMU has them
 """

@@ -9,6 +9,7 @@
 
 memory=/sys/devices/system/memory
 driver=/sys/bus/virtio/drivers/virtio_mem
+traces=/sys/kernel/tracing/instances
 
 start() {
     mount -t proc proc /proc
@@ -41,7 +42,9 @@ serve() {
 
 answer() {
     case "$verb" in
-        snapshot | load | unload | set_state | use | free | kexec | suspend | crash_kernel) "$verb" $arguments ;;
+        snapshot | pages | load | unload | set_state | use | free | refuse | kexec | suspend | crash_kernel)
+            "$verb" $arguments
+            ;;
         sh) eval "$arguments" ;;
         *) echo "no verb $verb"; false ;;
     esac
@@ -70,6 +73,15 @@ snapshot() {
     echo @timer
     grep -s -A1 virtio_mem_timer_expired /proc/timer_list
     echo @end
+}
+
+# The flags of every page of some memory blocks, so many bytes of a block; most are alike, so that little is left when packed.
+pages() {
+    size=$1
+    shift
+    for block in "$@"; do
+        echo "$block $(dd if=/proc/kpageflags bs=$size skip="$block" count=1 2>/dev/null | gzip -1 | base64 -w 0)"
+    done
 }
 
 load() {
@@ -104,22 +116,40 @@ set_state() {
     return $failed
 }
 
-# Movable memory is a file in tmpfs; a page of ramfs can neither be moved nor written out, which makes it unmovable.
-# dd writes a mebibyte at a time: a system call for each kilobyte, as head does it, is what takes minutes when emulated.
+# Movable memory is a file in tmpfs, unmovable memory a buffer of the kernel's own: an instance of its tracing. (A file in
+# ramfs does not move either, but a memory block that has some of it is going offline for ever, for the kernel goes on trying.)
 use() {
     name=$1 size=$2 kind=$3
-    mkdir -p "/use/$name" || return
     if [ "$kind" = movable ]; then
+        mkdir -p "/use/$name" || return
         mount -t tmpfs -o "size=$size" tmpfs "/use/$name" && fallocate -l "$size" "/use/$name/memory"
     else
-        mount -t ramfs ramfs "/use/$name" && {
-            dd if=/dev/zero bs=1M count=$((size >> 20)) status=none && head -c $((size & 0xfffff)) /dev/zero
-        } >"/use/$name/memory"
+        [ -e $traces ] || mount -t tracefs tracefs "${traces%/*}" || return
+        mkdir "$traces/$name" && echo $(((size + 1023) >> 10)) >"$traces/$name/buffer_size_kb"
     fi
 }
 
 free() {
-    umount "/use/$1" && rmdir "/use/$1"
+    if [ -e "$traces/$1" ]; then
+        echo 1 >"$traces/$1/buffer_size_kb" && rmdir "$traces/$1"
+    else
+        umount "/use/$1" && rmdir "/use/$1"
+    fi
+}
+
+# The kernel's own test of memory notifiers, loaded when it is first asked for, before the driver in the chain.
+refuse() {
+    error=/sys/kernel/debug/notifier-error-inject/memory/actions/MEM_GOING_$1/error
+    if ! [ -e "$error" ]; then
+        mount -t debugfs debugfs /sys/kernel/debug
+        for module in /refusing/*.ko; do
+            case "$module" in
+                */[0-9]*-memory_*) insmod "$module" priority=1 || return ;;
+                *) insmod "$module" || return ;;
+            esac
+        done
+    fi
+    echo "-$2" >"$error"
 }
 
 # The host wakes the guest up: a machine that sleeps (S3) through QEMU, a processor that does by a byte on this line.
@@ -137,7 +167,7 @@ suspend() {
 kexec() {
     cd / && {
         echo dev dev/console proc sys use | tr ' ' '\n'
-        find bin sbin lib lib64 usr modules init vmlinuz virtio_mem.ko 2>/dev/null
+        find bin sbin lib lib64 usr modules refusing init vmlinuz virtio_mem.ko 2>/dev/null
     } | cpio -o -H newc 2>/dev/null >/use-initrd || return
     /sbin/kexec -l /vmlinuz --initrd=/use-initrd --reuse-cmdline || return
     rm -f /use-initrd

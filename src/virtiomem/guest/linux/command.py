@@ -21,10 +21,18 @@ RNG = "virtio-rng-pci"
 """The other virtio device, put in front of ours where a scenario says the guest has some."""
 
 
-_FIXED = ("console=ttyS0", "nokaslr", "init_on_alloc=0", "nowatchdog", "rcupdate.rcu_cpu_stall_suppress=1")
+_FIXED = (
+    "console=ttyS0",
+    "nokaslr",
+    "init_on_alloc=0",
+    "no_timer_check",
+    "nowatchdog",
+    "rcupdate.rcu_cpu_stall_suppress=1",
+)
 """A console, the kernel always in the same place, no clearing of memory that is only allocated to be given back (that
-takes most of an emulated unplug and changes nothing one can see), and no complaints that a busy host gives the guest no
-processor: pages of them fill the console while nobody reads it, and the guest then does nothing but wait for its port."""
+takes most of an emulated unplug and changes nothing one can see), no panic for a timer that a busy host makes late, and no
+complaints that it gives the guest no processor: pages of them fill the console while nobody reads it, and the guest then
+does nothing but wait for its port."""
 
 
 def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: str) -> list[str]:

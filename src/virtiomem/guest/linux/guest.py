@@ -8,10 +8,10 @@ from typing import Any, Self, assert_never
 
 from msgspec import UNSET, structs
 
-from virtiomem.errors import DeviceError, ScenarioError
+from virtiomem.errors import DeviceError, Errno, ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, name_devices
-from virtiomem.guest.linux import crash_header
-from virtiomem.guest.linux.rest import reasons, settle
+from virtiomem.guest.linux import crash_header, page_look
+from virtiomem.guest.linux.rest import Rest, reasons, settle
 from virtiomem.guest.linux.running import RunningLinux, Say, Setup
 from virtiomem.guest.linux.shell_agent import Reply
 from virtiomem.kdump.ranges import Loader
@@ -27,6 +27,7 @@ from virtiomem.recording.values import (
     PlugDimm,
     Poison,
     Reboot,
+    Refuse,
     Resize,
     SetState,
     Suspend,
@@ -76,7 +77,8 @@ def needs_kexec(steps: Iterable[Step]) -> bool:
 class LinuxGuest:
     """A running Linux with virtio-mem devices; see `virtiomem.guest.base.Guest`.
 
-    `kexec` puts the kernel and kexec-tools into the guest, for steps that start or load a kernel; `progress` is told what is being started. Raises BackendError
+    `kexec` puts the kernel and kexec-tools into the guest, for steps that start or load a kernel; `pages` has every step end
+    with a look at the pages of memory blocks that came to kernel zones; `progress` is told what is being started. Raises BackendError
     (or BackendTimeout) when something is missing, with its Debian package, or the guest does not come up, and ScenarioError
     for what no real guest can be.
     """
@@ -89,9 +91,11 @@ class LinuxGuest:
         *,
         setup: Setup | None = None,
         kexec: bool = False,
+        pages: bool = False,
         progress: Say = lambda _: None,
     ) -> None:
         self._driver = driver or DriverConfig()
+        self._pages = pages
         self._devices = name_devices(devices)
         _check(config, self._driver)
         self._header: crash_header.FoundHeader | None = None
@@ -138,7 +142,7 @@ class LinuxGuest:
             settled=not rest.unsettled,
             error=error,
             requests=rest.requests,
-            snapshot=self._seen(rest.snapshot),
+            snapshot=self._seen(self._with_pages(rest, doing) if self._pages else rest.snapshot),
             retry_in=UNSET if rest.look.retry_in is None else round(rest.look.retry_in, 1),
             held_up=[str(reason) for reason in why] or UNSET,
             reasons=[reason.to_json() for reason in why] or UNSET,
@@ -175,6 +179,22 @@ class LinuxGuest:
             )
         return rest.snapshot
 
+    def _with_pages(self, rest: Rest, doing: str) -> Snapshot:
+        """The snapshot with the pages of hotplugged blocks in kernel zones, which alone can hold what does not move."""
+        snapshot, block_size = rest.snapshot, rest.look.memory_block_size
+        boot = {block.block for block in self._boot.memory_blocks}
+        wanted = [
+            str(block.block)
+            for block in snapshot.memory_blocks
+            if block.zone is not None and not block.is_movable and block.block not in boot
+        ]
+        if not wanted:
+            return snapshot
+        reply = self._linux.ask("pages", str(page_look.flags_size(block_size)), *wanted, doing=doing)
+        pages = page_look.parse(reply.text, block_size)
+        blocks = [structs.replace(block, pages=pages.get(block.block, UNSET)) for block in snapshot.memory_blocks]
+        return structs.replace(snapshot, memory_blocks=blocks)
+
     def _do(self, step: Step, doing: str) -> str | None:
         """Do it; a text says what refused it."""
         match step:
@@ -200,6 +220,8 @@ class LinuxGuest:
                 self._linux.reset()
             case Poison(memaddr=memaddr):
                 return self._refusal("sh", f"echo {memaddr:#x} >{HARD_OFFLINE}", doing=doing)
+            case Refuse(event=event, error=error):
+                return self._refusal("refuse", event.upper(), str(int(Errno[error])), doing=doing)
             case Wait(seconds=seconds):
                 self._linux.follow(seconds, doing)
             case Resize() | PlugDimm() | UnplugDimm():

@@ -2,21 +2,21 @@
 
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import cpio
-from virtiomem.guest.linux.kernels import DRIVER, TRANSPORT, KernelImage, Module
+from virtiomem.guest.linux.kernels import DRIVER, REFUSING, TRANSPORT, KernelImage, Module
 
 APPLETS = (
-    "cat", "cpio", "dd", "echo", "fallocate", "find", "grep", "head", "insmod", "ls", "mkdir", "mount", "rm", "rmdir",
-    "rmmod", "sh", "sleep", "stty", "tr", "umount", "uname",
+    "base64", "cat", "cpio", "dd", "echo", "fallocate", "find", "grep", "gzip", "insmod", "ls", "mkdir", "mount", "rm",
+    "rmdir", "rmmod", "sh", "sleep", "stty", "tr", "umount", "uname",
 )  # fmt: skip
 """The busybox programs that the agent calls."""
 
-_DIRECTORIES = ("bin", "dev", "modules", "proc", "sys", "use")
+_DIRECTORIES = ("bin", "dev", "modules", "proc", "refusing", "sys", "use")
 _ELF = b"\x7fELF"
 _INTERPRETER = b"/lib64/ld-linux"
 
@@ -30,6 +30,8 @@ class Parts:
     driver: Module | None
     """None when it is built in."""
     kexec: dict[str, bytes]
+    refusing: list[Module] = field(default_factory=list)
+    """What a refuse step loads; empty where the kernel lacks it."""
 
 
 def gather(kernel: KernelImage, *, busybox: Path | None = None, kexec: bool = False) -> Parts:
@@ -44,6 +46,7 @@ def gather(kernel: KernelImage, *, busybox: Path | None = None, kexec: bool = Fa
         driver=modules.pop(DRIVER, None),
         boot_modules=list(modules.values()),
         kexec={**_kexec_tools(), "vmlinuz": kernel.image.read_bytes()} if kexec else {},
+        refusing=kernel.load_order(REFUSING) if kernel.has_module(REFUSING) else [],
     )
 
 
@@ -54,10 +57,10 @@ def build(parts: Parts) -> bytes:
     entries.append(cpio.file("bin/busybox", parts.busybox, executable=True))
     entries += [cpio.symlink(f"bin/{applet}", "busybox") for applet in APPLETS]
     entries.append(cpio.file("init", resources.files(__package__).joinpath("agent.sh").read_bytes(), executable=True))
-    entries += [
-        cpio.file(f"modules/{number:02}-{module.name}.ko", module.data)
-        for number, module in enumerate(parts.boot_modules)
-    ]
+    for folder, modules in (("modules", parts.boot_modules), ("refusing", parts.refusing)):
+        entries += [
+            cpio.file(f"{folder}/{number:02}-{module.name}.ko", module.data) for number, module in enumerate(modules)
+        ]
     if parts.driver is not None:
         entries.append(cpio.file(f"{DRIVER}.ko", parts.driver.data))
     entries += [cpio.directory(path) for path in _parents(parts.kexec) if path not in _DIRECTORIES]

@@ -24,6 +24,8 @@ from virtiomem.text import shown
 
 DRIVER = "virtio_mem"
 TRANSPORT = "virtio_pci"
+REFUSING = "memory_notifier_error_inject"
+"""The module that lets a memory notifier refuse."""
 PACKAGE = "linux-image-cloud-amd64"
 ROOTS = "VIRTIOMEM_KERNELS"
 """The environment variable with the directories to look below instead of /."""
@@ -61,6 +63,10 @@ class KernelImage:
     def has_driver(self) -> bool:
         """The driver is there, as a module or built in, and so is virtio-pci."""
         return all(name in self.builtin or name in self._paths for name in (DRIVER, TRANSPORT))
+
+    def has_module(self, name: str) -> bool:
+        """The module is there, not built in."""
+        return name in self._paths
 
     def load_order(self, name: str) -> list[Module]:
         """The modules to load for `name`, itself last; empty when it is built in.
