@@ -14,7 +14,7 @@ from virtiomem.guest.base import Guest
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.embedded.adopt import boot_listing
 from virtiomem.kdump.kept import choices_of, elfcorehdr_size
-from virtiomem.recording import Recording, Snapshot
+from virtiomem.recording import Recording, Snapshot, Step, StepRecord
 from virtiomem.recording.pages import held, looked_at
 from virtiomem.releases.linux import LINUX
 from virtiomem.releases.qemu import QEMU
@@ -89,17 +89,31 @@ def play_again(scenario: Scenario, real: Recording) -> Recording:
     """Play on the embedded guest what was played on a real one: on its kernel, from where it booted.
 
     Where the recording says what pages were (`LinuxGuest` with `pages`), the embedded kernel has its own in each step where
-    the real one had them, which nobody can foretell. Raises as `like` and `embedded_guest`.
+    the real one had them, which nobody can foretell. Each step lasts as long as it did, for a timer that expires in it. Raises
+    as `like` and `embedded_guest`.
     """
-    snapshots = [real.boot, *(record.snapshot for record in real.steps)]
     with closing(embedded_guest(like(scenario, real.guest), real.boot)) as guest:
+        return play(scenario, _Follower(guest, real))
 
-        def hold(so_far: Recording) -> None:
-            at = len(so_far.steps)
-            if at < len(real.steps):
-                guest.kernel.memory.users.hold(held(snapshots[at], snapshots[at + 1]))
 
-        return play(scenario, guest, hold if looked_at(real) else None)
+class _Follower:
+    """An embedded guest that follows a real one: its steps last as long, its kernel's pages are where the real kernel's are."""
+
+    def __init__(self, guest: EmbeddedGuest, real: Recording) -> None:
+        self.info, self.boot, self.close = guest.info, guest.boot, guest.close
+        self._guest = guest
+        self._before = real.boot
+        self._records = iter(real.steps)
+        self._looked_at = looked_at(real)
+
+    def play(self, step: Step) -> StepRecord:
+        """Do one step, as long as there is one to follow."""
+        if (real := next(self._records, None)) is None:
+            return self._guest.play(step)
+        if self._looked_at:
+            self._guest.kernel.memory.users.hold(held(self._before, real.snapshot))
+        self._before = real.snapshot
+        return self._guest.play(step, lasts=real.elapsed or 0)
 
 
 def play(scenario: Scenario, guest: Guest, on_step: OnStep | None = None) -> Recording:

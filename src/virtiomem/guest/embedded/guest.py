@@ -139,14 +139,16 @@ class EmbeddedGuest:
         """Let go of the devices."""
         self._hardware.close()
 
-    def play(self, step: Step) -> StepRecord:
-        """Do one step and run until idle: nothing left to do, or only the driver's retry timer.
+    def play(self, step: Step, *, lasts: float = 0) -> StepRecord:
+        """Do one step and run until idle: nothing left to do, or only the driver's retry timer. It `lasts` so many seconds.
 
         What device or kernel refuse is told in the record; raises BackendError when a device's QEMU is lost, ArgumentError
         for a step that cannot be.
         """
         step, started = taken.step(step), self.kernel.clock.now
         error = self._act(step)
+        if (left := started + lasts - self.kernel.clock.now) > 0:
+            wait(self.kernel, self._requests, left)
         return self._record(step, error, started)
 
     def act(self, step: Step) -> str | None:
