@@ -9,7 +9,7 @@ from virtiomem.listing.damage import Damage, Repair, Repairs
 from virtiomem.listing.undo import TAB, Raw, raw_lines
 from virtiomem.resource.iomem import is_whole
 from virtiomem.resource.names import SYSTEM_RAM, is_known
-from virtiomem.resource.spoiled import plain_name, what_is_spoiled, without_remark
+from virtiomem.resource.spoiled import ELIDED, plain_name, what_is_spoiled, without_remark
 from virtiomem.text import quoted
 
 
@@ -22,6 +22,8 @@ class Line:
     start: int
     end: int
     name: str
+    short: bool = False
+    """Written with fewer digits than Linux writes, as where leading zeros are left out, or where a digit is lost."""
 
     @property
     def range(self) -> str:
@@ -79,9 +81,11 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
         else:
             repairs.append(_left_out(here))
             before = None
-    if before is not None and not text.endswith("\n") and (name := found[-1].name) and not is_whole(name, text):
-        what = f"no newline at the end, and {quoted(name)} may be cut short"
+    if before is not None and not text.endswith("\n") and found[-1].name and not _is_whole(found[-1].name, text):
+        what = f"no newline at the end, and {quoted(found[-1].name)} may be cut short"
         repairs.append(Repair(before.number, Damage.CUT, what, "read as it is", lost=True))
+    if raw[-1].width and not raw[-1].text and not text.endswith("\n"):
+        repairs.append(Repair(raw[-1].number, Damage.CUT, "the beginning of a line at the end", "left out", lost=True))
     kept = [line for line in found if _take_name(line, manner, repairs)]
     if manner.margin and kept:
         what = f"every line is indented by {manner.margin} more"
@@ -113,7 +117,8 @@ def _parse(raw: Raw, manner: _Manner, repairs: Repairs) -> Line | None:
     indent = max(len(match["indent"].expandtabs(TAB)) - manner.margin, 0)
     start, end = (int(match[side], 16) for side in ("start", "end"))
     line = Line(raw.number, indent, start, end, match["name"] or "")
-    if manner.padded and any(len(match[side]) < 8 and match[side][1:2] not in "xX" for side in ("start", "end")):
+    line.short = any(len(one) < 8 and not one.lower().startswith("0x") for one in (match["start"], match["end"]))
+    if manner.padded and line.short:
         what = f"{match['start']}-{match['end']} has fewer digits than the kernel writes"
         repairs.append(Repair(raw.number, Damage.DIGITS, what, "left out: which are lost is not known", lost=True))
         line.end = _UNKNOWN
@@ -136,9 +141,13 @@ def _take_name(line: Line, manner: _Manner, repairs: Repairs) -> bool:
     plain = plain_name(line.name)
     name, remark = without_remark(plain.rstrip(" ") if manner.trailed else plain)
     if remark:
-        lost = _is_elision(remark)
+        lost = _is_elision(remark) or _SOME_RANGE.search(remark) is not None
         what = f"a remark behind {quoted(name)}: {quoted(remark)}"
         repairs.append(Repair(line.number, Damage.REMARK, what, "taken away", lost=lost))
+    if mark := ELIDED.search(name):
+        what = f"a mark behind {quoted(name[: mark.start()])} that lines are missing here"
+        repairs.append(Repair(line.number, Damage.REMARK, what, "taken away", lost=True))
+        name = name[: mark.start()]
     if name != SYSTEM_RAM and " ".join(name.split()).casefold() == SYSTEM_RAM.casefold():
         repairs.append(Repair(line.number, Damage.NAME, f"the name {quoted(name)}", f"read as {SYSTEM_RAM}"))
         name = SYSTEM_RAM
@@ -160,9 +169,15 @@ def _continued(width: int, name: str, part: str) -> str | None:
     return joined if wide and not is_known(without_remark(name)[0]) else None
 
 
+def _is_whole(name: str, text: str) -> bool:
+    """As the strict reader's `is_whole`; and no blanks behind it, as those within a table have."""
+    return is_whole(name, text) and not text.endswith((" ", "\t"))
+
+
 def _left_out(raw: Raw) -> Repair:
     """What is said of lines that are none."""
     chatter = not raw.text or (_CHATTER.fullmatch(raw.text) is not None and not _SOME_RANGE.search(raw.text))
+    chatter = chatter and not _is_elision(raw.text)
     return Repair(raw.number, Damage.NOT_A_LINE, _stray(raw.text), "left out", raw.times, lost=not chatter)
 
 

@@ -95,11 +95,7 @@ def read(text: str, *, source: str, lenient: bool, allow_masked: bool = False) -
 
 def _sound(text: str, source: str) -> Reading:
     """What the strict reader gives, or raises."""
-    return Reading(iomem.loads(text, source=source), [], False, _unnamed(text), _remarked(text))
-
-
-def _unnamed(text: str) -> int:
-    return text.count(" : \n")
+    return Reading(iomem.loads(text, source=source), [], False, text.count(" : \n"), _remarked(text))
 
 
 def _remarked(text: str) -> tuple[int, int]:
@@ -166,7 +162,8 @@ def _repair(text: str) -> Reading:
         what = "no line is indented, though some are inside others"
         repairs.append(Repair(lines[0].number, Damage.INDENT_LOST, what, "nested by their ranges"))
     tree = _build(lines, sick, repairs)
-    return Reading(tree, sorted(repairs, key=_by_line), False, _unnamed(text), _remarked(text))
+    unnamed = sum(not line.name for line in lines)
+    return Reading(tree, sorted(repairs, key=_by_line), False, unnamed, _remarked(text))
 
 
 def _by_line(repair: Repair) -> int:
@@ -325,7 +322,7 @@ def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repa
             damage, what = sick[line.number]
             dead = damage in {Damage.REVERSED, Damage.DUPLICATE} or line.start == line.end == 0
             remedy, whole = ("left out", damage is Damage.DUPLICATE) if dead else builder.place(line)
-            lost = not whole or damage in {Damage.OUTSIDE_PARENT, Damage.INDENT_JUMP}
+            lost = not whole or line.short or damage in {Damage.OUTSIDE_PARENT, Damage.INDENT_JUMP}
             repairs.append(Repair(line.number, damage, what, remedy, lost=lost))
     iomem.claim_low(builder.tree)
     return builder.tree

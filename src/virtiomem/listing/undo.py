@@ -59,7 +59,7 @@ def _numbered(lines: Iterable[str]) -> Iterator[Raw]:
     for empty, group in groupby(lines, lambda line: not line or line.isspace()):
         same = list(group)
         if empty:
-            yield Raw(number, "", 0, len(same))
+            yield Raw(number, "", len(same[-1]), len(same))
         else:
             yield from (Raw(at, line, len(line)) for at, line in enumerate(same, number))
         number += len(same)
@@ -174,9 +174,8 @@ def _pieces(text: str) -> list[str]:
     pieces: list[str] = []
     at = 0
     while (first := text.find(" : ", at)) >= 0 and (match := _NEXT.search(text, first + 3)):
-        starts = [
-            k for k in range(match.start(), match.end("run") - 7) if _can_start(text[k : match.end("run")], match)
-        ]
+        stop = match.start() + 1 if text[match.start() - 1] == " " else match.end("run") - 7
+        starts = [k for k in range(match.start(), stop) if _can_start(text[k : match.end("run")], match)]
         sure = starts if len(starts) == 1 else [k for k in starts if is_known(text[first + 3 : k].strip())]
         if len(sure) != 1:
             return [text]

@@ -25,6 +25,8 @@ ESCAPE = re.compile(r"(?:\x1b|\^\[)\[[0-9;:]*[mK]|\[[0-9]{1,3}(?:;[0-9]{1,3})*m(
 RANGE = re.compile(r"[0-9a-f]{8,16}-[0-9a-f]{8,16} : ")
 REMARK = re.compile(r"[ \t]+(?:\#(?:[ \t\#]|$)|//|<[-=<]|/\*|\u2190|\u21d0|\u27f5)")
 """How people begin a remark behind a name. (`PCI Bus #0d` and `… (#2)` are names.)"""
+ELIDED = re.compile(r"(?:[ \t]+\.\.+|[ \t]*(?:\[\.\.+\]|\.\.\.+|\u2026|[\[<(](?:snip|cut).*|--8<.*))[ \t]*$")
+"""A mark behind a name that lines are missing."""
 _BEHIND = re.compile(r"[ \t]*[\W_].*|[ \t]+.*", re.DOTALL)
 _LOOSE_RAM = re.compile(rf"{SYSTEM_RAM}.*|(?i:system[\W_]*ram)", re.DOTALL)
 _RELIED_ON = re.compile(
@@ -61,6 +63,8 @@ def what_is_spoiled(name: str) -> str:
         return f"two lines joined: the name {quoted(name)} has another range in it"
     if plain_name(name) != name:
         return f"a blank that the kernel does not print, in or after the name {quoted(name)}"
+    if (mark := ELIDED.search(name)) and is_known(name[: mark.start()]):
+        return f"a mark behind the name {quoted(name)} that lines are missing here"
     bare, remark = without_remark(name)
     if remark:
         return f"a remark behind the name {quoted(bare)}: {quoted(remark)}"

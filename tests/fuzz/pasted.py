@@ -1,0 +1,191 @@
+"""Real listings as people paste them: either the total is right, or *at least* is said and true; never silently wrong."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from tests.fuzz.promise import ROOT, check_line
+from virtiomem.errors import ListingError
+from virtiomem.listing import repair
+from virtiomem.listing.ram import system_ram
+from virtiomem.resource import iomem
+
+SHARED = Path(os.environ.get("VIRTIOMEM_SHARED", ROOT.parent / "shared")) / "iomem"
+
+
+def _sound(path: Path) -> str | None:
+    text = path.read_text("utf-8", "surrogateescape")
+    try:
+        return text if repair.read(text, source="map", lenient=False).tree.children else None
+    except ListingError:
+        return None
+
+
+LISTINGS = [
+    text
+    for path in sorted([*ROOT.glob("tests/**/*.iomem"), *SHARED.glob("*.iomem")])
+    if (text := _sound(path)) and not repair.read(text, source="map", lenient=False).at_least
+]
+"""Sound ones; those that may not be copied are read in place."""
+REMARKS = (
+    "# {}",
+    "  // {}",
+    "   <-- {}",
+    " <<< {}",
+    "\t# {}",
+    " {}",
+    "  ({})",
+    " /* {} */",
+    "; {}",
+    "  ### {}",
+    "//{}",
+)
+WORDS = ("below the hole", "2G", "second DIMM", "0x280000000", "???", "RAM", "of virtio0", "…", "(8G)", "wasted")
+MARKS = ("[...]", "...", "…", "[snip]", "<snip>", "--8<--", "[20 lines skipped]", "(cut)", "  ..", "# ...")
+OTHERS = (
+    "RANGE                                 SIZE  STATE REMOVABLE BLOCK\n0x0000000000000000-0x000000007fffffff   2G online yes 0-15\n",
+    "Memory block size:       128M\nTotal online memory:      12G\n",
+    "[    0.000000] BIOS-e820: [mem 0x0000000000001000-0x000000000009fbff] usable\n",
+    "               total        used        free\nMem:        16280460     3273004    10114632\n",
+    "KIND          RANGES  SIZE\nboot or DIMM       1    1G\n",
+    "0000-001f : dma1\n0020-0021 : pic1\n",
+    "$ cat /proc/iomem\n",
+    "-----\n\n",
+)
+
+
+def trial(random: Random) -> None:
+    """Paste a listing with one or two kinds of damage, and hold what is read against what was there."""
+    sound = random.choice(LISTINGS)
+    whole, text = _total(repair.read(sound, source="map", lenient=False)), sound
+    kinds = random.sample(KINDS, random.choice((1, 1, 1, 2)))
+    for kind in kinds if set(kinds) != {_colours, _wrapped} else kinds[:1]:  # an escape that is wrapped is no escape
+        text = kind(random, text)
+    text = _cut(random, text) if random.random() < 0.1 else text
+    try:
+        strict = repair.read(text, source="map", lenient=False)
+    except ListingError as refused:
+        check_line(str(refused))
+    else:
+        if not _loses_digits(sound, text):
+            assert _total(strict) == whole or (strict.at_least and _total(strict) < whole), "said, or right"
+    try:
+        lenient = repair.read(text, source="map", lenient=True)
+    except ListingError as refused:
+        check_line(str(refused))
+        return
+    if lenient.at_least:
+        assert _total(lenient) <= whole or _loses_digits(sound, text), "at least is true"
+    elif lenient.repairs or not _loses_digits(sound, text):
+        assert _total(lenient) == whole, "what is put right is right"
+
+
+def _total(reading: repair.Reading) -> int:
+    return sum(ram.resource.size for ram in system_ram(reading.tree))
+
+
+def _loses_digits(sound: str, text: str) -> bool:
+    """Whether digits are lost: what is left may be a listing that another machine has, which nobody can know."""
+    digits = re.compile(r"[0-9a-f]+-[0-9a-f]+(?= : )")
+    there = set(digits.findall(sound))
+    return any(one not in there for one in digits.findall(text))
+
+
+def _some(random: Random, lines: list[str]) -> list[int]:
+    return random.sample(range(len(lines)), min(random.choice((1, 1, 2, 5)), len(lines)))
+
+
+def _remarks(random: Random, text: str) -> str:
+    lines = text.splitlines()
+    for at in _some(random, lines):
+        lines[at] += random.choice(REMARKS).format(random.choice(WORDS))
+    return _text(lines)
+
+
+def _text(lines: list[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _colours(random: Random, text: str) -> str:
+    start, end = random.choice((("\x1b[01;31m\x1b[K", "\x1b[m\x1b[K"), ("\x1b[1m", "\x1b[0m"), ("[31m", "[0m")))
+    word = random.choice(("System RAM", "RAM", "System", "-", ":", "0", "virtio", "f"))
+    return text.replace(word, f"{start}{word}{end}")
+
+
+def _numbers(random: Random, text: str) -> str:
+    form = random.choice(("{:6}\t", "{}:", "{:5} ", "{:4}  ", "{}-", "{}. ", "map:{}:", "/proc/iomem:{}:", "{:>4}: "))
+    first, skip = random.choice((1, 7, 98, 160, 9990)), random.choice((0, 0, 0.1))
+    lines = [
+        line if random.random() < skip else form.format(at) + line for at, line in enumerate(text.splitlines(), first)
+    ]
+    return _text(lines)
+
+
+def _joined(random: Random, text: str) -> str:
+    between, share = random.choice(("", " ", "  ")), random.choice((1.0, 0.5, 0.05))
+    return re.sub(r"\n(?=.)", lambda _: between if random.random() < share else "\n", text)
+
+
+def _broken(random: Random, text: str) -> str:
+    lines = text.splitlines()
+    for at in _some(random, lines):
+        if len(lines[at]) > 1:
+            place = random.randint(1, len(lines[at]) - 1)
+            lines[at] = f"{lines[at][:place]}\n{lines[at][place:]}"
+    return _text(lines)
+
+
+def _wrapped(random: Random, text: str) -> str:
+    width = random.randint(20, 80)
+    return _text([line[at : at + width] for line in text.splitlines() for at in range(0, max(len(line), 1), width)])
+
+
+def _nameless(random: Random, text: str) -> str:
+    lines = text.splitlines()
+    for at in _some(random, lines):
+        lines[at] = lines[at].partition(" : ")[0] + random.choice(("", " :", " : ", ":", " "))
+    return _text(lines)
+
+
+def _digits(random: Random, text: str) -> str:
+    lines = text.splitlines()
+    for at in _some(random, lines):
+        places = [match.start() for match in re.finditer(r"[0-9a-f]", lines[at].partition(" : ")[0])]
+        if places:
+            place = random.choice(places)
+            lines[at] = lines[at][:place] + lines[at][place + random.choice((1, 1, 2)) :]
+    return _text(lines)
+
+
+def _quoted(random: Random, text: str) -> str:
+    form = random.choice(
+        ("> {}", ">> {}", "> > {}", ">{}", "| {}", "| {:60} |", '"{}",', "`{}`", "│ {:70} │", "\ufeff{}")
+    )
+    return _text([form.format(line) for line in text.splitlines()])
+
+
+def _elided(random: Random, text: str) -> str:
+    lines = text.splitlines()
+    start = random.randrange(len(lines))
+    lines[start : start + random.choice((1, 2, 5, 20, 100))] = [random.choice(MARKS)]
+    return _text(lines)
+
+
+def _cut(random: Random, text: str) -> str:
+    """The beginning, up to the middle of a name that is not one without its end."""
+    place = random.randrange(len(text))
+    line = text[text.rfind("\n", 0, place) + 1 : place]
+    name = line.partition(" : ")[2]
+    return text if not line or iomem.is_whole(name, text[:place]) else text[:place]
+
+
+def _beside(random: Random, text: str) -> str:
+    other = random.choice(OTHERS)
+    return random.choice((other + text, text + other, text[: (at := text.find("\n") + 1)] + other + text[at:]))
+
+
+KINDS: tuple[Callable[[Random, str], str], ...] = (
+    *(_remarks, _colours, _numbers, _joined, _broken, _wrapped, _nameless, _digits, _quoted, _elided, _beside),
+)
