@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 import pytest
 
 from virtiomem import scenario
@@ -22,7 +23,7 @@ from virtiomem.guest.linux import rest
 from virtiomem.guest.linux.look import Look, parse
 from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.recording import Recording
-from virtiomem.recording.values import Load, Resize, Unload, VirtioMemInfo
+from virtiomem.recording.values import Load, Resize, Unload
 from virtiomem.report.data import page_data
 from virtiomem.report.moments import Source
 from virtiomem.units import GiB, MiB, Size
@@ -30,7 +31,7 @@ from virtiomem.vm.connect import open_vm, parse_connection
 from virtiomem.vm.doors.simulated import SimBackend
 from virtiomem.vm.explain import explain, not_looked
 from virtiomem.vm.inside import Block, GuestMemoryInfo
-from virtiomem.vm.model import Driver, HypervisorInfo, Machine
+from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 from virtiomem.vm.plan import DeviceTarget, Plan
 from virtiomem.vm.preflight import preflight
 from virtiomem.vm.resize import resize as carry_plan_out
@@ -203,20 +204,24 @@ def explained_sim(text: str, tmp_path: Path, only: str = "vm0") -> tuple[Reason,
     path.write_text(text)
     vm = asyncio.run(open_vm(parse_connection(f"guest=sim:{path}")))
     machine = asyncio.run(vm.backend.look())
-    chosen = [one for one in machine.devices if one.id == only]
+    chosen = [one for one in machine.virtio_mem if one.id == only]
     return explain(machine, asyncio.run(vm.backend.hypervisor_info(machine)), None, devices=chosen)
 
 
 # --- every kind is produced ---
 
 
-def device(size: int, requested: int, **more: Any) -> VirtioMemInfo:
+def device(size: int, requested: int, **more: Any) -> VirtioMemDevice:
     shape = {"memaddr": 4 * GiB, "max_size": 8 * GiB, "block_size": 2 * MiB, "node": 0}
-    return VirtioMemInfo(id="vm0", size=size, requested_size=requested, **shape | more)
+    return VirtioMemDevice(id="vm0", size=size, requested_size=requested, **shape | more)
+
+
+def replace_size(of: VirtioMemDevice, size: int | None) -> VirtioMemDevice:
+    return msgspec.structs.replace(of, size=size)
 
 
 def explained(
-    of: VirtioMemInfo,
+    of: VirtioMemDevice,
     inside: GuestMemoryInfo | None = None,
     *,
     driver: Driver = Driver.READY,
@@ -265,6 +270,8 @@ def from_outside() -> Iterator[Reason]:
     yield from explained(device(0, GiB), driver=Driver.UNKNOWN)
     yield from explained(device(0, GiB), driver=Driver.UNKNOWN, held_back="x is not sent")
     yield from explained(device(0, GiB), driver=Driver.BROKEN)
+    yield from explained(replace_size(device(0, GiB), None))
+    yield from explained(device(GiB, GiB, memaddr=None), inside(online=8))
     shrinking = Machine(status="running", boot_memory=GiB, devices=(device(4 * GiB, 0),))
     for exact in (True, False):
         yield from explain(shrinking, HypervisorInfo(hypervisor="test", drivers={}), None, retry_in=20.0, exact=exact)
@@ -326,7 +333,7 @@ def from_lost_machines(tmp_path: Path) -> Iterator[Reason]:
     path = tmp_path / "lost.toml"
     path.write_text(written(step("unload")))
     vm = asyncio.run(open_vm(parse_connection(f"guest=sim:{path}")))
-    plan = Plan((DeviceTarget(asyncio.run(vm.backend.look()).devices[0], GiB),))
+    plan = Plan((DeviceTarget(asyncio.run(vm.backend.look()).virtio_mem[0], GiB),))
     vm.backend.__class__ = Unanswering
     yield from asyncio.run(carry_plan_out(vm, plan, WaitPolicy())).findings
 

@@ -93,6 +93,13 @@ class ReasonKind(Enum):
     # --- what the hypervisor shows ---
     NOTHING_MISSING = Words("size and requested-size are {size:size}: nothing is missing")
     ALL_PLUGGED = Words("the device has plugged {size:size}, all that is requested")
+    SIZE_UNKNOWN = Words(
+        "what the device has plugged of the {requested-size:size} requested: the hypervisor does not show it"
+    )
+    PLACE_UNKNOWN = Words(
+        "which memory blocks are the device's: the hypervisor does not show its address, and the guest shows "
+        "no region that can only be its own"
+    )
     NOT_SETTLED = Words("{size:size} plugged, {requested-size:size} requested: {missing:size} still to {verb}")
     NO_DEVICE = Words("the machine has no virtio-mem device")
     NOT_RUNNING = Words("the machine is {status}: its CPUs do not run, so the driver cannot act")

@@ -257,7 +257,14 @@ def machine(rig: Rig) -> Machine:
 
 
 def sizes(rig: Rig) -> list[int]:
-    return [device.size for device in machine(rig).virtio_mem]
+    return [device.assumed_size for device in machine(rig).virtio_mem]
+
+
+def first_block(rig: Rig, device: int) -> int:
+    """The first memory block of a device."""
+    region = machine(rig).virtio_mem[device].region
+    assert region is not None
+    return region.start // BLOCK
 
 
 def when(condition: Condition, rig: Rig, *steps: Step) -> Reporter:
@@ -364,7 +371,7 @@ class EveryMachine:
 
     def test_onlining_by_hand_lets_growth_go_on(self, rig: Rig) -> None:
         rig.start("offline")
-        first = machine(rig).virtio_mem[1].memaddr // BLOCK
+        first = first_block(rig, 1)
         online = SetState(blocks=[first + block for block in range(4)], state="online_movable")
         result = resized(rig, "1152M", "vm1", report=when(at(vm1=GiB), rig, online), agent=False)
         assert (result.outcome, sizes(rig)[1]) == (ResizeOutcome.PLUGGED, 1152 * MiB), (
@@ -378,7 +385,7 @@ class EveryMachine:
         assert sizes(rig)[0] == 256 * MiB
         seeing = resized(rig, "256M", "vm0", stuck=at(vm0=256 * MiB))
         assert (seeing.outcome, seeing.inside) == (ResizeOutcome.PARTLY, Seen.OFFLINE)
-        first = machine(rig).virtio_mem[0].memaddr // BLOCK
+        first = first_block(rig, 0)
         rig.play(SetState(blocks=[first, first + 1], state="online_movable"))
         assert resized(rig, "256M", "vm0").inside is Seen.ONLINE
 
@@ -422,7 +429,7 @@ class EveryMachine:
     def test_node_that_is_stuck_leaves_its_share_to_the_other(self, rig: Rig) -> None:
         """Node 0's new memory stays offline up to the limit; the other node's is onlined as it comes."""
         rig.start("offline")
-        first = machine(rig).virtio_mem[1].memaddr // BLOCK
+        first = first_block(rig, 1)
         online = SetState(blocks=[first + block for block in range(8)], state="online_movable")
 
         def stuck(news: ResizeProgress) -> bool:

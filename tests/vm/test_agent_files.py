@@ -107,5 +107,5 @@ def test_claims_come_with_the_status_of_their_devices(
         async with serve(Qga(messages)) as path:
             return (await GuestAgent(path).look((Span(0, MiB),), claims=claims)).claims
 
-    assert asyncio.run(run(True)) == (Claim(memaddr=4 * GiB, name="virtio0", status=15),)
+    assert asyncio.run(run(True)) == (Claim(memaddr=4 * GiB, name="virtio0", size=2 * GiB, status=15),)
     assert asyncio.run(run(False)) is None

@@ -3,12 +3,11 @@
 import pytest
 
 from virtiomem.reasons import Certainty, ReasonKind
-from virtiomem.recording import VirtioMemInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.drivers import seen_to_act, with_inside
+from virtiomem.vm.drivers import placed, seen_of, seen_to_act, with_inside
 from virtiomem.vm.explain import explain
-from virtiomem.vm.inside import Claim, GuestMemoryInfo, parse_claims
-from virtiomem.vm.model import Driver, HypervisorInfo, Machine
+from virtiomem.vm.inside import Block, Claim, GuestMemoryInfo, Seen, parse_claims
+from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 from virtiomem.vm.plan import DeviceTarget, Plan
 from virtiomem.vm.preflight import preflight
 from virtiomem.vm.progress import Track
@@ -21,15 +20,16 @@ c0000000-febfffff : PCI Bus 0000:00
   100000000-107ffffff : System RAM (virtio_mem)
 200000000-27fffffff : virtio12
 """
+SIZE = 2 * GiB
 READY, FAILED, GIVEN_UP = 0xF, 0x80, 0x4F
 
 
-def device(name: str = "vm0", memaddr: int = 4 * GiB, size: int = 0) -> VirtioMemInfo:
+def device(name: str = "vm0", memaddr: int | None = 4 * GiB, size: int = 0) -> VirtioMemDevice:
     sizes = {"size": size, "requested_size": GiB, "max_size": 2 * GiB, "block_size": 2 * MiB}
-    return VirtioMemInfo(id=name, memaddr=memaddr, node=0, **sizes)
+    return VirtioMemDevice(id=name, memaddr=memaddr, node=0, **sizes)
 
 
-def machine(*devices: VirtioMemInfo) -> Machine:
+def machine(*devices: VirtioMemDevice) -> Machine:
     return Machine(status="running", boot_memory=GiB, devices=devices)
 
 
@@ -39,8 +39,8 @@ def hypervisor_info(driver: Driver = Driver.UNKNOWN, held_back: str | None = Non
 
 def test_claims_are_the_regions_of_virtio_devices() -> None:
     assert parse_claims(IOMEM) == (
-        Claim(memaddr=4 * GiB, name="virtio0"),
-        Claim(memaddr=8 * GiB, name="virtio12"),
+        Claim(memaddr=4 * GiB, name="virtio0", size=SIZE),
+        Claim(memaddr=8 * GiB, name="virtio12", size=SIZE),
     )
 
 
@@ -54,12 +54,15 @@ def test_hidden_addresses_tell_nothing(text: str) -> None:
     [
         (None, Driver.UNKNOWN),
         ((), Driver.ABSENT),
-        ((Claim(memaddr=8 * GiB, name="virtio1", status=READY),), Driver.ABSENT),
-        ((Claim(memaddr=4 * GiB, name="virtio0", status=READY),), Driver.READY),
-        ((Claim(memaddr=4 * GiB, name="virtio0", status=GIVEN_UP),), Driver.BROKEN),
-        ((Claim(memaddr=4 * GiB, name="virtio0", status=1),), Driver.ABSENT),  # unloaded, its memory left behind
-        ((Claim(memaddr=4 * GiB, name="virtio0", status=FAILED),), Driver.ABSENT),
-        ((Claim(memaddr=4 * GiB, name="virtio0"),), Driver.UNKNOWN),
+        ((Claim(memaddr=8 * GiB, name="virtio1", size=SIZE, status=READY),), Driver.ABSENT),
+        ((Claim(memaddr=4 * GiB, name="virtio0", size=SIZE, status=READY),), Driver.READY),
+        ((Claim(memaddr=4 * GiB, name="virtio0", size=SIZE, status=GIVEN_UP),), Driver.BROKEN),
+        (
+            (Claim(memaddr=4 * GiB, name="virtio0", size=SIZE, status=1),),
+            Driver.ABSENT,
+        ),  # unloaded, its memory left behind
+        ((Claim(memaddr=4 * GiB, name="virtio0", size=SIZE, status=FAILED),), Driver.ABSENT),
+        ((Claim(memaddr=4 * GiB, name="virtio0", size=SIZE),), Driver.UNKNOWN),
     ],
 )
 def test_driver_is_there_when_it_has_claimed_the_region_and_set_driver_ok(
@@ -113,3 +116,35 @@ def test_unknown_driver_speaks_neither_for_nor_against_a_resize() -> None:
     assert only.text == "1G more need 16M of free guest memory for struct pages"
     held_back, _ = preflight(machine(device()), hypervisor_info(held_back="x is not sent"), None, plan)
     assert held_back.text == "whether a driver is bound to the device: x is not sent"
+
+
+ONE, OTHER = (Claim(memaddr=at * GiB, name="virtio3", size=SIZE, status=READY) for at in (4, 8))
+SMALL = Claim(memaddr=16 * GiB, name="virtio4", size=GiB, status=1)
+
+
+@pytest.mark.parametrize(
+    ("names", "claims", "places", "drivers"),
+    [
+        (["vm0"], (ONE, SMALL), [4 * GiB], [Driver.READY]),
+        (["vm0", "vm1"], (ONE, OTHER), [None, None], [Driver.READY, Driver.READY]),
+        (["vm0"], (SMALL,), [None], [Driver.ABSENT]),
+        (["vm0"], (), [None], [Driver.ABSENT]),
+    ],
+)
+def test_address_that_is_not_told_is_the_only_claim_of_its_size(
+    names: list[str], claims: tuple[Claim, ...], places: list[int | None], drivers: list[Driver]
+) -> None:
+    inside = GuestMemoryInfo(source="test", claims=claims)
+    unplaced = machine(*(device(name, None) for name in names))
+    assert [found.memaddr for found in placed(unplaced, inside).virtio_mem] == places
+    assert list(with_inside(HypervisorInfo(hypervisor="x", drivers={}), unplaced, inside).drivers.values()) == drivers
+
+
+@pytest.mark.parametrize(
+    ("online", "offline", "seen"), [(24, 0, Seen.ONLINE), (23, 1, Seen.OFFLINE), (23, 0, Seen.OFFLINE)]
+)
+def test_device_at_an_unknown_place_is_judged_by_all_blocks(online: int, offline: int, seen: Seen) -> None:
+    blocks = tuple(Block(block=number, online=number < online) for number in range(online + offline))
+    inside = GuestMemoryInfo(source="test", block_size=128 * MiB, blocks=blocks)
+    of = device(memaddr=None, size=2 * GiB)
+    assert seen_of(of, machine(of), inside) is seen

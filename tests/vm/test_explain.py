@@ -2,17 +2,16 @@ from typing import Any
 
 from virtiomem.driver.parameters import Parameters
 from virtiomem.reasons import Certainty, Reason, ReasonKind
-from virtiomem.recording import DeviceInfo, VirtioMemInfo
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.explain import explain
 from virtiomem.vm.inside import Block, GuestMemoryInfo
-from virtiomem.vm.model import Driver, HypervisorInfo, Machine
+from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine, VirtioMemDevice
 
 BLOCK = 128 * MiB
 
 
-def device(size: int, requested: int, *, memaddr: int = 4 * GiB, block_size: int = 2 * MiB) -> VirtioMemInfo:
-    return VirtioMemInfo(
+def device(size: int, requested: int, *, memaddr: int = 4 * GiB, block_size: int = 2 * MiB) -> VirtioMemDevice:
+    return VirtioMemDevice(
         id="vm0",
         memaddr=memaddr,
         size=size,
@@ -24,7 +23,7 @@ def device(size: int, requested: int, *, memaddr: int = 4 * GiB, block_size: int
 
 
 def findings(
-    of: DeviceInfo,
+    of: Device,
     *,
     status: str = "running",
     driver: Driver = Driver.READY,

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.qemu import validation
 from virtiomem.qemu.memory_devices import MemoryDevice
-from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Unload, Use, VirtioMemInfo
+from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Unload, Use
 from virtiomem.units import U64_MAX, MiB, Size
 from virtiomem.vm import inside
 from virtiomem.vm.doors.qmp import _device
 from virtiomem.vm.doors.simulated import SimAgent, SimBackend, open_sim
 from virtiomem.vm.fleet import PlannedResize, ResizeOrder, carry_out, plan_all, policy_for
-from virtiomem.vm.model import Event, Vm
+from virtiomem.vm.model import Event, VirtioMemDevice, Vm
 from virtiomem.vm.plan import Scope, Spread, Wish
 from virtiomem.vm.results import ResizeOutcome, WaitPolicy
 
@@ -37,9 +37,12 @@ def test_memory_device_is_sound_or_refused(raw: Any) -> None:
     except validation.Unsound:
         return
     device = _device(found)
+    assert device.size is not None
     assert 0 <= device.size <= U64_MAX
     assert device.id.isprintable()
-    assert not isinstance(device, VirtioMemInfo) or device.block_size & (device.block_size - 1) == 0 < device.block_size
+    assert (
+        not isinstance(device, VirtioMemDevice) or device.block_size & (device.block_size - 1) == 0 < device.block_size
+    )
 
 
 @settings(max_examples=200)
@@ -135,6 +138,6 @@ async def one(backend: SimBackend, order: ResizeOrder, steps: list[Any], policy:
     stated = {device.id: (device.size, device.requested) for device in result.devices}
     assert stated == {device.id: (device.size, device.requested_size) for device in seen.virtio_mem}
     if result.outcome is ResizeOutcome.DONE:
-        assert sum(size for size, _ in stated.values()) == job.plan.total
+        assert sum(size or 0 for size, _ in stated.values()) == job.plan.total
     if policy.rollback and result.outcome in {ResizeOutcome.PARTLY, ResizeOutcome.TIMED_OUT} and not steps:
         assert {c.device.id: c.before for c in job.plan.changes} == {name: asked for name, (_, asked) in stated.items()}

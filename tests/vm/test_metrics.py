@@ -6,14 +6,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.waiting import PATIENCE
 from virtiomem.errors import BackendError, UsageError
-from virtiomem.recording import VirtioMemInfo
 from virtiomem.units import GiB, MiB
 from virtiomem.vm import metrics as metrics_module
 from virtiomem.vm.metrics import MAX_CLIENTS, REQUEST_LIMIT, Metrics, serve
-from virtiomem.vm.model import Machine
+from virtiomem.vm.model import Machine, VirtioMemDevice
 from virtiomem.vm.watch import Sample
 
-DEVICE = VirtioMemInfo(
+DEVICE = VirtioMemDevice(
     id="vm0",
     memaddr=4 * GiB,
     size=GiB,

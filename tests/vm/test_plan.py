@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from virtiomem.errors import UsageError
-from virtiomem.recording import DeviceInfo, DimmInfo, VirtioMemInfo
+from virtiomem.recording import DimmInfo
 from virtiomem.units import GiB, MiB
-from virtiomem.vm.model import Machine
+from virtiomem.vm.model import Device, Machine, VirtioMemDevice
 from virtiomem.vm.plan import (
     Bounds,
     PlanError,
@@ -30,8 +30,8 @@ def device(
     largest: int = 4 * GiB,
     block: int = 2 * MiB,
     node: int = 0,
-) -> VirtioMemInfo:
-    return VirtioMemInfo(
+) -> VirtioMemDevice:
+    return VirtioMemDevice(
         id=name,
         memaddr=4 * GiB,
         size=size,
@@ -42,7 +42,7 @@ def device(
     )
 
 
-def machine(*devices: DeviceInfo, boot: int = 4 * GiB) -> Machine:
+def machine(*devices: Device, boot: int = 4 * GiB) -> Machine:
     return Machine(status="running", boot_memory=boot, devices=devices)
 
 

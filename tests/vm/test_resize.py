@@ -112,7 +112,9 @@ def test_shrink_of_memory_in_use_is_partly_done_after_the_first_retry_and_says_w
     assert result.outcome is ResizeOutcome.PARTLY
     assert result.outcome.exit_code == 64
     assert 50 < result.seconds < 70, "the driver's first retry, after 50 s, has had its chance"
-    assert 0 < result.devices[0].size < 4 * GiB
+    size = result.devices[0].size
+    assert size is not None
+    assert 0 < size < 4 * GiB
     assert "outside Movable" in facts(result)
     assert "unmovable pages of 'guest-kernel'" in facts(result)
 
@@ -211,7 +213,7 @@ def test_plugged_memory_that_linux_has_not_added_is_not_done(sim: Sim) -> None:
 
 def test_onlining_by_hand_lets_growth_go_on(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
-    block = machine(vm).virtio_mem[0].memaddr // (128 * MiB)
+    block = machine(vm).virtio_mem[0].region.start // (128 * MiB)  # type: ignore[union-attr]
     online = [SetState(blocks=[block + i for i in range(8)], state="online_movable")]
     result = resized(vm, "1536M", report=when(5, vm, *online))
     assert result.devices[0].size == 1536 * MiB
@@ -277,9 +279,9 @@ def test_repeating_a_resize_that_was_spread_anew_has_nothing_to_do(sim: Sim) -> 
 @pytest.mark.parametrize("spread", [None, "even", "pack"])
 def test_shrink_never_makes_the_machine_bigger_and_goes_as_far_as_it_can(sim: Sim, spread: str | None) -> None:
     vm = _half_pinned(sim)
-    seen = [machine(vm).plugged]
+    seen = [machine(vm).plugged or 0]
     result = resized(
-        vm, "200M", scope=Scope.PLUGGED, spread=spread, report=lambda _: seen.append(machine_now(vm).plugged)
+        vm, "200M", scope=Scope.PLUGGED, spread=spread, report=lambda _: seen.append(machine_now(vm).plugged or 0)
     )
     assert result.outcome is ResizeOutcome.PARTLY
     assert [(device.size, device.requested) for device in result.devices] == [(220 * MiB, 200 * MiB), (0, 0)]
@@ -292,7 +294,7 @@ def test_growth_waits_for_the_shrink_that_makes_room_for_it(sim: Sim) -> None:
 
     def look(_: ResizeProgress) -> None:
         nonlocal peak
-        peak = max(peak, machine_now(vm).plugged)
+        peak = max(peak, machine_now(vm).plugged or 0)
 
     result = resized(vm, "1026M", scope=Scope.PLUGGED, spread="even", report=look)
     assert (result.outcome, [device.size for device in result.devices]) == (ResizeOutcome.DONE, [514 * MiB, 512 * MiB])

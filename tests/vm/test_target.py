@@ -1,11 +1,11 @@
 import pytest
 
 from virtiomem.errors import UsageError
-from virtiomem.recording import DeviceInfo, DimmInfo, VirtioMemInfo
+from virtiomem.recording import DimmInfo
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.connect import parse_connection
 from virtiomem.vm.doors.base import Connection
-from virtiomem.vm.model import Machine
+from virtiomem.vm.model import Device, Machine, VirtioMemDevice
 from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
 from virtiomem.vm.target import device_pattern, plan_target, select
 
@@ -13,8 +13,8 @@ WEB1, WEB2, DB = (parse_connection(f"{name}=qmp:/run/{name}.sock") for name in (
 ALL = [WEB1, WEB2, DB]
 
 
-def device(name: str) -> VirtioMemInfo:
-    return VirtioMemInfo(id=name, memaddr=0, size=0, requested_size=0, max_size=GiB, block_size=2 * MiB)
+def device(name: str) -> VirtioMemDevice:
+    return VirtioMemDevice(id=name, memaddr=0, size=0, requested_size=0, max_size=GiB, block_size=2 * MiB)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_device_part_of_a_target(target: str, name: str, pattern: str | None) ->
     assert device_pattern(target, name) == pattern
 
 
-def plan(pattern: str | None, *devices: DeviceInfo, scope: Scope = Scope.DEVICE) -> list[tuple[str, int]]:
+def plan(pattern: str | None, *devices: Device, scope: Scope = Scope.DEVICE) -> list[tuple[str, int]]:
     machine = Machine(status="running", boot_memory=GiB, devices=devices)
     changes = plan_target(machine, pattern, scope, Wish(512 * MiB), Spread()).changes
     return [(change.device.id, change.after) for change in changes]
@@ -87,7 +87,7 @@ def test_brackets_in_a_name_are_taken_literally() -> None:
         ("d0", (DimmInfo(id="d0", addr=0, size=GiB),), "d0 is no virtio-mem device: its size is fixed"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(pattern: str | None, devices: tuple[DeviceInfo, ...], words: str) -> None:
+def test_what_cannot_be_meant_is_refused(pattern: str | None, devices: tuple[Device, ...], words: str) -> None:
     with pytest.raises(PlanError, match=words):
         plan(pattern, *devices)
 

@@ -4,10 +4,9 @@ import pytest
 from rich.console import Console
 
 from virtiomem.errors import BackendError
-from virtiomem.recording import VirtioMemInfo
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.inside import Seen
-from virtiomem.vm.model import Machine
+from virtiomem.vm.model import Machine, VirtioMemDevice
 from virtiomem.vm.progress import Track
 from virtiomem.vm.results import ResizeProgress
 from virtiomem.vm.terminal import MAX_LINES, ProgressScreen, picture
@@ -21,8 +20,8 @@ def drawn(what: object, width: int = 120) -> str:
     return shown.get()
 
 
-def device(size: int, requested: int) -> VirtioMemInfo:
-    return VirtioMemInfo(
+def device(size: int, requested: int) -> VirtioMemDevice:
+    return VirtioMemDevice(
         id="vm0",
         memaddr=0,
         size=size,

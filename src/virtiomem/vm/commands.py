@@ -21,11 +21,11 @@ from virtiomem.units import format_exact
 from virtiomem.vm import fleet, tables
 from virtiomem.vm.connect import Unreachable, config_paths, load_config, open_all, resolve
 from virtiomem.vm.doors.base import Access, Connection
-from virtiomem.vm.drivers import with_inside
+from virtiomem.vm.drivers import placed, regions, with_inside
 from virtiomem.vm.explain import explain as find_reasons
 from virtiomem.vm.fleet import PARTLY, MachineRefusal, PlannedResize, ResizeOrder
 from virtiomem.vm.inside import GuestMemoryInfo
-from virtiomem.vm.model import Vm
+from virtiomem.vm.model import GuestView, Machine, Vm
 from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
 from virtiomem.vm.results import STALL_SECONDS, Reporter, WaitPolicy
 from virtiomem.vm.tables import COLUMNS, View
@@ -73,6 +73,7 @@ async def resize(args: Namespace) -> int:
         scope=Scope(args.scope),
         spread=Spread() if args.spread is None else Spread.parse(args.spread),
         round_up=args.round,
+        wait=not (args.no_wait or args.dry_run),
     )
     policy = WaitPolicy(
         wait=not args.no_wait,
@@ -181,12 +182,22 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = F
     inside: GuestMemoryInfo | None = None
     error_inside: VirtiomemError | None = None
     try:
-        spans = tuple(device.region for device in machine.virtio_mem) if zones else ()
-        inside = await vm.agent.look(spans, claims=True) if vm.agent is not None else None
+        if vm.agent is not None:
+            machine, inside = await _look_inside(vm.agent, machine, zones=zones)
     except VirtiomemError as error:
         error_inside = error
     hypervisor_info = with_inside(hypervisor_info, machine, inside)
     return View(vm=vm.name, machine=machine, error=error_inside, hypervisor_info=hypervisor_info, inside=inside)
+
+
+async def _look_inside(agent: GuestView, machine: Machine, *, zones: bool) -> tuple[Machine, GuestMemoryInfo]:
+    """What the guest says, and the machine with what it tells of where the devices are."""
+    spans = regions(machine.virtio_mem)
+    inside = await agent.look(spans if zones else (), claims=True)
+    machine = placed(machine, inside)
+    if zones and regions(machine.virtio_mem) != spans:
+        inside = await agent.look(regions(machine.virtio_mem), claims=True)
+    return machine, inside
 
 
 def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]:
@@ -255,7 +266,7 @@ def _dry_run(args: Namespace, jobs: Sequence[PlannedResize], refusals: Sequence[
     else:
         exact = format_exact
         for vm, c in changes:
-            sizes = f"{exact(c.before)} -> {exact(c.after)} requested, {exact(c.device.size)} plugged"
+            sizes = f"{exact(c.before)} -> {exact(c.after)} requested, {tables.exact_size(c.device.size)} plugged"
             stdio.show(f"{vm}/{c.device.id}: {sizes}\n")
     return fleet.exit_code([], refusals) if refusals else 0
 

@@ -1,16 +1,19 @@
-"""Whether a driver has a device, from stable sources: the guest's /proc/iomem and sysfs, where its agent shows them, and
-a plugged size that moves.
+"""What the guest shows of a device: whether a driver has it, where its memory is, whether that is online.
+
+Drivers are known from stable sources: the guest's /proc/iomem and sysfs, where its agent shows them, and a plugged size
+that moves. Where the hypervisor does not tell a device's address, the region of its size in /proc/iomem does, if there is one.
 
 The virtio-mem driver claims its device's region when it takes it, and keeps the claim when it goes and leaves memory
 behind; the status that virtio shows of the device settles it.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
-from virtiomem.vm.inside import GuestMemoryInfo
-from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine
+from virtiomem.units import Span
+from virtiomem.vm.inside import Block, Claim, GuestMemoryInfo, Seen
+from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 from virtiomem.wire.virtio import Status
 
 
@@ -30,12 +33,52 @@ def seen_to_act(hypervisor_info: HypervisorInfo, devices: Collection[str]) -> Hy
     return replace(hypervisor_info, drivers=drivers)
 
 
-def _seen(device: Device, inside: GuestMemoryInfo | None) -> Driver:
+def placed(machine: Machine, inside: GuestMemoryInfo | None) -> Machine:
+    """The machine, with the addresses that the guest's claims leave only one device for."""
+    if inside is None or not inside.claims or all(device.memaddr is not None for device in machine.virtio_mem):
+        return machine
+    sizes = [device.max_size for device in machine.virtio_mem]
+    found = {}
+    for device in machine.virtio_mem:
+        claims = _claims_of(device, inside.claims)
+        if device.memaddr is None and len(claims) == sizes.count(device.max_size) == 1:
+            found[device.id] = replace(device, memaddr=claims[0].memaddr)
+    return replace(machine, devices=tuple(found.get(device.id, device) for device in machine.devices))
+
+
+def regions(devices: Iterable[VirtioMemDevice]) -> tuple[Span, ...]:
+    """Where the memory of the devices is, of those of which it is known."""
+    return tuple(device.region for device in devices if device.region is not None)
+
+
+def blocks_of(device: VirtioMemDevice, inside: GuestMemoryInfo | None) -> tuple[Block, ...]:
+    """The guest's memory blocks in a device's region; none while it is unknown where that is."""
+    return () if inside is None or device.region is None else inside.blocks_in(device.region)
+
+
+def seen_of(device: VirtioMemDevice, machine: Machine, inside: GuestMemoryInfo) -> Seen:
+    """Whether what a device has plugged is online; by all blocks of the guest while it is unknown which are the device's."""
+    if device.region is not None:
+        return inside.seen(device.region, device.assumed_size)
+    return inside.seen(None, machine.fixed + sum(other.assumed_size for other in machine.virtio_mem))
+
+
+def _claims_of(device: VirtioMemDevice, claims: Iterable[Claim]) -> list[Claim]:
+    """The claims that may be of a device: that at its address or, while that is unknown, those of its size."""
+    if device.memaddr is not None:
+        return [claim for claim in claims if claim.memaddr == device.memaddr]
+    return [claim for claim in claims if claim.size == device.max_size]
+
+
+def _seen(device: VirtioMemDevice, inside: GuestMemoryInfo | None) -> Driver:
+    """What the status of a device says of its driver; unknown where the claims that may be its own do not agree."""
     if inside is None or inside.claims is None:
         return Driver.UNKNOWN
-    claim = next((claim for claim in inside.claims if claim.memaddr == device.memaddr), None)
-    if claim is None:
-        return Driver.ABSENT
+    found = {_driver(claim) for claim in _claims_of(device, inside.claims)} or {Driver.ABSENT}
+    return found.pop() if len(found) == 1 else Driver.UNKNOWN
+
+
+def _driver(claim: Claim) -> Driver:
     if claim.status is None:
         return Driver.UNKNOWN
     if claim.status & Status.NEEDS_RESET:

@@ -15,8 +15,9 @@ from virtiomem.driver.parameters import DEFAULTS
 from virtiomem.driver.sizes import Units, choose_units, offline_threshold
 from virtiomem.reasons import Certainty, Reason, ReasonKind, retry, with_advice
 from virtiomem.units import Span, align_down, align_up
+from virtiomem.vm.drivers import blocks_of, seen_of
 from virtiomem.vm.inside import Block, GuestMemoryInfo, Seen
-from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine
+from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 
 MEMMAP_RATIO = 64
 """Bytes of memory that one byte of struct page describes: 4096 / 64."""
@@ -65,7 +66,7 @@ def explain(
     hypervisor_info: HypervisorInfo,
     inside: GuestMemoryInfo | None,
     *,
-    devices: Iterable[Device] | None = None,
+    devices: Iterable[VirtioMemDevice] | None = None,
     retry_in: float | None = None,
     exact: bool = False,
     again: bool = True,
@@ -79,7 +80,7 @@ def explain(
     chosen = tuple(machine.virtio_mem if devices is None else devices)
     unsettled = any(not device.settled for device in chosen)
     found = list(about_machine(machine, hypervisor_info)) if unsettled else []
-    found += chain.from_iterable(_about_device(device, hypervisor_info, inside) for device in chosen)
+    found += chain.from_iterable(_about_device(device, machine, hypervisor_info, inside) for device in chosen)
     ids = {device.id for device in chosen}
     given = [reason for reason in hypervisor_info.reasons if reason.device in ids]
     known = {(reason.kind, reason.device) for reason in given}
@@ -103,25 +104,34 @@ def about_machine(machine: Machine, hypervisor_info: HypervisorInfo) -> Iterator
         yield Reason(ReasonKind.PASSED_THROUGH, {"names": list(hypervisor_info.vfio)})
 
 
-def about_driver(device: Device, hypervisor_info: HypervisorInfo) -> Reason | None:
+def about_driver(device: VirtioMemDevice, hypervisor_info: HypervisorInfo) -> Reason | None:
     """Why a device's driver cannot act; None when it can, or when that is not known."""
     kinds = {Driver.ABSENT: ReasonKind.NO_DRIVER, Driver.BROKEN: ReasonKind.NEEDS_RESET}
     kind = kinds.get(hypervisor_info.drivers.get(device.id, Driver.UNKNOWN))
     return None if kind is None else Reason(kind, device=device.id)
 
 
-def _about_device(device: Device, hypervisor_info: HypervisorInfo, inside: GuestMemoryInfo | None) -> Iterator[Reason]:
-    blocks = inside.blocks_in(device.region) if inside is not None else ()
+def _about_device(
+    device: VirtioMemDevice, machine: Machine, hypervisor_info: HypervisorInfo, inside: GuestMemoryInfo | None
+) -> Iterator[Reason]:
+    blocks = blocks_of(device, inside)
     offline = [block for block in blocks if not block.online]
+    if inside is not None and inside.blocks and device.region is None:
+        yield unknown(ReasonKind.PLACE_UNKNOWN, device.id)
     if device.settled:
-        yield from _settled(device, inside, offline)
+        yield from _settled(device, machine, inside, offline)
         return
-    yield _not_settled(device)
+    if device.size is None:
+        yield unknown(ReasonKind.SIZE_UNKNOWN, device.id, **{"requested-size": device.requested_size})
+    else:
+        yield _not_settled(device)
     if (stopped := about_driver(device, hypervisor_info)) is not None:
         yield stopped
         return
     if hypervisor_info.drivers.get(device.id, Driver.UNKNOWN) is Driver.UNKNOWN:
         yield _unknown_driver(device, hypervisor_info)
+    if device.size is None:
+        return
     missing = abs(device.requested_size - device.size)
     if missing < (unit := _units(device, inside).plugged):
         yield likely(ReasonKind.BELOW_UNIT, device.id, missing=missing, unit=unit)
@@ -131,30 +141,32 @@ def _about_device(device: Device, hypervisor_info: HypervisorInfo, inside: Guest
         yield from _short_growth(device, inside, offline)
 
 
-def _settled(device: Device, inside: GuestMemoryInfo | None, offline: list[Block]) -> Iterator[Reason]:
+def _settled(
+    device: VirtioMemDevice, machine: Machine, inside: GuestMemoryInfo | None, offline: list[Block]
+) -> Iterator[Reason]:
     """A device that has what was asked for; whether the guest has it, only a look inside tells."""
-    seen = Seen.NOT_LOOKED if inside is None else inside.seen(device.region, device.size)
+    seen = Seen.NOT_LOOKED if inside is None else seen_of(device, machine, inside)
     if inside is not None and offline:
         yield from _offline_blocks(device, inside, offline)
-    elif inside is not None and seen is Seen.OFFLINE:
-        added = len(inside.blocks_in(device.region)) * (inside.block_size or 0)
+    elif inside is not None and seen is Seen.OFFLINE and device.region is not None:
+        added = len(blocks_of(device, inside)) * (inside.block_size or 0)
         yield Reason(ReasonKind.NOT_ADDED, {"size": device.size, "added": added}, device.id)
     else:
         kind = ReasonKind.NOTHING_MISSING if seen is Seen.ONLINE or not device.size else ReasonKind.ALL_PLUGGED
         yield Reason(kind, {"size": device.size}, device.id)
 
 
-def _not_settled(device: Device) -> Reason:
+def _not_settled(device: VirtioMemDevice) -> Reason:
     facts = {
         "size": device.size,
         "requested-size": device.requested_size,
-        "missing": abs(device.requested_size - device.size),
+        "missing": abs(device.requested_size - device.assumed_size),
         "verb": "unplug" if _shrinking(device) else "plug",
     }
     return Reason(ReasonKind.NOT_SETTLED, facts, device.id)
 
 
-def _unknown_driver(device: Device, hypervisor_info: HypervisorInfo) -> Reason:
+def _unknown_driver(device: VirtioMemDevice, hypervisor_info: HypervisorInfo) -> Reason:
     """What a plugged size says of the driver, and how to find out where it says nothing."""
     if device.size:
         return likely(ReasonKind.DRIVER_LIKELY, device.id)
@@ -163,7 +175,7 @@ def _unknown_driver(device: Device, hypervisor_info: HypervisorInfo) -> Reason:
     return unknown(ReasonKind.DRIVER_NOT_SHOWN, device.id)
 
 
-def _short_growth(device: Device, inside: GuestMemoryInfo | None, offline: list[Block]) -> Iterator[Reason]:
+def _short_growth(device: VirtioMemDevice, inside: GuestMemoryInfo | None, offline: list[Block]) -> Iterator[Reason]:
     """Reasons for too little: offline memory, a region that is no whole number of blocks, no room for the memmap."""
     if inside is not None and offline:
         yield from _offline_blocks(device, inside, offline)
@@ -171,9 +183,13 @@ def _short_growth(device: Device, inside: GuestMemoryInfo | None, offline: list[
         yield likely(ReasonKind.MAYBE_OFFLINE, device.id, size=device.size, threshold=threshold)
     if inside is None:
         return
-    if inside.block_size and (usable := _whole_blocks(device.region, inside.block_size)) < device.requested_size:
+    if (
+        inside.block_size
+        and device.region
+        and (usable := _whole_blocks(device.region, inside.block_size)) < device.requested_size
+    ):
         yield Reason(ReasonKind.ODD_REGION, {"usable": usable, "block": inside.block_size}, device.id)
-    if (crowded := memmap(device.requested_size - device.size, inside.mem_free)) is not None:
+    if (crowded := memmap(device.requested_size - device.assumed_size, inside.mem_free)) is not None:
         yield crowded.of(device.id)
 
 
@@ -185,7 +201,7 @@ def memmap(growth: int, free: int | None) -> Reason | None:
     return Reason(ReasonKind.NO_ROOM_FOR_MEMMAP, {"growth": growth, "need": need, "free": free})
 
 
-def _offline_blocks(device: Device, inside: GuestMemoryInfo, offline: list[Block]) -> Iterator[Reason]:
+def _offline_blocks(device: VirtioMemDevice, inside: GuestMemoryInfo, offline: list[Block]) -> Iterator[Reason]:
     size = len(offline) * (inside.block_size or 0)
     yield Reason(ReasonKind.BLOCKS_OFFLINE, {"count": len(offline), "size": size}, device.id)
     units = _units(device, inside)
@@ -198,7 +214,9 @@ def _offline_blocks(device: Device, inside: GuestMemoryInfo, offline: list[Block
         yield Reason(ReasonKind.NEW_BLOCKS_ONLINE, {"state": inside.auto_online_blocks}, device.id)
 
 
-def _short_shrink(device: Device, inside: GuestMemoryInfo | None, blocks: tuple[Block, ...]) -> Iterator[Reason]:
+def _short_shrink(
+    device: VirtioMemDevice, inside: GuestMemoryInfo | None, blocks: tuple[Block, ...]
+) -> Iterator[Reason]:
     """Reasons for too much: kernel zones, nowhere to move to, pages that cannot move."""
     if inside is None:
         yield unknown(ReasonKind.HIDDEN_USE, device.id)
@@ -207,7 +225,7 @@ def _short_shrink(device: Device, inside: GuestMemoryInfo | None, blocks: tuple[
     kernel = sum(count for zone, count in zones.items() if zone != ZoneType.MOVABLE)
     if kernel:
         yield Reason(ReasonKind.KERNEL_ZONES, {"zones": dict(zones)}, device.id)
-    missing = device.size - device.requested_size
+    missing = device.assumed_size - device.requested_size
     if inside.mem_available is not None and inside.mem_available < missing:
         facts = {"missing": missing, "available": inside.mem_available}
         yield Reason(ReasonKind.NO_ROOM_TO_MOVE, facts, device.id)
@@ -221,22 +239,22 @@ def _about_retry(retry_in: float | None, *, exact: bool) -> Iterator[Reason]:
     yield Reason(ReasonKind.RETRY_INTERVAL, {"first": intervals.FIRST, "last": intervals.LAST})
 
 
-def _may_retry(device: Device, hypervisor_info: HypervisorInfo, found: Iterable[Reason]) -> bool:
+def _may_retry(device: VirtioMemDevice, hypervisor_info: HypervisorInfo, found: Iterable[Reason]) -> bool:
     """True when a timer of the device's driver runs, as far as is known: while it has memory to give up."""
     present = hypervisor_info.drivers.get(device.id, Driver.UNKNOWN) in {Driver.READY, Driver.UNKNOWN}
     rests = any(reason.kind in _WITHOUT_TIMER for reason in found if reason.device == device.id)
     return present and _shrinking(device) and not rests
 
 
-def _units(device: Device, inside: GuestMemoryInfo | None) -> Units:
+def _units(device: VirtioMemDevice, inside: GuestMemoryInfo | None) -> Units:
     """What the driver moves at a time; the least that it can be where the guest does not tell."""
     if inside is None:
         return choose_units(device.block_size, DEFAULT.section_size)
     return choose_units(device.block_size, inside.block_size or DEFAULT.section_size, inside.driver or DEFAULTS)
 
 
-def _shrinking(device: Device) -> bool:
-    return device.size > device.requested_size
+def _shrinking(device: VirtioMemDevice) -> bool:
+    return device.assumed_size > device.requested_size
 
 
 def _whole_blocks(span: Span, block: int) -> int:

@@ -12,7 +12,7 @@ from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.explain import unknown
 from virtiomem.vm.inside import GuestMemoryInfo
 from virtiomem.vm.model import Vm
-from virtiomem.vm.plan import Plan, Scope, Spread, Wish
+from virtiomem.vm.plan import Plan, PlanError, Scope, Spread, Wish
 from virtiomem.vm.preflight import preflight
 from virtiomem.vm.resize import resize
 from virtiomem.vm.results import Reporter, ResizeOutcome, ResizeResult, WaitPolicy
@@ -30,6 +30,8 @@ class ResizeOrder:
     scope: Scope = Scope.DEVICE
     spread: Spread = field(default_factory=Spread)
     round_up: bool = False
+    wait: bool = True
+    """Refuse what nobody can wait for, since its plugged size is not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,12 @@ async def _plan(vm: Vm | Unreachable, order: ResizeOrder, patience: float | None
         machine = await vm.backend.look()
         pattern = device_pattern(order.target, vm.name)
         plan = plan_target(machine, pattern, order.scope, order.wish, order.spread, round_up=order.round_up)
+        blind = [change.device.id for change in plan.changes if change.device.size is None]
+        if blind and order.wait:
+            raise PlanError(
+                f"{', '.join(blind)}: the hypervisor does not show what is plugged, so that it cannot be waited for "
+                "(--no-wait sets the size all the same)"
+            )
         hypervisor_info = await vm.backend.hypervisor_info(machine)
         inside, said = await _inside(vm, patience)
         hypervisor_info = with_inside(hypervisor_info, machine, inside)

@@ -24,7 +24,7 @@ IOMEM = "/proc/iomem"
 _MAX_NUMBER = 1 << 64
 _MAX_DIGITS = 20
 _MEMINFO_LINE = re.compile(r"^(Mem(?:Total|Free|Available)):\s+(\d{1,20}) kB$", re.MULTILINE)
-_CLAIM = re.compile(r"^ *([0-9a-f]{8,16})-[0-9a-f]{8,16} : (virtio\d{1,5})$", re.MULTILINE)
+_CLAIM = re.compile(r"^ *([0-9a-f]{8,16})-([0-9a-f]{8,16}) : (virtio\d{1,5})$", re.MULTILINE)
 _UNMASKED = re.compile(r"^ *0*[1-9a-f][0-9a-f]{0,15}-", re.MULTILINE)
 
 
@@ -61,6 +61,7 @@ class Claim(Struct, frozen=True, kw_only=True, rename="kebab"):
 
     memaddr: int
     name: str
+    size: int
     status: int | None = None
 
 
@@ -91,11 +92,11 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
             return ()
         return tuple(b for b in self.blocks if span.overlaps(Span.of_block(b.block, size)))
 
-    def seen(self, span: Span, size: int) -> Seen:
-        """Whether the `size` bytes that are plugged in a range are online."""
+    def seen(self, span: Span | None, size: int) -> Seen:
+        """Whether the `size` bytes that are plugged in a range, or in the whole guest, are online."""
         if not self.block_size or not self.blocks:
             return Seen.NOT_LOOKED
-        blocks = self.blocks_in(span)
+        blocks = self.blocks if span is None else self.blocks_in(span)
         added = len(blocks) * self.block_size
         return Seen.ONLINE if added >= size and all(block.online for block in blocks) else Seen.OFFLINE
 
@@ -126,7 +127,10 @@ def parse_claims(text: str) -> tuple[Claim, ...] | None:
     """The regions that drivers of virtio devices have in /proc/iomem; None when its addresses are hidden."""
     if _UNMASKED.search(text) is None:
         return None
-    return tuple(Claim(memaddr=int(start, 16), name=name) for start, name in _CLAIM.findall(text))
+    return tuple(
+        Claim(memaddr=int(start, 16), name=name, size=int(last, 16) + 1 - int(start, 16))
+        for start, last, name in _CLAIM.findall(text)
+    )
 
 
 def one_number(text: str) -> int | None:

@@ -70,7 +70,8 @@ class Metrics(Collector):
             for device in sample.machine.virtio_mem:
                 labels = [sample.vm, device.id, str(device.node)]
                 requested.add_metric(labels, device.requested_size)
-                plugged.add_metric(labels, device.size)
+                if device.size is not None:
+                    plugged.add_metric(labels, device.size)
                 largest.add_metric(labels, device.max_size)
                 still.add_metric(labels, round(sample.still_for.get(device.id, 0.0), 3))
         yield from (up, boot, requested, plugged, largest, still)

@@ -9,9 +9,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from virtiomem.reasons import Reason
-from virtiomem.recording.values import DeviceInfo, DimmInfo, VirtioMemInfo
+from virtiomem.recording.values import DimmInfo, VirtioMemInfo
 from virtiomem.units import Span
 from virtiomem.vm.inside import GuestMemoryInfo
 
@@ -37,12 +38,47 @@ class Event(StrEnum):
     SHUTDOWN = "shutdown"
 
 
-Device = DeviceInfo
-"""One memory device; a DIMM's three sizes are equal and its `block_size` is 0."""
+class VirtioMemDevice(Struct, frozen=True, kw_only=True, tag="virtio-mem"):
+    """A virtio-mem device as far as its hypervisor tells: a size in bytes, or an address, that it does not tell is None.
+
+    `size` is what is plugged. What is always told is what somebody has configured.
+    """
+
+    id: str
+    max_size: int
+    requested_size: int
+    size: int | None
+    block_size: int
+    memaddr: int | None = None
+    node: int = 0
+
+    @classmethod
+    def of(cls, info: VirtioMemInfo) -> "VirtioMemDevice":
+        """The same of a device of which everything is told."""
+        return cls(**asdict(info))
+
+    @property
+    def region(self) -> Span | None:
+        """Where its memory is, plugged or not; None while that is unknown."""
+        return None if self.memaddr is None else Span.sized(self.memaddr, self.max_size)
+
+    @property
+    def settled(self) -> bool:
+        """True when what is plugged is known to be what is asked for."""
+        return self.size == self.requested_size
+
+    @property
+    def assumed_size(self) -> int:
+        """What is plugged or, while that is unknown, what is asked for: the best that a plan can start from."""
+        return self.requested_size if self.size is None else self.size
 
 
 class OtherMemory(DimmInfo, frozen=True, kw_only=True, tag="other"):
     """A memory device that is neither virtio-mem nor a DIMM; like a DIMM it cannot be resized."""
+
+
+Device = VirtioMemDevice | DimmInfo
+"""One memory device; a DIMM's three sizes are equal and its `block_size` is 0."""
 
 
 def kind(device: Device) -> str:
@@ -57,6 +93,8 @@ class Machine(Struct, frozen=True, kw_only=True, rename="kebab"):
     """The hypervisor's word: running, paused, prelaunch …"""
     boot_memory: int
     devices: tuple[Device, ...]
+    plugged_sum: int | None = None
+    """What all virtio-mem devices have plugged, where the hypervisor tells that and not what each has."""
 
     @property
     def running(self) -> bool:
@@ -64,9 +102,9 @@ class Machine(Struct, frozen=True, kw_only=True, rename="kebab"):
         return self.status == "running"
 
     @property
-    def virtio_mem(self) -> tuple[VirtioMemInfo, ...]:
+    def virtio_mem(self) -> tuple[VirtioMemDevice, ...]:
         """The devices that can be resized."""
-        return tuple(device for device in self.devices if isinstance(device, VirtioMemInfo))
+        return tuple(device for device in self.devices if isinstance(device, VirtioMemDevice))
 
     @property
     def requested(self) -> int:
@@ -74,14 +112,15 @@ class Machine(Struct, frozen=True, kw_only=True, rename="kebab"):
         return sum(device.requested_size for device in self.virtio_mem)
 
     @property
-    def plugged(self) -> int:
-        """The sum of the virtio-mem devices' sizes."""
-        return sum(device.size for device in self.virtio_mem)
+    def plugged(self) -> int | None:
+        """The sum of the virtio-mem devices' sizes; None when that of one is unknown, and the sum is not told either."""
+        sizes = [device.size for device in self.virtio_mem]
+        return self.plugged_sum if None in sizes else sum(size for size in sizes if size is not None)
 
     @property
     def fixed(self) -> int:
         """Boot memory and DIMMs: what no resize changes."""
-        return self.boot_memory + sum(device.size for device in self.devices) - self.plugged
+        return self.boot_memory + sum(device.size for device in self.devices if isinstance(device, DimmInfo))
 
     def device(self, device_id: str) -> Device | None:
         """The device of that id."""

@@ -13,7 +13,7 @@ from typing import Literal
 from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.text import quoted
 from virtiomem.units import align_down, align_up, format_size, format_with_hex, parse_size
-from virtiomem.vm.model import Device, Machine
+from virtiomem.vm.model import Machine, VirtioMemDevice
 
 _NODE = re.compile(r"node=(\d{1,5})")
 
@@ -81,7 +81,7 @@ class Spread:
 class DeviceTarget:
     """What one device is to be set to, from what is requested of it now."""
 
-    device: Device
+    device: VirtioMemDevice
     after: int
 
     @property
@@ -104,7 +104,7 @@ class Plan:
     @property
     def growth(self) -> int:
         """Bytes by which plugged memory is to grow; negative when it shrinks."""
-        return sum(change.after - change.device.size for change in self.changes)
+        return sum(change.after - change.device.assumed_size for change in self.changes)
 
 
 class PlanError(VirtiomemError):
@@ -119,7 +119,7 @@ class Bounds:
     high: int
 
 
-def plan_device(device: Device, wish: Wish, *, round_up: bool = False) -> Plan:
+def plan_device(device: VirtioMemDevice, wish: Wish, *, round_up: bool = False) -> Plan:
     """The plan for one device; PlanError says what is wrong with the wish in plain words."""
     target = wish.of(device.requested_size)
     if target < 0:
@@ -189,18 +189,18 @@ def held_back(machine: Machine, plan: Plan) -> Plan:
     """
     devices = {device.id: device for device in machine.virtio_mem}
     changes = [DeviceTarget(devices.get(change.device.id, change.device), change.after) for change in plan.changes]
-    left = plan.total - sum(change.device.size for change in changes)
+    left = plan.total - sum(change.device.assumed_size for change in changes)
     for place, change in enumerate(changes):
-        growth = change.after - change.device.size
+        growth = change.after - change.device.assumed_size
         if growth > 0:
             given = min(growth, max(align_down(left, change.device.block_size), 0))
-            changes[place] = DeviceTarget(change.device, change.device.size + given)
+            changes[place] = DeviceTarget(change.device, change.device.assumed_size + given)
             left -= given
     return Plan(tuple(changes))
 
 
 def distribute(
-    devices: Sequence[Device], target: int, spread: Spread, bounds: Mapping[str, Bounds]
+    devices: Sequence[VirtioMemDevice], target: int, spread: Spread, bounds: Mapping[str, Bounds]
 ) -> dict[str, int] | None:
     """Shares of exactly `target` bytes, each a multiple of its block size within its bounds; None when there are none.
 
@@ -224,7 +224,9 @@ def distribute(
     return shares if sum(shares.values()) == target else None
 
 
-def _levelled(devices: Sequence[Device], target: int, spread: Spread, bounds: Mapping[str, Bounds]) -> dict[str, int]:
+def _levelled(
+    devices: Sequence[VirtioMemDevice], target: int, spread: Spread, bounds: Mapping[str, Bounds]
+) -> dict[str, int]:
     """Ideal shares in bytes: each its weight's part of the target, clamped to its bounds, the clamped part spread again."""
     weight = {d.id: max(d.max_size, 1) if spread.rule == "weighted" else 1 for d in devices}
 
@@ -243,7 +245,7 @@ def _levelled(devices: Sequence[Device], target: int, spread: Spread, bounds: Ma
 
 
 def _fill(
-    devices: Sequence[Device],
+    devices: Sequence[VirtioMemDevice],
     target: int,
     shares: dict[str, int],
     bounds: Mapping[str, Bounds],
@@ -258,7 +260,9 @@ def _fill(
             shares[device.id] += device.block_size if at_most_one_block else room
 
 
-def _fitted(devices: Sequence[Device], target: int, spread: Spread, what: str, *, round_up: bool) -> dict[str, int]:
+def _fitted(
+    devices: Sequence[VirtioMemDevice], target: int, spread: Spread, what: str, *, round_up: bool
+) -> dict[str, int]:
     """Shares of `target`, or of the next larger reachable size when it may be rounded."""
     bounds = {device.id: _room(device) for device in devices}
     shares = distribute(devices, target, spread, bounds)
@@ -273,17 +277,17 @@ def _fitted(devices: Sequence[Device], target: int, spread: Spread, what: str, *
     return shares
 
 
-def _room(device: Device) -> Bounds:
+def _room(device: VirtioMemDevice) -> Bounds:
     return Bounds(0, align_down(device.max_size, device.block_size))
 
 
-def _changes(devices: Sequence[Device], shares: Mapping[str, int]) -> tuple[DeviceTarget, ...]:
+def _changes(devices: Sequence[VirtioMemDevice], shares: Mapping[str, int]) -> tuple[DeviceTarget, ...]:
     return tuple(DeviceTarget(device, shares[device.id]) for device in devices)
 
 
-def _kept_by(device: Device, wish: Wish) -> int:
+def _kept_by(device: VirtioMemDevice, wish: Wish) -> int:
     """What a device that is not concerned has of an absolute total: also what it was asked to give up and still holds."""
-    return device.requested_size if wish.sign else max(device.size, device.requested_size)
+    return device.requested_size if wish.sign else max(device.assumed_size, device.requested_size)
 
 
 def _kept(fixed: int, others: int, spread: Spread) -> str:

@@ -13,10 +13,10 @@ from contextlib import suppress
 from virtiomem.errors import BackendError, DeviceError, ProtocolError, VirtiomemError
 from virtiomem.reasons import Reason, ReasonKind, with_advice
 from virtiomem.units import Span, format_approx, format_size
-from virtiomem.vm.drivers import seen_to_act, with_inside
+from virtiomem.vm.drivers import placed, regions, seen_of, seen_to_act, with_inside
 from virtiomem.vm.explain import explain, not_looked, unknown
 from virtiomem.vm.inside import GuestMemoryInfo, Seen
-from virtiomem.vm.model import Event, Machine, Vm
+from virtiomem.vm.model import Event, Machine, VirtioMemDevice, Vm
 from virtiomem.vm.plan import Plan, held_back, replan
 from virtiomem.vm.progress import Track
 from virtiomem.vm.results import DeviceResult, Reporter, ResizeOutcome, ResizeProgress, ResizeResult, WaitPolicy
@@ -60,7 +60,7 @@ class _Resize:
         self.unanswered = 0
         self.reset_at: float | None = None
         self.tracks = {
-            device.id: Track(device.id, device.size, after, self.began, device.settled)
+            device.id: Track(device.id, device.assumed_size, after, self.began, device.settled)
             for device, after in ((change.device, change.after) for change in plan.changes)
         }
 
@@ -102,7 +102,7 @@ class _Resize:
         await self._set(now)
         self.plan, self.held = plan, now.total < plan.total
         for change in now.changes:
-            self.tracks[change.device.id].aim(self.backend.now(), change.after, change.device.size)
+            self.tracks[change.device.id].aim(self.backend.now(), change.after, change.device.assumed_size)
 
     async def _set(self, plan: Plan) -> None:
         """Set every requested-size, shrinking first; when one is refused, those already set go back."""
@@ -145,6 +145,8 @@ class _Resize:
             if device.requested_size != track.target:
                 said = f"{track.device}: somebody else set its requested-size to {format_size(device.requested_size)}"
                 return self._noted(ResizeOutcome.SUPERSEDED, said)
+            if not isinstance(device, VirtioMemDevice) or device.size is None:
+                return self._noted(ResizeOutcome.LOST, f"{track.device}: its size is not told any more")
             track.feed(now, device.size)
         if all(track.done for track in self.tracks.values()):
             if self.held:
@@ -195,7 +197,7 @@ class _Resize:
         self.reset_at = now
         for track in self.tracks.values():
             device = machine.device(track.device)
-            track.reset(now, device.size if device else 0)
+            track.reset(now, device.assumed_size if isinstance(device, VirtioMemDevice) else 0)
 
     async def _look_inside(self, machine: Machine) -> ResizeOutcome | None:
         """Every device has what was asked for: whether the guest has it too; None to go on."""
@@ -244,8 +246,9 @@ class _Resize:
             hypervisor_info = await self.backend.hypervisor_info(machine)
         except VirtiomemError as error:
             return (unknown(ReasonKind.LOOK_FAILED, why=str(error)),)
+        machine = placed(machine, self.inside_before)
         only = tuple(device for device in machine.virtio_mem if device.id in self.tracks)
-        spans = tuple(device.region for device in only)
+        spans = regions(only)
         if self.inside_before is None:  # it was silent from the first
             inside = await self._inside(spans, LAST_LOOK_SECONDS)
         else:  # just after a change a guest may be slow
@@ -333,5 +336,6 @@ class _Resize:
 def seen_in(inside: GuestMemoryInfo, machine: Machine, devices: Iterable[str]) -> Seen:
     """What a look inside showed of those devices, the worst of them."""
     wanted = set(devices)
-    seen = {inside.seen(device.region, device.size) for device in machine.virtio_mem if device.id in wanted}
+    machine = placed(machine, inside)
+    seen = {seen_of(device, machine, inside) for device in machine.virtio_mem if device.id in wanted}
     return next((worst for worst in (Seen.NOT_LOOKED, Seen.OFFLINE) if worst in seen), Seen.ONLINE)

@@ -71,12 +71,12 @@ class WaitPolicy:
 
 
 class DeviceResult(Struct, frozen=True):
-    """One device before and after, in bytes."""
+    """One device before and after, in bytes; a size that the hypervisor does not tell is None."""
 
     id: str
     node: int
-    size_before: int
-    size: int
+    size_before: int | None
+    size: int | None
     requested_before: int
     requested: int
 

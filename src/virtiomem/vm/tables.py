@@ -11,14 +11,15 @@ from virtiomem.columns import Column, Columns
 from virtiomem.columns import table as columns_table
 from virtiomem.errors import VirtiomemError
 from virtiomem.reasons import Certainty, Reason
-from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.units import format_approx, format_exact, size_format
 from virtiomem.vm.inside import GuestMemoryInfo, Seen
-from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine, kind
+from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine, VirtioMemDevice, kind
 from virtiomem.vm.results import ResizeOutcome, ResizeResult
 from virtiomem.vm.watch import Sample
 
 BAR_WIDTH = 20
+UNKNOWN = "?"
+"""What stands for a size, an address or a state that the hypervisor does not tell."""
 MAX_FINDINGS = 10
 """Lines of one kind; sixty blocks in use are one story."""
 
@@ -43,13 +44,15 @@ class DeviceRow:
     @property
     def driver(self) -> str:
         """Whether a driver is there; empty for a DIMM and where nobody asked."""
-        if self.view.hypervisor_info is None or not isinstance(self.device, VirtioMemInfo):
+        if self.view.hypervisor_info is None or not isinstance(self.device, VirtioMemDevice):
             return ""
         return self.view.hypervisor_info.drivers.get(self.device.id, Driver.UNKNOWN)
 
     @property
     def state(self) -> str:
         """Where it is going."""
+        if self.device.size is None:
+            return UNKNOWN
         if self.device.settled:
             return "settled"
         return "shrinking" if self.device.size > self.device.requested_size else "growing"
@@ -61,16 +64,16 @@ class DeviceCell(NamedTuple):
     row: DeviceRow
     in_bytes: bool = False
 
-    def size(self, size: int) -> str:
+    def size(self, size: int | None) -> str:
         """A size as a cell."""
-        return size_format(in_bytes=self.in_bytes)(size)
+        return UNKNOWN if size is None else size_format(in_bytes=self.in_bytes)(size)
 
 
 def _column(name: str, cell: Callable[[DeviceRow], object], *default: str, right: bool = False) -> Column[DeviceCell]:
     return Column(name, lambda shown: str(cell(shown.row)), right=right, default=default)
 
 
-def _size_column(name: str, size: Callable[[Device], int], *default: str) -> Column[DeviceCell]:
+def _size_column(name: str, size: Callable[[Device], int | None], *default: str) -> Column[DeviceCell]:
     return Column(name, lambda shown: shown.size(size(shown.row.device)), right=True, default=default)
 
 
@@ -85,7 +88,7 @@ COLUMNS = Columns(
     _size_column("requested", lambda device: device.requested_size, "list", "status"),
     _size_column("max", lambda device: device.max_size, "list", "status"),
     _size_column("block", lambda device: device.block_size, "list"),
-    _column("address", lambda row: f"{row.device.memaddr:#x}", right=True),
+    _column("address", lambda row: UNKNOWN if row.device.memaddr is None else f"{row.device.memaddr:#x}", right=True),
     _column("state", lambda row: row.state, "list", "status"),
     _column("driver", lambda row: row.driver or "-", "status"),
     _column("status", lambda row: row.view.machine.status if row.view.machine else ""),
@@ -97,8 +100,10 @@ STATUS_COLUMNS = COLUMNS.default("status")
 
 def bar(device: Device, width: int = BAR_WIDTH) -> str:
     """A device's region in so many characters: plugged ``#``, asked for but not there ``+``, plugged but to go ``-``,
-    free ``.``.
+    free ``.``; all ``?`` while it is unknown what is plugged.
     """
+    if device.size is None:
+        return UNKNOWN * width
     whole = max(device.max_size, device.size, 1)
 
     def cells(size: int) -> int:
@@ -132,9 +137,10 @@ def status_text(view: View, columns: Sequence[str], *, in_bytes: bool = False, h
         head += [view.hypervisor_info.hypervisor]
         head += [f"migration {view.hypervisor_info.migration}"] if view.hypervisor_info.migration else []
         head += [f"passed-through devices: {', '.join(view.hypervisor_info.vfio)}"] if view.hypervisor_info.vfio else []
-    total = machine.fixed + machine.plugged
+    plugged = machine.plugged
+    total, part = (UNKNOWN, UNKNOWN) if plugged is None else (size(machine.fixed + plugged), size(plugged))
     lines = ["  ".join(head)]
-    lines.append(f"  memory {size(total)}: boot and DIMMs {size(machine.fixed)}, virtio-mem {size(machine.plugged)}")
+    lines.append(f"  memory {total}: boot and DIMMs {size(machine.fixed)}, virtio-mem {part}")
     lines += [f"  {line}" for line in _node_lines(machine, size)]
     if view.hypervisor_info is not None and view.hypervisor_info.held_back is not None:
         lines.append(f"  {view.hypervisor_info.held_back}")
@@ -154,8 +160,9 @@ def _node_lines(machine: Machine, size: Callable[[int], str]) -> list[str]:
     lines = []
     for node in nodes if len(nodes) > 1 else ():
         devices = [device for device in machine.virtio_mem if device.node == node]
-        plugged, requested = sum(d.size for d in devices), sum(d.requested_size for d in devices)
-        lines.append(f"node {node}: virtio-mem {size(plugged)} of {size(requested)} requested")
+        sizes, requested = [d.size for d in devices], sum(d.requested_size for d in devices)
+        plugged = UNKNOWN if None in sizes else size(sum(filter(None, sizes)))
+        lines.append(f"node {node}: virtio-mem {plugged} of {size(requested)} requested")
     return lines
 
 
@@ -167,6 +174,11 @@ def inside_text(inside: GuestMemoryInfo, size: Callable[[int], str] = format_app
     parts += [f"{online} blocks online, {len(inside.blocks) - online} offline"] if inside.blocks else []
     parts += [f"new blocks come {inside.auto_online_blocks}"] if inside.auto_online_blocks else []
     return ", ".join(parts) or "nothing"
+
+
+def exact_size(size: int | None) -> str:
+    """A size that says exactly how big, or that it is unknown."""
+    return UNKNOWN if size is None else format_exact(size)
 
 
 def finding_lines(findings: Iterable[Reason]) -> list[str]:
@@ -190,11 +202,11 @@ def result_lines(result: ResizeResult) -> list[str]:
     lines = []
     plugged = result.outcome is ResizeOutcome.PLUGGED
     for device in result.devices:
-        way = f"{format_exact(device.size_before)} -> {format_exact(device.size)}"
+        way = f"{exact_size(device.size_before)} -> {exact_size(device.size)}"
         if device.size != device.requested:
             way += f", {format_exact(device.requested)} requested"
         same = result.outcome is ResizeOutcome.DONE and device.size_before == device.size
-        ended = f"the device has plugged {format_exact(device.size)}" if plugged else result.outcome.value
+        ended = f"the device has plugged {exact_size(device.size)}" if plugged else result.outcome.value
         how = "nothing to do" if same else f"{ended} after {result.seconds:.1f} s"
         lines.append(f"{result.vm}/{device.id}: {how}: {way}")
     lines += [f"  note    {note}" for note in result.notes]
@@ -259,7 +271,7 @@ def sample_lines(sample: Sample) -> list[str]:
             (
                 f"{sample.seconds:8.1f}",
                 f"{sample.vm}/{device.id}",
-                f"{format_exact(device.size)} of {format_exact(device.requested_size)} requested",
+                f"{exact_size(device.size)} of {format_exact(device.requested_size)} requested",
                 bar(device),
                 *said,
             )

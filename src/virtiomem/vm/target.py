@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from virtiomem.errors import UsageError
-from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.text import quoted
 from virtiomem.vm.doors.base import Connection
-from virtiomem.vm.model import Machine
+from virtiomem.vm.model import Machine, VirtioMemDevice
 from virtiomem.vm.plan import Plan, PlanError, Scope, Spread, Wish, plan_device, plan_machine
 
 
@@ -56,7 +55,7 @@ def plan_target(
     return Plan(tuple(c for d in devices for c in plan_device(d, wish, round_up=round_up).changes))
 
 
-def _devices(machine: Machine, pattern: str | None) -> list[VirtioMemInfo]:
+def _devices(machine: Machine, pattern: str | None) -> list[VirtioMemDevice]:
     """The devices a pattern means; without one, the only device there is."""
     resizable = machine.virtio_mem
     if pattern is None:
@@ -71,7 +70,7 @@ def _devices(machine: Machine, pattern: str | None) -> list[VirtioMemInfo]:
     return named_devices(machine, pattern)
 
 
-def named_devices(machine: Machine, pattern: str) -> list[VirtioMemInfo]:
+def named_devices(machine: Machine, pattern: str) -> list[VirtioMemDevice]:
     """The virtio-mem devices a pattern means; PlanError when it means none."""
     chosen = [device for device in machine.virtio_mem if matches(device.id, pattern)]
     if chosen:

@@ -16,7 +16,7 @@ from virtiomem.units import format_approx
 from virtiomem.vm.inside import Seen
 from virtiomem.vm.progress import Track
 from virtiomem.vm.results import ResizeProgress
-from virtiomem.vm.tables import BAR_WIDTH, COLUMNS, LIST_COLUMNS, DeviceCell, DeviceRow, View, bar
+from virtiomem.vm.tables import BAR_WIDTH, COLUMNS, LIST_COLUMNS, UNKNOWN, DeviceCell, DeviceRow, View, bar
 from virtiomem.vm.watch import Sample
 
 MAX_LINES = 20
@@ -26,7 +26,7 @@ _GIVING_WAY = ("block", "kind", "still", "node", "max", "state")
 _GAP = 2
 _LEAST_BAR = 8
 _STATE_STYLES = {"settled": "green", "growing": "cyan", "shrinking": "yellow"}
-_BAR_STYLES = {"#": "green", "+": "cyan", "-": "yellow", ".": "bright_black"}
+_BAR_STYLES = {"#": "green", "+": "cyan", "-": "yellow", ".": "bright_black", UNKNOWN: "bright_black"}
 
 
 class ProgressScreen:
@@ -104,8 +104,11 @@ def picture(samples: Sequence[Sample]) -> RenderableType:
     """The sums, the devices of all machines, and below them the machines that cannot be seen."""
     samples = sorted(samples, key=lambda sample: sample.vm)
     seen = [sample.machine for sample in samples if sample.machine is not None]
-    plugged, requested = (sum(sizes) for sizes in ((m.plugged for m in seen), (m.requested for m in seen)))
-    head = f"{len(seen)} of {len(samples)} machines, {format_approx(plugged)} of {format_approx(requested)} plugged"
+    told = [m.plugged for m in seen]
+    plugged = UNKNOWN if None in told else format_approx(sum(filter(None, told)))
+    head = (
+        f"{len(seen)} of {len(samples)} machines, {plugged} of {format_approx(sum(m.requested for m in seen))} plugged"
+    )
     lost = [Text(one_line(f"{sample.vm}: {sample.error}"), style="red") for sample in samples if sample.machine is None]
     return Group(Text(head, style="dim"), _Devices(samples), *lost, Text("not looked inside", style="dim"))
 

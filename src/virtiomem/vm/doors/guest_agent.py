@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Annotated
 
+import msgspec
 from msgspec import Struct
 
 from virtiomem.abi import BlockFile
@@ -173,7 +174,7 @@ class _Session:
 
     async def _with_status(self, claim: Claim) -> Claim:
         text = await self._read(f"/sys/bus/virtio/devices/{claim.name}/status")
-        return Claim(memaddr=claim.memaddr, name=claim.name, status=inside.one_number(text or ""))
+        return msgspec.structs.replace(claim, status=inside.one_number(text or ""))
 
     async def _read(self, path: str) -> str | None:
         """A whole file of the guest, up to FILE_LIMIT bytes; None, and a note, when it cannot be had.

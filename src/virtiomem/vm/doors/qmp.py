@@ -17,6 +17,7 @@ from virtiomem.qemu import validation
 from virtiomem.qemu.memory_devices import GET, QUERY, SET, MemoryDevice, path_of, property_of, requested_size
 from virtiomem.qemu.shapes import MIGRATION_IDLE, Migration
 from virtiomem.qemu.validation import NAME, NUMBER, OBJECT, Flag, Number, Shape, Text
+from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.text import shown
 from virtiomem.vm.concurrency import each
 from virtiomem.vm.doors.address import Address, name_of, parse_address
@@ -24,7 +25,7 @@ from virtiomem.vm.doors.base import Connection, Door
 from virtiomem.vm.doors.guest_agent import GuestAgent
 from virtiomem.vm.doors.peer import Peer, Refused
 from virtiomem.vm.doors.sent import VIRTIO_STATUS, why_not
-from virtiomem.vm.model import Device, Driver, Event, HypervisorInfo, Machine, OtherMemory, Vm
+from virtiomem.vm.model import Device, Driver, Event, HypervisorInfo, Machine, OtherMemory, VirtioMemDevice, Vm
 
 MAX_DEVICES = 4096
 """Far above QEMU's 256 memory slots."""
@@ -258,6 +259,8 @@ class QmpBackend:
 def _device(device: MemoryDevice) -> Device:
     """An element of query-memory-devices."""
     info = device.info
-    if device.type in {"virtio-mem", "dimm", "nvdimm"}:
+    if isinstance(info, VirtioMemInfo):
+        return VirtioMemDevice.of(info)
+    if device.type in {"dimm", "nvdimm"}:
         return info
     return OtherMemory(id=info.id, addr=info.memaddr, size=info.size, node=info.node)

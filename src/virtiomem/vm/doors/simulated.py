@@ -23,13 +23,14 @@ from virtiomem.recording.values import (
     Snapshot,
     Step,
     Unload,
+    VirtioMemInfo,
     Wait,
 )
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario import embedded_guest, load
 from virtiomem.units import Size, Span
 from virtiomem.vm.inside import Block, GuestMemoryInfo, ZoneUsage
-from virtiomem.vm.model import Driver, Event, HypervisorInfo, Machine
+from virtiomem.vm.model import Driver, Event, HypervisorInfo, Machine, VirtioMemDevice
 
 
 @dataclass(slots=True)
@@ -65,7 +66,8 @@ class SimBackend:
 
     async def look(self) -> Machine:
         """The devices as the last step left them."""
-        return Machine(status="running", boot_memory=self.boot_memory, devices=tuple(self._devices))
+        devices = (VirtioMemDevice.of(d) if isinstance(d, VirtioMemInfo) else d for d in self._devices)
+        return Machine(status="running", boot_memory=self.boot_memory, devices=tuple(devices))
 
     async def hypervisor_info(self, machine: Machine) -> HypervisorInfo:
         """Nothing is hidden in a simulated guest."""
