@@ -74,6 +74,7 @@ docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/virtiomem device check --qemu > docs/conformance/qemu-7.2.txt || test $$? = 1
 	@$(BIN)/python -m docs.fuzz
 	@$(BIN)/python -m docs.sent
+	@$(BIN)/python -m docs.doors
 	@$(BIN)/python -m docs.releases
 	@$(BIN)/python -m docs.architectures
 	@$(BIN)/python -m docs.matrix

@@ -185,7 +185,7 @@ def test_one_machine_that_cannot_keeps_all_from_being_touched(web: str, capsys: 
     gone = "dead=qmp:/nowhere/monitor.sock"
     code, out, err = run(capsys, "resize", "all", "2G", "-c", web, "-c", gone)
     assert (code, out) == (1, "")
-    assert "virtiomem: qmp:/nowhere/monitor.sock: cannot connect: No such file or directory" in err
+    assert "virtiomem: dead (qmp:/nowhere/monitor.sock): cannot connect: No such file or directory" in err
     assert "no machine was touched" in err
     code, out, _ = run(capsys, "resize", "all", "2G", "-c", web, "-c", gone, "--keep-going")
     assert (code, out.splitlines()[0]) == (64, "web/vm0: done after 0.0 s: 1G -> 2G")
@@ -213,7 +213,7 @@ def test_explain_json_has_machines_it_could_not_reach(stuck: str, capsys: pytest
     code, out, _ = run(capsys, "explain", "-J", "-c", stuck, "-c", "dead=qmp:/nowhere/monitor.sock")
     seen, dead = json.loads(out)["vms"]
     assert (code, seen["error"], dead["vm"], dead["findings"]) == (64, None, "dead", [])
-    assert dead["error"] == "qmp:/nowhere/monitor.sock: cannot connect: No such file or directory"
+    assert dead["error"] == "dead (qmp:/nowhere/monitor.sock): cannot connect: No such file or directory"
 
 
 def test_explain_reads_the_guests_files(tmp_path: Path, stuck: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -356,4 +356,4 @@ def test_a_refusal_of_a_peer_begins_with_its_connection_once(
 ) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     code, _, err = run(capsys, "resize", "all", "1G", "-c", f"web=qmp:{tmp_path}/none.sock")
-    assert (code, err) == (1, f"virtiomem: qmp:{tmp_path}/none.sock: cannot connect: No such file or directory\n")
+    assert (code, err) == (1, f"virtiomem: web (qmp:{tmp_path}/none.sock): cannot connect: No such file or directory\n")

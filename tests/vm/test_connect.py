@@ -146,6 +146,6 @@ def test_an_error_of_a_machine_has_its_connection_as_a_value(tmp_path: Path) -> 
     connection = parse_connection(f"web=qmp:{tmp_path / 'none.sock'}")
     with pytest.raises(BackendError) as caught:
         asyncio.run(open_vm(connection))
-    assert caught.value.connection == str(connection)
+    assert caught.value.connection == connection.label == f"web (qmp:{tmp_path}/none.sock)"
     assert caught.value.message == "cannot connect: No such file or directory"
-    assert str(caught.value) == f"{connection}: {caught.value.message}"
+    assert str(caught.value) == f"{connection.label}: {caught.value.message}"

@@ -4,7 +4,8 @@ import argparse
 import asyncio
 import re
 
-from virtiomem.cli.arguments import file, refuse_unused, seconds
+from virtiomem.cli.arguments import file, number, refuse_unused, seconds, size
+from virtiomem.units import MiB, Size
 from virtiomem.vm import commands
 from virtiomem.vm.doors.registry import USAGES
 from virtiomem.vm.doors.sent import COMMANDS, VIRTIO_STATUS
@@ -14,6 +15,7 @@ _EXITS_RESIZE = (
     "exit codes: 0 done: new memory was seen online in the guest; 64 plugged, but not looked inside; or partly done; or "
     "done for some machines only; 124 timed out or nothing moved; 1 refused, superseded or lost; 2 usage; 130 interrupted"
 )
+_EXITS_DETACH = "exit codes: 0 gone, 1 failed, 2 usage, 124 the guest has not given it back in time"
 _EXITS_WATCH = (
     "exit codes: 0 every machine was seen, 64 some were, 1 none was, interrupted or not; 2 usage. The sizes are the devices': "
     "watch does not look inside."
@@ -30,6 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_list(verb("list", "every memory device, a line each"))
     _add_status(verb("status", "each machine at length: drivers, nodes, inside"))
     _add_resize(verb("resize", "set a size and wait until the guest has followed", _EXITS_RESIZE))
+    _add_attach(verb("attach", "add a memory device to a running machine"))
+    _add_detach(verb("detach", "take a memory device away, once the guest gives it back", _EXITS_DETACH))
     _add_watch(verb("watch", "a live view, JSON lines or metrics", _EXITS_WATCH))
     _add_explain(verb("explain", "why a device is not at its requested size"))
 
@@ -63,7 +67,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="MACHINE",
         help=f"{', '.join(USAGES)}, NAME=…, a name from config.toml, or @FILE; repeats",
     )
-    parser.add_argument("--agent", type=file, metavar="SOCKET", help="the guest agent's socket of the only machine")
+    parser.add_argument(
+        "--agent",
+        type=file,
+        metavar="SOCKET",
+        help="the guest agent's socket of the only machine; or libvirt, for one that libvirt holds",
+    )
     parser.add_argument("-J", "--json", action="store_true", help="JSON")
 
 
@@ -117,6 +126,7 @@ def _add_resize(parser: argparse.ArgumentParser) -> None:
         default="online",
         help="what new memory is waited for (default online)",
     )
+    parser.add_argument("--persist", action="store_true", help="change the machine's stored configuration, too")
     parser.add_argument("--no-wait", action="store_true", help="do not wait for the guest")
     parser.add_argument(
         "--timeout", type=seconds, metavar="TIME", help="give up after this (90, 90s, 5m); default never"
@@ -129,6 +139,29 @@ def _add_resize(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command_of=commands.resize, scope="device")
     # "-512M" is a size here, not an option: argparse's own rule for negative numbers, with suffixes.
     parser._negative_number_matcher = re.compile(r"-[0-9][0-9a-zA-Z.]*$")
+
+
+def _add_attach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="MACHINE", help="a machine")
+    parser.add_argument("size", metavar="SIZE", type=size, help="2G: what a virtio-mem device can have at most")
+    _add_common(parser)
+    parser.add_argument("--dimm", action="store_true", help="a DIMM, which is there in full at once")
+    parser.add_argument("--id", type=file, metavar="NAME", help="what it is called (default vm0, vm1 …, or dimm0 …)")
+    parser.add_argument("--node", type=number, metavar="N", help="its NUMA node")
+    parser.add_argument("--block-size", type=size, default=Size(2 * MiB), metavar="SIZE", help="default 2M")
+    parser.add_argument(
+        "--requested-size", type=size, default=Size(0), metavar="SIZE", help="default 0; nobody waits for it"
+    )
+    parser.add_argument("--persist", action="store_true", help="change the machine's stored configuration, too")
+    parser.set_defaults(command_of=commands.attach)
+
+
+def _add_detach(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", help="MACHINE/DEVICE, or DEVICE")
+    _add_common(parser)
+    parser.add_argument("--timeout", type=seconds, default=30.0, metavar="TIME", help="wait no longer (default 30s)")
+    parser.add_argument("--persist", action="store_true", help="change the machine's stored configuration, too")
+    parser.set_defaults(command_of=commands.detach)
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:

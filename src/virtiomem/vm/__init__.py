@@ -18,6 +18,7 @@ timer         the Linux driver's retry timer, as seen from outside
 progress      how far a resize is, how fast, and whether it has stalled
 results       what a resize is asked and what it answers
 resize        set, wait, re-dispatch, roll back
+attach        adding and removing devices
 fleet         one resize of many machines
 explain       why a device is not at its requested size: facts, likely reasons, what is not known
 watch         many machines over time

@@ -5,27 +5,29 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from virtiomem import stdio
-from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.notation import json_bytes, printable_json
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.text import shown
 from virtiomem.units import format_exact
 from virtiomem.vm import fleet, tables
-from virtiomem.vm.connect import Unreachable, config_paths, load_config, open_all, resolve
+from virtiomem.vm.attach import add, free_name, remove
+from virtiomem.vm.connect import Unreachable, config_paths, expand, load_config, open_all, resolve
 from virtiomem.vm.doors.base import Access, Connection
+from virtiomem.vm.doors.registry import refuse_what_cannot_be
 from virtiomem.vm.drivers import placed, regions, with_inside
 from virtiomem.vm.explain import explain as find_reasons
 from virtiomem.vm.fleet import PARTLY, MachineRefusal, PlannedResize, ResizeOrder
 from virtiomem.vm.inside import GuestMemoryInfo
-from virtiomem.vm.model import GuestView, Machine, Vm
+from virtiomem.vm.model import GuestView, Machine, NewDevice, Vm
 from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
 from virtiomem.vm.results import STALL_SECONDS, Reporter, WaitPolicy
 from virtiomem.vm.tables import COLUMNS, View
@@ -36,13 +38,13 @@ from virtiomem.vm.watch import watch as watch_all
 MAX_NAMES = 6
 """Machines named on a line; fifty without a driver are one remark."""
 
-__all__ = ["COLUMNS", "explain", "list_devices", "resize", "status", "watch"]
+__all__ = ["COLUMNS", "attach", "detach", "explain", "list_devices", "resize", "status", "watch"]
 
 
 async def list_devices(args: Namespace) -> int:
     """Every memory device of every machine."""
     columns = tables.COLUMNS.chosen(args.output, tables.LIST_COLUMNS)
-    async with open_all(connections(args)) as opened:
+    async with opened_machines(await connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm) for vm in opened))
     if args.json:
         return _finish_json(views)
@@ -56,7 +58,7 @@ async def list_devices(args: Namespace) -> int:
 async def status(args: Namespace) -> int:
     """Each machine at length."""
     columns = tables.COLUMNS.chosen(args.output, tables.STATUS_COLUMNS)
-    async with open_all(connections(args)) as opened:
+    async with opened_machines(await connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm, thorough=True) for vm in opened))
     if args.json:
         return _finish_json(views)
@@ -85,7 +87,8 @@ async def resize(args: Namespace) -> int:
     )
     async with AsyncExitStack() as stack:
         with _nothing_set_yet():
-            opened = await stack.enter_async_context(open_all(select(args.target, connections(args))))
+            chosen = select(args.target, await connections(args, "resize --persist" if args.persist else "resize"))
+            opened = await stack.enter_async_context(opened_machines(chosen))
             planned = await fleet.plan_all(opened, order, patience=args.timeout)
         jobs = [job for job in planned if isinstance(job, PlannedResize)]
         refusals = [refusal for refusal in planned if isinstance(refusal, MachineRefusal)]
@@ -103,9 +106,59 @@ async def resize(args: Namespace) -> int:
     return fleet.exit_code(results, refusals)
 
 
+async def attach(args: Namespace) -> int:
+    """Add a memory device to one machine."""
+    async with _one(args, "attach") as vm:
+        machine = await vm.backend.look()
+        new = NewDevice(
+            kind="dimm" if args.dimm else "virtio-mem",
+            name=args.id or free_name(machine, "dimm" if args.dimm else "vm"),
+            size=args.size,
+            node=args.node,
+            block_size=args.block_size,
+            requested_size=args.requested_size,
+        )
+        machine, device = await add(vm, new)
+    return _finish_change(args, View(vm=vm.name, machine=machine), f"{vm.name}/{device}: attached")
+
+
+async def detach(args: Namespace) -> int:
+    """Take a memory device away from one machine, and wait until it is gone."""
+    async with _one(args, "detach") as vm:
+        pattern = device_pattern(args.target, vm.name)
+        machine, gone = await remove(vm, pattern, args.timeout)
+    name = f"{vm.name}/{pattern}"
+    said = (
+        f"{name}: detached"
+        if gone
+        else f"{name}: the guest has not given it back in {args.timeout:g} s; it may still do so"
+    )
+    code = _finish_change(args, View(vm=vm.name, machine=machine), said)
+    return code if gone else Exit.TIMED_OUT
+
+
+@asynccontextmanager
+async def _one(args: Namespace, verb: str) -> AsyncIterator[Vm]:
+    """The only machine that a target means, open for a change that `verb` wants; raises what keeps it from that."""
+    chosen = select(args.target, await connections(args, verb))
+    if len(chosen) > 1:
+        raise UsageError(f"{verb} is for one machine, but {len(chosen)} are meant")
+    async with opened_machines(chosen) as (vm,):
+        if isinstance(vm, Unreachable):
+            raise vm.error
+        yield vm
+
+
+def _finish_change(args: Namespace, view: View, said: str) -> int:
+    if args.json:
+        return _finish_json([view])
+    stdio.show(f"{said}\n")
+    return _complain([view])
+
+
 async def watch(args: Namespace) -> int:
     """Look again and again, until interrupted or for as long as asked."""
-    chosen = connections(args)
+    chosen = await connections(args)
     seen = dict.fromkeys((connection.name for connection in chosen), False)
     with _cancelled_by_interrupt(), suppress(TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(args.duration):
@@ -136,9 +189,9 @@ async def _watch(args: Namespace, chosen: Sequence[Connection], seen: dict[str, 
 
 async def explain(args: Namespace) -> int:
     """Say why devices are not at their requested size."""
-    chosen = select(args.target, connections(args))
+    chosen = select(args.target, await connections(args))
     inside = _captured(args.capture, chosen) if args.capture else None
-    async with open_all(chosen) as opened:
+    async with opened_machines(chosen) as opened:
         views = await asyncio.gather(*(_view(vm, thorough=True, zones=True) for vm in opened))
     if inside is not None:
         views = [msgspec.structs.replace(view, inside=inside) for view in views]
@@ -161,11 +214,27 @@ def _captured(path: str, chosen: Sequence[Connection]) -> GuestMemoryInfo:
     return read_capture(path)
 
 
-def connections(args: Namespace) -> list[Connection]:
-    """The machines that the options and the configuration mean."""
+async def connections(args: Namespace, verb: str = "") -> list[Connection]:
+    """The machines that the options and the configuration mean; `verb` is one that changes them."""
     found = resolve(args.connect, load_config(config_paths(os.environ)), agent=args.agent)
-    access = Access(unstable=getattr(args, "unstable", False))
-    return [replace(connection, access=access) for connection in found]
+    refuse_what_cannot_be(found, verb)
+    given = vars(args)
+    writes = bool(verb) and not given.get("dry_run")
+    access = Access(unstable=given.get("unstable", False), writes=writes, persist=given.get("persist", False))
+    return await expand([replace(connection, access=access) for connection in found])
+
+
+@asynccontextmanager
+async def opened_machines(chosen: Sequence[Connection]) -> AsyncIterator[list[Vm | Unreachable]]:
+    """The machines, open; what their users have to know before they are talked to is said."""
+    async with open_all(chosen) as opened:
+        remarks: dict[str, list[str]] = {}
+        for vm in opened:
+            for remark in vm.remarks if isinstance(vm, Vm) else ():
+                remarks.setdefault(remark, []).append(vm.name)
+        for remark, names in remarks.items():
+            stdio.say(f"{_some(names)}: {remark}")
+        yield opened
 
 
 async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = False) -> View:

@@ -142,6 +142,24 @@ def _unique(connections: Iterable[Connection]) -> list[Connection]:
     return [replace(c, name=str(c)) if names.count(c.name) > 1 else c for c in distinct]
 
 
+async def expand(connections: Sequence[Connection]) -> list[Connection]:
+    """The connections, and for one that stands for many machines those; names are unique.
+
+    One that cannot be asked is left as it is: to open it says why.
+    """
+
+    async def machines(connection: Connection) -> list[Connection]:
+        try:
+            return await connection.target.machines(connection) or [connection]
+        except UsageError:
+            raise
+        except VirtiomemError:
+            return [connection]
+
+    found = await asyncio.gather(*(machines(connection) for connection in connections))
+    return _unique(one for many in found for one in many)
+
+
 async def open_vm(connection: Connection) -> Vm:
     """Connect to one machine; raises what its door raises."""
     return await connection.target.open(connection)

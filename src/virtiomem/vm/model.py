@@ -6,7 +6,7 @@ backend's border. Sizes are bytes, times are seconds of the backend's own clock.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -193,6 +193,34 @@ class Backend(Protocol):
         """
 
 
+class NewDevice(Struct, frozen=True, kw_only=True):
+    """A memory device that a machine is to get; sizes in bytes."""
+
+    kind: Literal["virtio-mem", "dimm"]
+    name: str
+    size: int
+    node: int | None = None
+    block_size: int
+    requested_size: int = 0
+
+
+@runtime_checkable
+class Attaching(Protocol):
+    """A backend that can add and remove memory devices while the machine runs; raises as `Backend` does."""
+
+    async def attach(self, new: NewDevice) -> str:
+        """Add a device, and return the id under which `look` shows it.
+
+        Must not wait for the guest. Fails only if the hypervisor refuses: DeviceError, and nothing has changed.
+        """
+
+    async def detach(self, device: str) -> None:
+        """Ask for a device to be removed; the guest decides, and the device is gone once `look` does not show it.
+
+        Must not wait for the guest. Fails only if the hypervisor refuses: DeviceError, and nothing has changed.
+        """
+
+
 class GuestView(Protocol):
     """Somebody inside the guest who answers questions; raises as `Backend` does."""
 
@@ -210,6 +238,8 @@ class Vm:
     name: str
     backend: Backend
     agent: GuestView | None = None
+    remarks: tuple[str, ...] = ()
+    """What its user has to know before it is talked to."""
 
     async def aclose(self) -> None:
         """Let go of the machine and of its agent; harmless when repeated or when they are lost."""

@@ -228,6 +228,8 @@ def view_json(view: View) -> dict[str, Any]:
     if view.hypervisor_info is not None:
         shown["reasons"] = [str(reason) for reason in view.hypervisor_info.reasons]
     if view.machine is not None:
+        if view.machine.plugged_sum is None:
+            del shown["plugged-sum"]
         shown["devices"] = [_device_json(device) for device in view.machine.devices]
         shown["inside"] = Seen.NOT_LOOKED.value if view.inside is None else msgspec.to_builtins(view.inside)
     return shown

@@ -1,7 +1,7 @@
 """What a door is, what a target can do, and how a machine is to be opened."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from virtiomem.vm.model import Vm
@@ -13,6 +13,10 @@ class Access:
 
     unstable: bool = False
     """Commands that the hypervisor calls unstable may be sent."""
+    writes: bool = False
+    """The machine is to be changed; without it a door that can connects read-only."""
+    persist: bool = False
+    """What is changed goes into the machine's stored configuration, too."""
     pace: float = 0.0
     """Seconds that pass for each second of a simulated machine."""
 
@@ -25,6 +29,20 @@ class Connection:
     target: "MachineTarget"
     agent: str | None = None
     access: Access = field(default_factory=Access)
+
+    @property
+    def label(self) -> str:
+        """How an error names it: door and address, and the machine's name where they do not have it."""
+        known = {self.target.name, str(self.target), str(self.target).partition(":")[2]}
+        return str(self.target) if self.name in known else f"{self.name} ({self.target})"
+
+    def changing(self) -> "Connection":
+        """The same, to be opened for a change."""
+        return replace(self, access=replace(self.access, writes=True))
+
+    def of(self, name: str, target: "MachineTarget") -> "Connection":
+        """Another machine, to be opened in the same way."""
+        return replace(self, name=name, target=target)
 
     def __str__(self) -> str:
         return str(self.target)
@@ -40,8 +58,22 @@ class MachineTarget(Protocol):
     def name(self) -> str:
         """A name for it, which may be empty."""
 
+    async def machines(self, connection: Connection) -> list[Connection]:
+        """The connections that it stands for: itself, where it is one machine; raises as `open` does."""
+        return [connection]
+
     async def open(self, connection: Connection) -> Vm:
         """Open the machine; raises UsageError where it can never be opened, else BackendError or ProtocolError."""
+
+
+VERBS = ("list", "status", "resize", "resize --persist", "watch", "explain", "attach", "detach")
+
+
+class Ability(NamedTuple):
+    """Whether a door can do what a verb wants, and what is to be known of it: what stays unknown, or why it cannot."""
+
+    note: str
+    can: bool = True
 
 
 class Door(NamedTuple):
@@ -54,3 +86,9 @@ class Door(NamedTuple):
     """How it is written, an example each."""
     parse: Callable[[str, str], MachineTarget]
     """Reads what stands behind the scheme; UsageError begins with the second argument, where the text stands."""
+    abilities: Mapping[str, Ability] = {}
+    """What is to be said of its verbs (`VERBS`), where there is anything."""
+
+    def ability(self, verb: str) -> Ability:
+        """Whether it can do that."""
+        return self.abilities.get(verb, Ability(""))

@@ -9,20 +9,21 @@ Each look is a connection of its own: the socket serves one client, and others m
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from virtiomem.abi import BlockFile
-from virtiomem.errors import BackendTimeout
+from virtiomem.errors import BackendTimeout, ProtocolError
 from virtiomem.qemu.client import taken
 from virtiomem.qemu.validation import NUMBER, OBJECT, Flag, Shape, String, Unsound, ValueKind
 from virtiomem.units import KiB, Span, is_power_of_two
 from virtiomem.vm import inside
-from virtiomem.vm.doors.address import Address
+from virtiomem.vm.doors.address import Address, parse_address
+from virtiomem.vm.doors.base import Connection
 from virtiomem.vm.doors.peer import Peer, Refused
 from virtiomem.vm.inside import Block, Claim, GuestMemoryInfo
 
@@ -62,37 +63,63 @@ class _Chunk(Struct, frozen=True, rename="kebab"):
     eof: Flag
 
 
+class AgentPeer(Protocol):
+    """Who passes questions to an agent."""
+
+    async def ask(
+        self,
+        command: str,
+        arguments: Mapping[str, object] | None = None,
+        *,
+        shape: type[Shape] | ValueKind[Shape],
+        seconds: float | None = None,
+    ) -> Shape:
+        """Execute a command and return its answer as a `shape`; raises as `peer.Peer.ask` does."""
+
+    def bad_answer(self, command: str, why: object) -> ProtocolError:
+        """The error for an answer that cannot be."""
+
+
 class GuestAgent:
     """A guest agent that listens on a socket of the host."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, machine: str = "") -> None:
+        """`machine` is whose agent it is, for errors."""
         self._address = address
         where = address if isinstance(address, str) else ":".join(map(str, address))
-        self._label = f"agent {where}"
+        self._label = f"{machine}: agent {where}" if machine else f"agent {where}"
 
     async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> GuestMemoryInfo:
         """What the guest says of its memory."""
-        async with self._session() as session:
-            return await session.look(spans, claims=claims)
+        async with self._peer() as peer:
+            return await _Session(peer).look(spans, claims=claims)
 
     async def close(self) -> None:
         """Nothing stays open."""
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator["_Session"]:
+    async def _peer(self) -> AsyncIterator[AgentPeer]:
+        """A conversation with the agent, of which all questions together have a time limit."""
         peer = Peer(self._label, self._address)
         await peer.connect(greeting=False, seconds=ANSWER_SECONDS)
         try:
             async with peer.deadline():
-                yield _Session(peer)
+                yield peer
         finally:
             await peer.close()
+
+
+def socket_agent(connection: Connection) -> GuestAgent | None:
+    """The agent whose socket a connection names; UsageError for what is no address."""
+    if connection.agent is None:
+        return None
+    return GuestAgent(parse_address(connection.agent, source=f"{connection.name}: agent"), connection.name)
 
 
 class _Session:
     """One conversation with the agent."""
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: AgentPeer) -> None:
         self._peer = peer
         self._unreadable: list[str] = []
 

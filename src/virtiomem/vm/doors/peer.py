@@ -7,6 +7,7 @@ line that begin with the address. A peer may be hostile: what it says is never s
 
 import asyncio
 import os
+import re
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -31,6 +32,20 @@ MAX_WORDS = 200
 """Characters of a peer's own words within a message."""
 LOOK_SECONDS = 30.0
 """For everything that belongs together, however many questions it takes: a peer may answer each just in time."""
+
+
+RETRY_SECONDS = 0.1
+"""Between two attempts to connect to a socket at which others wait."""
+_NO_AGENT = "does qemu-ga run in the guest?"
+_BUSY = (
+    "is another client connected? QEMU serves one per monitor (a second one for it to listen on: "
+    "-qmp unix:PATH,server=on,wait=off)"
+)
+_LIBVIRT = re.compile(r"/libvirt/qemu/(?:.*/)?(?:domain-)?\d+-(?P<name>[^/]+)/[^/]+")
+
+
+LIBVIRT_NAME = 20
+"""Characters of a domain's name in the names of its folders: of a longer one, so many."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer the caller decides on, not a failure of the peer
@@ -78,21 +93,43 @@ class Peer:
         seconds = CONNECT_SECONDS if seconds is None else seconds
         try:
             async with asyncio.timeout(seconds):
-                await self._client.connect(self._address)
+                await self._client.connect(await self._reached())
         except TimeoutError:
             raise BackendTimeout(self._silence(seconds), connection=self.label) from None
+        except OSError as error:
+            raise self._connect_error(error) from None
         except ConnectError as error:
             raise self._connect_error(error.exc) from None
         except AssertionError as error:  # the library's own check: it broke in the moment it stood
             raise await self._lost("", error) from None
 
+    async def _reached(self) -> tuple[str, int] | socket.socket:
+        """Where to connect: of a unix socket, a connection, made again while as many clients wait there as it lets wait."""
+        if not isinstance(self._address, str):
+            return self._address
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.setblocking(False)
+            while True:
+                try:
+                    connection.connect(self._address)
+                except BlockingIOError:
+                    await asyncio.sleep(RETRY_SECONDS)
+                else:
+                    return connection
+        except BaseException:
+            connection.close()
+            raise
+
     def _silence(self, seconds: float) -> str:
-        """What a peer that let us connect did not say in time."""
+        """What a peer that let us connect did not say in time, and how it can be reached if somebody else holds it."""
+        held = held_by_libvirt(self._address)
         if not self._client.await_greeting:
-            return f"no answer in {seconds:g} s: does qemu-ga run in the guest?"
+            cure = f"libvirt holds it: give --agent libvirt, and {held} as the machine" if held else _NO_AGENT
+            return f"no answer in {seconds:g} s: {cure}"
         if self._client.greeting is not None:
             return f"no answer to qmp_capabilities in {seconds:g} s"
-        return f"no greeting in {seconds:g} s: is another client connected? QEMU serves one per monitor"
+        return f"no greeting in {seconds:g} s: {f'libvirt holds this monitor: write {held}' if held else _BUSY}"
 
     def _connect_error(self, cause: Exception) -> BackendError | ProtocolError:
         greeting = self._client.await_greeting
@@ -164,6 +201,15 @@ class Peer:
         async with self._failing:
             await outcome(self._client.disconnect())
             self._failure = self._failure or "it is closed"
+
+
+def held_by_libvirt(address: Address | socket.socket) -> str | None:
+    """How a machine is written of which libvirt has made this socket, going by its path; None for any other socket."""
+    match = _LIBVIRT.search(address) if isinstance(address, str) else None
+    if match is None:
+        return None
+    name = match["name"]
+    return f"libvirt:{name if len(name) < LIBVIRT_NAME else 'DOMAIN'}"
 
 
 def _why(cause: OSError) -> str:

@@ -21,8 +21,8 @@ from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.text import shown
 from virtiomem.vm.concurrency import each
 from virtiomem.vm.doors.address import Address, name_of, parse_address
-from virtiomem.vm.doors.base import Connection, Door
-from virtiomem.vm.doors.guest_agent import GuestAgent
+from virtiomem.vm.doors.base import Ability, Connection, Door, MachineTarget
+from virtiomem.vm.doors.guest_agent import socket_agent
 from virtiomem.vm.doors.peer import Peer, Refused
 from virtiomem.vm.doors.sent import VIRTIO_STATUS, why_not
 from virtiomem.vm.model import Device, Driver, Event, HypervisorInfo, Machine, OtherMemory, VirtioMemDevice, Vm
@@ -63,7 +63,7 @@ class _VirtioStatus(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class QmpTarget:
+class QmpTarget(MachineTarget):
     """A monitor's socket, as it is written and as it is."""
 
     text: str
@@ -84,15 +84,25 @@ class QmpTarget:
 
     async def open(self, connection: Connection) -> Vm:
         """Connect to the monitor; the agent is not asked yet."""
-        backend = QmpBackend(str(self), self.address, unstable=connection.access.unstable)
-        agent = None
-        if connection.agent is not None:
-            agent = GuestAgent(parse_address(connection.agent, source=f"{connection.name}: agent"))
+        backend = QmpBackend(connection.label, self.address, unstable=connection.access.unstable)
+        agent = socket_agent(connection)
         await backend.open()
         return Vm(connection.name, backend, agent)
 
 
-DOOR = Door("qmp", "QEMU, through its monitor", ("qmp:/monitor.sock", "qmp:HOST:PORT"), QmpTarget.parse)
+DOOR = Door(
+    "qmp",
+    "QEMU, through its monitor",
+    ("qmp:/monitor.sock", "qmp:HOST:PORT"),
+    QmpTarget.parse,
+    {
+        "status": Ability("drivers: by `--agent`, or by an unstable command that needs your word"),
+        "explain": Ability("drivers as for status; inside only by `--agent` or `--capture`"),
+        "resize --persist": Ability("a QEMU has no stored configuration: change what starts it", can=False),
+        "attach": Ability("only who has started QEMU knows which bus and which memory may take a device", can=False),
+        "detach": Ability("see attach", can=False),
+    },
+)
 
 
 class QmpBackend:

@@ -1,14 +1,30 @@
 """The table of doors: the one place that knows which there are."""
 
+from collections.abc import Iterable
+
 from virtiomem.errors import UsageError
 from virtiomem.text import quoted
-from virtiomem.vm.doors import qmp, sim
-from virtiomem.vm.doors.base import Door, MachineTarget
+from virtiomem.vm.doors import cloud_hypervisor, firecracker, libvirt, qmp, sim
+from virtiomem.vm.doors.base import Connection, Door, MachineTarget
 
-DOORS: tuple[Door, ...] = (qmp.DOOR, sim.DOOR)
+DOORS: tuple[Door, ...] = (qmp.DOOR, libvirt.DOOR, firecracker.DOOR, cloud_hypervisor.DOOR, sim.DOOR)
 BY_PATH = qmp.DOOR
 """The door that a bare path means."""
 USAGES = tuple(usage for door in DOORS for usage in door.usages)
+
+
+def refuse_what_cannot_be(connections: Iterable[Connection], verb: str) -> None:
+    """Raise UsageError for a machine that is reached through a door which cannot do what a verb wants (`base.VERBS`)."""
+    for connection in connections:
+        ability = door_of(connection.target).ability(verb)
+        if not ability.can:
+            raise UsageError(f"{connection.label}: {verb} is not possible: {ability.note}")
+
+
+def door_of(target: MachineTarget) -> Door:
+    """The door that has read a target."""
+    scheme = str(target).partition(":")[0]
+    return next(door for door in DOORS if door.scheme == scheme)
 
 
 def parse_target(text: str, *, source: str) -> MachineTarget:

@@ -1,4 +1,4 @@
-"""Every command that is sent to a machine's monitor or guest agent: for what, by which verb, and what it changes.
+"""Every command that is sent to a machine: for what, by which verb, and what it changes.
 
 `Peer` sends nothing that is not in this table, and docs/vm.md shows it. QEMU promises to keep its stable commands; one
 whose name begins with ``x-`` may do anything in the next release, so that it needs the user's word and a release that
@@ -15,10 +15,10 @@ VIRTIO_STATUS = "x-query-virtio-status"
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command; `since` is the first release of QEMU that has it, or of qemu-ga, which shares its numbers."""
+    """One command; `since` is the first release of QEMU that has it, of qemu-ga, which shares its numbers, or of whom it is sent to."""
 
     name: str
-    to: Literal["monitor", "agent"]
+    to: Literal["monitor", "agent", "libvirt", "Firecracker", "Cloud Hypervisor"]
     what: str
     verbs: tuple[str, ...]
     since: str
@@ -62,6 +62,52 @@ TABLE = (
     ),
     Command("guest-file-read", "agent", "read it", THOROUGH, "0.15"),
     Command("guest-file-close", "agent", "close it, whatever happened", THOROUGH, "0.15"),
+    Command("virConnectOpen", "libvirt", "connect; read-only unless something is to change", EVERY, "0.0.3"),
+    Command("virConnectSetKeepAlive", "libvirt", "notice a daemon that is gone", EVERY, "0.9.8"),
+    Command("virConnectRegisterCloseCallback", "libvirt", "hear that it is gone", EVERY, "0.10.0"),
+    Command("virConnectDomainEventRegisterAny", "libvirt", "hear of sizes, resets and ends", EVERY, "0.8.0"),
+    Command("virConnectListAllDomains", "libvirt", "the domains of `URI/`", EVERY, "0.9.13"),
+    Command("virDomainLookupByName", "libvirt", "find the domain", EVERY, "0.0.3"),
+    Command("virDomainLookupByUUID", "libvirt", "find it by its UUID", EVERY, "0.1.0"),
+    Command("virDomainGetState", "libvirt", "whether its CPUs run", EVERY, "0.9.2"),
+    Command("virDomainGetXMLDesc", "libvirt", "all sizes; passed-through devices", EVERY, "0.0.3 (virtio-mem 7.9)"),
+    Command("virConnectGetVersion", "libvirt", "the version of QEMU", THOROUGH, "0.0.3"),
+    Command("virConnectGetLibVersion", "libvirt", "the version of libvirt", THOROUGH, "0.7.3"),
+    Command("virDomainGetJobStats", "libvirt", "whether a migration, save or dump runs", THOROUGH, "1.0.3"),
+    Command(
+        "virDomainUpdateDeviceFlags",
+        "libvirt",
+        "set a size",
+        ("resize",),
+        "0.8.0",
+        changes="`requested` of the devices named; with `--persist` in the stored configuration, too",
+    ),
+    Command("virDomainAttachDeviceFlags", "libvirt", "add a device", ("attach",), "0.7.7", changes="it is added"),
+    Command("virDomainDetachDeviceFlags", "libvirt", "remove a device", ("detach",), "0.7.7", changes="it is removed"),
+    Command(
+        "virDomainQemuAgentCommand",
+        "libvirt",
+        "pass a command of the agent's on, with `--agent libvirt`",
+        THOROUGH,
+        "0.10.0",
+        changes="the domain is marked as tainted, until it stops",
+    ),
+    Command("virConnectClose", "libvirt", "disconnect", EVERY, "0.0.3"),
+    Command("GET /", "Firecracker", "its version; whether its CPUs run", EVERY, "0.10"),
+    Command("GET /machine-config", "Firecracker", "boot memory", EVERY, "0.10"),
+    Command("GET /hotplug/memory", "Firecracker", "all sizes", EVERY, "1.14"),
+    Command("PATCH /hotplug/memory", "Firecracker", "set a size", ("resize",), "1.14", changes="`requested_size_mib`"),
+    Command("GET /vmm.ping", "Cloud Hypervisor", "its version", EVERY, "0.10"),
+    Command("GET /vm.info", "Cloud Hypervisor", "all that it tells", EVERY, "0.10"),
+    Command("PUT /vm.resize", "Cloud Hypervisor", "set a size", ("resize",), "0.10", changes="the size of all memory"),
+    Command(
+        "PUT /vm.resize-zone",
+        "Cloud Hypervisor",
+        "set the size of a zone",
+        ("resize",),
+        "0.10",
+        changes="the zone's size",
+    ),
 )
 
 COMMANDS = {command.name: command for command in TABLE}

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from virtiomem.vm.doors.base import Connection, Door
+from virtiomem.vm.doors.base import Ability, Connection, Door, MachineTarget
 from virtiomem.vm.model import Vm
 
 
 @dataclass(frozen=True, slots=True)
-class SimTarget:
+class SimTarget(MachineTarget):
     """A scenario's file."""
 
     path: str
@@ -25,8 +25,18 @@ class SimTarget:
         """Play the scenario; UsageError for a file that is none."""
         from virtiomem.vm.doors.simulated import SimAgent, open_sim
 
-        backend = open_sim(self.path, label=str(self), pace=connection.access.pace)
+        backend = open_sim(self.path, label=connection.label, pace=connection.access.pace)
         return Vm(connection.name, backend, SimAgent(backend))
 
 
-DOOR = Door("sim", "a scenario, simulated in this process", ("sim:SCENARIO",), lambda text, _: SimTarget(text))
+DOOR = Door(
+    "sim",
+    "a scenario, simulated in this process",
+    ("sim:SCENARIO",),
+    lambda text, _: SimTarget(text),
+    {
+        "resize --persist": Ability("a scenario is played afresh each time", can=False),
+        "attach": Ability("DIMMs; the virtio-mem devices of a scenario are there from the start"),
+        "detach": Ability("DIMMs"),
+    },
+)

@@ -18,11 +18,13 @@ from virtiomem.recording.values import (
     Kexec,
     Load,
     MemoryBlock,
+    PlugDimm,
     Reboot,
     Resize,
     Snapshot,
     Step,
     Unload,
+    UnplugDimm,
     VirtioMemInfo,
     Wait,
 )
@@ -30,7 +32,7 @@ from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario import embedded_guest, load
 from virtiomem.units import Size, Span
 from virtiomem.vm.inside import Block, GuestMemoryInfo, ZoneUsage
-from virtiomem.vm.model import Driver, Event, HypervisorInfo, Machine, VirtioMemDevice
+from virtiomem.vm.model import Driver, Event, HypervisorInfo, Machine, NewDevice, VirtioMemDevice
 
 
 @dataclass(slots=True)
@@ -80,10 +82,19 @@ class SimBackend:
 
     async def set_requested_size(self, device: str, size: int) -> None:
         """Set a requested-size; the guest acts at once."""
-        self._let_time_pass()
-        error = self._play(Resize(device=device, requested_size=Size(size)))
-        if error is not None:
-            raise DeviceError(f"{device}: the device refuses: {error}", connection=self.label)
+        self._do(Resize(device=device, requested_size=Size(size)), device)
+
+    async def attach(self, new: NewDevice) -> str:
+        """Plug a DIMM."""
+        if new.kind != "dimm":
+            text = f"{new.name}: the virtio-mem devices of a scenario are there from the start"
+            raise DeviceError(text, connection=self.label)
+        self._do(PlugDimm(id=new.name, size=Size(new.size), node=new.node or 0), new.name)
+        return new.name
+
+    async def detach(self, device: str) -> None:
+        """Unplug a DIMM."""
+        self._do(UnplugDimm(id=device), device)
 
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Let virtual time pass, playing the guest only when something is due in it."""
@@ -116,6 +127,13 @@ class SimBackend:
             online_policy=self.online_policy,
             driver=self.parameters,
         )
+
+    def _do(self, step: Step, device: str) -> None:
+        """Do a step now; DeviceError when it is refused."""
+        self._let_time_pass()
+        error = self._play(step)
+        if error is not None:
+            raise DeviceError(f"{device}: the device refuses: {error}", connection=self.label)
 
     def _play(self, step: Step) -> str | None:
         """Do a step, and note what a hypervisor would tell of it; what refused it is returned."""

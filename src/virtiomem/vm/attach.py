@@ -1,0 +1,58 @@
+"""Adding a memory device to a running machine, and taking one away."""
+
+import asyncio
+from itertools import count
+
+from virtiomem.errors import UsageError
+from virtiomem.units import format_size
+from virtiomem.vm.model import Attaching, Machine, NewDevice, VirtioMemDevice, Vm
+from virtiomem.vm.plan import PlanError
+
+SHOWN_SECONDS = 10.0
+"""A device that was added is seen within this."""
+LOOK_SECONDS = 1.0
+
+
+async def add(vm: Vm, new: NewDevice) -> tuple[Machine, str]:
+    """Add a device, and return the machine with it, and its id; raises what the backend raises."""
+    assert isinstance(vm.backend, Attaching)
+    device = await vm.backend.attach(new)
+    machine, _ = await _until(vm, device, there=True, seconds=SHOWN_SECONDS)
+    return machine, device
+
+
+async def remove(vm: Vm, device: str | None, seconds: float) -> tuple[Machine, bool]:
+    """Ask for a device to be removed; return the machine as last seen, and whether it is gone within `seconds`.
+
+    Raises UsageError for a target without a device, PlanError for a device that is not there or not empty.
+    """
+    assert isinstance(vm.backend, Attaching)
+    if device is None:
+        raise UsageError(f"{vm.name} is a machine: write {vm.name}/DEVICE")
+    found = (await vm.backend.look()).device(device)
+    if found is None:
+        raise PlanError(f"it has no device {device!r}", connection=vm.name)
+    if isinstance(found, VirtioMemDevice) and (found.size != 0 or found.requested_size):
+        plugged = "?" if found.size is None else format_size(found.size)
+        asked = format_size(found.requested_size)
+        raise PlanError(f"{device} has {plugged} plugged, {asked} requested: resize it to 0 first", connection=vm.name)
+    await vm.backend.detach(device)
+    return await _until(vm, device, there=False, seconds=seconds)
+
+
+def free_name(machine: Machine, stem: str) -> str:
+    """The first of ``vm0``, ``vm1`` … that no device of the machine has in its id."""
+    taken = [device.id for device in machine.devices]
+    return next(name for number in count() if not any((name := f"{stem}{number}") in one for one in taken))
+
+
+async def _until(vm: Vm, device: str, *, there: bool, seconds: float) -> tuple[Machine, bool]:
+    """Look until a device is there, or is gone; the last look, and whether it came to that in time."""
+    until = asyncio.get_running_loop().time() + seconds
+    while True:
+        machine = await vm.backend.look()
+        so = (machine.device(device) is not None) is there
+        left = until - asyncio.get_running_loop().time()
+        if so or left <= 0:
+            return machine, so
+        await vm.backend.wait(min(left, LOOK_SECONDS))

@@ -1,0 +1,143 @@
+"""A VMM's HTTP API on a unix socket, with bounds on everything it may do to us; and a backend that has to poll it."""
+
+import asyncio
+import json
+from abc import abstractmethod
+from contextlib import suppress
+from typing import Any, Protocol
+
+from virtiomem.errors import BackendError, BackendTimeout, ProtocolError, VirtiomemError
+from virtiomem.qemu import validation
+from virtiomem.qemu.validation import Shape, ValueKind
+from virtiomem.text import one_line, shown
+from virtiomem.units import MiB
+from virtiomem.vm.doors.peer import Refused
+from virtiomem.vm.doors.sent import COMMANDS
+from virtiomem.vm.model import Event, Machine
+
+ANSWER_SECONDS = 10.0
+MAX_BODY = 4 * MiB
+MAX_WORDS = 300
+"""Characters of a VMM's own words within a message."""
+POLL_SECONDS = 0.25
+
+
+class HttpPeer:
+    """The API of one VMM; it sends what `sent.TABLE` has and nothing else.
+
+    Raises BackendError where nobody answers, BackendTimeout where nobody answers in time, ProtocolError for what is no
+    such API, and `peer.Refused` for a status other than 2xx, with the VMM's words.
+    """
+
+    def __init__(self, path: str, label: str, *, prefix: str = "") -> None:
+        """`prefix` stands before every path of the API."""
+        import httpx
+
+        self.label = label
+        self._http = httpx
+        transport = httpx.AsyncHTTPTransport(uds=path)
+        self._client = httpx.AsyncClient(transport=transport, base_url=f"http://localhost{prefix}", trust_env=False)
+
+    async def ask(self, request: str, *, shape: type[Shape] | ValueKind[Shape]) -> Shape:
+        """The answer to a request such as ``GET /vm.info``, as a `shape`."""
+        _, text = await self._exchange(request, None)
+        try:
+            answer = json.loads(text)
+        except (ValueError, RecursionError):
+            raise self.bad_answer(request, "no JSON") from None
+        try:
+            return validation.read(answer, shape)
+        except validation.Unsound as error:
+            raise self.bad_answer(request, error) from None
+
+    async def tell(self, request: str, body: dict[str, object]) -> None:
+        """Make a request that has no answer."""
+        await self._exchange(request, body)
+
+    async def _exchange(self, request: str, body: dict[str, object] | None) -> tuple[int, bytes]:
+        assert request in COMMANDS, request
+        method, path = request.split(" ")
+        try:
+            async with (
+                asyncio.timeout(ANSWER_SECONDS),
+                self._client.stream(
+                    method, path, json=body, headers={"Accept-Encoding": "identity"}, timeout=None
+                ) as answer,
+            ):
+                text = b""
+                async for chunk in answer.aiter_raw():
+                    text += chunk
+                    if len(text) > MAX_BODY:
+                        raise self.bad_answer(request, f"more than {MAX_BODY // MiB} MiB")
+        except TimeoutError:
+            raise BackendTimeout(f"no answer to {request} in {ANSWER_SECONDS:g} s", connection=self.label) from None
+        except self._http.ConnectError as error:
+            raise BackendError(f"cannot connect: {_why(error)}", connection=self.label) from None
+        except self._http.RemoteProtocolError as error:
+            raise ProtocolError(
+                f"it does not speak HTTP: {one_line(str(error), MAX_WORDS)}", connection=self.label
+            ) from None
+        except (self._http.HTTPError, OSError) as error:
+            why = str(error) or type(error).__name__
+            raise BackendError(f"connection lost: {one_line(why, MAX_WORDS)}", connection=self.label) from None
+        if answer.status_code // 100 != 2:
+            raise Refused(str(answer.status_code), one_line(_words(text), MAX_WORDS))
+        return answer.status_code, text
+
+    def bad_answer(self, request: str, why: object) -> ProtocolError:
+        """The error for an answer that cannot be."""
+        return ProtocolError(f"bad answer to {request}: {one_line(str(why), MAX_WORDS)}", connection=self.label)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        with suppress(Exception):
+            await self._client.aclose()
+
+
+def _why(error: Exception) -> str:
+    """The errno in words, which stands at the end of a chain of causes."""
+    cause: BaseException = error
+    while isinstance(inner := cause.__cause__ or cause.__context__, Exception):
+        cause = inner
+    return (cause.strerror or str(cause)) if isinstance(cause, OSError) else shown(error)
+
+
+def _words(body: bytes) -> str:
+    """What a VMM says of an error: Firecracker's fault_message, Cloud Hypervisor's list (its last two), or plain text."""
+    text = body.decode(errors="replace")
+    try:
+        said: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(said, dict) and isinstance(said.get("fault_message"), str):
+        return str(said["fault_message"])
+    if isinstance(said, list) and said and all(isinstance(part, str) for part in said):
+        return ": ".join(said[-2:])
+    return text
+
+
+class PollingBackend(Protocol):
+    """The part of a `Backend` that a VMM without events needs: it is asked again and again while somebody waits."""
+
+    _last: Machine | None
+
+    @abstractmethod
+    async def look(self) -> Machine:
+        """How big everything is right now."""
+
+    def now(self) -> float:
+        """Seconds of the event loop's clock."""
+        return asyncio.get_running_loop().time()
+
+    async def wait(self, seconds: float) -> frozenset[Event]:
+        """Look every quarter of a second; a machine that looks different has had an event."""
+        until = self.now() + max(seconds, 0)
+        before = self._last
+        while (left := until - self.now()) > 0:
+            await asyncio.sleep(min(left, POLL_SECONDS))
+            try:
+                if await self.look() != before:
+                    return frozenset({Event.SIZE})
+            except VirtiomemError:  # the next look says so
+                return frozenset()
+        return frozenset()

@@ -1,0 +1,164 @@
+"""A domain's XML as libvirt gives it: its memory devices read, and one of them written as libvirt takes it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape, quoteattr
+
+from virtiomem.qemu.validation import NAME, Unsound, read
+from virtiomem.recording.values import DimmInfo
+from virtiomem.units import U64_MAX, KiB, MiB, is_power_of_two
+from virtiomem.vm.model import Device, OtherMemory, VirtioMemDevice
+
+MAX_XML = 4 * MiB
+"""Characters; a domain of 256 devices has about 150 K."""
+MAX_DEVICES = 4096
+_UNITS = {"b": 1, "bytes": 1, "": KiB}
+_UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGTPE", 1)}
+_UNITS |= {unit: 1 << 10 * power for power, letter in enumerate("KMGTPE", 1) for unit in (letter, f"{letter}iB")}
+_UNITS["k"] = KiB
+_DIMMS = {"dimm", "nvdimm"}
+
+
+class WrongXml(ValueError):  # noqa: N818 - an answer that cannot be, not yet an error of somebody
+    """XML that no libvirt gives; says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainXml:
+    """What is read of a running domain's XML; sizes in bytes."""
+
+    boot_memory: int
+    devices: tuple[Device, ...]
+    vfio: tuple[str, ...]
+    """PCI devices of the host that the guest has, by their addresses."""
+    elements: dict[str, str]
+    """The XML of each memory device, by its id."""
+
+
+def read_domain(text: str) -> DomainXml:
+    """Read a domain's XML; WrongXml says what is wrong with it.
+
+    Source: the format is docs/formatdomain of libvirt 9.0. An address that is not told is None, and so is a plugged size.
+    """
+    root = _parsed(text)
+    elements = root.findall("./devices/memory")
+    if len(elements) > MAX_DEVICES:
+        raise WrongXml(f"{len(elements)} memory devices, more than {MAX_DEVICES}")
+    devices = tuple(_device(element) for element in elements)
+    ids = [device.id for device in devices]
+    if len(set(ids)) < len(ids):
+        raise WrongXml(f"two devices have the alias {next(name for name in ids if ids.count(name) > 1)}")
+    given = sum(_size(element.find("./target/size"), "target/size") for element in elements)
+    return DomainXml(
+        boot_memory=_boot_memory(root, given),
+        devices=devices,
+        vfio=tuple(_vfio(root)),
+        elements=dict(zip(ids, (ET.tostring(element, encoding="unicode") for element in elements), strict=True)),
+    )
+
+
+def with_requested(element: str, size: int) -> str:
+    """A memory device's XML with another requested size, in bytes."""
+    device = ET.fromstring(element)  # noqa: S314 - our own text of what `read_domain` has read
+    requested = device.find("./target/requested")
+    assert requested is not None
+    requested.text, requested.attrib["unit"] = str(size), "bytes"
+    return ET.tostring(device, encoding="unicode")
+
+
+def new_device(
+    kind: Literal["virtio-mem", "dimm"], size: int, *, name: str, node: int | None, block_size: int, requested: int
+) -> str:
+    """The XML of a memory device to be attached; sizes in bytes, `name` is what libvirt knows it by: it begins with ``ua-``."""
+    own = f"<block unit='bytes'>{block_size}</block><requested unit='bytes'>{requested}</requested>"
+    return (
+        f"<memory model={quoteattr(kind)}><target><size unit='bytes'>{size}</size>"
+        + ("" if node is None else f"<node>{escape(str(node))}</node>")
+        + (own if kind == "virtio-mem" else "")
+        + f"</target><alias name={quoteattr(name)}/></memory>"
+    )
+
+
+def _parsed(text: str) -> ET.Element:
+    if len(text) > MAX_XML:
+        raise WrongXml(f"its XML has {len(text)} characters, more than {MAX_XML}")
+    if "<!DOCTYPE" in text:
+        raise WrongXml("its XML has a DOCTYPE")
+    try:
+        return ET.fromstring(text)  # noqa: S314 - bounded above, and without a DOCTYPE nothing expands
+    except ET.ParseError as error:
+        raise WrongXml(f"its XML is none: {error}") from None
+
+
+def _device(element: ET.Element) -> Device:
+    alias, target = element.find("./alias"), element.find("./target")
+    try:
+        name = read("" if alias is None else alias.get("name"), NAME)
+    except Unsound as error:
+        raise WrongXml(str(error.below("alias"))) from None
+    if target is None:
+        raise WrongXml(f"{name} has no target")
+    size = _size(target.find("size"), f"{name}: size")
+    node = _number(target.findtext("node") or "0", f"{name}: node")
+    place = element.find("./address")
+    base = None if place is None or "base" not in place.attrib else _number(place.attrib["base"], f"{name}: base")
+    model = element.get("model")
+    if model != "virtio-mem":
+        return (DimmInfo if model in _DIMMS else OtherMemory)(id=name, addr=base or 0, size=size, node=node)
+    block = _size(target.find("block"), f"{name}: block")
+    if not is_power_of_two(block):
+        raise WrongXml(f"{name}: its block size, {block}, is no power of two")
+    own = target.find("address")
+    current = target.find("current")
+    return VirtioMemDevice(
+        id=name,
+        memaddr=base if own is None else _number(own.get("base", ""), f"{name}: base"),
+        max_size=size,
+        requested_size=_size(target.find("requested"), f"{name}: requested"),
+        size=None if current is None else _size(current, f"{name}: current"),
+        block_size=block,
+        node=node,
+    )
+
+
+def _boot_memory(root: ET.Element, given: int) -> int:
+    """The memory of all NUMA cells; without any, what the domain has less its devices, which libvirt counts in full."""
+    cells = root.findall("./cpu/numa/cell")
+    if cells:
+        return sum(_scaled(cell.get("memory", ""), cell.get("unit", ""), "cell") for cell in cells)
+    return max(_size(root.find("./memory"), "memory") - given, 0)
+
+
+def _vfio(root: ET.Element) -> Iterator[str]:
+    for place in root.findall("./devices/hostdev[@type='pci']/source/address"):
+        parts = [_number(place.get(part, "0"), "hostdev") for part in ("domain", "bus", "slot", "function")]
+        yield "{:04x}:{:02x}:{:02x}.{:x}".format(*parts)
+
+
+def _size(element: ET.Element | None, where: str) -> int:
+    """A size in bytes."""
+    if element is None:
+        raise WrongXml(f"{where} is missing")
+    return _scaled(element.text or "", element.get("unit", ""), where)
+
+
+def _scaled(text: str, unit: str, where: str) -> int:
+    if unit not in _UNITS:
+        raise WrongXml(f"{where}: {unit!r} is no unit")
+    size = _number(text.strip(), where) * _UNITS[unit]
+    if size > U64_MAX:
+        raise WrongXml(f"{where} is beyond 2^64 bytes")
+    return size
+
+
+def _number(text: str, where: str) -> int:
+    """A number below 2^64, decimal or 0x…"""
+    try:
+        number = int(text, 16 if text.startswith("0x") else 10) if len(text) <= 20 and text.isascii() else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number <= U64_MAX:
+        raise WrongXml(f"{where}: {text[:40]!r} is no number below 2^64")
+    return number
