@@ -39,6 +39,15 @@ class OnlineType(StrEnum):
     ONLINE_MOVABLE = "online_movable"
 
 
+class MemmapOnMemory(StrEnum):
+    """memory_hotplug.memmap_on_memory: whether struct pages may lie in the memory that they describe."""
+
+    NO = "N"
+    YES = "Y"
+    FORCE = "force"
+    """Also where that wastes pages."""
+
+
 class OnlinePolicy(StrEnum):
     """memory_hotplug.online_policy: how plain `online` chooses."""
 

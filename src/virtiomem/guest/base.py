@@ -76,6 +76,7 @@ class GuestConfig(_Table, frozen=True):
     online_policy: Literal["contig-zones", "auto-movable"] = "contig-zones"
     auto_movable_ratio: int = AUTO_MOVABLE_RATIO
     auto_movable_numa_aware: bool = True
+    memmap_on_memory: Literal["N", "Y", "force"] = "N"
     crashkernel: Size | None = None
     """What is reserved for a crash kernel. In the embedded guest a boot listing decides, where there is one."""
     crash_header_cpus: int | None = None
@@ -202,6 +203,8 @@ def hotplug_parameters(config: GuestConfig) -> list[str]:
         words.append(f"memory_hotplug.online_policy={config.online_policy}")
     if config.auto_movable_ratio != default.auto_movable_ratio:
         words.append(f"memory_hotplug.auto_movable_ratio={config.auto_movable_ratio}")
+    if config.memmap_on_memory != default.memmap_on_memory:
+        words.append(f"memory_hotplug.memmap_on_memory={config.memmap_on_memory}")
     if config.auto_movable_numa_aware != default.auto_movable_numa_aware:
         words.append(f"memory_hotplug.auto_movable_numa_aware={'Y' if config.auto_movable_numa_aware else 'N'}")
     if config.crashkernel is not None:

@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 from msgspec import structs
 
-from virtiomem.abi import OnlinePolicy, OnlineType
+from virtiomem.abi import MemmapOnMemory, OnlinePolicy, OnlineType
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig, GuestConfig, NodeConfig
 from virtiomem.live.capture import Capture
@@ -47,6 +47,8 @@ def _policy(capture: Capture) -> dict[str, Any]:
         policy["auto_movable_ratio"] = number_of(values["auto_movable_ratio"], 10, capture)
     if "auto_movable_numa_aware" in values:
         policy["auto_movable_numa_aware"] = values["auto_movable_numa_aware"] == "Y"
+    if values.get("memmap_on_memory") in list(MemmapOnMemory):
+        policy["memmap_on_memory"] = values["memmap_on_memory"]
     return policy
 
 

@@ -1,6 +1,7 @@
 """The memory hot(un)plug core. Models mm/memory_hotplug.c and drivers/base/memory.c (Linux 6.1).
 
 core.py       Memory: nodes, zones, blocks, groups, listeners, and check()
+memmap.py     struct pages inside the memory that they describe
 hotplug.py    add_memory(), add_memory_driver_managed(), remove_memory(), offline_and_remove_memory()
 onlining.py   online_pages(), offline_pages(), a write to a block's `state`
 poison.py     pages that the hardware has lost

@@ -14,13 +14,29 @@ _NO_PAGES: frozenset[int] = frozenset()
 class MemoryBlock:
     """One memory block; `id` is its address divided by the block size, in decimal in sysfs."""
 
-    __slots__ = ("boot", "dropped", "fake_offline", "group", "id", "nid", "poisoned", "state", "used", "zone")
+    __slots__ = (
+        "boot",
+        "dropped",
+        "fake_offline",
+        "group",
+        "id",
+        "memmap_pageblocks",
+        "nid",
+        "poisoned",
+        "state",
+        "used",
+        "zone",
+    )
 
-    def __init__(self, id_: int, nid: int, group: MemoryGroup | None = None, *, boot: bool = False) -> None:
+    def __init__(
+        self, id_: int, nid: int, group: MemoryGroup | None = None, *, boot: bool = False, memmap_pageblocks: int = 0
+    ) -> None:
         self.id = id_
         self.nid = nid
         self.group = group
         self.boot = boot
+        self.memmap_pageblocks = memmap_pageblocks
+        """How many of its first pageblocks take its own struct pages; they are never handed out."""
         self.state = BlockState.OFFLINE
         self.zone: Zone | None = None
         """The one zone of an online block; None when offline, or for boot memory that lies in several."""

@@ -9,6 +9,7 @@ Models: add_memory(), add_memory_driver_managed(), add_memory_resource(), remove
 from virtiomem import border
 from virtiomem.abi import BlockState, OnlineType
 from virtiomem.errors import ArgumentValueError, Errno
+from virtiomem.memory import memmap
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import MAX_BLOCKS, Memory
 from virtiomem.memory.faults import FaultPoint
@@ -126,9 +127,10 @@ def _add_resource(memory: Memory, nid: int, res: Resource, flags: int) -> Errno:
         return Errno.EINVAL
     if rc := memory.faults.take(FaultPoint.ONLINE_NODE):
         return rc
-    if flags & MHP_MEMMAP_ON_MEMORY and not allows_memmap_flag(memory):
+    inside = memmap.pageblocks_inside(memory, size) if flags & MHP_MEMMAP_ON_MEMORY else 0
+    if flags & MHP_MEMMAP_ON_MEMORY and not (inside or _is_hint(memory)):
         return Errno.EINVAL
-    blocks = _create_memory_blocks(memory, nid, start, size, group)
+    blocks = _create_memory_blocks(memory, nid, start, size, group, inside)
     if isinstance(blocks, Errno):
         return blocks
     if res.name == SYSTEM_RAM:
@@ -139,17 +141,13 @@ def _add_resource(memory: Memory, nid: int, res: Resource, flags: int) -> Errno:
     return Errno.OK
 
 
-def allows_memmap_flag(memory: Memory) -> bool:
-    """Whether memory is added that asks for its struct pages inside it: it never gets them here, where it is only a hint.
-
-    Differs: the parameter cannot be set here, so the struct pages are elsewhere. Models: mhp_supports_memmap_on_memory().
-    Since: 6.6 (memmap_flag_is_a_hint).
-    """
+def _is_hint(memory: Memory) -> bool:
+    """Whether struct pages that cannot be inside the memory may be elsewhere. Since: 6.6 (memmap_flag_is_a_hint)."""
     return memory.release.memmap_flag_is_a_hint
 
 
 def _create_memory_blocks(
-    memory: Memory, nid: int, start: int, size: int, group: MemoryGroup | None
+    memory: Memory, nid: int, start: int, size: int, group: MemoryGroup | None, memmap_pageblocks: int
 ) -> list[MemoryBlock] | Errno:
     """Map the range and make its blocks, offline: all or none. EEXIST when one exists, ENOMEM for too many."""
     ids = range(start // memory.block_size, (start + size) // memory.block_size)
@@ -161,7 +159,7 @@ def _create_memory_blocks(
         return Errno.EEXIST
     if rc := memory.faults.take(FaultPoint.CREATE_BLOCKS):
         return rc
-    blocks = [MemoryBlock(id_, nid, group) for id_ in ids]
+    blocks = [MemoryBlock(id_, nid, group, memmap_pageblocks=memmap_pageblocks) for id_ in ids]
     memory.blocks.update(zip(ids, blocks, strict=True))
     if group is not None:
         group.blocks += len(blocks)
@@ -180,6 +178,8 @@ def _online_by_default(memory: Memory, blocks: list[MemoryBlock]) -> None:
 def remove_memory(memory: Memory, start: int, size: int) -> Errno:
     """Remove offline memory: EBUSY when a block is not offline. Blocks that do not exist are ignored.
 
+    EINVAL where some blocks have their struct pages inside (`memmap`) and others not.
+
     Raises ArgumentError for a range that is not whole memory blocks (the kernel stops with a BUG).
     """
     _check_range(memory, start, size)
@@ -196,6 +196,8 @@ def remove_blocks(memory: Memory, start: int, size: int) -> Errno:
     span = Span.sized(start, size)
     if span in memory.firmware_map:
         memory.firmware_map.remove(span)
+    if not memmap.removable(memory, blocks):
+        return Errno.EINVAL
     for block in blocks:
         del memory.blocks[block.id]
         if block.group is not None:

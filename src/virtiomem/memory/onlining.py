@@ -7,12 +7,12 @@ state_store() (drivers/base/memory.c), v6.1.
 from virtiomem import border
 from virtiomem.abi import BlockState, OnlineType
 from virtiomem.errors import ArgumentValueError, Errno
-from virtiomem.memory import poison
+from virtiomem.memory import memmap, poison
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.contig import set_fake_offline
 from virtiomem.memory.core import Memory
 from virtiomem.memory.faults import FaultPoint
-from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
+from virtiomem.memory.notifier import MemoryEvent
 from virtiomem.memory.policy import zone_for_block
 from virtiomem.memory.zone import Zone
 from virtiomem.units import Span
@@ -83,7 +83,7 @@ def online_pages(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
     """
     if block.poisoned and (rc := poison.going_online(memory, block)):
         return rc
-    notify = MemoryNotify(block.id * memory.block_size, memory.block_size, block.nid)
+    notify = memmap.notify_of(memory, block)
     bracketed = memory.release.brackets_events
     if bracketed and (rc := memory.notifiers.notify(MemoryEvent.PREPARE_ONLINE, notify)):
         return rc
@@ -134,7 +134,7 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     span = memory.span_of(block.id)
     if zone is None or not memory.is_system_ram(span):
         return Errno.EINVAL
-    everything = (1 << memory.pageblocks_per_block) - 1
+    everything = ((1 << memory.pageblocks_per_block) - 1) & ~memmap.mask_of(block)
     rc = memory.faults.take(FaultPoint.ISOLATE)
     if (
         rc
@@ -142,7 +142,7 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
         or (block.used and memory.users.unmovable_in(block, everything))
     ):
         return rc or Errno.EBUSY
-    notify = MemoryNotify(span.start, memory.block_size, block.nid)
+    notify = memmap.notify_of(memory, block)
     rc = (
         memory.faults.take(FaultPoint.GOING_OFFLINE)
         or memory.notifiers.notify(MemoryEvent.GOING_OFFLINE, notify)
@@ -176,7 +176,7 @@ def _migrate(memory: Memory, block: MemoryBlock, everything: int) -> Errno:
 
 def _leave_zone(memory: Memory, block: MemoryBlock, zone: Zone) -> None:
     pages = memory.pages_per_block
-    zone.managed -= pages
+    zone.managed -= memmap.notify_of(memory, block).size // memory.page_size
     zone.remove_online(block.id * pages)
     _adjust_present(block, zone, -pages)
     block.zone = None

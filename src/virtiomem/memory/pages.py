@@ -157,7 +157,7 @@ class PageUsers:
         """Free pageblocks in a zone's hotplugged blocks, lowest address first."""
         for start_pfn in sorted(zone.online):
             block = self._blocks[start_pfn // self._pages_per_block]
-            for index in self._pageblocks:
+            for index in self._pageblocks[block.memmap_pageblocks :]:
                 if not block.fake_offline >> index & 1 and index not in block.used:
                     yield block, index
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from virtiomem import border
-from virtiomem.abi import AUTO_MOVABLE_RATIO, OnlinePolicy, OnlineType
+from virtiomem.abi import AUTO_MOVABLE_RATIO, MemmapOnMemory, OnlinePolicy, OnlineType
 
 
 @dataclass(slots=True)
@@ -19,6 +19,7 @@ class Policy:
     auto_movable_ratio: int = AUTO_MOVABLE_RATIO
     """Movable pages allowed for each kernel page, in percent."""
     auto_movable_numa_aware: bool = True
+    memmap_on_memory: MemmapOnMemory = MemmapOnMemory.NO
     movable_node: bool = False
     """The kernel's parameter of that name: plain `online` prefers Movable where neither zone, or both, reach."""
 
@@ -34,5 +35,6 @@ _KINDS = {
     "default_state": OnlineType,
     "online_policy": OnlinePolicy,
     "auto_movable_numa_aware": bool,
+    "memmap_on_memory": MemmapOnMemory,
     "movable_node": bool,
 }

@@ -18,6 +18,10 @@ class LinuxRelease:
     """Notifiers hear PREPARE_ONLINE before a memory block goes online, and FINISH_OFFLINE when it is offline."""
     memmap_flag_is_a_hint: bool = False
     """MHP_MEMMAP_ON_MEMORY, where it cannot be, means an ordinary memmap; else EINVAL."""
+    memmap_can_be_forced: bool = False
+    """memory_hotplug.memmap_on_memory may be `force`; else that is ignored."""
+    memmap_in_each_block: bool = False
+    """Struct pages may lie inside a range of many memory blocks, in each of them; else only in a range of one."""
     ecam_name: str = "PCI MMCONFIG"
     """What the map calls the PCI configuration space."""
     lists_local_apic: bool = True
@@ -124,6 +128,23 @@ LINUX = Releases(
             "mm/memory_hotplug.c: add_memory_resource()",
             "MHP_MEMMAP_ON_MEMORY, where it cannot be, means an ordinary memmap; before, EINVAL",
             "mm/memory_hotplug: allow memmap on memory hotplug request to fallback",
+        ),
+        Change(
+            "6.6",
+            "memmap_can_be_forced",
+            True,
+            "mm/memory_hotplug.c: set_memmap_mode()",
+            "`memory_hotplug.memmap_on_memory` may be `force`; before, that is ignored",
+            "mm/memory_hotplug: support memmap_on_memory when memmap is not aligned to pageblocks",
+        ),
+        Change(
+            "6.8",
+            "memmap_in_each_block",
+            True,
+            "mm/memory_hotplug.c: create_altmaps_and_memory_blocks()",
+            "with `memory_hotplug.memmap_on_memory` a DIMM of any size has its struct pages inside, in each memory block;"
+            " before, only one of a single block",
+            "mm/memory_hotplug: split memmap_on_memory requests across memblocks",
         ),
         Change(
             "6.9",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import UNSET, UnsetType
 
-from virtiomem.abi import OnlinePolicy, Sleep
+from virtiomem.abi import MemmapOnMemory, OnlinePolicy, Sleep
 from virtiomem.clock import Clock
 from virtiomem.driver import VirtioMem, VirtioMemModule
 from virtiomem.errors import Errno
@@ -53,6 +53,7 @@ class Kernel:
                 online_policy=OnlinePolicy(config.online_policy),
                 auto_movable_ratio=config.auto_movable_ratio,
                 auto_movable_numa_aware=config.auto_movable_numa_aware,
+                memmap_on_memory=MemmapOnMemory(config.memmap_on_memory),
                 movable_node=config.movable_node,
             ),
             nodes={node.id: node.spans for node in config.nodes} or None,

@@ -10,7 +10,15 @@ from itertools import count
 from virtiomem import border
 from virtiomem.errors import Errno, KernelError
 from virtiomem.guest.embedded.hardware import Dimm
-from virtiomem.memory import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID, Memory, MemoryBlock, hotplug
+from virtiomem.memory import (
+    MHP_MEMMAP_ON_MEMORY,
+    MHP_MERGE_RESOURCE,
+    MHP_NID_IS_MGID,
+    Memory,
+    MemoryBlock,
+    hotplug,
+    memmap,
+)
 from virtiomem.memory.onlining import device_offline, device_online
 from virtiomem.resource.flags import BUSY_RAM, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import KMEM_RAM, SYSTEM_RAM
@@ -33,7 +41,8 @@ class AcpiMemory:
     def add(self, dimm: Dimm) -> Errno:
         """A DIMM came. Its memory makes a static group; that some of it is there already (EEXIST) is no error."""
         mgid = self._memory.groups.register_static(dimm.node, max(dimm.size // self._memory.page_size, 1))
-        rc = hotplug.add_memory(self._memory, mgid, dimm.addr, dimm.size, MHP_NID_IS_MGID)
+        flags = MHP_MEMMAP_ON_MEMORY if memmap.pageblocks_inside(self._memory, dimm.size) else 0
+        rc = hotplug.add_memory(self._memory, mgid, dimm.addr, dimm.size, MHP_NID_IS_MGID | flags)
         if rc not in (Errno.OK, Errno.EEXIST):
             self._memory.groups.unregister(mgid)
             return rc
