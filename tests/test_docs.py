@@ -118,6 +118,7 @@ def test_every_key_of_a_recording_is_explained() -> None:
         recording.ZonePages,
         recording.VirtioMemInfo,
         recording.DimmInfo,
+        recording.CrashHeader,
     ]
     assert [key for key in keys(*kinds) if f"`{key}`" not in page] == []
 

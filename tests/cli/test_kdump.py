@@ -4,14 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from virtiomem import recording
 from virtiomem.cli.main import main
 from virtiomem.kdump import elfcore
 from virtiomem.kdump.ranges import kernel_ranges
 from virtiomem.live.capture import Capture, Section, dump
+from virtiomem.releases.linux import LINUX
 from virtiomem.resource import iomem
 
 DATA = Path(__file__).parent.parent / "data/kdump"
+FOLDERS = (("6.1", ""), ("6.12", "-6.12"))
 OPTIONS = ["--note", "6371382784:368", "--vmcoreinfo", "0x17bd54000:4132", "--direct-map", "5-level"]
 OPTIONS += ["--text", "0xffffffff81000000:0x2830000"]
 
@@ -42,7 +46,7 @@ def test_ranges_are_shown_with_what_was_left_out(listing: Any, capsys: pytest.Ca
         "0000000180000000-00000001ffffffff     2G\n"
         "\n"
         "kernel: 4 ranges, 5.7G; excluded: 0x0-0xfffff, 0x6f000000-0x7effffff\n"
-        "4 of 8192 in a header that the kernel keeps up to date\n"
+        "4 of 16453 in a header that the kernel keeps up to date\n"
     )
 
 
@@ -132,9 +136,123 @@ def test_memory_of_the_file_that_is_not_ram_any_more_is_a_difference(
     assert (code, "not RAM" in out) == (0, True), "the first MiB is each loader's own"
 
 
+REAL = {version: DATA.parent / f"recordings{folder}/n-crash-kernel/recording.json" for version, folder in FOLDERS}
+
+
+def after(step: int, version: str, tmp_path: Path) -> str:
+    """A recording of a real Linux with a crash kernel, up to a step."""
+    whole = recording.load(REAL[version])
+    recording.dump(replace(whole, steps=whole.steps[:step]), tmp_path / "r.json")
+    return str(tmp_path / "r.json")
+
+
+def header(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, dict[str, Any]]:
+    code, out, _ = run(capsys, *argv, "--header", "--json")
+    return code, json.loads(out)
+
+
+def sizes(told: dict[str, Any], *names: str) -> list[int | None]:
+    """How much each list has above what was there at boot, in MiB."""
+    return [
+        None if told[name] is None else sum(one["size"] for one in told[name] if one["start"] >= 0x180000000) >> 20
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "version", "code", "held"),
+    [
+        (2, "6.1", 0, [1024, 1024, 1024, 1024]),
+        (3, "6.1", 1, [2048, 1024, 1024, 1024]),
+        (4, "6.1", 0, [1024, 1024, 1024, 1024]),
+        (3, "6.12", 0, [2048, 1024, 2048, 2048]),
+        (4, "6.12", 0, [1024, 1024, 1152, 1024]),
+        (6, "6.12", 0, [896, 1024, 1024, 896]),
+        (9, "6.12", 1, [1536, 1024, 1024, 1024]),
+    ],
+)
+def test_header_of_a_real_machine_then_now_and_next(
+    step: int, version: str, code: int, held: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, told = header(capsys, after(step, version, tmp_path))
+    assert (found, sizes(told, "ram", "at-loading", "now", "after-next")) == (code, held)
+    assert told["kernel"] == f"Linux {version}"
+    assert bool(told["missing"]) == (code == 1)
+
+
+def test_ram_that_a_header_lacks_is_said_without_being_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, after(3, "6.1", tmp_path))
+    assert (code, "no limit: this kernel makes its header as large as it takes" in out) == (1, True)
+    assert err == "virtiomem: 1G of RAM is not in the header, a crash loses it: load the crash kernel anew (kexec -p)\n"
+
+
+def test_a_reboot_leaves_no_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, after(10, "6.12", tmp_path), "--header")
+    assert (code, out, "no crash kernel is loaded" in err) == (1, "", True)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "crash_hotplug", "argv", "kept", "at_least", "after_next"),
+    [
+        ("6.12.9", "1", [], True, 128, 256),
+        ("6.12.9", "0", [], False, None, None),
+        ("6.1.0", None, [], False, None, None),
+        (None, None, [], None, None, None),
+        (None, None, ["--model", "6.12", "--as", "kernel"], True, 128, 256),
+        ("6.12.9", None, ["--model", "6.1"], False, None, None),
+    ],
+)
+def test_what_nobody_tells_of_a_header_is_not_known(
+    kernel: str | None,
+    crash_hotplug: str | None,
+    argv: list[str],
+    kept: bool | None,
+    at_least: int | None,
+    after_next: int | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = ["00100000-7fffffff : System RAM", "  70000000-7effffff : Crash kernel"]
+    lines += ["180000000-18fffffff : virtio0", "  180000000-18fffffff : System RAM (virtio_mem)"]
+    hotplug = [] if crash_hotplug is None else [f"crash_hotplug {crash_hotplug}"]
+    sections = {
+        "proc/iomem": Section.of(lines),
+        "proc/sys/kernel": Section.of([] if kernel is None else [f"osrelease {kernel}"]),
+        "sys/kernel": Section.of(["kexec_crash_loaded 1"]),
+        "sys/devices/system/memory": Section.of(
+            [*("block_size_bytes 8000000", *hotplug), "0-48 online 1 0 Normal", "49 offline 1 0 Movable"]
+        ),
+    }
+    dump(Capture(sections), tmp_path / "guest.capture")
+    code, told = header(capsys, str(tmp_path / "guest.capture"), *argv)
+    assert (code, told["kept-up-to-date"], told["now"], told["missing"]) == (64, kept, None, None)
+    assert sizes(told, "certain", "after-next") == [at_least, after_next]
+    assert run(capsys, str(tmp_path / "guest.capture"), *argv)[0] == 0
+
+
+def test_release_that_is_not_known_is_taken_for_another_and_said(
+    listing: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, listing("merged-file"), "--model", "99.4")
+    assert (code, err) == (0, f"virtiomem: Linux 99.4 is not known: it is taken for {LINUX.newest.name}\n")
+
+
+def test_header_that_reads_wrong_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in ("now 5-4", "x", "now 0-1ffffffffffffffff", "loading"):
+        sections = {"proc/iomem": Section("00100000-3fffffff : System RAM\n"), "crash-header": Section.of([line])}
+        dump(Capture(sections), tmp_path / "guest.capture")
+        code, _, err = run(capsys, str(tmp_path / "guest.capture"))
+        assert (code, f"guest.capture: not a line of a crash header: {line!r}" in err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [
+        (["--header", "--compare"], "--compare is for the ranges of the map"),
+        (["--header", "-o", "x"], "-o is for the ranges of the map"),
+        (["--model", "six"], "'six' is not a release of Linux such as 6.12"),
         (["--note", "12"], "'12' is not ADDR:SIZE"),
         (["--note", "1:2@3"], "'1:2@3' is not ADDR:SIZE"),
         (["--vmcoreinfo", "x:1"], "'x' is not a number"),

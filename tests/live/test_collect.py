@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from virtiomem.errors import BackendError
+from virtiomem.kdump import elfcore
+from virtiomem.kdump.elfcore import Inputs, KernelText, Note, ProgramHeader, segments
 from virtiomem.live import script
 from virtiomem.live.capture import Capture, dumps, loads
 from virtiomem.live.collect import KPF_NOPAGE, KPF_OFFLINE, _kernel_log, collect, is_wanted, last_of_each
@@ -167,6 +169,36 @@ def test_shell_program_captures_what_we_capture(shell: list[str], linux: Path, t
     kpageflags(linux, [0], [KPF_OFFLINE], [KPF_OFFLINE] * 511 + [0], [KPF_NOPAGE | KPF_OFFLINE])
     theirs, ours = run_script(shell, linux, tmp_path, "--pages"), collect(linux, pages=True)
     assert theirs.sections == ours.sections
+    assert run_script(shell, linux, tmp_path).sections == collect(linux).sections
+
+
+def put_header(root: Path, table: list[ProgramHeader]) -> None:
+    """A /proc/kcore whose memory has a crash header where the map has the crash kernel."""
+    ram = ProgramHeader(1, 7, 0x3000, 0xFFFF888000100000, 0x100000, 1 << 30, 1 << 30)
+    text = ProgramHeader(1, 7, 0x7000000000, 0xFFFFFFFF81000000, 0x1000000, 1 << 20, 1 << 20)
+    nowhere = ProgramHeader(1, 7, 0x7000001000, 0xFFFFC90000000000, (1 << 64) - 1, 1 << 20, 1 << 20)
+    with (root / "proc/kcore").open("wb") as file:
+        file.write(elfcore.encode([ProgramHeader(4, 0, 0, 0, 0, 0, 0), text, nowhere, ram]))
+        file.seek(0x3000 + 0x38000000 - 0x100000)
+        file.write(elfcore.encode(table) if table else b"\0" * 4096)
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+@pytest.mark.parametrize("count", [0, 1, 200])
+def test_crash_header_in_memory_is_captured_without_its_addresses(
+    shell: list[str], count: int, linux: Path, tmp_path: Path
+) -> None:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"no {shell[0]} here")
+    ranges = [((1 << 32) + (at << 20), (1 << 32) + (at << 20) + 0xFFFF) for at in range(count)]
+    text = KernelText(0xFFFFFFFF81000000, 0x1000000, 0x2000000)
+    put_header(linux, segments(ranges, Inputs(notes=[Note(0x1000, 368)], text=text)) if count else [])
+    ours = collect(linux)
+    assert ours.section("proc/kcore").lines == [f"{start:08x}-{end:08x}" for start, end in ranges]
+    assert ours.section("proc/kcore").remark == ("" if count else "no crash header")
+    assert run_script(shell, linux, tmp_path).sections == ours.sections
+    (linux / "sys/kernel/kexec_crash_loaded").write_text("0\n")
+    assert collect(linux).section("proc/kcore").remark == "no crash header"
     assert run_script(shell, linux, tmp_path).sections == collect(linux).sections
 
 

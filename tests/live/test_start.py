@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET, structs
 from msgspec.structs import replace
 
 from virtiomem import recording
@@ -13,6 +14,7 @@ from virtiomem.live.capture import Capture, Section, dump
 from virtiomem.live.load import from_snapshot
 from virtiomem.live.reading import load_any
 from virtiomem.live.start import start_from
+from virtiomem.releases.linux import LINUX
 from virtiomem.units import Size
 
 REAL = Path(__file__).parents[1] / "data" / "recordings" / "a-movable" / "recording.json"
@@ -106,3 +108,54 @@ def test_what_if_plays_as_the_release_that_the_captured_guest_ran(
     dump(Capture({**before.sections, "proc/sys/kernel": kernel}, by=before.by), captured / "guest.capture")
     assert run(captured, capsys).guest["kernel"] == "6.1"
     assert run(captured, capsys, 'kernel = "6.12"').guest["kernel"] == "6.12"
+
+
+def with_lines(folder: Path, heading: str, *lines: str) -> None:
+    """Put lines into a section of the capture."""
+    taken = load_any(folder / "guest.capture")
+    sections = dict(taken.sections)
+    sections[heading] = Section.of([*taken.section(heading).lines, *lines])
+    dump(Capture(sections, by=taken.by), folder / "guest.capture")
+
+
+def test_what_if_plays_the_release_that_was_captured_and_says_what_it_assumes(
+    captured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assumed = run(captured, capsys).guest
+    assert (assumed["kernel"], assumed["kernel-assumed"]) == (LINUX.newest.name, True)
+    assert main(["run", str(captured / "what-if.toml")]) == 0
+    assert f"Linux {LINUX.newest.name} (assumed: the capture does not say)" in capsys.readouterr().out
+    with_lines(captured, "proc/sys/kernel", "osrelease 6.1.0-57-cloud-amd64")
+    told = run(captured, capsys).guest
+    assert (told["kernel"], "kernel-assumed" in told) == ("6.1", False)
+    assert run(captured, capsys, 'kernel = "6.12"').guest["kernel"] == "6.12"
+
+
+def test_what_if_goes_on_with_the_builds_room_and_the_crash_header_that_were_captured(
+    captured: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_lines(captured, "proc/sys/kernel", "osrelease 6.12.1")
+    with_lines(captured, "sys/kernel", "crash_elfcorehdr_size 5600")
+    file = captured / "guest.capture"
+    file.write_text(
+        file.read_text().replace("  02000000-02826fff :", "  01f00000-01ffffff : Crash kernel\n   02000000-02826fff :")
+    )
+    with_lines(captured, "crash-header", "syscall kexec_file_load", "now 100000-1efffff")
+    played = run(captured, capsys)
+    assert played.guest["crash-elfcorehdr-size"] == 5600
+    before, after = played.boot.crash_header, played.steps[0].snapshot.crash_header
+    assert before is not UNSET
+    assert after is not UNSET
+    assert before.ranges == [(0x100000, 0x1EFFFFF)]
+    assert after.ranges[-1] == (0x180000000, 0x1C7FFFFFF), "one removal behind"
+
+
+def test_recording_goes_on_as_the_kernel_that_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, kernel in (("recordings", "6.1"), ("recordings-6.12", "6.12")):
+        real = REAL.parents[2] / folder / "n-crash-kernel/recording.json"
+        cut = recording.load(real)
+        recording.dump(structs.replace(cut, steps=cut.steps[:3]), tmp_path / "guest.capture")
+        played = run(tmp_path, capsys)
+        header = played.steps[0].snapshot.crash_header
+        assert played.guest["kernel"] == kernel
+        assert header == cut.steps[3].snapshot.crash_header

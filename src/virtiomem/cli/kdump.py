@@ -13,19 +13,25 @@ from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status
 from virtiomem.cli.iomem import at_least_values, read
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
-from virtiomem.kdump import elfcore, range_text
+from virtiomem.kdump import elfcore, range_text, standing_text
 from virtiomem.kdump.comparison import Comparison, above_low, compare, dumped, subtract
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
+from virtiomem.kdump.kept import choices_of, ranges_that_fit
 from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES, CrashRanges, Loader, kernel_ranges, kexec_tools_ranges
 from virtiomem.listing import repair
 from virtiomem.live.capture import Capture
+from virtiomem.live.crash_header import KCORE, standing_of
+from virtiomem.live.sysfs import MEMORY
+from virtiomem.live.views import crash_state_of, elfcorehdr_size_of, osrelease_of
+from virtiomem.releases.linux import DEBIAN, DEFAULT, LINUX, LinuxRelease
+from virtiomem.releases.table import is_version
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.stdio import say
 from virtiomem.text import quoted, shown
 from virtiomem.units import U64_MAX
 
-HEADINGS = ("proc/iomem", "sys/kernel", "sys/devices/system/cpu")
-"""What this command reads of a running Linux."""
+HEADINGS = ("proc/iomem", "sys/kernel", "sys/devices/system/cpu", "proc/sys/kernel", KCORE)
+"""What this command reads of a running Linux; for --header memory blocks, too."""
 
 MAX_CPUS = 8192
 """NR_CPUS with CONFIG_MAXSMP, in arch/x86/Kconfig (v6.1)."""
@@ -41,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             Exit.DONE: "done",
             Exit.FAILED: "RAM is not dumped, or no crash kernel is there to dump it, or what is compared differs",
             Exit.USAGE: "usage",
-            Exit.PARTLY: "the header was written, and lacks notes; or something of the map may be missing (--lenient)",
+            Exit.PARTLY: "the header was written, and lacks notes; what it holds in memory is not known; or something of the map"
+            " may be missing (--lenient)",
         },
         "; ",
     )
@@ -56,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
     add("--lenient", action="store_true", help="put a damaged listing right, and say how")
     add("--as", dest="loader", choices=[one.value for one in Loader], help="who makes the header (kernel)")
+    add("--header", action="store_true", help="what the header in memory held, holds, and will hold")
+    add("--model", metavar="RELEASE", type=_release, help="the Linux whose kernel it is, such as 6.12 (what FILE says)")
     add("--compare", action="store_true", help="both loaders side by side; they differ when they do above 1 MiB")
     add(
         "--against",
@@ -84,19 +93,31 @@ def run(args: argparse.Namespace) -> int:
     capture = _capture(args)
     with gcpause.paused():
         reading = read(capture, lenient=args.lenient)
-    code = _dump(capture, reading, args)
+    code = _header(capture, reading, args) if args.header else _dump(capture, reading, args)
     return Exit.PARTLY if reading.at_least else code
+
+
+def _release_of(capture: Capture, args: argparse.Namespace) -> LinuxRelease | None:
+    """The release that is asked for, else the one that was captured; another that is modelled in its place is said."""
+    version = args.model or osrelease_of(capture)
+    if version is None or not is_version(version):
+        return None
+    release = LINUX.release(version)
+    if LINUX.stands_in_for(version):
+        _warn([f"Linux {version} is not known: it is taken for {release.name}"])
+    return release
 
 
 def _dump(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -> int:
     """Do what was asked for with a map that was read."""
-    tree = reading.tree
+    tree, release = reading.tree, _release_of(capture, args)
 
     def kexec_tools() -> CrashRanges:
         ranges = kexec_tools_ranges(tree, limit=args.limit or KEXEC_TOOLS_RANGES)
         return replace(ranges, at_least=reading.at_least)
 
-    kernel = replace(kernel_ranges(tree), at_least=reading.at_least)
+    limit = _limit(capture, release or DEFAULT)
+    kernel = replace(kernel_ranges(tree, release or DEFAULT, limit=limit), at_least=reading.at_least)
     if args.compare:
         return _compare(compare(kernel, kexec_tools()), args)
     found = kexec_tools() if args.loader == Loader.KEXEC_TOOLS.value else kernel
@@ -104,9 +125,10 @@ def _dump(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -
         return _against(found, args)
     if args.output:
         return _write(found, _inputs(args, capture, tree), args)
-    no_dump = range_text.no_dump(found, loaded=_is_loaded(capture))
-    _print(found, no_dump, args)
-    return _verdict([*range_text.findings(found), *no_dump])
+    standing = standing_of(capture, tree, release, found.loader if args.loader else None)
+    more = [*range_text.no_dump(found, loaded=standing.loaded), *filter(None, [standing_text.lacks(standing)])]
+    _print(found, more, args)
+    return _verdict([*range_text.findings(found), *more])
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -116,6 +138,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--compare is of both loaders: --as {args.loader} chooses nothing")
     if args.compare and args.against:
         raise UsageError("--compare and --against exclude each other")
+    if args.header:
+        others = {"--compare": args.compare, "--against": args.against, "-o": args.output, "--limit": args.limit}
+        refuse_unused(others, "is for the ranges of the map: --header shows those of the header in memory")
     if args.output == "-":
         raise UsageError("-o -: a header is binary, it goes to a file (./- is one of that name)")
     if args.output and (args.compare or args.against):
@@ -138,12 +163,32 @@ def _capture(args: argparse.Namespace) -> Capture:
         return load_any(args.file)
     from virtiomem.live.collect import collect
 
-    return collect(args.sysroot, only=HEADINGS)
+    return collect(args.sysroot, only=(*HEADINGS, MEMORY) if args.header else HEADINGS)
 
 
-def _is_loaded(capture: Capture) -> bool | None:
-    """Whether a crash kernel is loaded; None for a listing alone, and where the kernel does not say."""
-    return {"0": False, "1": True}.get(capture.section("sys/kernel").values.get("kexec_crash_loaded", ""))
+def _limit(capture: Capture, release: LinuxRelease) -> int | None:
+    """How many ranges a header has room for: what the kernel said that its build set aside, else what Debian does."""
+    build = replace(DEBIAN.release(release.name), **choices_of(elfcorehdr_size_of(capture)))
+    return ranges_that_fit(release, build, crash_state_of(capture).possible_cpus)
+
+
+def _header(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -> int:
+    """Show what the header in memory held, holds and will hold, and what to make of it."""
+    tree, release = reading.tree, _release_of(capture, args)
+    standing = standing_of(capture, tree, release, Loader(args.loader) if args.loader else None)
+    kernel = "the kernel" if release is None else f"Linux {release.name}"
+    loader = standing.loader or Loader.KERNEL
+    found = kernel_ranges(tree, release or DEFAULT) if loader is Loader.KERNEL else kexec_tools_ranges(tree)
+    no_dump = range_text.no_dump(found, loaded=standing.loaded)
+    findings = [*no_dump, *filter(None, [standing_text.lacks(standing)])]
+    if args.json:
+        values = standing_text.values(standing, kernel, findings) | at_least_values(reading.at_least)
+        print(json.dumps(values, indent=1))
+    elif not no_dump:
+        sys.stdout.write(standing_text.table(standing, in_bytes=args.bytes, headings=not args.noheadings))
+        if not args.noheadings:
+            sys.stdout.write("".join(f"{line}\n" for line in ["", *standing_text.said(standing, kernel)]))
+    return _verdict(findings) or (Exit.DONE if standing.now is not None else Exit.PARTLY)
 
 
 def _write(found: CrashRanges, inputs: Inputs, args: argparse.Namespace) -> int:
@@ -202,8 +247,6 @@ def _warn(findings: Iterable[str]) -> None:
 
 def _inputs(args: argparse.Namespace, capture: Capture, tree: ResourceTree) -> Inputs:
     """What the options say, and for the rest what the machine itself said."""
-    from virtiomem.live.views import crash_state_of
-
     state = crash_state_of(capture)
     vmcoreinfo = args.vmcoreinfo or (Note(*state.vmcoreinfo) if state.vmcoreinfo else None)
     return Inputs(
@@ -243,6 +286,13 @@ def _note(text: str) -> Note:
     if extra is not None:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not ADDR:SIZE")
     return Note(addr, size)
+
+
+def _release(text: str) -> str:
+    """A release of Linux by its version."""
+    if not is_version(text):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a release of Linux such as 6.12")
+    return text
 
 
 def _direct_map(text: str) -> int:

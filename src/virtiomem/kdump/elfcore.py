@@ -183,6 +183,11 @@ def table_end(data: bytes) -> int:
     return int(unpacked[5] + unpacked[10] * _PHDR.size)
 
 
+def segments_in(size: int) -> int:
+    """How many program headers fit so many bytes."""
+    return (size - _EHDR.size) // _PHDR.size
+
+
 def decode(data: bytes | mmap, *, source: str = "header") -> list[ProgramHeader]:
     """The program headers of an ELF64 little-endian core file, of which `data` needs to hold the start only.
 

@@ -5,7 +5,9 @@ offline is still in the resource tree at that moment: after a shrink the header 
 A header that kexec-tools made stays as it is.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from virtiomem import border
 from virtiomem.errors import Errno, KernelError
@@ -37,6 +39,12 @@ def room_of(release: LinuxRelease, build: LinuxBuild) -> int | None:
     return None if segments is None else elfcore.size_of(segments)
 
 
+def ranges_that_fit(release: LinuxRelease, build: LinuxBuild, possible_cpus: int = 1) -> int | None:
+    """How many ranges such a header has room for, beside notes for the CPUs; None where it gets what it needs."""
+    room = room_of(release, build)
+    return None if room is None else elfcore.segments_in(room) - 2 - max(possible_cpus, 1)
+
+
 def elfcorehdr_size(release: LinuxRelease, build: LinuxBuild) -> int | None:
     """What /sys/kernel/crash_elfcorehdr_size says, in bytes; None where there is no such file."""
     segments = _segments(release, build)
@@ -51,7 +59,7 @@ def _segments(release: LinuxRelease, build: LinuxBuild) -> int | None:
     return 2 + build.crash_header_cpus + build.crash_header_ranges if release.keeps_crash_header else None
 
 
-def choices_of(size: object) -> dict[str, int]:
+def choices_of(size: object) -> dict[str, Any]:
     """A build's choices, as `[guest]` keys, that a crash_elfcorehdr_size comes from, as far as that matters: their sum.
 
     Empty for what is no such size.
@@ -73,8 +81,10 @@ class KeptHeader:
         build: LinuxBuild | None = None,
         loader: Loader = Loader.KERNEL,
         note: Note = _unheard,
+        held: Sequence[CrashRange] | None = None,
     ) -> None:
-        """Load; `build` is Debian's when None, `note` is told what the kernel logs later.
+        """Load; `build` is Debian's when None, `note` is told what the kernel logs later; `held` is what
+        the header of a crash kernel that was loaded before has.
 
         Raises KernelError (EINVAL) for more ranges than there is room for, (EADDRNOTAVAIL) where no memory is reserved
         for a crash kernel, (ENOMEM) where kexec-tools' table is full; ArgumentError.
@@ -100,6 +110,8 @@ class KeptHeader:
         if size := self._too_large(found):
             reason = f"{len(found.ranges)} ranges need a crash header of {size} bytes, and it has room for {self.room}"
             raise KernelError(Errno.EINVAL, reason)
+        if held is not None:
+            self._made_of = replace(found, ranges=list(held), entries=len(held))
         if self.kept_up_to_date:
             memory.notifiers.register(self._notified, _FIRST)
 

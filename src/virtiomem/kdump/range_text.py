@@ -28,12 +28,14 @@ def summary_text(found: CrashRanges, *, in_bytes: bool = False) -> str:
     """How many ranges, how much, what was excluded, and how near the limit is."""
     size = size_format(in_bytes=in_bytes, at_least=found.at_least)
     what = "in a header that the kernel keeps up to date" if found.loader is Loader.KERNEL else "entries in its table"
+    room = (
+        "no limit: this kernel makes its header as large as it takes"
+        if found.limit is None
+        else f"{found.entries} of {found.limit} {what}"
+    )
     excluded = ", ".join(f"{start:#x}-{end:#x}" for start, end in found.excluded) or "nothing"
     ranges = "range" if len(found.ranges) == 1 else "ranges"
-    return (
-        f"{found.loader.value}: {len(found.ranges)} {ranges}, {size(found.size)}; excluded: {excluded}\n"
-        f"{found.entries} of {found.limit} {what}\n"
-    )
+    return f"{found.loader.value}: {len(found.ranges)} {ranges}, {size(found.size)}; excluded: {excluded}\n{room}\n"
 
 
 def findings(found: CrashRanges) -> list[str]:
@@ -51,7 +53,7 @@ def findings(found: CrashRanges) -> list[str]:
             f"{format_size(total(found.lost))} of RAM in {len(found.lost)} {entries} not dumped: the table is full "
             f"after {found.limit} entries, and kexec-tools does not say so"
         )
-    if found.loader is Loader.KERNEL and len(found.ranges) > found.limit:
+    if found.loader is Loader.KERNEL and found.limit is not None and len(found.ranges) > found.limit:
         said.append(
             f"{len(found.ranges)} ranges: a kernel that keeps the header up to date (since 6.6) has room for {found.limit}"
         )

@@ -25,7 +25,8 @@ from virtiomem.resource.tree import Resource
 from virtiomem.units import MiB
 
 KERNEL_HOTPLUG_RANGES = 8192
-"""CONFIG_CRASH_MAX_MEMORY_RANGES: ranges that a header which the kernel keeps up to date has room for (since 6.6)."""
+"""CONFIG_CRASH_MAX_MEMORY_RANGES: ranges that a header which the kernel keeps up to date has room for (since 6.6), at least:
+there is more where the machine has fewer CPUs than the build has room for."""
 LOW_MEMORY = (0, MiB - 1)
 """What the kernel never lists: it keeps a copy for the crash kernel's own use."""
 KEXEC_TOOLS_RANGES = 32768
@@ -90,7 +91,7 @@ class CrashRanges:
     ranges: list[CrashRange]
     excluded: list[CrashRange]
     entries: int
-    limit: int
+    limit: int | None
     lost: list[CrashRange]
     backup: CrashRange | None = None
     refused: bool = False
@@ -115,7 +116,9 @@ class CrashRanges:
                 assert end < start, f"ranges ascend without overlap: {start:#x} follows {end:#x}"
             assert self.entries == len(self.ranges), "the kernel counts its ranges"
         else:
-            assert len(self.ranges) <= self.entries <= self.limit, "kexec-tools' table holds no more than its limit"
+            assert len(self.ranges) <= self.entries <= (self.limit or 0), (
+                "kexec-tools' table holds no more than its limit"
+            )
 
 
 def crash_ranges(listing: str | bytes | Resource) -> list[CrashRange]:
@@ -133,13 +136,18 @@ def total(ranges: Iterable[CrashRange]) -> int:
     return sum(end - start + 1 for start, end in ranges)
 
 
-def kernel_ranges(tree: Resource, release: LinuxRelease = DEFAULT) -> CrashRanges:
-    """The ranges as kexec_file_load() makes them. Models: prepare_elf_headers()."""
+def kernel_ranges(
+    tree: Resource, release: LinuxRelease = DEFAULT, *, limit: int | None = KERNEL_HOTPLUG_RANGES
+) -> CrashRanges:
+    """The ranges as kexec_file_load() makes them; `limit` is how many its header has room for, None for any number.
+
+    Models: prepare_elf_headers().
+    """
     ranges, crash_kernels = _system_ram(tree)
     excluded = [LOW_MEMORY, *crash_kernels[:-3:-1]]  # crashk_res, which is the higher one, then crashk_low_res
     for start, end in excluded:
         _exclude(ranges, start, end, release)
-    return CrashRanges(Loader.KERNEL, ranges, excluded, len(ranges), KERNEL_HOTPLUG_RANGES, [])
+    return CrashRanges(Loader.KERNEL, ranges, excluded, len(ranges), limit, [])
 
 
 def _system_ram(tree: Resource) -> tuple[list[CrashRange], list[CrashRange]]:

@@ -19,7 +19,7 @@ from virtiomem.resource.tree import Resource
 class Standing:
     """How the header in memory stands; None is what nobody tells.
 
-    `ram`: what a header made now would hold. `at_loading`, `now`: what the header held and holds. `at_least`: what it holds
+    `ram`: what a header made now would hold. `at_loading`, `now`: what the header held and holds. `certain`: what it holds
     for certain where `now` is not known. Ranges are of first and last byte, ascending.
     """
 
@@ -31,7 +31,7 @@ class Standing:
     """Whether the kernel makes the header anew when a memory block is online or offline."""
     at_loading: list[CrashRange] | None = None
     now: list[CrashRange] | None = None
-    at_least: list[CrashRange] | None = None
+    certain: list[CrashRange] | None = None
 
     @classmethod
     def of(cls, tree: Resource, header: CrashHeader, release: LinuxRelease) -> Self:
@@ -60,7 +60,7 @@ class Standing:
 
     def pieces(self) -> list[CrashRange]:
         """Everything that any of the lists has, cut wherever one of them begins or ends."""
-        lists = [ranges for ranges in (self.ram, self.at_loading, self.now, self.at_least) if ranges is not None]
+        lists = [ranges for ranges in (self.ram, self.at_loading, self.now, self.certain) if ranges is not None]
         cuts = sorted({cut for start, end in chain(*lists) for cut in (start, end + 1)})
         within = [(first, stop - 1) for first, stop in pairwise(cuts)]
         outside = set(within)
@@ -70,8 +70,8 @@ class Standing:
 
     def check(self) -> None:
         """Assert that what is certain is in the header, and that only a loaded crash kernel has one."""
-        if self.now is not None and self.at_least is not None:
-            assert not subtract(self.at_least, self.now), "what is certain is there"
+        if self.now is not None and self.certain is not None:
+            assert not subtract(self.certain, self.now), "what is certain is there"
         assert self.loaded is not False or self.now is None, "no crash kernel, no header"
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from virtiomem.columns import align
 from virtiomem.kdump.comparison import subtract
 from virtiomem.kdump.range_text import range_text, range_values
-from virtiomem.kdump.ranges import CrashRange, total
+from virtiomem.kdump.ranges import CrashRange, Loader, total
 from virtiomem.kdump.standing import Standing
 from virtiomem.units import format_approx, format_size, size_format
 
@@ -19,7 +19,7 @@ def table(standing: Standing, *, in_bytes: bool = False, headings: bool = True) 
     lists = (standing.ram, standing.at_loading, standing.now, standing.after_next)
     pieces = standing.pieces()
     lacking = [set(pieces) if ranges is None else set(subtract(pieces, ranges)) for ranges in lists]
-    sure = set(pieces) - set(subtract(pieces, standing.at_least or []))
+    sure = set(pieces) - set(subtract(pieces, standing.certain or []))
     rows: list[tuple[CrashRange, tuple[str, ...]]] = []
     for piece in pieces:
         words = [
@@ -35,7 +35,7 @@ def table(standing: Standing, *, in_bytes: bool = False, headings: bool = True) 
 
 
 def said(standing: Standing, kernel: str) -> list[str]:
-    """What is to be known of the header, a sentence each; `kernel` is what to call the kernel, such as `Linux 6.12`."""
+    """What is to be known of the header besides what it lacks, a sentence each; `kernel` is what to call the kernel, such as `Linux 6.12`."""
     if standing.loaded is False:
         return []
     return [*_upkeep(standing, kernel), *_content(standing)]
@@ -50,6 +50,8 @@ def _upkeep(standing: Standing, kernel: str) -> Iterator[str]:
             f"{kernel} makes the header anew whenever a memory block is online or offline; a block that goes offline is"
             " still in it until the next one does"
         )
+    elif standing.loader is Loader.KEXEC_TOOLS:
+        yield "kexec-tools made the header at loading, and it stays as it is: memory that came since is lost in a crash"
     elif standing.kept_up_to_date is False:
         yield f"{kernel} leaves the header as it was made at loading: memory that came since is lost in a crash"
     else:
@@ -61,8 +63,8 @@ def _content(standing: Standing) -> Iterator[str]:
     missing, gone = standing.missing, standing.gone
     if missing is None or gone is None:
         yield "what the header holds now is not known: it lies in memory that nobody could read"
-        unsure = total(subtract(standing.ram, standing.at_least or []))
-        if standing.kept_up_to_date and unsure:
+        unsure = 0 if standing.certain is None else total(subtract(standing.ram, standing.certain))
+        if unsure:
             yield f"{format_size(unsure)} of RAM, offline since it came, may not be in it; the rest is for certain"
         return
     if gone:
@@ -70,8 +72,6 @@ def _content(standing: Standing) -> Iterator[str]:
             f"{format_size(total(gone))} in the header is RAM no more: no harm, the crash kernel asks the device and reads"
             " zeros"
         )
-    if missing:
-        yield lacks(standing)
     if not missing and not gone:
         yield "the header holds all RAM there is"
 
@@ -102,7 +102,7 @@ def values(standing: Standing, kernel: str, findings: list[str]) -> dict[str, An
         "ram": standing.ram,
         "at-loading": standing.at_loading,
         "now": standing.now,
-        "at-least": standing.at_least,
+        "certain": standing.certain,
         "after-next": standing.after_next,
         "missing": standing.missing,
         "gone": standing.gone,

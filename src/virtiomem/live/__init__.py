@@ -6,6 +6,8 @@ collect           collecting it, from a running system or from a copy of its fil
 script            capture.sh, which collects where there is no Python
 sysfs             a million memory blocks read fast
 block_lines       memory blocks as lines of a capture, in and out
+kcore             the crash header where it lies in memory
+crash_header      what the header of its crash kernel holds, as far as anything tells
 views             a capture's sections as values
 captured_devices  its virtio-mem devices: where each is and what is plugged
 reading           a capture, a listing or a recording: whatever describes a Linux

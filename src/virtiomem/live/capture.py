@@ -52,6 +52,7 @@ ABSENT = "absent"
 DENIED = "denied"
 NOT_COLLECTED = "not collected"
 NO_NOTES = "no crash notes"
+NO_HEADER = "no crash header"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,9 @@ class Section:
     @property
     def refused(self) -> bool:
         """Whether something is there that could not be read."""
-        return self.remark not in ("", ABSENT, NOT_COLLECTED, NO_NOTES) and not self.remark.endswith(" parameters")
+        return self.remark not in ("", ABSENT, NOT_COLLECTED, NO_NOTES, NO_HEADER) and not self.remark.endswith(
+            " parameters"
+        )
 
     @property
     def values(self) -> dict[str, str]:

@@ -171,6 +171,47 @@ take_notes() {
     [ -z "$notes" ] || echo "$notes"
 }
 
+# 8-byte words of the kernel's memory, one a line. An ELF header has 8 of them, each program header 7: type and flags,
+# offset, virtual and physical address, size in the file and in memory, alignment.
+words() { dd if="$1" bs=4096 skip="$2" count="$3" 2>/dev/null | od -An -v -tx8 | awk '{ for (i = 1; i <= NF; i++) print $i }'; }
+
+# loads: of such words, offset, physical address and size of each segment to load but the kernel's own mapping
+loads() {
+    awk '
+        { word[NR] = $1 }
+        END {
+            if (word[1] != "00010102464c457f" || substr(word[3], 9) != "003e0004") exit
+            count = substr(word[8], 13)
+            while (at < 65535 && sprintf("%04x", at) != count) {
+                first = 9 + 7 * at++
+                if (substr(word[first], 9) == "00000001" && word[first + 2] !~ /^ffffffff[89a-f]/ && word[first + 3] !~ /^ffffffff/)
+                    print word[first + 1], word[first + 3], word[first + 5]
+            }
+        }
+    '
+}
+
+take_header() { # HEADING: FIRST-LAST of what the header of the loaded crash kernel dumps
+    [ -e "$root/$1" ] || { absent "$1"; return; }
+    loaded=
+    read -r loaded 2>/dev/null <"$root/sys/kernel/kexec_crash_loaded"
+    [ "$loaded" = 1 ] || { echo "[$1] no crash header"; return; }
+    dd if="$root/$1" bs=64 count=1 >/dev/null 2>&1 || { absent "$1"; return; }
+    start=$(sed -n 's/^ *\([0-9a-f]*\)-[0-9a-f]* : Crash kernel$/\1/p' "$root/proc/iomem" | tail -n 1)
+    ranges=$(words "$root/$1" 0 16 | loads | while read -r offset from size; do
+        [ $((0x$from)) -le $((0x${start:-0})) ] && [ $((0x${start:-0} - 0x$from)) -lt $((0x$size)) ] || continue
+        page=$(((0x$offset + 0x$start - 0x$from) / 4096))
+        count=$(words "$root/$1" $page 1 | sed -n '8s/.*\(....\)$/\1/p')
+        words "$root/$1" $page $(((64 + 56 * 0x${count:-0} + 4095) / 4096)) | loads
+        break
+    done | while read -r _ from size; do
+        printf ' %08x-%08x\n' $((0x$from)) $((0x$from + 0x$size - 1))
+    done)
+    [ -n "$ranges" ] || { echo "[$1] no crash header"; return; }
+    echo "[$1]"
+    echo "$ranges"
+}
+
 # Flags are 8 bytes a page. In the low word's third hex digit, 8 means offline (bit 23), 1 means no page (bit 20).
 take_pages() { # HEADING: START-END plugged | unplugged | unknown, in units of 2 MiB
     [ -n "$pages" ] || { echo "[$1] not collected"; return; }

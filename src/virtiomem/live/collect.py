@@ -14,8 +14,9 @@ from pathlib import Path
 from virtiomem.architecture import DEFAULT
 from virtiomem.errors import BackendError, VirtiomemError
 from virtiomem.files import is_directory
+from virtiomem.live import kcore
 from virtiomem.live.block_lines import block_lines
-from virtiomem.live.capture import ABSENT, DENIED, MAX_LISTING, NO_NOTES, NOT_COLLECTED, Capture, Section
+from virtiomem.live.capture import ABSENT, DENIED, MAX_LISTING, NO_HEADER, NO_NOTES, NOT_COLLECTED, Capture, Section
 from virtiomem.live.sources import MEMORY_FILES, SOURCES, SectionSource
 from virtiomem.live.sysfs import entry_numbers, read_memory_sysfs
 from virtiomem.resource import iomem
@@ -257,7 +258,22 @@ def _unit_state(handle: int, page_size: int, unit: int) -> str:
     return "unplugged" if all(of & KPF_OFFLINE for of in flags) else "plugged"
 
 
+def _header(path: Path, _source: SectionSource) -> Section:
+    """What the header of the loaded crash kernel dumps; nothing is opened where none is loaded."""
+    root = path.parents[1]
+    path.stat()
+    try:
+        loaded = _read(root / "sys/kernel/kexec_crash_loaded") == ["1"]
+    except OSError:
+        loaded = False
+    if not loaded:
+        return Section(remark=NO_HEADER)
+    ranges = kcore.crash_header(path, _file(root / "proc/iomem").text)
+    return Section.of(f"{start:08x}-{end:08x}" for start, end in ranges) if ranges else Section(remark=NO_HEADER)
+
+
 _READERS: dict[str, Callable[[Path, SectionSource], Section]] = {
+    "header": _header,
     "file": _file,
     "lines": _lines,
     "words": _words,

@@ -1,11 +1,12 @@
 """Turn a recording into a capture and a capture into a snapshot; `live.reading` reads either from a file."""
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from virtiomem.architecture import DEFAULT
@@ -14,23 +15,61 @@ from virtiomem.guest.base import DriverConfig
 from virtiomem.live.block_lines import block_lines
 from virtiomem.live.capture import FORMAT, Capture, Section
 from virtiomem.live.captured_devices import CONFIG, devices_of, ownership
+from virtiomem.live.crash_header import CRASH_HEADER, header_at_end, header_lines, standing_of
 from virtiomem.live.sysfs import MEMORY
-from virtiomem.live.views import PARAMETERS, PLUGGED, memory_of, zones_of
+from virtiomem.live.views import PARAMETERS, PLUGGED, POLICY, POLICY_FILES, memory_of, osrelease_of, zones_of
 from virtiomem.recording import json_file, zoneinfo
-from virtiomem.recording.values import DeviceInfo, Recording, Snapshot, VirtioMemInfo
+from virtiomem.recording.values import CrashHeader, DeviceInfo, Recording, Snapshot, VirtioMemInfo
+from virtiomem.releases.linux import release_of
 from virtiomem.resource import iomem
 from virtiomem.resource.names import SYSTEM_RAM, is_virtio_device
 from virtiomem.units import Size, Span
 
+_WORD = re.compile(r"[\w.+~-]{1,100}")
 DEFAULT_MEMORY_BLOCK = DEFAULT.section_size
 """x86-64's memory block below 64 GiB of boot memory."""
 
 
 def from_recording(recording: Recording, *, source: str = "recording") -> Capture:
-    """The end of a recording as a capture, with the driver's parameters where the scenario travels along."""
+    """The end of a recording as a capture: with the kernel's release and its build's choices, where it says them, and with
+    the driver's parameters and the policy where the scenario travels along.
+    """
     snapshot = recording.steps[-1].snapshot if recording.steps else recording.boot
     capture = from_snapshot(snapshot, memory_block_size(recording), driver_config(recording), source=source)
-    return dataclasses.replace(capture, said_page_size=recording.page_size)
+    more = {heading: [*lines] for heading, lines in _told_of_kernel(recording) if lines}
+    sections = {
+        heading: Section.of([*more.pop(heading, []), *section.lines]) for heading, section in capture.sections.items()
+    } | {heading: Section.of(lines) for heading, lines in more.items()}
+    return dataclasses.replace(capture, sections=sections, said_page_size=recording.page_size)
+
+
+def _told_of_kernel(recording: Recording) -> Iterator[tuple[str, list[str]]]:
+    """By the heading under which a running machine tells it: what a recording tells of kernel, build, policy, crash header."""
+    guest, policy = recording.guest, recording.table("guest")
+    end, loaded = header_at_end(recording)
+    kept = None if end is UNSET else int(end.kept_up_to_date)
+    yield "proc/sys/kernel", _values(osrelease=guest.get("kernel"))
+    yield MEMORY, _values(auto_online_blocks=guest.get("default-state"), crash_hotplug=kept)
+    yield (
+        "sys/kernel",
+        _values(crash_elfcorehdr_size=guest.get("crash-elfcorehdr-size"), kexec_crash_loaded=loaded),
+    )
+    yield POLICY, _values(**{name: _parameter(policy.get(name.replace("_", "-"))) for name in POLICY_FILES})
+    yield CRASH_HEADER, list(header_lines(recording))
+
+
+def _values(**values: object) -> list[str]:
+    """Lines of `name value`, of what is a word or a number: nobody has checked what travels along."""
+    return [
+        f"{name} {value}"
+        for name, value in values.items()
+        if isinstance(value, int) or (isinstance(value, str) and _WORD.fullmatch(value))
+    ]
+
+
+def _parameter(value: object) -> object:
+    """A module parameter as the kernel prints it."""
+    return {True: "Y", False: "N"}[value] if isinstance(value, bool) else value
 
 
 def driver_config(recording: Recording) -> DriverConfig:
@@ -157,4 +196,15 @@ def snapshot_of(capture: Capture) -> Snapshot:
         memory_blocks=[replace(block, plugged=plugged.get(block.block, UNSET)) for block in memory.blocks],
         zones=zones_of(capture),
         devices=infos,
+        crash_header=_header_of(capture),
+    )
+
+
+def _header_of(capture: Capture) -> CrashHeader | UnsetType:
+    """The crash header, where a capture tells what it holds now."""
+    standing = standing_of(capture, iomem.loads(capture.iomem), release_of({"kernel": osrelease_of(capture)}))
+    if standing.now is None or standing.loader is None:
+        return UNSET
+    return CrashHeader(
+        syscall=standing.loader.syscall, kept_up_to_date=bool(standing.kept_up_to_date), ranges=standing.now
     )

@@ -12,7 +12,7 @@ from typing import Literal
 from virtiomem.driver.messages import MODULE
 from virtiomem.recording.zoneinfo import COUNTERS
 
-SectionKind = Literal["file", "lines", "words", "directory", "blocks", "devices", "log", "notes", "pages"]
+SectionKind = Literal["header", "file", "lines", "words", "directory", "blocks", "devices", "log", "notes", "pages"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +67,6 @@ SOURCES = (
         "CPUs, and where each leaves its registers in a crash",
         ("possible", "present"),
     ),
+    SectionSource("proc/kcore", "header", "what the header of the loaded crash kernel dumps, nothing else of memory"),
     SectionSource("proc/kpageflags", "pages", "which pages virtio-mem keeps unplugged (asked for with --pages)"),
 )

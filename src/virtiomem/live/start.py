@@ -7,9 +7,10 @@ from msgspec import structs
 from virtiomem.abi import MemmapOnMemory, OnlinePolicy, OnlineType
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig, GuestConfig, NodeConfig
+from virtiomem.kdump.kept import choices_of
 from virtiomem.live.capture import Capture
 from virtiomem.live.load import snapshot_of
-from virtiomem.live.views import driver_config_of, memory_of, number_of
+from virtiomem.live.views import POLICY, driver_config_of, elfcorehdr_size_of, memory_of, number_of, osrelease_of
 from virtiomem.recording.values import Snapshot
 from virtiomem.units import Size, Span, format_size
 
@@ -32,14 +33,15 @@ def start_from(
     if memory.auto_online_blocks in list(OnlineType):
         policy["default_state"] = memory.auto_online_blocks
     nodes = _nodes(snapshot, memory.block_size)
-    release = capture.section("proc/sys/kernel").values.get("osrelease")
-    captured = GuestConfig(kernel=release, memory_block_size=Size(memory.block_size), nodes=nodes, **policy)
+    policy |= choices_of(elfcorehdr_size_of(capture))
+    release, block_size = osrelease_of(capture), Size(memory.block_size)
+    captured = GuestConfig(kernel=release, memory_block_size=block_size, nodes=nodes, **policy)
     return _unless_set(guest, captured), _unless_set(driver, driver_config_of(capture)), snapshot
 
 
 def _policy(capture: Capture) -> dict[str, Any]:
     """The memory_hotplug module's parameters."""
-    values = capture.section("sys/module/memory_hotplug/parameters").values
+    values = capture.section(POLICY).values
     policy: dict[str, Any] = {}
     if values.get("online_policy") in list(OnlinePolicy):
         policy["online_policy"] = values["online_policy"]

@@ -25,6 +25,10 @@ from virtiomem.units import U64_MAX
 _CPUS = re.compile(r"[0-9]{1,5}(?:-[0-9]{1,5})?(?:,[0-9]{1,5}(?:-[0-9]{1,5})?)*")
 PARAMETERS = "sys/module/virtio_mem/parameters"
 """The heading of the driver's module parameters."""
+POLICY = "sys/module/memory_hotplug/parameters"
+"""The heading of which zone new memory gets."""
+POLICY_FILES = ("online_policy", "auto_movable_ratio", "auto_movable_numa_aware")
+"""What of it the embedded guest has, too."""
 PLUGGED = "virtio-mem/plugged"
 """The heading of what is plugged in each memory block: lines of `BLOCK BYTES`, which recordings give."""
 
@@ -90,6 +94,17 @@ def crash_state_of(capture: Capture) -> CrashState:
         vmcoreinfo=(number_of(addr, 16, capture), number_of(size, 16, capture)) if size else None,
         possible_cpus=_cpus(cpu.get("possible", "")),
     )
+
+
+def osrelease_of(capture: Capture) -> str | None:
+    """The kernel's release, such as 6.12.117+deb12-cloud-amd64; None where the capture does not say."""
+    return capture.section("proc/sys/kernel").values.get("osrelease")
+
+
+def elfcorehdr_size_of(capture: Capture) -> int | None:
+    """What crash_elfcorehdr_size said, in bytes; None where the kernel has no such file, or it was not read."""
+    said = capture.section("sys/kernel").values.get("crash_elfcorehdr_size")
+    return None if said is None else number_of(said, 10, capture)
 
 
 def driver_config_of(capture: Capture) -> DriverConfig:

@@ -14,6 +14,7 @@ palette    one word, symbol and colour for each thing that happens
 
 from virtiomem.recording.json_file import dump, dumps, load, loads
 from virtiomem.recording.values import (
+    CrashHeader,
     DeviceInfo,
     DimmInfo,
     MemoryBlock,
@@ -27,6 +28,7 @@ from virtiomem.recording.values import (
 )
 
 __all__ = [
+    "CrashHeader",
     "DeviceInfo",
     "DimmInfo",
     "MemoryBlock",

@@ -37,7 +37,7 @@ class Crash(NamedTuple):
     size: int
     entries: int
     """What counts towards `limit`."""
-    limit: int
+    limit: int | None
     lost: int
     """RAM that is not dumped because the table was full."""
     refused: bool

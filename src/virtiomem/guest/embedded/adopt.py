@@ -9,12 +9,13 @@ DIMMs had added counts as boot memory.
 from collections.abc import Sequence
 
 from virtiomem.abi import OnlineType
-from virtiomem.errors import Errno, UsageError
+from virtiomem.errors import Errno, KernelError, UsageError
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.embedded.hardware import AttachedDevice
 from virtiomem.guest.embedded.kernel import Kernel
+from virtiomem.kdump.ranges import Loader
 from virtiomem.memory import store_state
-from virtiomem.recording.values import MemoryBlock, Snapshot
+from virtiomem.recording.values import CrashHeader, MemoryBlock, Snapshot
 from virtiomem.resource import iomem
 from virtiomem.resource.names import VIRTIO_MEM_RAM
 from virtiomem.resource.tree import Resource, ResourceTree
@@ -66,6 +67,14 @@ def adopt(kernel: Kernel, devices: list[AttachedDevice], snapshot: Snapshot) -> 
         device.owner.set_requested_size(_requested(kernel, device, snapshot))
     policy.default_state = default
     kernel.clock.run_until_idle()
+
+
+def adopt_header(kernel: Kernel, header: CrashHeader) -> None:
+    """Load a crash kernel whose header has what the snapshot's had. Raises UsageError where no kernel would load one."""
+    try:
+        kernel.load_crash_kernel(Loader.of(header.syscall), header.ranges)
+    except KernelError as refusal:
+        raise UsageError(f"the guest has a crash kernel that cannot be loaded: {refusal}") from None
 
 
 def _requested(kernel: Kernel, device: AttachedDevice, snapshot: Snapshot) -> int:

@@ -95,6 +95,8 @@ class EmbeddedGuest:
         if boot is not None and adopt.is_running(boot, devices):
             self._load()
             adopt.adopt(self.kernel, self.devices, boot)
+        if boot is not None and boot.crash_header is not UNSET:
+            adopt.adopt_header(self.kernel, boot.crash_header)
         self._boot = self.snapshot()
 
     def _start_kernel(self) -> None:
@@ -117,6 +119,7 @@ class EmbeddedGuest:
             "kind": "embedded",
             "kernel": config.release.name,
             **other,
+            **({"kernel-assumed": True} if asked is None and self._real_boot is not None else {}),
             **qemu,
             "command-line": " ".join(hotplug_parameters(config)),
             "default-state": config.added_state,

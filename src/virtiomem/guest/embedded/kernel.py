@@ -11,7 +11,7 @@ from virtiomem.errors import Errno
 from virtiomem.guest.base import DriverConfig, GuestConfig
 from virtiomem.kdump.elfcore import Inputs
 from virtiomem.kdump.kept import KeptHeader
-from virtiomem.kdump.ranges import Loader
+from virtiomem.kdump.ranges import CrashRange, Loader
 from virtiomem.memory import Memory, MemoryBlock, Policy, sysfs
 from virtiomem.recording import values
 from virtiomem.resource import iomem
@@ -79,10 +79,13 @@ class Kernel:
         """Load virtio_mem and let it probe its devices."""
         self.module = VirtioMemModule(self.memory, self.clock, devices, driver.parameters, self._note)
 
-    def load_crash_kernel(self, loader: Loader) -> None:
-        """Load a crash kernel in the place of the one before; when it is refused (KernelError) that one stays."""
+    def load_crash_kernel(self, loader: Loader, held: Sequence[CrashRange] | None = None) -> None:
+        """Load a crash kernel in the place of the one before; when it is refused (KernelError) that one stays.
+
+        `held`: what its header has instead of what it would be made of now.
+        """
         inputs = Inputs(possible_cpus=1)
-        header = KeptHeader(self.memory, inputs, build=self._build, loader=loader, note=self._note)
+        header = KeptHeader(self.memory, inputs, build=self._build, loader=loader, note=self._note, held=held)
         if self.crash_header is not None:
             self.crash_header.unload()
         self.crash_header = header

@@ -95,6 +95,8 @@ def _about(guest: dict[str, Any], block_size: int) -> list[str]:
     for key, name in (("kernel", "Linux"), ("stands-in-for", "in place of"), ("qemu", "QEMU")):
         if key in guest:
             words.append(f"{name} {guest[key]}")
+    if guest.get("kernel-assumed"):
+        words[1] += " (assumed: the capture does not say)"
     if guest.get("command-line"):
         words.append(str(guest["command-line"]))
     return [*words, f"memory blocks of {format_size(block_size)}"]
