@@ -2,19 +2,24 @@
 
 import argparse
 import json
+import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING
 
 from virtiomem.cli.arguments import check_outputs, exit_status, file, positive
 from virtiomem.errors import Exit
 from virtiomem.qemu.process import BINARY
 from virtiomem.stdio import show
+from virtiomem.text import quoted
 
 if TYPE_CHECKING:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures
     from virtiomem.conformance.replay import ReplayResult
+    from virtiomem.conformance.testbench import Target
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +55,7 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="QEMU's device; PATH is the program, from $PATH by default",
     )
+    _add_others(target.add_argument)
     parser.add_argument(
         "--rule", action="append", metavar="ID", help="only this rule (PLUG-4) or group (PLUG); may be repeated"
     )
@@ -57,17 +63,65 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--junit", type=file, metavar="FILE", help="write it to FILE as JUnit XML, too")
 
 
+def _add_others(add_argument: Callable[..., object]) -> None:
+    """`--command` and `--subject`: devices that are somebody else's."""
+    add_argument(
+        "--command",
+        dest="program",
+        type=_command,
+        metavar="PROG",
+        help="the device of a program, with its arguments, that speaks JSON lines (docs/device-protocol.md)",
+    )
+    add_argument(
+        "--subject",
+        type=_subject,
+        metavar="MODULE:FACTORY",
+        help="the devices of a Python object: what FACTORY() returns is a conformance.testbench.Target",
+    )
+
+
+def _command(text: str) -> list[str]:
+    """Read a program and its arguments, quoted as in a shell."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{quoted(text)}: {error}") from None
+    if not words:
+        raise argparse.ArgumentTypeError("an empty command")
+    return words
+
+
+def _subject(text: str) -> tuple[str, str]:
+    """Read the name of a module and of what makes the target in it."""
+    module, _, factory = text.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), factory)):
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not MODULE:FACTORY")
+    return module, factory
+
+
+def _other(args: argparse.Namespace) -> "Callable[[], Target] | None":
+    """What makes the target that is somebody else's; None when none was named."""
+    from virtiomem.conformance.messages import command_target
+    from virtiomem.conformance.subject import load_target
+
+    if args.program is not None:
+        return partial(command_target, args.program)
+    return partial(load_target, *args.subject) if args.subject is not None else None
+
+
 def _add_fuzz(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Make random moves (requests, proper and malformed, resizes, resets, migrations) on QEMU's device and on the "
+        "Make random moves (requests, proper and malformed, resizes, resets, migrations) on QEMU's device, or another, and on the "
         "embedded one, and compare everything observable after each. A difference is shrunk to the fewest moves."
     )
     parser.epilog = exit_status(
         {Exit.DONE: "no difference", Exit.FAILED: "different or QEMU was lost", Exit.USAGE: "usage"}
     )
-    parser.add_argument(
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
         "--qemu", default=BINARY, type=file, metavar="PATH", help="the QEMU program; from $PATH by default"
     )
+    _add_others(target.add_argument)
     parser.add_argument(
         "--seed", type=int, default=1, metavar="N", help="the same seed makes the same moves (default 1)"
     )
@@ -80,7 +134,7 @@ def _add_fuzz(parser: argparse.ArgumentParser) -> None:
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Feed a recorded request log (JSON lines, gzip or plain) to the embedded device and compare every answer, "
+        "Feed a recorded request log (JSON lines, gzip or plain) to the embedded device, or another, and compare every answer, "
         "configuration field, status, interrupt bit and generation."
     )
     parser.epilog = exit_status(
@@ -91,6 +145,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
             Exit.PARTLY: "nothing was done with the device in one of them",
         }
     )
+    _add_others(parser.add_mutually_exclusive_group().add_argument)
     parser.add_argument("logs", type=file, metavar="LOG", nargs="+", help="a recorded request log")
     parser.add_argument("-J", "--json", action="store_true", help="print the outcome as JSON")
 
@@ -111,7 +166,7 @@ def _check(args: argparse.Namespace) -> int:
 
     rules = selected(args.rule or [])
     check_outputs(args, "junit", inputs=[args.qemu] if args.qemu else [])
-    with open_target(args.qemu) as target, StatusLine() as progress:
+    with open_target(args.qemu, _other(args)) as target, StatusLine() as progress:
         report = suite.run(target, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"))
     try:
         if args.json:
@@ -136,7 +191,7 @@ def _fuzz(args: argparse.Namespace) -> int:
     kept = log.Writer() if args.log is not None else None
     counted: Figures | None = None
     try:
-        with open_target(args.qemu) as target, StatusLine() as progress:
+        with open_target(args.qemu, _other(args)) as target, StatusLine() as progress:
 
             def on_line(figures: Figures, line: log.Operation) -> None:
                 nonlocal counted
@@ -173,8 +228,9 @@ def _replay(args: argparse.Namespace) -> int:
     from virtiomem.conformance.replay import ReplayResult, replay
 
     outcomes: dict[str, ReplayResult] = {}
+    other = _other(args)
     for path in args.logs:
-        outcomes[path] = outcome = replay(path)
+        outcomes[path] = outcome = replay(path, other() if other is not None else None)
         if not args.json:
             _show_replayed(path, outcome)
     if args.json:

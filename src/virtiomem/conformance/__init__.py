@@ -4,6 +4,8 @@ rules             every rule: number, section, strength, what it says
 checks            one check for each rule
 testbench         a device as a check sees and drives it, with notes of all it did
 targets           what can be tested: our device, QEMU's
+subject           a target by its name: MODULE:FACTORY
+messages          devices that are given messages: objects, and child processes that speak JSON lines
 suite             every check run, rule by rule
 fuzz              random moves on two devices, compared after each
 moves             random moves, from a seed

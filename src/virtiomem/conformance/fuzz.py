@@ -18,9 +18,10 @@ from virtiomem.conformance.moves import Case, MoveGenerator, make_case
 from virtiomem.conformance.record import Move, Recorder, Submit, SweepStates
 from virtiomem.conformance.replay import Player, ReplayDifference, realize
 from virtiomem.conformance.scripted_driver import ChainRequest, ScriptedDriver
-from virtiomem.conformance.testbench import Target
+from virtiomem.conformance.testbench import DeviceUnderTest, Target
 from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.transport.embedded import EmbeddedTransport
+from virtiomem.transport.virtio_transport import Owner
 from virtiomem.wire.mem import RESPONSE_SIZE, Response
 
 MOVES_PER_CASE = 1500
@@ -91,7 +92,7 @@ def _play_case(target: Target, number: int, figures: Figures, requests: int, on_
     case = make_case(rng)
     moves: list[Move] = []
     with Pair.open(target, case) as pair:
-        generator = MoveGenerator(rng, pair.transport.device, case.ring_size)
+        generator = MoveGenerator(rng, pair.transport.device, case.ring_size, migrates=pair.migrates)
         pair.listen(lambda line: _heard(figures, line, on_line))
         while pair.difference is None and len(moves) < MOVES_PER_CASE and figures.requests < requests:
             moves.append(generator.next())
@@ -115,7 +116,9 @@ def _heard(figures: Figures, line: log.Operation, on_line: OnLine | None) -> Non
 class Pair:
     """A real device and ours, making the same moves."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, owner: Owner, *, same_words: bool) -> None:
+        """`same_words`: the real device refuses in QEMU's words."""
+        self.migrates = _can_be_busy(owner)
         self._recorder = recorder
         self._listener: Callable[[log.Operation], None] | None = None
         self.lines: list[log.Operation] = []
@@ -125,7 +128,7 @@ class Pair:
         """Why the real device can go no further; that is a difference, too."""
         header = recorder.start()
         self.transport: EmbeddedTransport = realize(header, "the real device")
-        self._player = Player(self.transport)
+        self._player = Player(DeviceUnderTest(self.transport, self.transport), same_words=same_words)
         self._compare(header)
 
     @classmethod
@@ -137,7 +140,8 @@ class Pair:
         try:
             with target.open(case.spec) as device:
                 driver = ScriptedDriver(device.transport, device.owner, case.ring_size)
-                pair = cls(Recorder(driver, case.features, target.release.name))
+                recorder = Recorder(driver, case.features, target.release.name)
+                pair = cls(recorder, device.owner, same_words=target.has_virtio)
                 yield pair
         except (BackendError, ProtocolError):
             if pair is None or pair.broke is None:
@@ -168,6 +172,15 @@ class Pair:
             self._listener(line)
         for what, recorded, ours in self._player.play(line)[:1]:
             self.difference = ReplayDifference(len(self.lines), what, str(recorded), str(ours))
+
+
+def _can_be_busy(owner: Owner) -> bool:
+    """Whether a device can be made busy from here."""
+    try:
+        owner.set_busy(False)
+    except NotImplementedError:
+        return False
+    return True
 
 
 def shrink(trials: "Trials", moves: Sequence[Move]) -> Finding:

@@ -67,8 +67,12 @@ def make_features(rng: Random) -> int:
 class MoveGenerator:
     """An endless supply of moves for one device."""
 
-    def __init__(self, rng: Random, device: VirtioDevice, ring_size: int | None = None) -> None:
+    def __init__(
+        self, rng: Random, device: VirtioDevice, ring_size: int | None = None, *, migrates: bool = True
+    ) -> None:
+        """`migrates`: the real device can be made busy."""
         self._rng = rng
+        self._migrates = migrates
         self._ring_size = ring_size or device.queue_size
         self._device = device
         self._mem = device.mem
@@ -92,7 +96,8 @@ class MoveGenerator:
             (0.001, lambda: Migrate(start=not self._mem.busy)),
         ):
             if luck < chance:
-                return make()
+                move = make()
+                return move if self._migrates or not isinstance(move, Migrate) else SweepStates()
             luck -= chance
         return Submit(self._chain_requests())
 

@@ -1,18 +1,20 @@
 """Feed a recorded request log to our device and compare every answer and every register with what was recorded."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import assert_never
 
 from virtiomem.conformance import log
 from virtiomem.conformance.scripted_driver import ScriptedDriver
+from virtiomem.conformance.testbench import DeviceUnderTest, Target
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError, ProtocolError, UsageError
 from virtiomem.qemu.shapes import MIGRATION_IDLE
 from virtiomem.releases.qemu import QEMU
 from virtiomem.transport.embedded import EmbeddedTransport
-from virtiomem.transport.virtio_transport import Observation
+from virtiomem.transport.virtio_transport import DeviceSpec, Observation
 from virtiomem.wire.mem import Config, Feature, ResponseType
 
 
@@ -47,8 +49,52 @@ Mismatch = tuple[str, object, object]
 """What was compared, as recorded, ours."""
 
 
-def replay(path: str | Path) -> ReplayResult:
-    """Replay a log; raises UsageError when it cannot be read."""
+def replay(path: str | Path, target: Target | None = None) -> ReplayResult:
+    """Replay a log on our device, or on one that `target` makes.
+
+    Raises UsageError when it cannot be read or the target makes no such device, BackendError when that is lost.
+    """
+    with ExitStack() as opened:
+
+        def make(line: log.Header | log.Negotiation, where: str) -> Player:
+            device = opened.enter_context(_device(target, line, where))
+            return Player(device, same_words=target is None or target.has_virtio)
+
+        return _replay(path, make)
+
+
+@contextmanager
+def _device(target: Target | None, line: log.Header | log.Negotiation, where: str) -> Iterator[DeviceUnderTest]:
+    """The device that a log was recorded from, as it was before the driver came, made by a target or by us."""
+    if target is None:
+        transport = realize(line, where)
+        yield DeviceUnderTest(transport, transport)
+        return
+    try:
+        with target.open(_spec(line)) as device:
+            yield device
+    except DeviceError as error:
+        raise UsageError(f"{where}: no such device: {error}") from None
+
+
+def _spec(line: log.Header | log.Negotiation) -> DeviceSpec:
+    """What its owner asked for."""
+    config = line.before.cfg if isinstance(line, log.Header) else line.cfg
+    return DeviceSpec(
+        "vm0",
+        config.region_size,
+        block_size=config.block_size,
+        requested_size=config.requested_size,
+        memaddr=config.addr,
+        node=config.node_id,
+        unplugged_inaccessible="on" if line.offered & Feature.UNPLUGGED_INACCESSIBLE else "off",
+    )
+
+
+MakePlayer = Callable[[log.Header | log.Negotiation, str], "Player"]
+
+
+def _replay(path: str | Path, make: MakePlayer) -> ReplayResult:
     player: Player | None = None
     operations = requests = differing = 0
     only_begun = True
@@ -58,7 +104,7 @@ def replay(path: str | Path) -> ReplayResult:
         requests += line.requests if isinstance(line, log.Batch) else 0
         only_begun &= isinstance(line, log.Header)
         if isinstance(line, log.Header | log.Negotiation):
-            player = Player(realize(line, f"{path}:{number}"))
+            player = make(line, f"{path}:{number}")
         assert player is not None
         try:
             mismatches = player.play(line)
@@ -94,11 +140,14 @@ def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedTransport
 
 
 class Player:
-    """Our device, and a driver that does what a log says; yields what is not as it says."""
+    """A device, ours or another, and a driver that does what a log says; yields what is not as it says."""
 
-    def __init__(self, transport: EmbeddedTransport) -> None:
-        self.driver = ScriptedDriver(transport, transport)
-        self._transport = transport
+    def __init__(self, device: DeviceUnderTest, *, same_words: bool = True) -> None:
+        """`same_words`: the log and the device refuse in QEMU's words, which are compared."""
+        self._same_words = same_words
+        self.driver = ScriptedDriver(device.transport, device.owner)
+        self._transport, self._owner = device
+        self._ours = device.transport if isinstance(device.transport, EmbeddedTransport) else None
         self._accepted = 0
 
     def play(self, line: log.Line) -> list[Mismatch]:
@@ -120,11 +169,11 @@ class Player:
                 self._accepted = self._accepted if features is None else features
                 yield from self._bring_up(line.features_ok)
             case log.SystemReset():
-                self._transport.system_reset()
+                self._owner.system_reset()
                 yield from _observed(line.before_init, self._transport.observe(), "before initialisation, ")
                 yield from self._bring_up(line.features_ok)
             case log.MigrateStart() | log.MigrateCancel():
-                self._transport.set_busy(line.migration not in MIGRATION_IDLE)
+                self._owner.set_busy(line.migration not in MIGRATION_IDLE)
             case log.AvailRing():
                 self.driver.set_ring(line.flags, line.used_event)
             case log.Sweep():
@@ -135,7 +184,7 @@ class Player:
         yield from self._seen(line, self._transport.observe())
 
     def _start(self, line: log.Header) -> Iterator[Mismatch]:
-        self.driver = ScriptedDriver(self._transport, self._transport, line.ring_size)
+        self.driver = ScriptedDriver(self._transport, self._owner, line.ring_size)
         self._accepted = line.accepted
         yield from _compared("features offered", line.offered, self._transport.offered(), hex_=True)
         yield from _compared("queue size", line.queue_size, self._transport.queue_size())
@@ -152,9 +201,11 @@ class Player:
         yield from _compared("FEATURES_OK", features_ok, self.driver.bring_up(self._accepted))
 
     def _submit(self, line: log.Batch) -> Iterator[Mismatch]:
-        self._transport.order = line.order or ()
+        if self._ours is not None:
+            self._ours.order = line.order or ()
         result = self.driver.submit([sent.chain_request() for sent in line.reqs], line.times)
-        self._transport.order = ()
+        if self._ours is not None:
+            self._ours.order = ()
         yield from _compared("chains returned", line.used, result.returned)
         for number, sent in enumerate(line.reqs):
             name = f"request {number + 1}, "
@@ -165,12 +216,15 @@ class Player:
 
     def _why(self, line: log.Batch, data: str) -> str:
         """The reason when our device refused, where it is certain which request it is about."""
-        refused = len(line.reqs) == 1 and not data.startswith(_ACK)
-        return f": {self._transport.device.mem.refusal}" if refused else ""
+        refusal = self._ours.device.mem.refusal if self._ours is not None else None
+        return f": {refusal}" if refusal and len(line.reqs) == 1 and not data.startswith(_ACK) else ""
 
     def _set_property(self, line: log.Qmp) -> Iterator[Mismatch]:
         refusal = self.driver.set_requested_size(line.value)
-        yield from _compared(f"requested-size = {line.value:#x}, refusal", line.refusal, refusal)
+        said = (line.refusal, refusal)
+        if not self._same_words and None not in said:
+            return
+        yield from _compared(f"requested-size = {line.value:#x}, refusal", *said)
 
     def _sweep(self, line: log.Sweep) -> Iterator[Mismatch]:
         swept = self.driver.sweep()
@@ -182,7 +236,7 @@ class Player:
     def _seen(self, line: log.Line, ours: Observation) -> Iterator[Mismatch]:
         yield from _observed(line, ours)
         if line.size is not None:
-            yield from _compared("size that the owner is told", line.size, self._transport.size(), hex_=True)
+            yield from _compared("size that the owner is told", line.size, self._owner.size(), hex_=True)
 
 
 def _observed(recorded: log.Observed, ours: Observation, where: str = "") -> Iterator[Mismatch]:

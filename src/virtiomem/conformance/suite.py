@@ -84,14 +84,21 @@ def run(target: Target, rules: Sequence[Rule] = RULES, on_rule: Callable[[Rule],
             why = f"not tried: the device was lost in {GIVE_UP} rules one after the other"
             verdicts += [Verdict(left, RuleOutcome.NOT_APPLICABLE, why) for left in rules[len(verdicts) :]]
             break
-        verdicts.append(judge(target, rule))
+        try:
+            verdicts.append(judge(target, rule))
+        except BackendError as lost:
+            if not verdicts:
+                raise
+            verdicts.append(Verdict(rule, RuleOutcome.FAIL, f"there is no device any more: {lost}", lost=True))
     return SuiteReport(target.name, tuple(verdicts))
 
 
 def judge(target: Target, rule: Rule) -> Verdict:
-    """One rule: the first of its checks that fails, else what all of them saw."""
+    """One rule: the first of its checks that fails, else what all of them saw; BackendError when there is no device."""
     if rule.unseen is not None:
         return Verdict(rule, RuleOutcome.UNSEEN, rule.unseen)
+    if not target.has_virtio and all(check.virtio for check in CHECKS[rule.id]):
+        return Verdict(rule, RuleOutcome.NOT_APPLICABLE, "this device is given messages: registers and ring are ours")
     looks = [_look(target, rule, check) for check in CHECKS[rule.id]]
     worst = min(looks, key=lambda look: _WORST.index(look.outcome))
     if worst.outcome is not RuleOutcome.PASS:

@@ -1,11 +1,11 @@
 """What can be tested: our own device, and QEMU's."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
 
 from virtiomem.architecture import DEFAULT
-from virtiomem.conformance.testbench import DeviceUnderTest
+from virtiomem.conformance.testbench import DeviceUnderTest, Target
 from virtiomem.device.mem import MemDevice
 from virtiomem.device.realize import offered_features
 from virtiomem.errors import DeviceError
@@ -24,6 +24,7 @@ class EmbeddedTarget:
     """Our own device: prompt, or answering each chain after `delay` seconds, in any order with `disorder`."""
 
     has_contents = False
+    has_virtio = True
     release = QEMU.oldest
 
     def __init__(self, delay: float = 0.0, *, disorder: bool = False, release: QemuRelease = QEMU.oldest) -> None:
@@ -63,6 +64,7 @@ class QemuTarget:
     """QEMU's device, through its qtest socket; one QEMU serves all checks that want the same device."""
 
     has_contents = True
+    has_virtio = True
 
     def __init__(self, binary: str = BINARY) -> None:
         """Use this program; raises BackendError when it is missing or too old."""
@@ -107,9 +109,9 @@ class QemuTarget:
 
 
 @contextmanager
-def open_target(qemu: str | None) -> Iterator[EmbeddedTarget | QemuTarget]:
-    """QEMU's device when `qemu` names a program, else ours."""
-    target = EmbeddedTarget() if qemu is None else QemuTarget(qemu)
+def open_target(qemu: str | None, other: Callable[[], Target] | None = None) -> Iterator[Target]:
+    """QEMU's device when `qemu` names a program, what `other` makes if given, else ours."""
+    target: Target = other() if other is not None else EmbeddedTarget() if qemu is None else QemuTarget(qemu)
     try:
         yield target
     finally:

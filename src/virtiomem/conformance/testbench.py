@@ -52,6 +52,8 @@ class Target(Protocol):
     """Such as ``QEMU 7.2.22``."""
     release: QemuRelease
     """The QEMU whose answers are expected of the device."""
+    has_virtio: bool
+    """The virtio device around it is its own, registers and ring; else the device is given messages (`conformance.messages`)."""
     has_contents: bool
     """Device memory can be read and written through the transport's `exchange`."""
 

@@ -68,7 +68,7 @@ def wrapping_ranges_are_errors(b: Bench) -> str:
     return "4 ranges at the end of addresses, for PLUG, UNPLUG and STATE: ERROR"
 
 
-@sees("SOUND-3")
+@sees("SOUND-3", virtio=True)
 def the_configuration_is_read_only(b: Bench) -> str:
     b.start()
     before = b.config()
@@ -79,12 +79,12 @@ def the_configuration_is_read_only(b: Bench) -> str:
     return "filled with ff, every field reads as before"
 
 
-@sees("SOUND-4")
+@sees("SOUND-4", virtio=True)
 def short_requests_do_no_harm(b: Bench) -> str:
     return _none_does_harm(b, {f"{size} bytes": Chain((_plug(b, 50)[:size],)) for size in (1, 2, 8, 16, 23)})
 
 
-@sees("SOUND-5")
+@sees("SOUND-5", virtio=True)
 def short_responses_do_no_harm(b: Bench) -> str:
     rooms: Sequence[tuple[int, ...]] = ((1,), (2,), (9,), (4, 5))
     return _none_does_harm(b, {f"room {'+'.join(map(str, room))}": Chain((_plug(b, 50),), room) for room in rooms})
@@ -98,12 +98,12 @@ def unknown_types_do_no_harm(b: Bench) -> str:
     )
 
 
-@sees("SOUND-7")
+@sees("SOUND-7", virtio=True)
 def one_sided_chains_do_no_harm(b: Bench) -> str:
     return _none_does_harm(b, {"nothing readable": Chain(()), "nothing writable": Chain((_plug(b, 50),), ())})
 
 
-@sees("SOUND-8")
+@sees("SOUND-8", virtio=True)
 def empty_descriptors_do_no_harm(b: Bench) -> str:
     request = _plug(b, 50)
     b.start()
@@ -124,29 +124,29 @@ def empty_descriptors_do_no_harm(b: Bench) -> str:
     return "; ".join(seen)
 
 
-@sees("SOUND-9")
+@sees("SOUND-9", virtio=True)
 def wrong_order_does_no_harm(b: Bench) -> str:
     return _none_does_harm(b, {"response before request": shaped((_plug(b, 50),), (10,), "in_before_out")})
 
 
-@sees("SOUND-10")
+@sees("SOUND-10", virtio=True)
 def loops_end(b: Bench) -> str:
     request = _plug(b, 50)
     names = {"back to the first": "loop", "onto itself": "readable_loop"}
     return _none_does_harm(b, {what: shaped((request,), (10,), name) for what, name in names.items()})
 
 
-@sees("SOUND-11")
+@sees("SOUND-11", virtio=True)
 def heads_out_of_range_do_no_harm(b: Bench) -> str:
     return _none_does_harm(b, {"a head behind the queue": shaped((_plug(b, 50),), (10,), "head_out_of_range")})
 
 
-@sees("SOUND-12")
+@sees("SOUND-12", virtio=True)
 def nexts_out_of_range_do_no_harm(b: Bench) -> str:
     return _none_does_harm(b, {"a next behind the queue": shaped((_plug(b, 50),), (10,), "next_out_of_range")})
 
 
-@sees("SOUND-13")
+@sees("SOUND-13", virtio=True)
 def broken_tables_do_no_harm(b: Bench) -> str:
     if not b.transport.offered() & VirtioFeature.INDIRECT_DESC:
         not_applicable("INDIRECT_DESC is not offered")
@@ -159,7 +159,7 @@ def broken_tables_do_no_harm(b: Bench) -> str:
     return _none_does_harm(b, {what: shaped((_plug(b, 50),), (10,), name) for what, name in names.items()})
 
 
-@sees("SOUND-14")
+@sees("SOUND-14", virtio=True)
 def earlier_requests_are_answered(b: Bench) -> str:
     b.start()
     chains = (Chain((_plug(b, 0),)), Chain((_plug(b, 1),)), Chain((b"\xff" * 24,)))
@@ -181,7 +181,7 @@ def _keeps_order(b: Bench) -> bool:
     return [used.id for used in result.used] == list(result.heads)
 
 
-@sees("SOUND-15")
+@sees("SOUND-15", virtio=True)
 def room_behind_the_response_is_left_alone(b: Bench) -> str:
     b.start()
     result = b.submit(Chain((_plug(b, 0),), (64,)), what="PLUG block 0 with room for 64 bytes")
@@ -190,7 +190,7 @@ def room_behind_the_response_is_left_alone(b: Bench) -> str:
     return "54 bytes behind a response are as they were"
 
 
-@sees("SOUND-16")
+@sees("SOUND-16", virtio=True)
 def a_full_queue_is_answered(b: Bench) -> str:
     b.start()
     size = b.transport.queue_size()
@@ -204,7 +204,7 @@ def a_full_queue_is_answered(b: Bench) -> str:
     return f"{len(chains)} requests in {size} descriptors"
 
 
-@sees("SOUND-17")
+@sees("SOUND-17", virtio=True)
 def the_ring_wraps(b: Bench) -> str:
     b.start()
     config = b.config()
@@ -220,7 +220,7 @@ def the_ring_wraps(b: Bench) -> str:
     return f"{rounds * batch} requests, so that both indices wrap at 65536"
 
 
-@sees("SOUND-18")
+@sees("SOUND-18", virtio=True)
 def a_smaller_queue_works(b: Bench) -> str:
     most = b.transport.queue_size()
     sizes = [1, 2, 4, most // 2] if b.transport.offered() & VirtioFeature.INDIRECT_DESC else [2, 4, most // 2]
@@ -234,7 +234,7 @@ def a_smaller_queue_works(b: Bench) -> str:
     return f"{', '.join(map(str, sizes))} descriptors, each more than twice around"
 
 
-@sees("SOUND-19")
+@sees("SOUND-19", virtio=True)
 def a_reset_drops_what_is_under_way(b: Bench) -> str:
     b.start()
     plug = _plug(b, 0)

@@ -22,7 +22,7 @@ def _state(b: Bench) -> bytes:
     return Request(STATE, b.config().addr, 1).pack()
 
 
-@sees("VIRTIO-1")
+@sees("VIRTIO-1", virtio=True)
 def the_status_is_cleared(b: Bench) -> str:
     b.start()
     b.transport.set_status(0)
@@ -31,7 +31,7 @@ def the_status_is_cleared(b: Bench) -> str:
     return "after a reset from DRIVER_OK"
 
 
-@sees("VIRTIO-2")
+@sees("VIRTIO-2", virtio=True)
 def nothing_happens_before_driver_ok(b: Bench) -> str:
     b.transport.set_status(0)
     b.transport.set_status(_PREPARED)
@@ -45,7 +45,7 @@ def nothing_happens_before_driver_ok(b: Bench) -> str:
     return "a request is left alone"
 
 
-@sees("VIRTIO-3")
+@sees("VIRTIO-3", virtio=True)
 def giving_up_is_notified(b: Bench) -> str:
     b.start()
     result = b.submit(Chain((b"\xff\xff" + bytes(22),)), what="a request of type 0xffff")
@@ -55,7 +55,7 @@ def giving_up_is_notified(b: Bench) -> str:
     return "a request of an unknown type: NEEDS_RESET and a notification"
 
 
-@sees("VIRTIO-4", spec=replace(SPEC, unplugged_inaccessible="off"))
+@sees("VIRTIO-4", virtio=True, spec=replace(SPEC, unplugged_inaccessible="off"))
 def any_subset_of_features_is_accepted(b: Bench) -> str:
     offered = b.transport.offered()
     mine = [bit for bit in (Feature.ACPI_PXM, VirtioFeature.INDIRECT_DESC, VirtioFeature.EVENT_IDX) if offered & bit]
@@ -68,7 +68,7 @@ def any_subset_of_features_is_accepted(b: Bench) -> str:
     return f"all {1 << len(mine)} subsets of ACPI_PXM, INDIRECT_DESC, EVENT_IDX that are offered, with VERSION_1"
 
 
-@sees("VIRTIO-5")
+@sees("VIRTIO-5", virtio=True)
 def the_configuration_can_be_read_early(b: Bench) -> str:
     b.transport.set_status(0)
     early = Config.unpack(b.transport.config())
@@ -77,7 +77,7 @@ def the_configuration_can_be_read_early(b: Bench) -> str:
     return "with status 0 it reads as later"
 
 
-@sees("VIRTIO-6")
+@sees("VIRTIO-6", virtio=True)
 def messages_may_be_cut_anywhere(b: Bench) -> str:
     b.start()
     request = _state(b)
@@ -96,7 +96,7 @@ def messages_may_be_cut_anywhere(b: Bench) -> str:
     return f"{', '.join(cuts)}: answered alike"
 
 
-@sees("VIRTIO-7")
+@sees("VIRTIO-7", virtio=True)
 def readable_buffers_stay(b: Bench) -> str:
     b.start()
     request = _state(b) + bytes(8)
@@ -107,7 +107,7 @@ def readable_buffers_stay(b: Bench) -> str:
     return "32 readable bytes are as they were"
 
 
-@sees("VIRTIO-8")
+@sees("VIRTIO-8", virtio=True)
 def the_write_flag_of_a_table_means_nothing(b: Bench) -> str:
     _with_indirect(b)
     result = b.submit(Chain((_state(b),), indirect=True, shape=indirect_marked_writable), what="STATE, table writable")
@@ -115,7 +115,7 @@ def the_write_flag_of_a_table_means_nothing(b: Bench) -> str:
     return "answered"
 
 
-@sees("VIRTIO-9")
+@sees("VIRTIO-9", virtio=True)
 def a_table_may_follow_direct_descriptors(b: Bench) -> str:
     _with_indirect(b)
     chain = Chain((_state(b),), indirect=True, shape=indirect_behind_direct)
@@ -124,7 +124,7 @@ def a_table_may_follow_direct_descriptors(b: Bench) -> str:
     return "answered"
 
 
-@sees("VIRTIO-10")
+@sees("VIRTIO-10", virtio=True)
 def a_driver_that_polls_is_left_alone(b: Bench) -> str:
     b.start()
     b.transport.exchange([Write(b.ring.layout.avail_flags, _NO_INTERRUPT)], [], notify=False)
@@ -134,7 +134,7 @@ def a_driver_that_polls_is_left_alone(b: Bench) -> str:
     return "no interrupt for an answer"
 
 
-@sees("VIRTIO-11")
+@sees("VIRTIO-11", virtio=True)
 def the_entry_that_was_named_is_notified(b: Bench) -> str:
     if not b.start(DRIVER_FEATURES | VirtioFeature.EVENT_IDX) & VirtioFeature.EVENT_IDX:
         not_applicable("EVENT_IDX is not offered")
@@ -149,7 +149,7 @@ def the_entry_that_was_named_is_notified(b: Bench) -> str:
     return f"used_event 3: interrupts for entries {[n + 1 for n, yes in enumerate(told) if yes]} of 1 to 4"
 
 
-@sees("VIRTIO-12")
+@sees("VIRTIO-12", virtio=True)
 def the_used_length_was_written(b: Bench) -> str:
     b.start()
     seen: set[int] = set()
@@ -166,7 +166,7 @@ def the_used_length_was_written(b: Bench) -> str:
     return f"used length {', '.join(map(str, sorted(seen)))}, all of it written"
 
 
-@sees("VIRTIO-13")
+@sees("VIRTIO-13", virtio=True)
 def idle_notifications_are_handled(b: Bench) -> str:
     b.start()
     for _ in range(3):

@@ -20,19 +20,21 @@ class Check:
 
     function: Function
     spec: DeviceSpec
+    virtio: bool
+    """What it sees is the virtio device itself: its registers and its ring."""
 
 
 CHECKS: dict[str, list[Check]] = {}
 """By the rule's number; a rule is kept when all its checks hold."""
 
 
-def sees(rule: str, *, spec: DeviceSpec = SPEC) -> Callable[[Function], Function]:
-    """Register a check of `rule`, on a device as `spec` says."""
+def sees(rule: str, *, spec: DeviceSpec = SPEC, virtio: bool = False) -> Callable[[Function], Function]:
+    """Register a check of `rule`, on a device as `spec` says; `virtio`: of the virtio device itself (`Check.virtio`)."""
     assert rule in BY_ID, f"no rule {rule}"
     assert BY_ID[rule].unseen is None, f"rule {rule} cannot be seen"
 
     def register(function: Function) -> Function:
-        CHECKS.setdefault(rule, []).append(Check(function, spec))
+        CHECKS.setdefault(rule, []).append(Check(function, spec, virtio))
         return function
 
     return register

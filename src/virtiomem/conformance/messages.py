@@ -1,0 +1,342 @@
+"""Devices that are given messages: a Python object, or a child process that speaks JSON lines.
+
+The virtio device around it (registers, ring, interrupts) is ours, so that a virtio-mem device is tested before it has any
+of that; rules about the virtio device itself are then not applicable. `CommandDevice` is a device in a process of its own,
+in any language: docs/device-protocol.md has its protocol.
+"""
+
+import json
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+
+from virtiomem.conformance.testbench import DeviceUnderTest
+from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError
+from virtiomem.notation import NotationError, json_values
+from virtiomem.releases.qemu import QEMU, QemuRelease
+from virtiomem.text import one_line, quoted, shown
+from virtiomem.transport.embedded import EmbeddedTransport
+from virtiomem.transport.virtio_transport import DeviceSpec
+from virtiomem.units import U64_MAX, MiB
+from virtiomem.wire.mem import Config, Feature
+
+if TYPE_CHECKING:
+    from virtiomem.device.mem import MemDevice
+
+ANSWER_SECONDS = 10.0
+"""What a child has for each answer."""
+MAX_ANSWER = MiB
+"""Bytes of an answer."""
+
+_CONFIG_KEYS = {
+    "block_size": "block-size",
+    "node_id": "node",
+    "addr": "addr",
+    "region_size": "region-size",
+    "usable_region_size": "usable-region-size",
+    "plugged_size": "plugged-size",
+    "requested_size": "requested-size",
+}
+"""Fields of the configuration and their names in an answer."""
+
+
+class MessageDevice(Protocol):
+    """A virtio-mem device without the virtio around it; raises BackendError when it cannot be reached any more."""
+
+    features: int
+    """The bits of its own that it offers (`wire.mem.Feature`)."""
+
+    def config(self) -> Config:
+        """The configuration space."""
+
+    def request(self, data: bytes) -> bytes:
+        """Answer a request of 24 bytes with 10; raises ProtocolError for one that breaks the device until it is reset."""
+
+    def set_requested_size(self, size: int) -> None:
+        """Set requested-size, in bytes; raises DeviceError, in the VMM's words, when it is refused."""
+
+    def set_busy(self, busy: bool) -> None:
+        """Make it unable to change blocks, or able again; raises NotImplementedError where that cannot be done."""
+
+    def reset(self) -> None:
+        """Reset the virtio device; plugged memory stays plugged."""
+
+    def system_reset(self) -> None:
+        """Reset the machine."""
+
+    def take_notification(self) -> bool:
+        """Whether the configuration change was notified since the last call."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class MessageTarget:
+    """A make of devices that are given messages; a `conformance.testbench.Target`."""
+
+    has_contents = False
+    has_virtio = False
+    release: QemuRelease = QEMU.oldest
+
+    def __init__(self, name: str, make: Callable[[DeviceSpec], MessageDevice]) -> None:
+        """`make` makes one as after a power-on; it raises DeviceError, in the VMM's words, when there is no such device."""
+        self.name = name
+        self._make = make
+
+    @contextmanager
+    def open(self, spec: DeviceSpec) -> Iterator[DeviceUnderTest]:
+        """Make a device, and end it afterwards."""
+        device = self._make(spec)
+        try:
+            transport = MessageTransport(device, self.release)
+            yield DeviceUnderTest(transport, transport)
+        finally:
+            device.close()
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+class MessageTransport(EmbeddedTransport):
+    """Our virtio device around a device that is given messages."""
+
+    def __init__(self, device: MessageDevice, release: QemuRelease) -> None:
+        super().__init__(cast("MemDevice", _Mem(device, release)))
+        self._given = device
+
+    def set_status(self, status: int) -> None:
+        """Write the device status byte; the device hears of a reset."""
+        super().set_status(status)
+        if not status:
+            self._given.reset()
+
+
+class _Mem:
+    """Stands in for a `device.mem.MemDevice`: all that `VirtioDevice` and `EmbeddedOwner` ask of one."""
+
+    refusal = None
+
+    def __init__(self, device: MessageDevice, release: QemuRelease) -> None:
+        self.features = Feature(device.features)
+        self.release = release
+        self._device = device
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def config(self) -> Config:
+        config = self._device.config()
+        self._tell()
+        return config
+
+    @property
+    def plugged_size(self) -> int:
+        return self._device.config().plugged_size
+
+    @property
+    def requested_size(self) -> int:
+        return self._device.config().requested_size
+
+    @requested_size.setter
+    def requested_size(self, size: int) -> None:
+        try:
+            self._device.set_requested_size(size)
+        finally:
+            self._tell()
+
+    @property
+    def busy(self) -> NoReturn:
+        raise NotImplementedError
+
+    @busy.setter
+    def busy(self, busy: bool) -> None:
+        self._device.set_busy(busy)
+
+    def handle(self, data: bytes) -> bytes:
+        try:
+            return self._device.request(data)
+        finally:
+            self._tell()
+
+    def on_config_change(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
+
+    def system_reset(self) -> None:
+        self._device.system_reset()
+        self._device.take_notification()  # the driver that would have heard of it is gone
+
+    def check(self) -> None:
+        """Nothing: the device is somebody else's."""
+
+    def _tell(self) -> None:
+        if self._device.take_notification():
+            for listener in self._listeners:
+                listener()
+
+
+class CommandDevice:
+    """A `MessageDevice` in a child process, which reads a JSON line and answers with one."""
+
+    def __init__(self, command: list[str], spec: DeviceSpec, *, seconds: float = ANSWER_SECONDS) -> None:
+        """Start the program and have it make the device.
+
+        Raises BackendError when it cannot be started, dies, is silent or talks nonsense; DeviceError when it refuses the
+        device.
+        """
+        self._name = shown(command[0])
+        self._seconds = seconds
+        self._notified = False
+        self._said = TemporaryFile()  # noqa: SIM115 - closed with the device
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - an argument list, no shell
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True
+            )
+        except OSError as error:
+            self._said.close()
+            raise BackendError(f"{self._name}: {error.strerror}") from None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._to, self._from = self._process.stdin, self._process.stdout
+        self._pending = b""
+        try:
+            answer = self._ask(
+                "open",
+                {
+                    "size": spec.size,
+                    "block-size": spec.block_size,
+                    "requested-size": spec.requested_size,
+                    "addr": spec.memaddr,
+                    "node": spec.node,
+                    "unplugged-inaccessible": spec.unplugged_inaccessible,
+                },
+            )
+            self._refused(answer)
+            self.features = self._number("open", answer, "features")
+        except BaseException:
+            self.close()
+            raise
+
+    def config(self) -> Config:
+        """The configuration space."""
+        answer = self._ask("config")
+        fields = {field: self._number("config", answer, key) for field, key in _CONFIG_KEYS.items()}
+        return Config(**fields)
+
+    def request(self, data: bytes) -> bytes:
+        """Answer a request; raises ProtocolError when the child says that it broke the device."""
+        answer = self._ask("request", {"bytes": data.hex()})
+        if isinstance(words := answer.get("broken"), str):
+            raise ProtocolError(one_line(words))
+        text = answer.get("bytes")
+        try:
+            return bytes.fromhex(text) if isinstance(text, str) else self._nonsense("request", answer)
+        except ValueError:
+            self._nonsense("request", answer)
+
+    def set_requested_size(self, size: int) -> None:
+        """Set requested-size."""
+        self._refused(self._ask("set-requested-size", {"size": size}))
+
+    def set_busy(self, busy: bool) -> None:
+        """Make it busy, or let it be."""
+        if self._ask("set-busy", {"busy": busy}).get("unsupported") is True:
+            raise NotImplementedError
+
+    def reset(self) -> None:
+        """Reset the virtio device."""
+        self._ask("reset")
+
+    def system_reset(self) -> None:
+        """Reset the machine."""
+        self._ask("system-reset")
+
+    def take_notification(self) -> bool:
+        """Whether an answer since the last call had ``"notified": true``."""
+        notified, self._notified = self._notified, False
+        return notified
+
+    def close(self) -> None:
+        """Kill the child."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, 9)  # its session is its own: a script may wait for the program it started
+        self._process.wait()
+        for file in (self._to, self._from, self._said):
+            with suppress(OSError):
+                file.close()
+
+    def _ask(self, what: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a line, and read the answer."""
+        line = json.dumps({"do": what, **(arguments or {})}).encode() + b"\n"
+        try:
+            self._to.write(line)
+            self._to.flush()
+        except OSError:
+            raise self._lost(what) from None
+        raw = self._line(what)
+        try:
+            answer = json_values(raw)
+        except NotationError:
+            answer = None
+        if not isinstance(answer, dict):
+            self._nonsense(what, raw.decode(errors="replace"))
+        self._notified |= answer.get("notified") is True
+        return answer
+
+    def _line(self, what: str) -> bytes:
+        """The next line that the child writes."""
+        until = time.monotonic() + self._seconds
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._from, selectors.EVENT_READ)
+            while b"\n" not in self._pending:
+                if not selector.select(max(until - time.monotonic(), 0)):
+                    raise BackendTimeout(f"{self._name}: no answer to {what} within {self._seconds:g} s")
+                chunk = os.read(self._from.fileno(), MAX_ANSWER)
+                if not chunk:
+                    raise self._lost(what)
+                self._pending += chunk
+                if len(self._pending) > MAX_ANSWER:
+                    raise BackendError(f"{self._name}: more than {MAX_ANSWER} bytes in answer to {what}")
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
+
+    def _lost(self, what: str) -> BackendError:
+        """The error for a child that is gone, with its last words."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        code = self._process.returncode
+        how = (
+            "closed its output"
+            if code is None
+            else f"exited with code {code}"
+            if code >= 0
+            else f"died of signal {-code}"
+        )
+        self._said.seek(0)
+        said = self._said.read(MAX_ANSWER).decode(errors="replace").strip().splitlines()
+        return BackendError(f"{self._name}: {how} at {what}" + (f": {one_line(said[-1])}" if said else ""))
+
+    def _refused(self, answer: dict[str, Any]) -> None:
+        if isinstance(words := answer.get("refused"), str):
+            raise DeviceError(one_line(words))
+
+    def _number(self, what: str, answer: dict[str, Any], key: str) -> int:
+        number = answer.get(key)
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= U64_MAX:
+            raise BackendError(
+                f"{self._name}: the answer to {what} needs {key}, a number below 2^64, not {quoted(str(number))}"
+            )
+        return number
+
+    def _nonsense(self, what: str, answer: object) -> NoReturn:
+        raise BackendError(f"{self._name}: no answer to {what}: {quoted(str(answer))}")
+
+
+def command_target(command: list[str], *, seconds: float = ANSWER_SECONDS) -> MessageTarget:
+    """The devices that a program makes, one a process."""
+    return MessageTarget(
+        f"the device of {shown(command[0])}", lambda spec: CommandDevice(command, spec, seconds=seconds)
+    )
