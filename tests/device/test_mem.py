@@ -268,3 +268,24 @@ def test_since_qemu_8_1_unplugging_nothing_is_never_busy() -> None:
         device = MemDevice(addr=4 * GiB, region_size=GiB, release=QEMU.release(version))
         device.busy = True
         assert device.request(UNPLUG_ALL).type is answer, version
+
+
+def test_removal_is_refused_for_what_stands_against_it_in_order_and_then_locks_the_size() -> None:
+    device = make(features=Feature.UNPLUGGED_INACCESSIBLE, release=QEMU.release("10.0"))
+    assert device.request(PLUG, ADDR, 1).type is ACK
+    with pytest.raises(DeviceError, match="while some of its memory is still plugged"):
+        device.ask_to_leave()
+    device.system_reset()
+    with pytest.raises(DeviceError, match="while 'requested-size' != '0'"):
+        device.ask_to_leave()
+    device.requested_size = 0
+    device.ask_to_leave()
+    with pytest.raises(DeviceError, match="in the process of unplug"):
+        device.requested_size = BLOCK
+
+
+def test_removal_wants_a_newer_release_and_unplugged_memory_to_be_inaccessible(device: MemDevice) -> None:
+    with pytest.raises(DeviceError, match=r"^virtio based memory devices cannot be unplugged\.$"):
+        device.ask_to_leave()
+    with pytest.raises(DeviceError, match="while 'unplugged-inaccessible' != 'on'"):
+        make(release=QEMU.newest).ask_to_leave()

@@ -71,6 +71,7 @@ class MemDevice:
         self.features = features | board.always_offers
         self.release = release
         self.busy = False
+        self._leaving = False
         self._usable_extent = board.usable_extent
         self._refused: tuple[Decision, tuple[int, ...]] | None = None
         self._block_shift = block_size.bit_length() - 1
@@ -97,6 +98,8 @@ class MemDevice:
     @requested_size.setter
     def requested_size(self, size: int) -> None:
         border.instance("requested_size", size, int)
+        if self._leaving:
+            raise DeviceError("'requested-size' cannot be changed if the device is in the process of unplug")
         if not -(U64_MAX + 1) // 2 <= size <= U64_MAX:
             raise DeviceError("Parameter 'requested-size' expects uint64")
         if size % self.block_size:
@@ -145,6 +148,23 @@ class MemDevice:
         """Call `listener` after each accepted requested_size (virtio_notify_config)."""
         border.function("listener", listener)
         self._config_listeners.append(listener)
+
+    def ask_to_leave(self) -> None:
+        """Ask for the device's removal (device_del): from now on requested_size is locked, until the guest lets go.
+
+        Raises DeviceError, in QEMU's words, when it has to stay. Since: 8.2 (can_be_removed).
+        Models: virtio_mem_unplug_request_check() in hw/virtio/virtio-mem.c (v8.2).
+        """
+        if not self.release.can_be_removed:
+            raise DeviceError("virtio based memory devices cannot be unplugged.")
+        for what, is_so in (
+            ("'unplugged-inaccessible' != 'on'", not self.features & Feature.UNPLUGGED_INACCESSIBLE),
+            ("some of its memory is still plugged", self._plugged_size),
+            ("'requested-size' != '0'", self._requested_size),
+        ):
+            if is_so:
+                raise DeviceError(f"virtio-mem device cannot get unplugged while {what}")
+        self._leaving = True
 
     def system_reset(self) -> None:
         """Reset the machine: unplug everything, unless busy.

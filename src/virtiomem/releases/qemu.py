@@ -16,6 +16,8 @@ class QemuRelease:
     """UNPLUG_ALL with nothing plugged is answered BUSY while the machine migrates."""
     auto_is_inaccessible: bool = False
     """``unplugged-inaccessible=auto``, the default, is on for private anonymous memory, too."""
+    can_be_removed: bool = False
+    """A device with nothing plugged and nothing requested can be removed from the running machine."""
     offers_persistent_suspend: bool = False
     """The device offers PERSISTENT_SUSPEND."""
 
@@ -36,6 +38,14 @@ QEMU = Releases(
             True,
             "hw/core/machine.c: hw_compat_8_0",
             "unplugged memory is inaccessible by default (UNPLUGGED_INACCESSIBLE) with machine types of 8.1 and newer",
+        ),
+        Change(
+            "8.2",
+            "can_be_removed",
+            True,
+            "hw/virtio/virtio-mem.c: virtio_mem_unplug_request_check()",
+            "a device whose unplugged memory is inaccessible, with nothing plugged and nothing requested, can be removed"
+            " (device_del); until it is gone, its requested size cannot be set",
         ),
         Change(
             "9.2",
