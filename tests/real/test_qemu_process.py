@@ -10,13 +10,14 @@ import pytest
 
 from tests.waiting import wait_until
 from virtiomem.errors import BackendError, DeviceError
+from virtiomem.qemu import arguments
 from virtiomem.qemu.process import QemuProcess
 from virtiomem.qemu.qmp import QmpSession
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
 
 IDLE = ["-machine", "none", "-nodefaults", "-no-user-config", "-display", "none"]
-WITH_QMP = [*IDLE, "-mon", "chardev=qmp,mode=control"]
+WITH_QMP = [*IDLE, *arguments.MONITOR]
 
 
 def test_qmp_answers_on_an_inherited_socket_and_refusals_are_in_qemus_words() -> None:

@@ -3,8 +3,8 @@
 BARE = ("-nodefaults", "-no-user-config", "-display", "none")
 """A machine with nothing in it that was not asked for."""
 
-MONITOR = ("-mon", "chardev=qmp,mode=control")
-"""A monitor on the socket named ``qmp``."""
+MONITOR = ("-qmp", "chardev:qmp")
+"""A monitor on the socket named ``qmp``; QEMU 11.1 warns that ``-mon`` goes."""
 
 
 def option(name: str, **properties: object) -> str:
