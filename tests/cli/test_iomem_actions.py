@@ -117,3 +117,11 @@ def test_a_block_size_that_nothing_tells_is_said_to_be_assumed(
     assert "memory blocks of 128M are assumed for the headroom (--block-size)" in capsys.readouterr().err
     main(["iomem", "check", str(tmp_path / "map"), "--block-size", "1G"])
     assert "assumed" not in capsys.readouterr().err
+
+
+def test_check_knows_the_room_of_a_captured_kernels_crash_header(capsys: pytest.CaptureFixture[str]) -> None:
+    for folder, limit in (("recordings", "-"), ("recordings-6.12", "16453")):
+        path = Path(__file__).parent.parent / f"data/{folder}/n-crash-kernel/recording.json"
+        main(["iomem", "check", str(path)])
+        (row,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("kernel crash header"))
+        assert row.split()[5] == limit

@@ -232,6 +232,22 @@ def test_what_nobody_tells_of_a_header_is_not_known(
     assert run(capsys, str(tmp_path / "guest.capture"), *argv)[0] == 0
 
 
+def test_kept_header_that_has_no_room_for_all_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.toml").write_text(
+        '[guest]\nkernel = "6.12"\ncrashkernel = "256M"\ncrash-header-cpus = 0\ncrash-header-ranges = 70\n'
+        '[driver]\nmerge-resources = false\n[[device]]\nid = "vm0"\nmax-size = "16G"\n'
+        '[[step]]\ndo = "load"\n[[step]]\ndo = "load-crash-kernel"\n'
+        '[[step]]\ndo = "resize"\ndevice = "vm0"\nrequested-size = "10G"\n'
+    )
+    assert main(["run", str(tmp_path / "a.toml"), "--record", str(tmp_path / "r.json")]) == 0
+    for mode in ([], ["--header"]):
+        code, _, err = run(capsys, str(tmp_path / "r.json"), *mode)
+        assert (code, "83 ranges: a kernel that keeps the header up to date (since 6.6) has room for 69" in err) == (
+            1,
+            True,
+        )
+
+
 def test_release_that_is_not_known_is_taken_for_another_and_said(
     listing: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,13 +8,16 @@ from dataclasses import replace
 from virtiomem.cli.arguments import check_one_source, exit_status, file, size
 from virtiomem.cli.iomem import add_reading, at_least_values, read
 from virtiomem.errors import Exit, UsageError, VirtiomemError
+from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES
 from virtiomem.listing.check import Arch, check, table, values
 from virtiomem.live.capture import Capture
 from virtiomem.live.collect import collect
+from virtiomem.live.crash_header import ranges_that_fit
 from virtiomem.live.load import DEFAULT_MEMORY_BLOCK
 from virtiomem.live.reading import load_any
 from virtiomem.live.sysfs import BLOCK_SIZES, is_block_size
-from virtiomem.live.views import memory_of
+from virtiomem.live.views import memory_of, osrelease_of
+from virtiomem.releases.linux import known_release
 from virtiomem.stdio import say, show
 from virtiomem.units import format_size
 
@@ -22,7 +25,7 @@ DESCRIPTION = (
     "For each consumer of the map: how many ranges it sees, how many it would see if nothing had been merged, its limit, and "
     "how much memory can still be hotplugged in blocks that nobody merges. Then what is wrong."
 )
-HEADINGS = ("proc/iomem", "sys/devices/system/memory")
+HEADINGS = ("proc/iomem", "sys/devices/system/memory", "proc/sys/kernel", "sys/kernel", "sys/devices/system/cpu")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
     reading = read(capture, lenient=args.lenient)
     if args.merge:
         reading.tree.merge_adjacent_system_ram()
-    report = check(reading.tree, _block_size(args, capture), Arch(args.arch))
+    release = known_release(osrelease_of(capture))
+    room = KERNEL_HOTPLUG_RANGES if release is None else ranges_that_fit(capture, release)
+    report = check(reading.tree, _block_size(args, capture), Arch(args.arch), release=release, room=room)
     if reading.repairs:
         count = reading.damaged_lines
         damaged = f"{count} damaged {'line was' if count == 1 else 'lines were'} put right"

@@ -16,14 +16,13 @@ from virtiomem.files import write_whole
 from virtiomem.kdump import elfcore, range_text, standing_text
 from virtiomem.kdump.comparison import Comparison, above_low, compare, dumped, subtract
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
-from virtiomem.kdump.kept import choices_of, ranges_that_fit
 from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES, CrashRanges, Loader, kernel_ranges, kexec_tools_ranges
 from virtiomem.listing import repair
 from virtiomem.live.capture import Capture
-from virtiomem.live.crash_header import KCORE, standing_of
+from virtiomem.live.crash_header import KCORE, ranges_that_fit, standing_of
 from virtiomem.live.sysfs import MEMORY
-from virtiomem.live.views import crash_state_of, elfcorehdr_size_of, osrelease_of
-from virtiomem.releases.linux import DEBIAN, DEFAULT, LINUX, LinuxRelease
+from virtiomem.live.views import crash_state_of, osrelease_of
+from virtiomem.releases.linux import DEFAULT, LINUX, LinuxRelease, known_release
 from virtiomem.releases.table import is_version
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.stdio import say
@@ -100,10 +99,8 @@ def run(args: argparse.Namespace) -> int:
 def _release_of(capture: Capture, args: argparse.Namespace) -> LinuxRelease | None:
     """The release that is asked for, else the one that was captured; another that is modelled in its place is said."""
     version = args.model or osrelease_of(capture)
-    if version is None or not is_version(version):
-        return None
-    release = LINUX.release(version)
-    if LINUX.stands_in_for(version):
+    release = known_release(version)
+    if release is not None and version is not None and LINUX.stands_in_for(version):
         _warn([f"Linux {version} is not known: it is taken for {release.name}"])
     return release
 
@@ -116,7 +113,7 @@ def _dump(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -
         ranges = kexec_tools_ranges(tree, limit=args.limit or KEXEC_TOOLS_RANGES)
         return replace(ranges, at_least=reading.at_least)
 
-    limit = _limit(capture, release or DEFAULT)
+    limit = ranges_that_fit(capture, release or DEFAULT)
     kernel = replace(kernel_ranges(tree, release or DEFAULT, limit=limit), at_least=reading.at_least)
     if args.compare:
         return _compare(compare(kernel, kexec_tools()), args)
@@ -166,21 +163,17 @@ def _capture(args: argparse.Namespace) -> Capture:
     return collect(args.sysroot, only=(*HEADINGS, MEMORY) if args.header else HEADINGS)
 
 
-def _limit(capture: Capture, release: LinuxRelease) -> int | None:
-    """How many ranges a header has room for: what the kernel said that its build set aside, else what Debian does."""
-    build = replace(DEBIAN.release(release.name), **choices_of(elfcorehdr_size_of(capture)))
-    return ranges_that_fit(release, build, crash_state_of(capture).possible_cpus)
-
-
 def _header(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -> int:
     """Show what the header in memory held, holds and will hold, and what to make of it."""
     tree, release = reading.tree, _release_of(capture, args)
     standing = standing_of(capture, tree, release, Loader(args.loader) if args.loader else None)
     kernel = "the kernel" if release is None else f"Linux {release.name}"
     loader = standing.loader or Loader.KERNEL
-    found = kernel_ranges(tree, release or DEFAULT) if loader is Loader.KERNEL else kexec_tools_ranges(tree)
+    room = ranges_that_fit(capture, release or DEFAULT) if standing.kept_up_to_date else None
+    kernels = loader is Loader.KERNEL
+    found = kernel_ranges(tree, release or DEFAULT, limit=room) if kernels else kexec_tools_ranges(tree)
     no_dump = range_text.no_dump(found, loaded=standing.loaded)
-    findings = [*no_dump, *filter(None, [standing_text.lacks(standing)])]
+    findings = [*range_text.findings(found), *no_dump, *filter(None, [standing_text.lacks(standing)])]
     if args.json:
         values = standing_text.values(standing, kernel, findings) | at_least_values(reading.at_least)
         print(json.dumps(values, indent=1))

@@ -18,6 +18,7 @@ from virtiomem.kdump.elfcore import PN_XNUM
 from virtiomem.kdump.range_text import findings as dump_findings
 from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, kernel_ranges, kexec_tools_ranges
 from virtiomem.listing.ram import BOOT, RamRange, system_ram
+from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource.merge import mergeable
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.node import Resource
@@ -68,17 +69,27 @@ class MapReport:
     block_size: int
 
 
-def check(tree: Resource, block_size: int, arch: Arch = Arch.X86) -> MapReport:
-    """Look at a map with the eyes of each consumer; `block_size` is the memory block's, in bytes."""
+def check(
+    tree: Resource,
+    block_size: int,
+    arch: Arch = Arch.X86,
+    *,
+    release: LinuxRelease | None = None,
+    room: int | None = KERNEL_HOTPLUG_RANGES,
+) -> MapReport:
+    """Look at a map with the eyes of each consumer; `block_size` is the memory block's, in bytes.
+
+    `release` is the kernel's where it is known; its crash header then has `room` for so many ranges, None for any number.
+    """
     ram = list(system_ram(tree))
-    kernel, kexec_tools = kernel_ranges(tree), kexec_tools_ranges(tree, limit=arch.kexec_tools_ranges)
+    kernel = kernel_ranges(tree, release or DEFAULT, limit=room)
+    kexec_tools = kexec_tools_ranges(tree, limit=arch.kexec_tools_ranges)
+    since = "since 6.6" if release is None else f"Linux {release.name}"
     more = sum(_blocks(one, block_size) - 1 for one in ram if one.kind != BOOT)
     entries = kexec_tools.entries + len(kexec_tools.lost)
     plain = sum(one.resource.name == SYSTEM_RAM for one in ram)
     consumers = [
-        Consumer(
-            "kernel crash header", len(kernel.ranges), len(kernel.ranges) + more, KERNEL_HOTPLUG_RANGES, "since 6.6"
-        ),
+        Consumer("kernel crash header", len(kernel.ranges), len(kernel.ranges) + more, room, since),
         Consumer("kexec-tools, crash", entries, entries + more, kexec_tools.limit),
         Consumer("kexec-tools, kexec -l", plain, plain, KEXEC_MAX_MEMORY_RANGES),
         Consumer("ELF program headers", len(kernel.ranges), len(kernel.ranges) + more, PN_XNUM),

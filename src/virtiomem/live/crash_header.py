@@ -6,19 +6,21 @@ word (crash_hotplug) or its release says whether it keeps the header up to date;
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from msgspec import UNSET, UnsetType
 
 from virtiomem.errors import UsageError
+from virtiomem.kdump import kept
 from virtiomem.kdump.comparison import subtract
+from virtiomem.kdump.kept import choices_of
 from virtiomem.kdump.ranges import CrashRange, Loader
 from virtiomem.kdump.standing import Standing, is_kept, ram_for
 from virtiomem.live.capture import Capture
 from virtiomem.live.sysfs import MEMORY
-from virtiomem.live.views import memory_of
+from virtiomem.live.views import crash_state_of, elfcorehdr_size_of, memory_of
 from virtiomem.recording.values import CrashHeader, Kexec, LoadCrashKernel, Reboot, Recording
-from virtiomem.releases.linux import DEFAULT, LinuxRelease
+from virtiomem.releases.linux import DEBIAN, DEFAULT, LinuxRelease
 from virtiomem.resource.tree import Resource
 from virtiomem.units import Span
 
@@ -54,6 +56,15 @@ def header_at_end(recording: Recording) -> tuple[CrashHeader | UnsetType, int | 
     return end, 0 if LoadCrashKernel in last[:-1] and last[-1] is not LoadCrashKernel else None
 
 
+def ranges_that_fit(capture: Capture, release: LinuxRelease) -> int | None:
+    """How many ranges a header that the kernel makes has room for; None where it gets what it needs.
+
+    The build's choices are what the kernel said, else Debian's.
+    """
+    build = replace(DEBIAN.release(release.name), **choices_of(elfcorehdr_size_of(capture)))
+    return kept.ranges_that_fit(release, build, crash_state_of(capture).possible_cpus)
+
+
 @dataclass(slots=True)
 class _Told:
     """What a capture tells of a header."""
@@ -80,9 +91,9 @@ def standing_of(
     ram = ram_for(loader, tree, release or DEFAULT)
     if loaded is False:
         return Standing(ram, loaded)
-    kept = is_kept(release, loader, crash_hotplug)
-    sure = _online(capture, ram) if kept and not told.now else None
-    return Standing(ram, loaded, loader, kept, told.loading or None, told.now or None, sure)
+    keeps = is_kept(release, loader, crash_hotplug)
+    sure = _online(capture, ram) if keeps and not told.now else None
+    return Standing(ram, loaded, loader, keeps, told.loading or None, told.now or None, sure)
 
 
 def _told(capture: Capture) -> _Told:

@@ -322,5 +322,9 @@ DEFAULT = LINUX.newest
 
 def release_of(guest: Mapping[str, object]) -> LinuxRelease:
     """The release that a recording's `guest` names; the default where it names none."""
-    kernel = guest.get("kernel")
-    return LINUX.release(kernel) if isinstance(kernel, str) and is_version(kernel) else DEFAULT
+    return known_release(guest.get("kernel")) or DEFAULT
+
+
+def known_release(kernel: object) -> LinuxRelease | None:
+    """The release that is modelled for a kernel's version, such as uname says; None for what is no version."""
+    return LINUX.release(kernel) if isinstance(kernel, str) and is_version(kernel) else None
