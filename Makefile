@@ -1,6 +1,8 @@
 VENV   ?= .venv
 PYTHON ?= python3
 BIN     = $(VENV)/bin
+# The binding of libvirt is built from source: where its headers and a compiler are, it is set up as well.
+LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev/null && echo ,libvirt)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint format fast oracles real compare-random record fuzz fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
@@ -13,7 +15,7 @@ help:  ## this page
 
 $(BIN)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev$(LIBVIRT)]'
 	@touch $@
 
 setup: $(BIN)/.ready  ## a virtual environment with everything in it

@@ -18,11 +18,12 @@ from typing import Any, Protocol
 
 import pytest
 
+from tests.real.agents import QEMU_GA, agent_archive
 from tests.real.needs import require
 from tests.waiting import PATIENCE, wait_until
 from virtiomem.driver.retry import FIRST
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig
-from virtiomem.guest.linux import LinuxGuest, Setup, cpio
+from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.reasons import Certainty
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Step, Unload, Use
 from virtiomem.units import GiB, MiB, Size
@@ -42,7 +43,6 @@ pytestmark = [pytest.mark.real, pytest.mark.on(qemu="every"), pytest.mark.proves
 MOMENT = 2.0
 """Seconds without any movement once a guest is known to be stuck."""
 BLOCK = 128 * MiB
-QEMU_GA = "/usr/sbin/qemu-ga"
 WRAPPER = """#!/bin/sh
 # QEMU with two more monitors and a line to the guest agent; the guest gets one more archive.
 for word do
@@ -159,15 +159,6 @@ class LinuxRig:
             stderr=subprocess.PIPE,
             text=True,
         )
-
-
-def agent_archive() -> bytes:
-    """The guest agent and the libraries it is linked with."""
-    linked = subprocess.run(["ldd", QEMU_GA], capture_output=True, text=True, check=True).stdout.split()
-    paths = [Path(QEMU_GA), *(Path(word) for word in linked if word.startswith("/"))]
-    folders = sorted({str(parent).lstrip("/") for path in paths for parent in path.parents} - {""})
-    entries = [cpio.directory(folder) for folder in [*folders, "run", "var", "var/run"]]
-    return cpio.archive(entries + [cpio.file(str(p).lstrip("/"), p.read_bytes(), executable=True) for p in paths])
 
 
 @pytest.fixture(scope="module")

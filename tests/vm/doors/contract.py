@@ -33,6 +33,8 @@ class Rig(Protocol):
 
     connect: str
     """What --connect takes; the machine's name is `one`."""
+    beside: str
+    """The same for a look while a command runs: a monitor may serve one client only."""
     device: str
     agent: str | None
     """What --agent takes; None where the rig has none."""
@@ -42,8 +44,8 @@ class Rig(Protocol):
     """Whether every connection meets the same machine; a simulated one starts afresh."""
     stall: str
 
-    def pin(self, size: int) -> None:
-        """Let the guest's kernel hold so much of its memory, for good."""
+    def hold(self) -> None:
+        """Let it have 512M plugged, of which the guest's kernel holds 64M for good."""
 
     def set_by_another(self, size: int) -> None:
         """Somebody else sets the requested size."""
@@ -159,8 +161,7 @@ class Contract:
     def test_shrink_of_memory_in_use_is_partly_done_with_the_reason(self, rig: Rig, capsys: Capture) -> None:
         if not rig.same_machine:
             pytest.skip("a simulated machine starts afresh")
-        resized(capsys, rig, "512M")
-        rig.pin(64 * MiB)
+        rig.hold()
         agent = [] if rig.agent is None else ["--agent", rig.agent]
         code, result, _ = resized(capsys, rig, "0", *agent, stall=rig.stall)
         ((size, requested),) = sizes(result)
@@ -172,8 +173,7 @@ class Contract:
     def test_size_that_somebody_else_sets_supersedes(self, rig: Rig, capsys: Capture) -> None:
         if not rig.same_machine:
             pytest.skip("a simulated machine starts afresh")
-        resized(capsys, rig, "512M")
-        rig.pin(64 * MiB)
+        rig.hold()
         with meanwhile(rig, lambda machine: machine.requested == 0, lambda: rig.set_by_another(384 * MiB)):
             code, result, _ = resized(capsys, rig, "0", stall="60")
         assert (code, result["outcome"]) == (1, "superseded")
@@ -182,8 +182,7 @@ class Contract:
     def test_machine_that_ends_in_mid_resize_is_lost_and_says_where(self, rig: Rig, capsys: Capture) -> None:
         if not rig.same_machine:
             pytest.skip("a simulated machine does not end")
-        resized(capsys, rig, "512M")
-        rig.pin(64 * MiB)
+        rig.hold()
         with meanwhile(rig, lambda machine: machine.requested == 0, rig.lose):
             code, result, _ = resized(capsys, rig, "0", stall="60")
         assert (code, result["outcome"]) == (1, "lost")
@@ -277,11 +276,11 @@ def sizes(result: Any) -> list[tuple[int, int]]:
     return [(device["size"], device["requested-size"]) for device in result["devices"]]
 
 
-def with_machine(rig: Rig, do: Callable[[Vm], Any]) -> Any:
-    """What is done with the machine, opened to be changed."""
+def with_machine(rig: Rig, do: Callable[[Vm], Any], *, beside: bool = False) -> Any:
+    """What is done with the machine, opened to be changed; `beside` a command that runs."""
 
     async def go() -> Any:
-        connection = parse_connection(rig.connect)
+        connection = parse_connection(rig.beside if beside else rig.connect)
         vm = await open_vm(connection.changing())
         try:
             return await do(vm)
@@ -301,7 +300,7 @@ def meanwhile(rig: Rig, when: Callable[[Machine], bool], do: Callable[[], None])
 
     def work() -> None:
         try:
-            wait_until(lambda: when(with_machine(rig, look)), "it never looked like that")
+            wait_until(lambda: when(with_machine(rig, look, beside=True)), "it never looked like that")
             do()
         except BaseException as error:  # noqa: BLE001 - told below
             failed.append(error)

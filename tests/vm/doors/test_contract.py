@@ -10,6 +10,7 @@ from tests.vm.doors.contract import STALL, Contract, Rig
 from tests.vm.doors.fake_libvirt import URI, Daemon, modules
 from tests.vm.doors.machine import DEVICE, SCENARIO, Played
 from tests.vm.doors.servers import CloudHypervisorServer, FirecrackerServer, QmpServer, Server
+from virtiomem.units import MiB
 
 
 @pytest.fixture(autouse=True)
@@ -35,9 +36,9 @@ class SimRig:
 
     def __init__(self, path: Path) -> None:
         path.write_text(SCENARIO.format(default="online") + DEVICE.format(name="vm0") + '[[step]]\ndo = "load"\n')
-        self.connect = f"one=sim:{path}"
+        self.connect = self.beside = f"one=sim:{path}"
 
-    def pin(self, size: int) -> None:
+    def hold(self) -> None:
         raise NotImplementedError
 
     def set_by_another(self, size: int) -> None:
@@ -56,10 +57,12 @@ class PlayedRig:
     stall = STALL
 
     def __init__(self, connect: str, device: str, played: Played, server: Server | None = None) -> None:
-        self.connect, self.device, self.played, self.server = connect, device, played, server
+        self.connect = self.beside = connect
+        self.device, self.played, self.server = device, played, server
 
-    def pin(self, size: int) -> None:
-        self.played.use(size)
+    def hold(self) -> None:
+        self.played.set("vm0", 512 * MiB)
+        self.played.use(64 * MiB)
 
     def set_by_another(self, size: int) -> None:
         self.played.set("vm0", size)

@@ -213,7 +213,7 @@ class LibvirtBackend:
     async def hypervisor_info(self, machine: Machine) -> HypervisorInfo:
         """The job that runs, and passed-through devices; libvirt does not tell of drivers."""
         hypervisor = "libvirt"
-        with suppress(LibvirtRefused):
+        with suppress(LibvirtRefused, BackendTimeout):  # an old daemon starts QEMU to ask it
             qemu, libvirt = await self._host.versions()
             hypervisor = f"QEMU {_version(qemu)} through libvirt {_version(libvirt)}"
         return HypervisorInfo(

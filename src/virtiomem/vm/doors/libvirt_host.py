@@ -22,6 +22,8 @@ OPEN_SECONDS = 30.0
 """A session daemon starts within this, and ssh logs in."""
 ANSWER_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
+VERSION_SECONDS = 2.0
+"""For what is only shown."""
 MAX_THREADS = 64
 """Calls under way at once, those that never end among them."""
 MAX_WORDS = 300
@@ -138,8 +140,8 @@ class LibvirtHost:
     async def versions(self) -> tuple[int, int]:
         """The hypervisor's and libvirt's, each 1000000 * major + 1000 * minor + micro."""
         return (
-            await self.call("virConnectGetVersion", self._connection.getVersion),
-            await self.call("virConnectGetLibVersion", self._connection.getLibVersion),
+            await self.call("virConnectGetVersion", self._connection.getVersion, seconds=VERSION_SECONDS),
+            await self.call("virConnectGetLibVersion", self._connection.getLibVersion, seconds=VERSION_SECONDS),
         )
 
     def listen(self, uuid: str, on_event: OnEvent) -> None:
