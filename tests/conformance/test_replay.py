@@ -172,3 +172,10 @@ def test_an_empty_file_is_no_log(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(UsageError, match=r"empty: no request log \(empty\)"):
         replay(tmp_path / "empty")
+
+
+def test_a_log_of_endless_repetition_is_refused_in_seconds(tmp_path: Path) -> None:
+    lines = lines_of(most=100)
+    batch = next(line for line in lines if line["op"] == "batch" and len(line["reqs"]) == 1)
+    with pytest.raises(UsageError, match="`times` repeats more requests than any recorder does"):
+        replay(write(tmp_path / "log", [lines[0], *[batch | {"times": 1 << 15}] * 1000]))

@@ -43,6 +43,9 @@ class ReplayResult:
     """Nothing was done with the device after it was initialised."""
 
 
+_REPEATED, _REPEATED_EACH = 1 << 16, 64
+"""Repeated requests that a log may have, once and for each of its lines: a short line must not cost a second."""
+
 _ACK = ResponseType.ACK.to_bytes(2, "little").hex()
 
 Mismatch = tuple[str, object, object]
@@ -96,12 +99,18 @@ MakePlayer = Callable[[log.Header | log.Negotiation, str], "Player"]
 
 def _replay(path: str | Path, make: MakePlayer) -> ReplayResult:
     player: Player | None = None
-    operations = requests = differing = 0
+    operations = requests = differing = repeated = 0
     only_begun = True
     first: ReplayDifference | None = None
     for number, line in log.read(path):
         operations += 1
-        requests += line.requests if isinstance(line, log.Batch) else 0
+        if isinstance(line, log.Batch):
+            requests += line.requests
+            repeated += line.times - 1
+        if repeated > _REPEATED + _REPEATED_EACH * operations:
+            raise UsageError(
+                f"{path}:{number}: `times` repeats more requests than any recorder does: {repeated} so far"
+            )
         only_begun &= isinstance(line, log.Header)
         if isinstance(line, log.Header | log.Negotiation):
             player = make(line, f"{path}:{number}")
