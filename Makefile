@@ -13,14 +13,19 @@ help:  ## this page
 	@printf '  make test            set everything up and run every check and test\n\nWhile working\n'
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | grep -vE '^(help|demo|test):' | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{printf "%-23s%s\n", $$1, $$2}'
 
-$(BIN)/.ready: pyproject.toml constraints.txt
+# What running needs, and what developing needs besides. An environment that is ready for the second serves the first.
+$(BIN)/.runs: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(BIN)/.ready: $(BIN)/.runs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev$(LIBVIRT)]'
 	@touch $@
 
 setup: $(BIN)/.ready  ## a virtual environment with everything in it
 
-demo: setup
+demo: $(BIN)/.runs
 	@$(BIN)/virtiomem run examples/worked-example/before.toml examples/worked-example/after.toml
 	@printf '\n\n'
 	@$(BIN)/virtiomem run examples/shrink-and-split.toml
