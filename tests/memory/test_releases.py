@@ -42,7 +42,9 @@ def added(boot: Boot, kernel: str) -> Memory:
     return memory
 
 
-@pytest.mark.parametrize(("kernel", "more"), [("6.1", False), ("6.8", False), ("6.9", True), ("6.12", True)])
+@pytest.mark.parametrize(
+    ("kernel", "more"), [("6.1", False), ("6.8", False), ("6.9", True), ("6.18", True), ("7.3", False)]
+)
 def test_events_stand_between_prepare_and_finish(boot: Boot, kernel: str, more: bool) -> None:
     memory = added(boot, kernel)
     heard = listen(memory)

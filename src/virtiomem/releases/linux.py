@@ -239,7 +239,7 @@ LINUX = Releases(
             "virtio-mem: check if the config changed before fake offlining memory",
         ),
     ),
-    proven=("6.1", "6.12"),
+    proven=("6.1", "6.12", "6.18", "7.3"),
 )
 
 DEBIAN = Releases(
@@ -313,7 +313,7 @@ DEBIAN = Releases(
             "Debian's kernel image is larger",
         ),
     ),
-    proven=("6.1", "6.12"),
+    proven=("6.1", "6.12", "6.18", "7.3"),
 )
 
 DEFAULT = LINUX.newest
