@@ -244,6 +244,10 @@ class LibvirtGuest:
         assert reply.status == 0, f"{verb}: {reply.text}"
         return reply
 
+    def blocks(self) -> int:
+        """How many memory blocks are online."""
+        return int(self.ask("sh", "grep -l online /sys/devices/system/memory/memory*/state | wc -l").text)
+
     def close(self) -> None:
         """Leave the lines to it; the domain is the daemon's."""
         for line in self._sockets.values():

@@ -11,12 +11,13 @@ from tests.real.agents import agent_archive
 from tests.real.libvirtd import Libvirtd, LibvirtGuest, require_libvirt
 from tests.real.needs import require
 from tests.vm.doors.contract import Contract, Rig, with_machine
-from tests.waiting import wait_until
+from tests.waiting import PATIENCE, wait_until
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.qemu.memory_devices import requested_size
 from virtiomem.recording.values import Load, Reboot, Use
 from virtiomem.units import GiB, MiB, Size
+from virtiomem.vm.doors import guest_agent, libvirt, libvirt_host, peer
 from virtiomem.vm.model import Vm
 
 pytestmark = pytest.mark.real
@@ -39,6 +40,15 @@ START_AGENT = "/usr/sbin/qemu-ga -d -m isa-serial -p /dev/ttyS2 -t /run -f /run/
 @pytest.fixture(autouse=True)
 def no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest agent in an emulated guest on a busy machine is slow, which is not what is tested here."""
+    for module in (guest_agent, peer, libvirt_host):
+        monkeypatch.setattr(module, "ANSWER_SECONDS", PATIENCE)
+    for module in (peer, libvirt):
+        monkeypatch.setattr(module, "LOOK_SECONDS", PATIENCE)
 
 
 class RealRig:

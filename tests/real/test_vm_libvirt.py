@@ -187,7 +187,7 @@ def test_nodes_are_grown_alike_and_a_change_is_heard(daemon: Libvirtd, guest: Li
         pass
     heard = time.monotonic() - reached
     watching.terminate()
-    watching.wait(PATIENCE)
+    watching.communicate(timeout=PATIENCE)
     assert heard < HEARD_SECONDS + 1, "it has heard of it about when the resize has"
     assert "custom guest agent control commands" in done.stderr
     assert vm("resize", guest.name, "0", "--plugged", "-c", daemon.connect(guest.name)).returncode == 0
@@ -201,7 +201,9 @@ def test_device_is_added_and_a_dimm_taken_away_again(daemon: Libvirtd, guest: Li
     refused = vm("detach", f"{guest.name}/ua-more", *where)
     assert refused.returncode in {0, 1}, "older libvirt and QEMU cannot"
     assert refused.stderr.count("\n") <= 1
+    before = guest.blocks()
     assert vm("attach", guest.name, "128M", "--dimm", "--node", "0", *where).returncode == 0
+    wait_until(lambda: guest.blocks() == before + 1, "the guest has not added the DIMM")
     assert vm("detach", f"{guest.name}/ua-dimm0", "--timeout", "200", *where).returncode == 0
 
 
@@ -224,11 +226,11 @@ def test_watch_outlives_a_daemon_that_is_killed() -> None:
                 pass
         finally:
             process.terminate()
-            process.wait(PATIENCE)
+            process.communicate(timeout=PATIENCE)
 
 
 def test_monitor_and_agent_that_libvirt_holds_are_named_so(tiny: Libvirtd) -> None:
-    (monitor,) = tiny.folder.rglob("monitor.sock")
+    (monitor,) = (path for path in tiny.folder.rglob("monitor.sock") if "-tiny" in str(path))
     done = vm("list", "-c", f"qmp:{monitor}")
     assert done.returncode == 124
     assert done.stderr.endswith("libvirt holds this monitor: write libvirt:tiny\n"), done.stderr
@@ -240,6 +242,9 @@ def test_system_daemon_is_the_same() -> None:
         missing("root, for a system libvirtd")
     if SYSTEM_USER not in Path("/etc/passwd").read_text():
         missing(f"the user {SYSTEM_USER}, which a system libvirtd looks up (Debian package libvirt-daemon-system)")
+    settings = Path("/etc/libvirt/qemu.conf")
+    if not settings.exists() or '\nstdio_handler = "file"' not in settings.read_text():
+        missing(f"a system libvirtd that needs no other daemon: {settings} as .ci/run writes it")
     with Libvirtd(system=True) as system:
         system.tiny("systems")
         done = vm("resize", "systems", "128M", "--no-wait", "-J", "-c", system.connect("systems"))

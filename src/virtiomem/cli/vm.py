@@ -147,7 +147,7 @@ def _add_attach(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--dimm", action="store_true", help="a DIMM, which is there in full at once")
     parser.add_argument("--id", type=file, metavar="NAME", help="what it is called (default vm0, vm1 …, or dimm0 …)")
-    parser.add_argument("--node", type=number, metavar="N", help="its NUMA node")
+    parser.add_argument("--node", type=number, default=0, metavar="N", help="its NUMA node (default 0)")
     parser.add_argument("--block-size", type=size, default=Size(2 * MiB), metavar="SIZE", help="default 2M")
     parser.add_argument(
         "--requested-size", type=size, default=Size(0), metavar="SIZE", help="default 0; nobody waits for it"

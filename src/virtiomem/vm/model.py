@@ -199,7 +199,7 @@ class NewDevice(Struct, frozen=True, kw_only=True):
     kind: Literal["virtio-mem", "dimm"]
     name: str
     size: int
-    node: int | None = None
+    node: int = 0
     block_size: int
     requested_size: int = 0
 

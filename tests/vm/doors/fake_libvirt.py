@@ -161,7 +161,7 @@ class FakeDomain:
             f"<memory model='virtio-mem'><target><size unit='KiB'>{d.max_size // KiB}</size><node>{d.node}</node>"
             f"<block unit='KiB'>{d.block_size // KiB}</block><requested unit='KiB'>{self._requested(d, flags) // KiB}"
             f"</requested>{'' if flags else f'''<current unit='KiB'>{d.size // KiB}</current>'''}</target>"
-            f"<alias name='ua-{d.id}'/><address type='pci' bus='0x03'/></memory>"
+            f"<alias name='ua-{d.id}'/><address type='pci' bus='{d.memaddr >> 30:#x}'/></memory>"
             for d in self.played.devices
         )
         memory += "".join(
@@ -187,13 +187,13 @@ class FakeDomain:
         known = next((d for d in self.played.devices if f"ua-{d.id}" == alias.get("name")), None)
         if known is None:
             raise FakeError(67, f"unsupported configuration: memory '{alias.get('name')}' not found")
-        assert requested.get("unit") == "bytes"
-        size = int(requested.text or "")
+        size = int(requested.text or "") * (1 if requested.get("unit") == "bytes" else KiB)
         if size % known.block_size:
             raise FakeError(35, "requested size must be an integer multiple of block size")
         if size > known.max_size:
             raise FakeError(35, f"requested size must be smaller than or equal to @size ({known.max_size // KiB}KiB)")
-        self.played.set(known.id, size)
+        if flags & 1:
+            self.played.set(known.id, size)
         if flags & 2:
             self.daemon.stored[self._name][known.id] = size
         return 0
@@ -204,6 +204,8 @@ class FakeDomain:
         device = ET.fromstring(xml)  # noqa: S314 - our own
         if device.get("model") != "dimm":
             raise FakeError(67, "unsupported configuration: the played guest takes DIMMs only")
+        if device.find("./target/node") is None:
+            raise FakeError(67, "unsupported configuration: target NUMA node needs to be specified for memory device")
         alias = device.find("./alias")
         assert alias is not None
         name, size = alias.get("name", ""), int(device.findtext("./target/size") or 0)

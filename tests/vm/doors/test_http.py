@@ -155,7 +155,8 @@ def test_silence_is_bounded(make: Make, capsys: Capture, monkeypatch: pytest.Mon
 
 
 def test_another_protocol_is_named(make: Make, capsys: Capture) -> None:
-    async def ssh(_: Any, writer: Any) -> None:
+    async def ssh(reader: Any, writer: Any) -> None:
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(b"SSH-2.0-OpenSSH_9.2\r\n")
         await writer.drain()
 

@@ -39,6 +39,8 @@ INTERNAL_ERROR = 1
 OWN_ALIAS = "ua-"
 """How an alias begins that is not libvirt's own."""
 AFFECT_LIVE, AFFECT_CONFIG = 1, 2
+INACTIVE = 2
+"""The XML of the stored configuration (VIR_DOMAIN_XML_INACTIVE)."""
 _URI = re.compile(r"(?P<uri>[\w+.-]+://[^/?]*/[^?]+)/(?P<domain>[^/?]*)(?P<query>\?.*)?")
 _STATES = {1: "running", 2: "running", 3: "paused", 4: "shutting down", 5: "shut off", 6: "crashed", 7: "suspended"}
 """virDomainState; a blocked domain waits for its CPUs' next instruction, as a running one does."""
@@ -181,7 +183,7 @@ class LibvirtBackend:
         self._host = host
         self._domain = domain
         self._label = label
-        self._flags = AFFECT_LIVE | (AFFECT_CONFIG if persist else 0)
+        self._persist = persist
         self._uuid: str = domain.UUIDString()
         self._events: set[Event] = set()
         self._woken = asyncio.Event()
@@ -226,8 +228,17 @@ class LibvirtBackend:
     async def set_requested_size(self, device: str, size: int) -> None:
         """Set a requested size in the running domain, and in the stored configuration where that is wanted."""
         await self._not_during_a_job(device)
-        update = libvirt_xml.with_requested(await self._element(device), size)
-        await self._change("virDomainUpdateDeviceFlags", self._domain.updateDeviceFlags, update, device)
+        element = await self._element(device)
+        stored = await self._stored(device, element)
+        change = ("virDomainUpdateDeviceFlags", self._domain.updateDeviceFlags)
+        if stored is not None:
+            await self._change(*change, libvirt_xml.with_requested(stored, size), device, AFFECT_CONFIG)
+        try:
+            await self._change(*change, libvirt_xml.with_requested(element, size), device)
+        except DeviceError:
+            if stored is not None:  # as it was
+                await self._change(*change, stored, device, AFFECT_CONFIG)
+            raise
 
     async def attach(self, new: NewDevice) -> str:
         """Add a memory device to the running domain, and to the stored configuration where that is wanted."""
@@ -236,14 +247,19 @@ class LibvirtBackend:
         xml = libvirt_xml.new_device(
             new.kind, new.size, name=name, node=new.node, block_size=new.block_size, requested=new.requested_size
         )
-        await self._change("virDomainAttachDeviceFlags", self._domain.attachDeviceFlags, xml, name)
+        flags = AFFECT_LIVE | (AFFECT_CONFIG if self._persist else 0)
+        await self._change("virDomainAttachDeviceFlags", self._domain.attachDeviceFlags, xml, name, flags)
         return name
 
     async def detach(self, device: str) -> None:
         """Ask the guest to give a memory device back."""
         await self._not_during_a_job(device)
         element = await self._element(device)
-        await self._change("virDomainDetachDeviceFlags", self._domain.detachDeviceFlags, element, device)
+        change = ("virDomainDetachDeviceFlags", self._domain.detachDeviceFlags)
+        stored = await self._stored(device, element)
+        await self._change(*change, element, device)
+        if stored is not None:
+            await self._change(*change, stored, device, AFFECT_CONFIG)
 
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Wait for an event of libvirt's."""
@@ -269,9 +285,9 @@ class LibvirtBackend:
         except BackendError as error:
             raise type(error)(error.message, connection=self._label) from None
 
-    async def _change(self, name: str, function: Any, xml: str, device: str) -> None:
+    async def _change(self, name: str, function: Any, xml: str, device: str, flags: int = AFFECT_LIVE) -> None:
         try:
-            await self._call(name, function, xml, self._flags)
+            await self._call(name, function, xml, flags)
         except LibvirtRefused as error:
             raise DeviceError(f"{shown(device)}: libvirt refuses: {error.words}", connection=self._label) from None
 
@@ -281,6 +297,20 @@ class LibvirtBackend:
             return self._seen.elements[device]
         except KeyError:
             raise DeviceError(f"{shown(device)} is gone", connection=self._label) from None
+
+    async def _stored(self, device: str, element: str) -> str | None:
+        """A device's XML in the stored configuration, where that is to be changed as well; DeviceError when it has none."""
+        if not self._persist:
+            return None
+        try:
+            stored = libvirt_xml.stored_element(
+                await self._call("virDomainGetXMLDesc", self._domain.XMLDesc, INACTIVE), element
+            )
+        except (LibvirtRefused, WrongXml) as error:
+            raise DeviceError(f"{shown(device)}: its stored configuration: {error}", connection=self._label) from None
+        if stored is None:
+            raise DeviceError(f"{shown(device)}: the stored configuration has no such device", connection=self._label)
+        return stored
 
     async def _job(self) -> int:
         """The kind of job that runs on the domain; 0 when none does."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 from xml.etree import ElementTree as ET
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import quoteattr
 
 from virtiomem.qemu.validation import NAME, Unsound, read
 from virtiomem.recording.values import DimmInfo
@@ -68,17 +68,32 @@ def with_requested(element: str, size: int) -> str:
     return ET.tostring(device, encoding="unicode")
 
 
+def stored_element(text: str, running: str) -> str | None:
+    """The XML of a running domain's memory device in the XML of its stored configuration; None when it is not there.
+
+    The stored one has no alias but the user's own, so that it is known by its address.
+    """
+    place = _place(ET.fromstring(running))  # noqa: S314 - our own text of what `read_domain` has read
+    found = (element for element in _parsed(text).findall("./devices/memory") if place and _place(element) == place)
+    return next((ET.tostring(element, encoding="unicode") for element in found), None)
+
+
 def new_device(
-    kind: Literal["virtio-mem", "dimm"], size: int, *, name: str, node: int | None, block_size: int, requested: int
+    kind: Literal["virtio-mem", "dimm"], size: int, *, name: str, node: int, block_size: int, requested: int
 ) -> str:
     """The XML of a memory device to be attached; sizes in bytes, `name` is what libvirt knows it by: it begins with ``ua-``."""
     own = f"<block unit='bytes'>{block_size}</block><requested unit='bytes'>{requested}</requested>"
     return (
         f"<memory model={quoteattr(kind)}><target><size unit='bytes'>{size}</size>"
-        + ("" if node is None else f"<node>{escape(str(node))}</node>")
+        f"<node>{node}</node>"
         + (own if kind == "virtio-mem" else "")
         + f"</target><alias name={quoteattr(name)}/></memory>"
     )
+
+
+def _place(element: ET.Element) -> dict[str, str]:
+    place = element.find("./address")
+    return {} if place is None else place.attrib
 
 
 def _parsed(text: str) -> ET.Element:

@@ -89,7 +89,7 @@ class SimBackend:
         if new.kind != "dimm":
             text = f"{new.name}: the virtio-mem devices of a scenario are there from the start"
             raise DeviceError(text, connection=self.label)
-        self._do(PlugDimm(id=new.name, size=Size(new.size), node=new.node or 0), new.name)
+        self._do(PlugDimm(id=new.name, size=Size(new.size), node=new.node), new.name)
         return new.name
 
     async def detach(self, device: str) -> None:
