@@ -155,6 +155,7 @@ def test_loading_again_takes_the_place_of_the_one_before_unless_it_is_refused() 
         ('kernel = "6.1"\ncrash-header-ranges = 9', "nothing reads it: Linux 6.1 makes a crash header as large as"),
         ("crash-header-ranges = -1", "-1 is not in 0..1048576"),
         ("crash-header-cpus = 8193", "8193 is not in 0..8192"),
+        ('machine = "virt"\n[[step]]\ndo = "load-crash-kernel"', "step[0]: crash kernels are modelled on x86-64 only"),
         ('crashkernel = "256K"', "is not a multiple of 1M up to 2G"),
         ('crashkernel = "3G"', "is not a multiple of 1M up to 2G"),
     ],

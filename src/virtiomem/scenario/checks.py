@@ -21,7 +21,18 @@ from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import MachineLayout
 from virtiomem.kdump.kept import MAX_HEADER_RANGES, room_of
 from virtiomem.memory.faults import MAX_TIMES
-from virtiomem.recording.values import Free, Inject, PlugDimm, Refuse, Resize, SetState, Step, UnplugDimm, Use
+from virtiomem.recording.values import (
+    Free,
+    Inject,
+    LoadCrashKernel,
+    PlugDimm,
+    Refuse,
+    Resize,
+    SetState,
+    Step,
+    UnplugDimm,
+    Use,
+)
 from virtiomem.releases.linux import LINUX
 from virtiomem.releases.qemu import QEMU
 from virtiomem.releases.table import Releases
@@ -286,6 +297,8 @@ def check_steps(file: ScenarioFile) -> None:
                 dimms.append(name)
             case UnplugDimm(id=name):
                 _check_known(name, dimms, "DIMM plugged by an earlier step", f"{where}.id")
+            case LoadCrashKernel() if not file.guest.architecture.has_crash_header:
+                _refuse(where, f"crash kernels are modelled on x86-64 only, not on machine {file.guest.machine}")
             case Use(id=name):
                 uses.append(name)
             case Free(id=name):
