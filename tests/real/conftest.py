@@ -18,6 +18,8 @@ look_for_kernels()
 FOUND = Found(found_kernels(), found_qemus() or {BINARY: BINARY}, os.environ.get("VIRTIOMEM_REAL") == "some")
 OUTCOMES = Outcomes()
 OTHER = "other tests"
+NOT_KEPT = (OTHER, "conformance tables", "verdicts of the conformance suite", "fuzzed seeds")
+"""What docs/compatibility.md has from docs/conformance, or not at all."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -116,5 +118,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in OUTCOMES.table(linuxes, list(FOUND.qemus.values())):
         terminalreporter.write_line(line)
     for run in OUTCOMES.runs(os.environ["VIRTIOMEM_KEEP"]) if "VIRTIOMEM_KEEP" in os.environ else ():
-        if run.what != OTHER:
+        if run.what not in NOT_KEPT:
             matrix.keep(run)

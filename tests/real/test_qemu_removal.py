@@ -16,7 +16,7 @@ from virtiomem.transport.vring import VringChannel
 from virtiomem.units import GiB, MiB
 from virtiomem.wire.mem import Config, Request, RequestType, Response, State
 
-pytestmark = [pytest.mark.real, pytest.mark.on(qemu="every"), pytest.mark.proves("removals, and a lack of host memory")]
+pytestmark = [pytest.mark.real, pytest.mark.on(qemu="every"), pytest.mark.proves("removals and lacks of host memory")]
 
 BLOCK = 2 * MiB
 HUGE = """#!/bin/sh
