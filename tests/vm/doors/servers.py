@@ -79,7 +79,11 @@ class Server(ABC):
 
 
 class QmpServer(Server):
-    """QEMU's monitor."""
+    """QEMU's monitor; it tells events to whoever has got the answer to qmp_capabilities."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._listening: set[asyncio.StreamWriter] = set()
+        super().__init__(*arguments, **options)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         version = {"qemu": {"major": 7, "minor": 2, "micro": 22}, "package": ""}
@@ -95,6 +99,7 @@ class QmpServer(Server):
                 text = text[end:]
                 answer = self.answer(message["execute"], message.get("arguments", {}))
                 writer.write(json.dumps(answer | {"id": message.get("id")}).encode() + b"\r\n")
+                self._listening.add(writer)
             await writer.drain()
 
     def answer(self, command: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -124,7 +129,7 @@ class QmpServer(Server):
         line = json.dumps(event | {"timestamp": {"seconds": 0, "microseconds": 0}}).encode() + b"\r\n"
 
         def tell() -> None:
-            for writer in self._writers:
+            for writer in self._writers & self._listening:
                 writer.write(line)
 
         self._loop.call_soon_threadsafe(tell)
