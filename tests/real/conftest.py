@@ -11,7 +11,7 @@ from tests.real.cells import NO_GUEST, SLICE, Cell, Found, Outcomes
 from tests.real.needs import REQUIRED_KERNELS, found_kernels, found_qemus, look_for_kernels, missing, require
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import Setup, initramfs, kernels
-from virtiomem.qemu import BINARY, PACKAGE, accel
+from virtiomem.qemu import BINARY, PACKAGES, accel
 from virtiomem.text import one_line
 
 look_for_kernels()
@@ -73,7 +73,7 @@ def cell(request: pytest.FixtureRequest) -> Cell:
 @pytest.fixture(scope="session")
 def qemu(cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Its QEMU, as the one that PATH has."""
-    program = require(cell.qemu, PACKAGE)
+    program = require(cell.qemu, PACKAGES[BINARY])
     folder = tmp_path_factory.mktemp("qemu")
     (folder / BINARY).symlink_to(program)
     with pytest.MonkeyPatch.context() as patch:

@@ -47,7 +47,9 @@ def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--modules", type=_path, metavar="DIR", help="modules of --kernel (default: /lib/modules/RELEASE)"
     )
-    group.add_argument("--qemu", type=file, metavar="PROGRAM", help="QEMU (default: qemu-system-x86_64)")
+    group.add_argument(
+        "--qemu", type=file, metavar="PROGRAM", help="QEMU (default: qemu-system-x86_64, or -aarch64 for a virt)"
+    )
     group.add_argument("--busybox", type=_path, metavar="FILE", help="a static busybox (default: the one in PATH)")
     group.add_argument(
         "--accel", choices=_ACCELS, help="auto: kvm if a kernel really runs with it, else tcg (emulation)"
@@ -78,12 +80,9 @@ def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
         return open_linux(played, args, say)
     if args.device == "qemu":
         from virtiomem.guest.embedded.qemu_devices import guest_on_qemu
-        from virtiomem.qemu.process import BINARY
 
         with _in_the_name_of(played):
-            return guest_on_qemu(
-                played.guest, played.driver, played.devices, played.boot_iomem, binary=args.qemu or BINARY
-            )
+            return guest_on_qemu(played.guest, played.driver, played.devices, played.boot_iomem, binary=args.qemu)
     return embedded_guest(played)
 
 

@@ -140,7 +140,7 @@ class Pair:
         try:
             with target.open(case.spec) as device:
                 driver = ScriptedDriver(device.transport, device.owner, case.ring_size)
-                recorder = Recorder(driver, case.features, target.release.name)
+                recorder = Recorder(driver, case.features, target.release.name, target.machine)
                 pair = cls(recorder, device.owner, same_words=target.has_virtio)
                 yield pair
         except (BackendError, ProtocolError):

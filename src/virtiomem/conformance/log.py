@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Struct, field
 
 from virtiomem.conformance.scripted_driver import ChainRequest
+from virtiomem.device.board import MachineKind
 from virtiomem.errors import UsageError
 from virtiomem.files import read_bytes
 from virtiomem.notation import NotationError, convert, json_values
@@ -81,6 +82,8 @@ class Header(Observed, frozen=True, kw_only=True, tag_field="op", tag="header"):
     """As the driver made it, if that is something else."""
     qemu: str | None = None
     """The QEMU that answered; 7.2 when it is not said."""
+    machine: MachineKind | None = None
+    """Its machine; q35 when it is not said."""
 
 
 class Batch(Observed, frozen=True, kw_only=True, tag_field="op", tag="batch"):

@@ -81,6 +81,7 @@ class MessageTarget:
 
     has_contents = False
     has_virtio = False
+    machine = None
     release: QemuRelease = QEMU.oldest
 
     def __init__(self, name: str, make: Callable[[DeviceSpec], MessageDevice]) -> None:

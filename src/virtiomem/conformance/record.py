@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from virtiomem.conformance import log
 from virtiomem.conformance.scripted_driver import ChainRequest, ScriptedDriver
+from virtiomem.device.board import MachineKind
 from virtiomem.transport.virtio_transport import Observation
 
 
@@ -64,15 +65,18 @@ Move = Submit | SetSize | ResetDevice | ResetSystem | Migrate | SetRing | SweepS
 class Recorder:
     """A driver of a device, and the features it is brought up with."""
 
-    def __init__(self, driver: ScriptedDriver, features: int, qemu: str | None = None) -> None:
-        """`qemu`: the version that the log shall say."""
+    def __init__(
+        self, driver: ScriptedDriver, features: int, qemu: str | None = None, machine: MachineKind | None = None
+    ) -> None:
+        """`qemu`, `machine`: the version, and the machine if it is not a q35, that the log shall say."""
         self._driver = driver
         self._features = features
         self._qemu = qemu
+        self._machine = machine
 
     def twin(self, driver: ScriptedDriver) -> "Recorder":
         """A recorder that is as far as this one, with a driver of another device."""
-        return Recorder(driver, self._features, self._qemu)
+        return Recorder(driver, self._features, self._qemu, self._machine)
 
     def start(self) -> log.Header:
         """Bring the device up; the first line of a log."""
@@ -87,6 +91,7 @@ class Recorder:
             queue_size=queue_size,
             ring_size=self._driver.ring_size,
             qemu=self._qemu,
+            machine=self._machine,
             **self._after(),
         )
 

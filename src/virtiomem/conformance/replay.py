@@ -9,6 +9,7 @@ from typing import assert_never
 from virtiomem.conformance import log
 from virtiomem.conformance.scripted_driver import ScriptedDriver
 from virtiomem.conformance.testbench import DeviceUnderTest, Target
+from virtiomem.device.board import BOARDS, Q35
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError, ProtocolError, UsageError
 from virtiomem.qemu.shapes import MIGRATION_IDLE
@@ -142,6 +143,7 @@ def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedTransport
             nodes=config.node_id + 1,
             features=features,
             release=QEMU.release(line.qemu) if isinstance(line, log.Header) and line.qemu else QEMU.oldest,
+            board=BOARDS[line.machine] if isinstance(line, log.Header) and line.machine else Q35,
         )
     except DeviceError as error:
         raise UsageError(f"{where}: no such device: {error}") from None

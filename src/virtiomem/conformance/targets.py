@@ -6,6 +6,7 @@ from random import Random
 
 from virtiomem.architecture import DEFAULT
 from virtiomem.conformance.testbench import DeviceUnderTest, Target
+from virtiomem.device.board import Q35, MachineKind, board_of
 from virtiomem.device.mem import MemDevice
 from virtiomem.device.realize import offered_features
 from virtiomem.errors import DeviceError
@@ -25,6 +26,7 @@ class EmbeddedTarget:
 
     has_contents = False
     has_virtio = True
+    machine: MachineKind | None = None
     release = QEMU.oldest
 
     def __init__(self, delay: float = 0.0, *, disorder: bool = False, release: QemuRelease = QEMU.oldest) -> None:
@@ -69,10 +71,12 @@ class QemuTarget:
     def __init__(self, binary: str = BINARY) -> None:
         """Use this program; raises BackendError when it is missing or too old."""
         self._binary = binary
+        board = board_of(binary)
+        self.machine: MachineKind | None = None if board is Q35 else board.name
         self._machine: QemuMachine | None = None
         self._spec: DeviceSpec | None = None
         with QemuMachine([], binary=binary) as machine:
-            self.name = f"QEMU {machine.version} virtio-mem-pci"
+            self.name = f"QEMU {machine.version} virtio-mem-pci{'' if board is Q35 else f' on {board.name}'}"
             self.release = QEMU.release(machine.version)
 
     @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple, NoReturn, Protocol
 
+from virtiomem.device.board import MachineKind
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.releases.qemu import QemuRelease
 from virtiomem.transport.virtio_transport import DeviceSpec, Observation, Owner, Read, VirtioTransport, Write
@@ -54,6 +55,8 @@ class Target(Protocol):
     """The QEMU whose answers are expected of the device."""
     has_virtio: bool
     """The virtio device around it is its own, registers and ring; else the device is given messages (`conformance.messages`)."""
+    machine: MachineKind | None
+    """Its machine if that is not a q35."""
     has_contents: bool
     """Device memory can be read and written through the transport's `exchange`."""
 

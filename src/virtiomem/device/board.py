@@ -4,6 +4,7 @@ Sources: hw/i386/pc.c, pc_q35.c, pc_piix.c, hw/pci-host, hw/arm/virt.c and hw/vi
 """
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Literal
 
 from virtiomem.architecture import ARM64, ARM64_16K, ARM64_64K, X86_64, Architecture
@@ -38,8 +39,20 @@ class Board:
     """Redistributors, PCI configuration space and PCI window lie behind memory devices, and no lower; 0: the window alone."""
     always_offers: Feature = _NOTHING
     """Features that a virtio-mem device offers whatever is asked for."""
+    wakes_up: bool = True
+    """It can sleep to memory and wake up, for which a device then offers PERSISTENT_SUSPEND where its release does."""
     has_device_tree: bool = False
     """QEMU starts Linux by itself, with a device tree, unless firmware is asked for; with that alone there is no ACPI."""
+    program: str = "qemu-system-x86_64"
+    """The QEMU that has it."""
+    options: str = ""
+    """What follows its name on QEMU's command line."""
+    cpus: tuple[str, ...] = ("max",)
+    """The processor for each of the architectures."""
+    bar_window: int
+    """An address in the PCI window below 4G, whatever the boot memory."""
+    interrupt_controller: str
+    """What PCI's interrupt lines lead into: a name in QEMU's object tree, or its type."""
     not_enabled: str = "are not enabled, please specify the maxmem option"
     """What memory devices are without any room for them."""
 
@@ -76,6 +89,8 @@ Q35 = Board(
     region_floor=4 * GiB,
     usable_extent=256 * MiB,
     window64=32 * GiB,
+    bar_window=0xE0000000,
+    interrupt_controller="ioapic",
 )
 PC = Board(
     name="pc",
@@ -85,6 +100,8 @@ PC = Board(
     region_floor=4 * GiB,
     usable_extent=256 * MiB,
     window64=2 * GiB,
+    bar_window=0xE0000000,
+    interrupt_controller="ioapic",
 )
 VIRT = Board(
     name="virt",
@@ -94,9 +111,21 @@ VIRT = Board(
     window64=512 * GiB,
     high_io_floor=256 * GiB,
     always_offers=Feature.UNPLUGGED_INACCESSIBLE,
+    wakes_up=False,
     has_device_tree=True,
+    program="qemu-system-aarch64",
+    options=",gic-version=3,dtb-randomness=off",
+    cpus=("cortex-a57", "neoverse-n1", "cortex-a57"),
+    bar_window=0x10000000,
+    interrupt_controller="arm-gicv3",
     not_enabled="are not supported by the machine",
 )
 
 BOARDS: dict[MachineKind, Board] = {board.name: board for board in (Q35, PC, VIRT)}
 """Every machine type by its name."""
+
+
+def board_of(program: str) -> Board:
+    """The machine type that is tested with a QEMU, by its program's name: the first one that it has."""
+    name = PurePath(program).name
+    return next((board for board in BOARDS.values() if board.program in name), Q35)

@@ -68,7 +68,7 @@ class MemDevice:
         self.region_size = region_size
         self.block_size = block_size
         self.node = node
-        self.features = features | board.always_offers
+        self.features = features
         self.release = release
         self.busy = False
         self._leaving = False

@@ -1,5 +1,6 @@
 """What QEMU refuses when a virtio-mem device is created (hw/virtio/virtio-mem.c, v7.2)."""
 
+from virtiomem.device.board import Q35, Board
 from virtiomem.errors import DeviceError
 from virtiomem.releases.qemu import QemuRelease
 from virtiomem.units import U64_MAX, MiB, is_power_of_two
@@ -12,15 +13,15 @@ MAX_REGION_SIZE = (1 << 47) - 1
 """QEMU maps a region into its own address space, of which Linux gives 47 bits to a process on x86-64."""
 
 
-def offered_features(release: QemuRelease, unplugged_inaccessible: str | None = None) -> Feature:
-    """The feature bits of the device type that a release of QEMU offers, with that value of its property.
+def offered_features(release: QemuRelease, unplugged_inaccessible: str | None = None, board: Board = Q35) -> Feature:
+    """The feature bits of the device type that a release of QEMU offers on a board, with that value of its property.
 
     Since: 8.1 (auto_is_inaccessible), 9.2 (offers_persistent_suspend).
     """
-    features = Feature.ACPI_PXM
+    features = Feature.ACPI_PXM | board.always_offers
     if unplugged_inaccessible == "on" or (release.auto_is_inaccessible and unplugged_inaccessible != "off"):
         features |= Feature.UNPLUGGED_INACCESSIBLE
-    if release.offers_persistent_suspend:
+    if release.offers_persistent_suspend and board.wakes_up:
         features |= Feature.PERSISTENT_SUSPEND
     return features
 

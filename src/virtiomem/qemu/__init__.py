@@ -12,6 +12,6 @@ trace           the requests of virtio-mem devices, from QEMU's trace
 accel           which accelerator works
 """
 
-from virtiomem.qemu.process import BINARY, PACKAGE, MemoryFile, QemuProcess
+from virtiomem.qemu.process import BINARY, PACKAGES, MemoryFile, QemuProcess
 
-__all__ = ["BINARY", "PACKAGE", "MemoryFile", "QemuProcess"]
+__all__ = ["BINARY", "PACKAGES", "MemoryFile", "QemuProcess"]

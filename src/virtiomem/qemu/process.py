@@ -25,8 +25,8 @@ from virtiomem.errors import BackendError
 from virtiomem.units import MiB
 
 BINARY = "qemu-system-x86_64"
-PACKAGE = "qemu-system-x86"
-"""Debian's package of `BINARY`."""
+PACKAGES = {BINARY: "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm"}
+"""Debian's packages of QEMU."""
 
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
@@ -292,7 +292,7 @@ def _start_failure(binary: str, error: OSError) -> str:
     if Path(binary[max(binary.find("/"), 0) :]).is_socket():  # whatever stands in front of its path
         return f"{binary}: not a program: a QEMU of our own is started, and one that runs is left alone"
     if isinstance(error, FileNotFoundError):
-        if binary == BINARY:
-            return f"{binary}: not found (Debian package {PACKAGE})"
-        return f"{binary}: {error.strerror} (Debian package {PACKAGE} has {BINARY})"
+        if binary in PACKAGES:
+            return f"{binary}: not found (Debian package {PACKAGES[binary]})"
+        return f"{binary}: {error.strerror} (Debian package {PACKAGES[BINARY]} has {BINARY})"
     return f"{binary}: {error.strerror}"

@@ -30,3 +30,10 @@ class Migration(Struct, frozen=True):
     """An answer of query-migrate."""
 
     status: Text = "none"
+
+
+class QomObject(Struct, frozen=True):
+    """An element of an answer of qom-list."""
+
+    name: Text
+    type: Text

@@ -8,25 +8,33 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from virtiomem.device.board import MachineKind
+from virtiomem.device.board import BOARDS, Board, MachineKind, board_of
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError
 from virtiomem.qemu import arguments
 from virtiomem.qemu.memory_devices import GET, SET, path_of, property_of, requested_size
 from virtiomem.qemu.process import BINARY, QemuProcess
 from virtiomem.qemu.qmp import QmpSession
 from virtiomem.qemu.qtest import ARGUMENTS, QTest, irq_intercept_in
-from virtiomem.qemu.shapes import MIGRATION_IDLE, Migration
+from virtiomem.qemu.shapes import MIGRATION_IDLE, Migration, QomObject
 from virtiomem.qemu.validation import NUMBER
-from virtiomem.transport.qtest_pci import BAR_WINDOW, QtestPciTransport, find_mem_devices
+from virtiomem.transport.qtest_pci import (
+    ConfigSpace,
+    MemoryConfigSpace,
+    PortConfigSpace,
+    QtestPciTransport,
+    find_mem_devices,
+)
 from virtiomem.transport.virtio_transport import DeviceSpec, Read
 from virtiomem.transport.vring import VringChannel
 from virtiomem.units import GiB, MiB
+from virtiomem.wire.mem import Feature
 
-RING_BASE = 1 * MiB
+RING_OFFSET = 1 * MiB
 RING_SIZE = 1 * MiB
-"""Guest memory for the ring of the first device; the next one's lies behind it."""
+"""Where in guest memory the ring of the first device lies, from its start; the next one's lies behind it."""
 
 _FIRST_SLOT = 4
+_UNATTACHED = "/machine/unattached"
 _SETTLE = 10.0
 """Seconds for a machine reset, or the end of a migration."""
 
@@ -45,18 +53,34 @@ class MachineSpec:
     nodes: int = 0
     """NUMA nodes; the first has all boot memory. 0: no NUMA."""
 
+    @property
+    def board(self) -> Board:
+        """The machine type."""
+        return BOARDS[self.kind]
+
+    @property
+    def config_space(self) -> ConfigSpace:
+        """The way to the PCI configuration space."""
+        if not self.board.has_device_tree:
+            return PortConfigSpace()
+        start = self.board.region_start(self.memory)
+        return MemoryConfigSpace(self.board.ecam(start + self.max_memory - self.memory).start)
+
     def arguments(self) -> list[str]:
         """The machine part of QEMU's command line."""
-        backend = None if self.nodes else "boot"
-        words = [*arguments.machine(self.kind, memory_backend=backend), *arguments.memory(self.memory, self.max_memory)]
+        backend, board = None if self.nodes else "boot", self.board
+        words = arguments.machine(board.name + board.options, memory_backend=backend)
+        words += ["-cpu", board.cpus[0]] if board.has_device_tree else []  # else QEMU's own default, which is sound
+        words += arguments.memory(self.memory, self.max_memory)
         words += [*arguments.BARE, *arguments.backend("boot", self.memory)]
         for node in range(self.nodes):
             words += arguments.node(node, memdev=None if node else "boot")
         return words
 
 
-def _device_arguments(device: DeviceSpec, slot: int) -> list[str]:
-    """Backend and device for QEMU's command line."""
+def _device_arguments(device: DeviceSpec, slot: int, board: Board) -> list[str]:
+    """Backend and device for QEMU's command line; where unplugged memory is always inaccessible there is no such property."""
+    always = Feature.UNPLUGGED_INACCESSIBLE in board.always_offers
     return arguments.virtio_mem(
         device.id,
         device.size,
@@ -64,7 +88,7 @@ def _device_arguments(device: DeviceSpec, slot: int) -> list[str]:
         block_size=device.block_size,
         memaddr=device.memaddr,
         node=device.node or None,
-        unplugged_inaccessible=device.unplugged_inaccessible,
+        unplugged_inaccessible=None if always else device.unplugged_inaccessible,
         addr=f"{slot:#x}",
     )
 
@@ -77,11 +101,14 @@ class QemuMachine:
     """
 
     def __init__(
-        self, devices: Sequence[DeviceSpec], machine: MachineSpec | None = None, *, binary: str = BINARY
+        self, devices: Sequence[DeviceSpec], machine: MachineSpec | None = None, *, binary: str | None = None
     ) -> None:
-        words = [*(machine or MachineSpec()).arguments(), *ARGUMENTS, *arguments.MONITOR]
+        """`machine` is one that the QEMU has when None, `binary` the QEMU that has the machine."""
+        self._spec = machine or MachineSpec(board_of(binary or BINARY).name)
+        binary = binary or self._spec.board.program
+        words = [*self._spec.arguments(), *ARGUMENTS, *arguments.MONITOR]
         for slot, device in enumerate(devices, _FIRST_SLOT):
-            words += _device_arguments(device, slot)
+            words += _device_arguments(device, slot, self._spec.board)
         self._drain: socket.socket | None = None
         with ExitStack() as stack:
             stack.callback(self._close_drain)
@@ -89,7 +116,7 @@ class QemuMachine:
             self.qmp = self._connect()
             stack.callback(self.qmp.close)
             self.qtest = QTest(self.process.sockets["qtest"], lost=self.process.lost)
-            self.qtest.do(irq_intercept_in("ioapic"))
+            self.qtest.do(irq_intercept_in(self._interrupt_controller()))
             self.version = self.qmp.version()
             self.devices = self._devices(devices)
             self._open = stack.pop_all()
@@ -158,14 +185,20 @@ class QemuMachine:
             )
         return DeviceError(reason) if option.startswith("-device virtio-mem-pci") else lost
 
+    def _interrupt_controller(self) -> str:
+        """Where it is in QEMU's object tree: it has the name, or the type, that the board says."""
+        wanted = self._spec.board.interrupt_controller
+        objects = self.qmp.ask("qom-list", {"path": _UNATTACHED}, shape=list[QomObject])
+        return next((f"{_UNATTACHED}/{one.name}" for one in objects if one.type == f"child<{wanted}>"), wanted)
+
     def _devices(self, specs: Sequence[DeviceSpec]) -> dict[str, "QemuDevice"]:
-        functions = find_mem_devices(self.qtest)
+        functions = find_mem_devices(self.qtest, self._spec.config_space)
         if len(functions) != len(specs):
             raise BackendError(f"QEMU {self.version} shows {len(functions)} virtio-mem devices of {len(specs)}")
         devices: dict[str, QemuDevice] = {}
-        window = BAR_WINDOW
+        window = self._spec.board.bar_window
         for number, (spec, function) in enumerate(zip(specs, functions, strict=True)):
-            memory = Read(RING_BASE + number * RING_SIZE, RING_SIZE)
+            memory = Read(self._spec.board.ram_start + RING_OFFSET + number * RING_SIZE, RING_SIZE)
             transport = QtestPciTransport(self.qtest, function, window=window, memory=memory)
             window = transport.window_end
             devices[spec.id] = QemuDevice(self, spec.id, transport)

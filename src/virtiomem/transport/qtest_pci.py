@@ -2,13 +2,13 @@
 
 The machine is stopped and has no firmware running, so this is also what gives the device its addresses. Up to QEMU 9 the
 device works while it is notified, so an answer comes with the same round trip; newer ones work when their main loop comes
-by. The interrupt line (INTx, at the I/O APIC's input) shows in `QTest.irqs`, the reason in the interrupt status, which is
+by. The interrupt line (INTx, at the interrupt controller's input) shows in `QTest.irqs`, the reason in the interrupt status, which is
 read along.
 """
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.qemu.qtest import (
@@ -33,9 +33,6 @@ from virtiomem.wire.mem import CONFIG_SIZE, DEVICE_ID, Config
 from virtiomem.wire.pci import CapabilityType, Common
 from virtiomem.wire.ring import Layout
 
-BAR_WINDOW = 0xE0000000
-"""Where BARs go: inside the 32-bit PCI hole of q35 and pc, whatever their memory."""
-
 _CONFIG_ADDRESS = 0xCF8
 _CONFIG_DATA = 0xCFC
 _ENABLE = 1 << 31
@@ -44,26 +41,69 @@ _PAUSE = 0.001
 """Seconds between two looks at a device that is being reset."""
 
 
-class PciFunction:
-    """One function on bus 0, reached through configuration mechanism 1; `devfn` is device << 3 | function."""
+class ConfigSpace(Protocol):
+    """The way to the configuration spaces of bus 0; `devfn` is device << 3 | function."""
 
-    def __init__(self, qtest: QTest, devfn: int) -> None:
+    def read(self, devfn: int, offset: int) -> list[QtestCommand]:
+        """Read an aligned 32-bit register: the value of the last command."""
+
+    def write(self, devfn: int, offset: int, value: int, *, width: int = 4) -> list[QtestCommand]:
+        """Write an aligned register of 2 or 4 bytes."""
+
+
+class PortConfigSpace:
+    """Configuration mechanism 1: two I/O ports."""
+
+    def read(self, devfn: int, offset: int) -> list[QtestCommand]:
+        """Select, and read the data port."""
+        return [self._select(devfn, offset), inl(_CONFIG_DATA)]
+
+    def write(self, devfn: int, offset: int, value: int, *, width: int = 4) -> list[QtestCommand]:
+        """Select, and write the data port."""
+        return [self._select(devfn, offset), (outl if width == 4 else outw)(_CONFIG_DATA, value)]
+
+    def _select(self, devfn: int, offset: int) -> QtestCommand:
+        return outl(_CONFIG_ADDRESS, _ENABLE | devfn << 8 | offset & ~3)
+
+
+class MemoryConfigSpace:
+    """The enhanced mechanism (ECAM): 4 KiB of memory for each function from `base` on."""
+
+    def __init__(self, base: int) -> None:
+        self._base = base
+
+    def read(self, devfn: int, offset: int) -> list[QtestCommand]:
+        """Read memory."""
+        return [readl(self._base + (devfn << 12) + offset)]
+
+    def write(self, devfn: int, offset: int, value: int, *, width: int = 4) -> list[QtestCommand]:
+        """Write memory."""
+        return [(writel if width == 4 else writew)(self._base + (devfn << 12) + offset, value)]
+
+
+class PciFunction:
+    """One function on bus 0, reached through a `ConfigSpace`; `devfn` is device << 3 | function."""
+
+    def __init__(self, qtest: QTest, space: ConfigSpace, devfn: int) -> None:
         self._qtest = qtest
+        self._space = space
         self.devfn = devfn
 
     def config_space(self, size: int = pci.CONFIG_SPACE_SIZE) -> bytes:
         """The first bytes of the configuration space, in one round trip."""
-        commands = [c for offset in range(0, size, 4) for c in (self._select(offset), inl(_CONFIG_DATA))]
-        return b"".join(value.to_bytes(4, "little") for value in self._qtest.run(commands)[1::2])
+        reads = [self._space.read(self.devfn, offset) for offset in range(0, size, 4)]
+        values = self._qtest.run([command for one in reads for command in one])
+        each = len(reads[0])
+        return b"".join(value.to_bytes(4, "little") for value in values[each - 1 :: each])
 
     def write_config(self, offset: int, value: int) -> None:
         """Write an aligned 32-bit register."""
-        self._qtest.run([self._select(offset), outl(_CONFIG_DATA, value)])
+        self._qtest.run(self._space.write(self.devfn, offset, value))
 
     def enable(self) -> None:
         """Let the function answer at its BARs and reach memory."""
         command = pci.COMMAND_MEMORY | pci.COMMAND_MASTER
-        self._qtest.run([self._select(pci.COMMAND), outw(_CONFIG_DATA, command)])
+        self._qtest.run(self._space.write(self.devfn, pci.COMMAND, command, width=2))
 
     def assign_bars(self, window: int) -> tuple[dict[int, int], int]:
         """Give every memory BAR an address from `window` on: number to address, and where the next may go."""
@@ -84,27 +124,24 @@ class PciFunction:
             window += bar.size
         return addresses, window
 
-    def _select(self, offset: int) -> QtestCommand:
-        return outl(_CONFIG_ADDRESS, _ENABLE | self.devfn << 8 | offset & ~3)
 
-
-def find_functions(qtest: QTest, vendor: int, device: int) -> Iterator[PciFunction]:
+def find_functions(qtest: QTest, space: ConfigSpace, vendor: int, device: int) -> Iterator[PciFunction]:
     """The functions of bus 0 with these ids, in order."""
     for slot in range(32):
-        first = PciFunction(qtest, slot << 3)
+        first = PciFunction(qtest, space, slot << 3)
         header = first.config_space(pci.HEADER_TYPE + 2)
         if pci.device_id(header)[0] == 0xFFFF:
             continue
         functions = 8 if header[pci.HEADER_TYPE] & pci.MULTI_FUNCTION else 1
         for number in range(functions):
-            function = PciFunction(qtest, slot << 3 | number)
+            function = PciFunction(qtest, space, slot << 3 | number)
             if pci.device_id(function.config_space(4)) == (vendor, device):
                 yield function
 
 
-def find_mem_devices(qtest: QTest) -> list[PciFunction]:
+def find_mem_devices(qtest: QTest, space: ConfigSpace) -> list[PciFunction]:
     """Every virtio-mem device of the machine, in slot order."""
-    return list(find_functions(qtest, pci.VIRTIO_VENDOR, pci.MODERN_DEVICE_BASE + DEVICE_ID))
+    return list(find_functions(qtest, space, pci.VIRTIO_VENDOR, pci.MODERN_DEVICE_BASE + DEVICE_ID))
 
 
 class QtestPciTransport:
@@ -112,7 +149,7 @@ class QtestPciTransport:
 
     patience = 2.0
 
-    def __init__(self, qtest: QTest, function: PciFunction, *, window: int = BAR_WINDOW, memory: Read) -> None:
+    def __init__(self, qtest: QTest, function: PciFunction, *, window: int, memory: Read) -> None:
         """Give the device addresses from `window` on; `memory` is guest RAM for its ring.
 
         Raises ProtocolError when it is no modern virtio device.

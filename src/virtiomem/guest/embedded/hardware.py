@@ -100,7 +100,7 @@ def _realized(config: DeviceConfig, guest: GuestConfig) -> MemDevice:
         node=config.node,
         nodes=max(len(guest.nodes), 1),
         board=BOARDS[guest.machine],
-        features=offered_features(guest.qemu_release),
+        features=offered_features(guest.qemu_release, board=BOARDS[guest.machine]),
         release=guest.qemu_release,
     )
 

@@ -9,7 +9,6 @@ from virtiomem.errors import ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
 from virtiomem.guest.embedded.guest import EmbeddedGuest
 from virtiomem.guest.machine import MachineLayout
-from virtiomem.qemu.process import BINARY
 from virtiomem.transport.qemu_device import MachineSpec, QemuDevice, QemuMachine
 from virtiomem.transport.virtio_transport import DeviceSpec
 from virtiomem.transport.vring import VringChannel
@@ -22,7 +21,7 @@ class QemuDevices:
     Raises DeviceError, in QEMU's words, for a device that cannot be, and BackendError when QEMU is missing or too old.
     """
 
-    def __init__(self, guest: GuestConfig, devices: Sequence[DeviceConfig], *, binary: str = BINARY) -> None:
+    def __init__(self, guest: GuestConfig, devices: Sequence[DeviceConfig], *, binary: str | None = None) -> None:
         layout = MachineLayout.of(guest, devices)
         machine = MachineSpec(layout.kind, layout.memory, layout.max_memory, len(guest.nodes))
         self._machine = QemuMachine([_spec(device) for device in devices], machine, binary=binary)
@@ -66,7 +65,7 @@ def guest_on_qemu(
     devices: Sequence[DeviceConfig],
     boot_iomem: str,
     *,
-    binary: str = BINARY,
+    binary: str | None = None,
 ) -> EmbeddedGuest:
     """The embedded guest, with QEMU's devices in place of ours; closing it ends QEMU.
 
