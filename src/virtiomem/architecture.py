@@ -17,6 +17,10 @@ class Architecture:
     name: str
     family: str = "x86-64"
     """What rows of the same architecture and other page sizes have in common."""
+    elf_machine: int = 62
+    """EM_X86_64, or what stands in its place in an ELF header."""
+    debian: str = "amd64"
+    """What Debian calls it."""
     page_size: int
     pageblock_size: int
     """What the page allocator can be asked to give up as a whole (pageblock_order)."""
@@ -72,6 +76,8 @@ X86_64 = Architecture(
 ARM64 = Architecture(
     name="arm64",
     family="arm64",
+    elf_machine=183,
+    debian="arm64",
     page_size=4 * KiB,
     pageblock_size=2 * MiB,
     section_size=128 * MiB,

@@ -42,7 +42,7 @@ def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
         "--kernel",
         type=_kernel,
         metavar="FILE|RELEASE",
-        help="an x86 bzImage, or a release such as 6.1 to find in /boot (default: the newest there)",
+        help="an image, or a release such as 6.1 to find in /boot (default: the newest there)",
     )
     group.add_argument(
         "--modules", type=_path, metavar="DIR", help="modules of --kernel (default: /lib/modules/RELEASE)"

@@ -49,6 +49,10 @@ class Board:
     """What follows its name on QEMU's command line."""
     cpus: tuple[str, ...] = ("max",)
     """The processor for each of the architectures."""
+    console: str = "ttyS0"
+    """What Linux calls the first serial port."""
+    second_port: str = "ttyS1"
+    """What it calls the second one, or the first on a PCI card where the board has no second."""
     bar_window: int
     """An address in the PCI window below 4G, whatever the boot memory."""
     interrupt_controller: str
@@ -116,6 +120,8 @@ VIRT = Board(
     program="qemu-system-aarch64",
     options=",gic-version=3,dtb-randomness=off",
     cpus=("cortex-a57", "neoverse-n1", "cortex-a57"),
+    console="ttyAMA0",
+    second_port="ttyS0",
     bar_window=0x10000000,
     interrupt_controller="arm-gicv3",
     not_enabled="are not supported by the machine",

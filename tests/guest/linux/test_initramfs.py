@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from virtiomem.architecture import DEFAULT
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import initramfs
 from virtiomem.guest.linux.initramfs import Parts, build
 from virtiomem.guest.linux.kernels import KernelImage, Module
 
 PARTS = Parts(
-    busybox=b"\x7fELF static",
+    busybox=b"\x7fELF static".ljust(18, b"\0") + DEFAULT.elf_machine.to_bytes(2, "little"),
     boot_modules=[Module("virtio_ring", b"ring"), Module("virtio", b"virtio")],
     driver=Module("virtio_mem", b"driver"),
     kexec={"usr/lib/x86_64/libc.so.6": b"libc", "sbin/kexec": b"kexec"},
@@ -59,13 +60,13 @@ def test_every_program_that_the_agent_calls_is_there() -> None:
 def test_a_busybox_that_cannot_run_alone_is_refused(tmp_path: Path, content: bytes) -> None:
     busybox = tmp_path / "busybox"
     busybox.write_bytes(content)
-    kernel = KernelImage(tmp_path, "6.1", tmp_path, frozenset({"virtio_mem", "virtio_pci"}), {})
+    kernel = KernelImage(tmp_path, "6.1", DEFAULT, tmp_path, frozenset({"virtio_mem", "virtio_pci"}), {})
     with pytest.raises(BackendError, match="Debian package busybox-static"):
         initramfs.gather(kernel, busybox=busybox)
 
 
 def test_a_busybox_that_is_not_there_is_named(tmp_path: Path) -> None:
-    kernel = KernelImage(tmp_path, "6.1", tmp_path, frozenset({"virtio_mem", "virtio_pci"}), {})
+    kernel = KernelImage(tmp_path, "6.1", DEFAULT, tmp_path, frozenset({"virtio_mem", "virtio_pci"}), {})
     with pytest.raises(BackendError, match=r"no-busybox: No such file or directory \(Debian package busybox-static\)"):
         initramfs.gather(kernel, busybox=tmp_path / "no-busybox")
 
@@ -73,7 +74,7 @@ def test_a_busybox_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_driver_that_is_built_in_needs_no_module(tmp_path: Path) -> None:
     busybox = tmp_path / "busybox"
     busybox.write_bytes(PARTS.busybox)
-    kernel = KernelImage(tmp_path, "6.1", tmp_path, frozenset({"virtio_mem", "virtio_pci"}), {})
+    kernel = KernelImage(tmp_path, "6.1", DEFAULT, tmp_path, frozenset({"virtio_mem", "virtio_pci"}), {})
     parts = initramfs.gather(kernel, busybox=busybox)
     assert (parts.driver, parts.boot_modules) == (None, [])
     assert "virtio_mem.ko" not in [name for name, _, _ in members(build(parts))]

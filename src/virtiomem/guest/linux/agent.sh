@@ -8,6 +8,7 @@
 # Before the first line it says "hello 2 RELEASE PAGE-SIZE"; the host waits for that after every boot, reset and kexec.
 
 memory=/sys/devices/system/memory
+port=${port:-ttyS1} # a kernel parameter that the kernel does not know comes as a variable
 driver=/sys/bus/virtio/drivers/virtio_mem
 traces=/sys/kernel/tracing/instances
 
@@ -19,8 +20,8 @@ start() {
         [ -e "$module" ] && insmod "$module"
     done
     [ -e /virtio_mem.ko ] || release_devices
-    stty -F /dev/ttyS1 raw -echo
-    exec 3<>/dev/ttyS1
+    stty -F "/dev/$port" raw -echo
+    exec 3<>"/dev/$port"
     set -- $(grep -m 1 KernelPageSize: /proc/self/smaps)
     echo "hello 2 $(uname -r) $(($2 * 1024))" >&3
 }
@@ -154,7 +155,7 @@ refuse() {
 
 # The host wakes the guest up: a machine that sleeps (S3) through QEMU, a processor that does by a byte on this line.
 suspend() {
-    echo enabled >/sys/class/tty/ttyS1/power/wakeup
+    echo enabled >/sys/class/tty/$port/power/wakeup
     case "$1" in
         idle) state=freeze ;;
         memory) state=mem && echo deep >/sys/power/mem_sleep || return ;;

@@ -1,8 +1,10 @@
 """QEMU's and the kernel's command lines for a guest's configuration."""
 
+import os
 from collections.abc import Sequence
 
-from virtiomem.errors import ScenarioError
+from virtiomem.device.board import BOARDS
+from virtiomem.errors import BackendError, ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig, hotplug_parameters, name_devices
 from virtiomem.guest.linux.kernels import DRIVER
 from virtiomem.guest.machine import MachineLayout
@@ -17,19 +19,22 @@ QMP = "qmp"
 SOCKETS = (CONSOLE, AGENT, QMP)
 """The character devices of every guest: its first serial port, its second, and QEMU's monitor."""
 
+_SECOND_PORT = "ttyS1"
+"""Where the agent listens when the command line does not say."""
+_FIRMWARE = ("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", "/usr/share/AAVMF/AAVMF_CODE.fd")
+
 RNG = "virtio-rng-pci"
 """The other virtio device, put in front of ours where a scenario says the guest has some."""
 
 
 _FIXED = (
-    "console=ttyS0",
     "nokaslr",
     "init_on_alloc=0",
     "no_timer_check",
     "nowatchdog",
     "rcupdate.rcu_cpu_stall_suppress=1",
 )
-"""A console, the kernel always in the same place, no clearing of memory that is only allocated to be given back (that
+"""The kernel always in the same place, no clearing of memory that is only allocated to be given back (that
 takes most of an emulated unplug and changes nothing one can see), no panic for a timer that a busy host makes late, and no
 complaints that it gives the guest no processor: pages of them fill the console while nobody reads it, and the guest then
 does nothing but wait for its port."""
@@ -42,19 +47,38 @@ def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: s
     cannot build.
     """
     machine = MachineLayout.of(guest, devices)
-    words = ["-accel", accel, "-cpu", "max", "-smp", "1", *arguments.BARE]
+    words = ["-accel", accel, "-cpu", _processor(guest), "-smp", "1", *arguments.BARE]
     words += arguments.memory(guest.memory, machine.max_memory, slots=guest.slots)
     words += _memory(guest, machine)
     words += arguments.MONITOR
-    words += ["-serial", f"chardev:{CONSOLE}", "-serial", f"chardev:{AGENT}"]
+    words += ["-serial", f"chardev:{CONSOLE}"]
     for event in EVENTS:
         words += ["-trace", event]
-    return words + _devices(devices)
+    words += ["-bios", firmware()] if guest.firmware == "uefi" else []
+    if machine.board.second_port == _SECOND_PORT:
+        return [*words, "-serial", f"chardev:{AGENT}", *_devices(devices)]
+    return [*words, *_devices(devices), "-device", f"pci-serial,chardev={AGENT}"]  # behind them: they have its slots
+
+
+def _processor(guest: GuestConfig) -> str:
+    """The processor to emulate; not all have every page size."""
+    board = BOARDS[guest.machine]
+    return board.cpus[min(board.architectures.index(guest.architecture), len(board.cpus) - 1)]
+
+
+def firmware() -> str:
+    """UEFI for `virt`. Raises BackendError when it is not here."""
+    found = next(filter(os.path.exists, _FIRMWARE), None)
+    if found is None:
+        raise BackendError(f"{_FIRMWARE[0]}: not found (Debian package qemu-efi-aarch64)")
+    return found
 
 
 def kernel_command_line(guest: GuestConfig, driver: DriverConfig, *, built_in: bool, append: str = "") -> str:
     """The kernel's parameters: a fixed layout, the hotplug policy, the driver's own where it is built in, `append`."""
-    words = [*_FIXED, *hotplug_parameters(guest)]
+    board = BOARDS[guest.machine]
+    words = [f"console={board.console}", *_FIXED, *hotplug_parameters(guest)]
+    words += [] if board.second_port == _SECOND_PORT else [f"port={board.second_port}"]
     if built_in:
         words += [f"{DRIVER}.{parameter}" for parameter in driver.parameters.to_modprobe()]
     return " ".join([*words, *append.split()])
@@ -62,9 +86,10 @@ def kernel_command_line(guest: GuestConfig, driver: DriverConfig, *, built_in: b
 
 def _memory(guest: GuestConfig, machine: MachineLayout) -> list[str]:
     """Boot memory: one backend, or one a node."""
+    name = machine.board.name + machine.board.options
     if not guest.nodes:
-        return [*arguments.machine(guest.machine, memory_backend="ram"), *arguments.backend("ram", guest.memory)]
-    words = arguments.machine(guest.machine)
+        return [*arguments.machine(name, memory_backend="ram"), *arguments.backend("ram", guest.memory)]
+    words = arguments.machine(name)
     end = 0
     for node in sorted(guest.nodes, key=lambda node: node.id):
         spans = _node_memory(node, machine.ram)

@@ -98,6 +98,7 @@ class LinuxGuest:
         self._pages = pages
         self._devices = name_devices(devices)
         _check(config, self._driver)
+        self._architecture = config.architecture
         self._header: crash_header.FoundHeader | None = None
         self._linux = RunningLinux(config, self._devices, self._driver, setup or Setup(), kexec=kexec, say=progress)
         try:
@@ -136,7 +137,7 @@ class LinuxGuest:
             self._header = None
         rest = settle(self._linux, doing)
         log = self._linux.take_log()
-        why = reasons(rest, self._devices, log, self._driver)
+        why = reasons(rest, self._devices, log, self._driver, self._architecture)
         return StepRecord(
             step=step,
             settled=not rest.unsettled,

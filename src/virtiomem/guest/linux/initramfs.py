@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
+from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.errors import BackendError
-from virtiomem.guest.linux import cpio
+from virtiomem.guest.linux import cpio, kernels
 from virtiomem.guest.linux.kernels import DRIVER, REFUSING, TRANSPORT, KernelImage, Module
 
 APPLETS = (
@@ -16,9 +17,12 @@ APPLETS = (
 )  # fmt: skip
 """The busybox programs that the agent calls."""
 
+_PROGRAMS = ("bin", "usr/bin", "usr/local/bin")
 _DIRECTORIES = ("bin", "dev", "modules", "proc", "refusing", "sys", "use")
 _ELF = b"\x7fELF"
-_INTERPRETER = b"/lib64/ld-linux"
+_INTERPRETER = b"/ld-linux"
+_MACHINE = slice(18, 20)
+"""Where an ELF header says for which machine it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,10 @@ def gather(kernel: KernelImage, *, busybox: Path | None = None, kexec: bool = Fa
     """
     modules = {module.name: module for name in (TRANSPORT, DRIVER) for module in kernel.load_order(name)}
     return Parts(
-        busybox=_static_busybox(busybox),
+        busybox=_static_busybox(busybox, kernel.architecture),
         driver=modules.pop(DRIVER, None),
         boot_modules=list(modules.values()),
-        kexec={**_kexec_tools(), "vmlinuz": kernel.image.read_bytes()} if kexec else {},
+        kexec={**_kexec_tools(kernel.architecture), "vmlinuz": kernel.image.read_bytes()} if kexec else {},
         refusing=kernel.load_order(REFUSING) if kernel.has_module(REFUSING) else [],
     )
 
@@ -68,22 +72,36 @@ def build(parts: Parts) -> bytes:
     return cpio.archive(entries)
 
 
-def _static_busybox(path: Path | None) -> bytes:
-    """Busybox, which must run without libraries."""
-    found = path or shutil.which("busybox", path="/bin:/usr/bin:/usr/local/bin")
+def _static_busybox(path: Path | None, architecture: Architecture) -> bytes:
+    """Busybox, which must run without libraries: the one of this machine, or one among unpacked packages."""
+    package = "(Debian package busybox-static" + ("" if architecture is DEFAULT else f":{architecture.debian}") + ")"
+    roots = dict.fromkeys([Path("/"), *kernels.roots()])
+    places = [path] if path else [root / place / "busybox" for root in roots for place in _PROGRAMS]
+    for found in filter(Path.exists, places) if path is None else places:
+        data = _program(found, package)
+        if int.from_bytes(data[_MACHINE], "little") == architecture.elf_machine:
+            return data
+        if path:
+            raise BackendError(f"{found}: not a program for {architecture.family} {package}")
+    wanted = "" if architecture is DEFAULT else f" for {architecture.family}"
+    raise BackendError(f"busybox: not found{wanted} {package}")
+
+
+def _program(path: Path, package: str) -> bytes:
+    """A static program."""
     try:
-        data = Path(found).read_bytes() if found else b""
+        data = path.read_bytes()
     except OSError as error:
-        raise BackendError(f"{found}: {error.strerror} (Debian package busybox-static)") from None
-    if not data:
-        raise BackendError("busybox: not found (Debian package busybox-static)")
+        raise BackendError(f"{path}: {error.strerror} {package}") from None
     if not data.startswith(_ELF) or _INTERPRETER in data[:4096]:
-        raise BackendError(f"{found}: not a static program; the guest has no libraries (Debian package busybox-static)")
+        raise BackendError(f"{path}: not a static program; the guest has no libraries {package}")
     return data
 
 
-def _kexec_tools() -> dict[str, bytes]:
+def _kexec_tools(architecture: Architecture) -> dict[str, bytes]:
     """The kexec program and the libraries it is linked with, by their paths."""
+    if architecture is not DEFAULT:
+        raise BackendError(f"kexec: this machine's is not for {architecture.family}; a kexec step needs one that is")
     program = shutil.which("kexec", path="/sbin:/usr/sbin:/usr/local/sbin")
     if program is None:
         raise BackendError(

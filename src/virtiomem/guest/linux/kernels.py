@@ -1,6 +1,6 @@
 """Kernels and their modules: which one to boot, and what it must load before the driver.
 
-A kernel is any x86 bzImage; its release, read from the image, names its modules (``/lib/modules/RELEASE``). Modules may
+A kernel is an x86 bzImage or an arm64 Image; its release, read from the image, names its modules (``/lib/modules/RELEASE``). Modules may
 be compressed as distributions do it (.ko.xz, .ko.gz, .ko.zst): they are unpacked here, not in the guest.
 
 Looked through are ``/boot/vmlinuz-*`` and ``/lib/modules/*/vmlinuz``, below / or below the directories that the
@@ -18,9 +18,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from virtiomem.architecture import DEFAULT, Architecture
+from virtiomem.architecture import find as find_row
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import build_tree
 from virtiomem.text import shown
+from virtiomem.units import KiB
 
 DRIVER = "virtio_mem"
 TRANSPORT = "virtio_pci"
@@ -34,6 +37,7 @@ _IMAGES = ("boot/vmlinuz-*", "lib/modules/*/vmlinuz", "usr/lib/modules/*/vmlinuz
 _MODULES = ("lib/modules", "usr/lib/modules")
 _VERSION_POINTER = 0x20E  # Documentation/x86/boot.rst (v6.1), "kernel_version"
 _SETUP_MAGIC = (0x202, b"HdrS")
+_ARM64_MAGIC, _ARM64_FLAGS = slice(0x38, 0x3C), slice(0x18, 0x20)  # Documentation/arm64/booting.rst (v6.1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,7 @@ class KernelImage:
 
     image: Path
     release: str
+    architecture: Architecture
     modules: Path
     builtin: frozenset[str]
     dependencies: dict[str, tuple[str, ...]]
@@ -89,32 +94,37 @@ class KernelImage:
         return {_name(path): path for path in self.dependencies}
 
 
-def choose(kernel: Path | str | None, modules: Path | None = None) -> KernelImage:
+def choose(kernel: Path | str | None, modules: Path | None = None, architecture: Architecture = DEFAULT) -> KernelImage:
     """The kernel of an image, or the newest one of a release such as ``6.1``, or the newest of all.
 
-    Raises BackendError as `read` and `find` do.
+    Raises BackendError as `read` and `find` do, and for an image of another architecture or page size.
     """
-    return read(kernel, modules) if isinstance(kernel, Path) else find(kernel or "")
+    if not isinstance(kernel, Path):
+        return find(kernel or "", architecture)
+    chosen = read(kernel, modules)
+    if chosen.architecture is not architecture:
+        raise BackendError(f"{kernel}: a kernel for {chosen.architecture.name}, not for {architecture.name}")
+    return chosen
 
 
-def find(wanted: str = "") -> KernelImage:
-    """The newest kernel of the wanted release (empty: of any) that has the virtio-mem driver.
+def find(wanted: str = "", architecture: Architecture = DEFAULT) -> KernelImage:
+    """The newest kernel of the wanted release (empty: of any) and architecture that has the virtio-mem driver.
 
     ``6.1`` is every 6.1.x, not 6.12. Raises BackendError, with what there is and the Debian package, when there is none.
     """
-    found, refused = _looked_at()
+    found, refused = _looked_at(architecture)
     fitting = [kernel for kernel in found if is_release(kernel.release, wanted)]
     if not fitting:
-        raise BackendError(_none_found(wanted, _images(), refused))
+        raise BackendError(_none_found(wanted, _images(), refused, architecture))
     return fitting[-1]
 
 
-def here() -> list[KernelImage]:
+def here(architecture: Architecture = DEFAULT) -> list[KernelImage]:
     """Every kernel here that has the virtio-mem driver, oldest first."""
-    return _looked_at()[0]
+    return _looked_at(architecture)[0]
 
 
-def _looked_at() -> tuple[list[KernelImage], list[str]]:
+def _looked_at(architecture: Architecture) -> tuple[list[KernelImage], list[str]]:
     """The kernels that would do, oldest first, and why the others would not."""
     found, refused = [], []
     for image in _images():
@@ -123,7 +133,9 @@ def _looked_at() -> tuple[list[KernelImage], list[str]]:
         except BackendError as error:
             refused.append(str(error))
         else:
-            if kernel.has_driver:
+            if kernel.architecture is not architecture:
+                refused.append(f"{image}: a kernel for {kernel.architecture.name}")
+            elif kernel.has_driver:
                 found.append(kernel)
             else:
                 refused.append(f"{image}: no {DRIVER} in {kernel.modules}")
@@ -135,10 +147,14 @@ def is_release(release: str, wanted: str) -> bool:
     return release.startswith(wanted) and not (wanted and release[len(wanted) :][:1].isdigit())
 
 
-def _none_found(wanted: str, images: list[Path], refused: list[str]) -> str:
+def _none_found(wanted: str, images: list[Path], refused: list[str], architecture: Architecture) -> str:
     """What was asked for, what there is, why the last of these is not it, and the cure."""
-    what, package = (f"kernel {wanted}", f"linux-image-{wanted}*-cloud-amd64") if wanted else ("kernel", PACKAGE)
-    where = ", ".join(str(root / "boot") for root in _roots())
+    kernel = "kernel" if architecture is DEFAULT else f"kernel for {architecture.name}"
+    what = f"{kernel} {wanted}" if wanted else kernel
+    package = (
+        f"linux-image-{wanted}*-cloud-{architecture.debian}" if wanted else f"linux-image-cloud-{architecture.debian}"
+    )
+    where = ", ".join(str(root / "boot") for root in roots())
     names = shown(", ".join(map(_file_release, images)) or "nothing")
     why = f"; {refused[-1]}" if refused else ""
     return f"no {what} with {DRIVER} in {where} (there is {names}{why}) (Debian package {package})"
@@ -149,14 +165,14 @@ def _file_release(image: Path) -> str:
     return image.name.removeprefix("vmlinuz-") if "-" in image.name else image.parent.name
 
 
-def _roots() -> list[Path]:
+def roots() -> list[Path]:
     """The directories below which kernels are looked for."""
     return [Path(root) for root in os.environ.get(ROOTS, "").split(":") if root] or [Path("/")]
 
 
 def _images() -> list[Path]:
     """Every kernel image there is, each once: /lib may be /usr/lib."""
-    found = (image for root in _roots() for pattern in _IMAGES for image in sorted(root.glob(pattern)))
+    found = (image for root in roots() for pattern in _IMAGES for image in sorted(root.glob(pattern)))
     return list({image.resolve(): image for image in found}.values())
 
 
@@ -166,10 +182,10 @@ def read(image: Path, modules: Path | None = None) -> KernelImage:
     Raises BackendError when the image cannot be read or is not a kernel, there are no modules, or a build tree's
     configuration lacks what the guest needs.
     """
-    version = release(image)
+    version, architecture = identify(image)
     if modules is None and (tree := build_tree.tree_of(image)) is not None:
-        return _just_built(image, version, tree)
-    places = [root / place / version for root in _roots() for place in _MODULES]
+        return _just_built(image, version, architecture, tree)
+    places = [root / place / version for root in roots() for place in _MODULES]
     directory = modules or next(filter(Path.is_dir, places), places[0])
     try:
         dependencies = _dependencies((directory / "modules.dep").read_text())
@@ -179,10 +195,10 @@ def read(image: Path, modules: Path | None = None) -> KernelImage:
             f"{error.filename}: {error.strerror}: no modules for kernel {version} (--modules DIR;"
             f" Debian package linux-image-{version})"
         ) from None
-    return KernelImage(image, version, directory, builtin, dependencies)
+    return KernelImage(image, version, architecture, directory, builtin, dependencies)
 
 
-def _just_built(image: Path, version: str, tree: Path) -> KernelImage:
+def _just_built(image: Path, version: str, architecture: Architecture, tree: Path) -> KernelImage:
     """A kernel in its build tree."""
     try:
         lacking = build_tree.lacking((tree / ".config").read_text())
@@ -193,22 +209,41 @@ def _just_built(image: Path, version: str, tree: Path) -> KernelImage:
     if lacking:
         words = ", ".join(f"CONFIG_{name} ({why})" for name, why in lacking.items())
         raise BackendError(f"{shown(tree / '.config')}: not set: {words}; set them, and make")
-    return KernelImage(image, version, tree, builtin, dependencies)
+    return KernelImage(image, version, architecture, tree, builtin, dependencies)
 
 
 def release(image: Path) -> str:
-    """The release in a bzImage, such as ``6.1.0-56-cloud-amd64``."""
+    """The release of a kernel, such as ``6.1.0-56-cloud-amd64``; see `identify`."""
+    return identify(image)[0]
+
+
+def identify(image: Path) -> tuple[str, Architecture]:
+    """The release in an image, and what it is for. Raises BackendError when it cannot be read or is no kernel."""
     try:
         with image.open("rb") as file:
             head = file.read(0x10000)
+            rest = file.read() if head[_ARM64_MAGIC] == b"ARM\x64" else b""
     except OSError as error:
         raise BackendError(f"{image}: {error.strerror} (--kernel FILE; Debian package {PACKAGE})") from None
+    if rest:
+        return _identify_arm64(image, head + rest)
     offset, magic = _SETUP_MAGIC
     start = int.from_bytes(head[_VERSION_POINTER : _VERSION_POINTER + 2], "little") + 0x200
     text = re.match(rb"[\w.+~-]+", head[start : start + 128])
     if head[offset : offset + 4] != magic or text is None:
-        raise BackendError(f"{image}: not an x86 Linux kernel (bzImage)")
-    return text[0].decode()
+        raise BackendError(f"{image}: not an x86 Linux kernel (bzImage), nor one for arm64 (Image)")
+    return text[0].decode(), DEFAULT
+
+
+def _identify_arm64(image: Path, data: bytes) -> tuple[str, Architecture]:
+    """The header says the page size, the banner somewhere in the image its release."""
+    flags = int.from_bytes(data[_ARM64_FLAGS], "little")
+    sizes = {1: 4 * KiB, 2: 16 * KiB, 3: 64 * KiB}
+    row = find_row("arm64", sizes.get(flags >> 1 & 3))
+    text = re.search(rb"Linux version ([\w.+~-]+)", data)
+    if row is None or text is None:
+        raise BackendError(f"{image}: an arm64 kernel without a page size or a release in it")
+    return text[1].decode(), row
 
 
 def unpack(path: Path) -> bytes:

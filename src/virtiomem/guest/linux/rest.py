@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.driver.messages import is_broken_line
 from virtiomem.driver.parameters import Parameters
 from virtiomem.driver.sizes import choose_units
@@ -77,21 +78,27 @@ def _see(linux: RunningLinux, requests: list[Request], doing: str) -> Rest:
 
 
 def reasons(
-    rest: Rest, configs: Sequence[DeviceConfig], log: list[str], driver: DriverConfig | None = None
+    rest: Rest,
+    configs: Sequence[DeviceConfig],
+    log: list[str],
+    driver: DriverConfig | None = None,
+    architecture: Architecture = DEFAULT,
 ) -> list[Reason]:
     """What keeps devices from their requested sizes, one reason each; `driver` is how the driver was loaded."""
     names = {config.id: config.name or "" for config in name_devices(configs)}
     parameters = (driver or DriverConfig()).parameters
-    return [_reason(rest, one, names[one.id], log, parameters).of(one.id) for one in rest.unsettled]
+    return [_reason(rest, one, names[one.id], log, parameters, architecture).of(one.id) for one in rest.unsettled]
 
 
-def _reason(rest: Rest, device: VirtioMemInfo, name: str, log: list[str], driver: Parameters) -> Reason:
+def _reason(
+    rest: Rest, device: VirtioMemInfo, name: str, log: list[str], driver: Parameters, architecture: Architecture
+) -> Reason:
     """As far as one can see from outside the kernel, which does not show the device of a retry timer."""
     if name not in rest.look.bound:
         return Reason(ReasonKind.NO_DRIVER)
     if any(is_broken_line(line, name) for line in log):
         return Reason(ReasonKind.GAVE_UP)
-    at_rest = _at_rest(device, rest.look, driver)
+    at_rest = _at_rest(device, rest.look, driver, architecture)
     alone = len(rest.unsettled) == 1
     timer = rest.look.retry_in is not None
     return _before_retry(rest, device) if timer and (alone or at_rest.kind is ReasonKind.NOTHING_TO_DO) else at_rest
@@ -106,9 +113,9 @@ def _before_retry(rest: Rest, device: VirtioMemInfo) -> Reason:
     return Reason(ReasonKind.MEMORY_BUSY if shrinks else ReasonKind.NO_MEMORY, certainty=Certainty.LIKELY)
 
 
-def _at_rest(device: VirtioMemInfo, look: Look, driver: Parameters) -> Reason:
+def _at_rest(device: VirtioMemInfo, look: Look, driver: Parameters, architecture: Architecture) -> Reason:
     """Why the driver has ended a pass without starting its timer."""
-    units = choose_units(device.block_size, look.memory_block_size, driver)
+    units = choose_units(device.block_size, look.memory_block_size, driver, architecture)
     missing, offline = device.requested_size - device.size, _offline_bytes(device, look)
     if missing < 0 and not driver.unplug_online:
         return Reason(ReasonKind.UNPLUG_ONLINE_OFF)

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from msgspec import structs
 
+from virtiomem.architecture import DEFAULT
+from virtiomem.device.board import BOARDS
 from virtiomem.driver.messages import is_driver_line
 from virtiomem.errors import BackendError, BackendTimeout, ProtocolError, UsageError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
@@ -15,7 +17,7 @@ from virtiomem.guest.linux import command, initramfs, kernels, serial_console
 from virtiomem.guest.linux.devices import MemoryDevices
 from virtiomem.guest.linux.look import Look, parse
 from virtiomem.guest.linux.shell_agent import Reply, ShellAgent
-from virtiomem.qemu import BINARY, MemoryFile, QemuProcess, accel
+from virtiomem.qemu import MemoryFile, QemuProcess, accel
 from virtiomem.qemu.qmp import QmpSession
 from virtiomem.qemu.trace import TraceReader
 from virtiomem.recording import Request
@@ -34,7 +36,7 @@ class Setup:
 
     kernel: Path | str | None = None
     modules: Path | None = None
-    qemu: str = BINARY
+    qemu: str | None = None
     accel: Literal["auto", "kvm", "tcg"] = "auto"
     append: str = ""
     console: str | None = None
@@ -64,7 +66,9 @@ class RunningLinux:
         say: Say,
     ) -> None:
         self._setup = setup
-        self._kernel = kernels.choose(setup.kernel or config.kernel, setup.modules)
+        self._board, self._architecture = BOARDS[config.machine], config.architecture
+        self._binary = setup.qemu or self._board.program
+        self._kernel = kernels.choose(setup.kernel or config.kernel, setup.modules, self._architecture)
         with ExitStack() as stack:
             self._boot(stack, config, devices, driver, kexec, say)
             self._resources = stack.pop_all()
@@ -157,7 +161,7 @@ class RunningLinux:
         copy = stack.enter_context(serial_console.open_file(setup.console)) if setup.console else None
         self._console = serial_console.Console(copy)
         self._qemu = stack.enter_context(
-            QemuProcess(arguments, binary=setup.qemu, sockets=command.SOCKETS, files=[initrd, self._memory])
+            QemuProcess(arguments, binary=self._binary, sockets=command.SOCKETS, files=[initrd, self._memory])
         )
         self._agent = ShellAgent(self._qemu, self._console)
         self.qmp = self._connect()
@@ -174,6 +178,7 @@ class RunningLinux:
             "command-line": words,
             "driver": "stock",
             "accel": accelerator,
+            **({} if self._architecture is DEFAULT else {"architecture": self._architecture.family}),
             "page-size": page_size,
         }
 
@@ -181,8 +186,10 @@ class RunningLinux:
         """The accelerator that was asked for, or the one that works."""
         if self._setup.accel != "auto":
             return self._setup.accel
+        if self._board.has_device_tree:  # another processor than this machine's, most of the time
+            return "tcg"
         say(f"looking for an accelerator that runs Linux {self._kernel.release}")
-        return accel.choose(self._kernel.image, binary=self._setup.qemu)
+        return accel.choose(self._kernel.image, binary=self._binary)
 
     def _first(self, devices: Sequence[DeviceConfig]) -> Sequence[DeviceConfig]:
         """The devices as they are started: a built-in driver must find nothing to do until it is "loaded"."""
