@@ -16,6 +16,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from virtiomem.conformance.testbench import DeviceUnderTest
+from virtiomem.device.board import MachineKind
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError
 from virtiomem.notation import NotationError, json_values
 from virtiomem.releases.qemu import QEMU, QemuRelease
@@ -81,7 +82,7 @@ class MessageTarget:
 
     has_contents = False
     has_virtio = False
-    machine = None
+    machine: MachineKind | None = None
     release: QemuRelease = QEMU.oldest
 
     def __init__(self, name: str, make: Callable[[DeviceSpec], MessageDevice]) -> None:
