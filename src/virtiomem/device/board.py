@@ -56,7 +56,7 @@ class Board:
     bar_window: int
     """An address in the PCI window below 4G, whatever the boot memory."""
     interrupt_controller: str
-    """What PCI's interrupt lines lead into: a name in QEMU's object tree, or its type."""
+    """What PCI's interrupt lines lead into: a name in QEMU's object tree, or the type of an object without one."""
     not_enabled: str = "are not enabled, please specify the maxmem option"
     """What memory devices are without any room for them."""
 
@@ -123,7 +123,7 @@ VIRT = Board(
     console="ttyAMA0",
     second_port="ttyS0",
     bar_window=0x10000000,
-    interrupt_controller="arm-gicv3",
+    interrupt_controller="child<arm-gicv3>",
     not_enabled="are not supported by the machine",
 )
 

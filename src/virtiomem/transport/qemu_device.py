@@ -188,8 +188,10 @@ class QemuMachine:
     def _interrupt_controller(self) -> str:
         """Where it is in QEMU's object tree: it has the name, or the type, that the board says."""
         wanted = self._spec.board.interrupt_controller
+        if not wanted.startswith("child<"):
+            return wanted
         objects = self.qmp.ask("qom-list", {"path": _UNATTACHED}, shape=list[QomObject])
-        return next((f"{_UNATTACHED}/{one.name}" for one in objects if one.type == f"child<{wanted}>"), wanted)
+        return next((f"{_UNATTACHED}/{one.name}" for one in objects if one.type == wanted), wanted)
 
     def _devices(self, specs: Sequence[DeviceSpec]) -> dict[str, "QemuDevice"]:
         functions = find_mem_devices(self.qtest, self._spec.config_space)
