@@ -287,6 +287,11 @@ def from_outside() -> Iterator[Reason]:
 
 def from_inside() -> Iterator[Reason]:
     """What it gives when the guest shows its files."""
+    odd = Plan((DeviceTarget(device(0, 0), 130 * MiB),))
+    machine = Machine(status="running", boot_memory=GiB, devices=(device(0, 0),))
+    yield from preflight(
+        machine, HypervisorInfo(hypervisor="test", drivers={}), inside(online=1, page_size=16 << 10), odd
+    )
     yield from explained(device(GiB, 4 * GiB), inside(offline=8, auto_online_blocks="offline", driver=Parameters()))
     yield from explained(device(GiB, 4 * GiB), inside(online=4, offline=4, auto_online_blocks="online", mem_free=MiB))
     yield from explained(device(2 * GiB, 2 * GiB), inside(online=8, unreadable=("/proc/meminfo (disabled)",)))

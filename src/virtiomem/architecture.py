@@ -21,6 +21,22 @@ class Architecture:
     """EM_X86_64, or what stands in its place in an ELF header."""
     debian: str = "amd64"
     """What Debian calls it."""
+    kernel_name: str = "x86_64"
+    """What Linux calls it (uname -m, /proc/sys/kernel/arch)."""
+    direct_map: int = 0xFFFF_8880_0000_0000
+    """Where the kernel maps all of memory, with the usual page tables and no KASLR: `map_base`."""
+    maps_from_memory_start: bool = False
+    """The direct map begins with the start of memory, rounded down as the linear map is; else with address 0."""
+    reserves_inside_ram: bool = False
+    """The map shows what boot reserved as `reserved`, inside System RAM."""
+    dumps_first_mib: bool = False
+    """A crash header has the first MiB of memory; else the kernel keeps that for the crash kernel's own use."""
+    dumps_memblock: bool = False
+    """The kernel makes a crash header of memblock, where neighbours that drivers manage are one; else of the map's lines."""
+    exact_system_ram: bool = False
+    """kexec-tools dumps what is called `System RAM` and nothing else, in a table that grows; else all that has the words."""
+    keeps_crash_header: bool = True
+    """The kernel can keep a loaded crash header up to date (ARCH_SUPPORTS_CRASH_HOTPLUG)."""
     page_size: int
     pageblock_size: int
     """What the page allocator can be asked to give up as a whole (pageblock_order)."""
@@ -52,6 +68,11 @@ class Architecture:
         base = align_down(boot_start, self.linear_map_alignment) if self.linear_map_alignment else 0
         return Span.sized(base, self.linear_map_size)
 
+    def map_base(self, boot_start: int) -> int:
+        """What is added to a physical address in the direct map, where boot memory starts at an address."""
+        start = self.pluggable(boot_start).start if self.maps_from_memory_start else 0
+        return (self.direct_map - start) % (1 << 64)
+
     def pages(self, size: int) -> int:
         """The whole pages in so many bytes."""
         return size // self.page_size
@@ -78,6 +99,14 @@ ARM64 = Architecture(
     family="arm64",
     elf_machine=183,
     debian="arm64",
+    kernel_name="aarch64",
+    direct_map=0xFFFF_0000_0000_0000,
+    maps_from_memory_start=True,
+    reserves_inside_ram=True,
+    dumps_first_mib=True,
+    dumps_memblock=True,
+    exact_system_ram=True,
+    keeps_crash_header=False,
     page_size=4 * KiB,
     pageblock_size=2 * MiB,
     section_size=128 * MiB,
@@ -111,6 +140,8 @@ ARM64_64K = replace(
 
 ARCHITECTURES = (X86_64, ARM64, ARM64_16K, ARM64_64K)
 
+FAMILIES = tuple(dict.fromkeys(row.family for row in ARCHITECTURES))
+
 DEFAULT = X86_64
 """The architecture where none is named."""
 
@@ -119,3 +150,9 @@ def find(family: str, page_size: int | None = None) -> Architecture | None:
     """The row of an architecture and a page size in bytes, its usual one when None; None when there is no such row."""
     rows = (row for row in ARCHITECTURES if row.family == family and page_size in (None, row.page_size))
     return next(rows, None)
+
+
+def named(kernel_name: str, page_size: int | None = None) -> Architecture | None:
+    """The row of what Linux calls itself (``aarch64``); see `find`."""
+    families = (row.family for row in ARCHITECTURES if row.kernel_name == kernel_name)
+    return find(next(families, ""), page_size)

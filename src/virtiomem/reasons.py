@@ -68,6 +68,10 @@ class ReasonKind(Enum):
 
     # --- how the driver's last pass ended (driver.outcome) ---
     BELOW_UNIT = Words("the missing {missing:size} is less than the {unit:size} that the driver moves at a time")
+    WILL_STOP = Words(
+        "a request of {requested-size:size} will stop at {stop:size}: the driver moves {unit:size} at a time, and no timer "
+        "tries the rest"
+    )
     UNPLUG_ONLINE_OFF = Words("unplug_online is off: the driver unplugs offline memory only")
     TOO_MUCH_OFFLINE = Words(
         "{offline:size} of the added memory is offline; the driver adds more when no more than {limit:size} is"

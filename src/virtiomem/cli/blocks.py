@@ -141,14 +141,16 @@ def _hidden(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
+    from virtiomem.architecture import DEFAULT
     from virtiomem.live import device_text
     from virtiomem.live.shrink import plan_shrink
-    from virtiomem.live.views import driver_config_of
+    from virtiomem.live.views import architecture_of, driver_config_of
 
     memory, devices, owners, capture, hidden = _machine(args)
     if hidden:
         raise UsageError(f"--by: {capture.iomem_source}: no addresses in it, so no device is known (read it as root)")
-    plan = plan_shrink(_chosen(devices, args.device), memory, owners, args.by, driver_config_of(capture))
+    row = architecture_of(capture) or DEFAULT
+    plan = plan_shrink(_chosen(devices, args.device), memory, owners, args.by, driver_config_of(capture), row)
     if args.style is lsmem.OutputFormat.JSON:
         print(json.dumps(device_text.plan_values(plan), indent=1))
     else:

@@ -5,21 +5,26 @@ import json
 import sys
 from dataclasses import replace
 
+from virtiomem.architecture import FAMILIES, find
 from virtiomem.cli.arguments import check_one_source, exit_status, file, size
 from virtiomem.cli.iomem import add_reading, at_least_values, read
 from virtiomem.errors import Exit, UsageError, VirtiomemError
-from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES
-from virtiomem.listing.check import Arch, check, table, values
+from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, KEXEC_TOOLS_RANGES
+from virtiomem.listing.check import KEXEC_TOOLS_RANGES_ARM, check, table, values
+from virtiomem.listing.ram import guess_architecture
 from virtiomem.live.capture import Capture
 from virtiomem.live.collect import collect
 from virtiomem.live.crash_header import ranges_that_fit
 from virtiomem.live.load import DEFAULT_MEMORY_BLOCK
 from virtiomem.live.reading import load_any
 from virtiomem.live.sysfs import BLOCK_SIZES, is_block_size
-from virtiomem.live.views import memory_of, osrelease_of
+from virtiomem.live.views import architecture_of, memory_of, osrelease_of
 from virtiomem.releases.linux import known_release
 from virtiomem.stdio import say, show
 from virtiomem.units import format_size
+
+_ARCHITECTURES = {"x86": FAMILIES[0], **{name: name for name in FAMILIES}, "arm": FAMILIES[0]}
+"""Names that are taken, and the row of each; 32-bit arm is no row."""
 
 DESCRIPTION = (
     "For each consumer of the map: how many ranges it sees, how many it would see if nothing had been merged, its limit, and "
@@ -47,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a listing, a capture or a recording, - for stdin; else this machine",
     )
     add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
-    add("--arch", choices=[arch.value for arch in Arch], default="x86", help="whose kexec-tools (default x86)")
+    add("--arch", choices=_ARCHITECTURES, help="whose kexec-tools (what the file says, else a guess by its map)")
     add("--block-size", metavar="SIZE", type=size, help="memory block; else what the file says, or 128M")
     add("-J", "--json", action="store_true", help="JSON")
     add("-b", "--bytes", action="store_true", help="sizes in bytes")
@@ -64,7 +69,10 @@ def run(args: argparse.Namespace) -> int:
         reading.tree.merge_adjacent_system_ram()
     release = known_release(osrelease_of(capture))
     room = KERNEL_HOTPLUG_RANGES if release is None else ranges_that_fit(capture, release)
-    report = check(reading.tree, _block_size(args, capture), Arch(args.arch), release=release, room=room)
+    row = find(_ARCHITECTURES[args.arch]) if args.arch else architecture_of(capture)
+    table_size = KEXEC_TOOLS_RANGES_ARM if args.arch == "arm" else KEXEC_TOOLS_RANGES
+    row = row or guess_architecture(reading.tree)
+    report = check(reading.tree, _block_size(args, capture), row, table=table_size, release=release, room=room)
     if reading.repairs:
         count = reading.damaged_lines
         damaged = f"{count} damaged {'line was' if count == 1 else 'lines were'} put right"

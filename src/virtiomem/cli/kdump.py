@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from virtiomem import gcpause
+from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
+from virtiomem.architecture import FAMILIES, Architecture, find
 from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status, file, number, positive, refuse_unused
 from virtiomem.cli.iomem import at_least_values, read
 from virtiomem.errors import Exit, UsageError
@@ -18,12 +20,14 @@ from virtiomem.kdump.comparison import Comparison, above_low, compare, dumped, s
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
 from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES, CrashRanges, Loader, kernel_ranges, kexec_tools_ranges
 from virtiomem.listing import repair
+from virtiomem.listing.ram import guess_architecture
 from virtiomem.live.capture import Capture
 from virtiomem.live.crash_header import KCORE, ranges_that_fit, standing_of
 from virtiomem.live.sysfs import MEMORY
-from virtiomem.live.views import crash_state_of, osrelease_of
+from virtiomem.live.views import architecture_of, crash_state_of, osrelease_of
 from virtiomem.releases.linux import DEFAULT, LINUX, LinuxRelease, known_release
 from virtiomem.releases.table import is_version
+from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.stdio import say
 from virtiomem.text import quoted, shown
@@ -64,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--as", dest="loader", choices=[one.value for one in Loader], help="who makes the header (kernel)")
     add("--header", action="store_true", help="what the header in memory held, holds, and will hold")
     add("--model", metavar="RELEASE", type=_release, help="the Linux whose kernel it is, such as 6.12 (what FILE says)")
+    add("--arch", choices=FAMILIES, help="the architecture (what FILE says, else a guess by its map)")
     add("--compare", action="store_true", help="both loaders side by side; they differ when they do above 1 MiB")
     add(
         "--against",
@@ -80,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--note", metavar="ADDR:SIZE", action="append", type=_note, help="a CPU's crash notes; one option a CPU")
     add("--vmcoreinfo", metavar="ADDR:SIZE", type=_note, help="the vmcoreinfo note")
     add("--text", metavar="VADDR:SIZE[@PADDR]", type=_place, help="the kernel from _text to _end; @ Kernel code")
-    add("--direct-map", metavar="BASE", type=_direct_map, help="4-level (default), 5-level or an address (KASLR)")
+    add("--direct-map", metavar="BASE", type=_direct_map, help="4-level (x86-64's default), 5-level or an address")
     add("--possible-cpus", metavar="N", type=_cpus, help="CPUs that the kernel leaves room for")
     add("--backup", metavar="ADDR", type=number, help="where kexec-tools' backup segment lies")
     add("--limit", metavar="N", type=positive, help=f"entries in kexec-tools' table ({KEXEC_TOOLS_RANGES})")
@@ -109,23 +114,46 @@ def _dump(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -
     """Do what was asked for with a map that was read."""
     tree, release = reading.tree, _release_of(capture, args)
 
+    architecture = _architecture(args, capture, tree)
+
     def kexec_tools() -> CrashRanges:
-        ranges = kexec_tools_ranges(tree, limit=args.limit or KEXEC_TOOLS_RANGES)
+        ranges = kexec_tools_ranges(tree, limit=args.limit or KEXEC_TOOLS_RANGES, architecture=architecture)
         return replace(ranges, at_least=reading.at_least)
 
     limit = ranges_that_fit(capture, release or DEFAULT)
-    kernel = replace(kernel_ranges(tree, release or DEFAULT, limit=limit), at_least=reading.at_least)
+    kernel = replace(
+        kernel_ranges(tree, release or DEFAULT, limit=limit, architecture=architecture), at_least=reading.at_least
+    )
     if args.compare:
         return _compare(compare(kernel, kexec_tools()), args)
     found = kexec_tools() if args.loader == Loader.KEXEC_TOOLS.value else kernel
     if args.against:
         return _against(found, args)
     if args.output:
-        return _write(found, _inputs(args, capture, tree), args)
+        return _write(found, _inputs(args, capture, tree, architecture), args)
     standing = standing_of(capture, tree, release, found.loader if args.loader else None)
     more = [*range_text.no_dump(found, loaded=standing.loaded), *filter(None, [standing_text.lacks(standing)])]
+    if not args.loader and standing.loader is not Loader.KERNEL:
+        more += range_text.unread(kexec_tools())
     _print(found, more, args)
     return _verdict([*range_text.findings(found), *more])
+
+
+def _architecture(args: argparse.Namespace, capture: Capture, tree: ResourceTree) -> Architecture:
+    """The architecture that is asked for, or that capture or core file say; else a guess by the map, which is said."""
+    if args.arch:
+        return find(args.arch) or DEFAULT_ARCHITECTURE
+    said = architecture_of(capture) or (elfcore.architecture_of(args.against) if args.against else None)
+    if said is not None:
+        return said
+    guess = guess_architecture(tree)
+    if guess is not DEFAULT_ARCHITECTURE:
+        _warn(
+            [
+                f"{capture.source}: its architecture is not said: taken for {guess.family} by the names in its map (--arch)"
+            ]
+        )
+    return guess
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -171,7 +199,12 @@ def _header(capture: Capture, reading: repair.Reading, args: argparse.Namespace)
     loader = standing.loader or Loader.KERNEL
     room = ranges_that_fit(capture, release or DEFAULT) if standing.kept_up_to_date else None
     kernels = loader is Loader.KERNEL
-    found = kernel_ranges(tree, release or DEFAULT, limit=room) if kernels else kexec_tools_ranges(tree)
+    row = _architecture(args, capture, tree)
+    found = (
+        kernel_ranges(tree, release or DEFAULT, limit=room, architecture=row)
+        if kernels
+        else kexec_tools_ranges(tree, architecture=row)
+    )
     no_dump = range_text.no_dump(found, loaded=standing.loaded)
     findings = [*range_text.findings(found), *no_dump, *filter(None, [standing_text.lacks(standing)])]
     if args.json:
@@ -238,7 +271,7 @@ def _warn(findings: Iterable[str]) -> None:
         say(f"virtiomem: {finding}")
 
 
-def _inputs(args: argparse.Namespace, capture: Capture, tree: ResourceTree) -> Inputs:
+def _inputs(args: argparse.Namespace, capture: Capture, tree: ResourceTree, architecture: Architecture) -> Inputs:
     """What the options say, and for the rest what the machine itself said."""
     state = crash_state_of(capture)
     vmcoreinfo = args.vmcoreinfo or (Note(*state.vmcoreinfo) if state.vmcoreinfo else None)
@@ -246,10 +279,16 @@ def _inputs(args: argparse.Namespace, capture: Capture, tree: ResourceTree) -> I
         notes=args.note or [Note(*note) for note in state.notes],
         vmcoreinfo=vmcoreinfo,
         text=_kernel_text(args.text, tree),
-        direct_map=elfcore.DIRECT_MAP_4_LEVEL if args.direct_map is None else args.direct_map,
+        direct_map=architecture.map_base(_ram_start(tree)) if args.direct_map is None else args.direct_map,
         backup=args.backup,
         possible_cpus=state.possible_cpus if args.possible_cpus is None else args.possible_cpus,
+        machine=architecture.elf_machine,
     )
+
+
+def _ram_start(tree: ResourceTree) -> int:
+    """Where memory starts, as the map shows it."""
+    return next((node.start for _, node in tree.walk() if node.name == SYSTEM_RAM), 0)
 
 
 def _kernel_text(place: tuple[int, int, int | None] | None, tree: ResourceTree) -> KernelText | None:

@@ -18,6 +18,7 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import NamedTuple
 
+from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture
 from virtiomem.errors import UsageError
 from virtiomem.kdump.ranges import CrashRanges, Loader
 from virtiomem.units import U64_MAX, align_up
@@ -27,7 +28,6 @@ ELFCLASS64 = 2
 ELFDATA2LSB = 1
 EV_CURRENT = 1
 ET_CORE = 4
-EM_X86_64 = 62
 PF_RWX = 7
 PN_XNUM = 0xFFFF
 """In e_phnum: the true count is in sh_info of section header 0 (include/uapi/linux/elf.h)."""
@@ -37,7 +37,7 @@ KERNEL_ALIGN = 4096
 KEXEC_TOOLS_ALIGN = 1024
 """ELF_CORE_HEADER_ALIGN of kexec-tools."""
 
-DIRECT_MAP_4_LEVEL = 0xFFFF_8880_0000_0000
+DIRECT_MAP_4_LEVEL = DEFAULT.direct_map
 """Where x86-64 maps all of memory with four page-table levels and no KASLR (Documentation/x86/x86_64/mm.rst)."""
 DIRECT_MAP_5_LEVEL = 0xFF11_0000_0000_0000
 """The same with five levels."""
@@ -97,10 +97,12 @@ class Inputs:
     notes: Sequence[Note] = ()
     vmcoreinfo: Note | None = None
     text: KernelText | None = None
-    direct_map: int = DIRECT_MAP_4_LEVEL
+    direct_map: int = DEFAULT.direct_map
     backup: int | None = None
     """kexec-tools only: the physical address that the first 640K of RAM are copied to before the crash kernel starts."""
     possible_cpus: int = 0
+    machine: int = DEFAULT.elf_machine
+    """e_machine: the architecture."""
 
 
 def segments(
@@ -127,8 +129,9 @@ def header(found: CrashRanges, inputs: Inputs = Inputs()) -> bytes:
     """The header that a loader makes of its ranges, as large as that loader makes it."""
     table = segments(found.ranges, inputs, found.backup)
     if found.loader is Loader.KERNEL:
-        return encode(table, room=entries(found, inputs))
-    return encode(table, room=len(table) - len(found.ranges) + found.entries, align=KEXEC_TOOLS_ALIGN)
+        return encode(table, room=entries(found, inputs), machine=inputs.machine)
+    room = len(table) - len(found.ranges) + found.entries
+    return encode(table, room=room, align=KEXEC_TOOLS_ALIGN, machine=inputs.machine)
 
 
 def entries(found: CrashRanges, inputs: Inputs = Inputs()) -> int:
@@ -136,14 +139,20 @@ def entries(found: CrashRanges, inputs: Inputs = Inputs()) -> int:
     return max(inputs.possible_cpus, len(inputs.notes)) + 2 + len(found.ranges)
 
 
-def encode(table: Sequence[ProgramHeader], *, room: int = 0, align: int = KERNEL_ALIGN) -> bytes:
+def encode(
+    table: Sequence[ProgramHeader],
+    *,
+    room: int = 0,
+    align: int = KERNEL_ALIGN,
+    machine: int = DEFAULT.elf_machine,
+) -> bytes:
     """The header as bytes: ELF header, `table`, zeros up to `room` segments and then to a multiple of `align`."""
     extended = len(table) >= PN_XNUM
     phnum, shnum = (PN_XNUM, 1) if extended else (len(table), 0)
     shoff = _EHDR.size + _PHDR.size * len(table) if extended else 0
     ident = ELFMAG + bytes((ELFCLASS64, ELFDATA2LSB, EV_CURRENT))
     header = _EHDR.pack(
-        *(ident, ET_CORE, EM_X86_64, EV_CURRENT, 0, _EHDR.size, shoff, 0),
+        *(ident, ET_CORE, machine, EV_CURRENT, 0, _EHDR.size, shoff, 0),
         *(_EHDR.size, _PHDR.size, phnum, _SHDR.size if extended else 0, shnum, 0),
     )
     section = _SHDR.pack(0, 0, 0, 0, 0, shnum, 0, len(table), 0, 0) if extended else b""
@@ -163,16 +172,28 @@ def load(path: str | Path) -> list[ProgramHeader]:
         raise UsageError(f"{path}: not an ELF file") from None
 
 
+def architecture_of(path: str | Path) -> Architecture | None:
+    """The architecture that a core file is of; None for one without a row, and for a file that is none."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_EHDR.size)
+    except OSError:
+        return None
+    machine = _EHDR.unpack(data)[2] if is_header(data) else None
+    return next((row for row in ARCHITECTURES if row.elf_machine == machine), None)
+
+
 def size_of(entries: int) -> int:
     """Bytes of a header with so many program headers, as the kernel sets them aside."""
     return align_up(_EHDR.size + _PHDR.size * entries, KERNEL_ALIGN)
 
 
 def is_header(data: bytes) -> bool:
-    """Whether a core header for x86-64 begins here; a program of any other kind is none."""
+    """Whether a core header for an architecture that is known begins here; a program of any other kind is none."""
     if len(data) < _EHDR.size or data[:6] != ELFMAG + bytes((ELFCLASS64, ELFDATA2LSB)):
         return False
-    return _EHDR.unpack_from(data)[1:3] == (ET_CORE, EM_X86_64)
+    kind, machine = _EHDR.unpack_from(data)[1:3]
+    return kind == ET_CORE and machine in {row.elf_machine for row in ARCHITECTURES}
 
 
 def table_end(data: bytes) -> int:

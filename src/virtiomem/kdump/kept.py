@@ -143,8 +143,8 @@ class KeptHeader:
     def _found(self) -> CrashRanges:
         """What the resource tree has now."""
         if self.loader is Loader.KEXEC_TOOLS:
-            return kexec_tools_ranges(self._memory.iomem)
-        return kernel_ranges(self._memory.iomem, self._memory.release)
+            return kexec_tools_ranges(self._memory.iomem, architecture=self._memory.architecture)
+        return kernel_ranges(self._memory.iomem, self._memory.release, architecture=self._memory.architecture)
 
     def _too_large(self, found: CrashRanges) -> int:
         """The size of a header of these ranges where that is more than its room; else 0."""

@@ -30,6 +30,8 @@ def summary_text(found: CrashRanges, *, in_bytes: bool = False) -> str:
     what = "in a header that the kernel keeps up to date" if found.loader is Loader.KERNEL else "entries in its table"
     room = (
         "no limit: this kernel makes its header as large as it takes"
+        if found.limit is None and found.loader is Loader.KERNEL
+        else "no limit: its table grows"
         if found.limit is None
         else f"{found.entries} of {found.limit} {what}"
     )
@@ -53,6 +55,7 @@ def findings(found: CrashRanges) -> list[str]:
             f"{format_size(total(found.lost))} of RAM in {len(found.lost)} {entries} not dumped: the table is full "
             f"after {found.limit} entries, and kexec-tools does not say so"
         )
+    said += unread(found)
     if found.loader is Loader.KERNEL and found.limit is not None and len(found.ranges) > found.limit:
         said.append(
             f"{len(found.ranges)} ranges: a kernel that keeps the header up to date (since 6.6) has room for {found.limit}"
@@ -63,6 +66,18 @@ def findings(found: CrashRanges) -> list[str]:
             f"its header would say {len(found.ranges) % (PN_XNUM + 1)}"
         )
     return said
+
+
+def unread(found: CrashRanges) -> list[str]:
+    """That kexec-tools leaves out what drivers added; nothing where it does not."""
+    if not found.unread:
+        return []
+    said = (
+        f"{format_size(total(found.unread))} of RAM that drivers added is NOT in a dump that kexec-tools prepares (kexec -p"
+        " -c): on this architecture it reads lines `System RAM` and no others; the kernel dumps it (kexec -p -s, where it"
+        " is built with CONFIG_KEXEC_FILE)"
+    )
+    return [said]
 
 
 def no_dump(found: CrashRanges, *, loaded: bool | None = None) -> list[str]:
@@ -144,6 +159,7 @@ def values(found: CrashRanges, more: Sequence[str] = ()) -> dict[str, Any]:
         "ranges": range_values(found.ranges),
         "excluded": range_values(found.excluded),
         "lost": range_values(found.lost),
+        **({"unread": range_values(found.unread)} if found.unread else {}),
         "refused": found.refused,
         "backup": range_values([found.backup])[0] if found.backup else None,
         "findings": [*findings(found), *more],

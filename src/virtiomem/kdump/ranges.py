@@ -2,10 +2,12 @@
 
 Both start from the same iomem tree and leave out the crash kernel. The kernel walks System RAM, driver-managed RAM
 included, and leaves out the first MiB, which it keeps for itself. kexec-tools reads lines until its table is full and
-then stops without a word; that is why unmerged memory blocks matter.
+then stops without a word; that is why unmerged memory blocks matter. On arm64 the kernel walks memblock and leaves out
+nothing but the crash kernel, and kexec-tools reads no line of memory that a driver added.
 
 Models: prepare_elf_headers() in arch/x86/kernel/crash.c and crash_exclude_mem_range() in kernel/kexec_file.c (v6.1);
-get_crash_memory_ranges() in kexec/arch/i386/crashdump-x86.c (kexec-tools 2.0.25).
+get_crash_memory_ranges() in kexec/arch/i386/crashdump-x86.c (kexec-tools 2.0.25); for arm64, prepare_elf_headers() in
+arch/arm64/kernel/machine_kexec_file.c and crash_get_memory_ranges() in kexec/arch/arm64/crashdump-arm64.c.
 """
 
 from bisect import bisect_left
@@ -16,11 +18,13 @@ from itertools import pairwise
 from typing import Self
 
 from virtiomem import border, gcpause
+from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
+from virtiomem.architecture import Architecture
 from virtiomem.recording.values import CrashSyscall
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import BUSY_RAM, Desc
-from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM
+from virtiomem.resource.names import CRASH_KERNEL, DRIVER_RAM, SYSTEM_RAM
 from virtiomem.resource.tree import Resource
 from virtiomem.units import MiB
 
@@ -33,6 +37,8 @@ KEXEC_TOOLS_RANGES = 32768
 """CRASH_MAX_MEMORY_RANGES: entries of any type that kexec-tools' table holds on x86 (since 2.0.22)."""
 KEXEC_TOOLS_CRASH_KERNELS = 8
 """CRASH_RESERVED_MEM_NR: `Crash kernel` lines that kexec-tools excludes."""
+_EXACT_CRASH_KERNELS = 2
+"""A low and a high one, where kexec-tools' table grows."""
 KEXEC_TOOLS_LINE = 160
 """MAX_LINE: kexec-tools reads one byte less of a line."""
 BACKUP_END = 0xA0000
@@ -96,6 +102,8 @@ class CrashRanges:
     backup: CrashRange | None = None
     refused: bool = False
     at_least: bool = False
+    unread: tuple[CrashRange, ...] = ()
+    """RAM that kexec-tools does not take for RAM, since a driver added it."""
 
     @property
     def size(self) -> int:
@@ -116,9 +124,8 @@ class CrashRanges:
                 assert end < start, f"ranges ascend without overlap: {start:#x} follows {end:#x}"
             assert self.entries == len(self.ranges), "the kernel counts its ranges"
         else:
-            assert len(self.ranges) <= self.entries <= (self.limit or 0), (
-                "kexec-tools' table holds no more than its limit"
-            )
+            limit = self.entries if self.limit is None else self.limit
+            assert len(self.ranges) <= self.entries <= limit, "kexec-tools' table holds no more than its limit"
 
 
 def crash_ranges(listing: str | bytes | Resource) -> list[CrashRange]:
@@ -137,14 +144,23 @@ def total(ranges: Iterable[CrashRange]) -> int:
 
 
 def kernel_ranges(
-    tree: Resource, release: LinuxRelease = DEFAULT, *, limit: int | None = KERNEL_HOTPLUG_RANGES
+    tree: Resource,
+    release: LinuxRelease = DEFAULT,
+    *,
+    limit: int | None = KERNEL_HOTPLUG_RANGES,
+    architecture: Architecture = DEFAULT_ARCHITECTURE,
 ) -> CrashRanges:
     """The ranges as kexec_file_load() makes them; `limit` is how many its header has room for, None for any number.
 
     Models: prepare_elf_headers().
     """
     ranges, crash_kernels = _system_ram(tree)
-    excluded = [LOW_MEMORY, *crash_kernels[:-3:-1]]  # crashk_res, which is the higher one, then crashk_low_res
+    if architecture.dumps_memblock:
+        ranges = _joined(ranges, tree)
+    if not architecture.keeps_crash_header:
+        limit = None
+    low = [] if architecture.dumps_first_mib else [LOW_MEMORY]
+    excluded = [*low, *crash_kernels[:-3:-1]]  # crashk_res, which is the higher one, then crashk_low_res
     for start, end in excluded:
         _exclude(ranges, start, end, release)
     return CrashRanges(Loader.KERNEL, ranges, excluded, len(ranges), limit, [])
@@ -184,12 +200,34 @@ def _exclude(ranges: list[CrashRange], start: int, end: int, release: LinuxRelea
     ranges[first:at] = [part for cut in ranges[first:at] for part in _around(cut, start, end)]
 
 
-def kexec_tools_ranges(tree: Resource, *, limit: int = KEXEC_TOOLS_RANGES) -> CrashRanges:
+def _joined(ranges: list[CrashRange], tree: Resource) -> list[CrashRange]:
+    """Ranges as memblock has them: neighbours that drivers manage are one, whether the map merged them or not.
+
+    Models: memblock_add_range() in mm/memblock.c (v6.1). Differs: of a DIMM beside boot memory, which memblock joins, and of
+    the nodes of neighbours, which keep them apart, a map does not tell.
+    """
+    managed = {(node.start, node.end) for _, node in tree.walk() if DRIVER_RAM.fullmatch(node.name)}
+    found: list[CrashRange] = []
+    before: CrashRange | None = None
+    for one in ranges:
+        if before in managed and one in managed and found[-1][1] + 1 == one[0]:
+            found[-1] = (found[-1][0], one[1])
+        else:
+            found.append(one)
+        before = one
+    return found
+
+
+def kexec_tools_ranges(
+    tree: Resource, *, limit: int = KEXEC_TOOLS_RANGES, architecture: Architecture = DEFAULT_ARCHITECTURE
+) -> CrashRanges:
     """The ranges as kexec-tools makes them from the lines, in their order, at any depth.
 
     `limit` is how many entries the table holds. Models: get_crash_memory_ranges().
     Differs: a range that its arithmetic leaves empty is dropped; kexec-tools writes a segment without bytes for it.
     """
+    if architecture.exact_system_ram:
+        return _exact_ranges(tree)
     table: list[_Entry] = []
     lost: list[CrashRange] = []
     excluded: list[CrashRange] = []
@@ -211,6 +249,21 @@ def kexec_tools_ranges(tree: Resource, *, limit: int = KEXEC_TOOLS_RANGES) -> Cr
     ranges = [(start, end) for start, end, ram in table if ram and start <= end]
     backup = next((found for found in ranges if found[1] <= BACKUP_END), None)
     return CrashRanges(Loader.KEXEC_TOOLS, ranges, excluded, len(table), limit, lost, backup, refused)
+
+
+def _exact_ranges(tree: Resource) -> CrashRanges:
+    """The ranges where only `System RAM` itself is read, and a crash kernel inside one range is cut from it.
+
+    Models: crash_get_memory_ranges() in kexec/arch/arm64/crashdump-arm64.c (kexec-tools 2.0.25).
+    """
+    ranges = [(node.start, node.end) for _, node in tree.walk() if node.name == SYSTEM_RAM]
+    excluded = [(node.start, node.end) for _, node in tree.walk() if node.name == CRASH_KERNEL][:_EXACT_CRASH_KERNELS]
+    unread = tuple((node.start, node.end) for _, node in tree.walk() if DRIVER_RAM.fullmatch(node.name))
+    for start, end in excluded:
+        at = next((at for at, (first, last) in enumerate(ranges) if first <= start and end <= last), None)
+        if at is not None:
+            ranges[at : at + 1] = _around(ranges[at], start, end)
+    return CrashRanges(Loader.KEXEC_TOOLS, sorted(ranges), excluded, len(ranges), None, [], unread=unread)
 
 
 def _is_read(node: Resource, depth: int) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Self
 
+from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
+from virtiomem.architecture import Architecture
 from virtiomem.kdump.comparison import above_low, subtract
 from virtiomem.kdump.ranges import CrashRange, Loader, kernel_ranges, kexec_tools_ranges
 from virtiomem.recording.values import CrashHeader
@@ -34,10 +36,16 @@ class Standing:
     certain: list[CrashRange] | None = None
 
     @classmethod
-    def of(cls, tree: Resource, header: CrashHeader, release: LinuxRelease) -> Self:
+    def of(
+        cls,
+        tree: Resource,
+        header: CrashHeader,
+        release: LinuxRelease,
+        architecture: Architecture = DEFAULT_ARCHITECTURE,
+    ) -> Self:
         """A header that was recorded, against the map of that moment."""
         loader = Loader.of(header.syscall)
-        ram = ram_for(loader, tree, release)
+        ram = ram_for(loader, tree, release, architecture)
         return cls(ram, True, loader, header.kept_up_to_date, None, list(header.ranges))
 
     @property
@@ -75,10 +83,13 @@ class Standing:
         assert self.loaded is not False or self.now is None, "no crash kernel, no header"
 
 
-def ram_for(loader: Loader | None, tree: Resource, release: LinuxRelease) -> list[CrashRange]:
+def ram_for(
+    loader: Loader | None, tree: Resource, release: LinuxRelease, architecture: Architecture = DEFAULT_ARCHITECTURE
+) -> list[CrashRange]:
     """What a header made now would hold; the kernel's where nobody knows who makes it."""
-    found = kexec_tools_ranges(tree) if loader is Loader.KEXEC_TOOLS else kernel_ranges(tree, release)
-    return found.ranges
+    if loader is Loader.KEXEC_TOOLS:
+        return kexec_tools_ranges(tree, architecture=architecture).ranges
+    return kernel_ranges(tree, release, architecture=architecture).ranges
 
 
 def is_kept(release: LinuxRelease | None, loader: Loader | None, crash_hotplug: str | None) -> bool | None:

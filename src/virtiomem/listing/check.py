@@ -9,14 +9,15 @@ kexec-tools 2.0.22 and later; makedumpfile's iomem_for_each_line("System RAM\\n"
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 from itertools import pairwise
 from typing import Any
 
+from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
+from virtiomem.architecture import Architecture
 from virtiomem.columns import align
 from virtiomem.kdump.elfcore import PN_XNUM
 from virtiomem.kdump.range_text import findings as dump_findings
-from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, KEXEC_TOOLS_RANGES, kernel_ranges, kexec_tools_ranges
 from virtiomem.listing.ram import BOOT, RamRange, system_ram
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource.merge import mergeable
@@ -29,17 +30,8 @@ KEXEC_MAX_MEMORY_RANGES = 2048
 """MAX_MEMORY_RANGES: what `kexec -l` takes from the map when there is no /sys/firmware/memmap."""
 
 
-class Arch(Enum):
-    """Where kexec-tools has different limits: CRASH_MAX_MEMORY_RANGES."""
-
-    X86 = "x86"
-    ARM64 = "arm64"
-    ARM = "arm"
-
-    @property
-    def kexec_tools_ranges(self) -> int:
-        """Entries in kexec-tools' table."""
-        return 32 if self is Arch.ARM else 32768
+KEXEC_TOOLS_RANGES_ARM = 32
+"""CRASH_MAX_MEMORY_RANGES of kexec-tools on 32-bit arm, which is no row: all else is taken to be as usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +64,29 @@ class MapReport:
 def check(
     tree: Resource,
     block_size: int,
-    arch: Arch = Arch.X86,
+    architecture: Architecture = DEFAULT_ARCHITECTURE,
     *,
+    table: int = KEXEC_TOOLS_RANGES,
     release: LinuxRelease | None = None,
     room: int | None = KERNEL_HOTPLUG_RANGES,
 ) -> MapReport:
     """Look at a map with the eyes of each consumer; `block_size` is the memory block's, in bytes.
 
-    `release` is the kernel's where it is known; its crash header then has `room` for so many ranges, None for any number.
+    `table` is how many entries kexec-tools' table holds, where it has an end. `release` is the kernel's where it is known; its crash header then has `room` for so many ranges, None for any number.
     """
     ram = list(system_ram(tree))
-    kernel = kernel_ranges(tree, release or DEFAULT, limit=room)
-    kexec_tools = kexec_tools_ranges(tree, limit=arch.kexec_tools_ranges)
+    kernel = kernel_ranges(tree, release or DEFAULT, limit=room, architecture=architecture)
+    kexec_tools = kexec_tools_ranges(tree, limit=table, architecture=architecture)
     since = "since 6.6" if release is None else f"Linux {release.name}"
     more = sum(_blocks(one, block_size) - 1 for one in ram if one.kind != BOOT)
+    joined = 0 if architecture.dumps_memblock else more
     entries = kexec_tools.entries + len(kexec_tools.lost)
     plain = sum(one.resource.name == SYSTEM_RAM for one in ram)
     consumers = [
-        Consumer("kernel crash header", len(kernel.ranges), len(kernel.ranges) + more, room, since),
-        Consumer("kexec-tools, crash", entries, entries + more, kexec_tools.limit),
+        Consumer("kernel crash header", len(kernel.ranges), len(kernel.ranges) + joined, kernel.limit, since),
+        Consumer("kexec-tools, crash", entries, entries + (0 if kexec_tools.unread else more), kexec_tools.limit),
         Consumer("kexec-tools, kexec -l", plain, plain, KEXEC_MAX_MEMORY_RANGES),
-        Consumer("ELF program headers", len(kernel.ranges), len(kernel.ranges) + more, PN_XNUM),
+        Consumer("ELF program headers", len(kernel.ranges), len(kernel.ranges) + joined, PN_XNUM),
         Consumer("makedumpfile", plain, plain, None, _exact_names(len(ram) - plain)),
     ]
     findings = dict.fromkeys([*dump_findings(kernel), *dump_findings(kexec_tools)])

@@ -45,6 +45,8 @@ MAX_SIZE = 1 << 28
 MAX_LISTING = 1 << 26
 """A listing alone; it holds a million resources."""
 
+BY_HAND = "hand"
+"""What a capture says that no program wrote; one that says nothing is taken for one."""
 END = "# end"
 """The last line of what a program wrote; what a person wrote by hand need not have it."""
 
@@ -197,7 +199,7 @@ def _from_lines(lines: Sequence[str], source: str) -> Capture:
             head[key] = value
         elif line and not line.startswith("#"):
             raise UsageError(f"{source}:{number}: neither a heading nor a line behind a space: {line[:40]!r}")
-    if "by" in head and next(filter(None, reversed(lines))) != END:
+    if head.get("by", BY_HAND) != BY_HAND and next(filter(None, reversed(lines))) != END:
         raise UsageError(f"{source}:{len(lines)}: the capture is cut short: its last line is not {END!r}")
     return Capture(
         {heading: Section.of(body, remark) for heading, (body, remark) in sections.items()},

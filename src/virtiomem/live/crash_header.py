@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from msgspec import UNSET, UnsetType
 
+from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.errors import UsageError
 from virtiomem.kdump import kept
 from virtiomem.kdump.comparison import subtract
@@ -18,7 +19,7 @@ from virtiomem.kdump.ranges import CrashRange, Loader
 from virtiomem.kdump.standing import Standing, is_kept, ram_for
 from virtiomem.live.capture import Capture
 from virtiomem.live.sysfs import MEMORY
-from virtiomem.live.views import crash_state_of, elfcorehdr_size_of, memory_of
+from virtiomem.live.views import architecture_of, crash_state_of, elfcorehdr_size_of, memory_of
 from virtiomem.recording.values import CrashHeader, Kexec, LoadCrashKernel, Reboot, Recording
 from virtiomem.releases.linux import DEBIAN, DEFAULT, LinuxRelease
 from virtiomem.resource.tree import Resource
@@ -88,7 +89,7 @@ def standing_of(
     if crash_hotplug is not None and loader is None:
         loader = Loader.KERNEL if crash_hotplug == "1" else Loader.KEXEC_TOOLS
     loader = told.loader or loader
-    ram = ram_for(loader, tree, release or DEFAULT)
+    ram = ram_for(loader, tree, release or DEFAULT, architecture_of(capture) or DEFAULT_ARCHITECTURE)
     if loaded is False:
         return Standing(ram, loaded)
     keeps = is_kept(release, loader, crash_hotplug)

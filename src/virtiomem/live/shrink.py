@@ -9,7 +9,7 @@ The order itself is `driver.order`'s.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from virtiomem.architecture import DEFAULT
+from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.driver.order import big_block_rank, state_of, unplug_rank
 from virtiomem.driver.sizes import choose_units
 from virtiomem.errors import UsageError
@@ -61,18 +61,19 @@ def plan_shrink(
     owners: Mapping[int, Ownership],
     wanted: int,
     driver: DriverConfig | None = None,
+    architecture: Architecture = DEFAULT,
 ) -> ShrinkPlan:
     """Plan a shrink of a device by `wanted` bytes; `driver` is how the driver was loaded, None for as usual.
 
     Raises UsageError when the size is none that the device could shrink by.
     """
-    block_size = device.block_size or DEFAULT.transparent_huge_page
+    block_size = device.block_size or architecture.transparent_huge_page
     if wanted <= 0 or wanted % block_size:
         raise UsageError(
             f"{device.name} shrinks by multiples of its block size {format_size(block_size)}, not by {format_size(wanted)}"
         )
     driver = driver or DriverConfig()
-    units = choose_units(block_size, memory.block_size, driver.parameters)
+    units = choose_units(block_size, memory.block_size, driver.parameters, architecture)
     unit = units.plugged
     mine = [block for block in memory.blocks if (owner := owners.get(block.block)) and owner.device == device.name]
     sizes = {block.block: owners[block.block].plugged for block in mine}

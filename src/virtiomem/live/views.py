@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from msgspec.structs import replace
 
+from virtiomem.architecture import Architecture, named
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import BackendError, UsageError
 from virtiomem.guest.base import DriverConfig
@@ -94,6 +95,12 @@ def crash_state_of(capture: Capture) -> CrashState:
         vmcoreinfo=(number_of(addr, 16, capture), number_of(size, 16, capture)) if size else None,
         possible_cpus=_cpus(cpu.get("possible", "")),
     )
+
+
+def architecture_of(capture: Capture) -> Architecture | None:
+    """The architecture, by what Linux calls it and by its page size; None where the capture does not say, or it has no row."""
+    said = capture.section("proc/sys/kernel").values.get("arch", "")
+    return named(said, capture.said_page_size)
 
 
 def osrelease_of(capture: Capture) -> str | None:

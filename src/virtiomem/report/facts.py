@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
+from virtiomem.architecture import Architecture
 from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.sizes import choose_units
 from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges, total
@@ -65,7 +67,9 @@ def header_facts(standing: Standing) -> CrashHeaderFacts:
     return CrashHeaderFacts(standing.loader.syscall, bool(standing.kept_up_to_date), len(standing.now), *left)
 
 
-def crash_facts(tree: Resource, release: LinuxRelease = DEFAULT) -> list[Crash]:
+def crash_facts(
+    tree: Resource, release: LinuxRelease = DEFAULT, architecture: Architecture = DEFAULT_ARCHITECTURE
+) -> list[Crash]:
     """What the core header would hold, made by the kernel (kexec_file_load) and by kexec-tools (kexec_load)."""
     return [
         Crash(
@@ -74,19 +78,31 @@ def crash_facts(tree: Resource, release: LinuxRelease = DEFAULT) -> list[Crash]:
             found.size,
             found.entries,
             found.limit,
-            total(found.lost),
+            total([*found.lost, *found.unread]),
             found.refused,
         )
-        for found in (kernel_ranges(tree, release), kexec_tools_ranges(tree))
+        for found in (
+            kernel_ranges(tree, release, architecture=architecture),
+            kexec_tools_ranges(tree, architecture=architecture),
+        )
     ]
 
 
-def facts(listing: Sequence[Row], snapshot: Snapshot, block_size: int, driver: Parameters = DEFAULTS) -> Facts:
+def facts(
+    listing: Sequence[Row],
+    snapshot: Snapshot,
+    block_size: int,
+    driver: Parameters = DEFAULTS,
+    architecture: Architecture = DEFAULT_ARCHITECTURE,
+) -> Facts:
     """Count a listing; `block_size` is a memory block's, in bytes."""
     ram = sum(row.times for row in listing if is_system_ram(row.name))
     ours = [row for row in listing if resource_kind(row.name) is ResourceKind.VIRTIO_MEM]
     others = ram - sum(row.times for row in ours)
-    units = {device: choose_units(device.block_size, block_size, driver).added for device in snapshot.virtio_mem}
+    units = {
+        device: choose_units(device.block_size, block_size, driver, architecture).added
+        for device in snapshot.virtio_mem
+    }
     return Facts(
         resources=sum(row.times for row in listing),
         ram=ram,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import chain
 
 from virtiomem.abi import OnlineType, ZoneType
-from virtiomem.architecture import DEFAULT
+from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.driver import retry as intervals
 from virtiomem.driver.parameters import DEFAULTS
 from virtiomem.driver.sizes import Units, choose_units, offline_threshold
@@ -19,8 +19,8 @@ from virtiomem.vm.drivers import blocks_of, seen_of
 from virtiomem.vm.inside import Block, GuestMemoryInfo, Seen
 from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 
-MEMMAP_RATIO = 64
-"""Bytes of memory that one byte of struct page describes: 4096 / 64."""
+STRUCT_PAGE = 64
+"""Bytes that describe a page of memory (struct page)."""
 
 _SHOWN_INSIDE = {
     ReasonKind.ALL_PLUGGED,
@@ -133,7 +133,7 @@ def _about_device(
     if device.size is None:
         return
     missing = abs(device.requested_size - device.size)
-    if missing < (unit := _units(device, inside).plugged):
+    if missing < (unit := units_of(device, inside).plugged):
         yield likely(ReasonKind.BELOW_UNIT, device.id, missing=missing, unit=unit)
     elif _shrinking(device):
         yield from _short_shrink(device, inside, blocks)
@@ -189,13 +189,18 @@ def _short_growth(device: VirtioMemDevice, inside: GuestMemoryInfo | None, offli
         and (usable := _whole_blocks(device.region, inside.block_size)) < device.requested_size
     ):
         yield Reason(ReasonKind.ODD_REGION, {"usable": usable, "block": inside.block_size}, device.id)
-    if (crowded := memmap(device.requested_size - device.assumed_size, inside.mem_free)) is not None:
+    if (crowded := memmap(device.requested_size - device.assumed_size, inside)) is not None:
         yield crowded.of(device.id)
 
 
-def memmap(growth: int, free: int | None) -> Reason | None:
+def memmap_need(growth: int, architecture: Architecture = DEFAULT) -> int:
+    """Bytes of struct pages that describe so much more memory."""
+    return growth // (architecture.page_size // STRUCT_PAGE)
+
+
+def memmap(growth: int, inside: GuestMemoryInfo) -> Reason | None:
     """That struct pages of new memory do not fit into the free memory of the guest; None when they do."""
-    need = growth // MEMMAP_RATIO
+    need, free = memmap_need(growth, inside.architecture), inside.mem_free
     if free is None or free >= need:
         return None
     return Reason(ReasonKind.NO_ROOM_FOR_MEMMAP, {"growth": growth, "need": need, "free": free})
@@ -204,7 +209,7 @@ def memmap(growth: int, free: int | None) -> Reason | None:
 def _offline_blocks(device: VirtioMemDevice, inside: GuestMemoryInfo, offline: list[Block]) -> Iterator[Reason]:
     size = len(offline) * (inside.block_size or 0)
     yield Reason(ReasonKind.BLOCKS_OFFLINE, {"count": len(offline), "size": size}, device.id)
-    units = _units(device, inside)
+    units = units_of(device, inside)
     if not device.settled and not units.could_add(size):
         certainty = Certainty.LIKELY if inside.driver is None else Certainty.FACT
         yield Reason(ReasonKind.TOO_MUCH_OFFLINE, {"offline": size, "limit": units.resume_size}, device.id, certainty)
@@ -246,11 +251,12 @@ def _may_retry(device: VirtioMemDevice, hypervisor_info: HypervisorInfo, found: 
     return present and _shrinking(device) and not rests
 
 
-def _units(device: VirtioMemDevice, inside: GuestMemoryInfo | None) -> Units:
+def units_of(device: VirtioMemDevice, inside: GuestMemoryInfo | None) -> Units:
     """What the driver moves at a time; the least that it can be where the guest does not tell."""
     if inside is None:
         return choose_units(device.block_size, DEFAULT.section_size)
-    return choose_units(device.block_size, inside.block_size or DEFAULT.section_size, inside.driver or DEFAULTS)
+    row = inside.architecture
+    return choose_units(device.block_size, inside.block_size or row.section_size, inside.driver or DEFAULTS, row)
 
 
 def _shrinking(device: VirtioMemDevice) -> bool:

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from virtiomem.architecture import DEFAULT
+from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture
 from virtiomem.driver.parameters import Parameters
 from virtiomem.recording import zoneinfo
 from virtiomem.units import KiB, Span
@@ -84,6 +84,13 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
     """How virtio_mem was loaded."""
     unreadable: tuple[str, ...] = ()
     """What could not be read, and why."""
+    page_size: int | None = None
+    """Bytes of a page."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """A row with such pages: all that is asked of it here follows from their size."""
+        return next((row for row in ARCHITECTURES if row.page_size == self.page_size), DEFAULT)
 
     def blocks_in(self, span: Span) -> tuple[Block, ...]:
         """The memory blocks that overlap a range."""
@@ -99,6 +106,16 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
         blocks = self.blocks if span is None else self.blocks_in(span)
         added = len(blocks) * self.block_size
         return Seen.ONLINE if added >= size and all(block.online for block in blocks) else Seen.OFFLINE
+
+
+def page_size_of(total: int | None, zoneinfo_text: str) -> int | None:
+    """Bytes of a page, where MemTotal is what all zones manage; None where that is nothing, or no page size.
+
+    Between the two reads a little memory may have come or gone.
+    """
+    managed = sum(zone.managed for zone in parse_zoneinfo(zoneinfo_text, 1))
+    sizes = (row.page_size for row in ARCHITECTURES if managed and total)
+    return next((size for size in sizes if abs((total or 0) - managed * size) < managed * size // 2), None)
 
 
 def parse_meminfo(text: str) -> dict[str, int]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.units import GiB
-from virtiomem.vm.explain import MEMMAP_RATIO, about_driver, about_machine, memmap
+from virtiomem.vm.explain import about_driver, about_machine, memmap, memmap_need, units_of
 from virtiomem.vm.inside import GuestMemoryInfo
 from virtiomem.vm.model import HypervisorInfo, Machine
 from virtiomem.vm.plan import Plan
@@ -16,7 +16,12 @@ def preflight(
     """Everything worth knowing before `plan` is carried out; empty when nothing speaks against it."""
     if all(change.device.settled and change.after == change.device.size for change in plan.changes):
         return ()
-    return (*_machine(machine, hypervisor_info, plan), *_drivers(hypervisor_info, plan), *_memmap(inside, plan))
+    return (
+        *_machine(machine, hypervisor_info, plan),
+        *_drivers(hypervisor_info, plan),
+        *_odd_sizes(inside, plan),
+        *_memmap(inside, plan),
+    )
 
 
 def _machine(machine: Machine, hypervisor_info: HypervisorInfo, plan: Plan) -> Iterator[Reason]:
@@ -33,9 +38,22 @@ def _drivers(hypervisor_info: HypervisorInfo, plan: Plan) -> Iterator[Reason]:
         yield Reason(ReasonKind.DRIVER_NOT_ASKED, {"why": hypervisor_info.held_back}, certainty=Certainty.UNKNOWN)
 
 
+def _odd_sizes(inside: GuestMemoryInfo | None, plan: Plan) -> Iterator[Reason]:
+    """Sizes that the driver will not reach, since it moves more at a time than the device's blocks."""
+    if inside is None:
+        return
+    for change in plan.changes:
+        size = change.device.size
+        unit = units_of(change.device, inside).plugged
+        if size is not None and (odd := abs(change.after - size) % unit):
+            stop = change.after - odd if change.after > size else change.after + odd
+            facts = {"requested-size": change.after, "stop": stop, "unit": unit}
+            yield Reason(ReasonKind.WILL_STOP, facts, change.device.id)
+
+
 def _memmap(inside: GuestMemoryInfo | None, plan: Plan) -> Iterator[Reason]:
     """Struct pages of new memory come out of the memory that is there."""
     if inside is None and plan.growth >= GiB:
-        yield Reason(ReasonKind.MEMMAP_NEED, {"growth": plan.growth, "need": plan.growth // MEMMAP_RATIO})
-    elif inside is not None and (crowded := memmap(plan.growth, inside.mem_free)) is not None:
+        yield Reason(ReasonKind.MEMMAP_NEED, {"growth": plan.growth, "need": memmap_need(plan.growth)})
+    elif inside is not None and (crowded := memmap(plan.growth, inside)) is not None:
         yield crowded

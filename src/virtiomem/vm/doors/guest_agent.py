@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from virtiomem.abi import BlockFile
+from virtiomem.architecture import DEFAULT
 from virtiomem.errors import BackendTimeout, ProtocolError
 from virtiomem.qemu.client import taken
 from virtiomem.qemu.validation import NUMBER, OBJECT, Flag, Shape, String, Unsound, ValueKind
@@ -128,7 +129,8 @@ class _Session:
         block_size = await self._block_size()
         blocks = await self._blocks()
         meminfo = inside.parse_meminfo(await self._read(inside.MEMINFO) or "")
-        zones = inside.parse_zoneinfo(await self._read(inside.ZONEINFO) or "")
+        zoneinfo = await self._read(inside.ZONEINFO) or ""
+        page_size = inside.page_size_of(meminfo.get("MemTotal"), zoneinfo)
         auto_online = inside.one_word(await self._read(inside.AUTO_ONLINE) or "")
         policy = inside.one_word(await self._read(inside.ONLINE_POLICY) or "")
         if spans and block_size:
@@ -140,11 +142,12 @@ class _Session:
             mem_total=meminfo.get("MemTotal"),
             mem_free=meminfo.get("MemFree"),
             mem_available=meminfo.get("MemAvailable"),
-            zones=zones,
+            zones=inside.parse_zoneinfo(zoneinfo, page_size or DEFAULT.page_size),
             auto_online_blocks=auto_online,
             online_policy=policy,
             claims=await self._claims() if claims else None,
             unreadable=tuple(self._unreadable),
+            page_size=page_size,
         )
 
     async def _ask(

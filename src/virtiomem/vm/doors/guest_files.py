@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from virtiomem.architecture import DEFAULT
 from virtiomem.driver.parameters import PARAMETERS as PARAMETER_FILES
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import UsageError
@@ -10,7 +11,7 @@ from virtiomem.live import capture as captures
 from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
 from virtiomem.live.views import PARAMETERS, driver_config_of, memory_of
 from virtiomem.vm import inside
-from virtiomem.vm.inside import Block, GuestMemoryInfo, ZoneUsage
+from virtiomem.vm.inside import Block, GuestMemoryInfo
 
 FILE_LIMIT = 1 << 20
 
@@ -30,7 +31,8 @@ def _of_file(path: str) -> GuestMemoryInfo:
     return _inside(
         f"capture {path}",
         memory_of(capture),
-        zones=inside.parse_zoneinfo(capture.section("proc/zoneinfo").text, capture.page_size),
+        zoneinfo=capture.section("proc/zoneinfo").text,
+        page_size=capture.page_size,
         policy=parameters.get("online_policy", ""),
         driver=driver_config_of(capture).parameters if capture.section(PARAMETERS).values else None,
     )
@@ -41,7 +43,7 @@ def _of_directory(folder: str) -> GuestMemoryInfo:
         f"files in {folder}",
         read_memory_sysfs(folder, nodes=False),
         meminfo=_read(folder, inside.MEMINFO),
-        zones=inside.parse_zoneinfo(_read(folder, inside.ZONEINFO)),
+        zoneinfo=_read(folder, inside.ZONEINFO),
         policy=_read(folder, inside.ONLINE_POLICY),
         driver=_driver(folder),
     )
@@ -61,11 +63,13 @@ def _inside(
     sysfs: MemorySysfs,
     *,
     meminfo: str = "",
-    zones: tuple[ZoneUsage, ...] = (),
+    zoneinfo: str = "",
+    page_size: int | None = None,
     policy: str = "",
     driver: Parameters | None = None,
 ) -> GuestMemoryInfo:
     sizes = inside.parse_meminfo(meminfo)
+    page_size = page_size or inside.page_size_of(sizes.get("MemTotal"), zoneinfo)
     return GuestMemoryInfo(
         source=source,
         block_size=sysfs.block_size,
@@ -73,10 +77,11 @@ def _inside(
         mem_total=sizes.get("MemTotal"),
         mem_free=sizes.get("MemFree"),
         mem_available=sizes.get("MemAvailable"),
-        zones=zones,
+        zones=inside.parse_zoneinfo(zoneinfo, page_size or DEFAULT.page_size),
         auto_online_blocks=sysfs.auto_online_blocks,
         online_policy=inside.one_word(policy),
         driver=driver,
+        page_size=page_size,
     )
 
 

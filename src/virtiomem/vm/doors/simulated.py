@@ -126,6 +126,7 @@ class SimBackend:
             auto_online_blocks=self.auto_online_blocks,
             online_policy=self.online_policy,
             driver=self.parameters,
+            page_size=self.guest.kernel.memory.page_size,
         )
 
     def _do(self, step: Step, device: str) -> None:

@@ -1,0 +1,92 @@
+"""On arm64 the kernel dumps what memblock has, and kexec-tools does not dump what a driver added."""
+
+from pathlib import Path
+
+import pytest
+
+from virtiomem import recording
+from virtiomem.architecture import ARM64, ARM64_64K, X86_64
+from virtiomem.cli.main import main
+from virtiomem.kdump import elfcore, range_text
+from virtiomem.kdump.elfcore import Inputs
+from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges
+from virtiomem.resource import iomem
+
+DATA = Path(__file__).parents[1] / "data" / "recordings-arm64"
+CASE = Path(__file__).parents[3] / "shared" / "cases" / "arm64.capture"
+BOOT = """\
+40000000-13fffffff : System RAM
+  40210000-4158ffff : Kernel code
+  ec000000-fbffffff : Crash kernel
+  fc000000-ffffffff : reserved
+"""
+PLUGGED = """\
+140000000-33fffffff : virtio0
+  140000000-147ffffff : System RAM (virtio_mem)
+  148000000-14fffffff : System RAM (virtio_mem)
+  158000000-15fffffff : System RAM (virtio_mem)
+"""
+BOTH_SIDES = [(0x40000000, 0xEBFFFFFF), (0xFC000000, 0x13FFFFFFF)]
+
+
+def test_kexec_tools_dumps_with_memory_plugged_what_it_dumps_without() -> None:
+    bare, plugged = (kexec_tools_ranges(iomem.loads(text), architecture=ARM64) for text in (BOOT, BOOT + PLUGGED))
+    assert bare.ranges == plugged.ranges == BOTH_SIDES
+    assert (bare.backup, bare.limit, plugged.unread[0]) == (None, None, (0x140000000, 0x147FFFFFF))
+    assert (
+        "384M of RAM that drivers added is NOT in a dump that kexec-tools prepares" in range_text.findings(plugged)[0]
+    )
+    assert not range_text.findings(bare)
+    plugged.check()
+
+
+def test_kernel_joins_neighbours_that_a_driver_added_and_leaves_out_the_crash_kernel_alone() -> None:
+    found = kernel_ranges(iomem.loads(BOOT + PLUGGED), architecture=ARM64)
+    assert found.ranges == [*BOTH_SIDES, (0x140000000, 0x14FFFFFFF), (0x158000000, 0x15FFFFFFF)]
+    assert (found.excluded, found.limit) == ([(0xEC000000, 0xFBFFFFFF)], None)
+    found.check()
+
+
+def test_first_mib_is_left_out_on_x86_only() -> None:
+    tree = iomem.loads("00010000-29ecffff : System RAM\n  20000000-27ffffff : Crash kernel\n")
+    assert kernel_ranges(tree, architecture=ARM64_64K).ranges[0] == (0x10000, 0x1FFFFFFF)
+    assert kernel_ranges(tree, architecture=X86_64).ranges[0] == (0x100000, 0x1FFFFFFF)
+
+
+@pytest.mark.parametrize("name", ["a-movable", "nomerge-a-movable"])
+def test_merging_makes_no_difference_to_the_kernels_ranges(name: str) -> None:
+    snapshot = recording.load(DATA / name / "recording.json").steps[0].snapshot
+    found = kernel_ranges(iomem.loads(snapshot.iomem), architecture=ARM64)
+    assert found.ranges[-1] == (0x140000000, 0x1BFFFFFFF)
+
+
+def test_header_says_its_machine_and_maps_memory_from_its_start(tmp_path: Path) -> None:
+    found = kernel_ranges(iomem.loads(BOOT), architecture=ARM64)
+    inputs = Inputs(machine=ARM64.elf_machine, direct_map=ARM64.map_base(0x40000000))
+    core = tmp_path / "header"
+    core.write_bytes(elfcore.header(found, inputs))
+    assert elfcore.architecture_of(core) is ARM64
+    assert elfcore.load(core)[0].vaddr == 0xFFFF000000000000
+
+
+def test_listing_alone_is_guessed_and_that_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listing = tmp_path / "iomem"
+    listing.write_text(BOOT + PLUGGED)
+    assert main(["kdump", str(listing)]) == 1
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1].split()[0] == "0000000040000000-00000000ebffffff"
+    assert "taken for arm64 by the names in its map (--arch)" in err
+    assert "384M of RAM that drivers added is NOT in a dump" in err
+    assert main(["kdump", "--arch", "arm64", str(listing)]) == 1
+    assert "taken for" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not CASE.exists(), reason="the captured machine is not here")
+def test_captured_arm64_is_dumped_from_its_first_page_on(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["kdump", str(CASE)])
+    out, err = capsys.readouterr()
+    assert "0000000000010000-000000001fffffff" in out
+    assert "0x0-0xfffff" not in out
+    assert "taken for arm64" not in err
+    main(["iomem", "check", str(CASE)])
+    assert "8192" not in capsys.readouterr().out
