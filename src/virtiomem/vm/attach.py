@@ -43,7 +43,8 @@ async def remove(vm: Vm, device: str | None, seconds: float) -> tuple[Machine, b
 def free_name(machine: Machine, stem: str) -> str:
     """The first of ``vm0``, ``vm1`` … that no device of the machine has in its id."""
     taken = [device.id for device in machine.devices]
-    return next(name for number in count() if not any((name := f"{stem}{number}") in one for one in taken))
+    names = (f"{stem}{number}" for number in count())
+    return next(name for name in names if not any(name in one for one in taken))
 
 
 async def _until(vm: Vm, device: str, *, there: bool, seconds: float) -> tuple[Machine, bool]:

@@ -80,7 +80,10 @@ def test_every_running_domain_with_a_device_is_listed_by_its_host(daemon: Daemon
 def test_host_without_such_a_domain_says_so(daemon: Daemon, capsys: Capture) -> None:
     daemon.domains = {"plain": daemon.domains["plain"]}
     assert main(["vm", "list", "-c", f"libvirt:{URI}/"]) == 1
-    assert capsys.readouterr().err == f"virtiomem: libvirt:{URI}/: no running domain has a virtio-mem device\n"
+    assert (
+        capsys.readouterr().err
+        == f"virtiomem: libvirt:{URI}/: no running domain has a virtio-mem device (vm attach adds one)\n"
+    )
 
 
 @pytest.mark.parametrize("verb", ["list", "status", "explain", "resize one 1G --dry-run"])
@@ -204,6 +207,14 @@ def test_uri_that_is_none_is_one_line(daemon: Daemon, capsys: Capture) -> None:
         "virtiomem: libvirt:foo:///bar/one: cannot connect: no connection driver available for foo:///bar\n"
     )
     assert daemon.opened == []
+
+
+def test_first_device_of_a_domain_is_named_too(daemon: Daemon, capsys: Capture) -> None:
+    assert main(["vm", "attach", "plain", "128M", "--dimm", "-c", f"libvirt:{URI}/plain"]) == 0
+    assert capsys.readouterr().out == "plain/ua-dimm0: attached\n"
+    assert main(["vm", "attach", "plain", "128M", "--dimm", "-c", f"libvirt:{URI}/plain"]) == 0
+    assert capsys.readouterr().out == "plain/ua-dimm1: attached\n"
+    assert daemon.opened == [True, True]
 
 
 def test_full_device_is_not_detached(daemon: Daemon, capsys: Capture) -> None:

@@ -122,7 +122,9 @@ class LibvirtHostTarget(MachineTarget):
     async def open(self, connection: Connection) -> Vm:
         """Say why there is none: `machines` has found none, or has failed."""
         await self.machines(connection)
-        raise BackendError("no running domain has a virtio-mem device", connection=connection.label)
+        raise BackendError(
+            "no running domain has a virtio-mem device (vm attach adds one)", connection=connection.label
+        )
 
 
 def _has_virtio_mem(found: DomainXml) -> bool:
