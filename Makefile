@@ -82,6 +82,7 @@ docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/python -m docs.fuzz
 	@$(BIN)/python -m docs.sent
 	@$(BIN)/python -m docs.doors
+	@$(BIN)/python -m docs.input
 	@$(BIN)/python -m docs.releases
 	@$(BIN)/python -m docs.architectures
 	@$(BIN)/python -m docs.matrix

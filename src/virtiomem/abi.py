@@ -6,6 +6,9 @@ mm/memory_hotplug.c (v6.1).
 
 from enum import StrEnum
 
+MEMORY_BLOCKS = "sys/devices/system/memory"
+"""The directory of memory blocks, below the root."""
+
 
 class BlockState(StrEnum):
     """What a memory block's `state` says."""

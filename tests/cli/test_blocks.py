@@ -120,7 +120,7 @@ def test_a_file_without_blocks_and_a_machine_without_devices_are_said(
 ) -> None:
     (tmp_path / "a.iomem").write_text("00100000-3fffffff : System RAM\n")
     code, _, err = run(capsys, str(tmp_path / "a.iomem"))
-    assert (code, "a.iomem: no memory blocks in it (absent)" in err) == (2, True)
+    assert (code, "a.iomem is a listing of /proc/iomem: no memory blocks in it; `virtiomem iomem`" in err) == (2, True)
     root = str(make_sysfs([block(0)]))
     code, out, _ = run(capsys, "-s", root, "--devices")
     assert (code, out) == (64, "no virtio-mem devices\n"), "neither the bus nor the map was there to tell"

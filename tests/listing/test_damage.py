@@ -89,6 +89,8 @@ LOSSES = {
     "an elision behind another name": (LISTING.replace(" Reserved", " Reserved ..."), 4),
     "the beginning of another line": (f"{LISTING}  ", 8),
     "a table that is cut": (each("| {:50} |")[:-9], 1),
+    "digits where nothing has zeros": ("2000000-9fffffff : System RAM\n  20000800-207fffff : Kernel code\n", 1),
+    "a cut behind colours": (LISTING.replace("0", "\x1b[1m0\x1b[0m")[:-90], 1),
     "a range without a name": (LISTING.replace("13fffffff : System RAM", "13fffffff"), 5),
     "a short name": (LISTING.replace("13fffffff : System RAM", "13fffffff : System RAMs"), 5),
     "a digit of a short address": (LISTING.replace("00100000-7fffffff", "0010000-7fffffff"), 2),

@@ -4,11 +4,16 @@ import argparse
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import check_writable
+from virtiomem.stdio import say
 from virtiomem.text import quoted, shown
 from virtiomem.units import U64_MAX, Size
+
+if TYPE_CHECKING:
+    from virtiomem.live.capture import Capture
 
 MAX_SECONDS = 24 * 24 * 60 * 60
 """poll(2) counts milliseconds in 31 bits; and nobody waits for a month."""
@@ -29,6 +34,23 @@ def check_one_source(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--sysroot {shown(args.sysroot)}: nothing of it is read beside {shown(args.file)}; give one of the two"
         )
+
+
+def add_from(parser: argparse.ArgumentParser) -> None:
+    """The option that says what a file is."""
+    parser.add_argument(
+        "--from", dest="kind", metavar="KIND", help="what FILE is, when its beginning does not tell (docs/input.md)"
+    )
+
+
+def load_input(args: argparse.Namespace, verb: str, path: str | None = None) -> "Capture":
+    """Read the file that a command is given, as what `--from` says or it looks like; what it was taken for goes to stderr."""
+    from virtiomem.live.reading import load_any
+
+    capture = load_any(path or args.file, verb=verb, kind=args.kind)
+    for words in capture.told:
+        say(f"virtiomem: {words}")
+    return capture
 
 
 def check_outputs(args: argparse.Namespace, *options: str, inputs: Iterable[str | Path] = ()) -> None:

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from virtiomem.cli.arguments import check_one_source, exit_status, file, refuse_unused, size
+from virtiomem.cli.arguments import add_from, check_one_source, exit_status, file, load_input, refuse_unused, size
 from virtiomem.errors import Exit, UsageError
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, read_memory_sysfs
@@ -51,8 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         }
     )
     add = parser.add_argument
-    add("file", nargs="?", type=file, metavar="FILE", help="a capture or a recording, - for stdin; else this machine")
+    add(
+        "file",
+        nargs="?",
+        type=file,
+        metavar="FILE",
+        help="a capture, a recording, what lsmem printed, - for stdin; else this machine",
+    )
     add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add_from(parser)
     add("-a", "--all", action="store_true", help="list each memory block")
     add("-b", "--bytes", action="store_true", help="sizes in bytes")
     add("-n", "--noheadings", action="store_true", help="no headings")
@@ -175,10 +182,9 @@ def _machine(args: argparse.Namespace) -> _Machine:
     """A file, or a running Linux, with its virtio-mem devices."""
     from virtiomem.live.captured_devices import devices_of, map_of, ownership
     from virtiomem.live.collect import collect
-    from virtiomem.live.reading import load_any
     from virtiomem.live.views import memory_of
 
-    capture = load_any(args.file) if args.file else collect(args.sysroot, only=HEADINGS)
+    capture = load_input(args, "blocks") if args.file else collect(args.sysroot, only=HEADINGS)
     memory = memory_of(capture)
     devices = devices_of(capture, memory)
     listed = not capture.section("sys/bus/virtio/devices").remark

@@ -6,12 +6,11 @@ import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
-from virtiomem.cli.arguments import check_one_source, exit_status, file, refuse_unused
+from virtiomem.cli.arguments import add_from, check_one_source, exit_status, file, load_input, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.listing import map_tables, repair
 from virtiomem.listing.ram import RamRange, system_ram
 from virtiomem.live.capture import Capture
-from virtiomem.live.reading import load_any
 from virtiomem.resource import iomem
 from virtiomem.resource.names import is_system_ram
 from virtiomem.resource.node import Resource
@@ -67,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """How to read a listing: the options that the actions have, too."""
+    add_from(parser)
     parser.add_argument("--lenient", action="store_true", help="put damage right, and say what was done")
     parser.add_argument("--merge", action="store_true", help="merge touching, childless System RAM of equal name")
 
@@ -103,7 +103,7 @@ def _has_any(tree: Resource, args: argparse.Namespace) -> bool:
 def capture_of(args: argparse.Namespace) -> Capture:
     """A file, or a running Linux's map, which brings imports that a file need not wait for."""
     if args.file:
-        return load_any(args.file)
+        return load_input(args, "iomem")
     from virtiomem.live.collect import collect
 
     return collect(args.sysroot, only=("proc/iomem",))

@@ -3,11 +3,10 @@
 import argparse
 import json
 
-from virtiomem.cli.arguments import exit_status, file
+from virtiomem.cli.arguments import exit_status, file, load_input
 from virtiomem.cli.iomem import add_reading, at_least_values, read
 from virtiomem.errors import Exit, UsageError
 from virtiomem.listing.diff import diff, sentence, values
-from virtiomem.live.reading import load_any
 
 DESCRIPTION = "What was added, removed, grew, was split, merged, renamed or moved from A to B: by meaning, not by line."
 
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """Print what changed."""
     if args.before == args.after == "-":
         raise UsageError("- -: standard input can be read once; give another file")
-    readings = [read(load_any(path), lenient=args.lenient) for path in (args.before, args.after)]
+    readings = [read(load_input(args, "iomem", path), lenient=args.lenient) for path in (args.before, args.after)]
     trees = [reading.tree for reading in readings]
     at_least = any(reading.at_least for reading in readings)
     if args.merge:

@@ -60,7 +60,11 @@ class _MapReader:
     def read(self) -> Resource:
         """The map as it is now."""
         args = self.args
-        capture = load_any(args.file) if args.file else collect(args.sysroot, only=("proc/iomem",))
+        capture = (
+            load_any(args.file, verb="iomem", kind=args.kind)
+            if args.file
+            else collect(args.sysroot, only=("proc/iomem",))
+        )
         source = capture.iomem_source
         reading = repair.read(capture.iomem, source=source, lenient=args.lenient)
         said, self.said = self.said, list(remarks(reading, source))

@@ -11,14 +11,31 @@ from pathlib import Path
 from virtiomem import gcpause
 from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.architecture import FAMILIES, Architecture, find
-from virtiomem.cli.arguments import check_one_source, check_outputs, exit_status, file, number, positive, refuse_unused
+from virtiomem.cli.arguments import (
+    add_from,
+    check_one_source,
+    check_outputs,
+    exit_status,
+    file,
+    load_input,
+    number,
+    positive,
+    refuse_unused,
+)
 from virtiomem.cli.iomem import at_least_values, read
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
 from virtiomem.kdump import elfcore, range_text, standing_text
 from virtiomem.kdump.comparison import Comparison, above_low, compare, dumped, subtract
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
-from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES, CrashRanges, Loader, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.ranges import (
+    KEXEC_TOOLS_RANGES,
+    CrashRange,
+    CrashRanges,
+    Loader,
+    kernel_ranges,
+    kexec_tools_ranges,
+)
 from virtiomem.listing import repair
 from virtiomem.listing.ram import guess_architecture
 from virtiomem.live.capture import Capture
@@ -65,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
     add("--lenient", action="store_true", help="put a damaged listing right, and say how")
+    add_from(parser)
     add("--as", dest="loader", choices=[one.value for one in Loader], help="who makes the header (kernel)")
     add("--header", action="store_true", help="what the header in memory held, holds, and will hold")
     add("--model", metavar="RELEASE", type=_release, help="the Linux whose kernel it is, such as 6.12 (what FILE says)")
@@ -74,7 +92,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against",
         type=file,
         metavar="CORE",
-        help="what of this RAM an ELF core file (a header, a vmcore) does not have",
+        help="what of this RAM a vmcore, or its header, does not have (ELF, makedumpfile's, what readelf -l says)",
     )
     add("-o", "--output", type=file, metavar="HEADER", help="write the ELF64 core header")
     add("-J", "--json", action="store_true", help="JSON")
@@ -183,9 +201,7 @@ def _check(args: argparse.Namespace) -> None:
 def _capture(args: argparse.Namespace) -> Capture:
     """A file, or as much of a running Linux as is needed; each comes with imports that the other need not wait for."""
     if args.file:
-        from virtiomem.live.reading import load_any
-
-        return load_any(args.file)
+        return load_input(args, "kdump")
     from virtiomem.live.collect import collect
 
     return collect(args.sysroot, only=(*HEADINGS, MEMORY) if args.header else HEADINGS)
@@ -254,9 +270,21 @@ def _compare(both: Comparison, args: argparse.Namespace) -> int:
     return _verdict(list(dict.fromkeys(said))) or (Exit.FAILED if both.differs else Exit.DONE)
 
 
+def _dumped(path: str) -> list[CrashRange]:
+    """The ranges in a vmcore, or its header, of whatever format; what is none is refused in the words of the ELF reader."""
+    from virtiomem.live.kinds.values import RANGES
+    from virtiomem.live.reading import read_any
+
+    found = read_any(path, verb="kdump --against")
+    if RANGES not in found.kind.gives:
+        return dumped(elfcore.load(path))
+    pairs = (line.partition("-") for line in found.capture.section(RANGES).lines)
+    return [(int(start, 16), int(end, 16)) for start, _, end in pairs]
+
+
 def _against(found: CrashRanges, args: argparse.Namespace) -> int:
-    table = elfcore.load(args.against)
-    missing, gone = subtract(found.ranges, dumped(table)), subtract(dumped(table), found.ranges)
+    there = _dumped(args.against)
+    missing, gone = subtract(found.ranges, there), subtract(there, found.ranges)
     if args.json:
         sides = {"missing": range_text.range_values(missing), "gone": range_text.range_values(gone)}
         print(json.dumps(sides | at_least_values(found.at_least), indent=1))

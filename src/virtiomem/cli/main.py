@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "run": "play a scenario and show what changed in the map, the blocks and the requests",
     "compare": "are two recordings the same? if not, the first difference",
     "test": "play scenarios and compare each with the golden recording beside it",
+    "read": "say what a file is, what it says of a machine's memory, and which commands take it",
     "iomem": "read any /proc/iomem: as a tree, merged, checked, compared, watched",
     "map": "draw a listing or a step of a recording as one picture",
     "report": "make a page of a recording, or of two side by side",

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from virtiomem.cli.arguments import check_outputs, file, refuse_unused
+from virtiomem.cli.arguments import add_from, check_outputs, file, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_all
 from virtiomem.stdio import say
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--title", metavar="TEXT", help="the picture's title; else what the file is called")
     parser.add_argument("--lenient", action="store_true", help="put a damaged listing right, and say what was done")
+    add_from(parser)
     parser.add_argument("-J", "--json", action="store_true", help="print the resources shown, as JSON")
 
 
@@ -36,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if not (args.svg or args.png):
         refuse_unused({"--title": args.title}, "is for a picture: give --svg or --png")
     check_outputs(args, "svg", "png", inputs=[args.file])
-    shown = read(args.file, step=args.step, lenient=args.lenient)
+    shown = read(args.file, step=args.step, lenient=args.lenient, kind=args.kind)
     for mended in shown.repairs:
         say(f"virtiomem: {mended}")
     svg = shown.picture(args.title)

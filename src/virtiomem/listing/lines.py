@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from virtiomem.listing.damage import Damage, Repair, Repairs
-from virtiomem.listing.undo import TAB, Raw, raw_lines
+from virtiomem.listing.undo import HALF, TAB, Raw, raw_lines
 from virtiomem.resource.iomem import is_whole
 from virtiomem.resource.names import SYSTEM_RAM, is_known
 from virtiomem.resource.spoiled import ELIDED, plain_name, what_is_spoiled, without_remark
@@ -40,7 +40,8 @@ class _Manner(NamedTuple):
     margin: int
     """By how many spaces all resource lines are indented."""
     padded: bool
-    """Whether addresses have leading zeros, so that one of fewer digits has lost some."""
+    """Whether addresses have leading zeros, or may have, so that one of fewer digits has lost some: only where some are
+    really short is it sure that zeros were left out."""
     trailed: bool
     """Whether spaces stand behind names that Linux gives without: then those behind other names are no part of them either."""
 
@@ -95,11 +96,11 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
 
 def _manner(raw: Iterable[Raw]) -> _Manner:
     matches = [match for line in raw if line.text and (match := _LOOSE.fullmatch(_bare(line.text)))]
-    numbers = [match[side] for match in matches for side in ("start", "end")]
+    numbers = [one for match in matches for one in (match["start"], match["end"]) if one[1:2] not in ("x", "X")]
     names = [name for match in matches if (name := match["name"] or "").endswith(" ")]
     return _Manner(
         min((len(match["indent"].expandtabs(TAB)) for match in matches), default=0),
-        any(len(number) >= 8 and number.startswith("0") and number[1:2].lower() != "x" for number in numbers),
+        any(len(number) >= 8 and number.startswith("0") for number in numbers) or min(map(len, numbers), default=0) > 5,
         any(is_known(name.rstrip(" ")) for name in names),
     )
 
@@ -159,7 +160,7 @@ def _take_name(line: Line, manner: _Manner, repairs: Repairs) -> bool:
 
 def _continued(width: int, name: str, part: str) -> str | None:
     """The name that goes on with `part`: a mailer would have wrapped there, or it makes a name whole; None when it does not."""
-    if not part or _is_elision(part):
+    if not part or _is_elision(part) or HALF.fullmatch(part):
         return None
     joined = f"{name} {part}".strip()
     for known in (f"{name}{part}", joined):

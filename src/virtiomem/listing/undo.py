@@ -20,7 +20,7 @@ _TABLE_EDGE = re.compile(r"[ \xa0\udca0]*[|\u2502][ \xa0\udca0]*$")
 _STRING = re.compile(r"(?P<quote>[\"'`])(?P<inside>.*)(?P=quote),?")
 _BEFORE = re.compile(
     r"""(?P<before>[ \t]*
-            (?: (?P<file>(?=[^\s:]*[^\s:0-9a-f-])[^\s:]+) [:-] )?
+            (?: (?P<file>(?=[\w./~])(?=[^\s:]*[^\s:0-9a-f-])[^\s:]+) [:-] )?
             (?: (?P<number>[0-9]{1,7}) (?P<mark>[:.)\]]|-(?=[ \t]*[0-9a-f]+-)|(?=[ \t])) )?
         )
         (?P<rest>[ \t]*(?:0x)?[0-9a-f]+-(?:0x)?[0-9a-f]+[ \t]*(?::.*)?)""",
@@ -29,7 +29,7 @@ _BEFORE = re.compile(
 """A line behind a number (cat -n, nl, editors), behind the file and number that grep writes, and neither."""
 _NUMBER = r"(?:[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7})"
 _WHOLE = re.compile(rf"[ \t]*(?P<start>{_NUMBER})-(?P<end>{_NUMBER})(?: : .*|[ \t]*)", re.DOTALL)
-_HALF = re.compile(r"[ \t]*[0-9a-f]{1,16}(?:-[0-9a-f]{0,16})?[ \t]*")
+HALF = re.compile(r"[ \t]*[0-9a-f]{1,16}(?:-[0-9a-f]{0,16})?[ \t]*")
 """What a line that breaks in its range begins with."""
 _NEXT = re.compile(rf"(?P<run>[0-9a-f]{{8,}})-(?P<end>{_NUMBER}) : ")
 
@@ -145,7 +145,7 @@ def _mended(raw: list[Raw], repairs: Repairs) -> list[Raw]:
 
 def _joined(first: str, second: str) -> str | None:
     """The line that two halves make; None when they are no halves."""
-    if not _HALF.fullmatch(first):
+    if not HALF.fullmatch(first):
         return None
     ways = [first + second, first.rstrip() + second.lstrip()]
     if is_known(second.strip()):

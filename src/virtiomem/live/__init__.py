@@ -10,7 +10,8 @@ kcore             the crash header where it lies in memory
 crash_header      what the header of its crash kernel holds, as far as anything tells
 views             a capture's sections as values
 captured_devices  its virtio-mem devices: where each is and what is plugged
-reading           a capture, a listing or a recording: whatever describes a Linux
+reading           whatever describes a Linux: recognised, and read as a capture
+kinds             the kinds of it: listings, lsmem, logs, dumps, …
 load              a recording as a capture, a capture as a snapshot
 start             a guest that starts from a capture
 export            a guest as files that lsmem and others read

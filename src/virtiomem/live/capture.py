@@ -106,6 +106,10 @@ class Capture:
     """Where it came from, for messages."""
     root: Path | None = field(default=None, compare=False)
     """The directory whose files it was collected from; None when it was read from a file."""
+    told: tuple[str, ...] = field(default=(), compare=False)
+    """What there is to say of how it was read."""
+    at_least: bool = field(default=False, compare=False)
+    """Whether something may be missing from what was read."""
 
     @property
     def page_size(self) -> int:
@@ -151,11 +155,6 @@ def _gzip(data: bytes) -> bytes:
     """The same bytes for the same text: no time, no name."""
     packer = zlib.compressobj(9, wbits=31)
     return packer.compress(data) + packer.flush()
-
-
-def looks_like_capture(data: bytes) -> bool:
-    """True for the start of a capture, as text or as JSON."""
-    return data.startswith(FORMAT.encode()) or (data.lstrip().startswith(b"{") and FORMAT.encode() in data[:200])
 
 
 def loads(data: str | bytes, *, source: str = "capture") -> Capture:

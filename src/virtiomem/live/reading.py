@@ -1,16 +1,32 @@
-"""Read a file that describes a Linux for what it is; what only a recording needs is imported when there is one."""
+"""Read a file that describes a Linux for what it is; what only one kind needs is imported when there is one."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from virtiomem.errors import UsageError
-from virtiomem.files import read_bytes, read_stdin
-from virtiomem.live.capture import MAX_LISTING, MAX_SIZE, Capture, Section, loads, looks_like_capture
+from virtiomem.files import is_directory, read_bytes, read_stdin
+from virtiomem.live.capture import MAX_LISTING, MAX_SIZE, Capture, Section, loads
+from virtiomem.live.kinds.table import CAPTURE, LACKING, LISTING, RECORDING, TAKEN, Kind, named, recognise
+from virtiomem.live.kinds.values import Brought, Fact
 from virtiomem.packed import unpack
+from virtiomem.text import shown
 from virtiomem.units import format_size
 
 if TYPE_CHECKING:
     from virtiomem.recording.values import Recording
+
+_PLAIN = (CAPTURE, RECORDING, LISTING)
+"""What is usual: nobody need be told that it was taken for what it is."""
+
+
+class Input(NamedTuple):
+    """What was read, and what it was taken for."""
+
+    kind: Kind
+    capture: Capture
+    """Empty for a recording: which of its snapshots is meant is the reader's business."""
+    facts: tuple[Fact, ...] = ()
+    recording: "Recording | None" = None
 
 
 def source_of(path: str | Path) -> str:
@@ -18,31 +34,90 @@ def source_of(path: str | Path) -> str:
     return "standard input" if str(path) == "-" else str(path)
 
 
-def load_any(path: str | Path) -> Capture:
-    """Read a file that describes a Linux's memory, as `read_any` does; a recording gives what its last snapshot holds."""
-    found = read_any(path)
-    if isinstance(found, Capture):
-        return found
+def load_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -> Capture:
+    """Read a file that describes a Linux's memory, as `read_any` does; a recording gives what its last snapshot holds.
+
+    `verb` is the command that needs it. Raises UsageError for a kind that has nothing for it, which says which command takes it.
+    """
+    found = read_any(path, verb=verb, kind=kind)
+    if found.recording is None:
+        return usable(found, verb, source_of(path))
     from virtiomem.live.load import from_recording
 
-    return from_recording(found, source=source_of(path))
+    return from_recording(found.recording, source=source_of(path))
 
 
-def read_any(path: str | Path) -> "Capture | Recording":
-    """Read a file that describes a Linux's memory for what it is; ``-`` is standard input.
+def usable(found: Input, verb: str, source: str) -> Capture:
+    """What was read, if its kind has what a command needs; UsageError, which says which command takes it, if not."""
+    kind = found.kind
+    if set(TAKEN.get(verb, ())) <= set(kind.gives):
+        return found.capture
+    takers = " or ".join(f"`virtiomem {one}`" for one in kind.verbs)
+    missing = " and ".join(LACKING[heading] for heading in TAKEN[verb])
+    raise UsageError(f"{shown(source)} is {kind.words}: {missing} in it; {takers} takes it")
 
-    What is neither a capture nor a recording is taken for a listing of /proc/iomem and is the capture's only section,
-    unread and byte for byte. Raises UsageError for a damaged capture or recording, or a file that cannot be read.
+
+def read_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -> Input:
+    """Read a file, or a folder, that describes a Linux's memory for what it is; ``-`` is standard input.
+
+    `kind` says what it is; else its beginning does, and of several that it may be, the one that `verb` can use. What nothing
+    recognises is taken for a listing of /proc/iomem and is the capture's only section, unread and byte for byte. Raises UsageError
+    for a file that is damaged, or cannot be read.
     """
     source = source_of(path)
+    chosen = named(kind) if kind else _in_place(path)
+    if chosen is not None and chosen.in_place:
+        return _read_in_place(path, chosen)
     data = read_stdin() if str(path) == "-" else read_bytes(path)
     data = unpack(data, source=source, limit=MAX_SIZE)
-    if looks_like_capture(data):
-        return loads(data, source=source)
-    if data.lstrip().startswith(b"{"):
+    chosen = chosen or recognise(data, TAKEN.get(verb, ()))
+    if chosen.in_place:
+        raise UsageError(
+            f"{shown(source)} is {chosen.words}: it is read from a file, unpacked, and not from {shown(source)}"
+        )
+    return _read(data, chosen, source)
+
+
+def _in_place(path: str | Path) -> Kind | None:
+    """The kind of what is not read as a whole: a folder, a file that may be larger than memory."""
+    if str(path) == "-":
+        return None
+    if is_directory(path):
+        return named("folder")
+    try:
+        with Path(path).open("rb") as file:
+            if not file.seekable():
+                return None
+            kind = recognise(file.read(16))
+    except (OSError, ValueError):  # said by who reads it
+        return None
+    return kind if kind.in_place else None
+
+
+def _read_in_place(path: str | Path, kind: Kind) -> Input:
+    found = kind.reader()(path)
+    capture = Capture(
+        found.sections, source=source_of(path), told=_told(kind, found, source_of(path)), at_least=found.at_least
+    )
+    return Input(kind, capture, found.facts)
+
+
+def _told(kind: Kind, found: Brought, source: str) -> tuple[str, ...]:
+    return tuple(f"{shown(source)}: {words}" for words in (f"read as {kind.words}", *found.remarks))
+
+
+def _read(data: bytes, kind: Kind, source: str) -> Input:
+    """Read what is in memory."""
+    if kind is CAPTURE:
+        return Input(kind, loads(data, source=source))
+    if kind is RECORDING:
         from virtiomem.recording import json_file
 
-        return json_file.loads(data, source=source)
+        return Input(kind, Capture({}, source=source), (), json_file.loads(data, source=source))
     if len(data) > MAX_LISTING:
-        raise UsageError(f"{source}: longer than {format_size(MAX_LISTING)}: no listing of /proc/iomem")
-    return Capture({"proc/iomem": Section(data.decode("utf-8", "surrogateescape"))}, source=source)
+        raise UsageError(f"{shown(source)}: longer than {format_size(MAX_LISTING)}: no {kind.words.removeprefix('a ')}")
+    text = data.decode("utf-8", "surrogateescape")
+    if kind is LISTING:
+        return Input(kind, Capture({"proc/iomem": Section(text)}, source=source))
+    found = kind.reader()(text.replace("\r\n", "\n").removeprefix("\ufeff"), source)
+    return Input(kind, Capture(found.sections, source=source, told=_told(kind, found, source)), found.facts)

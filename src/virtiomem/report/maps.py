@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from virtiomem.errors import UsageError
 from virtiomem.listing import repair
-from virtiomem.live.reading import read_any, source_of
+from virtiomem.live.reading import read_any, source_of, usable
 from virtiomem.recording.describe import describe
-from virtiomem.recording.values import Recording, StepRecord
+from virtiomem.recording.values import StepRecord
 from virtiomem.report.data import title
 from virtiomem.report.moments import Source, story
 from virtiomem.report.picture import BlockStrip, picture, plugged_everywhere
@@ -38,19 +38,23 @@ class Map(NamedTuple):
         ]
 
 
-def read(file: str, *, step: int | None = None, lenient: bool = False) -> Map:
-    """Read a listing, a capture or a recording; `-` is standard input. `lenient` puts a damaged listing right.
+def read(file: str, *, step: int | None = None, lenient: bool = False, kind: str | None = None) -> Map:
+    """Read a listing, a capture or a recording; `-` is standard input. `lenient` puts a damaged listing right, `kind` says what it is.
 
     Raises UsageError when the file cannot be read, has no such step, or is neither; ListingError for a listing that is
     damaged, or that hides its addresses from unprivileged readers.
     """
-    found, source = read_any(file), source_of(file)
-    if isinstance(found, Recording):
-        return of_recording(Source(source, found), step)
+    source = source_of(file)
+    found = read_any(file, verb="map", kind=kind)
+    if found.recording is not None:
+        return of_recording(Source(source, found.recording), step)
     if step is not None:
         raise UsageError(f"--step {step}: {source} is no recording")
-    reading = repair.read(found.iomem, source=source, lenient=lenient)
-    return Map(Path(source).name, rows(reading.tree), repairs=tuple(reading.told(source)), at_least=reading.at_least)
+    capture = usable(found, "map", source)
+    reading = repair.read(capture.iomem, source=source, lenient=lenient)
+    return Map(
+        Path(source).name, rows(reading.tree), repairs=(*capture.told, *reading.told(source)), at_least=reading.at_least
+    )
 
 
 def _but(record: StepRecord) -> str:

@@ -1,0 +1,66 @@
+"""A folder of a machine's files: a copy of its root, a sosreport unpacked, a folder in which somebody put proc/iomem and dmesg."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from virtiomem.errors import UsageError, VirtiomemError
+from virtiomem.files import read_bytes
+from virtiomem.live.capture import MAX_LISTING, Section
+from virtiomem.live.collect import collect
+from virtiomem.live.kinds import block_table, free_pages, kernel_log
+from virtiomem.live.kinds.values import Brought, Fact
+from virtiomem.live.sysfs import MEMORY
+from virtiomem.text import shown
+
+_ELSEWHERE = (
+    ("proc/iomem", ("iomem", "proc_iomem"), None),
+    (
+        MEMORY,
+        (
+            "sos_commands/memory/lsmem_-a_-o_RANGE_SIZE_STATE_REMOVABLE_ZONES_NODE_BLOCK",
+            "sos_commands/memory/lsmem*",
+            "lsmem*",
+        ),
+        block_table.read,
+    ),
+    ("dev/kmsg", ("sos_commands/kernel/dmesg*", "var/log/dmesg", "dmesg*"), kernel_log.read),
+    ("proc/buddyinfo", ("proc/buddyinfo", "buddyinfo"), free_pages.read),
+    ("proc/pagetypeinfo", ("proc/pagetypeinfo", "pagetypeinfo"), free_pages.read),
+)
+"""What is in another place than on a machine, or is what a command printed."""
+
+
+def read(path: str | Path) -> Brought:
+    """Read what a capture would hold, from where it stands in the folder. Raises UsageError where nothing of it is there."""
+    root = _root(Path(path))
+    sections = {heading: section for heading, section in collect(root).sections.items() if section.text}
+    facts: list[Fact] = []
+    remarks: list[str] = []
+    for heading, places, reader in _ELSEWHERE:
+        if heading in sections or not (found := next(_there(root, places), None)):
+            continue
+        try:
+            text = read_bytes(found, limit=MAX_LISTING).decode("utf-8", "surrogateescape")
+            read_as = Brought({heading: Section(text)}) if reader is None else reader(text, str(found))
+        except VirtiomemError as error:
+            remarks.append(str(error))
+            continue
+        sections |= read_as.sections
+        facts += read_as.facts
+        remarks.append(f"{heading} is from {shown(found.relative_to(root))}")
+    if not sections:
+        raise UsageError(
+            f"{shown(path)}: a folder with nothing in it that a capture holds (proc/iomem, sys/devices/system/memory, …)"
+        )
+    return Brought(sections, tuple(facts), tuple(remarks))
+
+
+def _root(path: Path) -> Path:
+    """The folder itself, or the only one in it, as archives unpack."""
+    inside = [one for one in sorted(path.iterdir())[:100] if one.is_dir()] if not (path / "proc").is_dir() else []
+    return inside[0] if len(inside) == 1 and (inside[0] / "proc").is_dir() else path
+
+
+def _there(root: Path, places: tuple[str, ...]) -> Iterator[Path]:
+    for place in places:
+        yield from (one for one in sorted(root.glob(place)) if one.is_file())

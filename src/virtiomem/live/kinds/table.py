@@ -1,0 +1,255 @@
+"""All kinds of input: one row a kind. A new kind is a row here and a module beside it.
+
+A kind is recognised by its beginning. What it gives are headings of a capture; a command takes every kind that gives what it needs.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from virtiomem.abi import MEMORY_BLOCKS as MEMORY
+from virtiomem.errors import UsageError
+from virtiomem.live.capture import FORMAT
+from virtiomem.live.kinds.values import RANGES, Brought
+from virtiomem.text import quoted
+
+IOMEM = "proc/iomem"
+HEAD = 1 << 16
+"""Bytes at the beginning that tell a kind."""
+_PLAIN_LISTING = re.compile(rb"[0-9a-f]{4,16}-[0-9a-f]{4,16} : [^\n]*\n *[0-9a-f]{4,16}-[0-9a-f]{4,16} : ")
+"""How what is read most often begins: nothing else need be asked."""
+
+TAKEN: dict[str, tuple[str, ...]] = {
+    "iomem": (IOMEM,),
+    "map": (IOMEM,),
+    "kdump": (IOMEM,),
+    "kdump --against": (RANGES,),
+    "blocks": (MEMORY,),
+}
+"""What each command needs of its input; `read` takes whatever there is."""
+LACKING = {IOMEM: "no /proc/iomem", MEMORY: "no memory blocks", RANGES: "no ranges of a dump"}
+"""What is said of a kind that has it not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of input."""
+
+    name: str
+    """What `--from` calls it."""
+    words: str
+    """What it is, in a sentence: `… is WORDS`."""
+    looks: str
+    """What it looks like, for people."""
+    pattern: str = ""
+    """A regular expression that is found in its beginning; `^` and `$` are those of lines."""
+    gives: tuple[str, ...] = ()
+    """Headings of the capture that it becomes."""
+    module: str = ""
+    """The module beside this one that reads it: `read(text, source)`, or `read(path)` for what is read in place."""
+    refuses: str = ""
+    """What its reader refuses, with the line where there are lines."""
+    magic: tuple[bytes, ...] = ()
+    """How a file begins that is no text, and is read in place: it may be larger than memory."""
+
+    @property
+    def in_place(self) -> bool:
+        """Whether its reader takes a path."""
+        return bool(self.magic) or self.name == "folder"
+
+    @property
+    def verbs(self) -> list[str]:
+        """The commands that take it, most telling first."""
+        return [*(verb for verb, needs in TAKEN.items() if set(needs) <= set(self.gives)), "read"]
+
+    def reader(self) -> Callable[..., Brought]:
+        """Its reader, imported when it is needed."""
+        read: Callable[..., Brought] = import_module(f"{__package__}.{self.module}").read
+        return read
+
+
+CAPTURE = Kind(
+    "capture",
+    "a capture",
+    f"`{FORMAT}`",
+    rf"\A(?:\s*\{{[\s\S]{{0,200}}?)?{FORMAT}",
+    (IOMEM, MEMORY),
+    refuses="a last line that is not `# end`; a heading that stands twice; lines outside a heading",
+)
+RECORDING = Kind(
+    "recording",
+    "a recording",
+    '`{"format": "virtiomem-recording/…"`',
+    r'\A\s*\{\s*"format": *"virtiomem-rec',
+    (IOMEM, MEMORY),
+    refuses="JSON that is none; another format; values that no guest has; a key that stands twice",
+)
+LISTING = Kind(
+    "listing",
+    "a listing of /proc/iomem",
+    "`00100000-7fffffff : System RAM`, however damaged",
+    r"^[^\n]{0,40}?[0-9a-f]{8,16}-[0-9a-f]{8,16} : ",
+    (IOMEM,),
+    refuses="every damage, with its kind and its cure; `--lenient` reads on ([iomem.md](iomem.md#damaged-listings))",
+)
+KINDS: tuple[Kind, ...] = (
+    CAPTURE,
+    RECORDING,
+    Kind(
+        "elf",
+        "an ELF core file",
+        "a vmcore, or its header alone (binary)",
+        magic=(b"\x7fELF",),
+        gives=(RANGES,),
+        module="core",
+        refuses="what is not an ELF64 little-endian core file; an end within the program headers",
+    ),
+    Kind(
+        "kdump",
+        "a dump that makedumpfile compressed",
+        "a vmcore of `makedumpfile -c`, `-l`, `-p` or of QEMU's `dump-guest-memory -z`, flattened or not (binary)",
+        magic=(b"KDUMP   ", b"DISKDUMP", b"makedumpfile\0\0\0\0"),
+        gives=(RANGES,),
+        module="crash_dump",
+        refuses="an end within the bitmaps, or without end mark; counts that no dump has; standard input",
+    ),
+    Kind(
+        "folder",
+        "a folder of a machine's files",
+        "what sosreport packs, or `/` of a copy",
+        gives=(IOMEM, MEMORY),
+        module="folder",
+        refuses="a folder with nothing of a capture in it; a file in it that its kind refuses is said and left out",
+    ),
+    Kind(
+        "libvirt",
+        "a libvirt domain",
+        "`<domain type='kvm'>`, of `virsh dumpxml`",
+        r"<domain(?:snapshot|status)?[\s>]",
+        module="domain_xml",
+        refuses="a document type or an entity; a size beyond 2^64, or in a unit that libvirt does not know; XML that is not closed",
+    ),
+    Kind(
+        "readelf",
+        "the output of readelf -l",
+        "`Program Headers:`",
+        r"^Program Headers:",
+        (RANGES,),
+        "core",
+        refuses="a program header that is cut; fewer of them than are said",
+    ),
+    Kind(
+        "lsmem",
+        "the output of lsmem",
+        "`RANGE SIZE STATE REMOVABLE BLOCK`; also of `-a`, `-b`, `-J`, `-P`, `-r`, `-o`, and of s390-tools",
+        r"^[> ]*RANGE +(?:SIZE|STATE|BLOCK|NODE)|^Address range +Size|^RANGE=\"0x|\"range\": *\"0x|^Memory block size *:"
+        r"|^0x[0-9a-f]{16}-0x[0-9a-f]{16} ",
+        (MEMORY,),
+        "block_table",
+        refuses="a row that does not fit the headings; blocks that are not the range; rows that the totals say are missing; totals alone",
+    ),
+    Kind(
+        "pagetypeinfo",
+        "/proc/pagetypeinfo",
+        "`Page block order: 9`",
+        r"^Page block order: ",
+        ("proc/pagetypeinfo",),
+        "free_pages",
+    ),
+    Kind(
+        "zoneinfo",
+        "/proc/zoneinfo",
+        "`Node 0, zone   Normal` with `pages free` below",
+        r"^Node +[0-9]+, zone +\w+ *\n(?:[^\n]*\n){0,20}? +pages free ",
+        ("proc/zoneinfo",),
+        "free_pages",
+    ),
+    Kind(
+        "buddyinfo",
+        "/proc/buddyinfo",
+        "`Node 0, zone   Normal` with free blocks of each order behind",
+        r"^Node +[0-9]+, zone +\w+(?: +[0-9]+){4,} *$",
+        ("proc/buddyinfo",),
+        "free_pages",
+        refuses="a text without a zone",
+    ),
+    Kind(
+        "qmp",
+        "a QMP transcript",
+        '`{"QMP": …}`, `{"execute": …}`, `{"return": …}`, `{"event": …}`',
+        r'^[^{\n]{0,40}\{ *"(?:QMP|execute|return|event|timestamp|error)" *:',
+        module="monitor",
+        refuses="a message that is cut; a transcript in which nothing is of memory",
+    ),
+    Kind(
+        "hmp",
+        "a QEMU monitor's output",
+        "`info memory-devices`: `Memory device [virtio-mem]: …`; `info memory_size_summary`: `base memory: …`",
+        r"^Memory device \[|^base memory: [0-9]",
+        module="monitor",
+        refuses="an output in which nothing is of memory",
+    ),
+    Kind(
+        "jc",
+        "resources as JSON",
+        "`jc --proc-iomem`, `virtiomem iomem -J`",
+        r'\A\s*(?:\[\s*\{\s*"start"\s*:|\{\s*"iomem"\s*:)',
+        (IOMEM,),
+        "resources",
+        refuses="an address that is none; a resource without a name",
+    ),
+    Kind(
+        "volatility",
+        "volatility's table of resources",
+        "`Resource Name / Start Address / End Address` (linux_iomem), `Name / Start / End` (linux.iomem)",
+        r"^(?:Resource Name +Start Address|(?:Offset\s+)?Name\s+Start\s+End\s*$)",
+        (IOMEM,),
+        "resources",
+        refuses="a row that is none",
+    ),
+    Kind(
+        "crash",
+        "crash's table of resources",
+        "`RESOURCE RANGE NAME`, of `dev -i`",
+        r"^ *RESOURCE +RANGE +NAME",
+        (IOMEM,),
+        "resources",
+        refuses="a row that is none",
+    ),
+    LISTING,
+    Kind(
+        "dmesg",
+        "a kernel log",
+        "`virtio_mem virtio0: requested size: 0x…`; with or without times, of dmesg, a journal or a console",
+        r"virtio_mem virtio[0-9]+: |^(?:<[0-9]+>)?\[ *[0-9]+\.[0-9]{6}\]|^[^\n]{0,80} kernel: ",
+        ("dev/kmsg",),
+        "kernel_log",
+    ),
+)
+"""In the order in which they are asked."""
+
+
+def named(name: str) -> Kind:
+    """The kind that `--from` names. Raises UsageError, which lists all, for none."""
+    for kind in KINDS:
+        if kind.name == name:
+            return kind
+    raise UsageError(f"--from: no kind {quoted(name)} (there are {', '.join(kind.name for kind in KINDS)})")
+
+
+def recognise(data: bytes, needs: tuple[str, ...] = ()) -> Kind:
+    """What a file is, by its beginning; of several, one that gives what is needed.
+
+    What begins as JSON and is nothing else is a recording, whose reader says what is wrong with it; anything else is a listing.
+    """
+    if _PLAIN_LISTING.match(data):
+        return LISTING
+    for kind in KINDS:
+        if any(data.startswith(magic) for magic in kind.magic):
+            return kind
+    head = data[:HEAD].decode("utf-8", "surrogateescape").replace("\r\n", "\n").removeprefix("\ufeff")
+    found = [kind for kind in KINDS if kind.pattern and re.search(kind.pattern, head, re.MULTILINE)]
+    if not found:
+        return RECORDING if head.lstrip().startswith("{") else LISTING
+    return next((kind for kind in found if needs and set(needs) <= set(kind.gives)), found[0])

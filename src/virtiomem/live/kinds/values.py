@@ -1,0 +1,30 @@
+"""What a kind's reader gives: sections of a capture, and facts that have no section of their own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from virtiomem.live.capture import Section
+
+RANGES = "vmcore/ranges"
+"""The heading of what a crash dump holds: lines of `START-END`, in physical addresses, ascending; the end is inclusive."""
+
+
+class Fact(NamedTuple):
+    """One thing that is said of a part of the machine; a number is in bytes."""
+
+    of: str
+    what: str
+    value: int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What was brought, as it was read."""
+
+    sections: Mapping[str, Section] = field(default_factory=dict)
+    facts: tuple[Fact, ...] = ()
+    remarks: tuple[str, ...] = ()
+    """What there is to say besides; a sentence each."""
+    at_least: bool = False
+    """Whether something may be missing."""
