@@ -87,15 +87,21 @@ def test_crash_state_is_what_the_kernel_tells() -> None:
         {
             "sys/kernel": Section.of(["vmcoreinfo 0x17bd54000 1024"]),
             "sys/devices/system/cpu": Section.of(
-                ["possible 0-3,8", "cpu0/crash_notes 17bc39600", "cpu0/crash_notes_size 368", "cpu1/crash_notes 0"]
+                [
+                    "possible 0-3,8",
+                    "present 0-1",
+                    "cpu0/crash_notes 17bc39600",
+                    "cpu0/crash_notes_size 368",
+                    "cpu1/crash_notes 0",
+                ]
             ),
         }
     )
     state = crash_state_of(capture)
     assert state.notes == [(0x17BC39600, 368)]
-    assert (state.vmcoreinfo, state.possible_cpus) == ((0x17BD54000, 0x1024), 5)
+    assert (state.vmcoreinfo, state.possible_cpus, state.present_cpus) == ((0x17BD54000, 0x1024), 5, 2)
     nothing = crash_state_of(Capture({}))
-    assert (nothing.notes, nothing.vmcoreinfo, nothing.possible_cpus) == ([], None, 0)
+    assert (nothing.notes, nothing.vmcoreinfo, nothing.possible_cpus, nothing.present_cpus) == ([], None, 0, 0)
 
 
 def test_an_address_that_is_none_is_named() -> None:

@@ -103,6 +103,8 @@ class Inputs:
     possible_cpus: int = 0
     machine: int = DEFAULT.elf_machine
     """e_machine: the architecture."""
+    noted_cpus: int = 0
+    """CPUs that the kernel's own header has a note for; 0: not known."""
 
 
 def segments(

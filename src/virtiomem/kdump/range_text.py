@@ -90,6 +90,8 @@ def no_dump(found: CrashRanges, *, loaded: bool | None = None) -> list[str]:
 def lacking(inputs: Inputs) -> list[str]:
     """What the readers of a dump will look for in its header and not find."""
     said = [] if inputs.notes else ["no CPU's crash notes (--note): readers of the dump find no registers"]
+    if 0 < (known := len(inputs.notes)) < inputs.noted_cpus:
+        said.append(f"crash notes of {known} CPUs, where the kernel's header has those of {inputs.noted_cpus} (--note)")
     return said + ([] if inputs.vmcoreinfo else ["no vmcoreinfo (--vmcoreinfo): makedumpfile and crash need it"])
 
 

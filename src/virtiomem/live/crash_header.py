@@ -19,7 +19,7 @@ from virtiomem.kdump.ranges import CrashRange, Loader
 from virtiomem.kdump.standing import Standing, is_kept, ram_for
 from virtiomem.live.capture import Capture
 from virtiomem.live.sysfs import MEMORY
-from virtiomem.live.views import architecture_of, crash_state_of, elfcorehdr_size_of, memory_of
+from virtiomem.live.views import CrashState, architecture_of, crash_state_of, elfcorehdr_size_of, memory_of
 from virtiomem.recording.values import CrashHeader, Kexec, LoadCrashKernel, Reboot, Recording
 from virtiomem.releases.linux import DEBIAN, DEFAULT, LinuxRelease
 from virtiomem.resource.tree import Resource
@@ -64,6 +64,14 @@ def ranges_that_fit(capture: Capture, release: LinuxRelease) -> int | None:
     """
     build = replace(DEBIAN.release(release.name), **choices_of(elfcorehdr_size_of(capture)))
     return kept.ranges_that_fit(release, build, crash_state_of(capture).possible_cpus)
+
+
+def noted_cpus(state: CrashState, release: LinuxRelease) -> int:
+    """CPUs that a header which the kernel makes has a note for; 0 where nothing says how many there are.
+
+    Models: crash_prepare_elf64_headers(). Since: 6.6 (notes_possible_cpus).
+    """
+    return state.possible_cpus if release.notes_possible_cpus else state.present_cpus
 
 
 @dataclass(slots=True)

@@ -79,10 +79,11 @@ class CrashState:
     notes: list[tuple[int, int]]
     vmcoreinfo: tuple[int, int] | None
     possible_cpus: int
+    present_cpus: int
 
 
 def crash_state_of(capture: Capture) -> CrashState:
-    """Where the notes lie, and how many CPUs there may be."""
+    """Where the notes lie, and how many CPUs there are and may be; 0 where it does not say."""
     cpu, kernel = capture.section("sys/devices/system/cpu").values, capture.section("sys/kernel").values
     notes = [
         (number_of(value, 16, capture), number_of(cpu[f"{name}_size"], 10, capture))
@@ -94,6 +95,7 @@ def crash_state_of(capture: Capture) -> CrashState:
         notes=notes,
         vmcoreinfo=(number_of(addr, 16, capture), number_of(size, 16, capture)) if size else None,
         possible_cpus=_cpus(cpu.get("possible", "")),
+        present_cpus=_cpus(cpu.get("present", "")),
     )
 
 

@@ -30,6 +30,12 @@ class LinuxRelease:
     """A crash header made by kexec_file_load() has a fixed room, and is made anew when a block is online or offline."""
     exclusion_goes_on: bool = False
     """What a crash header leaves out is cut from every range that it touches, not only up to the first."""
+    notes_possible_cpus: bool = False
+    """A crash header made by kexec_file_load() has a note for every CPU that there may be; else for those that there are."""
+    loads_from_the_top: bool = False
+    """kexec_file_load() puts an ordinary image into the highest RAM that has room; else into the lowest."""
+    loads_flush: bool = False
+    """It may end with the last byte of that RAM; else it stays a byte below, before it is aligned."""
     retries_emptied_blocks: bool = False
     """A memory block with nothing plugged that could not be removed is tried again, in every pass and by the timer."""
     folds_removal_errnos: bool = False
@@ -111,6 +117,32 @@ LINUX = Releases(
             "a crash header made by kexec_file_load has a fixed room, and is made anew when a memory block is online or"
             " offline: after a shrink it still has the block that was removed last; before, it is as it was at loading",
             "x86/crash: add x86 crash hotplug support",
+        ),
+        Change(
+            "6.6",
+            "notes_possible_cpus",
+            True,
+            "kernel/crash_core.c: crash_prepare_elf64_headers()",
+            "a crash header made by kexec_file_load has a note for each possible CPU; before, for each present one",
+            "crash: change crash_prepare_elf64_headers() to for_each_possible_cpu()",
+        ),
+        Change(
+            "6.8",
+            "loads_from_the_top",
+            True,
+            "kernel/kexec_file.c: kexec_walk_resources()",
+            "kexec_file_load puts an ordinary image into the highest System RAM that has room and is not driver-managed; before,"
+            " into the lowest",
+            "kexec_file: load kernel at top of system RAM if required",
+        ),
+        Change(
+            "6.8",
+            "loads_flush",
+            True,
+            "kernel/kexec_file.c: locate_mem_hole_top_down()",
+            "a segment may end where that RAM ends; before, one whose size is a multiple of its alignment stays one alignment"
+            " below",
+            "kexec_file: fix incorrect temp_start value in locate_mem_hole_top_down()",
         ),
         Change(
             "6.8",
@@ -323,6 +355,13 @@ DEFAULT = LINUX.newest
 def release_of(guest: Mapping[str, object]) -> LinuxRelease:
     """The release that a recording's `guest` names; the default where it names none."""
     return known_release(guest.get("kernel")) or DEFAULT
+
+
+def stand_in(kernel: object) -> str | None:
+    """What to say of a kernel's version that another release is modelled for; None where it is modelled itself."""
+    if not isinstance(kernel, str) or not is_version(kernel) or not LINUX.stands_in_for(kernel):
+        return None
+    return f"Linux {kernel} is not known: it is taken for {LINUX.release(kernel).name}"
 
 
 def known_release(kernel: object) -> LinuxRelease | None:
