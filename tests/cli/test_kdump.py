@@ -248,6 +248,25 @@ def test_kept_header_that_has_no_room_for_all_is_said(tmp_path: Path, capsys: py
         )
 
 
+@pytest.mark.parametrize(("release", "code"), [("6.1", 0), ("6.6", 64), ("7.3", 64), (None, 0)])
+def test_header_lacks_notes_of_cpus_that_may_come_where_the_kernel_has_them(
+    release: str | None, code: int, listing: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sections = {
+        "proc/iomem": Section(Path(listing("merged-file")).read_text()),
+        "sys/kernel": Section.of(["vmcoreinfo 0x17bd54000 1024"]),
+        "sys/devices/system/cpu": Section.of(
+            ["possible 0-3", "present 0", "cpu0/crash_notes 17bc39600", "cpu0/crash_notes_size 368"]
+        ),
+    }
+    dump(Capture(sections), tmp_path / "guest.capture")
+    header = tmp_path / "h"
+    model = [] if release is None else ["--model", release]
+    found, _, err = run(capsys, str(tmp_path / "guest.capture"), *model, "-o", str(header))
+    said = f"virtiomem: {header}: crash notes of 1 CPUs, where the kernel's header has those of 4 (--note)\n"
+    assert (found, err) == (code, said if code else "")
+
+
 def test_release_that_is_not_known_is_taken_for_another_and_said(
     listing: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from virtiomem.cli.arguments import file, seconds
+from virtiomem.cli.arguments import file, refuse_unused, seconds
 from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.recording import Recording
@@ -72,6 +72,10 @@ def check_linux_arguments(args: argparse.Namespace) -> None:
         raise UsageError(f"--{given[0]} is for --guest linux")
     if args.guest == "linux" and device != "embedded":
         raise UsageError(f"--device {args.device} is for the embedded guest; a real Linux has QEMU's devices anyway")
+    if args.guest == "linux":
+        refuse_unused(
+            {"--model": getattr(args, "model", None)}, "is for the embedded guest; a real Linux has its own release"
+        )
 
 
 def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from virtiomem.architecture import FAMILIES, find
 from virtiomem.cli.arguments import check_one_source, exit_status, file, load_input, size
 from virtiomem.cli.iomem import add_reading, at_least_values, read
+from virtiomem.cli.model import add_model, release_for
 from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, KEXEC_TOOLS_RANGES
 from virtiomem.listing.check import KEXEC_TOOLS_RANGES_ARM, check, table, values
@@ -18,7 +19,6 @@ from virtiomem.live.crash_header import ranges_that_fit
 from virtiomem.live.load import DEFAULT_MEMORY_BLOCK
 from virtiomem.live.sysfs import BLOCK_SIZES, is_block_size
 from virtiomem.live.views import architecture_of, memory_of, osrelease_of
-from virtiomem.releases.linux import known_release
 from virtiomem.stdio import say, show
 from virtiomem.units import format_size
 
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
     add("--arch", choices=_ARCHITECTURES, help="whose kexec-tools (what the file says, else a guess by its map)")
     add("--block-size", metavar="SIZE", type=size, help="memory block; else what the file says, or 128M")
+    add_model(parser, "what FILE says")
     add("-J", "--json", action="store_true", help="JSON")
     add("-b", "--bytes", action="store_true", help="sizes in bytes")
     add("-n", "--noheadings", action="store_true", help="no headings")
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     reading = read(capture, lenient=args.lenient)
     if args.merge:
         reading.tree.merge_adjacent_system_ram()
-    release = known_release(osrelease_of(capture))
+    release = release_for(args.model, osrelease_of(capture))
     room = KERNEL_HOTPLUG_RANGES if release is None else ranges_that_fit(capture, release)
     row = find(_ARCHITECTURES[args.arch]) if args.arch else architecture_of(capture)
     table_size = KEXEC_TOOLS_RANGES_ARM if args.arch == "arm" else KEXEC_TOOLS_RANGES

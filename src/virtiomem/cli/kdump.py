@@ -23,6 +23,7 @@ from virtiomem.cli.arguments import (
     refuse_unused,
 )
 from virtiomem.cli.iomem import at_least_values, read
+from virtiomem.cli.model import add_model, release_for
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
 from virtiomem.kdump import elfcore, range_text, standing_text
@@ -39,11 +40,10 @@ from virtiomem.kdump.ranges import (
 from virtiomem.listing import repair
 from virtiomem.listing.ram import guess_architecture
 from virtiomem.live.capture import Capture
-from virtiomem.live.crash_header import KCORE, ranges_that_fit, standing_of
+from virtiomem.live.crash_header import KCORE, noted_cpus, ranges_that_fit, standing_of
 from virtiomem.live.sysfs import MEMORY
 from virtiomem.live.views import architecture_of, crash_state_of, osrelease_of
-from virtiomem.releases.linux import DEFAULT, LINUX, LinuxRelease, known_release
-from virtiomem.releases.table import is_version
+from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.stdio import say
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_from(parser)
     add("--as", dest="loader", choices=[one.value for one in Loader], help="who makes the header (kernel)")
     add("--header", action="store_true", help="what the header in memory held, holds, and will hold")
-    add("--model", metavar="RELEASE", type=_release, help="the Linux whose kernel it is, such as 6.12 (what FILE says)")
+    add_model(parser, "what FILE says")
     add("--arch", choices=FAMILIES, help="the architecture (what FILE says, else a guess by its map)")
     add("--compare", action="store_true", help="both loaders side by side; they differ when they do above 1 MiB")
     add(
@@ -119,18 +119,9 @@ def run(args: argparse.Namespace) -> int:
     return Exit.PARTLY if reading.at_least else code
 
 
-def _release_of(capture: Capture, args: argparse.Namespace) -> LinuxRelease | None:
-    """The release that is asked for, else the one that was captured; another that is modelled in its place is said."""
-    version = args.model or osrelease_of(capture)
-    release = known_release(version)
-    if release is not None and version is not None and LINUX.stands_in_for(version):
-        _warn([f"Linux {version} is not known: it is taken for {release.name}"])
-    return release
-
-
 def _dump(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -> int:
     """Do what was asked for with a map that was read."""
-    tree, release = reading.tree, _release_of(capture, args)
+    tree, release = reading.tree, release_for(args.model, osrelease_of(capture))
 
     architecture = _architecture(args, capture, tree)
 
@@ -148,7 +139,7 @@ def _dump(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -
     if args.against:
         return _against(found, args)
     if args.output:
-        return _write(found, _inputs(args, capture, tree, architecture), args)
+        return _write(found, _inputs(args, capture, tree, architecture, release), args)
     standing = standing_of(capture, tree, release, found.loader if args.loader else None)
     more = [*range_text.no_dump(found, loaded=standing.loaded), *filter(None, [standing_text.lacks(standing)])]
     if not args.loader and standing.loader is not Loader.KERNEL:
@@ -209,7 +200,7 @@ def _capture(args: argparse.Namespace) -> Capture:
 
 def _header(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -> int:
     """Show what the header in memory held, holds and will hold, and what to make of it."""
-    tree, release = reading.tree, _release_of(capture, args)
+    tree, release = reading.tree, release_for(args.model, osrelease_of(capture))
     standing = standing_of(capture, tree, release, Loader(args.loader) if args.loader else None)
     kernel = "the kernel" if release is None else f"Linux {release.name}"
     loader = standing.loader or Loader.KERNEL
@@ -299,7 +290,13 @@ def _warn(findings: Iterable[str]) -> None:
         say(f"virtiomem: {finding}")
 
 
-def _inputs(args: argparse.Namespace, capture: Capture, tree: ResourceTree, architecture: Architecture) -> Inputs:
+def _inputs(
+    args: argparse.Namespace,
+    capture: Capture,
+    tree: ResourceTree,
+    architecture: Architecture,
+    release: LinuxRelease | None,
+) -> Inputs:
     """What the options say, and for the rest what the machine itself said."""
     state = crash_state_of(capture)
     vmcoreinfo = args.vmcoreinfo or (Note(*state.vmcoreinfo) if state.vmcoreinfo else None)
@@ -311,6 +308,7 @@ def _inputs(args: argparse.Namespace, capture: Capture, tree: ResourceTree, arch
         backup=args.backup,
         possible_cpus=state.possible_cpus if args.possible_cpus is None else args.possible_cpus,
         machine=architecture.elf_machine,
+        noted_cpus=0 if release is None else noted_cpus(state, release),
     )
 
 
@@ -346,13 +344,6 @@ def _note(text: str) -> Note:
     if extra is not None:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not ADDR:SIZE")
     return Note(addr, size)
-
-
-def _release(text: str) -> str:
-    """A release of Linux by its version."""
-    if not is_version(text):
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is not a release of Linux such as 6.12")
-    return text
 
 
 def _direct_map(text: str) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
 from virtiomem.cli.arguments import check_outputs, exit_status, file, refuse_unused
+from virtiomem.cli.model import add_model
 from virtiomem.errors import Exit, UsageError
 from virtiomem.live.export import check_target, export_sysroot
 from virtiomem.live.load import memory_block_size
@@ -47,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="exit 64 when a step was refused or did not settle")
     parser.add_argument("-v", "--verbose", action="store_true", help="show every request and the driver's log")
     guests.add_guest_arguments(parser)
+    add_model(parser, "what SCENARIO says")
     guests.add_linux_arguments(parser)
 
 
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--json, --record, --sysroot and --console take one scenario")
     if args.json or len(args.scenario) > 1:
         refuse_unused({"--verbose": args.verbose}, "is for one scenario without --json")
-    scenarios = [scenario.load(path) for path in args.scenario]
+    scenarios = [scenario.load(path, kernel=args.model) for path in args.scenario]
     _check_outputs(args, scenarios[0])
     with StatusLine() as progress:
         recordings = [_play(one, args, progress) for one in scenarios]

@@ -8,6 +8,7 @@ from functools import partial
 
 from virtiomem.cli import guests
 from virtiomem.cli.arguments import check_outputs, exit_status, file, positive
+from virtiomem.cli.model import add_model
 from virtiomem.cli.rules import add_rules, rules_of
 from virtiomem.errors import Exit
 from virtiomem.files import write_whole
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="embedded",
         help="who plays: the guest in this process (default), or a Linux in QEMU",
     )
+    add_model(parser, "what the scenario says, else its recording")
     add_rules(parser)
     guests.add_linux_arguments(parser)
 
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Play, compare, say what came of each."""
     guests.check_linux_arguments(args)
-    tests = golden.find(args.places)
+    tests = golden.find(args.places, kernel=args.model)
     inputs = [name for one in tests for name in (*guests.inputs_of(one.played, args), one.path)]
     check_outputs(args, "junit", "console", inputs=inputs)
     linux = args.guest == "linux"

@@ -5,6 +5,7 @@ import asyncio
 import re
 
 from virtiomem.cli.arguments import file, number, refuse_unused, seconds, size
+from virtiomem.cli.model import add_model
 from virtiomem.units import MiB, Size
 from virtiomem.vm import commands
 from virtiomem.vm.doors.registry import USAGES
@@ -73,6 +74,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="SOCKET",
         help="the guest agent's socket of the only machine; or libvirt, for one that libvirt holds",
     )
+    add_model(parser, "of sim:SCENARIO what it says")
     parser.add_argument("-J", "--json", action="store_true", help="JSON")
 
 

@@ -83,8 +83,10 @@ class GoldenResult:
     difference: RecordingDifference | None = None
 
 
-def find(places: Iterable[str]) -> list[GoldenCase]:
+def find(places: Iterable[str], *, kernel: str | None = None) -> list[GoldenCase]:
     """The tests of files and directories, read, each once; of a directory every scenario below it, by name.
+
+    `kernel`: the release of Linux to play them on instead of the one that they name.
 
     Raises UsageError for a file that cannot be read or is wrong, and for a directory without a scenario.
     """
@@ -99,12 +101,12 @@ def find(places: Iterable[str]) -> list[GoldenCase]:
             raise UsageError(f"{shown(place)}: a scenario's name must end with {SUFFIX}, its recording is NAME{GOLDEN}")
         for path in found:
             paths.setdefault(path.resolve(), path)
-    return [_read(path) for path in paths.values()]
+    return [_read(path, kernel) for path in paths.values()]
 
 
-def _read(path: Path) -> GoldenCase:
+def _read(path: Path, kernel: str | None) -> GoldenCase:
     golden = path.with_suffix(GOLDEN)
-    return GoldenCase(load(path), golden, recording.load(golden) if is_there(golden) else None)
+    return GoldenCase(load(path, kernel=kernel), golden, recording.load(golden) if is_there(golden) else None)
 
 
 def repeat(

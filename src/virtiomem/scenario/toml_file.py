@@ -26,15 +26,17 @@ MAX_FILE = 2 * MiB
 """It holds three times the steps that there may be."""
 
 
-def load(path: str | Path) -> Scenario:
-    """Read a scenario file.
+def load(path: str | Path, *, kernel: str | None = None) -> Scenario:
+    """Read a scenario file; `kernel` is a release of Linux to play it on instead of the one that it names.
 
     Raises ScenarioError, one line with file, table and key, for a scenario that cannot be; UsageError when the file
     cannot be read.
     """
     border.instance("path", path, str, Path)
     path = Path(path)
-    return _read(read_bytes(path, limit=MAX_FILE), source=str(path), folder=path.parent)
+    if kernel is not None:
+        border.instance("kernel", kernel, str)
+    return _read(read_bytes(path, limit=MAX_FILE), source=str(path), folder=path.parent, kernel=kernel)
 
 
 def loads(text: str | bytes, *, source: str = "scenario", folder: str | Path = ".") -> Scenario:
@@ -59,10 +61,13 @@ def to_dict(scenario: Scenario) -> dict[str, Any]:
     return built
 
 
-def _read(text: bytes, *, source: str, folder: Path) -> Scenario:
+def _read(text: bytes, *, source: str, folder: Path, kernel: str | None = None) -> Scenario:
     """Read, check and complete; every complaint names its source."""
     try:
-        return _complete(_convert(_parse(text)), folder, source)
+        file = _convert(_parse(text))
+        if kernel is not None:
+            file = structs.replace(file, guest=structs.replace(file.guest, kernel=kernel))
+        return _complete(file, folder, source)
     except ScenarioError as error:
         raise error.of(source) from None
 

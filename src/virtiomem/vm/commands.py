@@ -22,7 +22,7 @@ from virtiomem.vm import fleet, tables
 from virtiomem.vm.attach import add, free_name, remove
 from virtiomem.vm.connect import Unreachable, config_paths, expand, load_config, open_all, resolve
 from virtiomem.vm.doors.base import Access, Connection
-from virtiomem.vm.doors.registry import refuse_what_cannot_be
+from virtiomem.vm.doors.registry import refuse_unread_model, refuse_what_cannot_be
 from virtiomem.vm.drivers import placed, regions, with_inside
 from virtiomem.vm.explain import explain as find_reasons
 from virtiomem.vm.fleet import PARTLY, MachineRefusal, PlannedResize, ResizeOrder
@@ -219,8 +219,11 @@ async def connections(args: Namespace, verb: str = "") -> list[Connection]:
     found = resolve(args.connect, load_config(config_paths(os.environ)), agent=args.agent)
     refuse_what_cannot_be(found, verb)
     given = vars(args)
+    model = given.get("model")
+    refuse_unread_model(found, model)
     writes = bool(verb) and not given.get("dry_run")
-    access = Access(unstable=given.get("unstable", False), writes=writes, persist=given.get("persist", False))
+    persist = given.get("persist", False)
+    access = Access(unstable=given.get("unstable", False), writes=writes, persist=persist, model=model)
     return await expand([replace(connection, access=access) for connection in found])
 
 

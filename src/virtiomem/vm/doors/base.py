@@ -19,6 +19,8 @@ class Access:
     """What is changed goes into the machine's stored configuration, too."""
     pace: float = 0.0
     """Seconds that pass for each second of a simulated machine."""
+    model: str | None = None
+    """The release of Linux that a simulated machine has, instead of its scenario's."""
 
 
 @dataclass(frozen=True, slots=True)

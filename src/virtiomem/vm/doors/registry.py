@@ -21,6 +21,12 @@ def refuse_what_cannot_be(connections: Iterable[Connection], verb: str) -> None:
             raise UsageError(f"{connection.label}: {verb} is not possible: {ability.note}")
 
 
+def refuse_unread_model(connections: Iterable[Connection], model: str | None) -> None:
+    """Raise UsageError for a release of Linux to model (`base.Access`) where no machine is a model."""
+    if model is not None and not any(isinstance(connection.target, sim.SimTarget) for connection in connections):
+        raise UsageError("--model is for a scenario (sim:FILE); a machine that runs has a kernel of its own")
+
+
 def door_of(target: MachineTarget) -> Door:
     """The door that has read a target."""
     scheme = str(target).partition(":")[0]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from virtiomem.releases.linux import stand_in
 from virtiomem.vm.doors.base import Ability, Connection, Door, MachineTarget
 from virtiomem.vm.model import Vm
 
@@ -25,8 +26,10 @@ class SimTarget(MachineTarget):
         """Play the scenario; UsageError for a file that is none."""
         from virtiomem.vm.doors.simulated import SimAgent, open_sim
 
-        backend = open_sim(self.path, label=connection.label, pace=connection.access.pace)
-        return Vm(connection.name, backend, SimAgent(backend))
+        access = connection.access
+        backend = open_sim(self.path, label=connection.label, pace=access.pace, model=access.model)
+        words = stand_in(backend.guest.info.get("stands-in-for"))
+        return Vm(connection.name, backend, SimAgent(backend), (words,) if words else ())
 
 
 DOOR = Door(

@@ -155,9 +155,9 @@ class SimBackend:
             self._play(Wait(seconds=seconds))
 
 
-def open_sim(path: str, *, label: str, pace: float = 0.0) -> SimBackend:
-    """Play a scenario file on an embedded guest, and leave it where its last step left it."""
-    scenario = load(path)
+def open_sim(path: str, *, label: str, pace: float = 0.0, model: str | None = None) -> SimBackend:
+    """Play a scenario file on an embedded guest, and leave it where its last step left it, as Linux `model` or as it says."""
+    scenario = load(path, kernel=model)
     guest = embedded_guest(scenario)
     kernel = guest.kernel
     backend = SimBackend(
