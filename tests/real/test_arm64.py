@@ -1,7 +1,7 @@
 """arm64: QEMU's device on `virt`, and stock kernels for arm64, do what the models do.
 
 Nothing of it needs an arm64 machine: `apt-get install qemu-system-arm`, and packages of arm64 unpacked below a directory
-that VIRTIOMEM_KERNELS names (a kernel and its modules, busybox-static); `make oracles` brings both. Skipped without.
+that VIRTIOMEM_KERNELS names (a kernel and its modules, busybox-static); docs/real-guest.md says how. Skipped without.
 """
 
 import os
@@ -52,7 +52,7 @@ def kernel(request: pytest.FixtureRequest) -> kernels.KernelImage:
     """A stock kernel for arm64, and a busybox for it; skipped without."""
     found = request.param
     if not isinstance(found, kernels.KernelImage):
-        pytest.skip("NOT HERE: a kernel for arm64 below a directory of VIRTIOMEM_KERNELS (make oracles)")
+        pytest.skip("NOT HERE: a kernel for arm64 below a directory of VIRTIOMEM_KERNELS (docs/real-guest.md)")
     try:
         initramfs.gather(found)
     except BackendError as error:
