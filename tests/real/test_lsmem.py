@@ -119,3 +119,32 @@ def test_table_equals_lsmem_on_other_machines(
     size = {"1G": "40000000", "128M": "8000000"}[summary.split()[3]]
     assert main(["blocks", "--sysroot", str(make_sysfs(blocks, size)), "--summary=never"]) == 0
     assert capsys.readouterr().out.rstrip("\n") == theirs
+
+
+STYLES: tuple[list[str], ...] = (
+    [],
+    ["-J"],
+    ["-P"],
+    ["-r"],
+    ["-b"],
+    ["-a"],
+    ["-J", "-a", "-b"],
+    ["--summary=never"],
+    ["-o", "+node,zones"],
+    ["-r", "-o", "+zones"],
+)
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("style", STYLES, ids=" ".join)
+def test_what_lsmem_prints_is_read_back(
+    style: list[str], seed: int, make_sysfs: Any, block: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = random.Random(seed)
+    blocks = [one for one in random_blocks(rng, block) if one.state != "odd"]
+    root = make_sysfs(blocks or [block(0)], rng.choice(("8000000", "40000000")))
+    printed = tmp_path / "printed"
+    printed.write_text(lsmem(root, style))
+    shown = ["-o", "range,size,state,block", "-S", "state"]
+    assert main(["blocks", "--from", "lsmem", str(printed), *shown]) == 0
+    assert capsys.readouterr().out == lsmem(root, shown)

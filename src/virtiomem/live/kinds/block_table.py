@@ -63,7 +63,7 @@ class _LsmemTable:
         """Take the rows and the summary out of a text."""
         if text.lstrip().startswith("{"):
             return self._read_json(text)
-        lines = [(number, line.rstrip()) for number, line in enumerate(text.splitlines(), 1)]
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1)]
         marks = {line[: len(line) - len(line.lstrip("> |"))].strip() for _, line in lines if line.strip()}
         if len(marks) == 1 and (mark := marks.pop()):
             lines = [(number, line.lstrip().removeprefix(mark).removeprefix(" ")) for number, line in lines]
@@ -107,7 +107,7 @@ class _LsmemTable:
         for name, end in ends:
             cells[name] = line[start:end].strip()
             start = end
-        if len(line) > start or any(" " in cell for cell in cells.values()) or not cells:
+        if len(line.rstrip()) > start or any(" " in cell for cell in cells.values()) or not cells:
             self._refuse(number, f"a row that does not fit the headings: {quoted(line)}")
         return cells
 
