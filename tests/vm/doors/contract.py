@@ -15,6 +15,7 @@ import pytest
 
 from tests.waiting import PATIENCE, wait_until
 from virtiomem.cli.main import main
+from virtiomem.errors import BackendTimeout
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.connect import open_vm, parse_connection
 from virtiomem.vm.doors.base import VERBS
@@ -299,9 +300,15 @@ def meanwhile(rig: Rig, when: Callable[[Machine], bool], do: Callable[[], None])
     async def look(vm: Vm) -> Machine:
         return await vm.backend.look()
 
+    def looks_like_that() -> bool:
+        try:
+            return when(with_machine(rig, look, beside=True))
+        except BackendTimeout:  # it is merely busy
+            return False
+
     def work() -> None:
         try:
-            wait_until(lambda: when(with_machine(rig, look, beside=True)), "it never looked like that")
+            wait_until(looks_like_that, "it never looked like that")
             do()
         except BaseException as error:  # noqa: BLE001 - told below
             failed.append(error)
