@@ -191,8 +191,10 @@ class LinuxGuest:
         ]
         if not wanted:
             return snapshot
-        reply = self._linux.ask("pages", str(page_look.flags_size(block_size)), *wanted, doing=doing)
-        pages = page_look.parse(reply.text, block_size)
+        reply = self._linux.ask(
+            "pages", str(page_look.flags_size(block_size, self._architecture)), *wanted, doing=doing
+        )
+        pages = page_look.parse(reply.text, block_size, self._architecture)
         blocks = [structs.replace(block, pages=pages.get(block.block, UNSET)) for block in snapshot.memory_blocks]
         return structs.replace(snapshot, memory_blocks=blocks)
 
