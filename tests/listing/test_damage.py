@@ -63,6 +63,7 @@ CERTAIN = {
     "in strings": (each('"{}",'), 1),
     "in a quote with numbers": ("".join(f"> {line}\n" for line in numbered("{:6}\t").splitlines()), 1),
     "leading zeros lost": (re.sub(r"\b0+(?=\w)", "", LISTING), 1),
+    "a blank in the name": (LISTING.replace("System RAM", "S ystem RAM", 1), 1),
     "another case": (LISTING.replace("System RAM", "System Ram", 1), 1),
     "blanks at the end of every line": (each("{}   "), 1),
     "a comment": (f"# my machine\n{LISTING}", 1),

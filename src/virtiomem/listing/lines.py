@@ -149,7 +149,7 @@ def _take_name(line: Line, manner: _Manner, repairs: Repairs) -> bool:
         what = f"a mark behind {quoted(name[: mark.start()])} that lines are missing here"
         repairs.append(Repair(line.number, Damage.REMARK, what, "taken away", lost=True))
         name = name[: mark.start()]
-    if name != SYSTEM_RAM and " ".join(name.split()).casefold() == SYSTEM_RAM.casefold():
+    if name != SYSTEM_RAM and "".join(name.split()).casefold() == "systemram":
         repairs.append(Repair(line.number, Damage.NAME, f"the name {quoted(name)}", f"read as {SYSTEM_RAM}"))
         name = SYSTEM_RAM
     elif spoiled := what_is_spoiled(name):

@@ -28,7 +28,7 @@ REMARK = re.compile(r"[ \t]+(?:\#(?:[ \t\#]|$)|//|<[-=<]|/\*|\u2190|\u21d0|\u27f
 ELIDED = re.compile(r"(?:[ \t]+\.\.+|[ \t]*(?:\[\.\.+\]|\.\.\.+|\u2026|[\[<(](?:snip|cut).*|--8<.*))[ \t]*$")
 """A mark behind a name that lines are missing."""
 _BEHIND = re.compile(r"[ \t]*[\W_].*|[ \t]+.*", re.DOTALL)
-_LOOSE_RAM = re.compile(rf"{SYSTEM_RAM}.*|(?i:system[\W_]*ram)", re.DOTALL)
+_LOOSE_RAM = re.compile(rf"{SYSTEM_RAM}.*|(?i:system[\W_]*ram(?:\(.*)?)", re.DOTALL)
 _RELIED_ON = re.compile(
     rf"(?:{SYSTEM_RAM} \([a-z_]+\)|{SYSTEM_RAM}|{CRASH_KERNEL}|{KERNEL_IMAGE.pattern}|{VIRTIO_DEVICE.pattern})(?!\w)"
 )
@@ -68,6 +68,6 @@ def what_is_spoiled(name: str) -> str:
     bare, remark = without_remark(name)
     if remark:
         return f"a remark behind the name {quoted(bare)}: {quoted(remark)}"
-    if _LOOSE_RAM.fullmatch(name) and not is_system_ram(name):
+    if (_LOOSE_RAM.fullmatch(name) or _LOOSE_RAM.fullmatch("".join(name.split()))) and not is_system_ram(name):
         return f"the name {quoted(name)} is not quite {SYSTEM_RAM!r}, as Linux writes it"
     return ""
