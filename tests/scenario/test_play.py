@@ -2,11 +2,13 @@ import re
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from virtiomem import scenario
 from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.live.load import snapshot_of
 from virtiomem.live.reading import load_any
+from virtiomem.recording import MemoryBlock, Recording
 from virtiomem.recording.values import VirtioMemInfo
 from virtiomem.releases.linux import LINUX
 
@@ -116,3 +118,57 @@ def test_scenario_plays_like_the_guest_of_a_recording_and_keeps_what_it_says_its
     assert scenario.like(said, {"kernel": 6, "default-state": "x"}) == said
     with pytest.raises(UsageError, match=r"two numbers such as 6\.12, not 'x'"):
         scenario.like(said, {"kernel": "x"})
+
+
+SMALL = """
+[guest]
+memory = "1G"
+default-state = "online_kernel"
+[[device]]
+id = "vm0"
+max-size = "1G"
+[[step]]
+do = "load"
+[[step]]
+do = "resize"
+device = "vm0"
+requested-size = "128M"
+[[step]]
+do = "refuse"
+event = "offline"
+[[step]]
+do = "resize"
+device = "vm0"
+requested-size = "0"
+[[step]]
+do = "refuse"
+event = "offline"
+error = "OK"
+"""
+
+
+def played_before(**last: object) -> tuple[scenario.Scenario, Recording]:
+    """A scenario and what a guest did of it, the last step but one changed."""
+    scene = scenario.loads(SMALL)
+    made = scenario.play(scene, scenario.embedded_guest(scene))
+    made.steps[-2] = structs.replace(made.steps[-2], **last)
+    return scene, made
+
+
+def test_a_follower_has_the_kernels_pages_where_the_real_kernel_had_them() -> None:
+    block = MemoryBlock(block=32, state="online", valid_zones="Normal", nodes=[0], pages="k" + 63 * "o")
+    scene, real = played_before()
+    snapshot = structs.replace(real.steps[-2].snapshot, memory_blocks=[block])
+    scene, real = played_before(snapshot=snapshot)
+    shrunk = scenario.play_again(scene, real).steps[-2]
+    assert [request.nb_blocks for request in shrunk.requests] == [1] * 63
+    assert not shrunk.settled
+
+
+def test_a_followers_steps_last_as_long_as_the_real_ones() -> None:
+    """Beyond the driver's retry, which then falls into the step."""
+    scene, real = played_before(elapsed=0.4)
+    assert isinstance(scenario.play_again(scene, real).steps[-1].retry_in, float)
+    real.steps[-1] = structs.replace(real.steps[-1], elapsed=60.0)
+    last = scenario.play_again(scene, real).steps[-1]
+    assert max(block.block for block in last.snapshot.memory_blocks) < 32

@@ -93,10 +93,10 @@ def play_again(scenario: Scenario, real: Recording) -> Recording:
     as `like` and `embedded_guest`.
     """
     with closing(embedded_guest(like(scenario, real.guest), real.boot)) as guest:
-        return play(scenario, _Follower(guest, real))
+        return play(scenario, Follower(guest, real))
 
 
-class _Follower:
+class Follower:
     """An embedded guest that follows a real one: its steps last as long, its kernel's pages are where the real kernel's are."""
 
     def __init__(self, guest: EmbeddedGuest, real: Recording) -> None:

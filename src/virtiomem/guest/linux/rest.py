@@ -24,6 +24,8 @@ QUIET = 3.0
 """Seconds without a change after which a kernel that does not show its tasks' stacks is taken to be at rest."""
 
 _BETWEEN_LOOKS = 0.1
+_STILL = 0.5
+"""Seconds without a request after which a driver that is not done is taken to have stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ def settle(linux: RunningLinux, doing: str) -> Rest:
     """Wait until the guest is at rest; BackendTimeout when it never is."""
     requests: list[Request] = []
     limit = time.monotonic() + linux.timeout
+    _leave_alone(linux, requests, doing, limit)
     before, changed = _see(linux, requests, doing), time.monotonic()
     while time.monotonic() < limit:
         linux.follow(_BETWEEN_LOOKS, doing)
@@ -67,6 +70,20 @@ def settle(linux: RunningLinux, doing: str) -> Rest:
         f"the guest did not come to rest within {linux.timeout:g} s while {doing} ({len(requests)} requests so far);"
         f" the console's last lines: {linux.last_words()}"
     )
+
+
+def _leave_alone(linux: RunningLinux, requests: list[Request], doing: str, limit: float) -> None:
+    """Let the driver work until every device has its requested size, or sends no requests for a while.
+
+    The processes of a look take and free memory, and what they free on the way keeps Linux from taking a block whole
+    (alloc_contig_range() finds a page neither free nor movable), above all where a busy host stretches the attempt.
+    """
+    last = time.monotonic()
+    while time.monotonic() < min(limit, last + _STILL) and not all(device.settled for device in linux.memory.query()):
+        linux.follow(_BETWEEN_LOOKS, doing)
+        if new := linux.take_requests():
+            requests += new
+            last = time.monotonic()
 
 
 def _see(linux: RunningLinux, requests: list[Request], doing: str) -> Rest:
