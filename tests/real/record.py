@@ -24,8 +24,8 @@ from virtiomem.recording.values import Inject
 
 FOLDER = Path(__file__).parents[1] / "data"
 
-LOOKED_AT = {"n-kernel-pages"}
-"""Recordings that say what pages were."""
+LOOKED_AT = "recordings-held"
+"""Where recordings say what pages were."""
 
 _CLAIM = re.compile(r"^ *[0-9a-f-]+ : virtio-pci-\w+\n", re.MULTILINE)
 """A PCI driver's claim inside a BAR: it comes and goes with the driver."""
@@ -60,7 +60,7 @@ def record(folder: Path) -> Recording:
     played = scenario.load(folder / "scenario.toml")
     kexec = needs_kexec(played.steps)
     setup = Setup(kernel=played.guest.release.name)
-    pages = folder.name in LOOKED_AT
+    pages = folder.parent.name == LOOKED_AT
     with LinuxGuest(played.guest, played.devices, played.driver, setup=setup, kexec=kexec, pages=pages) as guest:
         made = scenario.play(played, guest)
     return structs.replace(
