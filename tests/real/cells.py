@@ -3,7 +3,7 @@
 A test says with `on` what it is about: `linux` and `qemu` are ``every``, a series such as ``6.1``, or nothing, which is the
 newest kernel that continuous integration must have, and the installed QEMU. `proves` names what it counts as in the table.
 With VIRTIOMEM_REAL=some, the installed QEMU meets every kernel, the others that one kernel; and what is run off the pairs that
-continuous integration must have is a slice: three of each test.
+continuous integration must have is a slice: three tests of each file.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ from virtiomem.guest.linux.kernels import version_key
 
 EVERY = "every"
 SLICE = 3
-"""How many of one test are run on a pair that is not required."""
+"""How many tests of one file are run on a pair that is not required."""
 NO_GUEST = ALONE
 
 

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -43,12 +44,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave a slice where that is enough."""
-    seen: Counter[tuple[str, Cell]] = Counter()
+    seen: Counter[tuple[Path, Cell]] = Counter()
     kept: list[pytest.Item] = []
     left: list[pytest.Item] = []
     for item in items:
         cell = cell_of(item)
-        place = (getattr(item, "originalname", item.name), cell) if cell else None
+        place = (item.path, cell) if cell else None
         enough = place is not None and FOUND.slices(place[1]) and seen[place] >= SLICE
         (left if enough else kept).append(item)
         if place:
