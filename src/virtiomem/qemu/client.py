@@ -4,8 +4,10 @@ import asyncio
 import json
 import logging
 import secrets
+import socket
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from ssl import SSLContext
 from typing import Any
 
 from qemu.qmp import QMPClient
@@ -42,6 +44,15 @@ class Client(QMPClient):
         self._burst = BURST_LIMIT if burst is None else burst
         self._second = 0.0
         self._count = 0
+
+    async def _do_connect(self, address: Any, ssl: SSLContext | None = None) -> None:
+        """Connect; a socket that was given to us is closed where an interrupt came before a stream took it."""
+        try:
+            await super()._do_connect(address, ssl)
+        except BaseException:
+            if isinstance(address, socket.socket):
+                address.close()
+            raise
 
     async def _establish_session(self) -> None:
         """Begin where both sides know to be: after QMP's handshake, or after an agent's answer to us."""
