@@ -123,11 +123,15 @@ class Libvirtd:
         self.process.kill()
         self.process.wait()
 
-    def virsh(self, *words: str) -> str:
-        """What virsh prints; a refusal fails the test."""
-        done = subprocess.run(
-            ["virsh", "-c", self.uri, *words], capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
+    def virsh(self, *words: str, again: str = "") -> str:
+        """What virsh prints; a refusal fails the test, but is tried once more where it says `again`.
+
+        A daemon that has just come up and asks QEMU what it can do may refuse a domain without a reason.
+        """
+        command = ["virsh", "-c", self.uri, *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        if again and again in done.stderr:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.returncode == 0, f"virsh {' '.join(words)}: {done.stderr}"
         return done.stdout
 
@@ -135,7 +139,7 @@ class Libvirtd:
         """Define a domain."""
         path = self.folder / "domain.xml"
         path.write_text(xml)
-        self.virsh("define", str(path))
+        self.virsh("define", str(path), again="the cause is unknown")
 
     def tiny(self, name: str, nodes: Sequence[int] = (0,), memory: int = 64) -> None:
         """A domain without a guest, paused."""

@@ -30,6 +30,8 @@ from virtiomem.vm.model import Device, Driver, Event, HypervisorInfo, Machine, O
 MAX_DEVICES = 4096
 """Far above QEMU's 256 memory slots."""
 
+_HEARING = 0.01
+"""Seconds that a wait lasts at least: what has arrived while we were busy is heard."""
 _EVENTS = {"MEMORY_DEVICE_SIZE_CHANGE": Event.SIZE, "RESET": Event.RESET, "SHUTDOWN": Event.SHUTDOWN}
 _DRIVER_OK = "DRIVER_OK"
 _UNNAMED = "/machine/peripheral-anon"
@@ -177,7 +179,7 @@ class QmpBackend:
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Wait for an event; QEMU throttles size changes to one a second and device, so callers poll as well."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, 0)):
+            async with asyncio.timeout(max(seconds, _HEARING)):
                 await self._woken.wait()
         events = frozenset(self._events)
         self._events.clear()
