@@ -47,7 +47,7 @@ class _Manner(NamedTuple):
 
 
 _LOOSE = re.compile(
-    r"(?P<indent>[\s\udca0]*)(?P<start>(?:0x)?[0-9a-f]{1,16})[\s\udca0]*-[\s\udca0]*(?P<end>(?:0x)?[0-9a-f]{1,16})"
+    r"(?P<indent>[\s\udca0]*+)(?P<start>(?:0x)?[0-9a-f]{1,16})[\s\udca0]*-[\s\udca0]*(?P<end>(?:0x)?[0-9a-f]{1,16})"
     r"[\s\udca0]*(?::[\s\udca0]?(?P<name>.*))?",
     re.IGNORECASE | re.DOTALL,
 )
@@ -55,9 +55,9 @@ _WORD = re.compile(r"\w+")
 _ELISION = re.compile(r"snip\w*|cut|skipped|omitted|elided|truncated|removed", re.IGNORECASE)
 _BESIDE = re.compile(r"lines?|more|and|many|some|[0-9]+", re.IGNORECASE)
 """The words of a mark that lines are missing, and those that stand beside one."""
-_CHATTER = re.compile(r"\s*(?:\#.*|//.*|`{3}.*|~{3}.*|.*\bcat\s.*iomem.*)", re.DOTALL)
+_CHATTER = re.compile(r"\s*+(?:\#.*|//.*|`{3}.*|~{3}.*|(?>.*?\bcat\s).*iomem.*)", re.DOTALL)
 """What people write above and below a listing."""
-_SOME_RANGE = re.compile(r"[0-9a-f]{3,}\s*(?:-|\u2013)\s*(?:0x)?[0-9a-f]{3,}", re.IGNORECASE)
+_SOME_RANGE = re.compile(r"(?<![0-9a-f])[0-9a-f]{3,}+\s*(?:-|\u2013)\s*(?:0x)?[0-9a-f]{3,}", re.IGNORECASE)
 _WRAPPED_AT = 66
 """Mailers wrap lines that would become longer than this, or more; what is narrower is wrapped if the name is known."""
 

@@ -16,14 +16,14 @@ from virtiomem.text import quoted
 
 TAB = 8
 _QUOTE = re.compile(r"[ \xa0\udca0]?(?:[>|\u2502][ \xa0\udca0]?)+")
-_TABLE_EDGE = re.compile(r"[ \xa0\udca0]*[|\u2502][ \xa0\udca0]*$")
+_TABLE_EDGE = re.compile(r"(?<![ \xa0\udca0])[ \xa0\udca0]*+[|\u2502][ \xa0\udca0]*$")
 _STRING = re.compile(r"(?P<quote>[\"'`])(?P<inside>.*)(?P=quote),?")
 _BEFORE = re.compile(
-    r"""(?P<before>[ \t]*
+    r"""(?P<before>[ \t]*+
             (?: (?P<file>(?=[\w./~])(?=[^\s:]*[^\s:0-9a-f-])[^\s:]+) [:-] )?
-            (?: (?P<number>[0-9]{1,7}) (?P<mark>[:.)\]]|-(?=[ \t]*[0-9a-f]+-)|(?=[ \t])) )?
+            (?: (?P<number>[0-9]{1,7}) (?P<mark>[:.)\]]|-(?=[ \t]*+[0-9a-f]++-)|(?=[ \t])) )?
         )
-        (?P<rest>[ \t]*(?:0x)?[0-9a-f]+-(?:0x)?[0-9a-f]+[ \t]*(?::.*)?)""",
+        (?P<rest>[ \t]*+(?:0x)?[0-9a-f]++-(?:0x)?[0-9a-f]++[ \t]*+(?::.*)?)""",
     re.VERBOSE | re.DOTALL,
 )
 """A line behind a number (cat -n, nl, editors), behind the file and number that grep writes, and neither."""
@@ -31,7 +31,8 @@ _NUMBER = r"(?:[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7})"
 _WHOLE = re.compile(rf"[ \t]*(?P<start>{_NUMBER})-(?P<end>{_NUMBER})(?: : .*|[ \t]*)", re.DOTALL)
 HALF = re.compile(r"[ \t]*[0-9a-f]{1,16}(?:-[0-9a-f]{0,16})?[ \t]*")
 """What a line that breaks in its range begins with."""
-_NEXT = re.compile(rf"(?P<run>[0-9a-f]{{8,}})-(?P<end>{_NUMBER}) : ")
+_NEXT = re.compile(rf"(?<![0-9a-f])(?P<run>[0-9a-f]{{8,}}+)-(?P<end>{_NUMBER}) : ")
+"""From the first digit of a run on, and never back in it: a megabyte of digits is looked at once."""
 
 
 @dataclass(frozen=True, slots=True)

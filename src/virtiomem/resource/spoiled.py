@@ -23,9 +23,12 @@ _AS_SPACES = str.maketrans(_NO_BREAK_SPACES, "  ")
 ESCAPE = re.compile(r"(?:\x1b|\^\[)\[[0-9;:]*[mK]|\[[0-9]{1,3}(?:;[0-9]{1,3})*m(?:\[K)?|\[m\[K")
 """What sets a terminal's colours, as `grep --color` writes it around what it found, as a pager shows it, and as a browser does."""
 RANGE = re.compile(r"[0-9a-f]{8,16}-[0-9a-f]{8,16} : ")
-REMARK = re.compile(r"[ \t]+(?:\#(?:[ \t\#]|$)|//|<[-=<]|/\*|\u2190|\u21d0|\u27f5)")
+# A run of blanks or dots is looked at once, from its beginning: a name may be a megabyte of them.
+REMARK = re.compile(r"(?<![ \t])[ \t]++(?:\#(?:[ \t\#]|$)|//|<[-=<]|/\*|\u2190|\u21d0|\u27f5)")
 """How people begin a remark behind a name. (`PCI Bus #0d` and `… (#2)` are names.)"""
-ELIDED = re.compile(r"(?:[ \t]+\.\.+|[ \t]*(?:\[\.\.+\]|\.\.\.+|\u2026|[\[<(](?:snip|cut).*|--8<.*))[ \t]*$")
+ELIDED = re.compile(
+    r"(?<![ \t])(?:[ \t]++\.\.++|[ \t]*+(?:\[\.\.+\]|(?<!\.)\.\.\.++|\u2026|[\[<(](?:snip|cut).*|--8<.*))[ \t]*$"
+)
 """A mark behind a name that lines are missing."""
 _BEHIND = re.compile(r"[ \t]*[\W_].*|[ \t]+.*", re.DOTALL)
 _LOOSE_RAM = re.compile(rf"{SYSTEM_RAM}.*|(?i:system[\W_]*ram(?:\(.*)?)", re.DOTALL)
