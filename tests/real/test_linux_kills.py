@@ -1,6 +1,7 @@
 """What goes wrong with a real guest: it is told in one line with the right exit code, and no process stays behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -191,7 +192,7 @@ def test_a_guest_that_hangs_is_a_timeout(linux: LinuxGuest) -> None:
     """It is quoted with the console's lines since the boot."""
     linux.shell("echo stuck in here >/dev/ttyS0")
     with pytest.raises(
-        BackendTimeout, match=r"did not answer within 1 s while running .*; .*last lines: stuck in here$"
+        BackendTimeout, match=r"did not answer within 1 s while running .*; .*last lines: .*stuck in here$"
     ):
         linux.shell("while true; do sleep 60; done", timeout=1)
 
@@ -210,7 +211,8 @@ def test_a_verb_that_is_killed_is_told_with_what_the_console_said(linux: LinuxGu
     dying = "#!/bin/sh\\necho Out of memory: Killed process >/dev/ttyS0\\nkill -9 $$\\n"
     linux.shell(f"mkdir /sbin; printf '{dying}' >/sbin/kexec; /bin/busybox chmod +x /sbin/kexec")
     refused = linux.play(Kexec())
-    assert refused.error == "Killed; the console's last lines: Out of memory: Killed process"
+    assert refused.error is not None
+    assert re.fullmatch("Killed; the console's last lines: .*Out of memory: Killed process", refused.error)
 
 
 def test_a_flood_on_the_agents_line_is_cut_off(linux: LinuxGuest, monkeypatch: pytest.MonkeyPatch) -> None:
