@@ -201,8 +201,9 @@ class LibvirtBackend:
     async def look(self) -> Machine:
         """How big everything is, as libvirt has heard of it."""
         try:
-            state, _ = await self._call("virDomainGetState", self._domain.state)
+            # In this order: of a domain that has ended meanwhile the XML is the stored one, which has no plugged sizes.
             xml = await self._call("virDomainGetXMLDesc", self._domain.XMLDesc, 0)
+            state, _ = await self._call("virDomainGetState", self._domain.state)
         except LibvirtRefused as error:
             raise BackendError(self._gone() or error.words, connection=self._label) from None
         if state in _OFF:

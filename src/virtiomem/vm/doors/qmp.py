@@ -31,7 +31,7 @@ MAX_DEVICES = 4096
 """Far above QEMU's 256 memory slots."""
 
 _HEARING = 0.01
-"""Seconds that a wait lasts at least: what has arrived while we were busy is heard."""
+"""Seconds behind an event in which others are heard: a reset may follow a change of size, and have come while we were busy."""
 _EVENTS = {"MEMORY_DEVICE_SIZE_CHANGE": Event.SIZE, "RESET": Event.RESET, "SHUTDOWN": Event.SHUTDOWN}
 _DRIVER_OK = "DRIVER_OK"
 _UNNAMED = "/machine/peripheral-anon"
@@ -179,8 +179,9 @@ class QmpBackend:
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Wait for an event; QEMU throttles size changes to one a second and device, so callers poll as well."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(seconds, _HEARING)):
+            async with asyncio.timeout(max(seconds, 0)):
                 await self._woken.wait()
+        await asyncio.sleep(_HEARING)
         events = frozenset(self._events)
         self._events.clear()
         self._woken.clear()
