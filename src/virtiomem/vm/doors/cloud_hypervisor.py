@@ -7,7 +7,6 @@ Source: vmm/src/api/openapi/cloud-hypervisor.yaml and vmm/src/{config,lib}.rs of
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec import Struct
@@ -17,11 +16,10 @@ from virtiomem.qemu.validation import Name, Number, Text
 from virtiomem.text import shown
 from virtiomem.units import MiB
 from virtiomem.vm.doors.address import parse_path
-from virtiomem.vm.doors.base import Ability, Connection, Door, MachineTarget
-from virtiomem.vm.doors.guest_agent import socket_agent
-from virtiomem.vm.doors.http import HttpPeer, PollingBackend
+from virtiomem.vm.doors.base import Ability, Door
+from virtiomem.vm.doors.http import ApiTarget, HttpPeer, PollingBackend
 from virtiomem.vm.doors.peer import Refused
-from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice, Vm
+from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 
 BLOCK_SIZE = 2 * MiB
 """VIRTIO_MEM_DEFAULT_BLOCK_SIZE in virtio-devices/src/mem.rs; the API does not tell it."""
@@ -34,37 +32,11 @@ _RESIZABLE = {"Running", "Paused"}
 """A VM that is only created takes a resize for a change of its boot memory."""
 
 
-@dataclass(frozen=True, slots=True)
-class CloudHypervisorTarget(MachineTarget):
-    """An API socket."""
-
-    path: str
-
-    @property
-    def name(self) -> str:
-        """The socket's file without its suffix."""
-        return Path(self.path).stem
-
-    def __str__(self) -> str:
-        return f"cloud-hypervisor:{self.path}"
-
-    async def open(self, connection: Connection) -> Vm:
-        """Connect to the API."""
-        agent = socket_agent(connection)
-        backend = CloudHypervisorBackend(self.path, connection.label)
-        try:
-            await backend.open()
-        except BaseException:
-            await backend.close()
-            raise
-        return Vm(connection.name, backend, agent)
-
-
 DOOR = Door(
     "cloud-hypervisor",
     "a VM of Cloud Hypervisor, through its API socket",
     ("cloud-hypervisor:/api.sock",),
-    lambda text, source: CloudHypervisorTarget(parse_path(text, source=source)),
+    lambda text, source: ApiTarget("cloud-hypervisor", parse_path(text, source=source), CloudHypervisorBackend),
     {
         "list": Ability(
             "addresses are unknown; so is what is plugged before v52, beside a balloon, and of each of several zones"

@@ -4,9 +4,6 @@ It has one virtio-mem device, counts in MiB, and tells neither the device's addr
 Source: src/firecracker/swagger/firecracker.yaml and docs/memory-hotplug.md of Firecracker 1.16. Not run against the real one.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from msgspec import Struct
 
 from virtiomem.errors import BackendError, DeviceError
@@ -14,48 +11,21 @@ from virtiomem.qemu.validation import Number, Text
 from virtiomem.text import shown
 from virtiomem.units import MiB
 from virtiomem.vm.doors.address import parse_path
-from virtiomem.vm.doors.base import Ability, Connection, Door, MachineTarget
-from virtiomem.vm.doors.guest_agent import socket_agent
-from virtiomem.vm.doors.http import HttpPeer, PollingBackend
+from virtiomem.vm.doors.base import Ability, Door
+from virtiomem.vm.doors.http import ApiTarget, HttpPeer, PollingBackend
 from virtiomem.vm.doors.peer import Refused
-from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice, Vm
+from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 
 DEVICE = "mem"
 """What the only device is called: Firecracker gives it no name."""
 _STATES = {"Running": "running", "Paused": "paused", "Not started": "not started"}
 
 
-@dataclass(frozen=True, slots=True)
-class FirecrackerTarget(MachineTarget):
-    """An API socket."""
-
-    path: str
-
-    @property
-    def name(self) -> str:
-        """The socket's file without its suffix."""
-        return Path(self.path).stem
-
-    def __str__(self) -> str:
-        return f"firecracker:{self.path}"
-
-    async def open(self, connection: Connection) -> Vm:
-        """Connect to the API."""
-        agent = socket_agent(connection)
-        backend = FirecrackerBackend(self.path, connection.label)
-        try:
-            await backend.open()
-        except BaseException:
-            await backend.close()
-            raise
-        return Vm(connection.name, backend, agent)
-
-
 DOOR = Door(
     "firecracker",
     "a Firecracker microVM, through its API socket",
     ("firecracker:/api.sock",),
-    lambda text, source: FirecrackerTarget(parse_path(text, source=source)),
+    lambda text, source: ApiTarget("firecracker", parse_path(text, source=source), FirecrackerBackend),
     {
         "list": Ability("the address is unknown"),
         "status": Ability("drivers: by `--agent`"),

@@ -3,7 +3,10 @@
 import asyncio
 import json
 from abc import abstractmethod
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from virtiomem.errors import BackendError, BackendTimeout, ProtocolError, VirtiomemError
@@ -11,15 +14,45 @@ from virtiomem.qemu import validation
 from virtiomem.qemu.validation import Shape, ValueKind
 from virtiomem.text import one_line, shown
 from virtiomem.units import MiB
+from virtiomem.vm.doors.base import Connection, MachineTarget
+from virtiomem.vm.doors.guest_agent import socket_agent
 from virtiomem.vm.doors.peer import Refused
 from virtiomem.vm.doors.sent import COMMANDS
-from virtiomem.vm.model import Event, Machine
+from virtiomem.vm.model import Backend, Event, Machine, Vm
 
 ANSWER_SECONDS = 10.0
 MAX_BODY = 4 * MiB
 MAX_WORDS = 300
 """Characters of a VMM's own words within a message."""
 POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class ApiTarget(MachineTarget):
+    """An API socket, and what makes the backend of the VMM that listens there: of a path and a label."""
+
+    scheme: str
+    path: str
+    backend: Callable[[str, str], "PollingBackend"]
+
+    @property
+    def name(self) -> str:
+        """The socket's file without its suffix."""
+        return Path(self.path).stem
+
+    def __str__(self) -> str:
+        return f"{self.scheme}:{self.path}"
+
+    async def open(self, connection: Connection) -> Vm:
+        """Connect to the API."""
+        agent = socket_agent(connection)
+        backend = self.backend(self.path, connection.label)
+        try:
+            await backend.open()
+        except BaseException:
+            await backend.close()
+            raise
+        return Vm(connection.name, backend, agent)
 
 
 class HttpPeer:
@@ -116,14 +149,14 @@ def _words(body: bytes) -> str:
     return text
 
 
-class PollingBackend(Protocol):
+class PollingBackend(Backend, Protocol):
     """The part of a `Backend` that a VMM without events needs: it is asked again and again while somebody waits."""
 
     _last: Machine | None
 
     @abstractmethod
-    async def look(self) -> Machine:
-        """How big everything is right now."""
+    async def open(self) -> None:
+        """Learn what never changes; raises BackendError where no such VMM answers."""
 
     def now(self) -> float:
         """Seconds of the event loop's clock."""
