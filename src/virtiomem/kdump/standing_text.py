@@ -62,7 +62,7 @@ def _content(standing: Standing) -> Iterator[str]:
     """What the header has, and what it has not."""
     missing, gone = standing.missing, standing.gone
     if missing is None or gone is None:
-        yield "what the header holds now is not known: it lies in memory that nobody could read"
+        yield "what the header holds now is not known: its memory could not be read"
         unsure = 0 if standing.certain is None else total(subtract(standing.ram, standing.certain))
         if unsure:
             yield f"{format_size(unsure)} of RAM, offline since it came, may not be in it; the rest is for certain"
