@@ -7,7 +7,7 @@ import re
 from virtiomem.cli.arguments import file, number, refuse_unused, seconds, size
 from virtiomem.cli.model import add_model
 from virtiomem.units import MiB, Size
-from virtiomem.vm import commands
+from virtiomem.vm import attach_verbs, commands
 from virtiomem.vm.doors.registry import USAGES
 from virtiomem.vm.doors.sent import COMMANDS, VIRTIO_STATUS
 
@@ -155,7 +155,7 @@ def _add_attach(parser: argparse.ArgumentParser) -> None:
         "--requested-size", type=size, default=Size(0), metavar="SIZE", help="default 0; nobody waits for it"
     )
     parser.add_argument("--persist", action="store_true", help="change the machine's stored configuration, too")
-    parser.set_defaults(command_of=commands.attach)
+    parser.set_defaults(command_of=attach_verbs.attach)
 
 
 def _add_detach(parser: argparse.ArgumentParser) -> None:
@@ -163,7 +163,7 @@ def _add_detach(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--timeout", type=seconds, default=30.0, metavar="TIME", help="wait no longer (default 30s)")
     parser.add_argument("--persist", action="store_true", help="change the machine's stored configuration, too")
-    parser.set_defaults(command_of=commands.detach)
+    parser.set_defaults(command_of=attach_verbs.detach)
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:

@@ -13,13 +13,12 @@ from typing import Any
 import msgspec
 
 from virtiomem import stdio
-from virtiomem.errors import Exit, UsageError, VirtiomemError
+from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.notation import json_bytes, printable_json
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.text import shown
 from virtiomem.units import format_exact
 from virtiomem.vm import fleet, tables
-from virtiomem.vm.attach import add, free_name, remove
 from virtiomem.vm.connect import Unreachable, config_paths, expand, load_config, open_all, resolve
 from virtiomem.vm.doors.base import Access, Connection
 from virtiomem.vm.doors.registry import refuse_unread_model, refuse_what_cannot_be
@@ -27,7 +26,7 @@ from virtiomem.vm.drivers import placed, regions, with_inside
 from virtiomem.vm.explain import explain as find_reasons
 from virtiomem.vm.fleet import PARTLY, MachineRefusal, PlannedResize, ResizeOrder
 from virtiomem.vm.inside import GuestMemoryInfo
-from virtiomem.vm.model import GuestView, Machine, NewDevice, Vm
+from virtiomem.vm.model import GuestView, Machine, Vm
 from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
 from virtiomem.vm.results import STALL_SECONDS, Reporter, WaitPolicy
 from virtiomem.vm.tables import COLUMNS, View
@@ -38,7 +37,7 @@ from virtiomem.vm.watch import watch as watch_all
 MAX_NAMES = 6
 """Machines named on a line; fifty without a driver are one remark."""
 
-__all__ = ["COLUMNS", "attach", "detach", "explain", "list_devices", "resize", "status", "watch"]
+__all__ = ["COLUMNS", "explain", "list_devices", "resize", "status", "watch"]
 
 
 async def list_devices(args: Namespace) -> int:
@@ -47,12 +46,12 @@ async def list_devices(args: Namespace) -> int:
     async with opened_machines(await connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm) for vm in opened))
     if args.json:
-        return _finish_json(views)
+        return finish_json(views)
     stdio.show(tables.table(tables.rows_of(views), columns, in_bytes=args.bytes, headings=not args.noheadings))
     for view in views:
         if view.machine is not None and not view.machine.devices:
             stdio.say(f"{view.vm}: it has no memory device")
-    return _complain(views)
+    return complain(views)
 
 
 async def status(args: Namespace) -> int:
@@ -61,10 +60,10 @@ async def status(args: Namespace) -> int:
     async with opened_machines(await connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm, thorough=True) for vm in opened))
     if args.json:
-        return _finish_json(views)
+        return finish_json(views)
     texts = [tables.status_text(v, columns, in_bytes=args.bytes, headings=not args.noheadings) for v in views]
     stdio.show("\n".join(texts))
-    return _complain(views)
+    return complain(views)
 
 
 async def resize(args: Namespace) -> int:
@@ -104,56 +103,6 @@ async def resize(args: Namespace) -> int:
     else:
         stdio.show("".join(f"{line}\n" for result in results for line in tables.result_lines(result)))
     return fleet.exit_code(results, refusals)
-
-
-async def attach(args: Namespace) -> int:
-    """Add a memory device to one machine."""
-    async with _one(args, "attach") as vm:
-        machine = await vm.backend.look()
-        new = NewDevice(
-            kind="dimm" if args.dimm else "virtio-mem",
-            name=args.id or free_name(machine, "dimm" if args.dimm else "vm"),
-            size=args.size,
-            node=args.node,
-            block_size=args.block_size,
-            requested_size=args.requested_size,
-        )
-        machine, device = await add(vm, new)
-    return _finish_change(args, View(vm=vm.name, machine=machine), f"{vm.name}/{device}: attached")
-
-
-async def detach(args: Namespace) -> int:
-    """Take a memory device away from one machine, and wait until it is gone."""
-    async with _one(args, "detach") as vm:
-        pattern = device_pattern(args.target, vm.name)
-        machine, gone = await remove(vm, pattern, args.timeout)
-    name = f"{vm.name}/{pattern}"
-    said = (
-        f"{name}: detached"
-        if gone
-        else f"{name}: the guest has not given it back in {args.timeout:g} s; it may still do so"
-    )
-    code = _finish_change(args, View(vm=vm.name, machine=machine), said)
-    return code if gone else Exit.TIMED_OUT
-
-
-@asynccontextmanager
-async def _one(args: Namespace, verb: str) -> AsyncIterator[Vm]:
-    """The only machine that a target means, open for a change that `verb` wants; raises what keeps it from that."""
-    chosen = select(args.target, await connections(args, verb))
-    if len(chosen) > 1:
-        raise UsageError(f"{verb} is for one machine, but {len(chosen)} are meant")
-    async with opened_machines(chosen) as (vm,):
-        if isinstance(vm, Unreachable):
-            raise vm.error
-        yield vm
-
-
-def _finish_change(args: Namespace, view: View, said: str) -> int:
-    if args.json:
-        return _finish_json([view])
-    stdio.show(f"{said}\n")
-    return _complain([view])
 
 
 async def watch(args: Namespace) -> int:
@@ -202,7 +151,7 @@ async def explain(args: Namespace) -> int:
         for view, findings in found:
             lines = (view.vm, *(f"  {text}" for text in tables.finding_lines(findings))) if findings else ()
             stdio.show("".join(f"{line}\n" for line in lines))
-    return _complain([view for view, _ in found])
+    return complain([view for view, _ in found])
 
 
 def _captured(path: str, chosen: Sequence[Connection]) -> GuestMemoryInfo:
@@ -408,7 +357,7 @@ def _print_line(sample: Sample) -> None:
         sys.stdout.flush()
 
 
-def _complain(views: Sequence[View]) -> int:
+def complain(views: Sequence[View]) -> int:
     """Say on standard error what could not be seen; the exit code."""
     errors = [view.error for view in views if view.error is not None]
     for error in errors:
@@ -418,9 +367,9 @@ def _complain(views: Sequence[View]) -> int:
     return errors[0].exit_code if len(errors) == len(views) else PARTLY
 
 
-def _finish_json(views: Sequence[View]) -> int:
+def finish_json(views: Sequence[View]) -> int:
     _write_json({"vms": [tables.view_json(view) for view in views]})
-    return _complain(views)
+    return complain(views)
 
 
 def _write_json(value: Any) -> None:

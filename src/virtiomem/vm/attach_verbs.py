@@ -1,0 +1,64 @@
+"""`vm attach` and `vm detach`: the commands that add a memory device to one machine, or take one away."""
+
+from argparse import Namespace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from virtiomem import stdio
+from virtiomem.errors import Exit, UsageError
+from virtiomem.vm.attach import add, free_name, remove
+from virtiomem.vm.commands import complain, connections, finish_json, opened_machines
+from virtiomem.vm.connect import Unreachable
+from virtiomem.vm.model import NewDevice, Vm
+from virtiomem.vm.tables import View
+from virtiomem.vm.target import device_pattern, select
+
+
+async def attach(args: Namespace) -> int:
+    """Add a memory device to one machine."""
+    async with _one(args, "attach") as vm:
+        machine = await vm.backend.look()
+        new = NewDevice(
+            kind="dimm" if args.dimm else "virtio-mem",
+            name=args.id or free_name(machine, "dimm" if args.dimm else "vm"),
+            size=args.size,
+            node=args.node,
+            block_size=args.block_size,
+            requested_size=args.requested_size,
+        )
+        machine, device = await add(vm, new)
+    return _finish_change(args, View(vm=vm.name, machine=machine), f"{vm.name}/{device}: attached")
+
+
+async def detach(args: Namespace) -> int:
+    """Take a memory device away from one machine, and wait until it is gone."""
+    async with _one(args, "detach") as vm:
+        pattern = device_pattern(args.target, vm.name)
+        machine, gone = await remove(vm, pattern, args.timeout)
+    name = f"{vm.name}/{pattern}"
+    said = (
+        f"{name}: detached"
+        if gone
+        else f"{name}: the guest has not given it back in {args.timeout:g} s; it may still do so"
+    )
+    code = _finish_change(args, View(vm=vm.name, machine=machine), said)
+    return code if gone else Exit.TIMED_OUT
+
+
+@asynccontextmanager
+async def _one(args: Namespace, verb: str) -> AsyncIterator[Vm]:
+    """The only machine that a target means, open for a change that `verb` wants; raises what keeps it from that."""
+    chosen = select(args.target, await connections(args, verb))
+    if len(chosen) > 1:
+        raise UsageError(f"{verb} is for one machine, but {len(chosen)} are meant")
+    async with opened_machines(chosen) as (vm,):
+        if isinstance(vm, Unreachable):
+            raise vm.error
+        yield vm
+
+
+def _finish_change(args: Namespace, view: View, said: str) -> int:
+    if args.json:
+        return finish_json([view])
+    stdio.show(f"{said}\n")
+    return complain([view])
