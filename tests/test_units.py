@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtiomem.units import U64_MAX, GiB, MiB, format_approx, format_size, parse_size
+from virtiomem.units import U64_MAX, GiB, MiB, format_approx, format_size, libvirt_unit, parse_size
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,16 @@ def test_approximate_size_is_short() -> None:
 def test_a_kelvin_sign_is_no_k() -> None:
     with pytest.raises(ValueError, match="not a size"):
         parse_size("1\N{KELVIN SIGN}")
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("", 1024), ("b", 1), ("bytes", 1), ("KiB", 1024), ("k", 1024), ("KB", 1000), ("GiB", 1 << 30), ("tb", 10**12)],
+)
+def test_units_of_libvirt(name: str, size: int) -> None:
+    assert libvirt_unit(name) == size
+
+
+@pytest.mark.parametrize("name", ["furlongs", "iB", "ki", "KiBi", "1", " "])
+def test_what_is_no_unit_of_libvirt(name: str) -> None:
+    assert libvirt_unit(name) is None

@@ -115,6 +115,19 @@ def format_with_hex(size: int) -> str:
     return f"{format_size(size)} ({size:#x})"
 
 
+def libvirt_unit(name: str) -> int | None:
+    """Bytes of a unit as libvirt's XML names it, in whatever case; none given is KiB, and None is what is no unit.
+
+    Source: virScaleInteger() in src/util/virutil.c (libvirt 9.0).
+    """
+    unit = name.upper()
+    if unit in ("", "B", "BYTE", "BYTES"):
+        return 1 if unit else KiB
+    power = "KMGTPE".find(unit[0]) + 1
+    base = {"": 1024, "IB": 1024, "B": 1000}.get(unit[1:])
+    return base**power if power and base else None
+
+
 def is_power_of_two(value: int) -> bool:
     """True for 1, 2, 4, …"""
     return value > 0 and value & (value - 1) == 0

@@ -8,6 +8,7 @@ in any language: docs/device-protocol.md has its protocol.
 import json
 import os
 import selectors
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -264,7 +265,9 @@ class CommandDevice:
     def close(self) -> None:
         """Kill the child."""
         with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, 9)  # its session is its own: a script may wait for the program it started
+            os.killpg(
+                self._process.pid, signal.SIGKILL
+            )  # its session is its own: a script may wait for the program it started
         self._process.wait()
         for file in (self._to, self._from, self._said):
             with suppress(OSError):

@@ -11,27 +11,9 @@ from xml.etree import ElementTree as ET
 from virtiomem.errors import UsageError
 from virtiomem.live.kinds.values import Brought, Fact
 from virtiomem.text import shown
-from virtiomem.units import U64_MAX, MiB, format_size
+from virtiomem.units import U64_MAX, MiB, format_size, libvirt_unit
 
 MAX_TEXT = 16 * MiB
-_UNITS = {
-    "": 1024,
-    "b": 1,
-    "bytes": 1,
-    "k": 1024,
-    "kib": 1024,
-    "m": 1 << 20,
-    "mib": 1 << 20,
-    "g": 1 << 30,
-    "gib": 1 << 30,
-    "t": 1 << 40,
-    "tib": 1 << 40,
-    "kb": 1000,
-    "mb": 10**6,
-    "gb": 10**9,
-    "tb": 10**12,
-}
-"""What libvirt's `unit` may say; none is KiB."""
 
 
 def read(text: str, source: str) -> Brought:
@@ -74,10 +56,8 @@ def _facts(root: ET.Element, source: str) -> Iterator[Fact]:
 
 
 def _size(element: ET.Element, source: str) -> int:
-    text, unit = (element.text or "").strip(), element.get("unit", "").lower()
-    if (
-        not (text.isascii() and text.isdecimal() and len(text) <= 20 and unit in _UNITS)
-        or int(text) * _UNITS[unit] > U64_MAX
-    ):
-        raise UsageError(f"{shown(source)}: <{shown(element.tag)}> is no size: {shown(text)} {shown(unit)}")
-    return int(text) * _UNITS[unit]
+    text, unit = (element.text or "").strip(), element.get("unit", "")
+    factor = libvirt_unit(unit)
+    if factor is None or not (text.isascii() and text.isdecimal() and len(text) <= 20) or int(text) * factor > U64_MAX:
+        raise UsageError(f"{shown(source)}: <{shown(element.tag)}> is no size: {shown(text)} {shown(unit.lower())}")
+    return int(text) * factor

@@ -8,16 +8,12 @@ from xml.sax.saxutils import quoteattr
 
 from virtiomem.qemu.validation import NAME, Unsound, read
 from virtiomem.recording.values import DimmInfo
-from virtiomem.units import U64_MAX, KiB, MiB, is_power_of_two
+from virtiomem.units import U64_MAX, MiB, is_power_of_two, libvirt_unit
 from virtiomem.vm.model import Device, OtherMemory, VirtioMemDevice
 
 MAX_XML = 4 * MiB
 """Characters; a domain of 256 devices has about 150 K."""
 MAX_DEVICES = 4096
-_UNITS = {"b": 1, "bytes": 1, "": KiB}
-_UNITS |= {f"{letter}B": 1000**power for power, letter in enumerate("KMGTPE", 1)}
-_UNITS |= {unit: 1 << 10 * power for power, letter in enumerate("KMGTPE", 1) for unit in (letter, f"{letter}iB")}
-_UNITS["k"] = KiB
 _DIMMS = {"dimm", "nvdimm"}
 
 
@@ -160,9 +156,10 @@ def _size(element: ET.Element | None, where: str) -> int:
 
 
 def _scaled(text: str, unit: str, where: str) -> int:
-    if unit not in _UNITS:
+    factor = libvirt_unit(unit)
+    if factor is None:
         raise WrongXml(f"{where}: {unit!r} is no unit")
-    size = _number(text.strip(), where) * _UNITS[unit]
+    size = _number(text.strip(), where) * factor
     if size > U64_MAX:
         raise WrongXml(f"{where} is beyond 2^64 bytes")
     return size
