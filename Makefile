@@ -67,7 +67,7 @@ fuzz-device: setup  ## QEMU's virtio-mem device against ours; REQUESTS=100000 SE
 
 fuzz-iomem: setup  ## the readers of /proc/iomem, guided by coverage (installs atheris); SECONDS=60
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
-	$(BIN)/python tests/listing/fuzz.py -max_total_time=$(or $(SECONDS),60)
+	$(BIN)/python -m tests.listing.fuzz -max_total_time=$(or $(SECONDS),60)
 
 fuzz-input: setup  ## bad input of every kind: files, answers, arguments, calls; MINUTES=10 (each kind) SEED=1 KIND=
 	$(BIN)/python -m tests.fuzz.run --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(addprefix --kind ,$(KIND))

@@ -26,8 +26,8 @@ def trial(random: Random) -> None:
     """Read a spoiled listing with the library, and with a command."""
     sound = _nest(random) if random.random() < 0.1 else random.choice(SOUND)
     raw = spoiled(random, sound, random.choice(SOUND))
-    _strictly(raw)
-    _leniently(raw)
+    strictly(raw)
+    leniently(raw)
     with TemporaryDirectory() as folder:
         names = {"F": Path(folder, "f"), "G": Path(folder, "g")}
         names["F"].write_bytes(raw)
@@ -44,7 +44,8 @@ def _nest(random: Random) -> bytes:
     return "".join(lines).encode()
 
 
-def _strictly(raw: bytes) -> None:
+def strictly(raw: bytes) -> None:
+    """Hold the strict reader to its promises: the same bytes again, or one line that says why not."""
     try:
         tree = iomem.loads(raw)
     except ListingError as error:
@@ -58,7 +59,8 @@ def _strictly(raw: bytes) -> None:
     check_line(str(refused))
 
 
-def _leniently(raw: bytes) -> None:
+def leniently(raw: bytes) -> None:
+    """Hold the lenient reader to its promises: a sound tree, whose text it reads as it is."""
     reading = repair.loads(raw)
     text = iomem.dumps(reading.tree)
     if reading.masked:
