@@ -24,14 +24,14 @@ MAX_BITS = 64
 MAX_DEPTH = 64
 """Tables and arrays of TOML in one another."""
 _TOML_TEXTS = re.compile(
-    r'"""(?:[^"\\]|\\.|"(?!""))*+(?:"""|\Z)'
-    r"|'''(?:[^']|'(?!''))*+(?:'''|\Z)"
-    r'|"(?:[^"\\\n]|\\[^\n])*+"?'
+    r'"""[^"\\]*+(?:(?:\\.|"(?!""))[^"\\]*+)*(?:"""|\Z)'
+    r"|'''[^']*+(?:'(?!'')[^']*+)*(?:'''|\Z)"
+    r'|"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*"?'
     r"|'[^'\n]*+'?"
     r"|\#[^\n]*+",
     re.DOTALL,
 )
-"""Strings and comments, closed or not."""
+"""Strings and comments, closed or not. Only classes of characters are possessive: Python before 3.11.5 errs with groups."""
 _LONG_WORD = re.compile(rf"(?<![\w+-])[\w+-]{{{MAX_WORD}}}")
 _DEEP_KEY = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MAX_PARTS}}}")
 _VALUE_PLACE = re.compile(r"(?P<reason>.*) - at `(?:key in )?\$\.?(?P<place>.*)`", re.DOTALL)

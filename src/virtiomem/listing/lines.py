@@ -55,8 +55,9 @@ _WORD = re.compile(r"\w+")
 _ELISION = re.compile(r"snip\w*|cut|skipped|omitted|elided|truncated|removed", re.IGNORECASE)
 _BESIDE = re.compile(r"lines?|more|and|many|some|[0-9]+", re.IGNORECASE)
 """The words of a mark that lines are missing, and those that stand beside one."""
-_CHATTER = re.compile(r"\s*+(?:\#.*|//.*|`{3}.*|~{3}.*|(?>.*?\bcat\s).*iomem.*)", re.DOTALL)
-"""What people write above and below a listing."""
+_CHATTER = re.compile(r"\s*+(?:\#.*|//.*|`{3}.*|~{3}.*)", re.DOTALL)
+_COMMAND = re.compile(r"\bcat\s")
+"""What people write above and below a listing, and the command that printed it."""
 _SOME_RANGE = re.compile(r"(?<![0-9a-f])[0-9a-f]{3,}+\s*(?:-|\u2013)\s*(?:0x)?[0-9a-f]{3,}", re.IGNORECASE)
 _WRAPPED_AT = 66
 """Mailers wrap lines that would become longer than this, or more; what is narrower is wrapped if the name is known."""
@@ -177,9 +178,15 @@ def _is_whole(name: str, text: str) -> bool:
 
 def _left_out(raw: Raw) -> Repair:
     """What is said of lines that are none."""
-    chatter = not raw.text or (_CHATTER.fullmatch(raw.text) is not None and not _SOME_RANGE.search(raw.text))
+    chatter = not raw.text or (_is_chatter(raw.text) and not _SOME_RANGE.search(raw.text))
     chatter = chatter and not _is_elision(raw.text)
     return Repair(raw.number, Damage.NOT_A_LINE, _stray(raw.text), "left out", raw.times, lost=not chatter)
+
+
+def _is_chatter(line: str) -> bool:
+    """True for what people write around a listing: a remark, a fence, the command that printed it."""
+    command = _COMMAND.search(line)
+    return _CHATTER.fullmatch(line) is not None or (command is not None and "iomem" in line[command.end() :])
 
 
 def _is_elision(line: str) -> bool:
