@@ -24,6 +24,8 @@ from virtiomem.guest.linux.shell_agent import Reply, ShellAgent
 from virtiomem.units import MiB, Size
 
 NOBODY = 65534
+UNEXPLAINED = "the cause is unknown"
+"""How a libvirtd that could not ask QEMU what it can do refuses a domain."""
 SYSTEM_USER = "libvirt-qemu"
 """Whom a system libvirtd looks up, whoever is to run QEMU."""
 START_AGENT = (
@@ -124,7 +126,7 @@ class Libvirtd:
         self.process.wait()
 
     def virsh(self, *words: str, again: str = "") -> str:
-        """What virsh prints; a refusal fails the test, but is tried once more where it says `again`.
+        """What virsh prints; a refusal fails the test, with what the daemon said, but is tried once more where it says `again`.
 
         A daemon that has just come up and asks QEMU what it can do may refuse a domain without a reason.
         """
@@ -132,14 +134,18 @@ class Libvirtd:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         if again and again in done.stderr:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        assert done.returncode == 0, f"virsh {' '.join(words)}: {done.stderr}"
+        assert done.returncode == 0, f"virsh {' '.join(words)}: {done.stderr}\nlibvirtd said:\n{self.said()}"
         return done.stdout
+
+    def said(self) -> str:
+        """The end of the daemon's log."""
+        return (self.folder / "log").read_text()[-2000:]
 
     def define(self, xml: str) -> None:
         """Define a domain."""
         path = self.folder / "domain.xml"
         path.write_text(xml)
-        self.virsh("define", str(path), again="the cause is unknown")
+        self.virsh("define", str(path), again=UNEXPLAINED)
 
     def tiny(self, name: str, nodes: Sequence[int] = (0,), memory: int = 64) -> None:
         """A domain without a guest, paused."""
