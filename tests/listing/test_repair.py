@@ -129,6 +129,7 @@ def test_like_inside_like_below_the_deepest_indent_is_no_duplicate() -> None:
         ("00001000-0009fbff : System RAM\n> 2G of RAM\n", "System RAM"),
         ("00001000-0009fbff : System RAM\n(snip)\n", "System RAM"),
         (f"> 00001000-0009fbff : {'n' * 40}\n> [...]\n", "n" * 40),
+        (f"00001000-0009fbff : {'n' * 42}\n? 00200000-002fffff : level\n", "n" * 42),
     ],
 )
 def test_a_wrapped_name_is_joined_and_a_remark_is_not(wrapped: str, name: str) -> None:

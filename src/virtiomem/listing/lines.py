@@ -160,8 +160,11 @@ def _take_name(line: Line, manner: _Manner, repairs: Repairs) -> bool:
 
 
 def _continued(width: int, name: str, part: str) -> str | None:
-    """The name that goes on with `part`: a mailer would have wrapped there, or it makes a name whole; None when it does not."""
-    if not part or _is_elision(part) or HALF.fullmatch(part):
+    """The name that goes on with `part`: a mailer would have wrapped there, or it makes a name whole; None when it does not.
+
+    What has a range in it is a line of its own, whatever stands before.
+    """
+    if not part or _is_elision(part) or HALF.fullmatch(part) or _SOME_RANGE.search(part):
         return None
     joined = f"{name} {part}".strip()
     for known in (f"{name}{part}", joined):
