@@ -69,8 +69,8 @@ fuzz-iomem: setup  ## the readers of /proc/iomem, guided by coverage (installs a
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	$(BIN)/python -m tests.listing.fuzz -max_total_time=$(or $(SECONDS),60)
 
-fuzz-input: setup  ## bad input of every kind: files, answers, arguments, calls; MINUTES=10 (each kind) SEED=1 KIND=
-	$(BIN)/python -m tests.fuzz.run --minutes $(or $(MINUTES),10) --seed $(or $(SEED),1) $(addprefix --kind ,$(KIND))
+fuzz-input: setup  ## bad input of every kind: files, answers, arguments, calls; MINUTES=10 (each kind) or TRIALS=100000, SEED=1 KIND=
+	$(BIN)/python -m tests.fuzz.run $(if $(TRIALS),--trials $(TRIALS),--minutes $(or $(MINUTES),10)) --seed $(or $(SEED),1) $(addprefix --kind ,$(KIND))
 
 examples: setup  ## play every example again and keep what it shows
 	@for file in $$(find examples -name '*.toml'); do $(BIN)/virtiomem run $$file > $${file%.toml}.out || exit; done

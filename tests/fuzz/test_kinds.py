@@ -19,7 +19,7 @@ def test_promises_hold_whatever_the_input(kind: str) -> None:
     trial = run.load(KINDS[kind])
     began = time.monotonic()
     for number in range(TRIALS):
-        trial(run.source(kind, 0, number))
+        list(trial(run.source(kind, 0, number)) or ())
         if time.monotonic() - began > SECONDS:
             break
 
@@ -55,6 +55,16 @@ def test_run_without_findings_is_a_success_and_counts_its_trials(tmp_path: Path)
     assert (ran.returncode, ran.stderr) == (0, "")
     assert int(ran.stdout.split()[1]) > 0
     assert ran.stdout.endswith(" 0 findings\n")
+
+
+def test_what_trials_count_is_printed_for_so_many_trials_findings_or_not(tmp_path: Path) -> None:
+    body = "    yield 'a coin', random.choice(('heads', 'tails'))\n    assert random.random() < 0.9\n"
+    (tmp_path / "counts.py").write_text(f"\ndef trial(random):\n{body}")
+    ran = frame(tmp_path, "--trials", "20")
+    *findings, counted, total = ran.stdout.splitlines()
+    heads, tails = (int(part.split()[-1]) for part in counted.removeprefix("counts: a coin: ").split(", "))
+    assert heads + tails + len(findings) == 20
+    assert total.startswith("counts: 20 trials, ")
 
 
 def test_trial_that_never_ends_is_ended_and_found(tmp_path: Path) -> None:

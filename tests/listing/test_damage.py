@@ -98,6 +98,7 @@ LOSSES = {
     "a digit of a long start": (LISTING.replace("100000000-13f", "10000000-13f"), 5),
     "a digit of a long end": (LISTING.replace("-13fffffff", "-13ffffff"), 5),
     "a digit of a block's start": (LISTING.replace("140000000-147", "14000000-147"), 7),
+    "digits of RAM on both sides": (LISTING.replace("-7fffffff", "-7ffffff").replace("100000000-", "10000000-"), 2),
     "a line that is none": (LISTING.replace("13fffffff : ", "13fffffff ~ "), 5),
     "an end that is cut": (LISTING[: LISTING.index(" RAM (virtio_mem)")], 7),
     "a half line": (LISTING.replace("13fffffff : System RAM", "13f"), 5),

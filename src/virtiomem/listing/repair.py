@@ -270,8 +270,8 @@ class _Builder:
         """Put a line where its range fits, trimmed if it must be; return what was done, and whether it is whole."""
         kind = meaning_of(line.name)
         new = make_node(line.start, line.end, kind.name, kind.flags, kind.desc)
-        if is_system_ram(line.name) and self._has_other_ram(new):
-            return "left out: other RAM is there", False
+        if is_system_ram(line.name) and (other := self._in_doubt(new, line.number)):
+            return f"left out: {other} is there", False
         while new.start <= new.end:
             holder = self._smallest_around(new, line.number)
             try:
@@ -287,12 +287,17 @@ class _Builder:
             return f"trimmed to {new.start:08x}-{new.end:08x}, {where}", False
         return "left out: nothing of it is free", False
 
-    def _has_other_ram(self, new: Resource) -> bool:
-        """True when System RAM overlaps other RAM in part, or is around it: then one of the two is not what it says."""
-        return any(
-            is_system_ram(node.name) and not node.contains(new.start, new.end)
-            for node in overlapping_descendants(self.tree, new.start, new.end)
-        )
+    def _in_doubt(self, new: Resource, number: int) -> str:
+        """What tells that System RAM is not where it says: RAM that it overlaps in part or is around, or what stands above it and
+        has not room for all of it; empty where nothing does.
+        """
+        for node in overlapping_descendants(self.tree, new.start, new.end):
+            if not node.contains(new.start, new.end):
+                if is_system_ram(node.name):
+                    return "other RAM"
+                if self.numbers[node] < number:
+                    return _shown(node)
+        return ""
 
     def _smallest_around(self, new: Resource, number: int) -> Resource:
         """The deepest resource that holds all of `new`, unless it has the same range from a later line."""
