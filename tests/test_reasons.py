@@ -30,6 +30,7 @@ from virtiomem.units import GiB, MiB, Size
 from virtiomem.vm.connect import open_vm, parse_connection
 from virtiomem.vm.doors.simulated import SimBackend
 from virtiomem.vm.explain import explain, not_looked
+from virtiomem.vm.facts import MachineFacts
 from virtiomem.vm.inside import Block, GuestMemoryInfo
 from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 from virtiomem.vm.plan import DeviceTarget, Plan
@@ -173,7 +174,8 @@ def test_progress_and_report_name_the_next_try_as_explain_does(tmp_path: Path) -
     path.write_text(text)
     vm = asyncio.run(open_vm(parse_connection(f"guest=sim:{path}")))
     machine = asyncio.run(vm.backend.look())
-    found = explain(machine, asyncio.run(vm.backend.hypervisor_info(machine)), None, retry_in=50.0, exact=True)
+    info = asyncio.run(vm.backend.hypervisor_info(machine))
+    found = explain(MachineFacts(machine=machine, hypervisor_info=info, retry_in=50.0, exact=True))
     said = {one.text for one in found}
     assert page_data([Source("guest", played)])["recordings"][0]["steps"][-1]["retry"] in said
 
@@ -205,7 +207,8 @@ def explained_sim(text: str, tmp_path: Path, only: str = "vm0") -> tuple[Reason,
     vm = asyncio.run(open_vm(parse_connection(f"guest=sim:{path}")))
     machine = asyncio.run(vm.backend.look())
     chosen = [one for one in machine.virtio_mem if one.id == only]
-    return explain(machine, asyncio.run(vm.backend.hypervisor_info(machine)), None, devices=chosen)
+    info = asyncio.run(vm.backend.hypervisor_info(machine))
+    return explain(MachineFacts(machine=machine, hypervisor_info=info), chosen)
 
 
 # --- every kind is produced ---
@@ -229,7 +232,8 @@ def explained(
     **more: Any,
 ) -> tuple[Reason, ...]:
     machine = Machine(status=status, boot_memory=4 * GiB, devices=(of,))
-    return explain(machine, HypervisorInfo(hypervisor="test", drivers={"vm0": driver}, **more), inside)
+    info = HypervisorInfo(hypervisor="test", drivers={"vm0": driver}, **more)
+    return explain(MachineFacts(machine=machine, hypervisor_info=info, inside=inside))
 
 
 def inside(online: int = 0, offline: int = 0, zone: str = "Movable", **more: Any) -> GuestMemoryInfo:
@@ -238,6 +242,10 @@ def inside(online: int = 0, offline: int = 0, zone: str = "Movable", **more: Any
         Block(block=first + i, online=i < online, zone=zone if i < online else None) for i in range(online + offline)
     ]
     return GuestMemoryInfo(source="test", block_size=BLOCK, blocks=tuple(blocks), **more)
+
+
+NOTHING = HypervisorInfo(hypervisor="test", drivers={})
+EMPTY = Machine(status="running", boot_memory=GiB, devices=(device(0, 0),))
 
 
 def refusals() -> Iterator[Reason | None]:
@@ -274,24 +282,17 @@ def from_outside() -> Iterator[Reason]:
     yield from explained(device(GiB, GiB, memaddr=None), inside(online=8))
     shrinking = Machine(status="running", boot_memory=GiB, devices=(device(4 * GiB, 0),))
     for exact in (True, False):
-        yield from explain(shrinking, HypervisorInfo(hypervisor="test", drivers={}), None, retry_in=20.0, exact=exact)
+        yield from explain(MachineFacts(machine=shrinking, hypervisor_info=NOTHING, retry_in=20.0, exact=exact))
     yield not_looked(asked=True)
     grow = Plan((DeviceTarget(device(0, 0), 4 * GiB),))
-    yield from preflight(
-        Machine(status="running", boot_memory=GiB, devices=(device(0, 0),)),
-        HypervisorInfo(hypervisor="test", drivers={}),
-        None,
-        grow,
-    )
+    yield from preflight(MachineFacts(machine=EMPTY, hypervisor_info=NOTHING), grow)
 
 
 def from_inside() -> Iterator[Reason]:
     """What it gives when the guest shows its files."""
     odd = Plan((DeviceTarget(device(0, 0), 130 * MiB),))
-    machine = Machine(status="running", boot_memory=GiB, devices=(device(0, 0),))
-    yield from preflight(
-        machine, HypervisorInfo(hypervisor="test", drivers={}), inside(online=1, page_size=16 << 10), odd
-    )
+    seen = inside(online=1, page_size=16 << 10)
+    yield from preflight(MachineFacts(machine=EMPTY, hypervisor_info=NOTHING, inside=seen), odd)
     yield from explained(device(GiB, 4 * GiB), inside(offline=8, auto_online_blocks="offline", driver=Parameters()))
     yield from explained(device(GiB, 4 * GiB), inside(online=4, offline=4, auto_online_blocks="online", mem_free=MiB))
     yield from explained(device(2 * GiB, 2 * GiB), inside(online=8, unreadable=("/proc/meminfo (disabled)",)))

@@ -6,6 +6,7 @@ from virtiomem.reasons import Certainty, ReasonKind
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.drivers import placed, seen_of, seen_to_act, with_inside
 from virtiomem.vm.explain import explain
+from virtiomem.vm.facts import MachineFacts
 from virtiomem.vm.inside import Block, Claim, GuestMemoryInfo, Seen, parse_claims
 from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 from virtiomem.vm.plan import DeviceTarget, Plan
@@ -35,6 +36,10 @@ def machine(*devices: VirtioMemDevice) -> Machine:
 
 def hypervisor_info(driver: Driver = Driver.UNKNOWN, held_back: str | None = None) -> HypervisorInfo:
     return HypervisorInfo(hypervisor="QEMU", drivers={"vm0": driver}, held_back=held_back)
+
+
+def facts(of: VirtioMemDevice, held_back: str | None = None) -> MachineFacts:
+    return MachineFacts(machine=machine(of), hypervisor_info=hypervisor_info(held_back=held_back))
 
 
 def test_claims_are_the_regions_of_virtio_devices() -> None:
@@ -92,7 +97,7 @@ def test_size_that_a_reset_moved_is_no_sign_of_a_driver() -> None:
 
 
 def test_unknown_driver_is_said_to_be_with_the_way_to_find_out() -> None:
-    found = explain(machine(device()), hypervisor_info(), None)
+    found = explain(facts(device()))
     said = " ".join(finding.text for finding in found if finding.certainty is Certainty.ADVICE)
     assert ReasonKind.DRIVER_NOT_SHOWN in {finding.kind for finding in found if finding.certainty is Certainty.UNKNOWN}
     assert "look in the guest: ls /sys/bus/virtio/drivers/virtio_mem" in said
@@ -101,20 +106,20 @@ def test_unknown_driver_is_said_to_be_with_the_way_to_find_out() -> None:
 
 
 def test_what_was_held_back_is_named_as_the_reason() -> None:
-    found = explain(machine(device()), hypervisor_info(held_back="x is not sent"), None)
+    found = explain(facts(device(), held_back="x is not sent"))
     assert "whether a driver is bound to the device: x is not sent" in {finding.text for finding in found}
 
 
 def test_plugged_memory_makes_an_unknown_driver_likely() -> None:
-    found = explain(machine(device(size=512 * MiB)), hypervisor_info(), None)
+    found = explain(facts(device(size=512 * MiB)))
     assert any(f.certainty is Certainty.LIKELY and f.kind is ReasonKind.DRIVER_LIKELY for f in found)
 
 
 def test_unknown_driver_speaks_neither_for_nor_against_a_resize() -> None:
     plan = Plan((DeviceTarget(device(), GiB),))
-    (only,) = preflight(machine(device()), hypervisor_info(), None, plan)
+    (only,) = preflight(facts(device()), plan)
     assert only.text == "1G more need 16M of free guest memory for struct pages"
-    held_back, _ = preflight(machine(device()), hypervisor_info(held_back="x is not sent"), None, plan)
+    held_back, _ = preflight(facts(device(), held_back="x is not sent"), plan)
     assert held_back.text == "whether a driver is bound to the device: x is not sent"
 
 

@@ -4,6 +4,7 @@ from virtiomem.driver.parameters import Parameters
 from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.units import GiB, MiB
 from virtiomem.vm.explain import explain
+from virtiomem.vm.facts import MachineFacts
 from virtiomem.vm.inside import Block, GuestMemoryInfo
 from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine, VirtioMemDevice
 
@@ -32,7 +33,7 @@ def findings(
 ) -> tuple[Reason, ...]:
     machine = Machine(status=status, boot_memory=4 * GiB, devices=(of,))
     hypervisor_info = HypervisorInfo(hypervisor="QEMU", drivers={"vm0": driver}, **more)
-    return explain(machine, hypervisor_info, inside)
+    return explain(MachineFacts(machine=machine, hypervisor_info=hypervisor_info, inside=inside))
 
 
 def texts(found: tuple[Reason, ...], kind: Certainty) -> str:
@@ -131,6 +132,13 @@ def test_rest_below_the_drivers_unit_is_likely_the_reason() -> None:
     assert "the missing 1M is less than the 2M that the driver moves at a time" in texts(found, Certainty.LIKELY)
 
 
+def test_driver_that_may_not_unplug_online_memory_is_the_reason_and_has_no_timer() -> None:
+    found = findings(device(GiB, 0), inside=guest(online=8, driver=Parameters(unplug_online=False)))
+    assert "unplug_online is off: the driver unplugs offline memory only" in texts(found, Certainty.FACT)
+    assert "tries again" not in " ".join(finding.text for finding in found)
+    assert "unplug_online" not in texts(findings(device(GiB, 0), inside=guest(online=8)), Certainty.LIKELY)
+
+
 def test_shrink_seen_from_outside_is_not_guessed_at() -> None:
     found = findings(device(4 * GiB, 0))
     assert "only the guest knows" in texts(found, Certainty.UNKNOWN)
@@ -192,4 +200,4 @@ def test_how_much_may_be_offline_is_only_likely_where_the_driver_may_use_big_blo
 def test_the_rest_is_measured_by_what_this_driver_moves_at_a_time() -> None:
     inside = guest(online=8, driver=Parameters(force_bbm=True))
     found = findings(device(GiB, GiB + 64 * MiB), inside=inside)
-    assert "the missing 64M is less than the 128M that the driver moves at a time" in texts(found, Certainty.LIKELY)
+    assert "the missing 64M is less than the 128M that the driver moves at a time" in texts(found, Certainty.FACT)

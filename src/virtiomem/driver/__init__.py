@@ -23,7 +23,8 @@ several memory blocks, at a time, and is plugged as a whole or not at all.
     order.py        the states of memory blocks, and the order of plugging and unplugging
     states.py       the state of every unit, with a counter for each state
     outcome.py      answers to errnos, errnos to what happens next and to reasons
-    shortfall.py    why a device is not at its requested size, with the facts
+    at_rest.py      why it rests without a timer, from sizes and parameters: for whoever knows them
+    shortfall.py    why a device is not at its requested size, as the driver and its kernel know it
     vmcore.py       the driver in a crash kernel: which pages may be read
 """
 

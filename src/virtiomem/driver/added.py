@@ -6,7 +6,7 @@ Models: what both modes of drivers/virtio/virtio_mem.c (v6.1) do to add, withhol
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from virtiomem.driver.sizes import offline_threshold
+from virtiomem.driver.sizes import Units
 from virtiomem.errors import Errno
 from virtiomem.memory import contig, hotplug
 from virtiomem.memory.core import Memory
@@ -33,23 +33,21 @@ class AddedMemory:
         memory: Memory,
         region: Span,
         mgid: int,
-        unit_size: int,
+        units: Units,
         *,
         merge: bool,
         queue_work: Callable[[], None],
         config_changed: Callable[[], bool],
         log: Callable[[str, str], None],
     ) -> None:
-        """`region` is the device's, `unit_size` is added at a time; `queue_work` is called when some was removed.
+        """`region` is the device's; `queue_work` is called when some was removed.
 
         `config_changed` says whether the device's configuration has changed meanwhile.
         """
         self.offline_size = 0
         """What of it is not online."""
-        self.offline_threshold = offline_threshold(unit_size)
-        """How much may be offline; see `offline_threshold`."""
-        self.resume_size = self.offline_threshold - self.offline_threshold // 2
-        """How much may still be offline when memory that goes online makes the driver add more."""
+        self.units = units
+        """What is plugged and added at a time, and how much may be offline."""
         self.failures: list[UnplugFailure] = []
         """What the last pass could not unplug."""
         self._memory = memory
@@ -60,9 +58,9 @@ class AddedMemory:
         self._config_changed = config_changed
         self._log = log
 
-    def could_add(self, size: int) -> bool:
+    def could_add(self) -> bool:
         """False when too much of what was added is still offline. Models: virtio_mem_could_add_memory()."""
-        return self.offline_size + size <= self.offline_threshold
+        return self.units.could_add(self.offline_size)
 
     def went_online(self, size: int) -> None:
         """Some of it is online now."""

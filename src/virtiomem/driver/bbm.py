@@ -60,7 +60,7 @@ class BigBlockMode:
         wanted = diff // self.unit_size
         blocks = self._blocks_to_add()
         while wanted:
-            if not self._added.could_add(self.unit_size):
+            if not self._added.could_add():
                 return Errno.ENOSPC
             bb = next(blocks, None)
             if bb is None:

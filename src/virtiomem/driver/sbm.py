@@ -108,7 +108,7 @@ class SubBlockMode:
                     return rc
         blocks = self._blocks_to_add()
         while wanted:
-            if not self._added.could_add(self.unit_size):
+            if not self._added.could_add():
                 return Errno.ENOSPC
             unused = next(blocks, None)
             if unused is None:

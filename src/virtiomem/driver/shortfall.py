@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from virtiomem.driver.added import UnplugFailure
+from virtiomem.driver.at_rest import DeviceFacts, why_at_rest
 from virtiomem.driver.outcome import why
 from virtiomem.driver.virtio_mem import VirtioMem
 from virtiomem.errors import Errno
@@ -26,20 +27,23 @@ def reasons(driver: VirtioMem) -> list[Reason]:
 def _after_pass(driver: VirtioMem, rc: Errno) -> Reason:
     """The reason that the errno of the last pass stands for, with what the driver knows of it."""
     match why(rc):
-        case ReasonKind.BELOW_UNIT if (
-            driver.plugged_size > driver.requested_size and not driver.parameters.unplug_online
-        ):
-            return Reason(ReasonKind.UNPLUG_ONLINE_OFF)
         case ReasonKind.BELOW_UNIT:
-            missing = abs(driver.requested_size - driver.plugged_size)
-            return Reason(ReasonKind.BELOW_UNIT, {"missing": missing, "unit": driver.mode.plug_size})
-        case ReasonKind.NO_ROOM if driver.waits_for_online:
-            facts = {"offline": driver.added.offline_size, "limit": driver.added.resume_size}
-            return Reason(ReasonKind.TOO_MUCH_OFFLINE, facts)
+            return why_at_rest(_facts(driver)) or Reason(ReasonKind.NOTHING_TO_DO)
         case ReasonKind.NO_ROOM:
-            return Reason(ReasonKind.NO_ROOM, {"unit": driver.mode.unit_size})
+            return why_at_rest(_facts(driver)) or Reason(ReasonKind.NO_ROOM, {"unit": driver.mode.unit_size})
         case kind:
             return Reason(kind, {"errno": rc.name})
+
+
+def _facts(driver: VirtioMem) -> DeviceFacts:
+    return DeviceFacts(
+        size=driver.plugged_size,
+        requested_size=driver.requested_size,
+        units=driver.added.units,
+        unplug_online=driver.parameters.unplug_online,
+        offline=driver.added.offline_size,
+        waits=driver.waits_for_online,
+    )
 
 
 def _failures(memory: Memory, failures: list[UnplugFailure]) -> Iterator[Reason]:

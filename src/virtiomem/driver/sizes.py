@@ -25,8 +25,11 @@ class Units(NamedTuple):
 
     @property
     def offline_threshold(self) -> int:
-        """How much of what was added may be offline; see `offline_threshold`."""
-        return offline_threshold(self.added)
+        """How much of what was added may be offline.
+
+        Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
+        """
+        return max(2 * self.added, OFFLINE_THRESHOLD)
 
     @property
     def resume_size(self) -> int:
@@ -55,11 +58,3 @@ def choose_units(
     smallest, wanted = max(device_block_size, memory_block_size), parameters.bbm_block_size
     big_block = wanted if is_power_of_two(wanted) and wanted >= smallest else smallest
     return Units(big_block, big_block)
-
-
-def offline_threshold(unit_size: int) -> int:
-    """How many bytes of added memory may be offline before a driver that adds `unit_size` at a time stops adding.
-
-    Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
-    """
-    return max(2 * unit_size, OFFLINE_THRESHOLD)

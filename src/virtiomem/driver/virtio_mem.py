@@ -102,7 +102,7 @@ class VirtioMem:
         units = self._choose_units()
         if rc := self._claim_region():
             return rc
-        self._prepare_to_add(units.added)
+        self._prepare_to_add(units)
         self.mode = (BigBlockMode if units.big else SubBlockMode)(self, units.plugged)
         if self.plugged_size:
             self.unplug_all_required = True
@@ -153,14 +153,14 @@ class VirtioMem:
         self._resource = resource
         return Errno.OK
 
-    def _prepare_to_add(self, size: int) -> None:
-        """Have a group for memory that is added so many bytes at a time."""
-        self._mgid = self.memory.groups.register_dynamic(self.nid, size // self.memory.page_size)
+    def _prepare_to_add(self, units: Units) -> None:
+        """Have a group for memory that is added in such units."""
+        self._mgid = self.memory.groups.register_dynamic(self.nid, units.added // self.memory.page_size)
         self.added = AddedMemory(
             self.memory,
             Span.sized(self.addr, self.region_size),
             self._mgid,
-            size,
+            units,
             merge=self.parameters.merge_resources,
             queue_work=self.work.queue,
             config_changed=lambda: self._config_changed,
@@ -232,7 +232,7 @@ class VirtioMem:
         """One attempt to bring what is plugged closer to what is requested."""
         self.added.failures.clear()
         rc = self._try_once() or (Errno.EBUSY if self.mode.emptied_remain else Errno.OK)
-        self.waits_for_online = rc is Errno.ENOSPC and not self.added.could_add(self.mode.unit_size)
+        self.waits_for_online = rc is Errno.ENOSPC and not self.added.could_add()
         return rc
 
     def _try_once(self) -> Errno:
@@ -341,7 +341,7 @@ class VirtioMem:
         """Memory is online: there may be room to add more, unless this is our own doing."""
         self.mode.online(notify)
         self.added.went_online(notify.size)
-        if not self.work.active and self.added.offline_size <= self.added.resume_size:
+        if not self.work.active and self.added.offline_size <= self.added.units.resume_size:
             self.work.queue()
         self._hotplug_active = False
 

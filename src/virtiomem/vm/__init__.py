@@ -9,6 +9,7 @@ model           the neutral model: devices, machine, the rest of a hypervisor, e
 doors           how machines are reached: a table of schemes, a module each
 connect         which machines are meant: connections, names from the configuration; opening many at once
 inside          what a guest says of itself, and how its files are read
+facts           all that is known of a machine, as one value
 drivers         whether a driver is there, as the guest tells it
 concurrency     many questions at once, and none left behind
 target          which machines and devices are meant

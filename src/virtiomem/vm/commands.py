@@ -24,6 +24,7 @@ from virtiomem.vm.doors.base import Access, Connection
 from virtiomem.vm.doors.registry import refuse_unread_model, refuse_what_cannot_be
 from virtiomem.vm.drivers import placed, regions, with_inside
 from virtiomem.vm.explain import explain as find_reasons
+from virtiomem.vm.facts import MachineFacts
 from virtiomem.vm.fleet import PARTLY, MachineRefusal, PlannedResize, ResizeOrder
 from virtiomem.vm.inside import GuestMemoryInfo
 from virtiomem.vm.model import GuestView, Machine, Vm
@@ -232,15 +233,15 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]
     if not devices:
         return view, (Reason(ReasonKind.NO_DEVICE),)
     retry_in = view.hypervisor_info.retry_in
-    return view, find_reasons(
-        view.machine,
-        view.hypervisor_info,
-        view.inside,
-        devices=devices,
+    facts = MachineFacts(
+        machine=view.machine,
+        hypervisor_info=view.hypervisor_info,
+        inside=view.inside,
+        asked=view.error is not None,
         retry_in=retry_in,
         exact=retry_in is not None,
-        asked=view.error is not None,
     )
+    return view, find_reasons(facts, devices)
 
 
 def _announce(jobs: Sequence[PlannedResize], refusals: Sequence[MachineRefusal]) -> None:

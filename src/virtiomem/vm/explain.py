@@ -11,12 +11,12 @@ from itertools import chain
 from virtiomem.abi import OnlineType, ZoneType
 from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.driver import retry as intervals
-from virtiomem.driver.parameters import DEFAULTS
-from virtiomem.driver.sizes import Units, choose_units, offline_threshold
+from virtiomem.driver.at_rest import why_at_rest
 from virtiomem.reasons import Certainty, Reason, ReasonKind, retry, with_advice
 from virtiomem.units import Span, align_down, align_up
-from virtiomem.vm.drivers import blocks_of, seen_of
-from virtiomem.vm.inside import Block, GuestMemoryInfo, Seen
+from virtiomem.vm.drivers import seen_of
+from virtiomem.vm.facts import MachineFacts
+from virtiomem.vm.inside import GuestMemoryInfo, Seen
 from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 
 STRUCT_PAGE = 64
@@ -62,35 +62,27 @@ def not_looked(*, asked: bool) -> Reason:
 
 
 def explain(
-    machine: Machine,
-    hypervisor_info: HypervisorInfo,
-    inside: GuestMemoryInfo | None,
-    *,
-    devices: Iterable[VirtioMemDevice] | None = None,
-    retry_in: float | None = None,
-    exact: bool = False,
-    again: bool = True,
-    asked: bool = False,
+    facts: MachineFacts, devices: Iterable[VirtioMemDevice] | None = None, *, again: bool = True
 ) -> tuple[Reason, ...]:
     """Every reason about `devices` (all of the machine's when None), then what would help.
 
-    `retry_in` is when the driver tries again, in seconds; `exact` says that it is so and not just at the latest. Without
-    `again` nothing is said of that: the request does not stand any more. `asked`: an agent is given and did not answer.
+    Without `again` nothing is said of when the driver tries again: the request does not stand any more.
     """
+    machine, hypervisor_info, inside = facts.machine, facts.hypervisor_info, facts.inside
     chosen = tuple(machine.virtio_mem if devices is None else devices)
     unsettled = any(not device.settled for device in chosen)
     found = list(about_machine(machine, hypervisor_info)) if unsettled else []
-    found += chain.from_iterable(_about_device(device, machine, hypervisor_info, inside) for device in chosen)
+    found += chain.from_iterable(_about_device(device, facts) for device in chosen)
     ids = {device.id for device in chosen}
     given = [reason for reason in hypervisor_info.reasons if reason.device in ids]
     known = {(reason.kind, reason.device) for reason in given}
     found = [reason for reason in found if (reason.kind, reason.device) not in known] + given
     if (inside is None or not inside.blocks) and any(reason.kind in _SHOWN_INSIDE for reason in found):
-        found.append(not_looked(asked=asked or inside is not None))
+        found.append(not_looked(asked=facts.asked or inside is not None))
     if inside is not None:
         found += [unknown(ReasonKind.UNREADABLE, what=what) for what in inside.unreadable]
-    if again and machine.running and any(_may_retry(device, hypervisor_info, found) for device in chosen):
-        found += _about_retry(retry_in, exact=exact)
+    if again and machine.running and any(_may_retry(device, facts, found) for device in chosen):
+        found += _about_retry(facts)
     return with_advice(found)
 
 
@@ -104,52 +96,40 @@ def about_machine(machine: Machine, hypervisor_info: HypervisorInfo) -> Iterator
         yield Reason(ReasonKind.PASSED_THROUGH, {"names": list(hypervisor_info.vfio)})
 
 
-def about_driver(device: VirtioMemDevice, hypervisor_info: HypervisorInfo) -> Reason | None:
+def about_driver(device: VirtioMemDevice, facts: MachineFacts) -> Reason | None:
     """Why a device's driver cannot act; None when it can, or when that is not known."""
     kinds = {Driver.ABSENT: ReasonKind.NO_DRIVER, Driver.BROKEN: ReasonKind.NEEDS_RESET}
-    kind = kinds.get(hypervisor_info.drivers.get(device.id, Driver.UNKNOWN))
+    kind = kinds.get(facts.driver(device))
     return None if kind is None else Reason(kind, device=device.id)
 
 
-def _about_device(
-    device: VirtioMemDevice, machine: Machine, hypervisor_info: HypervisorInfo, inside: GuestMemoryInfo | None
-) -> Iterator[Reason]:
-    blocks = blocks_of(device, inside)
-    offline = [block for block in blocks if not block.online]
-    if inside is not None and inside.blocks and device.region is None:
+def _about_device(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
+    if facts.inside is not None and facts.inside.blocks and device.region is None:
         yield unknown(ReasonKind.PLACE_UNKNOWN, device.id)
     if device.settled:
-        yield from _settled(device, machine, inside, offline)
+        yield from _settled(device, facts)
         return
     if device.size is None:
         yield unknown(ReasonKind.SIZE_UNKNOWN, device.id, **{"requested-size": device.requested_size})
     else:
         yield _not_settled(device)
-    if (stopped := about_driver(device, hypervisor_info)) is not None:
+    if (stopped := about_driver(device, facts)) is not None:
         yield stopped
         return
-    if hypervisor_info.drivers.get(device.id, Driver.UNKNOWN) is Driver.UNKNOWN:
-        yield _unknown_driver(device, hypervisor_info)
-    if device.size is None:
-        return
-    missing = abs(device.requested_size - device.size)
-    if missing < (unit := units_of(device, inside).plugged):
-        yield likely(ReasonKind.BELOW_UNIT, device.id, missing=missing, unit=unit)
-    elif _shrinking(device):
-        yield from _short_shrink(device, inside, blocks)
-    else:
-        yield from _short_growth(device, inside, offline)
+    if facts.driver(device) is Driver.UNKNOWN:
+        yield _unknown_driver(device, facts.hypervisor_info)
+    if device.size is not None:
+        yield from _short(device, facts)
 
 
-def _settled(
-    device: VirtioMemDevice, machine: Machine, inside: GuestMemoryInfo | None, offline: list[Block]
-) -> Iterator[Reason]:
+def _settled(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
     """A device that has what was asked for; whether the guest has it, only a look inside tells."""
-    seen = Seen.NOT_LOOKED if inside is None else seen_of(device, machine, inside)
-    if inside is not None and offline:
-        yield from _offline_blocks(device, inside, offline)
+    inside = facts.inside
+    seen = Seen.NOT_LOOKED if inside is None else seen_of(device, facts.machine, inside)
+    if inside is not None and facts.offline(device):
+        yield from _offline_blocks(device, facts, inside)
     elif inside is not None and seen is Seen.OFFLINE and device.region is not None:
-        added = len(blocks_of(device, inside)) * (inside.block_size or 0)
+        added = len(facts.blocks(device)) * (inside.block_size or 0)
         yield Reason(ReasonKind.NOT_ADDED, {"size": device.size, "added": added}, device.id)
     else:
         kind = ReasonKind.NOTHING_MISSING if seen is Seen.ONLINE or not device.size else ReasonKind.ALL_PLUGGED
@@ -157,13 +137,13 @@ def _settled(
 
 
 def _not_settled(device: VirtioMemDevice) -> Reason:
-    facts = {
+    values = {
         "size": device.size,
         "requested-size": device.requested_size,
         "missing": abs(device.requested_size - device.assumed_size),
         "verb": "unplug" if _shrinking(device) else "plug",
     }
-    return Reason(ReasonKind.NOT_SETTLED, facts, device.id)
+    return Reason(ReasonKind.NOT_SETTLED, values, device.id)
 
 
 def _unknown_driver(device: VirtioMemDevice, hypervisor_info: HypervisorInfo) -> Reason:
@@ -175,11 +155,30 @@ def _unknown_driver(device: VirtioMemDevice, hypervisor_info: HypervisorInfo) ->
     return unknown(ReasonKind.DRIVER_NOT_SHOWN, device.id)
 
 
-def _short_growth(device: VirtioMemDevice, inside: GuestMemoryInfo | None, offline: list[Block]) -> Iterator[Reason]:
+def _short(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
+    """Why the driver rests, as far as sizes and its parameters tell; then what the guest shows of its memory."""
+    rests = _at_rest(device, facts)
+    if rests is not None and rests.kind is not ReasonKind.TOO_MUCH_OFFLINE:
+        yield rests
+    elif _shrinking(device):
+        yield from _short_shrink(device, facts)
+    else:
+        yield from _short_growth(device, facts)
+
+
+def _at_rest(device: VirtioMemDevice, facts: MachineFacts) -> Reason | None:
+    """`why_at_rest`, as a fact where the guest shows how the driver was loaded, for its units follow from that."""
+    known = facts.inside is not None and facts.inside.driver is not None
+    found = why_at_rest(facts.of(device))
+    return found and replace(found.of(device.id), certainty=Certainty.FACT if known else Certainty.LIKELY)
+
+
+def _short_growth(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
     """Reasons for too little: offline memory, a region that is no whole number of blocks, no room for the memmap."""
-    if inside is not None and offline:
-        yield from _offline_blocks(device, inside, offline)
-    elif device.size and not device.size % (threshold := offline_threshold(device.block_size)):
+    inside, threshold = facts.inside, facts.units(device).offline_threshold
+    if inside is not None and facts.offline(device):
+        yield from _offline_blocks(device, facts, inside)
+    elif device.size and not device.size % threshold:
         yield likely(ReasonKind.MAYBE_OFFLINE, device.id, size=device.size, threshold=threshold)
     if inside is None:
         return
@@ -206,57 +205,46 @@ def memmap(growth: int, inside: GuestMemoryInfo) -> Reason | None:
     return Reason(ReasonKind.NO_ROOM_FOR_MEMMAP, {"growth": growth, "need": need, "free": free})
 
 
-def _offline_blocks(device: VirtioMemDevice, inside: GuestMemoryInfo, offline: list[Block]) -> Iterator[Reason]:
-    size = len(offline) * (inside.block_size or 0)
-    yield Reason(ReasonKind.BLOCKS_OFFLINE, {"count": len(offline), "size": size}, device.id)
-    units = units_of(device, inside)
-    if not device.settled and not units.could_add(size):
-        certainty = Certainty.LIKELY if inside.driver is None else Certainty.FACT
-        yield Reason(ReasonKind.TOO_MUCH_OFFLINE, {"offline": size, "limit": units.resume_size}, device.id, certainty)
+def _offline_blocks(device: VirtioMemDevice, facts: MachineFacts, inside: GuestMemoryInfo) -> Iterator[Reason]:
+    values = {"count": len(facts.offline(device)), "size": facts.offline_size(device)}
+    yield Reason(ReasonKind.BLOCKS_OFFLINE, values, device.id)
+    if not device.settled and (rests := _at_rest(device, facts)) is not None:
+        yield rests
     if inside.auto_online_blocks == OnlineType.OFFLINE:
         yield Reason(ReasonKind.NEW_BLOCKS_OFFLINE, device=device.id)
     elif inside.auto_online_blocks is not None:
         yield Reason(ReasonKind.NEW_BLOCKS_ONLINE, {"state": inside.auto_online_blocks}, device.id)
 
 
-def _short_shrink(
-    device: VirtioMemDevice, inside: GuestMemoryInfo | None, blocks: tuple[Block, ...]
-) -> Iterator[Reason]:
+def _short_shrink(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
     """Reasons for too much: kernel zones, nowhere to move to, pages that cannot move."""
+    inside = facts.inside
     if inside is None:
         yield unknown(ReasonKind.HIDDEN_USE, device.id)
         return
-    zones = Counter(block.zone for block in blocks if block.online and block.zone is not None)
+    zones = Counter(block.zone for block in facts.blocks(device) if block.online and block.zone is not None)
     kernel = sum(count for zone, count in zones.items() if zone != ZoneType.MOVABLE)
     if kernel:
         yield Reason(ReasonKind.KERNEL_ZONES, {"zones": dict(zones)}, device.id)
     missing = device.assumed_size - device.requested_size
     if inside.mem_available is not None and inside.mem_available < missing:
-        facts = {"missing": missing, "available": inside.mem_available}
-        yield Reason(ReasonKind.NO_ROOM_TO_MOVE, facts, device.id)
+        values = {"missing": missing, "available": inside.mem_available}
+        yield Reason(ReasonKind.NO_ROOM_TO_MOVE, values, device.id)
     elif zones and not kernel:
         yield likely(ReasonKind.MAYBE_PINNED, device.id)
 
 
-def _about_retry(retry_in: float | None, *, exact: bool) -> Iterator[Reason]:
-    if retry_in is not None:
-        yield replace(retry(retry_in, exact=exact), certainty=Certainty.LIKELY)
+def _about_retry(facts: MachineFacts) -> Iterator[Reason]:
+    if facts.retry_in is not None:
+        yield replace(retry(facts.retry_in, exact=facts.exact), certainty=Certainty.LIKELY)
     yield Reason(ReasonKind.RETRY_INTERVAL, {"first": intervals.FIRST, "last": intervals.LAST})
 
 
-def _may_retry(device: VirtioMemDevice, hypervisor_info: HypervisorInfo, found: Iterable[Reason]) -> bool:
+def _may_retry(device: VirtioMemDevice, facts: MachineFacts, found: Iterable[Reason]) -> bool:
     """True when a timer of the device's driver runs, as far as is known: while it has memory to give up."""
-    present = hypervisor_info.drivers.get(device.id, Driver.UNKNOWN) in {Driver.READY, Driver.UNKNOWN}
+    present = facts.driver(device) in {Driver.READY, Driver.UNKNOWN}
     rests = any(reason.kind in _WITHOUT_TIMER for reason in found if reason.device == device.id)
     return present and _shrinking(device) and not rests
-
-
-def units_of(device: VirtioMemDevice, inside: GuestMemoryInfo | None) -> Units:
-    """What the driver moves at a time; the least that it can be where the guest does not tell."""
-    if inside is None:
-        return choose_units(device.block_size, DEFAULT.section_size)
-    row = inside.architecture
-    return choose_units(device.block_size, inside.block_size or row.section_size, inside.driver or DEFAULTS, row)
 
 
 def _shrinking(device: VirtioMemDevice) -> bool:

@@ -10,6 +10,7 @@ from virtiomem.vm.concurrency import each
 from virtiomem.vm.connect import Unreachable
 from virtiomem.vm.drivers import with_inside
 from virtiomem.vm.explain import unknown
+from virtiomem.vm.facts import MachineFacts
 from virtiomem.vm.inside import GuestMemoryInfo
 from virtiomem.vm.model import Vm
 from virtiomem.vm.plan import Plan, PlanError, Scope, Spread, Wish
@@ -79,7 +80,8 @@ async def _plan(vm: Vm | Unreachable, order: ResizeOrder, patience: float | None
         hypervisor_info = await vm.backend.hypervisor_info(machine)
         inside, said = await _inside(vm, patience)
         hypervisor_info = with_inside(hypervisor_info, machine, inside)
-        return PlannedResize(vm, plan, (*said, *preflight(machine, hypervisor_info, inside, plan)), inside)
+        facts = MachineFacts(machine=machine, hypervisor_info=hypervisor_info, inside=inside)
+        return PlannedResize(vm, plan, (*said, *preflight(facts, plan)), inside)
     except UsageError:
         raise
     except VirtiomemError as error:

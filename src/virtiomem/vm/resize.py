@@ -15,6 +15,7 @@ from virtiomem.reasons import Reason, ReasonKind, with_advice
 from virtiomem.units import Span, format_approx, format_size
 from virtiomem.vm.drivers import placed, regions, seen_of, seen_to_act, with_inside
 from virtiomem.vm.explain import explain, not_looked, unknown
+from virtiomem.vm.facts import MachineFacts
 from virtiomem.vm.inside import GuestMemoryInfo, Seen
 from virtiomem.vm.model import Event, Machine, VirtioMemDevice, Vm
 from virtiomem.vm.plan import Plan, held_back, replan
@@ -260,16 +261,15 @@ class _Resize:
         exact = soonest is not None and waiting[soonest].retry.certain
         if hypervisor_info.retry_in is not None:
             soonest, exact = hypervisor_info.retry_in, True
-        return explain(
-            machine,
-            hypervisor_info,
-            inside,
-            devices=only,
+        facts = MachineFacts(
+            machine=machine,
+            hypervisor_info=hypervisor_info,
+            inside=inside,
+            asked=self.vm.agent is not None,
             retry_in=soonest,
             exact=exact,
-            again=not self.policy.rollback,
-            asked=self.vm.agent is not None,
         )
+        return explain(facts, only, again=not self.policy.rollback)
 
     async def _last_look(self) -> None:
         """See in which condition the machine is left."""

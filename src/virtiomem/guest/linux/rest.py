@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from virtiomem.architecture import DEFAULT, Architecture
+from virtiomem.driver.at_rest import DeviceFacts, why_at_rest
 from virtiomem.driver.messages import is_broken_line
 from virtiomem.driver.parameters import Parameters
 from virtiomem.driver.sizes import choose_units
@@ -132,15 +133,14 @@ def _before_retry(rest: Rest, device: VirtioMemInfo) -> Reason:
 
 def _at_rest(device: VirtioMemInfo, look: Look, driver: Parameters, architecture: Architecture) -> Reason:
     """Why the driver has ended a pass without starting its timer."""
-    units = choose_units(device.block_size, look.memory_block_size, driver, architecture)
-    missing, offline = device.requested_size - device.size, _offline_bytes(device, look)
-    if missing < 0 and not driver.unplug_online:
-        return Reason(ReasonKind.UNPLUG_ONLINE_OFF)
-    if abs(missing) < units.plugged:
-        return Reason(ReasonKind.BELOW_UNIT, {"missing": abs(missing), "unit": units.plugged})
-    if missing > 0 and not units.could_add(offline):
-        return Reason(ReasonKind.TOO_MUCH_OFFLINE, {"offline": offline, "limit": units.resume_size})
-    return Reason(ReasonKind.NOTHING_TO_DO)
+    facts = DeviceFacts(
+        size=device.size,
+        requested_size=device.requested_size,
+        units=choose_units(device.block_size, look.memory_block_size, driver, architecture),
+        unplug_online=driver.unplug_online,
+        offline=_offline_bytes(device, look),
+    )
+    return why_at_rest(facts) or Reason(ReasonKind.NOTHING_TO_DO)
 
 
 def _offline_bytes(device: VirtioMemInfo, look: Look) -> int:
