@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.vm.doors.contract import meanwhile, with_machine
-from tests.vm.doors.fake_libvirt import URI, Daemon, FakeDomain, modules
+from tests.vm.doors.fake_libvirt import URI, Daemon, FakeConnection, FakeDomain, FakeError, modules
 from tests.vm.doors.machine import Played
 from tests.vm.doors.test_contract import LibvirtRig
 from tests.waiting import PATIENCE
@@ -74,7 +74,19 @@ def test_every_running_domain_with_a_device_is_listed_by_its_host(daemon: Daemon
     assert capsys.readouterr().out.split() == ["one", "ua-vm0", "?", "two", "ua-vm0", "?", "two", "ua-vm1", "?"]
     assert main(["vm", "resize", "hv.two", "512M", "--plugged", "--no-wait", "-c", f"hv=libvirt:{URI}/"]) == 0
     assert [device.requested_size for device in daemon.domains["two"].devices] == [256 * MiB] * 2
-    assert daemon.opened[0] is False
+    assert daemon.opened == [False, True]  # one connection each: who lists the domains leaves it to who opens them
+
+
+def test_domain_that_ends_after_it_was_listed_is_named(
+    daemon: Daemon, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(connection: FakeConnection, name: str) -> FakeDomain:
+        assert connection.daemon is daemon
+        raise FakeError(42, f"Domain not found: no domain with matching name {name!r}")
+
+    monkeypatch.setattr(FakeConnection, "lookupByName", gone)
+    assert main(["vm", "list", "-c", f"libvirt:{URI}/"]) == 1
+    assert capsys.readouterr().err.startswith(f"virtiomem: libvirt:{URI}/one: Domain not found: ")
 
 
 def test_host_without_such_a_domain_says_so(daemon: Daemon, capsys: Capture) -> None:

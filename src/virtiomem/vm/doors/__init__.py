@@ -11,7 +11,9 @@ address           paths and HOST:PORT
 peer              a JSON peer on a socket, with bounds on everything it may do to us
 sent              every command that is sent to a monitor or an agent; `peer` sends no other
 qmp               ``qmp:``: QEMU, through its monitor
-libvirt           ``libvirt:``: a domain of libvirt
+libvirt           ``libvirt:``: domains of libvirt
+libvirt_domain    one of them behind `Backend`
+libvirt_agent     its guest agent behind `GuestView`, asked through libvirt
 libvirt_host      a connection to libvirt: its calls in threads, bounded in time, and its events
 libvirt_xml       a domain's XML, read and written
 firecracker       ``firecracker:``: a microVM, through its API

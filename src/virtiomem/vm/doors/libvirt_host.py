@@ -270,10 +270,10 @@ async def acquire(uri: str | None, *, writes: bool, label: str) -> LibvirtHost:
     return host
 
 
-async def release(host: LibvirtHost) -> None:
-    """Give a connection back; the last one closes it."""
+async def release(host: LibvirtHost, *, keep: bool = False) -> None:
+    """Give a connection back; the last one closes it, or leaves it for whoever comes next with `keep`."""
     host.users -= 1
-    if host.users == 0:
+    if host.users == 0 and not keep:
         hosts = _hosts.get(asyncio.get_running_loop(), {})
         if hosts.get((host.uri, host.writes)) is host:
             del hosts[host.uri, host.writes]
