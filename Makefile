@@ -53,8 +53,8 @@ oracles: setup  ## bring the kernels and QEMUs that are missing, unpacked in .or
 real: setup  ## the tests that run real programs, on every kernel and QEMU that is here; KEEP=1 keeps the outcomes for the docs
 	$(if $(KEEP),VIRTIOMEM_KEEP="make real") $(BIN)/python -m pytest -q -p no:xdist tests/real
 
-compare-random: setup  ## random scenarios on a real Linux and the embedded guest; N=30 FIRST=1 KERNEL=6.12 QEMU=PROGRAM
-	$(BIN)/python -m tests.real.random_scenarios --count $(or $(N),30) --first $(or $(FIRST),1) $(addprefix --kernel ,$(KERNEL)) $(addprefix --qemu ,$(QEMU))
+compare-random: setup  ## random scenarios on a real Linux and the embedded guest; N=30 FIRST=1 KERNEL=6.12 ARCHITECTURE=arm64 QEMU=PROGRAM
+	$(BIN)/python -m tests.real.random_scenarios --count $(or $(N),30) --first $(or $(FIRST),1) $(addprefix --kernel ,$(KERNEL)) $(addprefix --architecture ,$(ARCHITECTURE)) $(addprefix --qemu ,$(QEMU))
 
 record: setup  ## play the recorded scenarios again on a real Linux and keep what it does
 	$(BIN)/python tests/real/record.py

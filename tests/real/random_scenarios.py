@@ -1,6 +1,7 @@
 """Scenarios nobody prepared, each from its number, played on a real Linux and on the embedded guest: `make compare-random`.
 
-    python -m tests.real.random_scenarios [--first N] [--count N] [--kernel FILE|RELEASE] [--qemu PROGRAM] [--keep DIRECTORY]
+    python -m tests.real.random_scenarios [--first N] [--count N] [--kernel FILE|RELEASE] [--architecture NAME] [--qemu PROGRAM]
+        [--keep DIRECTORY]
     python -m tests.real.random_scenarios --again FILE.json ...
 
 prints a line for each and puts the outcome among those that docs/compatibility.md is made of. `--keep` keeps scenarios and
@@ -17,9 +18,10 @@ from typing import Any
 
 from docs.matrix import Difference, Ran, keep
 from virtiomem import recording, scenario
+from virtiomem.architecture import ARCHITECTURES, ARM64, DEFAULT, Architecture, find
+from virtiomem.device.board import VIRT
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import LinuxGuest, Setup
-from virtiomem.qemu import BINARY
 from virtiomem.recording import Recording
 from virtiomem.recording.compare import compare
 from virtiomem.releases.linux import LINUX
@@ -38,6 +40,17 @@ WITHOUT_POISON = LINUX.oldest.name
 
 class Writer:
     """Writes one scenario; every choice comes from one seeded source, and from the release it is for."""
+
+    kinds: tuple[str, ...] = (
+        *("resize",) * 10,
+        *("state",) * 4,
+        *("use",) * 3,
+        *("free",) * 2,
+        *("refuse",) * 3,
+        *("load",) * 2,
+        *("reboot", "wait", "suspend", "suspend"),
+    )
+    """What every guest can do, as often as it is to be done."""
 
     def __init__(self, number: int, release: str = WITHOUT_POISON) -> None:
         self.random = random.Random(number)
@@ -79,9 +92,7 @@ class Writer:
         self.memory = choose((1 * GiB, 2 * GiB, 4 * GiB, 4 * GiB, 4224 * MiB, 6 * GiB))
         self.machine = choose(("q35", "q35", "pc"))
         self.slots = choose((0, 0, 2))
-        policy = {"online_policy": "auto-movable"} if self.random.random() < 0.25 else {}
-        if policy and self.random.random() < 0.5:
-            policy["auto_movable_ratio"] = choose((0, 50, 100, 301))  # type: ignore[assignment]
+        policy = self.policy()
         self.table(
             "[guest]",
             machine=self.machine,
@@ -91,6 +102,13 @@ class Writer:
             default_state=choose(STATES),
             **policy,
         )
+
+    def policy(self) -> dict[str, object]:
+        """Keys of an online policy that is not the usual one; mostly none."""
+        if self.random.random() >= 0.25:
+            return {}
+        ratio = {"auto_movable_ratio": self.random.choice((0, 50, 100, 301))} if self.random.random() < 0.5 else {}
+        return {"online_policy": "auto-movable", **ratio}
 
     def driver(self) -> None:
         chance = self.random.random
@@ -130,8 +148,7 @@ class Writer:
         return min(wish - wish % block, limit)
 
     def any_step(self) -> None:
-        kinds = ["resize"] * 10 + ["state"] * 4 + ["use"] * 3 + ["free"] * 2 + ["refuse"] * 3 + ["load"] * 2
-        kinds += ["reboot", "wait", "suspend", "suspend"]
+        kinds = [*self.kinds]
         kinds += ["dimm"] * 2 if self.slots else []
         kinds += ["poison"] * 3 if self.poisons else []
         getattr(self, self.random.choice(kinds))()
@@ -216,6 +233,44 @@ class Writer:
         self.step(do="plug-dimm", id=name, size=self.random.choice(("128M", "512M", "1G")))
 
 
+class VirtWriter(Writer):
+    """Writes a scenario for a `virt` machine. It does not sleep: nothing there wakes it up."""
+
+    kinds = tuple(kind for kind in Writer.kinds if kind != "suspend")
+
+    def __init__(self, number: int, release: str = LINUX.newest.name, architecture: Architecture = ARM64) -> None:
+        super().__init__(number, release)
+        self.page_size = architecture.page_size
+
+    def guest(self) -> None:
+        choose, chance = self.random.choice, self.random.random
+        self.memory = choose((1 * GiB, 2 * GiB, 4 * GiB, 4 * GiB, 2000 * MiB, 6 * GiB))
+        self.slots = choose((0, 0, 0, 2))  # a DIMM is refused: it takes ACPI
+        more: dict[str, object] = self.policy()
+        if chance() < 0.15:
+            more["movable_node"] = True
+        if chance() < 0.2:
+            more["cma"] = choose(("0", "32M", "128M"))
+        self.table(
+            "[guest]",
+            machine="virt",
+            page_size=format_size(self.page_size),
+            memory=format_size(self.memory),
+            max_memory=format_size(self.memory + 32 * GiB),
+            slots=self.slots,
+            default_state=choose(STATES),
+            **more,
+        )
+
+    def hotplugged(self) -> int:
+        return VIRT.region_start(self.memory) // BLOCK + self.random.randrange(12)
+
+
+def writer(number: int, release: str, architecture: Architecture) -> Writer:
+    """What writes the scenario of a number for such a Linux."""
+    return Writer(number, release) if architecture is DEFAULT else VirtWriter(number, release, architecture)
+
+
 def play_real(played: Scenario, setup: Setup) -> Recording:
     """What a real Linux does, with what its pages were."""
     with LinuxGuest(played.guest, played.devices, played.driver, setup=setup, pages=True) as real:
@@ -234,7 +289,8 @@ def main(words: list[str]) -> int:
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--count", type=int, default=30)
     parser.add_argument("--kernel", type=_kernel, default=None)
-    parser.add_argument("--qemu", default=BINARY)
+    parser.add_argument("--architecture", choices=[row.name for row in ARCHITECTURES], default=DEFAULT.name)
+    parser.add_argument("--qemu")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--again", type=Path, nargs="+")
     args = parser.parse_args(words)
@@ -250,9 +306,10 @@ def _play(args: argparse.Namespace) -> int:
     setup = Setup(kernel=args.kernel, qemu=args.qemu, accel="tcg", append="quiet cryptomgr.notests")
     outcomes: list[Outcome] = []
     release = str(args.kernel or LINUX.newest.name)
+    architecture = next(row for row in ARCHITECTURES if row.name == args.architecture)
     for number in range(args.first, args.first + args.count):
         began = time.monotonic()
-        text = Writer(number, release).write()
+        text = writer(number, release, architecture).write()
         played = scenario.loads(text)
         try:
             real = play_real(played, setup)
@@ -288,7 +345,8 @@ def _keep(outcomes: list[Outcome]) -> None:
 
     for (linux, qemu), some in groupby(sorted(outcomes, key=pair), key=pair):
         of_it = list(some)
-        numbers = [number for number, _, _ in of_it]
+        numbers, info = [number for number, _, _ in of_it], of_it[0][1]
+        row = find(info.get("architecture", DEFAULT.family), info["page-size"]) or DEFAULT
         differences = [
             Difference(where=f"random scenario {number}", what=difference)
             for number, _, difference in of_it
@@ -301,7 +359,8 @@ def _keep(outcomes: list[Outcome]) -> None:
             tried=len(of_it),
             equal=len(of_it) - len(differences),
             differences=differences,
-            command=f"make compare-random FIRST={min(numbers)} N={max(numbers) - min(numbers) + 1} KERNEL={linux}",
+            command=f"make compare-random FIRST={min(numbers)} N={max(numbers) - min(numbers) + 1} KERNEL={linux}"
+            + ("" if row is DEFAULT else f" ARCHITECTURE={row.name}"),
         )
         keep(ran)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.random_scenarios import STATES, Writer, difference_of, play_real
+from tests.real.random_scenarios import difference_of, play_real, writer
 from virtiomem import scenario
 from virtiomem.architecture import ARCHITECTURES
 from virtiomem.conformance import suite
@@ -24,7 +24,6 @@ from virtiomem.errors import BackendError
 from virtiomem.guest.embedded.qemu_devices import guest_on_qemu
 from virtiomem.guest.linux import Setup, initramfs, kernels
 from virtiomem.recording.compare import compare
-from virtiomem.units import GiB, MiB, format_size
 
 pytestmark = pytest.mark.real
 
@@ -35,7 +34,6 @@ KERNELS: list[kernels.KernelImage | None] = [
 NUMBERS = range(
     first := int(os.environ.get("VIRTIOMEM_RANDOM_FIRST", "1")), first + int(os.environ.get("VIRTIOMEM_RANDOM", "1"))
 )
-BLOCK = 128 * MiB
 
 
 @pytest.fixture(autouse=True)
@@ -60,59 +58,9 @@ def kernel(request: pytest.FixtureRequest) -> kernels.KernelImage:
     return found
 
 
-class VirtWriter(Writer):
-    """Writes a scenario for a `virt` machine.
-
-    Where all boot memory lies below 4G the kernel has no Normal zone, and fills the first memory of one at once: what a
-    shrink then leaves, nobody can predict. Such a guest gets movable memory only.
-    """
-
-    def __init__(self, number: int, page_size: int) -> None:
-        super().__init__(number)
-        self.page_size = format_size(page_size)
-
-    def guest(self) -> None:
-        choose, chance = self.random.choice, self.random.random
-        self.memory = choose((GiB, 2 * GiB, 4 * GiB, 4 * GiB, 2000 * MiB, 6 * GiB))
-        self.slots = choose((0, 0, 0, 2))
-        more: dict[str, object] = {}
-        self.states = STATES if self.memory > 3 * GiB else ("offline", "online_movable")
-        if chance() < 0.25 and self.states is STATES:
-            more["online_policy"] = "auto-movable"
-            more["auto_movable_ratio"] = choose((0, 50, 100, 301))
-        if chance() < 0.15:
-            more["movable_node"] = True
-        if chance() < 0.2:
-            more["cma"] = choose(("0", "32M", "128M"))
-        self.table(
-            "[guest]",
-            machine="virt",
-            page_size=self.page_size,
-            memory=format_size(self.memory),
-            max_memory=format_size(self.memory + 32 * GiB),
-            slots=self.slots,
-            default_state=choose(self.states),
-            **more,
-        )
-
-    def any_step(self) -> None:
-        kinds = (
-            ["resize"] * 8 + ["state"] * 5 + ["load"] * 2 + ["reboot", "wait"] + (["dimm"] * 2 if self.slots else [])
-        )
-        getattr(self, self.random.choice(kinds))()
-
-    def state(self) -> None:
-        first = self.hotplugged()
-        blocks = sorted({first + self.random.randrange(8) for _ in range(self.random.randint(1, 6))})
-        self.step(do="set-state", blocks=blocks, state=self.random.choice(self.states))
-
-    def hotplugged(self) -> int:
-        return VIRT.region_start(self.memory) // BLOCK + self.random.randrange(12)
-
-
 @pytest.mark.parametrize("number", NUMBERS)
 def test_both_guests_do_the_same(number: int, kernel: kernels.KernelImage) -> None:
-    text = VirtWriter(number, kernel.architecture.page_size).write()
+    text = writer(number, kernel.release, kernel.architecture).write()
     played = scenario.loads(text)
     difference = difference_of(played, play_real(played, Setup(kernel=kernel.image)))
     assert not difference, f"{difference}\n\n{text}"
