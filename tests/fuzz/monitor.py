@@ -227,7 +227,7 @@ def _questions(connection: socket.socket) -> Iterator[dict[str, Any] | None]:
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
+def complaints() -> Iterator[list[str]]:
     """What asyncio has to complain of: exceptions that nobody took."""
     found: list[str] = []
     handler = logging.Handler()
@@ -251,14 +251,14 @@ def trial(random: Random) -> None:
         for name, manner in zip(("monitor", "agent"), manners, strict=True):
             stack.callback(Peer(folder / name, random, manner).close)
         verb = list(random.choice(VERBS))
-        found = stack.enter_context(_complaints())
+        found = stack.enter_context(complaints())
         began = time.monotonic()
         ran = _run(folder, verb)
         seconds = time.monotonic() - began
     said = f"a monitor that {manners[0]}, an agent that {manners[1]}: vm {' '.join(verb)}"
     assert seconds < MAX_SECONDS, f"{said}: {seconds:.1f} s"
     assert not found, f"{said}: {found[:2]}"
-    _check(ran, said, verb)
+    check(ran, said, verb)
 
 
 def _run(folder: Path, verb: list[str]) -> Ran:
@@ -268,7 +268,8 @@ def _run(folder: Path, verb: list[str]) -> Ran:
     return run("vm", *words, *limits, "-c", f"qmp:{folder / 'monitor'}", *agent_options)
 
 
-def _check(ran: Ran, said: str, verb: list[str]) -> None:
+def check(ran: Ran, said: str, verb: list[str]) -> None:
+    """Assert what is promised of a verb, whoever answers it."""
     assert all(line.isprintable() for line in ran.out.splitlines()), f"{said}: {ran.out!r}"
     if "-J" in verb and ran.out:
         documents = ran.out.splitlines() if verb[0] == "watch" else [ran.out]

@@ -154,9 +154,12 @@ class HttpServer(Server):
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
             body = await reader.readexactly(int(headers.get("content-length", 0)))
             status, answer = self.answer(f"{method} {path}", json.loads(body) if body else {})
-            text = b"" if answer is None else json.dumps(answer).encode()
-            writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text)
+            writer.write(self.written(status, b"" if answer is None else json.dumps(answer).encode()))
             await writer.drain()
+
+    def written(self, status: int, text: bytes) -> bytes:
+        """A response as it goes out."""
+        return f"HTTP/1.1 {status} X\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text
 
     @abstractmethod
     def answer(self, request: str, body: dict[str, Any]) -> Reply:

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from virtiomem.errors import BackendError, UsageError
+from virtiomem.errors import BackendError, ProtocolError, UsageError
 from virtiomem.text import quoted
 from virtiomem.vm.doors import libvirt_xml
 from virtiomem.vm.doors.base import Ability, Connection, Door, MachineTarget
@@ -48,7 +48,7 @@ class LibvirtTarget(MachineTarget):
                 raise
         except LibvirtRefused as error:
             raise BackendError(error.words, connection=label) from None
-        except BackendError as error:  # others use the connection as well, under their own names
+        except (BackendError, ProtocolError) as error:  # others use the connection as well, under their own names
             raise type(error)(error.message, connection=label) from None
         return Vm(connection.name, backend, agent, (TAINT,) if through else ())
 

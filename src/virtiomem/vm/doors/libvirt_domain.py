@@ -137,7 +137,7 @@ class LibvirtBackend:
         """`LibvirtHost.call`, with errors that name this domain: others use the connection as well."""
         try:
             return await self._host.call(name, function, *args)
-        except BackendError as error:
+        except (BackendError, ProtocolError) as error:
             raise type(error)(error.message, connection=self._label) from None
 
     async def _change(self, name: str, function: Any, xml: str, device: str, flags: int = AFFECT_LIVE) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from virtiomem.errors import BackendError, BackendTimeout
+from virtiomem.errors import BackendError, BackendTimeout, ProtocolError
 from virtiomem.text import one_line
 from virtiomem.vm.doors.sent import COMMANDS
 from virtiomem.vm.model import Event
@@ -193,6 +193,8 @@ class LibvirtHost:
             raise BackendTimeout(text, connection=self.label) from None
         except self._api.libvirtError as error:
             raise self._failure(error) from None
+        except UnicodeError:  # the binding itself reads what the library gives it
+            raise ProtocolError(f"bad answer to {name}: no text", connection=self.label) from None
 
     def _failure(self, error: Any) -> BackendError | LibvirtRefused:
         """What an error of libvirt means: the connection is lost, or the call is refused."""

@@ -99,7 +99,7 @@ def _parsed(text: str) -> ET.Element:
         raise WrongXml("its XML has a DOCTYPE")
     try:
         return ET.fromstring(text)  # noqa: S314 - bounded above, and without a DOCTYPE nothing expands
-    except ET.ParseError as error:
+    except (ET.ParseError, UnicodeError) as error:
         raise WrongXml(f"its XML is none: {error}") from None
 
 
