@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.report.readback import agree
+from virtiomem import scenario
 from virtiomem.errors import UsageError
 from virtiomem.recording import MemoryBlock, Recording, Request, Snapshot, StepRecord, VirtioMemInfo
 from virtiomem.recording.values import Load, Reboot
@@ -27,6 +28,28 @@ def test_two_recordings_share_an_axis(recorded: Recorded) -> None:
     assert [r["source"] for r in data["recordings"]] == ["x", "y"]
     assert data["axis"][0][0] == "0"
     assert all(a[1] == b[0] for a, b in zip(data["axis"], data["axis"][1:], strict=False))
+
+
+def test_what_is_counted_is_counted_as_its_architecture_does() -> None:
+    """kexec-tools on arm64 dumps no memory that a driver has added; pages of 64K make blocks of 512M."""
+    text = '[guest]\nmachine = "virt"\nmemory = "4G"\ndefault-state = "online_movable"\n'
+    steps = '[[step]]\ndo = "load"\n[[step]]\ndo = "resize"\ndevice = "vm0"\nrequested-size = "1G"\n'
+    for page_size, block in (("4K", 128 * MiB), ("16K", 128 * MiB), ("64K", 512 * MiB)):
+        guest = f'{text}page-size = "{page_size}"\n[[device]]\nid = "vm0"\nmax-size = "2G"\n{steps}'
+        played = scenario.loads(guest)
+        told = scenario.play(played, scenario.embedded_guest(played))
+        (data,) = page_data([Source("x", told)])["recordings"]
+        assert data["block-size"] == block
+        assert data["steps"][-1]["facts"] | {"resources": 0} == {
+            "resources": 0,
+            "ram": 2,
+            "merged": 2,
+            "unmerged": 1 + GiB // block,
+        }
+        kernel, tools = data["steps"][-1]["crash"]
+        assert (kernel["size"], kernel["lost"]) == (5 * GiB, 0)
+        assert (tools["size"], tools["lost"]) == (4 * GiB, GiB)
+        assert [one["unmerged"] for one in (kernel, tools)] == [2, 1], "neighbours are one there all the same"
 
 
 @pytest.mark.parametrize(

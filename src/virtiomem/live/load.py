@@ -22,7 +22,7 @@ from virtiomem.recording import json_file, zoneinfo
 from virtiomem.recording.values import CrashHeader, DeviceInfo, Recording, Snapshot, VirtioMemInfo
 from virtiomem.releases.linux import release_of
 from virtiomem.resource import iomem
-from virtiomem.resource.names import SYSTEM_RAM, is_virtio_device
+from virtiomem.resource.names import is_virtio_device
 from virtiomem.units import Size, Span
 
 _WORD = re.compile(r"[\w.+~-]{1,100}")
@@ -86,7 +86,7 @@ def memory_block_size(recording: Recording) -> int:
     return (
         _size(recording.table("guest").get("memory-block-size"))
         or _fitting(numbers, _boot_ram(recording))
-        or DEFAULT_MEMORY_BLOCK
+        or recording.architecture.section_size
     )
 
 
@@ -96,7 +96,8 @@ def _boot_ram(recording: Recording) -> list[Span]:
         tree = iomem.loads(recording.boot.iomem)
     except ListingError:
         return []
-    return [Span(node.start, node.end + 1) for _, node in tree.walk() if node.name.startswith(SYSTEM_RAM)]
+    names = tuple(recording.architecture.boot_names)
+    return [Span(node.start, node.end + 1) for _, node in tree.walk() if node.name.startswith(names)]
 
 
 def _fitting(numbers: set[int], ram: Sequence[Span]) -> int | None:

@@ -77,15 +77,17 @@ def _recording(told: Story) -> dict[str, Any]:
     recording = told.source.recording
     names, looks = Table(), Table()
     size, driver = told.block_size, driver_config(recording).parameters
+    row = recording.architecture
+    counted = [facts(now.listing, now.snapshot, size, driver, row) for now in told.moments]
     steps = [
         _state(now, names, looks)
         | _step(now, before, names, looks)
         | {
-            "facts": facts(now.listing, now.snapshot, size, driver)._asdict(),
-            "crash": [crash._asdict() for crash in now.crash],
+            "facts": found._asdict(),
+            "crash": [crash._asdict() | {"unmerged": crash.unmerged(found, row)} for crash in now.crash],
             **({} if now.standing is None else {"crash-header": header_facts(now.standing)._asdict()}),
         }
-        for before, now in zip([None, *told.moments], told.moments, strict=False)
+        for before, now, found in zip([None, *told.moments], told.moments, counted, strict=False)
     ]
     return {
         "source": told.source.name,

@@ -7,7 +7,7 @@ from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.architecture import Architecture
 from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.sizes import choose_units
-from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges, total
+from virtiomem.kdump.ranges import Loader, kernel_ranges, kexec_tools_ranges, total
 from virtiomem.kdump.standing import Standing
 from virtiomem.recording.values import Snapshot, VirtioMemInfo
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
@@ -41,8 +41,13 @@ class Crash(NamedTuple):
     """What counts towards `limit`."""
     limit: int | None
     lost: int
-    """RAM that is not dumped because the table was full."""
+    """RAM that is not dumped: the table was full, or kexec-tools does not take it for RAM."""
     refused: bool
+
+    def unmerged(self, listing: Facts, architecture: Architecture) -> int:
+        """The ranges, were every unit that the driver added a resource of its own; on some architectures no more than so."""
+        joined = architecture.dumps_memblock if self.loader == Loader.KERNEL.value else architecture.exact_system_ram
+        return self.ranges if joined else self.ranges + listing.unmerged - listing.ram
 
 
 class CrashHeaderFacts(NamedTuple):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
 
+from virtiomem.architecture import Architecture
 from virtiomem.kdump.standing import Standing
 from virtiomem.live.load import memory_block_size
 from virtiomem.recording.palette import BlockKind
@@ -40,6 +41,7 @@ class Moment:
     """Of a memory block."""
     page_size: int
     release: LinuxRelease
+    architecture: Architecture
     record: StepRecord | None
     """The step that led here; None at boot."""
     snapshot: Snapshot
@@ -72,7 +74,7 @@ class Moment:
     @cached_property
     def crash(self) -> list[Crash]:
         """What a crash dump would hold, were its header made now."""
-        return crash_facts(iomem.loads(self.snapshot.iomem, source=self.source), self.release)
+        return crash_facts(iomem.loads(self.snapshot.iomem, source=self.source), self.release, self.architecture)
 
     @cached_property
     def standing(self) -> Standing | None:
@@ -80,7 +82,8 @@ class Moment:
         header = self.snapshot.crash_header
         if header is UNSET:
             return None
-        return Standing.of(iomem.loads(self.snapshot.iomem, source=self.source), header, self.release)
+        tree = iomem.loads(self.snapshot.iomem, source=self.source)
+        return Standing.of(tree, header, self.release, self.architecture)
 
 
 class Story(NamedTuple):
@@ -105,7 +108,8 @@ def boot_moment(source: Source) -> Moment:
     name, recording = source
     release, plugged = release_of(recording.guest), plugged_at(recording.boot)
     first = recording.boot
-    return _moment(name, memory_block_size(recording), recording.page_size, release, None, first, [], plugged)
+    sizes = memory_block_size(recording), recording.page_size
+    return _moment(name, *sizes, release, recording.architecture, None, first, [], plugged)
 
 
 def next_moment(before: Moment, record: StepRecord) -> Moment:
@@ -113,7 +117,7 @@ def next_moment(before: Moment, record: StepRecord) -> Moment:
     requests = request_runs(record.requests)
     plugged = plugged_after(before.plugged, record, requests)
     return _moment(
-        *(before.source, before.block_size, before.page_size, before.release),
+        *(before.source, before.block_size, before.page_size, before.release, before.architecture),
         record,
         record.snapshot,
         requests,
@@ -126,6 +130,7 @@ def _moment(
     block_size: int,
     page_size: int,
     release: LinuxRelease,
+    architecture: Architecture,
     record: StepRecord | None,
     snapshot: Snapshot,
     requests: Sequence[RequestRun],
@@ -133,4 +138,6 @@ def _moment(
 ) -> Moment:
     listing = rows(iomem.loads(snapshot.iomem, source=source))
     blocks = block_runs(snapshot, block_size, plugged)
-    return Moment(source, block_size, page_size, release, record, snapshot, listing, requests, plugged, blocks)
+    return Moment(
+        source, block_size, page_size, release, architecture, record, snapshot, listing, requests, plugged, blocks
+    )

@@ -30,11 +30,10 @@ const CRASH_HEAD = [["Made by"], ["RAM ranges", "n"], ["Without merging", "n"], 
 /** What a crash dump would hold. */
 function crashTable(recording, step) {
   if (!step) return noSuchStep();
-  const more = step.facts.unmerged - step.facts.ram;
   const missing = (crash) => (crash.refused ? "all: it gives up" : crash.lost ? size(crash.lost) : "nothing");
   return table(`Crash dump ${recording.label}`, CRASH_HEAD, step.crash.map((crash) => el("tr", {}, rowHead(LOADERS[crash.loader]),
-    cell(count(crash.ranges), "n"), cell(count(crash.ranges + more), "n"), cell(size(crash.size), "n"),
-    cell(`${count(crash.entries)} of ${count(crash.limit)}`, "n"), cell(missing(crash), crash.refused || crash.lost ? "bad" : null)))
+    cell(count(crash.ranges), "n"), cell(count(crash.unmerged), "n"), cell(size(crash.size), "n"),
+    cell(crash.limit === null ? count(crash.entries) : `${count(crash.entries)} of ${count(crash.limit)}`, "n"), cell(missing(crash), crash.refused || crash.lost ? "bad" : null)))
     .concat(headerRow(step["crash-header"])));
 }
 
