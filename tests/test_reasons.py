@@ -16,11 +16,12 @@ from virtiomem.cli.main import main
 from virtiomem.device.mem import MemDevice
 from virtiomem.driver import shortfall as driver_rest
 from virtiomem.driver.parameters import Parameters
-from virtiomem.errors import BackendError
+from virtiomem.errors import BackendError, Errno
 from virtiomem.guest.base import DeviceConfig, DriverConfig
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.linux import rest
 from virtiomem.guest.linux.look import Look, parse
+from virtiomem.memory.refusal import why_refused
 from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.recording import Recording
 from virtiomem.recording.values import Load, Resize, Unload
@@ -83,11 +84,12 @@ STUCK = {
     ReasonKind.NO_ROOM: written(resize("200M"), size="200M"),
     ReasonKind.DEVICE_BUSY: written(inject("BUSY") + resize("1G")),
     ReasonKind.NO_MEMORY: written(inject("garbage") + resize("1G")),
+    ReasonKind.NO_STRUCT_PAGES: written(resize("2G")).replace('"4G"', '"4G"\nfree = "16M"', 1),
     ReasonKind.NEVER_ALLOWED: written(inject("NACK", 2000) + resize("1G")),
     ReasonKind.IN_USE: written(
         resize("128M") + step("use", id="slab", size="128M", kind="unmovable") + resize("0"), state="online"
     ),
-    ReasonKind.IN_USE_NO_ROOM: written(resize("128M") + step("use", id="cache", size="4G") + resize("0")),
+    ReasonKind.IN_USE_NO_ROOM: written(resize("128M") + step("use", id="cache", size="3950M") + resize("0")),
     ReasonKind.BLOCK_REFUSED: written(
         resize("128M") + step("inject", at="offline", error="EBUSY", times=64) + resize("0"), driver="force-bbm = true"
     ),
@@ -344,9 +346,23 @@ def from_lost_machines(tmp_path: Path) -> Iterator[Reason]:
     yield from asyncio.run(carry_plan_out(vm, plan, WaitPolicy())).findings
 
 
+def from_refused_memory() -> Iterator[Reason]:
+    """Why Linux adds no memory: to DIMMs that it did not take, and where it would refuse a range."""
+    head = '[guest]\nmemory = "1G"\nmax-memory = "8G"\nslots = 2\n'
+    dimms = step("plug-dimm", id="d1", size="1G", memaddr="0x100200000")
+    dimms += step("inject", at="add_memory", error="ENODEV") + step(
+        "plug-dimm", id="d2", size="1G", memaddr="0x180000000"
+    )
+    guest, _ = play(head + dimms)
+    yield from guest.reasons()
+    memory = guest.kernel.memory
+    yield why_refused(memory, 0, 1 << 60, BLOCK, Errno.E2BIG)
+    yield why_refused(memory, 0, 0, BLOCK, Errno.EEXIST)
+
+
 def test_every_kind_is_produced_and_says_all_its_facts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = [reason for reason in refusals() if reason is not None] + list(from_outside()) + list(from_inside())
-    found += [*from_lying_devices(), *from_lost_machines(tmp_path)]
+    found += [*from_refused_memory(), *from_lying_devices(), *from_lost_machines(tmp_path)]
     for text in STUCK.values():
         found += play(text)[0].reasons()
     found += seen_by_linux(play(STUCK[ReasonKind.NO_ROOM])[1], DriverConfig())

@@ -66,6 +66,12 @@ class ReasonKind(Enum):
     )
     DEVICE_SILENT = Words("the device does not answer; the driver waits for the answer without a limit")
 
+    # --- Linux does not add memory (memory.refusal) ---
+    NO_WHOLE_BLOCKS = Words("{value:#x} is no multiple of the memory block, {block:size}")
+    NOT_PLUGGABLE = Words("{stop:#x} is beyond {end:#x}, where memory that can be hotplugged ends")
+    RANGE_TAKEN = Words("its addresses are taken by {by}")
+    NOT_ADDED_ERRNO = Words("Linux did not add it: {errno}")
+
     # --- how the driver's last pass ended (driver.outcome) ---
     BELOW_UNIT = Words("the missing {missing:size} is less than the {unit:size} that the driver moves at a time")
     WILL_STOP = Words(
@@ -80,6 +86,10 @@ class ReasonKind(Enum):
     DEVICE_BUSY = Words("the device answered BUSY")
     MEMORY_BUSY = Words("the memory to unplug was in use at the last attempt")
     NO_MEMORY = Words("the last attempt ended with ENOMEM: the guest lacked memory, or the device's answer was unknown")
+    NO_STRUCT_PAGES = Words(
+        "out of memory for struct pages (needs {need:approx}, node {node} has {free:approx} free)",
+        "free memory in the guest, or let added memory go online to a kernel zone first: it pays for the next",
+    )
     NEVER_ALLOWED = Words("the device refuses what its configuration allows")
     IN_USE = Words("memory{block} ({zone}): {uses:uses}")
     IN_USE_NO_ROOM = Words("memory{block} ({zone}): {uses:uses}, and no room to move them to")

@@ -10,6 +10,7 @@ from virtiomem.driver.outcome import why
 from virtiomem.driver.virtio_mem import VirtioMem
 from virtiomem.errors import Errno
 from virtiomem.memory.core import Memory
+from virtiomem.memory.refusal import no_struct_pages
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.units import Span
 
@@ -31,6 +32,10 @@ def _after_pass(driver: VirtioMem, rc: Errno) -> Reason:
             return why_at_rest(_facts(driver)) or Reason(ReasonKind.NOTHING_TO_DO)
         case ReasonKind.NO_ROOM:
             return why_at_rest(_facts(driver)) or Reason(ReasonKind.NO_ROOM, {"unit": driver.mode.unit_size})
+        case ReasonKind.NO_MEMORY if driver.requested_size > driver.plugged_size and (
+            short := no_struct_pages(driver.memory, driver.nid, driver.mode.unit_size)
+        ):
+            return short
         case kind:
             return Reason(kind, {"errno": rc.name})
 

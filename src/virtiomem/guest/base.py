@@ -65,6 +65,8 @@ class GuestConfig(_Table, frozen=True):
     memory: Size = Size(4 * GiB)
     max_memory: Size | None = None
     slots: int = 0
+    free: Size | None = None
+    """What is free after boot; None: what was measured of Debian's build (`LinuxBuild.free_after_boot`)."""
     iomem: str | None = None
     """A boot-time /proc/iomem listing: a path relative to the scenario file."""
     capture: str | None = None

@@ -6,6 +6,7 @@ Models: struct memory_block (drivers/base/memory.c, v6.1).
 from virtiomem.abi import BlockState
 from virtiomem.memory.group import MemoryGroup
 from virtiomem.memory.use import PageUse
+from virtiomem.memory.vmemmap import NOTHING, Parts
 from virtiomem.memory.zone import Zone
 
 _NO_PAGES: frozenset[int] = frozenset()
@@ -22,6 +23,7 @@ class MemoryBlock:
         "id",
         "memmap_pageblocks",
         "nid",
+        "paid",
         "poisoned",
         "state",
         "used",
@@ -37,6 +39,8 @@ class MemoryBlock:
         self.boot = boot
         self.memmap_pageblocks = memmap_pageblocks
         """How many of its first pageblocks take its own struct pages; they are never handed out."""
+        self.paid: Parts = NOTHING
+        """Pages elsewhere that it costs: its struct pages, unless they are inside, and what else describes it."""
         self.state = BlockState.OFFLINE
         self.zone: Zone | None = None
         """The one zone of an online block; None when offline, or for boot memory that lies in several."""

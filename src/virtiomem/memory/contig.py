@@ -17,11 +17,16 @@ def alloc_contig_range(memory: Memory, start: int, size: int) -> Errno:
     block, mask = memory.mask_of(start, size)
     if block.poisoned and any(start <= page < start + size for page in block.poisoned):
         return Errno.EBUSY
-    if not block.used:
-        return Errno.EBUSY if block.fake_offline & mask else Errno.OK
-    if block.fake_offline & mask or memory.users.unmovable_in(block, mask):
+    if block.fake_offline & mask:
         return Errno.EBUSY
-    return memory.users.evacuate(block, mask)
+    if block.used:
+        if memory.users.unmovable_in(block, mask):
+            return Errno.EBUSY
+        if rc := memory.users.evacuate(block, mask):
+            return rc
+    zone = block.zone
+    assert zone is not None, f"{block} is in no zone"
+    return Errno.EBUSY if zone.managed - zone.used < size // memory.page_size else Errno.OK
 
 
 def set_fake_offline(memory: Memory, start: int, size: int, *, onlined: bool) -> None:

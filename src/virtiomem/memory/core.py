@@ -18,6 +18,7 @@ from virtiomem.memory.group import MemoryGroups
 from virtiomem.memory.notifier import MemoryEvent, MemoryNotify, NotifierChain
 from virtiomem.memory.pages import PageUsers
 from virtiomem.memory.settings import Policy
+from virtiomem.memory.vmemmap import Vmemmap
 from virtiomem.memory.zone import Node, Zone, populate_boot_zones
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
@@ -85,13 +86,15 @@ class Memory:
         architecture: Architecture = DEFAULT_ARCHITECTURE,
         knows_domains: bool = True,
         cma: int | None = None,
+        free: int | None = None,
     ) -> None:
         """Boot: every top-level System RAM resource in `iomem` is boot memory.
 
         `block_size`: bytes, a power of two from 128 MiB to 2 GiB on x86-64; None for what the architecture chooses. `nodes`:
         the boot memory of each NUMA node; None for a single node 0. `hotpluggable_end`: the last address that can be added;
         None for the architecture's. `release`: the Linux that core and driver behave as. `knows_domains`: firmware says which
-        node a proximity domain is (SRAT). `cma`: bytes of the contiguous memory allocator, None for the architecture's. Raises ArgumentError for what cannot be, and for more than `MAX_BLOCKS` memory blocks.
+        node a proximity domain is (SRAT). `cma`: bytes of the contiguous memory allocator, None for the architecture's. `free`: bytes that are free after boot, and that new
+        memory is paid with; None: there is always enough. Raises ArgumentError for what cannot be, and for more than `MAX_BLOCKS` memory blocks.
         """
         border.instance("iomem", iomem, ResourceTree)
         border.instance("architecture", architecture, Architecture)
@@ -102,6 +105,7 @@ class Memory:
             border.integer("hotpluggable_end", hotpluggable_end)
         border.instance("release", release, LinuxRelease)
         border.integer("cma", 0 if cma is None else cma)
+        border.integer("free", 0 if free is None else free)
         _check_nodes(nodes)
         ram = boot_ram(iomem, architecture)
         pluggable = architecture.pluggable(ram[0].start if ram else 0)
@@ -130,6 +134,9 @@ class Memory:
         if architecture.keeps_boot_memory:
             self.notifiers.register(self._keep_boot_memory)
         zones = [zone for type_ in ZoneType for node in self.nodes.values() for zone in [node.zones[type_]]]
+        self.vmemmap = Vmemmap(self.nodes, architecture, release, self.block_size)
+        if free is not None:
+            self.vmemmap.boot_with(free // self.page_size)
         self.users = PageUsers(self.blocks, zones, self.block_size, architecture)
 
     def _boot(self, ram: list[Span]) -> None:

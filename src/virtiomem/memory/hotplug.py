@@ -160,10 +160,27 @@ def _create_memory_blocks(
     if rc := memory.faults.take(FaultPoint.CREATE_BLOCKS):
         return rc
     blocks = [MemoryBlock(id_, nid, group, memmap_pageblocks=memmap_pageblocks) for id_ in ids]
+    if rc := _pay(memory, blocks):
+        return rc
     memory.blocks.update(zip(ids, blocks, strict=True))
     if group is not None:
         group.blocks += len(blocks)
     return blocks
+
+
+def _pay(memory: Memory, blocks: list[MemoryBlock]) -> Errno:
+    """Take what new blocks cost from free memory: ENOMEM where there is too little.
+
+    What earlier blocks of the range have taken is then lost, for Linux does not give it back. Models: __add_pages()
+    (mm/memory_hotplug.c, v6.1).
+    """
+    vmemmap = memory.vmemmap
+    for block in blocks:
+        pages = vmemmap.inside_pages if block.memmap_pageblocks else vmemmap.block_pages
+        if (paid := vmemmap.take(block.nid, pages)) is None:
+            return Errno.ENOMEM
+        block.paid = paid
+    return Errno.OK
 
 
 def _online_by_default(memory: Memory, blocks: list[MemoryBlock]) -> None:
@@ -200,6 +217,8 @@ def remove_blocks(memory: Memory, start: int, size: int) -> Errno:
         return Errno.EINVAL
     for block in blocks:
         del memory.blocks[block.id]
+        if block.paid:
+            memory.vmemmap.give_back(block.paid)
         if block.group is not None:
             block.group.blocks -= 1
     memory.iomem.release_mem_region_adjustable(start, size)

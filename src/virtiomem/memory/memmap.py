@@ -10,17 +10,15 @@ from virtiomem.abi import MemmapOnMemory
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import Memory
 from virtiomem.memory.notifier import MemoryNotify
+from virtiomem.memory.vmemmap import memmap_size
 from virtiomem.units import align_up
-
-STRUCT_PAGE = 64
-"""Bytes of struct page."""
 
 
 def pageblocks_inside(memory: Memory, size: int) -> int:
     """Pageblocks of each memory block that take its struct pages, in a range of `size` bytes to be added; 0: they are elsewhere."""
     if not (_is_on(memory) and _may_have(memory, size // memory.block_size)):
         return 0
-    needed = memory.pages_per_block * STRUCT_PAGE
+    needed = memmap_size(memory.block_size, memory.architecture)
     inside = align_up(needed, memory.pageblock_size)
     forced = memory.policy.memmap_on_memory is MemmapOnMemory.FORCE
     whole = needed % memory.architecture.transparent_huge_page == 0 and (forced or inside == needed)

@@ -171,7 +171,12 @@ def _migrate(memory: Memory, block: MemoryBlock, everything: int) -> Errno:
     """Empty the block: EBUSY for pages that a driver withholds and did not let go of."""
     if block.fake_offline & ~block.dropped:
         return Errno.EBUSY
-    return memory.faults.take(FaultPoint.MIGRATE) or memory.users.evacuate(block, everything)
+    if rc := memory.faults.take(FaultPoint.MIGRATE) or memory.users.evacuate(block, everything):
+        return rc
+    zone = block.zone
+    assert zone is not None, f"{block} is in no zone"
+    leaving = memmap.notify_of(memory, block).size // memory.page_size
+    return Errno.EBUSY if zone.managed - zone.used < leaving else Errno.OK
 
 
 def _leave_zone(memory: Memory, block: MemoryBlock, zone: Zone) -> None:

@@ -10,7 +10,7 @@ so, with a seed.
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice, repeat
+from itertools import chain, islice, repeat
 
 from virtiomem import border
 from virtiomem.architecture import Architecture
@@ -61,7 +61,7 @@ class PageUsers:
         wanted = -(-size // self._pageblock_size)
         zonelist = self._zonelist(movable=movable)
         rooms = [(zone, self._boot_room(zone), list(self._free_places(zone))) for zone in zonelist]
-        available = sum(boot + len(places) for _, boot, places in rooms)
+        available = sum(self._room(zone, boot + len(places)) for zone, boot, places in rooms)
         if wanted > available:
             room = format_size(available * self._pageblock_size)
             raise KernelError(Errno.ENOMEM, f"use {id_!r}: {format_size(size)} wanted, {room} free")
@@ -70,7 +70,7 @@ class PageUsers:
             return
         chance = random.Random(seed)
         for zone, boot, places in rooms:
-            taken = min(wanted - use.pageblocks, boot + len(places))
+            taken = min(wanted - use.pageblocks, self._room(zone, boot + len(places)))
             for index in chance.sample(range(boot + len(places)), taken):
                 if index < boot:
                     self._put_in_boot(use, zone)
@@ -84,13 +84,16 @@ class PageUsers:
         if use is None:
             raise KernelError(Errno.ENOENT, f"free {id_!r}: no memory of that name is in use")
         for number, index in use.places:
-            del self._blocks[number].used[index]
+            self._take_from(self._blocks[number], index)
         self._boot_used.subtract(use.boot)
+        for zone, pageblocks in use.boot.items():
+            zone.used -= pageblocks * self._pageblock_pages
 
     def hold(self, places: Iterable[tuple[int, int]]) -> None:
         """Let the kernel have pages of its own in these places, and in no others: memory blocks, and which pageblock of each.
 
-        Places that are in no kernel zone, or that a driver withholds, are passed over. From then on `use` takes no pages:
+        Places that are in no kernel zone, or that a driver withholds, are passed over; the others count as free, for struct
+        pages, which are counted, are among what lies there. From then on `use` takes no pages:
         what does not move is where the kernel told.
         """
         if self._kernel is not None:
@@ -101,7 +104,8 @@ class PageUsers:
             block = self._blocks.get(number)
             zone = block.zone if block is not None and not block.boot else None
             if block is not None and zone is not None and zone.is_kernel and not block.fake_offline >> index & 1:
-                self._put(self._kernel, block, index)
+                block.used[index] = self._kernel
+                self._kernel.places.add((number, index))
 
     def clear(self) -> None:
         """Forget every user: the machine was reset."""
@@ -121,7 +125,7 @@ class PageUsers:
         if len(targets) < len(moving):
             return Errno.ENOMEM
         for index, (zone, place) in zip(moving, targets, strict=True):
-            use = block.used.pop(index)
+            use = self._take_from(block, index)
             use.places.discard((block.id, index))
             if place is None:
                 self._put_in_boot(use, zone)
@@ -132,18 +136,31 @@ class PageUsers:
     def _targets(self, block: MemoryBlock, mask: int) -> Iterator[tuple[Zone, Place | None]]:
         """Where movable pages can go, highest zone first, but not into `mask` itself; None is boot memory."""
         for zone in self._zonelist(movable=True):
-            for place in self._free_places(zone):
-                if place[0] is not block or not mask >> place[1] & 1:
-                    yield zone, place
-            yield from repeat((zone, None), self._boot_room(zone))
+            places = (place for place in self._free_places(zone) if place[0] is not block or not mask >> place[1] & 1)
+            boot = self._boot_room(zone)
+            room = self._room(zone, boot + len(zone.online) * len(self._pageblocks))
+            yield from islice(chain(zip(repeat(zone), places), repeat((zone, None), boot)), room)
 
     def _put(self, use: PageUse, block: MemoryBlock, index: int) -> None:
         block.used[index] = use
         use.places.add((block.id, index))
+        assert block.zone is not None, f"{block} is in no zone"
+        block.zone.used += self._pageblock_pages
+
+    def _take_from(self, block: MemoryBlock, index: int) -> PageUse:
+        """Take a pageblock from its user."""
+        assert block.zone is not None, f"{block} is in no zone"
+        block.zone.used -= self._pageblock_pages
+        return block.used.pop(index)
 
     def _put_in_boot(self, use: PageUse, zone: Zone) -> None:
         use.boot[zone] = use.boot.get(zone, 0) + 1
         self._boot_used[zone] += 1
+        zone.used += self._pageblock_pages
+
+    def _room(self, zone: Zone, places: int) -> int:
+        """How many of so many free places can be had: struct pages, which have no place, have the others."""
+        return min(places, (zone.managed - zone.used) // self._pageblock_pages)
 
     def _zonelist(self, *, movable: bool) -> list[Zone]:
         """Zones to allocate from, highest first."""

@@ -36,6 +36,7 @@ class Zone:
         "spanned",
         "start_pfn",
         "type",
+        "used",
     )
 
     def __init__(self, nid: int, type_: ZoneType) -> None:
@@ -51,6 +52,8 @@ class Zone:
         """Pages in the hands of the page allocator."""
         self.boot_managed = 0
         """Those of `managed` that came with the boot."""
+        self.used = 0
+        """Those of `managed` that are not free, as far as that is counted: what boot took, users, and struct pages."""
         self.cma = 0
         """Those of the contiguous memory allocator, which movable users share: they count as movable."""
         self.online: dict[int, int] = {}
@@ -143,6 +146,7 @@ class Zone:
         hotplugged = sum(self.online.values())
         assert self.present == self.present_early + hotplugged, f"{self}: present pages are not boot + online blocks"
         assert 0 <= self.managed <= self.present <= self.spanned, f"{self}: not managed <= present <= spanned"
+        assert 0 <= self.used <= self.managed, f"{self}: {self.used} pages used of {self.managed} managed"
         parts = [Span.sized(start, pages) for start, pages in self.online.items()]
         parts += [self._boot] if self._boot.size else []
         if parts:

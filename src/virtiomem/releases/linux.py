@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from virtiomem.abi import OnlineType
 from virtiomem.releases.table import Change, Releases, is_version
+from virtiomem.units import MiB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,8 @@ class LinuxRelease:
     """What the map calls the firmware's device that has the PCI configuration space, on a q35."""
     suspends: bool = False
     """The driver lets the guest sleep where plugged memory outlives it; else it refuses (EPERM)."""
+    movable_shares_watermarks: bool = True
+    """Zone Movable has a share of min_free_kbytes by its size; else the kernel zones keep all of it."""
     fake_offline_heeds_config: bool = False
     """Taking pages from the allocator stops with EAGAIN once the device's configuration has changed."""
 
@@ -79,6 +82,9 @@ class LinuxBuild:
         }
     )
     """First and last byte of the kernel's own lines in the map, by architecture, booted with nokaslr (6.1.0-56)."""
+
+    boot_takes: int = 126 * MiB
+    """What boot takes, with our initramfs, besides a share of memory: see `memory.vmemmap.free_after_boot`."""
 
 
 _DRIVER = "drivers/virtio/virtio_mem.c"
@@ -227,6 +233,14 @@ LINUX = Releases(
             "the map has no line `Local APIC` on QEMU's machines",
         ),
         Change(
+            "6.6",
+            "movable_shares_watermarks",
+            False,
+            "mm/page_alloc.c: __setup_per_zone_wmarks()",
+            "zone Movable takes no share of `min_free_kbytes`, so that kernel zones keep all of it, and new memory cannot be paid"
+            " with it; before, their share goes to Movable as that grows",
+        ),
+        Change(
             "6.5",
             "retries_emptied_blocks",
             True,
@@ -290,6 +304,13 @@ DEBIAN = Releases(
             8192,
             "kernel/crash_core.c: CONFIG_CRASH_MAX_MEMORY_RANGES",
             "Debian's kernel has room for 8192 ranges in a crash header that it keeps; what the CPUs leave is for ranges, too",
+        ),
+        Change(
+            "6.12",
+            "boot_takes",
+            124 * MiB,
+            "linux-image-6.12.117+deb12-cloud-amd64 (measured)",
+            "less memory is free after boot by 124M and 1/54 of it; before, by 126M and 1/54 (and by 7M more from 640M on)",
         ),
         Change(
             "6.12",

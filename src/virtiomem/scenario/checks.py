@@ -75,6 +75,10 @@ def check_guest(guest: GuestConfig) -> None:
             "guest.memory",
             f"{format_with_hex(guest.memory)} is more than a guest here can have, {format_with_hex(MAX_MEMORY)}",
         )
+    if guest.free is not None and guest.free > guest.memory:
+        _refuse(
+            "guest.free", f"{format_with_hex(guest.free)} is more than guest.memory, {format_with_hex(guest.memory)}"
+        )
     if guest.max_memory is not None:
         _check_max_memory(guest.memory, guest.max_memory, guest.architecture)
     if not 0 <= guest.slots <= MAX_SLOTS:

@@ -82,7 +82,7 @@ def inject(error: str, times: int = 1) -> str:
             "vm0: the last attempt ended with ENOMEM: the guest lacked memory, or the device's answer was unknown",
         ),
         (
-            resize("128M") + step("use", id='"cache"', size='"4G"') + resize("0"),
+            resize("128M") + step("use", id='"cache"', size='"3950M"') + resize("0"),
             {},
             "vm0: memory48 (Movable): 32768 movable pages of 'cache', and no room to move them to",
         ),

@@ -184,12 +184,15 @@ class EmbeddedGuest:
         return snapshot.take(self.kernel, self.memory_devices)
 
     def reasons(self) -> list[Reason]:
-        """Why devices are not at their requested sizes; empty when all are."""
-        return explain.reasons(self.kernel, self.devices)
+        """Why devices are not at their requested sizes, and DIMMs not in Linux; empty when all are."""
+        return [
+            *explain.reasons(self.kernel, self.devices),
+            *(reason.of(dimm) for dimm, reason in self._acpi.refused.items()),
+        ]
 
     def _record(self, step: Step, error: str | None, started: float) -> StepRecord:
         now, retry_in = self.snapshot(), self.retry_in
-        settled = all(device.settled for device in now.devices)
+        settled = all(device.settled for device in now.devices) and not self._acpi.refused
         reasons = [] if settled else self.reasons()
         return StepRecord(
             step=step,

@@ -13,6 +13,8 @@ from virtiomem.kdump.elfcore import Inputs
 from virtiomem.kdump.kept import KeptHeader
 from virtiomem.kdump.ranges import CrashRange, Loader
 from virtiomem.memory import Memory, MemoryBlock, Policy, sysfs
+from virtiomem.memory.core import boot_ram
+from virtiomem.memory.vmemmap import free_after_boot
 from virtiomem.recording import values
 from virtiomem.resource import iomem
 from virtiomem.transport.channel import RequestChannel
@@ -66,6 +68,14 @@ class Kernel:
         """What every snapshot says of boot memory, which never goes offline."""
         if boot is not None:
             self._adopt_managed(boot)
+        self.memory.vmemmap.boot_with(self._free(config) // self.memory.page_size)
+
+    def _free(self, config: GuestConfig) -> int:
+        """What is free after boot."""
+        if config.free is not None:
+            return config.free
+        there = sum(part.size for part in boot_ram(self.memory.iomem, config.architecture))
+        return max(free_after_boot(self._build, there) - (config.crashkernel or 0), 0)
 
     def _adopt_managed(self, boot: values.Snapshot) -> None:
         """Take over how many pages the real kernel left to its allocator."""

@@ -20,6 +20,8 @@ from virtiomem.memory import (
     memmap,
 )
 from virtiomem.memory.onlining import device_offline, device_online
+from virtiomem.memory.refusal import no_struct_pages, why_refused
+from virtiomem.reasons import Reason
 from virtiomem.resource.flags import BUSY_RAM, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import KMEM_RAM, SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
@@ -35,6 +37,8 @@ class AcpiMemory:
     """DIMMs as ACPI brings them: plain System RAM, one resource each, never merged."""
 
     def __init__(self, memory: Memory) -> None:
+        self.refused: dict[str, Reason] = {}
+        """Why the kernel did not add a DIMM's memory, by the DIMM's id."""
         self._memory = memory
         self._groups: dict[str, int] = {}
 
@@ -42,9 +46,12 @@ class AcpiMemory:
         """A DIMM came. Its memory makes a static group; that some of it is there already (EEXIST) is no error."""
         mgid = self._memory.groups.register_static(dimm.node, max(dimm.size // self._memory.page_size, 1))
         flags = MHP_MEMMAP_ON_MEMORY if memmap.pageblocks_inside(self._memory, dimm.size) else 0
+        short = None if flags else no_struct_pages(self._memory, dimm.node, dimm.size)
         rc = hotplug.add_memory(self._memory, mgid, dimm.addr, dimm.size, MHP_NID_IS_MGID | flags)
         if rc not in (Errno.OK, Errno.EEXIST):
             self._memory.groups.unregister(mgid)
+            refused = short if rc is Errno.ENOMEM else None
+            self.refused[dimm.id] = refused or why_refused(self._memory, dimm.node, dimm.addr, dimm.size, rc)
             return rc
         self._groups[dimm.id] = mgid
         return Errno.OK
@@ -57,6 +64,7 @@ class AcpiMemory:
         """
         mgid = self._groups.get(dimm.id)
         if mgid is None:
+            self.refused.pop(dimm.id, None)
             return Errno.OK
         if not self._memory.is_aligned(dimm.addr, dimm.size):
             return Errno.EINVAL
@@ -106,7 +114,18 @@ class OtherDrivers:
             case _:
                 rc = self._add_xen(memaddr, size, node)
         if rc:
-            raise KernelError(rc, f"add-memory {kind}: {size:#x} bytes")
+            raise KernelError(rc, f"add-memory {kind}: {self._why(kind, memaddr, size, node, rc)}")
+
+    def _why(self, kind: str, memaddr: int | None, size: int, node: int, rc: Errno) -> str:
+        """What refused it, in words."""
+        if memaddr is None or node not in self._memory.nodes:
+            return f"{size:#x} bytes"
+        start = memaddr
+        if kind == "hyperv":  # the first chunk that is not there
+            chunks = range(memaddr, memaddr + size, HYPERV_CHUNK)
+            start = next((at for at in chunks if at // self._memory.block_size not in self._memory.blocks), memaddr)
+            size = HYPERV_CHUNK
+        return str(why_refused(self._memory, node, start, size, rc))
 
     def _add_kmem(self, memaddr: int, size: int, node: int) -> Errno:
         """Whole memory blocks inside the range, under a resource named for the dax device, never merged."""

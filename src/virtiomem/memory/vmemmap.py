@@ -1,0 +1,168 @@
+"""What new memory costs: struct pages, and what else describes it, taken from free memory of the kernel zones.
+
+Models: vmemmap_alloc_block() (mm/sparse-vmemmap.c), which takes whole huge pages first and single pages when there is none,
+from the node's own zones and then from the others', the highest first, down to the minimum watermark:
+init_per_zone_wmark_min(), setup_per_zone_lowmem_reserve() (mm/page_alloc.c), set_recommended_min_free_kbytes()
+(mm/khugepaged.c), v6.1.
+
+Differs: pages are counted by zone and have no place, so that none of them keeps a memory block from going offline as long as
+its zone has as many free pages elsewhere.
+"""
+
+from collections.abc import Iterator, Mapping
+from math import isqrt
+
+from virtiomem.abi import ZoneType
+from virtiomem.architecture import Architecture
+from virtiomem.memory.zone import Node, Zone
+from virtiomem.releases.linux import LinuxBuild, LinuxRelease
+from virtiomem.units import KiB, MiB
+
+STRUCT_PAGE = 64
+"""Bytes of struct page."""
+BLOCK_OVERHEAD = 4 * KiB
+"""Bytes that a memory block takes besides: device, sysfs directory and links, section, its share of page tables."""
+HUGE_PAGES_FROM = 640 * MiB
+"""With less boot memory Linux has less than 512M in the allocator's hands, and does without transparent huge pages (hugepage_init())."""
+_SHARE = 54
+"""What of boot memory goes to struct pages (1/64) and hash tables that grow with it: one part in so many."""
+_HUGE_PAGES_TAKE = 7 * MiB
+_PCP_TYPES = 3
+"""MIGRATE_PCPTYPES."""
+_RATIO = 256
+"""What zones below Normal keep of theirs for those who can use no other: one page for so many above (sysctl_lowmem_reserve_ratio)."""
+
+Parts = tuple[tuple[Zone, int], ...]
+"""Pages taken, by zone."""
+NOTHING: Parts = ()
+
+
+def memmap_size(size: int, architecture: Architecture) -> int:
+    """Bytes of struct pages for so much memory."""
+    return architecture.pages(size) * STRUCT_PAGE
+
+
+def free_after_boot(build: LinuxBuild, memory: int) -> int:
+    """What is free of so many bytes of boot memory, where nothing but our agent runs: measured, within 2M.
+
+    At least a quarter, where no Linux would boot. Since: 6.12 (boot_takes).
+    """
+    huge_pages = _HUGE_PAGES_TAKE if memory >= HUGE_PAGES_FROM else 0
+    return max(memory - memory // _SHARE - build.boot_takes - huge_pages, memory // 4)
+
+
+class Vmemmap:
+    """Free memory of one kernel's nodes, as far as new memory is paid with it. Counts are in pages."""
+
+    def __init__(
+        self, nodes: Mapping[int, Node], architecture: Architecture, release: LinuxRelease, block_size: int
+    ) -> None:
+        self.counted = False
+        """Whether free memory is counted: `boot_with` has said how much there was."""
+        self._nodes = nodes
+        self._page_size = architecture.page_size
+        self._pageblock_pages = architecture.pages(architecture.pageblock_size)
+        self.block_pages = -(-(memmap_size(block_size, architecture) + BLOCK_OVERHEAD) // self._page_size)
+        """What one memory block takes."""
+        self.inside_pages = -(-BLOCK_OVERHEAD // self._page_size)
+        """What one takes that has its struct pages inside."""
+        self._movable_shares = release.movable_shares_watermarks
+        self._huge_pages = False
+        self._keeps: dict[Zone, int] = {}
+        self._kept_for = -1
+
+    def boot_with(self, free: int) -> None:
+        """Count from now on: after boot so many pages are free in the kernel zones, on all nodes.
+
+        What is not free is taken to lie in the highest zones, as boot's own memory does.
+        """
+        kernel = [zone for type_ in ZoneType for node in self._nodes.values() for zone in [node.zones[type_]]]
+        kernel = [zone for zone in kernel if zone.is_kernel]
+        for zone in kernel:
+            room = min(free, zone.managed)
+            zone.used = zone.managed - room
+            free -= room
+        self.counted = True
+        self._huge_pages = sum(zone.managed for zone in kernel) * self._page_size >= HUGE_PAGES_FROM
+
+    def take(self, nid: int, pages: int) -> Parts | None:
+        """Take pages for memory of a node, from the zones that are tried for it; None, and nothing taken, for too few."""
+        if not self.counted:
+            return NOTHING
+        keeps = self._kept()
+        parts: list[tuple[Zone, int]] = []
+        for zone in self._zonelist(nid):
+            there = zone.managed - zone.used - keeps[zone]
+            if there >= pages:  # the first one has them nearly always
+                zone.used += pages
+                return (*parts, (zone, pages))
+            if there > 0:
+                zone.used += there
+                pages -= there
+                parts.append((zone, there))
+        self.give_back(tuple(parts))
+        return None
+
+    def give_back(self, parts: Parts) -> None:
+        """Give back what was taken."""
+        for zone, pages in parts:
+            zone.used -= pages
+
+    def available(self, nid: int) -> int:
+        """Pages that new memory of a node could take, on whichever node they are."""
+        keeps = self._kept()
+        return sum(max(zone.managed - zone.used - keeps[zone], 0) for zone in self._zonelist(nid))
+
+    def available_on(self, nid: int) -> int:
+        """Those of them that are on the node itself."""
+        keeps = self._kept()
+        zones = (self._nodes[nid].zones[type_] for type_ in _HIGHEST_FIRST)
+        return sum(max(zone.managed - zone.used - keeps[zone], 0) for zone in zones)
+
+    def _zonelist(self, nid: int) -> Iterator[Zone]:
+        """Kernel zones in the order in which they are tried: the node's own, highest first, then those of the others."""
+        for type_ in _HIGHEST_FIRST:
+            yield self._nodes[nid].zones[type_]
+        if len(self._nodes) > 1:
+            for other, node in self._nodes.items():
+                if other != nid:
+                    yield from (node.zones[type_] for type_ in _HIGHEST_FIRST)
+
+    def _kept(self) -> dict[Zone, int]:
+        """What each kernel zone keeps: made anew when a zone has grown or shrunk."""
+        managed = 0
+        for node in self._nodes.values():
+            for zone in node.zones.values():
+                if self._movable_shares or zone.is_kernel:
+                    managed += zone.managed
+        if managed != self._kept_for:
+            self._kept_for = managed
+            self._keeps = dict(self._watermarks(managed))
+        return self._keeps
+
+    def _watermarks(self, managed: int) -> Iterator[tuple[Zone, int]]:
+        """What no struct page comes from: minimum watermark, low memory reserve, and what only movable users may have.
+
+        Since: 6.6 (movable_shares_watermarks).
+        """
+        kernel = sum(zone.managed for node in self._nodes.values() for zone in node if zone.is_kernel)
+        minimum = self._min_free(kernel)
+        for node in self._nodes.values():
+            above = 0
+            for type_ in _HIGHEST_FIRST:
+                zone = node.zones[type_]
+                yield zone, zone.cma + (minimum * zone.managed // managed if managed else 0) + above // _RATIO
+                above += zone.managed
+
+    def _min_free(self, managed: int) -> int:
+        """Pages of all minimum watermarks: min_free_kbytes, which huge pages raise."""
+        kib = managed * self._page_size // KiB
+        pages = max(128, min(isqrt(kib * 16), 262144)) * KiB // self._page_size
+        if self._huge_pages:
+            zones = sum(node.zones[type_].populated for node in self._nodes.values() for type_ in _HIGHEST_FIRST)
+            wanted = self._pageblock_pages * zones * (2 + _PCP_TYPES * _PCP_TYPES)
+            pages = max(pages, min(wanted, managed // 20))
+        return pages
+
+
+_HIGHEST_FIRST = (ZoneType.NORMAL, ZoneType.DMA32, ZoneType.DMA)
