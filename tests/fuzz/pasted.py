@@ -214,7 +214,7 @@ def _cut(random: Random, text: str) -> str:
     """The beginning, up to the middle of a name that is not one without its end."""
     place = random.randrange(len(text))
     line = text[text.rfind("\n", 0, place) + 1 : place]
-    name = line.partition(" : ")[2].rstrip("\"',`")
+    name = line.rpartition(" : ")[2].rstrip("\"',`")
     return text if not line or iomem.is_whole(name, text[:place]) else text[:place]
 
 

@@ -99,6 +99,20 @@ LOSSES = {
     "a digit of a long end": (LISTING.replace("-13fffffff", "-13ffffff"), 5),
     "a digit of a block's start": (LISTING.replace("140000000-147", "14000000-147"), 7),
     "digits of RAM on both sides": (LISTING.replace("-7fffffff", "-7ffffff").replace("100000000-", "10000000-"), 2),
+    "digits of a device and of its RAM": (
+        LISTING.replace("140000000-33f", "14000000033f").replace("140000000-147", "40000000-147"),
+        6,
+    ),
+    "digits beside ports": (
+        "2000000-9fffffff : System RAM\n  20000800-207fffff : Kernel code\n0000-001f : dma1\n",
+        1,
+    ),
+    "a range that lost its dash": (
+        f"00100000-7fffffff : {'n' * 40}\n  00100000007fffffff : System RAM\n",
+        2,
+    ),
+    "a mark behind a coloured name": (LISTING.replace("RAM (virtio_mem)", "[31mRAM[0m (virtio_mem) …"), 7),
+    "a remark that is cut": (f"{LISTING}#", 8),
     "a line that is none": (LISTING.replace("13fffffff : ", "13fffffff ~ "), 5),
     "an end that is cut": (LISTING[: LISTING.index(" RAM (virtio_mem)")], 7),
     "a half line": (LISTING.replace("13fffffff : System RAM", "13f"), 5),

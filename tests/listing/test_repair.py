@@ -137,6 +137,14 @@ def test_a_wrapped_name_is_joined_and_a_remark_is_not(wrapped: str, name: str) -
     assert node.name == name
 
 
+@pytest.mark.parametrize("between", [" :", ": ", " : ", " :  "])
+def test_lines_joined_behind_a_loose_colon_are_taken_apart_for_good(between: str) -> None:
+    reading = repair.loads(f"fed1c000-fed1ffff{between}fee00000-fee00fff : Local APIC\n")
+    text = iomem.dumps(reading.tree)
+    assert text == "fed1c000-fed1ffff : \nfee00000-fee00fff : Local APIC\n"
+    assert iomem.dumps(repair.loads(text).tree) == text
+
+
 # -- what is cut --------------------------------------------------------------------------------------------------------
 
 

@@ -24,6 +24,8 @@ class Line:
     name: str
     short: bool = False
     """Written with fewer digits than Linux writes, as where leading zeros are left out, or where a digit is lost."""
+    below_lost: bool = False
+    """Whether the line above it lost digits: then nothing holds the start of this one in its place."""
 
     @property
     def range(self) -> str:
@@ -55,10 +57,14 @@ _WORD = re.compile(r"\w+")
 _ELISION = re.compile(r"snip\w*|cut|skipped|omitted|elided|truncated|removed", re.IGNORECASE)
 _BESIDE = re.compile(r"lines?|more|and|many|some|[0-9]+", re.IGNORECASE)
 """The words of a mark that lines are missing, and those that stand beside one."""
+_BEGINNING = re.compile(r"\s*+(?:(?:\#|//).*)?", re.DOTALL)
+"""What may be the beginning of any line: blanks, and a remark that may go on."""
 _CHATTER = re.compile(r"\s*+(?:\#.*|//.*|`{3}.*|~{3}.*)", re.DOTALL)
 _COMMAND = re.compile(r"\bcat\s")
 """What people write above and below a listing, and the command that printed it."""
 _SOME_RANGE = re.compile(r"(?<![0-9a-f])[0-9a-f]{3,}+\s*(?:-|\u2013)\s*(?:0x)?[0-9a-f]{3,}", re.IGNORECASE)
+_RAGGED = re.compile(r"\s*[0-9a-f]{8,}+[0-9a-f-]* :", re.IGNORECASE)
+"""What was a resource line until its range lost something."""
 _WRAPPED_AT = 66
 """Mailers wrap lines that would become longer than this, or more; what is narrower is wrapped if the name is known."""
 
@@ -70,9 +76,11 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
     found: list[Line] = []
     before: Raw | None = None
     """The line above, if it is a resource line or goes on with one."""
+    lost = False
     for here in raw:
         line = _parse(here, manner, repairs) if here.text else None
         if line is not None:
+            line.below_lost, lost = lost, line.end == _UNKNOWN or line.end < line.start
             found.append(line)
             before = here
         elif before is not None and (name := _continued(before.width, found[-1].name, _bare(here.text).strip())):
@@ -82,11 +90,11 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
             before = here
         else:
             repairs.append(_left_out(here))
-            before = None
+            before, lost = None, _RAGGED.match(here.text) is not None
     if before is not None and not text.endswith("\n") and found[-1].name and not _is_whole(found[-1].name, text):
         what = f"no newline at the end, and {quoted(found[-1].name)} may be cut short"
         repairs.append(Repair(before.number, Damage.CUT, what, "read as it is", lost=True))
-    if raw[-1].width and not raw[-1].text and not text.endswith("\n"):
+    if raw[-1].width and _BEGINNING.fullmatch(raw[-1].text) and not text.endswith("\n"):
         repairs.append(Repair(raw[-1].number, Damage.CUT, "the beginning of a line at the end", "left out", lost=True))
     kept = [line for line in found if _take_name(line, manner, repairs)]
     if manner.margin and kept:
@@ -98,10 +106,11 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
 def _manner(raw: Iterable[Raw]) -> _Manner:
     matches = [match for line in raw if line.text and (match := _LOOSE.fullmatch(_bare(line.text)))]
     numbers = [one for match in matches for one in (match["start"], match["end"]) if one[1:2] not in ("x", "X")]
+    bare = [one for one in numbers if one[0] != "0" or len(one) == 1]
     names = [name for match in matches if (name := match["name"] or "").endswith(" ")]
     return _Manner(
         min((len(match["indent"].expandtabs(TAB)) for match in matches), default=0),
-        any(len(number) >= 8 and number.startswith("0") for number in numbers) or min(map(len, numbers), default=0) > 5,
+        any(len(one) >= 8 and one[0] == "0" for one in numbers) or min(map(len, bare), default=0) > 5,
         any(is_known(name.rstrip(" ")) for name in names),
     )
 
@@ -162,9 +171,9 @@ def _take_name(line: Line, manner: _Manner, repairs: Repairs) -> bool:
 def _continued(width: int, name: str, part: str) -> str | None:
     """The name that goes on with `part`: a mailer would have wrapped there, or it makes a name whole; None when it does not.
 
-    What has a range in it is a line of its own, whatever stands before.
+    What has a range in it, or what is left of one, is a line of its own.
     """
-    if not part or _is_elision(part) or HALF.fullmatch(part) or _SOME_RANGE.search(part):
+    if not part or _is_elision(part) or HALF.fullmatch(part) or _SOME_RANGE.search(part) or _RAGGED.match(part):
         return None
     joined = f"{name} {part}".strip()
     for known in (f"{name}{part}", joined):

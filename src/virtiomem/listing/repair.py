@@ -317,7 +317,12 @@ class _Builder:
 def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repairs) -> ResourceTree:
     builder = _Builder()
     for line in lines:
-        if line.number not in sick:
+        if line.below_lost and is_system_ram(line.name):
+            what = f"{line.range} stands below a line that lost digits"
+            remedy = "left out: whether it lost some is not known"
+            repairs.append(Repair(line.number, Damage.DIGITS, what, remedy, lost=True))
+            sick.pop(line.number, None)
+        elif line.number not in sick:
             remedy, whole = builder.place(line)
             if not whole:
                 what = f"{line.range} overlaps a resource elsewhere"

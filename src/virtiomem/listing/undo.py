@@ -31,6 +31,8 @@ _NUMBER = r"(?:[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7})"
 _WHOLE = re.compile(rf"[ \t]*(?P<start>{_NUMBER})-(?P<end>{_NUMBER})(?: : .*|[ \t]*)", re.DOTALL)
 HALF = re.compile(r"[ \t]*[0-9a-f]{1,16}(?:-[0-9a-f]{0,16})?[ \t]*")
 """What a line that breaks in its range begins with."""
+_RANGE = re.compile(r"[ \t]*+(?:0x)?[0-9a-f]{1,16}[ \t]*+-[ \t]*+(?:0x)?[0-9a-f]{1,16}[ \t]*+:[ \t]?", re.IGNORECASE)
+"""A range as people space it, up to its name."""
 _NEXT = re.compile(rf"(?<![0-9a-f])(?P<run>[0-9a-f]{{8,}}+)-(?P<end>{_NUMBER}) : ")
 """From the first digit of a run on, and never back in it: a megabyte of digits is looked at once."""
 
@@ -174,16 +176,23 @@ def _pieces(text: str) -> list[str]:
     """The lines that are in one; the line itself where there is one, or where it is not sure how another begins."""
     pieces: list[str] = []
     at = 0
-    while (first := text.find(" : ", at)) >= 0 and (match := _NEXT.search(text, first + 3)):
+    while (name := _name_at(text, at)) and (match := _NEXT.search(text, name)):
         stop = match.start() + 1 if text[match.start() - 1] == " " else match.end("run") - 7
         starts = [k for k in range(match.start(), stop) if _can_start(text[k : match.end("run")], match)]
-        sure = starts if len(starts) == 1 else [k for k in starts if is_known(text[first + 3 : k].strip())]
+        sure = starts if len(starts) == 1 else [k for k in starts if is_known(text[name:k].strip())]
         if len(sure) != 1:
             return [text]
         name_end = len(text[: sure[0]].rstrip(" "))
         pieces.append(text[at:name_end])
         at = sure[0] - (sure[0] - name_end) // 2 * 2
     return [*pieces, text[at:]]
+
+
+def _name_at(text: str, at: int) -> int:
+    """Where the name of the line that begins at a place begins; 0 where none does."""
+    match = _RANGE.match(text, at)
+    colon = text.find(" : ", at)
+    return match.end() if match else colon + 3 if colon >= 0 else 0
 
 
 def _can_start(start: str, match: re.Match[str]) -> bool:

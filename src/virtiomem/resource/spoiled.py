@@ -60,7 +60,7 @@ def without_remark(name: str) -> tuple[str, str]:
 
 def what_is_spoiled(name: str) -> str:
     """What is wrong with a name that no kernel prints, in words; empty for a sound one."""
-    if is_known(plain := ESCAPE.sub("", name)) and plain != name:
+    if (plain := ESCAPE.sub("", name)) != name and (is_known(plain) or what_is_spoiled(plain)):
         return f"colour escapes in the name {quoted(name)}"
     if RANGE.search(name):
         return f"two lines joined: the name {quoted(name)} has another range in it"
