@@ -47,7 +47,7 @@ format: setup  ## let ruff rewrite what it can
 fast: setup  ## the fast tests
 	$(BIN)/python -m pytest -n 2 -q
 
-oracles: setup  ## bring the kernels and QEMUs that are missing, unpacked in .oracles, from the mirror that apt uses
+oracles: setup  ## bring the kernels, QEMUs and lsmems that are missing, unpacked in .oracles, from the mirror that apt uses
 	$(BIN)/python -m tests.real.oracles
 
 real: setup  ## the tests that run real programs, on every kernel and QEMU that is here; KEEP=1 keeps the outcomes for the docs

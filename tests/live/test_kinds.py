@@ -245,6 +245,7 @@ def test_lsmem_is_read_in_every_style(style: str, brought: Path, capsys: pytest.
     ("text", "reason"),
     [
         (LSMEM.replace("12G", "14G"), "rows are missing: 12G in them are online, and the summary says '14G'"),
+        (LSMEM.replace("12G", "11G").replace("  2G\n", "  3G\n"), "rows have blocks of several states, which `lsmem -S state` splits: 12G in"),
         (LSMEM.replace("32-111", "33-112"), ":3: 0x0000000100000000-0x000000037fffffff is not the blocks '33-112'"),
         (LSMEM.replace("0x0000000100", "0x0000000101"), ":3: 0x0000000101000000-0x000000037fffffff is not whole memory blocks of 128M"),
         (LSMEM.replace("0-15", "0-15 what"), ":2: a row that does not fit the headings"),

@@ -16,7 +16,7 @@ from virtiomem.qemu import BINARY
 REQUIRED_KERNELS = ("6.1", "6.12")
 """The series that continuous integration must have, oldest first."""
 ORACLES = Path(os.environ.get("VIRTIOMEM_ORACLES") or Path(__file__).parents[2] / ".oracles").absolute()
-"""Where `make oracles` puts kernels and QEMUs."""
+"""Where `make oracles` puts kernels, QEMUs and lsmems."""
 
 _SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where programs for root lie; other people have it not in their PATH."""
@@ -51,13 +51,25 @@ def found_qemus() -> dict[str, str]:
     return {path: version for version, path in first.items()}
 
 
-def _version(qemu: str) -> str:
-    """What a QEMU calls itself, such as 7.2.22; its path when it does not run."""
+def found_lsmems() -> dict[str, str]:
+    """The installed lsmem and those of ORACLES: paths with the versions of their util-linux, each version once."""
+    brought = sorted(ORACLES.glob("util-linux-*/lsmem"), key=lambda path: kernels.version_key(str(path)))
+    first: dict[str, str] = {}
+    for path in filter(None, (shutil.which("lsmem"), *map(str, brought))):
+        first.setdefault(_version(path), path)
+    return {path: version for version, path in first.items()}
+
+
+def _version(program: str) -> str:
+    """What a program calls itself, such as 7.2.22; its path when it does not run."""
     try:
-        said = subprocess.run([qemu, "--version"], capture_output=True, text=True, timeout=PATIENCE, check=True).stdout
+        said = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=PATIENCE, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
-        return qemu
-    return said.partition("version ")[2].partition(" ")[0].strip() or qemu
+        return program
+    match = re.search(r"\d+\.\d+[.\d]*", said)
+    return match[0] if match else program
 
 
 def look_for_kernels() -> None:

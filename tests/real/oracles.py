@@ -1,4 +1,4 @@
-"""Bring the kernels and QEMUs that this machine lacks, from the Debian mirror that its apt uses, without installing them.
+"""Bring the kernels, QEMUs and lsmems that this machine lacks, from the Debian mirror that its apt uses, without installing them.
 
 python tests/real/oracles.py [NAME...]
 
@@ -13,27 +13,33 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.real.needs import ORACLES, found_kernels, found_qemus, look_for_kernels, series
+from tests.real.needs import ORACLES, found_kernels, found_lsmems, found_qemus, look_for_kernels, series
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import kernels
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PATIENCE = 600
 """Seconds that one call of apt may take."""
-START_QEMU = """\
+START = """\
 #!/bin/sh
-# This QEMU with the C library and the firmware that it was packaged with.
+# This program with the C library that it was packaged with.
 root=$(dirname "$(readlink -f "$0")")
-for loader in "$root"/usr/lib64/ld-linux-x86-64.so.2 "$root"/lib64/ld-linux-x86-64.so.2; do [ -e "$loader" ] && break; done
+for loader in "$root"/usr/lib/x86_64-linux-gnu "$root"/lib/x86_64-linux-gnu "$root"/usr/lib64; do
+    loader=$loader/ld-linux-x86-64.so.2
+    [ -e "$loader" ] && break
+done
 libraries=$root/usr/lib/x86_64-linux-gnu:$root/lib/x86_64-linux-gnu
-QEMU_MODULE_DIR=$root/usr/lib/x86_64-linux-gnu/qemu exec "$loader" --library-path "$libraries" \\
-    "$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu" "$@"
+exec "$loader" --library-path "$libraries" "$root/usr/bin/{}" "$@"
 """
+START_QEMU = START.replace("exec", 'export QEMU_MODULE_DIR="$root/usr/lib/x86_64-linux-gnu/qemu"\nexec').replace(
+    '"$@"', '-L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu" "$@"'
+)
+"""QEMU with its modules and its firmware, besides."""
 
 
 class UnreachableError(Exception):
@@ -46,7 +52,7 @@ class NotHadError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Oracle:
-    """A series of Linux or QEMU, the releases of Debian to look through, and whether CI counts on it."""
+    """A series of Linux, QEMU or util-linux, the releases of Debian to look through, and whether CI counts on it."""
 
     program: str
     series: str
@@ -61,8 +67,14 @@ class Oracle:
     @property
     def here(self) -> str | None:
         """The version that this machine has already."""
-        found = found_kernels() if self.program == "linux" else {series(it): it for it in found_qemus().values()}
-        return found.get(self.series)
+        return _FOUND[self.program]().get(self.series)
+
+
+_FOUND: Mapping[str, Callable[[], Mapping[str, str]]] = {
+    "linux": found_kernels,
+    "qemu": lambda: {series(version): version for version in found_qemus().values()},
+    "util-linux": lambda: {series(version): version for version in found_lsmems().values()},
+}
 
 
 ALL = (
@@ -73,6 +85,9 @@ ALL = (
     Oracle("qemu", "7.2", ("bookworm",)),
     Oracle("qemu", "10.0", ("trixie",), counted_on=True),
     Oracle("qemu", "11.1", ("trixie-backports",)),
+    Oracle("util-linux", "2.36", ("bullseye",)),
+    Oracle("util-linux", "2.41", ("trixie",)),
+    Oracle("util-linux", "2.42", ("sid",)),
 )
 
 
@@ -189,14 +204,29 @@ def _no(program: str) -> str:
 def qemu(apt: Apt, wanted: str, folder: Path) -> str:
     """Unpack QEMU with its firmware and libraries; return its version."""
     apt.download_with_all_it_needs(["qemu-system-x86", "seabios"], folder)
-    program = folder / "qemu-system-x86_64"
-    program.write_text(START_QEMU)
-    program.chmod(0o755)
-    done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=PATIENCE, check=False)
-    version = done.stdout.partition("version ")[2].partition(" ")[0].strip()
-    if series(version) != wanted:
-        raise NotHadError(f"it is {version or done.stderr.strip()[:200] or 'silent'}")
-    return version
+    return program(folder, "qemu-system-x86_64", START_QEMU, wanted)
+
+
+def lsmem(apt: Apt, wanted: str, folder: Path) -> str:
+    """Unpack util-linux with its libraries; return its version."""
+    packages = [name for name in ("util-linux", "util-linux-extra") if name in apt("apt-cache", "pkgnames")]
+    apt.download_with_all_it_needs(packages, folder)
+    return program(folder, "lsmem", START, wanted)
+
+
+def program(folder: Path, name: str, start: str, wanted: str) -> str:
+    """Make an unpacked program one that can be run; return its version."""
+    command = folder / name
+    command.write_text(start.replace("{}", name))
+    command.chmod(0o755)
+    done = subprocess.run([command, "--version"], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    match = re.search(r"\d+\.\d+[.\d]*", done.stdout)
+    if match is None or series(match[0]) != wanted:
+        raise NotHadError(f"it is {match[0] if match else done.stderr.strip()[:200] or 'silent'}")
+    return match[0]
+
+
+_BRING: Mapping[str, Callable[[Apt, str, Path], str]] = {"linux": kernel, "qemu": qemu, "util-linux": lsmem}
 
 
 def bring(oracle: Oracle) -> str:
@@ -207,9 +237,7 @@ def bring(oracle: Oracle) -> str:
             folder = Path(home) / "root"
             folder.mkdir()
             try:
-                version = {"linux": kernel, "qemu": qemu}[oracle.program](
-                    Apt(suite, Path(home) / "apt"), oracle.series, folder
-                )
+                version = _BRING[oracle.program](Apt(suite, Path(home) / "apt"), oracle.series, folder)
             except (NotHadError, UnreachableError) as error:
                 errors.append(type(error)(f"{suite}: {error}"))
             except (OSError, StopIteration, subprocess.SubprocessError, BackendError) as error:
@@ -232,15 +260,15 @@ def main(names: Sequence[str]) -> int:
     failed = False
     for oracle in [known[name] for name in names or known]:
         if version := oracle.here:
-            print(f"{oracle.name:12} {version}, already here")
+            print(f"{oracle.name:15} {version}, already here")
             continue
         try:
-            print(f"{oracle.name:12} {bring(oracle)}, brought", flush=True)
+            print(f"{oracle.name:15} {bring(oracle)}, brought", flush=True)
         except UnreachableError as error:
-            print(f"{oracle.name:12} NOT HERE: {error}", flush=True)
+            print(f"{oracle.name:15} NOT HERE: {error}", flush=True)
         except NotHadError as error:
             failed |= oracle.counted_on
-            print(f"{oracle.name:12} NOT HAD: {error}", flush=True)
+            print(f"{oracle.name:15} NOT HAD: {error}", flush=True)
     return int(failed)
 
 

@@ -47,8 +47,8 @@ def random_options(rng: random.Random) -> list[str]:
     return options + rng.choice(([], [], ["-a"], ["-S", rng.choice(("none", "node", "zones,state", "removable"))]))
 
 
-def lsmem(root: Path, options: list[str]) -> str:
-    command = ["lsmem", "--sysroot", str(root), *options]
+def lsmem(root: Path, options: list[str], program: str = "lsmem") -> str:
+    command = [program, "--sysroot", str(root), *options]
     return subprocess.run(command, check=True, capture_output=True, text=True, env={"LC_ALL": "C"}).stdout
 
 

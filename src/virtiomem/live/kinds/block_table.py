@@ -4,7 +4,7 @@ Read are RANGE, SIZE, STATE, REMOVABLE, BLOCK, NODE and ZONES, in any order and 
 said to be left out. A row's first block is where its range starts, in memory blocks; how large these are says a row with BLOCK, else
 the summary.
 
-Sources: sys-utils/lsmem.c (util-linux 2.38 to 2.42), the lsmem of s390-tools 1.x.
+Sources: sys-utils/lsmem.c (util-linux 2.36 to 2.42), the lsmem of s390-tools 1.x.
 """
 
 import re
@@ -172,14 +172,17 @@ class _LsmemTable:
         return size
 
     def check_totals(self, blocks: list[MemoryBlock]) -> None:
-        """Refuse a table whose rows are not what its summary counts: some are missing."""
+        """Refuse a table whose rows are not what its summary counts: some are missing, or are of blocks in several states."""
         online = sum(block.state == "online" for block in blocks) * self.block_size
-        for what, size in (("online", online), ("offline", len(blocks) * self.block_size - online)):
-            said = self.summary.get(f"Total {what} memory")
-            if said is not None and said not in (human_size(size), str(size)) and _bytes(said) != size:
+        sizes = {"online": online, "offline": len(blocks) * self.block_size - online}
+        said = {what: text for what in sizes if (text := self.summary.get(f"Total {what} memory"))}
+        whole = len(said) == 2 and sum(map(_bytes, said.values())) == sum(sizes.values())
+        reason = "rows have blocks of several states, which `lsmem -S state` splits" if whole else "rows are missing"
+        for what, text in said.items():
+            if text not in (human_size(sizes[what]), str(sizes[what])) and _bytes(text) != sizes[what]:
                 raise UsageError(
-                    f"{shown(self.source)}: rows are missing: {human_size(size)} in them are {what}, "
-                    f"and the summary says {quoted(said)}"
+                    f"{shown(self.source)}: {reason}: {human_size(sizes[what])} in them are {what}, "
+                    f"and the summary says {quoted(text)}"
                 )
 
     def _refuse(self, number: int, reason: str) -> NoReturn:
