@@ -113,6 +113,15 @@ LOSSES = {
     ),
     "a mark behind a coloured name": (LISTING.replace("RAM (virtio_mem)", "[31mRAM[0m (virtio_mem) …"), 7),
     "a remark that is cut": (f"{LISTING}#", 8),
+    "lines skipped, in words": (LISTING.replace(" Reserved", " Reserved [20 lines skipped]"), 4),
+    "a joined line that breaks": (
+        LISTING.replace("\n80", "80").replace("\n100000000-13fffffff", "                  100000000-13ff\nfffff"),
+        3,
+    ),
+    "a joined line without its name": (
+        LISTING.replace("Reserved\n1", "Reserved1").replace("13fffffff : System RAM\n", "13fffffff :"),
+        4,
+    ),
     "a line that is none": (LISTING.replace("13fffffff : ", "13fffffff ~ "), 5),
     "an end that is cut": (LISTING[: LISTING.index(" RAM (virtio_mem)")], 7),
     "a half line": (LISTING.replace("13fffffff : System RAM", "13f"), 5),

@@ -63,6 +63,7 @@ _CHATTER = re.compile(r"\s*+(?:\#.*|//.*|`{3}.*|~{3}.*)", re.DOTALL)
 _COMMAND = re.compile(r"\bcat\s")
 """What people write above and below a listing, and the command that printed it."""
 _SOME_RANGE = re.compile(r"(?<![0-9a-f])[0-9a-f]{3,}+\s*(?:-|\u2013)\s*(?:0x)?[0-9a-f]{3,}", re.IGNORECASE)
+_RANGE = re.compile(r"[0-9a-f]{8,16}-[0-9a-f]{8,16}")
 _RAGGED = re.compile(r"\s*[0-9a-f]{8,}+[0-9a-f-]* :", re.IGNORECASE)
 """What was a resource line until its range lost something."""
 _WRAPPED_AT = 66
@@ -162,7 +163,9 @@ def _take_name(line: Line, manner: _Manner, repairs: Repairs) -> bool:
     if name != SYSTEM_RAM and "".join(name.split()).casefold() == "systemram":
         repairs.append(Repair(line.number, Damage.NAME, f"the name {quoted(name)}", f"read as {SYSTEM_RAM}"))
         name = SYSTEM_RAM
-    elif spoiled := what_is_spoiled(name):
+    elif spoiled := what_is_spoiled(name) or (
+        f"another range in the name {quoted(name)}" if _RANGE.search(name) else ""
+    ):
         repairs.append(Repair(line.number, Damage.NAME, spoiled, "kept as it is, and not counted", lost=True))
     line.name = name
     return line.end != _UNKNOWN
@@ -180,7 +183,8 @@ def _continued(width: int, name: str, part: str) -> str | None:
         if is_known(known):
             return known
     wide = width + 1 + len(part.split(maxsplit=1)[0]) > _WRAPPED_AT
-    return joined if wide and not is_known(without_remark(name)[0]) else None
+    whole = is_known(without_remark(name)[0]) or SYSTEM_RAM in part
+    return joined if wide and not whole else None
 
 
 def _is_whole(name: str, text: str) -> bool:

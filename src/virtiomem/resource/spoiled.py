@@ -27,7 +27,8 @@ RANGE = re.compile(r"[0-9a-f]{8,16}-[0-9a-f]{8,16} : ")
 REMARK = re.compile(r"(?<![ \t])[ \t]++(?:\#(?:[ \t\#]|$)|//|<[-=<]|/\*|\u2190|\u21d0|\u27f5)")
 """How people begin a remark behind a name. (`PCI Bus #0d` and `… (#2)` are names.)"""
 ELIDED = re.compile(
-    r"(?<![ \t])(?:[ \t]++\.\.++|[ \t]*+(?:\[\.\.+\]|(?<!\.)\.\.\.++|\u2026|[\[<(](?:snip|cut).*|--8<.*))[ \t]*$"
+    r"(?<![ \t])(?:[ \t]++\.\.++|[ \t]*+(?:\[\.\.+\]|(?<!\.)\.\.\.++|\u2026|--8<.*"
+    r"|[\[<(](?:(?:[0-9]+|some|many|more|lines?)[ ])*(?:snip|cut|skipped|omitted|elided|truncated|removed).*))[ \t]*$"
 )
 """A mark behind a name that lines are missing."""
 _BEHIND = re.compile(r"[ \t]*[\W_].*|[ \t]+.*", re.DOTALL)
