@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev/null && echo ,libvirt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast oracles real compare-random record fuzz fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
+.PHONY: help setup demo test check lint format fast oracles real compare-random record fuzz hands fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -71,6 +71,10 @@ fuzz-iomem: setup  ## the readers of /proc/iomem, guided by coverage (installs a
 
 fuzz-input: setup  ## bad input of every kind: files, answers, arguments, calls; MINUTES=10 (each kind) or TRIALS=100000, SEED=1 KIND=
 	$(BIN)/python -m tests.fuzz.run $(if $(TRIALS),--trials $(TRIALS),--minutes $(or $(MINUTES),10)) --seed $(or $(SEED),1) $(addprefix --kind ,$(KIND))
+
+hands:  ## the program for `device check --boot`, compiled for this machine: build/hands
+	@mkdir -p build
+	$(CC) -Os -static -Wall -Wextra -Werror -o build/hands src/virtiomem/guest/hands/hands.c
 
 examples: setup  ## play every example again and keep what it shows
 	@for file in $$(find examples -name '*.toml'); do $(BIN)/virtiomem run $$file > $${file%.toml}.out || exit; done

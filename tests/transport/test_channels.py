@@ -4,12 +4,15 @@ from random import Random
 import pytest
 
 from tests.transport.channels import ADDR, REGION, REQUESTED, Connection, EveryChannel
+from tests.transport.register_file import BASE, RegisterFile, ScriptedConsole
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import ProtocolError
+from virtiomem.qemu.qtest import QTest
 from virtiomem.transport.channel import RequestChannel
 from virtiomem.transport.embedded import EmbeddedTransport
 from virtiomem.transport.late import LateTransport
 from virtiomem.transport.loopback import Loopback
+from virtiomem.transport.virtio_mmio import VirtioMmioTransport
 from virtiomem.transport.virtio_transport import VirtioTransport
 from virtiomem.transport.vring import Chain, Ring, VringChannel, initialize
 from virtiomem.wire.mem import Feature, Request, RequestType
@@ -44,6 +47,25 @@ class RingConnection:
 
     def size(self) -> int:
         return self.transport.size()
+
+
+class MmioConnection(RingConnection):
+    """A ring whose device shows itself as memory-mapped registers."""
+
+
+class TestMemoryMappedRegisters(EveryChannel):
+    @pytest.fixture(params=[False, True], ids=["direct", "indirect"])
+    def connection(self, request: pytest.FixtureRequest) -> Connection:
+        registers = RegisterFile(make())
+        transport = VirtioMmioTransport(QTest(ScriptedConsole(registers)), BASE, registers.transport.memory)
+        return MmioConnection(registers.transport, VringChannel(transport, indirect=request.param))
+
+
+@pytest.mark.parametrize("identity", [(0, 2, 24), (0x74726976, 1, 24), (0x74726976, 2, 1)])
+def test_registers_of_anything_else_are_no_device(identity: tuple[int, int, int]) -> None:
+    registers = RegisterFile(make(), identity=identity)
+    with pytest.raises(ProtocolError, match="virtio-mmio at 0xd0000000: magic, version and device are"):
+        VirtioMmioTransport(QTest(ScriptedConsole(registers)), BASE, registers.transport.memory)
 
 
 class TestLoopback(EveryChannel):

@@ -56,6 +56,7 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
         help="QEMU's device; PATH is the program, from $PATH by default",
     )
     _add_others(target.add_argument)
+    _add_booting(parser)
     parser.add_argument(
         "--rule", action="append", metavar="ID", help="only this rule (PLUG-4) or group (PLUG); may be repeated"
     )
@@ -73,10 +74,41 @@ def _add_others(add_argument: Callable[..., object]) -> None:
         help="the device of a program, with its arguments, that speaks JSON lines (docs/device-protocol.md)",
     )
     add_argument(
+        "--boot",
+        metavar="COMMAND",
+        help="the device that a VMM gives its guests: COMMAND boots {kernel} with {initrd} and {append}, and its input and output "
+        "are the guest's first serial port (docs/hands.md)",
+    )
+    add_argument(
         "--subject",
         type=_subject,
         metavar="MODULE:FACTORY",
         help="the devices of a Python object: what FACTORY() returns is a conformance.testbench.Target",
+    )
+
+
+def _add_booting(parser: argparse.ArgumentParser) -> None:
+    """What --boot needs besides."""
+    booting = parser.add_argument_group("with --boot")
+    booting.add_argument(
+        "--kernel", metavar="FILE|RELEASE", help="the kernel for the guest; the newest in /boot by default"
+    )
+    booting.add_argument("--append", default="", metavar="WORDS", help="more for the kernel's command line")
+    booting.add_argument(
+        "--console",
+        metavar="unix:PATH|pty:PATH",
+        help="where the guest's first serial port is, if not the command's own",
+    )
+    booting.add_argument(
+        "--hands", metavar="FILE", type=file, help="the program for the guest (make hands), else compiled now"
+    )
+    booting.add_argument(
+        "--boot-timeout", type=positive, default=120, metavar="SECONDS", help="what a boot may take (default 120)"
+    )
+    hook = booting.add_mutually_exclusive_group()
+    hook.add_argument("--resize-command", metavar="COMMAND", help="sets the device's requested size to {size} bytes")
+    hook.add_argument(
+        "-c", "--connect", metavar="MACHINE", help="the same through a door of `vm`, such as qmp:/run/vm.sock"
     )
 
 
@@ -104,9 +136,41 @@ def _other(args: argparse.Namespace) -> "Callable[[], Target] | None":
     from virtiomem.conformance.messages import command_target
     from virtiomem.conformance.subject import load_target
 
+    if args.boot is not None:
+        return partial(_boot_target, args)
     if args.program is not None:
         return partial(command_target, args.program)
     return partial(load_target, *args.subject) if args.subject is not None else None
+
+
+def _boot_target(args: argparse.Namespace) -> "Target":
+    """The target of --boot; raises UsageError for options that cannot be, BackendError where no device is reached."""
+    from virtiomem.conformance.booted import BootTarget, CommandHook, Hook, Vmm, expected_release, read_command
+    from virtiomem.conformance.consoles import read_console
+    from virtiomem.files import read_bytes
+    from virtiomem.guest import hands
+    from virtiomem.guest.linux.kernels import choose_image
+
+    command = read_command(args.boot)
+    kernel = choose_image(args.kernel)
+    architecture = hands.architecture_of(kernel)
+    vmm = Vmm(
+        command,
+        kernel,
+        read_bytes(args.hands) if args.hands else hands.build(architecture),
+        architecture,
+        args.append,
+        read_console(args.console) if args.console is not None else None,
+        float(args.boot_timeout),
+    )
+    hook: Hook | None = None
+    if args.resize_command is not None:
+        hook = CommandHook(args.resize_command)
+    elif args.connect is not None:
+        from virtiomem.vm.hook import DoorHook
+
+        hook = DoorHook(args.connect)
+    return BootTarget(vmm, hook, expected_release(command))
 
 
 def _add_fuzz(parser: argparse.ArgumentParser) -> None:
@@ -122,6 +186,7 @@ def _add_fuzz(parser: argparse.ArgumentParser) -> None:
         "--qemu", default=BINARY, type=file, metavar="PATH", help="the QEMU program; from $PATH by default"
     )
     _add_others(target.add_argument)
+    _add_booting(parser)
     parser.add_argument(
         "--seed", type=int, default=1, metavar="N", help="the same seed makes the same moves (default 1)"
     )
@@ -146,6 +211,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
         }
     )
     _add_others(parser.add_mutually_exclusive_group().add_argument)
+    _add_booting(parser)
     parser.add_argument("logs", type=file, metavar="LOG", nargs="+", help="a recorded request log")
     parser.add_argument("-J", "--json", action="store_true", help="print the outcome as JSON")
 

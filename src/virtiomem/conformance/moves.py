@@ -67,12 +67,8 @@ def make_features(rng: Random) -> int:
 class MoveGenerator:
     """An endless supply of moves for one device."""
 
-    def __init__(
-        self, rng: Random, device: VirtioDevice, ring_size: int | None = None, *, migrates: bool = True
-    ) -> None:
-        """`migrates`: the real device can be made busy."""
+    def __init__(self, rng: Random, device: VirtioDevice, ring_size: int | None = None) -> None:
         self._rng = rng
-        self._migrates = migrates
         self._ring_size = ring_size or device.queue_size
         self._device = device
         self._mem = device.mem
@@ -96,8 +92,7 @@ class MoveGenerator:
             (0.001, lambda: Migrate(start=not self._mem.busy)),
         ):
             if luck < chance:
-                move = make()
-                return move if self._migrates or not isinstance(move, Migrate) else SweepStates()
+                return make()
             luck -= chance
         return Submit(self._chain_requests())
 

@@ -7,7 +7,7 @@ import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import groupby
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol, runtime_checkable
 
 from virtiomem.device.board import MachineKind
 from virtiomem.errors import DeviceError, ProtocolError
@@ -68,6 +68,14 @@ class Target(Protocol):
 
     def close(self) -> None:
         """Let go of everything, so that what is opened next is made anew."""
+
+
+@runtime_checkable
+class HasShape(Protocol):
+    """A target that does not make every device."""
+
+    def nearest(self, spec: DeviceSpec) -> DeviceSpec:
+        """A device that it makes, as much as possible like the one that is asked for."""
 
 
 class Bench:
@@ -166,6 +174,8 @@ class Bench:
         self.doing = f"requested-size = {format_size(size)}"
         try:
             self.owner.set_requested_size(size)
+        except NotImplementedError:
+            raise NotApplicable("the requested size cannot be set from here") from None
         except DeviceError as refusal:
             self.note(f"{self.doing} → refused: {refusal}")
             return str(refusal)
@@ -175,7 +185,10 @@ class Bench:
     def system_reset(self) -> None:
         """Reset the machine."""
         self.doing = "system reset"
-        self.owner.system_reset()
+        try:
+            self.owner.system_reset()
+        except NotImplementedError:
+            raise NotApplicable("the machine cannot be reset from here") from None
         self.note(self.doing)
 
     def set_busy(self, busy: bool) -> None:

@@ -8,10 +8,9 @@ Any accelerator will do: distributions do not package the qtest accelerator, but
 Models: softmmu/qtest.c (v7.2).
 """
 
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from virtiomem.errors import BackendError, BackendTimeout, ProtocolError
 
@@ -29,6 +28,22 @@ _MAX_IRQ_DIGITS = 4
 """An interrupt controller's inputs; the levels of all that were heard of are kept."""
 
 
+class Connection(Protocol):
+    """What of a socket is used; raises TimeoutError and OSError as a socket does."""
+
+    def settimeout(self, value: float | None, /) -> None:
+        """Seconds for each of the others."""
+
+    def sendall(self, data: bytes, /) -> None:
+        """Send all of it."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Receive some; empty at the end."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class QtestCommand(NamedTuple):
     """One line to send, and how to read what follows ``OK``."""
 
@@ -36,12 +51,13 @@ class QtestCommand(NamedTuple):
     value: Callable[[str], Any]
 
 
-def _nothing(text: str) -> None:
+def no_value(text: str) -> None:
+    """Reads the answer that has no value; raises ValueError for one that has."""
     if text:
         raise ValueError(text)
 
 
-def _number(width: int) -> Callable[[str], int]:
+def number(width: int) -> Callable[[str], int]:
     """Reads a number of so many bytes."""
 
     def read_number(text: str) -> int:
@@ -64,22 +80,22 @@ def _bytes(size: int) -> Callable[[str], bytes]:
     return read_bytes
 
 
-_BYTE, _WORD, _LONG = map(_number, (1, 2, 4))
+_BYTE, _WORD, _LONG = map(number, (1, 2, 4))
 
 
 def outb(port: int, value: int) -> QtestCommand:
     """Write a byte to an I/O port."""
-    return QtestCommand(f"outb {port:#x} {value:#x}", _nothing)
+    return QtestCommand(f"outb {port:#x} {value:#x}", no_value)
 
 
 def outw(port: int, value: int) -> QtestCommand:
     """Write 16 bits to an I/O port."""
-    return QtestCommand(f"outw {port:#x} {value:#x}", _nothing)
+    return QtestCommand(f"outw {port:#x} {value:#x}", no_value)
 
 
 def outl(port: int, value: int) -> QtestCommand:
     """Write 32 bits to an I/O port."""
-    return QtestCommand(f"outl {port:#x} {value:#x}", _nothing)
+    return QtestCommand(f"outl {port:#x} {value:#x}", no_value)
 
 
 def inl(port: int) -> QtestCommand:
@@ -104,17 +120,17 @@ def readl(addr: int) -> QtestCommand:
 
 def writeb(addr: int, value: int) -> QtestCommand:
     """Write a byte."""
-    return QtestCommand(f"writeb {addr:#x} {value:#x}", _nothing)
+    return QtestCommand(f"writeb {addr:#x} {value:#x}", no_value)
 
 
 def writew(addr: int, value: int) -> QtestCommand:
     """Write 16 bits."""
-    return QtestCommand(f"writew {addr:#x} {value:#x}", _nothing)
+    return QtestCommand(f"writew {addr:#x} {value:#x}", no_value)
 
 
 def writel(addr: int, value: int) -> QtestCommand:
     """Write 32 bits."""
-    return QtestCommand(f"writel {addr:#x} {value:#x}", _nothing)
+    return QtestCommand(f"writel {addr:#x} {value:#x}", no_value)
 
 
 def read(addr: int, size: int) -> QtestCommand:
@@ -124,12 +140,12 @@ def read(addr: int, size: int) -> QtestCommand:
 
 def write(addr: int, data: bytes) -> QtestCommand:
     """Write bytes, at least one."""
-    return QtestCommand(f"write {addr:#x} {len(data):#x} 0x{data.hex()}", _nothing)
+    return QtestCommand(f"write {addr:#x} {len(data):#x} 0x{data.hex()}", no_value)
 
 
 def irq_intercept_in(path: str) -> QtestCommand:
     """Hear of the interrupt lines that lead into the device at a QOM path, such as ``ioapic``."""
-    return QtestCommand(f"irq_intercept_in {path}", _nothing)
+    return QtestCommand(f"irq_intercept_in {path}", no_value)
 
 
 class Irq(NamedTuple):
@@ -142,7 +158,9 @@ class Irq(NamedTuple):
 class Decoder:
     """What QEMU says, without the socket: bytes in, answers (text) and `Irq` out."""
 
-    def __init__(self) -> None:
+    def __init__(self, who: str = "QEMU") -> None:
+        """`who` speaks, for messages."""
+        self._who = who
         self._partial = bytearray()
 
     def feed(self, data: bytes) -> Iterator[str | Irq]:
@@ -163,7 +181,7 @@ class Decoder:
                 return Irq(int(number), change == "raise")
             case ["OK" | "ERR" | "FAIL", *_]:
                 return line
-        raise ProtocolError(f"qtest: QEMU said {line[:80]!r}")
+        raise ProtocolError(f"qtest: {self._who} said {line[:80]!r}")
 
 
 class QTest:
@@ -174,16 +192,18 @@ class QTest:
 
     def __init__(
         self,
-        connection: socket.socket,
+        connection: Connection,
         *,
         timeout: float = TIMEOUT,
         lost: Callable[[str], BackendError] | None = None,
+        who: str = "QEMU",
     ) -> None:
-        """Talk over `connection`; `lost` makes the error for a connection that closed."""
+        """Talk over `connection` with `who`, for messages; `lost` makes the error for a connection that closed."""
         self._socket = connection
         self._timeout = timeout
-        self._lost = lost or (lambda doing: BackendError(f"QEMU closed its qtest connection while {doing}"))
-        self._decoder = Decoder()
+        self._lost = lost or (lambda doing: BackendError(f"{who} closed its qtest connection while {doing}"))
+        self._who = who
+        self._decoder = Decoder(who)
         self._heard: list[str] = []
         self.irqs: dict[int, bool] = {}
         self.raised: dict[int, int] = {}
@@ -213,7 +233,7 @@ class QTest:
                 self._socket.settimeout(_left(until))
                 self._hear(self._socket.recv(_RECEIVE))
         except TimeoutError:
-            raise BackendTimeout(f"QEMU did not answer qtest within {self._timeout:g} s") from None
+            raise BackendTimeout(f"{self._who} did not answer qtest within {self._timeout:g} s") from None
         except OSError:
             raise self._lost("answering qtest") from None
         answers, self._heard = self._heard[:expected], self._heard[expected:]

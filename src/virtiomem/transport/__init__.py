@@ -6,6 +6,9 @@ vring             through a split virtqueue, over any transport
 virtio_transport  what a ring needs of a device: registers, notifications, shared memory
 embedded          our device behind a transport
 late              the same, answering when it likes: after a delay, in any order
-qtest_pci         QEMU's device behind a transport: PCI over its qtest socket
+register_transport  a device whose registers are addresses, by a table of them
+qtest_pci         the table of virtio-pci, and what firmware does; QEMU's device over its qtest socket
+virtio_mmio       the table of memory-mapped registers
+hands             the device of any VMM, from inside its guest
 qemu_device       a stopped QEMU with such devices, each from both of its sides
 """

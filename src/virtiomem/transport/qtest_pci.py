@@ -6,39 +6,21 @@ by. The interrupt line (INTx, at the interrupt controller's input) shows in `QTe
 read along.
 """
 
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator
+from typing import Protocol
 
-from virtiomem.errors import BackendError, ProtocolError
-from virtiomem.qemu.qtest import (
-    QTest,
-    QtestCommand,
-    inl,
-    outl,
-    outw,
-    read,
-    readb,
-    readl,
-    readw,
-    write,
-    writeb,
-    writel,
-    writew,
-)
-from virtiomem.transport.virtio_transport import Observation, Read, Write
+from virtiomem.errors import ProtocolError
+from virtiomem.qemu.qtest import QTest, QtestCommand, inl, outl, outw, readl, writel, writew
+from virtiomem.transport.register_transport import Register, Registers, RegisterTransport
+from virtiomem.transport.virtio_transport import Read
 from virtiomem.units import align_up
 from virtiomem.wire import pci
-from virtiomem.wire.mem import CONFIG_SIZE, DEVICE_ID, Config
+from virtiomem.wire.mem import DEVICE_ID
 from virtiomem.wire.pci import CapabilityType, Common
-from virtiomem.wire.ring import Layout
 
 _CONFIG_ADDRESS = 0xCF8
 _CONFIG_DATA = 0xCFC
 _ENABLE = 1 << 31
-
-_PAUSE = 0.001
-"""Seconds between two looks at a device that is being reset."""
 
 
 class ConfigSpace(Protocol):
@@ -88,6 +70,7 @@ class PciFunction:
         self._qtest = qtest
         self._space = space
         self.devfn = devfn
+        self.name = f"PCI function {devfn:#x}"
 
     def config_space(self, size: int = pci.CONFIG_SPACE_SIZE) -> bytes:
         """The first bytes of the configuration space, in one round trip."""
@@ -144,25 +127,23 @@ def find_mem_devices(qtest: QTest, space: ConfigSpace) -> list[PciFunction]:
     return list(find_functions(qtest, space, pci.VIRTIO_VENDOR, pci.MODERN_DEVICE_BASE + DEVICE_ID))
 
 
-class QtestPciTransport:
-    """A `transport.virtio_transport.VirtioTransport` to a virtio-pci device of a QEMU under qtest."""
-
-    patience = 2.0
+class QtestPciTransport(RegisterTransport):
+    """A `transport.virtio_transport.VirtioTransport` to a modern virtio-pci device."""
 
     def __init__(self, qtest: QTest, function: PciFunction, *, window: int, memory: Read) -> None:
         """Give the device addresses from `window` on; `memory` is guest RAM for its ring.
 
         Raises ProtocolError when it is no modern virtio device.
         """
-        self.memory = memory
-        self.window_end = window
-        self._qtest = qtest
         self._function = function
-        self._window = window
-        self._common = self._notify = self._isr = self._device = 0
-        self.attach()
+        self._window = self.window_end = window
+        super().__init__(qtest, self._registers(qtest), memory)
 
     def attach(self) -> None:
+        """Do the firmware's part again, after a machine reset."""
+        self._at = self._registers(self._qtest)
+
+    def _registers(self, qtest: QTest) -> Registers:
         """Do what firmware does: assign BARs, enable the function, find the virtio structures."""
         addresses, self.window_end = self._function.assign_bars(self._window)
         self._function.enable()
@@ -170,118 +151,36 @@ class QtestPciTransport:
 
         def address(kind: CapabilityType) -> int:
             if kind not in found or found[kind].bar not in addresses:
-                raise ProtocolError(f"PCI function {self._function.devfn:#x} has no virtio {kind.name} structure")
+                raise ProtocolError(f"{self._function.name} has no virtio {kind.name} structure")
             return addresses[found[kind].bar] + found[kind].offset
 
-        self._common, self._isr = address(CapabilityType.COMMON), address(CapabilityType.ISR)
-        self._device = address(CapabilityType.DEVICE)
-        offset = self._qtest.run([self._write(Common.QUEUE_SELECT, 0), self._read(Common.QUEUE_NOTIFY_OFF)])[1]
-        self._notify = address(CapabilityType.NOTIFY) + offset * found[CapabilityType.NOTIFY].notify_multiplier
+        common = address(CapabilityType.COMMON)
 
-    # --- registers ---
+        def register(which: Common) -> Register:
+            return Register(common + which, _WIDTH[which])
 
-    def offered(self) -> int:
-        """Feature bits that the device offers."""
-        select, value = Common.DEVICE_FEATURE_SELECT, Common.DEVICE_FEATURE
-        _, low, _, high = self._qtest.run(
-            [self._write(select, 0), self._read(value), self._write(select, 1), self._read(value)]
+        select, offset = register(Common.QUEUE_SELECT), register(Common.QUEUE_NOTIFY_OFF)
+        times = qtest.run([select.set(0), offset.get()])[1]
+        return Registers(
+            device_feature_select=register(Common.DEVICE_FEATURE_SELECT),
+            device_feature=register(Common.DEVICE_FEATURE),
+            driver_feature_select=register(Common.DRIVER_FEATURE_SELECT),
+            driver_feature=register(Common.DRIVER_FEATURE),
+            status=register(Common.DEVICE_STATUS),
+            generation=register(Common.CONFIG_GENERATION),
+            queue_select=select,
+            queue_size_max=register(Common.QUEUE_SIZE),
+            queue_size=register(Common.QUEUE_SIZE),
+            queue_enable=register(Common.QUEUE_ENABLE),
+            desc=register(Common.QUEUE_DESC),
+            driver=register(Common.QUEUE_DRIVER),
+            device=register(Common.QUEUE_DEVICE),
+            notify=Register(
+                address(CapabilityType.NOTIFY) + times * found[CapabilityType.NOTIFY].notify_multiplier, width=2
+            ),
+            isr=Register(address(CapabilityType.ISR), width=1),
+            config=address(CapabilityType.DEVICE),
         )
-        return int(low) | int(high) << 32
-
-    def accept(self, features: int) -> None:
-        """Write the driver's feature bits."""
-        select, value = Common.DRIVER_FEATURE_SELECT, Common.DRIVER_FEATURE
-        low, high = features & 0xFFFFFFFF, features >> 32
-        self._qtest.run(
-            [self._write(select, 0), self._write(value, low), self._write(select, 1), self._write(value, high)]
-        )
-
-    def status(self) -> int:
-        """The device status byte."""
-        return int(self._qtest.do(self._read(Common.DEVICE_STATUS)))
-
-    def set_status(self, status: int) -> None:
-        """Write the device status byte; 0 resets, and is read back until it shows (4.1.4.3.2)."""
-        self._qtest.do(self._write(Common.DEVICE_STATUS, status))
-        until = time.monotonic() + self.patience
-        while not status and self.status():
-            if time.monotonic() > until:
-                raise BackendError(f"the device does not come out of its reset within {self.patience:g} s")
-            time.sleep(_PAUSE)
-
-    def queue_size(self) -> int:
-        """The size of queue 0."""
-        return int(self._qtest.run([self._write(Common.QUEUE_SELECT, 0), self._read(Common.QUEUE_SIZE)])[1])
-
-    def enable_queue(self, layout: Layout) -> None:
-        """Place queue 0 and enable it."""
-        commands = [self._write(Common.QUEUE_SELECT, 0), self._write(Common.QUEUE_SIZE, layout.size)]
-        for register, addr in (
-            (Common.QUEUE_DESC, layout.desc),
-            (Common.QUEUE_DRIVER, layout.avail),
-            (Common.QUEUE_DEVICE, layout.used),
-        ):
-            commands.append(writel(self._common + register, addr & 0xFFFFFFFF))
-            commands.append(writel(self._common + register + 4, addr >> 32))
-        self._qtest.run([*commands, self._write(Common.QUEUE_ENABLE, 1)])
-
-    def observe(self) -> Observation:
-        """Look at all registers."""
-        return _observation(self._qtest.run(self._look()))
-
-    def config(self) -> bytes:
-        """The configuration space, read again until its generation stood still (2.5.1)."""
-        generation = self._read(Common.CONFIG_GENERATION)
-        while True:
-            before, config, after = self._qtest.run([generation, read(self._device, CONFIG_SIZE), generation])
-            if before == after:
-                return bytes(config)
-
-    def write_config(self, offset: int, data: bytes) -> None:
-        """Write to the configuration space."""
-        self._qtest.do(write(self._device + offset, data))
-
-    def take_interrupt(self) -> int:
-        """The interrupt status, which this clears."""
-        return int(self._qtest.do(readb(self._isr)))
-
-    # --- the ring ---
-
-    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True) -> list[bytes]:
-        """Write, notify the device, read: one round trip."""
-        commands = self._exchange(writes, reads, notify=notify)
-        return _fetched(self._qtest.run(commands)[len(commands) - _wanted(reads) :], reads)
-
-    def exchange_and_observe(
-        self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True
-    ) -> tuple[list[bytes], Observation]:
-        """Write, notify the device, read, look: one round trip."""
-        look = self._look()
-        values = self._qtest.run([*self._exchange(writes, reads, notify=notify), *look])
-        fetched = values[len(values) - len(look) - _wanted(reads) : len(values) - len(look)]
-        return _fetched(fetched, reads), _observation(values[-len(look) :])
-
-    def _exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool) -> list[QtestCommand]:
-        commands = [write(addr, data) for addr, data in writes if data]
-        if notify:
-            commands.append(writew(self._notify, 0))
-        return commands + [read(addr, size) for addr, size in reads if size]
-
-    def _look(self) -> list[QtestCommand]:
-        return [
-            read(self._device, CONFIG_SIZE),
-            self._read(Common.DEVICE_STATUS),
-            readb(self._isr),
-            self._read(Common.CONFIG_GENERATION),
-        ]
-
-    # --- register access of the width that the specification gives each (4.1.3.1) ---
-
-    def _read(self, register: Common) -> QtestCommand:
-        return _READ[_WIDTH[register]](self._common + register)
-
-    def _write(self, register: Common, value: int) -> QtestCommand:
-        return _WRITE[_WIDTH[register]](self._common + register, value)
 
 
 _WIDTH = dict.fromkeys(Common, 4) | {
@@ -290,20 +189,4 @@ _WIDTH = dict.fromkeys(Common, 4) | {
     if Common.CONFIG_VECTOR <= register <= Common.QUEUE_NOTIFY_OFF or register >= Common.QUEUE_NOTIFY_DATA
 }
 _WIDTH |= {Common.DEVICE_STATUS: 1, Common.CONFIG_GENERATION: 1}
-_READ = {1: readb, 2: readw, 4: readl}
-_WRITE = {1: writeb, 2: writew, 4: writel}
-
-
-def _wanted(reads: Sequence[Read]) -> int:
-    """How many reads go over the wire: qtest knows no empty ones."""
-    return sum(1 for _, size in reads if size)
-
-
-def _fetched(values: Sequence[Any], reads: Sequence[Read]) -> list[bytes]:
-    rest = iter(values)
-    return [bytes(next(rest)) if size else b"" for _, size in reads]
-
-
-def _observation(values: Sequence[Any]) -> Observation:
-    config, status, isr, generation = values
-    return Observation(Config.unpack(config), status, isr, generation)
+"""The width that the specification gives each register (4.1.3.1)."""

@@ -97,7 +97,10 @@ class VirtioTransport(Protocol):
 
 
 class Owner(Protocol):
-    """The user's side of a device: what `qom-set` and the machine's reset button do."""
+    """The user's side of a device: what `qom-set` and the machine's reset button do.
+
+    Each call raises NotImplementedError where there is no way to do it.
+    """
 
     def set_requested_size(self, size: int) -> None:
         """Set the property, in bytes; raises DeviceError, in the VMM's words, when it is refused."""
@@ -112,4 +115,4 @@ class Owner(Protocol):
         """Reset the machine; afterwards the device is as the firmware finds it."""
 
     def set_busy(self, busy: bool) -> None:
-        """Start a migration that does not end by itself, or cancel it; raises NotImplementedError where the VMM cannot."""
+        """Start a migration that does not end by itself, or cancel it."""

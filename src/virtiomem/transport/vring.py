@@ -85,15 +85,21 @@ class Ring:
         """
         self._transport = transport
         self.size = transport.queue_size() if size is None else size
-        self.layout = Layout.packed_at(transport.memory.addr, self.size)
-        self.arena = align_up(self.layout.end, 64)
-        self._arena_end = transport.memory.addr + transport.memory.size
         self._avail = 0
         self._used = 0
+        self._lay_down()
+
+    def _lay_down(self) -> None:
+        """Lay it out in the transport's memory, which may lie elsewhere after a machine reset."""
+        memory = self._transport.memory
+        self.layout = Layout.packed_at(memory.addr, self.size)
+        self.arena = align_up(self.layout.end, 64)
+        self._arena_end = memory.addr + memory.size
 
     def start(self) -> None:
         """Clear both rings and enable the queue; the device has been reset and its features are settled."""
         self._avail = self._used = 0
+        self._lay_down()
         blank = Write(self.layout.desc, bytes(self.layout.end - self.layout.desc))
         self._transport.exchange([blank], [], notify=False)
         self._transport.enable_queue(self.layout)

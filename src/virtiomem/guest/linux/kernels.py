@@ -107,6 +107,13 @@ def choose(kernel: Path | str | None, modules: Path | None = None, architecture:
     return chosen
 
 
+def choose_image(kernel: str | None) -> Path:
+    """The image itself, of which no module is needed: a file, or the newest in /boot, or of a release such as ``6.1``."""
+    if kernel is not None and "/" in kernel:
+        return Path(kernel)
+    return find(kernel or "").image
+
+
 def find(wanted: str = "", architecture: Architecture = DEFAULT) -> KernelImage:
     """The newest kernel of the wanted release (empty: of any) and architecture that has the virtio-mem driver.
 

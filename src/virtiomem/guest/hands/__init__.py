@@ -1,0 +1,81 @@
+"""A guest that is nothing but hands: a program of ours as its only one, which drives a virtio device for somebody outside.
+
+hands.c   the program; what it says is at its head, and `transport.hands` is the other side
+"""
+
+import platform
+import shutil
+import subprocess
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture
+from virtiomem.errors import BackendError
+from virtiomem.guest.linux import cpio, kernels
+from virtiomem.text import one_line
+
+_ELF = b"\x7fELF"
+_FLAGS = ("-Os", "-static", "-Wall", "-Wextra", "-Werror")
+_SECONDS = 60.0
+_CONSOLE = "console=ttyS0 no_timer_check "
+"""The first serial port of a PC; other machines say themselves where their console is. A busy host makes the kernel's test of the
+timer fail under emulation."""
+
+
+def architecture_of(kernel: Path) -> Architecture:
+    """For which machine a kernel is, with 4K pages; an ELF image (vmlinux) says so, too. Raises BackendError for no kernel."""
+    try:
+        with kernel.open("rb") as file:
+            head = file.read(20)
+    except OSError as error:
+        raise BackendError(f"{kernel}: {error.strerror}") from None
+    if not head.startswith(_ELF):
+        return kernels.identify(kernel)[1]
+    machine = int.from_bytes(head[18:20], "little")
+    found = next((row for row in ARCHITECTURES if row.elf_machine == machine), None)
+    if found is None:
+        raise BackendError(f"{kernel}: for ELF machine {machine}, which is none that is known here")
+    return found
+
+
+def command_line(architecture: Architecture, more: str = "") -> str:
+    """What the kernel must be told: /dev/mem may reach what a device has, and the hands are the first program."""
+    console = _CONSOLE if architecture is DEFAULT else ""
+    return f"{console}iomem=relaxed rdinit=/init {more}".strip()
+
+
+def initramfs(program: bytes) -> bytes:
+    """The guest's only root: the hands, and places to mount what they read."""
+    folders = [cpio.directory(name) for name in ("dev", "proc", "sys")]
+    console = cpio.character_device("dev/console", 5, 1)
+    return cpio.archive([*folders, console, cpio.file("init", program, executable=True)])
+
+
+def build(architecture: Architecture) -> bytes:
+    """Compile the hands with the distribution's compiler; BackendError names the package where there is none."""
+    native = platform.machine() == architecture.kernel_name
+    triple = f"{architecture.kernel_name}-linux-gnu"
+    names = [*(("cc", "gcc") if native else ()), f"{triple}-gcc"]
+    compiler = next(filter(None, map(shutil.which, names)), None)
+    if compiler is None:
+        package = "gcc, libc6-dev" if native else f"gcc-{triple.replace('_', '-')}"
+        raise BackendError(
+            f"{names[0]}: not found; the program for the guest is compiled here (Debian package {package}); "
+            "or name one with --hands"
+        )
+    source_file = resources.as_file(resources.files(__package__).joinpath("hands.c"))
+    with tempfile.TemporaryDirectory(prefix="virtiomem-hands-") as folder, source_file as source:
+        program = Path(folder, "hands")
+        done = subprocess.run(  # noqa: S603 - an argument list, no shell
+            [compiler, *_FLAGS, "-o", str(program), str(source)],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or ["nothing"]
+            raise BackendError(one_line(f"{compiler} cannot compile the program for the guest: {said[-1]}"))
+        return program.read_bytes()

@@ -1,0 +1,101 @@
+"""A virtio-mem device reached from inside a guest, whatever VMM runs it: the program `guest/hands/hands.c` is our hands there.
+
+It speaks QEMU's qtest protocol over the guest's console and greets first with what it found: where its ring may lie, and each
+virtio-mem device, on PCI with the addresses that the firmware gave its BARs, or memory-mapped.
+"""
+
+import re
+from dataclasses import dataclass
+
+from virtiomem.errors import BackendError
+from virtiomem.qemu.qtest import QTest, QtestCommand, no_value, number
+from virtiomem.text import quoted
+from virtiomem.transport.qtest_pci import ConfigSpace, PciFunction, QtestPciTransport
+from virtiomem.transport.register_transport import RegisterTransport
+from virtiomem.transport.virtio_mmio import VirtioMmioTransport
+from virtiomem.transport.virtio_transport import Read
+from virtiomem.wire import pci
+
+GREETING = "virtiomem-hands 1"
+REBOOT = b"reboot\n"
+"""What resets the machine; there is no answer."""
+
+_HEX = r"0x[0-9a-f]{1,16}|0"
+_RING = re.compile(rf"({_HEX})\+({_HEX})")
+_PCI = re.compile(rf"([0-9a-f:.]{{1,32}})@((?:{_HEX})(?:,(?:{_HEX})){{{pci.BARS - 1}}})")
+_MMIO = re.compile(_HEX)
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What the hands found: guest memory for a ring, PCI functions with the addresses of their BARs, register files."""
+
+    ring: Read
+    functions: tuple[tuple[str, tuple[int, ...]], ...]
+    register_files: tuple[int, ...]
+
+
+def read_greeting(line: str) -> Greeting:
+    """Read the first line of the hands; raises BackendError for what is none, and with the reason that it gives."""
+    words = line.removeprefix(GREETING)
+    if words.startswith(" error="):
+        raise BackendError(f"the hands in the guest cannot work: {quoted(words.removeprefix(' error='))}")
+    ring: Read | None = None
+    functions, files = [], []
+    for word in words.split():
+        key, _, value = word.partition("=")
+        if key == "ring" and (found := _RING.fullmatch(value)):
+            ring = Read(int(found[1], 16), int(found[2], 16))
+        elif key == "pci" and (found := _PCI.fullmatch(value)):
+            functions.append((found[1], tuple(int(bar, 16) for bar in found[2].split(","))))
+        elif key == "mmio" and _MMIO.fullmatch(value):
+            files.append(int(value, 16))
+        else:
+            raise BackendError(f"the hands in the guest said {quoted(line)}, which cannot be read at {quoted(word)}")
+    if ring is None:
+        raise BackendError(f"the hands in the guest said {quoted(line)}, without memory for a ring")
+    return Greeting(ring, tuple(sorted(functions)), tuple(files))
+
+
+class SysfsConfigSpace:
+    """A function's configuration space as Linux in the guest gives it."""
+
+    def __init__(self, name: str) -> None:
+        """`name` such as ``0000:00:04.0``."""
+        self._name = name
+
+    def read(self, devfn: int, offset: int) -> list[QtestCommand]:  # noqa: ARG002 - the name says which function
+        """Read the file."""
+        return [QtestCommand(f"pciread {self._name} {offset:#x}", number(4))]
+
+    def write(self, devfn: int, offset: int, value: int, *, width: int = 4) -> list[QtestCommand]:  # noqa: ARG002
+        """Write the file."""
+        return [QtestCommand(f"pciwrite {self._name} {offset:#x} {width} {value:#x}", no_value)]
+
+
+class PlacedFunction(PciFunction):
+    """A function to which the firmware, or Linux, has given its addresses."""
+
+    def __init__(self, qtest: QTest, name: str, addresses: tuple[int, ...]) -> None:
+        space: ConfigSpace = SysfsConfigSpace(name)
+        super().__init__(qtest, space, 0)
+        self.name = f"PCI function {name}"
+        self._addresses = addresses
+
+    def assign_bars(self, window: int) -> tuple[dict[int, int], int]:
+        """The addresses that the BARs have."""
+        return {number: addr for number, addr in enumerate(self._addresses) if addr}, window
+
+    def enable(self) -> None:
+        """Let it answer and reach memory; its interrupt line stays silent, since no handler in the guest would take it."""
+        command = pci.COMMAND_MEMORY | pci.COMMAND_MASTER | pci.COMMAND_INTX_DISABLE
+        self._qtest.run(self._space.write(self.devfn, pci.COMMAND, command, width=2))
+
+
+def open_device(qtest: QTest, greeting: Greeting) -> RegisterTransport:
+    """The first device that the hands found; raises BackendError when they found none."""
+    for name, addresses in greeting.functions:
+        return QtestPciTransport(qtest, PlacedFunction(qtest, name, addresses), window=0, memory=greeting.ring)
+    for base in greeting.register_files:
+        return VirtioMmioTransport(qtest, base, greeting.ring)
+    raise BackendError("Linux in the guest sees no virtio-mem device, neither on PCI (1af4:1058) nor memory-mapped")

@@ -1,0 +1,199 @@
+"""A virtio device whose registers are addresses, reached by reading and writing a machine's memory.
+
+`RegisterTransport` does all that a driver does to a device; where the registers lie, and how wide they are, is a table, one
+for each transport of the specification (`qtest_pci`: 4.1, `virtio_mmio`: 4.2). The reading and writing is QEMU's qtest protocol,
+spoken by QEMU or by a program inside a guest (`hands`).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from virtiomem.errors import BackendError
+from virtiomem.qemu.qtest import (
+    QTest,
+    QtestCommand,
+    read,
+    readb,
+    readl,
+    readw,
+    write,
+    writeb,
+    writel,
+    writew,
+)
+from virtiomem.transport.virtio_transport import Observation, Read, Write
+from virtiomem.wire.mem import CONFIG_SIZE, Config
+from virtiomem.wire.ring import Layout
+
+_PAUSE = 0.001
+"""Seconds between two looks at a device that is being reset."""
+
+
+class Register(NamedTuple):
+    """Where a register lies, and its width in bytes: 1, 2 or 4."""
+
+    addr: int
+    width: int = 4
+
+    def get(self) -> QtestCommand:
+        """Read it."""
+        return _READ[self.width](self.addr)
+
+    def set(self, value: int) -> QtestCommand:
+        """Write it."""
+        return _WRITE[self.width](self.addr, value)
+
+
+_READ = {1: readb, 2: readw, 4: readl}
+_WRITE = {1: writeb, 2: writew, 4: writel}
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """The registers of a device with one queue; `desc`, `driver`, `device` are the addresses' low halves."""
+
+    device_feature_select: Register
+    device_feature: Register
+    driver_feature_select: Register
+    driver_feature: Register
+    status: Register
+    generation: Register
+    queue_select: Register
+    queue_size_max: Register
+    queue_size: Register
+    queue_enable: Register
+    desc: Register
+    driver: Register
+    device: Register
+    notify: Register
+    isr: Register
+    config: int
+    acknowledge: Register | None = None
+    """Where an interrupt is acknowledged; None when reading `isr` does it."""
+
+
+class RegisterTransport:
+    """A `transport.virtio_transport.VirtioTransport` to a device by its registers."""
+
+    patience = 2.0
+
+    def __init__(self, qtest: QTest, registers: Registers, memory: Read) -> None:
+        """`memory` is guest RAM for its ring."""
+        self.memory = memory
+        self._qtest = qtest
+        self._at = registers
+
+    def move(self, elsewhere: "RegisterTransport") -> None:
+        """Go on with what another one reaches: the same device after a machine reset."""
+        self.memory, self._qtest, self._at = elsewhere.memory, elsewhere._qtest, elsewhere._at
+
+    # --- registers ---
+
+    def offered(self) -> int:
+        """Feature bits that the device offers."""
+        select, value = self._at.device_feature_select, self._at.device_feature
+        _, low, _, high = self._qtest.run([select.set(0), value.get(), select.set(1), value.get()])
+        return int(low) | int(high) << 32
+
+    def accept(self, features: int) -> None:
+        """Write the driver's feature bits."""
+        select, value = self._at.driver_feature_select, self._at.driver_feature
+        low, high = features & 0xFFFFFFFF, features >> 32
+        self._qtest.run([select.set(0), value.set(low), select.set(1), value.set(high)])
+
+    def status(self) -> int:
+        """The device status byte."""
+        return int(self._qtest.do(self._at.status.get()))
+
+    def set_status(self, status: int) -> None:
+        """Write the device status byte; 0 resets, and is read back until it shows (4.1.4.3.2)."""
+        self._qtest.do(self._at.status.set(status))
+        until = time.monotonic() + self.patience
+        while not status and self.status():
+            if time.monotonic() > until:
+                raise BackendError(f"the device does not come out of its reset within {self.patience:g} s")
+            time.sleep(_PAUSE)
+
+    def queue_size(self) -> int:
+        """The size of queue 0."""
+        return int(self._qtest.run([self._at.queue_select.set(0), self._at.queue_size_max.get()])[1])
+
+    def enable_queue(self, layout: Layout) -> None:
+        """Place queue 0 and enable it."""
+        commands = [self._at.queue_select.set(0), self._at.queue_size.set(layout.size)]
+        for register, addr in (
+            (self._at.desc, layout.desc),
+            (self._at.driver, layout.avail),
+            (self._at.device, layout.used),
+        ):
+            commands.append(writel(register.addr, addr & 0xFFFFFFFF))
+            commands.append(writel(register.addr + 4, addr >> 32))
+        self._qtest.run([*commands, self._at.queue_enable.set(1)])
+
+    def observe(self) -> Observation:
+        """Look at all registers."""
+        return self._observation(self._qtest.run(self._look()))
+
+    def config(self) -> bytes:
+        """The configuration space, read again until its generation stood still (2.5.1)."""
+        generation = self._at.generation.get()
+        while True:
+            before, config, after = self._qtest.run([generation, read(self._at.config, CONFIG_SIZE), generation])
+            if before == after:
+                return bytes(config)
+
+    def write_config(self, offset: int, data: bytes) -> None:
+        """Write to the configuration space."""
+        self._qtest.do(write(self._at.config + offset, data))
+
+    def take_interrupt(self) -> int:
+        """The interrupt status, which this clears."""
+        return self._acknowledged(int(self._qtest.do(self._at.isr.get())))
+
+    # --- the ring ---
+
+    def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True) -> list[bytes]:
+        """Write, notify the device, read: one round trip."""
+        commands = self._exchange(writes, reads, notify=notify)
+        return _fetched(self._qtest.run(commands)[len(commands) - _wanted(reads) :], reads)
+
+    def exchange_and_observe(
+        self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True
+    ) -> tuple[list[bytes], Observation]:
+        """Write, notify the device, read, look: one round trip."""
+        look = self._look()
+        values = self._qtest.run([*self._exchange(writes, reads, notify=notify), *look])
+        fetched = values[len(values) - len(look) - _wanted(reads) : len(values) - len(look)]
+        return _fetched(fetched, reads), self._observation(values[-len(look) :])
+
+    def _exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool) -> list[QtestCommand]:
+        commands = [write(addr, data) for addr, data in writes if data]
+        if notify:
+            commands.append(self._at.notify.set(0))
+        return commands + [read(addr, size) for addr, size in reads if size]
+
+    def _look(self) -> list[QtestCommand]:
+        at = self._at
+        return [read(at.config, CONFIG_SIZE), at.status.get(), at.isr.get(), at.generation.get()]
+
+    def _observation(self, values: Sequence[Any]) -> Observation:
+        config, status, isr, generation = values
+        return Observation(Config.unpack(config), status, self._acknowledged(isr), generation)
+
+    def _acknowledged(self, isr: int) -> int:
+        """The interrupt status; only the bits that were seen are cleared, where reading it did not."""
+        if isr and self._at.acknowledge is not None:
+            self._qtest.do(self._at.acknowledge.set(isr))
+        return isr
+
+
+def _wanted(reads: Sequence[Read]) -> int:
+    """How many reads go over the wire: qtest knows no empty ones."""
+    return sum(1 for _, size in reads if size)
+
+
+def _fetched(values: Sequence[Any], reads: Sequence[Read]) -> list[bytes]:
+    rest = iter(values)
+    return [bytes(next(rest)) if size else b"" for _, size in reads]

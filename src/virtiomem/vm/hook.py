@@ -1,0 +1,53 @@
+"""A machine's requested size set from outside, by somebody who is not asynchronous and wants nothing else."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from virtiomem.errors import DeviceError, UsageError
+from virtiomem.vm.connect import open_vm, parse_connection
+from virtiomem.vm.model import VirtioMemDevice, Vm
+
+T = TypeVar("T")
+
+
+class DoorHook:
+    """The one virtio-mem device of a machine, through a door of `vm`; the machine is reached anew for each call."""
+
+    def __init__(self, text: str) -> None:
+        """`text` as for --connect; raises UsageError for what means no machine."""
+        self._connection = parse_connection(text).changing()
+
+    def set_requested_size(self, size: int) -> None:
+        """Set it, in bytes; raises DeviceError, in the VMM's own words, when it refuses."""
+
+        async def set_size(vm: Vm) -> None:
+            await vm.backend.set_requested_size((await self._device(vm)).id, size)
+
+        try:
+            self._with(set_size)
+        except DeviceError as refused:
+            raise DeviceError(refused.message) from None
+
+    def size(self) -> int:
+        """The plugged size that the VMM reports; NotImplementedError when it does not."""
+        size = self._with(self._device).size
+        if size is None:
+            raise NotImplementedError
+        return size
+
+    async def _device(self, vm: Vm) -> VirtioMemDevice:
+        devices = (await vm.backend.look()).virtio_mem
+        if len(devices) != 1:
+            raise UsageError(f"{self._connection.label}: one virtio-mem device is needed, and there are {len(devices)}")
+        return devices[0]
+
+    def _with(self, use: Callable[[Vm], Awaitable[T]]) -> T:
+        async def used() -> T:
+            vm = await open_vm(self._connection)
+            try:
+                return await use(vm)
+            finally:
+                await vm.aclose()
+
+        return asyncio.run(used())
