@@ -20,6 +20,7 @@ class RegisterFile:
         self._device = self.transport.device
         self._identity = dict(zip((Mmio.MAGIC_VALUE, Mmio.VERSION, Mmio.DEVICE_ID), identity, strict=True))
         self._written: dict[int, int] = {}
+        self._kept = bytearray(RAM_SIZE)
         self._isr = 0
 
     def answer(self, line: str) -> str:
@@ -35,7 +36,17 @@ class RegisterFile:
             case ["write", addr, _, data]:
                 self._store(int(addr, 16), bytes.fromhex(data[2:]))
                 return "OK"
+            case ["again", addr, size, *pieces]:
+                self._again(int(addr, 16), int(size, 16), pieces)
+                return "OK"
         return f"ERR unknown {line}"
+
+    def _again(self, addr: int, size: int, pieces: list[str]) -> None:
+        start = addr - RAM_BASE
+        for offset, data in (piece.split(":") for piece in pieces):
+            at = start + int(offset, 16)
+            self._kept[at : at + len(data) // 2] = bytes.fromhex(data)
+        self._store(addr, bytes(self._kept[start : start + size]))
 
     def _bytes(self, addr: int, size: int) -> bytes:
         offset = addr - BASE - Mmio.CONFIG
@@ -45,6 +56,7 @@ class RegisterFile:
 
     def _store(self, addr: int, data: bytes) -> None:
         if addr < BASE:
+            self._kept[addr - RAM_BASE : addr - RAM_BASE + len(data)] = data
             self.transport.exchange([(addr, data)], [], notify=False)  # type: ignore[list-item]
 
     def _read(self, register: int) -> int:

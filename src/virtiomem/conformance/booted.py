@@ -48,6 +48,8 @@ HOOK_SECONDS = 60.0
 _LONGEST_LINE = 4096
 _LOOK = 0.2
 """Seconds between two looks whether a silent VMM still runs."""
+_LAST_MOMENTS = 5.0
+"""Seconds for the end of a VMM that has closed the console."""
 _PANIC = "Kernel panic"
 
 _PLACEHOLDER = re.compile(r"\{([a-z-]+)\}")
@@ -322,7 +324,10 @@ class BootedGuest:
     def _lost(self, doing: str) -> BackendError:
         """The error for a VMM that is gone, with its last words."""
         name = shown(self._vmm.command[0])
-        code = None if self._process is None else self._process.poll()
+        assert self._process is not None
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_MOMENTS)
+        code = self._process.returncode
         if code is None:
             how = "closed the guest's console, yet runs,"
         elif code < 0:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from virtiomem.errors import BackendError
-from virtiomem.qemu.qtest import QTest, QtestCommand, no_value, number
+from virtiomem.qemu.qtest import QTest, QtestCommand, no_value, number, write
 from virtiomem.text import quoted
 from virtiomem.transport.qtest_pci import ConfigSpace, PciFunction, QtestPciTransport
 from virtiomem.transport.register_transport import RegisterTransport
@@ -19,6 +19,9 @@ from virtiomem.wire import pci
 GREETING = "virtiomem-hands 1"
 REBOOT = b"reboot\n"
 """What resets the machine; there is no answer."""
+
+_CLOSE = 3
+"""Bytes that are alike and sent all the same, since a piece of its own would be longer."""
 
 _HEX = r"0x[0-9a-f]{1,16}|0"
 _RING = re.compile(rf"({_HEX})\+({_HEX})")
@@ -92,10 +95,46 @@ class PlacedFunction(PciFunction):
         self._qtest.run(self._space.write(self.devfn, pci.COMMAND, command, width=2))
 
 
+class Writer:
+    """Writes the ring as what differs from what was last written there: the serial port is the slow part."""
+
+    def __init__(self, ring: Read) -> None:
+        self._start = ring.addr
+        self._written = bytearray(ring.size)
+
+    def __call__(self, addr: int, data: bytes) -> QtestCommand:
+        """The shorter command of the two that write these bytes."""
+        plain = write(addr, data)
+        offset = addr - self._start
+        if not 0 <= offset <= len(self._written) - len(data):
+            return plain
+        before = bytes(self._written[offset : offset + len(data)])
+        self._written[offset : offset + len(data)] = data
+        pieces = (f" {start:x}:{data[start:stop].hex()}" for start, stop in _different(before, data))
+        again = f"again {addr:#x} {len(data):#x}{''.join(pieces)}"
+        return QtestCommand(again, no_value) if len(again) < len(plain.line) else plain
+
+
+def _different(before: bytes, data: bytes) -> list[tuple[int, int]]:
+    """Where they differ, from byte to byte; what lies close together is one piece."""
+    pieces: list[tuple[int, int]] = []
+    for at in (at for at, (old, new) in enumerate(zip(before, data, strict=True)) if old != new):
+        if pieces and at - pieces[-1][1] <= _CLOSE:
+            pieces[-1] = (pieces[-1][0], at + 1)
+        else:
+            pieces.append((at, at + 1))
+    return pieces
+
+
 def open_device(qtest: QTest, greeting: Greeting) -> RegisterTransport:
     """The first device that the hands found; raises BackendError when they found none."""
-    for name, addresses in greeting.functions:
-        return QtestPciTransport(qtest, PlacedFunction(qtest, name, addresses), window=0, memory=greeting.ring)
-    for base in greeting.register_files:
-        return VirtioMmioTransport(qtest, base, greeting.ring)
-    raise BackendError("Linux in the guest sees no virtio-mem device, neither on PCI (1af4:1058) nor memory-mapped")
+    transport: RegisterTransport
+    if greeting.functions:
+        function = PlacedFunction(qtest, *greeting.functions[0])
+        transport = QtestPciTransport(qtest, function, window=0, memory=greeting.ring)
+    elif greeting.register_files:
+        transport = VirtioMmioTransport(qtest, greeting.register_files[0], greeting.ring)
+    else:
+        raise BackendError("Linux in the guest sees no virtio-mem device, neither on PCI (1af4:1058) nor memory-mapped")
+    transport.store = Writer(greeting.ring)
+    return transport

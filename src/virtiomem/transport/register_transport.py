@@ -6,7 +6,7 @@ spoken by QEMU or by a program inside a guest (`hands`).
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -27,6 +27,8 @@ from virtiomem.transport.virtio_transport import Observation, Read, Write
 from virtiomem.wire.mem import CONFIG_SIZE, Config
 from virtiomem.wire.ring import Layout
 
+_GAP = 64
+"""Bytes between two reads that are read along rather than asked for in two."""
 _PAUSE = 0.001
 """Seconds between two looks at a device that is being reset."""
 
@@ -79,6 +81,9 @@ class RegisterTransport:
 
     patience = 2.0
 
+    store: Callable[[int, bytes], QtestCommand] = staticmethod(write)
+    """How guest memory is written."""
+
     def __init__(self, qtest: QTest, registers: Registers, memory: Read) -> None:
         """`memory` is guest RAM for its ring."""
         self.memory = memory
@@ -87,7 +92,8 @@ class RegisterTransport:
 
     def move(self, elsewhere: "RegisterTransport") -> None:
         """Go on with what another one reaches: the same device after a machine reset."""
-        self.memory, self._qtest, self._at = elsewhere.memory, elsewhere._qtest, elsewhere._at
+        self.memory, self.store = elsewhere.memory, elsewhere.store
+        self._qtest, self._at = elsewhere._qtest, elsewhere._at
 
     # --- registers ---
 
@@ -156,23 +162,24 @@ class RegisterTransport:
 
     def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True) -> list[bytes]:
         """Write, notify the device, read: one round trip."""
-        commands = self._exchange(writes, reads, notify=notify)
-        return _fetched(self._qtest.run(commands)[len(commands) - _wanted(reads) :], reads)
+        pieces = _pieces(reads)
+        commands = self._exchange(writes, pieces, notify=notify)
+        return _fetched(self._qtest.run(commands)[len(commands) - len(pieces) :], pieces, reads)
 
     def exchange_and_observe(
         self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True
     ) -> tuple[list[bytes], Observation]:
         """Write, notify the device, read, look: one round trip."""
-        look = self._look()
-        values = self._qtest.run([*self._exchange(writes, reads, notify=notify), *look])
-        fetched = values[len(values) - len(look) - _wanted(reads) : len(values) - len(look)]
-        return _fetched(fetched, reads), self._observation(values[-len(look) :])
+        pieces, look = _pieces(reads), self._look()
+        values = self._qtest.run([*self._exchange(writes, pieces, notify=notify), *look])
+        fetched = values[len(values) - len(look) - len(pieces) : len(values) - len(look)]
+        return _fetched(fetched, pieces, reads), self._observation(values[-len(look) :])
 
-    def _exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool) -> list[QtestCommand]:
-        commands = [write(addr, data) for addr, data in writes if data]
+    def _exchange(self, writes: Sequence[Write], pieces: Sequence[Read], *, notify: bool) -> list[QtestCommand]:
+        commands = [self.store(addr, data) for addr, data in _joined(writes)]
         if notify:
             commands.append(self._at.notify.set(0))
-        return commands + [read(addr, size) for addr, size in reads if size]
+        return commands + [read(addr, size) for addr, size in pieces]
 
     def _look(self) -> list[QtestCommand]:
         at = self._at
@@ -189,11 +196,35 @@ class RegisterTransport:
         return isr
 
 
-def _wanted(reads: Sequence[Read]) -> int:
-    """How many reads go over the wire: qtest knows no empty ones."""
-    return sum(1 for _, size in reads if size)
+def _joined(writes: Sequence[Write]) -> list[Write]:
+    """The same writes, those made one that follow each other in memory as in time: entries of a ring."""
+    joined: list[Write] = []
+    for addr, data in writes:
+        if joined and joined[-1].addr + len(joined[-1].data) == addr:
+            joined[-1] = Write(joined[-1].addr, joined[-1].data + data)
+        elif data:
+            joined.append(Write(addr, data))
+    return joined
 
 
-def _fetched(values: Sequence[Any], reads: Sequence[Read]) -> list[bytes]:
-    rest = iter(values)
-    return [bytes(next(rest)) if size else b"" for _, size in reads]
+def _pieces(reads: Sequence[Read]) -> list[Read]:
+    """What to read for these: neighbours, and what lies a little apart, at once. qtest knows no empty reads."""
+    pieces: list[Read] = []
+    for addr, size in reads:
+        if pieces and size and pieces[-1].addr <= addr <= pieces[-1].addr + pieces[-1].size + _GAP:
+            first = pieces[-1].addr
+            pieces[-1] = Read(first, max(pieces[-1].size, addr + size - first))
+        elif size:
+            pieces.append(Read(addr, size))
+    return pieces
+
+
+def _fetched(values: Sequence[bytes], pieces: Sequence[Read], reads: Sequence[Read]) -> list[bytes]:
+    """What was read, cut into what was asked for."""
+    fetched, number = [], 0
+    for addr, size in reads:
+        while size and not pieces[number].addr <= addr < addr + size <= pieces[number].addr + pieces[number].size:
+            number += 1
+        start = addr - pieces[number].addr if size else 0
+        fetched.append(bytes(values[number][start : start + size]) if size else b"")
+    return fetched

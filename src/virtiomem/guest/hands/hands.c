@@ -8,6 +8,8 @@
  *     writeb|writew|writel ADDR VALUE  OK
  *     read ADDR SIZE                   OK 0xBYTES
  *     write ADDR SIZE 0xBYTES          OK
+ *     again ADDR SIZE OFFSET:BYTES ... OK              what was last written to that piece of the ring, but for these bytes: a
+ *                                                      serial port is slow, and batches of requests resemble each other
  *     pciread NAME OFFSET              OK 0xVALUE      32 bits of a function's configuration space
  *     pciwrite NAME OFFSET WIDTH VALUE OK              WIDTH is 2 or 4 bytes
  *     reboot                                           no answer: the machine resets
@@ -50,6 +52,7 @@ static int devmem = -1;
 static long page;
 static uint64_t ring_addr;
 static char *ring;
+static char written[RING];              /* to the ring by us; the device writes there, too */
 static struct { uint64_t addr; char *at; } windows[WINDOWS];
 
 /* --- files --- */
@@ -348,6 +351,15 @@ static unsigned digit(char c)
 	return c <= '9' ? c - '0' : (c | 32) - 'a' + 10;
 }
 
+static int unhex(const char *hex, char *bytes, size_t size)
+{
+	if (strspn(hex, "0123456789abcdef") < size * 2)
+		return -1;
+	for (size_t i = 0; i < size; i++, hex += 2)
+		bytes[i] = digit(hex[0]) << 4 | digit(hex[1]);
+	return 0;
+}
+
 static void do_write(uint64_t addr, uint64_t size, const char *hex)
 {
 	if (strncmp(hex, "0x", 2) || strlen(hex + 2) != size * 2) {
@@ -355,6 +367,8 @@ static void do_write(uint64_t addr, uint64_t size, const char *hex)
 		return;
 	}
 	hex += 2;
+	if (ring && addr >= ring_addr && addr - ring_addr < RING && size <= RING - (addr - ring_addr))
+		unhex(hex, written + (addr - ring_addr), size);
 	while (size) {
 		unsigned width = piece(addr, size);
 		uint32_t value = 0;
@@ -367,6 +381,28 @@ static void do_write(uint64_t addr, uint64_t size, const char *hex)
 		}
 		addr += width, size -= width;
 	}
+	say("OK\n");
+}
+
+static void do_again(uint64_t addr, uint64_t size, char *rest)
+{
+	uint64_t offset = addr - ring_addr, at;
+	char *colon;
+
+	if (!ring || addr < ring_addr || offset >= RING || size > RING - offset) {
+		say("ERR not in the ring\n");
+		return;
+	}
+	for (char *next = strtok(rest, " \r"); next; next = strtok(NULL, " \r")) {
+		at = strtoull(next, &colon, 16);
+		if (*colon != ':' || at > size || strlen(colon + 1) / 2 > size - at ||
+		    unhex(colon + 1, written + offset + at, strlen(colon + 1) / 2)) {
+			say("ERR %.40s is no piece\n", next);
+			return;
+		}
+	}
+	memcpy(ring + offset, written + offset, size);
+	__sync_synchronize();
 	say("OK\n");
 }
 
@@ -399,15 +435,20 @@ static unsigned width_of(char letter)
 static void obey(char *line)
 {
 	char *word[6] = {0};
-	int count = 0;
+	int count = 0, used = 0;
+	unsigned long long start, size;
 	uint32_t value;
 
+	if (sizeof(answer) - answered < 256)
+		flush();
+	if (sscanf(line, "again %llx %llx%n", &start, &size, &used) == 2) {
+		do_again(start, size, line + used);
+		return;
+	}
 	for (char *next = strtok(line, " \r"); next && count < 6; next = strtok(NULL, " \r"))
 		word[count++] = next;
 	if (!count)
 		return;
-	if (sizeof(answer) - answered < 256)
-		flush();
 	uint64_t addr = count > 1 ? strtoull(word[1], NULL, 0) : 0;
 
 	if (count == 3 && !strcmp(word[0], "read")) {
