@@ -29,7 +29,7 @@ from virtiomem.conformance.testbench import SPEC, DeviceUnderTest
 from virtiomem.device.board import VIRT, MachineKind
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError, UsageError
 from virtiomem.guest.hands import command_line, initramfs
-from virtiomem.qemu.qtest import Connection, QTest
+from virtiomem.qemu.qtest import ByteChannel, QTest
 from virtiomem.releases.qemu import QEMU, QemuRelease
 from virtiomem.text import one_line, quoted, shown
 from virtiomem.transport import hands
@@ -197,7 +197,7 @@ class BootedGuest:
         self._said = TemporaryFile()  # noqa: SIM115 - closed with the guest
         self._tail: deque[str] = deque(maxlen=3)
         self._process: subprocess.Popen[bytes] | None = None
-        self._console: Connection | None = None
+        self._console: ByteChannel | None = None
         try:
             initrd = Path(self._folder.name, "initrd")
             initrd.write_bytes(initramfs(vmm.program))
@@ -255,7 +255,7 @@ class BootedGuest:
         if self._vmm.console is not None:
             self._console = self._reach(*self._vmm.console)
 
-    def _reach(self, kind: str, path: str) -> Connection:
+    def _reach(self, kind: str, path: str) -> ByteChannel:
         """Open the console once the VMM has made it."""
         until = time.monotonic() + self._vmm.seconds
         while True:

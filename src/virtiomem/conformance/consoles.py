@@ -7,7 +7,7 @@ import tty
 from select import select
 
 from virtiomem.errors import UsageError
-from virtiomem.qemu.qtest import Connection
+from virtiomem.qemu.qtest import ByteChannel
 from virtiomem.text import quoted
 
 
@@ -19,7 +19,7 @@ def read_console(text: str) -> tuple[str, str]:
     return kind, path
 
 
-def open_console(kind: str, path: str) -> Connection:
+def open_console(kind: str, path: str) -> ByteChannel:
     """Open what `read_console` has read; raises OSError."""
     if kind == "pty":
         return Terminal(path)

@@ -4,4 +4,5 @@ base        a guest's configuration, and the interface that every guest has
 machine     a scenario's machine: boot memory, and the room for memory devices
 embedded    a guest of this process, on virtual time
 linux       a real Linux in QEMU
+hands       a guest that is nothing but a program which drives a device for us
 """

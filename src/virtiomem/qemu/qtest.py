@@ -28,7 +28,7 @@ _MAX_IRQ_DIGITS = 4
 """An interrupt controller's inputs; the levels of all that were heard of are kept."""
 
 
-class Connection(Protocol):
+class ByteChannel(Protocol):
     """What of a socket is used; raises TimeoutError and OSError as a socket does."""
 
     def settimeout(self, value: float | None, /) -> None:
@@ -192,7 +192,7 @@ class QTest:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: ByteChannel,
         *,
         timeout: float = TIMEOUT,
         lost: Callable[[str], BackendError] | None = None,

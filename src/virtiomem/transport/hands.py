@@ -95,7 +95,7 @@ class PlacedFunction(PciFunction):
         self._qtest.run(self._space.write(self.devfn, pci.COMMAND, command, width=2))
 
 
-class Writer:
+class RingWriter:
     """Writes the ring as what differs from what was last written there: the serial port is the slow part."""
 
     def __init__(self, ring: Read) -> None:
@@ -136,5 +136,5 @@ def open_device(qtest: QTest, greeting: Greeting) -> RegisterTransport:
         transport = VirtioMmioTransport(qtest, greeting.register_files[0], greeting.ring)
     else:
         raise BackendError("Linux in the guest sees no virtio-mem device, neither on PCI (1af4:1058) nor memory-mapped")
-    transport.store = Writer(greeting.ring)
+    transport.store = RingWriter(greeting.ring)
     return transport

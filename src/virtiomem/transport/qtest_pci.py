@@ -11,7 +11,7 @@ from typing import Protocol
 
 from virtiomem.errors import ProtocolError
 from virtiomem.qemu.qtest import QTest, QtestCommand, inl, outl, outw, readl, writel, writew
-from virtiomem.transport.register_transport import Register, Registers, RegisterTransport
+from virtiomem.transport.register_transport import Register, RegisterTable, RegisterTransport
 from virtiomem.transport.virtio_transport import Read
 from virtiomem.units import align_up
 from virtiomem.wire import pci
@@ -143,7 +143,7 @@ class QtestPciTransport(RegisterTransport):
         """Do the firmware's part again, after a machine reset."""
         self._at = self._registers(self._qtest)
 
-    def _registers(self, qtest: QTest) -> Registers:
+    def _registers(self, qtest: QTest) -> RegisterTable:
         """Do what firmware does: assign BARs, enable the function, find the virtio structures."""
         addresses, self.window_end = self._function.assign_bars(self._window)
         self._function.enable()
@@ -161,7 +161,7 @@ class QtestPciTransport(RegisterTransport):
 
         select, offset = register(Common.QUEUE_SELECT), register(Common.QUEUE_NOTIFY_OFF)
         times = qtest.run([select.set(0), offset.get()])[1]
-        return Registers(
+        return RegisterTable(
             device_feature_select=register(Common.DEVICE_FEATURE_SELECT),
             device_feature=register(Common.DEVICE_FEATURE),
             driver_feature_select=register(Common.DRIVER_FEATURE_SELECT),

@@ -53,7 +53,7 @@ _WRITE = {1: writeb, 2: writew, 4: writel}
 
 
 @dataclass(frozen=True, slots=True)
-class Registers:
+class RegisterTable:
     """The registers of a device with one queue; `desc`, `driver`, `device` are the addresses' low halves."""
 
     device_feature_select: Register
@@ -84,7 +84,7 @@ class RegisterTransport:
     store: Callable[[int, bytes], QtestCommand] = staticmethod(write)
     """How guest memory is written."""
 
-    def __init__(self, qtest: QTest, registers: Registers, memory: Read) -> None:
+    def __init__(self, qtest: QTest, registers: RegisterTable, memory: Read) -> None:
         """`memory` is guest RAM for its ring."""
         self.memory = memory
         self._qtest = qtest

@@ -2,7 +2,7 @@
 
 from virtiomem.errors import ProtocolError
 from virtiomem.qemu.qtest import QTest
-from virtiomem.transport.register_transport import Register, Registers, RegisterTransport
+from virtiomem.transport.register_transport import Register, RegisterTable, RegisterTransport
 from virtiomem.transport.virtio_transport import Read
 from virtiomem.wire.mem import DEVICE_ID
 from virtiomem.wire.mmio import MAGIC, VERSION, Mmio
@@ -24,7 +24,7 @@ class VirtioMmioTransport(RegisterTransport):
                 f"virtio-mmio at {base:#x}: magic, version and device are {', '.join(f'{value:#x}' for value in found)}, "
                 f"not {MAGIC:#x}, {VERSION:#x}, {DEVICE_ID:#x}"
             )
-        registers = Registers(
+        registers = RegisterTable(
             device_feature_select=at(Mmio.DEVICE_FEATURES_SEL),
             device_feature=at(Mmio.DEVICE_FEATURES),
             driver_feature_select=at(Mmio.DRIVER_FEATURES_SEL),

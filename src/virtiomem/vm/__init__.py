@@ -26,6 +26,7 @@ watch           many machines over time
 metrics         the same for Prometheus
 tables          tables, JSON and words
 terminal        live pictures
+hook            a machine's requested size, for somebody who is not asynchronous
 commands        the verbs of `virtiomem vm`
 attach_verbs    those that add or remove a device
 =============== ========================================================================================================
