@@ -54,8 +54,8 @@ class Architecture:
     """Where that starts: boot memory, rounded down to a multiple of this; 0: it starts at address 0."""
     boot_names: frozenset[str] = frozenset({"System RAM"})
     """Top-level resources of the boot map that have memory blocks."""
-    has_crash_header: bool = True
-    """How the header of a crash kernel is made there is modelled."""
+    has_kexec_file_load: bool = True
+    """Debian builds Linux with the system call that makes the header of a crash kernel itself (CONFIG_KEXEC_FILE)."""
     keeps_boot_memory: bool = False
     """Linux itself refuses to take boot memory offline (EPERM)."""
     looks_up_nodes: bool = True
@@ -117,7 +117,7 @@ ARM64 = Architecture(
     linear_map_alignment=GiB,
     boot_names=frozenset({"System RAM", "reserved"}),
     keeps_boot_memory=True,
-    has_crash_header=False,
+    has_kexec_file_load=False,
     looks_up_nodes=False,
     cma_size=64 * MiB,
 )

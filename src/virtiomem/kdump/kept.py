@@ -10,10 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 from virtiomem import border
+from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
+from virtiomem.architecture import Architecture
 from virtiomem.errors import Errno, KernelError
 from virtiomem.kdump import elfcore
 from virtiomem.kdump.elfcore import Inputs
-from virtiomem.kdump.ranges import CrashRange, CrashRanges, Loader, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.ranges import CrashRange, CrashRanges, Loader, keeps_header, kernel_ranges, kexec_tools_ranges
 from virtiomem.memory import Memory, MemoryEvent, MemoryNotify
 from virtiomem.recording.values import CrashHeader
 from virtiomem.releases.linux import DEBIAN, LinuxBuild, LinuxRelease
@@ -33,30 +35,38 @@ def _unheard(_level: str, _text: str) -> None:
     """Nobody reads the log."""
 
 
-def room_of(release: LinuxRelease, build: LinuxBuild) -> int | None:
+def room_of(release: LinuxRelease, build: LinuxBuild, architecture: Architecture = DEFAULT_ARCHITECTURE) -> int | None:
     """Bytes that a header made by kexec_file_load() may have; None where it gets what it needs."""
-    segments = _segments(release, build)
+    segments = _segments(release, build, architecture)
     return None if segments is None else elfcore.size_of(segments)
 
 
-def ranges_that_fit(release: LinuxRelease, build: LinuxBuild, possible_cpus: int = 1) -> int | None:
+def ranges_that_fit(
+    release: LinuxRelease,
+    build: LinuxBuild,
+    possible_cpus: int = 1,
+    architecture: Architecture = DEFAULT_ARCHITECTURE,
+) -> int | None:
     """How many ranges such a header has room for, beside notes for the CPUs; None where it gets what it needs."""
-    room = room_of(release, build)
+    room = room_of(release, build, architecture)
     return None if room is None else elfcore.segments_in(room) - 2 - max(possible_cpus, 1)
 
 
-def elfcorehdr_size(release: LinuxRelease, build: LinuxBuild) -> int | None:
+def elfcorehdr_size(
+    release: LinuxRelease, build: LinuxBuild, architecture: Architecture = DEFAULT_ARCHITECTURE
+) -> int | None:
     """What /sys/kernel/crash_elfcorehdr_size says, in bytes; None where there is no such file."""
-    segments = _segments(release, build)
+    segments = _segments(release, build, architecture)
     return None if segments is None else segments * elfcore.SEGMENT_SIZE
 
 
-def _segments(release: LinuxRelease, build: LinuxBuild) -> int | None:
+def _segments(release: LinuxRelease, build: LinuxBuild, architecture: Architecture) -> int | None:
     """Program headers that room is set aside for; None where there is no fixed room.
 
-    Since: 6.6 (keeps_crash_header, crash_header_cpus, crash_header_ranges).
+    Since: 6.6 (crash_header_cpus, crash_header_ranges).
     """
-    return 2 + build.crash_header_cpus + build.crash_header_ranges if release.keeps_crash_header else None
+    kept = keeps_header(release, architecture)
+    return 2 + build.crash_header_cpus + build.crash_header_ranges if kept else None
 
 
 def choices_of(size: object) -> dict[str, Any]:
@@ -98,7 +108,8 @@ class KeptHeader:
         self.loader = loader
         """Who made it."""
         kernels = loader is Loader.KERNEL
-        self.room = room_of(memory.release, build or DEBIAN.release(memory.release.name)) if kernels else None
+        build = build or DEBIAN.release(memory.release.name)
+        self.room = room_of(memory.release, build, memory.architecture) if kernels else None
         """Bytes that the header may have; None where it gets what it needs."""
         self.kept_up_to_date = self.room is not None
         """Whether the kernel makes it anew."""

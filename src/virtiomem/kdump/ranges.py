@@ -143,6 +143,11 @@ def total(ranges: Iterable[CrashRange]) -> int:
     return sum(end - start + 1 for start, end in ranges)
 
 
+def keeps_header(release: LinuxRelease, architecture: Architecture = DEFAULT_ARCHITECTURE) -> bool:
+    """Whether such a kernel keeps the header that it made up to date. Since: 6.6 (keeps_crash_header)."""
+    return release.keeps_crash_header and architecture.keeps_crash_header
+
+
 def kernel_ranges(
     tree: Resource,
     release: LinuxRelease = DEFAULT,

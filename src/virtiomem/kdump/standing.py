@@ -11,7 +11,7 @@ from typing import Self
 from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.architecture import Architecture
 from virtiomem.kdump.comparison import above_low, subtract
-from virtiomem.kdump.ranges import CrashRange, Loader, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.ranges import CrashRange, Loader, keeps_header, kernel_ranges, kexec_tools_ranges
 from virtiomem.recording.values import CrashHeader
 from virtiomem.releases.linux import LinuxRelease
 from virtiomem.resource.tree import Resource
@@ -92,14 +92,18 @@ def ram_for(
     return kernel_ranges(tree, release, architecture=architecture).ranges
 
 
-def is_kept(release: LinuxRelease | None, loader: Loader | None, crash_hotplug: str | None) -> bool | None:
+def is_kept(
+    release: LinuxRelease | None,
+    loader: Loader | None,
+    crash_hotplug: str | None,
+    architecture: Architecture = DEFAULT_ARCHITECTURE,
+) -> bool | None:
     """Whether the kernel keeps the loaded header up to date: what it says itself, else what its release does.
 
     `crash_hotplug` is the file of this name below /sys/devices/system/memory. None where that cannot be known.
-    Since: 6.6 (keeps_crash_header).
     """
     if crash_hotplug in ("0", "1"):
         return crash_hotplug == "1"
-    if loader is Loader.KEXEC_TOOLS or (release is not None and not release.keeps_crash_header):
+    if loader is Loader.KEXEC_TOOLS or (release is not None and not keeps_header(release, architecture)):
         return False
     return True if release is not None and loader is Loader.KERNEL else None

@@ -63,7 +63,8 @@ def ranges_that_fit(capture: Capture, release: LinuxRelease) -> int | None:
     The build's choices are what the kernel said, else Debian's.
     """
     build = replace(DEBIAN.release(release.name), **choices_of(elfcorehdr_size_of(capture)))
-    return kept.ranges_that_fit(release, build, crash_state_of(capture).possible_cpus)
+    architecture = architecture_of(capture) or DEFAULT_ARCHITECTURE
+    return kept.ranges_that_fit(release, build, crash_state_of(capture).possible_cpus, architecture)
 
 
 def noted_cpus(state: CrashState, release: LinuxRelease) -> int:
@@ -97,10 +98,11 @@ def standing_of(
     if crash_hotplug is not None and loader is None:
         loader = Loader.KERNEL if crash_hotplug == "1" else Loader.KEXEC_TOOLS
     loader = told.loader or loader
-    ram = ram_for(loader, tree, release or DEFAULT, architecture_of(capture) or DEFAULT_ARCHITECTURE)
+    architecture = architecture_of(capture) or DEFAULT_ARCHITECTURE
+    ram = ram_for(loader, tree, release or DEFAULT, architecture)
     if loaded is False:
         return Standing(ram, loaded)
-    keeps = is_kept(release, loader, crash_hotplug)
+    keeps = is_kept(release, loader, crash_hotplug, architecture)
     sure = _online(capture, ram) if keeps and not told.now else None
     return Standing(ram, loaded, loader, keeps, told.loading or None, told.now or None, sure)
 

@@ -102,8 +102,13 @@ def _check_crash_kernel(guest: GuestConfig) -> None:
         value, where = getattr(guest, name), f"guest.{name.replace('_', '-')}"
         if value is not None and not 0 <= value <= limit:
             _refuse(where, f"{value} is not in 0..{limit}")
-        if value is not None and guest.capture is None and room_of(guest.release, guest.build) is None:
-            _refuse(where, f"nothing reads it: Linux {guest.release.name} makes a crash header as large as it needs")
+        if (
+            value is not None
+            and guest.capture is None
+            and room_of(guest.release, guest.build, guest.architecture) is None
+        ):
+            kernel = f"Linux {guest.release.name} on {guest.architecture.name}"
+            _refuse(where, f"nothing reads it: {kernel} makes a crash header as large as it needs")
 
 
 def _check_boot(guest: GuestConfig) -> None:
@@ -301,8 +306,11 @@ def check_steps(file: ScenarioFile) -> None:
                 dimms.append(name)
             case UnplugDimm(id=name):
                 _check_known(name, dimms, "DIMM plugged by an earlier step", f"{where}.id")
-            case LoadCrashKernel() if not file.guest.architecture.has_crash_header:
-                _refuse(where, f"crash kernels are modelled on x86-64 only, not on machine {file.guest.machine}")
+            case LoadCrashKernel(syscall="kexec_file_load") if not file.guest.architecture.has_kexec_file_load:
+                name = file.guest.architecture.name
+                _refuse(
+                    f"{where}.syscall", f'Debian\'s Linux for {name} is built without it: "kexec_load" is what it has'
+                )
             case Use(id=name):
                 uses.append(name)
             case Free(id=name):

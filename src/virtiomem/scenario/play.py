@@ -80,7 +80,9 @@ def like(scenario: Scenario, guest: Mapping[str, Any]) -> Scenario:
             config = structs.replace(config, **{key: version})
     if config.default_state is None and state in list(OnlineType):
         config = structs.replace(config, default_state=state)
-    if (size := guest.get("crash-elfcorehdr-size")) != elfcorehdr_size(config.release, config.build):
+    if (size := guest.get("crash-elfcorehdr-size")) != elfcorehdr_size(
+        config.release, config.build, config.architecture
+    ):
         config = structs.replace(config, **choices_of(size))
     return structs.replace(scenario, guest=config)
 

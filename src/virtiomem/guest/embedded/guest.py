@@ -114,7 +114,7 @@ class EmbeddedGuest:
         config = structs.replace(self._config, default_state=self._config.added_state)
         asked = config.kernel
         other = {"stands-in-for": asked} if asked is not None and LINUX.stands_in_for(asked) else {}
-        size = elfcorehdr_size(config.release, config.build)
+        size = elfcorehdr_size(config.release, config.build, config.architecture)
         return {
             "kind": "embedded",
             "kernel": config.release.name,

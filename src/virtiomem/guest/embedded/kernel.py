@@ -94,7 +94,8 @@ class Kernel:
 
         `held`: what its header has instead of what it would be made of now.
         """
-        inputs = Inputs(possible_cpus=1)
+        row, start = self.memory.architecture, self.memory.hotpluggable_start
+        inputs = Inputs(possible_cpus=1, machine=row.elf_machine, direct_map=row.map_base(start))
         header = KeptHeader(self.memory, inputs, build=self._build, loader=loader, note=self._note, held=held)
         if self.crash_header is not None:
             self.crash_header.unload()
