@@ -12,7 +12,7 @@ from tests.waiting import PATIENCE
 from virtiomem.errors import UsageError
 from virtiomem.units import GiB
 from virtiomem.vm import watch as watching
-from virtiomem.vm.connect import parse_connection
+from virtiomem.vm.connect import open_vm, parse_connection
 from virtiomem.vm.doors.base import Connection
 from virtiomem.vm.watch import Sample, watch
 
@@ -28,8 +28,10 @@ def table(size: int) -> dict[str, Any]:
     }
 
 
-async def until(connection: Connection, enough: Callable[[list[Sample]], bool], seen: list[Sample]) -> None:
-    async with aclosing(watch([connection], 0.02)) as samples, asyncio.timeout(PATIENCE):
+async def until(
+    connection: Connection, enough: Callable[[list[Sample]], bool], seen: list[Sample], *, yields: bool = False
+) -> None:
+    async with aclosing(watch([connection], 0.02, yields=yields)) as samples, asyncio.timeout(PATIENCE):
         async for sample in samples:
             seen.append(sample)
             if enough(seen):
@@ -55,6 +57,31 @@ def test_machine_that_goes_and_comes_back_is_seen_again(serve: Any, qmp: Any, mo
 
     asyncio.run(run())
     assert [sample.error is None for sample in seen if sample.changed][:3] == [True, False, True]
+
+
+def test_watch_that_yields_lets_others_at_the_machine_between_two_looks(serve: Any, qmp: Any) -> None:
+    """The server serves one client after the other, as QEMU's monitor does."""
+    seen: list[Sample] = []
+
+    async def run() -> None:
+        turn = asyncio.Lock()
+        serving = qmp(table(0))
+
+        async def one_at_a_time(*streams: Any) -> None:
+            async with turn:
+                await serving(*streams)
+
+        async with serve(one_at_a_time) as path:
+            connection = parse_connection(f"vm=qmp:{path}")
+            watcher = asyncio.create_task(until(connection, lambda samples: len(samples) >= 4, seen, yields=True))
+            vm = await open_vm(connection)
+            assert (await vm.backend.look()).devices
+            await vm.aclose()
+            await watcher
+
+    asyncio.run(run())
+    assert [sample.error for sample in seen] == [None] * len(seen)
+    assert [sample.changed for sample in seen] == [True] + [False] * (len(seen) - 1), "it is the same machine each time"
 
 
 def test_machine_that_stays_lost_changes_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

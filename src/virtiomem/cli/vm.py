@@ -169,6 +169,12 @@ def _add_detach(parser: argparse.ArgumentParser) -> None:
 def _add_watch(parser: argparse.ArgumentParser) -> None:
     _add_common(parser)
     parser.add_argument("--interval", type=seconds, default=2.0, metavar="TIME", help="look this often (default 2s)")
+    parser.add_argument(
+        "--yield",
+        dest="yields",
+        action="store_true",
+        help="disconnect between two looks, so that others get at a monitor that serves one client",
+    )
     parser.add_argument("--for", dest="duration", type=seconds, metavar="TIME", help="stop after this")
     parser.add_argument("--metrics", metavar="[HOST:]PORT", help="serve Prometheus metrics")
     parser.set_defaults(command_of=commands.watch)

@@ -126,7 +126,7 @@ async def _watch(args: Namespace, chosen: Sequence[Connection], seen: dict[str, 
     metrics = Metrics(seen)
     server = await serve(args.metrics, metrics) if args.metrics else None
     try:
-        async with aclosing(watch_all(chosen, args.interval)) as samples:
+        async with aclosing(watch_all(chosen, args.interval, yields=args.yields)) as samples:
             with _samples_to(args) as show_sample:
                 async for sample in samples:
                     metrics.take(sample)

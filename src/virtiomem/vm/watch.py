@@ -37,14 +37,17 @@ class Sample:
     """False when nothing differs from the machine's last sample."""
 
 
-async def watch(connections: Sequence[Connection], interval: float) -> AsyncGenerator[Sample, None]:
+async def watch(
+    connections: Sequence[Connection], interval: float, *, yields: bool = False
+) -> AsyncGenerator[Sample, None]:
     """Samples of all machines as they come: at once when something happens, every `interval` seconds anyway.
 
+    With `yields` a machine is let go of between two looks, for others that can be only one at a time; events are not heard then.
     Raises UsageError for a connection that can never be one: trying again would not help.
     """
     samples: asyncio.Queue[Sample | UsageError] = asyncio.Queue(MAX_PENDING)
     began = asyncio.get_running_loop().time()
-    watchers = [asyncio.create_task(_Watcher(c, interval, samples, began).run()) for c in connections]
+    watchers = [asyncio.create_task(_Watcher(c, interval, samples, began, yields).run()) for c in connections]
     try:
         while True:
             sample = await samples.get()
@@ -61,10 +64,16 @@ class _Watcher:
     """One machine, looked at again and again."""
 
     def __init__(
-        self, connection: Connection, interval: float, samples: asyncio.Queue[Sample | UsageError], began: float
+        self,
+        connection: Connection,
+        interval: float,
+        samples: asyncio.Queue[Sample | UsageError],
+        began: float,
+        yields: bool,
     ) -> None:
         self.connection = replace(connection, access=replace(connection.access, pace=1.0))
         self.interval = interval
+        self.yields = yields
         self.samples = samples
         self.began = began
         self.last: Machine | None = None
@@ -79,6 +88,8 @@ class _Watcher:
                 vm = await open_vm(self.connection)
                 pause = FIRST_RETRY_SECONDS
                 await self._follow(vm)
+                await asyncio.sleep(self.interval)
+                continue
             except UsageError as error:
                 await self.samples.put(error)
                 return
@@ -91,12 +102,14 @@ class _Watcher:
             pause = min(pause * 2, LAST_RETRY_SECONDS)
 
     async def _follow(self, vm: Vm) -> None:
-        """Look until the machine is lost."""
+        """Look until the machine is lost, or once where others are to have it then."""
         try:
             events: frozenset[Event] = frozenset()
             while True:
                 machine = await vm.backend.look()
                 await self._seen(machine, events)
+                if self.yields:
+                    return
                 events = await vm.backend.wait(self.interval)
         finally:
             with suppress(VirtiomemError):
