@@ -188,7 +188,7 @@ def test_nodes_are_grown_alike_and_a_change_is_heard(daemon: Libvirtd, guest: Li
     heard = time.monotonic() - reached
     watching.terminate()
     watching.communicate(timeout=PATIENCE)
-    assert heard < HEARD_SECONDS + 1, "it has heard of it about when the resize has"
+    assert heard < HEARD_SECONDS, f"{heard:.2f} s after the resize has heard of it"
     assert "custom guest agent control commands" in done.stderr
     assert vm("resize", guest.name, "0", "--plugged", "-c", daemon.connect(guest.name)).returncode == 0
 
