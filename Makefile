@@ -83,6 +83,7 @@ examples: setup  ## play every example again and keep what it shows
 docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/virtiomem device check > docs/conformance/embedded.txt || test $$? = 1
 	@$(BIN)/virtiomem device check --qemu > docs/conformance/qemu-7.2.txt || test $$? = 1
+	@$(BIN)/virtiomem device check --qemu qemu-system-aarch64 > docs/conformance/qemu-7.2-virt.txt || test $$? = 1
 	@$(BIN)/python -m docs.fuzz
 	@$(BIN)/python -m docs.sent
 	@$(BIN)/python -m docs.doors

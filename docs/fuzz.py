@@ -21,8 +21,8 @@ ANSWERS = ("ACK", "ERROR", "NACK", "BUSY", "not returned", "elsewhere")
 def table(runs: list[dict[str, Any]]) -> str:
     """The figures as a Markdown table, one row a run and, for each QEMU, a sum."""
     rows = []
-    for qemu, same in groupby(runs, key=met):
-        of_it = list(same)
+    for (version, board), same in groupby(runs, key=met):
+        of_it, qemu = list(same), f"{version} {board}".strip()
         rows += [_row(f"{qemu} | {run['seed']}", run) for run in of_it]
         rows.append(_row(f"{qemu} | all", _sum(of_it)))
     head = (
@@ -31,9 +31,15 @@ def table(runs: list[dict[str, Any]]) -> str:
     return "\n".join([head, "|" + "---|" * head.count(" | ") + "---|", *rows]) + "\n"
 
 
-def met(run: dict[str, Any]) -> str:
-    """The version of the QEMU that a run met, such as ``7.2.22``."""
-    return str(run["subject"]).split()[1]
+def met(run: dict[str, Any]) -> tuple[str, str]:
+    """The QEMU that a run met."""
+    return of_subject(str(run["subject"]))
+
+
+def of_subject(subject: str) -> tuple[str, str]:
+    """The version of a QEMU, such as ``7.2.22``, and its machine where that is not q35."""
+    device, _, board = subject.partition(" on ")
+    return device.split()[1], board
 
 
 def _sum(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -57,7 +63,7 @@ def _row(name: str, run: dict[str, Any]) -> str:
 def kept_runs() -> list[dict[str, Any]]:
     """The runs that were kept, by QEMU and seed."""
     runs = (json.loads(path.read_text()) for path in RUNS.glob("fuzz-*.json"))
-    return sorted(runs, key=lambda run: ([int(part) for part in met(run).split(".")], run["seed"]))
+    return sorted(runs, key=lambda run: (met(run)[1], [int(part) for part in met(run)[0].split(".")], run["seed"]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from docs.fuzz import kept_runs, met
+from docs.fuzz import kept_runs, met, of_subject
 
 HERE = Path(__file__).parent
 PAGE = HERE / "compatibility.md"
@@ -67,12 +67,12 @@ def kept() -> list[Ran]:
 
 def _fuzzed() -> Iterator[Ran]:
     """The fuzzer's kept runs, one row a QEMU."""
-    for qemu, of_it in groupby(kept_runs(), key=met):
+    for (qemu, board), of_it in groupby(kept_runs(), key=met):
         runs = list(of_it)
         requests = sum(run["requests"] for run in runs)
         found = sum(len(run["findings"]) for run in runs)
         yield Ran(
-            what="fuzz requests",
+            what=f"fuzz requests{on(board)}",
             linux=ALONE,
             qemu=qemu,
             tried=requests,
@@ -82,16 +82,22 @@ def _fuzzed() -> Iterator[Ran]:
         )
 
 
+def on(board: str) -> str:
+    """What is said of a machine that is not the usual one."""
+    return f" on {board}" if board else ""
+
+
 def _checked() -> Iterator[Ran]:
     """The suite's kept tables; a rule that a driver cannot see was not tried."""
     for path in sorted((HERE / "conformance").glob("qemu-*.txt")):
         text = path.read_text()
         ((total, passed, failed),) = re.findall(r"^(\d+) rules: (\d+) pass, (\d+) fail", text, re.MULTILINE)
         failures = re.findall(r"^Failure \d+: (\S+) \([^)]*\): (.*)$", text, re.MULTILINE)
+        qemu, board = of_subject(text.partition("\n")[0])
         yield Ran(
-            what=f"conformance rules (of {total}; the others cannot be seen by a driver)",
+            what=f"conformance rules{on(board)} (of {total}; the others cannot be seen by a driver)",
             linux=ALONE,
-            qemu=text.split()[1],
+            qemu=qemu,
             tried=int(passed) + int(failed),
             equal=int(passed),
             differences=[Difference(where=rule, what=f"not kept: {words}") for rule, words in failures],

@@ -1,12 +1,11 @@
 """QEMU's and the kernel's command lines for a guest's configuration."""
 
-import os
 from collections.abc import Sequence
 
 from virtiomem.device.board import BOARDS
 from virtiomem.errors import BackendError, ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig, hotplug_parameters, name_devices
-from virtiomem.guest.linux.kernels import DRIVER
+from virtiomem.guest.linux.kernels import DRIVER, roots
 from virtiomem.guest.machine import MachineLayout
 from virtiomem.qemu import arguments
 from virtiomem.qemu.trace import EVENTS
@@ -21,7 +20,8 @@ SOCKETS = (CONSOLE, AGENT, QMP)
 
 _SECOND_PORT = "ttyS1"
 """Where the agent listens when the command line does not say."""
-_FIRMWARE = ("/usr/share/qemu-efi-aarch64/QEMU_EFI.fd", "/usr/share/AAVMF/AAVMF_CODE.fd")
+_FIRMWARE = ("usr/share/qemu-efi-aarch64/QEMU_EFI.fd", "usr/share/AAVMF/AAVMF_CODE.fd")
+"""Looked for where kernels are."""
 
 RNG = "virtio-rng-pci"
 """The other virtio device, put in front of ours where a scenario says the guest has some."""
@@ -67,11 +67,12 @@ def _processor(guest: GuestConfig) -> str:
 
 
 def firmware() -> str:
-    """UEFI for `virt`. Raises BackendError when it is not here."""
-    found = next(filter(os.path.exists, _FIRMWARE), None)
+    """UEFI for `virt`, below the directories in which kernels are looked for. Raises BackendError when it is not there."""
+    wanted = [root / name for root in roots() for name in _FIRMWARE]
+    found = next((path for path in wanted if path.exists()), None)
     if found is None:
-        raise BackendError(f"{_FIRMWARE[0]}: not found (Debian package qemu-efi-aarch64)")
-    return found
+        raise BackendError(f"{wanted[0]}: not found (Debian package qemu-efi-aarch64)")
+    return str(found)
 
 
 def kernel_command_line(guest: GuestConfig, driver: DriverConfig, *, built_in: bool, append: str = "") -> str:
