@@ -21,13 +21,16 @@ from virtiomem.guest.base import DeviceConfig, DriverConfig
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.linux import rest
 from virtiomem.guest.linux.look import Look, parse
+from virtiomem.live.capture import Capture, Section
 from virtiomem.memory.refusal import why_refused
 from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.recording import Recording
+from virtiomem.recording.page_use import UseOfPage
 from virtiomem.recording.values import Load, Resize, Unload
 from virtiomem.report.data import page_data
 from virtiomem.report.moments import Source
 from virtiomem.units import GiB, MiB, Size
+from virtiomem.vm.captured import explain_capture
 from virtiomem.vm.connect import open_vm, parse_connection
 from virtiomem.vm.doors.simulated import SimBackend
 from virtiomem.vm.explain import explain, not_looked
@@ -360,9 +363,26 @@ def from_refused_memory() -> Iterator[Reason]:
     yield why_refused(memory, 0, 0, BLOCK, Errno.EEXIST)
 
 
+def from_captures() -> Iterator[Reason]:
+    """Memory of every use in a block of zone Movable, as a capture without a machine has it; blocks that are offline; neither."""
+    every = " ".join(f"{use}=9" for use in UseOfPage)
+    memory = "block_size_bytes 8000000\nauto_online_blocks offline\n0-7 online 1 0 DMA32\n"
+    sections = {
+        "proc/iomem": "100000000-13fffffff : dax0.0\n  100000000-107ffffff : System RAM (kmem)\n",
+        "sys/devices/system/memory": f"{memory}32 online 1 0 Movable\n40 offline 1 0 Normal/Movable\n",
+        "proc/kpageflags": f"memory32 {every} held=2\n",
+        "proc/vmstat": "nr_foll_pin_acquired 12\nnr_foll_pin_released 2\n",
+    }
+    yield from explain_capture(Capture({heading: Section(text) for heading, text in sections.items()}))
+    yield from explain_capture(Capture({"sys/devices/system/memory": Section(memory)}))
+    elsewhere = sections | {"proc/kpageflags": f"memory0 {every}\n"}
+    yield from explain_capture(Capture({heading: Section(text) for heading, text in elsewhere.items()}))
+
+
 def test_every_kind_is_produced_and_says_all_its_facts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = [reason for reason in refusals() if reason is not None] + list(from_outside()) + list(from_inside())
     found += [*from_refused_memory(), *from_lying_devices(), *from_lost_machines(tmp_path)]
+    found += from_captures()
     for text in STUCK.values():
         found += play(text)[0].reasons()
     found += seen_by_linux(play(STUCK[ReasonKind.NO_ROOM])[1], DriverConfig())

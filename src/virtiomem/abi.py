@@ -4,7 +4,7 @@ Whoever reads, models or writes these files takes the words from here. Models: d
 mm/memory_hotplug.c (v6.1).
 """
 
-from enum import StrEnum
+from enum import IntFlag, StrEnum
 
 MEMORY_BLOCKS = "sys/devices/system/memory"
 """The directory of memory blocks, below the root."""
@@ -56,6 +56,34 @@ class OnlinePolicy(StrEnum):
 
     CONTIG_ZONES = "contig-zones"
     AUTO_MOVABLE = "auto-movable"
+
+
+class PageFlag(IntFlag):
+    """The bits of /proc/kpageflags that anything here reads (include/uapi/linux/kernel-page-flags.h, fs/proc/page.c; v6.1)."""
+
+    UPTODATE = 1 << 3
+    DIRTY = 1 << 4
+    LRU = 1 << 5
+    SLAB = 1 << 7
+    BUDDY = 1 << 10
+    MMAP = 1 << 11
+    """Mapped by a process: its count in /proc/kpagecount is not 0."""
+    ANON = 1 << 12
+    SWAPCACHE = 1 << 13
+    SWAPBACKED = 1 << 14
+    TAIL = 1 << 16
+    """Of a compound page, but not its first: Linux 6.1 shows most flags on the first page only."""
+    HUGE = 1 << 17
+    """Of a hugetlb page, in use or not."""
+    UNEVICTABLE = 1 << 18
+    HWPOISON = 1 << 19
+    NOPAGE = 1 << 20
+    """There is no struct page in use: the block is offline, or no memory."""
+    OFFLINE = 1 << 23
+    """A driver (virtio-mem, a balloon) keeps it from the allocator."""
+    PGTABLE = 1 << 26
+    RESERVED = 1 << 32
+    MLOCKED = 1 << 33
 
 
 class Sleep(StrEnum):

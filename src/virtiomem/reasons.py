@@ -176,6 +176,63 @@ class ReasonKind(Enum):
     )
     MAYBE_PINNED = Words("pages in Movable that cannot move right now: pinned for I/O, or hugepages without a target")
 
+    # --- how far memory has come, from who asked for it to the zone it is online in ---
+    CHAIN = Words("{steps:steps}")
+    NO_HOTPLUGGED = Words("no hotplugged memory is known to be here, and no memory block is offline")
+    THESE_OFFLINE = Words(
+        "{count} memory blocks ({size:size}: {blocks}) are in Linux but offline",
+        "online them (chmem -e -b {blocks}, or echo online_movable > /sys/devices/system/memory/memoryN/state)",
+    )
+
+    # --- what the pages of memory blocks are used for (recording.page_use) ---
+    BLOCK_PAGES = Words("memory{block} ({zone}): {pages:pages}")
+    HELD_BY_SLAB = Words(
+        "{size:approx} of slab in {count} of its memory blocks cannot move: dentries, inodes and other objects of the kernel",
+        "echo 2 > /proc/sys/vm/drop_caches (frees unused dentries and inodes), then try again",
+    )
+    HELD_BY_PAGE_TABLE = Words(
+        "{size:approx} of page tables in {count} of its memory blocks cannot move: processes map much memory in small pages",
+        "end the processes with the most page tables (grep VmPTE /proc/*/status)",
+    )
+    HELD_BY_PINNED = Words(
+        "{size:approx} in {count} of its memory blocks is pinned: anonymous memory that no process maps and something holds (a "
+        "pipe, I/O under way, io_uring, RDMA)",
+        "end the process, or the I/O, that holds it",
+    )
+    HELD_BY_RESERVED = Words("{size:approx} in {count} of its memory blocks has been reserved since boot, and stays")
+    HELD_BY_KERNEL = Words(
+        "{size:approx} in {count} of its memory blocks has no flag that says what it is: buffers, stacks, struct pages, or "
+        "free pages on the list of one CPU",
+        "boot with page_owner=on to learn whose they are, where the kernel has CONFIG_PAGE_OWNER",
+    )
+    MOVES_CACHE = Words(
+        "{size:approx} of page cache in {count} of its memory blocks can move",
+        "echo 1 > /proc/sys/vm/drop_caches (frees page cache), then try again",
+    )
+    MOVES_SHMEM = Words(
+        "{size:approx} of tmpfs and shared memory in {count} of its memory blocks can move where there is room",
+        "delete files of tmpfs (df -t tmpfs) where there is no room to move to, or add swap",
+    )
+    MOVES_ANONYMOUS = Words(
+        "{size:approx} of anonymous memory in {count} of its memory blocks can move where there is room"
+    )
+    MOVES_MLOCKED = Words(
+        "{size:approx} of mlocked or unevictable memory in {count} of its memory blocks can move where there is room; it is "
+        "never swapped"
+    )
+    MOVES_HUGETLB = Words(
+        "{size:approx} of hugetlb pages in {count} of its memory blocks can move only into hugepages that are free elsewhere",
+        "give hugepages back (a lower /proc/sys/vm/nr_hugepages), or have some free outside this memory",
+    )
+    PINS_COUNTED = Words(
+        "{count} pages are pinned for I/O somewhere in the guest (nr_foll_pin_acquired - nr_foll_pin_released): in Movable "
+        "they should not be, elsewhere they hold their blocks"
+    )
+    PINS_UNSEEN = Words("which pages are held by more than the processes that map them: /proc does not show it")
+    PAGES_NOT_READ = Words(
+        "what the pages of its memory blocks are used for: not read", "virtiomem capture --pages, as root in the guest"
+    )
+
     @property
     def word(self) -> str:
         """The kind in JSON: ``no-driver``."""
@@ -239,6 +296,22 @@ def _zones(zones: Mapping[str, int]) -> str:
     return ", ".join(f"{count} in {zone}" for zone, count in sorted(zones.items()))
 
 
+def _steps(steps: Sequence[Mapping[str, Any]]) -> str:
+    """A chain: ``3G asked for, ? plugged by the device, 1G added by the driver, 0 online``."""
+    return ", ".join(f"{'?' if step['size'] is None else format_size(step['size'])} {step['step']}" for step in steps)
+
+
+def _pages(pages: Mapping[str, Any]) -> str:
+    """Sizes by use: ``1.5M of slab cannot move, in 3 of its 64 pieces of 2M; 80M of page cache can; 40M free``."""
+    stuck, moves = (
+        ", ".join(f"{format_approx(size)} of {words}" for words, size in pages[which].items())
+        for which in ("cannot-move", "can-move")
+    )
+    parts = [f"{stuck} cannot move, in {pages['held']} of its {pages['pieces']} pieces of 2M"] if stuck else []
+    parts += [f"{moves} can move"] if moves else []
+    return "; ".join([*parts, f"{format_approx(pages['free'])} free"])
+
+
 _FORMATS: dict[str, Callable[[Any], str]] = {
     "size": format_size,
     "approx": format_approx,
@@ -246,6 +319,8 @@ _FORMATS: dict[str, Callable[[Any], str]] = {
     "list": ", ".join,
     "uses": _uses,
     "zones": _zones,
+    "pages": _pages,
+    "steps": _steps,
 }
 
 

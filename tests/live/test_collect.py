@@ -2,17 +2,20 @@ import os
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from virtiomem.abi import PageFlag
 from virtiomem.errors import BackendError
 from virtiomem.kdump import elfcore
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note, ProgramHeader, segments
 from virtiomem.live import script
 from virtiomem.live.capture import Capture, dumps, loads
-from virtiomem.live.collect import KPF_NOPAGE, KPF_OFFLINE, _kernel_log, collect, is_wanted, last_of_each
+from virtiomem.live.collect import _kernel_log, collect, is_wanted, last_of_each
 from virtiomem.live.sources import PARAMETERS, SOURCES
 
 IOMEM = """\
@@ -127,9 +130,9 @@ def test_what_is_absent_or_denied_is_remarked(tmp_path: Path) -> None:
 
 
 def test_pages_tell_what_is_plugged(linux: Path) -> None:
-    balloon = [KPF_OFFLINE] * 511 + [0]
-    kpageflags(linux, [0], [KPF_OFFLINE], balloon, [KPF_NOPAGE])
-    assert collect(linux, pages=True).section("proc/kpageflags").lines == [
+    balloon = [PageFlag.OFFLINE] * 511 + [0]
+    kpageflags(linux, [0], [PageFlag.OFFLINE], balloon, [PageFlag.NOPAGE])
+    assert collect(linux, pages=True).section("proc/kpageflags").lines[:4] == [
         "40000000-401fffff plugged",
         "40200000-403fffff unplugged",
         "40400000-405fffff plugged",
@@ -142,7 +145,7 @@ def test_only_what_is_asked_for_is_read(linux: Path) -> None:
 
 
 def test_pages_are_found_also_where_the_map_is_not_asked_for(linux: Path) -> None:
-    kpageflags(linux, [0], [KPF_OFFLINE], [0], [0])
+    kpageflags(linux, [0], [PageFlag.OFFLINE], [0], [0])
     collected = collect(linux, pages=True, only={"proc/kpageflags"}).sections
     assert list(collected) == ["proc/kpageflags"]
     assert collected["proc/kpageflags"] == collect(linux, pages=True).sections["proc/kpageflags"]
@@ -162,14 +165,45 @@ def run_script(shell: list[str], root: Path, tmp_path: Path, *options: str, whol
     return loads(done.stdout)
 
 
+def put_uses(root: Path, blocks: Iterable[int]) -> None:
+    """Pages of every use, in runs of random lengths and alone, in memory blocks of 128M."""
+    chance = Random(7)
+    flags = [0, *PageFlag, PageFlag.ANON | PageFlag.MMAP, PageFlag.LRU | PageFlag.SWAPBACKED]
+    flags += [
+        PageFlag.ANON | PageFlag.TAIL,
+        PageFlag.TAIL,
+        PageFlag.HUGE | PageFlag.TAIL,
+        PageFlag.ANON | PageFlag.MLOCKED,
+    ]
+    with (root / "proc/kpageflags").open("r+b") as file:
+        for block in blocks:
+            pages: list[int] = []
+            while len(pages) < 32768:
+                pages += [chance.choice(flags)] * chance.choice((1, 1, 2, 3, 512, 4000))
+            file.seek(block * 32768 * 8)
+            file.write(struct.pack("<32768Q", *pages[:32768]))
+
+
 @pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
 def test_shell_program_captures_what_we_capture(shell: list[str], linux: Path, tmp_path: Path) -> None:
     if shutil.which(shell[0]) is None:
         pytest.skip(f"no {shell[0]} here")
-    kpageflags(linux, [0], [KPF_OFFLINE], [KPF_OFFLINE] * 511 + [0], [KPF_NOPAGE | KPF_OFFLINE])
+    kpageflags(linux, [0], [PageFlag.OFFLINE], [PageFlag.OFFLINE] * 511 + [0], [PageFlag.NOPAGE | PageFlag.OFFLINE])
+    put_uses(linux, range(8))
     theirs, ours = run_script(shell, linux, tmp_path, "--pages"), collect(linux, pages=True)
     assert theirs.sections == ours.sections
     assert run_script(shell, linux, tmp_path).sections == collect(linux).sections
+
+
+@pytest.mark.parametrize("shell", SHELLS[:1], ids=" ".join)
+def test_pages_are_counted_from_the_highest_block_down_until_time_is_up(
+    shell: list[str], linux: Path, tmp_path: Path
+) -> None:
+    kpageflags(linux)
+    ours = collect(linux, pages=True, seconds=-1).section("proc/kpageflags")
+    assert (ours.remark, ours.refused) == ("pages of the blocks above memory7", True)
+    theirs = run_script(shell, linux, tmp_path, "--pages", "--seconds", "-1", whole=False)
+    assert theirs.section("proc/kpageflags").remark == ours.remark
 
 
 def put_header(root: Path, table: list[ProgramHeader]) -> None:

@@ -76,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     ours = parser.add_argument_group("virtio-mem")
     add = ours.add_argument
     add("--devices", action="store_true", help="the virtio-mem devices instead of the blocks")
+    add("--explain", action="store_true", help="how far hotplugged memory has come, and what holds it")
     add("--by", metavar="SIZE", type=size, help="what would go offline and away to shrink a device by SIZE")
     add("--device", metavar="NAME", help="the device that shrinks, if there are several (virtio0)")
 
@@ -84,6 +85,12 @@ def run(args: argparse.Namespace) -> int:
     """Print the blocks, the devices, or the plan."""
     check_one_source(args)
     _check_options(args)
+    if args.explain:
+        from virtiomem.cli.explain import show
+        from virtiomem.live.collect import collect
+
+        capture = load_input(args, "explain") if args.file else collect(args.sysroot, pages=True)
+        return show(capture, as_json=args.style is lsmem.OutputFormat.JSON)
     if args.by is not None:
         return _plan(args)
     if args.devices:
@@ -97,7 +104,9 @@ def _check_options(args: argparse.Namespace) -> None:
         refuse_unused({"--device": args.device}, "is for --by, which shrinks one")
     else:
         refuse_unused({"--devices": args.devices}, "and --by exclude each other")
-    if args.by is not None or args.devices:
+    if args.explain:
+        refuse_unused({"--devices": args.devices, "--by": args.by}, "and --explain exclude each other")
+    if args.by is not None or args.devices or args.explain:
         lsmem_only = {
             "--all": args.all,
             "--output": args.output,

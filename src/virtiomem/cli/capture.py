@@ -6,19 +6,19 @@ import sys
 from pathlib import Path
 
 from virtiomem import __version__
-from virtiomem.cli.arguments import check_outputs, exit_status, file, refuse_unused
+from virtiomem.cli.arguments import check_outputs, exit_status, file, refuse_unused, seconds
 from virtiomem.columns import align
 from virtiomem.errors import BackendError, Exit, UsageError
 from virtiomem.live import script
 from virtiomem.live.capture import Capture, dump, dumps, to_json
-from virtiomem.live.collect import collect
+from virtiomem.live.collect import COUNTING_SECONDS, collect
 from virtiomem.live.sources import SOURCES
 from virtiomem.resource import iomem
 from virtiomem.stdio import say, write_listing
 
 IOMEM = "proc/iomem"
-PAGES = "proc/kpageflags"
-"""The source that is read only when asked for."""
+ON_REQUEST = {one.heading for one in SOURCES if one.on_request}
+"""What is read with --pages only."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write here, whole or not at all; compressed if it ends in .gz",
     )
     add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
-    add("--pages", action="store_true", help="also ask which pages of virtio-mem are plugged (root; 8 bytes a page)")
+    add(
+        "--pages",
+        action="store_true",
+        help="also ask what each memory block's pages are used for, and which of virtio-mem's are plugged (root; 8 bytes a page)",
+    )
+    add("--seconds", type=seconds, metavar="TIME", help="… for so long at most, the highest blocks first (default 20s)")
     add("-J", "--json", action="store_true", help="print the capture as JSON")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--list", action="store_true", help="say what would be read and why, and read nothing")
@@ -57,7 +62,9 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(script.text(__version__))
         return 0
     check_outputs(args, "output", inputs=[Path(args.sysroot, one.heading) for one in SOURCES])
-    capture = collect(args.sysroot, pages=args.pages, by=f"virtiomem {__version__}")
+    capture = collect(
+        args.sysroot, pages=args.pages, seconds=args.seconds or COUNTING_SECONDS, by=f"virtiomem {__version__}"
+    )
     if not any(section.text for section in capture.sections.values()):
         raise BackendError(f"{args.sysroot}: nothing to capture: none of the files of `capture --list` can be read")
     if args.output:
@@ -74,7 +81,9 @@ def _check_options(args: argparse.Namespace) -> None:
     if args.list or args.script:
         unread = {"--output": args.output, "--pages": args.pages, "--sysroot": args.sysroot != "/"}
         refuse_unused(unread | {"--json": args.script and args.json}, "is for a capture, and none is made")
-    elif args.output:
+    if not args.pages:
+        refuse_unused({"--seconds": args.seconds}, "is for --pages")
+    if args.output:
         refuse_unused({"--json": args.json}, "prints the capture; -o writes it as text")
 
 
@@ -88,7 +97,7 @@ def _source_table() -> str:
 
 def _tell(capture: Capture, args: argparse.Namespace) -> int:
     """Print on stderr what was written and which of the requested sources could not be read. Return the exit code."""
-    asked = {at: section for at, section in capture.sections.items() if args.pages or at != PAGES}
+    asked = {at: section for at, section in capture.sections.items() if args.pages or at not in ON_REQUEST}
     unread = {at: section.remark for at, section in asked.items() if section.unread or section.refused}
     sys.stdout.flush()
     if args.output or unread:
@@ -96,7 +105,7 @@ def _tell(capture: Capture, args: argparse.Namespace) -> int:
         say(f"{where}: {len(asked) - len(unread)} of {len(asked)} sources{size}")
     for at, remark in unread.items():
         say(f"  /{at}: {remark}")
-    missing = any(section.refused for section in asked.values()) or PAGES in unread
+    missing = any(section.refused for section in asked.values()) or any(at in unread for at in ON_REQUEST)
     try:
         iomem.loads(capture.iomem, source=f"/{IOMEM}")
     except UsageError as error:

@@ -3,16 +3,18 @@
 # Exit status: 0; 64 when something that is there could not be read, or addresses are hidden; 2 usage.
 #
 #   sh capture.sh > guest.capture            as root, so that addresses show
-#   sh capture.sh --pages > guest.capture    also ask which pages of virtio-mem are plugged
+#   sh capture.sh --pages > guest.capture    also what each memory block's pages are used for, and which are plugged
+#   sh capture.sh --pages --seconds N        count pages for N seconds at most (20)
 #   sh capture.sh --sysroot DIR              a copy of another Linux's files
 LC_ALL=C
 export LC_ALL
-root= pages= short= page=
+root= pages= short= page= seconds=20
 while [ $# -gt 0 ]; do
     case $1 in
     --pages) pages=yes ;;
-    --sysroot) shift; root=${1%/} ;;
-    *) echo "usage: sh capture.sh [--pages] [--sysroot DIR]" >&2; exit 2 ;;
+    --seconds) seconds=$2; shift ;;
+    --sysroot) root=${2%/}; shift ;;
+    *) echo "usage: sh capture.sh [--pages [--seconds N]] [--sysroot DIR]" >&2; exit 2 ;;
     esac
     shift
 done
@@ -35,6 +37,9 @@ values() {
 
 # numbered DIRECTORY PREFIX: the numbers of the entries PREFIXn, ascending
 numbered() { ls "$1" 2>/dev/null | sed -n "s/^$2\([0-9][0-9]*\)\$/\1/p" | sort -n; }
+
+# asked HEADING: whether --pages was given, for what is only read then
+asked() { [ -n "$pages" ] || { echo "[$1] not collected"; return 1; }; }
 
 take_file() {
     cat "$root/$1" >/dev/null 2>&1 || { absent "$1"; return; }
@@ -212,23 +217,49 @@ take_header() { # HEADING: FIRST-LAST of what the header of the loaded crash ker
     echo "$ranges"
 }
 
-# Flags are 8 bytes a page. In the low word's third hex digit, 8 means offline (bit 23), 1 means no page (bit 20).
+# page_flags FILE BLOCKSIZE SKIP COUNT: flags of pages, 8 bytes each, as runs: `PAGES FLAGS`. od marks lines that repeat with
+# a star, and says where it goes on.
+page_flags() {
+    dd if="$1" bs="$2" skip="$3" count="$4" 2>/dev/null | od -Ad -tx8 | awk '
+        function add(flags, pages) {
+            if (flags != now) { if (count) print count, now; now = flags; count = 0 }
+            count += pages
+        }
+        $1 == "*" { star = 1; next }
+        {
+            sub(/^0+/, "", $1) # busybox takes it for octal
+            if (star) {
+                pages = ($1 - last) / 8 - 2
+                if (one == two) add(one, pages)
+                else for (; pages > 0; pages -= 2) { add(one, 1); add(two, 1) }
+            }
+            star = 0; last = $1; one = $2; two = $3
+            if (NF > 1) add(one, 1)
+            if (NF > 2) add(two, 1)
+        }
+        END { if (count) print count, now }
+    '
+}
+
+# In the sixth hex digit of the flags from the right, 8 means offline (bit 23), 1 means no page (bit 20).
 take_pages() { # HEADING: START-END plugged | unplugged | unknown, in units of 2 MiB
-    [ -n "$pages" ] || { echo "[$1] not collected"; return; }
     dd if="$root/$1" bs=8 count=1 >/dev/null 2>&1 || { absent "$1"; return; }
-    echo "[$1]"
+    counted=$(count_pages "$1")
+    case $counted in "#"*) short=yes ;; esac
+    echo "[$1]$(printf '%s\n' "$counted" | sed -n 's/^#//p')"
     per=$((2097152 / ${page:-4096}))
     sed -n 's/^ *\([0-9a-f]*\)-\([0-9a-f]*\) : System RAM (virtio_mem)$/\1 \2/p' "$root/proc/iomem" |
     while read -r start end; do
         first=$((0x$start / 2097152)) count=$(((0x$end - 0x$start + 1) / 2097152))
-        dd if="$root/$1" bs=$((per * 8)) skip=$first count=$count 2>/dev/null | od -An -v -tx4 | awk -v per=$per '
+        page_flags "$root/$1" $((per * 8)) $first $count | awk -v per=$per '
             function unit() { print none == per ? "unknown" : offline == per ? "unplugged" : "plugged"; n = none = offline = 0 }
             {
-                for (i = 1; i < NF; i += 2) {
-                    digit = substr($i, 3, 1)
-                    if (digit ~ /[13579bdf]/) none++
-                    if (digit ~ /[89a-f]/) offline++
-                    if (++n == per) unit()
+                digit = substr($2, 11, 1)
+                for (left = $1; left > 0; left -= taken) {
+                    taken = left < per - n ? left : per - n
+                    if (digit ~ /[13579bdf]/) none += taken
+                    if (digit ~ /[89a-f]/) offline += taken
+                    if ((n += taken) == per) unit()
                 }
             }
         ' | uniq -c | while read -r units state; do
@@ -236,6 +267,60 @@ take_pages() { # HEADING: START-END plugged | unplugged | unknown, in units of 2
             first=$((first + units))
         done
     done
+    printf '%s' "${counted:+$counted
+}" | sed '/^#/d'
+}
+
+# What the pages of each memory block that is online are used for, the highest first, while there is time: lines of
+# `memoryN USE=PAGES … held=PIECES`, as virtiomem.recording.page_use has them. Flags are told by a hex digit, counted from
+# the right, and by which values of it have the bit. Where time was up, `# REMARK` comes first.
+count_pages() {
+    read -r size 2>/dev/null <"$root/sys/devices/system/memory/block_size_bytes" || return
+    size=$((0x$size / ${page:-4096} * 8)) until=$(($(date +%s) + seconds))
+    for n in $(numbered "$root/sys/devices/system/memory" memory | sort -rn); do
+        read -r state 2>/dev/null <"$root/sys/devices/system/memory/memory$n/state" && [ "$state" = online ] || continue
+        if [ "$(date +%s)" -gt $until ]; then
+            echo "# pages of the blocks above memory$n"
+            break
+        fi
+        page_flags "$root/$1" $size $n 1 | awk -v block=$n -v per=$((2097152 / ${page:-4096})) '
+            function bit(flags, digit, values) { return substr(values, index("0123456789abcdef", substr(flags, 17 - digit, 1)), 1) + 0 }
+            function use(flags) {
+                if (bit(flags, 6, ODD)) return "absent"
+                if (bit(flags, 5, HIGH)) return "poisoned"
+                if (bit(flags, 6, HIGH)) return "unplugged"
+                if (bit(flags, 3, FOUR)) return "free"
+                if (bit(flags, 9, ODD)) return "reserved"
+                if (bit(flags, 5, TWO)) return "hugetlb"
+                if (bit(flags, 2, HIGH)) return "slab"
+                if (bit(flags, 7, FOUR)) return "page-table"
+                if (bit(flags, 9, TWO) || bit(flags, 5, FOUR)) return "mlocked"
+                if (bit(flags, 4, ODD)) return bit(flags, 3, HIGH) || bit(flags, 4, TWO) ? "anonymous" : "pinned"
+                if (bit(flags, 4, FOUR)) return "shmem"
+                return bit(flags, 2, TWO) || bit(flags, 1, HIGH) || bit(flags, 2, ODD) ? "cache" : "kernel"
+            }
+            BEGIN {
+                ODD = "0101010101010101"; TWO = "0011001100110011"; FOUR = "0000111100001111"; HIGH = "0000000011111111"
+                n = split("free unplugged poisoned cache shmem anonymous mlocked hugetlb pinned slab page-table reserved kernel absent", order, " ")
+                now = "kernel"
+            }
+            {
+                if (!($2 in known)) known[$2] = use($2)
+                if (!bit($2, 5, ODD) || bit($2, 5, TWO)) now = known[$2]
+                pages[now] += $1
+                if (now ~ /^(pinned|slab|page-table|reserved|kernel)$/)
+                    for (i = int(at / per); i <= int((at + $1 - 1) / per); i++) held[i] = 1
+                at += $1
+            }
+            END {
+                if (!at) exit
+                line = " memory" block
+                for (i = 1; i <= n; i++) if (pages[order[i]]) line = line " " order[i] "=" pages[order[i]]
+                for (i in held) pieces++
+                print line (pieces ? " held=" pieces : "")
+            }
+        '
+    done | sort -t y -k 2n
 }
 
 finish() { # the last line; then say whether anything is missing

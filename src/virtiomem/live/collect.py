@@ -5,12 +5,14 @@ import errno
 import os
 import re
 import stat
+import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from itertools import groupby, takewhile
 from pathlib import Path
 
+from virtiomem.abi import PageFlag
 from virtiomem.architecture import DEFAULT
 from virtiomem.errors import BackendError, VirtiomemError
 from virtiomem.files import is_directory
@@ -19,15 +21,13 @@ from virtiomem.live.block_lines import block_lines
 from virtiomem.live.capture import ABSENT, DENIED, MAX_LISTING, NO_HEADER, NO_NOTES, NOT_COLLECTED, Capture, Section
 from virtiomem.live.sources import MEMORY_FILES, SOURCES, SectionSource
 from virtiomem.live.sysfs import entry_numbers, read_memory_sysfs
+from virtiomem.recording.page_use import FLAGS_SIZE, PIECE, BlockPages
 from virtiomem.resource import iomem
 from virtiomem.resource.names import VIRTIO_MEM_RAM
 from virtiomem.text import printable, shown
-from virtiomem.units import KiB, MiB, TiB, format_size
+from virtiomem.units import KiB, TiB, format_size
 from virtiomem.wire.mem import DEVICE_ID
 
-KPF_NOPAGE = 1 << 20
-KPF_OFFLINE = 1 << 23
-"""Bits of /proc/kpageflags (include/uapi/linux/kernel-page-flags.h); virtio-mem marks what it keeps unplugged offline."""
 NOTES_DENIED = f"crash notes {DENIED}"
 """Only root may read them."""
 _WORD = re.compile(r'(?:[^ "]|"[^"]*"?)+')
@@ -37,16 +37,23 @@ MAX_ADDED = 64 * TiB
 """More memory has no machine; each 2M of it are looked up."""
 _ATTRIBUTE = 64 * KiB
 """No file of /sys is longer than a page."""
-PAGES_UNIT = 2 * MiB
+PAGES_UNIT = PIECE
 """The grain of [proc/kpageflags]: no virtio-mem device plugs less in a memory block that Linux uses."""
+COUNTING_SECONDS = 20.0
+"""How long the pages of memory blocks are counted; a thousand blocks of 128M take a few."""
 
 
 def collect(
-    sysroot: str | Path = "/", *, pages: bool = False, only: Container[str] | None = None, by: str = "virtiomem"
+    sysroot: str | Path = "/",
+    *,
+    pages: bool = False,
+    seconds: float = COUNTING_SECONDS,
+    only: Container[str] | None = None,
+    by: str = "virtiomem",
 ) -> Capture:
-    """Read everything in `sources.SOURCES` below `sysroot`; `pages` also asks which pages are plugged, as root.
+    """Read everything in `sources.SOURCES` below `sysroot`; `pages` also asks, as root, what pages are used for.
 
-    `only` names the headings to read, `by` is what the capture says of its maker. What is absent or denied is remarked in
+    `seconds` is how long pages are counted. `only` names the headings to read, `by` is what the capture says of its maker. What is absent or denied is remarked in
     its section. Raises BackendError when `sysroot` is no directory.
     """
     root = Path(sysroot)
@@ -57,10 +64,10 @@ def collect(
     for source in SOURCES:
         if only is not None and source.heading not in only:
             continue
-        if source.kind == "pages":
-            sections[source.heading] = (
-                _pages(root, sections, page_size or DEFAULT.page_size) if pages else Section(remark=NOT_COLLECTED)
-            )
+        if source.on_request and not pages:
+            sections[source.heading] = Section(remark=NOT_COLLECTED)
+        elif source.kind == "pages":
+            sections[source.heading] = _pages(root, sections, page_size or DEFAULT.page_size, seconds)
         else:
             sections[source.heading] = _section(root, source)
     return Capture(
@@ -215,8 +222,8 @@ def _notes(path: Path, source: SectionSource) -> Section:
     return Section.of(lines, NOTES_DENIED if any((cpu / "crash_notes").exists() for cpu in cpus) else NO_NOTES)
 
 
-def _pages(root: Path, sections: dict[str, Section], page_size: int) -> Section:
-    """Which of the memory that virtio-mem added is plugged, by what the pages say."""
+def _pages(root: Path, sections: dict[str, Section], page_size: int, seconds: float) -> Section:
+    """Which of the memory that virtio-mem added is plugged, and what the pages of each memory block are used for."""
     try:
         tree = iomem.loads((sections.get("proc/iomem") or _file(root / "proc/iomem")).text)
         handle = _open(root / "proc/kpageflags")
@@ -228,7 +235,9 @@ def _pages(root: Path, sections: dict[str, Section], page_size: int) -> Section:
         added = [(node.start, node.end) for _, node in tree.walk() if node.name == VIRTIO_MEM_RAM]
         if sum(end - start + 1 for start, end in added) > MAX_ADDED:
             return Section(remark=f"more than {format_size(MAX_ADDED)} of virtio-mem")
-        return Section.of(line for start, end in added for line in _page_lines(handle, start, end, page_size))
+        lines = [line for start, end in added for line in _page_lines(handle, start, end, page_size)]
+        counted, remark = _counted(handle, root, page_size, seconds)
+        return Section.of(lines + counted, remark)
     finally:
         os.close(handle)
 
@@ -253,9 +262,29 @@ def _unit_state(handle: int, page_size: int, unit: int) -> str:
     flags = array.array("Q", raw[: len(raw) // 8 * 8])
     if not flags:
         return ""
-    if all(of & KPF_NOPAGE for of in flags):
+    if all(of & PageFlag.NOPAGE for of in flags):
         return "unknown"
-    return "unplugged" if all(of & KPF_OFFLINE for of in flags) else "plugged"
+    return "unplugged" if all(of & PageFlag.OFFLINE for of in flags) else "plugged"
+
+
+def _counted(handle: int, root: Path, page_size: int, seconds: float) -> tuple[list[str], str]:
+    """What the pages of the memory blocks that are online are used for: the highest first, while there is time."""
+    try:
+        memory = read_memory_sysfs(root, zones=False, nodes=False)
+    except VirtiomemError:
+        return [], ""
+    size = memory.block_size // page_size * FLAGS_SIZE
+    wanted = [block.block for block in memory.blocks if block.is_online]
+    found: list[BlockPages] = []
+    remark, until = "", time.monotonic() + seconds
+    for number in reversed(wanted):
+        if time.monotonic() > until:
+            remark = f"pages of the blocks above memory{number}"
+            break
+        raw = os.pread(handle, size, number * size)
+        if len(raw) == size:
+            found.append(BlockPages.counted(number, raw, page_size))
+    return [str(block) for block in reversed(found)], remark
 
 
 def _header(path: Path, _source: SectionSource) -> Section:

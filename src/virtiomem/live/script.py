@@ -22,4 +22,5 @@ def _call(source: SectionSource) -> str:
     """The line that takes one source."""
     what = MEMORY_FILES if source.kind == "blocks" else source.what
     words = ["|".join(what)] if source.kind in _JOINED else list(what)
-    return " ".join((f"take_{source.kind}", *map(quote, (source.heading, *words))))
+    condition = f"asked {source.heading} && " if source.on_request else ""
+    return condition + " ".join((f"take_{source.kind}", *map(quote, (source.heading, *words))))

@@ -26,6 +26,8 @@ class SectionSource:
     kind: SectionKind
     why: str
     what: tuple[str, ...] = ()
+    on_request: bool = False
+    """Whether it is read with --pages only."""
 
 
 MEMORY_FILES = ("block_size_bytes", "auto_online_blocks", "crash_hotplug")
@@ -37,6 +39,12 @@ PARAMETERS = (
     *("reserve_mem", "efi_fake_mem", "swiotlb"),
 )
 """Kernel parameters that say something of memory; a dash and an underscore are the same to the kernel."""
+
+MEMINFO = (
+    *("MemTotal", "MemFree", "MemAvailable", "SwapFree", "Unevictable", "Mlocked", "SReclaimable", "SUnreclaim"),
+    *("PageTables", "HugePages_Total", "HugePages_Free", "Hugepagesize"),
+)
+"""Lines of /proc/meminfo that say what is free, what holds memory, and whether it may go."""
 
 SOURCES = (
     SectionSource("proc/iomem", "file", "the map: zeros instead of addresses unless read by root"),
@@ -68,5 +76,18 @@ SOURCES = (
         ("possible", "present"),
     ),
     SectionSource("proc/kcore", "header", "what the header of the loaded crash kernel dumps, nothing else of memory"),
-    SectionSource("proc/kpageflags", "pages", "which pages virtio-mem keeps unplugged (asked for with --pages)"),
+    SectionSource(
+        *("proc/meminfo", "lines", "what is free, and what the kernel and hugepages have"),
+        tuple(f"{name}:" for name in MEMINFO),
+    ),
+    SectionSource(*("proc/vmstat", "lines", "how many pages are pinned"), ("nr_foll_pin_",)),
+    SectionSource(
+        "proc/kpageflags",
+        "pages",
+        "what each memory block's pages are used for, and which virtio-mem keeps unplugged (asked for with --pages)",
+        on_request=True,
+    ),
+    SectionSource(
+        "proc/pagetypeinfo", "file", "pageblocks by what they are for (asked for with --pages)", on_request=True
+    ),
 )

@@ -9,6 +9,7 @@ apart      what two boots may differ in: the kernel's and the firmware's own lin
 describe   steps, requests and numbers as a person would say them
 zoneinfo   /proc/zoneinfo, in and out
 pages      what the pages of a memory block are, a letter for 2 MiB
+page_use   what its pages are used for, counted
 palette    one word, symbol and colour for each thing that happens
 """
 

@@ -22,6 +22,8 @@ resize          set, wait, re-dispatch, roll back
 attach          adding and removing devices
 fleet           one resize of many machines
 explain         why a device is not at its requested size: facts, likely reasons, what is not known
+held_pages      what the pages of memory blocks say of why they cannot go
+captured        the same by a capture alone, and how far memory has come
 watch           many machines over time
 metrics         the same for Prometheus
 tables          tables, JSON and words

@@ -138,7 +138,9 @@ async def _watch(args: Namespace, chosen: Sequence[Connection], seen: dict[str, 
 
 
 async def explain(args: Namespace) -> int:
-    """Say why devices are not at their requested size."""
+    """Say why devices are not at their requested size; of a capture alone, what it says itself."""
+    if args.capture and not args.connect and args.target == "all" and not load_config(config_paths(os.environ)):
+        return _explain_alone(args)
     chosen = select(args.target, await connections(args))
     inside = _captured(args.capture, chosen) if args.capture else None
     async with opened_machines(chosen) as opened:
@@ -153,6 +155,19 @@ async def explain(args: Namespace) -> int:
             lines = (view.vm, *(f"  {text}" for text in tables.finding_lines(findings))) if findings else ()
             stdio.show("".join(f"{line}\n" for line in lines))
     return complain([view for view, _ in found])
+
+
+def _explain_alone(args: Namespace) -> int:
+    """What a capture says, with no machine to ask."""
+    from virtiomem.live.capture import load
+    from virtiomem.vm.captured import explain_capture
+
+    findings = explain_capture(load(args.capture))
+    if args.json:
+        _write_json({"source": args.capture, "findings": [finding.to_json() for finding in findings]})
+    else:
+        stdio.show("".join(f"{text}\n" for text in tables.finding_lines(findings)))
+    return 0
 
 
 def _captured(path: str, chosen: Sequence[Connection]) -> GuestMemoryInfo:

@@ -16,6 +16,7 @@ from virtiomem.reasons import Certainty, Reason, ReasonKind, retry, with_advice
 from virtiomem.units import Span, align_down, align_up
 from virtiomem.vm.drivers import seen_of
 from virtiomem.vm.facts import MachineFacts
+from virtiomem.vm.held_pages import about_pages
 from virtiomem.vm.inside import GuestMemoryInfo, Seen
 from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 
@@ -226,11 +227,13 @@ def _short_shrink(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reas
     kernel = sum(count for zone, count in zones.items() if zone != ZoneType.MOVABLE)
     if kernel:
         yield Reason(ReasonKind.KERNEL_ZONES, {"zones": dict(zones)}, device.id)
+    if inside.pages:
+        yield from about_pages(facts.blocks(device), inside, device.id)
     missing = device.assumed_size - device.requested_size
     if inside.mem_available is not None and inside.mem_available < missing:
         values = {"missing": missing, "available": inside.mem_available}
         yield Reason(ReasonKind.NO_ROOM_TO_MOVE, values, device.id)
-    elif zones and not kernel:
+    elif zones and not kernel and not inside.pages:
         yield likely(ReasonKind.MAYBE_PINNED, device.id)
 
 

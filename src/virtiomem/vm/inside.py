@@ -13,6 +13,7 @@ from msgspec import Struct
 from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture
 from virtiomem.driver.parameters import Parameters
 from virtiomem.recording import zoneinfo
+from virtiomem.recording.page_use import BlockPages
 from virtiomem.units import KiB, Span
 
 MEMINFO = "/proc/meminfo"
@@ -24,6 +25,7 @@ IOMEM = "/proc/iomem"
 _MAX_NUMBER = 1 << 64
 _MAX_DIGITS = 20
 _MEMINFO_LINE = re.compile(r"^(Mem(?:Total|Free|Available)):\s+(\d{1,20}) kB$", re.MULTILINE)
+_PIN_LINE = re.compile(r"^nr_foll_pin_(acquired|released) (\d{1,20})$", re.MULTILINE)
 _CLAIM = re.compile(r"^ *([0-9a-f]{8,16})-([0-9a-f]{8,16}) : (virtio\d{1,5})$", re.MULTILINE)
 _UNMASKED = re.compile(r"^ *0*[1-9a-f][0-9a-f]{0,15}-", re.MULTILINE)
 
@@ -86,6 +88,10 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
     """What could not be read, and why."""
     page_size: int | None = None
     """Bytes of a page."""
+    pages: tuple[BlockPages, ...] = ()
+    """What the pages of memory blocks are used for, where that was looked at."""
+    pinned: int | None = None
+    """Pages that are pinned for I/O, in the whole guest."""
 
     @property
     def architecture(self) -> Architecture:
@@ -122,6 +128,14 @@ def parse_meminfo(text: str) -> dict[str, int]:
     """MemTotal, MemFree and MemAvailable, in bytes, as far as `text` has them."""
     found = {name: int(number) * KiB for name, number in _MEMINFO_LINE.findall(text)}
     return {name: size for name, size in found.items() if size < _MAX_NUMBER}
+
+
+def parse_pinned(vmstat: str) -> int | None:
+    """Pages that are pinned for I/O and not let go of yet; None where /proc/vmstat does not count them."""
+    found = dict(_PIN_LINE.findall(vmstat))
+    if found.keys() != {"acquired", "released"}:
+        return None
+    return max(int(found["acquired"]) - int(found["released"]), 0)
 
 
 def parse_zoneinfo(text: str, page_size: int = DEFAULT.page_size) -> tuple[ZoneUsage, ...]:

@@ -5,6 +5,7 @@ import re
 from array import array
 from collections.abc import Iterator
 
+from virtiomem.abi import PageFlag
 from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.errors import ProtocolError, UsageError
 from virtiomem.packed import unpack
@@ -14,13 +15,9 @@ _LINE = re.compile(r"(\d{1,9}) ([A-Za-z0-9+/=]{1,65536})")
 _FLAGS = 8
 """Bytes of a page's flags."""
 
-# Documentation/admin-guide/mm/pagemap.rst
-_LRU, _SLAB, _BUDDY, _MMAP, _ANON, _SWAPBACKED, _HWPOISON, _OFFLINE, _PGTABLE = (
-    1 << bit for bit in (5, 7, 10, 11, 12, 14, 19, 23, 26)
-)
-_OF_KERNEL = _SLAB | _PGTABLE
-_OF_USER = _LRU | _MMAP | _ANON | _SWAPBACKED
-_OF_NOBODY = _BUDDY | _OFFLINE | _HWPOISON
+_OF_KERNEL = PageFlag.SLAB | PageFlag.PGTABLE
+_OF_USER = PageFlag.LRU | PageFlag.MMAP | PageFlag.ANON | PageFlag.SWAPBACKED
+_OF_NOBODY = PageFlag.BUDDY | PageFlag.OFFLINE | PageFlag.HWPOISON
 
 
 def flags_size(block_size: int, architecture: Architecture = DEFAULT) -> int:
@@ -68,4 +65,4 @@ def _letter(kinds: set[int]) -> str:
         return MOVABLE
     if used:
         return KERNEL
-    return WITHHELD if any(flags & _OFFLINE for flags in kinds) else FREE
+    return WITHHELD if any(flags & PageFlag.OFFLINE for flags in kinds) else FREE

@@ -26,6 +26,7 @@ TAKEN: dict[str, tuple[str, ...]] = {
     "kdump": (IOMEM,),
     "kdump --against": (RANGES,),
     "blocks": (MEMORY,),
+    "explain": (MEMORY,),
 }
 """What each command needs of its input; `read` takes whatever there is."""
 LACKING = {IOMEM: "no /proc/iomem", MEMORY: "no memory blocks", RANGES: "no ranges of a dump"}

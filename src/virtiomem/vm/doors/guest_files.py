@@ -10,6 +10,7 @@ from virtiomem.files import is_directory
 from virtiomem.live import capture as captures
 from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
 from virtiomem.live.views import PARAMETERS, driver_config_of, memory_of
+from virtiomem.recording.page_use import BlockPages, read_lines
 from virtiomem.vm import inside
 from virtiomem.vm.inside import Block, GuestMemoryInfo
 
@@ -21,20 +22,22 @@ def read_capture(path: str) -> GuestMemoryInfo:
 
     Raises UsageError or BackendError, which name the file, when there are no memory blocks in it.
     """
-    return _of_directory(path) if is_directory(path) else _of_file(path)
+    return _of_directory(path) if is_directory(path) else of_capture(captures.load(path))
 
 
-def _of_file(path: str) -> GuestMemoryInfo:
-    """A capture; it holds no MemFree, for that is of the moment."""
-    capture = captures.load(path)
+def of_capture(capture: captures.Capture) -> GuestMemoryInfo:
+    """What a capture holds."""
     parameters = capture.section("sys/module/memory_hotplug/parameters").values
     return _inside(
-        f"capture {path}",
+        f"capture {capture.source}",
         memory_of(capture),
+        meminfo=capture.section("proc/meminfo").text,
         zoneinfo=capture.section("proc/zoneinfo").text,
         page_size=capture.page_size,
         policy=parameters.get("online_policy", ""),
         driver=driver_config_of(capture).parameters if capture.section(PARAMETERS).values else None,
+        pages=tuple(read_lines(capture.section("proc/kpageflags").lines)),
+        pinned=inside.parse_pinned(capture.section("proc/vmstat").text),
     )
 
 
@@ -67,6 +70,8 @@ def _inside(
     page_size: int | None = None,
     policy: str = "",
     driver: Parameters | None = None,
+    pages: tuple[BlockPages, ...] = (),
+    pinned: int | None = None,
 ) -> GuestMemoryInfo:
     sizes = inside.parse_meminfo(meminfo)
     page_size = page_size or inside.page_size_of(sizes.get("MemTotal"), zoneinfo)
@@ -82,6 +87,8 @@ def _inside(
         online_policy=inside.one_word(policy),
         driver=driver,
         page_size=page_size,
+        pages=pages,
+        pinned=pinned,
     )
 
 

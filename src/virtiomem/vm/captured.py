@@ -1,0 +1,147 @@
+"""Why memory that was asked for is not there, or does not go, by a capture alone: for who has a guest and no monitor.
+
+The chain of custody of each piece of memory, from who asked for it to the zone that it is online in, and where it breaks; then
+what holds it. Virtio-mem, DAX (kmem, CXL) and whatever else Linux has memory blocks of are told alike.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from virtiomem.abi import OnlineType
+from virtiomem.driver import messages
+from virtiomem.live.capture import Capture
+from virtiomem.live.captured_devices import CapturedDevice, devices_of, map_of
+from virtiomem.live.views import memory_of
+from virtiomem.reasons import Certainty, Reason, ReasonKind, with_advice
+from virtiomem.resource.names import DRIVER_RAM, SYSTEM_RAM, is_virtio_device
+from virtiomem.units import MiB, Span
+from virtiomem.vm.doors.guest_files import of_capture
+from virtiomem.vm.explain import explain
+from virtiomem.vm.facts import MachineFacts
+from virtiomem.vm.held_pages import about_pages
+from virtiomem.vm.inside import Block, GuestMemoryInfo
+from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
+
+_DEVICES = "sys/bus/virtio/devices"
+_OF_HYPERVISOR = {ReasonKind.NOT_SETTLED, ReasonKind.ALL_PLUGGED, ReasonKind.NOTHING_MISSING, ReasonKind.PLACE_UNKNOWN}
+"""What the chain says better, or a capture cannot know."""
+
+
+def explain_capture(capture: Capture) -> tuple[Reason, ...]:
+    """Everything a capture says of memory that is missing or held, device by device, and what would help.
+
+    Raises UsageError when there are no memory blocks in it.
+    """
+    inside = of_capture(capture)
+    devices = devices_of(capture, memory_of(capture))
+    found = [reason for device in devices for reason in _about_device(device, capture, inside)]
+    mine = [device.region for device in devices if device.region is not None]
+    for name, blocks in _others(capture, inside, mine).items():
+        found += _about_other(name, blocks, inside)
+    facts = [reason for reason in found if reason.certainty is not Certainty.ADVICE]
+    return with_advice(facts) or (Reason(ReasonKind.NO_HOTPLUGGED),)
+
+
+def _about_device(device: CapturedDevice, capture: Capture, inside: GuestMemoryInfo) -> Iterator[Reason]:
+    """The chain of a virtio-mem device, and what `vm explain` says of one like it."""
+    blocks = inside.blocks_in(device.region) if device.region is not None else ()
+    yield _chain(device, blocks, inside)
+    if device.region is None:
+        yield Reason(ReasonKind.PLACE_UNKNOWN, device=device.name)
+        return
+    plugged = device.added if device.size is None else device.size
+    seen = VirtioMemDevice(
+        id=device.name,
+        max_size=device.region.size,
+        requested_size=plugged if device.requested_size is None else device.requested_size,
+        size=plugged,
+        block_size=device.block_size or 2 * MiB,
+        memaddr=device.region.start,
+        node=device.node or 0,
+    )
+    machine = Machine(status="running", boot_memory=0, devices=(seen,))
+    info = HypervisorInfo(hypervisor="capture", drivers={device.name: _driver(device, capture)})
+    for reason in explain(MachineFacts(machine=machine, hypervisor_info=info, inside=inside)):
+        if reason.kind not in _OF_HYPERVISOR:
+            yield reason
+    told_by_explain = bool(inside.pages) and plugged > seen.requested_size
+    if not told_by_explain and (inside.pages or plugged > seen.requested_size):
+        yield from about_pages(blocks, inside, device.name)
+
+
+def _chain(device: CapturedDevice, blocks: Iterable[Block], inside: GuestMemoryInfo) -> Reason:
+    """How far the memory has come."""
+    steps = [
+        ("asked for", device.requested_size),
+        ("plugged by the device", device.size),
+        ("added by the driver", device.added),
+        *_online(blocks, inside),
+    ]
+    return Reason(ReasonKind.CHAIN, {"steps": [{"step": step, "size": size} for step, size in steps]}, device.name)
+
+
+def _online(blocks: Iterable[Block], inside: GuestMemoryInfo) -> list[tuple[str, int | None]]:
+    """The end of a chain: how much is online, in which zones."""
+    zones = Counter(block.zone or "no single zone" for block in blocks if block.online)
+    size = inside.block_size or 0
+    return [("online", zones.total() * size), *((f"in {zone}", count * size) for zone, count in sorted(zones.items()))]
+
+
+def _driver(device: CapturedDevice, capture: Capture) -> Driver:
+    """Whether a driver has the device, as sysfs and the log say."""
+    if any(messages.is_broken_line(line, device.name) for line in capture.section("dev/kmsg").lines):
+        return Driver.BROKEN
+    for line in capture.section(_DEVICES).lines:
+        name, _, rest = line.partition(" ")
+        if name == device.name:
+            return Driver.ABSENT if " driver=- " in f" {rest} " else Driver.READY
+    return Driver.UNKNOWN
+
+
+def _others(capture: Capture, inside: GuestMemoryInfo, mine: Iterable[Span]) -> dict[str, list[Block]]:
+    """The memory blocks that are no virtio-mem device's, by whom they came from; boot memory is not told from a DIMM."""
+    size = inside.block_size or 0
+    regions = tuple(mine)
+    found: dict[str, list[Block]] = {}
+    owners = list(_owners(capture))
+    for block in inside.blocks:
+        span = Span.of_block(block.block, size)
+        if not any(region.overlaps(span) for region in regions):
+            name = next((name for name, owned in owners if owned.overlaps(span)), SYSTEM_RAM)
+            found.setdefault(name, []).append(block)
+    return found
+
+
+def _owners(capture: Capture) -> Iterator[tuple[str, Span]]:
+    """Who has brought memory, by /proc/iomem: a DAX device, or a driver that gives its RAM a name."""
+    tree = map_of(capture)
+    for _, node in tree.walk() if tree is not None else ():
+        if DRIVER_RAM.fullmatch(node.name) and node.parent is not None and not is_virtio_device(node.parent.name):
+            yield node.parent.name if node.parent.parent is not None else node.name, Span(node.start, node.end + 1)
+
+
+def _about_other(name: str, blocks: list[Block], inside: GuestMemoryInfo) -> Iterator[Reason]:
+    """The chain of memory that comes in one piece; of what may be boot memory only what is offline."""
+    size = inside.block_size or 0
+    offline = [block for block in blocks if not block.online]
+    if name != SYSTEM_RAM:
+        steps = [("added", len(blocks) * size), *_online(blocks, inside)]
+        yield Reason(ReasonKind.CHAIN, {"steps": [{"step": step, "size": of} for step, of in steps]}, name)
+    if offline:
+        facts = {"count": len(offline), "size": len(offline) * size, "blocks": _numbers(offline)}
+        yield Reason(ReasonKind.THESE_OFFLINE, facts, name)
+        if inside.auto_online_blocks == OnlineType.OFFLINE:
+            yield Reason(ReasonKind.NEW_BLOCKS_OFFLINE)
+    if name != SYSTEM_RAM and inside.pages:
+        yield from about_pages(blocks, inside, name)
+
+
+def _numbers(blocks: Iterable[Block]) -> str:
+    """Numbers of blocks as lsmem shows them: ``210-225,230``."""
+    runs: list[list[int]] = []
+    for block in blocks:
+        if runs and runs[-1][-1] + 1 == block.block:
+            runs[-1][1:] = [block.block]
+        else:
+            runs.append([block.block])
+    return ",".join("-".join(map(str, run)) for run in runs)

@@ -1,0 +1,113 @@
+"""What holds memory in a real guest: put there in a known amount, captured inside, and named outside with no machine to ask."""
+
+import base64
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.real.needs import require
+from virtiomem.cli.main import main
+from virtiomem.guest.base import DeviceConfig, GuestConfig
+from virtiomem.guest.linux import LinuxGuest, Setup
+from virtiomem.live import script
+from virtiomem.recording.values import Load, Resize
+from virtiomem.units import GiB, MiB, Size
+
+pytestmark = [pytest.mark.real, pytest.mark.on(linux="every")]
+
+PUT = {
+    "moves-shmem": 64 * MiB,
+    "moves-mlocked": 24 * MiB,
+    "moves-hugetlb": 16 * MiB,
+    "held-by-pinned": 12 * MiB,
+    "held-by-page-table": 16 * MiB,
+    "held-by-slab": 8 * MiB,
+}
+"""What is put into the guest, by what is to be said of it; of slab at least as much."""
+FILES = 12000
+"""Empty files; each has a dentry (192 bytes) and an inode (700 and more)."""
+
+Findings = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def holder(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The program that holds memory."""
+    source, built = Path(__file__).with_name("hold.c"), tmp_path_factory.mktemp("hold") / "hold"
+    options = "-static -nostdlib -Os -fno-stack-protector -fno-pie -no-pie -s -Wl,-z,noseparate-code,--build-id=none"
+    command = [require("gcc", "gcc"), *options.split(), "-o", str(built), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    return built.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def captures(setup: Setup, holder: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The guest with all of it in zone Normal, and once it was asked to give everything back."""
+    folder = tmp_path_factory.mktemp("held")
+    config = GuestConfig(memory=Size(512 * MiB), default_state="online")
+    with LinuxGuest(config, [DeviceConfig(id="vm0", max_size=Size(GiB))], setup=setup) as guest:
+        guest.play(Load())
+        guest.play(Resize(device="vm0", requested_size=Size(GiB)))
+        send(guest, "/hold", holder)
+        send(guest, "/capture.sh", script.text("0").encode())
+        guest.shell("/bin/busybox --install -s /bin; chmod +x /hold; mkdir /held; mount -t tmpfs held /held")
+        guest.shell(f"fallocate -l {PUT['moves-shmem']} /held/file")
+        guest.shell(f"echo {PUT['moves-hugetlb'] >> 21} > /proc/sys/vm/nr_hugepages")
+        hold(guest, "mlock", PUT["moves-mlocked"] >> 20)
+        hold(guest, "pipe", PUT["held-by-pinned"] >> 12)
+        hold(guest, "tables", PUT["held-by-page-table"] >> 12)
+        hold(guest, "files", FILES)
+        (folder / "full").write_text(guest.shell("sh /capture.sh --pages --seconds 900").text)
+        guest.play(Resize(device="vm0", requested_size=Size(0)))
+        (folder / "stuck").write_text(guest.shell("sh /capture.sh --pages --seconds 900").text)
+    return {one: folder / one for one in ("full", "stuck")}
+
+
+def send(guest: LinuxGuest, path: str, data: bytes) -> None:
+    guest.shell(f"echo {base64.b64encode(data).decode()} | base64 -d > {path}")
+
+
+def hold(guest: LinuxGuest, kind: str, count: int) -> None:
+    """Start the program and wait until it holds what it shall."""
+    said = guest.shell(f"cd /held && mkfifo /{kind}; /hold {kind} {count} > /{kind} 2>&1 & head -n 1 /{kind}")
+    assert said.text == "held\n"
+
+
+def explained(capture: Path, capsys: pytest.CaptureFixture[str]) -> Findings:
+    assert main(["explain", str(capture), "--json"]) == 0
+    findings: Findings = json.loads(capsys.readouterr().out)["findings"]
+    return findings
+
+
+def sizes(findings: Findings) -> dict[str, int]:
+    """How much of each use there is."""
+    return {one["reason"]: one["values"]["size"] for one in findings if one["reason"].startswith(("held-", "moves-"))}
+
+
+@pytest.mark.parametrize("reason", PUT)
+def test_what_was_put_there_is_named_with_its_amount(
+    captures: dict[str, Path], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = sizes(explained(captures["full"], capsys))[reason]
+    assert PUT[reason] * 0.95 <= found <= PUT[reason] * 1.25 + (16 * MiB if reason == "held-by-slab" else 0)
+
+
+def test_what_cannot_move_still_holds_its_blocks_after_the_shrink(
+    captures: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    findings = explained(captures["stuck"], capsys)
+    assert sizes(findings).keys() >= {"held-by-pinned", "held-by-page-table", "held-by-slab"}
+    told = {one["reason"]: one["text"] for one in findings if one["certainty"] == "fact"}
+    assert "cannot move, in" in told["block-pages"]
+    assert "Normal" in told["kernel-zones"]
+    chain = next(one for one in findings if one["reason"] == "chain")["values"]["steps"]
+    assert [step["step"] for step in chain][:3] == ["asked for", "plugged by the device", "added by the driver"]
+    assert (chain[0]["size"], chain[1]["size"] > 0) == (0, True)
+
+
+def test_what_proc_does_not_tell_is_said(captures: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = {one["reason"] for one in explained(captures["full"], capsys) if one["certainty"] == "unknown"}
+    assert "pins-unseen" in unknown
