@@ -11,7 +11,10 @@ from virtiomem.units import GiB, MiB
 RECORDINGS = sorted((Path(__file__).parents[1] / "data" / "recordings").glob("*/boot.iomem"))
 NEWER = sorted((Path(__file__).parents[1] / "data").glob("recordings-[67].*/*/boot.iomem"))
 CRASH_KERNEL = re.compile("^.*: Crash kernel\n", re.MULTILINE)
-ODD = sorted((Path(__file__).parents[1] / "data" / "layout").glob("*.iomem"))
+LAYOUTS = Path(__file__).parents[1] / "data" / "layout"
+ODD = sorted(LAYOUTS.glob("*.iomem"))
+QEMU_10 = sorted(LAYOUTS.glob("qemu-10.0/*.iomem"))
+TWO_DEVICES = '[[device]]\nid = "vm0"\nmax-size = "1G"\n[[device]]\nid = "vm1"\nmax-size = "1G"\n'
 
 
 @pytest.mark.parametrize("listing", [*RECORDINGS, *NEWER], ids=lambda path: f"{path.parts[-3]}/{path.parts[-2]}")
@@ -40,9 +43,35 @@ def test_crash_kernel_that_leaves_no_room_for_the_kernel_is_refused() -> None:
 @pytest.mark.parametrize("listing", ODD, ids=lambda path: path.stem)
 def test_built_in_layout_of_an_odd_machine_is_what_the_kernel_printed(listing: Path) -> None:
     kind, memory = listing.stem.split("-")
-    devices = '[[device]]\nid = "vm0"\nmax-size = "1G"\n[[device]]\nid = "vm1"\nmax-size = "1G"\n'
-    played = scenario.loads(f'[guest]\nkernel = "6.1"\nmachine = "{kind}"\nmemory = "{memory}"\n{devices}')
+    played = scenario.loads(f'[guest]\nkernel = "6.1"\nmachine = "{kind}"\nmemory = "{memory}"\n{TWO_DEVICES}')
     assert played.boot_iomem == listing.read_text()
+
+
+@pytest.mark.parametrize("listing", QEMU_10, ids=lambda path: path.stem)
+def test_built_in_layout_in_qemu_10_is_what_the_kernel_printed(listing: Path) -> None:
+    kind, memory = listing.stem.split("-")
+    guest = f'[guest]\nkernel = "6.12"\nqemu = "10.0"\nmachine = "{kind}"\nmemory = "{memory}"\nmax-memory = "20G"\n'
+    assert scenario.loads(f"{guest}{TWO_DEVICES}").boot_iomem == listing.read_text()
+
+
+# what `info pci` said of QEMU 10.0.13 and 11.1.3, and where the 64-bit window started
+@pytest.mark.parametrize(
+    ("memory", "limit", "devices", "window", "bars"),
+    [
+        ("2G", "20G", 2, 0x580000000, ["febf4000", "febf8000", "febfd000", "febfe000"]),
+        ("4097M", "820G", 2, 0xC000000000, ["febfd000", "febfe000", "c000000000", "c000004000"]),
+        ("4097M", "760G", 1, 0xC000000000, ["febfe000", "c000000000"]),
+        ("4097M", "20G", 0, 0x5C0000000, []),
+    ],
+)
+@pytest.mark.parametrize("qemu", ["10.0", "11.1"])
+def test_firmware_of_a_newer_qemu_puts_bars_high_where_memory_is(
+    qemu: str, memory: str, limit: str, devices: int, window: int, bars: list[str]
+) -> None:
+    words = "".join(f'[[device]]\nid = "vm{number}"\nmax-size = "1G"\n' for number in range(devices))
+    made = scenario.loads(f'[guest]\nqemu = "{qemu}"\nmemory = "{memory}"\nmax-memory = "{limit}"\n{words}').boot_iomem
+    assert re.findall(r"^  (\w+)-\w+ : 0000:00:0", made, re.MULTILINE) == bars
+    assert f"{window:x}-{window + 32 * GiB - 1:x} : PCI Bus 0000:00\n" in made
 
 
 def test_ram_that_ends_inside_64m_has_a_buffer_behind_it() -> None:

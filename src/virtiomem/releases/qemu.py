@@ -20,6 +20,10 @@ class QemuRelease:
     """A device with nothing plugged and nothing requested can be removed from the running machine."""
     offers_persistent_suspend: bool = False
     """The device offers PERSISTENT_SUSPEND."""
+    has_msix: bool = False
+    """The device's PCI function has MSI-X, and with it a BAR of 4K."""
+    maps_bars_high: bool = False
+    """The firmware puts 64-bit BARs to the top of the address space where there is memory above 4G; else below 4G."""
 
 
 QEMU = Releases(
@@ -48,6 +52,14 @@ QEMU = Releases(
             " (device_del); until it is gone, its requested size cannot be set",
         ),
         Change(
+            "8.2",
+            "maps_bars_high",
+            True,
+            "SeaBIOS 1.16.3, src/fw/pciinit.c: pci_bios_map_devices()",
+            "the firmware puts 64-bit BARs to the top of the address space where there is memory above 4G; before, below 4G",
+            "move 64bit pci window to end of address space",
+        ),
+        Change(
             "9.2",
             "offers_persistent_suspend",
             True,
@@ -60,6 +72,14 @@ QEMU = Releases(
             1024,
             "hw/virtio/virtio-mem.c: virtio_mem_device_realize()",
             "the queue has 1024 descriptors (seen on 10.0.13)",
+        ),
+        Change(
+            "10.0",
+            "has_msix",
+            True,
+            "hw/virtio/virtio-mem-pci.c: virtio_mem_pci_realize()",
+            "the device's PCI function has MSI-X, and with it a BAR of 4K",
+            "virtio-mem-pci: Allow setting nvectors, so we can use MSI-X",
         ),
         Change(
             "11.1",

@@ -1,9 +1,11 @@
-"""The built-in layout: the /proc/iomem listing that Debian's Linux prints on a pc or q35 machine of QEMU 7.2 at boot.
+"""The built-in layout: the /proc/iomem listing that Debian's Linux prints on a pc or q35 machine of QEMU at boot.
 
 A scenario without a listing of its own starts here. The kernel's lines stand where a `nokaslr` boot puts them. With
 QEMU's default processor there is a hole for HyperTransport below 1 TiB; a machine that reaches into it is taken to
 have another one.
 """
+
+from itertools import count
 
 from virtiomem import border
 from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
@@ -11,6 +13,7 @@ from virtiomem.errors import ArgumentValueError
 from virtiomem.guest.base import GuestConfig
 from virtiomem.guest.machine import MAX_DEVICES, MachineLayout
 from virtiomem.releases.linux import DEBIAN, DEFAULT, LinuxBuild, LinuxRelease
+from virtiomem.releases.qemu import QemuRelease
 from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM
 from virtiomem.scenario import virt_layout
 from virtiomem.scenario.virt_layout import Line
@@ -30,6 +33,10 @@ MAX_CRASH_KERNEL = 2 * GiB
 _CRASH_ALIGN = 16 * MiB
 _BAR = 0x4000
 """A virtio-pci-modern BAR."""
+_SMALL_BAR = 0x1000
+"""One with an MSI-X table, or an AHCI controller's."""
+_HIGH_BARS = 128 * GiB
+"""What the firmware keeps for BARs at the top of the 1 TiB that QEMU's default processor addresses: an eighth of it."""
 
 
 def boot_listing(
@@ -42,18 +49,28 @@ def boot_listing(
 ) -> str:
     """The listing of a machine with this many virtio-mem devices, before their driver is loaded.
 
-    `crashkernel`: bytes reserved for a crash kernel. `guest` is what else a `virt` machine's depends on. Raises ArgumentError,
-    also where there is no room for the crash kernel.
+    `crashkernel`: bytes reserved for a crash kernel. `guest` has the release of QEMU, and what else a `virt` machine's depends
+    on. Raises ArgumentError, also where there is no room for the crash kernel.
     """
     border.instance("release", release, LinuxRelease)
     border.instance("machine", machine, MachineLayout)
     border.integer("devices", devices, 0, MAX_DEVICES)
+    guest = guest or GuestConfig(machine=machine.kind)
     if machine.board.has_device_tree:
         border.integer("crashkernel", crashkernel, 0, MAX_CRASH_KERNEL)
-        return _text(virt_layout.lines(machine, devices, guest or GuestConfig(machine=machine.kind), crashkernel))
-    build = DEBIAN.release(release.name)
-    low, pci = _low_memory(machine, build, _crash_kernel(machine, build, crashkernel)), _pci(machine, devices, release)
-    return _text([*low, *pci, *_chips(machine, release), *_high_memory(machine)])
+        return _text(virt_layout.lines(machine, devices, guest, crashkernel))
+    build, qemu = DEBIAN.release(release.name), guest.qemu_release
+    low = _low_memory(machine, build, _crash_kernel(machine, build, crashkernel))
+    window = _window(machine, release)
+    return _text(
+        [
+            *low,
+            *window,
+            *_bars(machine, devices, qemu),
+            *_chips(machine, release),
+            *_high_memory(machine, devices, qemu),
+        ]
+    )
 
 
 def _text(lines: list[Line]) -> str:
@@ -93,30 +110,56 @@ def _low_memory(machine: MachineLayout, build: LinuxBuild, crash_kernel: list[Li
     ]
 
 
-def _pci(machine: MachineLayout, devices: int, release: LinuxRelease) -> list[Line]:
-    """The PCI window below 4 GiB with the devices' BARs, allocated downwards.
-
-    Since: 6.8 (ecam_name), 7.3 (acpi_name_of_ecam).
-    """
+def _window(machine: MachineLayout, release: LinuxRelease) -> list[Line]:
+    """The PCI window below 4 GiB. Since: 6.8 (ecam_name), 7.3 (acpi_name_of_ecam)."""
     top = machine.ram[0].stop
     window = "PCI Bus 0000:00"
     if machine.kind == "pc":
-        return [(0, top, 0xFEBFFFFF, window), *_bars(devices, 0xFEC00000, slot=2)]
+        return [(0, top, _IOAPIC - 1, window)]
     return [
         (0, top, _MMCONFIG.start - 1, window),
         (0, _MMCONFIG.start, _MMCONFIG.stop - 1, f"{release.ecam_name} 0000 [bus 00-ff]"),
         (1, _MMCONFIG.start, _MMCONFIG.stop - 1, "Reserved"),
         (2, _MMCONFIG.start, _MMCONFIG.stop - 1, release.acpi_name_of_ecam),
-        (0, _MMCONFIG.stop, 0xFEBFFFFF, window),
-        *_bars(devices, 0xFEBFC000, slot=1),
-        (1, 0xFEBFF000, 0xFEBFFFFF, "0000:00:1f.2"),
+        (0, _MMCONFIG.stop, _IOAPIC - 1, window),
     ]
 
 
-def _bars(devices: int, end: int, slot: int) -> list[Line]:
-    """One BAR a virtio-mem device; the last device has the highest."""
-    starts = [end - _BAR * (devices - index) for index in range(devices)]
-    return [(1, start, start + _BAR - 1, f"0000:00:{slot + index:02x}.0") for index, start in enumerate(starts)]
+def _names(machine: MachineLayout, devices: int) -> list[str]:
+    """The PCI addresses of the virtio-mem devices, which take the first free slots."""
+    first = 2 if machine.kind == "pc" else 1
+    return [f"0000:00:{slot:02x}.0" for slot in range(first, first + devices)]
+
+
+def _bars(machine: MachineLayout, devices: int, release: QemuRelease) -> list[Line]:
+    """The devices' BARs in the window below 4 GiB, at its end: large ones below small ones, unless they lie in the high window.
+
+    Models: pci_bios_init_root_regions_mem() in SeaBIOS. Since: 10.0 (has_msix).
+    """
+    names = _names(machine, devices)
+    small = [*(names if release.has_msix else ()), *(("0000:00:1f.2",) if machine.kind == "q35" else ())]
+    end = _IOAPIC - _SMALL_BAR * len(small)
+    large = [] if _high_bars(machine, devices, release) else names
+    return [
+        *_in_a_row(large, align_down(end - _BAR * len(large), _BAR), _BAR),
+        *_in_a_row(small, end, _SMALL_BAR),
+    ]
+
+
+def _in_a_row(names: list[str], start: int, size: int) -> list[Line]:
+    return [(1, at, at + size - 1, name) for name, at in zip(names, count(start, size))]
+
+
+def _high_bars(machine: MachineLayout, devices: int, release: QemuRelease) -> Span | None:
+    """The 64-bit PCI window where the firmware has put BARs into it; else QEMU alone says where it lies.
+
+    Twice as far below the end as it takes, for HyperTransport has the end; SeaBIOS does not look whether memory devices are there.
+    Models: pci_bios_map_devices() in SeaBIOS 1.16.3. Since: 8.2 (maps_bars_high).
+    """
+    region_end = align_up(machine.device_memory().region.stop, GiB)
+    if not (release.maps_bars_high and devices and len(machine.ram) > 1 and region_end <= _HT_RESERVED.start):
+        return None
+    return Span.sized(max(region_end, 1 * TiB - _HIGH_BARS) - _HIGH_BARS, machine.board.window64)
 
 
 def _chips(machine: MachineLayout, release: LinuxRelease) -> list[Line]:
@@ -133,15 +176,18 @@ def _chips(machine: MachineLayout, release: LinuxRelease) -> list[Line]:
     ]
 
 
-def _high_memory(machine: MachineLayout) -> list[Line]:
-    """RAM from 4 GiB up, the 64-bit PCI window behind the device region, and the HyperTransport hole."""
-    hole = machine.pci_window64
+def _high_memory(machine: MachineLayout, devices: int, release: QemuRelease) -> list[Line]:
+    """RAM from 4 GiB up, the 64-bit PCI window with the BARs that are in it, and the HyperTransport hole."""
+    high = _high_bars(machine, devices, release)
+    window = high or machine.pci_window64
     lines: list[Line] = []
     for ram in machine.ram[1:]:
         lines.append((0, ram.start, ram.stop - 1, SYSTEM_RAM))
         if ram.stop % (64 * MiB):
             lines.append((0, ram.stop, align_up(ram.stop, 64 * MiB) - 1, "RAM buffer"))
-    lines.append((0, hole.start, hole.stop - 1, "PCI Bus 0000:00"))
-    if hole.stop <= _HT_RESERVED.start:
+    lines.append((0, window.start, window.stop - 1, "PCI Bus 0000:00"))
+    if high:
+        lines += _in_a_row(_names(machine, devices), high.start, _BAR)
+    if window.stop <= _HT_RESERVED.start:
         lines.append((0, _HT_RESERVED.start, _HT_RESERVED.stop - 1, "Reserved"))
     return lines
