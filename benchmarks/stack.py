@@ -1,10 +1,11 @@
 """The whole stack: device, driver, hotplug core and tree, growing an empty region to full and shrinking it back.
 
-    python benchmarks/stack.py [--blocks N ...] [--rounds R]
+    python benchmarks/stack.py [--blocks N ...] [--rounds R] [--kernel RELEASE [RELEASE ...]]
 
 Memory blocks of 128 MiB, device blocks of 2 MiB, merging, every block put online in Movable: what a guest with
 memhp_default_state=online_movable does. Prints memory blocks per second of CPU time, the median of R rounds, scaled by
-a fixed loop of plain Python timed just before and after, so that machines can be compared.
+a fixed loop of plain Python timed just before and after, so that machines can be compared. The releases of `--kernel` take
+turns, and each is compared with the first one, round by round.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from virtiomem.clock import Clock
 from virtiomem.device.mem import MemDevice
 from virtiomem.driver import VirtioMemModule
 from virtiomem.memory import Memory, OnlineType, Policy
+from virtiomem.releases.linux import DEFAULT, LINUX
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM
 from virtiomem.transport.loopback import Loopback
 from virtiomem.units import GiB, MiB, TiB
@@ -35,22 +37,23 @@ def calibrate() -> float:
     return time.process_time() - start
 
 
-def guest(blocks: int) -> tuple[MemDevice, Clock]:
-    """A guest with 2 GiB of boot memory and an empty region of that many memory blocks at 1 TiB."""
+def guest(blocks: int, kernel: str) -> tuple[MemDevice, Clock]:
+    """A guest of that release with 2 GiB of boot memory and an empty region of that many memory blocks at 1 TiB."""
     iomem = ResourceTree()
     ram = Resource(4 * GiB, 6 * GiB - 1, "System RAM", IORESOURCE_SYSTEM_RAM | IORESOURCE_BUSY)
     iomem.insert_resource(iomem, ram)
     policy = Policy(default_state=OnlineType.ONLINE_MOVABLE)
-    memory, clock = Memory(iomem, block_size=MEMORY_BLOCK, policy=policy), Clock()
+    memory = Memory(iomem, block_size=MEMORY_BLOCK, policy=policy, release=LINUX.release(kernel))
+    clock = Clock()
     device = MemDevice(addr=TiB, region_size=blocks * MEMORY_BLOCK)
     VirtioMemModule(memory, clock, [("virtio0", Loopback(device))])
     clock.run_until_idle()
     return device, clock
 
 
-def rates(blocks: int) -> list[float]:
+def rates(blocks: int, kernel: str) -> list[float]:
     """Memory blocks per second, growing and shrinking, on the machine that figures are scaled to."""
-    device, clock = guest(blocks)
+    device, clock = guest(blocks, kernel)
     found = []
     for requested in (blocks * MEMORY_BLOCK, 0):
         before = calibrate()
@@ -69,12 +72,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, nargs="+", default=[100, 1_000, 10_000, 100_000])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--kernel", nargs="+", default=[DEFAULT.name])
     args = parser.parse_args()
-    print(f"{'memory blocks':>13}  {'grow, blocks/s':>14}  {'shrink, blocks/s':>16}")
+    print(f"{'Linux':>5}  {'memory blocks':>13}  {'grow, blocks/s':>14}  {'shrink, blocks/s':>16}  of the first one's")
     for blocks in args.blocks:
-        rounds = zip(*(rates(blocks) for _ in range(args.rounds)), strict=True)
-        grow, shrink = (statistics.median(each) for each in rounds)
-        print(f"{blocks:>13,}  {grow:>14,.0f}  {shrink:>16,.0f}")
+        rounds = [[rates(blocks, kernel) for kernel in args.kernel] for _ in range(args.rounds)]
+        for at, kernel in enumerate(args.kernel):
+            grow, shrink = (statistics.median(each) for each in zip(*(one[at] for one in rounds), strict=True))
+            pairs = [[mine / first for mine, first in zip(one[at], one[0], strict=True)] for one in rounds]
+            ratios = "  ".join(f"{statistics.median(each):.3f}" for each in zip(*pairs, strict=True))
+            print(f"{kernel:>5}  {blocks:>13,}  {grow:>14,.0f}  {shrink:>16,.0f}  {ratios}")
 
 
 if __name__ == "__main__":
