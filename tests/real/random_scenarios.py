@@ -292,6 +292,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--architecture", choices=[row.name for row in ARCHITECTURES], default=DEFAULT.name)
     parser.add_argument("--qemu")
     parser.add_argument("--keep", type=Path)
+    parser.add_argument("--timeout", type=float, default=Setup().timeout, help="for a boot, and for a step")
     parser.add_argument("--again", type=Path, nargs="+")
     args = parser.parse_args(words)
     return _again(args.again) if args.again else _play(args)
@@ -303,7 +304,9 @@ def _kernel(text: str) -> Path | str:
 
 def _play(args: argparse.Namespace) -> int:
     """Play scenarios, and keep the outcome after each."""
-    setup = Setup(kernel=args.kernel, qemu=args.qemu, accel="tcg", append="quiet cryptomgr.notests")
+    setup = Setup(
+        kernel=args.kernel, qemu=args.qemu, accel="tcg", append="quiet cryptomgr.notests", timeout=args.timeout
+    )
     outcomes: list[Outcome] = []
     release = str(args.kernel or LINUX.newest.name)
     architecture = next(row for row in ARCHITECTURES if row.name == args.architecture)
