@@ -24,8 +24,8 @@ from virtiomem.guest.linux.shell_agent import Reply, ShellAgent
 from virtiomem.units import MiB, Size
 
 NOBODY = 65534
-UNEXPLAINED = "the cause is unknown"
-"""How a libvirtd that could not ask QEMU what it can do refuses a domain."""
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where a daemon looks for QEMU: the installed one, not one that another test has put before it."""
 SYSTEM_USER = "libvirt-qemu"
 """Whom a system libvirtd looks up, whoever is to run QEMU."""
 START_AGENT = (
@@ -97,6 +97,7 @@ class Libvirtd:
         elif self._privileged:
             command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command]
         environment = os.environ | {
+            "PATH": SYSTEM_PATH,
             "HOME": str(self.home),
             "XDG_RUNTIME_DIR": str(self.run),
             "XDG_CONFIG_HOME": str(self.home / "c"),
@@ -125,15 +126,10 @@ class Libvirtd:
         self.process.kill()
         self.process.wait()
 
-    def virsh(self, *words: str, again: str = "") -> str:
-        """What virsh prints; a refusal fails the test, with what the daemon said, but is tried once more where it says `again`.
-
-        A daemon that has just come up and asks QEMU what it can do may refuse a domain without a reason.
-        """
+    def virsh(self, *words: str) -> str:
+        """What virsh prints; a refusal fails the test, with what the daemon said."""
         command = ["virsh", "-c", self.uri, *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-        if again and again in done.stderr:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         assert done.returncode == 0, f"virsh {' '.join(words)}: {done.stderr}\nlibvirtd said:\n{self.said()}"
         return done.stdout
 
@@ -145,7 +141,7 @@ class Libvirtd:
         """Define a domain."""
         path = self.folder / "domain.xml"
         path.write_text(xml)
-        self.virsh("define", str(path), again=UNEXPLAINED)
+        self.virsh("define", str(path))
 
     def tiny(self, name: str, nodes: Sequence[int] = (0,), memory: int = 64) -> None:
         """A domain without a guest, paused."""

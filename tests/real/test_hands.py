@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.real, pytest.mark.on(qemu="every"), pytest.mark.proves
 MACHINE = (
     "-accel tcg -M q35 -m 512M,maxmem=64G,slots=1 -nodefaults -display none -serial stdio -kernel {kernel} -initrd {initrd} "
     "-append {append} -object memory-backend-ram,id=m0,size={size},reserve=off -device virtio-mem-pci,id=vm0,memdev=m0,"
-    "block-size={block-size},requested-size={requested-size},memaddr={memaddr}"
+    "block-size={block-size},requested-size={requested-size},memaddr={memaddr},unplugged-inaccessible={unplugged-inaccessible}"
 )
 ONE_SHAPE = [rule.id for rule in selected(["PLUG", "UNPLUG", "STATE", "CFG", "OPS"]) if rule.unseen is None]
 """Rules that mostly want the same device: a boot under emulation takes seconds."""
