@@ -48,7 +48,7 @@ HOOK_SECONDS = 60.0
 _LONGEST_LINE = 4096
 _LOOK = 0.2
 """Seconds between two looks whether a silent VMM still runs."""
-_LAST_MOMENTS = 5.0
+_LAST_MOMENTS = 30.0
 """Seconds for the end of a VMM that has closed the console."""
 _PANIC = "Kernel panic"
 

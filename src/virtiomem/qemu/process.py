@@ -31,6 +31,8 @@ PACKAGES = {BINARY: "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm"}
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
+_LAST_MOMENTS = 30.0
+"""Seconds for the end of a QEMU that has closed a connection; on a busy machine it takes some."""
 _MESSAGE_LINES = 20
 _MAX_OUTPUT = 64 * MiB
 """Output kept until it is taken: far more than any resize of a terabyte makes."""
@@ -145,7 +147,7 @@ class QemuProcess:
 
     def lost(self, doing: str) -> BackendError:
         """The error that says how QEMU ended, to be raised when one of its sockets has closed."""
-        code = self.wait(5)
+        code = self.wait(_LAST_MOMENTS)
         if code is None:
             return BackendError(f"QEMU closed its connection while {doing}, yet it runs (process {self.pid})")
         how = f"exited with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
