@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtiomem.units import U64_MAX, GiB, MiB, format_approx, format_size, libvirt_unit, parse_size
+from virtiomem.errors import ArgumentValueError
+from virtiomem.units import U64_MAX, GiB, MiB, Size, format_approx, format_size, libvirt_unit, parse_size
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,9 @@ def test_units_of_libvirt(name: str, size: int) -> None:
 @pytest.mark.parametrize("name", ["furlongs", "iB", "ki", "KiBi", "1", " "])
 def test_what_is_no_unit_of_libvirt(name: str) -> None:
     assert libvirt_unit(name) is None
+
+
+def test_decimal_units_are_refused_with_the_size_to_write() -> None:
+    with pytest.raises(ArgumentValueError, match=r"^not a size: '2gb' \(write 2G, which counts in powers of 1024\)$"):
+        Size.parse("2gb")
+    assert Size.parse("2Gi") == Size.parse("2 GiB") == 2 * GiB

@@ -22,12 +22,22 @@ _LONGEST = 100
 """Characters of a size; no number of 64 bits needs as many."""
 _SUFFIXES = {"": 1, "K": KiB, "M": MiB, "G": GiB, "T": TiB, "P": 1 << 50, "E": 1 << 60}
 _SIZE = re.compile(
-    r"(?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE]?)(?:iB)?", re.IGNORECASE | re.ASCII
+    r"(?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE]?)(?:iB?)?", re.IGNORECASE | re.ASCII
 )
+
+_DECIMAL = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE])B", re.IGNORECASE | re.ASCII)
+
+
+def _cure(text: str) -> str:
+    """What to write instead: for 2GB, which is 10^9 for some and 2^30 for others, the size that is meant here."""
+    match = _DECIMAL.fullmatch(text.strip()) if len(text) <= _LONGEST else None
+    if match is not None:
+        return f"write {match['number']}{match['suffix'].upper()}, which counts in powers of 1024"
+    return "write 128M, 2G, 0x8000000 or bytes"
 
 
 class Size(int):
-    """Bytes, as read from a file or a command line: ``128M``, ``2GiB``, ``1.5G``, ``0x8000000``, ``4096``."""
+    """Bytes, as read from a file or a command line: ``128M``, ``2GiB``, ``2Gi``, ``1.5G``, ``0x8000000``, ``4096``."""
 
     __slots__ = ()
 
@@ -42,7 +52,7 @@ class Size(int):
         elif isinstance(text, str):
             match = _SIZE.fullmatch(text.strip()) if len(text) <= _LONGEST else None
             if match is None or (match["number"].lower().startswith("0x") and match["suffix"]):
-                raise ArgumentValueError(f"not a size: {quoted(text)} (write 128M, 2G, 0x8000000 or bytes)")
+                raise ArgumentValueError(f"not a size: {quoted(text)} ({_cure(text)})")
             value, whole = _scaled(match["number"], _SUFFIXES[match["suffix"].upper()])
         else:
             raise ArgumentValueError(f"not a size: {described(text)} (write 128M, 2G, 0x8000000 or bytes)")

@@ -295,7 +295,7 @@ def test_header_that_reads_wrong_is_refused(tmp_path: Path, capsys: pytest.Captu
         (["--possible-cpus", "9999999999"], "9999999999 are more than the 8192"),
         (["--direct-map", "high"], "'high' is not a number"),
         (["--backup", "-1"], "--backup"),
-        (["--as", "grub"], "invalid choice: 'grub'"),
+        (["--as", "grub"], "'grub' is none of"),
         (["--limit", "0"], "--limit: not a count: '0'"),
         (["--possible-cpus", "0"], "--possible-cpus: not a count: '0'"),
         (["--compare", "--as", "kernel"], "--compare is of both loaders: --as kernel chooses nothing"),

@@ -64,7 +64,7 @@ def test_failure_is_one_line_and_its_exit_code(
         (["prob"], "no command 'prob', did you mean 'probe'? (see virtiomem --help)"),
         (["nothing-like-it"], "no command 'nothing-like-it' (see virtiomem --help)"),
         (["probe", "--size", "big"], "argument --size: invalid int value: 'big' (see virtiomem probe --help)"),
-        (["probe", "more"], "unrecognized arguments: more (see virtiomem --help)"),
+        (["probe", "more"], "unrecognized arguments: more (see virtiomem probe --help)"),
         ([], "the following arguments are required: COMMAND (see virtiomem --help)"),
     ],
 )
@@ -172,3 +172,19 @@ sys.exit(start())
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["vm", "resiz"], "did you mean 'resize'?"),
+        (["device", "chek"], "did you mean 'check'?"),
+        (["run", "--jsn", "x.toml"], "did you mean '--json'?"),
+        (["vm", "resize", "m", "2G", "--no-wiat"], "did you mean '--no-wait'?"),
+    ],
+)
+def test_a_word_that_is_nearly_right_gets_the_right_one(
+    words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    assert hint in capsys.readouterr().err

@@ -63,7 +63,7 @@ def test_recording_to_a_device_or_a_link_leaves_them_what_they_are(tmp_path: Pat
         (["--sysroot", "taken"], "taken: Not a directory"),
         (["--sysroot", "."], ".: not empty, and not made by an export"),
         ([AFTER, "--json"], "--json, --record, --sysroot and --console take one scenario"),
-        (["--bytes"], "unrecognized arguments: --bytes (see virtiomem --help)"),
+        (["--bytes"], "unrecognized arguments: --bytes (see virtiomem run --help)"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_anything_runs(

@@ -6,14 +6,14 @@ Exit codes: 0 done, 1 failed or different, 2 usage, 64 partly done, 124 timed ou
 import argparse
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
 
 from virtiomem import __version__, stdio
 from virtiomem.errors import Exit, UsageError, VirtiomemError
-from virtiomem.text import quoted
+from virtiomem.text import quoted, shown
 
 COMMANDS: dict[str, str] = {
     "run": "play a scenario and show what changed in the map, the blocks and the requests",
@@ -41,6 +41,13 @@ class Parser(argparse.ArgumentParser):
         if arg_strings == ["--"] and action.option_strings and action.nargs is None:
             self.error(f"argument {'/'.join(action.option_strings)}: '--' is not a value")
         return super()._get_values(action, arg_strings)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse a word that is none of the choices, with the one that was meant."""
+        words = [] if action.choices is None else [str(choice) for choice in action.choices]
+        if action.choices is not None and value not in action.choices:
+            said = f"{quoted(str(value))} is none of {', '.join(words)}{_nearest(str(value), words)}"
+            raise argparse.ArgumentError(action, said)
 
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments, in one line that names the help."""
@@ -87,7 +94,13 @@ def _run(argv: list[str]) -> int:
                 command.prog, command.description = f"{command.prog} {action}", module.DESCRIPTION
             module.add_arguments(command)
     try:
-        args = parser.parse_args(argv)
+        args, unknown = parser.parse_known_args(argv)
+        if unknown:
+            options = [option for option in _options(parser) if option.startswith("--")]
+            near = next((hint for word in unknown if (hint := _nearest(word.partition("=")[0], options))), "")
+            raise UsageError(
+                f"unrecognized arguments: {' '.join(map(shown, unknown))}{near} (see {' '.join(filter(None, ('virtiomem', chosen)))} --help)"
+            )
     except SystemExit as leaving:  # --help and --version
         return int(leaving.code or 0)
     return int(module.run(args))
@@ -104,9 +117,18 @@ def _action(argv: list[str], name: str, module: ModuleType) -> str | None:
     return None
 
 
-def _nearest(chosen: str) -> str:
-    """A hint when a command's name is nearly right."""
-    near = difflib.get_close_matches(chosen, COMMANDS, n=1)
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Every option of a parser and of those below it."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from _options(below)
+
+
+def _nearest(chosen: str, known: Iterable[str] = COMMANDS) -> str:
+    """A hint when a word is nearly right."""
+    near = difflib.get_close_matches(chosen, known, n=1)
     return f", did you mean {near[0]!r}?" if near else ""
 
 
