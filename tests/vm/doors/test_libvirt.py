@@ -69,6 +69,11 @@ def test_text_that_names_no_domain_is_usage(text: str) -> None:
         parse_connection(f"libvirt:{text}")
 
 
+def test_what_virsh_takes_is_answered_with_what_is_taken_here() -> None:
+    with pytest.raises(UsageError, match=r"is a URI of libvirt: write libvirt:qemu:///system/DOMAIN$"):
+        parse_connection("qemu:///system")
+
+
 def test_every_running_domain_with_a_device_is_listed_by_its_host(daemon: Daemon, capsys: Capture) -> None:
     assert main(["vm", "list", "-c", f"libvirt:{URI}/", "-n", "-o", "vm,device,address"]) == 0
     assert capsys.readouterr().out.split() == ["one", "ua-vm0", "?", "two", "ua-vm0", "?", "two", "ua-vm1", "?"]

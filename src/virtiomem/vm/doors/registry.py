@@ -39,6 +39,10 @@ def parse_target(text: str, *, source: str) -> MachineTarget:
         return BY_PATH.parse(text, source)
     scheme, _, where = text.partition(":")
     door = next((door for door in DOORS if door.scheme == scheme), None)
+    if door is None and "://" in text:
+        raise UsageError(
+            f"{source}: {quoted(text)} is a URI of libvirt: write {libvirt.DOOR.scheme}:{text.rstrip('/')}/DOMAIN"
+        )
     if door is None or not where:
         raise UsageError(f"{source}: {quoted(text)} is not a machine (write {', '.join(USAGES)} or a known name)")
     return door.parse(where, source)
