@@ -130,8 +130,9 @@ def _name(linux: str) -> str:
     return "no guest: the device, or the paused machine" if linux == ALONE else f"Linux {linux}"
 
 
-def _order(version: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version)))
+def _order(version: str) -> tuple[tuple[int, ...], str]:
+    """By its numbers, then, where these are those of another architecture's as well, by name."""
+    return tuple(map(int, re.findall(r"\d+", version))), version
 
 
 def _differences(runs: list[Ran]) -> str:
@@ -142,7 +143,9 @@ def _differences(runs: list[Ran]) -> str:
             place = f"QEMU {run.qemu}" if run.linux == ALONE else f"{run.linux} in QEMU {run.qemu}"
             places.setdefault(difference, []).append(place)
     head = "| in | what differs | met on |\n|---|---|---|\n"
-    return head + "".join(f"| {one.where} | {one.what} | {', '.join(met)} |\n" for one, met in places.items())
+    return head + "".join(
+        f"| {one.where} | {one.what} | {', '.join(dict.fromkeys(met))} |\n" for one, met in places.items()
+    )
 
 
 def _list(runs: list[Ran]) -> str:

@@ -10,6 +10,7 @@ from typing import NoReturn
 import pytest
 
 from tests.waiting import PATIENCE
+from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.guest.linux import kernels
 from virtiomem.qemu import BINARY
 
@@ -79,6 +80,6 @@ def look_for_kernels() -> None:
     os.environ[kernels.ROOTS] = ":".join([*before, *brought])
 
 
-def found_kernels() -> dict[str, str]:
+def found_kernels(architecture: Architecture = DEFAULT) -> dict[str, str]:
     """The newest kernel of each series that is here, with its whole release, oldest first."""
-    return {series(kernel.release): kernel.release for kernel in kernels.here()}
+    return {series(kernel.release): kernel.release for kernel in kernels.here(architecture)}

@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.real.needs import ORACLES, found_kernels, found_lsmems, found_qemus, look_for_kernels, series
+from virtiomem.architecture import ARM64, DEFAULT
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import kernels
 
@@ -58,6 +59,8 @@ class Oracle:
     series: str
     suites: tuple[str, ...]
     counted_on: bool = False
+    architecture: str = "amd64"
+    """What Debian calls the processor that it is for."""
 
     @property
     def name(self) -> str:
@@ -72,6 +75,7 @@ class Oracle:
 
 _FOUND: Mapping[str, Callable[[], Mapping[str, str]]] = {
     "linux": found_kernels,
+    "linux-arm64": lambda: found_kernels(ARM64),
     "qemu": lambda: {series(version): version for version in found_qemus().values()},
     "util-linux": lambda: {series(version): version for version in found_lsmems().values()},
 }
@@ -82,6 +86,7 @@ ALL = (
     Oracle("linux", "6.12", ("bookworm-security", "trixie"), counted_on=True),
     Oracle("linux", "6.18", ("trixie-backports", "sid")),
     Oracle("linux", "7.3", ("trixie-backports", "sid")),
+    Oracle("linux-arm64", "6.1", ("bookworm",), architecture=ARM64.debian),
     Oracle("qemu", "7.2", ("bookworm",)),
     Oracle("qemu", "10.0", ("trixie",), counted_on=True),
     Oracle("qemu", "11.1", ("trixie-backports",)),
@@ -92,10 +97,11 @@ ALL = (
 
 
 class Apt:
-    """apt with one suite, and lists, cache and status of its own."""
+    """apt with one suite and architecture, and lists, cache and status of its own."""
 
-    def __init__(self, suite: str, home: Path) -> None:
+    def __init__(self, suite: str, home: Path, architecture: str) -> None:
         self.home = home
+        self.architecture = architecture
         for folder in ("lists/partial", "cache/archives/partial"):
             (home / folder).mkdir(parents=True)
         (home / "status").touch()
@@ -111,8 +117,8 @@ class Apt:
             "Dir::State::lists": home / "lists",
             "Dir::State::status": home / "status",
             "Dir::Cache": home / "cache",
-            "APT::Architecture": "amd64",
-            "APT::Architectures::": "amd64",
+            "APT::Architecture": architecture,
+            "APT::Architectures::": architecture,
             "APT::Sandbox::User": "root",
             "APT::Default-Release": suite,
             "APT::Update::Error-Mode": "any",
@@ -168,13 +174,14 @@ def unpack(debs: Path, folder: Path, at_least: int) -> None:
 
 
 def kernel(apt: Apt, wanted: str, folder: Path) -> str:
-    """Unpack the newest cloud kernel of a series; return its release."""
-    pattern = rf"linux-image-({re.escape(wanted)}[.-]\S*cloud-amd64)"
+    """Unpack the newest cloud kernel of a series, and a busybox where this machine's is for another processor; return its release."""
+    pattern = rf"linux-image-({re.escape(wanted)}[.-]\S*cloud-{apt.architecture})"
     releases = [match[1] for name in apt("apt-cache", "pkgnames") if (match := re.fullmatch(pattern, name))]
     if not releases:
         raise NotHadError(f"no package of Linux {wanted}")
     release = max(releases, key=kernels.version_key)
-    apt.download(list(dict.fromkeys(parts(apt, f"linux-image-{release}", release))), folder)
+    busybox = [] if apt.architecture == DEFAULT.debian else ["busybox-static"]
+    apt.download([*dict.fromkeys(parts(apt, f"linux-image-{release}", release)), *busybox], folder)
     modules = next(path for path in folder.glob(f"**/modules/{release}") if path.is_dir())
     subprocess.run([depmod(), "-b", str(modules.parents[2]), release], check=True)
     image = next(iter(sorted(folder.glob(f"**/vmlinuz-{release}")) + sorted(modules.glob("vmlinuz"))))
@@ -226,7 +233,12 @@ def program(folder: Path, name: str, start: str, wanted: str) -> str:
     return match[0]
 
 
-_BRING: Mapping[str, Callable[[Apt, str, Path], str]] = {"linux": kernel, "qemu": qemu, "util-linux": lsmem}
+_BRING: Mapping[str, Callable[[Apt, str, Path], str]] = {
+    "linux": kernel,
+    "linux-arm64": kernel,
+    "qemu": qemu,
+    "util-linux": lsmem,
+}
 
 
 def bring(oracle: Oracle) -> str:
@@ -237,7 +249,9 @@ def bring(oracle: Oracle) -> str:
             folder = Path(home) / "root"
             folder.mkdir()
             try:
-                version = _BRING[oracle.program](Apt(suite, Path(home) / "apt"), oracle.series, folder)
+                version = _BRING[oracle.program](
+                    Apt(suite, Path(home) / "apt", oracle.architecture), oracle.series, folder
+                )
             except (NotHadError, UnreachableError) as error:
                 errors.append(type(error)(f"{suite}: {error}"))
             except (OSError, StopIteration, subprocess.SubprocessError, BackendError) as error:
