@@ -106,7 +106,7 @@ def test_status_counts_each_node(tmp_path: Path, web: str, capsys: pytest.Captur
 
 def test_resize_waits_and_says_what_became_of_it(web: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "resize", "web", "3G", "-c", web)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "web: 2G more need 32M for struct pages, and the guest has 3.7G free: they fit\n")
     assert out.splitlines()[0] == "web/vm0: done after 0.0 s: 1G -> 3G"
     assert "  note    seen from inside: MemTotal 5G -> 7G, no block of it offline" in out
 

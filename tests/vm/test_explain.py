@@ -124,7 +124,7 @@ def test_region_that_is_no_whole_number_of_blocks_is_a_fact() -> None:
 
 def test_memory_for_struct_pages_is_reckoned() -> None:
     found = findings(device(0, 4 * GiB), inside=guest(mem_free=16 * MiB))
-    assert "4G more need 64M for struct pages, and the guest has 16M free" in texts(found, Certainty.FACT)
+    assert "4G more need 64M for struct pages, and the guest has 16M free: 896M fit" in texts(found, Certainty.FACT)
 
 
 def test_rest_below_the_drivers_unit_is_likely_the_reason() -> None:

@@ -55,7 +55,7 @@ def _check_options(args: argparse.Namespace) -> None:
     if args.scope == "device":
         refuse_unused({"--spread": args.spread}, "is for --total or --plugged")
     if args.no_wait:
-        waiting = {"--stall": args.stall, "--on-timeout": args.on_timeout != "keep"}
+        waiting = {"--step": args.step, "--stall": args.stall, "--on-timeout": args.on_timeout != "keep"}
         refuse_unused(waiting, "is for a resize that waits, without --no-wait")
 
 
@@ -120,7 +120,12 @@ def _add_resize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--round", action="store_true", help="round up to the block size")
     parser.add_argument("--spread", metavar="HOW", help="even (default), weighted, pack or node=N")
     parser.add_argument("--no-redispatch", action="store_true", help="give no device what another cannot take")
-    parser.add_argument("--dry-run", action="store_true", help="show the plan and what speaks against it")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the plan, what it costs and what speaks against it"
+    )
+    parser.add_argument(
+        "--step", choices=("auto",), help="grow in steps whose struct pages fit into what the guest has free"
+    )
     parser.add_argument("-k", "--keep-going", action="store_true", help="leave out machines that cannot be resized")
     parser.add_argument(
         "--until",

@@ -3,6 +3,7 @@
 core.py       Memory: nodes, zones, blocks, groups, listeners, and check()
 memmap.py     struct pages inside the memory that they describe
 vmemmap.py    struct pages elsewhere: what new memory takes from free memory
+forecast.py   how far memory can grow before its struct pages do not fit
 refusal.py    why Linux does not add memory, in words
 hotplug.py    add_memory(), add_memory_driver_managed(), remove_memory(), offline_and_remove_memory()
 onlining.py   online_pages(), offline_pages(), a write to a block's `state`

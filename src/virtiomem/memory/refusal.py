@@ -2,6 +2,7 @@
 
 from virtiomem.errors import Errno
 from virtiomem.memory.core import Memory
+from virtiomem.memory.vmemmap import memmap_size
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.resource.tree import ResourceConflict
 
@@ -29,7 +30,7 @@ def no_struct_pages(memory: Memory, nid: int, size: int) -> Reason | None:
     need = size // memory.block_size * vmemmap.block_pages
     if not vmemmap.counted or vmemmap.available(nid) >= need:
         return None
-    facts = {"need": need * page, "node": nid, "free": vmemmap.available_on(nid) * page}
+    facts = {"need": memmap_size(size, memory.architecture), "node": nid, "free": vmemmap.available_on(nid) * page}
     return Reason(ReasonKind.NO_STRUCT_PAGES, facts)
 
 

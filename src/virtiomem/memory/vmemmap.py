@@ -119,6 +119,10 @@ class Vmemmap:
         zones = (self._nodes[nid].zones[type_] for type_ in _HIGHEST_FIRST)
         return sum(max(zone.managed - zone.used - keeps[zone], 0) for zone in zones)
 
+    def kept(self, zone: Zone) -> int:
+        """What a zone keeps from struct pages."""
+        return self._kept().get(zone, 0)
+
     def _zonelist(self, nid: int) -> Iterator[Zone]:
         """Kernel zones in the order in which they are tried: the node's own, highest first, then those of the others."""
         for type_ in _HIGHEST_FIRST:

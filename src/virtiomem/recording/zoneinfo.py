@@ -10,7 +10,9 @@ COUNTERS = ("spanned", "present", "managed")
 """Pages of a zone that a snapshot has; the file has more, `free` among them."""
 
 _ZONE = re.compile(r"Node\s+([0-9]{1,5}), zone\s+(\w{1,20})")
-_COUNTER = re.compile(r"\s+(?:pages )?(free|spanned|present|managed)\s+([0-9]+)")
+_COUNTER = re.compile(r"\s+(?:pages )?(free|min|spanned|present|managed)\s+([0-9]+)")
+_RESERVE = re.compile(r"\s+protection: \([0-9]+, [0-9]+, ([0-9]+), [0-9, ]+\)")
+"""What a zone keeps from those who can use others: the third figure, from the kernel."""
 
 
 class ZoneText(NamedTuple):
@@ -29,6 +31,8 @@ def parse(lines: Iterable[str], other: Callable[[str], None] = lambda _: None) -
             zones.append(ZoneText(int(zone[1]), zone[2], {}))
         elif zones and (counter := _COUNTER.fullmatch(line)):
             zones[-1].pages.setdefault(counter[1], counter[2])
+        elif zones and (reserve := _RESERVE.fullmatch(line)):
+            zones[-1].pages.setdefault("reserve", reserve[1])
         else:
             other(line)
     return zones

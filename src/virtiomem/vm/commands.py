@@ -76,6 +76,7 @@ async def resize(args: Namespace) -> int:
         spread=Spread() if args.spread is None else Spread.parse(args.spread),
         round_up=args.round,
         wait=not (args.no_wait or args.dry_run),
+        steps=args.step == "auto",
     )
     policy = WaitPolicy(
         wait=not args.no_wait,
@@ -84,6 +85,7 @@ async def resize(args: Namespace) -> int:
         stall=args.stall or STALL_SECONDS,
         rollback=args.on_timeout == "rollback",
         redispatch=not args.no_redispatch,
+        steps=args.step == "auto",
     )
     async with AsyncExitStack() as stack:
         with _nothing_set_yet():

@@ -4,7 +4,7 @@ Only what was read is given as a fact. What Linux does in general is marked as s
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 
@@ -12,6 +12,8 @@ from virtiomem.abi import OnlineType, ZoneType
 from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.driver import retry as intervals
 from virtiomem.driver.at_rest import why_at_rest
+from virtiomem.memory.forecast import Forecast, Means, foresee
+from virtiomem.memory.vmemmap import memmap_size
 from virtiomem.reasons import Certainty, Reason, ReasonKind, retry, with_advice
 from virtiomem.units import Span, align_down, align_up
 from virtiomem.vm.drivers import seen_of
@@ -19,9 +21,6 @@ from virtiomem.vm.facts import MachineFacts
 from virtiomem.vm.held_pages import about_pages
 from virtiomem.vm.inside import GuestMemoryInfo, Seen
 from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
-
-STRUCT_PAGE = 64
-"""Bytes that describe a page of memory (struct page)."""
 
 _SHOWN_INSIDE = {
     ReasonKind.ALL_PLUGGED,
@@ -189,21 +188,29 @@ def _short_growth(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reas
         and (usable := _whole_blocks(device.region, inside.block_size)) < device.requested_size
     ):
         yield Reason(ReasonKind.ODD_REGION, {"usable": usable, "block": inside.block_size}, device.id)
-    if (crowded := memmap(device.requested_size - device.assumed_size, inside)) is not None:
-        yield crowded.of(device.id)
+    if (cost := memmap({device: device.requested_size - device.assumed_size}, inside)) is not None:
+        yield cost.of(device.id)
 
 
 def memmap_need(growth: int, architecture: Architecture = DEFAULT) -> int:
     """Bytes of struct pages that describe so much more memory."""
-    return growth // (architecture.page_size // STRUCT_PAGE)
+    return memmap_size(growth, architecture)
 
 
-def memmap(growth: int, inside: GuestMemoryInfo) -> Reason | None:
-    """That struct pages of new memory do not fit into the free memory of the guest; None when they do."""
-    need, free = memmap_need(growth, inside.architecture), inside.mem_free
-    if free is None or free >= need:
+def forecast(growths: Mapping[VirtioMemDevice, int], means: Means) -> Forecast:
+    """What it costs that devices grow by so much; those that shrink pay for nothing before they have."""
+    growing = {device: growth for device, growth in growths.items() if growth > 0}
+    begun = sum(min(-device.assumed_size % means.block_size, growth) for device, growth in growing.items())
+    return foresee(means, sum(growing.values()), begun=begun)
+
+
+def memmap(growths: Mapping[VirtioMemDevice, int], inside: GuestMemoryInfo) -> Reason | None:
+    """What struct pages of that much new memory cost, and whether they fit; None where the guest does not say what is free."""
+    if (means := inside.means) is None:
         return None
-    return Reason(ReasonKind.NO_ROOM_FOR_MEMMAP, {"growth": growth, "need": need, "free": free})
+    found = forecast(growths, means)
+    kind = ReasonKind.MEMMAP_FITS if found.is_enough else ReasonKind.NO_ROOM_FOR_MEMMAP
+    return Reason(kind, found.facts)
 
 
 def _offline_blocks(device: VirtioMemDevice, facts: MachineFacts, inside: GuestMemoryInfo) -> Iterator[Reason]:

@@ -33,6 +33,8 @@ class ResizeOrder:
     round_up: bool = False
     wait: bool = True
     """Refuse what nobody can wait for, since its plugged size is not told."""
+    steps: bool = False
+    """Refuse a guest that does not say what it has free, for nobody knows what a step may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ async def _plan(vm: Vm | Unreachable, order: ResizeOrder, patience: float | None
             )
         hypervisor_info = await vm.backend.hypervisor_info(machine)
         inside, said = await _inside(vm, patience)
+        if order.steps and (inside is None or inside.means is None):
+            raise PlanError("--step auto needs to know what the guest has free: give --agent")
         hypervisor_info = with_inside(hypervisor_info, machine, inside)
         facts = MachineFacts(machine=machine, hypervisor_info=hypervisor_info, inside=inside)
         return PlannedResize(vm, plan, (*said, *preflight(facts, plan)), inside)

@@ -10,8 +10,11 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from virtiomem.abi import OnlinePolicy, OnlineType, ZoneType
 from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture
 from virtiomem.driver.parameters import Parameters
+from virtiomem.memory.forecast import Means
+from virtiomem.memory.settings import Policy
 from virtiomem.recording import zoneinfo
 from virtiomem.recording.page_use import BlockPages
 from virtiomem.units import KiB, Span
@@ -56,6 +59,8 @@ class ZoneUsage(Struct, frozen=True, kw_only=True, rename="kebab"):
     present: int
     managed: int
     free: int
+    kept: int = 0
+    """What it keeps from the kernel's ordinary allocations: minimum watermark and low memory reserve."""
 
 
 class Claim(Struct, frozen=True, kw_only=True, rename="kebab"):
@@ -97,6 +102,27 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
     def architecture(self) -> Architecture:
         """A row with such pages: all that is asked of it here follows from their size."""
         return next((row for row in ARCHITECTURES if row.page_size == self.page_size), DEFAULT)
+
+    @property
+    def means(self) -> Means | None:
+        """What it can pay for more memory with; None where it did not say what is free."""
+        if self.mem_free is None:
+            return None
+        kernel = [zone for zone in self.zones if zone.name != ZoneType.MOVABLE]
+        movable = sum(zone.present for zone in self.zones if zone.name == ZoneType.MOVABLE)
+        states = {str(state): state for state in OnlineType}
+        policies = {str(policy): policy for policy in OnlinePolicy}
+        return Means(
+            free=sum(max(zone.free - zone.kept, 0) for zone in kernel) if kernel else self.mem_free,
+            block_size=self.block_size or self.architecture.section_size,
+            policy=Policy(
+                default_state=states.get(self.auto_online_blocks or "", OnlineType.OFFLINE),
+                online_policy=policies.get(self.online_policy or "", OnlinePolicy.CONTIG_ZONES),
+            ),
+            kernel=sum(zone.present for zone in kernel),
+            movable=movable,
+            architecture=self.architecture,
+        )
 
     def blocks_in(self, span: Span) -> tuple[Block, ...]:
         """The memory blocks that overlap a range."""
@@ -143,10 +169,14 @@ def parse_zoneinfo(text: str, page_size: int = DEFAULT.page_size) -> tuple[ZoneU
     return tuple(zone for zone in _zones(text, page_size) if zone.present)
 
 
+_PAGES = ("present", "managed", "free", "min", "reserve")
+
+
 def _zones(text: str, page_size: int) -> Iterator[ZoneUsage]:
     for zone in zoneinfo.parse(text.splitlines()):
-        sizes = {name: _bytes(zone.pages.get(name, "0"), page_size) for name in ("present", "managed", "free")}
-        yield ZoneUsage(node=zone.node, name=zone.name, **sizes)
+        pages = {name: _bytes(zone.pages.get(name, "0"), page_size) for name in _PAGES}
+        kept = pages.pop("min") + pages.pop("reserve")
+        yield ZoneUsage(node=zone.node, name=zone.name, kept=kept, **pages)
 
 
 def _bytes(pages: str, page_size: int) -> int:

@@ -199,6 +199,17 @@ def held_back(machine: Machine, plan: Plan) -> Plan:
     return Plan(tuple(changes))
 
 
+def limited(plan: Plan, growth: int) -> Plan:
+    """A plan whose devices grow by no more than so many bytes in all, the first of them first."""
+    changes: list[DeviceTarget] = []
+    for change in plan.changes:
+        size = change.device.assumed_size
+        given = min(change.after - size, align_down(growth, change.device.block_size))
+        changes.append(DeviceTarget(change.device, size + given) if change.after > size else change)
+        growth -= max(given, 0)
+    return Plan(tuple(changes))
+
+
 def distribute(
     devices: Sequence[VirtioMemDevice], target: int, spread: Spread, bounds: Mapping[str, Bounds]
 ) -> dict[str, int] | None:

@@ -46,8 +46,10 @@ def _odd_sizes(facts: MachineFacts, plan: Plan) -> Iterator[Reason]:
 
 
 def _memmap(inside: GuestMemoryInfo | None, plan: Plan) -> Iterator[Reason]:
-    """Struct pages of new memory come out of the memory that is there."""
-    if inside is None and plan.growth >= GiB:
+    """Struct pages of new memory come out of the memory that is there: what they cost, and whether they fit."""
+    growths = {change.device: change.after - change.device.assumed_size for change in plan.changes}
+    cost = None if inside is None or plan.growth <= 0 else memmap(growths, inside)
+    if cost is not None and (plan.growth >= GiB or cost.kind is not ReasonKind.MEMMAP_FITS):
+        yield cost
+    elif cost is None and plan.growth >= GiB:
         yield Reason(ReasonKind.MEMMAP_NEED, {"growth": plan.growth, "need": memmap_need(plan.growth)})
-    elif inside is not None and (crowded := memmap(plan.growth, inside)) is not None:
-        yield crowded

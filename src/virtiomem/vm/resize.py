@@ -9,22 +9,25 @@ Whatever happens, the machine is left in a condition that the result states.
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from virtiomem.errors import BackendError, DeviceError, ProtocolError, VirtiomemError
 from virtiomem.reasons import Reason, ReasonKind, with_advice
 from virtiomem.units import Span, format_approx, format_size
 from virtiomem.vm.drivers import placed, regions, seen_of, seen_to_act, with_inside
-from virtiomem.vm.explain import explain, not_looked, unknown
+from virtiomem.vm.explain import explain, forecast, not_looked, unknown
 from virtiomem.vm.facts import MachineFacts
 from virtiomem.vm.inside import GuestMemoryInfo, Seen
 from virtiomem.vm.model import Event, Machine, VirtioMemDevice, Vm
-from virtiomem.vm.plan import Plan, held_back, replan
+from virtiomem.vm.plan import Plan, held_back, limited, replan
 from virtiomem.vm.progress import Track
 from virtiomem.vm.results import DeviceResult, Reporter, ResizeOutcome, ResizeProgress, ResizeResult, WaitPolicy
 
 ROLLBACK_SECONDS = 10.0
 LAST_LOOK_SECONDS = 2.0
 _UNSEEN = "not seen from inside: "
+SPENT = 0.9
+"""What a step may take of the guest's free memory."""
 AGENT_TRIES = 3
 """How often a silent agent is asked before a resize ends without it."""
 
@@ -97,13 +100,29 @@ class _Resize:
         self.began = self.backend.now()
         return await self._follow()
 
-    async def _carry_out(self, plan: Plan) -> None:
-        """Set what may be set of a plan; what only grows once others have shrunk is held back."""
+    async def _carry_out(self, plan: Plan) -> bool:
+        """Set what may be set of a plan; whether anything of it may.
+
+        What only grows once others have shrunk is held back; in steps, also what its struct pages do not fit for yet.
+        """
         now = held_back(await self.backend.look(), plan)
+        if self.policy.steps:
+            now = await self._step(now)
         await self._set(now)
         self.plan, self.held = plan, now.total < plan.total
         for change in now.changes:
             self.tracks[change.device.id].aim(self.backend.now(), change.after, change.device.assumed_size)
+        return not self.held or any(change.after != change.device.size for change in now.changes)
+
+    async def _step(self, plan: Plan) -> Plan:
+        """As much of a plan as the guest can pay for now, with a part of its free memory left to it."""
+        inside = await self._inside() or self.inside_before
+        means = inside.means if inside is not None else None
+        if means is None:
+            return plan
+        growths = {change.device: change.after - change.device.assumed_size for change in plan.changes}
+        found = forecast(growths, replace(means, free=int(means.free * SPENT)))
+        return plan if found.is_enough else limited(plan, found.fits)
 
     async def _set(self, plan: Plan) -> None:
         """Set every requested-size, shrinking first; when one is refused, those already set go back."""
@@ -150,10 +169,10 @@ class _Resize:
                 return self._noted(ResizeOutcome.LOST, f"{track.device}: its size is not told any more")
             track.feed(now, device.size)
         if all(track.done for track in self.tracks.values()):
-            if self.held:
-                await self._carry_out(self.plan)
-                return None
-            if (outcome := await self._look_inside(machine)) is not None:
+            outcome = await self._look_inside(machine) if self.policy.steps or not self.held else ResizeOutcome.DONE
+            if outcome is not None and self.held:
+                return None if await self._carry_out(self.plan) else ResizeOutcome.PARTLY
+            if outcome is not None:
                 return outcome
         if self.policy.timeout is not None and now - self.began >= self.policy.timeout:
             return ResizeOutcome.TIMED_OUT
@@ -214,7 +233,7 @@ class _Resize:
         if self.inside is Seen.OFFLINE:
             return None
         moved = any(track.moved for track in self.tracks.values())
-        if moved and inside.mem_total is not None and self.inside_before.mem_total is not None:
+        if moved and not self.held and inside.mem_total is not None and self.inside_before.mem_total is not None:
             totals = f"{format_approx(self.inside_before.mem_total)} -> {format_approx(inside.mem_total)}"
             self.notes.append(f"seen from inside: MemTotal {totals}, no block of it offline")
         return ResizeOutcome.DONE

@@ -68,6 +68,8 @@ class WaitPolicy:
     spread: Spread = field(default_factory=Spread)
     redispatch: bool = False
     """What a stuck device lacks goes to the others."""
+    steps: bool = False
+    """Growth comes in steps whose struct pages fit, each once the one before is online."""
 
 
 class DeviceResult(Struct, frozen=True):

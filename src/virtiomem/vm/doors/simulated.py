@@ -12,7 +12,7 @@ from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import DeviceError
 from virtiomem.guest.base import GuestConfig
 from virtiomem.guest.embedded import EmbeddedGuest
-from virtiomem.memory.core import boot_ram
+from virtiomem.memory.core import Memory, boot_ram
 from virtiomem.recording.values import (
     DeviceInfo,
     Kexec,
@@ -21,7 +21,6 @@ from virtiomem.recording.values import (
     PlugDimm,
     Reboot,
     Resize,
-    Snapshot,
     Step,
     Unload,
     UnplugDimm,
@@ -117,12 +116,14 @@ class SimBackend:
         del spans
         now = self.guest.snapshot()
         managed = [zone.managed for zones in now.zones.values() for zone in zones.values()]
+        zones = tuple(_zones(self.guest.kernel.memory))
         return GuestMemoryInfo(
             source="simulated guest",
             block_size=self.memory_block_size,
             blocks=tuple(map(_block, now.memory_blocks)),
             mem_total=sum(managed) * self.guest.kernel.memory.page_size,
-            zones=tuple(_zones(now, self.guest.kernel.memory.page_size)),
+            mem_free=sum(zone.free for zone in zones),
+            zones=zones,
             auto_online_blocks=self.auto_online_blocks,
             online_policy=self.online_policy,
             driver=self.parameters,
@@ -202,11 +203,11 @@ def _block(block: MemoryBlock) -> Block:
     return Block(block=block.block, online=block.is_online, zone=block.zone)
 
 
-def _zones(snapshot: Snapshot, page_size: int) -> Iterator[ZoneUsage]:
-    """The neutral form of a snapshot's zones."""
-    for node, zones in snapshot.zones.items():
-        for name, pages in zones.items():
-            present, managed = pages.present * page_size, pages.managed * page_size
-            yield ZoneUsage(
-                node=int(node.removeprefix("node")), name=name, present=present, managed=managed, free=managed
-            )
+def _zones(memory: Memory) -> Iterator[ZoneUsage]:
+    """The zones as the kernel's own files would show them."""
+    page = memory.page_size
+    for node in memory.nodes.values():
+        for zone in node:
+            present, managed, free = zone.present * page, zone.managed * page, (zone.managed - zone.used) * page
+            kept = memory.vmemmap.kept(zone) * page
+            yield ZoneUsage(node=node.nid, name=str(zone.type), present=present, managed=managed, free=free, kept=kept)
