@@ -301,6 +301,7 @@ def from_inside() -> Iterator[Reason]:
     yield from explained(device(GiB, 4 * GiB), inside(offline=8, auto_online_blocks="offline", driver=Parameters()))
     yield from explained(device(GiB, 4 * GiB), inside(online=4, offline=4, auto_online_blocks="online", mem_free=MiB))
     yield from explained(device(GiB, 4 * GiB), inside(online=8, mem_free=GiB))
+    yield from explained(device(GiB, 4 * GiB), inside(online=8, mem_free=8 * MiB, auto_online_blocks="online"))
     yield from explained(device(2 * GiB, 2 * GiB), inside(online=8, unreadable=("/proc/meminfo (disabled)",)))
     yield from explained(device(0, 8 * GiB, memaddr=4 * GiB + 2 * MiB), inside(online=1))
     yield from explained(device(4 * GiB, 0), inside(online=8, zone="Normal", mem_available=GiB))

@@ -88,7 +88,7 @@ class ReasonKind(Enum):
     NO_MEMORY = Words("the last attempt ended with ENOMEM: the guest lacked memory, or the device's answer was unknown")
     NO_STRUCT_PAGES = Words(
         "out of memory for struct pages (needs {need:size}, node {node} has {free:approx} free)",
-        "free memory in the guest, or let added memory go online to a kernel zone first: it pays for the next",
+        "free memory in the guest, or let new memory go online to a kernel zone: it pays for the next",
     )
     NEVER_ALLOWED = Words("the device refuses what its configuration allows")
     IN_USE = Words("memory{block} ({zone}): {uses:uses}")
@@ -159,10 +159,14 @@ class ReasonKind(Enum):
     ODD_REGION = Words("only {usable:size} of its region are whole memory blocks of {block:size}")
     NO_ROOM_FOR_MEMMAP = Words(
         "{growth:approx} more need {need:approx} for struct pages, and the guest has {free:approx} free: {fits:approx} fit",
-        "free memory in the guest; or let new memory go online to a kernel zone, in steps (--step auto), and it pays for the next",
+        "free memory in the guest, or let new memory go online to a kernel zone: it pays for the next",
     )
     MEMMAP_FITS = Words(
         "{growth:approx} more need {need:approx} for struct pages, and the guest has {free:approx} free: they fit"
+    )
+    MEMMAP_PAYS = Words(
+        "{growth:approx} more need {need:approx} for struct pages, and the guest has {free:approx} free: they fit, for what goes "
+        "online to a kernel zone pays for the next"
     )
     MEMMAP_NEED = Words("{growth:approx} more need {need:approx} of free guest memory for struct pages")
     HIDDEN_USE = Words(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -357,3 +358,56 @@ def test_a_refusal_of_a_peer_begins_with_its_connection_once(
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     code, _, err = run(capsys, "resize", "all", "1G", "-c", f"web=qmp:{tmp_path}/none.sock")
     assert (code, err) == (1, f"virtiomem: web (qmp:{tmp_path}/none.sock): cannot connect: No such file or directory\n")
+
+
+SMALL = """
+[guest]
+memory = "256M"
+max-memory = "32G"
+default-state = "{state}"
+[[device]]
+id = "vm0"
+max-size = "15G"
+[[step]]
+do = "load"
+"""
+
+
+def small(tmp_path: Path, state: str) -> str:
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL.format(state=state))
+    return f"sim:{path}"
+
+
+def test_what_growth_costs_is_said_before_anything_is_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = small(tmp_path, "online_movable")
+    code, out, err = run(capsys, "resize", "all", "15G", "-c", where, "--dry-run")
+    assert (code, out) == (0, "small/vm0: 0 -> 15G requested, 0 plugged\n")
+    assert err.startswith("small: 15G more need 240M for struct pages, and the guest has 123")
+    assert "G fit; free memory in the guest" in err
+    code, out, _ = run(capsys, "resize", "all", "15G", "-c", where, "--dry-run", "--json")
+    (warning,) = json.loads(out)["warnings"]
+    assert (warning["vm"], warning["reason"]) == ("small", "no-room-for-memmap")
+    assert warning["values"]["growth"] == 15 << 30
+
+
+def test_steps_stop_where_struct_pages_do_not_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "resize", "all", "15G", "--step", "auto", "-c", small(tmp_path, "online_movable"))
+    assert code == 64
+    size = re.search(r"0 -> (\d+)M\n", out)
+    assert size is not None
+    assert 7296 <= int(size[1]) <= 7808
+    assert "G more need" in out
+    assert "ENOMEM" not in out
+
+
+def test_steps_reach_the_end_where_memory_pays_for_the_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "resize", "all", "15G", "--step", "auto", "-c", small(tmp_path, "online"))
+    assert (code, out.splitlines()[0]) == (0, "small/vm0: done after 0.0 s: 0 -> 15G")
+    assert "online to a kernel zone pays for the next" in err
+
+
+def test_steps_need_a_look_inside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where = small(tmp_path, "online")
+    code, _, err = run(capsys, "resize", "all", "15G", "--step", "auto", "--no-wait", "-c", where)
+    assert (code, "--step" in err) == (2, True)

@@ -10,6 +10,7 @@ from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.memory.core import Memory
 from virtiomem.memory.settings import Policy
 from virtiomem.memory.vmemmap import BLOCK_OVERHEAD, memmap_size
+from virtiomem.reasons import Reason, ReasonKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +64,12 @@ class Forecast:
         return self.fits >= self.growth
 
     @property
-    def facts(self) -> dict[str, int]:
-        """The same, for a reason."""
-        return {"growth": self.growth, "need": self.need, "free": self.free, "fits": self.fits}
+    def reason(self) -> Reason:
+        """The same in words."""
+        facts = {"growth": self.growth, "need": self.need, "free": self.free, "fits": self.fits}
+        if not self.is_enough:
+            return Reason(ReasonKind.NO_ROOM_FOR_MEMMAP, facts)
+        return Reason(ReasonKind.MEMMAP_FITS if self.need <= self.free else ReasonKind.MEMMAP_PAYS, facts)
 
 
 def foresee(means: Means, growth: int, *, begun: int = 0) -> Forecast:

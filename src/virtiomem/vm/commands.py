@@ -301,7 +301,8 @@ def _dry_run(args: Namespace, jobs: Sequence[PlannedResize], refusals: Sequence[
             {"vm": vm, "device": c.device.id, "size": c.device.size, "before": c.before, "requested-size": c.after}
             for vm, c in changes
         ]
-        _write_json({"plan": plan} | _refusals_json(refusals))
+        warnings = [{"vm": job.vm.name} | warning.to_json() for job in jobs for warning in job.warnings]
+        _write_json({"plan": plan, "warnings": warnings} | _refusals_json(refusals))
     else:
         exact = format_exact
         for vm, c in changes:

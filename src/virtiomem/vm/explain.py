@@ -22,6 +22,9 @@ from virtiomem.vm.held_pages import about_pages
 from virtiomem.vm.inside import GuestMemoryInfo, Seen
 from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 
+_SAID_BETTER = {ReasonKind.NO_STRUCT_PAGES: ReasonKind.NO_ROOM_FOR_MEMMAP}
+"""What the kernel has said, and what then need not be worked out."""
+
 _SHOWN_INSIDE = {
     ReasonKind.ALL_PLUGGED,
     ReasonKind.DRIVER_NOT_SHOWN,
@@ -75,7 +78,7 @@ def explain(
     found += chain.from_iterable(_about_device(device, facts) for device in chosen)
     ids = {device.id for device in chosen}
     given = [reason for reason in hypervisor_info.reasons if reason.device in ids]
-    known = {(reason.kind, reason.device) for reason in given}
+    known = {(_SAID_BETTER.get(reason.kind, reason.kind), reason.device) for reason in given}
     found = [reason for reason in found if (reason.kind, reason.device) not in known] + given
     if (inside is None or not inside.blocks) and any(reason.kind in _SHOWN_INSIDE for reason in found):
         found.append(not_looked(asked=facts.asked or inside is not None))
@@ -206,11 +209,7 @@ def forecast(growths: Mapping[VirtioMemDevice, int], means: Means) -> Forecast:
 
 def memmap(growths: Mapping[VirtioMemDevice, int], inside: GuestMemoryInfo) -> Reason | None:
     """What struct pages of that much new memory cost, and whether they fit; None where the guest does not say what is free."""
-    if (means := inside.means) is None:
-        return None
-    found = forecast(growths, means)
-    kind = ReasonKind.MEMMAP_FITS if found.is_enough else ReasonKind.NO_ROOM_FOR_MEMMAP
-    return Reason(kind, found.facts)
+    return None if (means := inside.means) is None else forecast(growths, means).reason
 
 
 def _offline_blocks(device: VirtioMemDevice, facts: MachineFacts, inside: GuestMemoryInfo) -> Iterator[Reason]:

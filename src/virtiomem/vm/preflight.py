@@ -49,7 +49,7 @@ def _memmap(inside: GuestMemoryInfo | None, plan: Plan) -> Iterator[Reason]:
     """Struct pages of new memory come out of the memory that is there: what they cost, and whether they fit."""
     growths = {change.device: change.after - change.device.assumed_size for change in plan.changes}
     cost = None if inside is None or plan.growth <= 0 else memmap(growths, inside)
-    if cost is not None and (plan.growth >= GiB or cost.kind is not ReasonKind.MEMMAP_FITS):
+    if cost is not None and (plan.growth >= GiB or cost.kind is ReasonKind.NO_ROOM_FOR_MEMMAP):
         yield cost
     elif cost is None and plan.growth >= GiB:
         yield Reason(ReasonKind.MEMMAP_NEED, {"growth": plan.growth, "need": memmap_need(plan.growth)})

@@ -58,6 +58,8 @@ class _Resize:
         self.stuck: dict[str, int] = {}
         self.held = False
         """Whether a part of the plan is held back until other devices have shrunk."""
+        self.starved: Reason | None = None
+        """Why the last step was less than all that is left."""
         self.machine: Machine | None = None
         self.inside_before = inside
         self.inside = Seen.NOT_LOOKED
@@ -79,7 +81,11 @@ class _Resize:
         except asyncio.CancelledError:
             outcome = ResizeOutcome.INTERRUPTED
         seconds = self.backend.now() - self.began
-        if self.held and outcome in {ResizeOutcome.PARTLY, ResizeOutcome.TIMED_OUT, ResizeOutcome.INTERRUPTED}:
+        if (
+            self.held
+            and self.starved is None
+            and outcome in {ResizeOutcome.PARTLY, ResizeOutcome.TIMED_OUT, ResizeOutcome.INTERRUPTED}
+        ):
             self.notes.append("growth was held back: the other devices did not give up as much")
         findings: tuple[Reason, ...] = ()
         if outcome in {ResizeOutcome.STARTED, ResizeOutcome.INTERRUPTED, ResizeOutcome.REFUSED}:
@@ -87,7 +93,7 @@ class _Resize:
         elif outcome is ResizeOutcome.PLUGGED:
             findings = with_advice([not_looked(asked=self.vm.agent is not None)])
         elif outcome in {ResizeOutcome.PARTLY, ResizeOutcome.TIMED_OUT}:
-            findings = await self._findings()
+            findings = await self._findings() if self.starved is None else with_advice([self.starved])
             if self.policy.rollback:
                 await self._roll_back()
         return self._result(outcome, seconds, findings)
@@ -122,6 +128,7 @@ class _Resize:
             return plan
         growths = {change.device: change.after - change.device.assumed_size for change in plan.changes}
         found = forecast(growths, replace(means, free=int(means.free * SPENT)))
+        self.starved = None if found.is_enough else found.reason
         return plan if found.is_enough else limited(plan, found.fits)
 
     async def _set(self, plan: Plan) -> None:
