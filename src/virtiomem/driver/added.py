@@ -6,6 +6,7 @@ Models: what both modes of drivers/virtio/virtio_mem.c (v6.1) do to add, withhol
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from virtiomem.driver.messages import ADDING_FAILED
 from virtiomem.driver.sizes import Units
 from virtiomem.errors import Errno
 from virtiomem.memory import contig, hotplug
@@ -76,7 +77,7 @@ class AddedMemory:
         rc = hotplug.add_named(self._memory, self._mgid, addr, size, VIRTIO_MEM_RAM, self._flags)
         if rc:
             self.offline_size -= size
-            self._log("warning", f"adding memory failed: {-rc}")
+            self._log("warning", f"{ADDING_FAILED}: {-rc}")
         return rc
 
     def remove(self, addr: int, size: int) -> None:

@@ -6,10 +6,12 @@ Models: the log lines of drivers/virtio/virtio_mem.c (v6.1) that something here 
 import re
 from enum import StrEnum
 
+from virtiomem.errors import Errno
 from virtiomem.resource.names import VIRTIO_DEVICE
 
 MODULE = "virtio_mem"
 BROKEN = "unknown error, marking device broken"
+ADDING_FAILED = "adding memory failed"
 
 
 class Key(StrEnum):
@@ -42,3 +44,8 @@ def is_driver_line(text: str) -> bool:
 def is_broken_line(text: str, device: str) -> bool:
     """True for the line that says that the driver has given up on a device."""
     return f"{device}:" in text and BROKEN in text
+
+
+def is_out_of_memory_line(text: str) -> bool:
+    """True for the line that says that memory could not be added for lack of memory."""
+    return text.endswith(f"{ADDING_FAILED}: {-Errno.ENOMEM}")

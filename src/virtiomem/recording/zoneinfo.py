@@ -9,6 +9,7 @@ from virtiomem.recording.values import ZonePages
 COUNTERS = ("spanned", "present", "managed")
 """Pages of a zone that a snapshot has; the file has more, `free` among them."""
 
+_DIGITS = 20
 _ZONE = re.compile(r"Node\s+([0-9]{1,5}), zone\s+(\w{1,20})")
 _COUNTER = re.compile(r"\s+(?:pages )?(free|min|spanned|present|managed)\s+([0-9]+)")
 _RESERVE = re.compile(r"\s+protection: \([0-9]+, [0-9]+, ([0-9]+), [0-9, ]+\)")
@@ -21,6 +22,12 @@ class ZoneText(NamedTuple):
     node: int
     name: str
     pages: dict[str, str]
+
+    @property
+    def free_beyond_kept(self) -> int:
+        """Free pages beyond what the zone keeps: minimum watermark and reserve."""
+        free, low, reserve = (int(self.pages.get(name, "0")[:_DIGITS]) for name in ("free", "min", "reserve"))
+        return max(free - low - reserve, 0)
 
 
 def parse(lines: Iterable[str], other: Callable[[str], None] = lambda _: None) -> list[ZoneText]:

@@ -22,6 +22,7 @@ from virtiomem.resource import iomem
 from virtiomem.scenario.checks import check_listing
 from virtiomem.scenario.toml_file import to_dict
 from virtiomem.scenario.values import Scenario
+from virtiomem.units import Size
 
 if TYPE_CHECKING:
     from virtiomem.live.capture import Capture
@@ -80,6 +81,9 @@ def like(scenario: Scenario, guest: Mapping[str, Any]) -> Scenario:
             config = structs.replace(config, **{key: version})
     if config.default_state is None and state in list(OnlineType):
         config = structs.replace(config, default_state=state)
+    free = guest.get("free")
+    if config.free is None and isinstance(free, int) and 0 < free <= config.memory:
+        config = structs.replace(config, free=Size(free))
     if (size := guest.get("crash-elfcorehdr-size")) != elfcorehdr_size(
         config.release, config.build, config.architecture
     ):

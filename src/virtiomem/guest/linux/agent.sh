@@ -64,7 +64,7 @@ snapshot() {
     echo memory*/node*
     cd /
     echo @zones
-    grep -E '^Node|spanned|present|managed' /proc/zoneinfo
+    grep -E '^Node|pages free|min |spanned|present|managed|protection' /proc/zoneinfo
     echo @bound
     ls $driver 2>/dev/null | grep '^virtio'
     echo @busy

@@ -2,19 +2,21 @@
 
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, assert_never
 
 from msgspec import UNSET, structs
 
-from virtiomem.errors import DeviceError, Errno, ScenarioError
+from virtiomem.errors import BackendError, DeviceError, Errno, ProtocolError, ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, name_devices
 from virtiomem.guest.linux import crash_header, page_look
-from virtiomem.guest.linux.rest import Rest, reasons, settle
+from virtiomem.guest.linux.rest import Rest, reasons, refused_dimms, settle
 from virtiomem.guest.linux.running import RunningLinux, Say, Setup
 from virtiomem.guest.linux.shell_agent import Reply
 from virtiomem.kdump.ranges import Loader
+from virtiomem.memory.vmemmap import memmap_size
 from virtiomem.qemu.qmp import QmpSession
 from virtiomem.recording import Snapshot, Step, StepRecord
 from virtiomem.recording.values import (
@@ -28,15 +30,17 @@ from virtiomem.recording.values import (
     Poison,
     Reboot,
     Refuse,
+    Request,
     Resize,
     SetState,
     Suspend,
     Unload,
     UnplugDimm,
     Use,
+    VirtioMemInfo,
     Wait,
 )
-from virtiomem.units import MiB, format_size
+from virtiomem.units import KiB, MiB, format_approx, format_size
 
 MIN_MEMORY = 192 * MiB
 """Less does not hold a distribution's kernel and our initramfs."""
@@ -51,6 +55,9 @@ CRASH_HOTPLUG = "/sys/devices/system/memory/crash_hotplug"
 """The guest's file that says whether the kernel keeps the loaded crash header up to date."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_LOOKS = 5
+_BETWEEN_LOOKS = 2.0
+"""Seconds that a kernel without memory has for coming to rest."""
 _LONGEST_REFUSAL = 500
 _KILLED = 128
 """A shell's status for a program that a signal ended is this and the signal's number: the kernel may say why."""
@@ -132,15 +139,17 @@ class LinuxGuest:
         check_steps([step])
         started = time.monotonic()
         doing = f"playing {_word(step)}"
-        error = self._do(step, doing)
-        if isinstance(step, Kexec | Reboot) and error is None:
-            self._header = None
-        rest = settle(self._linux, doing)
-        log = self._linux.take_log()
+        with self._out_of_memory(doing):
+            error = self._do(step, doing)
+            if isinstance(step, Kexec | Reboot) and error is None:
+                self._header = None
+            rest = self._settle(doing)
+        starved, log = self._linux.starved, self._linux.take_log()
         why = reasons(rest, self._devices, log, self._driver, self._architecture)
+        why += refused_dimms(rest, self._architecture, starved=starved)
         return StepRecord(
             step=step,
-            settled=not rest.unsettled,
+            settled=not why and not rest.unsettled,
             error=error,
             requests=rest.requests,
             snapshot=self._seen(self._with_pages(rest, doing) if self._pages else rest.snapshot),
@@ -167,8 +176,10 @@ class LinuxGuest:
 
     def _first_snapshot(self, config: GuestConfig) -> Snapshot:
         """The guest as it booted."""
-        rest = settle(self._linux, "booting")
+        rest = settle(self._linux, "booting", [])
         self._linux.take_log()
+        free = re.search(r"MemFree: +(\d{1,15}) kB", self.shell("cat /proc/meminfo").text)
+        self._linux.info |= {"free": int(free[1]) * KiB} if free else {}
         self._linux.info["default-state"] = self.shell(f"cat {DEFAULT_STATE}").text.strip()
         if (size := self.shell(f"cat {ELFCOREHDR_SIZE}")).status == 0 and size.text.strip().isdecimal():
             self._linux.info["crash-elfcorehdr-size"] = int(size.text)
@@ -179,6 +190,43 @@ class LinuxGuest:
                 where="guest.memory-block-size",
             )
         return rest.snapshot
+
+    def _settle(self, doing: str) -> Rest:
+        """The guest at rest; a look whose processes were killed for lack of memory is taken again."""
+        requests: list[Request] = []
+        for _ in range(_LOOKS):
+            try:
+                return settle(self._linux, doing, requests)
+            except ProtocolError:
+                if not self._linux.starved:
+                    raise
+                self._linux.follow(_BETWEEN_LOOKS, doing)
+        return settle(self._linux, doing, requests)
+
+    @contextmanager
+    def _out_of_memory(self, doing: str) -> Iterator[None]:
+        """Say of a guest that is lost that it ran out of memory, where its kernel said so."""
+        try:
+            yield
+        except (BackendError, ProtocolError) as error:
+            if not self._linux.starved:
+                raise
+            panicked = "its kernel panicked" if "panicked" in str(error) else "its kernel killed what answers here"
+            raise BackendError(f"the guest ran out of memory while {doing}: {panicked}{self._sizes()}") from None
+
+    def _sizes(self) -> str:
+        """What the devices had, and what struct pages cost of it."""
+        try:
+            devices = [device for device in self._linux.memory.query() if isinstance(device, VirtioMemInfo)]
+        except (BackendError, DeviceError, ProtocolError):
+            return ""
+        sizes = [
+            f"{device.id} had {format_size(device.size)} of {format_size(device.requested_size)}" for device in devices
+        ]
+        paid = memmap_size(sum(device.size for device in devices), self._architecture)
+        free = self._linux.info.get("free", 0)
+        told = f"struct pages took {format_approx(paid)} of the {format_approx(free)} that were free after boot"
+        return f"; {', '.join(sizes)}, and {told}" if devices else ""
 
     def _with_pages(self, rest: Rest, doing: str) -> Snapshot:
         """The snapshot with the pages of hotplugged blocks in kernel zones, which alone can hold what does not move."""
@@ -289,6 +337,10 @@ def _check(config: GuestConfig, driver: DriverConfig) -> None:
         if getattr(config, name) is not None:
             where = f"guest.{name.replace('_', '-')}"
             raise ScenarioError("a kernel that is built has its own; only the embedded guest can choose", where=where)
+    if config.free is not None:
+        raise ScenarioError(
+            "a real guest has what its boot leaves free; only the embedded guest can choose", where="guest.free"
+        )
     if config.memory < MIN_MEMORY:
         raise ScenarioError(
             f"{format_size(config.memory)} is too little for a real Linux (at least {format_size(MIN_MEMORY)})",

@@ -6,9 +6,9 @@ driver will try again.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from virtiomem.abi import READ_OF_BLOCKS, BlockFile
+from virtiomem.abi import READ_OF_BLOCKS, BlockFile, ZoneType
 from virtiomem.errors import ProtocolError
 from virtiomem.recording import MemoryBlock, ZonePages, zoneinfo
 from virtiomem.resource.names import VIRTIO_DEVICE
@@ -47,6 +47,8 @@ class Look:
     bound: list[str]
     busy: bool | None
     retry_in: float | None
+    free: dict[int, int] = field(default_factory=dict)
+    """Pages of each node that new memory could be paid with: free in its kernel zones, beyond what these keep."""
 
     def same_state(self, other: "Look") -> bool:
         """True when nothing but the time has changed."""
@@ -58,14 +60,16 @@ def parse(text: str) -> Look:
     """Read the agent's answer to `snapshot`; ProtocolError, with the line, for anything out of shape."""
     sections = _sections(text)
     busy = sections["busy"][1]
+    zones, free = _zones(sections["zones"][1])
     return Look(
         iomem=_iomem(sections["iomem"][1]),
         memory_blocks=_blocks(sections["blocks"][1], " ".join(sections["nodes"][1]).split()),
-        zones=_zones(sections["zones"][1]),
+        zones=zones,
         memory_block_size=_hex(sections["block-size"][0]),
         bound=[_matched(_VIRTIO, line, "bound")[0] for line in sections["bound"][1]],
         busy=None if "unknown" in busy else bool([_matched(_STACK, line, "busy") for line in busy]),
         retry_in=_timer(sections["timer"][1]),
+        free=free,
     )
 
 
@@ -109,13 +113,17 @@ def _blocks(lines: list[str], links: list[str]) -> list[MemoryBlock]:
     ]
 
 
-def _zones(lines: Iterable[str]) -> Zones:
-    """`Node 0, zone Normal` and its three counters, for every zone."""
+def _zones(lines: Iterable[str]) -> tuple[Zones, dict[int, int]]:
+    """`Node 0, zone Normal` and its counters, for every zone; what of each node can pay for more."""
     zones = zoneinfo.parse(lines, _other_of_zones)
     for zone in zones:
         if any(len(zone.pages.get(counter, "")) not in range(1, _MAX_DIGITS) for counter in zoneinfo.COUNTERS):
             raise ProtocolError(f"the guest's snapshot, zones: node{zone.node} {zone.name} lacks a counter")
-    return zoneinfo.by_node(zones)
+    free: dict[int, int] = {}
+    for zone in zones:
+        if zone.name != ZoneType.MOVABLE:
+            free[zone.node] = free.get(zone.node, 0) + zone.free_beyond_kept
+    return zoneinfo.by_node(zones), free
 
 
 def _other_of_zones(line: str) -> None:

@@ -10,15 +10,17 @@ from dataclasses import dataclass
 
 from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.driver.at_rest import DeviceFacts, why_at_rest
-from virtiomem.driver.messages import is_broken_line
+from virtiomem.driver.messages import is_broken_line, is_out_of_memory_line
 from virtiomem.driver.parameters import Parameters
 from virtiomem.driver.sizes import choose_units
 from virtiomem.errors import BackendTimeout
 from virtiomem.guest.base import DeviceConfig, DriverConfig, name_devices
 from virtiomem.guest.linux.look import Look
 from virtiomem.guest.linux.running import RunningLinux
+from virtiomem.memory.vmemmap import memmap_size
 from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.recording import DeviceInfo, Request, Snapshot, VirtioMemInfo
+from virtiomem.recording.values import DimmInfo
 from virtiomem.units import Span
 
 QUIET = 3.0
@@ -54,9 +56,8 @@ class Rest:
         return mine == others and self.look.same_state(other.look)
 
 
-def settle(linux: RunningLinux, doing: str) -> Rest:
-    """Wait until the guest is at rest; BackendTimeout when it never is."""
-    requests: list[Request] = []
+def settle(linux: RunningLinux, doing: str, requests: list[Request]) -> Rest:
+    """Wait until the guest is at rest; BackendTimeout when it never is. `requests` grows with those that are seen."""
     limit = time.monotonic() + linux.timeout
     _leave_alone(linux, requests, doing, limit)
     before, changed = _see(linux, requests, doing), time.monotonic()
@@ -119,16 +120,44 @@ def _reason(
     at_rest = _at_rest(device, rest.look, driver, architecture)
     alone = len(rest.unsettled) == 1
     timer = rest.look.retry_in is not None
-    return _before_retry(rest, device) if timer and (alone or at_rest.kind is ReasonKind.NOTHING_TO_DO) else at_rest
+    return (
+        _before_retry(rest, device, log, architecture)
+        if timer and (alone or at_rest.kind is ReasonKind.NOTHING_TO_DO)
+        else at_rest
+    )
 
 
-def _before_retry(rest: Rest, device: VirtioMemInfo) -> Reason:
-    """Why the driver has started its timer: what the device answered, else what such a pass ends with."""
+def _before_retry(rest: Rest, device: VirtioMemInfo, log: list[str], architecture: Architecture) -> Reason:
+    """Why the driver has started its timer: what it said, what the device answered, else what such a pass ends with."""
+    if any(is_out_of_memory_line(line) for line in log):
+        return no_struct_pages(rest.look, device.node, rest.look.memory_block_size, architecture)
     answers = [request.response for request in rest.requests if request.device == device.id]
     if answers and answers[-1] == "BUSY":
         return Reason(ReasonKind.DEVICE_BUSY)
     shrinks = device.size > device.requested_size
     return Reason(ReasonKind.MEMORY_BUSY if shrinks else ReasonKind.NO_MEMORY, certainty=Certainty.LIKELY)
+
+
+def no_struct_pages(look: Look, node: int, size: int, architecture: Architecture) -> Reason:
+    """That so much memory could not be paid for, with what is free now."""
+    free = architecture.page_size * look.free.get(node, 0)
+    return Reason(ReasonKind.NO_STRUCT_PAGES, {"need": memmap_size(size, architecture), "node": node, "free": free})
+
+
+def refused_dimms(rest: Rest, architecture: Architecture, *, starved: bool) -> list[Reason]:
+    """Why DIMMs have no memory block in Linux, as far as their place and the kernel's log tell."""
+    size, found = rest.look.memory_block_size, []
+    there = {block.block for block in rest.look.memory_blocks}
+    for dimm in (device for device in rest.devices if isinstance(device, DimmInfo)):
+        odd = next((value for value in (dimm.addr, dimm.size) if value % size), None)
+        if any(dimm.addr // size <= block < -(-dimm.region.stop // size) for block in there):
+            continue
+        if odd is not None:
+            facts = {"addr": dimm.addr, "size": dimm.size, "value": odd, "block": size}
+            found.append(Reason(ReasonKind.NO_WHOLE_BLOCKS, facts, dimm.id))
+        elif starved:
+            found.append(no_struct_pages(rest.look, dimm.node, dimm.size, architecture).of(dimm.id))
+    return found
 
 
 def _at_rest(device: VirtioMemInfo, look: Look, driver: Parameters, architecture: Architecture) -> Reason:

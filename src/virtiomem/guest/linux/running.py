@@ -114,6 +114,11 @@ class RunningLinux:
         """What the driver has said in the kernel's log since the last call."""
         return [line for line in self._console.take() if is_driver_line(line)]
 
+    @property
+    def starved(self) -> bool:
+        """Whether the kernel ran out of memory since the last call of `take_log`."""
+        return self._console.starved
+
     def last_words(self) -> str:
         """The last lines of the console since the last call of `take_log`."""
         return self._console.last_words()

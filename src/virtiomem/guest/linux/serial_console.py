@@ -14,6 +14,10 @@ SHOWN = 3
 """Lines of the console that an error message quotes."""
 
 _PANIC = b"Kernel panic - not syncing"
+_STARVED = re.compile(
+    rb"Out of memory: Killed process|Out of memory and no killable|vmemmap alloc failure|deadlocked on memory"
+)
+"""What a kernel prints that has no memory left."""
 _PREFIX = re.compile(r"^\[ *\d+\.\d+\] ")
 _CUT = b"\n[virtiomem: the console was cut here, after %d bytes]\n" % FILE_LIMIT
 
@@ -27,6 +31,11 @@ class Console:
         self._panicked = False
         self._new = b""
         """What was printed in this step: since the last `take`."""
+
+    @property
+    def starved(self) -> bool:
+        """The kernel ran out of memory in this step."""
+        return _STARVED.search(self._new) is not None
 
     @property
     def panicked(self) -> bool:
