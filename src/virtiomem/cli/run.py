@@ -98,6 +98,8 @@ def _play(played: Scenario, args: argparse.Namespace, progress: StatusLine) -> R
             else:
                 view.step()
         if done < total:
+            if view is not None and (cost := guest.foresee(played.steps[done])) is not None:
+                view.foreseen(cost)
             progress.say(f"step {done + 1} of {total}: {describe(played.steps[done])}")
 
     progress.say("starting the guest")

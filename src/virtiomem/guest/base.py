@@ -14,6 +14,7 @@ from virtiomem.architecture import Architecture
 from virtiomem.device.board import BOARDS, MachineKind
 from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import ScenarioError
+from virtiomem.reasons import Reason
 from virtiomem.recording.values import BlockStateWord, Snapshot, Step, StepRecord
 from virtiomem.releases.linux import DEBIAN, DEFAULT, LINUX, LinuxBuild, LinuxRelease
 from virtiomem.releases.qemu import QEMU, QemuRelease
@@ -232,6 +233,9 @@ class Guest(Protocol):
 
         What the guest or the device refuses is an outcome in the record; raises BackendError when the guest is lost.
         """
+
+    def foresee(self, step: Step) -> Reason | None:
+        """What a step that adds memory will cost, and whether that fits; None for every other."""
 
     def close(self) -> None:
         """Let go of everything the guest holds; harmless when repeated."""

@@ -72,10 +72,15 @@ class Forecast:
         return Reason(ReasonKind.MEMMAP_FITS if self.need <= self.free else ReasonKind.MEMMAP_PAYS, facts)
 
 
-def foresee(means: Means, growth: int, *, begun: int = 0) -> Forecast:
-    """What `growth` more bytes of one device will cost; `begun` bytes of it have their memory block already."""
+def foresee(means: Means, growth: int, *, begun: int = 0, at_once: bool = False) -> Forecast:
+    """What `growth` more bytes of one device will cost; `begun` bytes of it have their memory block already.
+
+    `at_once`: none of it is online before all is there, as with a DIMM.
+    """
     blocks = max(-(-(growth - begun) // means.block_size), 0)
     fitting = _fitting(means, blocks)
+    if at_once:
+        fitting = blocks if blocks * means.cost <= means.free else 0
     fits = growth if fitting == blocks else min(growth, begun + fitting * means.block_size)
     return Forecast(growth, memmap_size(blocks * means.block_size, means.architecture), means.free, fits)
 

@@ -106,7 +106,7 @@ class Follower:
     """An embedded guest that follows a real one: its steps last as long, its kernel's pages are where the real kernel's are."""
 
     def __init__(self, guest: EmbeddedGuest, real: Recording) -> None:
-        self.info, self.boot, self.close = guest.info, guest.boot, guest.close
+        self.info, self.boot, self.close, self.foresee = guest.info, guest.boot, guest.close, guest.foresee
         self._guest = guest
         self._before = real.boot
         self._records = iter(real.steps)

@@ -67,3 +67,21 @@ def test_whole_lines_are_taken_once() -> None:
     console.add(b" a line\n")
     assert console.take() == ["half a line"]
     assert console.take() == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[   15.39] Out of memory: Killed process 187 (init) total-vm:2260kB, anon-rss:0kB",
+        b"[   31.5] kworker/0:1: vmemmap alloc failure: order:9, mode:0x4cc0(GFP_KERNEL|__GFP_RETRY_MAYFAIL)",
+        b"[   31.5] Kernel panic - not syncing: System is deadlocked on memory",
+    ],
+)
+def test_a_kernel_without_memory_is_noticed_for_one_step(line: bytes) -> None:
+    console = Console()
+    console.add(b"[    1.0] Run /init as init process\n")
+    before = console.starved
+    console.add(line + b"\n")
+    assert (before, console.starved) == (False, True)
+    console.take()
+    assert not console.starved

@@ -23,11 +23,13 @@ from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.guest.embedded.other_drivers import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.refusing import RefusingNotifier
 from virtiomem.guest.embedded.waiting import wait
+from virtiomem.guest.foresight import cost_of
 from virtiomem.guest.machine import MachineLayout
 from virtiomem.kdump.kept import elfcorehdr_size
 from virtiomem.kdump.ranges import Loader
-from virtiomem.memory import FaultPoint, memory_failure, store_state
+from virtiomem.memory import FaultPoint, memmap, memory_failure, store_state
 from virtiomem.memory.faults import MAX_TIMES
+from virtiomem.memory.forecast import Means
 from virtiomem.reasons import Reason
 from virtiomem.recording import values
 from virtiomem.recording.values import DeviceInfo, Request, Snapshot, Step, StepRecord
@@ -153,6 +155,14 @@ class EmbeddedGuest:
         if (left := started + lasts - self.kernel.clock.now) > 0:
             wait(self.kernel, self._requests, left)
         return self._record(step, error, started)
+
+    def foresee(self, step: Step) -> Reason | None:
+        """What it will cost that a device or DIMM brings memory; see `guest.base.Guest`."""
+        memory = self.kernel.memory
+        inside = isinstance(step, values.PlugDimm) and memmap.pageblocks_inside(memory, int(step.size))
+        if inside or (isinstance(step, values.Resize) and not self.kernel.devices):
+            return None
+        return cost_of(step, self.memory_devices, lambda node: Means.of(memory, node) if node in memory.nodes else None)
 
     def act(self, step: Step) -> str | None:
         """Do one step as `play` does, and say only what refused it: nothing is recorded."""

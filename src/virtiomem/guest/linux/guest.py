@@ -9,15 +9,20 @@ from typing import Any, Self, assert_never
 
 from msgspec import UNSET, structs
 
+from virtiomem.abi import OnlinePolicy, OnlineType, ZoneType
 from virtiomem.errors import BackendError, DeviceError, Errno, ProtocolError, ScenarioError
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, name_devices
+from virtiomem.guest.foresight import cost_of
 from virtiomem.guest.linux import crash_header, page_look
 from virtiomem.guest.linux.rest import Rest, reasons, refused_dimms, settle
 from virtiomem.guest.linux.running import RunningLinux, Say, Setup
 from virtiomem.guest.linux.shell_agent import Reply
 from virtiomem.kdump.ranges import Loader
+from virtiomem.memory.forecast import Means
+from virtiomem.memory.settings import Policy
 from virtiomem.memory.vmemmap import memmap_size
 from virtiomem.qemu.qmp import QmpSession
+from virtiomem.reasons import Reason
 from virtiomem.recording import Snapshot, Step, StepRecord
 from virtiomem.recording.values import (
     AddMemory,
@@ -105,7 +110,7 @@ class LinuxGuest:
         self._pages = pages
         self._devices = name_devices(devices)
         _check(config, self._driver)
-        self._architecture = config.architecture
+        self._config, self._architecture = config, config.architecture
         self._header: crash_header.FoundHeader | None = None
         self._linux = RunningLinux(config, self._devices, self._driver, setup or Setup(), kexec=kexec, say=progress)
         try:
@@ -144,6 +149,7 @@ class LinuxGuest:
             if isinstance(step, Kexec | Reboot) and error is None:
                 self._header = None
             rest = self._settle(doing)
+        self._rest = rest
         starved, log = self._linux.starved, self._linux.take_log()
         why = reasons(rest, self._devices, log, self._driver, self._architecture)
         why += refused_dimms(rest, self._architecture, starved=starved)
@@ -159,6 +165,26 @@ class LinuxGuest:
             log=log or UNSET,
             elapsed=round(time.monotonic() - started, 3),
         )
+
+    def foresee(self, step: Step) -> Reason | None:
+        """What it will cost that a device or DIMM brings memory; see `guest.base.Guest`."""
+        look, page = self._rest.look, self._architecture.page_size
+        if self._config.memmap_on_memory != "N" or (isinstance(step, Resize) and not look.bound):
+            return None
+        zones = [(name, zone.present * page) for zones in look.zones.values() for name, zone in zones.items()]
+        means = Means(
+            free=sum(look.free.values()) * page,
+            block_size=look.memory_block_size,
+            policy=Policy(
+                default_state=OnlineType(self._linux.info["default-state"]),
+                online_policy=OnlinePolicy(self._config.online_policy),
+                auto_movable_ratio=self._config.auto_movable_ratio,
+            ),
+            kernel=sum(size for name, size in zones if name != ZoneType.MOVABLE),
+            movable=sum(size for name, size in zones if name == ZoneType.MOVABLE),
+            architecture=self._architecture,
+        )
+        return cost_of(step, self._rest.devices, lambda _: means)
 
     def shell(self, text: str, *, timeout: float | None = None) -> Reply:
         """Run a shell command in the guest, one line, and return what it printed and its status."""
@@ -176,7 +202,7 @@ class LinuxGuest:
 
     def _first_snapshot(self, config: GuestConfig) -> Snapshot:
         """The guest as it booted."""
-        rest = settle(self._linux, "booting", [])
+        rest = self._rest = settle(self._linux, "booting", [])
         self._linux.take_log()
         free = re.search(r"MemFree: +(\d{1,15}) kB", self.shell("cat /proc/meminfo").text)
         self._linux.info |= {"free": int(free[1]) * KiB} if free else {}

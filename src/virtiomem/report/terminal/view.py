@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.recording.values import Recording, StepRecord, VirtioMemInfo
 from virtiomem.report.changes import map_changes
 from virtiomem.report.moments import Moment, Source, boot_moment, next_moment
@@ -35,6 +36,12 @@ class RunView:
         self._print(text(", ".join(_about(self._recording.guest, self._block_size)), "dim"))
         for device in self._boot.snapshot.virtio_mem:
             self._print(text(_device(device), "dim"))
+
+    def foreseen(self, cost: Reason) -> None:
+        """Show, before the next step, what it will cost: where that does not fit, or everything is shown."""
+        if self._verbose or cost.kind is ReasonKind.NO_ROOM_FOR_MEMMAP:
+            self._print(Text())
+            self._print(text(f"before step {self._shown + 1}: {cost}", "dim"))
 
     def step(self) -> None:
         """Show what came of the next step."""
