@@ -137,11 +137,11 @@ def _order(version: str) -> tuple[tuple[int, ...], str]:
 
 def _differences(runs: list[Ran]) -> str:
     """Each difference once, with every place where it was met."""
-    places: dict[Difference, list[str]] = {}
+    places: dict[Difference, dict[str, None]] = {}
     for run in runs:
         for difference in run.differences:
             place = f"QEMU {run.qemu}" if run.linux == ALONE else f"{run.linux} in QEMU {run.qemu}"
-            places.setdefault(difference, []).append(place)
+            places.setdefault(difference, {})[place] = None
     head = "| in | what differs | met on |\n|---|---|---|\n"
     return head + "".join(
         f"| {one.where} | {one.what} | {', '.join(dict.fromkeys(met))} |\n" for one, met in places.items()
