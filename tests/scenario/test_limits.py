@@ -8,7 +8,7 @@ from virtiomem import scenario
 from virtiomem.errors import ScenarioError
 
 DEVICE = '[[device]]\nid = "vm{}"\nmax-size = "{}"\n'
-ROOM = '[guest]\nmax-memory = "200T"\n'
+ROOM = '[guest]\nmax-memory = "200T"\naddress-bits = 48\n'
 
 
 @pytest.mark.parametrize(

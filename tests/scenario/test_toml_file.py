@@ -282,14 +282,31 @@ def test_numbers_that_nothing_can_be_are_refused_in_a_line(value: str, reason: s
 
 def test_a_guest_has_one_physical_address_space() -> None:
     """What a scenario lets a device have, its kernel can add, up to the last byte."""
-    text = '[guest]\nmax-memory = "4P"\ndefault-state = "online_movable"\n[[device]]\nid = "vm0"\nmax-size = "256M"\n'
+    text = '[guest]\nmax-memory = "4194270G"\naddress-bits = 52\ndefault-state = "online_movable"\n[[device]]\nid = "vm0"\nmax-size = "256M"\n'
     text += 'requested-size = "256M"\nmemaddr = "{:#x}"\n[[step]]\ndo = "load"\n'
-    last = X86_64.linear_map_size - 256 * MiB
+    last = X86_64.linear_map_size - 32 * GiB - 256 * MiB  # behind it is the PCI window
     loaded = scenario.loads(text.format(last))
     record = scenario.embedded_guest(loaded).play(loaded.steps[0])
     assert (record.settled, record.log and "not addressable" in " ".join(record.log)) == (True, False)
-    with pytest.raises(ScenarioError, match=f"end above {X86_64.linear_map_size:#x}"):
+    with pytest.raises(ScenarioError, match="usable range for memory devices"):
         scenario.loads(text.format(last + 128 * MiB))
+    with pytest.raises(
+        ScenarioError, match=r"4194271G: Address space limit 0xfffffffffffff < .* phys-bits too low \(52\)"
+    ):
+        scenario.loads(text.format(last).replace("4194270G", "4194271G"))
+
+
+CASES = Path(__file__).parents[3] / "shared" / "cases"
+
+
+@pytest.mark.parametrize("name", ["maxmem-beyond-address-bits"])
+def test_a_machine_beyond_its_processors_addresses_is_refused_as_qemu_refuses_it(name: str) -> None:
+    if not (path := CASES / f"{name}.toml").exists():
+        pytest.skip(f"NOT HERE: {path}")
+    with pytest.raises(
+        ScenarioError, match=r"Address space limit 0xffffffffff < 0x3097fffffff phys-bits too low \(40\)"
+    ):
+        scenario.load(path)
 
 
 VIRT = '[guest]\nmachine = "virt"\n'

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import Literal
 
 from virtiomem.architecture import ARM64, ARM64_16K, ARM64_64K, X86_64, Architecture
-from virtiomem.units import GiB, MiB, Span, align_up
+from virtiomem.units import GiB, MiB, Span, TiB, align_up
 from virtiomem.wire.mem import Feature
 
 MachineKind = Literal["q35", "pc", "virt"]
@@ -57,6 +57,10 @@ class Board:
     """An address in the PCI window below 4G, whatever the boot memory."""
     interrupt_controller: str
     """What PCI's interrupt lines lead into: a name in QEMU's object tree, or the type of an object without one."""
+    address_bits: int = 0
+    """Physical address bits of QEMU's own processor models there; 0: not modelled."""
+    avoids_hyper_transport: bool = False
+    """With that processor, an AMD one, memory above 4G starts at 1T where any would reach into what HyperTransport has below it."""
     not_enabled: str = "are not enabled, please specify the maxmem option"
     """What memory devices are without any room for them."""
 
@@ -76,12 +80,24 @@ class Board:
             return Span.sized(align_up(region_end, GiB), self.window64)
         return Span.sized(align_up(self.ecam(region_end).stop, self.window64), self.window64)
 
+    def address_limit(self, memory: int, room: int, bits: int) -> tuple[int, int]:
+        """The last address that a processor of so many bits has, and the last that memory, `room` for devices and PCI window take.
+
+        Models: pc_max_used_gpa(), pc_set_amd_above_4g_mem_start() (hw/i386/pc.c, v7.2).
+        """
+        last = self.pci_window64(self.region_start(memory) + room).stop - 1
+        if self.avoids_hyper_transport and bits == self.address_bits and last >= HYPER_TRANSPORT.start:
+            last += HYPER_TRANSPORT.stop - 4 * GiB
+        return (1 << bits) - 1, last
+
     def ecam(self, region_end: int) -> Span:
         """The PCI configuration space above memory devices. Models: virt_set_high_memmap() in hw/arm/virt.c (v7.2)."""
         redistributors = align_up(max(region_end, self.high_io_floor), _REDISTRIBUTORS)
         return Span.sized(align_up(redistributors + _REDISTRIBUTORS, _ECAM), _ECAM)
 
 
+HYPER_TRANSPORT = Span(0xFD_0000_0000, TiB)
+"""What AMD's HyperTransport keeps below 1 TiB; QEMU's default processor is an AMD one."""
 _REDISTRIBUTORS = 64 * MiB
 _ECAM = 256 * MiB
 
@@ -91,6 +107,8 @@ Q35 = Board(
     whole_below=0xB0000000,
     low=2 * GiB,
     region_floor=4 * GiB,
+    address_bits=40,
+    avoids_hyper_transport=True,
     usable_extent=256 * MiB,
     window64=32 * GiB,
     bar_window=0xE0000000,
@@ -102,6 +120,8 @@ PC = Board(
     whole_below=0xE0000000,
     low=3 * GiB,
     region_floor=4 * GiB,
+    address_bits=40,
+    avoids_hyper_transport=True,
     usable_extent=256 * MiB,
     window64=2 * GiB,
     bar_window=0xE0000000,

@@ -68,6 +68,8 @@ class GuestConfig(_Table, frozen=True):
     slots: int = 0
     free: Size | None = None
     """What is free after boot; None: what was measured of Debian's build (`LinuxBuild.free_after_boot`)."""
+    address_bits: int | None = None
+    """Physical address bits of the processor; None: those of QEMU's own processor models."""
     iomem: str | None = None
     """A boot-time /proc/iomem listing: a path relative to the scenario file."""
     capture: str | None = None

@@ -53,6 +53,8 @@ MAX_NODES = 128
 MAX_HEADER_CPUS = 8192
 """NR_CPUS with CONFIG_MAXSMP, in arch/x86/Kconfig (v6.12)."""
 
+MIN_ADDRESS_BITS, MAX_ADDRESS_BITS = 36, 52
+
 _ERRNOS = [errno.name for errno in Errno if errno]
 
 
@@ -159,6 +161,26 @@ def _check_max_memory(memory: int, max_memory: int, architecture: Architecture) 
         _refuse("guest.max-memory", f"{format_with_hex(max_memory)} is more than {bits} bits of address can reach")
     if max_memory % architecture.page_size:
         _refuse("guest.max-memory", f"{format_with_hex(max_memory)} is not a whole number of pages")
+
+
+def check_addresses(guest: GuestConfig, machine: MachineLayout | None) -> None:
+    """Refuse a machine that reaches beyond its processor's addresses, as QEMU does."""
+    bits = guest.address_bits
+    if bits is not None and not MIN_ADDRESS_BITS <= bits <= MAX_ADDRESS_BITS:
+        _refuse("guest.address-bits", f"{bits} is not in {MIN_ADDRESS_BITS}..{MAX_ADDRESS_BITS}")
+    board = BOARDS[guest.machine]
+    if bits is not None and not board.address_bits:
+        _refuse("guest.address-bits", f"nothing reads it: {guest.machine} has what its processor has")
+    if machine is None or guest.iomem is not None or not (bits := bits or board.address_bits):
+        return
+    limit, last = board.address_limit(machine.memory, machine.device_memory().region.size, bits)
+    if last > limit:
+        needed = (last + 1).bit_length()
+        _refuse(
+            "guest.max-memory",
+            f"{format_size(machine.max_memory)}: Address space limit {limit:#x} < {last:#x} phys-bits too low ({bits}): memory, room "
+            f"for devices ({machine.slots}G of it for slots) and PCI window need a processor with address-bits = {needed}",
+        )
 
 
 def check_nodes(nodes: list[NodeConfig], machine: MachineLayout | None, page_size: int) -> None:

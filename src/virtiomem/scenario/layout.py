@@ -9,6 +9,7 @@ from itertools import count
 
 from virtiomem import border
 from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
+from virtiomem.device.board import HYPER_TRANSPORT
 from virtiomem.errors import ArgumentValueError
 from virtiomem.guest.base import GuestConfig
 from virtiomem.guest.machine import MAX_DEVICES, MachineLayout
@@ -26,8 +27,6 @@ _FIRMWARE_TABLES = 0x20000
 """What SeaBIOS keeps at the end of low RAM."""
 _MMCONFIG = Span(0xB0000000, 0xC0000000)
 _IOAPIC = 0xFEC00000
-_HT_RESERVED = Span(0xFD00000000, 1 * TiB)
-"""What AMD's HyperTransport keeps below 1 TiB; QEMU's default processor is an AMD one."""
 MAX_CRASH_KERNEL = 2 * GiB
 """There is no more RAM below 4 GiB to look for it in, on a q35 machine."""
 _CRASH_ALIGN = 16 * MiB
@@ -157,7 +156,7 @@ def _high_bars(machine: MachineLayout, devices: int, release: QemuRelease) -> Sp
     Models: pci_bios_map_devices() in SeaBIOS 1.16.3. Since: 8.2 (maps_bars_high).
     """
     region_end = align_up(machine.device_memory().region.stop, GiB)
-    if not (release.maps_bars_high and devices and len(machine.ram) > 1 and region_end <= _HT_RESERVED.start):
+    if not (release.maps_bars_high and devices and len(machine.ram) > 1 and region_end <= HYPER_TRANSPORT.start):
         return None
     return Span.sized(max(region_end, 1 * TiB - _HIGH_BARS) - _HIGH_BARS, machine.board.window64)
 
@@ -188,6 +187,6 @@ def _high_memory(machine: MachineLayout, devices: int, release: QemuRelease) -> 
     lines.append((0, window.start, window.stop - 1, "PCI Bus 0000:00"))
     if high:
         lines += _in_a_row(_names(machine, devices), high.start, _BAR)
-    if window.stop <= _HT_RESERVED.start:
-        lines.append((0, _HT_RESERVED.start, _HT_RESERVED.stop - 1, "Reserved"))
+    if window.stop <= HYPER_TRANSPORT.start:
+        lines.append((0, HYPER_TRANSPORT.start, HYPER_TRANSPORT.stop - 1, "Reserved"))
     return lines

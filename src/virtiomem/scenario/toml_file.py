@@ -96,6 +96,7 @@ def _complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Sce
     machine = _machine(file)
     checks.check_nodes(file.guest.nodes, machine, file.guest.architecture.page_size)
     devices = checks.place_devices(file.device, machine, file.guest.architecture)
+    checks.check_addresses(file.guest, machine)
     checks.check_steps(file)
     guest = file.guest
     if machine is not None:

@@ -367,6 +367,10 @@ def _check(config: GuestConfig, driver: DriverConfig) -> None:
         raise ScenarioError(
             "a real guest has what its boot leaves free; only the embedded guest can choose", where="guest.free"
         )
+    if config.address_bits is not None:
+        raise ScenarioError(
+            "an emulated processor has its own; only the embedded guest can choose", where="guest.address-bits"
+        )
     if config.memory < MIN_MEMORY:
         raise ScenarioError(
             f"{format_size(config.memory)} is too little for a real Linux (at least {format_size(MIN_MEMORY)})",

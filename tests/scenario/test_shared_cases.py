@@ -1,0 +1,29 @@
+"""Cases that people would bring, which lie beside the project: answered as the line beside each says."""
+
+from pathlib import Path
+
+import pytest
+
+from virtiomem import scenario
+
+CASES = Path(__file__).parents[3] / "shared" / "cases"
+
+
+def held_up(name: str) -> list[str]:
+    """What the steps of a case are short of, or refused with, at last."""
+    if not (path := CASES / f"{name}.toml").exists():
+        pytest.skip(f"NOT HERE: {path}")
+    played = scenario.load(path)
+    steps = scenario.play(played, scenario.embedded_guest(played)).steps
+    return [record.error or " ".join(record.held_up or []) for record in steps]
+
+
+def test_growth_that_cannot_be_paid_for_names_the_struct_pages() -> None:
+    assert "out of memory for struct pages (needs 2M, node 0 has" in held_up("memmap-does-not-fit")[-1]
+
+
+def test_memory_where_no_block_starts_says_so() -> None:
+    dimm, hyperv, kmem = held_up("dimm-where-no-block-starts")
+    assert dimm == "dimm1: 0x100200000 is no multiple of the memory block, 128M"
+    assert "0x140100000 is no multiple of the memory block, 128M" in hyperv
+    assert "0x180100000 is no multiple of the memory block, 128M" in kmem
