@@ -137,4 +137,5 @@ def open_device(qtest: QTest, greeting: Greeting) -> RegisterTransport:
     else:
         raise BackendError("Linux in the guest sees no virtio-mem device, neither on PCI (1af4:1058) nor memory-mapped")
     transport.store = RingWriter(greeting.ring)
+    transport.set_status(0)  # virtio_pci, where it was built in, has acknowledged the device before it let go
     return transport
