@@ -18,7 +18,7 @@ from virtiomem.conformance.moves import Case, MoveGenerator, make_case
 from virtiomem.conformance.record import Move, Recorder, Submit, SweepStates
 from virtiomem.conformance.replay import Player, ReplayDifference, realize
 from virtiomem.conformance.scripted_driver import ChainRequest, ScriptedDriver
-from virtiomem.conformance.testbench import DeviceUnderTest, HasShape, Target
+from virtiomem.conformance.testbench import DeviceUnderTest, HasShape, Target, same_words
 from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.transport.embedded import EmbeddedTransport
 from virtiomem.wire.mem import RESPONSE_SIZE, Response
@@ -144,7 +144,7 @@ class Pair:
             with target.open(case.spec) as device:
                 driver = ScriptedDriver(device.transport, device.owner, case.ring_size)
                 recorder = Recorder(driver, case.features, target.release.name, target.machine)
-                pair = cls(recorder, same_words=target.has_virtio)
+                pair = cls(recorder, same_words=same_words(target))
                 yield pair
         except (BackendError, ProtocolError):
             if pair is None or pair.broke is None:

@@ -8,7 +8,7 @@ from typing import assert_never
 
 from virtiomem.conformance import log
 from virtiomem.conformance.scripted_driver import ScriptedDriver
-from virtiomem.conformance.testbench import DeviceUnderTest, Target
+from virtiomem.conformance.testbench import DeviceUnderTest, Target, same_words
 from virtiomem.device.board import BOARDS, Q35
 from virtiomem.device.mem import MemDevice
 from virtiomem.errors import DeviceError, ProtocolError, UsageError
@@ -62,7 +62,7 @@ def replay(path: str | Path, target: Target | None = None) -> ReplayResult:
 
         def make(line: log.Header | log.Negotiation, where: str) -> Player:
             device = opened.enter_context(_device(target, line, where))
-            return Player(device, same_words=target is None or target.has_virtio)
+            return Player(device, same_words=target is None or same_words(target))
 
         return _replay(path, make)
 

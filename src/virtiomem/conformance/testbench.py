@@ -72,10 +72,15 @@ class Target(Protocol):
 
 @runtime_checkable
 class HasShape(Protocol):
-    """A target that does not make every device."""
+    """A target that does not make every device; its owner is whoever runs the VMM."""
 
     def nearest(self, spec: DeviceSpec) -> DeviceSpec:
         """A device that it makes, as much as possible like the one that is asked for."""
+
+
+def same_words(target: Target) -> bool:
+    """Whether it refuses in QEMU's words: not where its owner is asked in some other way."""
+    return target.has_virtio and not isinstance(target, HasShape)
 
 
 class Bench:
