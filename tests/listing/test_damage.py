@@ -60,6 +60,12 @@ CERTAIN = {
     "quoted": (each("> {}"), 1),
     "quoted twice": (each("> > {}"), 1),
     "in a table": (each("| {:50} |"), 1),
+    "numbers before the parts of a line": (
+        "".join(
+            f"{at:5} {line}\n" for at, line in enumerate(LISTING.replace("13fffffff", "13fffffff\n").splitlines(), 61)
+        ),
+        1,
+    ),
     "in strings": (each('"{}",'), 1),
     "in a quote with numbers": ("".join(f"> {line}\n" for line in numbered("{:6}\t").splitlines()), 1),
     "leading zeros lost": (re.sub(r"\b0+(?=\w)", "", LISTING), 1),
@@ -113,6 +119,8 @@ LOSSES = {
     ),
     "a mark behind a coloured name": (LISTING.replace("RAM (virtio_mem)", "[31mRAM[0m (virtio_mem) …"), 7),
     "a remark that is cut": (f"{LISTING}#", 8),
+    "an elision in a remark": (LISTING.replace("80000000-8000ffff : Reserved", "# ... # wasted"), 4),
+    "scissors": (LISTING.replace("Kernel code", "Kernel code --8<--"), 3),
     "lines skipped, in words": (LISTING.replace(" Reserved", " Reserved [20 lines skipped]"), 4),
     "a joined line that breaks": (
         LISTING.replace("\n80", "80").replace("\n100000000-13fffffff", "                  100000000-13ff\nfffff"),
@@ -219,6 +227,14 @@ def test_names_that_linux_may_print_are_left_alone(name: str) -> None:
     for lenient in (False, True):
         reading = repair.read(text, source="map", lenient=lenient)
         assert (iomem.dumps(reading.tree), reading.repairs) == (text, [])
+
+
+def test_mark_behind_a_name_that_no_sum_goes_by_stays_and_makes_every_sum_at_least() -> None:
+    text = LISTING.replace("virtio0", "a device...")
+    for lenient in (False, True):
+        reading = repair.read(text, source="map", lenient=lenient)
+        assert (iomem.dumps(reading.tree), reading.at_least, reading.repairs) == (text, True, [])
+        assert "map:6: what looks like a mark behind a name that lines are missing" in next(reading.told("map"))
 
 
 def test_range_that_linux_gives_no_name_is_read_and_said() -> None:

@@ -91,7 +91,7 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
             before = here
         else:
             repairs.append(_left_out(here))
-            before, lost = None, _RAGGED.match(here.text) is not None
+            before, lost = None, lost or _RAGGED.match(here.text) is not None
     if before is not None and not text.endswith("\n") and found[-1].name and not _is_whole(found[-1].name, text):
         what = f"no newline at the end, and {quoted(found[-1].name)} may be cut short"
         repairs.append(Repair(before.number, Damage.CUT, what, "read as it is", lost=True))
@@ -195,7 +195,7 @@ def _is_whole(name: str, text: str) -> bool:
 def _left_out(raw: Raw) -> Repair:
     """What is said of lines that are none."""
     chatter = not raw.text or (_is_chatter(raw.text) and not _SOME_RANGE.search(raw.text))
-    chatter = chatter and not _is_elision(raw.text)
+    chatter = chatter and not _has_mark(raw.text) and not any(map(_ELISION.fullmatch, _WORD.findall(raw.text)))
     return Repair(raw.number, Damage.NOT_A_LINE, _stray(raw.text), "left out", raw.times, lost=not chatter)
 
 
@@ -208,7 +208,11 @@ def _is_chatter(line: str) -> bool:
 def _is_elision(line: str) -> bool:
     """True for a mark that lines are missing here: dots, or words that say so, with nothing but signs around them."""
     words = [word for word in _WORD.findall(line) if not _BESIDE.fullmatch(word)]
-    return all(_ELISION.fullmatch(word) for word in words) if words else ".." in line or "\u2026" in line
+    return all(_ELISION.fullmatch(word) for word in words) if words else _has_mark(line)
+
+
+def _has_mark(line: str) -> bool:
+    return any(mark in line for mark in ("..", "\u2026", "8<"))
 
 
 def _stray(line: str) -> str:

@@ -21,7 +21,7 @@ from virtiomem.resource.iomem import MAX_SHOWN_DEPTH, MaskedListingError, spaces
 from virtiomem.resource.meanings import meaning_of
 from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM, is_system_ram
 from virtiomem.resource.node import Resource, ResourceConflict, make_node
-from virtiomem.resource.spoiled import REMARK
+from virtiomem.resource.spoiled import ELIDED, REMARK
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import overlapping_descendants
 
@@ -39,11 +39,13 @@ class Reading:
     """How many ranges have no name: Linux prints such, and so does who lost it."""
     remarked: tuple[int, int] = (0, 0)
     """How many names that no sum goes by seem to have a remark behind them, which is kept; and the line of the first."""
+    elided: tuple[int, ...] = ()
+    """Lines whose names, that no sum goes by, seem to have a mark behind them that lines are missing, which is kept."""
 
     @property
     def at_least(self) -> bool:
         """Whether something may be missing, so that every sum is *at least* what it is."""
-        return self.unnamed > 0 or any(repair.lost for repair in self.repairs)
+        return self.unnamed > 0 or len(self.elided) > 0 or any(repair.lost for repair in self.repairs)
 
     @property
     def damaged_lines(self) -> int:
@@ -62,6 +64,8 @@ class Reading:
                 else f"and {count - 1} more: remarks behind names"
             )
             yield f"{source}:{self.remarked[1]}: {names}, kept as part of it: no total goes by it"
+        for line in self.elided[:1]:
+            yield f"{source}:{line}: what looks like a mark behind a name that lines are missing, kept as part of it"
         if self.unnamed:
             ranges = "a range has" if self.unnamed == 1 else f"{self.unnamed} ranges have"
             yield f"{source}: {ranges} no name: whether it is RAM is not known"
@@ -95,7 +99,7 @@ def read(text: str, *, source: str, lenient: bool, allow_masked: bool = False) -
 
 def _sound(text: str, source: str) -> Reading:
     """What the strict reader gives, or raises."""
-    return Reading(iomem.loads(text, source=source), [], False, text.count(" : \n"), _remarked(text))
+    return Reading(iomem.loads(text, source=source), [], False, text.count(" : \n"), _remarked(text), _elided(text))
 
 
 def _remarked(text: str) -> tuple[int, int]:
@@ -103,6 +107,14 @@ def _remarked(text: str) -> tuple[int, int]:
     return len(found), text.count("\n", 0, found[0].start()) + 1 if found else 0
 
 
+def _elided(text: str) -> tuple[int, ...]:
+    if not _MAY_ELIDE.search(text):
+        return ()
+    lines = enumerate(text.splitlines(), 1)
+    return tuple(islice((number for number, line in lines if ELIDED.search(line.partition(" : ")[2])), MAX_REPAIRS))
+
+
+_MAY_ELIDE = re.compile(r"\.\.|\u2026|8<|[\[<(][a-z0-9]")
 _REMARKED = re.compile(rf" : (?:(?!{SYSTEM_RAM}|{CRASH_KERNEL})\S.*?){REMARK.pattern}")
 _MAY_REMARK = re.compile(r"[ \t][#/<\u2190\u21d0\u27f5]")
 

@@ -5,6 +5,7 @@ of another, or none at all.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -27,6 +28,11 @@ _BEFORE = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 """A line behind a number (cat -n, nl, editors), behind the file and number that grep writes, and neither."""
+_PART = re.compile(
+    r"(?P<before>[ \t]*+(?P<file>(?=[^\s:]*[^\s:0-9a-f-])[^\s:]+[:-])?(?P<number>[0-9]{1,7})(?:(?P<mark>[:.)\]-])|(?=[ \t])))(?P<rest>.*)",
+    re.DOTALL,
+)
+"""What may be a part of such a line."""
 _NUMBER = r"(?:[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7})"
 _WHOLE = re.compile(rf"[ \t]*(?P<start>{_NUMBER})-(?P<end>{_NUMBER})(?: : .*|[ \t]*)", re.DOTALL)
 HALF = re.compile(r"[ \t]*[0-9a-f]{1,16}(?:-[0-9a-f]{0,16})?[ \t]*")
@@ -120,6 +126,10 @@ def _without_numbers(raw: list[Raw], repairs: Repairs) -> list[Raw]:
     Numbers that end in one column leave blanks, so that a line without one keeps its place among them.
     """
     found = [_BEFORE.fullmatch(line.text.expandtabs(TAB)) if line.text else None for line in raw]
+    counted = _counted(raw, found)
+    for at, line in enumerate(raw):  # a part of a line that breaks was numbered like the others
+        if found[at] is None and (match := _PART.fullmatch(line.text.expandtabs(TAB))):
+            found[at] = match if int(match["number"]) - line.number in counted else None
     numbered = [match if match and (match["number"] or match["file"]) else None for match in found]
     before = [match["before"] if match else "" for match in numbered]
     _report(raw, [one.strip() for one in before], Damage.NUMBERS, "numbers or file names before lines", repairs)
@@ -129,6 +139,14 @@ def _without_numbers(raw: list[Raw], repairs: Repairs) -> list[Raw]:
         line if match is None else replace(line, text=" " * blanks * len(one) + match["rest"])
         for line, match, one in zip(raw, numbered, before, strict=True)
     ]
+
+
+def _counted(raw: list[Raw], found: list[re.Match[str] | None]) -> set[int]:
+    """By how much the numbers before lines are above those of the text, where more than one says so."""
+    ahead = Counter(
+        int(match["number"]) - line.number for line, match in zip(raw, found, strict=True) if match and match["number"]
+    )
+    return {by for by, times in ahead.items() if times > 1}
 
 
 def _mended(raw: list[Raw], repairs: Repairs) -> list[Raw]:
@@ -150,7 +168,7 @@ def _joined(first: str, second: str) -> str | None:
     """The line that two halves make; None when they are no halves."""
     if not HALF.fullmatch(first):
         return None
-    ways = [first + second, first.rstrip() + second.lstrip()]
+    ways = [first + second, first.rstrip() + second.lstrip(), f"{first.rstrip()} {second.lstrip()}"]
     if is_known(second.strip()):
         ways = [f"{first.rstrip()} : {second.strip()}"]
     for whole in ways:
