@@ -91,13 +91,25 @@ Program Headers:
 """
 JC = '[{"start": "00001000", "end": "0009fbff", "device": "System RAM"}, {"start": "00100000", "end": "7fffffff", "device": "System RAM"}]'
 OURS = '{"iomem": [{"start": 4096, "end": 654335, "name": "System RAM", "children": [{"start": 4096, "end": 8191, "name": "a"}]}]}'
-VOLATILITY_2 = """\
-Resource Name                            Start Address        End Address
-System RAM                               0x0000000000001000   0x000000000009fbff
-System RAM                               0x0000000000100000   0x000000007fffffff
- Kernel code                             0x0000000001000000   0x0000000001dfffff
-"""
-VOLATILITY_3 = "Volatility 3 Framework 2.7.0\n\nName\tStart\tEnd\n\nPCI mem\t0x0\t0xffffffffff\n* System RAM\t0x1000\t0x9fbff\n* System RAM\t0x100000\t0x7fffffff\n** Kernel code\t0x1000000\t0x1dfffff\n"
+VOLATILITY_ROWS = (
+    (0, "PCI mem", 0, 0xFFFFFFFFFF),
+    (1, "System RAM", 0x1000, 0x9FBFF),
+    (1, "System RAM", 0x100000, 0x7FFFFFFF),
+    (2, "Kernel code", 0x1000000, 0x1DFFFFF),
+)
+VOLATILITY_2 = "Volatility Foundation Volatility Framework 2.6.1\n" + "".join(
+    "{:35s}\t0x{:<16X}\t0x{:<16X}\n".format("  " * depth + name, start, end)
+    for depth, name, start, end in VOLATILITY_ROWS
+)
+VOLATILITY_3 = "Volatility 3 Framework 2.7.0\n\nNAME\tSTART\tEND\n\n" + "".join(
+    f"{'*' * depth}{' ' * (depth > 0)}{name}\t{start:#x}\t{end:#x}\n" for depth, name, start, end in VOLATILITY_ROWS
+)
+VOLATILITY_PRETTY = "Formatting...\n    |        NAME |     START |          END\n" + "".join(
+    f"{'*' * (depth + 1):<3} | {name:>11} | {start:>#9x} | {end:>#12x}\n" for depth, name, start, end in VOLATILITY_ROWS
+)
+VOLATILITY_CSV = "TreeDepth,NAME,START,END\n" + "".join(
+    f"{depth},{name},{start:#x},{end:#x}\n" for depth, name, start, end in VOLATILITY_ROWS
+)
 CRASH = """\
     RESOURCE        RANGE    NAME
 ffff88813fff6a40  00001000-0009fbff  System RAM
@@ -358,7 +370,7 @@ def test_damaged_input_is_refused_in_words(
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("table", [VOLATILITY_2, VOLATILITY_3, CRASH])
+@pytest.mark.parametrize("table", [VOLATILITY_2, VOLATILITY_3, VOLATILITY_PRETTY, VOLATILITY_CSV, CRASH])
 def test_tables_of_other_tools_give_the_listing(table: str, brought: Path, capsys: pytest.CaptureFixture[str]) -> None:
     brought.write_text(table)
     assert main(["iomem", "--raw", str(brought)]) == 0
@@ -374,6 +386,27 @@ def test_json_of_other_tools_gives_the_listing(brought: Path, capsys: pytest.Cap
     brought.write_text(capsys.readouterr().out)
     assert main(["iomem", "--raw", str(brought)]) == 0
     assert capsys.readouterr().out == LISTING
+
+
+def test_json_of_volatility_gives_the_listing(brought: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def row(name: str, start: int, end: int, *inside: dict[str, object]) -> dict[str, object]:
+        return {"END": end, "NAME": name, "START": start, "__children": list(inside)}
+
+    code = row("Kernel code", 0x1000000, 0x1DFFFFF)
+    rows = (row("System RAM", 0x1000, 0x9FBFF), row("System RAM", 0x100000, 0x7FFFFFFF, code))
+    brought.write_text(json.dumps([row("PCI mem", 0, 0xFFFFFFFFFF, *rows)], indent=2, sort_keys=True))
+    assert main(["iomem", "--raw", str(brought)]) == 0
+    assert capsys.readouterr().out == LISTING
+
+
+def test_file_that_is_said_to_be_a_folder_is_refused(brought: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    brought.write_text(LISTING)
+    for path, kind, reason in (
+        (brought, "folder", "is a file, and not a folder of a machine's files"),
+        (brought.parent, "elf", "is a folder, and not an ELF core file"),
+    ):
+        assert main(["read", "--from", kind, str(path)]) == 2
+        assert reason in capsys.readouterr().err
 
 
 def test_folder_of_a_machine_is_read_where_its_files_stand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

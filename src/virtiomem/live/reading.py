@@ -95,6 +95,8 @@ def _in_place(path: str | Path) -> Kind | None:
 
 
 def _read_in_place(path: str | Path, kind: Kind) -> Input:
+    if (kind.magic and is_directory(path)) or (not kind.magic and not is_directory(path)):
+        raise UsageError(f"{shown(path)} is {'a file' if not kind.magic else 'a folder'}, and not {kind.words}")
     found = kind.reader()(path)
     capture = Capture(
         found.sections, source=source_of(path), told=_told(kind, found, source_of(path)), at_least=found.at_least

@@ -1,6 +1,9 @@
 """Maps in the tables of other tools, as listings: jc and our own JSON, crash's `dev -i`, volatility's linux_iomem and linux.iomem.
 
 What such a table lost (jc drops the nesting) the ranges give back: a listing that is flat is read by `--lenient`.
+
+Sources: volatility/plugins/linux/iomem.py (2.6), volatility3/framework/plugins/linux/iomem.py with the renderers quick, pretty, csv
+and json of volatility3/cli/text_renderer.py (2.x); dev.c (crash 8).
 """
 
 import re
@@ -14,13 +17,20 @@ from virtiomem.notation import NotationError, json_values
 from virtiomem.text import quoted, shown
 from virtiomem.units import U64_MAX
 
-_VOLATILITY = re.compile(
-    r"(?P<depth>[* ]*)(?:0x[0-9a-f]+\t)?(?P<name>\S.*?)\s+0x(?P<start>[0-9a-f]{1,16})\s+0x(?P<end>[0-9a-f]{1,16})\s*",
-    re.IGNORECASE,
+_HEX = r"0x(?P<start>{0}){2}0x(?P<end>{0})".replace("{0}", "[0-9a-fA-F]{1,16}")
+_VOLATILITY = tuple(
+    re.compile(row + _HEX.replace("{2}", between) + r" *")
+    for row, between in (
+        (r"(?P<depth>\*+) (?P<name>\S.*?)\t", r"\t"),  # 3: a star a level
+        (r"(?P<depth>(?:  )*)(?P<name>\S.*?) *\t", r" *\t"),  # 2: two spaces a level
+        (r"(?P<depth>\*+) *\| +(?P<name>\S.*?) \| +", r" \| +"),  # 3, pretty: and one for the root
+        (r"(?P<depth>[0-9]{1,4}),\"?(?P<name>\S.*?)\"?,", ","),  # 3, csv
+    )
 )
 _CRASH = re.compile(r"\s*[0-9a-f]{8,16}\s+(?P<start>[0-9a-f]{8,16})-(?P<end>[0-9a-f]{8,16})\s+(?P<name>.*?)\s*")
 _HEADING = re.compile(
-    r"\s*(?:RESOURCE\s+RANGE\s+NAME|Resource Name.*|(?:Offset\s+)?Name\s+Start\s+End|Volatility.*|[- ]+)\s*"
+    r"\s*(?:RESOURCE\s+RANGE\s+NAME|(?i:(?:TreeDepth,)?NAME[\t,]START[\t,]END)|(?i:\| +NAME \| +START \| +END)"
+    r"|Volatility.*|Formatting\.\.\.|Progress: .*|[- ]+)\s*"
 )
 _ROOTS = ("PCI mem", "PCI IO")
 """What Linux calls the whole, which a listing does not show."""
@@ -34,7 +44,7 @@ def read(text: str, source: str) -> Brought:
     """Read a table. Raises UsageError, with the line, for one that is damaged."""
     rows = list(_json(text, source) if text.lstrip().startswith(("[", "{")) else _table(text, source))
     if rows and rows[0][3] in _ROOTS and any(depth for depth, *_ in rows):
-        rows = [(depth - 1, start, end, name) for depth, start, end, name in rows[1:]]
+        rows = [(depth - rows[0][0] - 1, start, end, name) for depth, start, end, name in rows[1:]]
     if not any(depth for depth, *_ in rows):
         rows = list(_nested(rows))
     lines = [f"{'  ' * min(depth, 5)}{start:08x}-{end:08x} : {name}" for depth, start, end, name in rows]
@@ -55,16 +65,23 @@ def _table(text: str, source: str) -> Iterator[Row]:
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or _HEADING.fullmatch(line):
             continue
-        match = _CRASH.fullmatch(line) or _VOLATILITY.fullmatch(line)
+        match = next((found for row in (_CRASH, *_VOLATILITY) if (found := row.fullmatch(line))), None)
         if match is None:
             raise UsageError(f"{shown(source)}:{number}: not a row of resources: {quoted(line)}")
-        depth = len(match.groupdict().get("depth") or "")
-        stars = (match.groupdict().get("depth") or "").count("*")
-        yield stars or depth, int(match["start"], 16), int(match["end"], 16), match["name"]
+        yield (
+            _depth(match.groupdict().get("depth") or ""),
+            int(match["start"], 16),
+            int(match["end"], 16),
+            match["name"],
+        )
+
+
+def _depth(said: str) -> int:
+    return min(int(said), MAX_DEPTH) if said.isdecimal() else said.count("*") or len(said) // 2
 
 
 def _json(text: str, source: str) -> Iterator[Row]:
-    """Jc's flat list, or the tree of `iomem -J`."""
+    """Jc's flat list, or the tree of `iomem -J`, or of volatility 3."""
     try:
         values = json_values(text)
         stack = [(0, one) for one in reversed(values["iomem"] if isinstance(values, dict) else values)]
@@ -72,6 +89,7 @@ def _json(text: str, source: str) -> Iterator[Row]:
             depth, one = stack.pop()
             if depth > MAX_DEPTH:
                 raise UsageError(f"{shown(source)}: nested more than {MAX_DEPTH} levels deep")
+            one = {key.strip("_").lower(): value for key, value in one.items()}
             name = one.get("name", one.get("device"))
             start, end = (_address(one[side]) for side in ("start", "end"))
             yield depth, start, end, _name(name)

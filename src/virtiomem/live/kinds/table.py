@@ -194,8 +194,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "jc",
         "resources as JSON",
-        "`jc --proc-iomem`, `virtiomem iomem -J`",
-        r'\A\s*(?:\[\s*\{\s*"start"\s*:|\{\s*"iomem"\s*:)',
+        "`jc --proc-iomem`, `virtiomem iomem -J`, `vol -r json linux.iomem`",
+        r'\A\s*(?:\[\s*\{\s*"(?:start|END)"\s*:|\{\s*"iomem"\s*:)',
         (IOMEM,),
         "resources",
         refuses="an address that is none; a resource without a name",
@@ -203,8 +203,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "volatility",
         "volatility's table of resources",
-        "`Resource Name / Start Address / End Address` (linux_iomem), `Name / Start / End` (linux.iomem)",
-        r"^(?:Resource Name +Start Address|(?:Offset\s+)?Name\s+Start\s+End\s*$)",
+        "`NAME / START / END` (`vol linux.iomem`, also of `-r pretty`, `csv`); `PCI mem  0x0  0xFFFF` (linux_iomem)",
+        r"^(?i:(?:TreeDepth,)?NAME[\t,]START[\t,]END| *\| +NAME +\| +START +\| +END)|^\S[^\t\n]{0,200}\t0x[0-9A-F]{1,16} *\t0x[0-9A-F]{1,16} *$",
         (IOMEM,),
         "resources",
         refuses="a row that is none",
