@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev/null && echo ,libvirt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast oracles real compare-random record fuzz hands fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
+.PHONY: help setup demo test check lint format fast oracles real real-drgn compare-random record fuzz hands fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -52,6 +52,11 @@ oracles: setup  ## bring the kernels, QEMUs and lsmems that are missing, unpacke
 
 real: setup  ## the tests that run real programs, on every kernel and QEMU that is here; KEEP=1 keeps the outcomes for the docs
 	$(if $(KEEP),VIRTIOMEM_KEEP="make real") $(BIN)/python -m pytest -q -p no:xdist tests/real
+
+real-drgn: setup  ## the resource tree by drgn, of real vmcores; brings drgn and 600M of debug information of Linux 6.1 and 6.12
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[drgn]'
+	$(BIN)/python -m tests.real.oracles debug-6.1 debug-6.12
+	$(BIN)/python -m pytest -q -p no:xdist tests/real/test_drgn.py
 
 compare-random: setup  ## random scenarios on a real Linux and the embedded guest; N=30 FIRST=1 KERNEL=6.12 ARCHITECTURE=arm64 QEMU=PROGRAM
 	$(BIN)/python -m tests.real.random_scenarios --count $(or $(N),30) --first $(or $(FIRST),1) $(addprefix --kernel ,$(KERNEL)) $(addprefix --architecture ,$(ARCHITECTURE)) $(addprefix --qemu ,$(QEMU))

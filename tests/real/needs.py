@@ -73,6 +73,17 @@ def _version(program: str) -> str:
     return match[0] if match else program
 
 
+def debug_information(release: str) -> Path | None:
+    """The vmlinux with the debug information of a kernel, installed or of ORACLES; None where there is none."""
+    places = [Path("/usr/lib/debug/boot"), ORACLES / f"debug-{series(release)}"]
+    return next((path for place in places if (path := place / f"vmlinux-{release}").exists()), None)
+
+
+def found_debug() -> dict[str, str]:
+    """The releases of the kernels here whose debug information is here, too, by series."""
+    return {name: release for name, release in found_kernels().items() if debug_information(release)}
+
+
 def look_for_kernels() -> None:
     """Let VIRTIOMEM_KERNELS, or / without it, be followed by what ORACLES has."""
     before = [root for root in os.environ.get(kernels.ROOTS, "").split(":") if root] or ["/"]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.real.needs import ORACLES, found_kernels, found_lsmems, found_qemus, look_for_kernels, series
+from tests.real.needs import ORACLES, found_debug, found_kernels, found_lsmems, found_qemus, look_for_kernels, series
 from virtiomem.architecture import ARM64, DEFAULT
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import kernels
@@ -61,6 +61,8 @@ class Oracle:
     counted_on: bool = False
     architecture: str = "amd64"
     """What Debian calls the processor that it is for."""
+    by_name: bool = False
+    """Brought only when it is asked for: it is large."""
 
     @property
     def name(self) -> str:
@@ -77,6 +79,7 @@ _FOUND: Mapping[str, Callable[[], Mapping[str, str]]] = {
     "linux": found_kernels,
     "linux-arm64": lambda: found_kernels(ARM64),
     "qemu": lambda: {series(version): version for version in found_qemus().values()},
+    "debug": found_debug,
     "util-linux": lambda: {series(version): version for version in found_lsmems().values()},
 }
 
@@ -93,6 +96,8 @@ ALL = (
     Oracle("util-linux", "2.36", ("bullseye",)),
     Oracle("util-linux", "2.41", ("trixie",)),
     Oracle("util-linux", "2.42", ("sid",)),
+    Oracle("debug", "6.1", ("bookworm-security", "bookworm"), by_name=True),
+    Oracle("debug", "6.12", ("bookworm-security", "trixie"), by_name=True),
 )
 
 
@@ -233,11 +238,24 @@ def program(folder: Path, name: str, start: str, wanted: str) -> str:
     return match[0]
 
 
+def debug(apt: Apt, wanted: str, folder: Path) -> str:
+    """Take the vmlinux out of the debug information of the kernel of a series that is here; return its release."""
+    release = found_kernels().get(wanted) or _no(f"Linux {wanted}")
+    with TemporaryDirectory(dir=apt.home) as debs:
+        apt("apt-get", "download", f"linux-image-{release}-dbg", folder=Path(debs))
+        files = ["dpkg-deb", "--fsys-tarfile", str(next(Path(debs).glob("*.deb")))]
+        take = ["tar", "-x", "-C", str(folder), "--strip-components=5", f"./usr/lib/debug/boot/vmlinux-{release}"]
+        with subprocess.Popen(files, stdout=subprocess.PIPE) as unpacking:  # all of it is several gigabytes
+            subprocess.run(take, stdin=unpacking.stdout, check=True)
+    return release
+
+
 _BRING: Mapping[str, Callable[[Apt, str, Path], str]] = {
     "linux": kernel,
     "linux-arm64": kernel,
     "qemu": qemu,
     "util-linux": lsmem,
+    "debug": debug,
 }
 
 
@@ -272,7 +290,7 @@ def main(names: Sequence[str]) -> int:
     ORACLES.mkdir(parents=True, exist_ok=True)
     look_for_kernels()
     failed = False
-    for oracle in [known[name] for name in names or known]:
+    for oracle in [known[name] for name in names] or [one for one in ALL if not one.by_name]:
         if version := oracle.here:
             print(f"{oracle.name:15} {version}, already here")
             continue

@@ -52,6 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a listing, a capture or a recording, - for stdin; else this machine",
     )
     add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
+    add(
+        "--core",
+        type=file,
+        metavar="VMCORE",
+        help="the tree with its flags out of a vmcore, or /proc/kcore (needs drgn)",
+    )
+    add(
+        "--debug",
+        type=file,
+        metavar="VMLINUX",
+        help="with --core: the kernel's debug information, if it is not where drgn looks",
+    )
     add_reading(parser)
     add("--only", metavar="NAME", action="append", help="only resources of this name (a glob: 'System RAM*')")
     add("--ram", action="store_true", help="System RAM only, with totals by where it comes from")
@@ -76,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     check_one_source(args)
     if args.raw or args.json:
         refuse_unused({"--output": args.output}, "chooses columns of the table: --raw and --json have none")
-    reading = read(capture_of(args), lenient=args.lenient, names_alone=not (args.merge or args.ram))
+    reading = _reading(args)
     if args.merge:
         reading.tree.merge_adjacent_system_ram()
     if args.raw:
@@ -88,6 +100,19 @@ def run(args: argparse.Namespace) -> int:
     if reading.masked or reading.at_least:
         return Exit.PARTLY
     return Exit.DONE if args.raw or _has_any(reading.tree, args) else Exit.FAILED
+
+
+def _reading(args: argparse.Namespace) -> repair.Reading:
+    if not args.core:
+        refuse_unused({"--debug": args.debug}, "is the debug information of a --core")
+        return read(capture_of(args), lenient=args.lenient, names_alone=not (args.merge or args.ram))
+    refuse_unused(
+        {args.file: args.file, "--from": args.kind, "--lenient": args.lenient, "--sysroot": args.sysroot != "/"},
+        "is of no use beside --core, which reads the kernel's own structures",
+    )
+    from virtiomem.live import kernel_tree
+
+    return repair.Reading(kernel_tree.load(args.core, args.debug), [], masked=False)
 
 
 def _has_any(tree: Resource, args: argparse.Namespace) -> bool:

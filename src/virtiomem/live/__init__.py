@@ -7,6 +7,7 @@ script            capture.sh, which collects where there is no Python
 sysfs             a million memory blocks read fast
 block_lines       memory blocks as lines of a capture, in and out
 kcore             the crash header where it lies in memory
+kernel_tree       the resource tree as the kernel has it, out of a vmcore
 crash_header      what the header of its crash kernel holds, as far as anything tells
 views             a capture's sections as values
 captured_devices  its virtio-mem devices: where each is and what is plugged
