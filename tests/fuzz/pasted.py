@@ -11,6 +11,7 @@ from virtiomem.errors import ListingError
 from virtiomem.listing import repair
 from virtiomem.listing.ram import system_ram
 from virtiomem.resource import iomem
+from virtiomem.resource.spoiled import ESCAPE
 
 SHARED = Path(os.environ.get("VIRTIOMEM_SHARED", ROOT.parent / "shared")) / "iomem"
 
@@ -213,7 +214,7 @@ def _elided(random: Random, text: str) -> str:
 def _cut(random: Random, text: str) -> str:
     """The beginning, up to the middle of a name that is not one without its end."""
     place = random.randrange(len(text))
-    line = text[text.rfind("\n", 0, place) + 1 : place]
+    line = ESCAPE.sub("", text[text.rfind("\n", 0, place) + 1 : place])
     name = line.rpartition(" : ")[2].rstrip("\"',`")
     return text if not line or iomem.is_whole(name, text[:place]) else text[:place]
 
