@@ -31,6 +31,7 @@ PAGES = [
     "conformance.md",
     "kdump.md",
     "capture.md",
+    "plan.md",
     "iomem.md",
     "library.md",
 ]

@@ -7,12 +7,14 @@
     │   ├── ListingError      a /proc/iomem listing, with its line number
     │   │   └── MaskedListingError    one without addresses                            (resource.iomem)
     │   ├── ScenarioError     a scenario file, with table and key
+    │   ├── ImpossibleWishError   what no set-up can do, with the number                   (planning.setup)
     │   └── ArgumentError     an argument of a library call
     │       ├── ArgumentTypeError     of the wrong kind; a TypeError, too
     │       └── ArgumentValueError    of the right kind, out of range; a ValueError, too
     ├── KernelError           the modelled kernel refused, with its errno              exit 1
     │   └── ResourceConflict  by another resource, which it names                      (resource.node)
     ├── DeviceError           QEMU's device refused a property or a placement          exit 1
+    ├── DisprovedError        a guest did not do what was planned                      exit 1 (planning.proof)
     ├── PlanError             a wished size that a machine's devices cannot hold       exit 1 (vm.plan)
     ├── ProtocolError         a peer broke the wire protocol                           exit 1
     └── BackendError          the environment failed: QEMU, a socket, a real kernel    exit 1

@@ -1,0 +1,274 @@
+"""What follows from wishes: sizes, policy and limits, each as Linux and QEMU have it.
+
+Which zones memory goes to, and whether its struct pages fit, is not calculated but played: the embedded guest grows to the
+maximum under one policy after the other, the simplest first, until one of them keeps as much in zone Movable as has to be
+given back. What is outside Movable may come back, too, but cannot be counted on.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import accumulate, chain, repeat
+from typing import Literal
+
+from msgspec.structs import replace
+
+from virtiomem.abi import AUTO_MOVABLE_RATIO, ZoneType
+from virtiomem.errors import UsageError
+from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig
+from virtiomem.guest.machine import MAX_DEVICES, MachineLayout
+from virtiomem.kdump.kept import ranges_that_fit
+from virtiomem.memory.core import probe_memory_block_size
+from virtiomem.memory.vmemmap import free_after_boot, memmap_size
+from virtiomem.planning.address_space import highest_address, largest_maximum
+from virtiomem.planning.scenario_text import scenario_text
+from virtiomem.planning.wishes import Wishes
+from virtiomem.recording.values import Load, Resize, Step, StepRecord, VirtioMemInfo
+from virtiomem.scenario import embedded_guest, loads
+from virtiomem.scenario.checks import check_guest
+from virtiomem.units import GiB, Size, Span, align_up, format_size, is_power_of_two
+
+KVM_SLOTS = 32764
+"""Memory slots that KVM on x86-64 leaves to its user (KVM_USER_MEM_SLOTS, v6.1)."""
+SLOT_SIZE = GiB
+"""The least that a slot of a device with dynamic-memslots has (VIRTIO_MEM_MIN_MEMSLOT_SIZE, QEMU 8.2)."""
+DYNAMIC_SLOTS = 256
+"""How many slots such devices have together at most (MEMORY_DEVICES_SOFT_MEMSLOT_LIMIT, QEMU 8.2)."""
+SENSIBLE_RATIO = 4
+"""So many times the kernel's zones Movable may be (Documentation/admin-guide/mm/memory-hotplug.rst)."""
+_BOOT_RANGES = 4
+"""Ranges of RAM that a machine boots with, at most."""
+
+
+class ImpossibleWishError(UsageError):
+    """What no set-up can do, with the number that makes it so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Onlining:
+    """How memory that is added goes online."""
+
+    state: Literal["online", "online_kernel", "online_movable"]
+    online_policy: Literal["contig-zones", "auto-movable"] = "contig-zones"
+    ratio: int = AUTO_MOVABLE_RATIO
+
+    def of(self, guest: GuestConfig) -> GuestConfig:
+        """The guest with this policy."""
+        return replace(guest, default_state=self.state, online_policy=self.online_policy, auto_movable_ratio=self.ratio)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetUp:
+    """Everything that a guest is started with, and how far it can go; sizes in bytes."""
+
+    guest: GuestConfig
+    devices: list[DeviceConfig]
+    steps: list[Step]
+    memory_block_size: int
+    counts_on: int
+    """What a shrink can count on: what is in zone Movable when the guest has all."""
+    largest_step: int
+    """The most that it can grow at once, right after boot."""
+    memmap: int
+    """Bytes of struct pages for all that is added."""
+    free_after_boot: int
+    address_bits: int
+    highest_address: int
+    dynamic_slots: int
+    """KVM's slots that the devices take with dynamic-memslots; without, each takes one."""
+    ranges: int
+    """Ranges of RAM in a crash header, when every other block is plugged."""
+    ranges_that_fit: int | None
+    warnings: tuple[str, ...] = ()
+
+
+def plan(wishes: Wishes) -> SetUp:
+    """Work out a set-up. Raises ImpossibleWishError for what none can do, ScenarioError for what no guest can be."""
+    _check(wishes)
+    base = GuestConfig(
+        kernel=wishes.kernel,
+        machine=wishes.machine,
+        page_size=wishes.page_size,
+        memory=Size(wishes.memory),
+        max_memory=Size(wishes.maximum + wishes.nodes * GiB),  # each device may have to be aligned
+        crashkernel=None if wishes.crashkernel is None else Size(wishes.crashkernel),
+    )
+    check_guest(base)
+    machine, row = MachineLayout.of(base), base.architecture
+    memory_block = probe_memory_block_size(machine.ram[-1].stop, row)
+    block = max(wishes.hugepage or 0, row.transparent_huge_page)
+    growth = wishes.maximum - wishes.memory
+    _check_units(wishes, max(block, memory_block))
+    top = _top(wishes, machine)
+    devices = [
+        DeviceConfig(id=f"vm{node}", max_size=Size(growth // wishes.nodes), block_size=Size(block), node=node)
+        for node in range(wishes.nodes)
+    ]
+    base = replace(base, nodes=_nodes(machine, wishes.nodes))
+    policy, counts_on, largest = _best(wishes, base, devices)
+    setup = SetUp(
+        guest=policy.of(base),
+        devices=devices,
+        steps=_steps(wishes, devices),
+        memory_block_size=memory_block,
+        counts_on=counts_on,
+        largest_step=largest,
+        memmap=memmap_size(growth, row),
+        free_after_boot=free_after_boot(base.build, wishes.memory),
+        address_bits=top.bit_length(),
+        highest_address=top,
+        dynamic_slots=sum(min(-(-device.max_size // SLOT_SIZE), DYNAMIC_SLOTS // wishes.nodes) for device in devices),
+        ranges=_BOOT_RANGES + -(-growth // memory_block // 2),
+        ranges_that_fit=ranges_that_fit(base.release, base.build),
+    )
+    return dataclasses.replace(setup, warnings=tuple(_warnings(setup)))
+
+
+def _warnings(setup: SetUp) -> Iterator[str]:
+    """What to mind of a set-up."""
+    block, memory_block = setup.devices[0].block_size, setup.memory_block_size
+    if setup.ranges_that_fit is not None and setup.ranges > setup.ranges_that_fit:
+        yield f"a crash header may need {setup.ranges} ranges, and has room for {setup.ranges_that_fit}"
+    if block > memory_block:
+        yield (
+            f"hugepages of {format_size(block)} are larger than a memory block of {format_size(memory_block)}: memory comes "
+            f"and goes {format_size(block)} at a time, and one page that does not move holds all of it"
+        )
+    if setup.guest.auto_movable_ratio > AUTO_MOVABLE_RATIO:
+        yield (
+            f"the ratio {setup.guest.auto_movable_ratio} is more than Linux' own, {AUTO_MOVABLE_RATIO}: the kernel has less"
+        )
+
+
+def _check_units(wishes: Wishes, unit: int) -> None:
+    """Refuse growth that is no whole number of blocks on each node."""
+    growth = wishes.maximum - wishes.memory
+    if growth % (unit * wishes.nodes):
+        raise ImpossibleWishError(
+            f"--max {format_size(wishes.maximum)}: {format_size(growth)} above boot memory is no multiple of "
+            f"{format_size(unit * wishes.nodes)}, a block of {format_size(unit)} for each of {wishes.nodes} nodes"
+        )
+
+
+def _top(wishes: Wishes, machine: MachineLayout) -> int:
+    """The machine's last address, where the CPU reaches it."""
+    amd = wishes.vendor == "amd"
+    top = highest_address(machine, amd=amd)
+    if top.bit_length() > wishes.address_bits:
+        most = largest_maximum(machine, wishes.address_bits, amd=amd) - wishes.nodes * GiB
+        raise ImpossibleWishError(
+            f"--max {format_size(wishes.maximum)}: the machine would reach {top:#x}, which takes {top.bit_length()} address "
+            f"bits, and the CPU has {wishes.address_bits}: at most {format_size(max(most, 0))}"
+        )
+    return top
+
+
+def _check(wishes: Wishes) -> None:
+    """Refuse wishes that contradict each other."""
+    growth = wishes.maximum - wishes.memory
+    if growth <= 0:
+        raise ImpossibleWishError(
+            f"--max {format_size(wishes.maximum)} leaves nothing to grow above --memory {format_size(wishes.memory)}"
+        )
+    if wishes.shrink > growth:
+        raise ImpossibleWishError(
+            f"--shrink {format_size(wishes.shrink)} is more than is added, {format_size(growth)}: boot memory stays"
+        )
+    if not 1 <= wishes.nodes <= MAX_DEVICES:
+        raise ImpossibleWishError(f"--nodes {wishes.nodes} is not in 1..{MAX_DEVICES}: each has a device of its own")
+    if wishes.hugepage is not None and not is_power_of_two(wishes.hugepage):
+        raise ImpossibleWishError(f"--hugepage {format_size(wishes.hugepage)} is no power of two")
+
+
+def _policies(wishes: Wishes) -> Iterator[Onlining]:
+    """Ways to put memory online, the simplest first, as far as they are sensible."""
+    if not wishes.shrink:
+        yield Onlining("online_kernel")
+    if wishes.maximum - wishes.memory <= SENSIBLE_RATIO * wishes.memory:
+        yield Onlining("online_movable")
+    for ratio in (AUTO_MOVABLE_RATIO, SENSIBLE_RATIO * 100 + 1):
+        yield Onlining("online", "auto-movable", ratio)
+
+
+def _best(wishes: Wishes, base: GuestConfig, devices: list[DeviceConfig]) -> tuple[Onlining, int, int]:
+    """The first policy that does what is wished: with it, what a shrink can count on and the largest step."""
+    most, reached = 0, 0
+    growth = wishes.maximum - wishes.memory
+    for policy in _policies(wishes):
+        guest = policy.of(base)
+        records = play_steps(guest, devices, _steps(wishes, devices, shrink=False))
+        size = plugged(records[-1])
+        reached = max(reached, size)
+        if size < growth:
+            continue
+        movable = in_movable(records[-1], guest)
+        most = max(most, movable)
+        if movable >= wishes.shrink:
+            at_once = (
+                records
+                if wishes.step is None
+                else play_steps(guest, devices, _steps(wishes, devices, shrink=False, at_once=True))
+            )
+            return policy, movable, plugged(at_once[-1])
+    if reached < growth:
+        raise ImpossibleWishError(
+            f"--max {format_size(wishes.maximum)}: struct pages for {format_size(growth)} more are "
+            f"{format_size(memmap_size(growth, base.architecture))}, and growth stops at {format_size(reached)}: boot with more "
+            f"memory than {format_size(wishes.memory)}, or grow in smaller steps"
+        )
+    raise ImpossibleWishError(
+        f"--shrink {format_size(wishes.shrink)}: at most {format_size(most)} of {format_size(wishes.maximum)} can be kept in "
+        f"zone Movable, {SENSIBLE_RATIO} times what the kernel has"
+    )
+
+
+def play_steps(guest: GuestConfig, devices: list[DeviceConfig], steps: list[Step]) -> list[StepRecord]:
+    """What comes of steps on the embedded guest."""
+    played = loads(scenario_text(guest, devices, steps), source="plan")
+    with closing(embedded_guest(played)) as player:
+        return [player.play(step) for step in played.steps]
+
+
+def plugged(record: StepRecord) -> int:
+    """What all virtio-mem devices have."""
+    return sum(device.size for device in record.snapshot.devices if isinstance(device, VirtioMemInfo))
+
+
+def in_movable(record: StepRecord, guest: GuestConfig) -> int:
+    """Bytes of zone Movable, on all nodes."""
+    zones = (node.get(ZoneType.MOVABLE) for node in record.snapshot.zones.values())
+    return sum(zone.managed for zone in zones if zone is not None) * guest.architecture.page_size
+
+
+def _steps(wishes: Wishes, devices: list[DeviceConfig], *, shrink: bool = True, at_once: bool = False) -> list[Step]:
+    """Load the driver, grow to the maximum, and give back what has to come back."""
+    growth, count = wishes.maximum - wishes.memory, len(devices)
+    step = growth if at_once or wishes.step is None else wishes.step
+    unit = devices[0].block_size * count
+    totals = [min(align_up(total, unit), growth) for total in accumulate(repeat(step, -(-growth // step)))]
+    if shrink and wishes.shrink:
+        totals.append((growth - wishes.shrink) // unit * unit)
+    resizes = (Resize(device=device.id, requested_size=Size(total // count)) for total in totals for device in devices)
+    return list(chain([Load()], resizes))
+
+
+def _nodes(machine: MachineLayout, count: int) -> list[NodeConfig]:
+    """Boot memory in so many nodes, alike but for the last; none for one."""
+    if count == 1:
+        return []
+    share = machine.memory // count // GiB * GiB or machine.memory // count
+    ranges: list[list[Span]] = [[] for _ in range(count)]
+    node, left = 0, share
+    for ram in machine.ram:
+        start = ram.start
+        while start < ram.stop:
+            size = ram.stop - start if node == count - 1 else min(left, ram.stop - start)
+            ranges[node].append(Span.sized(start, size))
+            start, left = start + size, left - size
+            if not left and node < count - 1:
+                node, left = node + 1, share
+    return [
+        NodeConfig(id=number, memory=[f"{span.start:#x}-{span.stop - 1:#x}" for span in spans])
+        for number, spans in enumerate(ranges)
+    ]

@@ -1,0 +1,120 @@
+import json
+import shlex
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from virtiomem.cli.main import main
+from virtiomem.planning import output
+from virtiomem.planning.proof import DisprovedError, prove
+from virtiomem.planning.setup import ImpossibleWishError, SetUp, plan
+from virtiomem.planning.wishes import Wishes
+from virtiomem.recording.values import Resize
+from virtiomem.scenario import embedded_guest, loads
+from virtiomem.units import GiB, MiB
+
+
+def wished(memory: int, maximum: int, **others: Any) -> SetUp:
+    return plan(Wishes(memory=memory * GiB, maximum=maximum * GiB, **others))
+
+
+def test_nothing_to_give_back_goes_to_the_kernels_zone() -> None:
+    setup = wished(1, 64)
+    assert setup.guest.default_state == "online_kernel"
+    assert (setup.counts_on, setup.largest_step) == (0, 63 * GiB)
+
+
+def test_all_is_movable_as_long_as_that_is_sensible() -> None:
+    setup = wished(4, 16, shrink=12 * GiB)
+    assert (setup.guest.default_state, setup.counts_on) == ("online_movable", 12 * GiB)
+
+
+def test_more_is_left_to_linux_which_keeps_its_ratio() -> None:
+    setup = wished(1, 32, shrink=20 * GiB)
+    assert (setup.guest.online_policy, setup.guest.auto_movable_ratio) == ("auto-movable", 301)
+    assert 20 * GiB <= setup.counts_on <= 24 * GiB
+
+
+def test_higher_ratio_is_taken_only_where_it_must_be_and_said() -> None:
+    setup = wished(1, 32, shrink=int(24.5 * GiB))
+    assert setup.guest.auto_movable_ratio == 401
+    assert any("401" in warning for warning in setup.warnings)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "words"),
+    [
+        ({"maximum": 2048 * GiB, "memory": 2 * GiB}, "42 address bits, and the CPU has 40: at most 977G"),
+        ({"maximum": 64 * GiB, "memory": GiB // 2, "shrink": 63 * GiB}, "at most 52352M of 64G"),
+        ({"maximum": 4 * GiB, "memory": 2 * GiB, "shrink": 3 * GiB}, "more than is added, 2G"),
+        ({"maximum": 2 * GiB, "memory": 2 * GiB}, "nothing to grow"),
+        ({"maximum": 4 * GiB + MiB, "memory": 2 * GiB}, "no multiple of 128M"),
+        ({"maximum": 5 * GiB, "memory": 2 * GiB, "nodes": 2, "hugepage": GiB}, "no multiple of 2G"),
+        ({"maximum": 4 * GiB, "memory": 2 * GiB, "nodes": 31}, "not in 1..30"),
+        ({"maximum": 4 * GiB, "memory": 2 * GiB, "hugepage": 3 * MiB}, "no power of two"),
+    ],
+)
+def test_impossible_wish_is_refused_with_the_number_that_makes_it_so(wishes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ImpossibleWishError) as refused:
+        plan(Wishes(**wishes))
+    assert words in str(refused.value)
+
+
+def test_hugepages_are_the_blocks_and_what_that_costs_is_said() -> None:
+    setup = wished(8, 40, nodes=2, hugepage=GiB, shrink=16 * GiB)
+    assert [(device.block_size, device.node) for device in setup.devices] == [(GiB, 0), (GiB, 1)]
+    assert any("1G at a time" in warning for warning in setup.warnings)
+    words = output.qemu(setup)
+    assert sum("hugetlbsize=1073741824" in word for word in words) == 4
+
+
+def test_nodes_share_boot_memory() -> None:
+    setup = wished(5, 7, nodes=2)
+    sizes = [sum(span.size for span in node.spans) for node in setup.guest.nodes]
+    assert sizes == [2 * GiB, 3 * GiB]
+
+
+def test_scenario_is_played_as_planned_and_says_the_same() -> None:
+    setup = wished(1, 5, step=GiB, shrink=2 * GiB, crashkernel=256 * MiB)
+    played = loads(output.scenario(setup))
+    assert played.guest.max_memory == setup.guest.max_memory
+    assert [step.requested_size // GiB for step in played.steps if isinstance(step, Resize)] == [1, 2, 3, 4, 2]
+    assert prove(setup, embedded_guest)[-1].endswith("2G plugged")
+
+
+def test_guest_that_does_otherwise_disproves_the_plan() -> None:
+    setup = wished(1, 5)
+    impossible = [*setup.steps, Resize(device="vm0", requested_size=type(setup.devices[0].max_size)(9 * GiB))]
+    with pytest.raises(DisprovedError, match="resize vm0 to 9G"):
+        prove(
+            type(setup)(**{name: getattr(setup, name) for name in setup.__slots__} | {"steps": impossible}),
+            embedded_guest,
+        )
+
+
+def test_libvirts_elements_have_the_same_sizes() -> None:
+    setup = wished(4, 20, nodes=2)
+    domain = ET.fromstring(f"<domain>{output.libvirt(setup)}</domain>")  # noqa: S314
+    assert domain.findtext("maxMemory") == str((setup.guest.max_memory or 0) // 1024)
+    assert [cell.get("memory") for cell in domain.iter("cell")] == ["2097152", "2097152"]
+    assert [size.text for size in domain.iter("size")] == ["8388608", "8388608"]
+
+
+def test_command_prints_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    wishes = ["plan", "--memory", "4G", "--max", "16G", "--shrink", "8G"]
+    for form, start in (
+        ("qemu", "-machine q35"),
+        ("libvirt", "<maxMemory"),
+        ("cmdline", "memhp"),
+        ("scenario", "[guest]"),
+    ):
+        assert main([*wishes, "--format", form]) == 0
+        assert capsys.readouterr().out.startswith(start)
+    assert main([*wishes, "--json", "--prove"]) == 0
+    said = capsys.readouterr()
+    values = json.loads(said.out)
+    assert values["shrink-counts-on"] == 12 * GiB
+    assert shlex.join(values["qemu"]).count("virtio-mem-pci") == 1
+    assert "proved: resize vm0 to 4G: 4G plugged" in said.err
+    assert main(["plan", "--memory", "2G", "--max", "2T"]) == 2
