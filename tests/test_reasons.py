@@ -374,6 +374,8 @@ def from_captures() -> Iterator[Reason]:
         "sys/devices/system/memory": f"{memory}32 online 1 0 Movable\n40 offline 1 0 Normal/Movable\n",
         "proc/kpageflags": f"memory32 {every} held=2\n",
         "proc/vmstat": "nr_foll_pin_acquired 12\nnr_foll_pin_released 2\n",
+        "sys/bus/acpi/devices": "PNP0C80:00 status=15 blocks=-\n",
+        "sys/bus/dax/devices": "dax1.0 driver=device_dax resource=0x200000000 size=1073741824 target_node=1\n",
     }
     yield from explain_capture(Capture({heading: Section(text) for heading, text in sections.items()}))
     yield from explain_capture(Capture({"sys/devices/system/memory": Section(memory)}))

@@ -186,6 +186,14 @@ class ReasonKind(Enum):
     # --- how far memory has come, from who asked for it to the zone it is online in ---
     CHAIN = Words("{steps:steps}")
     NO_HOTPLUGGED = Words("no hotplugged memory is known to be here, and no memory block is offline")
+    DIMM_NOT_ADDED = Words(
+        "ACPI has the memory device, enabled, and Linux has no memory block of it",
+        "look at the guest's log (acpi PNP0C80), and that it was booted without acpi_no_memhotplug",
+    )
+    DAX_NOT_ADDED = Words(
+        "{size:size} of a DAX device whose driver is {driver}: not memory of Linux yet",
+        "daxctl reconfigure-device --mode=system-ram {name}",
+    )
     THESE_OFFLINE = Words(
         "{count} memory blocks ({size:size}: {blocks}) are in Linux but offline",
         "online them (chmem -e -b {blocks}, or echo online_movable > /sys/devices/system/memory/memoryN/state)",

@@ -26,7 +26,7 @@ def test_a_capture_goes_to_a_file_whole_and_the_rest_to_stderr(
     assert main(["capture", "-s", str(linux), "-o", str(target)]) == 0
     out, err = capsys.readouterr()
     assert out == ""
-    assert "2 of 14 sources" in err
+    assert "2 of 16 sources" in err
     assert "/proc/cmdline: absent" in err
     assert "kpageflags" not in err
     assert load(target).by == f"virtiomem {__version__}"
@@ -49,8 +49,8 @@ def test_what_could_not_be_read_is_said_beside_a_capture_on_stdout(
     for style in ([], ["--json"]):
         assert main(["capture", "-s", str(linux), *style]) == 0
         first, *rest = capsys.readouterr().err.splitlines()
-        assert first == "capture: 2 of 14 sources"
-        assert len(rest) == 12
+        assert first == "capture: 2 of 16 sources"
+        assert len(rest) == 14
         assert "  /proc/cmdline: absent" in rest
 
 
@@ -61,8 +61,8 @@ def test_sources_that_are_counted_and_those_that_are_missing_are_all_there_are(
     (linux / "sys/bus/virtio/devices").mkdir(parents=True)
     assert main(["capture", "-s", str(linux), "--pages", "-o", str(tmp_path / "c")]) == 64, "no pages, and asked for"
     first, *missing = capsys.readouterr().err.splitlines()
-    assert "4 of 16 sources" in first
-    assert len(missing) == 12
+    assert "4 of 18 sources" in first
+    assert len(missing) == 14
     assert "  /proc/kpageflags: absent" in missing
     assert not any("cmdline" in line or "virtio/devices" in line for line in missing)
 

@@ -114,3 +114,22 @@ def test_machine_without_hotplugged_memory_says_so(
     assert capsys.readouterr().out == (
         "fact    no hotplugged memory is known to be here, and no memory block is offline\n"
     )
+
+
+def test_dimm_that_lies_where_no_block_starts_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sections = {
+        "sys/devices/system/memory": Section(MEMORY),
+        "sys/bus/acpi/devices": Section("PNP0C80:00 status=15 blocks=32,33\nPNP0C80:01 status=15 blocks=-\n"),
+        "sys/bus/dax/devices": Section("dax0.0 driver=device_dax resource=0x200000000 size=1073741824 target_node=1\n"),
+        "dev/kmsg": Section("Block size [0x8000000] unaligned hotplug range: start 0x100200000, size 0x40000000\n"),
+    }
+    dump(Capture(sections), tmp_path / "guest.capture")
+    found = findings(capsys, "explain", str(tmp_path / "guest.capture"))
+    texts = {one["device"]: one["text"] for one in found if one["certainty"] == "fact"}
+    assert texts == {
+        "PNP0C80:00": "256M added, 256M online, 256M in Normal",
+        "PNP0C80:01": "ACPI has the memory device, enabled, and Linux has no memory block of it",
+        "dax0.0": "1G of a DAX device whose driver is device_dax: not memory of Linux yet",
+        None: "0x100200000 is no multiple of the memory block, 128M",
+    }
+    assert "daxctl reconfigure-device --mode=system-ram dax0.0" in {one["text"] for one in found}

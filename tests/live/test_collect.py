@@ -63,6 +63,13 @@ def linux(make_sysfs: Any, block: Any) -> Path:
         (root / "sys/bus/virtio/devices").mkdir(parents=True, exist_ok=True)
         (root / "sys/bus/virtio/devices" / name).symlink_to(root / home / name)
     (root / "sys/bus/virtio/drivers/virtio_mem").mkdir(parents=True)
+    for name, blocks in (("PNP0C80:00", (8,)), ("PNP0C80:01", ()), ("PNP0C0A:00", (7,))):
+        put(f"sys/bus/acpi/devices/{name}/status", "15\n")
+        for at in blocks:
+            link = root / "sys/bus/acpi/devices" / name / f"physical_node{at or ''}"
+            link.symlink_to(root / f"sys/devices/system/memory/memory{at}")
+    for name, value in (("resource", "0x690000000"), ("size", "2147483648"), ("target_node", "1")):
+        put(f"sys/bus/dax/devices/dax0.0/{name}", f"{value}\n")
     (root / "sys/bus/virtio/devices/virtio0/driver").symlink_to(root / "sys/bus/virtio/drivers/virtio_mem")
     return root
 

@@ -140,12 +140,46 @@ take_devices() { # NAME driver=… parent=… node=…: those of virtio id 24
     done
 }
 
-take_log() { # HEADING 'WORDS': the last of each message that begins with them
+take_dimms() { # NAME status=… blocks=N,N: ACPI's memory devices
+    [ -d "$root/$1" ] || { absent "$1"; return; }
+    echo "[$1]"
+    for device in "$root/$1"/PNP0C80:*; do
+        [ -e "$device" ] || continue
+        status= blocks=
+        read -r status 2>/dev/null <"$device/status"
+        for n in $(for link in "$device"/physical_node*; do [ -e "$link" ] && (cd "$link" && pwd -P); done |
+            sed -n 's,.*/memory\([0-9][0-9]*\)$,\1,p' | sort -n); do
+            blocks=$blocks${blocks:+,}$n
+        done
+        echo " ${device##*/} status=${status:--} blocks=${blocks:--}"
+    done
+}
+
+take_dax() { # NAME driver=… resource=… size=… target_node=…
+    [ -d "$root/$1" ] || { absent "$1"; return; }
+    echo "[$1]"
+    for device in "$root/$1"/*; do
+        [ -e "$device" ] || continue
+        driver=- line=
+        [ -e "$device/driver" ] && driver=$(cd "$device/driver" && pwd -P)
+        for name in resource size target_node; do
+            value=
+            read -r value 2>/dev/null <"$device/$name"
+            line="$line $name=${value:--}"
+        done
+        echo " ${device##*/} driver=${driver##*/}$line"
+    done
+}
+
+take_log() { # HEADING 'WORDS|WORDS': the last of each message that begins with one of them
     [ -z "$root" ] && [ -c "/$1" ] || { echo "[$1] absent"; return; }
     log=$(dmesg 2>/dev/null) || { short=yes; echo "[$1] denied"; return; }
     echo "[$1]"
     printf '%s\n' "$log" | sed 's/^<[0-9]*>//; s/^\[[^]]*\] //' | awk -v words="$2" '
-        index($0, words) == 1 {
+        BEGIN { last = split(words, want, "|") }
+        {
+            for (i = 1; i <= last; i++) if (index($0, want[i]) == 1) break
+            if (i > last) next
             key = $0
             sub(/: [^:]*$/, "", key)
             if (!(key in message)) order[++n] = key

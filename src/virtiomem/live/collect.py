@@ -179,6 +179,30 @@ def _device(device: Path) -> str:
     return f"{printable(device.name)} driver={driver} parent={device.resolve().parent.name} node={node}"
 
 
+def _dimms(path: Path, _source: SectionSource) -> Section:
+    """Every memory device of ACPI, and the memory blocks that Linux made of it."""
+    return Section.of(_dimm(entry) for entry in sorted(path.iterdir()) if entry.name.startswith("PNP0C80:"))
+
+
+def _dimm(device: Path) -> str:
+    status = next(_values(device, ["status"]), "").partition(" ")[2] or "-"
+    links = (link.resolve().name for link in device.iterdir() if link.name.startswith("physical_node"))
+    blocks = entry_numbers(links, "memory")
+    return f"{printable(device.name)} status={status} blocks={','.join(map(str, blocks)) or '-'}"
+
+
+def _dax(path: Path, _source: SectionSource) -> Section:
+    """Every DAX device; system-ram is the mode of those that kmem has."""
+    return Section.of(_dax_device(entry) for entry in sorted(path.iterdir()))
+
+
+def _dax_device(device: Path) -> str:
+    driver = (device / "driver").resolve().name if (device / "driver").exists() else "-"
+    values = dict(line.split(" ", 1) for line in _values(device, ("resource", "size", "target_node")))
+    told = " ".join(f"{name}={values.get(name) or '-'}" for name in ("resource", "size", "target_node"))
+    return f"{printable(device.name)} driver={driver} {told}"
+
+
 def _log(path: Path, source: SectionSource) -> Section:
     """The driver's lines in the kernel log, of those that repeat with other values the last."""
     if not path.is_char_device():
@@ -309,6 +333,8 @@ _READERS: dict[str, Callable[[Path, SectionSource], Section]] = {
     "directory": _directory,
     "blocks": _blocks,
     "devices": _devices,
+    "dimms": _dimms,
+    "dax": _dax,
     "log": _log,
     "notes": _notes,
 }

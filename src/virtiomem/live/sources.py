@@ -12,7 +12,9 @@ from typing import Literal
 from virtiomem.driver.messages import MODULE
 from virtiomem.recording.zoneinfo import COUNTERS
 
-SectionKind = Literal["header", "file", "lines", "words", "directory", "blocks", "devices", "log", "notes", "pages"]
+SectionKind = Literal[
+    "header", "file", "lines", "words", "directory", "blocks", "devices", "log", "notes", "pages", "dimms", "dax"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,14 @@ SOURCES = (
         ("Node", *COUNTERS),
     ),
     SectionSource("sys/bus/virtio/devices", "devices", "virtio-mem devices: driver, parent, node"),
-    SectionSource("dev/kmsg", "log", "what the virtio_mem driver logged: addresses, sizes", (f"{MODULE} ",)),
+    SectionSource("sys/bus/acpi/devices", "dimms", "memory devices of ACPI (DIMMs): status, memory blocks"),
+    SectionSource("sys/bus/dax/devices", "dax", "DAX devices (CXL, persistent memory): driver, range, node"),
+    SectionSource(
+        "dev/kmsg",
+        "log",
+        "what the virtio_mem driver logged: addresses, sizes; what Linux said of memory it did not add",
+        (f"{MODULE} ", "Block size [", "acpi PNP0C80", "kmem dax"),
+    ),
     SectionSource(
         *("sys/module/virtio_mem/parameters", "directory", "how the driver was loaded"),
         ("bbm_block_size", "bbm_safe_unplug", "force_bbm", "unplug_online"),

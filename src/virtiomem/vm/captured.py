@@ -4,6 +4,7 @@ The chain of custody of each piece of memory, from who asked for it to the zone 
 what holds it. Virtio-mem, DAX (kmem, CXL) and whatever else Linux has memory blocks of are told alike.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -23,6 +24,18 @@ from virtiomem.vm.inside import Block, GuestMemoryInfo
 from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 
 _DEVICES = "sys/bus/virtio/devices"
+_ENABLED = 0b1001
+"""Of an ACPI device's status: present, and working."""
+_DIMM = re.compile(
+    r"(?P<name>PNP0C80:[0-9a-f]{2,8}) status=(?P<status>[0-9]{1,9}|-) blocks=(?P<blocks>-|[0-9,]{1,200000})"
+)
+_DAX = re.compile(
+    r"(?P<name>dax[0-9.]{1,20}) driver=(?P<driver>\S{1,40}) resource=\S+ size=(?P<size>[0-9]{1,20}) target_node=\S+"
+)
+_UNALIGNED = re.compile(
+    r"Block size \[0x(?P<block>[0-9a-f]{1,16})\] unaligned hotplug range: start 0x(?P<start>[0-9a-f]{1,16}),"
+    r" size 0x(?P<size>[0-9a-f]{1,16})"
+)
 _OF_HYPERVISOR = {ReasonKind.NOT_SETTLED, ReasonKind.ALL_PLUGGED, ReasonKind.NOTHING_MISSING, ReasonKind.PLACE_UNKNOWN}
 """What the chain says better, or a capture cannot know."""
 
@@ -38,6 +51,7 @@ def explain_capture(capture: Capture) -> tuple[Reason, ...]:
     mine = [device.region for device in devices if device.region is not None]
     for name, blocks in _others(capture, inside, mine).items():
         found += _about_other(name, blocks, inside)
+    found += _not_added(capture)
     facts = [reason for reason in found if reason.certainty is not Certainty.ADVICE]
     return with_advice(facts) or (Reason(ReasonKind.NO_HOTPLUGGED),)
 
@@ -99,17 +113,48 @@ def _driver(device: CapturedDevice, capture: Capture) -> Driver:
 
 
 def _others(capture: Capture, inside: GuestMemoryInfo, mine: Iterable[Span]) -> dict[str, list[Block]]:
-    """The memory blocks that are no virtio-mem device's, by whom they came from; boot memory is not told from a DIMM."""
+    """The memory blocks that are no virtio-mem device's, by whom they came from; a DIMM is told from boot memory by ACPI."""
     size = inside.block_size or 0
     regions = tuple(mine)
     found: dict[str, list[Block]] = {}
     owners = list(_owners(capture))
+    dimms = {number: name for name, (_, numbers) in _dimms(capture).items() for number in numbers}
     for block in inside.blocks:
         span = Span.of_block(block.block, size)
         if not any(region.overlaps(span) for region in regions):
-            name = next((name for name, owned in owners if owned.overlaps(span)), SYSTEM_RAM)
+            by_name = (name for name, owned in owners if owned.overlaps(span))
+            name = dimms.get(block.block) or next(by_name, SYSTEM_RAM)
             found.setdefault(name, []).append(block)
     return found
+
+
+def _dimms(capture: Capture) -> dict[str, tuple[int | None, list[int]]]:
+    """Memory devices of ACPI: status, memory blocks."""
+    found = {}
+    for line in capture.section("sys/bus/acpi/devices").lines:
+        if match := _DIMM.fullmatch(line):
+            numbers = [] if match["blocks"] == "-" else [int(number) for number in match["blocks"].split(",")]
+            found[match["name"]] = (None if match["status"] == "-" else int(match["status"]), numbers)
+    return found
+
+
+def _not_added(capture: Capture) -> Iterator[Reason]:
+    """Devices that hold memory and that Linux made no memory block of, with what it said of them."""
+    for name, (status, numbers) in _dimms(capture).items():
+        if not numbers and status is not None and status & _ENABLED == _ENABLED:
+            yield Reason(ReasonKind.DIMM_NOT_ADDED, device=name)
+    for line in capture.section("sys/bus/dax/devices").lines:
+        match = _DAX.fullmatch(line)
+        if match is not None and match["driver"] != "kmem":
+            driver = "none" if match["driver"] == "-" else match["driver"]
+            facts = {"size": int(match["size"]), "driver": driver, "name": match["name"]}
+            yield Reason(ReasonKind.DAX_NOT_ADDED, facts, match["name"])
+    for line in capture.section("dev/kmsg").lines:
+        if match := _UNALIGNED.match(line):
+            block, start, size = (int(match[key], 16) for key in ("block", "start", "size"))
+            if block:
+                facts = {"value": start if start % block else size, "block": block, "addr": start, "size": size}
+                yield Reason(ReasonKind.NO_WHOLE_BLOCKS, facts)
 
 
 def _owners(capture: Capture) -> Iterator[tuple[str, Span]]:
