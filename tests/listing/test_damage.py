@@ -120,6 +120,7 @@ LOSSES = {
     "a mark behind a coloured name": (LISTING.replace("RAM (virtio_mem)", "[31mRAM[0m (virtio_mem) …"), 7),
     "a remark that is cut": (f"{LISTING}#", 8),
     "an elision in a remark": (LISTING.replace("80000000-8000ffff : Reserved", "# ... # wasted"), 4),
+    "a joined line that lost a digit": (LISTING.replace("\n", " ").replace("100000000-13f", "0000000-13f") + "\n", 1),
     "scissors": (LISTING.replace("Kernel code", "Kernel code --8<--"), 3),
     "lines skipped, in words": (LISTING.replace(" Reserved", " Reserved [20 lines skipped]"), 4),
     "a joined line that breaks": (

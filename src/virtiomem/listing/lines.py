@@ -63,7 +63,7 @@ _CHATTER = re.compile(r"\s*+(?:\#.*|//.*|`{3}.*|~{3}.*)", re.DOTALL)
 _COMMAND = re.compile(r"\bcat\s")
 """What people write above and below a listing, and the command that printed it."""
 _SOME_RANGE = re.compile(r"(?<![0-9a-f])[0-9a-f]{3,}+\s*(?:-|\u2013)\s*(?:0x)?[0-9a-f]{3,}", re.IGNORECASE)
-_RANGE = re.compile(r"[0-9a-f]{8,16}-[0-9a-f]{8,16}")
+_RANGE = re.compile(r"[0-9a-f]{8,16}-[0-9a-f]{8,16}|[0-9a-f]{3,16}-[0-9a-f]{3,16} : ")
 _RAGGED = re.compile(r"\s*[0-9a-f]{8,}+[0-9a-f-]* :", re.IGNORECASE)
 """What was a resource line until its range lost something."""
 _WRAPPED_AT = 66
