@@ -27,3 +27,14 @@ def test_memory_where_no_block_starts_says_so() -> None:
     assert dimm == "dimm1: 0x100200000 is no multiple of the memory block, 128M"
     assert "0x140100000 is no multiple of the memory block, 128M" in hyperv
     assert "0x180100000 is no multiple of the memory block, 128M" in kmem
+
+
+def test_a_dimm_that_is_not_given_up_names_block_zone_pages_and_owner() -> None:
+    if not (path := CASES / "dimm-held-by-kernel-pages.toml").exists():
+        pytest.skip(f"NOT HERE: {path}")
+    played = scenario.load(path)
+    steps = scenario.play(played, scenario.embedded_guest(played)).steps
+    unplug, offline = (list(record.held_up or []) for record in steps[-2:])
+    assert unplug[0] == "dimm1: memory33 (Normal): 1024 unmovable pages of 'slab'"
+    assert len(unplug) == len(offline) == 5
+    assert offline[-1] == "memory39 (Normal): 1536 unmovable pages of 'slab'"

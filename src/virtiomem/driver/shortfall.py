@@ -1,6 +1,5 @@
 """Why the driver rests while a device is not at its requested size: what the driver and its kernel know, nothing guessed."""
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 
@@ -10,7 +9,7 @@ from virtiomem.driver.outcome import why
 from virtiomem.driver.virtio_mem import VirtioMem
 from virtiomem.errors import Errno
 from virtiomem.memory.core import Memory
-from virtiomem.memory.refusal import no_struct_pages
+from virtiomem.memory.refusal import no_struct_pages, uses_of
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.units import Span
 
@@ -66,14 +65,9 @@ def _failures(memory: Memory, failures: list[UnplugFailure]) -> Iterator[Reason]
 
 def _uses(memory: Memory, failures: list[UnplugFailure]) -> list[dict[str, object]]:
     """What holds the memory of one block."""
-    used: Counter[tuple[str, str]] = Counter()
-    pages = memory.architecture.pages(memory.pageblock_size)
     block = memory.blocks.get(failures[0].span.start // memory.block_size)
-    for index in {index for failure in failures for index in _pageblocks(memory, failure.span)}:
-        use = block.used.get(index) if block is not None else None
-        if use is not None:
-            used["movable" if use.movable else "unmovable", use.id] += pages
-    return [{"pages": count, "kind": kind, "id": id_} for (kind, id_), count in sorted(used.items())]
+    pageblocks = {index for failure in failures for index in _pageblocks(memory, failure.span)}
+    return [] if block is None else uses_of(memory, block, pageblocks)
 
 
 def _pageblocks(memory: Memory, span: Span) -> range:

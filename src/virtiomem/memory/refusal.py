@@ -1,6 +1,10 @@
-"""Why Linux does not add memory, in words: what an errno of add_memory() stands for."""
+"""Why Linux does not add memory, or does not let a memory block go offline: what the errno stands for."""
+
+from collections import Counter
+from collections.abc import Iterable
 
 from virtiomem.errors import Errno
+from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import Memory
 from virtiomem.memory.vmemmap import memmap_size
 from virtiomem.reasons import Reason, ReasonKind
@@ -41,3 +45,21 @@ def _taken_by(memory: Memory, start: int, size: int) -> str | None:
     except ResourceConflict as error:
         return str(error.conflict)
     return None
+
+
+def uses_of(memory: Memory, block: MemoryBlock, pageblocks: Iterable[int] | None = None) -> list[dict[str, object]]:
+    """Who uses how many pages of a memory block, or of these pageblocks of it."""
+    used: Counter[tuple[str, str]] = Counter()
+    for index in block.used if pageblocks is None else pageblocks:
+        if (use := block.used.get(index)) is not None:
+            used["movable" if use.movable else "unmovable", use.id] += memory.architecture.pages(memory.pageblock_size)
+    return [{"pages": count, "kind": kind, "id": id_} for (kind, id_), count in sorted(used.items())]
+
+
+def why_not_offline(memory: Memory, block: MemoryBlock, rc: Errno) -> Reason | None:
+    """The reason for an errno of `offline_pages`: what holds the block; None where nothing in it is known to."""
+    uses = [use for use in uses_of(memory, block) if rc is Errno.ENOMEM or use["kind"] == "unmovable"]
+    if not uses or block.zone is None:
+        return None
+    kind = ReasonKind.IN_USE_NO_ROOM if rc is Errno.ENOMEM else ReasonKind.IN_USE
+    return Reason(kind, {"block": block.id, "zone": str(block.zone.type), "uses": uses})

@@ -30,6 +30,7 @@ from virtiomem.kdump.ranges import Loader
 from virtiomem.memory import FaultPoint, memmap, memory_failure, store_state
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.memory.forecast import Means
+from virtiomem.memory.refusal import why_not_offline
 from virtiomem.reasons import Reason
 from virtiomem.recording import values
 from virtiomem.recording.values import DeviceInfo, Request, Snapshot, Step, StepRecord
@@ -84,6 +85,8 @@ class EmbeddedGuest:
         self._driver = driver
         self._real_boot = boot
         self._requests: list[Request] = []
+        self._holding: list[Reason] = []
+        """What keeps memory that this step wanted offline, and that is no virtio-mem device's."""
         self._room = MachineLayout.of(config, devices).device_memory()
         if config.capture is None:  # else another machine's map decides where devices are
             for device in devices:
@@ -203,7 +206,7 @@ class EmbeddedGuest:
     def _record(self, step: Step, error: str | None, started: float) -> StepRecord:
         now, retry_in = self.snapshot(), self.retry_in
         settled = all(device.settled for device in now.devices) and not self._acpi.refused
-        reasons = [] if settled else self.reasons()
+        reasons, self._holding = [*self._holding, *([] if settled else self.reasons())], []
         return StepRecord(
             step=step,
             settled=settled,
@@ -211,8 +214,8 @@ class EmbeddedGuest:
             requests=list(self._requests),
             snapshot=now,
             retry_in=UNSET if retry_in is None else retry_in,
-            held_up=UNSET if settled else [str(reason) for reason in reasons],
-            reasons=UNSET if settled else [reason.to_json() for reason in reasons],
+            held_up=UNSET if settled and not reasons else [str(reason) for reason in reasons],
+            reasons=UNSET if settled and not reasons else [reason.to_json() for reason in reasons],
             log=list(self.kernel.log) or UNSET,
             elapsed=max(self.kernel.clock.now - started, 0.0),
         )
@@ -284,9 +287,11 @@ class EmbeddedGuest:
         """Write to one block after another; what a shell says of those that refuse, when all have been tried."""
         for id_ in blocks:
             border.integer("a block", id_)
-        refusals = []
+        memory, refusals = self.kernel.memory, []
         for id_ in blocks:
-            if rc := store_state(self.kernel.memory, id_, how):
+            if rc := store_state(memory, id_, how):
+                if how is OnlineType.OFFLINE and id_ in memory.blocks:
+                    self._holding += filter(None, [why_not_offline(memory, memory.blocks[id_], rc)])
                 refusals.append(f"memory{id_}: write error: {_WORDS.get(rc, rc.name)}")
             self.kernel.clock.run_until_idle()
         return "; ".join(refusals) or None
@@ -333,6 +338,7 @@ class EmbeddedGuest:
         if dimm is None:
             raise DeviceError(f"Device '{name}' not found")
         if rc := self._acpi.remove(dimm):
+            self._holding = [reason.of(name) for reason in self._acpi.holding]
             raise KernelError(rc, f"{name}: the guest does not give it up")
         self._room.remove(name)
         del self._dimms[name]

@@ -20,7 +20,7 @@ from virtiomem.memory import (
     memmap,
 )
 from virtiomem.memory.onlining import device_offline, device_online
-from virtiomem.memory.refusal import no_struct_pages, why_refused
+from virtiomem.memory.refusal import no_struct_pages, why_not_offline, why_refused
 from virtiomem.reasons import Reason
 from virtiomem.resource.flags import BUSY_RAM, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.names import KMEM_RAM, SYSTEM_RAM
@@ -39,6 +39,8 @@ class AcpiMemory:
     def __init__(self, memory: Memory) -> None:
         self.refused: dict[str, Reason] = {}
         """Why the kernel did not add a DIMM's memory, by the DIMM's id."""
+        self.holding: list[Reason] = []
+        """What kept the last DIMM that was to go."""
         self._memory = memory
         self._groups: dict[str, int] = {}
 
@@ -88,6 +90,8 @@ class AcpiMemory:
                     break
         else:
             return True
+        held = [why_not_offline(self._memory, block, rc) for rc, block in zip(rcs, blocks, strict=True) if rc]
+        self.holding = [reason for reason in held if reason is not None]
         for rc, block in zip(rcs, blocks, strict=True):
             if rc is Errno.OK:
                 device_online(self._memory, block)
