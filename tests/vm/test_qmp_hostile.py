@@ -192,6 +192,13 @@ def test_kinds_of_memory_devices_we_do_not_know_are_shown_as_other(serve: Serve,
     assert (device.id, kind(device), device.max_size) == ("0x2000", "other", 4096)
 
 
+def test_a_total_of_ram_has_dimms_and_no_nvdimms(serve: Serve, qmp: Qmp) -> None:
+    devices = [{"type": type_, "data": {"id": type_, "size": 1 << 30}} for type_ in ("dimm", "nvdimm", "virtio-pmem")]
+    machine, _ = outcome(serve, qmp(with_devices(*devices)))
+    assert [kind(device) for device in machine.devices] == ["dimm", "other", "other"]
+    assert machine.fixed == machine.boot_memory + (1 << 30)
+
+
 @pytest.mark.parametrize(
     "command", ["query-memory-size-summary", "query-status", "query-memory-devices", "query-migrate"]
 )

@@ -74,7 +74,7 @@ class VirtioMemDevice(Struct, frozen=True, kw_only=True, tag="virtio-mem"):
 
 
 class OtherMemory(DimmInfo, frozen=True, kw_only=True, tag="other"):
-    """A memory device that is neither virtio-mem nor a DIMM; like a DIMM it cannot be resized."""
+    """A memory device that is neither virtio-mem nor a DIMM: NVDIMM, virtio-pmem, SGX. No total of RAM has it, and it cannot be resized."""
 
 
 Device = VirtioMemDevice | DimmInfo
@@ -120,7 +120,8 @@ class Machine(Struct, frozen=True, kw_only=True, rename="kebab"):
     @property
     def fixed(self) -> int:
         """Boot memory and DIMMs: what no resize changes."""
-        return self.boot_memory + sum(device.size for device in self.devices if isinstance(device, DimmInfo))
+        dimms = [device for device in self.devices if isinstance(device, DimmInfo) and kind(device) == "dimm"]
+        return self.boot_memory + sum(device.size for device in dimms)
 
     def device(self, device_id: str) -> Device | None:
         """The device of that id."""

@@ -14,7 +14,6 @@ from virtiomem.vm.model import Device, OtherMemory, VirtioMemDevice
 MAX_XML = 4 * MiB
 """Characters; a domain of 256 devices has about 150 K."""
 MAX_DEVICES = 4096
-_DIMMS = {"dimm", "nvdimm"}
 
 
 class WrongXml(ValueError):  # noqa: N818 - an answer that cannot be, not yet an error of somebody
@@ -117,7 +116,7 @@ def _device(element: ET.Element) -> Device:
     base = None if place is None or "base" not in place.attrib else _number(place.attrib["base"], f"{name}: base")
     model = element.get("model")
     if model != "virtio-mem":
-        return (DimmInfo if model in _DIMMS else OtherMemory)(id=name, addr=base or 0, size=size, node=node)
+        return (DimmInfo if model == "dimm" else OtherMemory)(id=name, addr=base or 0, size=size, node=node)
     block = _size(target.find("block"), f"{name}: block")
     if not is_power_of_two(block):
         raise WrongXml(f"{name}: its block size, {block}, is no power of two")

@@ -274,6 +274,6 @@ def _device(device: MemoryDevice) -> Device:
     info = device.info
     if isinstance(info, VirtioMemInfo):
         return VirtioMemDevice.of(info)
-    if device.type in {"dimm", "nvdimm"}:
+    if device.type == "dimm":
         return info
     return OtherMemory(id=info.id, addr=info.memaddr, size=info.size, node=info.node)
