@@ -43,3 +43,12 @@ def test_largest_maximum_fits_and_a_gib_more_does_not(bits: int, amd: bool, slot
     most = largest_maximum(q35(1 << bits, slots), bits, amd=amd)
     assert highest_address(q35(most, slots), amd=amd) < 1 << bits
     assert highest_address(q35(most + GiB, slots), amd=amd) >= 1 << bits
+
+
+@pytest.mark.parametrize("memory", [GiB, 64 * GiB])
+@pytest.mark.parametrize("bits", [40, 41, 44])
+def test_largest_maximum_of_virt_fits_though_its_window_is_aligned(memory: int, bits: int) -> None:
+    most = largest_maximum(MachineLayout("virt", memory, 600 * GiB, 0), bits, amd=False)
+    assert highest_address(MachineLayout("virt", memory, most, 0), amd=False) < 1 << bits
+    assert highest_address(MachineLayout("virt", memory, most + GiB, 0), amd=False) >= 1 << bits
+    assert most > (1 << bits - 2)

@@ -81,14 +81,18 @@ class Board:
         return Span.sized(align_up(self.ecam(region_end).stop, self.window64), self.window64)
 
     def address_limit(self, memory: int, room: int, bits: int) -> tuple[int, int]:
-        """The last address that a processor of so many bits has, and the last that memory, `room` for devices and PCI window take.
+        """The last address that a processor of so many bits has, and the last that memory, `room` for devices and PCI window take."""
+        return (1 << bits) - 1, self.last_address(memory, room, amd=bits == self.address_bits)
+
+    def last_address(self, memory: int, room: int, *, amd: bool) -> int:
+        """The last address that memory, `room` for devices and the PCI window take, on an AMD processor or another.
 
         Models: pc_max_used_gpa(), pc_set_amd_above_4g_mem_start() (hw/i386/pc.c, v7.2).
         """
         last = self.pci_window64(self.region_start(memory) + room).stop - 1
-        if self.avoids_hyper_transport and bits == self.address_bits and last >= HYPER_TRANSPORT.start:
+        if self.avoids_hyper_transport and amd and last >= HYPER_TRANSPORT.start:
             last += HYPER_TRANSPORT.stop - 4 * GiB
-        return (1 << bits) - 1, last
+        return last
 
     def ecam(self, region_end: int) -> Span:
         """The PCI configuration space above memory devices. Models: virt_set_high_memmap() in hw/arm/virt.c (v7.2)."""
