@@ -118,3 +118,17 @@ def test_command_prints_what_was_asked_for(capsys: pytest.CaptureFixture[str]) -
     assert shlex.join(values["qemu"]).count("virtio-mem-pci") == 1
     assert "proved: resize vm0 to 4G: 4G plugged" in said.err
     assert main(["plan", "--memory", "2G", "--max", "2T"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--kernel", "6.12"], "--kernel is for --prove linux"),
+        (["--json", "--format", "qemu"], "--format is for text; --json prints all of it"),
+    ],
+)
+def test_option_that_nothing_reads_is_refused(
+    options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "--memory", "4G", "--max", "16G", *options]) == 2
+    assert words in capsys.readouterr().err

@@ -64,12 +64,12 @@ def _kernel(text: str) -> Path | str:
     return text if _RELEASE.fullmatch(text) else _path(text)
 
 
-def check_linux_arguments(args: argparse.Namespace) -> None:
-    """Refuse options of the real Linux when another guest plays."""
+def check_linux_arguments(args: argparse.Namespace, asked_by: str = "--guest linux") -> None:
+    """Refuse options of the real Linux when another guest plays; `asked_by` is what asks for it."""
     device = getattr(args, "device", "embedded")
     given = sorted(set(_linux_options(args)) - ({"qemu"} if device == "qemu" else set()))
     if args.guest != "linux" and given:
-        raise UsageError(f"--{given[0]} is for --guest linux")
+        raise UsageError(f"--{given[0]} is for {asked_by}")
     if args.guest == "linux" and device != "embedded":
         raise UsageError(f"--device {args.device} is for the embedded guest; a real Linux has QEMU's devices anyway")
     if args.guest == "linux":

@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from virtiomem.cli import guests
-from virtiomem.cli.arguments import exit_status, positive, size
+from virtiomem.cli.arguments import exit_status, positive, refuse_unused, size
 from virtiomem.device.board import BOARDS
 from virtiomem.errors import Exit
 from virtiomem.planning import output
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of the guest's CPU (default 40: QEMU's own models)",
     )
     add("--vendor", choices=("amd", "intel"), default="amd", help="of the guest's CPU (default amd: QEMU's own models)")
-    add("--format", choices=_FORMS, default="table", help="what to print (default table)")
+    add("--format", choices=_FORMS, help="what to print (default table)")
     add("-J", "--json", action="store_true", help="all of it as JSON")
     add(
         "--prove",
@@ -61,7 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan, print, prove."""
     args.guest, args.device = args.prove or "embedded", "embedded"
-    guests.check_linux_arguments(args)
+    guests.check_linux_arguments(args, "--prove linux")
+    if args.json:
+        refuse_unused({"--format": args.format}, "is for text; --json prints all of it")
     setup = plan(
         Wishes(
             memory=args.memory,
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
                 "libvirt": output.libvirt,
                 "cmdline": output.command_line,
                 "scenario": output.scenario,
-            }[args.format](setup)
+            }[args.format or "table"](setup)
         )
     sys.stdout.flush()
     if args.prove:
