@@ -49,10 +49,17 @@ def test_higher_ratio_is_taken_only_where_it_must_be_and_said() -> None:
         ({"maximum": 64 * GiB, "memory": GiB // 2, "shrink": 63 * GiB}, "at most 52352M of 64G"),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "shrink": 3 * GiB}, "more than is added, 2G"),
         ({"maximum": 2 * GiB, "memory": 2 * GiB}, "nothing to grow"),
-        ({"maximum": 4 * GiB + MiB, "memory": 2 * GiB}, "no multiple of 128M"),
+        ({"maximum": 4 * GiB + MiB, "memory": 2 * GiB}, "no multiple of a block of 128M"),
         ({"maximum": 5 * GiB, "memory": 2 * GiB, "nodes": 2, "hugepage": GiB}, "no multiple of 2G"),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "nodes": 31}, "not in 1..30"),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "hugepage": 3 * MiB}, "no power of two"),
+        ({"maximum": 4 * GiB, "memory": 2 * GiB, "hugepage": 1}, "no host has hugepages of less than 64K"),
+        ({"maximum": 4608 * MiB, "memory": 2560 * MiB, "hugepage": GiB}, "--memory 2560M is no multiple"),
+        ({"maximum": 6 * GiB, "memory": 2 * GiB, "nodes": 4, "hugepage": GiB}, "512M of it on a node is no multiple"),
+        ({"maximum": 4 * GiB, "memory": 2 * GiB, "step": 0}, "--step 0 is less than a block of 2M"),
+        ({"maximum": 4 * GiB, "memory": 2 * GiB, "step": MiB}, "--step 1M is less than a block of 2M"),
+        ({"maximum": 64 * GiB, "memory": 2 * GiB, "step": 2 * MiB}, "at least 64M"),
+        ({"maximum": 4 * GiB, "memory": 2 * GiB, "address_bits": 99}, "--address-bits 99 is not in 36..52"),
     ],
 )
 def test_impossible_wish_is_refused_with_the_number_that_makes_it_so(wishes: dict[str, Any], words: str) -> None:
@@ -69,10 +76,27 @@ def test_hugepages_are_the_blocks_and_what_that_costs_is_said() -> None:
     assert sum("hugetlbsize=1073741824" in word for word in words) == 4
 
 
+def test_hugepages_that_are_wished_for_back_all_memory() -> None:
+    words = " ".join(output.qemu(wished(2, 4, hugepage=2 * MiB)))
+    assert words.count("memory-backend-memfd,hugetlb=on,hugetlbsize=2097152") == 2
+    assert "<pagesize unit='KiB'>2048</pagesize>" in output.libvirt(wished(2, 4, hugepage=2 * MiB))
+    assert "hugetlb" not in " ".join(output.qemu(wished(2, 4)))
+
+
+def test_processor_with_more_address_bits_is_in_the_scenario() -> None:
+    setup = wished(64, 2048, address_bits=52)
+    assert "\naddress-bits = 52\n" in output.scenario(setup)
+    assert prove(setup, embedded_guest)[-1].endswith("1984G plugged")
+
+
 def test_nodes_share_boot_memory() -> None:
     setup = wished(5, 7, nodes=2)
     sizes = [sum(span.size for span in node.spans) for node in setup.guest.nodes]
     assert sizes == [2 * GiB, 3 * GiB]
+
+
+def test_nodes_of_boot_memory_that_cannot_be_divided_have_whole_pages() -> None:
+    assert prove(wished(1, 4, nodes=3), embedded_guest)[-1].endswith("3G plugged")
 
 
 def test_scenario_is_played_as_planned_and_says_the_same() -> None:

@@ -86,11 +86,10 @@ def qemu(setup: SetUp) -> list[str]:
 
 
 def _backend(setup: SetUp) -> str:
-    """The type of memory backend, with the host's hugepages where the blocks are as large."""
-    block = setup.devices[0].block_size
-    if block <= setup.guest.architecture.transparent_huge_page:
+    """The type of memory backend, with the host's hugepages where they were wished for."""
+    if setup.hugepage is None:
         return "memory-backend-ram"
-    return f"memory-backend-memfd,hugetlb=on,hugetlbsize={int(block)}"
+    return f"memory-backend-memfd,hugetlb=on,hugetlbsize={int(setup.hugepage)}"
 
 
 def libvirt(setup: SetUp) -> str:
@@ -111,11 +110,10 @@ def libvirt(setup: SetUp) -> str:
         "</cpu>",
     ]
     for device in setup.devices:
-        huge = device.block_size > guest.architecture.transparent_huge_page
-        source = f"  <source><pagesize unit='KiB'>{device.block_size // KiB}</pagesize></source>"
+        source = f"  <source><pagesize unit='KiB'>{(setup.hugepage or 0) // KiB}</pagesize></source>"
         lines += [
             "<memory model='virtio-mem'>",
-            *([source] if huge else []),
+            *([source] if setup.hugepage else []),
             "  <target>",
             f"    <size unit='KiB'>{device.max_size // KiB}</size>",
             f"    <node>{device.node}</node>",

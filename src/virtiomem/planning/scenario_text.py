@@ -21,6 +21,8 @@ def _lines(guest: GuestConfig, devices: Iterable[DeviceConfig], steps: Iterable[
         if (value := getattr(guest, name)) is not None:
             text = format_size(value) if isinstance(value, Size) else value
             yield f"{name.replace('_', '-')} = {json.dumps(text)}"
+    if guest.address_bits is not None:
+        yield f"address-bits = {guest.address_bits}"
     yield f"auto-movable-ratio = {guest.auto_movable_ratio}"
     for node in guest.nodes:
         yield f"\n[[guest.nodes]]\nid = {node.id}\nmemory = {json.dumps(node.memory)}"

@@ -26,8 +26,8 @@ from virtiomem.planning.scenario_text import scenario_text
 from virtiomem.planning.wishes import Wishes
 from virtiomem.recording.values import Load, Resize, Step, StepRecord, VirtioMemInfo
 from virtiomem.scenario import embedded_guest, loads
-from virtiomem.scenario.checks import check_guest
-from virtiomem.units import GiB, Size, Span, align_up, format_size, is_power_of_two
+from virtiomem.scenario.checks import MAX_ADDRESS_BITS, MIN_ADDRESS_BITS, check_guest
+from virtiomem.units import GiB, KiB, MiB, Size, Span, align_up, format_size, is_power_of_two
 
 KVM_SLOTS = 32764
 """Memory slots that KVM on x86-64 leaves to its user (KVM_USER_MEM_SLOTS, v6.1)."""
@@ -35,8 +35,12 @@ SLOT_SIZE = GiB
 """The least that a slot of a device with dynamic-memslots has (VIRTIO_MEM_MIN_MEMSLOT_SIZE, QEMU 8.2)."""
 DYNAMIC_SLOTS = 256
 """How many slots such devices have together at most (MEMORY_DEVICES_SOFT_MEMSLOT_LIMIT, QEMU 8.2)."""
+MOST_STEPS = 1000
+"""So many steps of growth are played at most."""
 SENSIBLE_RATIO = 4
 """So many times the kernel's zones Movable may be (Documentation/admin-guide/mm/memory-hotplug.rst)."""
+LEAST_HUGEPAGE = 64 * KiB
+"""The smallest hugepage of any host: arm64's, 16 pages of 4K next to each other."""
 _BOOT_RANGES = 4
 """Ranges of RAM that a machine boots with, at most."""
 
@@ -80,6 +84,8 @@ class SetUp:
     ranges: int
     """Ranges of RAM in a crash header, when every other block is plugged."""
     ranges_that_fit: int | None
+    hugepage: int | None = None
+    """Of the host; None where ordinary pages back the guest."""
     warnings: tuple[str, ...] = ()
 
 
@@ -100,12 +106,17 @@ def plan(wishes: Wishes) -> SetUp:
     block = max(wishes.hugepage or 0, row.transparent_huge_page)
     growth = wishes.maximum - wishes.memory
     _check_units(wishes, max(block, memory_block))
+    _check_steps(wishes, block)
     top = _top(wishes, machine)
+    usual = machine.board.address_bits
+    if usual and top.bit_length() > usual:  # more than the processor that a scenario has by itself
+        base = replace(base, address_bits=wishes.address_bits)
     devices = [
         DeviceConfig(id=f"vm{node}", max_size=Size(growth // wishes.nodes), block_size=Size(block), node=node)
         for node in range(wishes.nodes)
     ]
     base = replace(base, nodes=_nodes(machine, wishes.nodes))
+    _check_hugepages(wishes, base)
     policy, counts_on, largest = _best(wishes, base, devices)
     setup = SetUp(
         guest=policy.of(base),
@@ -121,6 +132,7 @@ def plan(wishes: Wishes) -> SetUp:
         dynamic_slots=sum(min(-(-device.max_size // SLOT_SIZE), DYNAMIC_SLOTS // wishes.nodes) for device in devices),
         ranges=_BOOT_RANGES + -(-growth // memory_block // 2),
         ranges_that_fit=ranges_that_fit(base.release, base.build),
+        hugepage=wishes.hugepage,
     )
     return dataclasses.replace(setup, warnings=tuple(_warnings(setup)))
 
@@ -147,8 +159,40 @@ def _check_units(wishes: Wishes, unit: int) -> None:
     if growth % (unit * wishes.nodes):
         raise ImpossibleWishError(
             f"--max {format_size(wishes.maximum)}: {format_size(growth)} above boot memory is no multiple of "
-            f"{format_size(unit * wishes.nodes)}, a block of {format_size(unit)} for each of {wishes.nodes} nodes"
+            f"{_blocks(unit, wishes.nodes)}"
         )
+
+
+def _check_steps(wishes: Wishes, block: int) -> None:
+    """Refuse steps that plug nothing, and more of them than can be played."""
+    if wishes.step is None:
+        return
+    if wishes.step < block * wishes.nodes:
+        raise ImpossibleWishError(f"--step {format_size(wishes.step)} is less than {_blocks(block, wishes.nodes)}")
+    growth = wishes.maximum - wishes.memory
+    if (steps := -(-growth // wishes.step)) > MOST_STEPS:
+        least = align_up(-(-growth // MOST_STEPS), block * wishes.nodes)
+        raise ImpossibleWishError(
+            f"--step {format_size(wishes.step)} makes {steps} steps up to --max {format_size(wishes.maximum)}, and at most "
+            f"{MOST_STEPS} are played: at least {format_size(least)}"
+        )
+
+
+def _blocks(block: int, nodes: int) -> str:
+    """The least that all devices take together."""
+    if nodes == 1:
+        return f"a block of {format_size(block)}"
+    return f"{format_size(block * nodes)}, a block of {format_size(block)} for each of {nodes} nodes"
+
+
+def _check_hugepages(wishes: Wishes, guest: GuestConfig) -> None:
+    """Refuse boot memory that is no whole number of the host's hugepages on each node."""
+    for size in [sum(span.size for span in node.spans) for node in guest.nodes] or [wishes.memory]:
+        if wishes.hugepage is not None and size % wishes.hugepage:
+            where = f": {format_size(size)} of it on a node" if guest.nodes else ""
+            raise ImpossibleWishError(
+                f"--memory {format_size(wishes.memory)}{where} is no multiple of --hugepage {format_size(wishes.hugepage)}"
+            )
 
 
 def _top(wishes: Wishes, machine: MachineLayout) -> int:
@@ -179,6 +223,15 @@ def _check(wishes: Wishes) -> None:
         raise ImpossibleWishError(f"--nodes {wishes.nodes} is not in 1..{MAX_DEVICES}: each has a device of its own")
     if wishes.hugepage is not None and not is_power_of_two(wishes.hugepage):
         raise ImpossibleWishError(f"--hugepage {format_size(wishes.hugepage)} is no power of two")
+    if wishes.hugepage is not None and wishes.hugepage < LEAST_HUGEPAGE:
+        least = format_size(LEAST_HUGEPAGE)
+        raise ImpossibleWishError(
+            f"--hugepage {format_size(wishes.hugepage)}: no host has hugepages of less than {least}"
+        )
+    if not MIN_ADDRESS_BITS <= wishes.address_bits <= MAX_ADDRESS_BITS:
+        raise ImpossibleWishError(
+            f"--address-bits {wishes.address_bits} is not in {MIN_ADDRESS_BITS}..{MAX_ADDRESS_BITS}"
+        )
 
 
 def _policies(wishes: Wishes) -> Iterator[Onlining]:
@@ -257,7 +310,7 @@ def _nodes(machine: MachineLayout, count: int) -> list[NodeConfig]:
     """Boot memory in so many nodes, alike but for the last; none for one."""
     if count == 1:
         return []
-    share = machine.memory // count // GiB * GiB or machine.memory // count
+    share = machine.memory // count // GiB * GiB or machine.memory // count // MiB * MiB
     ranges: list[list[Span]] = [[] for _ in range(count)]
     node, left = 0, share
     for ram in machine.ram:
