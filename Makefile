@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev/null && echo ,libvirt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint format fast oracles real real-drgn compare-random record fuzz hands fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
+.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -24,6 +24,10 @@ $(BIN)/.ready: $(BIN)/.runs
 	@touch $@
 
 setup: $(BIN)/.ready  ## a virtual environment with everything in it
+
+libvirt: $(BIN)/.runs  ## what running needs, and libvirt's binding
+	@pkg-config --exists libvirt || { echo "libvirt's headers are missing (Debian packages libvirt-dev, pkg-config, gcc, python3-dev)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[libvirt]'
 
 demo: $(BIN)/.runs
 	@$(BIN)/virtiomem run examples/worked-example/before.toml examples/worked-example/after.toml

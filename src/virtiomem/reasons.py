@@ -134,9 +134,12 @@ class ReasonKind(Enum):
     # --- what the guest shows, or would ---
     NOT_LOOKED = Words(
         "what the guest has online and in use: not looked inside",
-        "give --agent or --capture, or run lsmem in the guest",
+        "give --agent, or run lsmem in the guest; `vm explain` takes a capture of it (--capture), too",
     )
-    AGENT_SILENT = Words("what the guest has online and in use: {why}", "give --capture, or run lsmem in the guest")
+    AGENT_SILENT = Words(
+        "what the guest has online and in use: {why}",
+        "run lsmem in the guest; `vm explain` takes a capture of it (--capture), too",
+    )
     UNREADABLE = Words("the guest did not show {what}")
     BLOCKS_OFFLINE = Words(
         "{count} of its memory blocks ({size:size}) are in Linux but offline",

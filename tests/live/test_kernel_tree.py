@@ -12,7 +12,7 @@ def test_core_without_drgn_is_refused_with_the_way_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "drgn", None)
     assert main(["iomem", "--core", "vmcore"]) == 2
-    assert capsys.readouterr() == ("", "virtiomem: --core needs drgn (pip install 'virtiomem[drgn]')\n")
+    assert capsys.readouterr() == ("", "virtiomem: --core needs drgn (in the checkout: pip install -e '.[drgn]')\n")
 
 
 @pytest.mark.parametrize(

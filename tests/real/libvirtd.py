@@ -51,7 +51,7 @@ def require_libvirt() -> None:
     try:
         import libvirt  # noqa: F401
     except ImportError:
-        missing("libvirt's Python binding (pip install 'virtiomem[libvirt]', with Debian's libvirt-dev and pkg-config)")
+        missing("libvirt's Python binding (make libvirt, with Debian's libvirt-dev and pkg-config)")
 
 
 class Libvirtd:

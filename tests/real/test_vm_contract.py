@@ -17,7 +17,7 @@ from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.qemu.memory_devices import requested_size
 from virtiomem.recording.values import Load, Reboot, Use
 from virtiomem.units import GiB, MiB, Size
-from virtiomem.vm.doors import guest_agent, libvirt, libvirt_host, peer
+from virtiomem.vm.doors import guest_agent, libvirt_agent, libvirt_host, peer
 from virtiomem.vm.model import Vm
 
 pytestmark = pytest.mark.real
@@ -47,8 +47,9 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest agent in an emulated guest on a busy machine is slow, which is not what is tested here."""
     for module in (guest_agent, peer, libvirt_host):
         monkeypatch.setattr(module, "ANSWER_SECONDS", PATIENCE)
-    for module in (peer, libvirt):
+    for module in (peer, libvirt_agent):
         monkeypatch.setattr(module, "LOOK_SECONDS", PATIENCE)
+    monkeypatch.setattr(libvirt_agent, "AGENT_SECONDS", PATIENCE)
 
 
 class RealRig:

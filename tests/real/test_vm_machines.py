@@ -492,7 +492,9 @@ def test_command_without_an_agent_says_that_it_did_not_look(linux: LinuxRig) -> 
     out, _ = linux.command("explain", "vm/vm0").communicate(timeout=PATIENCE)
     assert "nothing is missing" not in out
     assert "not looked inside" in out
-    assert '"text": "give --agent or --capture, or run lsmem in the guest"' in out
+    assert (
+        '"text": "give --agent, or run lsmem in the guest; `vm explain` takes a capture of it (--capture), too"' in out
+    )
     code, result = ended(linux.command("resize", "vm0", "384M", "--until", "plugged"))
     assert (code, result["outcome"], result["inside"]) == (0, "done", "not looked")
     out, _ = linux.command("explain", "vm/vm0", "--agent", f"{linux.folder}/ga.sock").communicate(timeout=PATIENCE)

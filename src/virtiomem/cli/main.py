@@ -97,7 +97,7 @@ def _run(argv: list[str]) -> int:
     try:
         args, unknown = parser.parse_known_args(argv)
         if unknown:
-            options = [option for option in _options(parser) if option.startswith("--")]
+            options = [option for option in _options(parser, argv) if option.startswith("--")]
             near = next((hint for word in unknown if (hint := _nearest(word.partition("=")[0], options))), "")
             raise UsageError(
                 f"unrecognized arguments: {' '.join(map(shown, unknown))}{near} (see {' '.join(filter(None, ('virtiomem', chosen)))} --help)"
@@ -118,13 +118,13 @@ def _action(argv: list[str], name: str, module: ModuleType) -> str | None:
     return None
 
 
-def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
-    """Every option of a parser and of those below it."""
+def _options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Iterator[str]:
+    """The options of a parser, and of those below it that the arguments name."""
     for action in parser._actions:
         yield from action.option_strings
         if isinstance(action, argparse._SubParsersAction):
-            for below in action.choices.values():
-                yield from _options(below)
+            for name in set(action.choices) & set(argv):
+                yield from _options(action.choices[name], argv)
 
 
 def _nearest(chosen: str, known: Iterable[str] = COMMANDS) -> str:

@@ -110,7 +110,11 @@ def _add_status(parser: argparse.ArgumentParser) -> None:
 
 def _add_resize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", help="a machine, MACHINE/DEVICE, DEVICE, all, or a pattern")
-    parser.add_argument("size", metavar="SIZE", help="2G, or relative to what is requested: +512M, -1G")
+    parser.add_argument(
+        "size",
+        metavar="SIZE",
+        help="2G, or relative to what is requested: +512M, -1G; a bare number is bytes (virsh counts KiB)",
+    )
     _add_common(parser)
     scope = parser.add_mutually_exclusive_group()
     scope.add_argument("--total", dest="scope", action="store_const", const="total", help="SIZE is the whole machine's")

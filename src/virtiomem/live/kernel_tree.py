@@ -20,7 +20,7 @@ from virtiomem.text import shown
 
 MAX_RESOURCES = 1 << 20
 """A tree with more is none: a machine has hundreds, or some ten thousand memory blocks."""
-_NOT_HERE = "--core needs drgn (pip install 'virtiomem[drgn]')"
+_NOT_HERE = "--core needs drgn (in the checkout: pip install -e '.[drgn]')"
 
 
 def load(core: str | Path, debug: str | Path | None = None) -> ResourceTree:

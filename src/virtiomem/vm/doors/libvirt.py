@@ -105,7 +105,7 @@ def _parse(text: str, source: str) -> MachineTarget:
     match = _URI.fullmatch(text)
     if match is None:
         raise UsageError(
-            f"{source}: {quoted(text)} names no domain (write {text}/DOMAIN, or {text}/ for all that have a virtio-mem device)"
+            f"{source}: {quoted(text)} names no domain (write libvirt:{text}/DOMAIN, or libvirt:{text}/ for all that have a virtio-mem device)"
         )
     uri = match["uri"] + (match["query"] or "")
     return LibvirtTarget(uri, _domain(match["domain"], text, source)) if match["domain"] else LibvirtHostTarget(uri)

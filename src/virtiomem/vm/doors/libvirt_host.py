@@ -31,7 +31,7 @@ MAX_WORDS = 300
 KEEP_ALIVE = (5, 3)
 """Seconds between two questions whether the daemon is there, and how many it may leave unanswered."""
 MISSING = (
-    "libvirt's Python binding is not installed: pip install 'virtiomem[libvirt]', or Debian's python3-libvirt "
+    "libvirt's Python binding is not installed: in the checkout, make libvirt; or Debian's python3-libvirt "
     "(which a virtual environment sees only with --system-site-packages)"
 )
 

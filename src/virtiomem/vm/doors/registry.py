@@ -41,7 +41,8 @@ def parse_target(text: str, *, source: str) -> MachineTarget:
     door = next((door for door in DOORS if door.scheme == scheme), None)
     if door is None and "://" in text:
         raise UsageError(
-            f"{source}: {quoted(text)} is a URI of libvirt: write {libvirt.DOOR.scheme}:{text.rstrip('/')}/DOMAIN"
+            f"{source}: {quoted(text)} is a URI of libvirt: write {libvirt.DOOR.scheme}: before it, and the domain behind it "
+            f"(libvirt:qemu:///system/web1, or libvirt:qemu:///system/ for all)"
         )
     if door is None or not where:
         raise UsageError(f"{source}: {quoted(text)} is not a machine (write {', '.join(USAGES)} or a known name)")
