@@ -74,6 +74,9 @@ class Hook(Protocol):
     def size(self) -> int:
         """The plugged size that the VMM reports; NotImplementedError when it does not."""
 
+    def close(self) -> None:
+        """Let go of the VMM, which is about to be killed; harmless when repeated."""
+
 
 class CommandHook:
     """A command that sets the requested size: ``{size}`` in it stands for the bytes. Its failure is a refusal."""
@@ -100,6 +103,9 @@ class CommandHook:
     def size(self) -> int:
         """Nobody tells."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Nothing stays open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,6 +425,8 @@ class BootTarget:
 
     def close(self) -> None:
         """Kill the VMM."""
+        if self._hook is not None:
+            self._hook.close()
         if self._guest is not None:
             self._guest.close()
             self._guest = None

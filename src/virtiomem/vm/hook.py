@@ -12,11 +12,13 @@ T = TypeVar("T")
 
 
 class DoorHook:
-    """The one virtio-mem device of a machine, through a door of `vm`; the machine is reached anew for each call."""
+    """The one virtio-mem device of a machine, through a door of `vm`, which stays open from the first call until `close`."""
 
     def __init__(self, text: str) -> None:
         """`text` as for --connect; raises UsageError for what means no machine."""
         self._connection = parse_connection(text).changing()
+        self._runner: asyncio.Runner | None = None
+        self._vm: Vm | None = None
 
     def set_requested_size(self, size: int) -> None:
         """Set it, in bytes; raises DeviceError, in the VMM's own words, when it refuses."""
@@ -36,6 +38,15 @@ class DoorHook:
             raise NotImplementedError
         return size
 
+    def close(self) -> None:
+        """Let go of the machine, which may be gone; the next call opens it anew."""
+        runner, vm = self._runner, self._vm
+        self._runner = self._vm = None
+        if runner is not None:
+            with runner:
+                if vm is not None:
+                    runner.run(vm.aclose())
+
     async def _device(self, vm: Vm) -> VirtioMemDevice:
         devices = (await vm.backend.look()).virtio_mem
         if len(devices) != 1:
@@ -44,10 +55,8 @@ class DoorHook:
 
     def _with(self, use: Callable[[Vm], Awaitable[T]]) -> T:
         async def used() -> T:
-            vm = await open_vm(self._connection)
-            try:
-                return await use(vm)
-            finally:
-                await vm.aclose()
+            self._vm = self._vm or await open_vm(self._connection)
+            return await use(self._vm)
 
-        return asyncio.run(used())
+        self._runner = self._runner or asyncio.Runner()
+        return self._runner.run(used())
