@@ -55,6 +55,7 @@ def test_the_verdicts_are_those_of_the_test_socket(booted: BootTarget, qemu: str
     }
 
 
+@pytest.mark.on(qemu=None)
 def test_random_moves_show_no_difference(booted: BootTarget) -> None:
     figures = fuzz(booted, seed=20, requests=300)
     assert not figures.findings, str(figures.findings[0].difference)

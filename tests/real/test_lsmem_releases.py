@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.needs import found_lsmems, missing, series
+from tests.real.needs import found_lsmems, series
 from tests.real.test_lsmem import lsmem, random_blocks
 from virtiomem.cli.main import main
 from virtiomem.live.export import export_sysroot
@@ -49,7 +49,9 @@ DATA = Path(__file__).parents[1] / "data"
 def program(release: str) -> str:
     """The lsmem of a release of util-linux."""
     found = {series(version): path for path, version in found_lsmems().items()}
-    return found.get(release) or missing(f"lsmem of util-linux {release} (make oracles)")
+    if release not in found:  # a mirror that has it no more fails nobody
+        pytest.skip(f"NOT HERE: lsmem of util-linux {release} (make oracles)")
+    return found[release]
 
 
 @pytest.fixture(params=[*GUESTS, "this machine", *range(4)])
