@@ -1,5 +1,6 @@
 """The suite by hands in a real guest, beside the suite through QEMU's test socket."""
 
+import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,9 @@ def test_the_verdicts_are_those_of_the_test_socket(booted: BootTarget, qemu: str
     }
 
 
+@pytest.mark.skipif(
+    os.environ.get("VIRTIOMEM_REAL") == "some", reason="a slice has the verdicts: this one takes minutes"
+)
 @pytest.mark.on(qemu=None)
 def test_random_moves_show_no_difference(booted: BootTarget) -> None:
     figures = fuzz(booted, seed=20, requests=300)
