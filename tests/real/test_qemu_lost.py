@@ -23,6 +23,10 @@ def children(pid: int) -> list[int]:
     ]
 
 
+_AT_WORK = 0.4
+"""Seconds of processor time that no QEMU takes to start."""
+
+
 def seconds_used(pid: int) -> float:
     """The processor time of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -30,12 +34,12 @@ def seconds_used(pid: int) -> float:
 
 
 def working(pid: int) -> list[int]:
-    """The QEMUs of a process that have worked for a second."""
-    return [child for child in children(pid) if seconds_used(child) > 1]
+    """The QEMUs of a process that have worked for a while: a case of the fuzzer may take no second of one."""
+    return [child for child in children(pid) if seconds_used(child) > _AT_WORK]
 
 
 def killed(command: list[str]) -> tuple[int, str, str]:
-    """Run a command, kill its QEMU when it has worked for a second, and see that none is left.
+    """Run a command, kill its QEMU when it has worked for a while, and see that none is left.
 
     The first QEMU only tells its version; processor time says that the second works, however busy this machine is.
     """
