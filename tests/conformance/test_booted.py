@@ -212,3 +212,11 @@ def test_the_command_says_what_it_cannot_boot(booting: list[str], capsys: pytest
 def test_the_command_checks_by_hands(booting: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["device", "check", "--boot", command("none"), *booting, "--rule", "PLUG-6", "--json"]) == 0
     assert [rule["outcome"] for rule in json.loads(capsys.readouterr().out)["rules"]] == ["pass"]
+
+
+@pytest.mark.parametrize("option", [["--kernel", "6.1"], ["--append", "x"], ["--boot-timeout", "5"], ["-c", "qmp:/x"]])
+def test_an_option_for_booting_is_refused_where_nothing_boots(
+    option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["device", "check", *option]) == 2
+    assert capsys.readouterr().err.endswith("is for --boot\n")

@@ -9,11 +9,14 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from virtiomem.cli.arguments import check_outputs, exit_status, file, positive
+from virtiomem.cli.arguments import check_outputs, exit_status, file, positive, refuse_unused
 from virtiomem.errors import Exit
 from virtiomem.qemu.process import BINARY
 from virtiomem.stdio import show
 from virtiomem.text import quoted
+
+BOOT_SECONDS = 120
+"""What a guest has for its boot where nobody says otherwise."""
 
 if TYPE_CHECKING:
     from virtiomem.conformance import log
@@ -93,7 +96,7 @@ def _add_booting(parser: argparse.ArgumentParser) -> None:
     booting.add_argument(
         "--kernel", metavar="FILE|RELEASE", help="the kernel for the guest; the newest in /boot by default"
     )
-    booting.add_argument("--append", default="", metavar="WORDS", help="more for the kernel's command line")
+    booting.add_argument("--append", metavar="WORDS", help="more for the kernel's command line")
     booting.add_argument(
         "--console",
         metavar="unix:PATH|pty:PATH",
@@ -103,7 +106,11 @@ def _add_booting(parser: argparse.ArgumentParser) -> None:
         "--hands", metavar="FILE", type=file, help="the program for the guest (make hands), else compiled now"
     )
     booting.add_argument(
-        "--boot-timeout", type=positive, default=120, metavar="SECONDS", help="what a boot may take (default 120)"
+        "--boot-timeout",
+        type=positive,
+        default=BOOT_SECONDS,
+        metavar="SECONDS",
+        help=f"what a boot may take (default {BOOT_SECONDS})",
     )
     hook = booting.add_mutually_exclusive_group()
     hook.add_argument("--resize-command", metavar="COMMAND", help="sets the device's requested size to {size} bytes")
@@ -138,6 +145,9 @@ def _other(args: argparse.Namespace) -> "Callable[[], Target] | None":
 
     if args.boot is not None:
         return partial(_boot_target, args)
+    booting = ("kernel", "append", "console", "hands", "resize_command", "connect")
+    given = {f"--{name.replace('_', '-')}": getattr(args, name) for name in booting}
+    refuse_unused(given | {"--boot-timeout": args.boot_timeout != BOOT_SECONDS}, "is for --boot")
     if args.program is not None:
         return partial(command_target, args.program)
     return partial(load_target, *args.subject) if args.subject is not None else None
@@ -159,7 +169,7 @@ def _boot_target(args: argparse.Namespace) -> "Target":
         kernel,
         read_bytes(args.hands) if args.hands else hands.build(architecture),
         architecture,
-        args.append,
+        args.append or "",
         read_console(args.console) if args.console is not None else None,
         float(args.boot_timeout),
     )

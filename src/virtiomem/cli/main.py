@@ -27,7 +27,7 @@ COMMANDS: dict[str, str] = {
     "capture": "collect what a running Linux says of its memory in one small file",
     "blocks": "show memory blocks as lsmem does, and whose they are",
     "explain": "say how far memory that was asked for has come, and which pages hold what should go",
-    "plan": "a set-up from wishes: sizes, policy, limits, ready to paste, and played",
+    "plan": "work out a set-up from wishes: sizes, policy, limits, ready to paste, and played",
     "device": "check a virtio-mem device against the specification, fuzz it beside ours, replay what one answered",
     "vm": "list, resize and watch running machines, and see why one is stuck",
 }

@@ -32,7 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max", type=size, required=True, metavar="SIZE", help="what it can have at most, boot memory included")
     add("--step", type=size, metavar="SIZE", help="how much it grows at a time (default: all at once)")
     add("--shrink", type=size, default=0, metavar="SIZE", help="how much it must be able to give back")
-    add("--release", metavar="RELEASE", help="of its Linux, such as 6.12 (default: that of --kernel, or 6.1)")
+    add(
+        "--release",
+        metavar="RELEASE",
+        help="of its Linux, such as 6.12 (default: that of --kernel, or the newest proven)",
+    )
     add("--machine", choices=tuple(BOARDS), default="q35", help="QEMU's machine (default q35)")
     add("--page-size", choices=("4K", "16K", "64K"), help="of the guest's kernel (default: the machine's usual one)")
     add("--nodes", type=positive, default=1, metavar="N", help="NUMA nodes, each with a device (default 1)")

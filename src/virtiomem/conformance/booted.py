@@ -40,8 +40,6 @@ from virtiomem.units import MiB, format_size
 from virtiomem.wire.mem import Config, Feature, Request, RequestType, Response, ResponseType
 from virtiomem.wire.virtio import VirtioFeature
 
-BOOT_SECONDS = 120.0
-"""What a guest has from the VMM's start, or its own reboot, to the first word of the hands."""
 ANSWER_SECONDS = 30.0
 HOOK_SECONDS = 60.0
 
@@ -121,7 +119,8 @@ class Vmm:
     append: str = ""
     console: tuple[str, str] | None = None
     """Where the guest's first serial port is (`consoles.read_console`); None for the command's own input and output."""
-    seconds: float = BOOT_SECONDS
+    seconds: float = 120.0
+    """What the guest has from the VMM's start, or its own reboot, to the first word of the hands."""
 
     @property
     def shapes(self) -> frozenset[str]:
@@ -319,13 +318,10 @@ class BootedGuest:
 
     def _ended_early(self) -> BackendError | DeviceError:
         """The VMM ended, or closed the console: for a device that it refuses, or for anything else."""
+        lost = self._lost("booting its guest")
         assert self._process is not None
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
-        code = self._process.returncode
-        return (
-            self._lost("booting its guest") if self._tail or code is None or code <= 0 else DeviceError(self._words())
-        )
+        refused = (self._process.returncode or 0) > 0 and not self._tail
+        return DeviceError(self._words()) if refused else lost
 
     def _lost(self, doing: str) -> BackendError:
         """The error for a VMM that is gone, with its last words."""

@@ -131,7 +131,7 @@ def plan(wishes: Wishes) -> SetUp:
         highest_address=top,
         dynamic_slots=sum(min(-(-device.max_size // SLOT_SIZE), DYNAMIC_SLOTS // wishes.nodes) for device in devices),
         ranges=_BOOT_RANGES + -(-growth // memory_block // 2),
-        ranges_that_fit=ranges_that_fit(base.release, base.build),
+        ranges_that_fit=ranges_that_fit(base.release, base.build, architecture=row),
         hugepage=wishes.hugepage,
     )
     return dataclasses.replace(setup, warnings=tuple(_warnings(setup)))

@@ -64,6 +64,7 @@ class AcpiMemory:
         Differs: EINVAL for one that is no whole memory blocks, of which some was there already when it came; Linux stops
         with a BUG.
         """
+        self.holding = []
         mgid = self._groups.get(dimm.id)
         if mgid is None:
             self.refused.pop(dimm.id, None)
