@@ -37,6 +37,9 @@ class Architecture:
     """kexec-tools dumps what is called `System RAM` and nothing else, in a table that grows; else all that has the words."""
     keeps_crash_header: bool = True
     """The kernel can keep a loaded crash header up to date (ARCH_SUPPORTS_CRASH_HOTPLUG)."""
+    console_parameters: str = "console=ttyS0 no_timer_check"
+    """What a kernel must be told to speak on the first serial port: empty where the firmware says which it is. (A busy host makes
+    x86's test of the timer fail under emulation.)"""
     page_size: int
     pageblock_size: int
     """What the page allocator can be asked to give up as a whole (pageblock_order)."""
@@ -118,6 +121,7 @@ ARM64 = Architecture(
     boot_names=frozenset({"System RAM", "reserved"}),
     keeps_boot_memory=True,
     has_kexec_file_load=False,
+    console_parameters="",
     looks_up_nodes=False,
     cma_size=64 * MiB,
 )

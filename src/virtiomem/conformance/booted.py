@@ -26,7 +26,7 @@ from typing import Protocol
 from virtiomem.architecture import DEFAULT, Architecture
 from virtiomem.conformance.consoles import open_console
 from virtiomem.conformance.testbench import SPEC, DeviceUnderTest
-from virtiomem.device.board import VIRT, MachineKind
+from virtiomem.device.board import BOARDS, Q35, MachineKind
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError, UsageError
 from virtiomem.guest.hands import command_line, initramfs
 from virtiomem.qemu.qtest import ByteChannel, QTest
@@ -52,13 +52,13 @@ _PANIC = "Kernel panic"
 
 _PLACEHOLDER = re.compile(r"\{([a-z-]+)\}")
 _BROUGHT = ("kernel", "initrd", "append")
-_SHAPE: Mapping[str, Callable[[DeviceSpec], object]] = {
-    "size": lambda spec: spec.size,
-    "block-size": lambda spec: spec.block_size or DEFAULT.transparent_huge_page,
-    "requested-size": lambda spec: spec.requested_size,
-    "memaddr": lambda spec: spec.memaddr or 0,
-    "node": lambda spec: spec.node,
-    "unplugged-inaccessible": lambda spec: spec.unplugged_inaccessible or "auto",
+_SHAPE: Mapping[str, Callable[[DeviceSpec, Architecture], object]] = {
+    "size": lambda spec, _: spec.size,
+    "block-size": lambda spec, row: spec.block_size or row.transparent_huge_page,
+    "requested-size": lambda spec, _: spec.requested_size,
+    "memaddr": lambda spec, _: spec.memaddr or 0,
+    "node": lambda spec, _: spec.node,
+    "unplugged-inaccessible": lambda spec, _: spec.unplugged_inaccessible or "auto",
 }
 """Placeholders for the device, in bytes; 0 leaves the address to the VMM."""
 
@@ -134,7 +134,7 @@ class Vmm:
             "initrd": initrd,
             "append": command_line(self.architecture, self.append),
         }
-        values = {name: str(value(spec)) for name, value in _SHAPE.items()}
+        values = {name: str(value(spec, self.architecture)) for name, value in _SHAPE.items()}
         values |= {name: str(value) for name, value in brought.items()}
         return [_PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), word) for word in self.command]
 
@@ -390,7 +390,8 @@ class BootTarget:
         self._hook = hook
         self.release = release
         self.name = f"the device of {shown(Path(vmm.command[0]).name)}, from inside a guest"
-        self.machine: MachineKind | None = None if vmm.architecture is DEFAULT else VIRT.name
+        board = next(one for one in BOARDS.values() if vmm.architecture in one.architectures)
+        self.machine: MachineKind | None = None if board is Q35 else board.name
         self._spec: DeviceSpec = SPEC
         try:
             self._guest: BootedGuest | None = BootedGuest(vmm, SPEC)

@@ -10,7 +10,7 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture
+from virtiomem.architecture import ARCHITECTURES, Architecture
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import cpio, kernels
 from virtiomem.text import one_line
@@ -18,9 +18,6 @@ from virtiomem.text import one_line
 _ELF = b"\x7fELF"
 _FLAGS = ("-Os", "-static", "-Wall", "-Wextra", "-Werror")
 _SECONDS = 60.0
-_CONSOLE = "console=ttyS0 no_timer_check "
-"""The first serial port of a PC; other machines say themselves where their console is. A busy host makes the kernel's test of the
-timer fail under emulation."""
 
 
 def architecture_of(kernel: Path) -> Architecture:
@@ -41,8 +38,7 @@ def architecture_of(kernel: Path) -> Architecture:
 
 def command_line(architecture: Architecture, more: str = "") -> str:
     """What the kernel must be told: /dev/mem may reach what a device has, and the hands are the first program."""
-    console = _CONSOLE if architecture is DEFAULT else ""
-    return f"{console}iomem=relaxed rdinit=/init {more}".strip()
+    return f"{architecture.console_parameters} iomem=relaxed rdinit=/init {more}".strip()
 
 
 def initramfs(program: bytes) -> bytes:
