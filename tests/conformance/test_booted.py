@@ -11,11 +11,12 @@ import pytest
 
 from tests.waiting import wait_until
 from virtiomem.cli.main import main
-from virtiomem.conformance.booted import BootTarget, CommandHook, Vmm, read_command
+from virtiomem.conformance.booted import BootTarget, CommandHook
 from virtiomem.conformance.consoles import open_console, read_console
 from virtiomem.conformance.fuzz import fuzz
 from virtiomem.conformance.rules import selected
 from virtiomem.conformance.suite import RuleOutcome, run
+from virtiomem.conformance.vmm import Vmm, read_command
 from virtiomem.errors import BackendError, DeviceError, UsageError
 from virtiomem.transport.hands import read_greeting
 from virtiomem.transport.virtio_transport import DeviceSpec, Read

@@ -9,11 +9,12 @@ import pytest
 
 from tests.real.needs import require
 from virtiomem.architecture import DEFAULT
-from virtiomem.conformance.booted import BootTarget, Vmm, expected_release, read_command
+from virtiomem.conformance.booted import BootTarget, expected_release
 from virtiomem.conformance.fuzz import fuzz
 from virtiomem.conformance.rules import selected
 from virtiomem.conformance.suite import RuleOutcome, run
 from virtiomem.conformance.targets import QemuTarget
+from virtiomem.conformance.vmm import Vmm, read_command
 from virtiomem.guest import hands
 from virtiomem.guest.linux.kernels import KernelImage
 from virtiomem.vm.hook import DoorHook

@@ -155,8 +155,9 @@ def _other(args: argparse.Namespace) -> "Callable[[], Target] | None":
 
 def _boot_target(args: argparse.Namespace) -> "Target":
     """The target of --boot; raises UsageError for options that cannot be, BackendError where no device is reached."""
-    from virtiomem.conformance.booted import BootTarget, CommandHook, Hook, Vmm, expected_release, read_command
+    from virtiomem.conformance.booted import BootTarget, CommandHook, Hook, expected_release
     from virtiomem.conformance.consoles import read_console
+    from virtiomem.conformance.vmm import Vmm, read_command
     from virtiomem.files import read_bytes
     from virtiomem.guest import hands
     from virtiomem.guest.linux.kernels import choose_image

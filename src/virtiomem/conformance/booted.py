@@ -8,59 +8,28 @@ One guest serves all checks that want the same device, as far as a driver can br
 whatever went wrong the VMM is killed, with its children, and a new one is started.
 """
 
-import os
 import re
-import shlex
-import signal
-import socket
 import subprocess
-import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Protocol
 
-from virtiomem.architecture import DEFAULT, Architecture
-from virtiomem.conformance.consoles import open_console
 from virtiomem.conformance.testbench import SPEC, DeviceUnderTest
+from virtiomem.conformance.vmm import BootedGuest, Vmm, split
 from virtiomem.device.board import BOARDS, Q35, MachineKind
-from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError, UsageError
-from virtiomem.guest.hands import command_line, initramfs
-from virtiomem.qemu.qtest import ByteChannel, QTest
+from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError
 from virtiomem.releases.qemu import QEMU, QemuRelease
-from virtiomem.text import one_line, quoted, shown
-from virtiomem.transport import hands
-from virtiomem.transport.register_transport import RegisterTransport
+from virtiomem.text import one_line, shown
 from virtiomem.transport.virtio_transport import DeviceSpec
 from virtiomem.transport.vring import Chain, Ring, initialize
-from virtiomem.units import MiB, format_size
+from virtiomem.units import format_size
 from virtiomem.wire.mem import Config, Feature, Request, RequestType, Response, ResponseType
 from virtiomem.wire.virtio import VirtioFeature
 
-ANSWER_SECONDS = 30.0
 HOOK_SECONDS = 60.0
-
-_LONGEST_LINE = 4096
-_LOOK = 0.2
-"""Seconds between two looks whether a silent VMM still runs."""
-_LAST_MOMENTS = 30.0
-"""Seconds for the end of a VMM that has closed the console."""
-_PANIC = "Kernel panic"
-
-_PLACEHOLDER = re.compile(r"\{([a-z-]+)\}")
-_BROUGHT = ("kernel", "initrd", "append")
-_SHAPE: Mapping[str, Callable[[DeviceSpec, Architecture], object]] = {
-    "size": lambda spec, _: spec.size,
-    "block-size": lambda spec, row: spec.block_size or row.transparent_huge_page,
-    "requested-size": lambda spec, _: spec.requested_size,
-    "memaddr": lambda spec, _: spec.memaddr or 0,
-    "node": lambda spec, _: spec.node,
-    "unplugged-inaccessible": lambda spec, _: spec.unplugged_inaccessible or "auto",
-}
-"""Placeholders for the device, in bytes; 0 leaves the address to the VMM."""
+"""Seconds for a command that sets a size, or tells a version."""
 
 
 class Hook(Protocol):
@@ -81,7 +50,7 @@ class CommandHook:
 
     def __init__(self, text: str) -> None:
         """Raises UsageError for a command that has no ``{size}``, or cannot be split."""
-        self._words = _split(text, "--resize-command", ("size",))
+        self._words = split(text, "--resize-command", ("size",))
 
     def set_requested_size(self, size: int) -> None:
         """Run it; raises DeviceError with the last line that it said when it fails."""
@@ -106,44 +75,6 @@ class CommandHook:
         """Nothing stays open."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vmm:
-    """How a guest with hands is started."""
-
-    command: tuple[str, ...]
-    """The words of the user's command, with placeholders."""
-    kernel: Path
-    program: bytes
-    """The hands, compiled for the kernel's architecture."""
-    architecture: Architecture = DEFAULT
-    append: str = ""
-    console: tuple[str, str] | None = None
-    """Where the guest's first serial port is (`consoles.read_console`); None for the command's own input and output."""
-    seconds: float = 120.0
-    """What the guest has from the VMM's start, or its own reboot, to the first word of the hands."""
-
-    @property
-    def shapes(self) -> frozenset[str]:
-        """Which placeholders for the device the command has."""
-        return frozenset(_placeholders(self.command)) - set(_BROUGHT)
-
-    def words(self, spec: DeviceSpec, initrd: Path) -> list[str]:
-        """The command for a device, each placeholder filled in within its word."""
-        brought = {
-            "kernel": self.kernel,
-            "initrd": initrd,
-            "append": command_line(self.architecture, self.append),
-        }
-        values = {name: str(value(spec, self.architecture)) for name, value in _SHAPE.items()}
-        values |= {name: str(value) for name, value in brought.items()}
-        return [_PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), word) for word in self.command]
-
-
-def read_command(text: str) -> tuple[str, ...]:
-    """The words of a --boot command, split as a shell does; raises UsageError for one that cannot boot what we bring."""
-    return _split(text, "--boot", ("kernel", "initrd", "append"), tuple(_SHAPE))
-
-
 def expected_release(command: Sequence[str]) -> QemuRelease:
     """The QEMU whose answers to expect of a command's device: of one that is a QEMU its own, else the oldest known.
 
@@ -164,186 +95,6 @@ def expected_release(command: Sequence[str]) -> QemuRelease:
         return QEMU.oldest
     found = re.search(r"version (\d{1,3}\.\d{1,3}\.\d{1,3})", done.stdout)
     return QEMU.release(found[1]) if found else QEMU.oldest
-
-
-def _split(text: str, option: str, needed: Sequence[str], others: Sequence[str] = ()) -> tuple[str, ...]:
-    try:
-        words = tuple(shlex.split(text))
-    except ValueError as error:
-        raise UsageError(f"{option}: {quoted(text)}: {error}") from None
-    if not words:
-        raise UsageError(f"{option}: an empty command")
-    found = _placeholders(words)
-    for name in needed:
-        if name not in found:
-            raise UsageError(f"{option}: {{{name}}} must stand where the command takes it: {quoted(text)}")
-    for name in found:
-        if name not in (*needed, *others):
-            known = ", ".join(f"{{{one}}}" for one in (*needed, *others))
-            raise UsageError(f"{option}: {{{name}}} is no placeholder (there are {known})")
-    return words
-
-
-def _placeholders(words: Sequence[str]) -> list[str]:
-    return [match[1] for word in words for match in _PLACEHOLDER.finditer(word)]
-
-
-class BootedGuest:
-    """A running VMM and the hands in its guest."""
-
-    def __init__(self, vmm: Vmm, spec: DeviceSpec) -> None:
-        """Start it and wait for the hands.
-
-        Raises BackendError when it cannot be started, ends, hangs or shows no device; DeviceError when it ends by itself, with
-        a failure, before its guest has said anything: it refused the device.
-        """
-        self._vmm = vmm
-        self._folder = TemporaryDirectory(prefix="virtiomem-hands-")
-        self._said = TemporaryFile()  # noqa: SIM115 - closed with the guest
-        self._tail: deque[str] = deque(maxlen=3)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._console: ByteChannel | None = None
-        try:
-            initrd = Path(self._folder.name, "initrd")
-            initrd.write_bytes(initramfs(vmm.program))
-            self._start(vmm.words(spec, initrd))
-            self.transport = self._meet()
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def running(self) -> bool:
-        """The VMM has not ended."""
-        return self._process is not None and self._process.poll() is None
-
-    def reboot(self) -> None:
-        """Have the guest reset the machine, and meet the hands again; NotImplementedError where the VMM ends with its guest."""
-        assert self._console is not None
-        self._tail.clear()
-        self._console.sendall(hands.REBOOT)
-        try:
-            self.transport.move(self._meet())
-        except BackendError:
-            if self.running:
-                raise
-            raise NotImplementedError from None
-
-    def close(self) -> None:
-        """Kill the VMM and its children; harmless when repeated."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # its session is its own
-            self._process.wait()
-        if self._console is not None:
-            self._console.close()
-        self._said.close()
-        self._folder.cleanup()
-
-    def _start(self, words: list[str]) -> None:
-        theirs: socket.socket | None = None
-        if self._vmm.console is None:
-            self._console, theirs = socket.socketpair()
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - an argument list, no shell
-                words,
-                stdin=subprocess.DEVNULL if theirs is None else theirs.fileno(),
-                stdout=self._said if theirs is None else theirs.fileno(),
-                stderr=self._said,
-                start_new_session=True,  # a Ctrl-C is ours to answer
-            )
-        except OSError as error:
-            raise BackendError(f"{shown(words[0])}: {error.strerror}") from None
-        finally:
-            if theirs is not None:
-                theirs.close()
-        if self._vmm.console is not None:
-            self._console = self._reach(*self._vmm.console)
-
-    def _reach(self, kind: str, path: str) -> ByteChannel:
-        """Open the console once the VMM has made it."""
-        until = time.monotonic() + self._vmm.seconds
-        while True:
-            try:
-                return open_console(kind, path)
-            except OSError as error:
-                if not self.running:
-                    raise self._lost("its console was awaited") from None
-                if time.monotonic() > until:
-                    where = shown(f"{kind}:{path}")
-                    raise BackendTimeout(f"--console {where}: {error.strerror} after {self._vmm.seconds:g} s") from None
-            time.sleep(_LOOK)
-
-    def _meet(self) -> RegisterTransport:
-        greeting = hands.read_greeting(self._hear_greeting())
-        assert self._console is not None
-        qtest = QTest(self._console, timeout=ANSWER_SECONDS, lost=self._lost, who="the hands in the guest")
-        return hands.open_device(qtest, greeting)
-
-    def _hear_greeting(self) -> str:
-        """Read the console until the hands speak, whatever firmware and kernel say before."""
-        assert self._console is not None
-        until = time.monotonic() + self._vmm.seconds
-        heard = b""
-        while True:
-            self._console.settimeout(_LOOK)
-            try:
-                chunk = self._console.recv(1 << 16)
-            except TimeoutError:
-                chunk = b""
-                if self.running:
-                    self._check_patience(until, heard)
-                    continue
-            except OSError:
-                chunk = b""
-            if not chunk:
-                raise self._ended_early()
-            *lines, heard = (heard + chunk).split(b"\n")
-            heard = heard[-_LONGEST_LINE:]
-            for raw in lines:
-                line = raw.decode("ascii", "backslashreplace").strip()
-                if line.startswith(hands.GREETING):
-                    return line
-                if line:
-                    self._tail.append(one_line(line))
-                if _PANIC in line:
-                    raise BackendError(f"Linux in the guest panicked: {one_line(line)}")
-            self._check_patience(until, heard)
-
-    def _check_patience(self, until: float, heard: bytes) -> None:
-        if time.monotonic() > until:
-            last = one_line(heard.decode("ascii", "backslashreplace")) or (self._tail[-1] if self._tail else "")
-            said = f"its console said last {quoted(last)}" if last else "its console said nothing"
-            raise BackendTimeout(f"no word from the hands in the guest within {self._vmm.seconds:g} s: {said}")
-
-    def _ended_early(self) -> BackendError | DeviceError:
-        """The VMM ended, or closed the console: for a device that it refuses, or for anything else."""
-        lost = self._lost("booting its guest")
-        assert self._process is not None
-        refused = (self._process.returncode or 0) > 0 and not self._tail
-        return DeviceError(self._words()) if refused else lost
-
-    def _lost(self, doing: str) -> BackendError:
-        """The error for a VMM that is gone, with its last words."""
-        name = shown(self._vmm.command[0])
-        assert self._process is not None
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_LAST_MOMENTS)
-        code = self._process.returncode
-        if code is None:
-            how = "closed the guest's console, yet runs,"
-        elif code < 0:
-            how = f"died of signal {-code}"
-        else:
-            how = f"exited with code {code}"
-        return BackendError(f"{name} {how} while {doing}: {self._words()}")
-
-    def _words(self) -> str:
-        """What the VMM, else its guest, said last."""
-        self._said.seek(0, os.SEEK_END)
-        self._said.seek(max(self._said.tell() - MiB, 0))
-        said = self._said.read().decode(errors="replace").strip().splitlines() or list(self._tail)
-        return one_line(said[-1]) if said else "it said nothing"
 
 
 class GuestOwner:
