@@ -54,8 +54,9 @@ fast: setup  ## the fast tests
 oracles: setup  ## bring the kernels, QEMUs and lsmems that are missing, unpacked in .oracles, from the mirror that apt uses
 	$(BIN)/python -m tests.real.oracles
 
+# One file is one worker's: its tests share guests and daemons.
 real: setup  ## the tests that run real programs, on every kernel and QEMU that is here; KEEP=1 keeps the outcomes for the docs
-	$(if $(KEEP),VIRTIOMEM_KEEP="make real") $(BIN)/python -m pytest -q -p no:xdist tests/real
+	$(if $(KEEP),VIRTIOMEM_KEEP="make real") $(BIN)/python -m pytest -n 2 --dist loadfile -q tests/real
 
 real-drgn: setup  ## the resource tree by drgn, of real vmcores; brings drgn and 600M of debug information of Linux 6.1 and 6.12
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[drgn]'

@@ -19,6 +19,8 @@ look_for_kernels()
 FOUND = Found(found_kernels(), found_qemus() or {BINARY: BINARY}, os.environ.get("VIRTIOMEM_REAL") == "some")
 OUTCOMES = Outcomes()
 OTHER = "other tests"
+RAN_ON = "ran on"
+"""The property of a report that says on which pair its test ran, what it proves, and its name."""
 NOT_KEPT = (OTHER, "conformance tables", "verdicts of the conformance suite", "fuzzed seeds")
 """What docs/compatibility.md has from docs/conformance, or not at all."""
 
@@ -101,15 +103,24 @@ def setup(qemu: str, kernel: kernels.KernelImage) -> Setup:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Count a test with the pair that it ran on."""
+    """Write into a report which pair the test ran on: workers send reports, and nothing else, to the process that prints."""
     report = yield
     cell = cell_of(item)
     if cell and (report.when == "call" or not report.passed):
         mark = item.get_closest_marker("proves")
+        report.user_properties.append((RAN_ON, (FOUND.names(cell), mark.args[0] if mark else OTHER, item.name)))
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count a test with the pair that it ran on."""
+    for key, ran in report.user_properties:
+        if key != RAN_ON or not isinstance(ran, tuple | list):
+            continue
+        pair, what, name = ran
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext.partition("\nE ")[2]
         said = one_line(reason.strip().removeprefix("Skipped: "), 160)
-        OUTCOMES.add(FOUND.names(cell), mark.args[0] if mark else OTHER, report.outcome, item.name, said)
-    return report
+        OUTCOMES.add((pair[0], pair[1]), what, report.outcome, name, said)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

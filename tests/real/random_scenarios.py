@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from docs.matrix import Difference, Ran, keep
+from tests.real.needs import look_for_kernels
 from virtiomem import recording, scenario
 from virtiomem.architecture import ARCHITECTURES, ARM64, DEFAULT, Architecture, find
 from virtiomem.device.board import VIRT
@@ -295,6 +296,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--timeout", type=float, default=Setup().timeout, help="for a boot, and for a step")
     parser.add_argument("--again", type=Path, nargs="+")
     args = parser.parse_args(words)
+    look_for_kernels()
     return _again(args.again) if args.again else _play(args)
 
 
