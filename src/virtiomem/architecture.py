@@ -129,8 +129,15 @@ ARM64 = Architecture(
 arch/arm64/mm/init.c, arch/arm64/mm/mmu.c, arch/arm64/include/asm/sparsemem.h."""
 
 ARM64_16K = replace(
-    ARM64, name="arm64-16k", page_size=16 * KiB, pageblock_size=32 * MiB, transparent_huge_page=32 * MiB
+    ARM64,
+    name="arm64-16k",
+    direct_map=0xFFFF_8000_0000_0000,
+    page_size=16 * KiB,
+    pageblock_size=32 * MiB,
+    transparent_huge_page=32 * MiB,
+    linear_map_size=1 << 46,
 )
+"""47 bits of address: Debian builds it for 52, and a processor without LPA2, as QEMU's, has 47 (VA_BITS_MIN)."""
 ARM64_64K = replace(
     ARM64,
     name="arm64-64k",

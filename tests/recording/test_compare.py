@@ -343,8 +343,9 @@ BOOT_RAM = "00100000-0010000f : System RAM\n00100010-7ffdffff : System RAM\n"
         (BOOT_RAM, "00100000-7ffdffff : System RAM\n"),
         (BOOT_RAM, "00100000-0010ffff : Reserved\n00110000-7ffdffff : System RAM\n"),
         ("00000400-00000fff : Reserved", "00000000-00000fff : Reserved"),
+        (BOOT_RAM, BOOT_RAM + "  43a80000-4408ffff : reserved\n"),
     ],
-    ids=["RAM in one piece", "RAM reserved", "another start"],
+    ids=["RAM in one piece", "RAM reserved", "another start", "reserved inside RAM, as on arm64"],
 )
 def test_second_kernel_has_boot_memory_in_pieces_of_its_own(
     after_kexec: Recording, step: int, old: str, new: str

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from virtiomem.kdump.elfcore import KERNEL_MAP, ProgramHeader, SegmentType
+from virtiomem.kdump.elfcore import ProgramHeader, SegmentType
 from virtiomem.kdump.ranges import CrashRange, CrashRanges
 from virtiomem.units import MiB
 
@@ -58,9 +58,17 @@ def subtract(ranges: Iterable[CrashRange], others: Iterable[CrashRange]) -> list
 
 
 def ram_of(table: Sequence[ProgramHeader]) -> list[CrashRange]:
-    """The RAM that a header lists: its LOAD segments but for the kernel's own mapping, which is elsewhere than the direct map."""
+    """The RAM that a header lists: its LOAD segments but for the kernel's own mapping.
+
+    Whoever makes a header writes that mapping first, and it is no part of the direct map, where virtual addresses are all
+    as far from physical ones. Where either lies is another question on each architecture and for each size of pages.
+    """
     loads = [one for one in table if one.type == SegmentType.LOAD and one.memsz]
-    return [(one.paddr, one.paddr + one.memsz - 1) for one in loads if one.vaddr < KERNEL_MAP]
+    return [
+        (one.paddr, one.paddr + one.memsz - 1)
+        for one in loads
+        if one.vaddr - one.paddr == loads[-1].vaddr - loads[-1].paddr
+    ]
 
 
 def dumped(table: Iterable[ProgramHeader]) -> list[CrashRange]:

@@ -42,9 +42,6 @@ DIRECT_MAP_4_LEVEL = DEFAULT.direct_map
 DIRECT_MAP_5_LEVEL = 0xFF11_0000_0000_0000
 """The same with five levels."""
 
-KERNEL_MAP = 0xFFFF_FFFF_8000_0000
-"""Where x86-64 maps the kernel itself, above the direct map (__START_KERNEL_map)."""
-
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _PHDR = struct.Struct("<IIQQQQQQ")
 _SHDR = struct.Struct("<IIQQQQIIQQ")

@@ -93,8 +93,8 @@ def boot_memory(boot: Snapshot) -> Stretches:
 
 
 def is_part(line: str, memory: Stretches) -> bool:
-    """Whether a line of RAM or reserved memory is nothing but a piece of boot memory."""
-    if not memory or (match := _PIECE.fullmatch(line)) is None:
+    """Whether a line of RAM or reserved memory is nothing but a piece of boot memory; on arm64 some lie inside another."""
+    if not memory or (match := _PIECE.fullmatch(line.lstrip())) is None:
         return False
     first, last = (int(address, 16) for address in match.groups())
     return any(start <= first and last <= end for start, end in memory)

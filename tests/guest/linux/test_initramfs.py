@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from virtiomem.architecture import DEFAULT
+from virtiomem.architecture import ARM64, DEFAULT, Architecture
 from virtiomem.errors import BackendError
-from virtiomem.guest.linux import initramfs
+from virtiomem.guest.linux import initramfs, kernels
 from virtiomem.guest.linux.initramfs import Parts, build
 from virtiomem.guest.linux.kernels import KernelImage, Module
 
@@ -78,3 +78,33 @@ def test_a_driver_that_is_built_in_needs_no_module(tmp_path: Path) -> None:
     parts = initramfs.gather(kernel, busybox=busybox)
     assert (parts.driver, parts.boot_modules) == (None, [])
     assert "virtio_mem.ko" not in [name for name, _, _ in members(build(parts))]
+
+
+def program(architecture: Architecture, *names: bytes) -> bytes:
+    """An ELF file for a machine that names some libraries."""
+    head = b"\x7fELF".ljust(18, b"\0") + architecture.elf_machine.to_bytes(2, "little")
+    return b"\0".join([head, *names, b""])
+
+
+def test_kexec_for_another_processor_comes_from_unpacked_packages_with_the_libraries_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "sbin/kexec": program(ARM64, b"/lib/ld-linux-aarch64.so.1", b"libz.so.1", b"libgone.so.2"),
+        "lib/ld-linux-aarch64.so.1": program(ARM64, b"/etc/ld.so.cache"),
+        "usr/lib/aarch64-linux-gnu/libz.so.1": program(ARM64, b"libc.so.6"),
+        "lib/aarch64-linux-gnu/libc.so.6": program(ARM64, b"libnss_files.so.2"),
+        "lib/aarch64-linux-gnu/libnss_files.so.2": program(ARM64),
+    }
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    kernel = KernelImage(tmp_path / "sbin/kexec", "6.1", ARM64, tmp_path, frozenset({"virtio_mem", "virtio_pci"}), {})
+    monkeypatch.setenv(kernels.ROOTS, str(tmp_path / "nothing"))
+    (tmp_path / "busybox").write_bytes(program(ARM64))
+    with pytest.raises(BackendError, match=r"^kexec: not found for arm64; .* \(Debian package kexec-tools:arm64\)$"):
+        initramfs.gather(kernel, busybox=tmp_path / "busybox", kexec=True)
+    monkeypatch.setenv(kernels.ROOTS, str(tmp_path))
+    taken = initramfs.gather(kernel, busybox=tmp_path / "busybox", kexec=True).kexec
+    del files["lib/aarch64-linux-gnu/libnss_files.so.2"]  # what libc may open later is not needed
+    assert taken == {**files, "vmlinuz": files["sbin/kexec"]}

@@ -16,7 +16,7 @@ from virtiomem.resource import iomem
 from virtiomem.units import KiB, MiB
 
 _PAGE = 4 * KiB
-"""Of x86-64, the only architecture with such headers here."""
+"""The smallest there is: a header is at the start of a page, of whatever size."""
 _STEP = 4 * MiB
 """Read at once while looking for a header; what is reserved is a multiple of it as a rule."""
 

@@ -1,7 +1,6 @@
 """The guest's first and only root: busybox, the modules, the agent; made here, of what this machine has installed."""
 
-import shutil
-import subprocess
+import re
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,10 @@ APPLETS = (
 """The busybox programs that the agent calls."""
 
 _PROGRAMS = ("bin", "usr/bin", "usr/local/bin")
+_ADMIN_PROGRAMS = ("sbin", "usr/sbin", "usr/local/sbin")
+_LIBRARIES = ("lib/*-linux-gnu", "usr/lib/*-linux-gnu", "lib64", "usr/lib64", "lib", "usr/lib")
+_LIBC = "libc.so.6"
+_SHARED_LIBRARY = re.compile(rb"/?[\w+./-]*[\w+-]\.so(?:\.\d+)*")
 _DIRECTORIES = ("bin", "dev", "modules", "proc", "refusing", "sys", "use")
 _ELF = b"\x7fELF"
 _INTERPRETER = b"/ld-linux"
@@ -74,17 +77,31 @@ def build(parts: Parts) -> bytes:
 
 def _static_busybox(path: Path | None, architecture: Architecture) -> bytes:
     """Busybox, which must run without libraries: the one of this machine, or one among unpacked packages."""
-    package = "(Debian package busybox-static" + ("" if architecture is DEFAULT else f":{architecture.debian}") + ")"
-    roots = dict.fromkeys([Path("/"), *kernels.roots()])
-    places = [path] if path else [root / place / "busybox" for root in roots for place in _PROGRAMS]
+    package = f"(Debian package busybox-static{_suffix(architecture)})"
+    places = [path] if path else [root / place / "busybox" for root in _roots() for place in _PROGRAMS]
     for found in filter(Path.exists, places) if path is None else places:
         data = _program(found, package)
-        if int.from_bytes(data[_MACHINE], "little") == architecture.elf_machine:
+        if _machine(data) == architecture.elf_machine:
             return data
         if path:
             raise BackendError(f"{found}: not a program for {architecture.family} {package}")
     wanted = "" if architecture is DEFAULT else f" for {architecture.family}"
     raise BackendError(f"busybox: not found{wanted} {package}")
+
+
+def _roots() -> list[Path]:
+    """Below which programs for the guest are looked for: this machine, then unpacked packages."""
+    return list(dict.fromkeys([Path("/"), *kernels.roots()]))
+
+
+def _suffix(architecture: Architecture) -> str:
+    """What a Debian package is called by besides its name when it is not this machine's."""
+    return "" if architecture is DEFAULT else f":{architecture.debian}"
+
+
+def _machine(program: bytes) -> int:
+    """For which machine an ELF file is."""
+    return int.from_bytes(program[_MACHINE], "little")
 
 
 def _program(path: Path, package: str) -> bytes:
@@ -99,18 +116,42 @@ def _program(path: Path, package: str) -> bytes:
 
 
 def _kexec_tools(architecture: Architecture) -> dict[str, bytes]:
-    """The kexec program and the libraries it is linked with, by their paths."""
-    if architecture is not DEFAULT:
-        raise BackendError(f"kexec: this machine's is not for {architecture.family}; a kexec step needs one that is")
-    program = shutil.which("kexec", path="/sbin:/usr/sbin:/usr/local/sbin")
-    if program is None:
-        raise BackendError(
-            "kexec: not found; a step that starts or loads a kernel needs it (Debian package kexec-tools)"
-        )
-    linked = subprocess.run(["/usr/bin/ldd", program], capture_output=True, text=True, check=False)  # noqa: S603
-    libraries = [word for word in linked.stdout.split() if word.startswith("/")]
-    files = {path.lstrip("/"): Path(path).read_bytes() for path in libraries}
-    return {"sbin/kexec": Path(program).read_bytes(), **files}
+    """The kexec program and the libraries that it needs, by their paths: of this machine, or of unpacked packages."""
+    for root in _roots():
+        for program in (root / place / "kexec" for place in _ADMIN_PROGRAMS):
+            if program.is_file() and _machine(data := program.read_bytes()) == architecture.elf_machine:
+                return {"sbin/kexec": data, **_libraries(data, root)}
+    package = "kexec-tools" + _suffix(architecture)
+    wanted = "" if architecture is DEFAULT else f" for {architecture.family}"
+    raise BackendError(
+        f"kexec: not found{wanted}; a step that starts or loads a kernel needs it (Debian package {package})"
+    )
+
+
+def _libraries(program: bytes, root: Path) -> dict[str, bytes]:
+    """Whatever below `root` is a shared library that the program names, and what those name, by their paths.
+
+    A file names its libraries in strings. ldd would have to run the program, which may be another processor's.
+    """
+    found: dict[str, bytes] = {}
+    waiting = [program]
+    while waiting:
+        for name in _SHARED_LIBRARY.findall(waiting.pop()):
+            wanted = name.decode()
+            paths = (
+                [wanted.lstrip("/")] if wanted.startswith("/") else [f"{place}/{wanted}" for place in _lib_dirs(root)]
+            )
+            path = next((path for path in paths if (root / path).is_file()), None)
+            if path and path not in found:
+                found[path] = (root / path).read_bytes()
+                if wanted != _LIBC:  # it names what it may open later, and kexec asks it for none of that
+                    waiting.append(found[path])
+    return found
+
+
+def _lib_dirs(root: Path) -> list[str]:
+    """The directories of shared libraries, relative to `root`."""
+    return [str(path.relative_to(root)) for pattern in _LIBRARIES for path in sorted(root.glob(pattern))]
 
 
 def _parents(paths: dict[str, bytes]) -> list[str]:
