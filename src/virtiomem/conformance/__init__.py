@@ -6,6 +6,7 @@ testbench         a device as a check sees and drives it, with notes of all it d
 targets           what can be tested: our device, QEMU's
 subject           a target by its name: MODULE:FACTORY
 messages          devices that are given messages: objects, and child processes that speak JSON lines
+child             a child process of the user's: its start, its end, its last words
 vmm               a VMM that boots a guest with our hands in it
 booted            the device that a VMM gives its guests, by hands in one of them
 consoles          the console of a guest as a connection

@@ -8,14 +8,13 @@ in any language: docs/device-protocol.md has its protocol.
 import json
 import os
 import selectors
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from tempfile import TemporaryFile
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
+from virtiomem.conformance.child import Child
 from virtiomem.conformance.testbench import DeviceUnderTest
 from virtiomem.device.board import MachineKind
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError
@@ -190,20 +189,14 @@ class CommandDevice:
         Raises BackendError when it cannot be started, dies, is silent or talks nonsense; DeviceError when it refuses the
         device.
         """
-        self._name = shown(command[0])
         self._seconds = seconds
         self._notified = False
-        self._said = TemporaryFile()  # noqa: SIM115 - closed with the device
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - an argument list, no shell
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, start_new_session=True
-            )
-        except OSError as error:
-            self._said.close()
-            raise BackendError(f"{self._name}: {error.strerror}") from None
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._to, self._from = self._process.stdin, self._process.stdout
+        self._child = Child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._name = self._child.name
+        process = self._child.process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._to, self._from = process.stdin, process.stdout
         self._pending = b""
         try:
             answer = self._ask(
@@ -264,14 +257,7 @@ class CommandDevice:
 
     def close(self) -> None:
         """Kill the child."""
-        with suppress(ProcessLookupError):
-            os.killpg(
-                self._process.pid, signal.SIGKILL
-            )  # its session is its own: a script may wait for the program it started
-        self._process.wait()
-        for file in (self._to, self._from, self._said):
-            with suppress(OSError):
-                file.close()
+        self._child.close()
 
     def _ask(self, what: str, arguments: dict[str, Any] | None = None) -> dict[str, Any]:
         """Send a line, and read the answer."""
@@ -310,19 +296,9 @@ class CommandDevice:
 
     def _lost(self, what: str) -> BackendError:
         """The error for a child that is gone, with its last words."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(1)
-        code = self._process.returncode
-        how = (
-            "closed its output"
-            if code is None
-            else f"exited with code {code}"
-            if code >= 0
-            else f"died of signal {-code}"
-        )
-        self._said.seek(0)
-        said = self._said.read(MAX_ANSWER).decode(errors="replace").strip().splitlines()
-        return BackendError(f"{self._name}: {how} at {what}" + (f": {one_line(said[-1])}" if said else ""))
+        how = self._child.end(1) or "closed its output"
+        said = self._child.last_words()
+        return BackendError(f"{self._name}: {how} at {what}" + (f": {said}" if said else ""))
 
     def _refused(self, answer: dict[str, Any]) -> None:
         if isinstance(words := answer.get("refused"), str):

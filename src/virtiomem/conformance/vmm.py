@@ -4,21 +4,19 @@ The command has placeholders for what we bring: a kernel, an initramfs, the kern
 any shape, for that shape. It runs in a session of its own and is killed with its children.
 """
 
-import os
 import re
 import shlex
-import signal
 import socket
 import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryDirectory
 
 from virtiomem.architecture import DEFAULT, Architecture
+from virtiomem.conformance.child import Child
 from virtiomem.conformance.consoles import open_console
 from virtiomem.errors import BackendError, BackendTimeout, DeviceError, UsageError
 from virtiomem.guest.hands import command_line, initramfs
@@ -27,7 +25,6 @@ from virtiomem.text import one_line, quoted, shown
 from virtiomem.transport import hands
 from virtiomem.transport.register_transport import RegisterTransport
 from virtiomem.transport.virtio_transport import DeviceSpec
-from virtiomem.units import MiB
 
 ANSWER_SECONDS = 30.0
 
@@ -123,9 +120,8 @@ class BootedGuest:
         """
         self._vmm = vmm
         self._folder = TemporaryDirectory(prefix="virtiomem-hands-")
-        self._said = TemporaryFile()  # noqa: SIM115 - closed with the guest
         self._tail: deque[str] = deque(maxlen=3)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
         self._console: ByteChannel | None = None
         try:
             initrd = Path(self._folder.name, "initrd")
@@ -139,7 +135,7 @@ class BootedGuest:
     @property
     def running(self) -> bool:
         """The VMM has not ended."""
-        return self._process is not None and self._process.poll() is None
+        return self._child is not None and self._child.running
 
     def reboot(self) -> None:
         """Have the guest reset the machine, and meet the hands again; NotImplementedError where the VMM ends with its guest."""
@@ -155,34 +151,20 @@ class BootedGuest:
 
     def close(self) -> None:
         """Kill the VMM and its children; harmless when repeated."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)  # its session is its own
-            self._process.wait()
+        if self._child is not None:
+            self._child.close()
         if self._console is not None:
             self._console.close()
-        self._said.close()
         self._folder.cleanup()
 
     def _start(self, words: list[str]) -> None:
-        theirs: socket.socket | None = None
-        if self._vmm.console is None:
-            self._console, theirs = socket.socketpair()
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - an argument list, no shell
-                words,
-                stdin=subprocess.DEVNULL if theirs is None else theirs.fileno(),
-                stdout=self._said if theirs is None else theirs.fileno(),
-                stderr=self._said,
-                start_new_session=True,  # a Ctrl-C is ours to answer
-            )
-        except OSError as error:
-            raise BackendError(f"{shown(words[0])}: {error.strerror}") from None
-        finally:
-            if theirs is not None:
-                theirs.close()
         if self._vmm.console is not None:
+            self._child = Child(words, stdin=subprocess.DEVNULL, stdout=None)
             self._console = self._reach(*self._vmm.console)
+            return
+        self._console, theirs = socket.socketpair()
+        with theirs:
+            self._child = Child(words, stdin=theirs.fileno(), stdout=theirs.fileno())
 
     def _reach(self, kind: str, path: str) -> ByteChannel:
         """Open the console once the VMM has made it."""
@@ -243,28 +225,17 @@ class BootedGuest:
     def _ended_early(self) -> BackendError | DeviceError:
         """The VMM ended, or closed the console: for a device that it refuses, or for anything else."""
         lost = self._lost("booting its guest")
-        assert self._process is not None
-        refused = (self._process.returncode or 0) > 0 and not self._tail
+        assert self._child is not None
+        refused = (self._child.process.returncode or 0) > 0 and not self._tail
         return DeviceError(self._words()) if refused else lost
 
     def _lost(self, doing: str) -> BackendError:
         """The error for a VMM that is gone, with its last words."""
-        name = shown(self._vmm.command[0])
-        assert self._process is not None
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_LAST_MOMENTS)
-        code = self._process.returncode
-        if code is None:
-            how = "closed the guest's console, yet runs,"
-        elif code < 0:
-            how = f"died of signal {-code}"
-        else:
-            how = f"exited with code {code}"
-        return BackendError(f"{name} {how} while {doing}: {self._words()}")
+        assert self._child is not None
+        how = self._child.end(_LAST_MOMENTS) or "closed the guest's console, yet runs,"
+        return BackendError(f"{self._child.name} {how} while {doing}: {self._words()}")
 
     def _words(self) -> str:
         """What the VMM, else its guest, said last."""
-        self._said.seek(0, os.SEEK_END)
-        self._said.seek(max(self._said.tell() - MiB, 0))
-        said = self._said.read().decode(errors="replace").strip().splitlines() or list(self._tail)
-        return one_line(said[-1]) if said else "it said nothing"
+        assert self._child is not None
+        return self._child.last_words() or (self._tail[-1] if self._tail else "it said nothing")

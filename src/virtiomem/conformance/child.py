@@ -1,0 +1,69 @@
+"""A child process of the user's: a device, or a VMM. It is killed with its own children, and its last words are kept."""
+
+import os
+import signal
+import subprocess
+from contextlib import suppress
+from tempfile import TemporaryFile
+from typing import IO
+
+from virtiomem.errors import BackendError
+from virtiomem.text import one_line, shown
+from virtiomem.units import MiB
+
+_LAST_WORDS = MiB
+"""How much of the end of what it said is looked at."""
+
+
+class Child:
+    """A program that runs in a session of its own, with what it says on standard error."""
+
+    def __init__(self, words: list[str], *, stdin: int, stdout: int | None) -> None:
+        """Start it; `stdin` and `stdout` as subprocess takes them, a `stdout` of None joins standard error.
+
+        Raises BackendError when it cannot be started.
+        """
+        self.name = shown(words[0])
+        self._said: IO[bytes] = TemporaryFile()  # noqa: SIM115 - closed with the child
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 - an argument list, no shell
+                words,
+                stdin=stdin,
+                stdout=self._said if stdout is None else stdout,
+                stderr=self._said,
+                start_new_session=True,  # a Ctrl-C is ours to answer
+            )
+        except OSError as error:
+            self._said.close()
+            raise BackendError(f"{self.name}: {error.strerror}") from None
+
+    @property
+    def running(self) -> bool:
+        """It has not ended."""
+        return self.process.poll() is None
+
+    def close(self) -> None:
+        """Kill it and its children; harmless when repeated."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # its session is its own: a script may wait for what it started
+        self.process.wait()
+        for file in (self.process.stdin, self.process.stdout, self._said):
+            if file is not None:
+                with suppress(OSError):
+                    file.close()
+
+    def end(self, seconds: float) -> str:
+        """How it ended, in words; it has so long for that. Empty when it runs on."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        code = self.process.returncode
+        if code is None:
+            return ""
+        return f"died of signal {-code}" if code < 0 else f"exited with code {code}"
+
+    def last_words(self) -> str:
+        """The last line that it said; empty when it said nothing."""
+        self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(self._said.tell() - _LAST_WORDS, 0))
+        lines = self._said.read().decode(errors="replace").strip().splitlines()
+        return one_line(lines[-1]) if lines else ""
