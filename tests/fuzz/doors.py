@@ -17,14 +17,14 @@ from tests.vm.doors.fake_libvirt import URI, Daemon, FakeDomain, FakeError, modu
 from tests.vm.doors.machine import Played
 from tests.vm.doors.servers import CloudHypervisorServer, FirecrackerServer, HttpServer, Reply
 from virtiomem.vm import resize, watch
-from virtiomem.vm.doors import http, libvirt_agent, libvirt_host
+from virtiomem.vm.doors import agent_files, http, libvirt_host
 
 MAX_SECONDS = 60.0
 """Far more than a verb takes with the limits below, on a machine that is busy with other things as well."""
 LIMITS = (
     *((http, "ANSWER_SECONDS", 0.5), (http, "POLL_SECONDS", 0.02), (watch, "FIRST_RETRY_SECONDS", 0.05)),
     *((libvirt_host, "ANSWER_SECONDS", 0.5), (libvirt_host, "VERSION_SECONDS", 0.2)),
-    *((libvirt_host, "OPEN_SECONDS", 2.0), (libvirt_host, "CLOSE_SECONDS", 0.3), (libvirt_agent, "AGENT_SECONDS", 0.5)),
+    *((libvirt_host, "OPEN_SECONDS", 2.0), (libvirt_host, "CLOSE_SECONDS", 0.3), (agent_files, "ANSWER_SECONDS", 0.5)),
     *((resize, "LAST_LOOK_SECONDS", 0.3), (resize, "ROLLBACK_SECONDS", 0.3)),
 )
 ATTACHING = (["attach", "MACHINE", "128M", "--dimm"], ["attach", "MACHINE", "1G"], ["detach", "MACHINE/vm0"])

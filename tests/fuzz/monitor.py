@@ -19,13 +19,13 @@ from unittest import mock
 from tests.fuzz.promise import ODD_TEXTS, Ran, odd_value, run, spoil_values, spoiled
 from virtiomem.qemu import client
 from virtiomem.vm import resize, watch
-from virtiomem.vm.doors import guest_agent, peer
+from virtiomem.vm.doors import agent_files, peer
 
 MAX_SECONDS = 30.0
 """Far more than a verb takes with the limits below, on a machine that is busy with other things as well."""
 LIMITS = (
     *((peer, "CONNECT_SECONDS", 0.4), (peer, "ANSWER_SECONDS", 0.3), (peer, "LOOK_SECONDS", 0.8)),
-    *((guest_agent, "ANSWER_SECONDS", 0.3), (client, "CLOSE_SECONDS", 0.3), (watch, "FIRST_RETRY_SECONDS", 0.05)),
+    *((agent_files, "ANSWER_SECONDS", 0.3), (client, "CLOSE_SECONDS", 0.3), (watch, "FIRST_RETRY_SECONDS", 0.05)),
     *((resize, "LAST_LOOK_SECONDS", 0.3), (resize, "ROLLBACK_SECONDS", 0.3)),
 )
 VERBS = (

@@ -1,20 +1,26 @@
 """What holds memory in a real guest: put there in a known amount, captured inside, and named outside with no machine to ask."""
 
 import base64
+import io
 import json
 import subprocess
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.real.agents import START_AGENT, qemu_with_agent
 from tests.real.needs import require
+from tests.waiting import PATIENCE
 from virtiomem.cli.main import main
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.live import script
 from virtiomem.recording.values import Load, Resize
 from virtiomem.units import GiB, MiB, Size
+from virtiomem.vm.doors import agent_files, guest_agent, peer
 
 pytestmark = [pytest.mark.real, pytest.mark.on(linux="every")]
 
@@ -45,10 +51,13 @@ def holder(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture(scope="module")
 def captures(setup: Setup, holder: bytes, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The guest with all of it in zone Normal, and once it was asked to give everything back."""
+    """The guest with all of it in zone Normal, and once it was asked to give everything back: as it says itself, and its agent."""
     folder = tmp_path_factory.mktemp("held")
-    config = GuestConfig(memory=Size(512 * MiB), default_state="online")
-    with LinuxGuest(config, [DeviceConfig(id="vm0", max_size=Size(GiB))], setup=setup) as guest:
+    config, device = (
+        GuestConfig(memory=Size(512 * MiB), default_state="online"),
+        DeviceConfig(id="vm0", max_size=Size(GiB)),
+    )
+    with LinuxGuest(config, [device], setup=replace(setup, qemu=qemu_with_agent(folder))) as guest:
         guest.play(Load())
         guest.play(Resize(device="vm0", requested_size=Size(GiB)))
         send(guest, "/hold", holder)
@@ -63,7 +72,20 @@ def captures(setup: Setup, holder: bytes, tmp_path_factory: pytest.TempPathFacto
         (folder / "full").write_text(guest.shell("sh /capture.sh --pages --seconds 900").text)
         guest.play(Resize(device="vm0", requested_size=Size(0)))
         (folder / "stuck").write_text(guest.shell("sh /capture.sh --pages --seconds 900").text)
-    return {one: folder / one for one in ("full", "stuck")}
+        guest.shell(START_AGENT)
+        (folder / "by-agent").write_text(explained_by_agent(folder))
+    return {one: folder / one for one in ("full", "stuck", "by-agent")}
+
+
+def explained_by_agent(folder: Path) -> str:
+    """What `vm explain` prints of the guest; its agent has a serial line, and a busy emulated guest is slow."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        for module, name in ((agent_files, "ANSWER_SECONDS"), (guest_agent, "PAGES_SECONDS"), (peer, "LOOK_SECONDS")):
+            patch.setattr(module, name, PATIENCE)
+        where = ["-c", f"vm=qmp:{folder}/vm.sock", "--agent", f"{folder}/ga.sock"]
+        assert main(["vm", "explain", "--json", *where]) == 0
+    return printed.getvalue()
 
 
 def send(guest: LinuxGuest, path: str, data: bytes) -> None:
@@ -106,6 +128,14 @@ def test_what_cannot_move_still_holds_its_blocks_after_the_shrink(
     chain = next(one for one in findings if one["reason"] == "chain")["values"]["steps"]
     assert [step["step"] for step in chain][:3] == ["asked for", "plugged by the device", "added by the driver"]
     assert (chain[0]["size"], chain[1]["size"] > 0) == (0, True)
+
+
+def test_agent_names_the_same_pages_as_a_capture(captures: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    (vm,) = json.loads(captures["by-agent"].read_text())["vms"]
+    by_agent, by_capture = sizes(vm["findings"]), sizes(explained(captures["stuck"], capsys))
+    held = ("held-by-pinned", "held-by-page-table", "held-by-slab")
+    assert [by_agent[reason] for reason in held] == pytest.approx([by_capture[reason] for reason in held], rel=0.05)
+    assert not any(one["reason"] == "unreadable" for one in vm["findings"])
 
 
 def test_what_proc_does_not_tell_is_said(captures: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.agents import agent_archive
+from tests.real.agents import START_AGENT, qemu_with_agent
 from tests.real.libvirtd import Libvirtd, LibvirtGuest, require_libvirt
-from tests.real.needs import require
 from tests.vm.doors.contract import Contract, Rig, with_machine
 from tests.waiting import PATIENCE, wait_until
 from virtiomem.guest.base import DeviceConfig, GuestConfig
@@ -17,24 +16,10 @@ from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.qemu.memory_devices import requested_size
 from virtiomem.recording.values import Load, Reboot, Use
 from virtiomem.units import GiB, MiB, Size
-from virtiomem.vm.doors import guest_agent, libvirt_agent, libvirt_host, peer
+from virtiomem.vm.doors import agent_files, libvirt_agent, libvirt_host, peer
 from virtiomem.vm.model import Vm
 
 pytestmark = pytest.mark.real
-
-WRAPPER = """#!/bin/sh
-# QEMU with two more monitors and a line to the guest agent; the guest gets one more archive.
-for word do
-    if [ "$before" = -initrd ]; then cat "$word" {folder}/agent.cpio >{folder}/initrd; word={folder}/initrd; fi
-    before=$word
-    set -- "$@" "$word"
-    shift
-done
-exec qemu-system-x86_64 "$@" \\
-    -qmp unix:{folder}/one.sock,server=on,wait=off -qmp unix:{folder}/other.sock,server=on,wait=off \\
-    -chardev socket,id=qga,path={folder}/ga.sock,server=on,wait=off -device isa-serial,chardev=qga
-"""
-START_AGENT = "/usr/sbin/qemu-ga -d -m isa-serial -p /dev/ttyS2 -t /run -f /run/qemu-ga.pid"
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +30,10 @@ def no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest agent in an emulated guest on a busy machine is slow, which is not what is tested here."""
-    for module in (guest_agent, peer, libvirt_host):
+    for module in (agent_files, peer, libvirt_host):
         monkeypatch.setattr(module, "ANSWER_SECONDS", PATIENCE)
     for module in (peer, libvirt_agent):
         monkeypatch.setattr(module, "LOOK_SECONDS", PATIENCE)
-    monkeypatch.setattr(libvirt_agent, "AGENT_SECONDS", PATIENCE)
 
 
 class RealRig:
@@ -126,13 +110,9 @@ class QemuRig(RealRig):
     def __init__(self, folder: Path, setup: Setup) -> None:
         super().__init__()
         self.agent = f"{folder}/ga.sock"
-        self.connect, self.beside = f"one=qmp:{folder}/one.sock", f"one=qmp:{folder}/other.sock"
+        self.connect, self.beside = f"one=qmp:{folder}/vm.sock", f"one=qmp:{folder}/other.sock"
         self._folder = folder
-        (folder / "agent.cpio").write_bytes(agent_archive())
-        wrapper = folder / "qemu"
-        wrapper.write_text(WRAPPER.format(folder=folder))
-        wrapper.chmod(0o755)
-        self._setup = replace(setup, qemu=str(wrapper), accel="tcg")
+        self._setup = replace(setup, qemu=qemu_with_agent(folder), accel="tcg")
         self._guest: LinuxGuest | None = None
 
     def set_by_another(self, size: int) -> None:
@@ -219,7 +199,6 @@ class LibvirtRig(RealRig):
 
 @pytest.fixture(scope="module")
 def in_qemu(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[QemuRig]:
-    require("qemu-ga", "qemu-guest-agent")
     rig = QemuRig(tmp_path_factory.mktemp("qmp"), setup)
     yield rig
     rig.close()

@@ -18,8 +18,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.real.agents import QEMU_GA, agent_archive
-from tests.real.needs import require
+from tests.real.agents import START_AGENT, qemu_with_agent
 from tests.waiting import PATIENCE, wait_until
 from virtiomem.driver.retry import FIRST
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig
@@ -28,7 +27,7 @@ from virtiomem.reasons import Certainty
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState, Step, Unload, Use
 from virtiomem.units import GiB, MiB, Size
 from virtiomem.vm.connect import open_vm, parse_connection
-from virtiomem.vm.doors import guest_agent as agent_module
+from virtiomem.vm.doors import agent_files as agent_module
 from virtiomem.vm.doors import peer
 from virtiomem.vm.doors.simulated import SimAgent, SimBackend, open_sim
 from virtiomem.vm.drivers import with_inside
@@ -43,19 +42,6 @@ pytestmark = [pytest.mark.real, pytest.mark.on(qemu="every"), pytest.mark.proves
 MOMENT = 2.0
 """Seconds without any movement once a guest is known to be stuck."""
 BLOCK = 128 * MiB
-WRAPPER = """#!/bin/sh
-# QEMU with two more monitors and a line to the guest agent; the guest gets one more archive.
-for word do
-    if [ "$before" = -initrd ]; then cat "$word" {folder}/agent.cpio >{folder}/initrd; word={folder}/initrd; fi
-    before=$word
-    set -- "$@" "$word"
-    shift
-done
-exec qemu-system-x86_64 "$@" \\
-    -qmp unix:{folder}/vm.sock,server=on,wait=off -qmp unix:{folder}/other.sock,server=on,wait=off \\
-    -chardev socket,id=qga,path={folder}/ga.sock,server=on,wait=off -device isa-serial,chardev=qga
-"""
-START_AGENT = f"{QEMU_GA} -d -m isa-serial -p /dev/ttyS2 -t /run -f /run/qemu-ga.pid"
 SCENARIO = """
 [guest]
 memory = "512M"
@@ -163,12 +149,7 @@ class LinuxRig:
 
 @pytest.fixture(scope="module")
 def linux(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinuxRig]:
-    require("qemu-ga", "qemu-guest-agent")
     folder = tmp_path_factory.mktemp("vm")
-    (folder / "agent.cpio").write_bytes(agent_archive())
-    wrapper = folder / "qemu"
-    wrapper.write_text(WRAPPER.format(folder=folder))
-    wrapper.chmod(0o755)
     config = GuestConfig(
         memory=Size(512 * MiB),
         max_memory=Size(16 * GiB),
@@ -176,7 +157,7 @@ def linux(setup: Setup, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Li
         nodes=[NodeConfig(id=0, memory=["0x0-0xfffffff"]), NodeConfig(id=1, memory=["0x10000000-0x1fffffff"])],
     )
     devices = [DeviceConfig(id=f"vm{node}", max_size=Size(4 * GiB), node=node) for node in (0, 1)]
-    with LinuxGuest(config, devices, setup=replace(setup, qemu=str(wrapper), accel="tcg")) as guest:
+    with LinuxGuest(config, devices, setup=replace(setup, qemu=qemu_with_agent(folder), accel="tcg")) as guest:
         assert guest.shell(START_AGENT).status == 0
         yield LinuxRig(guest, folder)
 

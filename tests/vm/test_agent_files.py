@@ -8,7 +8,7 @@ import pytest
 from tests.vm.test_agent_hostile import FILES, Qga
 from virtiomem.errors import BackendTimeout
 from virtiomem.units import GiB, MiB, Span
-from virtiomem.vm.doors import guest_agent as agents
+from virtiomem.vm.doors import agent_files as agents
 from virtiomem.vm.doors.guest_agent import GuestAgent
 from virtiomem.vm.inside import Claim
 

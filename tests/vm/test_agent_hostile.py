@@ -10,9 +10,10 @@ import pytest
 
 from virtiomem.errors import BackendError, BackendTimeout, ProtocolError, VirtiomemError
 from virtiomem.units import KiB, MiB, Span
-from virtiomem.vm.doors import guest_agent as agents
+from virtiomem.vm.doors import agent_files as agents
 from virtiomem.vm.doors import peer
-from virtiomem.vm.doors.guest_agent import FILE_LIMIT, GuestAgent
+from virtiomem.vm.doors.agent_files import FILE_LIMIT
+from virtiomem.vm.doors.guest_agent import GuestAgent
 from virtiomem.vm.inside import GuestMemoryInfo
 
 Serve = Any
@@ -63,8 +64,13 @@ class Qga:
         assert mode == "r"
         if path not in FILES:
             return b'{"error": {"class": "GenericError", "desc": "failed to open file"}, "id": $ID}'
-        self.handles[len(self.handles)] = FILES[path].encode()
+        self.handles[len(self.handles)] = FILES[path].encode("latin-1")
         return len(self.handles) - 1
+
+    def guest_file_seek(self, handle: int, offset: int, whence: int) -> Any:
+        assert whence == 0
+        self.handles[handle] = self.handles[handle][offset:]
+        return {"position": offset, "eof": False}
 
     def guest_file_read(self, handle: int, count: int) -> Any:
         data, self.handles[handle] = self.handles[handle][:count], self.handles[handle][count:]

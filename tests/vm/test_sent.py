@@ -10,7 +10,7 @@ import pytest
 
 from docs import sent as page
 from docs.marked import page_with
-from tests.vm.test_agent_hostile import Qga
+from tests.vm.test_agent_hostile import FILES, Qga
 from virtiomem.vm.doors.peer import Peer
 from virtiomem.vm.doors.qmp import QmpBackend
 from virtiomem.vm.doors.sent import COMMANDS, EVERY, TABLE, VIRTIO_STATUS
@@ -18,7 +18,7 @@ from virtiomem.vm.doors.sent import COMMANDS, EVERY, TABLE, VIRTIO_STATUS
 Serve = Any
 Messages = Callable[..., AsyncIterator[dict[str, Any]]]
 
-SIZES = {"size": 0, "requested-size": 0, "max-size": 1 << 30, "block-size": 1 << 21, "node": 0}
+SIZES = {"size": 1 << 28, "requested-size": 0, "max-size": 1 << 30, "block-size": 1 << 21, "node": 0}
 ANSWERS = {
     "query-memory-size-summary": {"base-memory": 1 << 29},
     "query-status": {"status": "running"},
@@ -60,7 +60,11 @@ ARGUMENTS = {
 
 
 @pytest.mark.parametrize("verb", EVERY)
-def test_verb_sends_what_the_table_says_and_no_more(serve: Serve, messages: Messages, verb: str) -> None:
+def test_verb_sends_what_the_table_says_and_no_more(
+    serve: Serve, messages: Messages, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FILES, "/proc/meminfo", "MemTotal: 15360 kB\n")  # what its zones manage, in pages of 4K
+    monkeypatch.setitem(FILES, "/proc/kpageflags", "")
     monitor, asked = Monitor(messages), set()
     expected = {command.name for command in TABLE if verb in command.verbs and command.to in {"monitor", "agent"}}
 

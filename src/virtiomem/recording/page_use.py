@@ -13,7 +13,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from functools import cache
+from functools import lru_cache
 from itertools import groupby
 from typing import Self
 
@@ -76,7 +76,7 @@ _OF_FILES = PageFlag.LRU | PageFlag.UPTODATE | PageFlag.DIRTY
 """A page that was just read is not on a list yet."""
 
 
-@cache
+@lru_cache(maxsize=4096)  # a guest may make up any flags
 def use_of(flags: int) -> UseOfPage:
     """The use of a page with these flags."""
     for flag, use in _FIRST:

@@ -236,7 +236,8 @@ async def _look_inside(agent: GuestView, machine: Machine, *, zones: bool) -> tu
     machine = placed(machine, inside)
     if zones and regions(machine.virtio_mem) != spans:
         inside = await agent.look(regions(machine.virtio_mem), claims=True)
-    return machine, inside
+    held = regions(device for device in machine.virtio_mem if device.assumed_size > device.requested_size)
+    return machine, await agent.count_pages(inside, held) if zones and held else inside
 
 
 def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]:

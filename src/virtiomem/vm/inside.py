@@ -24,6 +24,8 @@ ZONEINFO = "/proc/zoneinfo"
 AUTO_ONLINE = "/sys/devices/system/memory/auto_online_blocks"
 ONLINE_POLICY = "/sys/module/memory_hotplug/parameters/online_policy"
 IOMEM = "/proc/iomem"
+VMSTAT = "/proc/vmstat"
+KPAGEFLAGS = "/proc/kpageflags"
 
 _MAX_NUMBER = 1 << 64
 _MAX_DIGITS = 20

@@ -228,6 +228,9 @@ class GuestView(Protocol):
     async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> GuestMemoryInfo:
         """What the guest says of its memory; also the zone of every memory block in `spans`, and the drivers' `claims`."""
 
+    async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...]) -> GuestMemoryInfo:
+        """`inside`, with what the pages of its online memory blocks in `spans` are used for, as far as the guest shows it."""
+
     async def close(self) -> None:
         """Let go of the agent; harmless when repeated."""
 

@@ -20,6 +20,7 @@ firecracker       ``firecracker:``: a microVM, through its API
 cloud_hypervisor  ``cloud-hypervisor:``: a VM, through its API
 http              an HTTP API on a unix socket, with the same bounds
 guest_agent       qemu-ga behind `GuestView`
+agent_files       files of a guest, read through its agent
 guest_files       a guest's files on this host, read as an agent would
 sim               ``sim:``: a scenario, as if it were a machine
 simulated         its guest behind `Backend` and `GuestView`: no machine at all, virtual time

@@ -7,38 +7,34 @@ Each look is a connection of its own: the socket serves one client, and others m
 """
 
 import asyncio
-import base64
-import binascii
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
-from typing import Annotated, Protocol
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from virtiomem.abi import BlockFile
 from virtiomem.architecture import DEFAULT
-from virtiomem.errors import BackendTimeout, ProtocolError
-from virtiomem.qemu.client import taken
-from virtiomem.qemu.validation import NUMBER, OBJECT, Flag, Shape, String, Unsound, ValueKind
-from virtiomem.units import KiB, Span, is_power_of_two
+from virtiomem.qemu.validation import NUMBER, Flag, ValueKind
+from virtiomem.recording.page_use import FLAGS_SIZE, BlockPages
+from virtiomem.units import MiB, Span, is_power_of_two
 from virtiomem.vm import inside
+from virtiomem.vm.doors import agent_files
 from virtiomem.vm.doors.address import Address, parse_address
+from virtiomem.vm.doors.agent_files import AgentPeer, GuestFiles
 from virtiomem.vm.doors.base import Connection
 from virtiomem.vm.doors.peer import Peer, Refused
 from virtiomem.vm.inside import Block, Claim, GuestMemoryInfo
 
-FILE_LIMIT = 256 * KiB
-"""Bytes read of one file of the guest; /proc/zoneinfo of 8 nodes and 64 CPUs is about 200 KiB."""
 MAX_ZONES_ASKED = 256
 """Blocks whose zone is asked for, one file each."""
 MAX_CLAIMS = 256
 """Devices whose status is asked for, one file each."""
-ANSWER_SECONDS = 10.0
-"""A guest that is onlining memory may be slow to answer."""
-CLOSING_SECONDS = 1.0
-"""How long an interrupt waits for a file of the guest to be closed."""
-
+MAX_FLAGS = 32 * MiB
+"""Bytes read of /proc/kpageflags: those of 16 GiB in pages of 4 KiB."""
+PAGES_SECONDS = 10.0
+"""How long pages are looked at."""
 
 _SIZE: ValueKind[int] = ValueKind(
     "a power of two below 2^63", lambda size: NUMBER.fits(size) and is_power_of_two(size) and not size >> 63
@@ -57,30 +53,6 @@ class _BlockInfo(Struct, frozen=True):
     size: Annotated[int, _SIZE]
 
 
-class _Chunk(Struct, frozen=True, rename="kebab"):
-    """An answer of guest-file-read."""
-
-    buf_b64: String
-    eof: Flag
-
-
-class AgentPeer(Protocol):
-    """Who passes questions to an agent."""
-
-    async def ask(
-        self,
-        command: str,
-        arguments: Mapping[str, object] | None = None,
-        *,
-        shape: type[Shape] | ValueKind[Shape],
-        seconds: float | None = None,
-    ) -> Shape:
-        """Execute a command and return its answer as a `shape`; raises as `peer.Peer.ask` does."""
-
-    def bad_answer(self, command: str, why: object) -> ProtocolError:
-        """The error for an answer that cannot be."""
-
-
 class GuestAgent:
     """A guest agent that listens on a socket of the host."""
 
@@ -95,6 +67,11 @@ class GuestAgent:
         async with self._peer() as peer:
             return await _Session(peer).look(spans, claims=claims)
 
+    async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...]) -> GuestMemoryInfo:
+        """`inside`, with what the pages of its online memory blocks in `spans` are used for."""
+        async with self._peer() as peer:
+            return await _Session(peer).count_pages(inside, spans)
+
     async def close(self) -> None:
         """Nothing stays open."""
 
@@ -102,7 +79,7 @@ class GuestAgent:
     async def _peer(self) -> AsyncIterator[AgentPeer]:
         """A conversation with the agent, of which all questions together have a time limit."""
         peer = Peer(self._label, self._address)
-        await peer.connect(greeting=False, seconds=ANSWER_SECONDS)
+        await peer.connect(greeting=False, seconds=agent_files.ANSWER_SECONDS)
         try:
             async with peer.deadline():
                 yield peer
@@ -121,18 +98,17 @@ class _Session:
     """One conversation with the agent."""
 
     def __init__(self, peer: AgentPeer) -> None:
-        self._peer = peer
-        self._unreadable: list[str] = []
+        self._files = GuestFiles(peer)
 
     async def look(self, spans: tuple[Span, ...], *, claims: bool) -> GuestMemoryInfo:
         """Ask everything; what is refused is named in `unreadable`."""
         block_size = await self._block_size()
         blocks = await self._blocks()
-        meminfo = inside.parse_meminfo(await self._read(inside.MEMINFO) or "")
-        zoneinfo = await self._read(inside.ZONEINFO) or ""
+        meminfo = inside.parse_meminfo(await self._files.text(inside.MEMINFO) or "")
+        zoneinfo = await self._files.text(inside.ZONEINFO) or ""
         page_size = inside.page_size_of(meminfo.get("MemTotal"), zoneinfo)
-        auto_online = inside.one_word(await self._read(inside.AUTO_ONLINE) or "")
-        policy = inside.one_word(await self._read(inside.ONLINE_POLICY) or "")
+        auto_online = inside.one_word(await self._files.text(inside.AUTO_ONLINE) or "")
+        policy = inside.one_word(await self._files.text(inside.ONLINE_POLICY) or "")
         if spans and block_size:
             blocks = await self._with_zones(blocks, block_size, spans)
         return GuestMemoryInfo(
@@ -146,28 +122,47 @@ class _Session:
             auto_online_blocks=auto_online,
             online_policy=policy,
             claims=await self._claims() if claims else None,
-            unreadable=tuple(self._unreadable),
+            unreadable=tuple(self._files.unreadable),
             page_size=page_size,
         )
 
-    async def _ask(
-        self, command: str, arguments: dict[str, object] | None = None, *, shape: type[Shape] | ValueKind[Shape]
-    ) -> Shape:
-        return await self._peer.ask(command, arguments, shape=shape, seconds=ANSWER_SECONDS)
+    async def count_pages(self, known: GuestMemoryInfo, spans: tuple[Span, ...]) -> GuestMemoryInfo:
+        """Count the uses of pages, the highest memory block first, for as many as there are bytes and time."""
+        blocks = sorted({b.block for span in spans for b in known.blocks_in(span) if b.online}, reverse=True)
+        pinned = inside.parse_pinned(await self._files.text(inside.VMSTAT) or "")
+        pages: list[BlockPages] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PAGES_SECONDS):
+                await self._count(blocks, known, pages)
+        if left := len(blocks) - len(pages):
+            self._files.unreadable.append(f"the pages of {left} of {len(blocks)} memory blocks")
+        unreadable = (*known.unreadable, *self._files.unreadable)
+        return replace(known, pages=tuple(reversed(pages)), pinned=pinned, unreadable=unreadable)
+
+    async def _count(self, blocks: Sequence[int], known: GuestMemoryInfo, pages: list[BlockPages]) -> None:
+        """Add to `pages` until a block cannot be had."""
+        if not known.page_size or not known.block_size or known.block_size < known.page_size:
+            return
+        size = known.block_size // known.page_size * FLAGS_SIZE
+        for block in blocks[: MAX_FLAGS // size]:
+            flags = await self._files.read(inside.KPAGEFLAGS, block * size, size)
+            if flags is None or len(flags) < size:
+                return
+            pages.append(BlockPages.counted(block, flags, known.page_size))
 
     async def _block_size(self) -> int | None:
         try:
-            info = await self._ask("guest-get-memory-block-info", shape=_BlockInfo)
+            info = await self._files.ask("guest-get-memory-block-info", shape=_BlockInfo)
         except Refused as error:
-            self._unreadable.append(f"the size of its memory blocks ({error.reason})")
+            self._files.unreadable.append(f"the size of its memory blocks ({error.reason})")
             return None
         return info.size
 
     async def _blocks(self) -> tuple[Block, ...]:
         try:
-            found = await self._ask("guest-get-memory-blocks", shape=list[_Block])
+            found = await self._files.ask("guest-get-memory-blocks", shape=list[_Block])
         except Refused as error:
-            self._unreadable.append(f"its memory blocks ({error.reason})")
+            self._files.unreadable.append(f"its memory blocks ({error.reason})")
             return ()
         return tuple(
             Block(block=block.phys_index, online=block.online) for block in sorted(found, key=lambda b: b.phys_index)
@@ -180,13 +175,15 @@ class _Session:
         ]
         zones = await self._zones(concerned[:MAX_ZONES_ASKED])
         if len(concerned) > MAX_ZONES_ASKED:
-            self._unreadable.append(f"the zones of {len(concerned) - MAX_ZONES_ASKED} blocks (too many to ask for)")
+            self._files.unreadable.append(
+                f"the zones of {len(concerned) - MAX_ZONES_ASKED} blocks (too many to ask for)"
+            )
         return tuple(Block(block=b.block, online=b.online, zone=zones.get(b.block)) for b in blocks)
 
     async def _zones(self, blocks: Iterable[Block]) -> dict[int, str]:
         found = {}
         for block in blocks:
-            text = await self._read(f"/sys/devices/system/memory/memory{block.block}/{BlockFile.VALID_ZONES}")
+            text = await self._files.text(f"/sys/devices/system/memory/memory{block.block}/{BlockFile.VALID_ZONES}")
             if text is None:
                 break
             zone = text.strip()
@@ -196,63 +193,12 @@ class _Session:
 
     async def _claims(self) -> tuple[Claim, ...] | None:
         """Which device regions drivers have taken, and the status of each device."""
-        text = await self._read(inside.IOMEM) or ""
-        claims = inside.parse_claims(text) if len(text) < FILE_LIMIT else None
+        text = await self._files.text(inside.IOMEM) or ""
+        claims = inside.parse_claims(text) if len(text) < agent_files.FILE_LIMIT else None
         if claims is None:
             return None
         return (*[await self._with_status(claim) for claim in claims[:MAX_CLAIMS]], *claims[MAX_CLAIMS:])
 
     async def _with_status(self, claim: Claim) -> Claim:
-        text = await self._read(f"/sys/bus/virtio/devices/{claim.name}/status")
-        return msgspec.structs.replace(claim, status=inside.one_number(text or ""))
-
-    async def _read(self, path: str) -> str | None:
-        """A whole file of the guest, up to FILE_LIMIT bytes; None, and a note, when it cannot be had.
-
-        An interrupt waits until the file is closed again: the agent keeps it open for as long as it runs.
-        """
-        reading = asyncio.create_task(self._whole(path))
-        reading.add_done_callback(taken)  # when we are interrupted once more, its exception is not ours to hear
-        try:
-            return await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            await asyncio.wait([reading], timeout=CLOSING_SECONDS)
-            if reading.cancel():  # a file that is fed to us byte by byte
-                await asyncio.wait([reading], timeout=CLOSING_SECONDS)
-            raise
-
-    async def _whole(self, path: str) -> str | None:
-        try:
-            handle = await self._ask("guest-file-open", {"path": path, "mode": "r"}, shape=NUMBER)
-        except Refused as error:
-            self._unreadable.append(f"{path} ({error.reason})")
-            return None
-        except BackendTimeout as error:
-            text = f"{error.message}; {path} may stay open in the guest"
-            raise BackendTimeout(text, connection=error.connection) from None
-        try:
-            return await self._content(handle, path)
-        finally:
-            await self._close(handle)
-
-    async def _content(self, handle: int, path: str) -> str | None:
-        data = b""
-        while len(data) < FILE_LIMIT:
-            try:
-                chunk = await self._ask("guest-file-read", {"handle": handle, "count": 48 * KiB}, shape=_Chunk)
-            except Refused as error:
-                self._unreadable.append(f"{path} ({error.reason})")
-                return None
-            try:
-                data += base64.b64decode(chunk.buf_b64, validate=True)
-            except (binascii.Error, ValueError):
-                raise self._peer.bad_answer("guest-file-read", Unsound(chunk.buf_b64, "base64", "buf-b64")) from None
-            if chunk.eof or not chunk.buf_b64:
-                break
-        return data[:FILE_LIMIT].decode("utf-8", errors="replace")
-
-    async def _close(self, handle: int) -> None:
-        try:
-            await self._ask("guest-file-close", {"handle": handle}, shape=OBJECT)
-        except Refused:
-            self._unreadable.append("whether it closed a file")
+        text = await self._files.text(f"/sys/bus/virtio/devices/{claim.name}/status")
+        return replace(claim, status=inside.one_number(text or ""))

@@ -10,8 +10,9 @@ from virtiomem.errors import BackendError, BackendTimeout, ProtocolError
 from virtiomem.qemu import validation
 from virtiomem.qemu.validation import Shape, ValueKind
 from virtiomem.text import one_line, shown
-from virtiomem.vm.doors.guest_agent import ANSWER_SECONDS as AGENT_SECONDS
-from virtiomem.vm.doors.guest_agent import AgentPeer, GuestAgent
+from virtiomem.vm.doors import agent_files
+from virtiomem.vm.doors.agent_files import AgentPeer
+from virtiomem.vm.doors.guest_agent import GuestAgent
 from virtiomem.vm.doors.libvirt_host import MAX_WORDS, LibvirtHost, LibvirtRefused
 from virtiomem.vm.doors.peer import LOOK_SECONDS, Refused
 from virtiomem.vm.doors.sent import COMMANDS
@@ -63,7 +64,7 @@ class _AgentThroughLibvirt:
         assert command in COMMANDS, command
 
         question = json.dumps({"execute": command} | ({"arguments": arguments} if arguments else {}))
-        seconds = AGENT_SECONDS if seconds is None else seconds
+        seconds = agent_files.ANSWER_SECONDS if seconds is None else seconds
         asking = (libvirt_qemu.qemuAgentCommand, self._domain, question, max(int(seconds), 1), 0)
         try:
             text = await self._host.call("virDomainQemuAgentCommand", *asking, seconds=seconds + 2)

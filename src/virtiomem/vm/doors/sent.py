@@ -60,6 +60,13 @@ TABLE = (
         "0.15",
         changes="the agent has a file open, until it is closed",
     ),
+    Command(
+        "guest-file-seek",
+        "agent",
+        "go to the memory blocks that should shrink in /proc/kpageflags",
+        ("explain",),
+        "0.15",
+    ),
     Command("guest-file-read", "agent", "read it", THOROUGH, "0.15"),
     Command("guest-file-close", "agent", "close it, whatever happened", THOROUGH, "0.15"),
     Command("virConnectOpen", "libvirt", "connect; read-only unless something is to change", EVERY, "0.0.3"),
