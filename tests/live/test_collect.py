@@ -17,6 +17,8 @@ from virtiomem.live import script
 from virtiomem.live.capture import Capture, dumps, loads
 from virtiomem.live.collect import _kernel_log, collect, is_wanted, last_of_each
 from virtiomem.live.sources import PARAMETERS, SOURCES
+from virtiomem.recording.page_use import FLAGS_SIZE, BlockPages, UseOfPage
+from virtiomem.units import GiB, MiB, TiB
 
 IOMEM = """\
 00000000-00000fff : Reserved
@@ -208,9 +210,46 @@ def test_pages_are_counted_from_the_highest_block_down_until_time_is_up(
 ) -> None:
     kpageflags(linux)
     ours = collect(linux, pages=True, seconds=-1).section("proc/kpageflags")
-    assert (ours.remark, ours.refused) == ("pages of the blocks above memory7", True)
+    remark = "what is plugged as far as there was time; pages of the blocks above memory7"
+    assert (ours.remark, ours.lines, ours.refused) == (remark, ["40000000-407fffff unknown"], True)
     theirs = run_script(shell, linux, tmp_path, "--pages", "--seconds", "-1", whole=False)
-    assert theirs.section("proc/kpageflags").remark == ours.remark
+    assert theirs.section("proc/kpageflags") == ours
+
+
+def test_terabyte_without_time_costs_no_more_than_a_look_at_one_block(
+    linux: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """512 blocks of 2G, and 2 GiB of flags: what there is to read."""
+    add_terabyte(linux)
+    read: list[int] = []
+
+    def pread(handle: int, size: int, at: int) -> bytes:
+        read.append(size)
+        return os_pread(handle, size, at)
+
+    os_pread = os.pread
+    monkeypatch.setattr(os, "pread", pread)
+    section = collect(linux, pages=True, seconds=-1).section("proc/kpageflags")
+    assert sum(read) <= 2 * GiB // 4096 * FLAGS_SIZE
+    assert section.lines == ["10000000000-1ffffffffff unknown"]
+
+
+def test_line_of_a_block_is_short_whatever_is_in_it() -> None:
+    """A machine of 1 TiB in blocks of 128M is 8192 lines."""
+    uses = BlockPages(8191, dict.fromkeys(UseOfPage, 128 * MiB // 4096), 64)
+    assert len(f" {uses}\n") * 8192 < 2 * MiB
+
+
+def add_terabyte(root: Path) -> None:
+    """Another 1 TiB, all of it virtio-mem's; its flags are zeros."""
+    memory = root / "sys/devices/system/memory"
+    (memory / "block_size_bytes").write_text("80000000\n")
+    for block in range(512, 1024):
+        (memory / f"memory{block}").mkdir()
+        (memory / f"memory{block}/state").write_text("online\n")
+    (root / "proc/iomem").write_text("10000000000-1ffffffffff : System RAM (virtio_mem)\n")
+    (root / "proc/kpageflags").touch()
+    os.truncate(root / "proc/kpageflags", 2 * TiB // 4096 * FLAGS_SIZE)
 
 
 def put_header(root: Path, table: list[ProgramHeader]) -> None:

@@ -275,34 +275,53 @@ page_flags() {
     '
 }
 
-# In the sixth hex digit of the flags from the right, 8 means offline (bit 23), 1 means no page (bit 20).
-take_pages() { # HEADING: START-END plugged | unplugged | unknown, in units of 2 MiB
+take_pages() { # HEADING: what is plugged, then the pages of each memory block; `# REMARK` where time was up
     dd if="$root/$1" bs=8 count=1 >/dev/null 2>&1 || { absent "$1"; return; }
-    counted=$(count_pages "$1")
-    case $counted in "#"*) short=yes ;; esac
-    echo "[$1]$(printf '%s\n' "$counted" | sed -n 's/^#//p')"
-    per=$((2097152 / ${page:-4096}))
-    sed -n 's/^ *\([0-9a-f]*\)-\([0-9a-f]*\) : System RAM (virtio_mem)$/\1 \2/p' "$root/proc/iomem" |
-    while read -r start end; do
-        first=$((0x$start / 2097152)) count=$(((0x$end - 0x$start + 1) / 2097152))
-        page_flags "$root/$1" $((per * 8)) $first $count | awk -v per=$per '
-            function unit() { print none == per ? "unknown" : offline == per ? "unplugged" : "plugged"; n = none = offline = 0 }
-            {
-                digit = substr($2, 11, 1)
-                for (left = $1; left > 0; left -= taken) {
-                    taken = left < per - n ? left : per - n
-                    if (digit ~ /[13579bdf]/) none += taken
-                    if (digit ~ /[89a-f]/) offline += taken
-                    if ((n += taken) == per) unit()
-                }
-            }
-        ' | uniq -c | while read -r units state; do
-            printf ' %08x-%08x %s\n' $((first * 2097152)) $(((first + units) * 2097152 - 1)) "$state"
-            first=$((first + units))
+    found=$(plugged_parts "$1"; count_pages "$1")
+    remark=$(printf '%s\n' "$found" | sed -n 's/^# //p' | sed ':a;N;$!ba;s/\n/; /')
+    [ -z "$remark" ] || short=yes
+    echo "[$1]${remark:+ $remark}"
+    [ -z "$found" ] || printf '%s\n' "$found" | sed '/^#/d'
+}
+
+# START-END plugged | unplugged | unknown, in units of 2 MiB, of which 1 GiB is looked at between two looks at the clock. In
+# the sixth hex digit of the flags from the right, 8 means offline (bit 23), 1 means no page (bit 20).
+plugged_parts() {
+    per=$((2097152 / ${page:-4096})) until=$(($(date +%s) + seconds)) ended=
+    sed -n 's/^ *\([0-9a-f]*\)-\([0-9a-f]*\) : System RAM (virtio_mem)$/\1 \2/p' "$root/proc/iomem" | {
+        while read -r start end; do
+            first=$((0x$start / 2097152)) count=$(((0x$end - 0x$start + 1) / 2097152))
+            ended=$((first + count)) at=$first
+            while [ $at -lt $ended ]; do
+                if [ "$(date +%s)" -gt $until ]; then
+                    echo "$((ended - at)) unknown"
+                    break
+                fi
+                some=$((ended - at < 512 ? ended - at : 512))
+                page_flags "$root/$1" $((per * 8)) $at $some | awk -v per=$per '
+                    function unit() { print 1, none == per ? "unknown" : offline == per ? "unplugged" : "plugged"; n = none = offline = 0 }
+                    {
+                        digit = substr($2, 11, 1)
+                        for (left = $1; left > 0; left -= taken) {
+                            taken = left < per - n ? left : per - n
+                            if (digit ~ /[13579bdf]/) none += taken
+                            if (digit ~ /[89a-f]/) offline += taken
+                            if ((n += taken) == per) unit()
+                        }
+                    }
+                '
+                at=$((at + some))
+            done | awk '
+                $2 != now { if (units) print units, now; units = 0; now = $2 }
+                { units += $1 }
+                END { if (units) print units, now }
+            ' | while read -r units state; do
+                printf ' %08x-%08x %s\n' $((first * 2097152)) $(((first + units) * 2097152 - 1)) "$state"
+                first=$((first + units))
+            done
         done
-    done
-    printf '%s' "${counted:+$counted
-}" | sed '/^#/d'
+        [ -z "$ended" ] || [ "$(date +%s)" -le $until ] || echo "# what is plugged as far as there was time"
+    }
 }
 
 # What the pages of each memory block that is online are used for, the highest first, while there is time: lines of

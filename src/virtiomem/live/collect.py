@@ -40,7 +40,7 @@ _ATTRIBUTE = 64 * KiB
 PAGES_UNIT = PIECE
 """The grain of [proc/kpageflags]: no virtio-mem device plugs less in a memory block that Linux uses."""
 COUNTING_SECONDS = 20.0
-"""How long the pages of memory blocks are counted; a thousand blocks of 128M take a few."""
+"""How long the pages of memory blocks are counted, and as long again which are plugged; 1 TiB of free pages takes 15 s."""
 
 
 def collect(
@@ -259,17 +259,19 @@ def _pages(root: Path, sections: dict[str, Section], page_size: int, seconds: fl
         added = [(node.start, node.end) for _, node in tree.walk() if node.name == VIRTIO_MEM_RAM]
         if sum(end - start + 1 for start, end in added) > MAX_ADDED:
             return Section(remark=f"more than {format_size(MAX_ADDED)} of virtio-mem")
-        lines = [line for start, end in added for line in _page_lines(handle, start, end, page_size)]
+        until = time.monotonic() + seconds
+        lines = [line for start, end in added for line in _page_lines(handle, start, end, page_size, until)]
+        late = "what is plugged as far as there was time" if added and time.monotonic() > until else ""
         counted, remark = _counted(handle, root, page_size, seconds)
-        return Section.of(lines + counted, remark)
+        return Section.of(lines + counted, "; ".join(filter(None, (late, remark))))
     finally:
         os.close(handle)
 
 
-def _page_lines(handle: int, start: int, end: int, page_size: int) -> Iterator[str]:
-    """`START-END plugged`, `unplugged` or `unknown` (its memory block is offline), neighbours joined."""
+def _page_lines(handle: int, start: int, end: int, page_size: int, until: float) -> Iterator[str]:
+    """`START-END plugged`, `unplugged` or `unknown` (its memory block is offline, or time is up), neighbours joined."""
     states = map(partial(_unit_state, handle, page_size), range(start, end + 1, PAGES_UNIT))
-    for state, group in groupby(takewhile(bool, states)):
+    for state, group in groupby(takewhile(lambda state: state and time.monotonic() < until, states)):
         stop = min(start + sum(PAGES_UNIT for _ in group), end + 1)
         yield f"{start:08x}-{stop - 1:08x} {state}"
         start = stop
