@@ -8,11 +8,17 @@ from typing import NamedTuple
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import schemas
+from virtiomem.cli import main as command_line
+
 # A busy machine takes its time for an example, and that is no failure. Continuous integration tries the same examples
 # every time; everybody else's machine finds new ones.
 settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("any"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "any")
+
+
+setattr(command_line, "_run", schemas.checking(command_line._run))  # noqa: B010 - mypy takes a function for a constant
 
 
 class SysfsBlock(NamedTuple):

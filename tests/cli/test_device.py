@@ -1,10 +1,12 @@
 import gzip
 import json
+import re
 import socket
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from junitparser import JUnitXml
 
 from virtiomem.cli.main import main
 
@@ -106,9 +108,28 @@ def test_a_check_writes_junit(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert "PLUG blocks 0..0 → NACK" in (failure.text or "")
 
 
+def test_what_is_skipped_is_not_tried_and_says_why(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    badge, xml = tmp_path / "badge.svg", tmp_path / "report.xml"
+    skip = ["--skip", "plug-4=refused as NACK, bug 12", "--skip", "INI= not today "]
+    outputs = ["--junit", str(xml), "--badge", str(badge)]
+    assert main(["device", "check", "--rule", "PLUG", "--rule", "INI-3", *skip, *outputs]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"PLUG-4 +MUST +skipped .*\n.*\n? +refused as NACK, bug 12\n", out)
+    assert out.endswith("2 skipped\n")
+    cases = {case.name.split()[0]: case.result for suite in JUnitXml.fromfile(str(xml)) for case in suite}
+    assert [(type(why).__name__, why.message) for name in ("PLUG-4", "INI-3") for why in cases[name]] == [
+        ("Skipped", "refused as NACK, bug 12"),
+        ("Skipped", "not today"),
+    ]
+    picture = ET.parse(badge).getroot()  # noqa: S314 - our own file
+    assert picture.get("aria-label") == f"virtio-mem conformance: {re.findall('[0-9]+ pass, 0 fail', out)[0]}"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["--skip", "PLUG-4"], "argument --skip: 'PLUG-4' is not ID=REASON, such as PLUG-4='known, bug 123'"),
+        (["--skip", "DANCE=no"], "no rule or group 'DANCE'"),
         (["--rule", "DANCE"], "no rule or group 'DANCE' (groups: CFG, INI, OPS,"),
         (["--junit", "/nowhere/report.xml"], "/nowhere"),
         (["--embedded", "--qemu"], "not allowed with argument"),

@@ -61,6 +61,12 @@ def test_json_and_junit(suite: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert [case.get("name") for case in report] == ["kept", "new"]
 
 
+def test_the_badge_has_the_counts(suite: Path) -> None:
+    assert main(["test", "--badge", "badge.svg", "."]) == 1
+    badge = ET.parse(suite / "badge.svg").getroot()  # noqa: S314 - our own
+    assert badge.get("aria-label") == "virtiomem test: the embedded guest: 1 same, 1 no golden"
+
+
 @pytest.mark.usefixtures("suite")
 def test_nothing_is_played_when_an_option_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()

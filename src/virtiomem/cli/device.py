@@ -13,7 +13,7 @@ from virtiomem.cli.arguments import check_outputs, exit_status, file, positive, 
 from virtiomem.errors import Exit
 from virtiomem.qemu.process import BINARY
 from virtiomem.stdio import show
-from virtiomem.text import quoted
+from virtiomem.text import one_line, quoted
 
 BOOT_SECONDS = 120
 """What a guest has for its boot where nobody says otherwise."""
@@ -63,8 +63,17 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rule", action="append", metavar="ID", help="only this rule (PLUG-4) or group (PLUG); may be repeated"
     )
+    parser.add_argument(
+        "--skip",
+        action="append",
+        default=[],
+        type=_skip,
+        metavar="ID=REASON",
+        help="do not try this rule or group, and say why; may be repeated",
+    )
     parser.add_argument("-J", "--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--junit", type=file, metavar="FILE", help="write it to FILE as JUnit XML, too")
+    parser.add_argument("--badge", type=file, metavar="FILE", help="write the counts to FILE as a badge (SVG)")
 
 
 def _add_others(add_argument: Callable[..., object]) -> None:
@@ -136,6 +145,14 @@ def _subject(text: str) -> tuple[str, str]:
     if not all(part.isidentifier() for part in (*module.split("."), factory)):
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not MODULE:FACTORY")
     return module, factory
+
+
+def _skip(text: str) -> tuple[str, str]:
+    """Read a rule or a group, and why it is skipped."""
+    name, _, reason = text.partition("=")
+    if not reason.strip():
+        raise argparse.ArgumentTypeError(f"{quoted(text)} is not ID=REASON, such as PLUG-4='known, bug 123'")
+    return name, one_line(reason.strip())
 
 
 def _other(args: argparse.Namespace) -> "Callable[[], Target] | None":
@@ -235,24 +252,25 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     from virtiomem.conformance import formats, suite
-    from virtiomem.conformance.rules import selected
+    from virtiomem.conformance.rules import called, selected
     from virtiomem.conformance.targets import open_target
-    from virtiomem.files import write_whole
+    from virtiomem.files import write_all
     from virtiomem.report.terminal import StatusLine, make_console
     from virtiomem.report.terminal.verdicts import show_report
 
     rules = selected(args.rule or [])
-    check_outputs(args, "junit", inputs=[args.qemu] if args.qemu else [])
+    skipped = {rule: reason for name, reason in args.skip for rule in called(name)}
+    check_outputs(args, "junit", "badge", inputs=[args.qemu] if args.qemu else [])
     with open_target(args.qemu, _other(args)) as target, StatusLine() as progress:
-        report = suite.run(target, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"))
+        report = suite.run(target, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"), skipped)
     try:
         if args.json:
             print(json.dumps(formats.to_dict(report), indent=1))
         else:
             show_report(make_console(sys.stdout), report)
     finally:
-        if args.junit is not None:
-            write_whole(args.junit, formats.to_junit(report))
+        outputs = {args.junit: formats.to_junit(report), args.badge: formats.to_badge(report)}
+        write_all({path: data for path, data in outputs.items() if path is not None})
     if not report.conforms:
         return Exit.FAILED
     return Exit.DONE if report.checked else Exit.PARTLY

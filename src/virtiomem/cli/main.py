@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "plan": "work out a set-up from wishes: sizes, policy, limits, ready to paste, and played",
     "device": "check a virtio-mem device against the specification, fuzz it beside ours, replay what one answered",
     "vm": "list, resize and watch running machines, and see why one is stuck",
+    "schema": "the JSON Schema of what a command prints with --json",
 }
 """Every command and what it does, in the order `--help` shows them; the module is `virtiomem.cli.<command>`."""
 
@@ -47,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         """Refuse a word that is none of the choices, with the one that was meant."""
         words = [] if action.choices is None else [str(choice) for choice in action.choices]
         if action.choices is not None and value not in action.choices:
-            said = f"{quoted(str(value))} is none of {', '.join(words)}{_nearest(str(value), words)}"
+            said = f"{quoted(str(value))} is none of {', '.join(words)}{nearest(str(value), words)}"
             raise argparse.ArgumentError(action, said)
 
     def error(self, message: str) -> NoReturn:
@@ -81,7 +82,7 @@ def _run(argv: list[str]) -> int:
     """Parse, import the chosen command's module and run it."""
     chosen = next((argument for argument in argv if not argument.startswith("-")), None)
     if chosen is not None and chosen not in COMMANDS:
-        raise UsageError(f"no command {quoted(chosen)}{_nearest(chosen)} (see virtiomem --help)")
+        raise UsageError(f"no command {quoted(chosen)}{nearest(chosen)} (see virtiomem --help)")
     parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"virtiomem {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -98,7 +99,7 @@ def _run(argv: list[str]) -> int:
         args, unknown = parser.parse_known_args(argv)
         if unknown:
             options = [option for option in _options(parser, argv) if option.startswith("--")]
-            near = next((hint for word in unknown if (hint := _nearest(word.partition("=")[0], options))), "")
+            near = next((hint for word in unknown if (hint := nearest(word.partition("=")[0], options))), "")
             raise UsageError(
                 f"unrecognized arguments: {' '.join(map(shown, unknown))}{near} (see {' '.join(filter(None, ('virtiomem', chosen)))} --help)"
             )
@@ -127,7 +128,7 @@ def _options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Iterator[s
                 yield from _options(action.choices[name], argv)
 
 
-def _nearest(chosen: str, known: Iterable[str] = COMMANDS) -> str:
+def nearest(chosen: str, known: Iterable[str] = COMMANDS) -> str:
     """A hint when a word is nearly right."""
     near = difflib.get_close_matches(chosen, known, n=1)
     return f", did you mean {near[0]!r}?" if near else ""

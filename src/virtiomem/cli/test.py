@@ -11,7 +11,7 @@ from virtiomem.cli.arguments import check_outputs, exit_status, file, positive
 from virtiomem.cli.model import add_model
 from virtiomem.cli.rules import add_rules, rules_of
 from virtiomem.errors import Exit
-from virtiomem.files import write_whole
+from virtiomem.files import write_all
 from virtiomem.guest.base import Guest
 from virtiomem.recording.describe import plural
 from virtiomem.report.terminal import StatusLine
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-J", "--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--junit", type=file, metavar="FILE", help="write them to FILE as JUnit XML, too")
+    parser.add_argument("--badge", type=file, metavar="FILE", help="write the counts to FILE as a badge (SVG)")
     parser.add_argument(
         "--guest",
         choices=("embedded", "linux"),
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     guests.check_linux_arguments(args)
     tests = golden.find(args.places, kernel=args.model)
     inputs = [name for one in tests for name in (*guests.inputs_of(one.played, args), one.path)]
-    check_outputs(args, "junit", "console", inputs=inputs)
+    check_outputs(args, "junit", "badge", "console", inputs=inputs)
     linux = args.guest == "linux"
     jobs = args.jobs or (len(os.sched_getaffinity(0)) if linux else 1)
     results: list[GoldenResult] = []
@@ -84,8 +85,9 @@ def run(args: argparse.Namespace) -> int:
         elif results:
             counted = ", ".join(f"{count} {outcome}" for outcome, count in golden.counts(results).items())
             print(f"{len(results)} {plural(len(results), 'scenario')}: {counted}")
-        if args.junit is not None:
-            write_whole(args.junit, golden.to_junit(results, f"virtiomem test: the {args.guest} guest"))
+        name = f"virtiomem test: the {args.guest} guest"
+        outputs = {args.junit: golden.to_junit(results, name), args.badge: golden.to_badge(results, name)}
+        write_all({path: data for path, data in outputs.items() if path is not None})
     return Exit.DONE if all(result.outcome.passed for result in results) else Exit.FAILED
 
 

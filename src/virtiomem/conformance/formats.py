@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from virtiomem import junit
+from virtiomem import badge, junit
 from virtiomem.conformance.fuzz import Figures
 from virtiomem.conformance.rules import GROUPS, group_of
 from virtiomem.conformance.suite import RuleOutcome, SuiteReport, Verdict
@@ -62,6 +62,12 @@ def figures_to_dict(figures: Figures) -> dict[str, Any]:
 def to_junit(report: SuiteReport) -> bytes:
     """The report as JUnit XML; a failure is what makes the exit code 1."""
     return junit.to_junit(f"virtio-mem conformance: {report.target}", [_case(verdict) for verdict in report.verdicts])
+
+
+def to_badge(report: SuiteReport) -> bytes:
+    """The counts as a badge (SVG)."""
+    counts = f"{report.count(RuleOutcome.PASS)} pass, {report.count(RuleOutcome.FAIL)} fail"
+    return badge.to_svg("virtio-mem conformance", counts, good=report.conforms and report.checked)
 
 
 def _case(verdict: Verdict) -> junit.JunitCase:

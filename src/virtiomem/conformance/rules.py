@@ -232,10 +232,13 @@ def group_of(rule: Rule) -> str:
 
 def selected(names: Iterable[str]) -> tuple[Rule, ...]:
     """The rules of these numbers (PLUG-4) and groups (PLUG), all when there are none; UsageError for another name."""
-    chosen: set[str] = set()
-    for name in names:
-        found = [rule.id for rule in RULES if name.upper() in (rule.id, group_of(rule))]
-        if not found:
-            raise UsageError(f"no rule or group {quoted(name)} (groups: {', '.join(GROUPS)})")
-        chosen.update(found)
-    return tuple(rule for rule in RULES if not chosen or rule.id in chosen)
+    chosen = {rule for name in names for rule in called(name)}
+    return tuple(rule for rule in RULES if not chosen or rule in chosen)
+
+
+def called(name: str) -> list[Rule]:
+    """The rule of this number, or those of this group. Raises UsageError for another name."""
+    found = [rule for rule in RULES if name.upper() in (rule.id, group_of(rule))]
+    if not found:
+        raise UsageError(f"no rule or group {quoted(name)} (groups: {', '.join(GROUPS)})")
+    return found

@@ -1,6 +1,6 @@
 """Run the checks and say, rule by rule, how a device fares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +18,8 @@ class RuleOutcome(StrEnum):
     NOT_APPLICABLE = "n/a"
     UNSEEN = "unseen"
     """A driver cannot see it."""
+    SKIPPED = "skipped"
+    """Not tried, since somebody said so and why."""
 
 
 GIVE_UP = 3
@@ -70,14 +72,22 @@ class SuiteReport:
         return sum(verdict.outcome is outcome for verdict in self.verdicts)
 
 
-def run(target: Target, rules: Sequence[Rule] = RULES, on_rule: Callable[[Rule], None] | None = None) -> SuiteReport:
-    """Check every rule in turn, telling `on_rule` before each.
+def run(
+    target: Target,
+    rules: Sequence[Rule] = RULES,
+    on_rule: Callable[[Rule], None] | None = None,
+    skipped: Mapping[Rule, str] | None = None,
+) -> SuiteReport:
+    """Check every rule in turn, telling `on_rule` before each; those `skipped` are not tried, for the reason there.
 
     A device that a check does not survive fails the rule, and the next has a new one; after `GIVE_UP` of them in a row no
     more are tried. Raises BackendError when there is no device to begin with.
     """
     verdicts: list[Verdict] = []
     for rule in rules:
+        if skipped and rule in skipped:
+            verdicts.append(Verdict(rule, RuleOutcome.SKIPPED, skipped[rule]))
+            continue
         if on_rule is not None:
             on_rule(rule)
         if len(verdicts) >= GIVE_UP and all(verdict.lost for verdict in verdicts[-GIVE_UP:]):
@@ -87,7 +97,7 @@ def run(target: Target, rules: Sequence[Rule] = RULES, on_rule: Callable[[Rule],
         try:
             verdicts.append(judge(target, rule))
         except BackendError as lost:
-            if not verdicts:
+            if all(verdict.outcome is RuleOutcome.SKIPPED for verdict in verdicts):
                 raise
             verdicts.append(Verdict(rule, RuleOutcome.FAIL, f"there is no device any more: {lost}", lost=True))
     return SuiteReport(target.name, tuple(verdicts))

@@ -19,7 +19,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from virtiomem import junit, recording
+from virtiomem import badge, junit, recording
 from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.files import is_directory, is_there
 from virtiomem.guest.base import Guest
@@ -257,6 +257,12 @@ def to_dict(results: Sequence[GoldenResult]) -> dict[str, Any]:
 def to_junit(results: Sequence[GoldenResult], name: str) -> bytes:
     """The results as JUnit XML: what differs or has no golden recording failed, what was not played is an error."""
     return junit.to_junit(name, [_case(result) for result in results])
+
+
+def to_badge(results: Sequence[GoldenResult], name: str) -> bytes:
+    """The counts as a badge (SVG)."""
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in counts(results).items())
+    return badge.to_svg(name, counted, good=all(result.outcome.passed for result in results))
 
 
 def _case(result: GoldenResult) -> junit.JunitCase:

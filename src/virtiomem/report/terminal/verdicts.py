@@ -16,6 +16,7 @@ _STYLES = {
     RuleOutcome.FAIL: "bold #d55e00",
     RuleOutcome.NOT_APPLICABLE: "#e69f00",
     RuleOutcome.UNSEEN: "#8a8a8a",
+    RuleOutcome.SKIPPED: "#8a8a8a",
 }
 """Okabe and Ito's colours, as everywhere; the word says it, too."""
 
@@ -38,11 +39,13 @@ def summary(report: SuiteReport) -> str:
     """The report in one line."""
     binding = sum(verdict.rule.level.binding for verdict in report.failures)
     lost = sum(verdict.lost for verdict in report.failures)
+    skipped = report.count(RuleOutcome.SKIPPED)
     return (
         f"{len(report.verdicts)} rule{'s' * (len(report.verdicts) != 1)}: {report.count(RuleOutcome.PASS)} pass, "
         f"{report.count(RuleOutcome.FAIL)} fail ({binding} of them MUST or MUST NOT{f'; the device was lost in {lost}' if lost else ''}), "
         f"{report.count(RuleOutcome.NOT_APPLICABLE)} not applicable, "
         f"{report.count(RuleOutcome.UNSEEN)} not to be seen from the driver's side"
+        f"{f', {skipped} skipped' if skipped else ''}"
         f"{'' if report.checked else ': nothing was checked'}"
     )
 

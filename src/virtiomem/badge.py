@@ -1,0 +1,30 @@
+"""An outcome in two words, as a badge for a README: an SVG that needs nothing else."""
+
+from xml.etree import ElementTree as ET
+
+from virtiomem.text import printable
+
+_LEFT, _GOOD, _BAD = "#404040", "#00694e", "#a84300"
+"""White text on each has a contrast of 4.5 and more; green and red are those of every picture, darkened."""
+_LETTER, _MARGIN, _HEIGHT = 6.6, 7, 20
+"""Pixels; the width of a letter is that of a monospaced font of 11."""
+
+
+def to_svg(name: str, outcome: str, *, good: bool) -> bytes:
+    """What was tested on the left, what came of it on the right: green when it is `good`, else red."""
+    sides = [(printable(name), _LEFT), (printable(outcome), _GOOD if good else _BAD)]
+    widths = [round(len(words) * _LETTER) + 2 * _MARGIN for words, _ in sides]
+    label = ": ".join(words for words, _ in sides)
+    badge = ET.Element(
+        "svg",
+        {"xmlns": "http://www.w3.org/2000/svg", "width": str(sum(widths)), "height": str(_HEIGHT)}
+        | {"role": "img", "aria-label": label},
+    )
+    ET.SubElement(badge, "title").text = label
+    for x, width, (words, color) in zip((0, widths[0]), widths, sides, strict=True):
+        ET.SubElement(badge, "rect", x=str(x), width=str(width), height=str(_HEIGHT), fill=color)
+        style = {"text-anchor": "middle", "font-family": "monospace", "font-size": "11", "fill": "#fff"}
+        text = ET.SubElement(badge, "text", {"x": str(x + width / 2), "y": "14"} | style)
+        text.text = words
+    data: bytes = ET.tostring(badge, encoding="utf-8", xml_declaration=True)
+    return data + b"\n"

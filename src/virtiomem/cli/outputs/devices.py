@@ -1,0 +1,65 @@
+"""The outputs of `device`."""
+
+from typing import Any
+
+from virtiomem.cli.outputs.base import Count, Natural, Printed
+from virtiomem.conformance.replay import ReplayDifference
+from virtiomem.conformance.rules import Level
+from virtiomem.conformance.suite import RuleOutcome
+
+
+class RuleOutput(Printed, kw_only=True):
+    """A rule, how a device fares with it, what was seen, and what to do to see that again."""
+
+    rule: str
+    section: str
+    level: Level
+    text: str
+    outcome: RuleOutcome
+    seen: str
+    reproducer: list[str]
+    lost: bool
+
+
+class SuiteOutput(Printed, kw_only=True):
+    """What the conformance suite found; `conforms` is null when none of the rules could be seen."""
+
+    subject: str
+    conforms: bool | None
+    counts: dict[str, Natural]
+    rules: list[RuleOutput]
+
+
+class FuzzFinding(Printed, kw_only=True):
+    """A difference between two devices, and the moves that lead to it (a request log)."""
+
+    case: Natural
+    what: str
+    recorded: str
+    ours: str
+    log: list[dict[str, Any]]
+
+
+class FuzzOutput(Printed, kw_only=True):
+    """What was compared, and what differed."""
+
+    subject: str
+    seed: int
+    cases: Natural
+    requests: Natural
+    answers: dict[str, Count]
+    moves: dict[str, Count]
+    swept_blocks: Natural
+    seconds: float
+    findings: list[FuzzFinding]
+
+
+class ReplayOutput(Printed, kw_only=True, rename=None):
+    """What came of a request log; `differing` of the operations did, `only_begun`: nothing was done with the device."""
+
+    log: str
+    operations: Natural
+    requests: Natural
+    differing: Natural
+    first: ReplayDifference | None
+    only_begun: bool

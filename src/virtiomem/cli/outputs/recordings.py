@@ -1,0 +1,162 @@
+"""The outputs of `report`, `compare` and `test`; that of `run` is a recording."""
+
+from typing import Any, Literal
+
+from msgspec import UNSET, UnsetType
+
+from virtiomem.cli.outputs.base import Count, Hex, Natural, Printed
+from virtiomem.recording.compare import RecordingDifference
+from virtiomem.recording.values import CrashSyscall, DeviceInfo, ZonePages
+from virtiomem.scenario.golden import GoldenOutcome
+
+Entry = Natural
+"""Where in `names`, or in `block-looks`, a thing is."""
+
+
+class LookOutput(Printed, kw_only=True):
+    """How a kind of thing is called and drawn."""
+
+    word: str
+    symbol: str
+    color: str
+
+
+class LookTables(Printed, kw_only=True):
+    """Looks, by the names of the kinds."""
+
+    resources: dict[str, LookOutput]
+    blocks: dict[str, LookOutput]
+    changes: dict[str, LookOutput]
+    responses: dict[str, LookOutput]
+
+
+class ResourceCounts(Printed, kw_only=True):
+    """Lines of the listing; of them System RAM, were virtio-mem's merged, and were none merged."""
+
+    resources: Natural
+    ram: Natural
+    merged: Natural
+    unmerged: Natural
+
+
+class CrashCounts(Printed, kw_only=True):
+    """What one loader of crash kernels would dump."""
+
+    loader: str
+    ranges: Natural
+    size: Natural
+    entries: Natural
+    limit: Natural | None
+    lost: Natural
+    refused: bool
+    unmerged: Natural
+
+
+class CrashHeaderCounts(Printed, kw_only=True):
+    """The crash header in memory."""
+
+    syscall: CrashSyscall
+    kept: bool
+    ranges: Natural
+    size: Natural
+    missing: Natural
+    gone: Natural
+
+
+class PageStep(Printed, kw_only=True):
+    """The guest at rest after a step, boot first, and what the step did; rows as docs/report.md says."""
+
+    title: str
+    settled: bool | None
+    error: str | None
+    rows: list[tuple[Natural, Hex, Hex, Count, Entry]]
+    blocks: list[tuple[Natural, Count, Entry]]
+    plugged: dict[str, list[Natural] | None]
+    devices: list[DeviceInfo]
+    zones: dict[str, dict[str, ZonePages]]
+    facts: ResourceCounts
+    crash: list[CrashCounts]
+    crash_header: CrashHeaderCounts | UnsetType = UNSET
+    requests: list[tuple[str, str, str, Hex | None, Natural | None, int, Count]]
+    trace: dict[str, list[tuple[Natural, int]]]
+    changes: list[tuple[str, Natural, Hex, Hex, Entry]]
+    block_changes: list[tuple[Natural, Count, Entry | None, Entry | None]]
+    held_up: list[str] | UnsetType = UNSET
+    log: list[str] | UnsetType = UNSET
+    retry_in: float | UnsetType = UNSET
+    retry: str | UnsetType = UNSET
+    elapsed: float | UnsetType = UNSET
+
+
+class PageRecording(Printed, kw_only=True):
+    """One recording of a page, and the tables that its rows refer to."""
+
+    source: str
+    title: str
+    guest: dict[str, Any]
+    recorded: str | None
+    block_size: Count
+    page_size: Count
+    names: list[tuple[str, str]]
+    block_looks: list[tuple[str, str, str, list[Natural]]]
+    steps: list[PageStep]
+
+
+class PageDifference(Printed, kw_only=True):
+    """How often two recordings differ at a step, and the first of each kind: what, in the one, in the other."""
+
+    times: Count
+    shown: list[tuple[str, str, str]]
+
+
+class PageOutput(Printed, kw_only=True):
+    """What a page shows, of one recording or two; differences are by step."""
+
+    format: Literal["virtiomem-report/1"]
+    looks: LookTables
+    axis: list[tuple[Hex, Hex, bool]]
+    recordings: list[PageRecording]
+    differences: dict[str, PageDifference]
+
+
+class SetApart(Printed, kw_only=True):
+    """Lines of the two maps that were not compared."""
+
+    a: list[str]
+    b: list[str]
+
+
+Both = tuple[Natural, Natural]
+"""A number for either recording."""
+
+
+class ComparisonOutput(Printed, kw_only=True):
+    """Whether two recordings are the same, and the first difference."""
+
+    same: bool
+    difference: RecordingDifference | None
+    not_compared: str | UnsetType = UNSET
+    set_apart: SetApart | UnsetType = UNSET
+    steps: Both
+    refused: Both
+    stopped_short: Both
+    guests: tuple[dict[str, Any], dict[str, Any]] | UnsetType = UNSET
+
+
+class TestOutput(Printed, kw_only=True):
+    """What came of one scenario."""
+
+    scenario: str
+    golden: str
+    outcome: GoldenOutcome
+    what: str
+    difference: RecordingDifference | None
+    seconds: float
+
+
+class TestsOutput(Printed, kw_only=True):
+    """What came of all scenarios."""
+
+    passed: bool
+    counts: dict[str, Count]
+    tests: list[TestOutput]
