@@ -51,6 +51,7 @@ class AddedMemory:
         """What is plugged and added at a time, and how much may be offline."""
         self.failures: list[UnplugFailure] = []
         """What the last pass could not unplug."""
+        self._most_offline = units.most_offline
         self._memory = memory
         self._region = region
         self._mgid = mgid
@@ -61,7 +62,7 @@ class AddedMemory:
 
     def could_add(self) -> bool:
         """False when too much of what was added is still offline. Models: virtio_mem_could_add_memory()."""
-        return self.units.could_add(self.offline_size)
+        return self.offline_size <= self._most_offline
 
     def went_online(self, size: int) -> None:
         """Some of it is online now."""

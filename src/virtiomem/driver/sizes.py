@@ -36,9 +36,14 @@ class Units(NamedTuple):
         """How much of it may still be offline when memory that goes online makes the driver add more."""
         return self.offline_threshold - self.offline_threshold // 2
 
+    @property
+    def most_offline(self) -> int:
+        """How much of it may be offline when the driver adds one unit more."""
+        return self.offline_threshold - self.added
+
     def could_add(self, offline: int) -> bool:
         """False when so much of what was added is offline that the driver adds no more."""
-        return offline + self.added <= self.offline_threshold
+        return offline <= self.most_offline
 
 
 def choose_units(

@@ -175,6 +175,8 @@ def _pay(memory: Memory, blocks: list[MemoryBlock]) -> Errno:
     (mm/memory_hotplug.c, v6.1).
     """
     vmemmap = memory.vmemmap
+    if not vmemmap.counted:
+        return Errno.OK
     for block in blocks:
         pages = vmemmap.inside_pages if block.memmap_pageblocks else vmemmap.block_pages
         if (paid := vmemmap.take(block.nid, pages)) is None:

@@ -57,6 +57,7 @@ class Vmemmap:
     def __init__(
         self, nodes: Mapping[int, Node], architecture: Architecture, release: LinuxRelease, block_size: int
     ) -> None:
+        """Nothing is counted before `boot_with`. Since: 6.6 (movable_shares_watermarks)."""
         self.counted = False
         """Whether free memory is counted: `boot_with` has said how much there was."""
         self._nodes = nodes
@@ -66,7 +67,9 @@ class Vmemmap:
         """What one memory block takes."""
         self.inside_pages = -(-BLOCK_OVERHEAD // self._page_size)
         """What one takes that has its struct pages inside."""
-        self._movable_shares = release.movable_shares_watermarks
+        zones = [zone for node in nodes.values() for zone in node.zones.values()]
+        self._sharing = [zone for zone in zones if release.movable_shares_watermarks or zone.is_kernel]
+        """The zones over which the minimum watermarks are spread."""
         self._huge_pages = False
         self._keeps: dict[Zone, int] = {}
         self._kept_for = -1
@@ -87,8 +90,6 @@ class Vmemmap:
 
     def take(self, nid: int, pages: int) -> Parts | None:
         """Take pages for memory of a node, from the zones that are tried for it; None, and nothing taken, for too few."""
-        if not self.counted:
-            return NOTHING
         keeps = self._kept()
         parts: list[tuple[Zone, int]] = []
         for zone in self._zonelist(nid):
@@ -135,20 +136,15 @@ class Vmemmap:
     def _kept(self) -> dict[Zone, int]:
         """What each kernel zone keeps: made anew when a zone has grown or shrunk."""
         managed = 0
-        for node in self._nodes.values():
-            for zone in node.zones.values():
-                if self._movable_shares or zone.is_kernel:
-                    managed += zone.managed
+        for zone in self._sharing:  # each time a block comes, so no more than this is done
+            managed += zone.managed
         if managed != self._kept_for:
             self._kept_for = managed
             self._keeps = dict(self._watermarks(managed))
         return self._keeps
 
     def _watermarks(self, managed: int) -> Iterator[tuple[Zone, int]]:
-        """What no struct page comes from: minimum watermark, low memory reserve, and what only movable users may have.
-
-        Since: 6.6 (movable_shares_watermarks).
-        """
+        """What no struct page comes from: minimum watermark, low memory reserve, and what only movable users may have."""
         kernel = sum(zone.managed for node in self._nodes.values() for zone in node if zone.is_kernel)
         minimum = self._min_free(kernel)
         for node in self._nodes.values():
