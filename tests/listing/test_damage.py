@@ -22,6 +22,7 @@ LISTING = """\
   140000000-147ffffff : System RAM (virtio_mem)
 """
 RAM = sum(ram.resource.size for ram in system_ram(iomem.loads(LISTING)))
+LONG = re.sub(r"\b[0-9a-f]{8,9}\b", lambda number: f"{number[0]:0>16}", LISTING)
 LINES = LISTING.splitlines()
 
 
@@ -116,6 +117,31 @@ LOSSES = {
     "a range that lost its dash": (
         f"00100000-7fffffff : {'n' * 40}\n  00100000007fffffff : System RAM\n",
         2,
+    ),
+    "digits of all but one line": (
+        """\
+00100000-7fffff : System RAM
+100000000-13fffffff : System RAM
+14000000-33fffffff : virtio0
+  14000000-147ffffff : System RAM (virtio_mem)
+""",
+        1,
+    ),
+    "a digit in front of a zero": (
+        "00100000-0fffffff : System RAM\n010000000-f02fffffff : dax0.0\n  f0100000-f02fffffff : System RAM (kmem)\n",
+        2,
+    ),
+    "a digit where all are filled up to 16": (
+        LONG.replace("0000000140000000-", "000000140000000-"),
+        1,
+    ),
+    "half of a line that nothing begins": (
+        "map:98:10000000\n0-1ffffffff : System RAM\nmap:99:  120008000-1207fffff : Kernel code\n",
+        1,
+    ),
+    "a line that is joined and broken": (
+        "40000000-7fffffff : System RAM 80000000-bfffffff : dax0.0   80000000-bffff fff : System RAM (kmem)  144M\n",
+        1,
     ),
     "a mark behind a coloured name": (LISTING.replace("RAM (virtio_mem)", "[31mRAM[0m (virtio_mem) …"), 7),
     "a remark that is cut": (f"{LISTING}#", 8),

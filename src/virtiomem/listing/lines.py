@@ -1,6 +1,7 @@
 """The lines of a listing in whatever spelling they were pasted, and what was wrong with each."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,8 +25,9 @@ class Line:
     name: str
     short: bool = False
     """Written with fewer digits than Linux writes, as where leading zeros are left out, or where a digit is lost."""
-    below_lost: bool = False
-    """Whether the line above it lost digits: then nothing holds the start of this one in its place."""
+    narrow: bool = False
+    """Whether its start is written with fewer digits than its end. Who loses a digit of the end makes a range smaller, or one that ends
+    before it starts; only a start that lost one makes a range larger, and then it is shorter than the end."""
 
     @property
     def range(self) -> str:
@@ -41,9 +43,9 @@ class _Manner(NamedTuple):
 
     margin: int
     """By how many spaces all resource lines are indented."""
-    padded: bool
-    """Whether addresses have leading zeros, or may have, so that one of fewer digits has lost some: only where some are
-    really short is it sure that zeros were left out."""
+    digits: dict[str, int]
+    """To how many digits addresses are filled up with zeros, so that one of fewer has lost some: Linux's 8, unless most have more; 0
+    where zeros were left out, which is sure only where some addresses are really short. Those behind a `0x` by themselves."""
     trailed: bool
     """Whether spaces stand behind names that Linux gives without: then those behind other names are no part of them either."""
 
@@ -63,9 +65,16 @@ _CHATTER = re.compile(r"\s*+(?:\#.*|//.*|`{3}.*|~{3}.*)", re.DOTALL)
 _COMMAND = re.compile(r"\bcat\s")
 """What people write above and below a listing, and the command that printed it."""
 _SOME_RANGE = re.compile(r"(?<![0-9a-f])[0-9a-f]{3,}+\s*(?:-|\u2013)\s*(?:0x)?[0-9a-f]{3,}", re.IGNORECASE)
-_RANGE = re.compile(r"[0-9a-f]{8,16}-[0-9a-f]{8,16}|[0-9a-f]{3,16}-[0-9a-f]{3,16} : ")
+_RANGE = re.compile(
+    rf"[0-9a-f]{{8,}}+ ?- ?[0-9a-f]{{1,16}}+(?![0-9a-f-])|[0-9a-f]{{1,16}}-[0-9a-f]{{3,16}} : |: {SYSTEM_RAM}"
+)
+"""Another line in a name, though it was broken before it was joined. (A UUID is a name.)"""
 _RAGGED = re.compile(r"\s*[0-9a-f]{8,}+[0-9a-f-]* :", re.IGNORECASE)
 """What was a resource line until its range lost something."""
+_FILLED_UP = 8
+"""Digits that Linux fills an address up to."""
+_SHORT = 5
+"""Digits of an address that is really short: others may be high addresses that lost some."""
 _WRAPPED_AT = 66
 """Mailers wrap lines that would become longer than this, or more; what is narrower is wrapped if the name is known."""
 
@@ -77,11 +86,11 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
     found: list[Line] = []
     before: Raw | None = None
     """The line above, if it is a resource line or goes on with one."""
-    lost = False
+    stray = False
+    """Whether the line above was left out, and may be the beginning of this one."""
     for here in raw:
-        line = _parse(here, manner, repairs) if here.text else None
+        line = _parse(here, manner, repairs, half=stray) if here.text else None
         if line is not None:
-            line.below_lost, lost = lost, line.end == _UNKNOWN or line.end < line.start
             found.append(line)
             before = here
         elif before is not None and (name := _continued(before.width, found[-1].name, _bare(here.text).strip())):
@@ -91,7 +100,8 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
             before = here
         else:
             repairs.append(_left_out(here))
-            before, lost = None, lost or _RAGGED.match(here.text) is not None
+            before = None
+        stray = before is None and repairs[-1].lost
     if before is not None and not text.endswith("\n") and found[-1].name and not _is_whole(found[-1].name, text):
         what = f"no newline at the end, and {quoted(found[-1].name)} may be cut short"
         repairs.append(Repair(before.number, Damage.CUT, what, "read as it is", lost=True))
@@ -106,14 +116,35 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
 
 def _manner(raw: Iterable[Raw]) -> _Manner:
     matches = [match for line in raw if line.text and (match := _LOOSE.fullmatch(_bare(line.text)))]
-    numbers = [one for match in matches for one in (match["start"], match["end"]) if one[1:2] not in ("x", "X")]
-    bare = [one for one in numbers if one[0] != "0" or len(one) == 1]
+    numbers = [_digits(match[side]) for match in matches for side in ("start", "end")]
     names = [name for match in matches if (name := match["name"] or "").endswith(" ")]
     return _Manner(
         min((len(match["indent"].expandtabs(TAB)) for match in matches), default=0),
-        any(len(one) >= 8 and one[0] == "0" for one in numbers) or min(map(len, bare), default=0) > 5,
+        {
+            prefix: _filled_up([one for of, one in numbers if of == prefix], sparing=bool(prefix))
+            for prefix in ("", "0x")
+        },
         any(is_known(name.rstrip(" ")) for name in names),
     )
+
+
+def _filled_up(numbers: list[str], *, sparing: bool) -> int:
+    """To how many digits numbers are filled up with zeros; 0 where they are not, as where none is short if not `sparing`."""
+    lengths = Counter(map(len, numbers))
+    filled = {len(number) for number in numbers if number.startswith("0") and len(number) >= _FILLED_UP}
+    usual = next((length for length in filled if 2 * lengths[length] > lengths.total()), _FILLED_UP)
+    return usual if filled or (not sparing and min(lengths, default=0) > _SHORT) else 0
+
+
+def _has_lost(number: str, digits: int) -> bool:
+    """Whether a number of a listing that fills up to so many digits has fewer, or a zero where it has more."""
+    return len(number) < digits or (len(number) > digits > 0 and number.startswith("0"))
+
+
+def _digits(number: str) -> tuple[str, str]:
+    """Its prefix and its digits."""
+    number = number.lower()
+    return ("0x", number[2:]) if number.startswith("0x") else ("", number)
 
 
 def _bare(line: str) -> str:
@@ -121,17 +152,18 @@ def _bare(line: str) -> str:
     return line.removesuffix("\r").removeprefix("\ufeff")
 
 
-def _parse(raw: Raw, manner: _Manner, repairs: Repairs) -> Line | None:
-    """A resource line in any spelling that can be understood; its name as it stands there."""
+def _parse(raw: Raw, manner: _Manner, repairs: Repairs, *, half: bool) -> Line | None:
+    """A resource line in any spelling that can be understood; its name as it stands there. A short one may be half of one."""
     match = _LOOSE.fullmatch(_bare(raw.text))
     if match is None:
         return None
     indent = max(len(match["indent"].expandtabs(TAB)) - manner.margin, 0)
     start, end = (int(match[side], 16) for side in ("start", "end"))
-    line = Line(raw.number, indent, start, end, match["name"] or "")
-    line.short = any(len(one) < 8 and not one.lower().startswith("0x") for one in (match["start"], match["end"]))
-    if manner.padded and line.short:
-        what = f"{match['start']}-{match['end']} has fewer digits than the kernel writes"
+    line = Line(raw.number, indent, start, end, match["name"] or "", narrow=len(match["start"]) < len(match["end"]))
+    numbers = [_digits(match[side]) for side in ("start", "end")]
+    line.short = any(len(number) < _FILLED_UP for prefix, number in numbers if not prefix)
+    if (half and line.short) or any(_has_lost(number, manner.digits[prefix]) for prefix, number in numbers):
+        what = f"digits are missing in {match['start']}-{match['end']}"
         repairs.append(Repair(raw.number, Damage.DIGITS, what, "left out: which are lost is not known", lost=True))
         line.end = _UNKNOWN
     elif match["name"] is None:
@@ -196,7 +228,8 @@ def _left_out(raw: Raw) -> Repair:
     """What is said of lines that are none."""
     chatter = not raw.text or (_is_chatter(raw.text) and not _SOME_RANGE.search(raw.text))
     chatter = chatter and not _has_mark(raw.text) and not any(map(_ELISION.fullmatch, _WORD.findall(raw.text)))
-    return Repair(raw.number, Damage.NOT_A_LINE, _stray(raw.text), "left out", raw.times, lost=not chatter)
+    damage = Damage.DIGITS if _RAGGED.match(raw.text) else Damage.NOT_A_LINE
+    return Repair(raw.number, damage, _stray(raw.text), "left out", raw.times, lost=not chatter)
 
 
 def _is_chatter(line: str) -> bool:

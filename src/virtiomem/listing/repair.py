@@ -328,10 +328,11 @@ class _Builder:
 
 def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repairs) -> ResourceTree:
     builder = _Builder()
+    digits_lost = _digits_are_lost(lines, sick, repairs)
     for line in lines:
-        if line.below_lost and is_system_ram(line.name):
-            what = f"{line.range} stands below a line that lost digits"
-            remedy = "left out: whether it lost some is not known"
+        if digits_lost and line.narrow and is_system_ram(line.name):
+            what = f"{line.range} starts with fewer digits than it ends"
+            remedy = "left out: whether it lost some, as other lines did, is not known"
             repairs.append(Repair(line.number, Damage.DIGITS, what, remedy, lost=True))
             sick.pop(line.number, None)
         elif line.number not in sick:
@@ -348,6 +349,16 @@ def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repa
             repairs.append(Repair(line.number, damage, what, remedy, lost=lost))
     iomem.claim_low(builder.tree)
     return builder.tree
+
+
+def _digits_are_lost(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repairs) -> bool:
+    """Whether some line shows that digits are lost: then any other may have lost some that nothing shows."""
+    astray = (Damage.OUTSIDE_PARENT, Damage.OVERLAP)
+    return any(one.damage is Damage.DIGITS for one in repairs) or any(
+        damage is Damage.REVERSED or (line.narrow and damage in astray)
+        for line in lines
+        for damage, _ in [sick.get(line.number, (None, ""))]
+    )
 
 
 def _shown(node: Resource) -> str:
