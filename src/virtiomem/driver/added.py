@@ -1,5 +1,23 @@
 """What a driver has in Linux: memory it added, how much of that is offline, and what would not leave.
 
+**How much may be offline.** Memory that is added but not online is of no use and has its price: Linux takes the struct
+pages of a new block (1/64 of it) from memory that is in use. In a guest whose user space never puts blocks online, a driver
+that went on adding would eat up all free memory. So it adds no more when that would bring `offline_size` above the threshold
+of `Units.offline_threshold` (1G, or two units if that is more). The pass then ends with ENOSPC, without a timer.
+
+`add` counts the new memory as offline *before* it adds it. Adding may put it online at once, and then the notifier runs
+inside the call and takes it off the count: with auto-online the count is back at its old value when `add` returns, and the
+threshold never stops the driver. Counting afterwards would make it negative meanwhile.
+
+Memory that goes online makes the driver go on only when no more than half the threshold is offline (`Units.resume_size`),
+and not from inside a pass, which goes on by itself. With a threshold of 1G and blocks of 128M the driver adds eight; the
+first three that go online change nothing, the fourth brings the next four. A pass for each block would be a look at the
+configuration and two log lines for 128M.
+
+**What leaves.** `remove` is for memory that is offline, which cannot fail. `offline_and_remove` may: then Linux has put back
+online what it had taken offline, and `failures` says what refused. Either way memory that left makes room below the
+threshold, so the work is queued; that is why a shrink ends with a pass that sends nothing.
+
 Models: what both modes of drivers/virtio/virtio_mem.c (v6.1) do to add, withhold and remove memory.
 """
 
@@ -105,7 +123,8 @@ class AddedMemory:
     def fake_offline(self, addr: int, size: int) -> Errno:
         """Take exactly this memory from the page allocator: ENOMEM, or EBUSY for every other reason.
 
-        In Movable it is worth trying five times. EAGAIN when the configuration has changed. Models:
+        In Movable it is worth trying five times: pages there are mostly pinned for a moment only. What is in the way in a kernel zone
+        mostly stays. EAGAIN when the configuration has changed. Models:
         virtio_mem_fake_offline(). Since: 6.5 (fake_offline_heeds_config).
         """
         heeds_config = self._memory.release.fake_offline_heeds_config

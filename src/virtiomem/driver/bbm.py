@@ -115,7 +115,7 @@ class BigBlockMode:
                 if rc or not wanted:
                     return rc
             if not self._vm.parameters.unplug_online:
-                return Errno.OK
+                return Errno.OK  # not EBUSY: a retry would find the same; a block that goes offline queues a pass
         return Errno.EBUSY
 
     def unplug_pending(self) -> Errno:

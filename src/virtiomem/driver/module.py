@@ -52,6 +52,8 @@ class VirtioMemModule:
                 self._note_failure(name, rc, log)
             else:
                 self.devices.append(device)
+                # One callback for all devices, set again by each: the probe only queued a pass, so no memory of the
+                # device has come yet. Where every probe fails, memory of others keeps going online without it.
                 memory.online_page_callback = self.online_page
 
     def _note_failure(self, device: str, rc: Errno, log: Log) -> None:

@@ -34,7 +34,7 @@ FULL = {MB.OFFLINE_PARTIAL: MB.OFFLINE, MB.KERNEL_PARTIAL: MB.KERNEL, MB.MOVABLE
 PARTIAL = {full: partial for partial, full in FULL.items()}
 
 PLUG_ORDER = (MB.KERNEL_PARTIAL, MB.MOVABLE_PARTIAL, MB.OFFLINE_PARTIAL)
-"""Where sub-blocks are plugged before any block is added: memory already in use profits first."""
+"""States searched for unplugged sub-blocks before a block is added; online blocks first. `sbm` says why."""
 
 UNPLUG_OFFLINE = (MB.OFFLINE_PARTIAL, MB.OFFLINE)
 UNPLUG_ORDER = (*UNPLUG_OFFLINE, MB.MOVABLE_PARTIAL, MB.KERNEL_PARTIAL, MB.MOVABLE, MB.KERNEL)

@@ -1,5 +1,41 @@
 """Sub-block mode: memory blocks of which any set of sub-blocks may be plugged.
 
+**Three truths about a block.** They agree whenever the driver rests, except where noted:
+
+1. The device's bitmap says which sub-blocks are plugged. Only it decides whether there is memory behind an address. The
+   driver does not read it; it changes its own copy when the device acknowledges a request.
+2. The driver's copy: a byte for each sub-block (`_plugged`) and a state for each block (`order.MB`). After a driver is
+   loaded again it is empty although the device may have memory plugged; the first pass then sends UNPLUG_ALL.
+3. Linux's memory block: whether it exists, whether it is online and in which zone, and which of its pages are withheld
+   from the page allocator (fake-offline). The administrator can change this at any time through sysfs; the memory
+   notifier keeps the driver's state in step, and may refuse.
+
+Linux must never touch a page that is not plugged, so the three change in an order that leaves Linux with less than is
+plugged, never with more. Plugging: device, driver, Linux. Unplugging: Linux gives up the pages, then the device, then
+the driver. Where a step fails, the difference stays visible as a state: PLUGGED is a block that the device has and Linux
+does not (`unplug_pending` tries again); a partial state with nothing plugged is a block that Linux has and the device
+does not (it could not be removed, `_remove_emptied`).
+
+**Linux is protected in four ways.** `online_page` hands out plugged sub-blocks only. `going_online` refuses a block that
+the driver does not hold to be offline, such as one that is just being removed. `going_offline` drops the driver's
+references to withheld pages, without which no partial block could go offline. `remove` takes partial offline blocks from
+Linux when the driver leaves, for without the driver's callback they would go online whole. Apart from pages that are not
+there, Linux is protected from running out of memory: see `added` for how much may be offline.
+
+**Partial blocks come first,** both ways. Linux holds struct pages for a whole block (2M for 128M, with pages of 4K) however little of it is
+plugged. Filling a partial block costs no more of them and adds no block; emptying one gets rid of a block soonest.
+
+- Plug: partial blocks that are online (kernel zones, then Movable), where the memory can be used at once; then partial
+  offline ones; then blocks used before; then new ones. Kernel zones first, because every allocation can use them.
+- Unplug: offline blocks, which nobody uses; then partial before whole, and of either kind Movable before kernel zones,
+  because what lies in Movable can usually be moved away, and what lies in a kernel zone often cannot.
+
+**Low sub-blocks are plugged first, high ones unplugged first,** blocks too. Plugged memory so stays one run at the low end
+of the region, where the usable region begins and where one request can name it. A whole block takes one request to
+unplug, a run in an offline block too. In an online block each run of pages has to be emptied first: the driver tries the
+whole block, and if anything in it cannot be moved (EBUSY, which is normal) sub-block by sub-block, skipping those that
+are busy. What is left at the end of the pass is EBUSY, and the retry timer runs: see `work`.
+
 Models: the virtio_mem_sbm_*() functions of drivers/virtio/virtio_mem.c (v6.1).
 """
 
@@ -144,6 +180,7 @@ class SubBlockMode:
         count = min(wanted, self.sbs_per_mb)
         if rc := self._plug_sb(mb, 0, count):
             return rc, wanted
+        # Before it is added: adding may put it online at once, and `going_online` goes by the state.
         self.states[mb] = MB.OFFLINE if count == self.sbs_per_mb else MB.OFFLINE_PARTIAL
         if rc := self._added.add(mb * self.unit_size, self.unit_size):
             failed = self._unplug_sb(mb, 0, count)
@@ -178,7 +215,7 @@ class SubBlockMode:
         wanted = diff // self.plug_size
         for state in UNPLUG_ORDER:
             if state not in UNPLUG_OFFLINE and not self._vm.parameters.unplug_online:
-                return Errno.OK
+                return Errno.OK  # not EBUSY: a retry would find the same; a block that goes offline queues a pass
             for mb in self.states.each_reversed(state):
                 if not wanted:
                     return Errno.OK
@@ -212,6 +249,7 @@ class SubBlockMode:
 
         Since: 6.5 (retries_emptied_blocks).
         """
+        # Here the state changes last: going offline may fail, and on the way `offline` wants to know the state it left.
         if not self._added.offline_and_remove(mb * self.unit_size, self.unit_size):
             self.states[mb] = MB.UNUSED
         elif self._memory.release.retries_emptied_blocks:
@@ -242,6 +280,7 @@ class SubBlockMode:
         if not self._is_full(mb):
             self.states[mb] = MB.OFFLINE_PARTIAL
         if not rc and self._is_empty(mb):
+            # In this order: from here on nobody can put the block online (`going_online`), so removing it cannot fail.
             self.states[mb] = MB.UNUSED
             self._added.remove(mb * self.unit_size, self.unit_size)
         return rc, wanted

@@ -107,6 +107,8 @@ class VirtioMem:
         if self.plugged_size:
             self.unplug_all_required = True
             self.log("info", "unplugging all memory is required")
+        # In this order: the first pass may put memory online, which the notifier must hear of; and a change of the
+        # configuration since it was read above, before anybody listened, is found by that pass, which reads it again.
         self.memory.notifiers.register(self._notified)
         self._link.channel.on_config_change(self._config_interrupt)
         self._config_interrupt()
@@ -149,7 +151,7 @@ class VirtioMem:
             self.log("warning", "could not reserve device region")
             self.log("info", "reloading the driver is not supported")
             return Errno.EBUSY
-        resource.set_busy(False)
+        resource.set_busy(False)  # a request does not descend into a busy resource, and this one is to hold the blocks
         self._resource = resource
         return Errno.OK
 
@@ -177,6 +179,7 @@ class VirtioMem:
         self.work.stop()
         self.mode.remove()
         self.memory.notifiers.unregister(self._notified)
+        # One byte too far, as in Linux: the first block of a device right behind this one counts as this one's.
         if hotplug.has_system_ram(self.memory, self.addr, self.addr + self.region_size):
             self.log("warning", "device still has system memory added")
         elif self._resource is not None:
@@ -239,6 +242,7 @@ class VirtioMem:
         """From leftovers to the difference between requested and plugged."""
         rc = Errno.OK
         if self.unplug_all_required:
+            # Before the configuration is read: this may shrink the usable region, and what was read earlier would be stale.
             rc = self._send_unplug_all()
         if self._config_changed:
             self._config_changed = False

@@ -1,5 +1,31 @@
 """When a device's driver works: at once, later, or never again.
 
+Each device has one work item. Queued twice before it runs, it runs once; queued while it runs, it runs once more. Four
+things queue it: a changed configuration (every write of requested-size, and the end of the probe), memory that went
+online when enough of it was offline (`added`), memory that was removed from Linux, and the retry timer. With
+unplug_online off, memory that went offline does, too.
+
+One run makes passes until one of them ends in something other than RETRY_NOW:
+
+    DONE          nothing left that a pass could do. The interval starts over at 50 s.
+    REST          no room, or too much is offline. No timer: only an event can change that, and it queues the work.
+    RETRY_LATER   memory that could not be emptied, a device that is busy, no memory. The timer starts.
+    RETRY_NOW     the configuration changed under the pass, whose requests are then refused before they are sent:
+                  the next pass begins with the new one.
+    BROKEN        an errno that the driver does not know, such as the device's ERROR. It sends nothing ever again.
+
+The timer runs only between a RETRY_LATER and the next run, whatever starts that. When it expires the interval doubles,
+up to 300 s. A device that stays stuck after a pass at second 0 is tried again at:
+
+    0 -- 50 --- 150 ------- 350 ----------- 650 ----------- 950 ...
+
+Only DONE sets the interval back. A new requested-size runs at once, but if that pass fails too, the next retry is as far
+away as the interval has grown to, up to 300 s: a second attempt soon after a long stall can look dead for five minutes.
+
+Two ends have no way back while the driver is loaded. `broken` is Linux's: see BROKEN. `hung` is ours for a device that
+takes a request and never answers: Linux's work function waits for the answer forever; here the run ends and no other
+begins.
+
 Models: virtio_mem_run_wq(), virtio_mem_retry(), virtio_mem_timer_expired() (drivers/virtio/virtio_mem.c, v6.1). What a
 pass *does* is the device's business.
 """
@@ -63,7 +89,7 @@ class Work:
         self._queued = False
         if self._stopped or self.hung:
             return
-        self._stop_timer()
+        self._stop_timer()  # whatever started this run: the pass decides whether there is anything to wait for
         if self.broken:
             return
         self.active = True
@@ -99,7 +125,7 @@ class Work:
     def _expired(self) -> None:
         self._timer = None
         self.queue()
-        self._interval = retry.after(self._interval)
+        self._interval = retry.after(self._interval)  # before the pass, which starts over from 50 s if it is DONE
 
     def pass_over(self, end: float) -> None:
         """Let the retries until `end` go by, as though each had been made and had changed nothing."""
