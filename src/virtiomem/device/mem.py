@@ -12,6 +12,27 @@ in part, and is decided in one order:
 
 The wire carries the answer only; `MemDevice.refusal` keeps the reason (`decisions`).
 
+**Why in this order.** Each answer tells the driver something else, and the first that applies must win:
+
+- NACK before the state of blocks: it means that the driver's idea of requested_size is old, which is nobody's fault.
+  Linux makes another pass at once, with the configuration that has changed by then; after ERROR it never sends a request
+  again. So a driver that plugs what is plugged already, while that is also too much, gets the harmless answer. (The
+  specification asks for ERROR.)
+- The state of blocks before BUSY: ERROR is a bug in the driver, and waiting does not cure it. BUSY promises that the same
+  request can succeed later, which is false for blocks in the wrong state. `_plug` and `_unplug` look at `busy` first,
+  because the block map tests and changes blocks in one go; `_refuse_blocks` then finds out which of the two it is.
+- STATE and ranges are decided without `busy`: looking changes nothing. UNPLUG_ALL has no range, and nothing but BUSY can
+  refuse it.
+
+**The usable region** is where blocks may be plugged: requested_size and some room beyond (`usable_extent`: two sections of
+Linux, so that a driver can leave out what it cannot plug). It grows with requested_size at once. When requested_size falls it
+stays, for blocks beyond the new size are still plugged and the driver has to be able to name them. Only UNPLUG_ALL, also
+the one of a reset, shrinks it: nothing is plugged then.
+
+**Units.** A request is an address in bytes and a number of the *device's* blocks (`block_size`, 2M as a rule). Linux thinks in
+its own memory blocks (128M to 2G), of which the device knows nothing: 128M are 64 device blocks in one
+request, and a memory block that is partly plugged is nothing special here. Behind `request` everything counts in blocks from `addr`.
+
 Bytes that are no request at all raise ProtocolError: the virtio device around this one then needs a reset.
 """
 

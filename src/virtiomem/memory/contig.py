@@ -1,5 +1,25 @@
 """Taking exact ranges of pages from the allocator, and withholding them as fake-offline.
 
+A page of an online block is in one or more of these sets, which are counted or marked in three places:
+
+    present        online, whether there is memory behind it or not       `Zone.present`
+    managed        in the hands of the page allocator                     `Zone.managed`
+    fake-offline   withheld from it by a driver, because not plugged      `MemoryBlock.fake_offline`
+    dropped        withheld, but the driver lets offlining skip it        `MemoryBlock.dropped`
+
+A block of 128M (32768 pages) of which 32M (8192 pages) are plugged, through its life:
+
+    event            present   managed   fake-offline   dropped
+    online             32768      8192          24576         0   the callback withholds what is not plugged
+    GOING_OFFLINE      32768     32768          24576     24576   the driver drops its references
+    cancelled          32768      8192          24576         0   it takes them back
+    GOING_OFFLINE      32768     32768          24576     24576
+    offline                0         0              0         0   all 32768 are subtracted from both
+
+A driver holds a reference to each withheld page. Offlining would wait for that page to be given up, and fail; so on
+GOING_OFFLINE, the last moment to be asked, the driver lets go. Linux subtracts all pages of a block that goes
+offline from what is managed, although withheld ones were never added; counting them in beforehand makes up for that.
+
 Models: alloc_contig_range() and, with `clear_fake_offline`, free_contig_range() (mm/page_alloc.c),
 adjust_managed_page_count(), and what PageOffline with a reference means to memory offlining, v6.1. Ranges are bytes,
 whole pageblocks of one online block.

@@ -65,6 +65,7 @@ def add_memory_driver_managed(
 
 def add_named(memory: Memory, nid: int, start: int, size: int, name: str, flags: int) -> Errno:
     """As `add_memory` and `add_memory_driver_managed`, for drivers of ours."""
+    # Claimed before anything else is checked, as in Linux: an unaligned range that is also taken is EEXIST, not EINVAL.
     res = _register_memory_resource(memory, start, size, name)
     if isinstance(res, Errno):
         return res
@@ -135,6 +136,7 @@ def _add_resource(memory: Memory, nid: int, res: Resource, flags: int) -> Errno:
         return blocks
     if res.name == SYSTEM_RAM:
         memory.firmware_map.append(Span.sized(start, size))
+    # Merged before it is online: memory that stays offline merges, too. From here on `res` may be dead.
     if flags & MHP_MERGE_RESOURCE:
         memory.iomem.merge_system_ram_resource(res)
     _online_by_default(memory, blocks)
@@ -186,7 +188,7 @@ def _pay(memory: Memory, blocks: list[MemoryBlock]) -> Errno:
 
 
 def _online_by_default(memory: Memory, blocks: list[MemoryBlock]) -> None:
-    """Put new blocks online as the default state says; the first that refuses ends it, and nobody minds."""
+    """Put new blocks online as the default state says. Stop at the first that refuses, which is no failure to add."""
     if memory.policy.default_state is OnlineType.OFFLINE:
         return
     for block in blocks:
@@ -217,6 +219,7 @@ def remove_blocks(memory: Memory, start: int, size: int) -> Errno:
         memory.firmware_map.remove(span)
     if not memmap.removable(memory, blocks):
         return Errno.EINVAL
+    # Blocks go before the resource: as long as anything of the memory is there, its addresses stay claimed.
     for block in blocks:
         del memory.blocks[block.id]
         if block.paid:

@@ -89,9 +89,11 @@ def online_pages(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
         return rc
     zone = zone_for_block(memory, block, how)
     start_pfn, pages = block.id * memory.pages_per_block, memory.pages_per_block
+    # The zone spans the pages before anybody is asked, for those who are asked may look at them in their zone.
     zone.grow(start_pfn, pages)
     rc = memory.faults.take(FaultPoint.GOING_ONLINE) or memory.notifiers.notify(MemoryEvent.GOING_ONLINE, notify)
     if rc:
+        # The chain does not know how far the question went: a notifier has to remember itself whether it was asked.
         memory.notifiers.cancel(MemoryEvent.CANCEL_ONLINE, notify)
         zone.shrink(start_pfn, pages)
         if bracketed:
@@ -151,6 +153,8 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     if rc:
         memory.notifiers.cancel(MemoryEvent.CANCEL_OFFLINE, notify)
         return rc
+    # Whoever hears of OFFLINE finds the pages gone from every count. The span shrinks last: a veto above then leaves
+    # nothing to undo, and only now is it known which online pages are left to end at.
     _leave_zone(memory, block, zone)
     memory.notifiers.notify(MemoryEvent.OFFLINE, notify)
     zone.shrink(block.id * memory.pages_per_block, memory.pages_per_block)

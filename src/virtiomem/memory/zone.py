@@ -3,8 +3,22 @@
 Models: struct zone, struct pglist_data, resize_zone_range(), shrink_zone_span() (include/linux/mmzone.h,
 mm/memory_hotplug.c, v6.1).
 
-A zone *spans* from its first to its last page, holes included. Growing is plain; shrinking has to find the next page
-that is still online, where Linux steps through the span: here two heaps hold the edges.
+A zone *spans* from its first to its last page, holes included. Growing moves an edge outwards. When the block at an edge
+goes offline, the new edge is the nearest page that is still online: Linux steps through the span from that end, a
+subsection at a time, which costs as many steps as the hole is wide (4096 for 8G). Here two heaps hold the edges of the
+hotplugged ranges, the lowest starts and the highest ends.
+
+Deletion is lazy. `remove_online` takes a range out of `online` only; its two entries stay in the heaps and are *stale*: the
+start is not in `online`, or a range that begins there now has another end. They are dropped when they come to the top,
+which is the only place that is ever read. A range that goes offline and online again puts a second, equal entry beside
+the first, which is harmless while it is true, and stale as soon as the first is. Ranges that come and go far from the
+edges would let a heap grow without bound, so beyond twice the online ranges and 64 it is built anew: 2n, so that
+n insertions or more lie between two rebuilds of n entries, and 64, so that a zone of few blocks rarely rebuilds. Putting
+a range online costs O(log n), taking it offline O(1), a shrink O(log n) for each entry that it drops, of which there is one for each insertion.
+
+Boot memory is one range with holes in it, not in the heaps. When it becomes the edge again, the span ends at a whole
+subsection even where boot memory ends within one, because Linux steps by subsections and knows of no smaller hole.
+Hotplugged ranges are whole memory blocks, which end at a subsection anyway.
 """
 
 import heapq

@@ -1,7 +1,35 @@
 """The resource tree: claiming, inserting, releasing and moving ranges of addresses.
 
 `ResourceTree` is the kernel's `iomem_resource`, itself a `Resource` with everything else inside. The operations keep the
-kernel's rules to the letter; their cost does not grow with the number of siblings, where the kernel walks a list.
+kernel's rules exactly; their cost does not grow with the number of siblings, where the kernel walks a list.
+
+**Busy means: stop here.** There are two ways into the tree. *Inserting* is for those who describe what is there (firmware,
+buses): a resource goes inside what contains it and around what it contains, busy or not. *Requesting* is for drivers, who
+claim: a request descends through resources that are not busy to the deepest one that holds the whole range, becomes
+a busy child of that, and fails at the first busy resource in the way. So no request gets
+into `System RAM` (its `Kernel code` was inserted), and memory can be added inside a device's region only because the
+virtio-mem driver makes that region not busy after it has claimed it. Flags come from the last parent tried: its type and SYSRAM,
+nothing else.
+
+**What virtio-mem does,** as /proc/iomem shows it. The driver claims its region and adds three blocks of 128M:
+
+    140000000-23fffffff : virtio0
+      140000000-147ffffff : System RAM (virtio_mem)
+      148000000-14fffffff : System RAM (virtio_mem)
+      150000000-157ffffff : System RAM (virtio_mem)
+
+Each is merged with its neighbours once it has been added (`merge_system_ram_resource`):
+
+    140000000-23fffffff : virtio0
+      140000000-157ffffff : System RAM (virtio_mem)
+
+When the middle one is removed (`release_mem_region_adjustable`), what was merged is split again:
+
+    140000000-23fffffff : virtio0
+      140000000-147ffffff : System RAM (virtio_mem)
+      150000000-157ffffff : System RAM (virtio_mem)
+
+A block that is added in the gap merges with both. See `resource.merge`.
 
 Models: kernel/resource.c (v6.1).
 Differs: nothing sleeps, so a request for a MUXED region that is taken fails like any other.
