@@ -66,7 +66,9 @@ class AddedMemory:
         self.offline_size = 0
         """What of it is not online."""
         self.units = units
-        """What is plugged and added at a time, and how much may be offline."""
+        """What is plugged and added at a time."""
+        self.resume_size = units.resume_size
+        """See `Units.resume_size`; looked up here, since it is asked for each time a block goes online."""
         self.failures: list[UnplugFailure] = []
         """What the last pass could not unplug."""
         self._most_offline = units.most_offline

@@ -345,7 +345,7 @@ class VirtioMem:
         """Memory is online: there may be room to add more, unless this is our own doing."""
         self.mode.online(notify)
         self.added.went_online(notify.size)
-        if not self.work.active and self.added.offline_size <= self.added.units.resume_size:
+        if not self.work.active and self.added.offline_size <= self.added.resume_size:
             self.work.queue()
         self._hotplug_active = False
 

@@ -11,6 +11,7 @@ its zone has as many free pages elsewhere.
 
 from collections.abc import Iterator, Mapping
 from math import isqrt
+from operator import attrgetter
 
 from virtiomem.abi import ZoneType
 from virtiomem.architecture import Architecture
@@ -70,6 +71,11 @@ class Vmemmap:
         zones = [zone for node in nodes.values() for zone in node.zones.values()]
         self._sharing = [zone for zone in zones if release.movable_shares_watermarks or zone.is_kernel]
         """The zones over which the minimum watermarks are spread."""
+        own = {nid: [node.zones[type_] for type_ in _HIGHEST_FIRST] for nid, node in nodes.items()}
+        self._zonelists = {
+            nid: [*zones, *(zone for other in own if other != nid for zone in own[other])] for nid, zones in own.items()
+        }
+        """Kernel zones in the order in which they are tried: the node's own, highest first, then those of the others."""
         self._huge_pages = False
         self._keeps: dict[Zone, int] = {}
         self._kept_for = -1
@@ -92,7 +98,7 @@ class Vmemmap:
         """Take pages for memory of a node, from the zones that are tried for it; None, and nothing taken, for too few."""
         keeps = self._kept()
         parts: list[tuple[Zone, int]] = []
-        for zone in self._zonelist(nid):
+        for zone in self._zonelists[nid]:
             there = zone.managed - zone.used - keeps[zone]
             if there >= pages:  # the first one has them nearly always
                 zone.used += pages
@@ -112,7 +118,7 @@ class Vmemmap:
     def available(self, nid: int) -> int:
         """Pages that new memory of a node could take, on whichever node they are."""
         keeps = self._kept()
-        return sum(max(zone.managed - zone.used - keeps[zone], 0) for zone in self._zonelist(nid))
+        return sum(max(zone.managed - zone.used - keeps[zone], 0) for zone in self._zonelists[nid])
 
     def available_on(self, nid: int) -> int:
         """Those of them that are on the node itself."""
@@ -124,20 +130,9 @@ class Vmemmap:
         """What a zone keeps from struct pages."""
         return self._kept().get(zone, 0)
 
-    def _zonelist(self, nid: int) -> Iterator[Zone]:
-        """Kernel zones in the order in which they are tried: the node's own, highest first, then those of the others."""
-        for type_ in _HIGHEST_FIRST:
-            yield self._nodes[nid].zones[type_]
-        if len(self._nodes) > 1:
-            for other, node in self._nodes.items():
-                if other != nid:
-                    yield from (node.zones[type_] for type_ in _HIGHEST_FIRST)
-
     def _kept(self) -> dict[Zone, int]:
         """What each kernel zone keeps: made anew when a zone has grown or shrunk."""
-        managed = 0
-        for zone in self._sharing:  # each time a block comes, so no more than this is done
-            managed += zone.managed
+        managed = sum(map(_MANAGED, self._sharing))  # each time a block comes, so no more than this is done
         if managed != self._kept_for:
             self._kept_for = managed
             self._keeps = dict(self._watermarks(managed))
@@ -165,4 +160,5 @@ class Vmemmap:
         return pages
 
 
+_MANAGED = attrgetter("managed")
 _HIGHEST_FIRST = (ZoneType.NORMAL, ZoneType.DMA32, ZoneType.DMA)
