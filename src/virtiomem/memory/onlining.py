@@ -179,6 +179,8 @@ def _migrate(memory: Memory, block: MemoryBlock, everything: int) -> Errno:
         return rc
     zone = block.zone
     assert zone is not None, f"{block} is in no zone"
+    if not zone.used:  # nothing in the zone is in use, so there is nothing to find room for
+        return Errno.OK
     leaving = memmap.notify_of(memory, block).size // memory.page_size
     return Errno.EBUSY if zone.managed - zone.used < leaving else Errno.OK
 

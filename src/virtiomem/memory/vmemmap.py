@@ -97,16 +97,25 @@ class Vmemmap:
     def take(self, nid: int, pages: int) -> Parts | None:
         """Take pages for memory of a node, from the zones that are tried for it; None, and nothing taken, for too few."""
         keeps = self._kept()
+        zones = self._zonelists[nid]
+        first = zones[0]
+        if first.managed - first.used - keeps[first] >= pages:  # nearly always
+            first.used += pages
+            return ((first, pages),)
+        return self._take_in_parts(zones, pages)
+
+    def _take_in_parts(self, zones: list[Zone], pages: int) -> Parts | None:
+        """Take from each zone what it has; None, and nothing taken, when all have too few."""
+        keeps = self._kept()
         parts: list[tuple[Zone, int]] = []
-        for zone in self._zonelists[nid]:
-            there = zone.managed - zone.used - keeps[zone]
-            if there >= pages:  # the first one has them nearly always
-                zone.used += pages
-                return (*parts, (zone, pages))
+        for zone in zones:
+            there = min(zone.managed - zone.used - keeps[zone], pages)
             if there > 0:
                 zone.used += there
                 pages -= there
                 parts.append((zone, there))
+            if not pages:
+                return tuple(parts)
         self.give_back(tuple(parts))
         return None
 
