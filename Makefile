@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev/null && echo ,libvirt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
+.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands wheel-compiled test-compiled fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -81,6 +81,18 @@ fuzz-iomem: setup  ## the readers of /proc/iomem, guided by coverage (installs a
 
 fuzz-input: setup  ## bad input of every kind: files, answers, arguments, calls; MINUTES=10 (each kind) or TRIALS=100000, SEED=1 KIND=
 	$(BIN)/python -m tests.fuzz.run $(if $(TRIALS),--trials $(TRIALS),--minutes $(or $(MINUTES),10)) --seed $(or $(SEED),1) $(addprefix --kind ,$(KIND))
+
+wheel-compiled: setup  ## dist/: a wheel of the same sources with the heart compiled by mypyc; needs a C compiler, running it does not
+	@rm -rf build/compiled dist/virtiomem-*-linux_*.whl && mkdir -p build/compiled
+	@cp -r pyproject.toml README.md LICENSE src build/compiled/
+	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 MYPYPATH=src $(BIN)/python -m pip wheel --quiet --disable-pip-version-check -c constraints.txt --no-deps -w dist build/compiled
+
+# The tests find what is installed in build/installed before what they stand beside.
+test-compiled: wheel-compiled  ## the fast tests, a walk and 20,000 requests on the compiled build; TESTS=tests/driver
+	@rm -rf build/installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/installed dist/virtiomem-*-linux_*.whl
+	VIRTIOMEM_BUILD=compiled PYTHONPATH=build/installed $(BIN)/python -m pytest -n 2 -q $(TESTS)
+	PYTHONPATH=build/installed $(BIN)/python tests/guest/embedded/walk.py --minutes $(or $(MINUTES),0.2) --seed $(or $(SEED),1)
 
 hands:  ## the program for `device check --boot`, compiled for this machine: build/hands
 	@mkdir -p build

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.refused import refused
 from virtiomem import (
     Clock,
     Loopback,
@@ -44,11 +45,11 @@ WRONG: list[tuple[Any, tuple[Any, ...], str]] = [
 def test_refusal_names_the_argument_what_it_must_be_and_what_it_was(
     check: Any, arguments: tuple[Any, ...], words: str
 ) -> None:
-    with pytest.raises(ArgumentError) as refused:
+    with pytest.raises(ArgumentError) as error:
         check(*arguments)
-    assert words in str(refused.value)
-    assert len(str(refused.value)) <= 300
-    assert str(refused.value).isprintable()
+    assert words in str(error.value)
+    assert len(str(error.value)) <= 300
+    assert str(error.value).isprintable()
 
 
 def test_wrong_kinds_are_type_errors_and_wrong_values_value_errors() -> None:
@@ -85,8 +86,7 @@ CALLS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("call", "arguments", "options"), CALLS)
 def test_public_call_refuses_in_its_own_words(call: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-    with pytest.raises(ArgumentError):
-        call(*arguments, **options)
+    refused(call, *arguments, **options)
 
 
 def test_big_block_larger_than_any_region_is_never_plugged() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from virtiomem.abi import Sleep
 from virtiomem.errors import Errno
-from virtiomem.memory import FaultPoint, OnlineType
+from virtiomem.memory import FaultPoint, MemoryEvent, MemoryNotify, OnlineType
 from virtiomem.units import MiB
 from virtiomem.wire.mem import Feature
 
@@ -43,17 +43,16 @@ def test_emptied_blocks_are_tried_again_movable_before_kernel_before_offline_and
     guest.resize(0)
     assert guest.driver.mode.counts() == {"MOVABLE_PARTIAL": 2, "KERNEL_PARTIAL": 2}
     guest.set_state(64, OnlineType.OFFLINE)
-    gone: list[int] = []
-    remove = guest.driver.added.offline_and_remove
+    going: list[tuple[int, bool]] = []
 
-    def remove_and_note(addr: int, size: int) -> Errno:
-        gone.append(addr // MB)
-        rc: Errno = remove(addr, size)
-        return rc
+    def note(event: MemoryEvent, notify: MemoryNotify) -> Errno:
+        if event is MemoryEvent.GOING_OFFLINE:
+            going.append((notify.start // MB, 64 in guest.memory.blocks))
+        return Errno.OK
 
-    guest.driver.added.offline_and_remove = remove_and_note
+    guest.memory.notifiers.register(note)
     guest.wait(50)
-    assert gone == [65, 66, 67, 64]
+    assert going == [(65, True), (66, True), (67, True)]
     assert guest.driver.mode.counts() == {"UNUSED": 4}
 
 

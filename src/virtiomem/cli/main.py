@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
 
-from virtiomem import __version__, stdio
+from virtiomem import __version__, build, stdio
 from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.text import quoted, shown
 
@@ -84,7 +84,8 @@ def _run(argv: list[str]) -> int:
     if chosen is not None and chosen not in COMMANDS:
         raise UsageError(f"no command {quoted(chosen)}{nearest(chosen)} (see virtiomem --help)")
     parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"virtiomem {__version__}")
+    kind = "compiled" if build.is_compiled() else "pure Python"
+    parser.add_argument("--version", action="version", version=f"virtiomem {__version__} ({kind})")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=_sentence(summary), allow_abbrev=False)

@@ -20,7 +20,7 @@ from virtiomem.resource import iomem
 from virtiomem.resource.iomem import MAX_SHOWN_DEPTH, MaskedListingError, spaces
 from virtiomem.resource.meanings import meaning_of
 from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM, is_system_ram
-from virtiomem.resource.node import Resource, ResourceConflict, make_node
+from virtiomem.resource.node import Resource, ResourceConflict, Trusted
 from virtiomem.resource.spoiled import ELIDED, REMARK
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import overlapping_descendants
@@ -281,7 +281,7 @@ class _Builder:
     def place(self, line: Line) -> tuple[str, bool]:
         """Put a line where its range fits, trimmed if it must be; return what was done, and whether it is whole."""
         kind = meaning_of(line.name)
-        new = make_node(line.start, line.end, kind.name, kind.flags, kind.desc)
+        new = Trusted(line.start, line.end, kind.name, kind.flags, kind.desc)
         if is_system_ram(line.name) and (other := self._in_doubt(new, line.number)):
             return f"left out: {other} is there", False
         while new.start <= new.end:

@@ -14,7 +14,7 @@ from typing import Any
 
 from virtiomem.errors import UsageError
 from virtiomem.resource.flags import Desc
-from virtiomem.resource.node import Resource, ResourceConflict, make_node
+from virtiomem.resource.node import Resource, ResourceConflict, Trusted
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.text import shown
 
@@ -97,4 +97,4 @@ def _resource(found: Any) -> Resource:
     name = found.name.string_().decode("utf-8", "surrogateescape") if found.name else "<BAD>"
     if end < start or "\n" in name:
         raise ValueError(f"the tree is damaged: {start:#x}-{end:#x} {shown(name)}")
-    return make_node(start, end, name, flags, Desc(desc))
+    return Trusted(start, end, name, flags, Desc(desc))

@@ -8,22 +8,25 @@ moving at most one chunk, and the common case, a new highest child, is an append
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Generic, Protocol, TypeVar, overload
+from typing import Final, Generic, TypeVar, overload
 
-LIMIT = 256
+LIMIT: Final = 256
 """The most children in a chunk: when it would grow beyond, it is cut in two."""
-SMALL = LIMIT // 4
+SMALL: Final = LIMIT // 4
 """A chunk that falls below joins a neighbour; only the last may be smaller, as one that appends fill."""
 
 
-class HasRange(Protocol):
+class Ranged:
     """What can be a child: something that lies from `start` to `end`, both inclusive."""
 
-    start: int
-    end: int
+    __slots__ = ("end", "start")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self.end = end
 
 
-N = TypeVar("N", bound=HasRange)
+N = TypeVar("N", bound=Ranged)
 
 
 class Children(Sequence[N], Generic[N]):

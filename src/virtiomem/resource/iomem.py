@@ -31,7 +31,7 @@ from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_IO, Desc
 from virtiomem.resource.meanings import E820_LOW, meaning_of
 from virtiomem.resource.names import is_known
-from virtiomem.resource.node import Resource, make_node
+from virtiomem.resource.node import Resource, Trusted
 from virtiomem.resource.spoiled import what_is_spoiled
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import overlapping_descendants
@@ -140,7 +140,7 @@ class _Reader:
                     name, flags, desc, spoiled = meaning_of(label)
                     if spoiled:
                         raise self._error(spoiled)
-                new = make_node(start, end, name, flags, desc)
+                new = Trusted(start, end, name, flags, desc)
                 new.parent = parent
                 siblings.append(new)
                 floor = end

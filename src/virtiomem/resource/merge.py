@@ -27,7 +27,7 @@ from virtiomem.resource.flags import (
     IORESOURCE_SYSRAM_MERGEABLE,
 )
 from virtiomem.resource.names import SYSTEM_RAM
-from virtiomem.resource.node import Resource, make_node
+from virtiomem.resource.node import Resource, Trusted
 
 
 def merge_system_ram_resource(res: Resource) -> Resource:
@@ -36,9 +36,11 @@ def merge_system_ram_resource(res: Resource) -> Resource:
     The neighbour above is tried first, then the one below. Only busy System RAM is merged: anything else comes back
     unmarked and unmerged, where the kernel would also warn once. The resources merged away are dead: they have no parent.
     """
-    if res.__class__ is not Resource:
+    try:
+        flags = res.flags
+    except AttributeError:  # looked for only now: a call for each memory block is of the right kind
         border.instance("res", res, Resource)
-    flags = res.flags
+        raise
     if flags & BUSY_RAM != BUSY_RAM or res.parent is None or (siblings := res.parent._children) is None:
         return res
     res.flags = flags | IORESOURCE_SYSRAM_MERGEABLE
@@ -135,7 +137,7 @@ def _cut(siblings: Children[Resource], res: Resource, start: int, end: int) -> N
     elif res.end == end:
         res._set_range(res.start, start - 1)
     else:
-        rest = make_node(end + 1, res.end, res.name, res.flags, res.desc)
+        rest = Trusted(end + 1, res.end, res.name, res.flags, res.desc)
         if res._set_range(res.start, start - 1) is None:
             siblings.add_above(res, rest)
             rest.parent = res.parent

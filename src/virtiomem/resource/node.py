@@ -8,20 +8,20 @@ from collections.abc import Iterator
 
 from virtiomem import border
 from virtiomem.errors import ArgumentValueError, Errno, KernelError
-from virtiomem.resource.children import Children
+from virtiomem.resource.children import Children, Ranged
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_MEM, Desc
 
 _NO_CHILDREN: "Children[Resource]" = Children()
 
 
-class Resource:
+class Resource(Ranged):
     """One node of the tree: [`start`, `end`], both inclusive, in bytes.
 
     `name` is compared by identity, as the kernel compares pointers: two names that only read alike do not merge.
     `start`, `end` and `parent` are there to be read; the tree's operations change them.
     """
 
-    __slots__ = ("_children", "desc", "end", "flags", "name", "parent", "start")
+    __slots__ = ("_children", "desc", "flags", "name", "parent")
 
     def __init__(self, start: int, end: int, name: str, flags: int = IORESOURCE_MEM, desc: Desc = Desc.NONE) -> None:
         """Make a resource that is in no tree; raises ArgumentError for what cannot be one."""
@@ -31,8 +31,7 @@ class Resource:
             raise ArgumentValueError(f"end must not be below start, {start:#x}, and is {end:#x}")
         check_label(name, flags)
         border.instance("desc", desc, Desc)
-        self.start = start
-        self.end = end
+        super().__init__(start, end)
         self.name = name
         self.flags = flags
         self.desc = desc
@@ -180,20 +179,19 @@ class Resource:
             before = child
 
 
-_new = object.__new__
+class Trusted(Resource):
+    """A resource of values that have been looked at, as the tree makes them by the million."""
 
+    __slots__ = ()
 
-def make_node(start: int, end: int, name: str, flags: int = IORESOURCE_MEM, desc: Desc = Desc.NONE) -> Resource:
-    """Make a resource of values that have been looked at; spelled out, for a call would cost what the checks do."""
-    made = _new(Resource)
-    made.start = start
-    made.end = end
-    made.name = name
-    made.flags = flags
-    made.desc = desc
-    made.parent = None
-    made._children = None
-    return made
+    def __init__(self, start: int, end: int, name: str, flags: int = IORESOURCE_MEM, desc: Desc = Desc.NONE) -> None:
+        self.start = start
+        self.end = end
+        self.name = name
+        self.flags = flags
+        self.desc = desc
+        self.parent = None
+        self._children = None
 
 
 def check_label(name: object, flags: object) -> None:

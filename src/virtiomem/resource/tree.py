@@ -41,7 +41,7 @@ from virtiomem.resource.allocate import AlignFunction, allocate_resource
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_INHERITED, IORESOURCE_MEM
 from virtiomem.resource.merge import merge_adjacent_system_ram, merge_system_ram_resource, release_mem_region_adjustable
-from virtiomem.resource.node import Resource, ResourceConflict, check_label, make_node
+from virtiomem.resource.node import Resource, ResourceConflict, Trusted, check_label
 from virtiomem.units import U64_MAX
 
 __all__ = ["Resource", "ResourceConflict", "ResourceTree"]
@@ -71,10 +71,16 @@ class ResourceTree(Resource):
         Raises ResourceConflict (EBUSY) when a busy resource is in the way, or the range is not inside what it descended to;
         ArgumentError for what can be no region. Models: __request_region().
         """
-        if type(start) is not int or type(size) is not int or name is not self._label or flags is not self._flags:
+        if (
+            type(start) is not int
+            or type(size) is not int
+            or type(flags) is not int
+            or name is not self._label
+            or flags != self._flags
+        ):
             self._look_at(start, size, name, flags)
         end = start + size - 1
-        new = make_node(start, end, name)
+        new = Trusted(start, end, name)
         place = self._recent
         if place.start <= start <= end <= place.end and place.parent is self and not place.flags & IORESOURCE_BUSY:
             conflict = place._put(new)
@@ -113,8 +119,14 @@ class ResourceTree(Resource):
         child._unlink()
         return True
 
-    release_mem_region_adjustable = release_mem_region_adjustable
-    merge_system_ram_resource = staticmethod(merge_system_ram_resource)
+    def release_mem_region_adjustable(self, start: int, size: int) -> None:
+        """Take a range out of the busy resource that holds it, which is trimmed or split: see `resource.merge`."""
+        release_mem_region_adjustable(self, start, size)
+
+    @staticmethod
+    def merge_system_ram_resource(res: Resource) -> Resource:
+        """Merge a resource with its neighbours and return the survivor: see `resource.merge`."""
+        return merge_system_ram_resource(res)
 
     def merge_adjacent_system_ram(self) -> int:
         """Merge every run of touching System RAM blocks there is; return how many went: see `resource.merge`."""
@@ -205,7 +217,7 @@ class ResourceTree(Resource):
         if size < 1 or end > U64_MAX:
             raise KernelError(Errno.EINVAL, f"cannot adjust {res} to {size:#x} bytes from {start:#x}")
         if (obstacle := res._resize(start, end)) is not None:
-            raise ResourceConflict(make_node(start, end, res.name), obstacle)
+            raise ResourceConflict(Trusted(start, end, res.name), obstacle)
 
     @staticmethod
     def allocate_resource(
