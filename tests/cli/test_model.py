@@ -96,3 +96,8 @@ def test_model_that_nothing_would_read_is_refused(
 ) -> None:
     assert main(command.format(scenario).split()) == 2
     assert words in capsys.readouterr().err
+
+
+def test_plan_says_which_release_it_plans_for_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--memory", "4G", "--max", "8G", "--release", "9.9"]) == 0
+    assert f"Linux 9.9 is not known: it is taken for {LINUX.newest.name}" in capsys.readouterr().err

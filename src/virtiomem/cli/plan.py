@@ -13,6 +13,7 @@ from virtiomem.planning import output
 from virtiomem.planning.proof import prove
 from virtiomem.planning.setup import plan
 from virtiomem.planning.wishes import Wishes
+from virtiomem.releases.linux import stand_in
 from virtiomem.stdio import say
 
 _FORMS = ("table", "qemu", "libvirt", "cmdline", "scenario")
@@ -68,13 +69,16 @@ def run(args: argparse.Namespace) -> int:
     guests.check_linux_arguments(args, "--prove linux")
     if args.json:
         refuse_unused({"--format": args.format}, "is for text; --json prints all of it")
+    kernel = args.release or (args.kernel if isinstance(args.kernel, str) else None)
+    if words := stand_in(kernel):
+        say(f"virtiomem: {words}")
     setup = plan(
         Wishes(
             memory=args.memory,
             maximum=args.max,
             step=args.step,
             shrink=args.shrink,
-            kernel=args.release or (args.kernel if isinstance(args.kernel, str) else None),
+            kernel=kernel,
             machine=args.machine,
             page_size=args.page_size,
             nodes=args.nodes,
