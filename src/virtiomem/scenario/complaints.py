@@ -36,8 +36,11 @@ def explain(error: msgspec.ValidationError, raw: Any) -> ScenarioError:
             return ScenarioError(f"{key['key']} is missing", where=place)
         return ScenarioError(_unknown(key["key"], expected), where=f"{place}.{key['key']}".lstrip("."))
     if kind := _KIND.fullmatch(reason):
-        hint = f"; write [[{place}]]" if kind["kind"] == "array" and isinstance(value, dict) else ""
-        return ScenarioError(f"{show(value)} is not {_KINDS.get(kind['kind'], kind['kind'])}{hint}", where=place)
+        wanted = kind["kind"].removesuffix(" | null")
+        hint = f"; write [[{place}]]" if wanted == "array" and isinstance(value, dict) else ""
+        if wanted == "str" and isinstance(value, int | float) and not isinstance(value, bool):
+            hint = "; write it in quotes"
+        return ScenarioError(f"{show(value)} is not {_KINDS.get(wanted, wanted)}{hint}", where=place)
     if isinstance(expected, inspect.LiteralType):
         return ScenarioError(none_of(value, [str(word) for word in expected.values]), where=place)
     return ScenarioError(reason, where=place)
@@ -88,8 +91,11 @@ def _below(expected: inspect.Type | None, name: str, raw: Any) -> inspect.Type |
 
 
 def _choose(expected: inspect.Type | None, raw: Any) -> inspect.Type | None:
-    """Of the kinds of step, the one that `do` names."""
+    """Of the kinds of step, the one that `do` names; of what may be left out, what it is otherwise."""
     if not isinstance(expected, inspect.UnionType):
         return expected
+    written = [kind for kind in expected.types if not isinstance(kind, inspect.NoneType)]
+    if len(written) == 1:
+        return written[0]
     kinds = [kind for kind in expected.types if isinstance(kind, inspect.StructType)]
     return next((kind for kind in kinds if isinstance(raw, dict) and kind.tag == raw.get("do")), None)
