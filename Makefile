@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev/null && echo ,libvirt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands wheel-compiled test-compiled fuzz-device fuzz-iomem fuzz-input examples docs matrix figures clean
+.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands wheel-compiled test-compiled fuzz-device fuzz-iomem fuzz-input examples docs site matrix figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -115,6 +115,10 @@ docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/python -m docs.architectures
 	@$(BIN)/python -m docs.matrix
 	$(BIN)/python docs/pictures.py
+
+site: setup  ## the documentation as a site, with every link inside it checked: build/site (installs Sphinx)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html --doctree-dir build/doctrees docs build/site
 
 matrix: setup  ## make docs/compatibility.md from what was run on real ones
 	@$(BIN)/python -m docs.fuzz

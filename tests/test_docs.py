@@ -34,6 +34,7 @@ PAGES = [
     "plan.md",
     "iomem.md",
     "library.md",
+    *sorted(f"how-to/{page.name}" for page in (ROOT / "docs/how-to").glob("*.md")),
 ]
 _BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _COMMAND = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
