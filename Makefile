@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev/null && echo ,libvirt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands wheel-compiled test-compiled fuzz-device fuzz-iomem fuzz-input examples docs site matrix figures clean
+.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands wheel-compiled test-compiled fuzz-device fuzz-iomem fuzz-input examples docs site man dist fast-python coverage matrix figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -119,6 +119,22 @@ docs: setup  ## make the tables and pictures in docs again
 site: setup  ## the documentation as a site, with every link inside it checked: build/site (installs Sphinx)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html --doctree-dir build/doctrees docs build/site
+
+man: setup  ## man pages out of the parsers that print --help: build/man
+	$(BIN)/python -m docs.man build/man
+
+dist: man  ## an sdist, with the man pages, and a wheel: dist/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build
+	$(BIN)/python -m build
+
+fast-python: setup  ## the fast tests on another Python; PYTHON=python3.14
+	$(PYTHON) -m venv --without-pip build/python
+	$(BIN)/python -m pip --python build/python/bin/python install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	build/python/bin/python -m pytest -n 2 -q
+
+coverage: setup  ## lines and branches that the fast tests reach: build/coverage
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pytest-cov
+	$(BIN)/python -m pytest -n 2 -q --cov --cov-report=term:skip-covered --cov-report=html
 
 matrix: setup  ## make docs/compatibility.md from what was run on real ones
 	@$(BIN)/python -m docs.fuzz

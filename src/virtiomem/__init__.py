@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from virtiomem.resource.tree import Resource, ResourceConflict, ResourceTree
     from virtiomem.transport.loopback import Loopback
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Clock",

@@ -19,7 +19,7 @@ def test_the_schemas_that_were_published_are_those_that_are_printed(capsys: pyte
 
 
 def test_every_command_has_a_schema() -> None:
-    assert set(COMMANDS) == {verb.split()[0] for verb in OUTPUTS}
+    assert set(COMMANDS) - {"completion"} == {verb.split()[0] for verb in OUTPUTS}
 
 
 def test_a_schema_is_named_by_the_words_of_its_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,8 @@ underscores), which offers two functions and is imported only when its command w
     def add_arguments(parser: argparse.ArgumentParser) -> None: ...
     def run(args: argparse.Namespace) -> int: ...      # the exit code
 
-Two modules are no command: `arguments` reads times, sizes, counts and addresses, `guests` chooses the guest that plays.
+These are no command: `arguments` reads times, sizes, counts and addresses, `guests` chooses the guest that plays, `whole` is
+every command's parser at once.
 
 What goes wrong is raised (`virtiomem.errors`); `main` says it in one line on stderr and turns it into the exit code.
 """

@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "device": "check a virtio-mem device against the specification, fuzz it beside ours, replay what one answered",
     "vm": "list, resize and watch running machines, and see why one is stuck",
     "schema": "the JSON Schema of what a command prints with --json",
+    "completion": "print what bash or zsh needs to complete commands, options and file names",
 }
 """Every command and what it does, in the order `--help` shows them; the module is `virtiomem.cli.<command>`."""
 
@@ -83,19 +84,14 @@ def _run(argv: list[str]) -> int:
     chosen = next((argument for argument in argv if not argument.startswith("-")), None)
     if chosen is not None and chosen not in COMMANDS:
         raise UsageError(f"no command {quoted(chosen)}{nearest(chosen)} (see virtiomem --help)")
-    parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", allow_abbrev=False)
-    kind = "compiled" if build.is_compiled() else "pure Python"
-    parser.add_argument("--version", action="version", version=f"virtiomem {__version__} ({kind})")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=_sentence(summary), allow_abbrev=False)
-        if name == chosen:
-            module = import_module(f"virtiomem.cli.{name.replace('-', '_')}")
-            action = _action(argv, name, module)
-            if action is not None:
-                module = import_module(f"{module.__name__}_{action}")
-                command.prog, command.description = f"{command.prog} {action}", module.DESCRIPTION
-            module.add_arguments(command)
+    parser, commands = parsers()
+    if chosen is not None:
+        module, command = module_of(chosen), commands[chosen]
+        action = _action(argv, chosen, module)
+        if action is not None:
+            module = module_of(chosen, action)
+            command.prog, command.description = f"{command.prog} {action}", module.DESCRIPTION
+        module.add_arguments(command)
     try:
         args, unknown = parser.parse_known_args(argv)
         if unknown:
@@ -109,13 +105,37 @@ def _run(argv: list[str]) -> int:
     return int(module.run(args))
 
 
+def parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the command line, and each command's, which has no arguments yet."""
+    parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", allow_abbrev=False)
+    kind = "compiled" if build.is_compiled() else "pure Python"
+    parser.add_argument("--version", action="version", version=f"virtiomem {__version__} ({kind})")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    return parser, {
+        name: commands.add_parser(name, help=summary, description=_sentence(summary), allow_abbrev=False)
+        for name, summary in COMMANDS.items()
+    }
+
+
+def module_of(command: str, action: str | None = None) -> ModuleType:
+    """The module of a command, or of one of its actions."""
+    name = command.replace("-", "_") if action is None else f"{command}_{action}"
+    return import_module(f"virtiomem.cli.{name}")
+
+
+def actions_of(module: ModuleType) -> Iterable[str]:
+    """The words behind a command that choose a module of their own."""
+    actions: Iterable[str] = getattr(module, "ACTIONS", ())
+    return actions
+
+
 def _action(argv: list[str], name: str, module: ModuleType) -> str | None:
     """Take the word behind the command out of the arguments, when it is an action with a module of its own.
 
     That is how a command that takes a file has actions, too: `virtiomem iomem FILE` and `virtiomem iomem diff A B`.
     """
     behind = argv.index(name) + 1
-    if argv[behind : behind + 1] and argv[behind] in getattr(module, "ACTIONS", ()):
+    if argv[behind : behind + 1] and argv[behind] in actions_of(module):
         return argv.pop(behind)
     return None
 

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     def verb(name: str, summary: str, exits: str = _EXITS) -> argparse.ArgumentParser:
-        return verbs.add_parser(name, help=summary, epilog=exits, allow_abbrev=False)
+        return verbs.add_parser(name, help=summary, description=summary, epilog=exits, allow_abbrev=False)
 
     _add_list(verb("list", "every memory device, a line each"))
     _add_status(verb("status", "each machine at length: drivers, nodes, inside"))
