@@ -379,7 +379,9 @@ def from_captures() -> Iterator[Reason]:
     }
     yield from explain_capture(Capture({heading: Section(text) for heading, text in sections.items()}))
     yield from explain_capture(Capture({"sys/devices/system/memory": Section(memory)}))
-    elsewhere = sections | {"proc/kpageflags": f"memory0 {every}\n"}
+    types = "Pages per block:  512\nNumber of blocks type Unmovable Movable\nNode 0, zone Normal 3 60\n"
+    elsewhere = sections | {"proc/kpageflags": f"memory0 {every}\n", "proc/pagetypeinfo": types}
+    elsewhere["sys/devices/system/memory"] = f"{memory}32 online 1 0 Normal\n40 offline 1 0 Normal/Movable\n"
     yield from explain_capture(Capture({heading: Section(text) for heading, text in elsewhere.items()}))
 
 

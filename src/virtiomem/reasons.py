@@ -246,7 +246,14 @@ class ReasonKind(Enum):
         "{count} pages are pinned for I/O somewhere in the guest (nr_foll_pin_acquired - nr_foll_pin_released): in Movable "
         "they should not be, elsewhere they hold their blocks"
     )
-    PINS_UNSEEN = Words("which pages are held by more than the processes that map them: /proc does not show it")
+    PINS_UNSEEN = Words(
+        "which pages are held by more than the processes that map them: /proc does not show it (kpagecount counts who maps a "
+        "page, and no one else)"
+    )
+    PAGEBLOCKS = Words(
+        "of {size:approx} in zone {zone}, {held:approx} are pageblocks that the kernel uses for what cannot move: so much may be "
+        "held, here or elsewhere in the zone"
+    )
     PAGES_NOT_READ = Words(
         "what the pages of its memory blocks are used for: not read", "virtiomem capture --pages, as root in the guest"
     )

@@ -52,12 +52,23 @@ def reasons(found: list[dict[str, Any]]) -> set[str]:
     return {one["reason"] for one in found if one["certainty"] != "advice"}
 
 
+PAGETYPEINFO = """\
+Page block order: 9
+Pages per block:  512
+
+Number of blocks type     Unmovable      Movable  Reclaimable   HighAtomic          CMA
+Node 0, zone    DMA32           200          300            0            0            0
+Node 0, zone   Normal            20          100           10            2            0
+"""
+
+
 def capture(tmp_path: Path, *, owner: str, driver: str, log: str = "", pages: str = PAGES) -> str:
     sections = {
         "proc/iomem": Section(IOMEM.format(owner=owner, driver=driver)),
         "sys/devices/system/memory": Section(MEMORY),
         "dev/kmsg": Section(log),
         "proc/kpageflags": Section(pages),
+        "proc/pagetypeinfo": Section(PAGETYPEINFO),
         "proc/vmstat": Section("nr_foll_pin_acquired 12\nnr_foll_pin_released 2\n"),
     }
     dump(Capture(sections), tmp_path / "guest.capture")
@@ -92,6 +103,19 @@ def test_pages_of_a_device_that_should_shrink_are_named(tmp_path: Path, capsys: 
         in texts
     )
     assert any("drop_caches" in text for text in texts)
+
+
+def test_where_not_all_pages_were_seen_the_zones_pageblocks_bound_what_is_held(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = findings(capsys, "explain", capture(tmp_path, owner="virtio0", driver="virtio_mem", log=LOG))
+    part = PAGES.replace("memory33", "#")
+    found = findings(capsys, "explain", capture(tmp_path, owner="virtio0", driver="virtio_mem", log=LOG, pages=part))
+    assert "pageblocks" not in reasons(whole)
+    (bound,) = [one for one in found if one["reason"] == "pageblocks"]
+    assert bound["text"].startswith(
+        "of 264M in zone Normal, 64M are pageblocks that the kernel uses for what cannot move"
+    )
 
 
 def test_pages_of_a_dax_device_are_named_alike(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

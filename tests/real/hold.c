@@ -1,6 +1,8 @@
 /* Holds memory in one way until it is killed: hold KIND COUNT. No library, so that it is small enough to send.
  *
  *   mlock MIB      anonymous memory, locked
+ *   anonymous PAGES  anonymous memory, written
+ *   keep PAGES     the same, in a pipe as well: held by more than the process that maps it
  *   pipe PAGES     anonymous pages in a pipe (vmsplice) that nobody maps any more: as pinned as those of a driver
  *   tables COUNT   page tables: a page read in each of COUNT areas of 2 MiB maps the page of zeros
  *   files COUNT    empty files in the working directory: each is a dentry and an inode
@@ -32,13 +34,14 @@ static void hold(char kind, long count) {
         CALL3(SYS_mlock, at, size, 0);
     } else if (kind == 't') {
         for (long i = 0; i < count; i++) (void)at[i << 21];
-    } else if (kind == 'p') {
+    } else if (kind == 'p' || kind == 'k' || kind == 'a') {
         struct { volatile char *base; long size; } piece = {at, size};
         for (long i = 0; i < count; i++) at[i << 12] = 1;
+        if (kind == 'a') return;
         CALL3(SYS_pipe, ends, 0, 0);
         CALL3(SYS_fcntl, ends[1], 1031, size); /* as long as that */
         call(SYS_vmsplice, ends[1], (long)&piece, 1, 0, 0, 0);
-        CALL3(SYS_munmap, at, size, 0);
+        if (kind == 'p') CALL3(SYS_munmap, at, size, 0);
     } else {
         for (long i = 0; i < count; i++) {
             for (long digit = 10, rest = i; digit; digit--, rest /= 10) name[digit] = '0' + rest % 10;

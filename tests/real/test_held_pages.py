@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import struct
 import subprocess
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -18,6 +19,7 @@ from virtiomem.cli.main import main
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.guest.linux import LinuxGuest, Setup
 from virtiomem.live import script
+from virtiomem.recording.page_use import use_of
 from virtiomem.recording.values import Load, Resize
 from virtiomem.units import GiB, MiB, Size
 from virtiomem.vm.doors import agent_files, guest_agent, peer
@@ -33,6 +35,8 @@ PUT = {
     "held-by-slab": 8 * MiB,
 }
 """What is put into the guest, by what is to be said of it; of slab at least as much."""
+MAPPED = 256
+"""Pages that a process maps, and that a pipe holds besides, or does not."""
 FILES = 12000
 """Empty files; each has a dentry (192 bytes) and an inode (700 and more)."""
 
@@ -69,12 +73,15 @@ def captures(setup: Setup, holder: bytes, tmp_path_factory: pytest.TempPathFacto
         hold(guest, "pipe", PUT["held-by-pinned"] >> 12)
         hold(guest, "tables", PUT["held-by-page-table"] >> 12)
         hold(guest, "files", FILES)
+        for kind in ("anonymous", "keep"):
+            hold(guest, kind, MAPPED)
+            (folder / kind).write_text("\n".join(pages_of(guest, kind)))
         (folder / "full").write_text(guest.shell("sh /capture.sh --pages --seconds 900").text)
         guest.play(Resize(device="vm0", requested_size=Size(0)))
         (folder / "stuck").write_text(guest.shell("sh /capture.sh --pages --seconds 900").text)
         guest.shell(START_AGENT)
         (folder / "by-agent").write_text(explained_by_agent(folder))
-    return {one: folder / one for one in ("full", "stuck", "by-agent")}
+    return {one: folder / one for one in ("full", "stuck", "by-agent", "anonymous", "keep")}
 
 
 def explained_by_agent(folder: Path) -> str:
@@ -96,6 +103,21 @@ def hold(guest: LinuxGuest, kind: str, count: int) -> None:
     """Start the program and wait until it holds what it shall."""
     said = guest.shell(f"cd /held && mkfifo /{kind}; /hold {kind} {count} > /{kind} 2>&1 & head -n 1 /{kind}")
     assert said.text == "held\n"
+
+
+def pages_of(guest: LinuxGuest, kind: str) -> set[str]:
+    """Use and count of pages that the program maps, by /proc/kpageflags and /proc/kpagecount."""
+
+    def words(file: str, at: int, count: int = 1) -> tuple[int, ...]:
+        text = guest.shell(f"dd if={file} bs=8 skip={at} count={count} 2>/dev/null | base64 -w 0").text
+        return struct.unpack(f"<{count}Q", base64.b64decode(text))
+
+    pid = guest.shell(f"pgrep -f '^/hold {kind} '").text.strip()
+    maps = [line.split()[0].split("-") for line in guest.shell(f"cat /proc/{pid}/maps").text.splitlines()]
+    (start,) = (int(first, 16) for first, last in maps if int(last, 16) - int(first, 16) == MAPPED << 12)
+    frames = [entry & (1 << 55) - 1 for entry in words(f"/proc/{pid}/pagemap", start >> 12, MAPPED)]
+    looks = [(*words("/proc/kpageflags", at), *words("/proc/kpagecount", at)) for at in frames[:: MAPPED // 4]]
+    return {f"{use_of(flags)}, mapped by {count}" for flags, count in looks}
 
 
 def explained(capture: Path, capsys: pytest.CaptureFixture[str]) -> Findings:
@@ -136,6 +158,11 @@ def test_agent_names_the_same_pages_as_a_capture(captures: dict[str, Path], caps
     held = ("held-by-pinned", "held-by-page-table", "held-by-slab")
     assert [by_agent[reason] for reason in held] == pytest.approx([by_capture[reason] for reason in held], rel=0.05)
     assert not any(one["reason"] == "unreadable" for one in vm["findings"])
+
+
+def test_page_that_is_mapped_and_held_besides_looks_like_any_other(captures: dict[str, Path]) -> None:
+    """/proc/kpagecount counts mappings: that is why it is not read."""
+    assert captures["keep"].read_text() == captures["anonymous"].read_text() == "anonymous, mapped by 1"
 
 
 def test_what_proc_does_not_tell_is_said(captures: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

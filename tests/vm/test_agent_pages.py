@@ -36,6 +36,8 @@ def block_of(use: PageFlag) -> str:
 def flags(monkeypatch: pytest.MonkeyPatch) -> None:
     uses = (PageFlag.RESERVED, PageFlag.RESERVED, PageFlag.SLAB, PageFlag.NOPAGE, PageFlag.BUDDY, PageFlag.PGTABLE)
     monkeypatch.setitem(FILES, "/proc/kpageflags", "".join(map(block_of, uses)))
+    types = "Pages per block: 512\nNumber of blocks type Unmovable Movable\nNode 0, zone Normal 1 2\n"
+    monkeypatch.setitem(FILES, "/proc/pagetypeinfo", types)
     monkeypatch.setitem(FILES, "/proc/vmstat", "nr_foll_pin_acquired 9\nnr_foll_pin_released 4\n")
 
 
@@ -55,6 +57,8 @@ def test_pages_of_the_online_blocks_that_are_meant_are_counted(serve: Serve, mes
         (4, {UseOfPage.FREE: PAGES}),
         (5, {UseOfPage.PAGE_TABLE: PAGES}),
     ]
+    (zone,) = inside.pageblocks
+    assert (zone.zone, zone.pages, zone.counts) == ("Normal", 512, {"Unmovable": 1, "Movable": 2})
     assert (inside.pinned, inside.unreadable, qga.closed) == (5, (), len(qga.handles))
 
 

@@ -10,6 +10,7 @@ describe   steps, requests and numbers as a person would say them
 zoneinfo   /proc/zoneinfo, in and out
 pages      what the pages of a memory block are, a letter for 2 MiB
 page_use   what its pages are used for, counted
+page_blocks  what the pageblocks of a zone are for
 palette    one word, symbol and colour for each thing that happens
 """
 

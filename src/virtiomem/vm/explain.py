@@ -233,7 +233,7 @@ def _short_shrink(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reas
     kernel = sum(count for zone, count in zones.items() if zone != ZoneType.MOVABLE)
     if kernel:
         yield Reason(ReasonKind.KERNEL_ZONES, {"zones": dict(zones)}, device.id)
-    if inside.pages:
+    if inside.pages or inside.pageblocks:
         yield from about_pages(facts.blocks(device), inside, device.id)
     missing = device.assumed_size - device.requested_size
     if inside.mem_available is not None and inside.mem_available < missing:

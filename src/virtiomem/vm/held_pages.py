@@ -1,9 +1,11 @@
 """What the pages of memory blocks say of why they cannot go: reasons, block by block and use by use."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from virtiomem.abi import ZoneType
 from virtiomem.reasons import Certainty, Reason, ReasonKind
+from virtiomem.recording.page_blocks import MOVABLE
 from virtiomem.recording.page_use import PIECE, BlockPages, UseOfPage, total
 from virtiomem.vm.inside import Block, GuestMemoryInfo
 
@@ -29,6 +31,8 @@ def about_pages(blocks: Iterable[Block], inside: GuestMemoryInfo, device: str) -
     if not zones:
         return
     found = [pages for pages in inside.pages if pages.block in zones]
+    if len(found) < len(zones):
+        yield from _about_pageblocks({zone for zone in zones.values() if zone != ZoneType.MOVABLE}, inside, device)
     if not found:
         yield Reason(ReasonKind.PAGES_NOT_READ, device=device, certainty=Certainty.UNKNOWN)
         return
@@ -52,6 +56,24 @@ def about_pages(blocks: Iterable[Block], inside: GuestMemoryInfo, device: str) -
         yield Reason(ReasonKind.PINS_COUNTED, {"count": inside.pinned})
     if any(pages.of(moves=True) for pages in found):
         yield Reason(ReasonKind.PINS_UNSEEN, certainty=Certainty.UNKNOWN)
+
+
+def _about_pageblocks(zones: Iterable[str | None], inside: GuestMemoryInfo, device: str) -> Iterator[Reason]:
+    """How much of kernel zones may be held, where not all pages were seen."""
+    for zone in sorted(filter(None, zones)):
+        kinds: Counter[str] = Counter()
+        for blocks in inside.pageblocks:
+            if blocks.zone == zone:
+                kinds.update(
+                    {
+                        kind: count * blocks.pages * inside.architecture.page_size
+                        for kind, count in blocks.counts.items()
+                    }
+                )
+        held = {kind: size for kind, size in kinds.items() if size and kind not in MOVABLE}
+        if kinds.total():
+            facts = {"zone": zone, "size": kinds.total(), "held": sum(held.values()), "kinds": held}
+            yield Reason(ReasonKind.PAGEBLOCKS, facts, device)
 
 
 def _weight(pages: BlockPages) -> tuple[int, int]:

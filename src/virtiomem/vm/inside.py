@@ -16,6 +16,7 @@ from virtiomem.driver.parameters import Parameters
 from virtiomem.memory.forecast import Means
 from virtiomem.memory.settings import Policy
 from virtiomem.recording import zoneinfo
+from virtiomem.recording.page_blocks import ZonePageblocks
 from virtiomem.recording.page_use import BlockPages
 from virtiomem.units import KiB, Span
 
@@ -26,6 +27,7 @@ ONLINE_POLICY = "/sys/module/memory_hotplug/parameters/online_policy"
 IOMEM = "/proc/iomem"
 VMSTAT = "/proc/vmstat"
 KPAGEFLAGS = "/proc/kpageflags"
+PAGETYPEINFO = "/proc/pagetypeinfo"
 
 _MAX_NUMBER = 1 << 64
 _MAX_DIGITS = 20
@@ -97,6 +99,8 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
     """Bytes of a page."""
     pages: tuple[BlockPages, ...] = ()
     """What the pages of memory blocks are used for, where that was looked at."""
+    pageblocks: tuple[ZonePageblocks, ...] = ()
+    """What each zone's pageblocks are for, where pages were to be looked at."""
     pinned: int | None = None
     """Pages that are pinned for I/O, in the whole guest."""
 

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from virtiomem.errors import UsageError
 from virtiomem.live.capture import Section
 from virtiomem.live.kinds.values import Brought, Fact
-from virtiomem.recording import zoneinfo
+from virtiomem.recording import page_blocks, zoneinfo
 from virtiomem.text import shown
 
 _BUDDY = re.compile(r"Node +(?P<node>[0-9]{1,5}), zone +(?P<zone>\w{1,20})(?P<free>(?: +[0-9]{1,18})+) *")
 _TYPED = re.compile(
     r"Node +(?P<node>[0-9]{1,5}), zone +(?P<zone>\w{1,20}), type +(?P<type>\w{1,20})(?P<free>(?: +>?[0-9]{1,18})+) *"
 )
-_COUNTED = re.compile(r"Number of blocks type +(?P<types>.*)")
 
 
 def read(text: str, source: str) -> Brought:
@@ -53,12 +52,9 @@ def _of(where: str, free: str) -> Iterator[Fact]:
 
 def _types(lines: list[str]) -> Iterator[Fact]:
     """Of each zone: the free pages of each type, and how many page blocks are of it."""
-    types: list[str] = []
     for line in lines:
         if match := _TYPED.fullmatch(line):
             yield from _of(f"node {match['node']}, {match['zone']}, {match['type']}", match["free"])
-        elif match := _COUNTED.fullmatch(line):
-            types = match["types"].split()
-        elif types and (match := _BUDDY.fullmatch(line)):
-            for kind, count in zip(types, match["free"].split(), strict=False):
-                yield Fact(f"node {match['node']}, {match['zone']}", f"page blocks of type {kind}", count)
+    for zone in page_blocks.parse(lines):
+        for kind, count in zone.counts.items():
+            yield Fact(f"node {zone.node}, {zone.zone}", f"page blocks of type {kind}", str(count))

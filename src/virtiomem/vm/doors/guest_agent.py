@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from virtiomem.abi import BlockFile
 from virtiomem.architecture import DEFAULT
 from virtiomem.qemu.validation import NUMBER, Flag, ValueKind
+from virtiomem.recording import page_blocks
 from virtiomem.recording.page_use import FLAGS_SIZE, BlockPages
 from virtiomem.units import MiB, Span, is_power_of_two
 from virtiomem.vm import inside
@@ -130,14 +131,20 @@ class _Session:
         """Count the uses of pages, the highest memory block first, for as many as there are bytes and time."""
         blocks = sorted({b.block for span in spans for b in known.blocks_in(span) if b.online}, reverse=True)
         pinned = inside.parse_pinned(await self._files.text(inside.VMSTAT) or "")
+        pageblocks = page_blocks.parse((await self._files.text(inside.PAGETYPEINFO) or "").splitlines())
         pages: list[BlockPages] = []
-        with suppress(TimeoutError):
+        with suppress(TimeoutError):  # nothing is asked after it: the agent may be silent
             async with asyncio.timeout(PAGES_SECONDS):
                 await self._count(blocks, known, pages)
         if left := len(blocks) - len(pages):
             self._files.unreadable.append(f"the pages of {left} of {len(blocks)} memory blocks")
-        unreadable = (*known.unreadable, *self._files.unreadable)
-        return replace(known, pages=tuple(reversed(pages)), pinned=pinned, unreadable=unreadable)
+        return replace(
+            known,
+            pages=tuple(reversed(pages)),
+            pageblocks=tuple(pageblocks),
+            pinned=pinned,
+            unreadable=(*known.unreadable, *self._files.unreadable),
+        )
 
     async def _count(self, blocks: Sequence[int], known: GuestMemoryInfo, pages: list[BlockPages]) -> None:
         """Add to `pages` until a block cannot be had."""

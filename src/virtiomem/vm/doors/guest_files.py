@@ -10,6 +10,8 @@ from virtiomem.files import is_directory
 from virtiomem.live import capture as captures
 from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
 from virtiomem.live.views import PARAMETERS, driver_config_of, memory_of
+from virtiomem.recording import page_blocks
+from virtiomem.recording.page_blocks import ZonePageblocks
 from virtiomem.recording.page_use import BlockPages, read_lines
 from virtiomem.vm import inside
 from virtiomem.vm.inside import Block, GuestMemoryInfo
@@ -37,6 +39,7 @@ def of_capture(capture: captures.Capture) -> GuestMemoryInfo:
         policy=parameters.get("online_policy", ""),
         driver=driver_config_of(capture).parameters if capture.section(PARAMETERS).values else None,
         pages=tuple(read_lines(capture.section("proc/kpageflags").lines)),
+        pageblocks=tuple(page_blocks.parse(capture.section("proc/pagetypeinfo").lines)),
         pinned=inside.parse_pinned(capture.section("proc/vmstat").text),
     )
 
@@ -71,6 +74,7 @@ def _inside(
     policy: str = "",
     driver: Parameters | None = None,
     pages: tuple[BlockPages, ...] = (),
+    pageblocks: tuple[ZonePageblocks, ...] = (),
     pinned: int | None = None,
 ) -> GuestMemoryInfo:
     sizes = inside.parse_meminfo(meminfo)
@@ -88,6 +92,7 @@ def _inside(
         driver=driver,
         page_size=page_size,
         pages=pages,
+        pageblocks=pageblocks,
         pinned=pinned,
     )
 
