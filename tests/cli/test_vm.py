@@ -396,7 +396,7 @@ def test_steps_stop_where_struct_pages_do_not_fit(tmp_path: Path, capsys: pytest
     assert code == 64
     size = re.search(r"0 -> (\d+)M\n", out)
     assert size is not None
-    assert 7296 <= int(size[1]) <= 7808
+    assert 6912 <= int(size[1]) <= 7168, "nine tenths of the 7808M that would fit"
     assert "G more need" in out
     assert "ENOMEM" not in out
 

@@ -26,8 +26,9 @@ from virtiomem.vm.results import DeviceResult, Reporter, ResizeOutcome, ResizePr
 ROLLBACK_SECONDS = 10.0
 LAST_LOOK_SECONDS = 2.0
 _UNSEEN = "not seen from inside: "
-SPENT = 0.9
-"""What a step may take of the guest's free memory."""
+KEPT = 0.1
+"""How much of the guest's free memory, as it was at first, steps leave alone: struct pages come in 2 MiB at a time, and not
+all that is free lies together."""
 AGENT_TRIES = 3
 """How often a silent agent is asked before a resize ends without it."""
 
@@ -58,6 +59,8 @@ class _Resize:
         self.stuck: dict[str, int] = {}
         self.held = False
         """Whether a part of the plan is held back until other devices have shrunk."""
+        self.kept: int | None = None
+        """What steps leave free, in bytes."""
         self.starved: Reason | None = None
         """Why the last step was less than all that is left."""
         self.machine: Machine | None = None
@@ -121,14 +124,16 @@ class _Resize:
         return not self.held or any(change.after != change.device.size for change in now.changes)
 
     async def _step(self, plan: Plan) -> Plan:
-        """As much of a plan as the guest can pay for now, with a part of its free memory left to it."""
+        """As much of a plan as the guest can pay for now, with a part of what was free at first left to it."""
         inside = await self._inside() or self.inside_before
         means = inside.means if inside is not None else None
         if means is None:
             return plan
         growths = {change.device: change.after - change.device.assumed_size for change in plan.changes}
-        found = forecast(growths, replace(means, free=int(means.free * SPENT)))
-        self.starved = None if found.is_enough else found.reason
+        if self.kept is None:
+            self.kept = int(means.free * KEPT)
+        found = forecast(growths, replace(means, free=max(means.free - self.kept, 0)))
+        self.starved = None if found.is_enough else replace(found, free=means.free).reason
         return plan if found.is_enough else limited(plan, found.fits)
 
     async def _set(self, plan: Plan) -> None:
