@@ -53,6 +53,8 @@ class Architecture:
     """Where boot memory of each zone lies, lowest first."""
     linear_map_size: int
     """How much of physical memory can be mapped, and so hotplugged (arch_get_mappable_range())."""
+    kvm_memory_slots: int
+    """Memory slots that KVM leaves to its user: KVM_USER_MEM_SLOTS, SHRT_MAX without KVM's own (v6.1)."""
     linear_map_alignment: int = 0
     """Where that starts: boot memory, rounded down to a multiple of this; 0: it starts at address 0."""
     boot_names: frozenset[str] = frozenset({"System RAM"})
@@ -94,6 +96,7 @@ X86_64 = Architecture(
         (ZoneType.NORMAL, Span(4 * GiB, 1 << 64)),
     ),
     linear_map_size=1 << 52,
+    kvm_memory_slots=32764,
 )
 """Five-level paging. Sources: zone_sizes_init() in arch/x86/mm/init.c, probe_memory_block_size() in arch/x86/mm/init_64.c."""
 
@@ -117,6 +120,7 @@ ARM64 = Architecture(
     transparent_huge_page=2 * MiB,
     zones=((ZoneType.DMA, Span(0, 4 * GiB)), (ZoneType.NORMAL, Span(4 * GiB, 1 << 64))),
     linear_map_size=1 << 47,
+    kvm_memory_slots=32767,
     linear_map_alignment=GiB,
     boot_names=frozenset({"System RAM", "reserved"}),
     keeps_boot_memory=True,

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from virtiomem.cli.main import main
+from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.planning import output
 from virtiomem.planning.proof import DisprovedError, prove
 from virtiomem.planning.setup import ImpossibleWishError, SetUp, plan
 from virtiomem.planning.wishes import Wishes
-from virtiomem.recording.values import Resize
+from virtiomem.recording.values import Resize, Snapshot
 from virtiomem.scenario import embedded_guest, loads
 from virtiomem.units import GiB, MiB
 
@@ -87,6 +88,31 @@ def test_processor_with_more_address_bits_is_in_the_scenario() -> None:
     setup = wished(64, 2048, address_bits=52)
     assert "\naddress-bits = 52\n" in output.scenario(setup)
     assert prove(setup, embedded_guest)[-1].endswith("1984G plugged")
+
+
+@pytest.mark.parametrize(("bits", "written"), [(40, 41), (46, 46)])
+def test_processor_that_is_no_amd_reaches_what_qemus_own_does_not(bits: int, written: int) -> None:
+    setup = wished(64, 978, address_bits=bits, vendor="intel")
+    assert (setup.address_bits, setup.guest.address_bits) == (40, written)
+    assert prove(setup, embedded_guest)[-1].endswith("914G plugged")
+
+
+@pytest.mark.parametrize(("machine", "slots"), [("q35", 32764), ("virt", 32767)])
+def test_slots_are_those_of_kvm_on_the_machines_architecture(machine: Any, slots: int) -> None:
+    assert f" of {slots}; with dynamic-memslots" in output.table(wished(2, 10, machine=machine))
+
+
+def test_steps_on_the_way_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[EmbeddedGuest] = []
+    snapshot = EmbeddedGuest.snapshot
+
+    def counted(guest: EmbeddedGuest) -> Snapshot:
+        taken.append(guest)
+        return snapshot(guest)
+
+    monkeypatch.setattr(EmbeddedGuest, "snapshot", counted)
+    wished(1, 5, step=GiB // 4)
+    assert len(taken) == 4, "one when a guest begins and one when it has grown, in steps and at once"
 
 
 def test_nodes_share_boot_memory() -> None:

@@ -6,7 +6,7 @@ from virtiomem.columns import align
 from virtiomem.guest.base import NodeConfig, hotplug_parameters
 from virtiomem.guest.machine import MachineLayout
 from virtiomem.planning.scenario_text import scenario_text
-from virtiomem.planning.setup import KVM_SLOTS, SetUp
+from virtiomem.planning.setup import SetUp
 from virtiomem.qemu import arguments
 from virtiomem.qemu.arguments import option
 from virtiomem.units import KiB, format_approx, format_exact, format_size
@@ -23,7 +23,7 @@ def table(setup: SetUp) -> str:
         ("address bits", f"{setup.address_bits}: up to {setup.highest_address:#x}"),
         (
             "KVM memory slots",
-            f"{len(setup.devices)} of {KVM_SLOTS}; with dynamic-memslots (QEMU 8.2) {setup.dynamic_slots}",
+            f"{len(setup.devices)} of {guest.architecture.kvm_memory_slots}; with dynamic-memslots (QEMU 8.2) {setup.dynamic_slots}",
         ),
         ("memory block", format_size(setup.memory_block_size)),
         ("online policy", " ".join(hotplug_parameters(guest))),

@@ -29,8 +29,6 @@ from virtiomem.scenario import embedded_guest, loads
 from virtiomem.scenario.checks import MAX_ADDRESS_BITS, MIN_ADDRESS_BITS, check_guest
 from virtiomem.units import GiB, KiB, MiB, Size, Span, align_up, format_size, is_power_of_two
 
-KVM_SLOTS = 32764
-"""Memory slots that KVM on x86-64 leaves to its user (KVM_USER_MEM_SLOTS, v6.1)."""
 SLOT_SIZE = GiB
 """The least that a slot of a device with dynamic-memslots has (VIRTIO_MEM_MIN_MEMSLOT_SIZE, QEMU 8.2)."""
 DYNAMIC_SLOTS = 256
@@ -109,8 +107,12 @@ def plan(wishes: Wishes) -> SetUp:
     _check_steps(wishes, block)
     top = _top(wishes, machine)
     usual = machine.board.address_bits
-    if usual and top.bit_length() > usual:  # more than the processor that a scenario has by itself
-        base = replace(base, address_bits=wishes.address_bits)
+    if (
+        usual and highest_address(machine, amd=True).bit_length() > usual
+    ):  # not for the processor that a scenario has by itself
+        base = replace(
+            base, address_bits=max(wishes.address_bits, usual + 1)
+        )  # with `usual` it is that one, an AMD one
     devices = [
         DeviceConfig(id=f"vm{node}", max_size=Size(growth // wishes.nodes), block_size=Size(block), node=node)
         for node in range(wishes.nodes)
@@ -250,20 +252,20 @@ def _best(wishes: Wishes, base: GuestConfig, devices: list[DeviceConfig]) -> tup
     growth = wishes.maximum - wishes.memory
     for policy in _policies(wishes):
         guest = policy.of(base)
-        records = play_steps(guest, devices, _steps(wishes, devices, shrink=False))
-        size = plugged(records[-1])
+        record = after_steps(guest, devices, _steps(wishes, devices, shrink=False))
+        size = plugged(record)
         reached = max(reached, size)
         if size < growth:
             continue
-        movable = in_movable(records[-1], guest)
+        movable = in_movable(record, guest)
         most = max(most, movable)
         if movable >= wishes.shrink:
             at_once = (
-                records
+                record
                 if wishes.step is None
-                else play_steps(guest, devices, _steps(wishes, devices, shrink=False, at_once=True))
+                else after_steps(guest, devices, _steps(wishes, devices, shrink=False, at_once=True))
             )
-            return policy, movable, plugged(at_once[-1])
+            return policy, movable, plugged(at_once)
     if reached < growth:
         raise ImpossibleWishError(
             f"--max {format_size(wishes.maximum)}: struct pages for {format_size(growth)} more are "
@@ -276,11 +278,13 @@ def _best(wishes: Wishes, base: GuestConfig, devices: list[DeviceConfig]) -> tup
     )
 
 
-def play_steps(guest: GuestConfig, devices: list[DeviceConfig], steps: list[Step]) -> list[StepRecord]:
-    """What comes of steps on the embedded guest."""
+def after_steps(guest: GuestConfig, devices: list[DeviceConfig], steps: list[Step]) -> StepRecord:
+    """The last of steps on the embedded guest; the others are not recorded, which costs more than to play them."""
     played = loads(scenario_text(guest, devices, steps), source="plan")
     with closing(embedded_guest(played)) as player:
-        return [player.play(step) for step in played.steps]
+        for step in played.steps[:-1]:
+            player.act(step)
+        return player.play(played.steps[-1])
 
 
 def plugged(record: StepRecord) -> int:
