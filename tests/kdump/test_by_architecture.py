@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from virtiomem import recording
-from virtiomem.architecture import ARM64, ARM64_64K, X86_64
+from virtiomem.architecture import ARM64, ARM64_16K, ARM64_64K, X86_64
 from virtiomem.cli.main import main
 from virtiomem.kdump import elfcore, range_text
 from virtiomem.kdump.elfcore import Inputs
 from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges
+from virtiomem.live.load import from_recording
+from virtiomem.live.views import architecture_of
 from virtiomem.resource import iomem
 
 DATA = Path(__file__).parents[1] / "data" / "recordings-arm64"
@@ -77,7 +79,17 @@ def test_listing_alone_is_guessed_and_that_is_said(tmp_path: Path, capsys: pytes
     assert out.splitlines()[1].split()[0] == "0000000040000000-00000000ebffffff"
     assert "taken for arm64 by the names in its map (--arch)" in err
     assert "384M of RAM that drivers added is NOT in a dump" in err
-    assert main(["kdump", "--arch", "arm64", str(listing)]) == 1
+    main(["iomem", "check", str(listing)])
+    assert "taken for arm64 by the names in its map (--arch)" in capsys.readouterr().err
+    for command in (["kdump"], ["iomem", "check"]):
+        main([*command, "--arch", "arm64", str(listing)])
+        assert "taken for" not in capsys.readouterr().err
+
+
+def test_recording_says_its_architecture_and_its_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    file = DATA / "p-16k-crash-kernel" / "recording.json"
+    assert architecture_of(from_recording(recording.load(file))) is ARM64_16K
+    main(["kdump", str(file)])
     assert "taken for" not in capsys.readouterr().err
 
 

@@ -69,6 +69,12 @@ def test_impossible_wish_is_refused_with_the_number_that_makes_it_so(wishes: dic
     assert words in str(refused.value)
 
 
+def test_step_between_two_blocks_is_said_to_go_on_to_the_next() -> None:
+    setup = wished(4, 16, machine="virt", page_size="16K", step=130 * MiB)
+    assert any(warning.startswith("--step 130M is no multiple of a block of 32M") for warning in setup.warnings)
+    assert not wished(4, 16, machine="virt", page_size="16K", step=128 * MiB).warnings
+
+
 def test_hugepages_are_the_blocks_and_what_that_costs_is_said() -> None:
     setup = wished(8, 40, nodes=2, hugepage=GiB, shrink=16 * GiB)
     assert [(device.block_size, device.node) for device in setup.devices] == [(GiB, 0), (GiB, 1)]

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 from virtiomem.architecture import FAMILIES, find
 from virtiomem.cli.arguments import check_one_source, exit_status, file, load_input, size
+from virtiomem.cli.guessed import architecture_taken
 from virtiomem.cli.iomem import add_reading, at_least_values, read
 from virtiomem.cli.model import add_model, release_for
 from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, KEXEC_TOOLS_RANGES
 from virtiomem.listing.check import KEXEC_TOOLS_RANGES_ARM, check, table, values
-from virtiomem.listing.ram import guess_architecture
 from virtiomem.live.capture import Capture
 from virtiomem.live.collect import collect
 from virtiomem.live.crash_header import ranges_that_fit
 from virtiomem.live.load import DEFAULT_MEMORY_BLOCK
 from virtiomem.live.sysfs import BLOCK_SIZES, is_block_size
-from virtiomem.live.views import architecture_of, memory_of, osrelease_of
+from virtiomem.live.views import memory_of, osrelease_of
 from virtiomem.stdio import say, show
 from virtiomem.units import format_size
 
@@ -69,9 +69,9 @@ def run(args: argparse.Namespace) -> int:
         reading.tree.merge_adjacent_system_ram()
     release = release_for(args.model, osrelease_of(capture))
     room = KERNEL_HOTPLUG_RANGES if release is None else ranges_that_fit(capture, release)
-    row = find(_ARCHITECTURES[args.arch]) if args.arch else architecture_of(capture)
+    row = find(_ARCHITECTURES[args.arch]) if args.arch else None
     table_size = KEXEC_TOOLS_RANGES_ARM if args.arch == "arm" else KEXEC_TOOLS_RANGES
-    row = row or guess_architecture(reading.tree)
+    row = row or architecture_taken(capture, reading.tree)
     report = check(reading.tree, _block_size(args, capture), row, table=table_size, release=release, room=room)
     if reading.repairs:
         count = reading.damaged_lines

@@ -22,6 +22,7 @@ from virtiomem.cli.arguments import (
     positive,
     refuse_unused,
 )
+from virtiomem.cli.guessed import architecture_taken
 from virtiomem.cli.iomem import at_least_values, read
 from virtiomem.cli.model import add_model, release_for
 from virtiomem.errors import Exit, UsageError
@@ -38,7 +39,6 @@ from virtiomem.kdump.ranges import (
     kexec_tools_ranges,
 )
 from virtiomem.listing import repair
-from virtiomem.listing.ram import guess_architecture
 from virtiomem.live.capture import Capture
 from virtiomem.live.crash_header import KCORE, noted_cpus, ranges_that_fit, standing_of
 from virtiomem.live.sysfs import MEMORY
@@ -152,17 +152,8 @@ def _architecture(args: argparse.Namespace, capture: Capture, tree: ResourceTree
     """The architecture that is asked for, or that capture or core file say; else a guess by the map, which is said."""
     if args.arch:
         return find(args.arch) or DEFAULT_ARCHITECTURE
-    said = architecture_of(capture) or (elfcore.architecture_of(args.against) if args.against else None)
-    if said is not None:
-        return said
-    guess = guess_architecture(tree)
-    if guess is not DEFAULT_ARCHITECTURE:
-        _warn(
-            [
-                f"{capture.source}: its architecture is not said: taken for {guess.family} by the names in its map (--arch)"
-            ]
-        )
-    return guess
+    said = elfcore.architecture_of(args.against) if args.against and not architecture_of(capture) else None
+    return said or architecture_taken(capture, tree)
 
 
 def _check(args: argparse.Namespace) -> None:

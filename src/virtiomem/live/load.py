@@ -48,7 +48,8 @@ def _told_of_kernel(recording: Recording) -> Iterator[tuple[str, list[str]]]:
     guest, policy = recording.guest, recording.table("guest")
     end, loaded = header_at_end(recording)
     kept = None if end is UNSET else int(end.kept_up_to_date)
-    yield "proc/sys/kernel", _values(osrelease=guest.get("kernel"))
+    arch = recording.architecture.kernel_name if "architecture" in guest else None
+    yield "proc/sys/kernel", _values(arch=arch, osrelease=guest.get("kernel"))
     yield MEMORY, _values(auto_online_blocks=guest.get("default-state"), crash_hotplug=kept)
     yield (
         "sys/kernel",

@@ -136,12 +136,17 @@ def plan(wishes: Wishes) -> SetUp:
         ranges_that_fit=ranges_that_fit(base.release, base.build, architecture=row),
         hugepage=wishes.hugepage,
     )
-    return dataclasses.replace(setup, warnings=tuple(_warnings(setup)))
+    return dataclasses.replace(setup, warnings=tuple(_warnings(setup, wishes.step)))
 
 
-def _warnings(setup: SetUp) -> Iterator[str]:
-    """What to mind of a set-up."""
+def _warnings(setup: SetUp, step: int | None) -> Iterator[str]:
+    """What to mind of a set-up; `step` is the one wished for."""
     block, memory_block = setup.devices[0].block_size, setup.memory_block_size
+    if step is not None and step % (block * len(setup.devices)):
+        yield (
+            f"--step {format_size(step)} is no multiple of {_blocks(block, len(setup.devices))}: each step goes on to the "
+            "next whole one, since a request in between is never reached"
+        )
     if setup.ranges_that_fit is not None and setup.ranges > setup.ranges_that_fit:
         yield f"a crash header may need {setup.ranges} ranges, and has room for {setup.ranges_that_fit}"
     if block > memory_block:

@@ -1,0 +1,19 @@
+"""The architecture of a map: as its input says, or by a guess that is said."""
+
+from virtiomem.architecture import DEFAULT, Architecture
+from virtiomem.listing.ram import guess_architecture
+from virtiomem.live.capture import Capture
+from virtiomem.live.views import architecture_of
+from virtiomem.resource.tree import ResourceTree
+from virtiomem.stdio import say
+
+
+def architecture_taken(capture: Capture, tree: ResourceTree) -> Architecture:
+    """The architecture that a capture says; else a guess by the map, which is said."""
+    if (said := architecture_of(capture)) is not None:
+        return said
+    guess = guess_architecture(tree)
+    if guess is not DEFAULT:
+        by = f"taken for {guess.family} by the names in its map"
+        say(f"virtiomem: {capture.source}: its architecture is not said: {by} (--arch)")
+    return guess
