@@ -36,6 +36,10 @@ class Clock:
         self._timers: list[tuple[float, int, Timer]] = []
         self._ticket = count()
 
+    def __repr__(self) -> str:
+        armed = sum(timer.armed for _, _, timer in self._timers)
+        return f"<Clock: {self.now:g} s, {len(self._queue)} queued, {armed} timers>"
+
     def queue(self, work: Callback) -> None:
         """Run `work` once everything queued before it has run (queue_work on a system workqueue)."""
         border.function("work", work)

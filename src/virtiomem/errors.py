@@ -9,6 +9,7 @@
     │   ├── ScenarioError     a scenario file, with table and key
     │   ├── ImpossibleWishError   what no set-up can do, with the number                   (planning.setup)
     │   └── ArgumentError     an argument of a library call
+    │       ├── ArgumentKeyError      of the right kind, where nothing is; a KeyError, too
     │       ├── ArgumentTypeError     of the wrong kind; a TypeError, too
     │       └── ArgumentValueError    of the right kind, out of range; a ValueError, too
     ├── KernelError           the modelled kernel refused, with its errno              exit 1
@@ -122,6 +123,12 @@ class ArgumentTypeError(ArgumentError, TypeError):
 
 class ArgumentValueError(ArgumentError, ValueError):
     """An argument is of the right kind, and no such value can be."""
+
+
+class ArgumentKeyError(ArgumentError, KeyError):
+    """An argument is of the right kind, and nothing is there."""
+
+    __str__ = Exception.__str__  # KeyError's would put the line in quotes
 
 
 class KernelError(VirtiomemError):

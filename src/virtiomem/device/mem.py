@@ -48,7 +48,7 @@ from virtiomem.device.realize import check_realize
 from virtiomem.errors import DeviceError, ProtocolError
 from virtiomem.reasons import Reason
 from virtiomem.releases.qemu import QEMU, QemuRelease
-from virtiomem.units import U64_MAX, Span, align_up
+from virtiomem.units import U64_MAX, Span, align_up, format_size
 from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseType, State, unpack_request
 
 _ACK = Response(ResponseType.ACK)
@@ -104,6 +104,10 @@ class MemDevice:
         self._blocks = BlockMap(region_size // block_size)
         self._size_listeners: list[Callable[[int], None]] = []
         self._config_listeners: list[Callable[[], None]] = []
+
+    def __repr__(self) -> str:
+        sizes = f"{format_size(self._plugged_size)} plugged, {format_size(self._requested_size)} requested"
+        return f"<MemDevice at {self.addr:#x}: {sizes}, {format_size(self.region_size)} at most>"
 
     # --- the owner's side: properties and events ---
 

@@ -56,6 +56,10 @@ class VirtioMemModule:
                 # device has come yet. Where every probe fails, memory of others keeps going online without it.
                 memory.online_page_callback = self.online_page
 
+    def __repr__(self) -> str:
+        failed = "".join(f", {name} failed ({rc.name})" for name, rc in self.failed.items())
+        return f"<VirtioMemModule: {self.devices}{failed}>"
+
     def _note_failure(self, device: str, rc: Errno, log: Log) -> None:
         """Log what the driver core says of a failed probe. Models: call_driver_probe(). Since: 6.9 (failed_probe)."""
         level, text = self.memory.release.failed_probe

@@ -24,7 +24,7 @@ from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
 from virtiomem.resource.flags import IORESOURCE_EXCLUSIVE, IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import Resource, ResourceConflict
 from virtiomem.transport.channel import RequestChannel
-from virtiomem.units import U64_MAX, Span, is_power_of_two
+from virtiomem.units import U64_MAX, Span, format_size, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType
 
 _LAST_HEARD = MemoryEvent.CANCEL_OFFLINE
@@ -72,6 +72,10 @@ class VirtioMem:
         self._config_changed = False
         self._removing = False
         self._hotplug_active = False
+
+    def __repr__(self) -> str:
+        sizes = f"{format_size(self.plugged_size)} plugged, {format_size(self.requested_size)} requested"
+        return f"<VirtioMem {self.name}: {sizes}>"
 
     def log(self, level: str, text: str) -> None:
         """Write a kernel log line."""

@@ -17,10 +17,11 @@ from virtiomem.errors import ListingError
 from virtiomem.listing.damage import MAX_REPAIRS, Damage, Repair, Repairs
 from virtiomem.listing.lines import Line, resource_lines
 from virtiomem.resource import iomem
-from virtiomem.resource.iomem import MAX_SHOWN_DEPTH, MaskedListingError, spaces
+from virtiomem.resource.iomem import MaskedListingError, spaces
 from virtiomem.resource.meanings import meaning_of
 from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM, is_system_ram
 from virtiomem.resource.node import Resource, ResourceConflict, Trusted
+from virtiomem.resource.printed import MAX_SHOWN_DEPTH
 from virtiomem.resource.spoiled import ELIDED, REMARK
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import overlapping_descendants

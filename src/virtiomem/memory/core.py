@@ -24,7 +24,7 @@ from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource.flags import IORESOURCE_SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import walk_system_ram_res
-from virtiomem.units import U64_MAX, GiB, Span, align_down, align_up
+from virtiomem.units import U64_MAX, GiB, Span, align_down, align_up, format_size
 
 MAX_BLOCKS = 1 << 19
 """Memory blocks that one kernel can have: 64 TiB of the smallest.
@@ -138,6 +138,10 @@ class Memory:
         if free is not None:
             self.vmemmap.boot_with(free // self.page_size)
         self.users = PageUsers(self.blocks, zones, self.block_size, architecture)
+
+    def __repr__(self) -> str:
+        online = sum(block.state is BlockState.ONLINE for block in self.blocks.values())
+        return f"<Memory: {len(self.blocks)} blocks of {format_size(self.block_size)}, {online} online>"
 
     def _boot(self, ram: list[Span]) -> None:
         """Set up zones and blocks of boot memory. Models: memory_dev_init() in drivers/base/memory.c."""

@@ -8,6 +8,7 @@ merge     System RAM joined on hot-add and split on hot-remove
 walk      searching for RAM, for a kind of memory, for what a range meets
 allocate  finding a gap
 iomem     the text of /proc/iomem, in and out
+printed   a tree as that text
 names     what a name in it says
 spoiled   what was done to a name on its way here
 meanings  from a name to flags and desc

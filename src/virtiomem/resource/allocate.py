@@ -24,7 +24,9 @@ def allocate_resource(
     """
     start = _find_place(root, new, size, lowest, highest, align, alignf)
     if start is None:
-        raise KernelError(Errno.EBUSY, f"no free {size:#x} bytes aligned to {align:#x} under {root} for {new.name!r}")
+        raise KernelError(
+            Errno.EBUSY, f"no free {size:#x} bytes aligned to {align:#x} under {root.title} for {new.name!r}"
+        )
     end = start + size - 1
     if new.parent is None and new._set_range(start, end) is None:
         conflict = root._link(new)

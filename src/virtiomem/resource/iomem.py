@@ -22,23 +22,23 @@ Models: the seq_file part of kernel/resource.c (v6.1).
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 from virtiomem import border
 from virtiomem.errors import ListingError
+from virtiomem.files import read_bytes, write_whole
 from virtiomem.gcpause import paused
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_IO, Desc
 from virtiomem.resource.meanings import E820_LOW, meaning_of
 from virtiomem.resource.names import is_known
 from virtiomem.resource.node import Resource, Trusted
+from virtiomem.resource.printed import MAX_SHOWN_DEPTH, listing
 from virtiomem.resource.spoiled import what_is_spoiled
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.resource.walk import overlapping_descendants
 from virtiomem.text import MAX_VALUE, quoted, shown
-
-MAX_SHOWN_DEPTH = 5
-"""Deeper levels are indented like this one."""
 
 _LINE = r"^( *)({0})-({0}) : (.*[^\t\r\n]|)$"
 _MEM_LINE = re.compile(_LINE.format("[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7}"), re.MULTILINE)
@@ -61,8 +61,15 @@ class MaskedListingError(ListingError):
         )
 
 
-def load(file: IO[str] | IO[bytes], *, source: str | None = None, allow_masked: bool = False) -> ResourceTree:
-    """Read a listing from an open file: see `loads`. `source` names it in errors; else its own name does."""
+def load(
+    file: str | Path | IO[str] | IO[bytes], *, source: str | None = None, allow_masked: bool = False
+) -> ResourceTree:
+    """Read a listing from a path or an open file: see `loads`. `source` names it in errors; else its own name does.
+
+    Raises UsageError for a path that cannot be read.
+    """
+    if isinstance(file, str | Path):
+        return loads(read_bytes(file), source=source or str(file), allow_masked=allow_masked)
     border.function("file.read", getattr(file, "read", None))
     name = getattr(file, "name", None)
     return loads(file.read(), source=source or (name if isinstance(name, str) else None), allow_masked=allow_masked)
@@ -91,28 +98,18 @@ def loads(text: str | bytes, *, source: str | None = None, allow_masked: bool = 
     return tree
 
 
-def dump(tree: Resource, file: IO[str]) -> None:
-    """Write a listing to an open text file: see `dumps`."""
-    file.write(dumps(tree))
+def dump(tree: Resource, file: str | Path | IO[str]) -> None:
+    """Write a listing to a path, whole or not at all, or to an open text file: see `dumps`."""
+    if isinstance(file, str | Path):
+        write_whole(file, dumps(tree).encode(errors="surrogateescape"))
+    else:
+        file.write(dumps(tree))
 
 
 def dumps(tree: Resource, *, masked: bool = False) -> str:
     """The listing of everything inside `tree`; `masked` is what a reader without CAP_SYS_ADMIN gets."""
     border.instance("tree", tree, Resource)
-    digits = 4 if tree.end < 0x10000 else 8
-    line = f"%s%0{digits}x-%0{digits}x : %s\n"
-    lines: list[str] = []
-    levels = [iter(tree.children)]
-    while levels:
-        indent = "  " * min(len(levels) - 1, MAX_SHOWN_DEPTH)
-        for node in levels[-1]:
-            lines.append(line % ((indent, 0, 0, node.name) if masked else (indent, node.start, node.end, node.name)))
-            if node._children is not None:
-                levels.append(iter(node._children))
-                break
-        else:
-            levels.pop()
-    return "".join(lines)
+    return listing(tree, masked=masked)
 
 
 class _Reader:

@@ -87,8 +87,13 @@ class Resource(Ranged):
             else:
                 stack.pop()
 
-    def __str__(self) -> str:
+    @property
+    def title(self) -> str:
+        """Range and name, as messages show them."""
         return f"{self.start:#x}-{self.end:#x} {self.name!r}"
+
+    def __str__(self) -> str:
+        return self.title
 
     def __repr__(self) -> str:
         return f"<Resource {self.start:08x}-{self.end:08x} : {self.name}>"
@@ -158,21 +163,21 @@ class Resource(Ranged):
 
     def check(self) -> None:
         """Assert every invariant of the subtree."""
-        assert 0 <= self.start <= self.end, f"{self}: a range is not empty"
+        assert 0 <= self.start <= self.end, f"{self.title}: a range is not empty"
         for _, node in self.walk():
-            assert node.start <= node.end, f"{node}: a range is not empty"
+            assert node.start <= node.end, f"{node.title}: a range is not empty"
             node._check_children()
         self._check_children()
 
     def _check_children(self) -> None:
         if self._children is None:
             return
-        assert self._children, f"{self}: a childless resource has no container"
+        assert self._children, f"{self.title}: a childless resource has no container"
         self._children.check()
         before = None
         for child in self._children:
-            assert child.parent is self, f"{child}: a child knows its parent {self}"
-            assert self.contains(child.start, child.end), f"{child}: a child lies inside its parent {self}"
+            assert child.parent is self, f"{child}: a child knows its parent {self.title}"
+            assert self.contains(child.start, child.end), f"{child}: a child lies inside its parent {self.title}"
             assert before is None or before.end < child.start, (
                 f"{child}: siblings are sorted and do not overlap ({before})"
             )
@@ -209,4 +214,4 @@ class ResourceConflict(KernelError):  # noqa: N818 - named for what the kernel's
     def __init__(self, wanted: Resource, conflict: Resource) -> None:
         self.wanted = wanted
         self.conflict = conflict
-        super().__init__(Errno.EBUSY, f"{wanted} conflicts with {conflict}")
+        super().__init__(Errno.EBUSY, f"{wanted.title} conflicts with {conflict.title}")

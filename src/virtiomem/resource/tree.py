@@ -35,13 +35,16 @@ Models: kernel/resource.c (v6.1).
 Differs: nothing sleeps, so a request for a MUXED region that is taken fails like any other.
 """
 
+from typing import NoReturn
+
 from virtiomem import border
-from virtiomem.errors import Errno, KernelError
+from virtiomem.errors import ArgumentKeyError, ArgumentTypeError, Errno, KernelError
 from virtiomem.resource.allocate import AlignFunction, allocate_resource
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_INHERITED, IORESOURCE_MEM
 from virtiomem.resource.merge import merge_adjacent_system_ram, merge_system_ram_resource, release_mem_region_adjustable
 from virtiomem.resource.node import Resource, ResourceConflict, Trusted, check_label
+from virtiomem.resource.printed import listing
 from virtiomem.units import U64_MAX
 
 __all__ = ["Resource", "ResourceConflict", "ResourceTree"]
@@ -61,6 +64,33 @@ class ResourceTree(Resource):
         """A name and flags that have been looked at: mostly the next region has the same."""
         self._recent: Resource = self
         """Where the last region was placed: the next is mostly for the same device, and tries there before it searches."""
+
+    # -- reading --------------------------------------------------------------------------------------------------------
+
+    def __getitem__(self, address: int) -> Resource:
+        """Return the deepest resource that holds `address`. Raises ArgumentKeyError, a KeyError, where there is none."""
+        border.integer("address", address)
+        found: Resource = self
+        while (inside := found.lookup(address)) is not None:
+            found = inside
+        if found is self:
+            raise ArgumentKeyError(f"nothing is at {address:#x}")
+        return found
+
+    def __contains__(self, address: int) -> bool:
+        """Return whether `tree[address]` would find a resource. Raises ArgumentError for what is no address."""
+        border.integer("address", address)
+        return self.lookup(address) is not None
+
+    def __iter__(self) -> NoReturn:
+        """Refuse: without this, Python would look for tree[0], tree[1] and so on."""
+        raise ArgumentTypeError("a tree is not iterable: its walk() visits every resource")
+
+    def __str__(self) -> str:
+        return listing(self).removesuffix("\n")
+
+    def __repr__(self) -> str:
+        return f"<ResourceTree {self.start:08x}-{self.end:08x} : {self.name}>"
 
     # -- regions: a range and a name, found from the root ---------------------------------------------------------------
 
@@ -215,7 +245,7 @@ class ResourceTree(Resource):
         border.span(start, size)
         end = start + size - 1
         if size < 1 or end > U64_MAX:
-            raise KernelError(Errno.EINVAL, f"cannot adjust {res} to {size:#x} bytes from {start:#x}")
+            raise KernelError(Errno.EINVAL, f"cannot adjust {res.title} to {size:#x} bytes from {start:#x}")
         if (obstacle := res._resize(start, end)) is not None:
             raise ResourceConflict(Trusted(start, end, res.name), obstacle)
 
@@ -263,7 +293,7 @@ def _wrap(parent: Resource, new: Resource) -> Resource | None:
         if not new.contains(child.start, child.end):
             return child
     if new._children is not None:
-        raise KernelError(Errno.EINVAL, f"{new} has children and cannot be put around {wrapped[0]}")
+        raise KernelError(Errno.EINVAL, f"{new.title} has children and cannot be put around {wrapped[0]}")
     siblings.replace(wrapped, new)
     new.parent = parent
     new._children = Children(wrapped)
@@ -275,7 +305,7 @@ def _wrap(parent: Resource, new: Resource) -> Resource | None:
 def _require_linked(res: Resource) -> Resource:
     border.instance("old", res, Resource)
     if res.parent is None:
-        raise KernelError(Errno.EINVAL, f"{res} is in no resource tree")
+        raise KernelError(Errno.EINVAL, f"{res.title} is in no resource tree")
     return res.parent
 
 
@@ -284,8 +314,8 @@ def _require_unlinked(parent: Resource, new: Resource) -> None:
     border.instance("parent", parent, Resource)
     border.instance("new", new, Resource)
     if new.parent is not None:
-        raise KernelError(Errno.EINVAL, f"{new} is in a resource tree already, under {new.parent}")
+        raise KernelError(Errno.EINVAL, f"{new.title} is in a resource tree already, under {new.parent.title}")
     while parent.parent is not None:
         parent = parent.parent
     if parent is new:
-        raise KernelError(Errno.EINVAL, f"{new} cannot be put inside itself")
+        raise KernelError(Errno.EINVAL, f"{new.title} cannot be put inside itself")

@@ -27,6 +27,9 @@ class Loopback:
         self._callback: Callable[[], None] | None = None
         device.on_config_change(self._notify)
 
+    def __repr__(self) -> str:
+        return f"<Loopback to {self._device!r}>"
+
     def send(self, request: bytes) -> bytes:
         """Put one request to the device; empty when it gave up."""
         if self._needs_reset:

@@ -112,6 +112,10 @@ class EmbeddedGuest:
         for dimm in sorted(self._dimms.values(), key=lambda dimm: dimm.addr):
             self._acpi.add(dimm)
 
+    def __repr__(self) -> str:
+        devices = ", ".join(f"{device.id} ({device.name})" for device in self.devices) or "no virtio-mem device"
+        return f"<EmbeddedGuest: Linux {self._config.release.name}, {devices}>"
+
     @property
     def info(self) -> dict[str, Any]:
         """What the recording's `guest` says."""
