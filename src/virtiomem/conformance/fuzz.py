@@ -2,6 +2,25 @@
 
 Every case records a log on a fresh device and replays it, line by line, on ours. What differs is shrunk to the fewest
 moves, and requests in them, that still differ.
+
+**Why two devices.** Nobody has to say what the right answer to a random request is: the same bytes go to both, and after each
+move answers, configuration space, interrupts and sizes are compared. Either of the two may be wrong; a difference says only
+that they disagree, and where. A block map that has come to differ without any answer showing it is caught by the sweep at
+the end of a case, which asks for the state of every usable block.
+
+**Seeds.** Case n of a seed has a generator of its own, made from "seed/n", so that cases do not depend on one another and
+any machine makes the same ones. Within a case the moves depend on the state of *our* device (`moves`), which is the
+real one's for as long as nothing differs; so the moves up to the first difference are always the same. A limit of requests
+or a move that a target cannot make ends or thins out a case, but changes none that came before.
+
+**Shrinking.** From all moves of the case pieces of half, a quarter, an eighth and so on are left out, as long as what is
+left still differs; then the same with the requests inside each move. Each try runs on two fresh devices, 300 at most,
+so that a slow target bounds the effort. The difference that remains need not be the one that was found: any will do. A device
+that *broke* (gone, silent) is a finding only if the same moves break it again; else it is an error of the environment.
+
+**Not generated,** on purpose: devices that cannot be realized (`make_case` makes those that QEMU accepts); more
+descriptors than the ring has, which no driver can put there; races of two notifications, and anything that depends on
+time, because neither device then has one right answer.
 """
 
 import time

@@ -165,7 +165,7 @@ def kernel_ranges(
     if not architecture.keeps_crash_header:
         limit = None
     low = [] if architecture.dumps_first_mib else [LOW_MEMORY]
-    excluded = [*low, *crash_kernels[:-3:-1]]  # crashk_res, which is the higher one, then crashk_low_res
+    excluded = [*low, *crash_kernels[:-3:-1]]  # the last two, highest first: crashk_res, then crashk_low_res
     for start, end in excluded:
         _exclude(ranges, start, end, release)
     return CrashRanges(Loader.KERNEL, ranges, excluded, len(ranges), limit, [])

@@ -103,7 +103,7 @@ def _boot_ram(recording: Recording) -> list[Span]:
 
 def _fitting(numbers: set[int], ram: Sequence[Span]) -> int | None:
     """The power of two that makes this RAM occupy exactly the memory blocks with these numbers."""
-    for shift in range(24, 36) if ram else ():
+    for shift in range(24, 36) if ram else ():  # 16M to 32G: wider than x86-64's 128M to 2G and what arm64 has
         size = 1 << shift
         occupied: set[int] = set()
         for span in ram:

@@ -34,6 +34,7 @@ RING_SIZE = 1 * MiB
 """Where in guest memory the ring of the first device lies, from its start; the next one's lies behind it."""
 
 _FIRST_SLOT = 4
+"""Behind what machines put into the first PCI slots by themselves (`pc`: the host bridge in 0, the PIIX3 in 1)."""
 _UNATTACHED = "/machine/unattached"
 _SETTLE = 10.0
 """Seconds for a machine reset, or the end of a migration."""

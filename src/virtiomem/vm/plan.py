@@ -2,6 +2,22 @@
 
 A total that is requested already stays spread as it is, unless a rule is named; else a plan depends on the wish and the
 devices' limits alone. So repeating a command changes nothing, even where a stuck device's share went to another.
+
+**How a total is spread** (`distribute`). Shares must add up to exactly the target, be multiples of each device's block
+size and keep within its bounds. A fair spread is the goal, an exact one the duty:
+
+1. *Water level* (`_levelled`). Every device is a vessel as wide as its weight, with a floor and a rim (its bounds). Water
+   stands equally high in all. The highest whole level that does not need more than the target is found by bisection, for what
+   a level needs never falls as it rises; no fractions are involved, so every machine gets the same answer.
+2. *Round down* to whole blocks, in order. Each device then lacks less than one of its blocks of its ideal share.
+3. *Fill twice*, biggest blocks first. The first time each device gets one block at most: that is what rounding took, and
+   without the limit the first device would get all of it. The second time gives out what is then left.
+4. *Start over from the lower bounds* if the sum is not exact, and fill the biggest blocks first without regard to fairness.
+   Block sizes are powers of two, so each divides the next bigger one. Where a solution exists that leaves out a big block
+   for which there is room, its smaller blocks include some that add up to exactly that one, and can be exchanged
+   for it. So taking the biggest first misses no solution, and where this finds none there is none.
+
+`pack` has every device's rim for its ideal share, so that step 2 fills one device after the other.
 """
 
 import re

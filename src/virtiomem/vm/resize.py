@@ -4,6 +4,28 @@ A resize is done when every device's size is its requested-size and new memory w
 inside it ends as soon, as `plugged`; what only shrinks is seen at the device, which has the memory back.
 It has stalled when nothing moved for `WaitPolicy.stall` seconds; the default lets the Linux driver's first retry pass by.
 Whatever happens, the machine is left in a condition that the result states.
+
+The states of a resize, and what leads from one to the next:
+
+    carry out --> follow --> every device has its size --> look inside --> DONE, or PLUGGED without an agent
+       ^            |                                          |
+       |            |                                          +-- a part was held back: carry out the rest
+       |            |                                          +-- blocks are offline: follow on
+       |            +-- the guest was reset: follow anew from what is plugged then
+       |            +-- nothing moved for `stall`: redispatch what is missing --+--> else PARTLY or TIMED_OUT
+       +------------------------------------------------------------------------+        (then roll back, if asked)
+
+    from anywhere: REFUSED by the hypervisor, LOST machine, SUPERSEDED by another's size, INTERRUPTED, TIMED_OUT
+
+- *Carry out* sets sizes, shrinking devices first. What only fits once others have shrunk is *held back*, and the rest of
+  the plan follows when all have what was set: plugged memory never exceeds the plan's total on the way. In steps
+  (`WaitPolicy.steps`) a part is also held back for which the guest has no struct pages yet.
+- *Redispatch* happens once for each device that is stuck: it stays where it is, and others make up for it (`plan.replan`).
+- *Roll back* sets what was requested before and waits briefly. The findings describe the state before that.
+
+Only an agent can tell whether new memory is online. Without one, or when it stays silent, growth ends as PLUGGED, while a
+shrink is DONE as soon as the device has the memory back. Steps need it, too, to learn what is free; without it the whole
+plan is set at once.
 """
 
 import asyncio
@@ -30,7 +52,9 @@ KEPT = 0.1
 """How much of the guest's free memory, as it was at first, steps leave alone: struct pages come in 2 MiB at a time, and not
 all that is free lies together."""
 AGENT_TRIES = 3
-"""How often a silent agent is asked before a resize ends without it."""
+"""How often a silent agent is asked before a resize ends without it.
+
+Chosen, not measured: a guest that is just putting memory online may miss one or two questions."""
 
 
 async def resize(

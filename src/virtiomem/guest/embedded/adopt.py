@@ -58,6 +58,8 @@ def adopt(kernel: Kernel, devices: list[AttachedDevice], snapshot: Snapshot) -> 
 
     Raises UsageError when that cannot be.
     """
+    # Not online by default, for each block goes to the zone that the snapshot shows; and every block may be plugged at
+    # first, else the device would refuse it. The real size comes last, and its notification makes the driver's first pass.
     policy = kernel.memory.policy
     default, policy.default_state = policy.default_state, OnlineType.OFFLINE
     for device in devices:
