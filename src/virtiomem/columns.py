@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from virtiomem.errors import UsageError
-from virtiomem.text import printable, quoted
+from virtiomem.text import nearest, printable, quoted
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Column[Any]")
@@ -86,5 +86,7 @@ def chosen_columns(
     wanted = [name.strip() for name in text.removeprefix("+").split(",")]
     for name in wanted:
         if name.lower() not in by_name:
-            raise UsageError(f"{option}: no column {quoted(name)} (there are {', '.join(by_name)})")
+            raise UsageError(
+                f"{option}: no column {quoted(name)} {nearest(name.lower(), by_name)} (there are {', '.join(by_name)})"
+            )
     return [*(default if text.startswith("+") else ()), *(by_name[name.lower()] for name in wanted)]

@@ -24,6 +24,7 @@
 Errnos and device answers that the *caller decides on* are values (`Errno`, `wire.mem.ResponseType`), not exceptions.
 """
 
+import re
 from enum import IntEnum
 
 from virtiomem.text import one_line
@@ -100,17 +101,22 @@ class ListingError(UsageError):
 
 
 class ScenarioError(UsageError):
-    """A scenario file is wrong; `where` is the table and key, such as ``device[0].block-size``."""
+    """A scenario file is wrong; `where` is the table and key, such as ``step[0].device``, said as ``step 1: device``."""
 
-    def __init__(self, reason: str, *, where: str, source: str | None = None) -> None:
+    def __init__(self, reason: str, *, where: str, source: str | None = None, line: int | None = None) -> None:
         self.reason = reason
         self.where = where
         self.source = source
-        super().__init__(f"{source or 'scenario'}: {where}: {reason}" if where else f"{source or 'scenario'}: {reason}")
+        file = f"{source or 'scenario'}{'' if line is None else f':{line}'}"
+        counted = re.sub(
+            r"^([\w.-]+)\[(\d+)\]\.?", lambda match: f"{match[1]} {int(match[2]) + 1}: ", where
+        ).removesuffix(": ")
+        counted = re.sub(r"\[(\d+)\]", lambda match: f", number {int(match[1]) + 1}", counted)
+        super().__init__(": ".join(filter(None, (file, counted, reason))))
 
-    def of(self, source: str) -> "ScenarioError":
-        """The same complaint, naming the scenario file."""
-        return ScenarioError(self.reason, where=self.where, source=source)
+    def of(self, source: str, line: int | None = None) -> "ScenarioError":
+        """The same complaint, naming the scenario file and the line."""
+        return ScenarioError(self.reason, where=self.where, source=source, line=line)
 
 
 class ArgumentError(UsageError):

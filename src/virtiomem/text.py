@@ -1,5 +1,7 @@
 """Text from others (a file, a peer, an argument) as people may see it: no terminal obeys it, no line of it is endless."""
 
+from collections.abc import Iterable
+
 MAX_LINE = 300
 """Characters of a message; what is longer is cut in the middle, for what is wrong stands first and the cure last."""
 MAX_VALUE = 80
@@ -70,3 +72,11 @@ def one_line(text: str, limit: int = MAX_LINE) -> str:
 def sound(text: str) -> str:
     """Text that UTF-8 and JSON can hold: a byte that is not UTF-8 becomes a question mark."""
     return text.encode("utf-8", "replace").decode()
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a word that is nearly one of the `known`: ``, did you mean 'vm0'?``; else nothing."""
+    from difflib import get_close_matches  # which a word that is right need not wait for
+
+    near = get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""

@@ -148,7 +148,7 @@ def test_verbose_shows_every_request_and_the_log(capsys: pytest.CaptureFixture[s
     [
         ("x = ", "end of document: Invalid value"),
         ('[guest]\niomem = "boot.iomem"\n', "guest.iomem: boot.iomem:2: "),
-        ('[[device]]\nid = "vm0"\nmax-size = "3M"\n', "device[0].max-size: 3M (0x300000) is not a multiple of 2M"),
+        ('[[device]]\nid = "vm0"\nmax-size = "3M"\n', "device 1: max-size: 3M (0x300000) is not a multiple of 2M"),
     ],
 )
 def test_wrong_scenario_is_one_line_and_2(
@@ -160,7 +160,7 @@ def test_wrong_scenario_is_one_line_and_2(
     assert main(["run", "s.toml", "--record", "r.json"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("virtiomem: s.toml: ")
+    assert said.err.startswith("virtiomem: s.toml:")
     assert words in said.err
     assert said.err.count("\n") == 1
     assert not (tmp_path / "r.json").exists()

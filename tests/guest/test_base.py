@@ -53,7 +53,7 @@ def test_a_device_without_a_name_is_called_what_linux_would_call_it() -> None:
 @pytest.mark.parametrize("name", ["vm0", "eth0", "virtio01", ""])
 def test_a_name_that_linux_gives_to_no_virtio_device_is_refused(name: str) -> None:
     device = DeviceConfig(id="vm0", max_size=Size(GiB), memaddr=Size(4 * GiB), name=name)
-    with pytest.raises(ScenarioError, match=r"device\[0\]\.name: .* is not virtio0"):
+    with pytest.raises(ScenarioError, match=r"device 1: name: .* is not virtio0"):
         EmbeddedGuest(GuestConfig(), DriverConfig(), [device], "")
 
 

@@ -1,5 +1,6 @@
 """How much a scenario may ask for."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,20 +21,20 @@ ROOM = '[guest]\nmax-memory = "200T"\naddress-bits = 48\n'
         ),
         (
             ROOM + DEVICE.format(0, "1P"),
-            "device[0].max-size: 1P in all is more than any machine takes, 64T",
+            "device 1: max-size: 1P in all is more than any machine takes, 64T",
         ),
         (
             ROOM + DEVICE.format(0, "40T") + DEVICE.format(1, "40T"),
-            "device[1].max-size: 80T in all is more than any machine takes, 64T",
+            "device 2: max-size: 80T in all is more than any machine takes, 64T",
         ),
         ('[[step]]\ndo = "unload"\n' * 10_001, "step: 10001 steps are more than 10000: split the scenario"),
         (
             f'[[step]]\ndo = "set-state"\nstate = "offline"\nblocks = {[0] * 65_537}',
-            "step[0].blocks: 65537 blocks are more than 65536: take another step for the rest",
+            "step 1: blocks: 65537 blocks are more than 65536: take another step for the rest",
         ),
         (
             '[[step]]\ndo = "wait"\nseconds = 1e14',
-            "step[0].seconds: 100000000000000.0 is not from 0 to 31536000, a year",
+            "step 1: seconds: 100000000000000.0 is not from 0 to 31536000, a year",
         ),
     ],
     ids=["devices", "device", "together", "steps", "blocks", "wait"],
@@ -41,7 +42,7 @@ ROOM = '[guest]\nmax-memory = "200T"\naddress-bits = 48\n'
 def test_more_than_there_can_be_is_refused(text: str, complaint: str) -> None:
     with pytest.raises(ScenarioError) as refused:
         scenario.loads(text)
-    assert str(refused.value) == f"scenario: {complaint}"
+    assert re.sub(r"^scenario(:\d+)?: ", "", str(refused.value)) == complaint
 
 
 def test_as_much_as_there_can_be_is_taken() -> None:

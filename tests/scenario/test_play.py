@@ -37,9 +37,7 @@ def test_a_scenario_with_a_capture_starts_where_it_was_taken() -> None:
 @pytest.mark.parametrize("memaddr", ["0x100000000", "0x40000000", "0x178000000", "0x180000000"])
 def test_a_device_on_what_a_captured_guest_has_is_refused(memaddr: str) -> None:
     over = WHAT_IF + f'[[device]]\nid = "vm1"\nmax-size = "1G"\nmemaddr = "{memaddr}"\n'
-    with pytest.raises(
-        ScenarioError, match=rf"what-if.toml: device\[1\].memaddr: {memaddr} is taken in the listing by"
-    ):
+    with pytest.raises(ScenarioError, match=rf"what-if.toml: device 2: memaddr: {memaddr} is taken in the listing by"):
         scenario.embedded_guest(scenario.loads(over, source="what-if.toml", folder=EXAMPLES))
 
 
@@ -53,7 +51,7 @@ def test_a_second_device_beside_a_captured_one_can_be() -> None:
 @pytest.mark.parametrize(("key", "value"), [("machine", "pc"), ("memory", "8G"), ("max-memory", "64G"), ("slots", 2)])
 def test_a_key_that_a_capture_leaves_unread_is_refused(key: str, value: str | int) -> None:
     text = WHAT_IF.replace("[[device]]", f"{key} = {value!r}\n[[device]]")
-    with pytest.raises(ScenarioError, match=f"what-if.toml: guest.{key}: nothing reads it"):
+    with pytest.raises(ScenarioError, match=rf"what-if.toml:\d+: guest.{key}: nothing reads it"):
         scenario.loads(text, source="what-if.toml")
 
 
@@ -103,7 +101,9 @@ def test_release_that_is_not_known_is_played_as_the_nearest_and_the_guest_says_s
 @pytest.mark.parametrize("version", ["", "new", "v6.1", "6"])
 @pytest.mark.parametrize("key", ["kernel", "qemu"])
 def test_kernel_or_qemu_that_names_no_release_is_refused(key: str, version: str) -> None:
-    with pytest.raises(ScenarioError, match=rf"^scenario: guest.{key}: .*two numbers such as 6\.12") as refused:
+    with pytest.raises(
+        ScenarioError, match=rf"^scenario(?::\d+)?: guest.{key}: .*two numbers such as 6\.12"
+    ) as refused:
         scenario.loads(f'[guest]\n{key} = "{version}"')
     assert len(str(refused.value)) < 200
 

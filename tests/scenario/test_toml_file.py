@@ -8,6 +8,7 @@ from virtiomem.architecture import X86_64
 from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.recording.json_file import decode_size
 from virtiomem.recording.values import Load, Resize
+from virtiomem.scenario.complaints import line_of
 from virtiomem.units import GiB, MiB
 
 SCENARIOS = sorted((Path(__file__).parents[1] / "data" / "recordings").glob("*/scenario.toml"))
@@ -102,7 +103,7 @@ def test_device_lies_on_nothing_that_the_listing_has(tmp_path: Path, listing: st
     if words is None:
         assert scenario.loads(text, folder=tmp_path).boot_iomem == listing
         return
-    with pytest.raises(ScenarioError, match=r"device\[0\]\.memaddr: ") as refused:
+    with pytest.raises(ScenarioError, match=r"device 1: memaddr: ") as refused:
         scenario.loads(text, folder=tmp_path)
     assert words in str(refused.value)
 
@@ -118,7 +119,7 @@ def test_device_lies_on_nothing_that_the_listing_has(tmp_path: Path, listing: st
 )
 def test_listing_that_cannot_be_is_refused_with_its_line(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "boot.iomem").write_bytes(content)
-    with pytest.raises(ScenarioError, match=r"^scenario: guest\.iomem: ") as refused:
+    with pytest.raises(ScenarioError, match=r"^scenario:2: guest\.iomem: ") as refused:
         scenario.loads('[guest]\niomem = "boot.iomem"\n', folder=tmp_path)
     assert words in str(refused.value)
 
@@ -134,21 +135,21 @@ WRONG = [
     ("colour = 1", "colour: unknown key; the keys are title, guest, driver, device, step"),
     ('[guest]\nmachin = "pc"', "guest.machin: unknown key, did you mean machine?"),
     ("[driver]\nforce_bbm = true", "driver.force_bbm: unknown key, did you mean force-bbm?"),
-    (DEVICE + 'block-sise = "4M"', "device[0].block-sise: unknown key, did you mean block-size?"),
-    ('[[device]]\nmax-size = "8G"', "device[0]: id is missing"),
+    (DEVICE + 'block-sise = "4M"', "device 1: block-sise: unknown key, did you mean block-size?"),
+    ('[[device]]\nmax-size = "8G"', "device 1: id is missing"),
     ('[device]\nid = "vm0"', "device: {'id': 'vm0'} is not an array; write [[device]]"),
     ("title = 3", "title: 3 is not a string"),
     ("[driver]\nforce-bbm = 1", "driver.force-bbm: 1 is not true or false"),
     ("[guest]\nkernel = 6.12", "guest.kernel: 6.12 is not a string; write it in quotes"),
     ("[guest]\nfirmware = 'bios'", "guest.firmware: 'bios' is none of device-tree, uefi"),
     ("[guest]\nslots = 1.5", "guest.slots: 1.5 is not an integer"),
-    ('step = ["load"]', "step[0]: 'load' is not a table"),
-    ("[[step]]\nid = 1", "step[0]: do is missing"),
-    ('[[step]]\ndo = "reload"', "step[0].do: 'reload' is none of load, unload, resize, set-state, reboot, kexec, "),
+    ('step = ["load"]', "step 1: 'load' is not a table"),
+    ("[[step]]\nid = 1", "step 1: do is missing"),
+    ('[[step]]\ndo = "reload"', "step 1: do: 'reload' is none of load, unload, resize, set-state, reboot, kexec, "),
     ('[[step]]\ndo = "resiz"', "; did you mean resize?"),
-    ('[[step]]\ndo = "load"\nnow = true', "step[0].now: unknown key; the keys are do"),
-    ('[[step]]\ndo = "set-state"\nblocks = [1]\nstate = "on"', "step[0].state: 'on' is none of offline, online, "),
-    ('[[step]]\ndo = "set-state"\nblocks = ["a"]\nstate = "online"', "step[0].blocks[0]: 'a' is not an integer"),
+    ('[[step]]\ndo = "load"\nnow = true', "step 1: now: unknown key; the keys are do"),
+    ('[[step]]\ndo = "set-state"\nblocks = [1]\nstate = "on"', "step 1: state: 'on' is none of offline, online, "),
+    ('[[step]]\ndo = "set-state"\nblocks = ["a"]\nstate = "online"', "step 1: blocks, number 1: 'a' is not an integer"),
     ('[guest]\nmachine = "q36"', "guest.machine: 'q36' is none of pc, q35, virt; did you mean q35?"),
     ('[guest]\nmemory = "4X"', "guest.memory: not a size: '4X' (write 128M, 2G, 0x8000000 or bytes)"),
     ("[guest]\nmemory = 1e9", "guest.memory: not a size: 1000000000.0"),
@@ -169,10 +170,13 @@ WRONG = [
     ('[guest]\niomem = "a"\ncapture = "b"', "guest.capture: a guest starts from an iomem listing or from a capture"),
     ('[guest]\niomem = "nowhere/boot.iomem"', "guest.iomem: nowhere/boot.iomem: No such file or directory"),
     # nodes
-    ("[[guest.nodes]]\nid = 1", "guest.nodes[0].id: 1 leaves a gap: 1 nodes are 0..0"),
-    ("[[guest.nodes]]\nid = 0\n[[guest.nodes]]\nid = 0", "guest.nodes[1].id: 0 is node 0's number already"),
-    ('[[guest.nodes]]\nid = 0\nmemory = ["0-x"]', "guest.nodes[0].memory[0]: '0-x' is not a range such as "),
-    ('[[guest.nodes]]\nid = 0\nmemory = ["0x2000-0x1fff"]', "guest.nodes[0].memory[0]: '0x2000-0x1fff' ends before it"),
+    ("[[guest.nodes]]\nid = 1", "guest.nodes 1: id: 1 leaves a gap: 1 nodes are 0..0"),
+    ("[[guest.nodes]]\nid = 0\n[[guest.nodes]]\nid = 0", "guest.nodes 2: id: 0 is node 0's number already"),
+    ('[[guest.nodes]]\nid = 0\nmemory = ["0-x"]', "guest.nodes 1: memory, number 1: '0-x' is not a range such as "),
+    (
+        '[[guest.nodes]]\nid = 0\nmemory = ["0x2000-0x1fff"]',
+        "guest.nodes 1: memory, number 1: '0x2000-0x1fff' ends before it",
+    ),
     ('[[guest.nodes]]\nid = 0\nmemory = ["0x0-0x80000000"]', "'0x0-0x80000000' does not start and end with a page"),
     (
         '[[guest.nodes]]\nid = 0\nmemory = ["0x0-0x7fffffff"]',
@@ -180,53 +184,53 @@ WRONG = [
     ),
     (
         '[[guest.nodes]]\nid = 0\nmemory = ["0x0-0x17fffffff"]\n[[guest.nodes]]\nid = 1\nmemory = ["0x100000000-0x17fffffff"]',
-        "guest.nodes[1].memory[0]: 0x100000000-0x17fffffff overlaps 0x0-0x17fffffff",
+        "guest.nodes 2: memory, number 1: 0x100000000-0x17fffffff overlaps 0x0-0x17fffffff",
     ),
     # devices
-    (DEVICE + 'block-size = "3M"', "device[0].block-size: 3M (0x300000) is not a power of two"),
-    (DEVICE + 'block-size = "512K"', "device[0].block-size: 512K (0x80000) is less than 1M (0x100000)"),
-    (DEVICE.replace("8G", "4097M"), "device[0].max-size: 4097M (0x100100000) is not a multiple of 2M (0x200000)"),
-    (DEVICE.replace("8G", "0"), "device[0].max-size: 0 is no size (at least 2M (0x200000))"),
-    (DEVICE + 'requested-size = "3M"', "device[0].requested-size: 3M (0x300000) is not a multiple of block-size, 2M"),
-    (DEVICE.replace("vm0", "0vm"), "device[0].id: '0vm' is no id: letters, digits, "),
-    (DEVICE + "node = 1", "device[0].node: 1 is no node of this guest (it has 1, from 0)"),
-    (DEVICE + 'name = "eth0"', "device[0].name: 'eth0' is not virtio0, virtio1, …"),
-    (DEVICE + DEVICE, "device[1].id: 'vm0' is the id of an earlier device"),
+    (DEVICE + 'block-size = "3M"', "device 1: block-size: 3M (0x300000) is not a power of two"),
+    (DEVICE + 'block-size = "512K"', "device 1: block-size: 512K (0x80000) is less than 1M (0x100000)"),
+    (DEVICE.replace("8G", "4097M"), "device 1: max-size: 4097M (0x100100000) is not a multiple of 2M (0x200000)"),
+    (DEVICE.replace("8G", "0"), "device 1: max-size: 0 is no size (at least 2M (0x200000))"),
+    (DEVICE + 'requested-size = "3M"', "device 1: requested-size: 3M (0x300000) is not a multiple of block-size, 2M"),
+    (DEVICE.replace("vm0", "0vm"), "device 1: id: '0vm' is no id: letters, digits, "),
+    (DEVICE + "node = 1", "device 1: node: 1 is no node of this guest (it has 1, from 0)"),
+    (DEVICE + 'name = "eth0"', "device 1: name: 'eth0' is not virtio0, virtio1, …"),
+    (DEVICE + DEVICE, "device 2: id: 'vm0' is the id of an earlier device"),
     (
         DEVICE + 'name = "virtio1"\n' + DEVICE.replace("vm0", "vm1") + 'name = "virtio1"',
-        "device[1].name: virtio1 is the name of device vm0",
+        "device 2: name: virtio1 is the name of device vm0",
     ),
-    (DEVICE + 'memaddr = "0x180100000"', "device[0].memaddr: 0x180100000: address must be aligned to 0x200000 bytes"),
+    (DEVICE + 'memaddr = "0x180100000"', "device 1: memaddr: 0x180100000: address must be aligned to 0x200000 bytes"),
     (
         DEVICE + 'memaddr = "0x140000000"',
-        "device[0].memaddr: 0x140000000: can't add memory device [0x140000000:0x200000000], ",
+        "device 1: memaddr: 0x140000000: can't add memory device [0x140000000:0x200000000], ",
     ),
     (
         GUEST + DEVICE.replace("8G", "17G"),
-        "device[0].max-size: 17G (0x440000000): not enough space, currently 0x0 in use",
+        "device 1: max-size: 17G (0x440000000): not enough space, currently 0x0 in use",
     ),
     (
         GUEST + DEVICE + DEVICE.replace("vm0", "vm1") + 'memaddr = "0x300000000"',
-        "device[1].memaddr: 0x300000000: address range conflicts with memory device id='vm0'",
+        "device 2: memaddr: 0x300000000: address range conflicts with memory device id='vm0'",
     ),
-    (DEVICE + "memaddr = 4503599627370496", "device[0].memaddr: 0x10000000000000 and 8G (0x200000000) end above"),
-    ('[guest]\ncapture = "c"\n' + DEVICE, "device[0].memaddr: is missing; a guest that starts from a capture"),
+    (DEVICE + "memaddr = 4503599627370496", "device 1: memaddr: 0x10000000000000 and 8G (0x200000000) end above"),
+    ('[guest]\ncapture = "c"\n' + DEVICE, "device 1: memaddr: is missing; a guest that starts from a capture"),
     # steps
-    (STEP + 'do = "resize"\ndevice = "vm1"\nrequested-size = 0', "step[0].device: 'vm1' is no device (there is vm0)"),
-    (STEP + 'do = "unplug-dimm"\nid = "d"', "step[0].id: 'd' is no DIMM plugged by an earlier step (there is none)"),
-    (STEP + 'do = "plug-dimm"\nid = "vm0"\nsize = "1G"', "step[0].id: 'vm0' is the id of a device"),
+    (STEP + 'do = "resize"\ndevice = "vm1"\nrequested-size = 0', "step 1: device: 'vm1' is no device (there is vm0)"),
+    (STEP + 'do = "unplug-dimm"\nid = "d"', "step 1: id: 'd' is no DIMM plugged by an earlier step (there is none)"),
+    (STEP + 'do = "plug-dimm"\nid = "vm0"\nsize = "1G"', "step 1: id: 'vm0' is the id of a device"),
     (
         STEP + 'do = "plug-dimm"\nid = "d"\nsize = "1P"',
-        "step[0].size: 1P (0x4000000000000) is more than a guest here can have",
+        "step 1: size: 1P (0x4000000000000) is more than a guest here can have",
     ),
-    (STEP + 'do = "free"\nid = "cache"', "step[0].id: 'cache' is no earlier use (there is none)"),
-    (STEP + 'do = "use"\nid = "cache"\nsize = 0', "step[0].size: nothing is no use"),
-    (STEP + 'do = "set-state"\nblocks = [48, -1]\nstate = "online"', "step[0].blocks[1]: -1 is negative"),
-    (STEP + 'do = "wait"\nseconds = inf', "step[0].seconds: inf is not from 0 to 31536000, a year"),
-    (STEP + 'do = "wait"\nseconds = -1', "step[0].seconds: -1.0 is not from 0 to 31536000, a year"),
-    (STEP + 'do = "inject"\nat = "request"\nerror = "ENOMEM"', "step[0].error: 'ENOMEM' is none of BUSY, NACK, ERROR,"),
+    (STEP + 'do = "free"\nid = "cache"', "step 1: id: 'cache' is no earlier use (there is none)"),
+    (STEP + 'do = "use"\nid = "cache"\nsize = 0', "step 1: size: nothing is no use"),
+    (STEP + 'do = "set-state"\nblocks = [48, -1]\nstate = "online"', "step 1: blocks, number 2: -1 is negative"),
+    (STEP + 'do = "wait"\nseconds = inf', "step 1: seconds: inf is not from 0 to 31536000, a year"),
+    (STEP + 'do = "wait"\nseconds = -1', "step 1: seconds: -1.0 is not from 0 to 31536000, a year"),
+    (STEP + 'do = "inject"\nat = "request"\nerror = "ENOMEM"', "step 1: error: 'ENOMEM' is none of BUSY, NACK, ERROR,"),
     (STEP + 'do = "inject"\nat = "online"\nerror = "ENOMEN"', "did you mean ENOMEM?"),
-    (STEP + 'do = "inject"\nat = "online"\nerror = "EPERM"\ntimes = 0', "step[0].times: 0 is not in 1..10000"),
+    (STEP + 'do = "inject"\nat = "online"\nerror = "EPERM"\ntimes = 0', "step 1: times: 0 is not in 1..10000"),
 ]
 
 
@@ -234,9 +238,56 @@ WRONG = [
 def test_wrong_scenario_is_refused_with_table_key_and_value(text: str, words: str) -> None:
     with pytest.raises(ScenarioError) as refused:
         scenario.loads(text, source="s.toml")
-    assert str(refused.value).startswith("s.toml: ")
+    assert str(refused.value).startswith("s.toml:")
     assert words in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+LINES = b"""[guest]
+memory = "4G"
+
+[[device]]
+id = "vm0"
+max-size = "8G"
+[[step]]
+do = "load"
+
+[[step]]
+do = "resize"
+'device' = "vm0"
+[[guest.nodes]]
+id = 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        ("guest.memory", 2),
+        ("guest.release", 1),
+        ("device[0].max-size", 6),
+        ("step[1].device", 12),
+        ("step[1].requested-size", 10),
+        ("step[0].blocks[2]", 7),
+        ("guest.nodes[0].id", 14),
+        ("", None),
+        ("nowhere", None),
+    ],
+)
+def test_a_place_has_the_line_of_its_key_or_else_of_its_table(place: str, line: int | None) -> None:
+    assert line_of(place, LINES) == line
+
+
+def test_a_text_of_many_lines_leaves_the_line_open() -> None:
+    assert line_of("guest.memory", LINES + b'title = """\n[[step]]\n"""') is None
+
+
+def test_file_line_and_step_are_said() -> None:
+    text = DEVICE + '[[step]]\ndo = "load"\n[[step]]\n' + 'do = "resize"\ndevice = "vm1"\nrequested-size = 0'
+    with pytest.raises(ScenarioError, match=r"^s\.toml:\d+: step 2: device: 'vm1' is no device") as refused:
+        scenario.loads(text, source="s.toml")
+    number = int(str(refused.value).split(":")[1])
+    assert text.splitlines()[number - 1] == 'device = "vm1"'
 
 
 def test_bytes_that_are_no_text_are_refused_with_their_line() -> None:
@@ -273,7 +324,7 @@ def test_what_a_step_may_be_refused_for_is_no_fault_of_the_scenario() -> None:
     ("value", "reason"),
     [
         ("9" * 5000, f"line 3: a key or a number of more than 1000 characters, '{'9' * 52}…{'9' * 25}'"),
-        ("0x" + "f" * 500, "device[0].max-size: a number of more than 64 bits"),
+        ("0x" + "f" * 500, "device 1: max-size: a number of more than 64 bits"),
     ],
 )
 def test_numbers_that_nothing_can_be_are_refused_in_a_line(value: str, reason: str) -> None:

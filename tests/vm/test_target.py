@@ -38,8 +38,13 @@ def test_device_alone_is_enough_for_the_only_machine() -> None:
 
 @pytest.mark.parametrize("target", ["vm0", "web3", "web3/vm0", ""])
 def test_target_that_names_nothing_is_usage_and_lists_the_machines(target: str) -> None:
-    with pytest.raises(UsageError, match=r"names none of the machines \(web1, web2, db\)"):
+    with pytest.raises(UsageError, match=r"names none of the machines(, did you mean '\w+'\?)? \(web1, web2, db\)"):
         select(target, ALL)
+
+
+def test_a_machine_that_is_nearly_named_is_named() -> None:
+    with pytest.raises(UsageError, match="names none of the machines, did you mean 'web1'"):
+        select("web11", ALL)
 
 
 @pytest.mark.parametrize(

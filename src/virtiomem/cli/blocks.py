@@ -10,7 +10,7 @@ from virtiomem.errors import Exit, UsageError
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, read_memory_sysfs
 from virtiomem.stdio import say
-from virtiomem.text import quoted
+from virtiomem.text import nearest, quoted
 
 if TYPE_CHECKING:
     from virtiomem.live.capture import Capture
@@ -182,7 +182,9 @@ def _chosen(devices: list["CapturedDevice"], name: str | None) -> "CapturedDevic
     found = [device for device in devices if name in (None, device.name)]
     if len(found) != 1:
         names = ", ".join(device.name for device in devices)
-        wanted = "which one" if name is None else f"no {quoted(name)}"
+        wanted = (
+            "which one" if name is None else f"no {quoted(name)}{nearest(name, (device.name for device in devices))}"
+        )
         raise UsageError(f"--device: {wanted}; virtio-mem devices here: {names}")
     return found[0]
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommands and what they take."""
+    parser.epilog = (
+        "Exit status: 0 as it should be, 1 not so, 2 usage, 64 nothing was checked; ACTION --help says it of each."
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_check(actions.add_parser("check", help="the conformance suite: every rule, one by one", allow_abbrev=False))
     _add_fuzz(

@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 failed or different, 2 usage, 64 partly done, 124 timed ou
 """
 
 import argparse
-import difflib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
@@ -13,7 +12,7 @@ from typing import Any, NoReturn
 
 from virtiomem import __version__, build, stdio
 from virtiomem.errors import Exit, UsageError, VirtiomemError
-from virtiomem.text import quoted, shown
+from virtiomem.text import nearest, quoted, shown
 
 COMMANDS: dict[str, str] = {
     "run": "play a scenario and show what changed in the map, the blocks and the requests",
@@ -34,6 +33,12 @@ COMMANDS: dict[str, str] = {
     "completion": "print what bash or zsh needs to complete commands, options and file names",
 }
 """Every command and what it does, in the order `--help` shows them; the module is `virtiomem.cli.<command>`."""
+
+
+_EXITS = (
+    "Exit status: 0 done, 1 failed or different, 2 usage, 64 partly done, 124 timed out, 130 interrupted; "
+    "virtiomem COMMAND --help says it of each."
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -83,7 +88,7 @@ def _run(argv: list[str]) -> int:
     """Parse, import the chosen command's module and run it."""
     chosen = next((argument for argument in argv if not argument.startswith("-")), None)
     if chosen is not None and chosen not in COMMANDS:
-        raise UsageError(f"no command {quoted(chosen)}{nearest(chosen)} (see virtiomem --help)")
+        raise UsageError(f"no command {quoted(chosen)}{nearest(chosen, COMMANDS)} (see virtiomem --help)")
     parser, commands = parsers()
     if chosen is not None:
         module, command = module_of(chosen), commands[chosen]
@@ -107,7 +112,7 @@ def _run(argv: list[str]) -> int:
 
 def parsers() -> tuple[Parser, dict[str, Parser]]:
     """The parser of the command line, and each command's, which has no arguments yet."""
-    parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", allow_abbrev=False)
+    parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", epilog=_EXITS, allow_abbrev=False)
     kind = "compiled" if build.is_compiled() else "pure Python"
     parser.add_argument("--version", action="version", version=f"virtiomem {__version__} ({kind})")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -147,12 +152,6 @@ def _options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Iterator[s
         if isinstance(action, argparse._SubParsersAction):
             for name in set(action.choices) & set(argv):
                 yield from _options(action.choices[name], argv)
-
-
-def nearest(chosen: str, known: Iterable[str] = COMMANDS) -> str:
-    """A hint when a word is nearly right."""
-    near = difflib.get_close_matches(chosen, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
 
 
 def _sentence(summary: str) -> str:

@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from virtiomem.cli.arguments import add_from, check_outputs, file, refuse_unused
+from virtiomem.cli.arguments import add_from, check_outputs, exit_status, file, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_all
 from virtiomem.stdio import say
@@ -11,6 +11,14 @@ from virtiomem.stdio import say
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
+    parser.epilog = exit_status(
+        {
+            Exit.DONE: "drawn",
+            Exit.FAILED: "no program makes a PNG",
+            Exit.USAGE: "usage",
+            Exit.PARTLY: "some of it may be missing",
+        }
+    )
     parser.add_argument(
         "file", type=file, metavar="FILE", help="a /proc/iomem listing, a capture or a recording; -: stdin"
     )

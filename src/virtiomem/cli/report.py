@@ -4,13 +4,14 @@ import argparse
 import sys
 
 from virtiomem import recording
-from virtiomem.cli.arguments import check_outputs, file
-from virtiomem.errors import UsageError
+from virtiomem.cli.arguments import check_outputs, exit_status, file
+from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
+    parser.epilog = exit_status({Exit.DONE: "done", Exit.USAGE: "a file or option is wrong"})
     parser.add_argument(
         "recordings",
         type=file,

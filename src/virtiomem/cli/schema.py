@@ -4,10 +4,9 @@ import argparse
 import json
 
 from virtiomem.cli.arguments import exit_status, refuse_unused
-from virtiomem.cli.main import nearest
 from virtiomem.columns import align
 from virtiomem.errors import Exit, UsageError
-from virtiomem.text import quoted
+from virtiomem.text import nearest, quoted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,6 +25,7 @@ _EXITS_WATCH = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """One sub-command each; sizes as in every table (`-b`), connections as in `virtiomem.vm.connect`."""
+    parser.epilog = f"{_EXITS}, 124 timed out; VERB --help says it of each"
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     def verb(name: str, summary: str, exits: str = _EXITS) -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from virtiomem.errors import UsageError
-from virtiomem.text import quoted
+from virtiomem.text import nearest, quoted
 
 
 class Level(StrEnum):
@@ -240,5 +240,7 @@ def called(name: str) -> list[Rule]:
     """The rule of this number, or those of this group. Raises UsageError for another name."""
     found = [rule for rule in RULES if name.upper() in (rule.id, group_of(rule))]
     if not found:
-        raise UsageError(f"no rule or group {quoted(name)} (groups: {', '.join(GROUPS)})")
+        raise UsageError(
+            f"no rule or group {quoted(name)}{nearest(name.upper(), GROUPS)} (groups: {', '.join(GROUPS)})"
+        )
     return found

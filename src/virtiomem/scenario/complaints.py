@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,8 @@ _MESSAGE = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<place>.*)`)?", re.DOTA
 _KEY = re.compile(r"Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`", re.DOTALL)
 _KIND = re.compile(r"Expected `(?P<kind>[^`]*)`, got .*", re.DOTALL)
 _PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+_HEADER = re.compile(r"\s*\[(?P<many>\[)?\s*(?P<name>[\w.-]+)\s*\]")
+_ASSIGNED = re.compile(r"""\s*["']?(?P<name>[\w-]+)["']?\s*=""")
 _KINDS = {
     "str": "a string",
     "int": "an integer",
@@ -44,6 +47,28 @@ def explain(error: msgspec.ValidationError, raw: Any) -> ScenarioError:
     if isinstance(expected, inspect.LiteralType):
         return ScenarioError(none_of(value, [str(word) for word in expected.values]), where=place)
     return ScenarioError(reason, where=place)
+
+
+def line_of(place: str, text: bytes) -> int | None:
+    """The line of a place such as ``step[0].state``, or of the table it would be in; None where that is not plain to see."""
+    if not place or b'"""' in text or b"'''" in text:
+        return None
+    lines: dict[str, int] = {}
+    counts = Counter[str]()
+    table = ""
+    for number, line in enumerate(text.decode(errors="replace").splitlines(), 1):
+        if header := _HEADER.match(line):
+            table = header["name"]
+            if header["many"]:
+                counts[table] += 1
+                table += f"[{counts[table] - 1}]"
+            lines.setdefault(table, number)
+            lines.setdefault(header["name"], number)
+        elif key := _ASSIGNED.match(line):
+            lines.setdefault(f"{table}.{key['name']}".lstrip("."), number)
+    while place and place not in lines:
+        place = place[: max(place.rfind("."), place.rfind("["), 0)]
+    return lines.get(place)
 
 
 def none_of(value: Any, words: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from virtiomem.recording.json_file import decode_size
 from virtiomem.recording.values import PlugDimm
 from virtiomem.resource import iomem
 from virtiomem.scenario import checks, limits
-from virtiomem.scenario.complaints import explain
+from virtiomem.scenario.complaints import explain, line_of
 from virtiomem.scenario.layout import boot_listing
 from virtiomem.scenario.values import Scenario, ScenarioFile
 from virtiomem.units import MiB, Size
@@ -69,7 +69,7 @@ def _read(text: bytes, *, source: str, folder: Path, kernel: str | None = None) 
             file = structs.replace(file, guest=structs.replace(file.guest, kernel=kernel))
         return _complete(file, folder, source)
     except ScenarioError as error:
-        raise error.of(source) from None
+        raise error.of(source, line_of(error.where, text)) from None
 
 
 def _parse(text: bytes) -> dict[str, Any]:

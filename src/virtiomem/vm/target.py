@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from virtiomem.errors import UsageError
-from virtiomem.text import quoted
+from virtiomem.text import nearest, quoted
 from virtiomem.vm.doors.base import Connection
 from virtiomem.vm.model import Machine, VirtioMemDevice
 from virtiomem.vm.plan import Plan, PlanError, Scope, Spread, Wish, plan_device, plan_machine
@@ -25,7 +25,7 @@ def select(target: str, connections: Sequence[Connection]) -> list[Connection]:
     if not chosen:
         names = ", ".join(connection.name for connection in connections[:8])
         raise UsageError(
-            f"{quoted(target)} names none of the machines ({names}{', …' if len(connections) > 8 else ''})"
+            f"{quoted(target)} names none of the machines{nearest(target, [one.name for one in connections])} ({names}{', …' if len(connections) > 8 else ''})"
         )
     return chosen
 
@@ -77,4 +77,7 @@ def named_devices(machine: Machine, pattern: str) -> list[VirtioMemDevice]:
         return chosen
     if any(matches(device.id, pattern) for device in machine.devices):
         raise PlanError(f"{pattern} is no virtio-mem device: its size is fixed")
-    raise PlanError(f"it has no device {quoted(pattern)}")
+    there = [device.id for device in machine.virtio_mem]
+    raise PlanError(
+        f"it has no device {quoted(pattern)}{nearest(pattern, there)} (there is {', '.join(there) or 'none'})"
+    )

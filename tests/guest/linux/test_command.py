@@ -52,7 +52,7 @@ def test_other_virtio_devices_fill_the_gaps_between_names() -> None:
     devices = [device("vm0", name="virtio1"), device("vm1", name="virtio3")]
     names = [text.split(",")[0] for text in value_of(qemu_arguments(GuestConfig(), devices, "tcg"), "-device")]
     assert names == ["virtio-rng-pci", "virtio-mem-pci", "virtio-rng-pci", "virtio-mem-pci"]
-    with pytest.raises(ScenarioError, match=r"device\[1\].name: .*virtio0 comes too late"):
+    with pytest.raises(ScenarioError, match=r"device 2: name: .*virtio0 comes too late"):
         qemu_arguments(GuestConfig(), [device("vm0", name="virtio1"), device("vm1", name="virtio0")], "tcg")
 
 

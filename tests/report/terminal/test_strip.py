@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from virtiomem.recording import DeviceInfo, DimmInfo, MemoryBlock, Snapshot, VirtioMemInfo
 from virtiomem.recording.palette import BlockKind
-from virtiomem.report.block_runs import BlockRun
-from virtiomem.report.terminal.strip import Area, areas, draw, legend, pieces, strip
+from virtiomem.report.block_runs import BlockChange, BlockRun
+from virtiomem.report.terminal.strip import Area, areas, closer, draw, legend, pieces, strip
 from virtiomem.units import GiB, MiB
 
 M, K, U = BlockKind.MOVABLE, BlockKind.KERNEL, BlockKind.UNUSED
@@ -90,3 +90,27 @@ def test_a_strip_of_very_many_blocks_costs_no_more() -> None:
 
 def test_mixed_character_has_the_colour_of_the_commonest_that_is_there() -> None:
     assert strip([(U, 3), (K, 1)], 1).cells == [("*", K)]
+
+
+def test_a_star_has_its_word_in_the_legend() -> None:
+    assert "* several kinds" in legend(strip([(M, 3), (U, 5)], 4), 128 * MiB).plain
+    assert "*" not in legend(strip([(M, 4), (U, 4)], 4), 128 * MiB).plain
+
+
+VM0 = Area("vm0", 48, 524288)
+
+
+@pytest.mark.parametrize(
+    ("first", "times", "scale", "shown"),
+    [
+        (500048, 512, 8192, Area("closer", 500048 - 256, 1024)),
+        (48, 512, 8192, Area("closer", 48, 768)),
+        (48, 40000, 8192, None),
+        (48, 16, 1, None),
+        (10, 20, 8192, None),
+    ],
+)
+def test_a_change_that_drowns_in_a_strip_is_drawn_closer(
+    first: int, times: int, scale: int, shown: Area | None
+) -> None:
+    assert closer(VM0, [BlockChange(first, times, None, None)], scale) == shown

@@ -14,11 +14,13 @@ from rich.text import Text
 from virtiomem.recording.describe import plural
 from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import Snapshot
-from virtiomem.report.block_runs import BlockRun
+from virtiomem.report.block_runs import BlockChange, BlockRun
 from virtiomem.report.terminal.console import style
 from virtiomem.units import align_up, format_size
 
 MIXED = "*"
+DROWNS = 4
+"""A change of so many characters of a strip, or fewer, is drawn once more by itself."""
 _ORDER = {kind: index for index, kind in enumerate(BlockKind)}
 
 
@@ -76,6 +78,17 @@ def pieces(area: Area, runs: Sequence[BlockRun]) -> list[Piece]:
     return found
 
 
+def closer(area: Area, changes: Iterable[BlockChange], scale: int) -> Area | None:
+    """The part of an area that changed, with as much again around it, where that drowns in characters of `scale` blocks."""
+    stop = area.first + area.length
+    edges = [edge for one in changes for edge in (one.first, one.first + one.times) if area.first <= edge <= stop]
+    if scale == 1 or not edges or max(edges) - min(edges) > DROWNS * scale:
+        return None
+    margin = (max(edges) - min(edges) + 1) // 2
+    first = max(min(edges) - margin, area.first)
+    return Area("closer", first, min(max(edges) + margin, stop) - first)
+
+
 def strip(found: Sequence[Piece], columns: int) -> Strip:
     """Blocks in at most so many columns."""
     kinds: Counter[BlockKind] = Counter()
@@ -126,6 +139,8 @@ def legend(made: Strip, block_size: int) -> Text:
     for kind in sorted(made.kinds, key=_ORDER.__getitem__):
         part = Text(kind.look.symbol, style(kind.look, filled=kind is not BlockKind.UNUSED))
         parts.append(part.append(f" {made.kinds[kind]} {kind.look.word}", "default on default"))
+    if any(symbol == MIXED for symbol, _ in made.cells):
+        parts.append(Text(f"{MIXED} several kinds, in the colour of the commonest"))
     line = Text("   ").join(parts)
     if made.scale > 1:
         size = format_size(made.scale * block_size)

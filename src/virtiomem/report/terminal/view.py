@@ -9,6 +9,7 @@ from rich.text import Text
 
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.recording.values import Recording, StepRecord, VirtioMemInfo
+from virtiomem.report.block_runs import block_changes
 from virtiomem.report.changes import map_changes
 from virtiomem.report.moments import Moment, Source, boot_moment, next_moment
 from virtiomem.report.terminal import steps, strip, totals
@@ -86,10 +87,18 @@ class RunView:
         for area in strip.areas(now.snapshot, self._boot_blocks, self._block_size):
             before, after = (strip.pieces(area, runs) for runs in (self._last.blocks, now.blocks))
             if before != after:
-                made = strip.strip(after, self._console.width - steps.INDENT - steps.LABEL)
-                lines.append(steps.labelled(area.label, strip.draw(made)))
-                lines.append(steps.labelled("", strip.legend(made, self._block_size)))
+                scale = self._strip(area, now, lines)
+                part = strip.closer(area, block_changes(self._last.blocks, now.blocks), scale)
+                if part is not None:
+                    self._strip(part, now, lines)
         return lines
+
+    def _strip(self, area: strip.Area, now: Moment, lines: list[Text]) -> int:
+        """Add an area's strip and its legend to the lines; return how many blocks a character is."""
+        made = strip.strip(strip.pieces(area, now.blocks), self._console.width - steps.INDENT - steps.LABEL)
+        lines.append(steps.labelled(area.label, strip.draw(made)))
+        lines.append(steps.labelled("", strip.legend(made, self._block_size)))
+        return made.scale
 
     def _print(self, line: Text) -> None:
         self._console.print(line)
