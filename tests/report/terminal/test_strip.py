@@ -93,7 +93,7 @@ def test_mixed_character_has_the_colour_of_the_commonest_that_is_there() -> None
 
 
 def test_a_star_has_its_word_in_the_legend() -> None:
-    assert "* several kinds" in legend(strip([(M, 3), (U, 5)], 4), 128 * MiB).plain
+    assert "* mixed" in legend(strip([(M, 3), (U, 5)], 4), 128 * MiB).plain
     assert "*" not in legend(strip([(M, 4), (U, 4)], 4), 128 * MiB).plain
 
 

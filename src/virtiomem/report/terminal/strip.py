@@ -140,7 +140,7 @@ def legend(made: Strip, block_size: int) -> Text:
         part = Text(kind.look.symbol, style(kind.look, filled=kind is not BlockKind.UNUSED))
         parts.append(part.append(f" {made.kinds[kind]} {kind.look.word}", "default on default"))
     if any(symbol == MIXED for symbol, _ in made.cells):
-        parts.append(Text(f"{MIXED} several kinds, in the colour of the commonest"))
+        parts.append(Text(f"{MIXED} mixed"))
     line = Text("   ").join(parts)
     if made.scale > 1:
         size = format_size(made.scale * block_size)
