@@ -64,7 +64,7 @@ def show(browser: Browser, tmp_path: Path) -> Iterator[Show]:
     opened: list[Page] = []
     pages: list[str] = []
 
-    def open_page(*told: Recording, width: int = WIDE, fragment: str = "", **context: Any) -> Page:
+    def open_page(*told: Recording, width: int = WIDE, fragment: str = "#step-0", **context: Any) -> Page:
         path = tmp_path / f"report{len(opened)}.html"
         path.write_text(page([Source(f"{'ab'[i]}.json", one) for i, one in enumerate(told)]), encoding="utf-8")
         tab = browser.new_page(viewport={"width": width, "height": 900}, **context)
@@ -156,6 +156,11 @@ def test_changes_are_told_as_python_sees_them(show: Show) -> None:
                 few = [side for side in (change.before, change.after) if len(side) <= 3]
                 for row in chain(*few):
                     assert f"{row.start:08x}-{row.stop - 1:08x}" in text
+
+
+def test_page_opens_at_the_first_change_unless_its_address_says_where(show: Show) -> None:
+    assert "Step 2 of 13" in now(show(recorded("b-uneven-movable"), fragment=""))
+    assert "Step 0 of 13" in now(show(recorded("b-uneven-movable"), fragment="#step-0"))
 
 
 def test_keyboard_moves_through_the_steps(show: Show) -> None:

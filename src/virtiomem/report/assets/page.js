@@ -102,6 +102,7 @@ for (const hidden of document.querySelectorAll("nav[hidden], section[hidden]")) 
 wireSteps();
 wireMap();
 wireTables();
+state.step = Math.max(0, data.recordings[0].steps.findIndex((step) => step["block-changes"].length));
 fromAddress();
 render();
 new ResizeObserver(() => { if (find("map").clientWidth !== drawn.width) { renderMap(); renderChart(); } }).observe(find("map"));
