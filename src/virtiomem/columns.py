@@ -87,6 +87,6 @@ def chosen_columns(
     for name in wanted:
         if name.lower() not in by_name:
             raise UsageError(
-                f"{option}: no column {quoted(name)} {nearest(name.lower(), by_name)} (there are {', '.join(by_name)})"
+                f"{option}: no column {quoted(name)}{nearest(name.lower(), by_name)} (there are {', '.join(by_name)})"
             )
     return [*(default if text.startswith("+") else ()), *(by_name[name.lower()] for name in wanted)]

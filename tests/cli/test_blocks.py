@@ -94,7 +94,10 @@ def test_a_device_that_cannot_shrink_by_as_much_is_partly_done(guest: str, capsy
     [
         (["--by", "lots"], "--by: not a size: 'lots'"),
         (["--by", "3M"], "multiples of its block size 2M"),
-        (["--by", "2M", "--device", "virtio7"], "no 'virtio7'; virtio-mem devices here: virtio0"),
+        (
+            ["--by", "2M", "--device", "virtio7"],
+            "no 'virtio7', did you mean 'virtio0'? (virtio-mem devices here: virtio0)",
+        ),
         (["-o", "NonSense"], "no column 'NonSense'"),
         (["-s", "/mnt"], "--sysroot /mnt: nothing of it is read beside"),
         (["-a", "-S", "node"], "--all and --split exclude each other"),
@@ -112,7 +115,7 @@ def test_a_wrong_option_is_named(guest: str, capsys: pytest.CaptureFixture[str],
 def test_several_devices_want_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
     two = str(RECORDINGS / "d-two-devices/recording.json")
     code, _, err = run(capsys, two, "--by", "2M")
-    assert (code, "which one; virtio-mem devices here: virtio0, virtio1" in err) == (2, True)
+    assert (code, "which one (virtio-mem devices here: virtio0, virtio1)" in err) == (2, True)
 
 
 def test_a_file_without_blocks_and_a_machine_without_devices_are_said(

@@ -207,7 +207,11 @@ def test_explain_says_what_is_known(stuck: str, capsys: pytest.CaptureFixture[st
 
 
 def test_explain_refuses_a_device_that_is_not_there(stuck: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(capsys, "explain", "vm7", "-c", stuck) == (1, "", "virtiomem: stuck: it has no device 'vm7'\n")
+    assert run(capsys, "explain", "vm7", "-c", stuck) == (
+        1,
+        "",
+        "virtiomem: stuck: it has no device 'vm7', did you mean 'vm0'? (there is vm0)\n",
+    )
 
 
 def test_explain_json_has_machines_it_could_not_reach(stuck: str, capsys: pytest.CaptureFixture[str]) -> None:

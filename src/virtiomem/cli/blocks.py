@@ -185,7 +185,7 @@ def _chosen(devices: list["CapturedDevice"], name: str | None) -> "CapturedDevic
         wanted = (
             "which one" if name is None else f"no {quoted(name)}{nearest(name, (device.name for device in devices))}"
         )
-        raise UsageError(f"--device: {wanted}; virtio-mem devices here: {names}")
+        raise UsageError(f"--device: {wanted} (virtio-mem devices here: {names})")
     return found[0]
 
 
