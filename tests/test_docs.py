@@ -24,6 +24,7 @@ from virtiomem.wire.mem import ResponseType
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
+    "start.md",
     "scenario.md",
     "recording.md",
     "tutorial.md",
