@@ -74,8 +74,7 @@ def captures(setup: Setup, holder: bytes, tmp_path_factory: pytest.TempPathFacto
         hold(guest, "tables", PUT["held-by-page-table"] >> 12)
         hold(guest, "files", FILES)
         for kind in ("anonymous", "keep"):
-            hold(guest, kind, MAPPED)
-            (folder / kind).write_text("\n".join(pages_of(guest, kind)))
+            (folder / kind).write_text("\n".join(pages_of(guest, hold(guest, kind, MAPPED))))
         (folder / "full").write_text(guest.shell("sh /capture.sh --pages --seconds 900").text)
         guest.play(Resize(device="vm0", requested_size=Size(0)))
         (folder / "stuck").write_text(guest.shell("sh /capture.sh --pages --seconds 900").text)
@@ -99,20 +98,21 @@ def send(guest: LinuxGuest, path: str, data: bytes) -> None:
     guest.shell(f"echo {base64.b64encode(data).decode()} | base64 -d > {path}")
 
 
-def hold(guest: LinuxGuest, kind: str, count: int) -> None:
-    """Start the program and wait until it holds what it shall."""
-    said = guest.shell(f"cd /held && mkfifo /{kind}; /hold {kind} {count} > /{kind} 2>&1 & head -n 1 /{kind}")
-    assert said.text == "held\n"
+def hold(guest: LinuxGuest, kind: str, count: int) -> int:
+    """Start the program and wait until it holds what it shall; its process."""
+    start = f"cd /held && mkfifo /{kind} && {{ /hold {kind} {count} > /{kind} 2>&1 & echo $!; head -n 1 /{kind}; }}"
+    pid, said = guest.shell(start).text.splitlines()
+    assert said == "held"
+    return int(pid)
 
 
-def pages_of(guest: LinuxGuest, kind: str) -> set[str]:
-    """Use and count of pages that the program maps, by /proc/kpageflags and /proc/kpagecount."""
+def pages_of(guest: LinuxGuest, pid: int) -> set[str]:
+    """Use and count of pages that a process maps, by /proc/kpageflags and /proc/kpagecount."""
 
     def words(file: str, at: int, count: int = 1) -> tuple[int, ...]:
         text = guest.shell(f"dd if={file} bs=8 skip={at} count={count} 2>/dev/null | base64 -w 0").text
         return struct.unpack(f"<{count}Q", base64.b64decode(text))
 
-    pid = guest.shell(f"pgrep -f '^/hold {kind} '").text.strip()
     maps = [line.split()[0].split("-") for line in guest.shell(f"cat /proc/{pid}/maps").text.splitlines()]
     (start,) = (int(first, 16) for first, last in maps if int(last, 16) - int(first, 16) == MAPPED << 12)
     frames = [entry & (1 << 55) - 1 for entry in words(f"/proc/{pid}/pagemap", start >> 12, MAPPED)]
