@@ -42,7 +42,7 @@ def test_listing_from_a_pipe_as_json(monkeypatch: pytest.MonkeyPatch, capsys: py
         ([LISTING, "--step", "1", "--svg", "x"], "is no recording"),
         ([RECORDING, "--step", "9", "--svg", "x"], "no step 9, there are 0 (boot) to 3"),
         (["nowhere", "--svg", "x"], "nowhere: No such file"),
-        ([str(DATA / "scenario.toml"), "--svg", "x"], "scenario.toml:1: not a resource line"),
+        ([str(DATA / "scenario.toml"), "--svg", "x"], "scenario.toml is a scenario; `virtiomem run` plays it"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_2(

@@ -1,6 +1,7 @@
 """Whatever people bring is recognised, named and read; the wrong kind for a command is told in one line."""
 
 import json
+import lzma
 import os
 import struct
 from pathlib import Path
@@ -172,11 +173,76 @@ def test_command_takes_every_kind_that_has_what_it_needs_and_names_who_takes_the
     err = capsys.readouterr().err
     if verb in row.verbs or (kind == "capture" and verb == "blocks"):  # one without blocks says so itself
         assert "; `virtiomem" not in err
-    elif verb != "kdump --against":
+    else:
         assert code == 2
-        assert f"brought is {row.words}: no " in err
+        why = ", and not an ELF core file; " if verb == "kdump --against" else ": no "
+        assert f"brought is {row.words}{why}" in err
         assert f"`virtiomem {row.verbs[0]}`" in err
         assert err.count("\n") == 1
+
+
+SCENARIO = "# a remark\ntitle = 'grow'\n\n[guest]\nmemory = '4G'\n"
+LOG_OF_REQUESTS = '{"op": "header", "name": "grow", "config": {}}\n{"op": "state"}\n'
+OTHER_KINDS: dict[str, tuple[bytes, str]] = {
+    "scenario": (SCENARIO.encode(), "a scenario; `virtiomem run` plays it, and `--record FILE` keeps a recording"),
+    "device log": (LOG_OF_REQUESTS.encode(), "a log of requests to a device; `virtiomem device replay` takes it"),
+    "table": (b"RANGE              SIZE  BAR  NAME\n00001000-0009fbff  635K  ###  System RAM\n", "a table that "),
+    "picture with a listing in it": (
+        f"<svg>\n<title>\n{LISTING}</title></svg>".encode(),
+        "a picture; what it was made of",
+    ),
+    "picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a picture; what it was made of"),
+    "program": (b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\0\x3e\0" + bytes(60), "a program, an object or a library; "),
+    "xz": (lzma.compress(LISTING.encode()), "packed by xz; `xz -dc FILE` unpacks it"),
+    "archive": (f"l{chr(0) * 256}ustar{chr(0) * 250}{LISTING}".encode(), "an archive of files; `tar -xf` unpacks it"),
+    "binary": (bytes(range(256)), "binary data of no kind that is read; a listing or a capture is text"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_what_no_command_reads_is_named_and_what_to_do_with_it_is_said(
+    kind: str, brought: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, said = OTHER_KINDS[kind]
+    brought.write_bytes(data)
+    for verb in ("iomem", "blocks", "explain"):
+        assert main([verb, str(brought)]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith(f"virtiomem: {brought} is {said}")
+        assert err.count("\n") == 1
+    assert main(["read", str(brought)]) == 0
+    assert capsys.readouterr().out.startswith(f"{brought} is {said}")
+
+
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        (["run"], "a scenario"),
+        (["compare"], "a scenario"),
+        (["report", "--json"], "a recording"),
+        (["device", "replay"], "a log of requests to a device"),
+    ],
+)
+def test_who_takes_one_kind_names_another(
+    argv: list[str], wanted: str, brought: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    brought.write_text(LISTING)
+    assert main([*argv, str(brought)]) == 2
+    assert f"brought is a listing of /proc/iomem, and not {wanted}; `virtiomem iomem` or " in capsys.readouterr().err
+    brought.write_text("of no kind")
+    assert main([*argv, str(brought)]) == 2
+    assert ", and not " not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_what_powershell_wrote_is_read(encoding: str, brought: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = LISTING if encoding == "utf-16" else f"\ufeff{LISTING}"
+    brought.write_bytes(text.encode(encoding))
+    code = main(["iomem", "--raw", str(brought)])
+    assert (code, capsys.readouterr().out) == (0, LISTING)
+    brought.write_bytes(b"\xff\xfe0")
+    assert main(["iomem", str(brought)]) == 2
+    assert "not UTF-16, though it begins so" in capsys.readouterr().err
 
 
 def _whole(path: Path) -> Path:

@@ -2,7 +2,8 @@
 
 import argparse
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from virtiomem.units import U64_MAX, Size
 
 if TYPE_CHECKING:
     from virtiomem.live.capture import Capture
+    from virtiomem.recording.values import Recording
+    from virtiomem.scenario.values import Scenario
 
 MAX_SECONDS = 24 * 24 * 60 * 60
 """poll(2) counts milliseconds in 31 bits; and nobody waits for a month."""
@@ -51,6 +54,34 @@ def load_input(args: argparse.Namespace, verb: str, path: str | None = None) -> 
     for words in capture.told:
         say(f"virtiomem: {words}")
     return capture
+
+
+@contextmanager
+def expecting(wanted: str, path: str) -> Iterator[None]:
+    """Where a reader refuses a file because it is of another kind, say what that is and which command takes it."""
+    try:
+        yield
+    except UsageError:
+        from virtiomem.live.reading import check_words
+
+        check_words(path, wanted)
+        raise
+
+
+def load_recording(path: str) -> "Recording":
+    """Read a recording; what is none is named."""
+    from virtiomem import recording
+
+    with expecting("a recording", path):
+        return recording.load(path)
+
+
+def load_scenario(path: str, *, kernel: str | None = None) -> "Scenario":
+    """Read a scenario; what is none is named."""
+    from virtiomem import scenario
+
+    with expecting("a scenario", path):
+        return scenario.load(path, kernel=kernel)
 
 
 def check_outputs(args: argparse.Namespace, *options: str, inputs: Iterable[str | Path] = ()) -> None:

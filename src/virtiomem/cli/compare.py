@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
-from virtiomem.cli.arguments import check_outputs, exit_status, file, refuse_unused
+from virtiomem.cli.arguments import check_outputs, exit_status, file, load_recording, load_scenario, refuse_unused
 from virtiomem.cli.rules import add_rules, rules_of
 from virtiomem.errors import Exit, UsageError
 from virtiomem.recording import Recording
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         a, b = _play_both(args)
         names = [guests.guest_in_words(a), guests.guest_in_words(b)]
     else:
-        a, b = recording.load(args.a), recording.load(args.b)
+        a, b = load_recording(args.a), load_recording(args.b)
         names = [args.a, args.b]
     verdict = _judge(a, b, args)
     if args.json:
@@ -123,7 +123,7 @@ def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
     """Play a scenario on a real Linux, and on the embedded guest from where that one started."""
     if args.a.endswith(".json"):
         raise UsageError(f"{args.a}: one recording compares with nothing; give another one, or a scenario alone")
-    played = scenario.load(args.a)
+    played = load_scenario(args.a)
     check_outputs(args, "record", "console", inputs=guests.inputs_of(played, args))
     with StatusLine() as progress:
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from virtiomem.cli.arguments import check_outputs, exit_status, file, positive, refuse_unused
+from virtiomem.cli.arguments import check_outputs, exit_status, expecting, file, positive, refuse_unused
 from virtiomem.errors import Exit
 from virtiomem.qemu.process import BINARY
 from virtiomem.stdio import show
@@ -328,7 +328,8 @@ def _replay(args: argparse.Namespace) -> int:
     outcomes: dict[str, ReplayResult] = {}
     other = _other(args)
     for path in args.logs:
-        outcomes[path] = outcome = replay(path, other() if other is not None else None)
+        with expecting("a log of requests to a device", path):
+            outcomes[path] = outcome = replay(path, other() if other is not None else None)
         if not args.json:
             _show_replayed(path, outcome)
     if args.json:

@@ -16,6 +16,7 @@ from virtiomem.cli.arguments import (
     check_one_source,
     check_outputs,
     exit_status,
+    expecting,
     file,
     load_input,
     number,
@@ -259,7 +260,8 @@ def _dumped(path: str) -> list[CrashRange]:
 
     found = read_any(path, verb="kdump --against")
     if RANGES not in found.kind.gives:
-        return dumped(elfcore.load(path))
+        with expecting("an ELF core file", path):
+            return dumped(elfcore.load(path))
     pairs = (line.partition("-") for line in found.capture.section(RANGES).lines)
     return [(int(start, 16), int(end, 16)) for start, _, end in pairs]
 

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _takers(found: Input) -> str:
+    if found.kind.instead:
+        return found.kind.instead
     verbs = [f"`virtiomem {verb}`" for verb in found.kind.verbs if verb != "read"]
     return f"{', '.join(verbs)} {'takes' if len(verbs) == 1 else 'take'} it" if verbs else "no other command needs it"
 
@@ -98,7 +100,7 @@ def _values(found: Input, capture: Capture, facts: list[Fact]) -> dict[str, obje
     return {
         "kind": found.kind.name,
         "is": found.kind.words,
-        "commands": found.kind.verbs,
+        "commands": [] if found.kind.instead else found.kind.verbs,
         "sections": [sound(heading) for heading in capture.sections],
         "facts": [
             {"of": sound(of), "fact": sound(what), "value": sound(v) if isinstance(v, str) else v}

@@ -3,8 +3,7 @@
 import argparse
 import sys
 
-from virtiomem import recording
-from virtiomem.cli.arguments import check_outputs, exit_status, file
+from virtiomem.cli.arguments import check_outputs, exit_status, file, load_recording
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
 
@@ -32,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output is None and not args.json:
         raise UsageError("where should the page go? (-o report.html)")
     check_outputs(args, "output", inputs=args.recordings)
-    sources = [Source(path, recording.load(path)) for path in args.recordings]
+    sources = [Source(path, load_recording(path)) for path in args.recordings]
     try:
         if args.json:
             sys.stdout.write(page_json(sources) + "\n")

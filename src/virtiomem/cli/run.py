@@ -7,7 +7,7 @@ from pathlib import Path
 
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
-from virtiomem.cli.arguments import check_outputs, exit_status, file, refuse_unused
+from virtiomem.cli.arguments import check_outputs, exit_status, file, load_scenario, refuse_unused
 from virtiomem.cli.model import add_model
 from virtiomem.errors import Exit, UsageError
 from virtiomem.live.export import check_target, export_sysroot
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--json, --record, --sysroot and --console take one scenario")
     if args.json or len(args.scenario) > 1:
         refuse_unused({"--verbose": args.verbose}, "is for one scenario without --json")
-    scenarios = [scenario.load(path, kernel=args.model) for path in args.scenario]
+    scenarios = [load_scenario(path, kernel=args.model) for path in args.scenario]
     _check_outputs(args, scenarios[0])
     with StatusLine() as progress:
         recordings = [_play(one, args, progress) for one in scenarios]

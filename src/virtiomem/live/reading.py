@@ -1,12 +1,13 @@
 """Read a file that describes a Linux for what it is; what only one kind needs is imported when there is one."""
 
+import codecs
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from virtiomem.errors import UsageError
 from virtiomem.files import is_directory, read_bytes, read_stdin
 from virtiomem.live.capture import MAX_LISTING, MAX_SIZE, Capture, Section, loads
-from virtiomem.live.kinds.table import CAPTURE, LACKING, LISTING, RECORDING, TAKEN, Kind, named, recognise
+from virtiomem.live.kinds.table import CAPTURE, LACKING, LISTING, RECORDING, TAKEN, Kind, known, named, recognise
 from virtiomem.live.kinds.values import Brought, Fact
 from virtiomem.packed import unpack
 from virtiomem.text import shown
@@ -15,6 +16,8 @@ from virtiomem.units import format_size
 if TYPE_CHECKING:
     from virtiomem.recording.values import Recording
 
+_TELLING = 32
+"""Bytes that tell a file that is read in place."""
 _PLAIN = (CAPTURE, RECORDING, LISTING)
 """What is usual: nobody need be told that it was taken for what it is."""
 
@@ -52,9 +55,17 @@ def usable(found: Input, verb: str, source: str) -> Capture:
     kind = found.kind
     if set(TAKEN.get(verb, ())) <= set(kind.gives):
         return found.capture
-    takers = " or ".join(f"`virtiomem {one}`" for one in kind.verbs)
     missing = " and ".join(LACKING[heading] for heading in TAKEN[verb])
-    raise UsageError(f"{shown(source)} is {kind.words}: {missing} in it; {takers} takes it")
+    raise UsageError(f"{shown(source)} is {kind.words}{'' if kind.instead else f': {missing} in it'}; {kind.takers}")
+
+
+def check_words(path: str | Path, wanted: str) -> None:
+    """Refuse a file that is surely of another kind than is `wanted`, in the words of `Kind`. Raises UsageError, which says what it is."""
+    if not Path(path).is_file():  # what is no file was read already, and is gone
+        return
+    kind = known(_unpacked(read_bytes(path), str(path)))
+    if kind is not None and kind.words != wanted:
+        raise UsageError(f"{shown(path)} is {kind.words}, and not {wanted}; {kind.takers}")
 
 
 def read_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -> Input:
@@ -69,13 +80,24 @@ def read_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -
     if chosen is not None and chosen.in_place:
         return _read_in_place(path, chosen)
     data = read_stdin() if str(path) == "-" else read_bytes(path)
-    data = unpack(data, source=source, limit=MAX_SIZE)
+    data = _unpacked(data, source)
     chosen = chosen or recognise(data, TAKEN.get(verb, ()))
     if chosen.in_place:
         raise UsageError(
             f"{shown(source)} is {chosen.words}: it is read from a file, unpacked, and not from {shown(source)}"
         )
     return _read(data, chosen, source)
+
+
+def _unpacked(data: bytes, source: str) -> bytes:
+    """What gzip packed, or Windows wrote as UTF-16, as it was."""
+    data = unpack(data, source=source, limit=MAX_SIZE)
+    if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data
+    try:
+        return data.decode("utf-16").encode()
+    except UnicodeError as error:
+        raise UsageError(f"{shown(source)}: not UTF-16, though it begins so: {error}") from None
 
 
 def _in_place(path: str | Path) -> Kind | None:
@@ -88,7 +110,7 @@ def _in_place(path: str | Path) -> Kind | None:
         with Path(path).open("rb") as file:
             if not file.seekable():
                 return None
-            kind = recognise(file.read(16))
+            kind = recognise(file.read(_TELLING))
     except (OSError, ValueError):  # said by who reads it
         return None
     return kind if kind.in_place else None
@@ -110,6 +132,8 @@ def _told(kind: Kind, found: Brought, source: str) -> tuple[str, ...]:
 
 def _read(data: bytes, kind: Kind, source: str) -> Input:
     """Read what is in memory."""
+    if kind.instead:
+        return Input(kind, Capture({}, source=source))
     if kind is CAPTURE:
         return Input(kind, loads(data, source=source))
     if kind is RECORDING:

@@ -53,16 +53,23 @@ class Kind:
     """What its reader refuses, with the line where there are lines."""
     magic: tuple[bytes, ...] = ()
     """How a file begins that is no text, and is read in place: it may be larger than memory."""
+    instead: str = ""
+    """What to do with a kind that no command reads as what a Linux says of its memory."""
 
     @property
     def in_place(self) -> bool:
         """Whether its reader takes a path."""
-        return bool(self.magic) or self.name == "folder"
+        return (bool(self.magic) and not self.instead) or self.name == "folder"
 
     @property
     def verbs(self) -> list[str]:
         """The commands that take it, most telling first."""
         return [*(verb for verb, needs in TAKEN.items() if set(needs) <= set(self.gives)), "read"]
+
+    @property
+    def takers(self) -> str:
+        """Who takes it, as the end of a sentence."""
+        return self.instead or f"{' or '.join(f'`virtiomem {verb}`' for verb in self.verbs)} takes it"
 
     def reader(self) -> Callable[..., Brought]:
         """Its reader, imported when it is needed."""
@@ -144,7 +151,7 @@ KINDS: tuple[Kind, ...] = (
         "lsmem",
         "the output of lsmem",
         "`RANGE SIZE STATE REMOVABLE BLOCK`; also of `-a`, `-b`, `-J`, `-P`, `-r`, `-o`, and of s390-tools",
-        r"^[> ]*RANGE +(?:SIZE|STATE|BLOCK|NODE)|^Address range +Size|^RANGE=\"0x|\"range\": *\"0x|^Memory block size *:"
+        r"^[> ]*RANGE +(?:SIZE(?! +(?:BAR|NAME))|STATE|BLOCK|NODE)|^Address range +Size|^RANGE=\"0x|\"range\": *\"0x|^Memory block size *:"
         r"|^0x[0-9a-f]{16}-0x[0-9a-f]{16} ",
         (MEMORY,),
         "block_table",
@@ -230,6 +237,60 @@ KINDS: tuple[Kind, ...] = (
 )
 """In the order in which they are asked."""
 
+_PACKED = {
+    "xz": (b"\xfd7zXZ\0", "xz -dc"),
+    "zstd": (b"\x28\xb5\x2f\xfd", "zstd -dc"),
+    "bzip2": (b"BZh", "bzip2 -dc"),
+    "zip": (b"PK\x03\x04", "unzip -p"),
+}
+OTHERS: tuple[Kind, ...] = (
+    Kind(
+        "scenario",
+        "a scenario",
+        "`[guest]`, `[[step]]`",
+        r"\A(?:\s*+(?:\#|\w+ *=)[^\n]*\n)*\s*+\[\[?(?:guest|driver|device|step)[\].]",
+        instead="`virtiomem run` plays it, and `--record FILE` keeps a recording, which every command takes",
+    ),
+    Kind(
+        "device log",
+        "a log of requests to a device",
+        '`{"op": "header", …}`',
+        r'\A\s*\{"op": *"header"',
+        instead="`virtiomem device replay` takes it",
+    ),
+    Kind(
+        "table",
+        "a table that `virtiomem iomem` printed",
+        "`RANGE SIZE BAR NAME`",
+        r"\ARANGE +SIZE +(?:BAR +)?NAME",
+        instead="it is read again from what `--raw` or `--json` prints",
+    ),
+    Kind(
+        "program",
+        "a program, an object or a library",
+        "",
+        r"\A\x7fELF[\s\S]{12}[^\x04]",
+        instead="of ELF files core files are read",
+    ),
+    Kind(
+        "picture",
+        "a picture",
+        "SVG, PNG",
+        r"\A\s*(?:<\?xml[^>]*>\s*)?<svg\b",
+        magic=(b"\x89PNG", b"\xff\xd8\xff"),
+        instead="what it was made of is read",
+    ),
+    *(
+        Kind(name, f"packed by {name}", "", magic=(magic,), instead=f"`{unpacker} FILE` unpacks it")
+        for name, (magic, unpacker) in _PACKED.items()
+    ),
+    Kind(
+        "archive", "an archive of files", "", r"\A[^\n]{257}ustar", instead="`tar -xf` unpacks it, and a folder is read"
+    ),
+)
+"""What is known for what it is by its very beginning, though no command reads it as what a Linux says of its memory."""
+_BINARY = Kind("binary", "binary data of no kind that is read", "", instead="a listing or a capture is text")
+
 
 def named(name: str) -> Kind:
     """The kind that `--from` names. Raises UsageError, which lists all, for none."""
@@ -244,13 +305,21 @@ def recognise(data: bytes, needs: tuple[str, ...] = ()) -> Kind:
 
     What begins as JSON and is nothing else is a recording, whose reader says what is wrong with it; anything else is a listing.
     """
+    fallback = RECORDING if data.lstrip().startswith(b"{") else LISTING
+    return known(data, needs) or fallback
+
+
+def known(data: bytes, needs: tuple[str, ...] = ()) -> Kind | None:
+    """What a file is, by its beginning, where that tells; of several, one that gives what is needed."""
     if _PLAIN_LISTING.match(data):
         return LISTING
-    for kind in KINDS:
-        if any(data.startswith(magic) for magic in kind.magic):
-            return kind
     head = data[:HEAD].decode("utf-8", "surrogateescape").replace("\r\n", "\n").removeprefix("\ufeff")
+    for kind in OTHERS:
+        if data.startswith(kind.magic) or (kind.pattern and re.search(kind.pattern, head)):
+            return kind
+    for kind in KINDS:
+        if data.startswith(kind.magic):
+            return kind
     found = [kind for kind in KINDS if kind.pattern and re.search(kind.pattern, head, re.MULTILINE)]
-    if not found:
-        return RECORDING if head.lstrip().startswith("{") else LISTING
-    return next((kind for kind in found if needs and set(needs) <= set(kind.gives)), found[0])
+    useful = (kind for kind in found if needs and set(needs) <= set(kind.gives))
+    return next(useful, found[0] if found else _BINARY if "\0" in head else None)
