@@ -151,7 +151,7 @@ def test_lines_joined_behind_a_loose_colon_are_taken_apart_for_good(between: str
 @pytest.mark.parametrize(
     ("end", "remedies"),
     [
-        ("00100000-7ffdffff : System R", ["2: no newline at the end, and 'System R' may be cut short: read as it is"]),
+        ("00100000-7ffdffff : Vid", ["2: no newline at the end, and 'Vid' may be cut short: read as it is"]),
         (
             "00100000-7ff",
             ["2: digits are missing in 00100000-7ff: left out: which are lost is not known"],

@@ -19,7 +19,9 @@ from virtiomem.text import quoted
 
 _NO_BREAK_SPACES = "\u00a0\udca0"
 """A no-break space, and what one in Latin-1 becomes: a byte that is not UTF-8."""
-_AS_SPACES = str.maketrans(_NO_BREAK_SPACES, "  ")
+_INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
+"""What has no width, and comes along when text is copied out of a page: a soft hyphen, joiners, a byte order mark."""
+_AS_SPACES = str.maketrans(_NO_BREAK_SPACES, "  ", _INVISIBLE)
 ESCAPE = re.compile(r"(?:\x1b|\^\[)\[[0-9;:]*[mK]|\[[0-9]{1,3}(?:;[0-9]{1,3})*m(?:\[K)?|\[m\[K")
 """What sets a terminal's colours, as `grep --color` writes it around what it found, as a pager shows it, and as a browser does."""
 RANGE = re.compile(r"[0-9a-f]{8,16}-[0-9a-f]{8,16} : ")
@@ -31,6 +33,8 @@ ELIDED = re.compile(
     r"|[\[<(](?:(?:[0-9]+|some|many|more|lines?)[ ])*(?:snip|cut|skipped|omitted|elided|truncated|removed).*))[ \t]*$"
 )
 """A mark behind a name that lines are missing."""
+_TELLING = 4
+"""Letters of a name that tell which it was, if it is cut: of `System RAM` and `Crash kernel` no other begins so."""
 _BEHIND = re.compile(r"[ \t]*[\W_].*|[ \t]+.*", re.DOTALL)
 _LOOSE_RAM = re.compile(rf"{SYSTEM_RAM}.*|(?i:system[\W_]*ram(?:\(.*)?)", re.DOTALL)
 _RELIED_ON = re.compile(
@@ -40,7 +44,7 @@ _RELIED_ON = re.compile(
 
 
 def plain_name(name: str) -> str:
-    """A name without the blanks that come from mail and editors: tabs at its end, and no-break spaces among plain ASCII.
+    """A name without what comes from mail, pages and editors: tabs at its end; among plain ASCII no-break spaces, and what has no width.
 
     (The kernel prints whatever bytes a name has, some of freed memory: a name of other bytes keeps all but its end.) Spaces at
     the end go where what is left is a name that Linux gives without them.
@@ -66,12 +70,17 @@ def what_is_spoiled(name: str) -> str:
     if RANGE.search(name):
         return f"two lines joined: the name {quoted(name)} has another range in it"
     if plain_name(name) != name:
-        return f"a blank that the kernel does not print, in or after the name {quoted(name)}"
+        what = "an invisible character" if any(character in name for character in _INVISIBLE) else "a blank"
+        return f"{what} that the kernel does not print, in or after the name {quoted(name)}"
     if (mark := ELIDED.search(name)) and is_known(name[: mark.start()]):
         return f"a mark behind the name {quoted(name)} that lines are missing here"
     bare, remark = without_remark(name)
     if remark:
         return f"a remark behind the name {quoted(bare)}: {quoted(remark)}"
+    if len(name) > _TELLING and any(
+        relied_on.startswith(name) and relied_on != name for relied_on in (SYSTEM_RAM, CRASH_KERNEL)
+    ):
+        return f"the name {quoted(name)} may be cut short"
     if (_LOOSE_RAM.fullmatch(name) or _LOOSE_RAM.fullmatch("".join(name.split()))) and not is_system_ram(name):
         return f"the name {quoted(name)} is not quite {SYSTEM_RAM!r}, as Linux writes it"
     return ""
