@@ -146,6 +146,10 @@ LOSSES = {
         "40000000-7fffffff : System RAM 80000000-bfffffff : dax0.0   80000000-bffff fff : System RAM (kmem)  144M\n",
         1,
     ),
+    "a line that is joined to a name and breaks before its dash": (
+        "40000000-7fffffff : some de vice   50000000 -5fffffff : System RAM (kmem)\n",
+        1,
+    ),
     "a mark behind a coloured name": (LISTING.replace("RAM (virtio_mem)", "[31mRAM[0m (virtio_mem) …"), 7),
     "a remark that is cut": (f"{LISTING}#", 8),
     "an elision in a remark": (LISTING.replace("80000000-8000ffff : Reserved", "# ... # wasted"), 4),
