@@ -40,7 +40,7 @@ _ATTRIBUTE = 64 * KiB
 PAGES_UNIT = PIECE
 """The grain of [proc/kpageflags]: no virtio-mem device plugs less in a memory block that Linux uses."""
 COUNTING_SECONDS = 20.0
-"""How long the pages of memory blocks are counted, and as long again which are plugged; 1 TiB of free pages takes 15 s."""
+"""How long the pages of memory blocks are counted, and as long again which are plugged; docs/capture.md says what 1 TiB takes."""
 
 
 def collect(
