@@ -185,3 +185,11 @@ def test_what_is_no_listing_is_refused_in_one_line(text: str) -> None:
 
 def test_nothing_is_an_empty_listing() -> None:
     assert repair.read("", source="map", lenient=True).repairs == []
+
+
+def test_no_cure_is_promised_where_nothing_near_can_be_read() -> None:
+    text = "[   12.345678] 00001000-0009ffff : System RAM\n"
+    with pytest.raises(ListingError, match=r"\(nor can --lenient read anything near it\)$"):
+        repair.read(text, source="map", lenient=False)
+    with pytest.raises(ListingError, match="not a resource line"):
+        repair.read(text, source="map", lenient=True)

@@ -127,9 +127,12 @@ _AROUND = 50
 def _with_cure(error: ListingError, text: str) -> str:
     """What is wrong with a line, of what kind that is, and what `--lenient` would do about it."""
     first, around, lines = max(error.line - 1 - _AROUND, 0), Repairs(), text.split("\n")
-    resource_lines("\n".join(lines[first : error.line + _AROUND] + [""] * (error.line + _AROUND < len(lines))), around)
+    near = "\n".join(lines[first : error.line + _AROUND] + [""] * (error.line + _AROUND < len(lines)))
+    readable = resource_lines(near, around)
     here = [one for one in around if one.line <= error.line - first < one.line + one.times]
     told = next((one.what for one in here if one.damage in _KINDS_TOLD), error.reason)
+    if not readable:
+        return f"{told} (nor can --lenient read anything near it)"
     lost = any(one.lost for one in here)
     return f"{told} (--lenient {'reads the rest, and says at least' if lost else 'puts damage right'})"
 
