@@ -150,6 +150,12 @@ LOSSES = {
         "40000000-7fffffff : some de vice   50000000 -5fffffff : System RAM (kmem)\n",
         1,
     ),
+    "a line that is joined to a name and lost digits": (
+        "00000000-00000fff : Reserved  00001000-09fbff : System RAM\n",
+        1,
+    ),
+    "a line that is joined and has no name": ("00000000-00000fff : 00001000-0009fbff:\n", 1),
+    "a remark in place of a name": ("00000000-00000fff : Reserved\n00001000-0009fbff: /* 0x280000000 */\n", 2),
     "a mark behind a coloured name": (LISTING.replace("RAM (virtio_mem)", "[31mRAM[0m (virtio_mem) …"), 7),
     "a remark that is cut": (f"{LISTING}#", 8),
     "an elision in a remark": (LISTING.replace("80000000-8000ffff : Reserved", "# ... # wasted"), 4),

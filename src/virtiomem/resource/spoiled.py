@@ -24,8 +24,8 @@ _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
 _AS_SPACES = str.maketrans(_NO_BREAK_SPACES, "  ", _INVISIBLE)
 ESCAPE = re.compile(r"(?:\x1b|\^\[)\[[0-9;:]*[mK]|\[[0-9]{1,3}(?:;[0-9]{1,3})*m(?:\[K)?|\[m\[K")
 """What sets a terminal's colours, as `grep --color` writes it around what it found, as a pager shows it, and as a browser does."""
-RANGE = re.compile(r"[0-9a-f]{8,16} ?- ?[0-9a-f]{8,16} ?: ")
-"""Another range in a name; a line that was broken and joined again has a blank where it broke."""
+RANGE = re.compile(r"(?:[0-9a-f]{8,16} ?- ?[0-9a-f]{3,16}|[0-9a-f]{3,16} ?- ?[0-9a-f]{8,16}) ?:(?: |$)")
+"""Another range in a name, though it was broken, lost digits of one number, or has no name. (A UUID has more dashes.)"""
 # A run of blanks or dots is looked at once, from its beginning: a name may be a megabyte of them.
 REMARK = re.compile(r"(?<![ \t])[ \t]++(?:\#(?:[ \t\#]|$)|//|<[-=<]|/\*|\u2190|\u21d0|\u27f5)")
 """How people begin a remark behind a name. (`PCI Bus #0d` and `… (#2)` are names.)"""
@@ -70,6 +70,8 @@ def what_is_spoiled(name: str) -> str:
         return f"colour escapes in the name {quoted(name)}"
     if RANGE.search(name):
         return f"two lines joined: the name {quoted(name)} has another range in it"
+    if REMARK.match(f" {name}"):
+        return f"a remark in place of a name: {quoted(name)}"
     if plain_name(name) != name:
         what = "an invisible character" if any(character in name for character in _INVISIBLE) else "a blank"
         return f"{what} that the kernel does not print, in or after the name {quoted(name)}"
