@@ -154,6 +154,10 @@ LOSSES = {
         "00000000-00000fff : Reserved  00001000-09fbff : System RAM\n",
         1,
     ),
+    "a line that is joined to a name and lost its dash": (
+        "40000000-7fffffff : some device   5000000005fffffff : System RAM (kmem)\n",
+        1,
+    ),
     "a line that is joined and has no name": ("00000000-00000fff : 00001000-0009fbff:\n", 1),
     "a remark in place of a name": ("00000000-00000fff : Reserved\n00001000-0009fbff: /* 0x280000000 */\n", 2),
     "a mark behind a coloured name": (LISTING.replace("RAM (virtio_mem)", "[31mRAM[0m (virtio_mem) …"), 7),

@@ -24,8 +24,10 @@ _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
 _AS_SPACES = str.maketrans(_NO_BREAK_SPACES, "  ", _INVISIBLE)
 ESCAPE = re.compile(r"(?:\x1b|\^\[)\[[0-9;:]*[mK]|\[[0-9]{1,3}(?:;[0-9]{1,3})*m(?:\[K)?|\[m\[K")
 """What sets a terminal's colours, as `grep --color` writes it around what it found, as a pager shows it, and as a browser does."""
-RANGE = re.compile(r"(?:[0-9a-f]{8,16} ?- ?[0-9a-f]{3,16}|[0-9a-f]{3,16} ?- ?[0-9a-f]{8,16}) ?:(?: |$)")
-"""Another range in a name, though it was broken, lost digits of one number, or has no name. (A UUID has more dashes.)"""
+RANGE = re.compile(
+    rf"(?:[0-9a-f]{{8,16}} ?- ?[0-9a-f]{{3,16}}|[0-9a-f]{{3,16}} ?- ?[0-9a-f]{{8,16}}) ?:(?: |$)|: {SYSTEM_RAM}"
+)
+"""Another range in a name, though it was broken, lost digits or its dash, or has no name. (A UUID has more dashes.)"""
 # A run of blanks or dots is looked at once, from its beginning: a name may be a megabyte of them.
 REMARK = re.compile(r"(?<![ \t])[ \t]++(?:\#(?:[ \t\#]|$)|//|<[-=<]|/\*|\u2190|\u21d0|\u27f5)")
 """How people begin a remark behind a name. (`PCI Bus #0d` and `… (#2)` are names.)"""
