@@ -1,11 +1,11 @@
 """The man pages, as groff takes them."""
 
-import shutil
 import subprocess
 
 import pytest
 
 from docs.man import pages
+from tests.real.needs import require
 from virtiomem import __version__
 from virtiomem.cli.main import COMMANDS
 
@@ -17,9 +17,9 @@ def test_there_is_a_page_for_the_command_and_for_every_verb() -> None:
     assert {"virtiomem", "virtiomem-iomem", "virtiomem-iomem-diff", "virtiomem-vm-resize"} <= set(PAGES)
 
 
-@pytest.mark.skipif(shutil.which("groff") is None, reason="no groff here")
 @pytest.mark.parametrize("name", ["virtiomem", "virtiomem-vm-resize", "virtiomem-iomem-diff"])
 def test_groff_sets_a_page_without_a_warning(name: str) -> None:
+    require("groff", "groff-base")
     groff = ["groff", "-k", "-man", "-Tutf8", "-ww"]
     done = subprocess.run(groff, input=PAGES[name], capture_output=True, text=True, check=True)
     assert done.stderr == ""

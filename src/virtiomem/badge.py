@@ -5,9 +5,9 @@ from xml.etree import ElementTree as ET
 from virtiomem.text import printable
 
 _LEFT, _GOOD, _BAD = "#404040", "#00694e", "#a84300"
-"""White text on each has a contrast of 4.5 and more; green and red are those of every picture, darkened."""
+"""Backgrounds, on which white text has a contrast of 4.5 or more: the green and red of the pictures, darkened."""
 _LETTER, _MARGIN, _HEIGHT = 6.6, 7, 20
-"""Pixels; the width of a letter is that of a monospaced font of 11."""
+"""Pixels: a letter of an 11-pixel monospaced font, the space beside the text, the badge."""
 
 
 def to_svg(name: str, outcome: str, *, good: bool) -> bytes:

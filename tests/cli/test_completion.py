@@ -1,11 +1,11 @@
 """`virtiomem completion`: what a real bash and a real zsh make of it."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.real.needs import require
 from virtiomem.cli.main import COMMANDS, main
 
 TRY = """
@@ -44,8 +44,8 @@ def test_bash_offers_what_may_stand_there(script: Path, words: list[str], offere
     assert set(done.stdout.split()) == offered
 
 
-@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
 def test_zsh_takes_its_script(capsys: pytest.CaptureFixture[str]) -> None:
+    require("zsh", "zsh")
     assert main(["completion", "zsh"]) == 0
     script = capsys.readouterr().out
     assert script.startswith("#compdef virtiomem")

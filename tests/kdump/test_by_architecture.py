@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from virtiomem import recording
 from virtiomem.architecture import ARM64, ARM64_16K, ARM64_64K, X86_64
@@ -102,3 +103,9 @@ def test_captured_arm64_is_dumped_from_its_first_page_on(capsys: pytest.CaptureF
     assert "taken for arm64" not in err
     main(["iomem", "check", str(CASE)])
     assert "8192" not in capsys.readouterr().out
+
+
+def test_recording_of_an_architecture_without_a_row_is_taken_for_none() -> None:
+    made = recording.load(DATA / "r-crash-kernel" / "recording.json")
+    other = structs.replace(made, guest={**made.guest, "architecture": "riscv64"})
+    assert architecture_of(from_recording(other)) is None

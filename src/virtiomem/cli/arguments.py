@@ -69,7 +69,7 @@ def expecting(wanted: str, path: str) -> Iterator[None]:
 
 
 def load_recording(path: str) -> "Recording":
-    """Read a recording; what is none is named."""
+    """Read a recording. Raises UsageError, which says what another file is and who takes it."""
     from virtiomem import recording
 
     with expecting("a recording", path):
@@ -77,7 +77,7 @@ def load_recording(path: str) -> "Recording":
 
 
 def load_scenario(path: str, *, kernel: str | None = None) -> "Scenario":
-    """Read a scenario; what is none is named."""
+    """Read a scenario. Raises UsageError, which says what another file is and who takes it."""
     from virtiomem import scenario
 
     with expecting("a scenario", path):

@@ -272,8 +272,8 @@ def _check(args: argparse.Namespace) -> int:
         else:
             show_report(make_console(sys.stdout), report)
     finally:
-        outputs = {args.junit: formats.to_junit(report), args.badge: formats.to_badge(report)}
-        write_all({path: data for path, data in outputs.items() if path is not None})
+        forms = {args.junit: formats.to_junit, args.badge: formats.to_badge}
+        write_all({path: form(report) for path, form in forms.items() if path is not None})
     if not report.conforms:
         return Exit.FAILED
     return Exit.DONE if report.checked else Exit.PARTLY

@@ -9,7 +9,7 @@ from virtiomem.stdio import say
 
 
 def architecture_taken(capture: Capture, tree: ResourceTree) -> Architecture:
-    """The architecture that a capture says; else a guess by the map, which is said."""
+    """Return the architecture that a capture names, or guess it from the map and say so on stderr."""
     if (said := architecture_of(capture)) is not None:
         return said
     guess = guess_architecture(tree)

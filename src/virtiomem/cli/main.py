@@ -10,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
 
-from virtiomem import __version__, build, stdio
+from virtiomem import __version__, stdio
 from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.text import nearest, quoted, shown
 
@@ -110,11 +110,20 @@ def _run(argv: list[str]) -> int:
     return int(module.run(args))
 
 
+class _ShowVersion(argparse.Action):
+    """Print the version and which build it is, which no other command line has to find out."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from virtiomem.build import is_compiled
+
+        print(f"virtiomem {__version__} ({'compiled' if is_compiled() else 'pure Python'})")
+        parser.exit()
+
+
 def parsers() -> tuple[Parser, dict[str, Parser]]:
     """The parser of the command line, and each command's, which has no arguments yet."""
     parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", epilog=_EXITS, allow_abbrev=False)
-    kind = "compiled" if build.is_compiled() else "pure Python"
-    parser.add_argument("--version", action="version", version=f"virtiomem {__version__} ({kind})")
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version and the build, and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     return parser, {
         name: commands.add_parser(name, help=summary, description=_sentence(summary), allow_abbrev=False)

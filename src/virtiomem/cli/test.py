@@ -86,8 +86,8 @@ def run(args: argparse.Namespace) -> int:
             counted = ", ".join(f"{count} {outcome}" for outcome, count in golden.counts(results).items())
             print(f"{len(results)} {plural(len(results), 'scenario')}: {counted}")
         name = f"virtiomem test: the {args.guest} guest"
-        outputs = {args.junit: golden.to_junit(results, name), args.badge: golden.to_badge(results, name)}
-        write_all({path: data for path, data in outputs.items() if path is not None})
+        forms = {args.junit: golden.to_junit, args.badge: golden.to_badge}
+        write_all({path: form(results, name) for path, form in forms.items() if path is not None})
     return Exit.DONE if all(result.outcome.passed for result in results) else Exit.FAILED
 
 

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from virtiomem.architecture import DEFAULT
+from virtiomem.architecture import DEFAULT, find
 from virtiomem.errors import ListingError
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.block_lines import block_lines
@@ -48,8 +48,8 @@ def _told_of_kernel(recording: Recording) -> Iterator[tuple[str, list[str]]]:
     guest, policy = recording.guest, recording.table("guest")
     end, loaded = header_at_end(recording)
     kept = None if end is UNSET else int(end.kept_up_to_date)
-    arch = recording.architecture.kernel_name if "architecture" in guest else None
-    yield "proc/sys/kernel", _values(arch=arch, osrelease=guest.get("kernel"))
+    row = find(guest["architecture"], recording.page_size) if "architecture" in guest else None
+    yield "proc/sys/kernel", _values(arch=row and row.kernel_name, osrelease=guest.get("kernel"))
     yield MEMORY, _values(auto_online_blocks=guest.get("default-state"), crash_hotplug=kept)
     yield (
         "sys/kernel",

@@ -68,8 +68,8 @@ class Vmemmap:
         """What one memory block takes."""
         self.inside_pages = -(-BLOCK_OVERHEAD // self._page_size)
         """What one takes that has its struct pages inside."""
-        zones = [zone for node in nodes.values() for zone in node.zones.values()]
-        self._sharing = [zone for zone in zones if release.movable_shares_watermarks or zone.is_kernel]
+        every = [zone for node in nodes.values() for zone in node.zones.values()]
+        self._sharing = [zone for zone in every if release.movable_shares_watermarks or zone.is_kernel]
         """The zones over which the minimum watermarks are spread."""
         own = {nid: [node.zones[type_] for type_ in _HIGHEST_FIRST] for nid, node in nodes.items()}
         self._zonelists = {
@@ -102,11 +102,10 @@ class Vmemmap:
         if first.managed - first.used - keeps[first] >= pages:  # nearly always
             first.used += pages
             return ((first, pages),)
-        return self._take_in_parts(zones, pages)
+        return self._take_in_parts(zones, keeps, pages)
 
-    def _take_in_parts(self, zones: list[Zone], pages: int) -> Parts | None:
+    def _take_in_parts(self, zones: list[Zone], keeps: Mapping[Zone, int], pages: int) -> Parts | None:
         """Take from each zone what it has; None, and nothing taken, when all have too few."""
-        keeps = self._kept()
         parts: list[tuple[Zone, int]] = []
         for zone in zones:
             there = min(zone.managed - zone.used - keeps[zone], pages)

@@ -107,12 +107,9 @@ def plan(wishes: Wishes) -> SetUp:
     _check_steps(wishes, block)
     top = _top(wishes, machine)
     usual = machine.board.address_bits
-    if (
-        usual and highest_address(machine, amd=True).bit_length() > usual
-    ):  # not for the processor that a scenario has by itself
-        base = replace(
-            base, address_bits=max(wishes.address_bits, usual + 1)
-        )  # with `usual` it is that one, an AMD one
+    if usual and highest_address(machine, amd=True).bit_length() > usual:
+        # Too much for the processor that a scenario has by itself, QEMU's own AMD one, which `usual` bits would name.
+        base = replace(base, address_bits=max(wishes.address_bits, usual + 1))
     devices = [
         DeviceConfig(id=f"vm{node}", max_size=Size(growth // wishes.nodes), block_size=Size(block), node=node)
         for node in range(wishes.nodes)

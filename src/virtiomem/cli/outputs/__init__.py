@@ -67,7 +67,7 @@ OUTPUTS: dict[str, OutputForm] = {
 
 
 def schema(verb: str) -> dict[str, Any]:
-    """The JSON Schema of what a verb prints with `--json`; of a verb that prints a line for each, of one line."""
+    """Return the JSON Schema of a verb's `--json` output: of one line, where the verb prints an object a line."""
     form = OUTPUTS[verb]
     found, components = json.schema_components(form.types, schema_hook=_custom, ref_template="#/$defs/{name}")
     head = {

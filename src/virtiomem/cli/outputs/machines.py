@@ -176,7 +176,7 @@ class SourceOutput(Printed, kw_only=True):
     takes: list[str]
 
 
-Size = Natural | Annotated[str, Meta(pattern="^[0-9.]+[BKMGTPE]$")] | None
+ShownSize = Natural | Annotated[str, Meta(pattern="^[0-9.]+[BKMGTPE]$")] | None
 """With --bytes a number."""
 
 
@@ -184,14 +184,14 @@ class BlockRowOutput(Printed, kw_only=True):
     """Memory blocks that look alike, as lsmem tells them; the columns that were asked for."""
 
     range: str | UnsetType = UNSET
-    size: Size | UnsetType = UNSET
+    size: ShownSize | UnsetType = UNSET
     state: str | UnsetType | None = UNSET
     removable: bool | UnsetType = UNSET
     block: str | UnsetType = UNSET
     node: int | UnsetType | None = UNSET
     zones: str | UnsetType | None = UNSET
     device: str | UnsetType | None = UNSET
-    plugged: Size | UnsetType = UNSET
+    plugged: ShownSize | UnsetType = UNSET
 
 
 class BlocksOutput(Printed, kw_only=True):

@@ -164,7 +164,7 @@ class CrashOutput(FromMap, kw_only=True):
 
 
 class CrashComparison(Printed, kw_only=True):
-    """With --loader both: the kernel's header beside that of kexec-tools."""
+    """With --compare: the kernel's header beside that of kexec-tools."""
 
     kernel: CrashOutput
     kexec_tools: CrashOutput

@@ -20,7 +20,7 @@ _PROGRAMS = ("bin", "usr/bin", "usr/local/bin")
 _ADMIN_PROGRAMS = ("sbin", "usr/sbin", "usr/local/sbin")
 _LIBRARIES = ("lib/*-linux-gnu", "usr/lib/*-linux-gnu", "lib64", "usr/lib64", "lib", "usr/lib")
 _LIBC = "libc.so.6"
-_SHARED_LIBRARY = re.compile(rb"/?[\w+./-]*[\w+-]\.so(?:\.\d+)*")
+_SHARED_LIBRARY = re.compile(rb"/?[\w+./-]{0,200}[\w+-]\.so(?:\.\d+)*")
 _DIRECTORIES = ("bin", "dev", "modules", "proc", "refusing", "sys", "use")
 _ELF = b"\x7fELF"
 _INTERPRETER = b"/ld-linux"
@@ -133,25 +133,19 @@ def _libraries(program: bytes, root: Path) -> dict[str, bytes]:
 
     A file names its libraries in strings. ldd would have to run the program, which may be another processor's.
     """
+    places = [str(path.relative_to(root)) for pattern in _LIBRARIES for path in sorted(root.glob(pattern))]
     found: dict[str, bytes] = {}
     waiting = [program]
     while waiting:
-        for name in _SHARED_LIBRARY.findall(waiting.pop()):
+        for name in dict.fromkeys(_SHARED_LIBRARY.findall(waiting.pop())):
             wanted = name.decode()
-            paths = (
-                [wanted.lstrip("/")] if wanted.startswith("/") else [f"{place}/{wanted}" for place in _lib_dirs(root)]
-            )
+            paths = [wanted.lstrip("/")] if wanted.startswith("/") else [f"{place}/{wanted}" for place in places]
             path = next((path for path in paths if (root / path).is_file()), None)
             if path and path not in found:
                 found[path] = (root / path).read_bytes()
                 if wanted != _LIBC:  # it names what it may open later, and kexec asks it for none of that
                     waiting.append(found[path])
     return found
-
-
-def _lib_dirs(root: Path) -> list[str]:
-    """The directories of shared libraries, relative to `root`."""
-    return [str(path.relative_to(root)) for pattern in _LIBRARIES for path in sorted(root.glob(pattern))]
 
 
 def _parents(paths: dict[str, bytes]) -> list[str]:
