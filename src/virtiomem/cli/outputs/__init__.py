@@ -11,6 +11,7 @@ devices     device
 """
 
 from dataclasses import dataclass
+from inspect import cleandoc
 from typing import Any
 
 from msgspec import json
@@ -76,7 +77,20 @@ def schema(verb: str) -> dict[str, Any]:
         "title": f"virtiomem {verb} --json",
     }
     one = found[0] if len(found) == 1 else {"anyOf": list(found)}
-    return head | one | ({"$defs": components} if components else {})
+    made: dict[str, Any] = _clean(head | one | ({"$defs": components} if components else {}))
+    return made
+
+
+def _clean(value: Any) -> Any:
+    """A schema whose descriptions are not indented as the docstrings that they are taken from, which Python does from 3.13 on."""
+    if isinstance(value, list):
+        return [_clean(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: cleandoc(one) if key == "description" and isinstance(one, str) else _clean(one)
+        for key, one in value.items()
+    }
 
 
 def _custom(kind: type) -> dict[str, Any]:
