@@ -74,12 +74,14 @@ class GuestFiles:
         reading = asyncio.create_task(self._read(path, offset, size))
         reading.add_done_callback(taken)  # when we are interrupted once more, its exception is not ours to hear
         try:
-            return await asyncio.shield(reading)
+            # Not shield(): from Python 3.14 on it tells the loop of the error that nobody waits for any more.
+            await asyncio.wait([reading])
         except asyncio.CancelledError:
             await asyncio.wait([reading], timeout=CLOSING_SECONDS)
             if reading.cancel():  # a file that is fed to us byte by byte
                 await asyncio.wait([reading], timeout=CLOSING_SECONDS)
             raise
+        return reading.result()
 
     async def _read(self, path: str, offset: int, size: int) -> bytes | None:
         try:
