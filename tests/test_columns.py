@@ -1,6 +1,6 @@
 import pytest
 
-from virtiomem.columns import Column, Columns, align, chosen_columns, table
+from virtiomem.columns import Column, Columns, align, chosen_columns, flowing, table
 from virtiomem.errors import UsageError
 
 KNOWN = ("RANGE", "SIZE", "NODE")
@@ -47,3 +47,16 @@ def test_a_table_is_made_of_its_columns() -> None:
         == "NAME        LENGTH\nFig              3\nClementine      10\n"
     )
     assert table(["fig"], [FRUIT["name"]], headings=False) == "Fig\n"
+
+
+def test_columns_go_in_the_order_of_their_rank() -> None:
+    columns = [Column("a", str), Column("b", str, rank=2), Column("c", str, rank=1), Column("d", str, rank=2)]
+    heads = [table([12345], columns, width=width).splitlines()[0].split() for width in (26, 25, 18, 5)]
+    assert heads == [["A", "B", "C", "D"], ["A", "B", "D"], ["A"], ["A"]]
+    assert "left" not in table([12345], columns, width=5, headings=False), "a program gets all"
+
+
+def test_words_go_on_below_their_beginning_or_on_a_line_of_their_own() -> None:
+    assert flowing("head  ", "some words that go on", 27) == ["head  some words that go on"]
+    assert flowing("head  ", "some words that go on", 26) == ["head  some words that go", "      on"]
+    assert flowing("a long head  ", "some words that go on", 30) == ["a long head", "    some words that go on"]

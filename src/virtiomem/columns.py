@@ -1,5 +1,10 @@
-"""Text in columns, for every command that prints a table of its own."""
+"""Text in columns, for every command that prints a table of its own.
 
+A terminal has room for so much: columns that have a rank are left out, the lowest first, until the others fit, and a line
+below says which; a last column of words goes on below. A file or a program, which has no width, gets all (`stdio.terminal_width`).
+"""
+
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -9,12 +14,16 @@ from virtiomem.text import nearest, printable, quoted
 
 T = TypeVar("T")
 C = TypeVar("C", bound="Column[Any]")
+_GAP = "  "
+_LEAST_WORDS = 20
+"""Where fewer columns are left for words, they begin on a line of their own."""
 
 
-def align(rows: Iterable[Sequence[str]], right: str | Sequence[bool] = "") -> str:
+def align(rows: Iterable[Sequence[str]], right: str | Sequence[bool] = "", *, width: int | None = None) -> str:
     """Columns as wide as their widest cell, a line a row, nothing behind the last cell; every cell printable.
 
-    `right` says which columns are aligned to the right, as a text with a ``>`` at their place or as flags.
+    `right` says which columns are aligned to the right, as a text with a ``>`` at their place or as flags. With a `width`
+    the last column is of words, which go on below where they find no room.
     """
     table = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -22,9 +31,28 @@ def align(rows: Iterable[Sequence[str]], right: str | Sequence[bool] = "") -> st
 
     def line(row: list[str]) -> str:
         cells = (cell.rjust(w) if flag else cell.ljust(w) for cell, w, flag in zip(row, widths, flags, strict=True))
-        return "  ".join(cells).rstrip()
+        if width is None:
+            return _GAP.join(cells).rstrip()
+        *others, _ = cells
+        return "\n".join(flowing("".join(f"{cell}{_GAP}" for cell in others), row[-1], width))
 
     return "".join(f"{line(row)}\n" for row in table)
+
+
+def flowing(head: str, words: str, width: int | None) -> list[str]:
+    """Lines of `head` and then `words`, which go on below their beginning where a line has no room for them."""
+    if width is None or len(head) + len(words) <= width:
+        return [f"{head}{words}".rstrip()]
+    beside = width - len(head) >= _LEAST_WORDS
+    indent = " " * (len(head) if beside else 4)
+    lines = textwrap.wrap(
+        words,
+        max(width, len(indent) + _LEAST_WORDS),
+        initial_indent=head if beside else indent,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    )
+    return lines if beside else [head.rstrip(), *lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +68,10 @@ class Column(Generic[T]):
     """The tables that show it when nobody chooses columns, in the order of the registry."""
     needs: str = ""
     """What has to be read for it, in the words of its command."""
+    rank: int = 0
+    """When it is left out for want of room: 1 before 2; 0 never is."""
+    words: bool = False
+    """A last column of words, which go on below where they find no room."""
 
 
 class Columns(dict[str, C]):
@@ -66,11 +98,43 @@ class Columns(dict[str, C]):
         return chosen_columns(text, self, default, option=option)
 
 
-def table(rows: Iterable[T], columns: Sequence[Column[T]], *, headings: bool = True) -> str:
-    """Rows as a table with these columns."""
-    lines: list[list[str]] = [[column.name.upper() for column in columns]] if headings else []
-    lines += [[column.cell(row) for column in columns] for row in rows]
-    return align(lines, [column.right for column in columns])
+def table(
+    rows: Iterable[T],
+    columns: Sequence[Column[T]],
+    *,
+    headings: bool = True,
+    width: int | None = None,
+    elsewhere: str = "--json",
+) -> str:
+    """Rows as a table with these columns, or with those that fit into `width` and a line that says which do not.
+
+    `elsewhere` is the option that has them. Without `headings` it is for a program, and nothing is left out.
+    """
+    texts = [[column.name.upper()] * headings for column in columns]
+    for row in rows:
+        for column, cells in zip(columns, texts, strict=True):
+            cells.append(printable(column.cell(row)))
+    width = width if headings else None
+    gone = [] if width is None else _left_out(columns, [max(map(len, cells)) for cells in texts], width)
+    kept = [(column, cells) for column, cells in zip(columns, texts, strict=True) if column not in gone]
+    lines = zip(*(cells for _, cells in kept), strict=True)
+    shown = align(lines, [column.right for column, _ in kept], width=width if kept[-1][0].words else None)
+    names = ", ".join(dict.fromkeys(column.name.lower() for column in gone))
+    told = "\n".join(flowing("left out for want of room: ", f"{names} (in {elsewhere})", width))
+    return f"{shown}{told}\n" if gone else shown
+
+
+def _left_out(columns: Sequence[Column[T]], widths: Sequence[int], width: int) -> list[Column[T]]:
+    """The columns that have to go for the others to fit: those of the lowest rank first, all of a rank at once."""
+    needed = {
+        at: (min(wide, _LEAST_WORDS) if column.words else wide) + len(_GAP)
+        for at, (column, wide) in enumerate(zip(columns, widths, strict=True))
+    }
+    for rank in sorted({column.rank for column in columns} - {0}):
+        if sum(needed.values()) - len(_GAP) <= width:
+            break
+        needed = {at: wide for at, wide in needed.items() if columns[at].rank != rank}
+    return [column for at, column in enumerate(columns) if at not in needed]
 
 
 def chosen_columns(

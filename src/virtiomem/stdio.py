@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import sys
 from contextlib import suppress
 from typing import IO
@@ -17,9 +18,23 @@ def say(message: str) -> None:
         abandon(sys.stderr)
 
 
+WARNING = "warning: "
+"""What every warning begins with."""
+
+
+def warn(message: str) -> None:
+    """Say what is no failure, and yet may not be overlooked."""
+    say(f"virtiomem: {WARNING}{message}")
+
+
 def show(text: str) -> None:
     """Put text on standard output, each line printable."""
     sys.stdout.write("\n".join(map(printable, text.split("\n"))))
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that standard output is; None for a file or a pipe, which take all there is."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def write_listing(text: str) -> None:

@@ -40,7 +40,7 @@ def test_a_masked_map_is_said(linux: Path, tmp_path: Path, capsys: pytest.Captur
     for output in (["-o", str(tmp_path / "c")], []):
         assert main(["capture", "-s", str(linux), *output]) == 64
         said = capsys.readouterr().err.splitlines()[-1]
-        assert said.startswith("virtiomem: /proc/iomem:1: all addresses are zero")
+        assert said.startswith("virtiomem: warning: /proc/iomem:1: all addresses are zero")
 
 
 def test_what_could_not_be_read_is_said_beside_a_capture_on_stdout(

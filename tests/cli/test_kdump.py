@@ -185,7 +185,10 @@ def test_ram_that_a_header_lacks_is_said_without_being_asked(
 ) -> None:
     code, out, err = run(capsys, after(3, "6.1", tmp_path))
     assert (code, "no limit: this kernel makes its header as large as it takes" in out) == (1, True)
-    assert err == "virtiomem: 1G of RAM is not in the header, a crash loses it: load the crash kernel anew (kexec -p)\n"
+    assert (
+        err
+        == "virtiomem: warning: 1G of RAM is not in the header, a crash loses it: load the crash kernel anew (kexec -p)\n"
+    )
 
 
 def test_a_reboot_leaves_no_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +266,7 @@ def test_header_lacks_notes_of_cpus_that_may_come_where_the_kernel_has_them(
     header = tmp_path / "h"
     model = [] if release is None else ["--model", release]
     found, _, err = run(capsys, str(tmp_path / "guest.capture"), *model, "-o", str(header))
-    said = f"virtiomem: {header}: crash notes of 1 CPUs, where the kernel's header has those of 4 (--note)\n"
+    said = f"virtiomem: warning: {header}: crash notes of 1 CPUs, where the kernel's header has those of 4 (--note)\n"
     assert (found, err) == (code, said if code else "")
 
 
@@ -271,7 +274,7 @@ def test_release_that_is_not_known_is_taken_for_another_and_said(
     listing: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = run(capsys, listing("merged-file"), "--model", "99.4")
-    assert (code, err) == (0, f"virtiomem: Linux 99.4 is not known: it is taken for {LINUX.newest.name}\n")
+    assert (code, err) == (0, f"virtiomem: warning: Linux 99.4 is not known: it is taken for {LINUX.newest.name}\n")
 
 
 def test_header_that_reads_wrong_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -381,7 +384,7 @@ def test_a_header_without_notes_is_written_and_said_to_lack_them(
     write = [listing("merged-file"), "-n", "-o", str(tmp_path / "h")]
     code, _, err = run(capsys, *write)
     assert (code, err.count("\n"), len(elfcore.load(tmp_path / "h"))) == (64, 2, 4)
-    assert f"virtiomem: {tmp_path}/h: no CPU's crash notes (--note)" in err
+    assert f"virtiomem: warning: {tmp_path}/h: no CPU's crash notes (--note)" in err
     code, _, err = run(capsys, *write, "--note", "4096:368")
     assert (code, err.count("\n"), "no vmcoreinfo (--vmcoreinfo)" in err) == (64, 1, True)
     assert run(capsys, *write, "--note", "4096:368", "--vmcoreinfo", "8192:4132")[::2] == (0, "")

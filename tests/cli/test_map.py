@@ -60,7 +60,7 @@ def test_damaged_listing_is_put_right_when_asked(
     damaged = b"> 00000000-00000fff : Reserved\n> 00001000-0009fbff : System RAM\n"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(damaged)))
     assert main(["map", "-", "--lenient", "--svg", str(tmp_path / "map.svg")]) == 0
-    assert "virtiomem: standard input:" in capsys.readouterr().err
+    assert "virtiomem: warning: standard input:" in capsys.readouterr().err
     assert "00001000-0009fbff" in (tmp_path / "map.svg").read_text()
 
 

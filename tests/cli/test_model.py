@@ -66,7 +66,7 @@ def test_simulated_machine_has_the_release_that_is_asked_for(
 def test_stand_in_is_said_once(scenario: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = f"Linux 99.4 is not known: it is taken for {LINUX.newest.name}\n"
     assert main(["vm", "list", "-c", f"sim:{scenario}", "-c", f"b=sim:{scenario}", "--model", "99.4"]) == 0
-    assert capsys.readouterr().err == f"a, b: {words}"
+    assert capsys.readouterr().err == f"virtiomem: warning: a, b: {words}"
     assert main(["iomem", "check", BOOT, "--model", "99.4"]) in (0, 1)
     assert capsys.readouterr().err.count(words) == 1
     Path(scenario).write_text(NAMED.replace("6.12", "99.4"))

@@ -387,7 +387,7 @@ def test_what_growth_costs_is_said_before_anything_is_set(tmp_path: Path, capsys
     where = small(tmp_path, "online_movable")
     code, out, err = run(capsys, "resize", "all", "15G", "-c", where, "--dry-run")
     assert (code, out) == (0, "small/vm0: 0 -> 15G requested, 0 plugged\n")
-    assert err.startswith("small: 15G more need 240M for struct pages, and the guest has 123")
+    assert err.startswith("virtiomem: warning: small: 15G more need 240M for struct pages, and the guest has 123")
     assert "G fit; free memory in the guest" in err
     code, out, _ = run(capsys, "resize", "all", "15G", "-c", where, "--dry-run", "--json")
     (warning,) = json.loads(out)["warnings"]

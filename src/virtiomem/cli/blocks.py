@@ -9,7 +9,7 @@ from virtiomem.cli.arguments import add_from, check_one_source, exit_status, fil
 from virtiomem.errors import Exit, UsageError
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import MEMORY, MemorySysfs, read_memory_sysfs
-from virtiomem.stdio import say
+from virtiomem.stdio import terminal_width, warn
 from virtiomem.text import nearest, quoted
 
 if TYPE_CHECKING:
@@ -144,7 +144,8 @@ def _devices(args: argparse.Namespace) -> int:
     if args.style is lsmem.OutputFormat.JSON:
         print(json.dumps({"virtio-mem": [device_text.device_values(one, memory, owners) for one in devices]}, indent=1))
     else:
-        sys.stdout.write(device_text.devices_text(devices, memory, in_bytes=args.bytes, headings=not args.noheadings))
+        style = {"in_bytes": args.bytes, "headings": not args.noheadings, "width": terminal_width()}
+        sys.stdout.write(device_text.devices_text(devices, memory, **style))
     return _hidden(args) if hidden else 0
 
 
@@ -152,7 +153,7 @@ def _hidden(args: argparse.Namespace) -> int:
     """Say that devices are missing or without a range, and hand back the exit code."""
     source = args.file or args.sysroot
     sys.stdout.flush()
-    say(f"virtiomem: {source}: no addresses in /proc/iomem: not all devices are known (read it as root)")
+    warn(f"{source}: no addresses in /proc/iomem: not all devices are known (read it as root)")
     return Exit.PARTLY
 
 
@@ -170,8 +171,8 @@ def _plan(args: argparse.Namespace) -> int:
     if args.style is lsmem.OutputFormat.JSON:
         print(json.dumps(device_text.plan_values(plan), indent=1))
     else:
-        headings = not args.noheadings
-        sys.stdout.write(device_text.plan_text(plan, memory.block_size, in_bytes=args.bytes, headings=headings))
+        style = {"in_bytes": args.bytes, "headings": not args.noheadings, "width": terminal_width()}
+        sys.stdout.write(device_text.plan_text(plan, memory.block_size, **style))
     return Exit.PARTLY if plan.short else Exit.DONE
 
 

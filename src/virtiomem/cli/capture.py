@@ -14,7 +14,7 @@ from virtiomem.live.capture import Capture, dump, dumps, to_json
 from virtiomem.live.collect import COUNTING_SECONDS, collect
 from virtiomem.live.sources import SOURCES
 from virtiomem.resource import iomem
-from virtiomem.stdio import say, write_listing
+from virtiomem.stdio import say, terminal_width, warn, write_listing
 
 IOMEM = "proc/iomem"
 ON_REQUEST = {one.heading for one in SOURCES if one.on_request}
@@ -92,7 +92,7 @@ def _sources() -> list[dict[str, object]]:
 
 
 def _source_table() -> str:
-    return align([("READS", "WHY"), *((f"/{one.heading}", one.why) for one in SOURCES)])
+    return align([("READS", "WHY"), *((f"/{one.heading}", one.why) for one in SOURCES)], width=terminal_width())
 
 
 def _tell(capture: Capture, args: argparse.Namespace) -> int:
@@ -109,6 +109,6 @@ def _tell(capture: Capture, args: argparse.Namespace) -> int:
     try:
         iomem.loads(capture.iomem, source=f"/{IOMEM}")
     except UsageError as error:
-        say(f"virtiomem: {error}")
+        warn(str(error))
         missing = True
     return Exit.PARTLY if missing else Exit.DONE

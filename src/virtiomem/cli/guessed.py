@@ -5,7 +5,7 @@ from virtiomem.listing.ram import guess_architecture
 from virtiomem.live.capture import Capture
 from virtiomem.live.views import architecture_of
 from virtiomem.resource.tree import ResourceTree
-from virtiomem.stdio import say
+from virtiomem.stdio import warn
 
 
 def architecture_taken(capture: Capture, tree: ResourceTree) -> Architecture:
@@ -15,5 +15,5 @@ def architecture_taken(capture: Capture, tree: ResourceTree) -> Architecture:
     guess = guess_architecture(tree)
     if guess is not DEFAULT:
         by = f"taken for {guess.family} by the names in its map"
-        say(f"virtiomem: {capture.source}: its architecture is not said: {by} (--arch)")
+        warn(f"{capture.source}: its architecture is not said: {by} (--arch)")
     return guess

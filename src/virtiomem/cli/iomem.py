@@ -14,7 +14,7 @@ from virtiomem.live.capture import Capture
 from virtiomem.resource import iomem
 from virtiomem.resource.names import is_system_ram
 from virtiomem.resource.node import Resource
-from virtiomem.stdio import say, write_listing
+from virtiomem.stdio import say, terminal_width, warn, write_listing
 
 ACTIONS = {
     "diff": "what changed between two maps, by meaning",
@@ -142,7 +142,7 @@ def read(capture: Capture, *, lenient: bool, names_alone: bool = False) -> repai
     source = capture.iomem_source
     reading = repair.read(capture.iomem, source=source, lenient=lenient, allow_masked=names_alone)
     for remark in remarks(reading, source):
-        say(f"virtiomem: {remark}")
+        warn(remark)
     return reading
 
 
@@ -200,6 +200,7 @@ def _style(args: argparse.Namespace, columns: list[str], reading: repair.Reading
         full="█" if unicode else "#",
         hidden=reading.masked,
         at_least=reading.at_least,
+        width=None if args.output else terminal_width(),
     )
 
 

@@ -19,7 +19,7 @@ from virtiomem.live.crash_header import ranges_that_fit
 from virtiomem.live.load import DEFAULT_MEMORY_BLOCK
 from virtiomem.live.sysfs import BLOCK_SIZES, is_block_size
 from virtiomem.live.views import memory_of, osrelease_of
-from virtiomem.stdio import say, show
+from virtiomem.stdio import show, terminal_width, warn
 from virtiomem.units import format_size
 
 _ARCHITECTURES = {"x86": FAMILIES[0], **{name: name for name in FAMILIES}, "arm": FAMILIES[0]}
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(values(report) | at_least_values(reading.at_least), indent=1))
     else:
-        sys.stdout.write(table(report, in_bytes=args.bytes, headings=not args.noheadings))
+        sys.stdout.write(table(report, in_bytes=args.bytes, headings=not args.noheadings, width=terminal_width()))
         for finding in report.findings:
             show(f"! {finding}\n")
     if reading.at_least:
@@ -101,5 +101,5 @@ def _block_size(args: argparse.Namespace, capture: Capture) -> int:
         return memory_of(capture).block_size
     except VirtiomemError:
         assumed = f"memory blocks of {format_size(DEFAULT_MEMORY_BLOCK)} are assumed for the headroom"
-        say(f"virtiomem: {capture.source}: {assumed} (--block-size)")
+        warn(f"{capture.source}: {assumed} (--block-size)")
         return DEFAULT_MEMORY_BLOCK

@@ -13,7 +13,7 @@ from virtiomem.listing.watch import MemoryEvents, watch
 from virtiomem.live.collect import collect  # not when first needed: by then the kernel may have spoken
 from virtiomem.live.reading import load_any
 from virtiomem.resource.node import Resource
-from virtiomem.stdio import say
+from virtiomem.stdio import warn
 
 DESCRIPTION = (
     "Say what changes in this machine's map as it changes: when the kernel announces memory, and now and then."
@@ -69,14 +69,14 @@ class _MapReader:
         reading = repair.read(capture.iomem, source=source, lenient=args.lenient)
         said, self.said = self.said, list(remarks(reading, source))
         for remark in self.said if self.said != said else ():
-            say(f"virtiomem: {remark}")
+            warn(remark)
         if args.merge:
             reading.tree.merge_adjacent_system_ram()
         return reading.tree
 
 
 def _say_lost(error: UsageError) -> None:
-    say(f"virtiomem: lost, and read again until it can be read: {error}")
+    warn(f"lost, and read again until it can be read: {error}")
 
 
 def _line(change: ResourceChange, args: argparse.Namespace) -> str:

@@ -47,7 +47,7 @@ from virtiomem.live.views import architecture_of, crash_state_of, osrelease_of
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource.names import SYSTEM_RAM
 from virtiomem.resource.tree import ResourceTree
-from virtiomem.stdio import say
+from virtiomem.stdio import terminal_width, warn
 from virtiomem.text import quoted, shown
 from virtiomem.units import U64_MAX
 
@@ -248,7 +248,8 @@ def _compare(both: Comparison, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(range_text.comparison_values(both), indent=1))
     else:
-        sys.stdout.write(range_text.comparison_text(both, in_bytes=args.bytes, headings=not args.noheadings))
+        style = {"in_bytes": args.bytes, "headings": not args.noheadings, "width": terminal_width()}
+        sys.stdout.write(range_text.comparison_text(both, **style))
     said = [*range_text.findings(both.kernel), *range_text.findings(both.kexec_tools), *range_text.no_dump(both.kernel)]
     return _verdict(list(dict.fromkeys(said))) or (Exit.FAILED if both.differs else Exit.DONE)
 
@@ -280,7 +281,7 @@ def _against(found: CrashRanges, args: argparse.Namespace) -> int:
 
 def _warn(findings: Iterable[str]) -> None:
     for finding in findings:
-        say(f"virtiomem: {finding}")
+        warn(finding)
 
 
 def _inputs(

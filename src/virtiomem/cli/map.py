@@ -6,7 +6,7 @@ import json
 from virtiomem.cli.arguments import add_from, check_outputs, exit_status, file, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_all
-from virtiomem.stdio import say
+from virtiomem.stdio import warn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     check_outputs(args, "svg", "png", inputs=[args.file])
     shown = read(args.file, step=args.step, lenient=args.lenient, kind=args.kind)
     for mended in shown.repairs:
-        say(f"virtiomem: {mended}")
+        warn(mended)
     svg = shown.picture(args.title)
     outputs = {args.svg: svg.encode()} if args.svg else {}
     if args.png:

@@ -4,7 +4,7 @@ import argparse
 
 from virtiomem.releases.linux import LinuxRelease, known_release, stand_in
 from virtiomem.releases.table import is_version
-from virtiomem.stdio import say
+from virtiomem.stdio import warn
 from virtiomem.text import quoted
 
 
@@ -19,7 +19,7 @@ def release_for(asked: str | None, found: str | None) -> LinuxRelease | None:
     """The release that is asked for, else the one found; another that is modelled in its place is said."""
     version = asked or found
     if words := stand_in(version):
-        say(f"virtiomem: {words}")
+        warn(words)
     return known_release(version)
 
 

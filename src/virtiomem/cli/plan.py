@@ -14,7 +14,7 @@ from virtiomem.planning.proof import prove
 from virtiomem.planning.setup import plan
 from virtiomem.planning.wishes import Wishes
 from virtiomem.releases.linux import stand_in
-from virtiomem.stdio import say
+from virtiomem.stdio import say, warn
 
 _FORMS = ("table", "qemu", "libvirt", "cmdline", "scenario")
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         refuse_unused({"--format": args.format}, "is for text; --json prints all of it")
     kernel = args.release or (args.kernel if isinstance(args.kernel, str) else None)
     if words := stand_in(kernel):
-        say(f"virtiomem: {words}")
+        warn(words)
     setup = plan(
         Wishes(
             memory=args.memory,

@@ -13,7 +13,7 @@ from virtiomem.live.kinds.table import IOMEM, KINDS
 from virtiomem.live.kinds.values import Fact
 from virtiomem.live.reading import Input, read_any, source_of
 from virtiomem.live.sysfs import MEMORY
-from virtiomem.stdio import say, show
+from virtiomem.stdio import say, show, terminal_width
 from virtiomem.text import sound
 from virtiomem.units import format_size
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(f"{source_of(args.file)} is {found.kind.words}; {_takers(found)}\n")
         rows = [(of, what, _size(value, in_bytes=args.bytes)) for of, what, value in facts]
-        show(f"\n{align(rows)}" if rows else "")
+        show(f"\n{align(rows, width=terminal_width())}" if rows else "")
     return Exit.PARTLY if capture.at_least else Exit.DONE
 
 

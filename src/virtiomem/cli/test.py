@@ -10,6 +10,7 @@ from virtiomem.cli import guests
 from virtiomem.cli.arguments import check_outputs, exit_status, file, positive
 from virtiomem.cli.model import add_model
 from virtiomem.cli.rules import add_rules, rules_of
+from virtiomem.columns import flowing
 from virtiomem.errors import Exit
 from virtiomem.files import write_all
 from virtiomem.guest.base import Guest
@@ -17,6 +18,7 @@ from virtiomem.recording.describe import plural
 from virtiomem.report.terminal import StatusLine
 from virtiomem.scenario import Scenario, golden
 from virtiomem.scenario.golden import GoldenResult
+from virtiomem.stdio import terminal_width
 from virtiomem.text import one_line, shown
 
 
@@ -98,7 +100,8 @@ def _open(args: argparse.Namespace, played: Scenario) -> Guest:
 
 def _tell(result: GoldenResult, width: int) -> None:
     """One line a test, and below it where the two part."""
-    print(one_line(f"{result.outcome:<10}  {shown(result.name):<{width}}  {result.what}"))
+    head = f"{result.outcome:<10}  {shown(result.name):<{width}}  "
+    print(*flowing(head, one_line(result.what), terminal_width()), sep="\n")
     if (difference := result.difference) is not None:
         print(one_line(f"  golden  {difference.a}"))
         print(one_line(f"  played  {difference.b}"))

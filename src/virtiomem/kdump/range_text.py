@@ -1,9 +1,11 @@
 """Crash ranges as text and as JSON's values."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
-from virtiomem.columns import align
+from virtiomem.columns import Column, align
+from virtiomem.columns import table as columns_table
 from virtiomem.kdump.comparison import Comparison
 from virtiomem.kdump.elfcore import PN_XNUM, Inputs
 from virtiomem.kdump.ranges import CrashRange, CrashRanges, Loader, total
@@ -95,17 +97,25 @@ def lacking(inputs: Inputs) -> list[str]:
     return said + ([] if inputs.vmcoreinfo else ["no vmcoreinfo (--vmcoreinfo): makedumpfile and crash need it"])
 
 
-def comparison_text(both: Comparison, *, in_bytes: bool = False, headings: bool = True) -> str:
+def comparison_text(
+    both: Comparison, *, in_bytes: bool = False, headings: bool = True, width: int | None = None
+) -> str:
     """The two loaders' ranges side by side, each beside the one it starts with."""
     size = size_format(in_bytes=in_bytes)
     kernel, kexec = (dict(one.ranges) for one in (both.kernel, both.kexec_tools))
-    head = [("KERNEL", "SIZE", "", "KEXEC-TOOLS", "SIZE")] if headings else []
+    columns: list[Column[tuple[str, ...]]] = [
+        Column("kernel", itemgetter(0)),
+        Column("size", itemgetter(1), right=True, rank=1),
+        Column("", itemgetter(2)),
+        Column("kexec-tools", itemgetter(3)),
+        Column("size", itemgetter(4), right=True, rank=1),
+    ]
     rows = []
     for start in sorted({*kernel, *kexec}):
         sides = [(start, ends[start]) if start in ends else None for ends in (kernel, kexec)]
         left, right = (("", "") if one is None else (range_text(one), size(total([one]))) for one in sides)
         rows.append((*left, "=" if sides[0] == sides[1] else "|", *right))
-    table = align([*head, *rows], " >  >")
+    table = columns_table(rows, columns, headings=headings, width=width)
     if not headings:
         return table
     only = (("kernel", both.only_kernel), ("kexec-tools", both.only_kexec_tools))

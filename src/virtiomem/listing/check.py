@@ -128,14 +128,14 @@ def _unmerged(ram: list[RamRange]) -> Iterable[str]:
         )
 
 
-def table(report: MapReport, *, in_bytes: bool = False, headings: bool = True) -> str:
+def table(report: MapReport, *, in_bytes: bool = False, headings: bool = True, width: int | None = None) -> str:
     """The consumers as a table."""
     rows: list[list[str]] = [["CONSUMER", "RANGES", "UNMERGED", "LIMIT", "HEADROOM", "NOTE"]] if headings else []
     for one in report.consumers:
         room = one.headroom(report.block_size)
         left = "-" if room is None else size_format(in_bytes=in_bytes)(room)
         rows.append([one.name, str(one.sees), str(one.unmerged), str(one.limit or "-"), left, one.note])
-    return align(rows, " >>>>")
+    return align(rows, " >>>>", width=width)
 
 
 def values(report: MapReport) -> dict[str, Any]:

@@ -30,6 +30,8 @@ class TableOptions:
     """All addresses are zero: nothing has a size that is known."""
     at_least: bool = False
     """Something may be missing: every sum may be more."""
+    width: int | None = None
+    """Columns that there is room for; None: any number."""
 
 
 BAR_WIDTH = 12
@@ -77,10 +79,10 @@ COLUMNS: Columns[Column[_MapCell]] = Columns(
     Column("START", lambda shown: f"{shown.node.start:#x}"),
     Column("END", lambda shown: f"{shown.node.end:#x}"),
     Column("SIZE", lambda shown: _size(shown.node.size, shown.style), right=True, default=("tree", "flat")),
-    Column("BAR", lambda shown: _bar(shown.node.size, shown.style), default=("tree",)),
+    Column("BAR", lambda shown: _bar(shown.node.size, shown.style), default=("tree",), rank=1),
     Column("NAME", lambda shown: shown.indented(shown.node.name), default=("tree", "flat")),
     Column("FLAGS", lambda shown: ",".join(flag_names(shown.node.flags))),
-    Column("PARENT", _parent, default=("flat",)),
+    Column("PARENT", _parent, default=("flat",), rank=1),
 )
 TREE_COLUMNS = COLUMNS.default("tree")
 FLAT_COLUMNS = COLUMNS.default("flat")
@@ -89,7 +91,8 @@ FLAT_COLUMNS = COLUMNS.default("flat")
 def table(rows: Iterable[Row], style: TableOptions) -> str:
     """The resources as a table."""
     shown = (_MapCell(depth, node, style) for depth, node in rows)
-    return columns_table(shown, [COLUMNS[name] for name in style.columns], headings=style.headings)
+    chosen = [COLUMNS[name] for name in style.columns]
+    return columns_table(shown, chosen, headings=style.headings, width=style.width, elsewhere="--output LIST, --json")
 
 
 def ram_table(found: list[RamRange], style: TableOptions) -> str:

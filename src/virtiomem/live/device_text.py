@@ -1,9 +1,11 @@
 """virtio-mem's part of a machine's memory blocks, as text and as JSON's values."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from virtiomem.columns import align
+from virtiomem.columns import Column, flowing
+from virtiomem.columns import table as columns_table
 from virtiomem.live.captured_devices import CapturedDevice, blocks_in
 from virtiomem.live.lsmem import Ownership, zone_names
 from virtiomem.live.shrink import Loss, ShrinkPlan
@@ -33,25 +35,27 @@ def number_ranges(numbers: Iterable[int]) -> str:
 
 
 def devices_text(
-    devices: Sequence[CapturedDevice], memory: MemorySysfs, *, in_bytes: bool = False, headings: bool = True
+    devices: Sequence[CapturedDevice],
+    memory: MemorySysfs,
+    *,
+    in_bytes: bool = False,
+    headings: bool = True,
+    width: int | None = None,
 ) -> str:
     """A line for each device; what nothing tells is a question mark."""
-    head = ("DEVICE", "RANGE", "NODE", "MAX", "BLOCK-SIZE", "REQUESTED", "PLUGGED", "ADDED", "BLOCKS")
-    rows = [
-        (
-            device.name,
-            str(device.region or "?"),
-            "?" if device.node is None else str(device.node),
-            *(
-                _size(size, in_bytes=in_bytes)
-                for size in (device.region.size if device.region else None, device.block_size, device.requested_size)
-            ),
-            *(_size(size, in_bytes=in_bytes) for size in (device.size, device.added)),
-            number_ranges(blocks_in(device.region, memory)) if device.region else "?",
-        )
-        for device in devices
+    size = partial(_size, in_bytes=in_bytes)
+    columns: list[Column[CapturedDevice]] = [
+        Column("device", lambda one: one.name),
+        Column("range", lambda one: str(one.region or "?")),
+        Column("node", lambda one: "?" if one.node is None else str(one.node), right=True, rank=3),
+        Column("max", lambda one: size(one.region.size if one.region else None), right=True, rank=2),
+        Column("block-size", lambda one: size(one.block_size), right=True, rank=1),
+        Column("requested", lambda one: size(one.requested_size), right=True),
+        Column("plugged", lambda one: size(one.size), right=True),
+        Column("added", lambda one: size(one.added), right=True, rank=4),
+        Column("blocks", lambda one: number_ranges(blocks_in(one.region, memory)) if one.region else "?", words=True),
     ]
-    return align([head, *rows] if headings else rows, "  >>>>>>") if rows else "no virtio-mem devices\n"
+    return columns_table(devices, columns, headings=headings, width=width) if devices else "no virtio-mem devices\n"
 
 
 def device_values(device: CapturedDevice, memory: MemorySysfs, owners: Mapping[int, Ownership]) -> dict[str, Any]:
@@ -79,22 +83,27 @@ def device_values(device: CapturedDevice, memory: MemorySysfs, owners: Mapping[i
     }
 
 
-def plan_text(plan: ShrinkPlan, block_size: int, *, in_bytes: bool = False, headings: bool = True) -> str:
+def plan_text(
+    plan: ShrinkPlan, block_size: int, *, in_bytes: bool = False, headings: bool = True, width: int | None = None
+) -> str:
     """A line for each block that would lose something, in the driver's order, and what it comes to."""
-    head = ("BLOCK", "RANGE", "STATE", "ZONES", "PLUGGED", "TAKEN", "THEN")
-    rows = [
-        (
-            str(loss.block.block),
-            f"0x{loss.block.block * block_size:016x}-0x{(loss.block.block + 1) * block_size - 1:016x}",
-            loss.block.state,
-            "/".join(zone_names(loss.block)),
-            *(_size(size, in_bytes=in_bytes) for size in (loss.plugged, loss.taken)),
-            _then(loss),
-        )
-        for loss in plan.losses
+    size = partial(_size, in_bytes=in_bytes)
+    columns: list[Column[Loss]] = [
+        Column("block", lambda loss: str(loss.block.block), right=True),
+        Column("range", lambda loss: _block_range(loss.block.block, block_size), rank=1),
+        Column("state", lambda loss: loss.block.state),
+        Column("zones", lambda loss: "/".join(zone_names(loss.block)), rank=2),
+        Column("plugged", lambda loss: size(loss.plugged), right=True),
+        Column("taken", lambda loss: size(loss.taken), right=True),
+        Column("then", _then, words=True),
     ]
-    table = align([head, *rows] if headings else rows, ">   >>") if rows else ""
-    return table + (f"\n{_plan_summary(plan, in_bytes=in_bytes)}" if headings else "")
+    table = columns_table(plan.losses, columns, headings=headings, width=width) if plan.losses else ""
+    said = [line for words in _plan_summary(plan, in_bytes=in_bytes) for line in flowing("", words, width)]
+    return table + ("\n".join(["", *said, ""]) if headings else "")
+
+
+def _block_range(number: int, block_size: int) -> str:
+    return f"0x{number * block_size:016x}-0x{(number + 1) * block_size - 1:016x}"
 
 
 def _then(loss: Loss) -> str:
@@ -104,19 +113,18 @@ def _then(loss: Loss) -> str:
     return what if loss.movable else f"{what} ({_REFUSAL})"
 
 
-def _plan_summary(plan: ShrinkPlan, *, in_bytes: bool) -> str:
+def _plan_summary(plan: ShrinkPlan, *, in_bytes: bool) -> Iterator[str]:
     offline = sum(loss.removed and not loss.block.is_offline for loss in plan.losses)
     removed = sum(loss.removed for loss in plan.losses)
     stay, size = len(plan.losses) - removed, _size(plan.wanted - plan.short, in_bytes=in_bytes)
     blocks = "block goes" if offline == 1 else "blocks go"
     stays, are = ("stays" if stay == 1 else "stay"), ("is" if removed == 1 else "are")
-    said = f"{plan.device} shrinks by {size}: {offline} {blocks} offline, {removed} {are} removed, {stay} {stays} with less\n"
+    yield f"{plan.device} shrinks by {size}: {offline} {blocks} offline, {removed} {are} removed, {stay} {stays} with less"
     if plan.short:
         short, unit = (_size(size, in_bytes=in_bytes) for size in (plan.short, plan.unit))
-        said += f"{short} short: the driver takes {unit} at a time, and there is no more\n"
+        yield f"{short} short: the driver takes {unit} at a time, and there is no more"
     if plan.assumed:
-        said += f"{_ASSUMED}\n"
-    return said
+        yield _ASSUMED
 
 
 def plan_values(plan: ShrinkPlan) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from virtiomem.planning.scenario_text import scenario_text
 from virtiomem.planning.setup import SetUp
 from virtiomem.qemu import arguments
 from virtiomem.qemu.arguments import option
+from virtiomem.stdio import WARNING
 from virtiomem.units import KiB, format_approx, format_exact, format_size
 
 
@@ -32,7 +33,7 @@ def table(setup: SetUp) -> str:
         ("shrink can count on", format_size(setup.counts_on)),
         ("crash header", f"{setup.ranges} ranges at most, {fit}"),
     ]
-    return align(rows) + "".join(f"mind: {warning}\n" for warning in setup.warnings)
+    return align(rows) + "".join(f"{WARNING}{warning}\n" for warning in setup.warnings)
 
 
 def values(setup: SetUp) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from virtiomem.vm.fleet import PARTLY, MachineRefusal, PlannedResize, ResizeOrde
 from virtiomem.vm.inside import GuestMemoryInfo
 from virtiomem.vm.model import GuestView, Machine, Vm
 from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
+from virtiomem.vm.preflight import NOTES
 from virtiomem.vm.results import STALL_SECONDS, Reporter, WaitPolicy
 from virtiomem.vm.tables import COLUMNS, View
 from virtiomem.vm.target import device_pattern, named_devices, select
@@ -48,7 +49,8 @@ async def list_devices(args: Namespace) -> int:
         views = await asyncio.gather(*(_view(vm) for vm in opened))
     if args.json:
         return finish_json(views)
-    stdio.show(tables.table(tables.rows_of(views), columns, in_bytes=args.bytes, headings=not args.noheadings))
+    rows, headings = tables.rows_of(views), not args.noheadings
+    stdio.show(tables.table(rows, columns, in_bytes=args.bytes, headings=headings, width=_room(args)))
     for view in views:
         if view.machine is not None and not view.machine.devices:
             stdio.say(f"{view.vm}: it has no memory device")
@@ -62,9 +64,15 @@ async def status(args: Namespace) -> int:
         views = await asyncio.gather(*(_view(vm, thorough=True) for vm in opened))
     if args.json:
         return finish_json(views)
-    texts = [tables.status_text(v, columns, in_bytes=args.bytes, headings=not args.noheadings) for v in views]
+    headings, width = not args.noheadings, _room(args)
+    texts = [tables.status_text(v, columns, in_bytes=args.bytes, headings=headings, width=width) for v in views]
     stdio.show("\n".join(texts))
     return complain(views)
+
+
+def _room(args: Namespace) -> int | None:
+    """How wide a table may be: what somebody has chosen is shown in full."""
+    return None if args.output else stdio.terminal_width()
 
 
 async def resize(args: Namespace) -> int:
@@ -203,7 +211,7 @@ async def opened_machines(chosen: Sequence[Connection]) -> AsyncIterator[list[Vm
             for remark in vm.remarks if isinstance(vm, Vm) else ():
                 remarks.setdefault(remark, []).append(vm.name)
         for remark, names in remarks.items():
-            stdio.say(f"{_some(names)}: {remark}")
+            stdio.warn(f"{_some(names)}: {remark}")
         yield opened
 
 
@@ -266,13 +274,13 @@ def _announce(jobs: Sequence[PlannedResize], refusals: Sequence[MachineRefusal])
     """What speaks against it, before anything happens."""
     for refusal in refusals:
         stdio.say(f"virtiomem: {_named(refusal)}")
-    names: dict[str, list[str]] = {}
+    names: dict[tuple[bool, str], list[str]] = {}
     for job in jobs:
         for warning in job.warnings:
             advice = f"; {warning.advice.text}" if warning.advice else ""
-            names.setdefault(f"{warning}{advice}", []).append(job.vm.name)
-    for text, machines in names.items():
-        stdio.say(f"{_some(machines)}: {text}")
+            names.setdefault((warning.kind in NOTES, f"{warning}{advice}"), []).append(job.vm.name)
+    for (is_note, text), machines in names.items():
+        (stdio.say if is_note else stdio.warn)(f"{_some(machines)}: {text}")
 
 
 def _some(names: Sequence[str]) -> str:

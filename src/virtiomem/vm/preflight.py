@@ -9,6 +9,9 @@ from virtiomem.vm.facts import MachineFacts
 from virtiomem.vm.inside import GuestMemoryInfo
 from virtiomem.vm.plan import Plan
 
+NOTES = (ReasonKind.MEMMAP_FITS, ReasonKind.MEMMAP_PAYS)
+"""What is worth knowing and speaks against nothing."""
+
 
 def preflight(facts: MachineFacts, plan: Plan) -> tuple[Reason, ...]:
     """Everything worth knowing before `plan` is carried out; empty when nothing speaks against it."""

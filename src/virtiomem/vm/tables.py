@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from virtiomem.columns import Column, Columns
+from virtiomem.columns import Column, Columns, flowing
 from virtiomem.columns import table as columns_table
 from virtiomem.errors import VirtiomemError
 from virtiomem.reasons import Certainty, Reason
@@ -69,12 +69,14 @@ class DeviceCell(NamedTuple):
         return UNKNOWN if size is None else size_format(in_bytes=self.in_bytes)(size)
 
 
-def _column(name: str, cell: Callable[[DeviceRow], object], *default: str, right: bool = False) -> Column[DeviceCell]:
-    return Column(name, lambda shown: str(cell(shown.row)), right=right, default=default)
+def _column(
+    name: str, cell: Callable[[DeviceRow], object], *default: str, right: bool = False, rank: int = 0
+) -> Column[DeviceCell]:
+    return Column(name, lambda shown: str(cell(shown.row)), right=right, default=default, rank=rank)
 
 
-def _size_column(name: str, size: Callable[[Device], int | None], *default: str) -> Column[DeviceCell]:
-    return Column(name, lambda shown: shown.size(size(shown.row.device)), right=True, default=default)
+def _size_column(name: str, size: Callable[[Device], int | None], *default: str, rank: int = 0) -> Column[DeviceCell]:
+    return Column(name, lambda shown: shown.size(size(shown.row.device)), right=True, default=default, rank=rank)
 
 
 _SIZES = ("size", "requested-size", "max-size", "block-size")
@@ -82,17 +84,17 @@ _SIZES = ("size", "requested-size", "max-size", "block-size")
 COLUMNS = Columns(
     _column("vm", lambda row: row.view.vm, "list"),
     _column("device", lambda row: row.device.id, "list", "status"),
-    _column("kind", lambda row: kind(row.device), "list", "status"),
-    _column("node", lambda row: row.device.node, "list", "status", right=True),
+    _column("kind", lambda row: kind(row.device), "list", "status", rank=3),
+    _column("node", lambda row: row.device.node, "list", "status", right=True, rank=4),
     _size_column("size", lambda device: device.size, "list", "status"),
     _size_column("requested", lambda device: device.requested_size, "list", "status"),
-    _size_column("max", lambda device: device.max_size, "list", "status"),
-    _size_column("block", lambda device: device.block_size, "list"),
+    _size_column("max", lambda device: device.max_size, "list", "status", rank=5),
+    _size_column("block", lambda device: device.block_size, "list", rank=2),
     _column("address", lambda row: UNKNOWN if row.device.memaddr is None else f"{row.device.memaddr:#x}", right=True),
     _column("state", lambda row: row.state, "list", "status"),
     _column("driver", lambda row: row.driver or "-", "status"),
     _column("status", lambda row: row.view.machine.status if row.view.machine else ""),
-    _column("use", lambda row: bar(row.device), "list", "status"),
+    _column("use", lambda row: bar(row.device), "list", "status", rank=1),
 )
 LIST_COLUMNS = COLUMNS.default("list")
 STATUS_COLUMNS = COLUMNS.default("status")
@@ -115,10 +117,18 @@ def bar(device: Device, width: int = BAR_WIDTH) -> str:
     return "#" * both + between * (either - both) + "." * (width - either)
 
 
-def table(rows: Sequence[DeviceRow], columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True) -> str:
+def table(
+    rows: Sequence[DeviceRow],
+    columns: Sequence[str],
+    *,
+    in_bytes: bool = False,
+    headings: bool = True,
+    width: int | None = None,
+) -> str:
     """Aligned columns, two spaces apart, a line a device."""
     shown = (DeviceCell(row, in_bytes) for row in rows)
-    return columns_table(shown, [COLUMNS[name] for name in columns], headings=headings)
+    chosen = [COLUMNS[name] for name in columns]
+    return columns_table(shown, chosen, headings=headings, width=width, elsewhere="--output LIST, --json")
 
 
 def rows_of(views: Iterable[View]) -> list[DeviceRow]:
@@ -126,7 +136,9 @@ def rows_of(views: Iterable[View]) -> list[DeviceRow]:
     return [DeviceRow(view, device) for view in views if view.machine is not None for device in view.machine.devices]
 
 
-def status_text(view: View, columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True) -> str:
+def status_text(
+    view: View, columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True, width: int | None = None
+) -> str:
     """One machine at length: what it is, its memory in sum and per node, its devices, what the guest says."""
     machine = view.machine
     if machine is None:
@@ -145,11 +157,12 @@ def status_text(view: View, columns: Sequence[str], *, in_bytes: bool = False, h
     if view.hypervisor_info is not None and view.hypervisor_info.held_back is not None:
         lines.append(f"  {view.hypervisor_info.held_back}")
     if view.inside is not None:
-        lines.append(f"  inside ({view.inside.source}): {inside_text(view.inside, size)}")
+        lines += flowing(f"  inside ({view.inside.source}): ", inside_text(view.inside, size), width)
     else:
         lines.append("  inside: not looked")
     if machine.devices:
-        shown = table(rows_of([view]), columns, in_bytes=in_bytes, headings=headings)
+        within = None if width is None else width - 2
+        shown = table(rows_of([view]), columns, in_bytes=in_bytes, headings=headings, width=within)
         lines += [f"  {line}" for line in shown.splitlines()]
     return "\n".join(lines) + "\n"
 

@@ -130,7 +130,9 @@ def test_read_only_connection_is_refused_in_one_line(daemon: Daemon) -> None:
 def test_taint_is_said_before_the_agent_is_asked(daemon: Daemon, capsys: Capture) -> None:
     assert main(["vm", "status", "-c", f"libvirt:{URI}/one", "--agent", "libvirt"]) == 0
     said = capsys.readouterr()
-    assert said.err.startswith("one: the guest agent is asked through libvirt, which marks the domain as tainted")
+    assert said.err.startswith(
+        "virtiomem: warning: one: the guest agent is asked through libvirt, which marks the domain as tainted"
+    )
     assert "inside (guest agent): 8 blocks online" in said.out
     assert daemon.opened == [True]
 

@@ -30,6 +30,11 @@ def make_console(file: IO[str]) -> Console:
     return console
 
 
+def width_of(console: Console) -> int | None:
+    """Columns of the terminal; None where there is none, and a line is as long as it is."""
+    return console.width if console.is_terminal else None
+
+
 def text(words: str, style: str = "") -> Text:
     """Words from anywhere as one piece of a line: control characters are shown, not obeyed."""
     return Text(printable(words), style)

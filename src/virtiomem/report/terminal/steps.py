@@ -133,16 +133,20 @@ class _Line(NamedTuple):
     note: str
 
 
-def map_changes(changes: Sequence[MapChange], block_size: int) -> Iterator[Text]:
-    """What appeared, went, grew, was merged, trimmed or split, a line each, in columns."""
+def map_changes(changes: Sequence[MapChange], block_size: int, width: int | None = None) -> Iterator[Text]:
+    """What appeared, went, grew, was merged, trimmed or split, a line each, in columns; a note below it without room for it."""
     lines = [line for change in changes for line in _map_lines(change, block_size)]
     shown = lines[:MAX_LINES]
     wide = max((len(line.resource) for line in shown), default=0)
+    notes = INDENT + LABEL + wide + 13
+    below = width is not None and any(notes + len(line.note) > width for line in shown)
     for number, line in enumerate(shown):
         words = [_mark(line.change), text(f"{line.resource:<{wide}}  {line.size:>7}")]
-        if line.note:
+        if line.note and not below:
             words.append(text(f"  {line.note}", "dim"))
         yield labelled("" if number else "map", join(words))
+        if line.note and below:
+            yield labelled("", text(f"      {line.note}", "dim"))
     if len(lines) > MAX_LINES:
         yield labelled("", f"and {len(lines) - MAX_LINES} more changes")
 

@@ -7,9 +7,10 @@ from textwrap import wrap
 from rich.console import Console
 from rich.text import Text
 
+from virtiomem.columns import flowing
 from virtiomem.conformance.rules import GROUPS, Rule, group_of
 from virtiomem.conformance.suite import RuleOutcome, SuiteReport, Verdict
-from virtiomem.report.terminal.console import text
+from virtiomem.report.terminal.console import text, width_of
 
 _STYLES = {
     RuleOutcome.PASS: "#009e73",
@@ -32,7 +33,7 @@ def show_report(console: Console, report: SuiteReport) -> None:
     for number, verdict in enumerate(report.failures, 1):
         _show_failure(console, number, verdict)
     console.print()
-    console.print(text(summary(report)))
+    _flow(console, "", summary(report))
 
 
 def summary(report: SuiteReport) -> str:
@@ -66,10 +67,16 @@ def _show_group(console: Console, heading: str, verdicts: Sequence[Verdict]) -> 
 def _show_failure(console: Console, number: int, verdict: Verdict) -> None:
     console.print()
     heading = f"Failure {number}: {verdict.rule.id} ({verdict.rule.section}, {verdict.rule.level}): {verdict.rule.text}"
-    console.print(text(heading, "bold"))
-    console.print(text(f"  {verdict.seen}. To see it again:"))
+    _flow(console, "", heading, "bold")
+    _flow(console, "  ", f"{verdict.seen}. To see it again:")
     for step, line in enumerate(verdict.reproducer, 1):
-        console.print(text(f"  {step:>3}. {line}"))
+        _flow(console, f"  {step:>3}. ", line)
+
+
+def _flow(console: Console, head: str, words: str, style: str = "") -> None:
+    """Print words in as many lines as they take."""
+    for line in flowing(head, words, width_of(console)):
+        console.print(text(line, style))
 
 
 def _section(rule: Rule) -> str:

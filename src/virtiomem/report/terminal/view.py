@@ -7,13 +7,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from virtiomem.columns import flowing
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.recording.values import Recording, StepRecord, VirtioMemInfo
 from virtiomem.report.block_runs import block_changes
 from virtiomem.report.changes import map_changes
 from virtiomem.report.moments import Moment, Source, boot_moment, next_moment
 from virtiomem.report.terminal import steps, strip, totals
-from virtiomem.report.terminal.console import join, text
+from virtiomem.report.terminal.console import join, text, width_of
 from virtiomem.units import format_size
 
 
@@ -34,9 +35,10 @@ class RunView:
         """Say which guest it is and which devices it has."""
         if self._recording.title:
             self._print(text(self._recording.title, "bold"))
-        self._print(text(", ".join(_about(self._recording.guest, self._block_size)), "dim"))
-        for device in self._boot.snapshot.virtio_mem:
-            self._print(text(_device(device), "dim"))
+        about = ", ".join(_about(self._recording.guest, self._block_size))
+        for words in (about, *map(_device, self._boot.snapshot.virtio_mem)):
+            for line in flowing("", words, width_of(self._console)):
+                self._print(text(line, "dim"))
 
     def foreseen(self, cost: Reason) -> None:
         """Show, before the next step, what it will cost: where that does not fit, or everything is shown."""
@@ -63,7 +65,8 @@ class RunView:
         yield from steps.reasons(record, before, self._console.width)
         yield from steps.every_request(record.requests) if self._verbose else steps.request_counts(record.requests)
         yield from steps.log(record, verbose=self._verbose)
-        yield from steps.map_changes(map_changes(self._last.listing, now.listing), self._block_size)
+        changes = map_changes(self._last.listing, now.listing)
+        yield from steps.map_changes(changes, self._block_size, width_of(self._console))
         yield from steps.block_changes(self._last.blocks, now.blocks)
         yield from steps.partly_plugged(now.partly, self._block_size)
         yield from steps.crash_header(now.standing, self._last.standing)
