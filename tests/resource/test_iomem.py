@@ -257,14 +257,46 @@ def test_damage_is_refused_with_its_line_and_reason(damaged: str, line: int, rea
     assert str(refused.value).startswith(f"map:{line}: ")
 
 
-def test_damage_far_down_is_found_where_it_is() -> None:
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ("oops", "not a resource line: 'oops'"),
+        ("  100bB8000-100bb8fff : page", "100bB8000-100bb8fff is not written as the kernel does"),
+        ("  0100bb8000-0100bb8fff : page", "0100bb8000-0100bb8fff is not written as the kernel does"),
+        ("  100bb8000-100bb8_ff : page", "not a resource line"),
+        ("  100bb8fff-100bb8000 : page", "100bb8fff-100bb8000 ends before it starts"),
+        ("  100bb7000-100bb8fff : page", "100bb7000-100bb8fff overlaps its sibling"),
+        ("  100bb8000-1ffffffff : page", "100bb8000-1ffffffff is outside its parent"),
+        ("  100bb8000-100bb8fff : page\t", "a blank that the kernel does not print"),
+        ("   100bb8000-100bb8fff : page", "indented by 3 spaces"),
+        ("      100bb8000-100bb8fff : page", "indented by 6 spaces, below a line with 2"),
+    ],
+)
+def test_damage_far_down_is_found_where_it_is(changed: str, reason: str) -> None:
+    lines = ["100000000-1013fffff : virtio0\n"]
+    lines += [f"  {page << 12:08x}-{(page << 12) + 0xFFF:08x} : page\n" for page in range(0x100000, 0x101388)]
+    assert iomem.dumps(iomem.loads("".join(lines))) == "".join(lines)
+    lines[3001] = f"{changed}\n"
+    with pytest.raises(ListingError) as refused:
+        iomem.loads("".join(lines))
+    assert (refused.value.line, refused.value.reason[: len(reason)]) == (3002, reason)
+
+
+@pytest.mark.parametrize("changed", ["page", "page - b", "System RAM", ""])
+def test_a_line_far_down_that_is_not_like_the_others_is_itself(changed: str) -> None:
     lines = [f"{page << 12:08x}-{(page << 12) + 0xFFF:08x} : page\n" for page in range(5000)]
-    lines[4321] = "oops\n"
-    with pytest.raises(ListingError, match=r"^iomem:4322: not a resource line: 'oops'$"):
-        iomem.loads("".join(lines))
-    lines[1234] = lines[1233]
-    with pytest.raises(ListingError, match=r"^iomem:1235: .* overlaps its sibling"):
-        iomem.loads("".join(lines))
+    lines[4321] = lines[4321].replace("page", changed)
+    lines[4500] = f"  {lines[4499]}"
+    tree = iomem.loads("".join(lines))
+    tree.check()
+    assert iomem.dumps(tree) == "".join(lines)
+    assert [tree.children[at].name for at in (4320, 4321, 4322)] == ["page", changed, "page"]
+
+
+def test_many_ports_with_the_digits_of_memory_are_refused() -> None:
+    lines = [f"{port:08x}-{port:08x} : port\n" for port in range(1, 1000)]
+    with pytest.raises(ListingError, match=r"^iomem:2: 00000001-00000001 is not written as the kernel does"):
+        iomem.loads("".join(["0000-0000 : port\n", *lines]))
 
 
 def test_the_last_level_is_checked_like_any_other() -> None:

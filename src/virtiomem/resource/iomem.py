@@ -21,7 +21,10 @@ Models: the seq_file part of kernel/resource.c (v6.1).
 """
 
 import re
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
+from functools import cache
+from operator import le, lt
 from pathlib import Path
 from typing import IO
 
@@ -45,11 +48,12 @@ _MEM_LINE = re.compile(_LINE.format("[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7}"), re.M
 _IO_LINE = re.compile(_LINE.format("[0-9a-f]{4}"), re.MULTILINE)
 _LOOSE_LINE = re.compile(r"(\s*)([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)", re.DOTALL)
 _MASKED = re.compile(r"(?: *(?:0000-0000|00000000-00000000) : .*(?:\n|\Z))+")
-_BLOCK = 1 << 14
+_BLOCK = 1 << 12
 """Characters read at a time, so that the matches of a long listing are not all alive at once."""
 
 Row = tuple[str, str, str, str]
 """Indent, start, end, name: the columns of a line, as text."""
+Addresses = tuple[int, ...]
 
 
 class MaskedListingError(ListingError):
@@ -126,8 +130,16 @@ class _Reader:
         tree, siblings = self.open[0]
         parent, level, floor, ceiling = tree, 0, tree.start - 1, tree.end
         name, flags, desc, spoiled = meaning_of("")
-        for rows in self._rows(text):
-            for indent, first, last, label in rows:
+        for block in _blocks(text):
+            starts, ends = ((), ()) if self.pattern is _IO_LINE else _like_above(block, level, name)
+            if starts and floor < starts[0] and ends[-1] <= ceiling and all(map(lt, ends, starts[1:])):
+                siblings += [
+                    Trusted(start, end, name, flags, desc, parent) for start, end in zip(starts, ends, strict=True)
+                ]
+                self.line += len(starts)
+                floor = ends[-1]
+                continue
+            for indent, first, last, label in self._rows(block):
                 self.line += 1
                 start, end = int(first, 16), int(last, 16)
                 if len(indent) != level or start <= floor or end > ceiling or end < start:
@@ -137,9 +149,7 @@ class _Reader:
                     name, flags, desc, spoiled = meaning_of(label)
                     if spoiled:
                         raise self._error(spoiled)
-                new = Trusted(start, end, name, flags, desc)
-                new.parent = parent
-                siblings.append(new)
+                siblings.append(Trusted(start, end, name, flags, desc, parent))
                 floor = end
         if text and not text.endswith("\n") and not is_whole(name, text):
             raise self._error(f"the last line has no newline, and {quoted(name)} may be cut short")
@@ -147,26 +157,18 @@ class _Reader:
             self._close()
         claim_low(tree)
 
-    def _rows(self, text: str) -> Iterator[list[Row]]:
-        """The lines as columns, some at a time; raises ListingError after those above the first that is no resource line."""
-        position = 0
-        while position < len(text):
-            stop = text.find("\n", position + _BLOCK) + 1 or len(text)
-            rows = self.pattern.findall(text, position, stop)
-            if len(rows) == text.count("\n", position, stop) + (text[stop - 1] != "\n"):
-                yield rows
-                position = stop
-                continue
-            yield from self._rows_up_to_damage(text[position:stop])
-            position = stop
+    def _rows(self, block: str) -> Iterable[Row]:
+        """The lines as columns; raises ListingError after those above the first that is no resource line."""
+        rows: list[Row] = self.pattern.findall(block)
+        return rows if len(rows) == block.count("\n") + (block[-1] != "\n") else self._rows_up_to_damage(block)
 
-    def _rows_up_to_damage(self, text: str) -> Iterator[list[Row]]:
-        for line in text.removesuffix("\n").split("\n"):
+    def _rows_up_to_damage(self, block: str) -> Iterator[Row]:
+        for line in block.removesuffix("\n").split("\n"):
             match = self.pattern.fullmatch(line)
             if match is None:
                 self.line += 1
                 raise self._error(_what_is_wrong(line))
-            yield [(match[1], match[2], match[3], match[4])]
+            yield match[1], match[2], match[3], match[4]
 
     def _find_place(self, indent: int, start: int, end: int) -> tuple[Resource, list[Resource]]:
         """The parent of a line that does not simply follow its sibling, and that parent's children so far."""
@@ -224,6 +226,41 @@ class _Reader:
 
     def _error(self, reason: str) -> ListingError:
         return ListingError(reason, line=self.line, source=self.source)
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Whole lines, some at a time."""
+    position = 0
+    while position < len(text):
+        stop = text.find("\n", position + _BLOCK) + 1 or len(text)
+        yield text[position:stop]
+        position = stop
+
+
+def _like_above(block: str, indent: int, name: str) -> tuple[Addresses, Addresses]:
+    """First and last addresses of lines that go on like the one above, with its indent and name, as most of a long listing does.
+
+    None where a line differs, ends before it starts, or has addresses of another width: those are read line by line.
+    """
+    before, behind = " " * indent, f" : {name}\n"
+    width = block.find("-") - indent
+    if not (8 <= width <= 16 and block.startswith(before) and block.endswith(behind)):
+        return (), ()
+    ranges = block[indent : -len(behind)].replace(behind + before, "\n")
+    if not _ranges_of(width).fullmatch(ranges):
+        return (), ()
+    zeros = "0" * (16 - width)
+    digits = zeros + ranges.replace("-", zeros).replace("\n", zeros)
+    numbers = struct.unpack(f">{len(digits) // 16}Q", bytes.fromhex(digits))
+    starts, ends = numbers[::2], numbers[1::2]
+    return (starts, ends) if all(map(le, starts, ends)) else ((), ())
+
+
+@cache
+def _ranges_of(width: int) -> re.Pattern[str]:
+    """A range a line, its addresses of so many digits."""
+    number = "[0-9a-f]{8}" if width == 8 else f"[1-9a-f][0-9a-f]{{{width - 1}}}"
+    return re.compile(f"{number}-{number}(?:\n{number}-{number})*")
 
 
 def spaces(number: int) -> str:

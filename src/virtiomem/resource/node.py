@@ -189,13 +189,21 @@ class Trusted(Resource):
 
     __slots__ = ()
 
-    def __init__(self, start: int, end: int, name: str, flags: int = IORESOURCE_MEM, desc: Desc = Desc.NONE) -> None:
+    def __init__(
+        self,
+        start: int,
+        end: int,
+        name: str,
+        flags: int = IORESOURCE_MEM,
+        desc: Desc = Desc.NONE,
+        parent: Resource | None = None,
+    ) -> None:
         self.start = start
         self.end = end
         self.name = name
         self.flags = flags
         self.desc = desc
-        self.parent = None
+        self.parent = parent
         self._children = None
 
 

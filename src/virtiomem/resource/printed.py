@@ -9,13 +9,13 @@ MAX_SHOWN_DEPTH = 5
 def listing(tree: Resource, *, masked: bool = False) -> str:
     """Return one line for each resource inside `tree`; `masked` is what a reader without CAP_SYS_ADMIN gets."""
     digits = 4 if tree.end < 0x10000 else 8
-    line = f"%s%0{digits}x-%0{digits}x : %s\n"
+    form = f"%0{digits}x-%0{digits}x : %s\n"
     lines: list[str] = []
     levels = [iter(tree.children)]
     while levels:
-        indent = "  " * min(len(levels) - 1, MAX_SHOWN_DEPTH)
+        indented = "  " * min(len(levels) - 1, MAX_SHOWN_DEPTH) + form
         for node in levels[-1]:
-            lines.append(line % ((indent, 0, 0, node.name) if masked else (indent, node.start, node.end, node.name)))
+            lines.append(indented % ((0, 0, node.name) if masked else (node.start, node.end, node.name)))
             if node._children is not None:
                 levels.append(iter(node._children))
                 break
