@@ -4,6 +4,9 @@ BIN     = $(VENV)/bin
 # The binding of libvirt is built from source: where its headers and a compiler are, it is set up as well.
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev/null && echo ,libvirt)
 
+# The tests start hundreds of Pythons; each would compile the sources anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands wheel-compiled test-compiled fuzz-device fuzz-iomem fuzz-input examples docs site man dist fast-python coverage matrix figures clean
 

@@ -10,7 +10,7 @@ import pytest
 from tests.fuzz import run
 
 TRIALS = 50
-SECONDS = 1.0
+SECONDS = 0.4
 KINDS = run.kinds()
 
 

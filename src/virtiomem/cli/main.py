@@ -89,7 +89,7 @@ def _run(argv: list[str]) -> int:
     chosen = next((argument for argument in argv if not argument.startswith("-")), None)
     if chosen is not None and chosen not in COMMANDS:
         raise UsageError(f"no command {quoted(chosen)}{nearest(chosen, COMMANDS)} (see virtiomem --help)")
-    parser, commands = parsers()
+    parser, commands = parsers([chosen] if chosen and chosen == argv[0] else COMMANDS)
     if chosen is not None:
         module, command = module_of(chosen), commands[chosen]
         action = _action(argv, chosen, module)
@@ -120,14 +120,14 @@ class _ShowVersion(argparse.Action):
         parser.exit()
 
 
-def parsers() -> tuple[Parser, dict[str, Parser]]:
-    """The parser of the command line, and each command's, which has no arguments yet."""
+def parsers(names: Iterable[str] = COMMANDS) -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser of the command line, and that of each command named, which has no arguments yet."""
     parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", epilog=_EXITS, allow_abbrev=False)
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version and the build, and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     return parser, {
-        name: commands.add_parser(name, help=summary, description=_sentence(summary), allow_abbrev=False)
-        for name, summary in COMMANDS.items()
+        name: commands.add_parser(name, help=COMMANDS[name], description=_sentence(COMMANDS[name]), allow_abbrev=False)
+        for name in names
     }
 
 
