@@ -47,7 +47,8 @@ def test_exit_code_is_what_the_command_returns(probe: Callable[[Run], None]) -> 
     [
         (UsageError("a.toml: device[0].id: missing"), 2, "virtiomem: a.toml: device[0].id: missing\n"),
         (BackendTimeout("QEMU did not answer\nin 5 s"), 124, "virtiomem: QEMU did not answer in 5 s\n"),
-        (KeyboardInterrupt(), 130, ""),
+        (KeyboardInterrupt(), 130, "virtiomem: interrupted\n"),
+        (KeyboardInterrupt("nothing was written"), 130, "virtiomem: interrupted: nothing was written\n"),
     ],
 )
 def test_failure_is_one_line_and_its_exit_code(

@@ -86,10 +86,10 @@ def run(args: argparse.Namespace) -> int:
     check_one_source(args)
     _check_options(args)
     if args.explain:
+        from virtiomem.cli.capture import collected
         from virtiomem.cli.explain import show
-        from virtiomem.live.collect import collect
 
-        capture = load_input(args, "explain") if args.file else collect(args.sysroot, pages=True)
+        capture = load_input(args, "explain") if args.file else collected(args.sysroot, pages=True)
         return show(capture, as_json=args.style is lsmem.OutputFormat.JSON)
     if args.by is not None:
         return _plan(args)

@@ -17,6 +17,7 @@ from virtiomem.resource import iomem
 from virtiomem.stdio import say, terminal_width, warn, write_listing
 
 IOMEM = "proc/iomem"
+_BY = f"virtiomem {__version__}"
 ON_REQUEST = {one.heading for one in SOURCES if one.on_request}
 """What is read with --pages only."""
 
@@ -62,9 +63,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(script.text(__version__))
         return 0
     check_outputs(args, "output", inputs=[Path(args.sysroot, one.heading) for one in SOURCES])
-    capture = collect(
-        args.sysroot, pages=args.pages, seconds=args.seconds or COUNTING_SECONDS, by=f"virtiomem {__version__}"
-    )
+    capture = collected(args.sysroot, pages=args.pages, seconds=args.seconds or COUNTING_SECONDS)
     if not any(section.text for section in capture.sections.values()):
         raise BackendError(f"{args.sysroot}: nothing to capture: none of the files of `capture --list` can be read")
     if args.output:
@@ -74,6 +73,17 @@ def run(args: argparse.Namespace) -> int:
     else:
         write_listing(dumps(capture))
     return _tell(capture, args)
+
+
+def collected(sysroot: str, *, pages: bool, seconds: float = COUNTING_SECONDS) -> Capture:
+    """Collect; where pages are counted, which takes as long as it is given, that is said while it goes on."""
+    if not pages:
+        return collect(sysroot, by=_BY)
+    from virtiomem.report.terminal import StatusLine
+
+    with StatusLine("nothing was captured") as progress:
+        progress.say(f"reading {sysroot} and asking what its pages are used for, for {seconds:g} s at most")
+        return collect(sysroot, pages=True, seconds=seconds, by=_BY)
 
 
 def _check_options(args: argparse.Namespace) -> None:

@@ -19,10 +19,13 @@ BOOT_SECONDS = 120
 """What a guest has for its boot where nobody says otherwise."""
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures
     from virtiomem.conformance.replay import ReplayResult
     from virtiomem.conformance.testbench import Target
+    from virtiomem.report.terminal import StatusLine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -253,10 +256,17 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
+def _opened(args: argparse.Namespace, progress: "StatusLine") -> "AbstractContextManager[Target]":
+    """The target that the options name; what it has to wait for is said."""
+    from virtiomem.conformance.targets import open_target
+
+    progress.say("starting the device" if args.boot is None else "booting the guest that has the device")
+    return open_target(args.qemu, _other(args))
+
+
 def _check(args: argparse.Namespace) -> int:
     from virtiomem.conformance import formats, suite
     from virtiomem.conformance.rules import called, selected
-    from virtiomem.conformance.targets import open_target
     from virtiomem.files import write_all
     from virtiomem.report.terminal import StatusLine, make_console
     from virtiomem.report.terminal.verdicts import show_report
@@ -264,7 +274,7 @@ def _check(args: argparse.Namespace) -> int:
     rules = selected(args.rule or [])
     skipped = {rule: reason for name, reason in args.skip for rule in called(name)}
     check_outputs(args, "junit", "badge", inputs=[args.qemu] if args.qemu else [])
-    with open_target(args.qemu, _other(args)) as target, StatusLine() as progress:
+    with StatusLine("no report was made") as progress, _opened(args, progress) as target:
         report = suite.run(target, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"), skipped)
     try:
         if args.json:
@@ -282,21 +292,20 @@ def _check(args: argparse.Namespace) -> int:
 def _fuzz(args: argparse.Namespace) -> int:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures, fuzz
-    from virtiomem.conformance.targets import open_target
     from virtiomem.report.terminal import StatusLine
 
     check_outputs(args, "log", inputs=[args.qemu])
     kept = log.Writer() if args.log is not None else None
     counted: Figures | None = None
     try:
-        with open_target(args.qemu, _other(args)) as target, StatusLine() as progress:
+        with StatusLine("the figures are of what was compared") as progress, _opened(args, progress) as target:
 
             def on_line(figures: Figures, line: log.Operation) -> None:
                 nonlocal counted
                 counted = figures
                 if kept is not None:
                     kept.write(line)
-                if not sum(figures.moves.values()) % 200:
+                if sum(figures.moves.values()) % 200 == 1:
                     progress.say(f"case {figures.cases}, {figures.requests} of {args.requests} requests compared")
 
             fuzz(target, seed=args.seed, requests=args.requests, on_line=on_line)
@@ -324,11 +333,13 @@ def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer
 
 def _replay(args: argparse.Namespace) -> int:
     from virtiomem.conformance.replay import ReplayResult, replay
+    from virtiomem.report.terminal import StatusLine
 
     outcomes: dict[str, ReplayResult] = {}
     other = _other(args)
-    for path in args.logs:
-        with expecting("a log of requests to a device", path):
+    for number, path in enumerate(args.logs, 1):
+        with StatusLine() as progress, expecting("a log of requests to a device", path):
+            progress.say(f"log {number} of {len(args.logs)}: {path}")
             outcomes[path] = outcome = replay(path, other() if other is not None else None)
         if not args.json:
             _show_replayed(path, outcome)

@@ -31,10 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Say how far memory has come, what holds it, and what would help."""
-    from virtiomem.live.collect import collect
+    from virtiomem.cli.capture import collected
 
     check_one_source(args)
-    capture = load_input(args, "explain") if args.file else collect(args.sysroot, pages=True)
+    capture = load_input(args, "explain") if args.file else collected(args.sysroot, pages=True)
     return show(capture, as_json=args.json)
 
 

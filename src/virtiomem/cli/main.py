@@ -71,8 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except VirtiomemError as error:
         return _complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+    except KeyboardInterrupt as interrupt:
+        return _complain(": ".join(["interrupted", *map(str, interrupt.args)]), Exit.INTERRUPTED)
     except BrokenPipeError:
         stdio.abandon(sys.stdout)
         return Exit.NOBODY_READS

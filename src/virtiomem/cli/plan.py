@@ -14,6 +14,7 @@ from virtiomem.planning.proof import prove
 from virtiomem.planning.setup import plan
 from virtiomem.planning.wishes import Wishes
 from virtiomem.releases.linux import stand_in
+from virtiomem.report.terminal import StatusLine
 from virtiomem.stdio import say, warn
 
 _FORMS = ("table", "qemu", "libvirt", "cmdline", "scenario")
@@ -102,6 +103,8 @@ def run(args: argparse.Namespace) -> int:
         )
     sys.stdout.flush()
     if args.prove:
-        for line in prove(setup, lambda played: guests.open_guest(played, args, lambda _: None)):
+        with StatusLine("nothing was proved") as progress:
+            proved = prove(setup, lambda played: guests.open_guest(played, args, progress.say), progress.say)
+        for line in proved:
             say(f"proved: {line}")
     return Exit.DONE

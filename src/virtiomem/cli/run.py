@@ -17,6 +17,7 @@ from virtiomem.recording import Recording
 from virtiomem.recording.describe import describe
 from virtiomem.report.terminal import RunView, StatusLine, make_console, side_by_side
 from virtiomem.scenario import Scenario
+from virtiomem.text import shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         refuse_unused({"--verbose": args.verbose}, "is for one scenario without --json")
     scenarios = [load_scenario(path, kernel=args.model) for path in args.scenario]
     _check_outputs(args, scenarios[0])
-    with StatusLine() as progress:
+    files = [f"{shown(path)} was not written" for path in (args.record, args.sysroot) if path is not None]
+    with StatusLine(", ".join(files)) as progress:
         recordings = [_play(one, args, progress) for one in scenarios]
     try:
         if args.json:

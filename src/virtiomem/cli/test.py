@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     of = f"{len(tests)} {plural(len(tests), 'scenario')}"
     width = max(len(shown(one.name)) for one in tests)
     try:
-        with StatusLine() as progress:
+        with StatusLine("golden recordings that were written are whole" if args.update else "") as progress:
             progress.say(f"0 of {of} played")
             for result in golden.repeat_all(
                 tests, partial(_open, args) if linux else None, rules_of(args), update=args.update, jobs=jobs

@@ -43,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the chosen sub-command."""
     _check_options(args)
-    code: int = asyncio.run(args.command_of(args))
+    try:
+        code: int = asyncio.run(args.command_of(args))
+    except KeyboardInterrupt as interrupt:  # verbs that change something say what they leave
+        raise KeyboardInterrupt(*interrupt.args or (commands.UNTOUCHED,)) from None
     return code
 
 

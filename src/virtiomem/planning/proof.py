@@ -17,12 +17,15 @@ class DisprovedError(VirtiomemError):
     """A guest did not do what was planned."""
 
 
-def prove(setup: SetUp, open_guest: Callable[[Scenario], Guest]) -> list[str]:
-    """What each step came to, a line each. Raises DisprovedError for the first that does not settle as planned."""
+def prove(
+    setup: SetUp, open_guest: Callable[[Scenario], Guest], on_step: Callable[[str], None] = lambda _: None
+) -> list[str]:
+    """What each step came to, a line each; `on_step` is told each before. Raises DisprovedError for the first that does not settle as planned."""
     played = loads(scenario(setup), source="plan")
     lines = []
     with closing(open_guest(played)) as guest:
-        for step in played.steps:
+        for number, step in enumerate(played.steps, 1):
+            on_step(f"step {number} of {len(played.steps)}: {describe(step)}")
             record = guest.play(step)
             sizes = {one.id: one.size for one in record.snapshot.devices if isinstance(one, VirtioMemInfo)}
             wanted = isinstance(step, Resize) and sizes[step.device] != step.requested_size

@@ -2,12 +2,12 @@
 
 from argparse import Namespace
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from virtiomem import stdio
 from virtiomem.errors import Exit, UsageError
 from virtiomem.vm.attach import add, free_name, remove
-from virtiomem.vm.commands import complain, connections, finish_json, opened_machines
+from virtiomem.vm.commands import UNTOUCHED, complain, connections, finish_json, leaving, opened_machines, waiting
 from virtiomem.vm.connect import Unreachable
 from virtiomem.vm.model import NewDevice, Vm
 from virtiomem.vm.tables import View
@@ -26,7 +26,8 @@ async def attach(args: Namespace) -> int:
             block_size=args.block_size,
             requested_size=args.requested_size,
         )
-        machine, device = await add(vm, new)
+        with leaving(f"{vm.name}/{new.name}: it may have been added: `virtiomem vm list` says"):
+            machine, device = await add(vm, new)
     return _finish_change(args, View(vm=vm.name, machine=machine), f"{vm.name}/{device}: attached")
 
 
@@ -34,8 +35,11 @@ async def detach(args: Namespace) -> int:
     """Take a memory device away from one machine, and wait until it is gone."""
     async with _one(args, "detach") as vm:
         pattern = device_pattern(args.target, vm.name)
-        machine, gone = await remove(vm, pattern, args.timeout)
-    name = f"{vm.name}/{pattern}"
+        name = f"{vm.name}/{pattern}"
+        asked = "the guest may have been asked to give it back, and may still do so"
+        words = f"waiting for the guest to give {name} back, for {args.timeout:g} s at most"
+        with leaving(f"{name}: {asked}: `virtiomem vm list` says"), waiting(words):
+            machine, gone = await remove(vm, pattern, args.timeout)
     said = (
         f"{name}: detached"
         if gone
@@ -48,10 +52,12 @@ async def detach(args: Namespace) -> int:
 @asynccontextmanager
 async def _one(args: Namespace, verb: str) -> AsyncIterator[Vm]:
     """The only machine that a target means, open for a change that `verb` wants; raises what keeps it from that."""
-    chosen = select(args.target, await connections(args, verb))
-    if len(chosen) > 1:
-        raise UsageError(f"{verb} is for one machine, but {len(chosen)} are meant")
-    async with opened_machines(chosen) as (vm,):
+    async with AsyncExitStack() as stack:
+        with leaving(UNTOUCHED):
+            chosen = select(args.target, await connections(args, verb))
+            if len(chosen) > 1:
+                raise UsageError(f"{verb} is for one machine, but {len(chosen)} are meant")
+            (vm,) = await stack.enter_async_context(opened_machines(chosen))
         if isinstance(vm, Unreachable):
             raise vm.error
         yield vm

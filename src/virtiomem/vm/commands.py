@@ -6,7 +6,15 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +46,8 @@ from virtiomem.vm.watch import watch as watch_all
 
 MAX_NAMES = 6
 """Machines named on a line; fifty without a driver are one remark."""
+
+UNTOUCHED = "no machine was touched"
 
 __all__ = ["COLUMNS", "explain", "list_devices", "resize", "status", "watch"]
 
@@ -96,7 +106,7 @@ async def resize(args: Namespace) -> int:
         steps=args.step == "auto",
     )
     async with AsyncExitStack() as stack:
-        with _nothing_set_yet():
+        with leaving(UNTOUCHED):
             chosen = select(args.target, await connections(args, "resize --persist" if args.persist else "resize"))
             opened = await stack.enter_async_context(opened_machines(chosen))
             planned = await fleet.plan_all(opened, order, patience=args.timeout)
@@ -325,13 +335,12 @@ def _refusals_json(refusals: Sequence[MachineRefusal]) -> dict[str, Any]:
 
 
 @contextmanager
-def _nothing_set_yet() -> Iterator[None]:
-    """Say of an interrupt that it came before anything was changed."""
+def leaving(state: str) -> Iterator[None]:
+    """Let an interrupt carry in which state it leaves things, for `cli.main` to say."""
     try:
         yield
     except asyncio.CancelledError:
-        stdio.say("virtiomem: interrupted while planning: no machine was touched")
-        raise
+        raise KeyboardInterrupt(state) from None
 
 
 @contextmanager
@@ -359,6 +368,15 @@ def _progress(args: Namespace) -> Iterator[Reporter]:
 
     with ProgressScreen() as screen:
         yield screen
+
+
+def waiting(words: str) -> AbstractContextManager[object]:
+    """What is waited for, on a terminal's standard error; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from virtiomem.vm.terminal import waiting_line
+
+    return waiting_line(words)
 
 
 @contextmanager

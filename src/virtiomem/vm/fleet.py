@@ -120,7 +120,7 @@ async def carry_out(
             for task in pending:
                 task.cancel()
     if any(task.cancelled() for task in tasks):  # interrupted once more, while it stated its condition
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt("requested sizes may have been set: `virtiomem vm status` says which")
     return [task.result() for task in tasks]
 
 

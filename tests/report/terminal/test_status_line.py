@@ -20,7 +20,7 @@ def wait_for(out: io.StringIO, words: str) -> None:
 def test_what_takes_long_is_said_until_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status_line, "PATIENCE", 0.0)
     out, console = terminal()
-    with StatusLine(console) as saying:
+    with StatusLine(console=console) as saying:
         saying.say("step 1 of 2")
         wait_for(out, "step 1 of 2")
         saying.say("step 2 of 2")
@@ -31,7 +31,7 @@ def test_what_takes_long_is_said_until_it_is_over(monkeypatch: pytest.MonkeyPatc
 
 def test_what_is_soon_over_is_not_said() -> None:
     out, console = terminal()
-    with StatusLine(console) as saying:
+    with StatusLine(console=console) as saying:
         for number in range(100):
             saying.say(f"step {number}")
     assert out.getvalue() == ""
@@ -40,6 +40,25 @@ def test_what_is_soon_over_is_not_said() -> None:
 def test_nothing_is_said_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status_line, "PATIENCE", 0.0)
     out = io.StringIO()
-    with StatusLine(Console(file=out)) as saying:
+    with StatusLine(console=Console(file=out)) as saying:
         saying.say("step 1")
     assert out.getvalue() == ""
+
+
+def test_an_interrupt_carries_what_was_done_and_what_is_left() -> None:
+    assert interrupt() == "step 1; nothing was written"
+    assert interrupt("said further in") == "said further in"
+
+
+def interrupt(*said: str) -> str:
+    try:
+        with StatusLine("nothing was written") as line:
+            line.say("step 1")
+            _interrupt(*said)
+    except KeyboardInterrupt as told:
+        return str(told)
+    return "not interrupted"
+
+
+def _interrupt(*said: str) -> None:
+    raise KeyboardInterrupt(*said)

@@ -1,4 +1,7 @@
-"""What is going on, on stderr while it goes on: on a terminal only, only when it takes a while, and gone when it is over."""
+"""What is going on, on stderr while it goes on: on a terminal only, only when it takes a while, and gone when it is over.
+
+An interrupt says it everywhere: what was being done, and what is left of it.
+"""
 
 from threading import Lock, Timer, current_thread
 from types import TracebackType
@@ -14,9 +17,13 @@ PATIENCE = 0.3
 
 
 class StatusLine:
-    """A line that says what is being done; silent where stderr is no terminal."""
+    """A line that says what is being done; silent where stderr is no terminal.
 
-    def __init__(self, console: Console | None = None) -> None:
+    `leaves` are the words for what an interrupt leaves in which state; the KeyboardInterrupt carries them to `cli.main`.
+    """
+
+    def __init__(self, leaves: str = "", console: Console | None = None) -> None:
+        self._leaves, self._words = leaves, ""
         self._console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._lock = Lock()
         self._waiting: Timer | None = None
@@ -29,10 +36,13 @@ class StatusLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.clear()
+        if isinstance(error, KeyboardInterrupt) and not error.args:
+            raise KeyboardInterrupt("; ".join(filter(None, (self._words, self._leaves)))) from None
 
     def say(self, words: str) -> None:
         """Show these words, if it takes long enough, until something else is said."""
         self.clear()
+        self._words = words
         if self._console.is_terminal:
             self._waiting = Timer(PATIENCE, self._show, [words])
             self._waiting.daemon = True
