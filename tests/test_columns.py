@@ -1,6 +1,6 @@
 import pytest
 
-from virtiomem.columns import Column, Columns, align, chosen_columns, flowing, table
+from virtiomem.columns import Column, Columns, align, chosen_columns, flowing, table, table_lines
 from virtiomem.errors import UsageError
 
 KNOWN = ("RANGE", "SIZE", "NODE")
@@ -39,6 +39,15 @@ def test_a_registry_says_what_tables_show_and_what_columns_need() -> None:
     assert (FRUIT.default("short"), FRUIT.default("long")) == (["name"], ["name", "length"])
     assert (FRUIT.needs(["name"]), FRUIT.needs(["name", "length"])) == (set(), {"ruler"})
     assert FRUIT.help == "columns: name, length; +LIST adds"
+
+
+def test_a_table_comes_many_lines_at_a_time_and_a_cell_far_down_sets_the_width() -> None:
+    words = ["fig\t"] * 3000 + ["clementine"]
+    parts = list(table_lines(words, list(FRUIT.values())))
+    assert len(parts) > 1
+    lines = "".join(parts).splitlines()
+    assert lines[:2] == ["NAME        LENGTH", "Fig\\x09          4"]
+    assert lines[3001:] == ["Clementine      10"]
 
 
 def test_a_table_is_made_of_its_columns() -> None:

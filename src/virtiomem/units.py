@@ -6,6 +6,7 @@ as in the kernel.
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 from virtiomem.errors import ArgumentValueError
@@ -86,6 +87,7 @@ def format_size(size: int) -> str:
     return f"{sign}{size}"
 
 
+@lru_cache(maxsize=4096)
 def format_approx(size: int) -> str:
     """Bytes for a glance, at most one decimal: ``2G``, ``1.5G``, ``639K``; exact bytes are `format_size`'s job."""
     for suffix in ("E", "P", "T", "G", "M", "K"):

@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.json:
         _print_json(reading, args)
     else:
-        sys.stdout.write(_text(reading, args))
+        sys.stdout.writelines(_text(reading, args))
     if reading.masked or reading.at_least:
         return Exit.PARTLY
     return Exit.DONE if args.raw or _has_any(reading.tree, args) else Exit.FAILED
@@ -179,16 +179,16 @@ def _print_json(reading: repair.Reading, args: argparse.Namespace) -> None:
     print(json.dumps(value | at_least_values(reading.at_least), indent=1))
 
 
-def _text(reading: repair.Reading, args: argparse.Namespace) -> str:
+def _text(reading: repair.Reading, args: argparse.Namespace) -> Iterator[str]:
     tree = reading.tree
     if args.ram:
         found = _ram(tree, args)
         style = _style(args, map_tables.FLAT_COLUMNS, reading)
-        listed = map_tables.table(((0, ram.resource) for ram in found), style)
-        return f"{listed}\n{map_tables.ram_table(found, style)}"
-    flat = args.flat or args.only
-    columns = map_tables.FLAT_COLUMNS if flat else map_tables.TREE_COLUMNS
-    return map_tables.table(_chosen(tree, args), _style(args, columns, reading))
+        yield from map_tables.table(((0, ram.resource) for ram in found), style)
+        yield f"\n{map_tables.ram_table(found, style)}"
+    else:
+        columns = map_tables.FLAT_COLUMNS if args.flat or args.only else map_tables.TREE_COLUMNS
+        yield from map_tables.table(_chosen(tree, args), _style(args, columns, reading))
 
 
 def _style(args: argparse.Namespace, columns: list[str], reading: repair.Reading) -> map_tables.TableOptions:
@@ -205,10 +205,10 @@ def _style(args: argparse.Namespace, columns: list[str], reading: repair.Reading
 
 
 def _chosen(tree: Resource, args: argparse.Namespace) -> Iterator[map_tables.Row]:
-    wanted = _wanted(args)
+    wanted, flat = _wanted(args), args.flat or args.only
     for depth, node in tree.walk():
         if wanted(node.name):
-            yield (0 if args.flat or args.only else depth), node
+            yield (0 if flat else depth), node
 
 
 def _ram(tree: Resource, args: argparse.Namespace) -> list[RamRange]:
@@ -218,4 +218,4 @@ def _ram(tree: Resource, args: argparse.Namespace) -> list[RamRange]:
 
 def _wanted(args: argparse.Namespace) -> Callable[[str], bool]:
     """Whether a name is one of those asked for."""
-    return lambda name: not args.only or any(fnmatchcase(name, pattern) for pattern in args.only)
+    return (lambda name: any(fnmatchcase(name, pattern) for pattern in args.only)) if args.only else lambda _: True

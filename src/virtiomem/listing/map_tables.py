@@ -1,11 +1,10 @@
 """A map as a table and as JSON."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from virtiomem.columns import Column, Columns, align
-from virtiomem.columns import table as columns_table
+from virtiomem.columns import Column, Columns, align, table_lines
 from virtiomem.listing.damage import Repair
 from virtiomem.listing.ram import RamRange, totals
 from virtiomem.resource.flags import flag_names
@@ -88,11 +87,11 @@ TREE_COLUMNS = COLUMNS.default("tree")
 FLAT_COLUMNS = COLUMNS.default("flat")
 
 
-def table(rows: Iterable[Row], style: TableOptions) -> str:
-    """The resources as a table."""
+def table(rows: Iterable[Row], style: TableOptions) -> Iterator[str]:
+    """The resources as a table, many lines at a time."""
     shown = (_MapCell(depth, node, style) for depth, node in rows)
     chosen = [COLUMNS[name] for name in style.columns]
-    return columns_table(shown, chosen, headings=style.headings, width=style.width, elsewhere="--output LIST, --json")
+    return table_lines(shown, chosen, headings=style.headings, width=style.width, elsewhere="--output LIST, --json")
 
 
 def ram_table(found: list[RamRange], style: TableOptions) -> str:

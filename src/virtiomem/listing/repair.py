@@ -11,6 +11,7 @@ without damage gives the strict reader's tree.
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice, pairwise
 
 from virtiomem.errors import ListingError
@@ -112,7 +113,12 @@ def _elided(text: str) -> tuple[int, ...]:
     if not _MAY_ELIDE.search(text):
         return ()
     lines = enumerate(text.splitlines(), 1)
-    return tuple(islice((number for number, line in lines if ELIDED.search(line.partition(" : ")[2])), MAX_REPAIRS))
+    return tuple(islice((number for number, line in lines if _seems_elided(line.partition(" : ")[2])), MAX_REPAIRS))
+
+
+@lru_cache(maxsize=4096)
+def _seems_elided(name: str) -> bool:
+    return ELIDED.search(name) is not None
 
 
 _MAY_ELIDE = re.compile(r"\.\.|\u2026|8<|[\[<(][a-z0-9]")
