@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.report.huge import huge
 from virtiomem import recording
 from virtiomem.recording import Recording
-from virtiomem.report import Source, page
+from virtiomem.report.moments import Source
+from virtiomem.report.page import page
 
 SMALL = Path(__file__).parents[1] / "tests/data/recordings/b-uneven-movable/recording.json"
 SLOWEST_STEP = """async () => {

@@ -2,12 +2,14 @@
 
 import io
 import os
-import shutil
 import sys
 from contextlib import suppress
-from typing import IO
 
 from virtiomem.text import one_line, printable
+
+TYPE_CHECKING = False  # typing's own would be a tenth of what `--version` takes
+if TYPE_CHECKING:
+    from typing import IO
 
 
 def say(message: str) -> None:
@@ -34,7 +36,11 @@ def show(text: str) -> None:
 
 def terminal_width() -> int | None:
     """Columns of the terminal that standard output is; None for a file or a pipe, which take all there is."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    import shutil  # not above: it brings every packer there is
+
+    return shutil.get_terminal_size().columns
 
 
 def write_listing(text: str) -> None:
@@ -71,7 +77,7 @@ def flush_quietly() -> None:
         abandon(sys.stdout)
 
 
-def abandon(stream: IO[str]) -> None:
+def abandon(stream: "IO[str]") -> None:
     """Point a stream at nothing: the interpreter flushes it once more on its way out."""
     with suppress(io.UnsupportedOperation), open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a stream, not a file
         os.dup2(nothing.fileno(), stream.fileno())

@@ -21,9 +21,9 @@ from virtiomem import recording
 from virtiomem.recording import Recording, Snapshot
 from virtiomem.recording.compare import differences
 from virtiomem.recording.describe import describe
-from virtiomem.report import Source, page
 from virtiomem.report.changes import map_changes
-from virtiomem.report.moments import story
+from virtiomem.report.moments import Source, story
+from virtiomem.report.page import page
 from virtiomem.scenario import embedded_guest, load, play
 from virtiomem.units import format_short
 

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 from tests.report.hostile import hostile
 from virtiomem.recording import Recording
-from virtiomem.report import Source, page, page_json
-from virtiomem.report.page import in_script
+from virtiomem.report.moments import Source
+from virtiomem.report.page import in_script, page, page_json
 
 Recorded = Callable[[str], Recording]
 

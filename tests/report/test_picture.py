@@ -7,9 +7,10 @@ import pytest
 
 from tests.report.hostile import NAME
 from virtiomem.recording import Recording
-from virtiomem.report import Row, picture, rows
 from virtiomem.report.maps import of_recording, read
 from virtiomem.report.moments import Source
+from virtiomem.report.picture import picture
+from virtiomem.report.rows import Row, rows
 from virtiomem.resource import iomem
 from virtiomem.units import GiB, MiB, TiB, format_short
 

@@ -1,7 +1,7 @@
 """The architecture of a map: as its input says, or by a guess that is said."""
 
 from virtiomem.architecture import DEFAULT, Architecture
-from virtiomem.listing.ram import guess_architecture
+from virtiomem.listing.guess import guess_architecture
 from virtiomem.live.capture import Capture
 from virtiomem.live.views import architecture_of
 from virtiomem.resource.tree import ResourceTree

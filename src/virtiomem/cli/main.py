@@ -8,11 +8,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NoReturn
 
 from virtiomem import __version__, stdio
 from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.text import nearest, quoted, shown
+
+TYPE_CHECKING = False  # typing's own would be a tenth of what `--version` takes
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 COMMANDS: dict[str, str] = {
     "run": "play a scenario and show what changed in the map, the blocks and the requests",
@@ -44,20 +47,20 @@ _EXITS = (
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises UsageError instead of printing its usage and leaving."""
 
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> "Any":
         """Refuse ``--option=--``, which argparse before Python 3.13 takes for an option with no value and no default."""
         if arg_strings == ["--"] and action.option_strings and action.nargs is None:
             self.error(f"argument {'/'.join(action.option_strings)}: '--' is not a value")
         return super()._get_values(action, arg_strings)
 
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
+    def _check_value(self, action: argparse.Action, value: "Any") -> None:
         """Refuse a word that is none of the choices, with the one that was meant."""
         words = [] if action.choices is None else [str(choice) for choice in action.choices]
         if action.choices is not None and value not in action.choices:
             said = f"{quoted(str(value))} is none of {', '.join(words)}{nearest(str(value), words)}"
             raise argparse.ArgumentError(action, said)
 
-    def error(self, message: str) -> NoReturn:
+    def error(self, message: str) -> "NoReturn":
         """Refuse the arguments, in one line that names the help."""
         raise UsageError(f"{message} (see {self.prog} --help)")
 
@@ -89,7 +92,8 @@ def _run(argv: list[str]) -> int:
     chosen = next((argument for argument in argv if not argument.startswith("-")), None)
     if chosen is not None and chosen not in COMMANDS:
         raise UsageError(f"no command {quoted(chosen)}{nearest(chosen, COMMANDS)} (see virtiomem --help)")
-    parser, commands = parsers([chosen] if chosen and chosen == argv[0] else COMMANDS)
+    names = [argv[0]] if argv[:1] == [chosen] else [] if argv == ["--version"] else COMMANDS
+    parser, commands = parsers(names)
     if chosen is not None:
         module, command = module_of(chosen), commands[chosen]
         action = _action(argv, chosen, module)
@@ -124,7 +128,7 @@ def parsers(names: Iterable[str] = COMMANDS) -> tuple[Parser, dict[str, Parser]]
     """Return the parser of the command line, and that of each command named, which has no arguments yet."""
     parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", epilog=_EXITS, allow_abbrev=False)
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version and the build, and exit")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(prog=parser.prog, dest="command", metavar="COMMAND", required=True)
     return parser, {
         name: commands.add_parser(name, help=COMMANDS[name], description=_sentence(COMMANDS[name]), allow_abbrev=False)
         for name in names

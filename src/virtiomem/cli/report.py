@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
-    from virtiomem.report import Source, page, page_json
+    from virtiomem.report.moments import Source
+    from virtiomem.report.page import page, page_json
 
     if len(args.recordings) > 2:
         raise UsageError(f"{len(args.recordings)} recordings: a page shows one, or two side by side")

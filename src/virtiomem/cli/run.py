@@ -4,6 +4,7 @@ import argparse
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
@@ -15,9 +16,12 @@ from virtiomem.live.load import memory_block_size
 from virtiomem.notation import printable_json
 from virtiomem.recording import Recording
 from virtiomem.recording.describe import describe
-from virtiomem.report.terminal import RunView, StatusLine, make_console, side_by_side
+from virtiomem.report.terminal import StatusLine
 from virtiomem.scenario import Scenario
 from virtiomem.text import shown
+
+if TYPE_CHECKING:
+    from virtiomem.report.terminal import RunView
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +73,8 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             sys.stdout.write(printable_json(recording.dumps(recordings[0])))
         elif len(recordings) > 1:
+            from virtiomem.report.terminal import make_console, side_by_side
+
             side_by_side(make_console(sys.stdout), dict(zip(_names(args.scenario), recordings, strict=True)))
     finally:
         _keep(args, recordings[0], scenarios[0])
@@ -95,6 +101,8 @@ def _play(played: Scenario, args: argparse.Namespace, progress: StatusLine) -> R
         done = len(so_far.steps)
         if not args.json and len(args.scenario) == 1:
             if view is None:
+                from virtiomem.report.terminal import RunView, make_console
+
                 view = RunView(make_console(sys.stdout), so_far, verbose=args.verbose)
                 view.header()
             else:

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture
-from virtiomem.resource.names import DAX_DEVICE, DRIVER_RAM, SYSTEM_RAM, VIRTIO_DEVICE, is_system_ram
+from virtiomem.resource.names import DAX_DEVICE, DRIVER_RAM, VIRTIO_DEVICE, is_system_ram
 from virtiomem.resource.node import Resource
 
 BOOT = "boot or DIMM"
@@ -42,9 +41,3 @@ def totals(found: list[RamRange]) -> dict[str, tuple[int, int]]:
     kinds = sorted({ram.kind for ram in found}, key=lambda kind: (kind != BOOT, kind))
     by_kind = {kind: [ram.resource.size for ram in found if ram.kind == kind] for kind in kinds}
     return {kind: (len(sizes), sum(sizes)) for kind, sizes in by_kind.items()}
-
-
-def guess_architecture(root: Resource) -> Architecture:
-    """The architecture by the names in a map; the usual one where nothing speaks for another."""
-    nested = any(node.name == "reserved" and node.parent and node.parent.name == SYSTEM_RAM for _, node in root.walk())
-    return next((row for row in ARCHITECTURES if nested and row.reserves_inside_ram), DEFAULT)

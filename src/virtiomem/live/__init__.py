@@ -1,6 +1,7 @@
 """A running Linux: what it says of its memory, collected and read back.
 
 capture           the file that holds it
+capture_json      its JSON form, read
 sources           what is collected, and why
 collect           collecting it, from a running system or from a copy of its files
 script            capture.sh, which collects where there is no Python

@@ -28,13 +28,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
-
 from virtiomem import border
-from virtiomem.architecture import DEFAULT
 from virtiomem.errors import ArgumentError, UsageError
 from virtiomem.files import read_bytes, write_whole
-from virtiomem.notation import NotationError, check_format, convert, json_values
 from virtiomem.packed import unpack
 from virtiomem.text import shown, sound
 
@@ -114,6 +110,8 @@ class Capture:
     @property
     def page_size(self) -> int:
         """Bytes of a page: what zones count."""
+        from virtiomem.architecture import DEFAULT
+
         return self.said_page_size or DEFAULT.page_size
 
     @property
@@ -165,7 +163,9 @@ def loads(data: str | bytes, *, source: str = "capture") -> Capture:
     raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     raw = unpack(raw, source=source, limit=MAX_SIZE)
     if raw.lstrip().startswith(b"{"):
-        return _from_json(raw, source)
+        from virtiomem.live.capture_json import from_json
+
+        return from_json(raw, source)
     return _from_lines(Section(raw.decode("utf-8", "surrogateescape")).lines, source)
 
 
@@ -204,12 +204,12 @@ def _from_lines(lines: Sequence[str], source: str) -> Capture:
         {heading: Section.of(body, remark) for heading, (body, remark) in sections.items()},
         collected=head.get("collected", ""),
         by=head.get("by", ""),
-        said_page_size=_page_size(head.get("page-size"), source),
+        said_page_size=page_size_of(head.get("page-size"), source),
         source=source,
     )
 
 
-def _page_size(said: object, source: str) -> int | None:
+def page_size_of(said: object, source: str) -> int | None:
     """What the head says of it, a number or its digits. Raises UsageError for what no page has."""
     if said is None:
         return None
@@ -229,25 +229,3 @@ def to_json(capture: Capture) -> dict[str, Any]:
         "manifest": {heading: section.remark or "whole" for heading, section in capture.sections.items()},
         "sections": {heading: [sound(line) for line in section.lines] for heading, section in capture.sections.items()},
     }
-
-
-class _Json(msgspec.Struct, rename="kebab"):
-    format: str
-    sections: dict[str, list[str]]
-    manifest: dict[str, str] = {}
-    collected: str = ""
-    by: str = ""
-    page_size: int | None = None
-
-
-def _from_json(raw: bytes, source: str) -> Capture:
-    """Read the JSON form."""
-    try:
-        values = json_values(raw)
-        check_format(values, FORMAT)
-        value = convert(values, _Json)
-    except NotationError as error:
-        raise UsageError(f"{shown(source)}: not a capture: {error}") from None
-    remarks = {heading: "" if remark == "whole" else remark for heading, remark in value.manifest.items()}
-    sections = {heading: Section.of(lines, remarks.get(heading, "")) for heading, lines in value.sections.items()}
-    return Capture(sections, value.collected, value.by, _page_size(value.page_size, source), source)

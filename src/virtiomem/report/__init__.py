@@ -2,8 +2,8 @@
 
 ::
 
-    page([Source("before.json", recording)])       one HTML file, everything in it
-    picture(rows(iomem.loads(text)), title="…")    one SVG
+    page.page([moments.Source("before.json", recording)])       one HTML file, everything in it
+    picture.picture(rows.rows(iomem.loads(text)), title="…")    one SVG
 
 Python works out what there is to say (`data`), the browser only draws it (`assets`).
 
@@ -23,11 +23,3 @@ kinds         what kind of thing a resource is, by its name
 svg, png      drawing
 terminal      the same in a terminal
 """
-
-from virtiomem.report.data import page_data
-from virtiomem.report.moments import Source
-from virtiomem.report.page import page, page_json
-from virtiomem.report.picture import picture
-from virtiomem.report.rows import Row, rows
-
-__all__ = ["Row", "Source", "page", "page_data", "page_json", "picture", "rows"]

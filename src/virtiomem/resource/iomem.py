@@ -36,11 +36,10 @@ from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_IO, Desc
 from virtiomem.resource.meanings import E820_LOW, meaning_of
 from virtiomem.resource.names import is_known
-from virtiomem.resource.node import Resource, Trusted
+from virtiomem.resource.node import Resource, Trusted, overlapping_descendants
 from virtiomem.resource.printed import MAX_SHOWN_DEPTH, listing
 from virtiomem.resource.spoiled import what_is_spoiled
 from virtiomem.resource.tree import ResourceTree
-from virtiomem.resource.walk import overlapping_descendants
 from virtiomem.text import MAX_VALUE, quoted, shown
 
 _LINE = r"^( *)({0})-({0}) : (.*[^\t\r\n]|)$"

@@ -207,6 +207,19 @@ class Trusted(Resource):
         self._children = None
 
 
+def overlapping_descendants(root: Resource, start: int, end: int) -> Iterator[Resource]:
+    """All resources below `root` that overlap [start, end], depth first."""
+    stack = [root.children.overlapping(start, end)]
+    while stack:
+        for node in stack[-1]:
+            yield node
+            if node._children is not None:
+                stack.append(node._children.overlapping(start, end))
+                break
+        else:
+            stack.pop()
+
+
 def check_label(name: object, flags: object) -> None:
     """Refuse what cannot be the name or the flags of a resource."""
     border.name("name", name)

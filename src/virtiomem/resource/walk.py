@@ -17,7 +17,7 @@ from virtiomem.resource.flags import (
     IORESOURCE_SYSTEM_RAM,
     Desc,
 )
-from virtiomem.resource.node import Resource
+from virtiomem.resource.node import Resource, overlapping_descendants
 from virtiomem.units import align_down, align_up
 
 
@@ -140,19 +140,6 @@ def _matching(root: Resource, start: int, end: int, flags: int, desc: Desc) -> I
             if _matches(node, flags, desc):
                 yield node
             elif node._children is not None:
-                stack.append(node._children.overlapping(start, end))
-                break
-        else:
-            stack.pop()
-
-
-def overlapping_descendants(root: Resource, start: int, end: int) -> Iterator[Resource]:
-    """All resources below `root` that overlap [start, end], depth first."""
-    stack = [root.children.overlapping(start, end)]
-    while stack:
-        for node in stack[-1]:
-            yield node
-            if node._children is not None:
                 stack.append(node._children.overlapping(start, end))
                 break
         else:

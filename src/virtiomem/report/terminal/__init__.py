@@ -10,8 +10,21 @@ verdicts.py     a conformance report, rule by rule
 fuzzing.py      a fuzzing run, and the moves that show a difference
 """
 
-from virtiomem.report.terminal.console import make_console
-from virtiomem.report.terminal.status_line import StatusLine
-from virtiomem.report.terminal.view import RunView, side_by_side
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from virtiomem.report.terminal.console import make_console
+    from virtiomem.report.terminal.status_line import StatusLine
+    from virtiomem.report.terminal.view import RunView, side_by_side
 
 __all__ = ["RunView", "StatusLine", "make_console", "side_by_side"]
+
+# Imported when they are first used: every command has a status line, and few draw with rich.
+_HOMES = {"RunView": "view", "StatusLine": "status_line", "make_console": "console", "side_by_side": "view"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

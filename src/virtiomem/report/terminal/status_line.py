@@ -3,14 +3,14 @@
 An interrupt says it everywhere: what was being done, and what is left of it.
 """
 
+import sys
 from threading import Lock, Timer, current_thread
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.status import Status
-
-from virtiomem.report.terminal.console import text
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
 
 PATIENCE = 0.3
 """Seconds before anything is shown: what is done sooner needs no saying."""
@@ -22,9 +22,9 @@ class StatusLine:
     `leaves` are the words for what an interrupt leaves in which state; the KeyboardInterrupt carries them to `cli.main`.
     """
 
-    def __init__(self, leaves: str = "", console: Console | None = None) -> None:
+    def __init__(self, leaves: str = "", console: "Console | None" = None) -> None:
         self._leaves, self._words = leaves, ""
-        self._console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._console = console
         self._lock = Lock()
         self._waiting: Timer | None = None
         self._status: Status | None = None
@@ -43,16 +43,21 @@ class StatusLine:
         """Show these words, if it takes long enough, until something else is said."""
         self.clear()
         self._words = words
-        if self._console.is_terminal:
+        if sys.stderr.isatty() if self._console is None else self._console.is_terminal:
             self._waiting = Timer(PATIENCE, self._show, [words])
             self._waiting.daemon = True
             self._waiting.start()
 
     def _show(self, words: str) -> None:
         """On the timer's thread: patience is over, unless the line was cleared meanwhile."""
+        from rich.console import Console
+
+        from virtiomem.report.terminal.console import text
+
+        console = self._console or Console(stderr=True, highlight=False, markup=False, emoji=False)
         with self._lock:
             if self._waiting is current_thread():
-                self._status = self._console.status(text(words))
+                self._status = console.status(text(words))
                 self._status.start()
 
     def clear(self) -> None:
