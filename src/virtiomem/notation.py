@@ -98,10 +98,15 @@ def convert(values: Any, kind: type[T], *, dec_hook: Callable[[type, Any], Any] 
         raise _wrong_value(error) from None
 
 
-def check_format(values: Any, known: str) -> None:
-    """Raise NotationError when an object says that it is of another format, or of none."""
-    if isinstance(values, dict) and (said := values.get("format")) != known:
-        raise NotationError(f"format {shown(json.dumps(said))} is not {known}")
+def check_format(values: Any, *known: str) -> str:
+    """Which of the formats an object says that it is of; the first for what is no object.
+
+    Raises NotationError when it says another, or none.
+    """
+    said = values.get("format") if isinstance(values, dict) else known[0]
+    if said not in known:
+        raise NotationError(f"format {shown(json.dumps(said))} is not {' or '.join(known)}")
+    return str(said)
 
 
 def _refuse_costly(text: str) -> None:

@@ -52,9 +52,13 @@ def test_verdict_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (None, "No such file or directory"),
         (b"", "not a recording"),
-        (b"{}", "format null is not virtiomem-recording/1"),
-        (b'{"format": "virtiomem-recording/2"}', 'format "virtiomem-recording/2" is not virtiomem-recording/1'),
+        (b"{}", "format null is not virtiomem-recording/1 or virtiomem-recording/2"),
+        (
+            b'{"format": "virtiomem-recording/3"}',
+            'format "virtiomem-recording/3" is not virtiomem-recording/1 or virtiomem-recording/2',
+        ),
         (b'{"format": "virtiomem-recording/1"}', "not a recording"),
+        (b'{"format": "virtiomem-recording/2"}', "'guest' is missing"),
         (b"[1, 2", "not a recording"),
         (b"[" * 1_000_000, "not a recording: nested too deeply"),
         (b"[]", "not a recording"),

@@ -6,10 +6,17 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from tests.fuzz.promise import ROOT, check_line, run, spoil_values, spoiled
+from tests.report.huge import huge
 from virtiomem.errors import UsageError
 from virtiomem.recording import json_file
 
-SOUND = [path.read_bytes() for path in sorted(ROOT.glob("tests/data/recordings/*/recording.json"))]
+WHOLE = [path.read_bytes() for path in sorted(ROOT.glob("tests/data/recordings/*/recording.json"))]
+SOUND = [
+    *WHOLE,
+    *(json_file.dumps(json_file.loads(data)) for data in WHOLE),
+    json_file.dumps(huge(merged=False, blocks=1 << 10)),
+]
+"""Of both formats."""
 COMMANDS: tuple[list[str], ...] = (
     *(["compare", "F", "G"], ["compare", "G", "F"], ["compare", "--json", "F", "G"], ["report", "F", "-o", "O"]),
     *(["report", "F", "G", "-o", "O"], ["report", "--json", "F"], ["map", "--json", "F"], ["map", "F", "--svg", "O"]),

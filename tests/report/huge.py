@@ -11,11 +11,11 @@ BOOT, START, BLOCKS = 4 * GiB, 64 * GiB, 16 * TiB // (128 * MiB)
 FIRST = START // BLOCK
 
 
-def huge(*, merged: bool = True) -> Recording:
-    """Grow to 16 TiB, lose every other block of the upper half, and all but 1 TiB; `merged` as a stock kernel lists it."""
-    full = range(BLOCKS)
-    holed = [*range(BLOCKS // 2), *range(BLOCKS // 2, BLOCKS, 2)]
-    small = range(BLOCKS // 16)
+def huge(*, merged: bool = True, blocks: int = BLOCKS) -> Recording:
+    """Grow to all blocks, lose every other one of the upper half, and all but a 16th; `merged` as a stock kernel lists it."""
+    full = range(blocks)
+    holed = [*range(blocks // 2), *range(blocks // 2, blocks, 2)]
+    small = range(blocks // 16)
     steps = [
         _step(Load(), [], [], requested=0, merged=merged),
         _step(_resize(16 * TiB), full, _requests("PLUG", full), requested=16 * TiB, merged=merged),

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         recordings = [_play(one, args, progress) for one in scenarios]
     try:
         if args.json:
-            sys.stdout.write(printable_json(recording.dumps(recordings[0])))
+            sys.stdout.write(printable_json(recording.dumps(recordings[0], whole=True)))
         elif len(recordings) > 1:
             from virtiomem.report.terminal import make_console, side_by_side
 

@@ -4,6 +4,8 @@ Whoever made it, an embedded guest or a real Linux, a recording has the same sha
 
 values     the shape
 json_file  JSON, in and out
+folded     the shape of the file: what has changed, alike neighbours counted
+request_runs  requests, alike ones counted
 compare    whether two are the same, and the first difference
 apart      what two boots may differ in: the kernel's and the firmware's own lines
 describe   steps, requests and numbers as a person would say them

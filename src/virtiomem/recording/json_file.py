@@ -7,7 +7,9 @@ from virtiomem import border
 from virtiomem.errors import ArgumentError, UsageError
 from virtiomem.files import read_bytes, write_whole
 from virtiomem.notation import NotationError, check_format, convert, json_bytes, json_values
-from virtiomem.recording.values import FORMAT, Recording
+from virtiomem.recording import folded
+from virtiomem.recording.values import FORMAT as WHOLE
+from virtiomem.recording.values import Recording
 from virtiomem.text import shown
 from virtiomem.units import Size
 
@@ -27,9 +29,11 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
     border.instance("text", text, str, bytes)
     try:
         raw = json_values(text)
-        check_format(raw, FORMAT)
-        _name_device_types(raw)
-        recording = convert(raw, Recording, dec_hook=decode_size)
+        if check_format(raw, WHOLE, folded.FORMAT) == folded.FORMAT:
+            recording = folded.unfold(convert(raw, folded.FoldedRecording, dec_hook=decode_size))
+        else:
+            _name_device_types(raw)
+            recording = convert(raw, Recording, dec_hook=decode_size)
         border.page_size(recording.page_size)
     except (NotationError, ArgumentError) as error:
         raise UsageError(f"{shown(source)}: not a recording: {error}") from None
@@ -44,14 +48,17 @@ def load(path: str | Path) -> Recording:
     return loads(read_bytes(path), source=str(path))
 
 
-def dumps(recording: Recording) -> bytes:
-    """A recording as JSON, indented, with a final newline; a byte of a name that is not UTF-8 becomes a question mark."""
+def dumps(recording: Recording, *, whole: bool = False) -> bytes:
+    """A recording as JSON, indented, with a final newline; a byte of a name that is not UTF-8 becomes a question mark.
+
+    `whole`: with all of every snapshot (format 1), not only what has changed (format 2).
+    """
     border.instance("recording", recording, Recording)
-    return json_bytes(recording, enc_hook=int, indent=1) + b"\n"
+    return json_bytes(recording if whole else folded.fold(recording), enc_hook=int, indent=1) + b"\n"
 
 
 def dump(recording: Recording, path: str | Path) -> None:
-    """Write a recording whole or not at all; see `write_whole`."""
+    """Write a recording, in format 2; the file is written whole or not at all, see `write_whole`."""
     write_whole(path, dumps(recording))
 
 

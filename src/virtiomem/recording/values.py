@@ -157,7 +157,7 @@ Step = (
 )
 
 
-class Request(Struct, frozen=True, kw_only=True, rename="kebab"):
+class Request(Struct, frozen=True, kw_only=True, rename="kebab", gc=False):
     """One virtio-mem request and its answer; UNPLUG_ALL has no `addr` and `nb_blocks`."""
 
     device: str
@@ -167,7 +167,7 @@ class Request(Struct, frozen=True, kw_only=True, rename="kebab"):
     nb_blocks: int | UnsetType = UNSET
 
 
-class MemoryBlock(Struct, frozen=True, kw_only=True, rename="kebab"):
+class MemoryBlock(Struct, frozen=True, kw_only=True, rename="kebab", gc=False):
     """One directory of /sys/devices/system/memory."""
 
     block: Natural
@@ -293,19 +293,12 @@ class Snapshot(Struct, frozen=True, kw_only=True, rename="kebab"):
         return [device for device in self.devices if isinstance(device, VirtioMemInfo)]
 
 
-class StepRecord(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """A step and what came of it.
-
-    `settled`: every device's size equals its requested-size, and every DIMM is in Linux. `error`: what refused the step. The rest says more where
-    it is known: `retry_in`, seconds until the driver tries again; `held_up`, what keeps a device from its
-    requested-size, in words, and `reasons`, the same as data (`reasons.Reason.to_json`); `log`, kernel log lines of the driver; `elapsed`, seconds (virtual or real) the step took.
-    """
+class StepOutcome(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """What was done and what came of it, but for requests and the guest: alike in both formats."""
 
     step: Step
     settled: bool
     error: str | None
-    requests: list[Request]
-    snapshot: Snapshot
     retry_in: float | UnsetType = UNSET
     held_up: list[str] | UnsetType = UNSET
     reasons: list[dict[str, Any]] | UnsetType = UNSET
@@ -313,14 +306,31 @@ class StepRecord(Struct, frozen=True, kw_only=True, rename="kebab"):
     elapsed: float | UnsetType = UNSET
 
 
-class Recording(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """A scenario as it was played, on an embedded guest or a real Linux."""
+class StepRecord(StepOutcome, frozen=True, kw_only=True, rename="kebab"):
+    """A step and what came of it.
+
+    `settled`: every device's size equals its requested-size, and every DIMM is in Linux. `error`: what refused the step. The rest says more where
+    it is known: `retry_in`, seconds until the driver tries again; `held_up`, what keeps a device from its
+    requested-size, in words, and `reasons`, the same as data (`reasons.Reason.to_json`); `log`, kernel log lines of the driver; `elapsed`, seconds (virtual or real) the step took.
+    """
+
+    requests: list[Request]
+    snapshot: Snapshot
+
+
+class RecordingHead(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """Which guest it is, and what it was to do."""
 
     format: str = FORMAT
     guest: dict[str, Any]
     recorded: str | UnsetType = UNSET
     scenario: dict[str, Any] | UnsetType = UNSET
     """The scenario's tables as they travel along: nobody has checked them."""
+
+
+class Recording(RecordingHead, frozen=True, kw_only=True, rename="kebab"):
+    """A scenario as it was played, on an embedded guest or a real Linux."""
+
     boot: Snapshot
     steps: list[StepRecord]
 

@@ -12,7 +12,7 @@ data          everything it shows, as JSON
 moments       a recording as a row of moments
 facts         how many resources there are, with and without merging; what a crash dump would hold
 changes       what became of the resources between two moments
-request_runs  alike requests counted, and what they leave plugged
+plugged       what requests leave plugged at each device
 block_runs    memory blocks, alike neighbours counted
 spans         sets of addresses
 picture       the map as SVG

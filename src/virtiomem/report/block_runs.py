@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from virtiomem.recording.palette import BlockKind, block_kind
 from virtiomem.recording.values import MemoryBlock, Snapshot
-from virtiomem.report.request_runs import Plugged
+from virtiomem.report.plugged import Plugged
 from virtiomem.report.spans import SpanSet
 from virtiomem.units import Span, align_up
 

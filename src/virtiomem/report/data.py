@@ -23,7 +23,7 @@ from virtiomem.report.changes import MapChange, map_changes
 from virtiomem.report.facts import facts, header_facts
 from virtiomem.report.kinds import ResourceKind, resource_kind
 from virtiomem.report.moments import Moment, Source, Story, story
-from virtiomem.report.request_runs import trace
+from virtiomem.report.plugged import trace
 from virtiomem.report.spans import SpanSet
 
 FORMAT = "virtiomem-report/1"

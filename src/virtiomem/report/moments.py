@@ -12,11 +12,12 @@ from virtiomem.architecture import Architecture
 from virtiomem.kdump.standing import Standing
 from virtiomem.live.load import memory_block_size
 from virtiomem.recording.palette import BlockKind
+from virtiomem.recording.request_runs import RequestRun, request_runs
 from virtiomem.recording.values import Recording, Snapshot, StepRecord
 from virtiomem.releases.linux import LinuxRelease, release_of
 from virtiomem.report.block_runs import BlockRun, block_runs
 from virtiomem.report.facts import Crash, crash_facts
-from virtiomem.report.request_runs import Plugged, RequestRun, plugged_after, plugged_at, request_runs
+from virtiomem.report.plugged import Plugged, plugged_after, plugged_at
 from virtiomem.report.rows import Row, rows
 from virtiomem.resource import iomem
 from virtiomem.units import Span

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from virtiomem.recording import Recording, Request
+from virtiomem.recording.request_runs import RequestRun, request_runs
 from virtiomem.report.moments import Source, story
-from virtiomem.report.request_runs import RequestRun, request_runs, trace
+from virtiomem.report.plugged import trace
 from virtiomem.units import GiB, MiB, Span
 
 Recorded = Callable[[str], Recording]
