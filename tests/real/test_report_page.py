@@ -24,7 +24,7 @@ from virtiomem.recording.describe import describe
 from virtiomem.report.changes import map_changes
 from virtiomem.report.moments import Source, story
 from virtiomem.report.page import page
-from virtiomem.scenario import embedded_guest, load, play
+from virtiomem.scenario import embedded_guest, load, loads, play
 from virtiomem.units import format_short
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -205,8 +205,44 @@ def test_a_step_that_stopped_short_says_why_and_when_the_driver_tries_again(show
     record = told.steps[3]
     assert isinstance(record.held_up, list)
     tab = show(told, fragment="#step-4")
-    assert record.held_up[0] in now(tab)
+    assert tab.locator("#reasons li").all_inner_texts() == record.held_up
     assert "the driver tries again in 50 s" in now(tab)
+
+
+def test_memory_in_use_is_drawn_where_it_holds_a_shrink_up(show: Show) -> None:
+    stuck = load(Path(__file__).parents[2] / "examples/embedded-only/stuck-unplug.toml")
+    told = play(stuck, embedded_guest(stuck))
+    tab = show(told, fragment="#step-4")
+    held = told.steps[3].held_up
+    assert isinstance(held, list)
+    assert tab.locator("#map rect.used title").all_text_contents() == [one.partition(": ")[2] for one in held[:8]]
+    assert "in use by driver\n96M" in tab.locator("#tiles").inner_text()
+    tab.locator("#last").click()
+    assert tab.locator("#map rect.used").count() == 0
+
+
+def test_a_small_change_of_a_large_map_is_drawn_closer(show: Show) -> None:
+    told = recorded("b-uneven-movable")
+    tab = show(told, fragment="#step-2")
+    assert tab.locator("#map svg").count() == 1
+    huge_scenario = loads(HUGE, source="huge")
+    tab = show(play(huge_scenario, embedded_guest(huge_scenario)), fragment="#step-3")
+    assert tab.locator("#map .closer").inner_text() == "closer: what changed"
+    touched = tab.locator("#map svg").nth(1).locator("rect.touched").last.bounding_box()
+    assert touched is not None
+    assert touched["width"] > 300
+
+
+HUGE = """
+guest = { memory = "128G", address-bits = 46, default-state = "online_movable", memory-block-size = "2G" }
+device = [{ id = "vm0", max-size = "4T" }]
+step = [
+  { do = "load" },
+  { do = "resize", device = "vm0", requested-size = "4T" },
+  { do = "resize", device = "vm0", requested-size = "4092G" },
+]
+"""
+"""2 blocks of 2048 go."""
 
 
 def box(tab: Page, name: str) -> dict[str, float]:

@@ -1,9 +1,19 @@
 import re
+from itertools import combinations
 
 import pytest
 
 from virtiomem.recording import MemoryBlock
-from virtiomem.recording.palette import BlockKind, ChangeKind, block_kind
+from virtiomem.recording.palette import (
+    NOT_AS_ASKED,
+    RESPONSES,
+    SETTLED,
+    STOPPED_SHORT,
+    BlockKind,
+    ChangeKind,
+    ResourceKind,
+    block_kind,
+)
 
 
 def block(state: str, zones: str) -> MemoryBlock:
@@ -38,3 +48,19 @@ def test_looks_can_be_told_apart_without_colour() -> None:
     words = [entry.look.word for entry in (*BlockKind, *ChangeKind)]
     assert len(set(words)) == len(words)
     assert all(re.fullmatch("#[0-9a-f]{6}", kind.look.color) for kind in BlockKind)
+
+
+def rgb(color: str) -> tuple[int, ...]:
+    return tuple(int(color[at : at + 2], 16) for at in (1, 3, 5))
+
+
+def test_a_colour_has_one_meaning() -> None:
+    meanings = {
+        kind.look.word.removesuffix(", partly plugged"): kind.look.color for kind in (*BlockKind, *ResourceKind)
+    }
+    meanings["not as asked"] = NOT_AS_ASKED
+    for (a, one), (b, other) in combinations(meanings.items(), 2):
+        apart = sum(abs(x - y) for x, y in zip(rgb(one), rgb(other), strict=True))
+        assert apart >= 40, f"{a} {one} and {b} {other} look alike"
+    told = [*RESPONSES.values(), SETTLED, STOPPED_SHORT, *(kind.look for kind in ChangeKind)]
+    assert {look.color for look in told} == {"", NOT_AS_ASKED}

@@ -12,7 +12,7 @@ from virtiomem.report.moments import Source
 from virtiomem.report.picture import picture
 from virtiomem.report.rows import Row, rows
 from virtiomem.resource import iomem
-from virtiomem.units import GiB, MiB, TiB, format_short
+from virtiomem.units import GiB, MiB, Span, TiB, format_short
 
 Recorded = Callable[[str], Recording]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -49,6 +49,21 @@ def test_20_000_resources_make_a_small_picture() -> None:
     listing = [Row(0, i * 256 * MiB, 128 * MiB, 1, "System RAM") for i in range(20_000)]
     assert len(picture(listing[:40], title="t")) < 40_000
     assert len(picture(listing, title="t")) < 400_000
+
+
+def test_what_changed_and_is_too_narrow_to_see_is_drawn_closer() -> None:
+    listing = [
+        Row(0, 4 * GiB, 64 * TiB, 1, "virtio0"),
+        Row(1, 4 * GiB, 64 * TiB - 64 * GiB, 1, "System RAM (virtio_mem)"),
+    ]
+    changed = Span.sized(64 * TiB - 60 * GiB, 64 * GiB)
+    whole, closer = picture(listing, title="t"), picture(listing, title="t", changed=changed)
+    assert not any(text.startswith("closer") for text in texts(whole))
+    said = next(at for at, text in enumerate(texts(closer)) if text.startswith("closer: what changed, "))
+    marks = [text for text in texts(closer)[said:] if text.endswith("G") and text[:-1].isdecimal()]
+    assert len(marks) == len(set(marks)) >= 5, "two marks of the ruler that would look alike are told exactly"
+    wide = picture(listing, title="t", changed=Span.sized(4 * GiB, TiB))
+    assert not any(text.startswith("closer") for text in texts(wide))
 
 
 SHARED = Path(os.environ.get("VIRTIOMEM_SHARED", Path(__file__).parents[3] / "shared")) / "iomem"

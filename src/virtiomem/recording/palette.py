@@ -1,7 +1,9 @@
 """How what happened looks: one word, symbol and colour for each thing, the same in the terminal and in every report.
 
-The colours are Okabe and Ito's, which people with any kind of colour vision can tell apart, and no picture relies on
-colour alone: upper-case symbols are wholly plugged, lower-case ones partly.
+A colour has one meaning, and this is where all of them stand: what a memory block is, what a resource is, and that something
+is not as it was asked for. What merely happened, such as a change of the map, has a word and a symbol and no colour. Those of blocks
+are Okabe and Ito's, which people with any kind of colour vision can tell apart, and no picture relies on colour alone:
+upper-case symbols are wholly plugged, lower-case ones partly.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from virtiomem.recording.values import MemoryBlock
 
 @dataclass(frozen=True, slots=True)
 class Appearance:
-    """A word for people, one character for strips, a colour for everything else (`#rrggbb`)."""
+    """A word for people, one character for strips, a colour for everything else (`#rrggbb`; empty: that of the text)."""
 
     word: str
     symbol: str
@@ -21,7 +23,10 @@ class Appearance:
 
 
 _GREEN, _SKY, _ORANGE, _YELLOW = "#009e73", "#56b4e9", "#e69f00", "#f0e442"
-_VERMILION, _PURPLE, _GREY = "#d55e00", "#cc79a7", "#8a8a8a"
+_PURPLE, _GREY = "#cc79a7", "#8a8a8a"
+NOT_AS_ASKED = "#d55e00"
+"""Vermilion: refused, not done, not kept."""
+NO_COLOR = ""
 
 
 class BlockKind(Enum):
@@ -65,16 +70,35 @@ def block_kind(block: MemoryBlock | None, *, wholly_plugged: bool = True, plugge
             return BlockKind.KERNEL if wholly_plugged else BlockKind.KERNEL_PARTIAL
 
 
+class ResourceKind(Enum):
+    """Kinds of resources, most telling first: what the map colours it by. The symbol is not shown."""
+
+    VIRTIO_MEM = Appearance("System RAM from virtio-mem", "V", "#a58ad6")
+    DRIVER_RAM = Appearance("System RAM from another driver", "D", "#a3ad6b")
+    RAM = Appearance("System RAM", "R", "#93a4b8")
+    REGION = Appearance("device region", "r", "#ded6f2")
+    """A device's memory: RAM that a driver adds lies inside it."""
+    KERNEL = Appearance("kernel image", "k", "#677a91")
+    CRASH = Appearance("crash kernel", "c", "#a9805b")
+    FIRMWARE = Appearance("firmware, reserved", "f", "#c9c5bd")
+    IO = Appearance("PCI and other devices", "i", "#e0d3a8")
+
+    @property
+    def look(self) -> Appearance:
+        """How this kind looks."""
+        return self.value
+
+
 class ChangeKind(Enum):
     """What became of a resource of the map from one snapshot to the next."""
 
-    APPEARED = Appearance("appeared", "+", _GREEN)
-    WENT = Appearance("went", "-", _VERMILION)
-    MERGED = Appearance("merged", ">", _SKY)
+    APPEARED = Appearance("appeared", "+", NO_COLOR)
+    WENT = Appearance("went", "-", NO_COLOR)
+    MERGED = Appearance("merged", ">", NO_COLOR)
     """Several became one, or one took in new memory beside it together with another."""
-    GREW = Appearance("grew", ">", _SKY)
-    TRIMMED = Appearance("trimmed", "<", _ORANGE)
-    SPLIT = Appearance("split", "/", _YELLOW)
+    GREW = Appearance("grew", ">", NO_COLOR)
+    TRIMMED = Appearance("trimmed", "<", NO_COLOR)
+    SPLIT = Appearance("split", "/", NO_COLOR)
 
     @property
     def look(self) -> Appearance:
@@ -83,14 +107,14 @@ class ChangeKind(Enum):
 
 
 RESPONSES = {
-    "ACK": Appearance("done", "A", _GREEN),
-    "NACK": Appearance("not now", "N", _YELLOW),
-    "BUSY": Appearance("busy", "B", _ORANGE),
-    "ERROR": Appearance("refused", "E", _VERMILION),
+    "ACK": Appearance("done", "A", NO_COLOR),
+    "NACK": Appearance("not now", "N", NOT_AS_ASKED),
+    "BUSY": Appearance("busy", "B", NOT_AS_ASKED),
+    "ERROR": Appearance("refused", "E", NOT_AS_ASKED),
 }
 """What the device answered."""
 
-SETTLED = Appearance("settled", "=", _GREEN)
-STOPPED_SHORT = Appearance("stopped short", "~", _ORANGE)
-REFUSED = Appearance("refused", "!", _VERMILION)
+SETTLED = Appearance("settled", "=", NO_COLOR)
+STOPPED_SHORT = Appearance("stopped short", "~", NOT_AS_ASKED)
+REFUSED = Appearance("refused", "!", NOT_AS_ASKED)
 """What came of a step."""

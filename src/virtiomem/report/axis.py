@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from virtiomem.report.kinds import ResourceKind, resource_kind
+from virtiomem.recording.palette import ResourceKind
+from virtiomem.report.kinds import resource_kind
 from virtiomem.report.rows import Row
 from virtiomem.report.spans import SpanSet
 from virtiomem.resource.names import is_system_ram

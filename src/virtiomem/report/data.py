@@ -15,13 +15,13 @@ from virtiomem.live.load import driver_config
 from virtiomem.reasons import retry
 from virtiomem.recording.compare import differences
 from virtiomem.recording.describe import describe
-from virtiomem.recording.palette import RESPONSES, Appearance, BlockKind, ChangeKind
-from virtiomem.recording.values import Recording, VirtioMemInfo
+from virtiomem.recording.palette import RESPONSES, Appearance, BlockKind, ChangeKind, ResourceKind
+from virtiomem.recording.values import Free, Reboot, Recording, Use, VirtioMemInfo
 from virtiomem.report.axis import folded_axis
 from virtiomem.report.block_runs import BlockChange, block_changes
 from virtiomem.report.changes import MapChange, map_changes
 from virtiomem.report.facts import facts, header_facts
-from virtiomem.report.kinds import ResourceKind, resource_kind
+from virtiomem.report.kinds import resource_kind
 from virtiomem.report.moments import Moment, Source, Story, story
 from virtiomem.report.plugged import trace
 from virtiomem.report.spans import SpanSet
@@ -81,13 +81,16 @@ def _recording(told: Story) -> dict[str, Any]:
     counted = [facts(now.listing, now.snapshot, size, driver, row) for now in told.moments]
     steps = [
         _state(now, names, looks)
+        | {"uses": uses, "in-use": _in_use(now)}
         | _step(now, before, names, looks)
         | {
             "facts": found._asdict(),
             "crash": [crash._asdict() | {"unmerged": crash.unmerged(found, row)} for crash in now.crash],
             **({} if now.standing is None else {"crash-header": header_facts(now.standing)._asdict()}),
         }
-        for before, now, found in zip([None, *told.moments], told.moments, counted, strict=False)
+        for before, now, found, uses in zip(
+            [None, *told.moments], told.moments, counted, _uses(recording), strict=False
+        )
     ]
     return {
         "source": told.source.name,
@@ -111,6 +114,34 @@ def _state(now: Moment, names: Table, looks: Table) -> dict[str, Any]:
         "devices": msgspec.to_builtins(now.snapshot.devices, enc_hook=int),
         "zones": msgspec.to_builtins(now.snapshot.zones),
     }
+
+
+def _uses(recording: Recording) -> list[list[tuple[str, int, str]]]:
+    """At boot and after each step, what the scenario has made the guest use: id, bytes, and of which kind."""
+    uses: dict[str, tuple[str, int, str]] = {}
+    after = [[*uses.values()]]
+    for record in recording.steps:
+        match record.step:
+            case Use(id=name, size=size, kind=kind) if record.error is None:
+                uses[name] = (name, int(size), kind)
+            case Free(id=name) if record.error is None:
+                uses.pop(name, None)
+            case Reboot() if record.error is None:
+                uses.clear()
+        after.append([*uses.values()])
+    return after
+
+
+def _in_use(now: Moment) -> list[tuple[int, int, str]]:
+    """The memory blocks that something holds which should go: number, bytes in use, and the reason in words."""
+    found = []
+    for reason in now.record.reasons or () if now.record is not None else ():
+        values = reason.get("values", {})
+        uses = values.get("uses")
+        if isinstance(uses, list) and isinstance(values.get("block"), int):
+            pages = sum(use["pages"] for use in uses if isinstance(use, dict) and isinstance(use.get("pages"), int))
+            found.append((values["block"], pages * now.page_size, str(reason.get("text", ""))))
+    return found
 
 
 def _spans(device: VirtioMemInfo, plugged: SpanSet | None) -> list[int] | None:

@@ -9,9 +9,10 @@ from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.sizes import choose_units
 from virtiomem.kdump.ranges import Loader, kernel_ranges, kexec_tools_ranges, total
 from virtiomem.kdump.standing import Standing
+from virtiomem.recording.palette import ResourceKind
 from virtiomem.recording.values import Snapshot, VirtioMemInfo
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
-from virtiomem.report.kinds import ResourceKind, resource_kind
+from virtiomem.report.kinds import resource_kind
 from virtiomem.report.rows import Row
 from virtiomem.resource.names import is_system_ram
 from virtiomem.resource.node import Resource

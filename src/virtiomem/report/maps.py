@@ -8,10 +8,12 @@ from virtiomem.listing import repair
 from virtiomem.live.reading import read_any, source_of, usable
 from virtiomem.recording.describe import describe
 from virtiomem.recording.values import StepRecord
+from virtiomem.report.block_runs import block_changes
 from virtiomem.report.data import title
 from virtiomem.report.moments import Source, story
 from virtiomem.report.picture import BlockStrip, picture, plugged_everywhere
 from virtiomem.report.rows import Row, rows
+from virtiomem.units import Span
 
 
 class Map(NamedTuple):
@@ -20,6 +22,8 @@ class Map(NamedTuple):
     name: str
     listing: list[Row]
     blocks: BlockStrip | None = None
+    changed: Span | None = None
+    """From the first to the last memory block that the step changed."""
     repairs: tuple[str, ...] = ()
     """What was put right in a damaged listing, with the line."""
     at_least: bool = False
@@ -28,7 +32,7 @@ class Map(NamedTuple):
     def picture(self, title: str | None = None) -> str:
         """As SVG."""
         name = self.name if title is None else title
-        return picture(self.listing, title=name, blocks=self.blocks, at_least=self.at_least)
+        return picture(self.listing, title=name, blocks=self.blocks, changed=self.changed, at_least=self.at_least)
 
     def as_json(self) -> list[dict[str, Any]]:
         """The resources, equal neighbours counted."""
@@ -72,4 +76,7 @@ def of_recording(source: Source, step: int | None) -> Map:
     moment = whole.moments[at]
     strip = BlockStrip(moment.blocks, whole.block_size, plugged_everywhere(moment.plugged))
     did = "at boot" if moment.record is None else f"step {at}, {describe(moment.record.step)}{_but(moment.record)}"
-    return Map(f"{title(source)}: {did}", list(moment.listing), strip)
+    before = whole.moments[at - 1].blocks if at else moment.blocks
+    ends = [(one.first, one.first + one.times) for one in block_changes(before, moment.blocks)]
+    changed = Span(ends[0][0] * whole.block_size, ends[-1][1] * whole.block_size) if ends else None
+    return Map(f"{title(source)}: {did}", list(moment.listing), strip, changed)

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
-from virtiomem.recording.palette import BlockKind
-from virtiomem.report.axis import Axis, folded_axis
+from virtiomem.recording.palette import BlockKind, ResourceKind
+from virtiomem.report.axis import Axis, AxisSegment, folded_axis
 from virtiomem.report.block_runs import BlockRun
-from virtiomem.report.kinds import ResourceKind, resource_kind
+from virtiomem.report.kinds import resource_kind
 from virtiomem.report.rows import Row
 from virtiomem.report.spans import SpanSet
 from virtiomem.report.svg import element, shortened
 from virtiomem.resource.names import is_system_ram
-from virtiomem.units import Span, format_short
+from virtiomem.units import Span, format_short, format_size
 
 WIDTH, MARGIN = 800, 16
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -24,6 +24,8 @@ LEVEL = 24
 """Height of a level of nesting on the strip."""
 LINE = 19
 """Height of a line of the table."""
+CLOSER = 3
+"""Pixels: what changed and is narrower is drawn once more, closer."""
 TABLE_LINES = 44
 """A longer listing has its devices and firmware told together."""
 MOST_LINES = 60
@@ -44,8 +46,18 @@ class BlockStrip(NamedTuple):
     plugged: SpanSet
 
 
-def picture(listing: Sequence[Row], *, title: str, blocks: BlockStrip | None = None, at_least: bool = False) -> str:
-    """The picture of a listing, as the text of an SVG file; `at_least`: something of the map may be missing."""
+def picture(
+    listing: Sequence[Row],
+    *,
+    title: str,
+    blocks: BlockStrip | None = None,
+    changed: Span | None = None,
+    at_least: bool = False,
+) -> str:
+    """The picture of a listing, as the text of an SVG file; `at_least`: something of the map may be missing.
+
+    Where something `changed` that takes less than `CLOSER` pixels, a second strip shows it closer.
+    """
     svg = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", "viewBox": "", "width": str(WIDTH), "role": "img"})
     resources = sum(row.times for row in listing)
     element(svg, "title", f"Memory map: {title}")
@@ -57,7 +69,13 @@ def picture(listing: Sequence[Row], *, title: str, blocks: BlockStrip | None = N
     said = f"{resources} resources, {format_short(ram)} of System RAM" if ram else f"{resources} resources"
     said = f"at least {said}" if at_least else said
     element(svg, "text", said, x=MARGIN, y=45, class_="muted")
-    y = _strip(svg, 56, listing, blocks)
+    axis = folded_axis([listing])
+    y = _strip(svg, 56, listing, blocks, axis)
+    if changed is not None and (near := _closer(changed, _Scale(Axis(axis)))) is not None:
+        words = f"closer: what changed, {format_short(near.start)} to {format_short(near.stop)}"
+        element(svg, "text", words, x=MARGIN, y=y + 20, class_="muted")
+        rows = [row for row in listing if row.start < near.stop and near.start < row.stop]
+        y = _strip(svg, y + 24, rows, blocks, [AxisSegment(*near, folded=False)])
     y = _legend(svg, y + 14, listing, blocks)
     y = _table(svg, y + 12, listing)
     svg.set("viewBox", f"0 0 {WIDTH} {y + 10:g}")
@@ -94,9 +112,18 @@ class _Scale:
         return MARGIN + self.axis.place(address) * (WIDTH - 2 * MARGIN)
 
 
-def _strip(svg: ET.Element, top: float, listing: Sequence[Row], blocks: BlockStrip | None) -> float:
+def _closer(changed: Span, x: _Scale) -> Span | None:
+    """What changed, with half of it on either side; None where the whole map shows it well."""
+    wide = x(changed.stop) - x(changed.start)
+    room = changed.size // 2
+    return Span(max(changed.start - room, 0), changed.stop + room) if wide < CLOSER else None
+
+
+def _strip(
+    svg: ET.Element, top: float, listing: Sequence[Row], blocks: BlockStrip | None, axis: Sequence[AxisSegment]
+) -> float:
     """Ruler, resources and memory blocks on one axis; returns the lower edge."""
-    x = _Scale(Axis(folded_axis([listing])))
+    x = _Scale(Axis(axis))
     levels = 1 + max((row.depth for row in listing), default=0)
     height = levels * LEVEL
     bottom = top + 32 + height + (30 if blocks else 0)
@@ -130,9 +157,12 @@ def _label(svg: ET.Element, text: str, x: float, y: float, ground: str, **attrib
 
 
 def _ruler(svg: ET.Element, x: _Scale, top: float) -> None:
-    for address in x.axis.ticks(80 / (WIDTH - 2 * MARGIN)):
+    marks = x.axis.ticks(80 / (WIDTH - 2 * MARGIN))
+    alike = len({format_short(address) for address in marks}) < len(marks)
+    named = format_size if alike else format_short  # two that would look alike are told exactly
+    for address in marks:
         anchor = "start" if x(address) < MARGIN + 20 else "middle"
-        label = format_short(address) if address else "0"
+        label = named(address) if address else "0"
         element(svg, "text", label, x=x(address), y=top + 24, text_anchor=anchor, class_="muted small")
         element(svg, "line", x1=x(address), x2=x(address), y1=top + 27, y2=top + 32, class_="edge")
 
@@ -180,8 +210,12 @@ def _seams(svg: ET.Element, start: int, size: int, count: int, x: _Scale, top: f
 def _blocks(svg: ET.Element, blocks: BlockStrip, x: _Scale, top: float) -> None:
     """The memory blocks; of runs that share a pixel, each kind as high as its share."""
     columns: defaultdict[int, Counter[BlockKind]] = defaultdict(Counter)
+    low, high = (x.axis.segments[0].start, x.axis.segments[-1].stop) if x.axis.segments else (0, 0)
     for run in blocks.runs:
-        left, right = x(run.first * blocks.block_size), x((run.first + run.times) * blocks.block_size)
+        start, stop = run.first * blocks.block_size, (run.first + run.times) * blocks.block_size
+        if stop <= low or high <= start:
+            continue
+        left, right = x(start), x(stop)
         if right - left >= 1:
             _block_run(svg, run, blocks, x, top)
         else:

@@ -81,6 +81,8 @@ class PageStep(Printed, kw_only=True):
     trace: dict[str, list[tuple[Natural, int]]]
     changes: list[tuple[str, Natural, Hex, Hex, Entry]]
     block_changes: list[tuple[Natural, Count, Entry | None, Entry | None]]
+    uses: list[tuple[str, Natural, str]]
+    in_use: list[tuple[Natural, Natural, str]]
     held_up: list[str] | UnsetType = UNSET
     log: list[str] | UnsetType = UNSET
     retry_in: float | UnsetType = UNSET

@@ -39,8 +39,8 @@ function manyNumbers(runs, times) {
 function blockFate({ was, now }) {
   const said = (look) => `${look.state}, ${look.zones || "no zone"}${look.kind.endsWith("_PARTIAL") ? ", partly plugged" : ""}`;
   const word = (look) => (look ? looks.blocks[look.kind].word : "no device");
-  if (now?.state && !was?.state) return { word: "added", text: said(now), color: looks.changes.APPEARED.color };
-  if (was?.state && !now?.state) return { word: "removed", text: `was ${said(was)}`, color: looks.changes.WENT.color };
+  if (now?.state && !was?.state) return { word: "added", text: said(now) };
+  if (was?.state && !now?.state) return { word: "removed", text: `was ${said(was)}` };
   const text = was?.state ? `${said(was)} → ${said(now)}` : `${word(was)} → ${word(now)}`;
   return { word: "changed", text, color: looks.blocks[(now ?? was).kind].color };
 }

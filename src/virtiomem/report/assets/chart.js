@@ -24,7 +24,7 @@ function drawChart(recording, name, current, width, byTime) {
   }
   svg.append(draw("rect", { x: x(ends[current - 1] ?? 0), y: 0, width: Math.max(3, x(ends[current] ?? 0) - x(ends[current - 1] ?? 0)), height: tall, class: "current" }));
   const [requested, plugged] = curves(recording, name, at, ends, x, y);
-  svg.append(draw("path", { d: `${plugged}V${y(0)}H${x(0)}Z`, class: "filled" }), draw("path", { d: plugged, class: "plugged" }), draw("path", { d: requested, class: "requested" }));
+  svg.append(draw("path", { d: `${plugged}V${y(0)}H${x(0)}Z`, class: "filled", fill: looks.resources.VIRTIO_MEM.color }), draw("path", { d: plugged, class: "plugged" }), draw("path", { d: requested, class: "requested" }));
   const every = Math.ceil(recording.steps.length / Math.max(4, (width - AXIS) / 34));
   for (let step = 1; step < at.length; step++) {
     const left = x(ends[step - 1]), right = x(ends[step]);

@@ -50,7 +50,7 @@ const hex = (number) => number.toString(16).padStart(8, "0");
 /** A coloured word. */
 function chip(text, color) {
   const element = el("span", { class: "chip" }, text);
-  if (color) element.style.background = color; else element.style.color = "inherit";
+  if (color) element.style.background = color; else element.classList.add("plain");
   return element;
 }
 

@@ -1,7 +1,7 @@
 // The memory map of one recording at one step: a ruler, what changed, the resources, the memory blocks.
 // Only what is in view is drawn, and what is narrower than a pixel is drawn together: a guest may have 100 000 blocks.
 
-const ROW = 24, STRIP = 7, BLOCKS = 26, CAPTION = 16;
+const ROW = 24, STRIP = 7, BLOCKS = 26, CAPTION = 16, CLOSER = 3;
 
 /**
  * A drawing of `step`; `view` is [from, to] on the axis, `width` in pixels, `chosen` the key of a row or null, `differs` the
@@ -29,6 +29,14 @@ function drawMap(recording, step, { view, width, chosen, differs }) {
   return svg;
 }
 
+/** Where on the axis the changed memory blocks are, with room around them; null where the map in view shows them well. */
+function closer(recording, step, width) {
+  if (!step.blockChanges.length) return null;
+  const bytes = recording["block-size"], last = step.blockChanges.reduce((most, c) => Math.max(most, c.first + c.times), 0);
+  const from = place(step.blockChanges[0].first * bytes), to = place(last * bytes), wide = to - from;
+  return (wide / (state.view[1] - state.view[0])) * width < CLOSER ? [Math.max(0, from - wide / 2), Math.min(1, to + wide / 2)] : null;
+}
+
 /** What the picture shows, for who cannot see it. */
 function mapInWords(recording, step) {
   const ram = step.rows.filter((row) => row.name.startsWith("System RAM"));
@@ -40,7 +48,9 @@ function mapInWords(recording, step) {
 function hatch() {
   return draw("defs", {},
     draw("pattern", { id: "hatch", width: 8, height: 8, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
-      draw("rect", { width: 8, height: 8, class: "foldground" }), draw("line", { y2: 8, class: "hatching" })));
+      draw("rect", { width: 8, height: 8, class: "foldground" }), draw("line", { y2: 8, class: "hatching" })),
+    draw("pattern", { id: "used", width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+      draw("line", { y2: 5, class: "usage" })));
 }
 
 /** Folded stretches: hatched over the full height, torn at both edges, with how much they leave out. */
@@ -71,9 +81,11 @@ function ruler(view, scale, x) {
         "text-anchor": "middle", class: "tick" }, text));
     }
   }
-  for (const address of ticks(view[0], view[1], 92 / scale)) {
+  const marks = ticks(view[0], view[1], 92 / scale), rounded = marks.map((address) => size(address));
+  const named = new Set(rounded).size < rounded.length ? exactSize : size; // two that look alike are told exactly
+  for (const address of marks) {
     const at = x(address), anchor = at < 40 ? "start" : at > (view[1] - view[0]) * scale - 40 ? "end" : "middle";
-    g.append(draw("text", { x: at, y: 24, "text-anchor": anchor, class: "tick" }, address ? `${size(address)}` : "0"),
+    g.append(draw("text", { x: at, y: 24, "text-anchor": anchor, class: "tick" }, address ? named(address) : "0"),
       draw("line", { x1: at, x2: at, y1: 28, y2: 34, class: "grid" }));
   }
   return g;
@@ -87,7 +99,7 @@ function changeStrip(step, x, width) {
       const rows = step.changed.filter((change) => change.change === word).flatMap((change) => change[side]);
       for (const [left, right] of stretches(rows, (row) => [x(row.start), x(row.stop)], width)) {
         g.append(draw("rect", { x: left, y: top, width: Math.max(2, right - left), height: STRIP,
-          fill: top ? looks.changes[word].color : null, class: top ? "box" : "box nowhere" }, draw("title", {}, looks.changes[word].word)));
+          class: top ? "box touched" : "box nowhere" }, draw("title", {}, looks.changes[word].word)));
       }
       for (const row of rows) if (row.times > 1) g.append(seams(row.start, row.size, row.times, x, top, STRIP, width));
     }
@@ -138,7 +150,7 @@ function seams(start, each, times, x, top, height, width) {
 
 function resources(rows, x, width, step, chosen) {
   const g = draw("g"), outlines = draw("g");
-  const changed = new Map(step.changed.flatMap((change) => change.after.map((row) => [row.start + " " + row.depth, change.look.color])));
+  const changed = new Set(step.changed.flatMap((change) => change.after.map((row) => row.start + " " + row.depth)));
   const dust = []; // of each depth: what is narrower than a pixel there, waiting to be drawn together
   const sweep = (depth) => {
     const d = dust[depth];
@@ -160,9 +172,9 @@ function resources(rows, x, width, step, chosen) {
       g.append(boxOf(row, from, to - from, ""), seams(row.start, row.size, row.times, x, row.depth * ROW, (depths - row.depth) * ROW, width));
       label(g, row, Math.max(0, left), Math.min(width, right));
     }
-    const color = right - left > 2 && changed.get(row.start + " " + row.depth);
-    if (color) outlines.append(outline(row, left, right, color, "changed"));
-    if (chosen && row.key === chosen) outlines.append(outline(row, left, right, null, "chosen"));
+    const isChanged = right - left > 2 && changed.has(row.start + " " + row.depth);
+    if (isChanged) outlines.append(outline(row, left, right, "changed"));
+    if (chosen && row.key === chosen) outlines.append(outline(row, left, right, "chosen"));
   }
   dust.forEach((_, depth) => sweep(depth));
   g.append(outlines);
@@ -177,9 +189,9 @@ function boxOf(row, left, wide, prefix) {
   return box;
 }
 
-function outline(row, left, right, color, kind) {
+function outline(row, left, right, kind) {
   return draw("rect", { x: left + 1, y: row.depth * ROW + 1, width: Math.max(1, right - left - 2), height: (depths - row.depth) * ROW - 2,
-    rx: 2, class: kind, stroke: color, fill: "none", "stroke-width": 3, "pointer-events": "none" });
+    rx: 2, class: kind });
 }
 
 /** A box's name, with its size where there is room. */
@@ -205,10 +217,21 @@ function blocks(recording, step, x, width) {
     } else g.append(blockRun(recording, step, run, left, right, x, width));
   }
   for (const [pixel, column] of columns) g.append(...blockColumn(pixel, column));
+  g.append(...memoryInUse(recording, step, x, width));
   for (const [left, right] of stretches(step.blockChanges, (c) => [x(c.first * bytes), x((c.first + c.times) * bytes)], width)) {
     g.append(draw("rect", { x: left, y: BLOCKS + 1, width: Math.max(1.5, right - left), height: 3, class: "touched" }));
   }
   return g;
+}
+
+/** What is in use of blocks that should go: a bar from below, as high as its share of the block. */
+function memoryInUse(recording, step, x, width) {
+  const bytes = recording["block-size"];
+  return step["in-use"].map(([block, used, words]) => [Math.max(0, x(block * bytes)), Math.min(width, x((block + 1) * bytes)), used, words])
+    .filter(([left, right]) => left < right).map(([left, right, used, words]) => {
+      const height = Math.max(4, Math.min(1, used / bytes) * BLOCKS);
+      return draw("rect", { x: left, y: BLOCKS - height, width: Math.max(1, right - left - 1), height, class: "used" }, draw("title", {}, words));
+    });
 }
 
 /** Many small runs on one pixel: each kind as high as its share. */
@@ -270,11 +293,11 @@ function legend() {
   const steps = data.recordings.flatMap((r) => r.steps);
   const kinds = new Set(steps.flatMap((s) => s.rows.map((row) => row.kind)));
   const states = new Set(steps.flatMap((s) => s.blocks.map((run) => run.kind)));
-  const words = new Set(steps.flatMap((s) => s.changes.map((change) => change[0])));
   const list = (head, table, used, symbols) => el("ul", { class: "legend" }, el("li", { class: "head" }, head),
     Object.entries(table).filter(([name]) => used.has(name)).map(([name, look]) => el("li", {}, swatch(name, look, symbols), look.word)));
-  return [list("Resources", looks.resources, kinds, false), list("Memory blocks", looks.blocks, states, true),
-    list("Changes", looks.changes, words, false)].filter((list) => list.children.length > 1);
+  const memory = list("Memory blocks", looks.blocks, states, true);
+  if (steps.some((s) => s["in-use"].length)) memory.append(el("li", {}, el("span", { class: "swatch used", "aria-hidden": "true" }), "in use: what holds a block that should go"));
+  return [list("Resources", looks.resources, kinds, false), memory].filter((list) => list.children.length > 1);
 }
 
 function swatch(name, look, symbol) {

@@ -24,8 +24,11 @@ function renderMap() {
   find("map").replaceChildren(...data.recordings.flatMap((recording) => {
     const step = recording.step(state.step);
     if (!step) return [];
-    const svg = drawMap(recording, step, { view: state.view, width, chosen: state.chosen, differs: differing(recording, step) });
-    return recording.label ? [el("b", { class: "tag" }, recording.label), svg] : [svg];
+    const told = { width, chosen: state.chosen, differs: differing(recording, step) }, near = closer(recording, step, width);
+    const maps = [drawMap(recording, step, { view: state.view, ...told })];
+    if (near) maps.push(el("p", { class: "closer" }, "closer: what changed"), drawMap(recording, step, { view: near, ...told }));
+    for (const map of maps) map.dataset.recording = data.recordings.indexOf(recording);
+    return recording.label ? [el("b", { class: "tag" }, recording.label), ...maps] : maps;
   }));
   const [from, to] = state.view.map(addressAt);
   find("view").textContent = state.view[1] - state.view[0] < 0.999 ? `0x${hex(from)} – 0x${hex(to)}` : "";

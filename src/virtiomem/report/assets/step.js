@@ -7,6 +7,8 @@ function renderStep() {
   find("slider").setAttribute("aria-valuetext", `step ${state.step}: ${step.title}`);
   find("now").replaceChildren(el("strong", {}, `Step ${state.step} of ${lastStep}: ${step.title} `), ...data.recordings.map(outcome));
   find("tiles").replaceChildren(...data.recordings.map((r) => tiles(r, r.step(state.step))).filter(Boolean));
+  find("reasons-section").hidden = !data.recordings.some((r) => r.step(state.step)?.["held-up"]?.length);
+  find("reasons").replaceChildren(...perRecording(reasonList));
   find("changes").replaceChildren(...perRecording((_, own) => changeList(own, state.step === 0)));
   find("zones").replaceChildren(...perRecording((recording) => zoneTable(recording, state.step)));
   find("crash").replaceChildren(...perRecording(crashTable));
@@ -25,9 +27,15 @@ function outcome(recording) {
   const tag = recording.label ? [el("b", { class: "tag" }, recording.label), " "] : [];
   if (!step) return el("span", {}, ...tag, el("span", { class: "badge" }, "no such step"), " ");
   if (step.settled === null) return el("span"); // nothing was done yet
-  const [cls, word] = step.error ? ["bad", `refused: ${step.error}`] : step.settled ? ["good", "settled"] : ["warn", "stopped short"];
-  const why = [...(step["held-up"] ?? []), step.retry].filter(Boolean).join("; ");
-  return el("span", {}, ...tag, el("span", { class: `badge ${cls}` }, word), why ? ` ${why} ` : " ");
+  const [cls, word] = step.error ? ["bad", `refused: ${step.error}`] : step.settled ? ["", "settled"] : ["bad", "stopped short"];
+  return el("span", {}, ...tag, el("span", { class: `badge ${cls}` }, word), step.retry ? ` ${step.retry} ` : " ");
+}
+
+/** Why a step stopped short, a line each. */
+function reasonList(recording, step) {
+  if (!step) return noSuchStep();
+  const reasons = step["held-up"] ?? [];
+  return reasons.length ? el("ul", { class: "reasons" }, reasons.map((reason) => el("li", {}, reason))) : el("p", { class: "muted" }, "Nothing holds a device up.");
 }
 
 /** The step in numbers. */
@@ -40,7 +48,7 @@ function tiles(recording, step) {
   return el("dl", { class: "tiles" }, step.devices.map((device) => (device.type === "dimm" ? dimmTile : deviceTile)(label, device)),
     tile("System RAM resources", count(ram), small(`${count(merged)} with merging, ${count(unmerged)} without`)),
     tile("Memory blocks online", count(blocks("online")), small(blocks("offline") ? `${count(blocks("offline"))} offline` : "none offline")),
-    tile("Requests in this step", count(requests)));
+    tile("Requests in this step", count(requests)), step.uses.map(([id, bytes, kind]) => tile(`${label}in use by ${id}`, size(bytes), small(kind))));
 }
 
 const tile = (term, value, ...more) => el("div", {}, el("dt", {}, term), el("dd", {}, value, ...more));

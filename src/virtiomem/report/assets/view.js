@@ -93,8 +93,7 @@ function wireDrag(map) {
 function rowAt(event) {
   const key = event.target.dataset?.key, svg = event.target.closest("svg");
   if (!key) return null;
-  const shown = data.recordings.filter((r) => r.step(state.step));
-  return { key, recording: shown[[...find("map").querySelectorAll("svg")].indexOf(svg)] };
+  return { key, recording: data.recordings[svg.dataset.recording] };
 }
 
 function zoomToChosen() {

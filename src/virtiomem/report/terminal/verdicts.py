@@ -10,16 +10,17 @@ from rich.text import Text
 from virtiomem.columns import flowing
 from virtiomem.conformance.rules import GROUPS, Rule, group_of
 from virtiomem.conformance.suite import RuleOutcome, SuiteReport, Verdict
+from virtiomem.recording.palette import NOT_AS_ASKED
 from virtiomem.report.terminal.console import text, width_of
 
 _STYLES = {
-    RuleOutcome.PASS: "#009e73",
-    RuleOutcome.FAIL: "bold #d55e00",
-    RuleOutcome.NOT_APPLICABLE: "#e69f00",
-    RuleOutcome.UNSEEN: "#8a8a8a",
-    RuleOutcome.SKIPPED: "#8a8a8a",
+    RuleOutcome.PASS: "bold",
+    RuleOutcome.FAIL: f"bold {NOT_AS_ASKED}",
+    RuleOutcome.NOT_APPLICABLE: "dim",
+    RuleOutcome.UNSEEN: "dim",
+    RuleOutcome.SKIPPED: "dim",
 }
-"""Okabe and Ito's colours, as everywhere; the word says it, too."""
+"""The palette's colour for what is not kept; the word says it, too."""
 
 _INDENT = 32
 """Columns before a rule's text: number, level, outcome."""
