@@ -8,7 +8,7 @@ LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands wheel-compiled test-compiled fuzz-device fuzz-iomem fuzz-input examples docs site man dist fast-python coverage matrix figures clean
+.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands wheel-compiled installed-compiled test-compiled bench fuzz-device fuzz-iomem fuzz-input examples docs site man dist fast-python coverage matrix figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -90,12 +90,17 @@ wheel-compiled: setup  ## dist/: a wheel of the same sources with the heart comp
 	@cp -r pyproject.toml README.md LICENSE src build/compiled/
 	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 MYPYPATH=src $(BIN)/python -m pip wheel --quiet --disable-pip-version-check -c constraints.txt --no-deps -w dist build/compiled
 
-# The tests find what is installed in build/installed before what they stand beside.
-test-compiled: wheel-compiled  ## the fast tests and a walk on the compiled build; TESTS=tests/driver MINUTES=0.2
+installed-compiled: wheel-compiled
 	@rm -rf build/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/installed dist/virtiomem-*-linux_*.whl
+
+# The tests find what is installed in build/installed before what they stand beside.
+test-compiled: installed-compiled  ## the fast tests and a walk on the compiled build; TESTS=tests/driver MINUTES=0.2
 	VIRTIOMEM_BUILD=compiled PYTHONPATH=build/installed $(BIN)/python -m pytest -n 2 -q $(TESTS)
 	PYTHONPATH=build/installed $(BIN)/python tests/guest/embedded/walk.py --minutes $(or $(MINUTES),0.2) --seed $(or $(SEED),1)
+
+bench: installed-compiled  ## run the benchmarks of docs/speed.md again, on both builds, and write what they print there; WORDS="builds start"
+	$(BIN)/python -m docs.speed $(WORDS)
 
 hands:  ## the program for `device check --boot`, compiled for this machine: build/hands
 	@mkdir -p build

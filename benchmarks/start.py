@@ -1,0 +1,55 @@
+"""How long commands take to start, do little and end, beside a Python that does nothing.
+
+    python benchmarks/start.py [--rounds R]
+
+The least CPU time of R rounds in which all take turns, the modules that Python imports on the way, and the time as a multiple of that
+of `python -c pass`.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+BARE = "python -c pass"
+COMMANDS = {
+    BARE: ["-c", "pass"],
+    "virtiomem --version": ["-m", "virtiomem", "--version"],
+    "virtiomem iomem FILE": ["-m", "virtiomem", "iomem", EXAMPLES / "worked-example/boot.iomem"],
+    "virtiomem run --json FILE": ["-m", "virtiomem", "run", "--json", EXAMPLES / "dimm.toml"],
+    "virtiomem run FILE": ["-m", "virtiomem", "run", EXAMPLES / "dimm.toml"],
+}
+
+
+def seconds(words: list[str | Path]) -> float:
+    """CPU seconds of one start."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def modules(words: list[str | Path]) -> int:
+    """How many modules are imported."""
+    command = [sys.executable, "-X", "importtime", *words]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    return sum(line.startswith("import time:") for line in told.splitlines()) - 1
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=20)
+    args = parser.parse_args()
+    imported = {name: modules(words) for name, words in COMMANDS.items()}
+    rounds = [{name: seconds(words) for name, words in COMMANDS.items()} for _ in range(args.rounds)]
+    least = {name: min(each[name] for each in rounds) for name in COMMANDS}
+    print(f"{'':<26}  modules  ms of CPU  times a bare Python")
+    for name, time in least.items():
+        print(f"{name:<26}  {imported[name]:>7}  {time * 1e3:>9.0f}  {time / least[BARE]:>19.1f}")
+
+
+if __name__ == "__main__":
+    main()
