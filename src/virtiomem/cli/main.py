@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
 
-from virtiomem import __version__, stdio
+from virtiomem import __version__, gcpause, stdio
 from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.text import nearest, quoted, shown
 
@@ -67,6 +67,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; `argv` defaults to this process's arguments."""
+    if argv is None:
+        gcpause.make_rare()
     stdio.open_what_is_closed()
     stdio.print_anything()
     try:

@@ -5,6 +5,7 @@ Whoever made it, an embedded guest or a real Linux, a recording has the same sha
 values     the shape
 json_file  JSON, in and out
 folded     the shape of the file: what has changed, alike neighbours counted
+sharing    one object for what is the same in many snapshots
 request_runs  requests, alike ones counted
 compare    whether two are the same, and the first difference
 apart      what two boots may differ in: the kernel's and the firmware's own lines

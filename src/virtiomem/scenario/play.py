@@ -16,6 +16,7 @@ from virtiomem.guest.embedded.adopt import boot_listing
 from virtiomem.kdump.kept import choices_of, elfcorehdr_size
 from virtiomem.recording import Recording, Snapshot, Step, StepRecord
 from virtiomem.recording.pages import held, looked_at
+from virtiomem.recording.sharing import share
 from virtiomem.releases.linux import LINUX
 from virtiomem.releases.qemu import QEMU
 from virtiomem.resource import iomem
@@ -135,6 +136,8 @@ def play(scenario: Scenario, guest: Guest, on_step: OnStep | None = None) -> Rec
     tell = on_step if on_step is not None else lambda _: None
     tell(recording)
     for step in scenario.steps:
-        recording.steps.append(guest.play(step))
+        record = guest.play(step)
+        before = recording.steps[-1].snapshot if recording.steps else recording.boot
+        recording.steps.append(structs.replace(record, snapshot=share(before, record.snapshot)))
         tell(recording)
     return recording
