@@ -4,7 +4,6 @@ A terminal has room for so much: columns that have a rank are left out, the lowe
 below says which; a last column of words goes on below. A file or a program, which has no width, gets all (`stdio.terminal_width`).
 """
 
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -73,6 +72,8 @@ def flowing(head: str, words: str, width: int | None) -> list[str]:
     """Lines of `head` and then `words`, which go on below their beginning where a line has no room for them."""
     if width is None or len(head) + len(words) <= width:
         return [f"{head}{words}".rstrip()]
+    import textwrap
+
     beside = width - len(head) >= _LEAST_WORDS
     indent = " " * (len(head) if beside else 4)
     lines = textwrap.wrap(

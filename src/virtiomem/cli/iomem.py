@@ -1,7 +1,6 @@
 """`virtiomem iomem [FILE]`: any /proc/iomem as a tree with sizes, merged, filtered, as text or JSON."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
@@ -165,6 +164,8 @@ def _print_raw(tree: Resource, args: argparse.Namespace) -> None:
 
 
 def _print_json(reading: repair.Reading, args: argparse.Namespace) -> None:
+    import json
+
     tree = reading.tree
     if args.ram:
         value = map_tables.ram_values(_ram(tree, args))

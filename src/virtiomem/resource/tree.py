@@ -56,12 +56,14 @@ class ResourceTree(Resource):
     `end` is the highest physical address, which x86 sets from the CPU's address bits early in boot.
     """
 
-    __slots__ = ("_flags", "_label", "_recent")
+    __slots__ = ("_flags", "_given", "_label", "_recent")
 
     def __init__(self, end: int = U64_MAX) -> None:
         super().__init__(0, end, "PCI mem", IORESOURCE_MEM)
         self._label, self._flags = self.name, 0
         """A name and flags that have been looked at: mostly the next region has the same."""
+        self._given = 0
+        """The flags that the last region got: those that are alike share one object, a sixth of what a resource takes."""
         self._recent: Resource = self
         """Where the last region was placed: the next is mostly for the same device, and tries there before it searches."""
 
@@ -123,7 +125,10 @@ class ResourceTree(Resource):
                 raise ResourceConflict(new, conflict)
             place = conflict
             conflict = place._link(new)
-        new.flags = place.flags & IORESOURCE_INHERITED | IORESOURCE_BUSY | flags
+        given = place.flags & IORESOURCE_INHERITED | IORESOURCE_BUSY | flags
+        if given != self._given:
+            self._given = given
+        new.flags = self._given
         new.desc = place.desc
         self._recent = place
         return new
