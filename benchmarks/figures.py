@@ -33,7 +33,7 @@ do = "load"
 
 
 def main() -> None:
-    """Print one figure a line."""
+    """Print one figure per line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--names", action="store_true", help="print the names, too")
     names = parser.parse_args().names

@@ -1,4 +1,4 @@
-"""Memory blocks from sysfs: ours beside util-linux' lsmem, on the same files, each as the whole program it is.
+"""Memory blocks from sysfs: ours next to util-linux' lsmem, on the same files, each as the whole program it is.
 
     python benchmarks/memory_blocks.py [--blocks N ...] [--rounds R]
 

@@ -1,4 +1,4 @@
-"""The report page of a big guest beside that of a small one: how much longer it takes to write, to open, to step.
+"""The report page of a big guest next to that of a small one: how much longer it takes to write, to open, to step.
 
     python benchmarks/report.py
 

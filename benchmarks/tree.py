@@ -1,4 +1,4 @@
-"""The resource tree beside what else one could take: list + bisect, sortedcontainers, and a C list walked as Linux does.
+"""The resource tree next to what else one could take: list + bisect, sortedcontainers, and a C list walked as Linux does.
 
     python benchmarks/tree.py [--blocks N ...] [--rounds R]
 
@@ -11,7 +11,7 @@
 
 Prints nanoseconds of CPU time an operation, the median of R rounds, and each peer's time as a multiple of ours, measured
 in turns in this run: above 1 is slower than ours. The C list is built with cc; sortedcontainers and jc are taken where
-they are installed. The peers keep bare numbers: no names, no flags, no nesting, no checks but for overlap.
+they are installed. The peers keep bare numbers: no names, no flags, no nesting, no checks except overlap.
 """
 
 import argparse

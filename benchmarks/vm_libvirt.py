@@ -1,6 +1,6 @@
-"""`vm list` of all domains of a libvirt beside a loop of virsh: python benchmarks/vm_libvirt.py --domains 20
+"""`vm list` of all domains of a libvirt next to a loop of virsh: python benchmarks/vm_libvirt.py --domains 20
 
-A libvirtd of its own, domains without guests. What virsh prints of a device is what its XML says of it.
+A libvirtd of its own, domains without guests. What virsh prints of a device is what its XML says about it.
 """
 
 import argparse

@@ -84,7 +84,7 @@ def _table(rows: dict[str, Row], columns: dict[str, Callable[[Row], str]]) -> st
 
 
 def page(text: str) -> str:
-    """The page with its tables made anew."""
+    """The page with its tables made again."""
     for name, table in tables().items():
         text = page_with(text, BEGIN.format(name), END, table)
     return text

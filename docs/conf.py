@@ -13,7 +13,7 @@ html_theme = "furo"
 html_show_copyright = False
 html_copy_source = False
 
-# Pages link as the repository's readers do: to a heading by the name that a forge gives it, and to files beside docs/.
+# Pages link as the repository's readers do: to a heading by the name that a forge gives it, and to files next to docs/.
 myst_heading_anchors = 4
 BESIDE = {
     "../ARCHITECTURE.md": "architecture.md",

@@ -83,7 +83,7 @@ def _fuzzed() -> Iterator[Ran]:
 
 
 def on(board: str) -> str:
-    """What is said of a machine that is not the usual one."""
+    """What is said about a machine that is not the usual one."""
     return f" on {board}" if board else ""
 
 
@@ -159,7 +159,7 @@ def _list(runs: list[Ran]) -> str:
 
 
 def page(text: str) -> str:
-    """The page with everything below its mark made anew."""
+    """The page with everything below its mark made again."""
     before, mark, _ = text.partition("<!-- below: made by docs/matrix.py -->\n")
     return f"{before}{mark}\n{body(kept())}"
 

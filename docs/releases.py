@@ -34,7 +34,7 @@ def row(change: Change, releases: Releases[Any]) -> str:
 
 
 def page(text: str) -> str:
-    """The page with its tables made anew."""
+    """The page with its tables made again."""
     for program, releases in TABLES.items():
         text = page_with(text, begin(program), END, table(*releases))
     return text

@@ -13,7 +13,7 @@ BEGIN, END = "<!-- table: made by docs/sent.py -->\n", "<!-- end of table -->\n"
 
 
 def table() -> str:
-    """The table in Markdown, a row a command."""
+    """The table in Markdown, a row per command."""
     head = "| to the | command | what for | sent by | changes | since | |\n|---|---|---|---|---|---|---|\n"
     return head + "".join(_row(command) for command in TABLE)
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from tests import schemas
 from virtiomem.cli import main as command_line
 
-# A busy machine takes its time for an example, and that is no failure. Continuous integration tries the same examples
+# A busy machine takes its time for an example, and that is not a failure. Continuous integration tries the same examples
 # every time; everybody else's machine finds new ones.
 settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("any"), derandomize=True)

@@ -1,4 +1,4 @@
-"""What the project says of itself is true: ARCHITECTURE.md, the lists of modules, the tree of errors."""
+"""What the project says about itself is true: ARCHITECTURE.md, the lists of modules, the tree of errors."""
 
 import ast
 import importlib

@@ -1,4 +1,4 @@
-"""Every example is played, and shows what the file beside it says. `make examples` writes those files again."""
+"""Every example is played, and shows what the file next to it says. `make examples` writes those files again."""
 
 from pathlib import Path
 

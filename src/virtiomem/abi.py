@@ -1,6 +1,6 @@
 """The words of Linux's files for memory hotplug and sleep: sysfs, /proc/zoneinfo and the parameters of memory_hotplug.
 
-Whoever reads, models or writes these files takes the words from here. Models: drivers/base/memory.c, include/linux/mmzone.h,
+Every module that reads, models or writes these files takes the words from here. Models: drivers/base/memory.c, include/linux/mmzone.h,
 mm/memory_hotplug.c (v6.1).
 """
 
@@ -11,7 +11,7 @@ MEMORY_BLOCKS = "sys/devices/system/memory"
 
 
 class BlockState(StrEnum):
-    """What a memory block's `state` says."""
+    """Words of a memory block's `state` file."""
 
     ONLINE = "online"
     GOING_OFFLINE = "going-offline"
@@ -34,7 +34,7 @@ READ_OF_BLOCKS = (BlockFile.STATE, BlockFile.VALID_ZONES, BlockFile.REMOVABLE)
 
 
 class OnlineType(StrEnum):
-    """How a block goes online. memhp_default_state= and auto_online_blocks use the same words."""
+    """Ways a block goes online. memhp_default_state= and auto_online_blocks use the same words."""
 
     OFFLINE = "offline"
     ONLINE = "online"
@@ -87,7 +87,7 @@ class PageFlag(IntFlag):
 
 
 class Sleep(StrEnum):
-    """How deep a machine sleeps; /sys/power/state calls them `freeze`, `mem` and `disk` (kernel/power/main.c, v6.1)."""
+    """Depths of sleep; /sys/power/state calls them `freeze`, `mem` and `disk` (kernel/power/main.c, v6.1)."""
 
     IDLE = "idle"
     MEMORY = "memory"

@@ -1,6 +1,6 @@
 """Architectures of Linux as data: a row for each, and for each page size where there are several.
 
-Everyone reads a field of the row at hand; nobody else writes these numbers, or asks which architecture it is. What cannot
+Everyone reads a field of the row at hand; no other module writes these numbers, or asks which architecture it is. What cannot
 know its architecture, such as a listing on its own, takes `DEFAULT`.
 """
 
@@ -38,7 +38,7 @@ class Architecture:
     keeps_crash_header: bool = True
     """The kernel can keep a loaded crash header up to date (ARCH_SUPPORTS_CRASH_HOTPLUG)."""
     console_parameters: str = "console=ttyS0 no_timer_check"
-    """What a kernel must be told to speak on the first serial port: empty where the firmware says which it is. (A busy host makes
+    """The kernel parameters that make it print on the first serial port: empty where the firmware says which it is. (A busy host makes
     x86's test of the timer fail under emulation.)"""
     page_size: int
     pageblock_size: int
@@ -69,17 +69,17 @@ class Architecture:
     """The contiguous memory allocator's area where the command line says nothing; None: Debian builds without it."""
 
     def pluggable(self, boot_start: int) -> Span:
-        """What can be hotplugged where boot memory starts at an address (mhp_get_pluggable_range())."""
+        """Return what can be hotplugged where boot memory starts at an address (mhp_get_pluggable_range())."""
         base = align_down(boot_start, self.linear_map_alignment) if self.linear_map_alignment else 0
         return Span.sized(base, self.linear_map_size)
 
     def map_base(self, boot_start: int) -> int:
-        """What is added to a physical address in the direct map, where boot memory starts at an address."""
+        """Return what is added to a physical address in the direct map, where boot memory starts at an address."""
         start = self.pluggable(boot_start).start if self.maps_from_memory_start else 0
         return (self.direct_map - start) % (1 << 64)
 
     def pages(self, size: int) -> int:
-        """The whole pages in so many bytes."""
+        """The whole pages in that many bytes."""
         return size // self.page_size
 
 

@@ -1,4 +1,4 @@
-"""What public calls take: a value that cannot be is refused here, before anything has changed.
+"""Checks of the arguments of public calls: a wrong value is refused here, before anything has changed.
 
 Each check names the argument, what it must be, and what it was. Calls that come by the million test only what is cheap and
 come here when it fails; what is inside the heart is not checked again.

@@ -1,4 +1,4 @@
-"""Which build this is: pure Python, or the same sources with the heart compiled (`make wheel-compiled`)."""
+"""Name this build: pure Python, or the same sources with the heart compiled (`make wheel-compiled`)."""
 
 from importlib.util import find_spec
 

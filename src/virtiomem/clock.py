@@ -68,7 +68,7 @@ class Clock:
 
     @property
     def next_due(self) -> float | None:
-        """When the next armed timer expires, in virtual seconds; None when there is none."""
+        """When the next armed timer expires, in virtual seconds; None when no timer is armed."""
         while self._timers and not self._timers[0][2].armed:
             heapq.heappop(self._timers)
         return self._timers[0][0] if self._timers else None

@@ -1,6 +1,6 @@
 """Text in columns, for every command that prints a table of its own.
 
-A terminal has room for so much: columns that have a rank are left out, the lowest first, until the others fit, and a line
+A terminal has limited room: columns that have a rank are left out, the lowest first, until the others fit, and a line
 below says which; a last column of words goes on below. A file or a program, which has no width, gets all (`stdio.terminal_width`).
 """
 
@@ -23,7 +23,7 @@ _TAB = "\t"
 
 
 def align(rows: Iterable[Sequence[str]], right: str | Sequence[bool] = "", *, width: int | None = None) -> str:
-    """Columns as wide as their widest cell, a line a row, nothing behind the last cell; every cell printable.
+    """Columns as wide as their widest cell, a line per row, nothing behind the last cell; every cell printable.
 
     `right` says which columns are aligned to the right, as a text with a ``>`` at their place or as flags. With a `width`
     the last column is of words, which go on below where they find no room.
@@ -92,15 +92,15 @@ class Column(Generic[T]):
 
     name: str
     cell: Callable[[T], str]
-    """The text of a cell; what it needs besides the row, such as whether sizes are in bytes, is part of `T`."""
+    """The text of a cell; what it needs in addition to the row, such as whether sizes are in bytes, is part of `T`."""
     right: bool = False
     """Aligned to the right."""
     default: tuple[str, ...] = ()
-    """The tables that show it when nobody chooses columns, in the order of the registry."""
+    """The tables that show it unless columns are chosen, in the order of the registry."""
     needs: str = ""
     """What has to be read for it, in the words of its command."""
     rank: int = 0
-    """When it is left out for want of room: 1 before 2; 0 never is."""
+    """When it is left out for lack of room: 1 before 2; 0 never is."""
     words: bool = False
     """A last column of words, which go on below where they find no room."""
 
@@ -112,11 +112,11 @@ class Columns(dict[str, C]):
         super().__init__({column.name: column for column in columns})
 
     def default(self, table: str) -> list[str]:
-        """The columns that a table has when nobody chooses."""
+        """The columns that a table has unless columns are chosen."""
         return [column.name for column in self.values() if table in column.default]
 
     def needs(self, names: Iterable[str]) -> set[str]:
-        """What has to be read for these columns."""
+        """Return the inputs that these columns need."""
         return {self[name].needs for name in names} - {""}
 
     @property

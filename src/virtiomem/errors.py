@@ -1,4 +1,4 @@
-"""What can go wrong, split by whose fault it is.
+"""Errors, split by whose fault they are.
 
 ::
 
@@ -53,7 +53,7 @@ class Errno(IntEnum):
 
 
 class Exit(IntEnum):
-    """What a command returns."""
+    """Exit codes of the command."""
 
     DONE = 0
     FAILED = 1
@@ -120,7 +120,7 @@ class ScenarioError(UsageError):
 
 
 class ArgumentError(UsageError):
-    """An argument of a library call cannot be; nothing has changed."""
+    """An argument of a library call is invalid; nothing has changed."""
 
 
 class ArgumentTypeError(ArgumentError, TypeError):

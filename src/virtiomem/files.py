@@ -32,7 +32,7 @@ def read_bytes(path: str | Path, *, limit: int = MAX_SIZE) -> bytes:
 
 
 def read_stdin(*, limit: int = MAX_SIZE) -> bytes:
-    """What stands on standard input; raises UsageError as `read_bytes` does."""
+    """Return what stands on standard input; raises UsageError as `read_bytes` does."""
     try:
         return _read(sys.stdin.buffer, "standard input", limit)
     except OSError as error:
@@ -56,12 +56,12 @@ def refuse_empty(path: str | Path) -> None:
 
 
 def is_directory(path: str | Path) -> bool:
-    """Whether a directory is there; under a name that nothing can have, none is."""
+    """Return whether a directory is there; under a name that nothing can have, none is."""
     return os.path.isdir(path)  # noqa: PTH112 - pathlib raises for a name that is too long
 
 
 def is_there(path: str | Path) -> bool:
-    """Whether anything is there; under a name that nothing can have, nothing is."""
+    """Return whether anything is there; under a name that nothing can have, nothing is."""
     return os.path.exists(path)  # noqa: PTH110 - pathlib raises for a name that is too long
 
 
@@ -87,7 +87,7 @@ def check_writable(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> No
 
 
 def _holds(source: str | Path, target: Path) -> bool:
-    """Whether a source is this file, under whatever name, or a directory with it."""
+    """Return whether a source is this file, under whatever name, or a directory with it."""
     try:
         if str(source) == "-":
             return os.path.samestat(os.fstat(sys.stdin.fileno()), target.stat())
@@ -128,7 +128,7 @@ def write_all(outputs: Mapping[str | Path, bytes]) -> None:
 
 
 def cannot_write(path: str | Path, error: OSError) -> UsageError | BackendError:
-    """What to raise when the system refuses to write: whose fault it is depends on what it says."""
+    """Return what to raise when the system refuses to write: whose fault it is depends on what it says."""
     kind = UsageError if error.errno in _WRONG_NAMES else BackendError
     return kind(f"{shown(path)}: {error.strerror}")
 
@@ -144,7 +144,7 @@ _WRONG_NAMES = {
     errno.EPERM,
     errno.EROFS,
 }
-"""What the system says of a name under which nothing can be written; all else is the system's own trouble."""
+"""What the system says about a name under which nothing can be written; all else is the system's own trouble."""
 
 
 @contextmanager
@@ -172,7 +172,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _temporary(path: Path) -> Path:
-    """A new, empty file beside this one; its name is short, since that of `path` may be as long as names can be."""
+    """A new, empty file next to this one; its name is short, since that of `path` may be as long as names can be."""
     import tempfile  # not above: it takes a tenth of every command's start, and most write nothing
 
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".virtiomem-")

@@ -47,7 +47,7 @@ _KINDS = {
 
 
 class NotationError(ValueError):
-    """What is wrong with a text, or a value in it; `where` is the line, or the keys that lead to it."""
+    """Error in a text, or in a value of it; `where` is the line, or the keys that lead to it."""
 
     def __init__(self, reason: str, where: str = "") -> None:
         self.reason = reason
@@ -169,7 +169,7 @@ def _escaped(character: str) -> str:
 
 
 def _refuse_twice(data: bytes, values: Any) -> None:
-    """Refuse an object that has a key twice, of which the decoder keeps the last.
+    """Refuse an object that has a key twice: the decoder would keep the last.
 
     Without such keys, and without escapes, as many colons stand behind a quotation mark as when the values are written
     again. That is an eighth of the decoder's time; where it does not tell, Python's own decoder does, in twice the time.

@@ -1,6 +1,6 @@
 """Reasons why a device refuses a request, or why it does not reach its requested size: data, and their one wording.
 
-Whoever finds a reason makes a `Reason` of a kind and the facts; whoever shows it prints its text. The words stand in
+Code that finds a reason makes a `Reason` of a kind and the facts; code that shows it prints its text. The words stand in
 `ReasonKind` and nowhere else, so that a guest, a recording, a report and `vm explain` say the same of the same state.
 """
 
@@ -14,7 +14,7 @@ from virtiomem.units import format_approx, format_size
 
 
 class Certainty(StrEnum):
-    """How a reason is known."""
+    """Certainty of a reason."""
 
     FACT = "fact"
     """Read from the device, the driver, the hypervisor or the guest."""
@@ -67,7 +67,7 @@ class ReasonKind(Enum):
     DEVICE_SILENT = Words("the device does not answer; the driver waits for the answer without a limit")
 
     # --- Linux does not add memory (memory.refusal) ---
-    NO_WHOLE_BLOCKS = Words("{value:#x} is no multiple of the memory block, {block:size}")
+    NO_WHOLE_BLOCKS = Words("{value:#x} is not a multiple of the memory block, {block:size}")
     NOT_PLUGGABLE = Words("{stop:#x} is beyond {end:#x}, where memory that can be hotplugged ends")
     RANGE_TAKEN = Words("its addresses are taken by {by}")
     NOT_ADDED_ERRNO = Words("Linux did not add it: {errno}")
@@ -177,7 +177,7 @@ class ReasonKind(Enum):
         "memory can be relied on to be unplugged only in zone Movable (online_movable)",
     )
     KERNEL_ZONES = Words(
-        "its memory blocks are online: {zones:zones}; outside Movable, kernel pages may pin them for ever",
+        "its memory blocks are online: {zones:zones}; outside Movable, kernel pages may pin them forever",
         "online this memory as online_movable next time; a reboot frees what is pinned now",
     )
     NO_ROOM_TO_MOVE = Words(
@@ -251,7 +251,7 @@ class ReasonKind(Enum):
         "page, and no one else)"
     )
     PAGEBLOCKS = Words(
-        "of {size:approx} in zone {zone}, {held:approx} are pageblocks that the kernel uses for what cannot move: so much may be "
+        "of {size:approx} in zone {zone}, {held:approx} are pageblocks that the kernel uses for what cannot move: that much may be "
         "held, here or elsewhere in the zone"
     )
     PAGES_NOT_READ = Words(
@@ -281,7 +281,7 @@ class Reason:
 
     @property
     def advice(self) -> "Reason | None":
-        """What would help, as a reason of the same kind; None where there is no advice."""
+        """Advice that would help, as a reason of the same kind; None where there is no advice."""
         return replace(self, certainty=Certainty.ADVICE) if self.kind.value.advice else None
 
     def of(self, device: str) -> "Reason":
@@ -309,7 +309,7 @@ def with_advice(found: Iterable[Reason]) -> tuple[Reason, ...]:
 
 
 def retry(seconds: float, *, exact: bool = True) -> Reason:
-    """When the driver tries again: in so many seconds or, unless `exact`, at the latest then."""
+    """When the driver tries again: in that many seconds or, unless `exact`, at the latest then."""
     return Reason(ReasonKind.RETRY_DUE if exact else ReasonKind.RETRY_WITHIN, {"seconds": seconds})
 
 

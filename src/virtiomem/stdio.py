@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def say(message: str) -> None:
-    """Put a message on standard error, as one printable line of bounded length; where nobody can read it, nothing happens."""
+    """Put a message on standard error, as one printable line of bounded length; where it is closed, nothing happens."""
     try:
         print(one_line(message), file=sys.stderr, flush=True)
     except OSError:
@@ -25,7 +25,7 @@ WARNING = "warning: "
 
 
 def warn(message: str) -> None:
-    """Say what is no failure, and yet may not be overlooked."""
+    """Print a warning: not a failure, but not to be overlooked."""
     say(f"virtiomem: {WARNING}{message}")
 
 

@@ -30,7 +30,7 @@ _DECIMAL = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE])B"
 
 
 def _cure(text: str) -> str:
-    """What to write instead: for 2GB, which is 10^9 for some and 2^30 for others, the size that is meant here."""
+    """Suggest another spelling: for 2GB, which is 10^9 for some and 2^30 for others, the size that is meant here."""
     match = _DECIMAL.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     if match is not None:
         return f"write {match['number']}{match['suffix'].upper()}, which counts in powers of 1024"
@@ -46,7 +46,7 @@ class Size(int):
     def parse(cls, text: "str | int") -> Self:
         """Read a size; a bare number is bytes.
 
-        Raises ArgumentValueError, which names the text, when it is no whole, non-negative number of bytes below 2^64.
+        Raises ArgumentValueError, which names the text, when it is not a whole, non-negative number of bytes below 2^64.
         """
         if isinstance(text, int) and not isinstance(text, bool):
             value, whole = text, True
@@ -117,7 +117,7 @@ def format_exact(size: int) -> str:
 
 
 def size_format(*, in_bytes: bool, at_least: bool = False) -> Callable[[int], str]:
-    """How a table's sizes are printed: as plain numbers of bytes, or for a glance; `at_least` where there may be more."""
+    """Return the formatter of a table's sizes: plain numbers of bytes, or for a glance; `at_least` where there may be more."""
     plain: Callable[[int], str] = str if in_bytes else format_approx
     return (lambda size: f"at least {plain(size)}") if at_least else plain
 
@@ -128,7 +128,7 @@ def format_with_hex(size: int) -> str:
 
 
 def libvirt_unit(name: str) -> int | None:
-    """Bytes of a unit as libvirt's XML names it, in whatever case; none given is KiB, and None is what is no unit.
+    """Bytes of a unit as libvirt's XML names it, in whatever case; none given is KiB, and None is what is not a unit.
 
     Source: virScaleInteger() in src/util/virutil.c (libvirt 9.0).
     """

@@ -99,11 +99,11 @@ def test_a_device_that_cannot_shrink_by_as_much_is_partly_done(guest: str, capsy
             "no 'virtio7', did you mean 'virtio0'? (virtio-mem devices here: virtio0)",
         ),
         (["-o", "NonSense"], "no column 'NonSense'"),
-        (["-s", "/mnt"], "--sysroot /mnt: nothing of it is read beside"),
+        (["-s", "/mnt"], "--sysroot /mnt: nothing of it is read next to"),
         (["-a", "-S", "node"], "--all and --split exclude each other"),
         (["-J", "--summary=only"], "exclude each other"),
         (["-J", "-P"], "not allowed with"),
-        (["--summary=often"], "'often' is none of"),
+        (["--summary=often"], "'often' is not one of"),
     ],
 )
 def test_a_wrong_option_is_named(guest: str, capsys: pytest.CaptureFixture[str], argv: list[str], reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What is said of a guest with no machine to ask; the reports' cases are read in place."""
+"""What is said about a guest with no machine to ask; the reports' cases are read in place."""
 
 import json
 from pathlib import Path
@@ -154,6 +154,6 @@ def test_dimm_that_lies_where_no_block_starts_says_so(tmp_path: Path, capsys: py
         "PNP0C80:00": "256M added, 256M online, 256M in Normal",
         "PNP0C80:01": "ACPI has the memory device, enabled, and Linux has no memory block of it",
         "dax0.0": "1G of a DAX device whose driver is device_dax: not memory of Linux yet",
-        None: "0x100200000 is no multiple of the memory block, 128M",
+        None: "0x100200000 is not a multiple of the memory block, 128M",
     }
     assert "daxctl reconfigure-device --mode=system-ram dax0.0" in {one["text"] for one in found}

@@ -69,7 +69,7 @@ def test_modules_need_their_kernel(scenario: Path, capsys: pytest.CaptureFixture
     [
         ('[[step]]\ndo = "inject"\nat = "online"\nerror = "ENOMEM"\n', "step 2: inject is for the embedded guest"),
         ('[[step]]\ndo = "add-memory"\nkind = "kmem"\nsize = "1G"\n', "step 2: add-memory is for the embedded guest"),
-        ('[[step]]\ndo = "use"\nid = "a b; reboot"\nsize = "1M"\n', "step 2: id: 'a b; reboot' is no file name"),
+        ('[[step]]\ndo = "use"\nid = "a b; reboot"\nsize = "1M"\n', "step 2: id: 'a b; reboot' is not a file name"),
         ("[driver]\nmerge-resources = false\n", "driver.merge-resources: a stock kernel merges"),
         ('[guest]\nmemory = "128M"\n', "guest.memory: 128M is too little for a real Linux"),
     ],

@@ -187,7 +187,7 @@ def test_ram_that_a_header_lacks_is_said_without_being_asked(
     assert (code, "no limit: this kernel makes its header as large as it takes" in out) == (1, True)
     assert (
         err
-        == "virtiomem: warning: 1G of RAM is not in the header, a crash loses it: load the crash kernel anew (kexec -p)\n"
+        == "virtiomem: warning: 1G of RAM is not in the header, a crash loses it: load the crash kernel again (kexec -p)\n"
     )
 
 
@@ -298,7 +298,7 @@ def test_header_that_reads_wrong_is_refused(tmp_path: Path, capsys: pytest.Captu
         (["--possible-cpus", "9999999999"], "9999999999 are more than the 8192"),
         (["--direct-map", "high"], "'high' is not a number"),
         (["--backup", "-1"], "--backup"),
-        (["--as", "grub"], "'grub' is none of"),
+        (["--as", "grub"], "'grub' is not one of"),
         (["--limit", "0"], "--limit: not a count: '0'"),
         (["--possible-cpus", "0"], "--possible-cpus: not a count: '0'"),
         (["--compare", "--as", "kernel"], "--compare is of both loaders: --as kernel chooses nothing"),
@@ -306,7 +306,7 @@ def test_header_that_reads_wrong_is_refused(tmp_path: Path, capsys: pytest.Captu
         (["--compare", "-o", "x"], "-o writes a header"),
         (["--against", "x", "-o", "y"], "-o writes a header"),
         (["-o", "-"], "-o -: a header is binary, it goes to a file"),
-        (["-s", "/mnt"], "--sysroot /mnt: nothing of it is read beside"),
+        (["-s", "/mnt"], "--sysroot /mnt: nothing of it is read next to"),
         (["--against", "/nonexistent"], "/nonexistent: No such file"),
         (["--against", "/dev/null"], "/dev/null: "),
     ],

@@ -39,7 +39,7 @@ def test_listing_from_a_pipe_as_json(monkeypatch: pytest.MonkeyPatch, capsys: py
     ("arguments", "complaint"),
     [
         ([LISTING], "where should the picture go"),
-        ([LISTING, "--step", "1", "--svg", "x"], "is no recording"),
+        ([LISTING, "--step", "1", "--svg", "x"], "is not a recording"),
         ([RECORDING, "--step", "9", "--svg", "x"], "no step 9, there are 0 (boot) to 3"),
         (["nowhere", "--svg", "x"], "nowhere: No such file"),
         ([str(DATA / "scenario.toml"), "--svg", "x"], "scenario.toml is a scenario; `virtiomem run` plays it"),

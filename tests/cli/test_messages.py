@@ -31,7 +31,7 @@ REST = {
     "vm resize": [*SIMULATED, "vm0", "1G"],
     "device check": ["--rule", "VIRTIO"],
 }
-"""What a command needs besides the one argument that is odd."""
+"""What a command needs in addition to the one argument that is odd."""
 LISTING = "00000000-00000fff : Reserved\n00001000-7fffffff : System RAM\n"
 
 

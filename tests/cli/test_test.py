@@ -26,7 +26,7 @@ def test_one_line_a_test_and_a_count(capsys: pytest.CaptureFixture[str]) -> None
     assert main(["test", "."]) == 1
     assert capsys.readouterr().out == (
         "same        kept.toml  6 steps, 1 stopped short\n"
-        "no golden   new.toml   6 steps, 1 stopped short; no new.json beside it (--update writes it)\n"
+        "no golden   new.toml   6 steps, 1 stopped short; no new.json next to it (--update writes it)\n"
         "2 scenarios: 1 same, 1 no golden\n"
     )
     assert main(["test", "kept.toml"]) == 0

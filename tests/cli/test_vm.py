@@ -168,7 +168,7 @@ def test_dry_run_shows_the_plan_and_changes_nothing(web: str, capsys: pytest.Cap
         (["vm0", "9G"], 1, "web: vm0: 9G (0x240000000) is above its max size 8G"),
         (["vm1", "1G"], 1, "web: it has no device 'vm1'"),
         (["vm0", "much"], 2, "not a size: 'much' (write 128M, 2G, 0x8000000 or bytes)"),
-        (["vm0", "--total", "8G"], 2, "--total is for whole machines, and 'vm0' is no machine"),
+        (["vm0", "--total", "8G"], 2, "--total is for whole machines, and 'vm0' is not a machine"),
         (["web", "1G", "--total", "--spread", "odd"], 2, "--spread 'odd' is not even, weighted, pack or node=N"),
         (["web", "1G", "--timeout", "soon"], 2, "argument --timeout: not a time: 'soon' (write 90, 90s, 5m or 1h"),
     ],
@@ -249,7 +249,7 @@ def test_explain_reads_a_capture(tmp_path: Path, stuck: str, capsys: pytest.Capt
 
 
 def watched(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
-    """What a watch says of each of its machines; a busy machine is given longer and longer."""
+    """What a watch says about each of its machines; a busy machine is given longer and longer."""
     for seconds in ("0.5", "5", "50", str(PATIENCE)):
         done = run(capsys, "watch", *argv, "--for", seconds)
         if len(done[1].splitlines()) >= argv.count("-c"):

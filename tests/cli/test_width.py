@@ -18,14 +18,14 @@ from virtiomem.cli.main import main
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CAPTURE, SCENARIO = str(EXAMPLES / "guest.capture"), str(EXAMPLES / "two-nodes.toml")
 WIDTH = 80
-LEFT_OUT = "left out for want of room: "
+LEFT_OUT = "left out for lack of room: "
 
 Printed = Callable[..., list[str]]
 
 
 @pytest.fixture
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Printed]:
-    """What a command prints on a terminal of so many columns, without the colours."""
+    """What a command prints on a terminal of that many columns, without the colours."""
     leader, follower = os.openpty()
     monkeypatch.setenv("TERM", "xterm-256color")
 

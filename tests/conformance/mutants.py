@@ -421,6 +421,6 @@ MUTANTS: list[tuple[str, str, Break]] = [
     ("SOUND-17", "loses count", queue_that("pop", loses_count)),
     ("SOUND-18", "has one queue size", has_one_queue_size),
     ("SOUND-19", "serves before a reset", serves_before_a_reset),
-    ("SOUND-20", "busy for ever", busy_forever),
+    ("SOUND-20", "busy forever", busy_forever),
     ("SOUND-21", "takes what it refuses", forgets_to_refuse),
 ]

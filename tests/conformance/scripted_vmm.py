@@ -1,7 +1,7 @@
 """A VMM for `--boot` whose guest is played: `python scripted_vmm.py FAULT KERNEL INITRD APPEND [SIZE [REQUESTED]]`.
 
 Its device is ours behind memory-mapped registers. Faults: `none`; `refuse`, `die`, `hang`, `panic`, `blind` (no device), `unable` (no huge
-page) while it boots; `late-die`, `late-garbage`, `late-hang` after so many lines; `liar` answers every request with ACK.
+page) while it boots; `late-die`, `late-garbage`, `late-hang` after that many lines; `liar` answers every request with ACK.
 """
 
 import sys

@@ -136,7 +136,7 @@ def test_the_vmm_is_killed_with_its_children(tmp_path: Path) -> None:
         ("", "--boot: an empty command"),
         ("'", "--boot: .*No closing quotation"),
         ("vmm {kernel} {append}", r"--boot: \{initrd\} must stand where the command takes it"),
-        ("vmm {kernel} {initrd} {append} {colour}", r"--boot: \{colour\} is no placeholder \(there are \{kernel\}"),
+        ("vmm {kernel} {initrd} {append} {colour}", r"--boot: \{colour\} is not a placeholder \(there are \{kernel\}"),
     ],
 )
 def test_a_command_that_cannot_boot_what_we_bring_is_refused(text: str, message: str) -> None:

@@ -101,7 +101,7 @@ def miscounts(transport: EmbeddedTransport) -> None:
             3,
         ),
         (gives_up_without_a_word, "interrupt status", 4),
-        (miscounts, "size that the owner is told", 4),
+        (miscounts, "size that the owner reads", 4),
     ],
 )
 def test_a_difference_is_shrunk_to_what_shows_it(break_: Break, what: str, most: int) -> None:

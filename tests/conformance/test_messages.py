@@ -114,7 +114,7 @@ def test_a_python_object_is_found_by_name(
     assert main(["device", "check", "--subject", "mine_for_the_suite:good", "--rule", "STATE", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["conforms"] is True
     for factory, words in (
-        ("bad", "what it returns is no conformance.testbench.Target: it has no name, release"),
+        ("bad", "what it returns is not a conformance.testbench.Target: it has no name, release"),
         ("broken", "ZeroDivisionError: division by zero"),
         ("missing", "AttributeError"),
     ):

@@ -88,7 +88,9 @@ def waits_for_driver_ok(transport: EmbeddedTransport) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "mend"), [("PLUG-4", instead(errors_first)), ("VIRTIO-2", waits_for_driver_ok)], ids=["PLUG-4", "VIRTIO-2"]
+    ("rule", "repair"),
+    [("PLUG-4", instead(errors_first)), ("VIRTIO-2", waits_for_driver_ok)],
+    ids=["PLUG-4", "VIRTIO-2"],
 )
 def test_a_device_by_the_letter_keeps_what_qemu_breaks(rule: str, mend: Break) -> None:
     assert judge(Mutant(mend), BY_ID[rule]).outcome is RuleOutcome.PASS

@@ -482,7 +482,7 @@ def guest(_random: Random) -> World:
 
 
 def borders(_random: Random) -> World:
-    """What needs nothing but its arguments."""
+    """What needs only its arguments."""
     text = some("00000000-7fffffff : System RAM\n", b"", "{}", "[guest]\n")
     config: dict[Any, tuple[str, ...]] = {
         GuestConfig: (

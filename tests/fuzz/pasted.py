@@ -74,7 +74,7 @@ def trial(random: Random) -> Iterator[tuple[str, str]]:
     if random.random() < 0.1 and _is_sound(few := _text(sound.splitlines()[: random.randrange(2, FEW)])):
         sound = few
     kinds = sorted(random.sample(KINDS, random.choice((1, 1, 1, 2))), key=_order)
-    if set(kinds) == {_colours, _wrapped}:  # an escape that is wrapped is no escape
+    if set(kinds) == {_colours, _wrapped}:  # an escape that is wrapped is not an escape
         kinds = kinds[:1]
     text = sound
     original = _total(repair.read(sound, source="map", lenient=False))

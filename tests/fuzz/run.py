@@ -138,7 +138,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1.0, help="for each kind")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kind", action="append", help="only this kind; may be given again")
-    parser.add_argument("--trials", type=int, help="so many, however long they take")
+    parser.add_argument("--trials", type=int, help="that many, however long they take")
     parser.add_argument("--trial", type=int, help="only the trial of this number, as a finding names it")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -113,7 +113,7 @@ LOSSES = {
         LISTING.replace("140000000-33f", "14000000033f").replace("140000000-147", "40000000-147"),
         6,
     ),
-    "digits beside ports": (
+    "digits next to ports": (
         "2000000-9fffffff : System RAM\n  20000800-207fffff : Kernel code\n0000-001f : dma1\n",
         1,
     ),
@@ -121,7 +121,7 @@ LOSSES = {
         f"00100000-7fffffff : {'n' * 40}\n  00100000007fffffff : System RAM\n",
         2,
     ),
-    "digits of all but one line": (
+    "digits of all except one line": (
         """\
 00100000-7fffff : System RAM
 100000000-13fffffff : System RAM
@@ -233,7 +233,7 @@ def test_picture_and_comparison_of_a_partial_map_are_partly_done(
     assert json.loads(capsys.readouterr().out) == {"changes": [], "at-least": True}
 
 
-# -- what is no damage --------------------------------------------------------------------------------------------------
+# -- what is not a damage --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ LINE = "00001000-0009fbff : System RAM\n"
 
 
 def _nests(count: int, depth: int) -> Iterator[str]:
-    """Resources one inside the other, `count` times beside one another, below a line that is none."""
+    """Resources one inside the other, `count` times next to one another, below a line that is none."""
     yield "a map\n"
     for nest in range(count):
         for level in range(depth):
@@ -163,7 +163,7 @@ def test_the_end_of_a_cut_listing_is_told_of_once(end: str, remedies: list[str])
     assert [str(repair) for repair in repair.loads(LINE + end).repairs] == remedies
 
 
-# -- what is no listing -------------------------------------------------------------------------------------------------
+# -- what is not a listing -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_any_bytes_are_read_or_refused_in_one_line(data: bytes) -> None:
     try:
         loads(data)
     except UsageError as error:
-        assert "\n" not in str(error)  # noqa: PT017 - nothing to say of the bytes that are a capture
+        assert "\n" not in str(error)  # noqa: PT017 - nothing to say about the bytes that are a capture
 
 
 def test_a_capture_that_was_cut_anywhere_is_refused_and_not_read_as_a_smaller_machine() -> None:

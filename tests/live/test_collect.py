@@ -210,7 +210,7 @@ def test_pages_are_counted_from_the_highest_block_down_until_time_is_up(
 ) -> None:
     kpageflags(linux)
     ours = collect(linux, pages=True, seconds=-1).section("proc/kpageflags")
-    remark = "what is plugged as far as there was time; pages of the blocks above memory7"
+    remark = "what is plugged, for those blocks there was time for; pages of the blocks above memory7"
     assert (ours.remark, ours.lines, ours.refused) == (remark, ["40000000-407fffff unknown"], True)
     theirs = run_script(shell, linux, tmp_path, "--pages", "--seconds", "-1", whole=False)
     assert theirs.section("proc/kpageflags") == ours

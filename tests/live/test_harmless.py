@@ -1,4 +1,4 @@
-"""A look at a live machine reads, and reads nothing but what the table of sources names."""
+"""A look at a live machine reads, and reads only what the table of sources names."""
 
 import json
 import os
@@ -17,7 +17,7 @@ for command in ("iomem", "iomem check", "blocks", "kdump", "capture", "capture -
 print("\\n" + json.dumps(opened))
 """
 ELSEWHERE = ("/numa_node", "/sys/devices/system/node", "/proc/self/", "/dev/null", "/dev/tty")
-"""Nodes of devices and of memory blocks, which lie beside them; and what Python itself opens."""
+"""Nodes of devices and of memory blocks, which lie next to them; and what Python itself opens."""
 
 
 def test_commands_on_a_live_machine_open_the_sources_alone_and_only_for_reading() -> None:

@@ -415,8 +415,8 @@ def test_domain_tells_its_memory_devices(brought: Path) -> None:
     ("text", "reason"),
     [
         ('<!DOCTYPE d [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]>\n<domain>&b;</domain>', "a document type or an entity"),
-        ("<domain><memory unit='YiB'>1</memory></domain>", "<memory> is no size: 1 yib"),
-        ("<domain><memory>99999999999999999999</memory></domain>", "<memory> is no size"),
+        ("<domain><memory unit='YiB'>1</memory></domain>", "<memory> is not a size: 1 yib"),
+        ("<domain><memory>99999999999999999999</memory></domain>", "<memory> is not a size"),
         ("<domain><memory></domain>", "not the XML of a libvirt domain: mismatched tag"),
         ('{"execute": "x"}\n{"return": [', ":2: a QMP message that is cut, or no JSON"),
         ('{"return": {}}\n', "nothing of memory in it"),

@@ -22,7 +22,7 @@ def nodes(memory: Memory, *gibibytes: float) -> list[list[int]]:
 
 
 def test_block_between_the_memory_of_another_node_is_in_its_own_nodes_zone() -> None:
-    """Node 0's Normal spans node 1's memory, which is no memory of node 0."""
+    """Node 0's Normal spans node 1's memory, which is not memory of node 0."""
     low, middle, high = Span(4 * GiB, 5 * GiB), Span(5 * GiB, 6 * GiB), Span(6 * GiB, 7 * GiB)
     memory = boot([low, high], [middle], ram="100000000-1bfffffff : System RAM\n")
     assert zones(memory, 4, 5, 6) == ["Normal"] * 3

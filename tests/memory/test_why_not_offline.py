@@ -1,4 +1,4 @@
-"""What is said of a memory block that does not go offline."""
+"""What is said about a memory block that does not go offline."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What QEMU 7.2 said of `-m 2G,maxmem=…,slots=…` on a CPU with 40 address bits."""
+"""What QEMU 7.2 said about `-m 2G,maxmem=…,slots=…` on a CPU with 40 address bits."""
 
 import tomllib
 from pathlib import Path

@@ -55,8 +55,11 @@ def test_higher_ratio_is_taken_only_where_it_must_be_and_said() -> None:
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "nodes": 31}, "not in 1..30"),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "hugepage": 3 * MiB}, "no power of two"),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "hugepage": 1}, "no host has hugepages of less than 64K"),
-        ({"maximum": 4608 * MiB, "memory": 2560 * MiB, "hugepage": GiB}, "--memory 2560M is no multiple"),
-        ({"maximum": 6 * GiB, "memory": 2 * GiB, "nodes": 4, "hugepage": GiB}, "512M of it on a node is no multiple"),
+        ({"maximum": 4608 * MiB, "memory": 2560 * MiB, "hugepage": GiB}, "--memory 2560M is not a multiple"),
+        (
+            {"maximum": 6 * GiB, "memory": 2 * GiB, "nodes": 4, "hugepage": GiB},
+            "512M of it on a node is not a multiple",
+        ),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "step": 0}, "--step 0 is less than a block of 2M"),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "step": MiB}, "--step 1M is less than a block of 2M"),
         ({"maximum": 64 * GiB, "memory": 2 * GiB, "step": 2 * MiB}, "at least 64M"),
@@ -71,7 +74,7 @@ def test_impossible_wish_is_refused_with_the_number_that_makes_it_so(wishes: dic
 
 def test_step_between_two_blocks_is_said_to_go_on_to_the_next() -> None:
     setup = wished(4, 16, machine="virt", page_size="16K", step=130 * MiB)
-    assert any(warning.startswith("--step 130M is no multiple of a block of 32M") for warning in setup.warnings)
+    assert any(warning.startswith("--step 130M is not a multiple of a block of 32M") for warning in setup.warnings)
     assert not wished(4, 16, machine="virt", page_size="16K", step=128 * MiB).warnings
 
 

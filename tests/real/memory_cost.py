@@ -3,7 +3,7 @@
     python -m tests.real.memory_cost [--play] [--only WORD ...]
 
 `--play` grows real guests, one after the other (`--only`: those whose line has every word), and keeps what they did in
-docs/memory-cost.json; without it the kept ones are compared with the model anew. Prints the table of docs/memory-cost.md and
+docs/memory-cost.json; without it the kept ones are compared with the model again. Prints the table of docs/memory-cost.md and
 puts it there. Exits 1 where the model is further off than the page promises.
 """
 

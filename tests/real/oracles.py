@@ -40,7 +40,7 @@ exec "$loader" --library-path "$libraries" "$root/usr/bin/{}" "$@"
 START_QEMU = START.replace("exec", 'export QEMU_MODULE_DIR="$root/usr/lib/x86_64-linux-gnu/qemu"\nexec').replace(
     '"$@"', '-L "$root/usr/share/qemu" -L "$root/usr/share/seabios" -L "$root/usr/lib/ipxe/qemu" "$@"'
 )
-"""QEMU with its modules and its firmware, besides."""
+"""QEMU with its modules and its firmware, as well."""
 
 
 class UnreachableError(Exception):
@@ -135,7 +135,7 @@ class Apt:
             raise UnreachableError(str(error)) from None
 
     def __call__(self, tool: str, *arguments: str, folder: Path | None = None) -> list[str]:
-        """The lines that a tool of apt prints; raises NotHadError with what it says of an error."""
+        """The lines that a tool of apt prints; raises NotHadError with what it says about an error."""
         command = [tool, "-q", *self.options, *arguments]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -285,7 +285,7 @@ def main(names: Sequence[str]) -> int:
     """Bring what is missing; a line for each; 1 when one is not to be had that is counted on."""
     known = {oracle.name: oracle for oracle in ALL}
     if unknown := [name for name in names if name not in known]:
-        print(f"oracles: {unknown[0]} is none of {', '.join(known)}", file=sys.stderr)
+        print(f"oracles: {unknown[0]} is not one of {', '.join(known)}", file=sys.stderr)
         return 2
     ORACLES.mkdir(parents=True, exist_ok=True)
     look_for_kernels()

@@ -2,7 +2,7 @@
 
     python tests/real/record.py [NAME ...]
 
-Each folder of tests/data/recordings* with a scenario.toml gets its recording.json and boot.iomem anew, with kernel, QEMU,
+Each folder of tests/data/recordings* with a scenario.toml gets its recording.json and boot.iomem again, with kernel, QEMU,
 command line and date; times and the kernel's log are left out, so that two recordings of the same kernel are the same.
 Scenarios of a driver that was rebuilt (`merge-resources = false`) or that another notifier held up (`inject`) are left as
 they are. Exits 1 when one came out

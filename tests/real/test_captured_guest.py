@@ -33,7 +33,7 @@ OFFLINE = 34
 
 @dataclass(frozen=True)
 class Story:
-    """What was captured, what was said of it, and what the guest then did."""
+    """What was captured, what was said about it, and what the guest then did."""
 
     capture: Path
     before: Snapshot

@@ -1,4 +1,4 @@
-"""The suite by hands in a real guest, beside the suite through QEMU's test socket."""
+"""The suite by hands in a real guest, next to the suite through QEMU's test socket."""
 
 import os
 import platform

@@ -34,9 +34,9 @@ PUT = {
     "held-by-page-table": 16 * MiB,
     "held-by-slab": 8 * MiB,
 }
-"""What is put into the guest, by what is to be said of it; of slab at least as much."""
+"""What is put into the guest, by what is to be said about it; of slab at least as much."""
 MAPPED = 256
-"""Pages that a process maps, and that a pipe holds besides, or does not."""
+"""Pages that a process maps, and that a pipe holds as well, or does not."""
 FILES = 12000
 """Empty files; each has a dentry (192 bytes) and an inode (700 and more)."""
 

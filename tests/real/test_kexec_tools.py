@@ -1,4 +1,4 @@
-"""Our crash ranges beside those that the real kexec-tools works out of the same listing.
+"""Our crash ranges next to those that the real kexec-tools works out of the same listing.
 
 kexec reads /proc/iomem; in a mount namespace of its own it reads ours. It prints its ranges before it tries to load
 anything, which it never does here: there is no kernel to load.

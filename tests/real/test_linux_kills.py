@@ -209,7 +209,7 @@ def test_a_step_that_never_comes_to_rest_is_quoted(linux: LinuxGuest, monkeypatc
 
 
 def test_a_verb_that_is_killed_is_told_with_what_the_console_said(linux: LinuxGuest) -> None:
-    """As when the kernel kills it for want of memory, and says so; but then it may kill the agent, too."""
+    """As when the kernel kills it for lack of memory, and says so; but then it may kill the agent, too."""
     dying = "#!/bin/sh\\necho Out of memory: Killed process >/dev/ttyS0\\nkill -9 $$\\n"
     linux.shell(f"mkdir /sbin; printf '{dying}' >/sbin/kexec; /bin/busybox chmod +x /sbin/kexec")
     refused = linux.play(Kexec())

@@ -1,4 +1,4 @@
-"""`virtiomem blocks` beside util-linux' lsmem, on the same files, byte by byte."""
+"""`virtiomem blocks` next to util-linux' lsmem, on the same files, byte by byte."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""A real guest that cannot pay for what it is to have: what is said of it, in words and not as a broken protocol."""
+"""A real guest that cannot pay for what it is to have: what is said about it, in words and not as a broken protocol."""
 
 import os
 import subprocess

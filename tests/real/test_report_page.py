@@ -58,7 +58,7 @@ Show = Callable[..., Page]
 
 @pytest.fixture
 def show(browser: Browser, tmp_path: Path) -> Iterator[Show]:
-    """Open the page of recordings; afterwards, nothing but the page may have been asked for, and nothing complained."""
+    """Open the page of recordings; afterwards, only the page may have been asked for, and nothing complained."""
     asked: list[str] = []
     complaints: list[str] = []
     opened: list[Page] = []
@@ -418,7 +418,7 @@ def test_without_scripts_the_steps_are_told(show: Show) -> None:
 
 
 def test_16_tib_are_drawn_with_few_elements(show: Show) -> None:
-    """What a pixel cannot show is drawn together, so a guest with 131 072 blocks is no heavier than a small one."""
+    """What a pixel cannot show is drawn together, so a guest with 131 072 blocks is not a heavier than a small one."""
     tab = show(huge(merged=False))
     for number in range(1, 5):
         tab.locator("#next").click()

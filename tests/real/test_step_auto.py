@@ -24,7 +24,7 @@ ASKED = 24 * GiB
 
 
 class Grown:
-    """The guest, and what the command says of it."""
+    """The guest, and what the command says about it."""
 
     def __init__(self, guest: LinuxGuest, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self._guest = guest
@@ -40,7 +40,7 @@ class Grown:
 
     @property
     def failures(self) -> str:
-        """What the kernel said of memory that it could not have."""
+        """What the kernel said about memory that it could not have."""
         return self._guest.shell("dmesg | grep -E 'alloc failure|adding memory failed|Out of memory'").text
 
 

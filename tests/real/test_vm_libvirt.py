@@ -1,4 +1,4 @@
-"""libvirt's door against a real libvirtd: what the contract (test_vm_contract.py) does not say of it."""
+"""libvirt's door against a real libvirtd: what the contract (test_vm_contract.py) does not say about it."""
 
 import asyncio
 import json

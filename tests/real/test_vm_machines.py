@@ -488,7 +488,7 @@ def test_two_resizes_that_race_end_with_one_winner(linux: LinuxRig) -> None:
     assert ended(winner)[0] == 0
     code, result = ended(loser)
     assert (code, result["outcome"]) == (1, "superseded")
-    assert result["notes"] == ["vm0: somebody else set its requested-size to 512M"]
+    assert result["notes"] == ["vm0: another client set its requested-size to 512M"]
 
 
 def test_monitor_in_use_is_named_as_the_reason_for_silence(linux: LinuxRig) -> None:

@@ -265,7 +265,7 @@ def watched(fleet: list[str]) -> dict[str, int]:
 
 
 def test_agent_reads_this_very_linux(tmp_path: Path) -> None:
-    """A real qemu-ga on the host: what it says of the memory blocks is what sysfs says."""
+    """A real qemu-ga on the host: what it says about the memory blocks is what sysfs says."""
     agent = require("qemu-ga", "qemu-guest-agent")
     path = tmp_path / "ga.sock"
     command = [agent, "-m", "unix-listen", "-p", str(path), "-t", str(tmp_path), "-f", str(tmp_path / "pid")]

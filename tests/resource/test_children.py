@@ -80,5 +80,5 @@ def test_check_names_the_invariant_that_is_broken(start: int, end: int, invarian
 def test_check_sees_a_start_that_was_set_behind_the_trees_back() -> None:
     tree = ResourceTree()
     tree.request_region(0x1000, PAGE, "page").start = 0x1800
-    with pytest.raises(AssertionError, match="starts beside a chunk"):
+    with pytest.raises(AssertionError, match="starts next to a chunk"):
         tree.check()

@@ -94,7 +94,7 @@ def test_levels_from_the_sixth_on_share_an_indent_and_nest_by_their_ranges() -> 
         inner = Resource(level, 0xFFFF - level, f"level {level}")
         tree.request_resource(parent, inner)
         if level >= 5:
-            tree.request_resource(parent, Resource(0x10000 - level, 0x10000 - level, f"beside {level}"))
+            tree.request_resource(parent, Resource(0x10000 - level, 0x10000 - level, f"next to {level}"))
         parent = inner
     text = iomem.dumps(tree)
     assert [len(line) - len(line.lstrip()) for line in text.splitlines()] == [0, 2, 4, 6, 8, *[10] * 6]
@@ -312,7 +312,7 @@ def test_the_last_level_is_checked_like_any_other() -> None:
 
 @st.composite
 def trees(draw: st.DrawFn) -> ResourceTree:
-    """Any tree, as deep as it likes."""
+    """Any tree, as deep in its own way."""
     tree = ResourceTree()
     names = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), max_size=8).filter(
         lambda name: not what_is_spoiled(name)

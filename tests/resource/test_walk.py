@@ -34,7 +34,7 @@ def put(tree: ResourceTree, start: int, end: int, name: str, flags: int, desc: D
 
 @pytest.fixture
 def tree() -> ResourceTree:
-    """Boot RAM with the kernel in it, a device with a block, and memory that is no RAM."""
+    """Boot RAM with the kernel in it, a device with a block, and memory that is not RAM."""
     tree = ResourceTree()
     put(tree, 0x1000, 0x9FBFF, "System RAM", BUSY_RAM)
     put(tree, M, 64 * M - 1, "System RAM", BUSY_RAM)

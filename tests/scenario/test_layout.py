@@ -54,7 +54,7 @@ def test_built_in_layout_in_qemu_10_is_what_the_kernel_printed(listing: Path) ->
     assert scenario.loads(f"{guest}{TWO_DEVICES}").boot_iomem == listing.read_text()
 
 
-# what `info pci` said of QEMU 10.0.13 and 11.1.3, and where the 64-bit window started
+# what `info pci` said about QEMU 10.0.13 and 11.1.3, and where the 64-bit window started
 @pytest.mark.parametrize(
     ("memory", "limit", "devices", "window", "bars"),
     [

@@ -1,4 +1,4 @@
-"""Cases that people would bring, which lie beside the project: answered as the line beside each says."""
+"""Cases that people would bring, which lie next to the project: answered as the line next to each says."""
 
 from pathlib import Path
 
@@ -24,9 +24,9 @@ def test_growth_that_cannot_be_paid_for_names_the_struct_pages() -> None:
 
 def test_memory_where_no_block_starts_says_so() -> None:
     dimm, hyperv, kmem = held_up("dimm-where-no-block-starts")
-    assert dimm == "dimm1: 0x100200000 is no multiple of the memory block, 128M"
-    assert "0x140100000 is no multiple of the memory block, 128M" in hyperv
-    assert "0x180100000 is no multiple of the memory block, 128M" in kmem
+    assert dimm == "dimm1: 0x100200000 is not a multiple of the memory block, 128M"
+    assert "0x140100000 is not a multiple of the memory block, 128M" in hyperv
+    assert "0x180100000 is not a multiple of the memory block, 128M" in kmem
 
 
 def test_a_dimm_that_is_not_given_up_names_block_zone_pages_and_owner() -> None:

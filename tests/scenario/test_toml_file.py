@@ -141,16 +141,16 @@ WRONG = [
     ("title = 3", "title: 3 is not a string"),
     ("[driver]\nforce-bbm = 1", "driver.force-bbm: 1 is not true or false"),
     ("[guest]\nkernel = 6.12", "guest.kernel: 6.12 is not a string; write it in quotes"),
-    ("[guest]\nfirmware = 'bios'", "guest.firmware: 'bios' is none of device-tree, uefi"),
+    ("[guest]\nfirmware = 'bios'", "guest.firmware: 'bios' is not one of device-tree, uefi"),
     ("[guest]\nslots = 1.5", "guest.slots: 1.5 is not an integer"),
     ('step = ["load"]', "step 1: 'load' is not a table"),
     ("[[step]]\nid = 1", "step 1: do is missing"),
-    ('[[step]]\ndo = "reload"', "step 1: do: 'reload' is none of load, unload, resize, set-state, reboot, kexec, "),
+    ('[[step]]\ndo = "reload"', "step 1: do: 'reload' is not one of load, unload, resize, set-state, reboot, kexec, "),
     ('[[step]]\ndo = "resiz"', "; did you mean resize?"),
     ('[[step]]\ndo = "load"\nnow = true', "step 1: now: unknown key; the keys are do"),
-    ('[[step]]\ndo = "set-state"\nblocks = [1]\nstate = "on"', "step 1: state: 'on' is none of offline, online, "),
+    ('[[step]]\ndo = "set-state"\nblocks = [1]\nstate = "on"', "step 1: state: 'on' is not one of offline, online, "),
     ('[[step]]\ndo = "set-state"\nblocks = ["a"]\nstate = "online"', "step 1: blocks, number 1: 'a' is not an integer"),
-    ('[guest]\nmachine = "q36"', "guest.machine: 'q36' is none of pc, q35, virt; did you mean q35?"),
+    ('[guest]\nmachine = "q36"', "guest.machine: 'q36' is not one of pc, q35, virt; did you mean q35?"),
     ('[guest]\nmemory = "4X"', "guest.memory: not a size: '4X' (write 128M, 2G, 0x8000000 or bytes)"),
     ("[guest]\nmemory = 1e9", "guest.memory: not a size: 1000000000.0"),
     # the machine
@@ -190,10 +190,10 @@ WRONG = [
     (DEVICE + 'block-size = "3M"', "device 1: block-size: 3M (0x300000) is not a power of two"),
     (DEVICE + 'block-size = "512K"', "device 1: block-size: 512K (0x80000) is less than 1M (0x100000)"),
     (DEVICE.replace("8G", "4097M"), "device 1: max-size: 4097M (0x100100000) is not a multiple of 2M (0x200000)"),
-    (DEVICE.replace("8G", "0"), "device 1: max-size: 0 is no size (at least 2M (0x200000))"),
+    (DEVICE.replace("8G", "0"), "device 1: max-size: 0 is not a size (at least 2M (0x200000))"),
     (DEVICE + 'requested-size = "3M"', "device 1: requested-size: 3M (0x300000) is not a multiple of block-size, 2M"),
-    (DEVICE.replace("vm0", "0vm"), "device 1: id: '0vm' is no id: letters, digits, "),
-    (DEVICE + "node = 1", "device 1: node: 1 is no node of this guest (it has 1, from 0)"),
+    (DEVICE.replace("vm0", "0vm"), "device 1: id: '0vm' is not an id: letters, digits, "),
+    (DEVICE + "node = 1", "device 1: node: 1 is not a node of this guest (it has 1, from 0)"),
     (DEVICE + 'name = "eth0"', "device 1: name: 'eth0' is not virtio0, virtio1, …"),
     (DEVICE + DEVICE, "device 2: id: 'vm0' is the id of an earlier device"),
     (
@@ -216,19 +216,28 @@ WRONG = [
     (DEVICE + "memaddr = 4503599627370496", "device 1: memaddr: 0x10000000000000 and 8G (0x200000000) end above"),
     ('[guest]\ncapture = "c"\n' + DEVICE, "device 1: memaddr: is missing; a guest that starts from a capture"),
     # steps
-    (STEP + 'do = "resize"\ndevice = "vm1"\nrequested-size = 0', "step 1: device: 'vm1' is no device (there is vm0)"),
-    (STEP + 'do = "unplug-dimm"\nid = "d"', "step 1: id: 'd' is no DIMM plugged by an earlier step (there is none)"),
+    (
+        STEP + 'do = "resize"\ndevice = "vm1"\nrequested-size = 0',
+        "step 1: device: 'vm1' is not a device (there is vm0)",
+    ),
+    (
+        STEP + 'do = "unplug-dimm"\nid = "d"',
+        "step 1: id: 'd' is no DIMM plugged by an earlier step (the guest has none)",
+    ),
     (STEP + 'do = "plug-dimm"\nid = "vm0"\nsize = "1G"', "step 1: id: 'vm0' is the id of a device"),
     (
         STEP + 'do = "plug-dimm"\nid = "d"\nsize = "1P"',
         "step 1: size: 1P (0x4000000000000) is more than a guest here can have",
     ),
-    (STEP + 'do = "free"\nid = "cache"', "step 1: id: 'cache' is no earlier use (there is none)"),
-    (STEP + 'do = "use"\nid = "cache"\nsize = 0', "step 1: size: nothing is no use"),
+    (STEP + 'do = "free"\nid = "cache"', "step 1: id: 'cache' is not an earlier use (the guest has none)"),
+    (STEP + 'do = "use"\nid = "cache"\nsize = 0', "step 1: size: 0 is not a size"),
     (STEP + 'do = "set-state"\nblocks = [48, -1]\nstate = "online"', "step 1: blocks, number 2: -1 is negative"),
     (STEP + 'do = "wait"\nseconds = inf', "step 1: seconds: inf is not from 0 to 31536000, a year"),
     (STEP + 'do = "wait"\nseconds = -1', "step 1: seconds: -1.0 is not from 0 to 31536000, a year"),
-    (STEP + 'do = "inject"\nat = "request"\nerror = "ENOMEM"', "step 1: error: 'ENOMEM' is none of BUSY, NACK, ERROR,"),
+    (
+        STEP + 'do = "inject"\nat = "request"\nerror = "ENOMEM"',
+        "step 1: error: 'ENOMEM' is not one of BUSY, NACK, ERROR,",
+    ),
     (STEP + 'do = "inject"\nat = "online"\nerror = "ENOMEN"', "did you mean ENOMEM?"),
     (STEP + 'do = "inject"\nat = "online"\nerror = "EPERM"\ntimes = 0', "step 1: times: 0 is not in 1..10000"),
 ]
@@ -284,7 +293,7 @@ def test_a_text_of_many_lines_leaves_the_line_open() -> None:
 
 def test_file_line_and_step_are_said() -> None:
     text = DEVICE + '[[step]]\ndo = "load"\n[[step]]\n' + 'do = "resize"\ndevice = "vm1"\nrequested-size = 0'
-    with pytest.raises(ScenarioError, match=r"^s\.toml:\d+: step 2: device: 'vm1' is no device") as refused:
+    with pytest.raises(ScenarioError, match=r"^s\.toml:\d+: step 2: device: 'vm1' is not a device") as refused:
         scenario.loads(text, source="s.toml")
     number = int(str(refused.value).split(":")[1])
     assert text.splitlines()[number - 1] == 'device = "vm1"'

@@ -1,4 +1,4 @@
-"""A guest's files say of a memory block what the rest of the program says of it."""
+"""A guest's files say about a memory block what the rest of the program says about it."""
 
 from dataclasses import replace
 from pathlib import Path

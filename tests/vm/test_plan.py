@@ -128,7 +128,7 @@ def test_what_another_node_has_not_given_up_counts() -> None:
 
 def test_refusal_says_what_other_nodes_keep() -> None:
     devices = device("a", size=514 * MiB, node=0), device("b", largest=2 * GiB, node=1)
-    with pytest.raises(PlanError, match=r"is 510M .* can hold \(2G .*\) beside 514M on other nodes than 1$"):
+    with pytest.raises(PlanError, match=r"is 510M .* can hold \(2G .*\) next to 514M on other nodes than 1$"):
         plan_machine(machine(*devices), Scope.PLUGGED, Wish.parse("3G"), Spread.parse("node=1"))
 
 

@@ -54,7 +54,7 @@ def test_retry_is_told_for_what_is_still_to_be_given_up() -> None:
     track.feed(54.0, 0)
     assert track.retry_in(60.0) is None
     track.aim(70.0, GiB, 0)
-    assert track.retry_in(70.0) is None, "growth that stops for want of onlined memory has no timer"
+    assert track.retry_in(70.0) is None, "growth that stops for lack of onlined memory has no timer"
 
 
 def test_device_that_was_content_starts_its_retries_afresh() -> None:

@@ -74,7 +74,7 @@ def guest_of(vm: Vm) -> SimBackend:
 
 
 def when(seconds: float, vm: Vm, *steps: Any) -> Reporter:
-    """Do steps in the guest once so much time has passed."""
+    """Do steps in the guest once that much time has passed."""
     left = list(steps)
 
     def report(news: ResizeProgress) -> None:
@@ -348,7 +348,7 @@ def test_without_redispatch_a_stuck_node_is_partly_done(sim: Sim) -> None:
 def test_reboot_in_mid_resize_is_noted_and_waited_out(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
     result = resized(vm, "4G", report=when(5, vm, Reboot()), stall=30.0)
-    assert "the guest was reset after 5 s; its next driver starts anew" in result.notes
+    assert "the guest was reset after 5 s; its next driver starts again" in result.notes
     assert (result.outcome, result.devices[0].size) == (ResizeOutcome.TIMED_OUT, 0)
     assert "no driver" in facts(result)
 
@@ -363,7 +363,7 @@ def test_somebody_elses_resize_ends_ours(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
     result = resized(vm, "4G", report=when(5, vm, Resize(device="vm0", requested_size=Size(2 * GiB))))
     assert (result.outcome, result.outcome.exit_code) == (ResizeOutcome.SUPERSEDED, 1)
-    assert result.notes == ("vm0: somebody else set its requested-size to 2G",)
+    assert result.notes == ("vm0: another client set its requested-size to 2G",)
 
 
 def test_rollback_puts_the_request_back(sim: Sim) -> None:
@@ -391,7 +391,7 @@ def test_one_reboot_of_several_resets_is_noted_once(sim: Sim) -> None:
 
     notes = resized(vm, "4G", report=reset, stall=30.0).notes
     assert [note for note in notes if "was reset" in note] == [
-        "the guest was reset after 5 s; its next driver starts anew"
+        "the guest was reset after 5 s; its next driver starts again"
     ]
 
 

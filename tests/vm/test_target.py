@@ -89,7 +89,7 @@ def test_brackets_in_a_name_are_taken_literally() -> None:
         ),
         (None, (), "it has no virtio-mem device"),
         ("vm9", (device("vm0"),), "it has no device 'vm9'"),
-        ("d0", (DimmInfo(id="d0", addr=0, size=GiB),), "d0 is no virtio-mem device: its size is fixed"),
+        ("d0", (DimmInfo(id="d0", addr=0, size=GiB),), "d0 is not a virtio-mem device: its size is fixed"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(pattern: str | None, devices: tuple[Device, ...], words: str) -> None:

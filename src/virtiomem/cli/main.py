@@ -57,7 +57,7 @@ class Parser(argparse.ArgumentParser):
         """Refuse a word that is none of the choices, with the one that was meant."""
         words = [] if action.choices is None else [str(choice) for choice in action.choices]
         if action.choices is not None and value not in action.choices:
-            said = f"{quoted(str(value))} is none of {', '.join(words)}{nearest(str(value), words)}"
+            said = f"{quoted(str(value))} is not one of {', '.join(words)}{nearest(str(value), words)}"
             raise argparse.ArgumentError(action, said)
 
     def error(self, message: str) -> "NoReturn":

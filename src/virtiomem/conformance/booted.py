@@ -4,7 +4,7 @@ The VMM is a command of the user's, in which placeholders stand for what we brin
 line; and, where the command can make devices of any shape, for that shape. What a guest cannot do to its device (change the
 requested size, start a migration) is done by a hook, or not at all: rules that need it are not applicable then.
 
-One guest serves all checks that want the same device, as far as a driver can bring the device back to what it was. After
+One guest serves all checks that want the same device, if a driver can bring the device back to what it was. After
 whatever went wrong the VMM is killed, with its children, and a new one is started.
 """
 
@@ -68,7 +68,7 @@ class CommandHook:
             raise DeviceError(one_line(said[-1] if said else f"{shown(words[0])} exited with code {done.returncode}"))
 
     def size(self) -> int:
-        """Nobody tells."""
+        """The VMM has no way to say it."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ def expected_release(command: Sequence[str]) -> QemuRelease:
 
 
 class GuestOwner:
-    """The VMM's side of the device, as far as there is a way to it."""
+    """The VMM's side of the device, if there is a way to it."""
 
     def __init__(self, guest: BootedGuest, hook: Hook | None) -> None:
         self._guest = guest
@@ -111,11 +111,11 @@ class GuestOwner:
         self._hook.set_requested_size(size)
 
     def requested_size(self) -> int:
-        """What the configuration says."""
+        """Return what the configuration says."""
         return Config.unpack(self._guest.transport.config()).requested_size
 
     def size(self) -> int:
-        """What the hook says."""
+        """Return what the hook says."""
         if self._hook is None:
             raise NotImplementedError
         return self._hook.size()
@@ -151,7 +151,7 @@ class BootTarget:
         self._made = self._seen(self._guest)
 
     def nearest(self, spec: DeviceSpec) -> DeviceSpec:
-        """A device that the command makes: the one that is asked for, as far as the command takes a shape."""
+        """A device that the command makes: the one that is asked for, if the command takes a shape."""
         if not self._vmm.shapes >= {"size", "block-size", "requested-size"}:
             return self._made
         free = {field.name for field in fields(DeviceSpec) if field.name.replace("_", "-") in self._vmm.shapes}
@@ -164,7 +164,7 @@ class BootTarget:
         try:
             yield DeviceUnderTest(guest.transport, GuestOwner(guest, self._hook))
         except BaseException:
-            self.close()  # whatever state it is in, nobody else shall meet it
+            self.close()  # no other check may meet it in an unknown state
             raise
         try:
             self._restore(guest, spec)
@@ -191,7 +191,7 @@ class BootTarget:
         return self._guest
 
     def _filled(self, spec: DeviceSpec) -> DeviceSpec:
-        """What the command will make of it; raises DeviceError where a part is fixed, and otherwise."""
+        """Return the shape that the command gives the device; raises DeviceError where a part is fixed at another value."""
         for field in fields(DeviceSpec):
             name = field.name
             wanted, made = getattr(spec, name), getattr(self._made, name)

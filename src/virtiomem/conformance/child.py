@@ -53,7 +53,7 @@ class Child:
                     file.close()
 
     def end(self, seconds: float) -> str:
-        """How it ended, in words; it has so long for that. Empty when it runs on."""
+        """Say in words how the process ended, within a grace period; empty when it still runs."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
         code = self.process.returncode

@@ -1,4 +1,4 @@
-"""What the suite and the fuzzer found, for machines: JSON and JUnit XML."""
+"""Write the results of the suite and of the fuzzer for machines: JSON and JUnit XML."""
 
 import json
 from typing import Any

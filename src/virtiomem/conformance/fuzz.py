@@ -3,7 +3,7 @@
 Every case records a log on a fresh device and replays it, line by line, on ours. What differs is shrunk to the fewest
 moves, and requests in them, that still differ.
 
-**Why two devices.** Nobody has to say what the right answer to a random request is: the same bytes go to both, and after each
+**Why two devices.** The right answer to a random request need not be known: the same bytes go to both, and after each
 move answers, configuration space, interrupts and sizes are compared. Either of the two may be wrong; a difference says only
 that they disagree, and where. A block map that has come to differ without any answer showing it is caught by the sweep at
 the end of a case, which asks for the state of every usable block.
@@ -58,7 +58,7 @@ class Finding:
 
 @dataclass(slots=True)
 class Figures:
-    """How much was compared, and what came of it."""
+    """Result of a run: how much was compared, and what differed."""
 
     target: str
     seed: int
@@ -86,7 +86,7 @@ OnLine = Callable[[Figures, log.Operation], None]
 
 
 def fuzz(target: Target, *, seed: int, requests: int, on_line: OnLine | None = None, findings: int = 1) -> Figures:
-    """Compare that many requests, case after case, or until so many findings are made.
+    """Compare that many requests, case after case, or until that many findings are made.
 
     The same seed makes the same cases. A device that breaks (it is gone, silent, or returns what it was not given) is a
     finding when the same moves break it again; else that is raised, as BackendError or ProtocolError.

@@ -1,7 +1,7 @@
 """Recorded request logs: what a real device was asked and what it answered, as JSON lines, gzipped or plain.
 
-A log is either one recording (a header, then one operation a line) or a table of negotiations (what became of which
-feature bits), one to a line and each on a fresh device.
+A log is either one recording (a header, then one operation per line) or a table of negotiations (what became of which
+feature bits), one per line, each on a fresh device.
 """
 
 import gzip
@@ -33,7 +33,7 @@ Index = Annotated[int, Meta(ge=0, le=0xFFFF)]
 
 
 class Observed(Struct, frozen=True, kw_only=True):
-    """What the registers said after an operation."""
+    """Registers of the device after an operation."""
 
     cfg: Config
     status: int
@@ -65,7 +65,7 @@ class Sent(Struct, frozen=True, kw_only=True):
     label: str | None = None
 
     def chain_request(self) -> ChainRequest:
-        """What was sent; raises ValueError when `out` is not hexadecimal."""
+        """Return what was sent; raises ValueError when `out` is not hexadecimal."""
         return ChainRequest(bytes.fromhex(self.out), tuple(self.out_lens), tuple(self.in_lens), self.desc)
 
 
@@ -101,7 +101,7 @@ class Batch(Observed, frozen=True, kw_only=True, tag_field="op", tag="batch"):
 
     @property
     def requests(self) -> int:
-        """How many chains were offered."""
+        """Number of requests: all chains, all times."""
         return len(self.reqs) * self.times
 
 
@@ -172,7 +172,7 @@ class Sweep(Observed, frozen=True, kw_only=True, tag_field="op", tag="final_stat
 
 
 class Negotiation(Observed, frozen=True, kw_only=True):
-    """What became of the feature bits a driver wanted."""
+    """Result of a negotiation: what became of the feature bits a driver wanted."""
 
     inaccessible: str = field(name="unplugged-inaccessible")
     wanted: int

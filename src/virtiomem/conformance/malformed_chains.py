@@ -1,4 +1,4 @@
-"""Malformed chains: each shape turns a well-formed placement into one that a device must not swallow.
+"""Malformed chains: each shape turns a well-formed placement into another that a device must not accept.
 
 Names are those of the recorded request logs.
 """
@@ -37,7 +37,7 @@ def next_out_of_range(placement: Placement, size: int) -> Placement:
 
 
 def indirect_badlen(placement: Placement, _: int) -> Placement:
-    """The indirect table's length is no whole number of descriptors."""
+    """The indirect table's length is not a whole number of descriptors."""
     (outer,) = placement.descriptors
     return replace(placement, descriptors=(outer._replace(len=outer.len + DESCRIPTOR_SIZE // 2),))
 
@@ -148,7 +148,7 @@ INDIRECT_SHAPES: dict[str, Shape] = {
 
 
 def shaped(readable: tuple[bytes, ...], writable: tuple[int, ...], name: str | None) -> Chain:
-    """A chain of these buffers, laid out as `name` says; raises ValueError for a name that is none."""
+    """A chain of these buffers, laid out as `name` says; raises ValueError for an unknown name."""
     if name is None:
         return Chain(readable, writable)
     if name == "indirect":

@@ -71,7 +71,7 @@ class MessageDevice(Protocol):
         """Reset the machine."""
 
     def take_notification(self) -> bool:
-        """Whether the configuration change was notified since the last call."""
+        """Return whether the configuration change was notified since the last call."""
 
     def close(self) -> None:
         """End it."""
@@ -172,7 +172,7 @@ class _Mem:
         self._device.take_notification()  # the driver that would have heard of it is gone
 
     def check(self) -> None:
-        """Nothing: the device is somebody else's."""
+        """Do nothing: the caller owns the device."""
 
     def _tell(self) -> None:
         if self._device.take_notification():
@@ -251,7 +251,7 @@ class CommandDevice:
         self._ask("system-reset")
 
     def take_notification(self) -> bool:
-        """Whether an answer since the last call had ``"notified": true``."""
+        """Return whether an answer since the last call had ``"notified": true``."""
         notified, self._notified = self._notified, False
         return notified
 

@@ -52,7 +52,7 @@ def make_case(rng: Random) -> Case:
 
 
 def make_features(rng: Random) -> int:
-    """What a driver accepts; most drivers accept what they should."""
+    """Return what a driver accepts; most drivers accept what they should."""
     features = 0 if rng.random() < 0.03 else int(VirtioFeature.VERSION_1)
     for feature, likely in (
         (Feature.ACPI_PXM, 0.8),
@@ -200,7 +200,7 @@ class MoveGenerator:
         )
 
     def _edges(self, usable: int) -> list[int]:
-        """Where unplugged and plugged blocks meet, the ends of the usable region included: 0, start, stop, …, usable."""
+        """Return where unplugged and plugged blocks meet, the ends of the usable region included: 0, start, stop, …, usable."""
         mem = self._mem
         edges = [0]
         for span in mem.plugged_ranges():
@@ -230,7 +230,7 @@ class MoveGenerator:
 
 
 def descriptors(chain: ChainRequest) -> int:
-    """How many of the queue's descriptors a request takes."""
+    """Return how many of the queue's descriptors a request takes."""
     match chain.desc:
         case "indirect_behind_direct":
             return 2

@@ -76,7 +76,7 @@ class Recorder:
         self._machine = machine
 
     def twin(self, driver: ScriptedDriver) -> "Recorder":
-        """A recorder that is as far as this one, with a driver of another device."""
+        """A recorder at the same point as this one, with a driver of another device."""
         return Recorder(driver, self._features, self._qemu, self._machine)
 
     def start(self) -> log.Header:
@@ -149,7 +149,7 @@ class Recorder:
 
     def _fields(self, seen: Observation) -> log.Registers:
         size: int | None = None
-        with suppress(NotImplementedError):  # nobody tells
+        with suppress(NotImplementedError):  # the VMM cannot say
             size = self._driver.owner.size()
         return {"cfg": seen.config, "status": seen.status, "isr": seen.isr, "gen": seen.generation, "size": size}
 

@@ -34,7 +34,7 @@ class ReplayDifference:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """What came of a log: how much was compared, in how many operations something differed, the first difference."""
+    """Result of a replay: how much was compared, how many operations differed, and the first difference."""
 
     operations: int
     requests: int
@@ -82,7 +82,7 @@ def _device(target: Target | None, line: log.Header | log.Negotiation, where: st
 
 
 def _spec(line: log.Header | log.Negotiation) -> DeviceSpec:
-    """What its owner asked for."""
+    """Return what its owner asked for."""
     config = line.before.cfg if isinstance(line, log.Header) else line.cfg
     return DeviceSpec(
         "vm0",
@@ -247,7 +247,7 @@ class Player:
     def _seen(self, line: log.Line, ours: Observation) -> Iterator[Mismatch]:
         yield from _observed(line, ours)
         if line.size is not None:
-            yield from _compared("size that the owner is told", line.size, self._owner.size(), hex_=True)
+            yield from _compared("size that the owner reads", line.size, self._owner.size(), hex_=True)
 
 
 def _observed(recorded: log.Observed, ours: Observation, where: str = "") -> Iterator[Mismatch]:

@@ -15,7 +15,7 @@ from virtiomem.text import nearest, quoted
 
 
 class Level(StrEnum):
-    """How strong a rule is (RFC 2119); SOUND for what no specification says."""
+    """Strength of a rule (RFC 2119); SOUND where no specification says anything."""
 
     MUST = "MUST"
     MUST_NOT = "MUST NOT"
@@ -58,14 +58,14 @@ _UAPI = "virtio_mem.h"
 RULES: tuple[Rule, ...] = (
     # Configuration layout
     Rule("CFG-1", _CONFIG, Level.MAY, "usable_region_size and requested_size change while the device runs"),
-    Rule("CFG-2", _CONFIG, Level.MUST_NOT, "block_size, node_id, addr, region_size change, but for a system reset"),
+    Rule("CFG-2", _CONFIG, Level.MUST_NOT, "block_size, node_id, addr, region_size change, except a system reset"),
     Rule("CFG-3", _CONFIG, Level.MUST, "plugged_size is the size of all plugged blocks"),
     Rule("CFG-4", _CONFIG, Level.MUST, "usable_region_size is requested_size or more"),
     Rule("CFG-5", _CONFIG, Level.MUST, "block_size is a power of two"),
     Rule("CFG-6", _CONFIG, Level.MUST, "addr and the four sizes are multiples of block_size"),
     Rule("CFG-7", _CONFIG, Level.MUST, "region_size is 0 or more", "the field is unsigned: no device can break it"),
-    Rule("CFG-8", _CONFIG, Level.MUST_NOT, "usable_region_size shrinks, but for UNPLUG ALL and a system reset"),
-    Rule("CFG-9", _CONFIG, Level.MUST, "a new usable_region_size or requested_size is notified, but for UNPLUG ALL"),
+    Rule("CFG-8", _CONFIG, Level.MUST_NOT, "usable_region_size shrinks, except UNPLUG ALL and a system reset"),
+    Rule("CFG-9", _CONFIG, Level.MUST, "a new usable_region_size or requested_size is notified, except UNPLUG ALL"),
     Rule("CFG-10", _CONFIG, Level.SHOULD_NOT, "a new plugged_size is notified"),
     Rule("CFG-11", _CONFIG, Level.MAY, "a notification comes though nothing changed"),
     Rule("CFG-D1", "5.15.4.1", Level.MUST_NOT, "the driver writes to the configuration", _BINDS_DRIVER),
@@ -164,7 +164,7 @@ RULES: tuple[Rule, ...] = (
     Rule("STATE-D2", "5.15.6.6.1", Level.MUST, "the driver ignores the state unless acknowledged", _BINDS_DRIVER),
     # The uapi header
     Rule("UAPI-1", _UAPI, Level.SAYS, "NACK for a PLUG that would exceed requested_size; not ERROR, which is final"),
-    Rule("UAPI-2", _UAPI, Level.SAYS, "nothing but PLUG is answered NACK: unplugging below requested_size works"),
+    Rule("UAPI-2", _UAPI, Level.SAYS, "only PLUG is answered NACK: unplugging below requested_size works"),
     Rule("UAPI-3", _UAPI, Level.SAYS, "STATE is never BUSY"),
     Rule("UAPI-4", _UAPI, Level.SAYS, "UNPLUG ALL is never ERROR or NACK"),
     Rule("UAPI-5", _UAPI, Level.SAYS, "a usable region that UNPLUG ALL shrank is not notified"),
@@ -231,7 +231,7 @@ def group_of(rule: Rule) -> str:
 
 
 def selected(names: Iterable[str]) -> tuple[Rule, ...]:
-    """The rules of these numbers (PLUG-4) and groups (PLUG), all when there are none; UsageError for another name."""
+    """The rules of these numbers (PLUG-4) and groups (PLUG), all when none are given; UsageError for another name."""
     chosen = {rule for name in names for rule in called(name)}
     return tuple(rule for rule in RULES if not chosen or rule in chosen)
 

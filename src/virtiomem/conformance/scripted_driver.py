@@ -1,4 +1,4 @@
-"""A driver and an owner that do what they are told: the moves that request logs are made of.
+"""A driver and an owner that follow a script: the moves that request logs are made of.
 
 Recording a log and replaying it make the same moves, down to the last write to the ring, so that what differs
 afterwards is the device.
@@ -29,7 +29,7 @@ class ChainRequest:
     desc: str | None = None
 
     def chain(self) -> Chain:
-        """The chain to submit; raises ValueError for a layout that is none."""
+        """The chain to submit; raises ValueError for an unknown layout."""
         readable: list[bytes] = []
         rest = self.out
         for length in self.out_lens:
@@ -47,7 +47,7 @@ class StateRuns:
 
 
 class ScriptedDriver:
-    """The driver and the owner of one device, which do what they are told."""
+    """The driver and the owner of one device, which follow a script."""
 
     def __init__(self, transport: VirtioTransport, owner: Owner, ring_size: int | None = None) -> None:
         """`ring_size`: descriptors of the driver's ring; as many as the device proposes when None."""

@@ -1,4 +1,4 @@
-"""A target that is somebody else's Python object, by the name of its module and of what makes it."""
+"""Load a target from another package: a Python object, by the name of its module and of its factory."""
 
 import sys
 from importlib import import_module
@@ -12,7 +12,7 @@ _PROMISED = ("name", "release", "has_virtio", "has_contents", "open", "close")
 
 
 def load_target(module: str, factory: str) -> Target:
-    """What the factory in a module returns; modules are looked for in the current directory, too.
+    """Return what the factory in a module returns; modules are looked for in the current directory, too.
 
     Raises UsageError when there is no such module or factory, it fails, or what it returns is no `Target`.
     """
@@ -26,6 +26,8 @@ def load_target(module: str, factory: str) -> Target:
         sys.path.pop(0)
     lacking = [attribute for attribute in _PROMISED if not hasattr(target, attribute)]
     if lacking:
-        raise UsageError(f"{name}: what it returns is no conformance.testbench.Target: it has no {', '.join(lacking)}")
+        raise UsageError(
+            f"{name}: what it returns is not a conformance.testbench.Target: it has no {', '.join(lacking)}"
+        )
     made: Target = target
     return made

@@ -11,7 +11,7 @@ from virtiomem.errors import BackendError, DeviceError, ProtocolError
 
 
 class RuleOutcome(StrEnum):
-    """How a device fares with a rule."""
+    """Outcome of one rule on one device."""
 
     PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"
@@ -19,7 +19,7 @@ class RuleOutcome(StrEnum):
     UNSEEN = "unseen"
     """A driver cannot see it."""
     SKIPPED = "skipped"
-    """Not tried, since somebody said so and why."""
+    """Not tried: the caller excluded it, with a reason."""
 
 
 GIVE_UP = 3
@@ -54,7 +54,7 @@ class SuiteReport:
 
     @property
     def failures(self) -> tuple[Verdict, ...]:
-        """What failed."""
+        """Verdicts that failed."""
         return tuple(verdict for verdict in self.verdicts if verdict.outcome is RuleOutcome.FAIL)
 
     @property
@@ -68,7 +68,7 @@ class SuiteReport:
         return any(verdict.outcome in {RuleOutcome.PASS, RuleOutcome.FAIL} for verdict in self.verdicts)
 
     def count(self, outcome: RuleOutcome) -> int:
-        """How many rules had this outcome."""
+        """Return how many rules had this outcome."""
         return sum(verdict.outcome is outcome for verdict in self.verdicts)
 
 

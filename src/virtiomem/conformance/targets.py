@@ -1,4 +1,4 @@
-"""What can be tested: our own device, and QEMU's."""
+"""Targets of the suite: our own device, and QEMU's."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,7 +87,7 @@ class QemuTarget:
         try:
             yield DeviceUnderTest(device.transport, device)
         except BaseException:
-            self.close()  # whatever state it is in, nobody else shall meet it
+            self.close()  # no other check may meet it in an unknown state
             raise
         try:
             device.set_busy(False)

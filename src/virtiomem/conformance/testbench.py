@@ -47,7 +47,7 @@ class DeviceUnderTest(NamedTuple):
 
 
 class Target(Protocol):
-    """What is tested: a VMM, or our own device."""
+    """Something to test: a VMM, or our own device."""
 
     name: str
     """Such as ``QEMU 7.2.22``."""
@@ -67,19 +67,19 @@ class Target(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of everything, so that what is opened next is made anew."""
+        """Let go of everything, so that what is opened next is made again."""
 
 
 @runtime_checkable
 class HasShape(Protocol):
-    """A target that does not make every device; its owner is whoever runs the VMM."""
+    """A target that does not make every device; its owner is the user who runs the VMM."""
 
     def nearest(self, spec: DeviceSpec) -> DeviceSpec:
         """A device that it makes, as much as possible like the one that is asked for."""
 
 
 def same_words(target: Target) -> bool:
-    """Whether it refuses in QEMU's words: not where its owner is asked in some other way."""
+    """Return whether it refuses in QEMU's words: not where its owner is asked in some other way."""
     return target.has_virtio and not isinstance(target, HasShape)
 
 
@@ -93,7 +93,7 @@ class Bench:
         self.has_contents = has_contents
         self.notes: list[str] = [_described(spec)]
         self.doing = "use it"
-        """What is under way: no note tells of it yet."""
+        """What is under way: no note names it yet."""
         self.ring = Ring(device.transport)
         self._isr = 0
 
@@ -101,7 +101,7 @@ class Bench:
 
     def start(self, features: int = DRIVER_FEATURES) -> int:
         """Reset the device and bring it up with those of `features` that are offered; returns them."""
-        self.doing = f"initialise, features {features:#x} as far as they are offered"
+        self.doing = f"initialise, features {features:#x} if offered"
         accepted = self.transport.offered() & features
         initialize(self.transport, self.ring, accepted)
         self.note(f"initialise, features {accepted:#x}")
@@ -218,7 +218,7 @@ def not_applicable(why: str) -> NoReturn:
 
 
 def answer(result: BatchResult, number: int) -> str:
-    """What came of a chain, in a word or two."""
+    """Describe the result of a chain in a word or two."""
     if result.used_len(number) is None:
         return "not returned, device needs reset" if result.seen.status & Status.NEEDS_RESET else "not returned"
     try:

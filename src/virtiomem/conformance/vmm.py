@@ -50,7 +50,7 @@ _SHAPE: Mapping[str, Callable[[DeviceSpec, Architecture], object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Vmm:
-    """How a guest with hands is started."""
+    """Command that starts a guest with hands."""
 
     command: tuple[str, ...]
     """The words of the user's command, with placeholders."""
@@ -66,7 +66,7 @@ class Vmm:
 
     @property
     def shapes(self) -> frozenset[str]:
-        """Which placeholders for the device the command has."""
+        """Placeholders for the device in the command."""
         return frozenset(_placeholders(self.command)) - set(_BROUGHT)
 
     def words(self, spec: DeviceSpec, initrd: Path) -> list[str]:
@@ -87,7 +87,7 @@ def read_command(text: str) -> tuple[str, ...]:
 
 
 def split(text: str, option: str, needed: Sequence[str], others: Sequence[str] = ()) -> tuple[str, ...]:
-    """The words of a command, as a shell splits them; raises UsageError where a placeholder is missing, or is none."""
+    """The words of a command, as a shell splits them; raises UsageError where a placeholder is missing or unknown."""
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
@@ -101,7 +101,7 @@ def split(text: str, option: str, needed: Sequence[str], others: Sequence[str] =
     for name in found:
         if name not in (*needed, *others):
             known = ", ".join(f"{{{one}}}" for one in (*needed, *others))
-            raise UsageError(f"{option}: {{{name}}} is no placeholder (there are {known})")
+            raise UsageError(f"{option}: {{{name}}} is not a placeholder (there are {known})")
     return words
 
 
@@ -236,6 +236,6 @@ class BootedGuest:
         return BackendError(f"{self._child.name} {how} while {doing}: {self._words()}")
 
     def _words(self) -> str:
-        """What the VMM, else its guest, said last."""
+        """Return what the VMM, else its guest, said last."""
         assert self._child is not None
         return self._child.last_words() or (self._tail[-1] if self._tail else "it said nothing")

@@ -1,4 +1,4 @@
-"""Which device blocks are plugged: one byte a block.
+"""Map of the plugged device blocks: one byte per block.
 
 A byte a block is the fastest bitmap that CPython has: a range is tested, set and cleared by the C library's memchr,
 memset and memcpy, whatever the size of the region around it.
@@ -53,7 +53,7 @@ class BlockMap:
         self._blocks = bytearray(len(self._blocks))
 
     def plugged(self) -> int:
-        """How many blocks are plugged; counts them all."""
+        """Return how many blocks are plugged; counts them all."""
         return self._blocks.count(_PLUGGED)
 
     def runs(self) -> Iterator[tuple[int, int]]:

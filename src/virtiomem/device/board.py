@@ -71,7 +71,7 @@ class Board:
         return [Span(0, self.low), Span.sized(4 * GiB, memory - self.low)]
 
     def region_start(self, memory: int) -> int:
-        """Where the region for memory devices starts, behind `memory` bytes of boot memory."""
+        """Return where the region for memory devices starts, behind `memory` bytes of boot memory."""
         return align_up(max(self.boot_memory(memory)[-1].stop, self.region_floor), GiB)
 
     def pci_window64(self, region_end: int) -> Span:
@@ -81,7 +81,7 @@ class Board:
         return Span.sized(align_up(self.ecam(region_end).stop, self.window64), self.window64)
 
     def address_limit(self, memory: int, room: int, bits: int) -> tuple[int, int]:
-        """The last address that a processor of so many bits has, and the last that memory, `room` for devices and PCI window take."""
+        """The last address of a processor with `bits` address bits, and the last that memory, `room` for devices and PCI window take."""
         return (1 << bits) - 1, self.last_address(memory, room, amd=bits == self.address_bits)
 
     def last_address(self, memory: int, room: int, *, amd: bool) -> int:

@@ -14,14 +14,14 @@ The wire carries the answer only; `MemDevice.refusal` keeps the reason (`decisio
 
 **Why in this order.** Each answer tells the driver something else, and the first that applies must win:
 
-- NACK before the state of blocks: it means that the driver's idea of requested_size is old, which is nobody's fault.
+- NACK before the state of blocks: it means that the driver's idea of requested_size is old, which is not an error.
   Linux makes another pass at once, with the configuration that has changed by then; after ERROR it never sends a request
   again. So a driver that plugs what is plugged already, while that is also too much, gets the harmless answer. (The
   specification asks for ERROR.)
 - The state of blocks before BUSY: ERROR is a bug in the driver, and waiting does not cure it. BUSY promises that the same
   request can succeed later, which is false for blocks in the wrong state. `_plug` and `_unplug` look at `busy` first,
   because the block map tests and changes blocks in one go; `_refuse_blocks` then finds out which of the two it is.
-- STATE and ranges are decided without `busy`: looking changes nothing. UNPLUG_ALL has no range, and nothing but BUSY can
+- STATE and ranges are decided without `busy`: looking changes nothing. UNPLUG_ALL has no range, and only BUSY can
   refuse it.
 
 **The usable region** is where blocks may be plugged: requested_size and some room beyond (`usable_extent`: two sections of
@@ -30,10 +30,10 @@ stays, for blocks beyond the new size are still plugged and the driver has to be
 the one of a reset, shrinks it: nothing is plugged then.
 
 **Units.** A request is an address in bytes and a number of the *device's* blocks (`block_size`, 2M as a rule). Linux thinks in
-its own memory blocks (128M to 2G), of which the device knows nothing: 128M are 64 device blocks in one
+its own memory blocks (128M to 2G), unknown to the device: 128M are 64 device blocks in one
 request, and a memory block that is partly plugged is nothing special here. Behind `request` everything counts in blocks from `addr`.
 
-Bytes that are no request at all raise ProtocolError: the virtio device around this one then needs a reset.
+Bytes that are not a request at all raise ProtocolError: the virtio device around this one then needs a reset.
 """
 
 from collections.abc import Callable, Iterator
@@ -78,7 +78,7 @@ class MemDevice:
     ) -> None:
         """Realize the device: sizes and address in bytes, `nodes` is the number of NUMA nodes of the machine.
 
-        Raises DeviceError with QEMU's words; ArgumentError for what is no number. Models: virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2),
+        Raises DeviceError with QEMU's words; ArgumentError for what is not a number. Models: virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2),
         where requested_size may exceed the region.
         """
         numbers = {"addr": addr, "region_size": region_size, "block_size": block_size, "node": node, "nodes": nodes}
@@ -115,8 +115,8 @@ class MemDevice:
     def requested_size(self) -> int:
         """Bytes that the guest should have; survives every reset.
 
-        Setting it raises DeviceError when it is no multiple of the block size or exceeds the region. A value that is
-        taken always notifies the driver, also when it is the value that was there. ArgumentError for what is no number.
+        Setting it raises DeviceError when it is not a multiple of the block size or exceeds the region. A value that is
+        taken always notifies the driver, also when it is the value that was there. ArgumentError for what is not a number.
         """
         return self._requested_size
 
@@ -222,7 +222,7 @@ class MemDevice:
         )
 
     def handle(self, request: bytes) -> bytes:
-        """Answer one request as it comes over the wire; raises ProtocolError when it is none, ArgumentError for no bytes.
+        """Answer one request as it comes over the wire; raises ProtocolError when the bytes are not a request, ArgumentError for no bytes.
 
         Models: virtio_mem_handle_request() in hw/virtio/virtio-mem.c (v7.2).
         """
@@ -236,7 +236,7 @@ class MemDevice:
     def request(self, type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
         """Answer one request; `addr` in bytes, `nb_blocks` in blocks.
 
-        Raises ProtocolError for an unknown type, ArgumentError for what is no number of the wire's.
+        Raises ProtocolError for an unknown type, ArgumentError for what is not a number of the wire's.
         """
         try:
             if type == _UNPLUG_ALL:
@@ -288,7 +288,7 @@ class MemDevice:
         return _ACK
 
     def _misplaced(self, type: int, addr: int, nb_blocks: int) -> Response:
-        """Refuse blocks that cannot be; raises ProtocolError for a type that is no request at all."""
+        """Refuse impossible blocks; raises ProtocolError for a type that is not a request at all."""
         border.instance("type", type, int)
         if not 0 <= type <= _GET_STATE:
             raise ProtocolError(f"virtio-mem protocol violation: unknown request type: {type}")

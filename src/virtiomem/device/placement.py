@@ -1,4 +1,4 @@
-"""Where a machine puts memory devices (hw/mem/memory-device.c, v7.2).
+"""Choose the addresses of memory devices in a machine (hw/mem/memory-device.c, v7.2).
 
 Behind boot memory comes one region for memory devices; `board` knows where. A
 device goes to its own address or to the first gap that holds it; devices already there are passed in address order.
@@ -37,7 +37,7 @@ class DeviceMemory:
     ) -> None:
         """Lay out the machine; without `max_memory` there is no room for devices.
 
-        Raises DeviceError when max_memory is below the boot memory, ArgumentError for what is no size.
+        Raises DeviceError when max_memory is below the boot memory, ArgumentError for what is not a size.
         """
         border.integer("memory", memory)
         border.integer("slots", slots, 0, MAX_SLOTS)
@@ -75,7 +75,7 @@ class DeviceMemory:
     ) -> int:
         """Give the device `id` a range of `size` bytes and return its address.
 
-        A memaddr of 0 is none, as in QEMU. Raises DeviceError with QEMU's words, ArgumentError for what is no size or address.
+        As in QEMU, memaddr 0 means "not set". Raises DeviceError with QEMU's words, ArgumentError for what is not a size or address.
         Models: memory_device_get_free_addr() in hw/mem/memory-device.c (v7.2).
         """
         border.name("id", id)
@@ -94,7 +94,7 @@ class DeviceMemory:
         return span.start
 
     def remove(self, id: str) -> None:
-        """Take the device away; raises DeviceError when there is none of this id."""
+        """Take the device away; raises DeviceError when no device has this id."""
         for index, device in enumerate(self._placed):
             if device.id == id:
                 del self._placed[index]

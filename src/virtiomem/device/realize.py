@@ -10,7 +10,7 @@ MIN_BLOCK_SIZE = 1 * MiB
 """Models: VIRTIO_MEM_MIN_BLOCK_SIZE in hw/virtio/virtio-mem.c (v7.2)."""
 
 MAX_REGION_SIZE = (1 << 47) - 1
-"""QEMU maps a region into its own address space, of which Linux gives 47 bits to a process on x86-64."""
+"""QEMU maps a region into its own address space; Linux gives a process 47 bits on x86-64."""
 
 
 def offered_features(release: QemuRelease, unplugged_inaccessible: str | None = None, board: Board = Q35) -> Feature:

@@ -17,7 +17,7 @@ from virtiomem.wire.virtio import Isr, Status, VirtioFeature
 QEMU_FEATURES = (
     VirtioFeature.INDIRECT_DESC | VirtioFeature.EVENT_IDX | VirtioFeature.VERSION_1 | VirtioFeature.RING_RESET
 )
-"""What virtio-mem-pci of QEMU 7.2 offers besides the device's own bits."""
+"""What virtio-mem-pci of QEMU 7.2 offers in addition to the device's own bits."""
 
 LEGACY_FEATURES = VirtioFeature.NOTIFY_ON_EMPTY | VirtioFeature.ANY_LAYOUT
 """What it takes, but no longer offers: virtio_pci_common_read() hides these (hw/virtio/virtio-pci.c, v7.2)."""
@@ -105,7 +105,7 @@ class VirtioDevice:
             self.answer(element)
 
     def take(self) -> Element | None:
-        """Take the next available chain off the queue; None when there is none, or the device has given up."""
+        """Take the next available chain off the queue; None when the queue is empty, or the device is broken."""
         if self._queue is None or self.complaint is not None:
             return None
         try:
@@ -142,14 +142,14 @@ class VirtioDevice:
     # --- state ---
 
     def _give_up(self, complaint: str) -> None:
-        """Models: virtio_error() in hw/virtio/virtio.c (v7.2): a legacy driver is not told."""
+        """Models: virtio_error() in hw/virtio/virtio.c (v7.2): a legacy driver is not notified."""
         self.complaint = complaint
         if self._accepted(VirtioFeature.VERSION_1):
             self.status |= Status.NEEDS_RESET
             self._notify_config()
 
     def _notify_config(self) -> None:
-        """Models: virtio_notify_config() in hw/virtio/virtio.c (v7.2): only a driver that is ready is told."""
+        """Models: virtio_notify_config() in hw/virtio/virtio.c (v7.2): only a driver that is ready is notified."""
         if self.status & Status.DRIVER_OK:
             self._isr |= Isr.QUEUE | Isr.CONFIG
             self.generation = (self.generation + 1) & 0xFF
@@ -167,5 +167,5 @@ class VirtioDevice:
         assert self.accepted & (self.offered | LEGACY_FEATURES) == self.accepted, (
             "a feature is accepted that was not offered"
         )
-        assert 0 <= self.generation <= 0xFF, "the configuration generation is no byte"
+        assert 0 <= self.generation <= 0xFF, "the configuration generation is not a byte"
         assert self._isr in {0, Isr.QUEUE, Isr.QUEUE | Isr.CONFIG}, "unknown interrupt status"

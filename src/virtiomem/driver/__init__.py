@@ -3,7 +3,7 @@
 A driver plugs and unplugs a device's memory until what is plugged equals what is requested, in one of two modes:
 
 *Sub-block mode* (SBM), when several device blocks fit a Linux memory block. Memory is added to Linux one memory block
-(MB) at a time, of which any set of sub-blocks (SB) may be plugged; the pages of unplugged ones are withheld from the
+(MB) at a time, with any set of its sub-blocks (SB) plugged; the pages of unplugged ones are withheld from the
 page allocator (*fake-offline*). A sub-block is the unit of plugging: a device block, but at least a pageblock.
 
 *Big-block mode* (BBM), when a device block is a Linux memory block or more. Memory is added one big block (BB), one or
@@ -38,7 +38,7 @@ offline and ignores those outside its region. Their blocks never merge: each dev
     order.py        the states of memory blocks, and the order of plugging and unplugging
     states.py       the state of every unit, with a counter for each state
     outcome.py      answers to errnos, errnos to what happens next and to reasons
-    at_rest.py      why it rests without a timer, from sizes and parameters: for whoever knows them
+    at_rest.py      why it rests without a timer, from sizes and parameters
     shortfall.py    why a device is not at its requested size, as the driver and its kernel know it
     vmcore.py       the driver in a crash kernel: which pages may be read
 """
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Parameters", "VirtioMem", "VirtioMemModule", "VmcoreDriver"]
 
-# Imported when they are first used: orders, sizes and intervals cost nobody the whole driver.
+# Imported when they are first used: orders, sizes and intervals are read without importing the whole driver.
 _HOMES = {"Parameters": "parameters", "VirtioMem": "virtio_mem", "VirtioMemModule": "module", "VmcoreDriver": "vmcore"}
 
 

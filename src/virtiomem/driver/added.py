@@ -1,4 +1,4 @@
-"""What a driver has in Linux: memory it added, how much of that is offline, and what would not leave.
+"""Memory that a driver added to Linux: how much of it is offline, and what would not leave.
 
 **How much may be offline.** Memory that is added but not online is of no use and has its price: Linux takes the struct
 pages of a new block (1/64 of it) from memory that is in use. In a guest whose user space never puts blocks online, a driver

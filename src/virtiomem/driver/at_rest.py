@@ -1,6 +1,6 @@
 """Why a driver rests, without a timer, while its device is not at the requested size: worked out from sizes and parameters.
 
-One engine for whoever knows them: the driver itself, a look at a real Linux, what a hypervisor and an agent tell.
+Used by all that know them: the driver itself, a look at a real Linux, a hypervisor with an agent.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from virtiomem.reasons import Reason, ReasonKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceFacts:
-    """What is known of a device and of its driver; sizes in bytes."""
+    """State of a device and of its driver; sizes in bytes."""
 
     size: int
     requested_size: int
@@ -21,7 +21,7 @@ class DeviceFacts:
     offline: int = 0
     """How much of the added memory is offline."""
     waits: bool | None = None
-    """The driver waits for memory to go online; None: where so much is offline that it could add no more."""
+    """The driver waits for memory to go online; None where offline memory leaves no room to add more."""
 
 
 def why_at_rest(facts: DeviceFacts) -> Reason | None:

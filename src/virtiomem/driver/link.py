@@ -11,7 +11,7 @@ from virtiomem.wire.mem import CONFIG_SIZE, RESPONSE_SIZE, Config, Request, Requ
 
 
 class DeviceHungError(Exception):
-    """The device never answered; Linux would wait for ever. Never leaves the driver."""
+    """The device never answered; Linux would wait forever. Never leaves the driver."""
 
 
 class Link:
@@ -28,7 +28,7 @@ class Link:
     def send(self, kind: RequestType, addr: int, size: int, block_size: int) -> Errno:
         """Send one request and wait for the answer.
 
-        The number of blocks is cut to 16 bits, as in Linux, where nobody checks. A device that writes less than a
+        The number of blocks is cut to 16 bits, as in Linux, which does not check it. A device that writes less than a
         response leaves the rest of the last one in the buffer. Raises DeviceHungError when nothing comes back.
         """
         answer = self.channel.send(Request(kind, addr & U64_MAX, size // block_size & 0xFFFF).pack())

@@ -1,4 +1,4 @@
-"""What the driver writes to the kernel log, and how it is found there again.
+"""Messages of the driver in the kernel log, and the patterns that find them again.
 
 Models: the log lines of drivers/virtio/virtio_mem.c (v6.1) that something here reads.
 """
@@ -15,7 +15,7 @@ ADDING_FAILED = "adding memory failed"
 
 
 class Key(StrEnum):
-    """What a line says the value of."""
+    """Quantities whose value a message gives."""
 
     START_ADDRESS = "start address"
     REGION_SIZE = "region size"

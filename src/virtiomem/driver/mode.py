@@ -1,4 +1,4 @@
-"""What the driver asks of a mode, whichever it is, and what a mode asks of its driver."""
+"""Interface that both modes implement, and the services that a mode needs from its driver."""
 
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from virtiomem.wire.mem import Config
 
 
 class ModeHost(Protocol):
-    """What a mode asks of the driver of its device. Sizes and addresses are bytes."""
+    """Services that a mode needs from the driver of its device. Sizes and addresses are bytes."""
 
     addr: int
     """Where the device's region starts."""
@@ -87,10 +87,10 @@ class Mode(Protocol):
         """The driver leaves: take back what must not be left behind."""
 
     def counts(self) -> dict[str, int]:
-        """How many units are in each state."""
+        """Return how many units are in each state."""
 
     def plugged_bytes(self) -> int:
-        """How much this mode holds to be plugged."""
+        """Return the bytes that this mode holds to be plugged."""
 
     def check(self) -> None:
         """Assert the mode's invariants, and that it agrees with the core."""

@@ -61,7 +61,7 @@ class VirtioMemModule:
         return f"<VirtioMemModule: {self.devices}{failed}>"
 
     def _note_failure(self, device: str, rc: Errno, log: Log) -> None:
-        """Log what the driver core says of a failed probe. Models: call_driver_probe(). Since: 6.9 (failed_probe)."""
+        """Log what the driver core says about a failed probe. Models: call_driver_probe(). Since: 6.9 (failed_probe)."""
         level, text = self.memory.release.failed_probe
         log(level, text.format(device=device, errno=-rc))
 

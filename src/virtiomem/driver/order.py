@@ -1,6 +1,6 @@
 """The states of memory blocks, and the order in which the driver plugs and unplugs.
 
-Pure data: the driver goes by it, and so does whoever works out what the driver would do.
+Pure data: the driver follows it, and so do predictions of the driver.
 
 Models: enum virtio_mem_sbm_mb_state, virtio_mem_sbm_plug_request(), virtio_mem_sbm_unplug_request(),
 virtio_mem_bbm_unplug_request() (drivers/virtio/virtio_mem.c, v6.1).
@@ -38,7 +38,7 @@ PLUG_ORDER = (MB.KERNEL_PARTIAL, MB.MOVABLE_PARTIAL, MB.OFFLINE_PARTIAL)
 
 UNPLUG_OFFLINE = (MB.OFFLINE_PARTIAL, MB.OFFLINE)
 UNPLUG_ORDER = (*UNPLUG_OFFLINE, MB.MOVABLE_PARTIAL, MB.KERNEL_PARTIAL, MB.MOVABLE, MB.KERNEL)
-"""Where sub-blocks are unplugged: what nobody uses first, partial blocks before whole ones, Movable before kernel; in each
+"""Where sub-blocks are unplugged: offline blocks first, partial blocks before whole ones, Movable before kernel; in each
 state the highest block first."""
 
 

@@ -1,4 +1,4 @@
-"""What an answer means, what follows from it, and the reason to give for it: two tables.
+"""Two tables for the answers of the device: what each means, and what the driver does next.
 
 Models: virtio_mem_send_plug_request() and its siblings, and the end of virtio_mem_run_wq()
 (drivers/virtio/virtio_mem.c, v6.1).
@@ -39,7 +39,7 @@ def errno_of(request: RequestType, response: int) -> Errno:
 
 
 class Next(Enum):
-    """What the work function does when a pass is over."""
+    """Next step of the work function after a pass."""
 
     DONE = auto()
     """Rest; the retry interval starts over."""
@@ -62,13 +62,13 @@ _AFTER = {
     Errno.EAGAIN: (
         Next.RETRY_NOW,
         ReasonKind.NEVER_ALLOWED,
-    ),  # again and again: one change of the configuration is no rest
+    ),  # again and again: one change of the configuration does not count as rest
 }
 _UNKNOWN = Next.BROKEN, ReasonKind.GAVE_UP
 
 
 def what_next(rc: Errno) -> Next:
-    """What follows from a pass that ended with `rc`."""
+    """Return the next step after a pass that ended with `rc`."""
     return _AFTER.get(rc, _UNKNOWN)[0]
 
 

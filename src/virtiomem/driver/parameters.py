@@ -34,7 +34,7 @@ class Parameters:
         }
 
     def to_modprobe(self) -> list[str]:
-        """What the module is loaded with: only what differs from its defaults."""
+        """Return the module options: only those that differ from their defaults."""
         default = DEFAULTS.to_sysfs()
         return [f"{name}={text}" for name, text in self.to_sysfs().items() if text != default[name]]
 

@@ -1,4 +1,4 @@
-"""How long the driver waits before it tries again.
+"""Time that the driver waits before it tries again.
 
 Models: virtio_mem_retry() and virtio_mem_timer_expired() (drivers/virtio/virtio_mem.c, v6.1).
 """

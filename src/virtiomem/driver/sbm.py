@@ -23,11 +23,11 @@ Linux when the driver leaves, for without the driver's callback they would go on
 there, Linux is protected from running out of memory: see `added` for how much may be offline.
 
 **Partial blocks come first,** both ways. Linux holds struct pages for a whole block (2M for 128M, with pages of 4K) however little of it is
-plugged. Filling a partial block costs no more of them and adds no block; emptying one gets rid of a block soonest.
+plugged. Filling a partial block needs no further page structures and adds no block; emptying one gets rid of a block soonest.
 
 - Plug: partial blocks that are online (kernel zones, then Movable), where the memory can be used at once; then partial
   offline ones; then blocks used before; then new ones. Kernel zones first, because every allocation can use them.
-- Unplug: offline blocks, which nobody uses; then partial before whole, and of either kind Movable before kernel zones,
+- Unplug: offline blocks, which are unused; then partial before whole, and of either kind Movable before kernel zones,
   because what lies in Movable can usually be moved away, and what lies in a kernel zone often cannot.
 
 **Low sub-blocks are plugged first, high ones unplugged first,** blocks too. Plugged memory so stays one run at the low end
@@ -155,7 +155,7 @@ class SubBlockMode:
         return Errno.OK
 
     def _blocks_to_add(self) -> Iterator[int]:
-        """Unused blocks, ascending, then new ones as far as they are usable."""
+        """Unused blocks, ascending, then new ones while the usable region has room."""
         yield from self.states.each(MB.UNUSED)
         while self.states.next <= self._last_usable:
             yield self._append()
@@ -256,7 +256,7 @@ class SubBlockMode:
             self.emptied_remain = True
 
     def _unplug_raw(self, mb: int, wanted: int) -> tuple[Errno, int]:
-        """Unplug sub-blocks that nobody uses, highest first, whole runs at a time; returns what is still wanted.
+        """Unplug unused sub-blocks, highest first, whole runs at a time; returns what is still wanted.
 
         Models: virtio_mem_sbm_unplug_any_sb_raw().
         """
@@ -280,7 +280,7 @@ class SubBlockMode:
         if not self._is_full(mb):
             self.states[mb] = MB.OFFLINE_PARTIAL
         if not rc and self._is_empty(mb):
-            # In this order: from here on nobody can put the block online (`going_online`), so removing it cannot fail.
+            # In this order: from here on `going_online` vetoes putting the block online, so removing it cannot fail.
             self.states[mb] = MB.UNUSED
             self._added.remove(mb * self.unit_size, self.unit_size)
         return rc, wanted
@@ -384,7 +384,7 @@ class SubBlockMode:
     # -- the end, and the truth -----------------------------------------------------------------------------------------
 
     def remove(self) -> None:
-        """Remove partially plugged offline blocks: once the driver is gone, somebody could put them online whole."""
+        """Remove partially plugged offline blocks: once the driver is gone, user space could put them online whole."""
         for mb in self.states.each(MB.OFFLINE_PARTIAL):
             self._added.remove(mb * self.unit_size, self.unit_size)
             self.states[mb] = MB.UNUSED

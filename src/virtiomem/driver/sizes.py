@@ -1,4 +1,4 @@
-"""What the driver moves at a time, and how much it leaves offline: both follow from the sizes of blocks."""
+"""Sizes that follow from the sizes of blocks: the unit the driver moves, and the threshold of offline memory."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ OFFLINE_THRESHOLD = 1 * GiB
 
 
 class Units(NamedTuple):
-    """What the driver moves at a time, in bytes."""
+    """Unit that the driver plugs and unplugs, in bytes, and its thresholds."""
 
     plugged: int
     """Plugged and unplugged at a time: a sub-block or a big block."""
@@ -25,7 +25,7 @@ class Units(NamedTuple):
 
     @property
     def offline_threshold(self) -> int:
-        """How much of what was added may be offline.
+        """Bytes of added memory that may be offline: the driver adds no more than this.
 
         Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
         """
@@ -33,16 +33,16 @@ class Units(NamedTuple):
 
     @property
     def resume_size(self) -> int:
-        """How much of it may still be offline when memory that goes online makes the driver add more."""
+        """Bytes that may still be offline when memory that goes online makes the driver add more: half the threshold."""
         return self.offline_threshold - self.offline_threshold // 2
 
     @property
     def most_offline(self) -> int:
-        """How much of it may be offline when the driver adds one unit more."""
+        """Offline memory at which the driver can just add one unit more."""
         return self.offline_threshold - self.added
 
     def could_add(self, offline: int) -> bool:
-        """False when so much of what was added is offline that the driver adds no more."""
+        """True while the driver may add more: the offline part of added memory is below the threshold."""
         return offline <= self.most_offline
 
 
@@ -54,7 +54,7 @@ def choose_units(
 ) -> Units:
     """Choose the mode by the sizes of a device's and of Linux's blocks, in bytes.
 
-    Sub-blocks where at least two of them fit a memory block, else big blocks: of `bbm_block_size` where that can be.
+    Sub-blocks where at least two of them fit a memory block, else big blocks: of `bbm_block_size` where that is a valid size.
     Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
     """
     sub_block = max(architecture.pageblock_size, device_block_size)

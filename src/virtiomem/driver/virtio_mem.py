@@ -87,7 +87,7 @@ class VirtioMem:
         """Set the device up: claim its region, choose a mode, start to work. EBUSY when the region is taken.
 
         Models: virtio_mem_probe(), virtio_mem_init_hotplug(). Differs: sizes that no device may have (a block size
-        that is no power of two, an empty region) are refused with EINVAL, where Linux trusts the device.
+        that is not a power of two, an empty region) are refused with EINVAL, where Linux trusts the device.
         """
         self._link.channel.reset()
         config = self._link.config()
@@ -176,7 +176,7 @@ class VirtioMem:
     def remove(self) -> None:
         """Let go of the device; memory that is still in Linux stays, and so does its place in the resource tree.
 
-        Models: virtio_mem_remove(), virtio_mem_deinit_hotplug(). Differs: Linux would wait for ever for a device that
+        Models: virtio_mem_remove(), virtio_mem_deinit_hotplug(). Differs: Linux would wait forever for a device that
         owes it an answer; here the driver leaves.
         """
         self._removing = True
@@ -268,7 +268,7 @@ class VirtioMem:
         self.log("info", f"{Key.REQUESTED_SIZE}: {self.requested_size:#x}")
 
     def usable_end(self, config: Config) -> int:
-        """The first byte behind what can be plugged: the usable region, as far as it is addressable.
+        """End (exclusive) of the pluggable range: the usable region, cut at the highest address that can be hotplugged.
 
         Differs: it ends with the region that the probe claimed, where Linux trusts the device to keep to that.
         """

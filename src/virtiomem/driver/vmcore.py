@@ -26,7 +26,7 @@ class VmcoreDriver:
         self._last_plugged = False
 
     def is_ram(self, address: int) -> bool:
-        """Whether the page at `address` may be read; pages outside the region are not ours to forbid.
+        """Return whether the page at `address` may be read; pages outside the region are not ours to forbid.
 
         The device is asked only when the block differs from the last one. Whatever goes wrong: not RAM.
         """

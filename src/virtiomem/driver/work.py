@@ -42,7 +42,7 @@ from virtiomem.errors import Errno
 RETRY_NOW_LIMIT = 1000
 """Passes in a row that may ask for another at once without getting anywhere.
 
-Differs: Linux has no limit; a device that always answers NACK keeps a CPU busy for ever."""
+Differs: Linux has no limit; a device that always answers NACK keeps a CPU busy forever."""
 
 
 class Work:
@@ -57,7 +57,7 @@ class Work:
         self.broken = False
         """An error that the driver does not know: nothing is ever tried again."""
         self.hung = False
-        """The device did not answer: the driver waits for ever."""
+        """The device did not answer: the driver waits forever."""
         self.last_rc = Errno.OK
         """How the last pass ended."""
         self._clock = clock

@@ -5,5 +5,5 @@ machine     a scenario's machine: boot memory, and the room for memory devices
 foresight   what a step that brings memory will cost
 embedded    a guest of this process, on virtual time
 linux       a real Linux in QEMU
-hands       a guest that is nothing but a program which drives a device for us
+hands       a guest that is only a program which drives a device for us
 """

@@ -1,4 +1,4 @@
-"""What a guest is: its configuration as values, and the interface that every guest has."""
+"""Configuration of a guest as values, and the interface that every guest has."""
 
 import re
 from collections.abc import Sequence
@@ -130,14 +130,14 @@ class GuestConfig(_Table, frozen=True):
 
     @property
     def build(self) -> LinuxBuild:
-        """What Debian chose when it built the release, but for what stands here."""
+        """What Debian chose when it built the release, except what stands here."""
         own = {name: getattr(self, name) for name in ("crash_header_cpus", "crash_header_ranges")}
         chosen = {name: value for name, value in own.items() if value is not None}
         return replace(DEBIAN.release(self.release.name), **chosen)
 
     @property
     def added_state(self) -> OnlineType:
-        """What becomes of added memory: the default state, else the choice of the build. Since: 6.12 (default_state)."""
+        """Default state of added memory: the one set, else the choice of the build. Since: 6.12 (default_state)."""
         build = self.build
         return build.default_state if self.default_state is None else OnlineType(self.default_state)
 
@@ -224,7 +224,7 @@ class Guest(Protocol):
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the recording's `guest` says: kind, kernel, command line."""
+        """The recording's `guest`: kind, kernel, command line."""
 
     @property
     def boot(self) -> Snapshot:
@@ -237,7 +237,7 @@ class Guest(Protocol):
         """
 
     def foresee(self, step: Step) -> Reason | None:
-        """What a step that adds memory will cost, and whether that fits; None for every other."""
+        """Predict the cost of a step that adds memory, and whether it fits; None for every other step."""
 
     def close(self) -> None:
         """Let go of everything the guest holds; harmless when repeated."""

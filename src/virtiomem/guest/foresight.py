@@ -1,4 +1,4 @@
-"""What a step that brings memory will cost the guest, said before it is done."""
+"""Predict the cost, in free memory, of a step that adds memory."""
 
 from collections.abc import Callable, Sequence
 

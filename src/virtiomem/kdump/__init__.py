@@ -1,4 +1,4 @@
-"""What a crash dump will hold, from an iomem tree.
+"""Ranges that a crash dump will hold, from an iomem tree.
 
 ranges      crash ranges, as the kernel and as kexec-tools work them out
 elfcore     the ELF core header that says them

@@ -1,4 +1,4 @@
-"""What one list of ranges has and another has not."""
+"""Compare two lists of ranges."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from virtiomem.units import MiB
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What each loader dumps, and which RAM only one of them does."""
+    """Ranges that each loader dumps, and RAM that only one of them does."""
 
     kernel: CrashRanges
     kexec_tools: CrashRanges
@@ -34,7 +34,7 @@ def compare(kernel: CrashRanges, kexec_tools: CrashRanges) -> Comparison:
 
 
 def above_low(*found: Iterable[CrashRange]) -> bool:
-    """Whether any range reaches above the first MiB, which each loader treats in its own way."""
+    """Return whether any range reaches above the first MiB, which each loader treats in its own way."""
     return any(end >= MiB for ranges in found for _, end in ranges)
 
 
@@ -58,9 +58,9 @@ def subtract(ranges: Iterable[CrashRange], others: Iterable[CrashRange]) -> list
 
 
 def ram_of(table: Sequence[ProgramHeader]) -> list[CrashRange]:
-    """The RAM that a header lists: its LOAD segments but for the kernel's own mapping.
+    """The RAM that a header lists: its LOAD segments except the kernel's own mapping.
 
-    Whoever makes a header writes that mapping first, and it is no part of the direct map, where virtual addresses are all
+    Every maker of a header writes that mapping first, and it is not part of the direct map, where virtual addresses are all
     as far from physical ones. Where either lies is another question on each architecture and for each size of pages.
     """
     loads = [one for one in table if one.type == SegmentType.LOAD and one.memsz]

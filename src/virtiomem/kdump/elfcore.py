@@ -50,7 +50,7 @@ SEGMENT_SIZE = _PHDR.size
 
 
 class SegmentType(IntEnum):
-    """p_type, as far as core headers use it."""
+    """Values of p_type in core headers."""
 
     LOAD = 1
     NOTE = 4
@@ -70,7 +70,7 @@ class ProgramHeader(NamedTuple):
 
 
 class Note(NamedTuple):
-    """Where a note lies in memory: `addr` is physical."""
+    """Place of a note in memory: `addr` is physical."""
 
     addr: int
     size: int
@@ -86,7 +86,7 @@ class KernelText(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What a header needs and a listing does not tell: addresses that only the running kernel knows.
+    """Inputs of a header that are not in a listing: addresses that only the running kernel knows.
 
     `possible_cpus` is what the kernel makes room for, at least one a note.
     """
@@ -161,7 +161,7 @@ def encode(
 
 
 def load(path: str | Path) -> list[ProgramHeader]:
-    """The program headers of a core file, of which nothing else is read: see `decode`."""
+    """The program headers of a core file; nothing else is read: see `decode`."""
     try:
         with Path(path).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             return decode(data, source=str(path))
@@ -172,7 +172,7 @@ def load(path: str | Path) -> list[ProgramHeader]:
 
 
 def architecture_of(path: str | Path) -> Architecture | None:
-    """The architecture that a core file is of; None for one without a row, and for a file that is none."""
+    """The architecture that a core file is of; None for an architecture without a row, and for a file that is not a core file."""
     try:
         with Path(path).open("rb") as file:
             data = file.read(_EHDR.size)
@@ -183,12 +183,12 @@ def architecture_of(path: str | Path) -> Architecture | None:
 
 
 def size_of(entries: int) -> int:
-    """Bytes of a header with so many program headers, as the kernel sets them aside."""
+    """Bytes of a header with that many program headers, as the kernel sets them aside."""
     return align_up(_EHDR.size + _PHDR.size * entries, KERNEL_ALIGN)
 
 
 def is_header(data: bytes) -> bool:
-    """Whether a core header for an architecture that is known begins here; a program of any other kind is none."""
+    """Return whether a core header for an architecture that is known begins here; other ELF files do not count."""
     if len(data) < _EHDR.size or data[:6] != ELFMAG + bytes((ELFCLASS64, ELFDATA2LSB)):
         return False
     kind, machine = _EHDR.unpack_from(data)[1:3]
@@ -196,7 +196,7 @@ def is_header(data: bytes) -> bool:
 
 
 def table_end(data: bytes) -> int:
-    """How many bytes from the start on hold all program headers, of fewer than 65 535. Raises UsageError."""
+    """Return the bytes from the start that hold all program headers, of fewer than 65 535. Raises UsageError."""
     if not is_header(data):
         raise UsageError("not an ELF core header")
     unpacked = _EHDR.unpack_from(data)
@@ -204,12 +204,12 @@ def table_end(data: bytes) -> int:
 
 
 def segments_in(size: int) -> int:
-    """How many program headers fit so many bytes."""
+    """Return the number of program headers that fit `size` bytes."""
     return (size - _EHDR.size) // _PHDR.size
 
 
 def decode(data: bytes | mmap, *, source: str = "header") -> list[ProgramHeader]:
-    """The program headers of an ELF64 little-endian core file, of which `data` needs to hold the start only.
+    """The program headers of an ELF64 little-endian core file; `data` needs to hold its start only.
 
     Raises UsageError, one line, for anything else.
     """

@@ -1,6 +1,6 @@
 """The crash header in the memory of a running kernel: made when a crash kernel is loaded, and what becomes of it then.
 
-A kernel that keeps it up to date makes it anew when a memory block is online, and when one is offline. A block that went
+A kernel that keeps it up to date makes it again when a memory block is online, and when one is offline. A block that went
 offline is still in the resource tree at that moment: after a shrink the header has the block that was removed last.
 A header that kexec-tools made stays as it is.
 """
@@ -32,7 +32,7 @@ Note = Callable[[str, str], None]
 
 
 def _unheard(_level: str, _text: str) -> None:
-    """Nobody reads the log."""
+    """The log is discarded."""
 
 
 def room_of(release: LinuxRelease, build: LinuxBuild, architecture: Architecture = DEFAULT_ARCHITECTURE) -> int | None:
@@ -47,7 +47,7 @@ def ranges_that_fit(
     possible_cpus: int = 1,
     architecture: Architecture = DEFAULT_ARCHITECTURE,
 ) -> int | None:
-    """How many ranges such a header has room for, beside notes for the CPUs; None where it gets what it needs."""
+    """Return the number of ranges that such a header has room for, after the notes of the CPUs; None where it gets what it needs."""
     room = room_of(release, build, architecture)
     return None if room is None else elfcore.segments_in(room) - 2 - max(possible_cpus, 1)
 
@@ -70,9 +70,9 @@ def _segments(release: LinuxRelease, build: LinuxBuild, architecture: Architectu
 
 
 def choices_of(size: object) -> dict[str, Any]:
-    """A build's choices, as `[guest]` keys, that a crash_elfcorehdr_size comes from, as far as that matters: their sum.
+    """A build's choices, as `[guest]` keys, that a crash_elfcorehdr_size comes from, if they matter: their sum.
 
-    Empty for what is no such size.
+    Empty for any other size.
     """
     segments = size // elfcore.SEGMENT_SIZE - 2 if isinstance(size, int) else -1
     if not 0 <= segments <= MAX_HEADER_RANGES:
@@ -93,7 +93,7 @@ class KeptHeader:
         note: Note = _unheard,
         held: Sequence[CrashRange] | None = None,
     ) -> None:
-        """Load; `build` is Debian's when None, `note` is told what the kernel logs later; `held` is what
+        """Load; `build` is Debian's when None, `note` receives what the kernel logs later; `held` is what
         the header of a crash kernel that was loaded before has.
 
         Raises KernelError (EINVAL) for more ranges than there is room for, (EADDRNOTAVAIL) where no memory is reserved
@@ -112,7 +112,7 @@ class KeptHeader:
         self.room = room_of(memory.release, build, memory.architecture) if kernels else None
         """Bytes that the header may have; None where it gets what it needs."""
         self.kept_up_to_date = self.room is not None
-        """Whether the kernel makes it anew."""
+        """Whether the kernel makes it again."""
         self._made_of = found = self._found()
         if not found.has_crash_kernel:
             raise KernelError(Errno.EADDRNOTAVAIL, NO_CRASH_KERNEL)
@@ -152,7 +152,7 @@ class KeptHeader:
         assert self.room is None or len(self.data) <= self.room, "the header fits the room set aside"
 
     def _found(self) -> CrashRanges:
-        """What the resource tree has now."""
+        """Return the ranges that this loader finds in the present resource tree."""
         if self.loader is Loader.KEXEC_TOOLS:
             return kexec_tools_ranges(self._memory.iomem, architecture=self._memory.architecture)
         return kernel_ranges(self._memory.iomem, self._memory.release, architecture=self._memory.architecture)

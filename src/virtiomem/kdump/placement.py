@@ -1,4 +1,4 @@
-"""Where kexec_file_load() puts the segments of an ordinary image, which the map shows once the next kernel runs.
+"""Place the segments of an ordinary image as kexec_file_load() does; the map shows them once the next kernel runs.
 
 A crash kernel's image is another matter: it has its own reserved memory.
 
@@ -29,7 +29,7 @@ class Segment:
 
 
 def place(tree: Resource, segments: Sequence[Segment], release: LinuxRelease = DEFAULT) -> list[Span]:
-    """Where each segment goes, in whole pages, in the order in which they are added.
+    """Place each segment, in whole pages, in the order in which they are added.
 
     Raises KernelError (EADDRNOTAVAIL) where no RAM has room for one; ArgumentError.
     """
@@ -55,7 +55,7 @@ def _ram(tree: Resource, release: LinuxRelease) -> list[Span]:
 
 
 def _hole(ram: Span, segment: Segment, taken: Sequence[Span], release: LinuxRelease) -> Span | None:
-    """The highest place in `ram` that is free; None where there is none. Since: 6.8 (loads_flush)."""
+    """The highest place in `ram` that is free; None where no gap is large enough. Since: 6.8 (loads_flush)."""
     size, align = align_up(segment.size, PAGE), max(segment.align, PAGE)
     start = align_down(ram.stop - size - (not release.loads_flush), align)
     for other in sorted(taken, reverse=True):

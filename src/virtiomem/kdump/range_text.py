@@ -27,7 +27,7 @@ def ranges_text(found: CrashRanges, *, in_bytes: bool = False, headings: bool = 
 
 
 def summary_text(found: CrashRanges, *, in_bytes: bool = False) -> str:
-    """How many ranges, how much, what was excluded, and how near the limit is."""
+    """Describe the ranges: how many, how much, what was excluded, and how near the limit is."""
     size = size_format(in_bytes=in_bytes, at_least=found.at_least)
     what = "in a header that the kernel keeps up to date" if found.loader is Loader.KERNEL else "entries in its table"
     room = (
@@ -43,7 +43,7 @@ def summary_text(found: CrashRanges, *, in_bytes: bool = False) -> str:
 
 
 def findings(found: CrashRanges) -> list[str]:
-    """What is wrong with a dump of these ranges, a sentence each; nothing in the usual case."""
+    """Return warnings about a dump of these ranges, a sentence each; nothing in the usual case."""
     said = []
     if not found.ranges:
         said.append("no System RAM to dump")
@@ -90,7 +90,7 @@ def no_dump(found: CrashRanges, *, loaded: bool | None = None) -> list[str]:
 
 
 def lacking(inputs: Inputs) -> list[str]:
-    """What the readers of a dump will look for in its header and not find."""
+    """Return the entries that readers of a dump look for in its header and will not find."""
     said = [] if inputs.notes else ["no CPU's crash notes (--note): readers of the dump find no registers"]
     if 0 < (known := len(inputs.notes)) < inputs.noted_cpus:
         said.append(f"crash notes of {known} CPUs, where the kernel's header has those of {inputs.noted_cpus} (--note)")
@@ -100,7 +100,7 @@ def lacking(inputs: Inputs) -> list[str]:
 def comparison_text(
     both: Comparison, *, in_bytes: bool = False, headings: bool = True, width: int | None = None
 ) -> str:
-    """The two loaders' ranges side by side, each beside the one it starts with."""
+    """The two loaders' ranges side by side, each next to the one it starts with."""
     size = size_format(in_bytes=in_bytes)
     kernel, kexec = (dict(one.ranges) for one in (both.kernel, both.kexec_tools))
     columns: list[Column[tuple[str, ...]]] = [
@@ -142,7 +142,7 @@ def against_text(
     headings: bool = True,
     at_least: bool = False,
 ) -> str:
-    """What a core file does not have of the RAM there is, and what it has that is no RAM."""
+    """Describe RAM that a core file lacks, and ranges of it that are not RAM."""
     size = size_format(in_bytes=in_bytes)
     head = [("RANGE", "SIZE", "")] if headings else []
     rows = [
@@ -162,7 +162,7 @@ def range_values(ranges: Sequence[CrashRange]) -> list[dict[str, int]]:
 
 
 def values(found: CrashRanges, more: Sequence[str] = ()) -> dict[str, Any]:
-    """All of it as JSON's values; `more` are findings besides those of the ranges."""
+    """All of it as JSON's values; `more` are findings in addition to those of the ranges."""
     return {
         "loader": found.loader.value,
         "size": found.size,

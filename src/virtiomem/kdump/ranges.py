@@ -3,7 +3,7 @@
 Both start from the same iomem tree and leave out the crash kernel. The kernel walks System RAM, driver-managed RAM
 included, and leaves out the first MiB, which it keeps for itself. kexec-tools reads lines until its table is full and
 then stops without a word; that is why unmerged memory blocks matter. On arm64 the kernel walks memblock and leaves out
-nothing but the crash kernel, and kexec-tools reads no line of memory that a driver added.
+only the crash kernel, and kexec-tools reads no line of memory that a driver added.
 
 Models: prepare_elf_headers() in arch/x86/kernel/crash.c and crash_exclude_mem_range() in kernel/kexec_file.c (v6.1);
 get_crash_memory_ranges() in kexec/arch/i386/crashdump-x86.c (kexec-tools 2.0.25); for arm64, prepare_elf_headers() in
@@ -50,7 +50,7 @@ _KEPT_NAMES = frozenset(
         *("reserved", "Reserved"),
     }
 )
-"""What kexec-tools keeps besides RAM, to tell the crash kernel of it: each takes a place in its table."""
+"""Other resources that kexec-tools keeps, to report them to the crash kernel: each takes a place in its table."""
 
 
 CrashRange = tuple[int, int]
@@ -64,7 +64,7 @@ _NOTHING_HIDDEN = 1 << 64
 
 
 class Loader(Enum):
-    """Who makes the header: the system call that loads the crash kernel decides."""
+    """Maker of the header: the system call that loads the crash kernel decides."""
 
     KERNEL = "kernel"
     """kexec_file_load(): `kexec -p -s`."""
@@ -73,7 +73,7 @@ class Loader(Enum):
 
     @classmethod
     def of(cls, syscall: CrashSyscall) -> Self:
-        """Who makes the header when a crash kernel is loaded with this system call."""
+        """Return the maker of the header for a crash kernel loaded with this system call."""
         return cls.KERNEL if syscall == "kexec_file_load" else cls.KEXEC_TOOLS
 
     @property
@@ -87,7 +87,7 @@ class CrashRanges:
     """The ranges that one loader dumps, ascending, and what it counted on the way.
 
     `entries` is what counts towards `limit` (the kernel: ranges after the exclusions; kexec-tools: kept lines of any
-    type). `lost` is RAM that is not dumped because the table was full; nothing but this list says so. `backup` is the
+    type). `lost` is RAM that is not dumped because the table was full; only this list says so. `backup` is the
     range whose content is read from the backup segment (kexec-tools only). `refused`: kexec-tools gives up, because the
     crash kernel splits an entry and its table is full; then nothing is loaded, and the ranges are what it had so far.
     `at_least`: something may be missing from the listing, so there may be more than this to dump.
@@ -131,7 +131,7 @@ class CrashRanges:
 def crash_ranges(listing: str | bytes | Resource) -> list[CrashRange]:
     """The RAM that a crash dump will hold, as the kernel lists it: one range a System RAM resource, touching or not.
 
-    `listing` is the text of /proc/iomem or its tree. Raises ListingError when a text is no sound listing.
+    `listing` is the text of /proc/iomem or its tree. Raises ListingError when a text is not a sound listing.
     """
     border.instance("listing", listing, str, bytes, Resource)
     with gcpause.paused():
@@ -144,7 +144,7 @@ def total(ranges: Iterable[CrashRange]) -> int:
 
 
 def keeps_header(release: LinuxRelease, architecture: Architecture = DEFAULT_ARCHITECTURE) -> bool:
-    """Whether such a kernel keeps the header that it made up to date. Since: 6.6 (keeps_crash_header)."""
+    """Return whether such a kernel keeps the header that it made up to date. Since: 6.6 (keeps_crash_header)."""
     return release.keeps_crash_header and architecture.keeps_crash_header
 
 
@@ -208,7 +208,7 @@ def _exclude(ranges: list[CrashRange], start: int, end: int, release: LinuxRelea
 def _joined(ranges: list[CrashRange], tree: Resource) -> list[CrashRange]:
     """Ranges as memblock has them: neighbours that drivers manage are one, whether the map merged them or not.
 
-    Models: memblock_add_range() in mm/memblock.c (v6.1). Differs: of a DIMM beside boot memory, which memblock joins, and of
+    Models: memblock_add_range() in mm/memblock.c (v6.1). Differs: of a DIMM next to boot memory, which memblock joins, and of
     the nodes of neighbours, which keep them apart, a map does not tell.
     """
     managed = {(node.start, node.end) for _, node in tree.walk() if DRIVER_RAM.fullmatch(node.name)}
@@ -297,7 +297,7 @@ def _exclude_region(table: list[_Entry], start: int, end: int, limit: int) -> bo
 
 
 def _around(cut: CrashRange, start: int, end: int) -> list[CrashRange]:
-    """What is left of `cut` without [start, end]: none, one or two ranges."""
+    """Return `cut` without [start, end]: none, one or two ranges."""
     parts = ((cut[0], min(cut[1], start - 1)), (max(cut[0], end + 1), cut[1]))
     return [part for part in parts if part[0] <= part[1]]
 

@@ -19,7 +19,7 @@ from virtiomem.resource.tree import Resource
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the header in memory stands; None is what nobody tells.
+    """Comparison of the header in memory with the map; None where the value is not known.
 
     `ram`: what a header made now would hold. `at_loading`, `now`: what the header held and holds. `certain`: what it holds
     for certain where `now` is not known. Ranges are of first and last byte, ascending.
@@ -30,7 +30,7 @@ class Standing:
     """Whether a crash kernel is loaded."""
     loader: Loader | None = None
     kept_up_to_date: bool | None = None
-    """Whether the kernel makes the header anew when a memory block is online or offline."""
+    """Whether the kernel makes the header again when a memory block is online or offline."""
     at_loading: list[CrashRange] | None = None
     now: list[CrashRange] | None = None
     certain: list[CrashRange] | None = None
@@ -50,7 +50,7 @@ class Standing:
 
     @property
     def after_next(self) -> list[CrashRange] | None:
-        """What the header holds after the next block goes online or offline: all that is in the map, that block included.
+        """Contents of the header after the next block goes online or offline: all that is in the map, that block included.
 
         A block that goes offline is still in the map at that moment; the header has it until the event after that.
         """
@@ -58,12 +58,12 @@ class Standing:
 
     @property
     def missing(self) -> list[CrashRange] | None:
-        """RAM that the header lacks, but for the first MiB, which each loader treats in its own way."""
+        """RAM that the header lacks, except the first MiB, which each loader treats in its own way."""
         return None if self.now is None else [one for one in subtract(self.ram, self.now) if above_low([one])]
 
     @property
     def gone(self) -> list[CrashRange] | None:
-        """What the header has and the map has not, or no more."""
+        """Ranges in the header that are not in the map."""
         return None if self.now is None else [one for one in subtract(self.now, self.ram) if above_low([one])]
 
     def pieces(self) -> list[CrashRange]:
@@ -86,7 +86,7 @@ class Standing:
 def ram_for(
     loader: Loader | None, tree: Resource, release: LinuxRelease, architecture: Architecture = DEFAULT_ARCHITECTURE
 ) -> list[CrashRange]:
-    """What a header made now would hold; the kernel's where nobody knows who makes it."""
+    """Return the contents of a header made now; the kernel's where it is not known who makes it."""
     if loader is Loader.KEXEC_TOOLS:
         return kexec_tools_ranges(tree, architecture=architecture).ranges
     return kernel_ranges(tree, release, architecture=architecture).ranges
@@ -98,7 +98,7 @@ def is_kept(
     crash_hotplug: str | None,
     architecture: Architecture = DEFAULT_ARCHITECTURE,
 ) -> bool | None:
-    """Whether the kernel keeps the loaded header up to date: what it says itself, else what its release does.
+    """Return whether the kernel keeps the loaded header up to date: what it says itself, else what its release does.
 
     `crash_hotplug` is the file of this name below /sys/devices/system/memory. None where that cannot be known.
     """

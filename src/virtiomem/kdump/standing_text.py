@@ -1,4 +1,4 @@
-"""How the crash header in memory stands, as text and as JSON's values."""
+"""Write the comparison of the crash header with the map as text and as JSON's values."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -35,19 +35,19 @@ def table(standing: Standing, *, in_bytes: bool = False, headings: bool = True) 
 
 
 def said(standing: Standing, kernel: str) -> list[str]:
-    """What is to be known of the header besides what it lacks, a sentence each; `kernel` is what to call the kernel, such as `Linux 6.12`."""
+    """Return what is to be known of the header in addition to what it lacks, a sentence each; `kernel` is what to call the kernel, such as `Linux 6.12`."""
     if standing.loaded is False:
         return []
     return [*_upkeep(standing, kernel), *_content(standing)]
 
 
 def _upkeep(standing: Standing, kernel: str) -> Iterator[str]:
-    """Who makes the header, and when."""
+    """Yield sentences about who makes the header, and when."""
     if standing.loaded is None:
         yield "whether a crash kernel is loaded is not known; what follows is of a machine that has one"
     if standing.kept_up_to_date:
         yield (
-            f"{kernel} makes the header anew whenever a memory block is online or offline; a block that goes offline is"
+            f"{kernel} makes the header again whenever a memory block is online or offline; a block that goes offline is"
             " still in it until the next one does"
         )
     elif standing.loader is Loader.KEXEC_TOOLS:
@@ -59,7 +59,7 @@ def _upkeep(standing: Standing, kernel: str) -> Iterator[str]:
 
 
 def _content(standing: Standing) -> Iterator[str]:
-    """What the header has, and what it has not."""
+    """Yield sentences about what the header has and what it lacks."""
     missing, gone = standing.missing, standing.gone
     if missing is None or gone is None:
         yield "what the header holds now is not known: its memory could not be read"
@@ -86,14 +86,12 @@ def summary(standing: Standing) -> str:
 
 
 def lacks(standing: Standing) -> str:
-    """That a crash loses RAM, and the cure; empty where it does not, or nobody knows."""
+    """That a crash loses RAM, and the cure; empty where it does not, or that is unknown."""
     missing = total(standing.missing or [])
     if not missing:
         return ""
     cure = "put a memory block online or offline, or load" if standing.kept_up_to_date else "load"
-    return (
-        f"{format_size(missing)} of RAM is not in the header, a crash loses it: {cure} the crash kernel anew (kexec -p)"
-    )
+    return f"{format_size(missing)} of RAM is not in the header, a crash loses it: {cure} the crash kernel again (kexec -p)"
 
 
 def values(standing: Standing, kernel: str, findings: list[str]) -> dict[str, Any]:

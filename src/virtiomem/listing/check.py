@@ -1,7 +1,7 @@
-r"""What a map costs those who read it: how many ranges each consumer sees, its limit, and how much memory that leaves.
+r"""Count the ranges that each reader of a map sees, and compare them with its limit.
 
 Every block that is hotplugged and not merged is one more range for everybody. The kernel's own crash header, kexec-tools
-and the ELF format each have room for so many, and some say nothing when it is used up.
+and the ELF format each have room for that many, and some say nothing when it is used up.
 
 Sources: CONFIG_CRASH_MAX_MEMORY_RANGES (arch/x86/Kconfig, since 6.6); CRASH_MAX_MEMORY_RANGES and MAX_MEMORY_RANGES in
 kexec-tools 2.0.22 and later; makedumpfile's iomem_for_each_line("System RAM\\n"); PN_XNUM in the ELF specification.
@@ -31,12 +31,12 @@ KEXEC_MAX_MEMORY_RANGES = 2048
 
 
 KEXEC_TOOLS_RANGES_ARM = 32
-"""CRASH_MAX_MEMORY_RANGES of kexec-tools on 32-bit arm, which is no row: all else is taken to be as usual."""
+"""CRASH_MAX_MEMORY_RANGES of kexec-tools on 32-bit arm, which has no row here: all else is taken to be as usual."""
 
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """Someone who reads the map."""
+    """A program that reads the map."""
 
     name: str
     sees: int
@@ -53,7 +53,7 @@ class Consumer:
 
 @dataclass(frozen=True, slots=True)
 class MapReport:
-    """What is to be said of a map."""
+    """Finding about a map."""
 
     consumers: list[Consumer]
     findings: list[str]
@@ -72,7 +72,7 @@ def check(
 ) -> MapReport:
     """Look at a map with the eyes of each consumer; `block_size` is the memory block's, in bytes.
 
-    `table` is how many entries kexec-tools' table holds, where it has an end. `release` is the kernel's where it is known; its crash header then has `room` for so many ranges, None for any number.
+    `table` is how many entries kexec-tools' table holds, where it has an end. `release` is the kernel's where it is known; its crash header then has `room` for that many ranges, None for any number.
     """
     ram = list(system_ram(tree))
     kernel = kernel_ranges(tree, release or DEFAULT, limit=room, architecture=architecture)
@@ -96,7 +96,7 @@ def check(
 
 
 def _exact_names(others: int) -> str:
-    """What comes of looking for `System RAM` alone (on s390x, the only place where it reads RAM from the map)."""
+    """Describe what a reader gets that looks for `System RAM` alone (on s390x, the only place where it reads RAM from the map)."""
     ranges = "range" if others == 1 else "ranges"
     return f"s390x: does not see {others} driver-managed {ranges}" if others else "s390x"
 

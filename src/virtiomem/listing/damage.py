@@ -1,4 +1,4 @@
-"""What can be wrong with a listing, and what was made of it."""
+"""Kinds of damage that a listing can have, and the repair of each."""
 
 from dataclasses import dataclass
 from enum import Enum

@@ -1,8 +1,8 @@
-"""What changed between two maps, by meaning: a block was added, RAM grew, a range was split, a device moved.
+"""Compare two maps by meaning: a block was added, RAM grew, a range was split, a device moved.
 
 Resources are paired in the order of certainty: same range and name; same range under another name; same name and some
 address in common (one with one: grew, shrank or moved a little; one with many: split; many with one: merged); same name
-and size elsewhere: moved. What is left was added or removed. What went along with its parent is not told again.
+and size elsewhere: moved. What is left was added or removed. What went along with its parent is not reported again.
 """
 
 from collections import Counter, defaultdict, deque
@@ -18,7 +18,7 @@ from virtiomem.units import size_format
 
 
 class ResourceChangeKind(Enum):
-    """What happened."""
+    """Kinds of change."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -77,7 +77,7 @@ def _size(ranges: Iterable[Range]) -> int:
 
 
 def diff(before: Resource, after: Resource) -> list[ResourceChange]:
-    """What changed, in address order; empty when the maps say the same."""
+    """Return the changes in address order; empty when the maps say the same."""
     pairing = _Pairing(before, after)
     pairing.pair(lambda node: (node.start, node.end, node.name))
     pairing.pair(lambda node: (node.start, node.end))
@@ -90,7 +90,7 @@ def diff(before: Resource, after: Resource) -> list[ResourceChange]:
 
 
 class _Pairing:
-    """Who became whom; `old` and `new` are those not paired yet, in listing order."""
+    """Pairs of old and new resources; `old` and `new` are those not paired yet, in listing order."""
 
     def __init__(self, before: Resource, after: Resource) -> None:
         self.old = dict.fromkeys(node for _, node in before.walk())
@@ -100,7 +100,7 @@ class _Pairing:
         """A number for each paired resource, the same before and after: what a parent is compared by."""
 
     def pair(self, key: Callable[[Resource], object], *, only_one: bool = False) -> None:
-        """Pair those with the same key in listing order; `only_one`: where there is one on each side, and it is no RAM.
+        """Pair those with the same key in listing order; `only_one`: where there is one on each side, and it is not RAM.
 
         RAM blocks look all alike: one that goes here and one that comes there are not one that moved.
         """
@@ -138,7 +138,7 @@ class _Pairing:
             parent = _parent_name(now)
             if was.name != now.name:
                 yield ResourceChange(ResourceChangeKind.RENAMED, now.name, before, after, parent, old_name=was.name)
-            if moved_by[now] and moved_by.get(now.parent) != moved_by[now]:  # type: ignore[arg-type]  # None is no key
+            if moved_by[now] and moved_by.get(now.parent) != moved_by[now]:  # type: ignore[arg-type]  # None is not a key
                 yield ResourceChange(ResourceChangeKind.MOVED, now.name, before, after, parent)
             elif not self._same_parent(was, now):
                 yield ResourceChange(
@@ -146,7 +146,7 @@ class _Pairing:
                 )
 
     def _same_parent(self, was: Resource, now: Resource) -> bool:
-        """True unless both parents are still there, as different ones: a parent that went or came is told itself."""
+        """True unless both parents are still there, as different ones: a parent that went or came is reported itself."""
         numbers = [None if node.parent is None else self.same.get(node.parent) for node in (was, now)]
         return None in numbers or numbers[0] == numbers[1]
 
@@ -173,7 +173,7 @@ def _overlapping_groups(nodes: list[tuple[int, Resource]]) -> Iterator[list[tupl
 
 
 def _regrouped(olds: list[Resource], news: list[Resource]) -> ResourceChange:
-    """What happened to resources of one name that became others."""
+    """Return the change of resources of one name that became others."""
     before, after = tuple(map(_range, olds)), tuple(map(_range, news))
     match len(olds) == 1, len(news) == 1:
         case True, True:
@@ -195,7 +195,7 @@ def _regrouped(olds: list[Resource], news: list[Resource]) -> ResourceChange:
 
 
 def _gone_or_new(kind: ResourceChangeKind, nodes: dict[Resource, None]) -> Iterator[ResourceChange]:
-    """What is on one side only: with what is inside it, and with equal neighbours, as one."""
+    """Yield the resources on one side only: with what is inside them, and with equal neighbours, as one."""
     outermost: dict[Resource | None, Resource] = {}
     for node in nodes:  # in listing order: what holds it came before
         outermost[node] = outermost.get(node.parent, node)

@@ -39,7 +39,7 @@ class Line:
 
 
 class _Manner(NamedTuple):
-    """How a whole listing is written."""
+    """Format of a whole listing."""
 
     margin: int
     """By how many spaces all resource lines are indented."""
@@ -47,7 +47,7 @@ class _Manner(NamedTuple):
     """To how many digits addresses are filled up with zeros, so that one of fewer has lost some: Linux's 8, unless most have more; 0
     where zeros were left out, which is sure only where some addresses are really short. Those behind a `0x` by themselves."""
     trailed: bool
-    """Whether spaces stand behind names that Linux gives without: then those behind other names are no part of them either."""
+    """Whether spaces stand behind names that Linux gives without: then those behind other names are not part of them either."""
 
 
 _LOOSE = re.compile(
@@ -58,7 +58,7 @@ _LOOSE = re.compile(
 _WORD = re.compile(r"\w+")
 _ELISION = re.compile(r"snip\w*|cut|skipped|omitted|elided|truncated|removed", re.IGNORECASE)
 _BESIDE = re.compile(r"lines?|more|and|many|some|[0-9]+", re.IGNORECASE)
-"""The words of a mark that lines are missing, and those that stand beside one."""
+"""The words of a mark that lines are missing, and those that stand next to one."""
 _BEGINNING = re.compile(r"\s*+(?:(?:\#|//).*)?", re.DOTALL)
 """What may be the beginning of any line: blanks, and a remark that may go on."""
 _CHATTER = re.compile(r"\s*+(?:\#.*|//.*|`{3}.*|~{3}.*)", re.DOTALL)
@@ -80,7 +80,7 @@ _WRAPPED_AT = 66
 
 
 def resource_lines(text: str, repairs: Repairs) -> list[Line]:
-    """The resource lines, spelled right; what is none is left out or joined to the name it continues."""
+    """The resource lines, spelled right; other text is left out or joined to the name it continues."""
     raw = raw_lines(text, repairs)
     manner = _manner(raw)
     found: list[Line] = []
@@ -137,7 +137,7 @@ def _filled_up(numbers: list[str], *, sparing: bool) -> int:
 
 
 def _has_lost(number: str, digits: int) -> bool:
-    """Whether a number of a listing that fills up to so many digits has fewer, or a zero where it has more."""
+    """Return whether a number of a listing that fills up to that many digits has fewer, or a zero where it has more."""
     return len(number) < digits or (len(number) > digits > 0 and number.startswith("0"))
 
 
@@ -153,7 +153,7 @@ def _bare(line: str) -> str:
 
 
 def _parse(raw: Raw, manner: _Manner, repairs: Repairs, *, half: bool) -> Line | None:
-    """A resource line in any spelling that can be understood; its name as it stands there. A short one may be half of one."""
+    """A resource line in any spelling that the reader understands; its name as written. A short one may be half of one."""
     match = _LOOSE.fullmatch(_bare(raw.text))
     if match is None:
         return None
@@ -181,7 +181,7 @@ _UNKNOWN = -1
 
 
 def _take_name(line: Line, manner: _Manner, repairs: Repairs) -> bool:
-    """Take what is no part of it off a name; False for a line that is to be left out."""
+    """Take what is not part of it off a name; False for a line that is to be left out."""
     plain = plain_name(line.name)
     name, remark = without_remark(plain.rstrip(" ") if manner.trailed else plain)
     if remark:
@@ -225,7 +225,7 @@ def _is_whole(name: str, text: str) -> bool:
 
 
 def _left_out(raw: Raw) -> Repair:
-    """What is said of lines that are none."""
+    """Return the repair of a line that is not part of a listing: it is left out."""
     chatter = not raw.text or (_is_chatter(raw.text) and not _SOME_RANGE.search(raw.text))
     chatter = chatter and not _has_mark(raw.text) and not any(map(_ELISION.fullmatch, _WORD.findall(raw.text)))
     damage = Damage.DIGITS if _RAGGED.match(raw.text) else Damage.NOT_A_LINE
@@ -239,7 +239,7 @@ def _is_chatter(line: str) -> bool:
 
 
 def _is_elision(line: str) -> bool:
-    """True for a mark that lines are missing here: dots, or words that say so, with nothing but signs around them."""
+    """True for a mark that lines are missing here: dots, or words that say so, with only signs around them."""
     words = [word for word in _WORD.findall(line) if not _BESIDE.fullmatch(word)]
     return all(_ELISION.fullmatch(word) for word in words) if words else _has_mark(line)
 

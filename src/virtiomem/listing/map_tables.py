@@ -18,7 +18,7 @@ Row = tuple[int, Resource]
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """How to print a table."""
+    """Options for printing a table."""
 
     columns: Sequence[str]
     in_bytes: bool = False

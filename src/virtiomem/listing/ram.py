@@ -1,4 +1,4 @@
-"""What counts as System RAM in a map, and where it comes from."""
+"""Find the System RAM in a map, and which driver added it."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from virtiomem.resource.names import DAX_DEVICE, DRIVER_RAM, VIRTIO_DEVICE, is_s
 from virtiomem.resource.node import Resource
 
 BOOT = "boot or DIMM"
-"""Whoever brought plain `System RAM`: its name does not tell."""
+"""Plain `System RAM`: its name does not say which driver added it."""
 _PARENTS = ((VIRTIO_DEVICE, "virtio_mem"), (DAX_DEVICE, "kmem"))
 
 
@@ -28,7 +28,7 @@ def system_ram(root: Resource) -> Iterator[RamRange]:
 
 
 def _kind(node: Resource) -> str:
-    """Who brought it: the driver in its name, or the one whose device it is in (before 5.8 the name did not say)."""
+    """Name the driver that added it: by its name, or by the device it is in (before 5.8 the name did not say)."""
     match = DRIVER_RAM.fullmatch(node.name)
     if match is not None:
         return match[1]

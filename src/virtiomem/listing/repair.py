@@ -3,7 +3,7 @@
 Mailers wrap names, quote and indent, turn spaces into no-break spaces and tabs; posters cut lines out or filter them, and annotate;
 some kernels print a child that is not inside its parent. What is certain is put right; where something may be missing from the map
 the reading is *at least*, and so is every sum of it. The reading has two halves. The diagnosis follows the indentation, line by
-line, as a strict reader would. The tree follows the ranges, which nobody retypes: a resource goes into the smallest that holds it,
+line, as a strict reader would. The tree follows the ranges, which are copied, not typed: a resource goes into the smallest that holds it,
 and where two overlap in part the damaged one gives way. RAM that others overlap is left out: what is left is surely there. A listing
 without damage gives the strict reader's tree.
 """
@@ -25,7 +25,7 @@ from virtiomem.resource.tree import ResourceTree
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a listing gave."""
+    """Result of reading a damaged listing."""
 
     tree: ResourceTree
     repairs: list[Repair]
@@ -41,12 +41,12 @@ class Reading:
 
     @property
     def at_least(self) -> bool:
-        """Whether something may be missing, so that every sum is *at least* what it is."""
+        """True if something may be missing, so that every sum is *at least* what it is."""
         return self.unnamed > 0 or len(self.elided) > 0 or any(repair.lost for repair in self.repairs)
 
     @property
     def damaged_lines(self) -> int:
-        """How many lines were put right."""
+        """Number of lines repaired."""
         return len({repair.line for repair in self.repairs}) + sum(repair.times - 1 for repair in self.repairs)
 
     def told(self, source: str) -> Iterator[str]:
@@ -125,9 +125,9 @@ _MAY_REMARK = re.compile(r"[ \t][#/<\u2190\u21d0\u27f5]")
 
 
 def _not_a_listing(repairs: list[Repair], source: str) -> ListingError:
-    """Something else altogether: one error in place of a repair a line."""
+    """Something else altogether: one error in place of a repair per line."""
     first = repairs[0]
-    rest = "" if len(repairs) == 1 else ", and so on: nothing of it can be read as /proc/iomem"
+    rest = "" if len(repairs) == 1 else ", and so on: no line can be read as /proc/iomem"
     return ListingError(f"{first.what}{rest}", line=first.line, source=source)
 
 

@@ -1,6 +1,6 @@
-"""What was put around and between the lines of a listing on its way here, undone: line by line, each reported.
+"""Remove what was put around and between the lines of a listing on its way here: line by line, each reported.
 
-A listing is made of ranges, which nobody retypes. So what stands before a range is no part of it, and a line without one is the rest
+A listing is made of ranges, which are copied, not typed. So what stands before a range is not part of it, and a line without one is the rest
 of another, or none at all.
 """
 
@@ -85,7 +85,7 @@ def _without_returns(raw: list[str], repairs: Repairs) -> list[str]:
 def _without(
     take: Callable[[str], tuple[str, str]], damage: Damage, words: str
 ) -> Callable[[list[Raw], Repairs], list[Raw]]:
-    """What takes something off each line: `take` gives the line without it, and what it was."""
+    """Return a step that takes something off each line: `take` gives the line without it, and what it was."""
 
     def undo(raw: list[Raw], repairs: Repairs) -> list[Raw]:
         taken = [take(line.text) for line in raw]
@@ -165,7 +165,7 @@ def _mended(raw: list[Raw], repairs: Repairs) -> list[Raw]:
 
 
 def _joined(first: str, second: str) -> str | None:
-    """The line that two halves make; None when they are no halves."""
+    """The line that two halves make; None when they are not halves."""
     if not HALF.fullmatch(first):
         return None
     ways = [first + second, first.rstrip() + second.lstrip(), f"{first.rstrip()} {second.lstrip()}"]
@@ -207,7 +207,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def _name_at(text: str, at: int) -> int:
-    """Where the name of the line that begins at a place begins; 0 where none does."""
+    """Return the position of the name in the line that begins at `at`; 0 where none does."""
     match = _RANGE.match(text, at)
     colon = text.find(" : ", at)
     return match.end() if match else colon + 3 if colon >= 0 else 0

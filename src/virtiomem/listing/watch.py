@@ -27,7 +27,7 @@ SETTLE = 0.2
 def watch(
     read: Callable[[], Resource], wait: Callable[[], bool], lost: Callable[[UsageError], None] = lambda _: None
 ) -> Iterator[list[ResourceChange]]:
-    """What changed after each `wait` that says to go on; nothing for a wait that nothing changed in.
+    """Yield the changes after each `wait` that says to go on; nothing for a wait that nothing changed in.
 
     The kernel prints a map in pieces, so one that changes meanwhile may not fit together: then the next reading tells.
     A map that cannot be read twice in a row is `lost`, and read again all the same.
@@ -69,7 +69,7 @@ class MemoryEvents:
                 return False
             try:
                 message = self._socket.recv(1 << 16)
-            except OSError:  # so many came that some were dropped: surely something happened
+            except OSError:  # the event queue overflowed: surely something happened
                 return True
             if b"\0SUBSYSTEM=memory\0" in message:
                 return True

@@ -1,4 +1,4 @@
-"""A running Linux: what it says of its memory, collected and read back.
+"""A running Linux: what it says about its memory, collected and read back.
 
 capture           the file that holds it
 capture_json      its JSON form, read
@@ -9,7 +9,7 @@ sysfs             a million memory blocks read fast
 block_lines       memory blocks as lines of a capture, in and out
 kcore             the crash header where it lies in memory
 kernel_tree       the resource tree as the kernel has it, out of a vmcore
-crash_header      what the header of its crash kernel holds, as far as anything tells
+crash_header      what the header of its crash kernel holds, if anything shows it
 views             a capture's sections as values
 captured_devices  its virtio-mem devices: where each is and what is plugged
 reading           whatever describes a Linux: recognised, and read as a capture

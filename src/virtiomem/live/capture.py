@@ -1,4 +1,4 @@
-"""A capture: what a Linux said of its memory at one moment, in one small text file that a person can read before sending.
+"""A capture: what a Linux said about its memory at one moment, in one small text file that a person can read before sending.
 
 ::
 
@@ -72,12 +72,12 @@ class Section:
 
     @property
     def unread(self) -> bool:
-        """Whether the remark is why nothing was read; how many kernel parameters were left out is no such reason."""
+        """True if `remark` explains why the section is empty. A remark "n of m parameters" does not count."""
         return bool(self.remark) and not self.text and not self.remark.endswith(" parameters")
 
     @property
     def refused(self) -> bool:
-        """Whether something is there that could not be read."""
+        """True if something is there that could not be read."""
         return self.remark not in ("", ABSENT, NOT_COLLECTED, NO_NOTES, NO_HEADER) and not self.remark.endswith(
             " parameters"
         )
@@ -103,7 +103,7 @@ class Capture:
     root: Path | None = field(default=None, compare=False)
     """The directory whose files it was collected from; None when it was read from a file."""
     told: tuple[str, ...] = field(default=(), compare=False)
-    """What there is to say of how it was read."""
+    """What there is to say about how it was read."""
     at_least: bool = field(default=False, compare=False)
     """Whether something may be missing from what was read."""
 
@@ -116,7 +116,7 @@ class Capture:
 
     @property
     def iomem_source(self) -> str:
-        """What to call the listing in messages: the file that was read."""
+        """Name of the listing in messages: the file that was read."""
         return self.source if self.root is None else str(self.root / "proc/iomem")
 
     def section(self, heading: str) -> Section:
@@ -158,7 +158,7 @@ def _gzip(data: bytes) -> bytes:
 def loads(data: str | bytes, *, source: str = "capture") -> Capture:
     """Read a capture, compressed or not, as text or as JSON.
 
-    Raises UsageError with the source and the line for anything that is none. Headings it does not know are kept.
+    Raises UsageError with the source and the line for text that is not a capture. Headings it does not know are kept.
     """
     raw = data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
     raw = unpack(raw, source=source, limit=MAX_SIZE)
@@ -220,7 +220,7 @@ def page_size_of(said: object, source: str) -> int | None:
 
 
 def to_json(capture: Capture) -> dict[str, Any]:
-    """A capture as JSON's values; `manifest` says of every heading whether it was taken."""
+    """A capture as JSON's values; `manifest` says about every heading whether it was taken."""
     return {
         "format": FORMAT,
         "collected": capture.collected,

@@ -42,7 +42,7 @@ _PAGES = re.compile(r"(?P<start>[0-9a-f]{8,16})-(?P<end>[0-9a-f]{8,16}) (?P<stat
 
 @dataclass(frozen=True, slots=True)
 class CapturedDevice:
-    """A virtio-mem device as far as it is known; in bytes.
+    """Known properties of a virtio-mem device; sizes in bytes.
 
     `added` is what the driver added to Linux; it holds `size`, what is plugged, and may hold unplugged sub-blocks.
     """
@@ -130,7 +130,7 @@ def _known(capture: Capture) -> dict[str, dict[str, int]]:
 
 
 def _added(region: Span | None, tree: ResourceTree, memory: MemorySysfs | None) -> int:
-    """How much of a device's region is System RAM, by the map, or by the memory blocks where the map is masked."""
+    """Return the bytes of System RAM in a device's region, by the map, or by the memory blocks where the map is masked."""
     if region is None:
         return 0
     ram = [Span(node.start, node.end + 1) for _, node in tree.walk() if node.name == VIRTIO_MEM_RAM]
@@ -154,7 +154,7 @@ def pages_of(capture: Capture) -> list[tuple[Span, str]]:
 
 
 def _size_by_pages(region: Span | None, added: int, capture: Capture) -> int | None:
-    """What is plugged, when the pages of all that was added say so."""
+    """Return the plugged size, when the pages of all added memory determine it."""
     if region is None:
         return None
     inside = [(span, state) for span, state in pages_of(capture) if region.contains(span)]

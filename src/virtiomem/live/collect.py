@@ -53,8 +53,8 @@ def collect(
 ) -> Capture:
     """Read everything in `sources.SOURCES` below `sysroot`; `pages` also asks, as root, what pages are used for.
 
-    `seconds` is how long pages are counted. `only` names the headings to read, `by` is what the capture says of its maker. What is absent or denied is remarked in
-    its section. Raises BackendError when `sysroot` is no directory.
+    `seconds` is how long pages are counted. `only` names the headings to read, `by` is what the capture says about its maker. What is absent or denied is remarked in
+    its section. Raises BackendError when `sysroot` is not a directory.
     """
     root = Path(sysroot)
     if not is_directory(root):
@@ -247,7 +247,7 @@ def _notes(path: Path, source: SectionSource) -> Section:
 
 
 def _pages(root: Path, sections: dict[str, Section], page_size: int, seconds: float) -> Section:
-    """Which of the memory that virtio-mem added is plugged, and what the pages of each memory block are used for."""
+    """Find which of the memory that virtio-mem added is plugged, and what the pages of each memory block are used for."""
     try:
         tree = iomem.loads((sections.get("proc/iomem") or _file(root / "proc/iomem")).text)
         handle = _open(root / "proc/kpageflags")
@@ -261,7 +261,7 @@ def _pages(root: Path, sections: dict[str, Section], page_size: int, seconds: fl
             return Section(remark=f"more than {format_size(MAX_ADDED)} of virtio-mem")
         until = time.monotonic() + seconds
         lines = [line for start, end in added for line in _page_lines(handle, start, end, page_size, until)]
-        late = "what is plugged as far as there was time" if added and time.monotonic() > until else ""
+        late = "what is plugged, for those blocks there was time for" if added and time.monotonic() > until else ""
         counted, remark = _counted(handle, root, page_size, seconds)
         return Section.of(lines + counted, "; ".join(filter(None, (late, remark))))
     finally:
@@ -294,7 +294,7 @@ def _unit_state(handle: int, page_size: int, unit: int) -> str:
 
 
 def _counted(handle: int, root: Path, page_size: int, seconds: float) -> tuple[list[str], str]:
-    """What the pages of the memory blocks that are online are used for: the highest first, while there is time."""
+    """Count the uses of pages of the memory blocks that are online: the highest first, while there is time."""
     try:
         memory = read_memory_sysfs(root, zones=False, nodes=False)
     except VirtiomemError:
@@ -314,7 +314,7 @@ def _counted(handle: int, root: Path, page_size: int, seconds: float) -> tuple[l
 
 
 def _header(path: Path, _source: SectionSource) -> Section:
-    """What the header of the loaded crash kernel dumps; nothing is opened where none is loaded."""
+    """Read the header of the loaded crash kernel; nothing is opened where none is loaded."""
     root = path.parents[1]
     path.stat()
     try:

@@ -1,4 +1,4 @@
-"""The crash header of a captured Linux: what it held, holds and will hold, as far as anything tells.
+"""Crash header of a captured Linux: what it held, holds and will hold, where the capture shows it.
 
 A recording tells all of it. On a running machine root may read the header where it lies (/proc/kcore). Else the kernel's own
 word (crash_hotplug) or its release says whether it keeps the header up to date; then what is online is in it for certain.
@@ -35,7 +35,7 @@ _LOADERS = {f"syscall {loader.syscall}": loader for loader in Loader}
 
 
 def header_lines(recording: Recording) -> Iterator[str]:
-    """What a recording tells of the header at its end: lines of [crash-header]; none where no crash kernel is loaded."""
+    """Yield the lines of [crash-header] for the end of a recording; none where no crash kernel is loaded."""
     end, _ = header_at_end(recording)
     if end is UNSET:
         return
@@ -58,7 +58,7 @@ def header_at_end(recording: Recording) -> tuple[CrashHeader | UnsetType, int | 
 
 
 def ranges_that_fit(capture: Capture, release: LinuxRelease) -> int | None:
-    """How many ranges a header that the kernel makes has room for; None where it gets what it needs.
+    """Return the number of ranges that a header of the kernel has room for; None where it gets what it needs.
 
     The build's choices are what the kernel said, else Debian's.
     """
@@ -77,7 +77,7 @@ def noted_cpus(state: CrashState, release: LinuxRelease) -> int:
 
 @dataclass(slots=True)
 class _Told:
-    """What a capture tells of a header."""
+    """Facts about a crash header that a capture holds."""
 
     loader: Loader | None = None
     loading: list[CrashRange] = field(default_factory=list)
@@ -87,7 +87,7 @@ class _Told:
 def standing_of(
     capture: Capture, tree: Resource, release: LinuxRelease | None = None, loader: Loader | None = None
 ) -> Standing:
-    """How the header stands against the map; `release` of Linux and `loader` of the crash kernel where they are known.
+    """Compare the header with the map; `release` of Linux and `loader` of the crash kernel where they are known.
 
     Raises UsageError for a header, or memory blocks, that do not read as they should.
     """
@@ -108,7 +108,7 @@ def standing_of(
 
 
 def _told(capture: Capture) -> _Told:
-    """What recording or kernel tell, read; ranges are made to ascend."""
+    """Read the facts in a recording or of a kernel; ranges are made to ascend."""
     told = _Told()
     for heading in (CRASH_HEADER, KCORE):
         for line in capture.section(heading).lines:

@@ -107,7 +107,7 @@ def _block_range(number: int, block_size: int) -> str:
 
 
 def _then(loss: Loss) -> str:
-    """What becomes of a block."""
+    """Say what becomes of a block."""
     removed = "removed" if loss.block.is_offline else "offline, removed"
     what = removed if loss.removed else "stays, smaller"
     return what if loss.movable else f"{what} ({_REFUSAL})"

@@ -34,7 +34,7 @@ def export_sysroot(
 ) -> None:
     """Write the files of a guest below `target`, or bring them up to date; `block_size` of a memory block in bytes.
 
-    Raises UsageError when `target` holds anything that was not exported, or is no name for a directory; BackendError when
+    Raises UsageError when `target` holds anything that was not exported, or is not a name for a directory; BackendError when
     writing fails.
     """
     root = Path(target)
@@ -73,7 +73,7 @@ def check_target(target: str | Path, *, inputs: Iterable[str | Path] = ()) -> No
 
 
 def _claim(root: Path) -> None:
-    """Mark a new or empty directory as ours; refuse one that is somebody else's."""
+    """Mark a new or empty directory as ours; refuse one with other files."""
     check_target(root)
     root.mkdir(parents=True, exist_ok=True)
     if not (root / MARK).exists():
@@ -109,7 +109,7 @@ def _export_block(block: MemoryBlock, memory: int, nodes: int) -> None:
 
 
 def _texts(block: MemoryBlock) -> tuple[str, ...]:
-    """What each of `abi.BlockFile` says."""
+    """Return the text of each of `abi.BlockFile`."""
     online = "0" if block.is_offline else "1"
     return phys_index(block.block), "0", str(block.removable), block.state, online, block.valid_zones
 
@@ -132,7 +132,7 @@ def _drop_links(name: str, memory: int, nodes: int) -> None:
 
 
 def _remove_others(blocks: Iterable[MemoryBlock], memory: int, nodes: int) -> None:
-    """Take away the blocks of an earlier export that are no more."""
+    """Remove the blocks of an earlier export that do not exist any more."""
     here = {block.block for block in blocks}
     for number in entry_numbers(os.listdir(memory), "memory"):
         if number not in here:

@@ -43,7 +43,7 @@ def crash_header(path: Path, listing: str) -> list[CrashRange]:
 
 
 def _read(handle: int, start: int) -> list[CrashRange]:
-    """The ranges in the header at a physical address. Raises UsageError where there is none."""
+    """The ranges in the header at a physical address. Raises UsageError where no header is."""
     head = os.pread(handle, _HEAD, 0)
     for one in elfcore.decode(head[: elfcore.table_end(head)]):
         if one.type == SegmentType.LOAD and one.paddr <= start < one.paddr + one.memsz:

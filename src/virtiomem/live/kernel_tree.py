@@ -19,14 +19,14 @@ from virtiomem.resource.tree import ResourceTree
 from virtiomem.text import shown
 
 MAX_RESOURCES = 1 << 20
-"""A tree with more is none: a machine has hundreds, or some ten thousand memory blocks."""
+"""Limit for memory blocks: a machine has hundreds, or some ten thousand."""
 _NOT_HERE = "--core needs drgn (in the checkout: pip install -e '.[drgn]')"
 
 
 def load(core: str | Path, debug: str | Path | None = None) -> ResourceTree:
     """Read the tree out of a vmcore, or /proc/kcore; `debug` is the kernel's vmlinux, else drgn looks where distributions put it.
 
-    Raises UsageError without drgn, without debug information, and for what is no vmcore of that kernel, or has a damaged tree.
+    Raises UsageError without drgn, without debug information, and for what is not a vmcore of that kernel, or has a damaged tree.
     """
     try:
         import drgn
@@ -47,7 +47,7 @@ def load(core: str | Path, debug: str | Path | None = None) -> ResourceTree:
 def _load_debug_info(drgn: Any, program: Any, core: str | Path, debug: str | Path | None) -> None:
     if not program.flags & drgn.ProgramFlags.IS_LINUX_KERNEL:
         raise UsageError(
-            f"{shown(core)}: not a Linux vmcore: it has no VMCOREINFO note (QEMU's dump-guest-memory writes one of a machine with"
+            f"{shown(core)}: not a Linux vmcore: it has no VMCOREINFO note (QEMU's dump-guest-memory writes one for a machine with"
             " -device vmcoreinfo)"
         )
     with suppress(drgn.MissingDebugInfoError):

@@ -44,7 +44,7 @@ def from_recording(recording: Recording, *, source: str = "recording") -> Captur
 
 
 def _told_of_kernel(recording: Recording) -> Iterator[tuple[str, list[str]]]:
-    """By the heading under which a running machine tells it: what a recording tells of kernel, build, policy, crash header."""
+    """By the heading under which a running machine tells it: what a recording says about kernel, build, policy, crash header."""
     guest, policy = recording.guest, recording.table("guest")
     end, loaded = header_at_end(recording)
     kept = None if end is UNSET else int(end.kept_up_to_date)
@@ -60,7 +60,7 @@ def _told_of_kernel(recording: Recording) -> Iterator[tuple[str, list[str]]]:
 
 
 def _values(**values: object) -> list[str]:
-    """Lines of `name value`, of what is a word or a number: nobody has checked what travels along."""
+    """Lines of `name value`, of what is a word or a number: what travels along was never checked."""
     return [
         f"{name} {value}"
         for name, value in values.items()
@@ -74,7 +74,7 @@ def _parameter(value: object) -> object:
 
 
 def driver_config(recording: Recording) -> DriverConfig:
-    """How the driver was loaded by the scenario; as usual where that cannot be read."""
+    """Return how the scenario loads the driver; the defaults where that cannot be read."""
     try:
         return msgspec.convert(recording.table("driver"), DriverConfig, dec_hook=json_file.decode_size)
     except msgspec.ValidationError:
@@ -120,7 +120,7 @@ def _fitting(numbers: set[int], ram: Sequence[Span]) -> int | None:
 
 
 def _size(value: Any) -> int:
-    """A size in a scenario that travels along, which nobody has checked; 0 when it is none."""
+    """An unchecked size in a scenario that travels along; 0 when it is not a size."""
     try:
         return int(Size.parse(value))
     except ValueError:
@@ -153,7 +153,7 @@ def from_snapshot(
 
 
 def _config_lines(snapshot: Snapshot) -> Iterator[str]:
-    """What QEMU says of each virtio-mem device, under the name that the guest's map has at its address."""
+    """What QEMU says about each virtio-mem device, under the name that the guest's map has at its address."""
     try:
         names = {node.start: node.name for _, node in iomem.loads(snapshot.iomem).walk() if is_virtio_device(node.name)}
     except ListingError:
@@ -169,7 +169,7 @@ def _config_lines(snapshot: Snapshot) -> Iterator[str]:
 def snapshot_of(capture: Capture) -> Snapshot:
     """A captured Linux as a recording has it, so that a scenario can start from it.
 
-    A virtio-mem device is called by the guest's name for it. What nothing tells of a device is taken for what a quiet
+    A virtio-mem device is called by the guest's name for it. A value of a device that no file reports is taken for what a quiet
     device has: all that was added is plugged, and that is what was requested; the block size is QEMU's. Raises UsageError
     when the capture has no map or no memory blocks.
     """

@@ -21,7 +21,7 @@ from virtiomem.recording.values import MemoryBlock
 
 
 class Ownership(NamedTuple):
-    """What a virtio-mem device has to do with a block; `plugged` in bytes, None when it cannot be known."""
+    """Part that a virtio-mem device has in a block; `plugged` in bytes, None when it cannot be known."""
 
     device: str
     plugged: int | None
@@ -39,7 +39,7 @@ class BlockRow(NamedTuple):
 
 
 class _BlockCell(NamedTuple):
-    """A row, and what its cells need to know besides."""
+    """A row, and what its cells need to know as well."""
 
     row: BlockRow
     in_bytes: bool

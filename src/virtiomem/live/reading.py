@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 _TELLING = 32
 """Bytes that tell a file that is read in place."""
 _PLAIN = (CAPTURE, RECORDING, LISTING)
-"""What is usual: nobody need be told that it was taken for what it is."""
+"""The usual kinds: that they were recognised need not be mentioned."""
 
 
 class Input(NamedTuple):
-    """What was read, and what it was taken for."""
+    """Input that was read, and the kind it was recognised as."""
 
     kind: Kind
     capture: Capture
@@ -33,7 +33,7 @@ class Input(NamedTuple):
 
 
 def source_of(path: str | Path) -> str:
-    """What to call a file in messages; ``-`` is standard input."""
+    """Return the name of a file in messages; ``-`` is standard input."""
     return "standard input" if str(path) == "-" else str(path)
 
 
@@ -51,7 +51,7 @@ def load_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -
 
 
 def usable(found: Input, verb: str, source: str) -> Capture:
-    """What was read, if its kind has what a command needs; UsageError, which says which command takes it, if not."""
+    """Return the input if its kind has what a command needs; UsageError, which names the command that takes it, if not."""
     kind = found.kind
     if set(TAKEN.get(verb, ())) <= set(kind.gives):
         return found.capture
@@ -61,7 +61,7 @@ def usable(found: Input, verb: str, source: str) -> Capture:
 
 def check_words(path: str | Path, wanted: str) -> None:
     """Refuse a file that is surely of another kind than is `wanted`, in the words of `Kind`. Raises UsageError, which says what it is."""
-    if not Path(path).is_file():  # what is no file was read already, and is gone
+    if not Path(path).is_file():  # what is not a file was read already, and is gone
         return
     kind = known(_unpacked(read_bytes(path), str(path)))
     if kind is not None and kind.words != wanted:
@@ -90,7 +90,7 @@ def read_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -
 
 
 def _unpacked(data: bytes, source: str) -> bytes:
-    """What gzip packed, or Windows wrote as UTF-16, as it was."""
+    """Decode what gzip packed, or Windows wrote as UTF-16."""
     data = unpack(data, source=source, limit=MAX_SIZE)
     if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data
@@ -111,7 +111,7 @@ def _in_place(path: str | Path) -> Kind | None:
             if not file.seekable():
                 return None
             kind = recognise(file.read(_TELLING))
-    except (OSError, ValueError):  # said by who reads it
+    except (OSError, ValueError):  # the reader reports it
         return None
     return kind if kind.in_place else None
 

@@ -11,7 +11,7 @@ _JOINED = ("lines", "words", "log")
 
 
 def text(version: str) -> str:
-    """The whole program; `version` is what its captures say of their maker."""
+    """The whole program; `version` is what its captures say about their maker."""
     body = (files("virtiomem.live") / "capture.sh").read_text(encoding="utf-8")
     body = body.replace("@FORMAT@", FORMAT).replace("@VERSION@", version).replace("@END@", END)
     calls = "".join(f"{_call(source)}\n" for source in SOURCES)

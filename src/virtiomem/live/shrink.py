@@ -1,4 +1,4 @@
-"""What the driver would take away to shrink a device: which memory blocks go offline, which only get smaller.
+"""Predict the memory blocks that the driver takes to shrink a device: which go offline, which only lose a part.
 
 This is the driver's order on memory as it lies there, if every page lets itself be moved. Pages that do not make the
 driver go on with the next sub-block and try again later; only a kernel zone should hold such pages.
@@ -23,7 +23,7 @@ from virtiomem.units import align_down, format_size
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What a memory block would lose; `plugged` is what it has now, in bytes. One that loses all of it is removed."""
+    """Loss of one memory block; `plugged` is what it has now, in bytes. A block that loses all of it is removed."""
 
     block: MemoryBlock
     plugged: int
@@ -65,7 +65,7 @@ def plan_shrink(
 ) -> ShrinkPlan:
     """Plan a shrink of a device by `wanted` bytes; `driver` is how the driver was loaded, None for as usual.
 
-    Raises UsageError when the size is none that the device could shrink by.
+    Raises UsageError unless `wanted` is a positive multiple of the device's block size.
     """
     block_size = device.block_size or architecture.transparent_huge_page
     if wanted <= 0 or wanted % block_size:

@@ -1,4 +1,4 @@
-"""What a capture collects: every file and directory it reads, what it takes of each, and why.
+"""Table of every file and directory that a capture reads, what it keeps of each, and why.
 
 This table is all there is to it: `collect` and `script` read nothing that does not stand here. Left out on purpose:
 host names, user names, processes, network, disks, the kernel's virtual addresses (KASLR), and every kernel parameter
@@ -61,7 +61,7 @@ SOURCES = (
     SectionSource(
         "dev/kmsg",
         "log",
-        "what the virtio_mem driver logged: addresses, sizes; what Linux said of memory it did not add",
+        "what the virtio_mem driver logged: addresses, sizes; what Linux said about memory it did not add",
         (f"{MODULE} ", "Block size [", "acpi PNP0C80", "kmem dax"),
     ),
     SectionSource(

@@ -1,7 +1,7 @@
 """A capture's sections as values: memory blocks, zones, what a crash header needs.
 
 Raises UsageError, which names the source and the line, for a section that does not read as it should: a capture may have
-been edited, or made by somebody else.
+been edited, or written by another program.
 """
 
 import re
@@ -74,7 +74,7 @@ def zones_of(capture: Capture) -> dict[str, dict[str, ZonePages]]:
 
 @dataclass(frozen=True, slots=True)
 class CrashState:
-    """What a running kernel tells of its crash header's inputs; notes are pairs of physical address and size."""
+    """Inputs of the crash header that a running kernel shows; notes are pairs of physical address and size."""
 
     notes: list[tuple[int, int]]
     vmcoreinfo: tuple[int, int] | None
@@ -83,7 +83,7 @@ class CrashState:
 
 
 def crash_state_of(capture: Capture) -> CrashState:
-    """Where the notes lie, and how many CPUs there are and may be; 0 where it does not say."""
+    """Return the places of the notes, and how many CPUs there are and may be; 0 where it does not say."""
     cpu, kernel = capture.section("sys/devices/system/cpu").values, capture.section("sys/kernel").values
     notes = [
         (number_of(value, 16, capture), number_of(cpu[f"{name}_size"], 10, capture))
@@ -111,20 +111,20 @@ def osrelease_of(capture: Capture) -> str | None:
 
 
 def elfcorehdr_size_of(capture: Capture) -> int | None:
-    """What crash_elfcorehdr_size said, in bytes; None where the kernel has no such file, or it was not read."""
+    """Return the value of crash_elfcorehdr_size, in bytes; None where the kernel has no such file, or it was not read."""
     said = capture.section("sys/kernel").values.get("crash_elfcorehdr_size")
     return None if said is None else number_of(said, 10, capture)
 
 
 def driver_config_of(capture: Capture) -> DriverConfig:
-    """How the driver was loaded; what the capture does not say is the driver's default."""
+    """Return how the driver was loaded; parameters that the capture lacks have the driver's default."""
     values = capture.section(PARAMETERS).values
     size = number_of(values.get("bbm_block_size") or "0", 10, capture)
     return DriverConfig.of(Parameters.from_sysfs({**values, "bbm_block_size": str(size)}))
 
 
 def number_of(text: str, base: int, capture: Capture) -> int:
-    """A number of a capture's; UsageError for what is none, or has thousands of digits."""
+    """A number of a capture's; UsageError for text that is not a number, or has thousands of digits."""
     try:
         value = int(text, base)
     except ValueError:
@@ -135,7 +135,7 @@ def number_of(text: str, base: int, capture: Capture) -> int:
 
 
 def _cpus(ranges: str) -> int:
-    """How many CPUs a list like ``0-3,8`` names."""
+    """Count the CPUs in a list like ``0-3,8``."""
     if not _CPUS.fullmatch(ranges):
         return 0
     ends = (part.partition("-") for part in ranges.split(","))

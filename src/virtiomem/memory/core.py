@@ -94,7 +94,7 @@ class Memory:
         the boot memory of each NUMA node; None for a single node 0. `hotpluggable_end`: the last address that can be added;
         None for the architecture's. `release`: the Linux that core and driver behave as. `knows_domains`: firmware says which
         node a proximity domain is (SRAT). `cma`: bytes of the contiguous memory allocator, None for the architecture's. `free`: bytes that are free after boot, and that new
-        memory is paid with; None: there is always enough. Raises ArgumentError for what cannot be, and for more than `MAX_BLOCKS` memory blocks.
+        memory is paid with; None: there is always enough. Raises ArgumentError for impossible values, and for more than `MAX_BLOCKS` memory blocks.
         """
         border.instance("iomem", iomem, ResourceTree)
         border.instance("architecture", architecture, Architecture)

@@ -7,11 +7,11 @@ from virtiomem import border
 from virtiomem.errors import Errno
 
 MAX_TIMES = 10_000
-"""More failures in a row than this are no test of anything."""
+"""Limit for failures in a row; larger counts are treated as typos."""
 
 
 class FaultPoint(StrEnum):
-    """Where the core can be made to fail, in the order in which a block lives."""
+    """Points where the core can be made to fail, in the order in which a block meets them."""
 
     REGISTER_RESOURCE = "register_memory_resource"
     ONLINE_NODE = "__try_online_node"
@@ -32,7 +32,7 @@ class Faults:
         self._pending: dict[FaultPoint, deque[Errno]] = {}
 
     def pending(self) -> dict[FaultPoint, list[Errno]]:
-        """What is still to come."""
+        """Return the failures still to come."""
         return {point: list(errnos) for point, errnos in self._pending.items()}
 
     def inject(self, point: FaultPoint, errno: Errno, times: int = 1) -> None:
@@ -50,7 +50,7 @@ class Faults:
         self._pending.clear()
 
     def take(self, point: FaultPoint) -> Errno:
-        """The failure due at `point`, used up by asking; OK when there is none."""
+        """Pop the next injected failure for `point`; `Errno.OK` if none is pending."""
         if not self._pending:
             return Errno.OK
         pending = self._pending.get(point)

@@ -1,4 +1,4 @@
-"""How far memory can grow before its struct pages do not fit any more: worked out beforehand, from sizes alone.
+"""Predict how far memory can grow before its struct pages do not fit any more, from sizes alone.
 
 What goes online to a kernel zone pays for what comes after it; what stays offline, or is movable, is paid by what was there.
 """
@@ -15,7 +15,7 @@ from virtiomem.reasons import Reason, ReasonKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Means:
-    """What a guest has to pay with, in bytes, and what becomes of memory that it adds."""
+    """Free memory that a guest can pay with, in bytes, and where added memory goes."""
 
     free: int
     """What struct pages can be taken from, beyond what the zones keep."""
@@ -43,13 +43,13 @@ class Means:
 
     @property
     def cost(self) -> int:
-        """What one memory block takes."""
+        """Cost of one memory block."""
         return memmap_size(self.block_size, self.architecture) + BLOCK_OVERHEAD
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a growth costs and how far it can go, in bytes."""
+    """Cost of a growth, and how far it can go, in bytes."""
 
     growth: int
     need: int
@@ -60,7 +60,7 @@ class Forecast:
 
     @property
     def is_enough(self) -> bool:
-        """Whether all of it fits."""
+        """True if all of it fits."""
         return self.fits >= self.growth
 
     @property
@@ -86,7 +86,7 @@ def foresee(means: Means, growth: int, *, begun: int = 0, at_once: bool = False)
 
 
 def _fitting(means: Means, blocks: int) -> int:
-    """How many of so many memory blocks can be added."""
+    """Return how many of `blocks` memory blocks can be added."""
     if blocks * means.cost <= means.free:
         return blocks
     movable, all_kernel = _movable_share(means)

@@ -41,7 +41,7 @@ class MemoryGroups:
         return iter(self._groups.values())
 
     def get(self, mgid: int) -> MemoryGroup | None:
-        """The group of that id, None when there is none."""
+        """The group with that id; None if no group has it."""
         return self._groups.get(mgid)
 
     def register_static(self, nid: int, max_pages: int) -> int:

@@ -53,7 +53,7 @@ def add_memory_driver_managed(
 
     `resource_name` is ``System RAM ($DRIVER)`` (else EINVAL). E2BIG outside what can be hotplugged; EEXIST when the
     range is taken; EINVAL unless it is whole memory blocks, or for an unknown node or group; ENOMEM. On an error
-    nothing has changed. A block that cannot be put online stays offline; that is no error. Raises ArgumentError.
+    nothing has changed. A block that cannot be put online stays offline; that is not an error. Raises ArgumentError.
     """
     _check_range(memory, start, size)
     _check_owner(nid, flags)
@@ -144,7 +144,7 @@ def _add_resource(memory: Memory, nid: int, res: Resource, flags: int) -> Errno:
 
 
 def _is_hint(memory: Memory) -> bool:
-    """Whether struct pages that cannot be inside the memory may be elsewhere. Since: 6.6 (memmap_flag_is_a_hint)."""
+    """Return whether struct pages may be elsewhere when they do not fit inside the memory. Since: 6.6 (memmap_flag_is_a_hint)."""
     return memory.release.memmap_flag_is_a_hint
 
 
@@ -188,7 +188,7 @@ def _pay(memory: Memory, blocks: list[MemoryBlock]) -> Errno:
 
 
 def _online_by_default(memory: Memory, blocks: list[MemoryBlock]) -> None:
-    """Put new blocks online as the default state says. Stop at the first that refuses, which is no failure to add."""
+    """Put new blocks online as the default state says. Stop at the first failure, which is ignored: the memory stays added."""
     if memory.policy.default_state is OnlineType.OFFLINE:
         return
     for block in blocks:

@@ -26,24 +26,24 @@ def pageblocks_inside(memory: Memory, size: int) -> int:
 
 
 def _is_on(memory: Memory) -> bool:
-    """Whether the parameter is on; a kernel that does not know `force` ignores it. Since: 6.6 (memmap_can_be_forced)."""
+    """Return whether the parameter is on; a kernel that does not know `force` ignores it. Since: 6.6 (memmap_can_be_forced)."""
     setting = memory.policy.memmap_on_memory
     return setting is MemmapOnMemory.YES or (setting is MemmapOnMemory.FORCE and memory.release.memmap_can_be_forced)
 
 
 def _may_have(memory: Memory, blocks: int) -> bool:
-    """Whether so many memory blocks, added or removed at once, can have them inside. Since: 6.8 (memmap_in_each_block)."""
+    """Return whether that many memory blocks, added or removed at once, can have them inside. Since: 6.8 (memmap_in_each_block)."""
     return blocks == 1 or memory.release.memmap_in_each_block
 
 
 def removable(memory: Memory, blocks: Sequence[MemoryBlock]) -> bool:
-    """Whether a range can be removed: all its blocks have theirs inside, or none has."""
+    """Return whether a range can be removed: all its blocks have theirs inside, or none has."""
     inside = [block for block in blocks if block.memmap_pageblocks]
     return not inside or (len(inside) == len(blocks) and _may_have(memory, len(blocks)))
 
 
 def notify_of(memory: Memory, block: MemoryBlock) -> MemoryNotify:
-    """What is told of a block that goes online or offline: all of it but its struct pages."""
+    """Return the range that notifiers see of a block that goes online or offline: all of it but its struct pages."""
     taken = block.memmap_pageblocks * memory.pageblock_size
     return MemoryNotify(block.id * memory.block_size + taken, memory.block_size - taken, block.nid)
 

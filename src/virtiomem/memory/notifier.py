@@ -12,7 +12,7 @@ from virtiomem.errors import Errno
 
 
 class MemoryEvent(IntEnum):
-    """What happens to a range (include/linux/memory.h)."""
+    """Actions on a range of memory (include/linux/memory.h)."""
 
     ONLINE = 1
     GOING_OFFLINE = 2

@@ -77,7 +77,7 @@ def _check_block(memory: Memory, block: MemoryBlock) -> None:
 def online_pages(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
     """Give a block's pages to the allocator, in the zone that `how` and the policy choose.
 
-    EHWPOISON, and nobody hears of it, for a poisoned page. A veto of PREPARE_ONLINE ends it; one of GOING_ONLINE is
+    EHWPOISON, without a notification, for a poisoned page. A veto of PREPARE_ONLINE ends it; one of GOING_ONLINE is
     returned, and everyone hears CANCEL_ONLINE, also those who were not asked, and FINISH_OFFLINE. Models:
     memory_block_online(), too. Since: 6.9 (brackets_events).
     """
@@ -153,7 +153,7 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     if rc:
         memory.notifiers.cancel(MemoryEvent.CANCEL_OFFLINE, notify)
         return rc
-    # Whoever hears of OFFLINE finds the pages gone from every count. The span shrinks last: a veto above then leaves
+    # A notifier that receives OFFLINE finds the pages gone from every count. The span shrinks last: a veto above then leaves
     # nothing to undo, and only now is it known which online pages are left to end at.
     _leave_zone(memory, block, zone)
     memory.notifiers.notify(MemoryEvent.OFFLINE, notify)
@@ -164,7 +164,7 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
 
 
 def _is_kernels(memory: Memory, span: Span) -> bool:
-    """Whether boot memory is taken to have something unmovable in it."""
+    """Return whether boot memory is taken to have something unmovable in it."""
     if not memory.architecture.keeps_boot_memory:
         return True
     tops = memory.iomem.children.overlapping(span.start, span.stop - 1)

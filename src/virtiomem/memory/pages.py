@@ -1,9 +1,9 @@
-"""What the pages of online memory are: free, used by something movable or unmovable, or withheld by a driver.
+"""Use of the pages of online memory: free, movable, unmovable, or withheld by a driver.
 
 The grain is a pageblock: enough to see why a block does not go away. Boot memory never goes away,
 so its users are only counted.
 
-Differs: which pages a real kernel uses, and where it puts them, nobody can foretell; here the user of this module says
+Differs: which pages a real kernel uses, and where it puts them, cannot be predicted; here the caller says
 so, with a seed.
 """
 
@@ -25,7 +25,7 @@ Place = tuple[MemoryBlock, int]
 
 
 class PageUsers:
-    """Who uses what, and where there is room; knows online blocks by zone through `zones`."""
+    """Users of pages and free places; knows online blocks by zone through `zones`."""
 
     def __init__(
         self, blocks: dict[int, MemoryBlock], zones: list[Zone], block_size: int, architecture: Architecture
@@ -113,7 +113,7 @@ class PageUsers:
             self.free(id_)
 
     def unmovable_in(self, block: MemoryBlock, mask: int) -> int:
-        """How many of the pageblocks in `mask` hold something that cannot be moved."""
+        """Count the pageblocks in `mask` that hold something that cannot be moved."""
         return sum(1 for index, use in block.used.items() if mask >> index & 1 and not use.movable)
 
     def evacuate(self, block: MemoryBlock, mask: int) -> Errno:
@@ -134,7 +134,7 @@ class PageUsers:
         return Errno.OK
 
     def _targets(self, block: MemoryBlock, mask: int) -> Iterator[tuple[Zone, Place | None]]:
-        """Where movable pages can go, highest zone first, but not into `mask` itself; None is boot memory."""
+        """Yield places where movable pages can go, highest zone first, but not into `mask` itself; None is boot memory."""
         for zone in self._zonelist(movable=True):
             places = (place for place in self._free_places(zone) if place[0] is not block or not mask >> place[1] & 1)
             boot = self._boot_room(zone)
@@ -159,7 +159,7 @@ class PageUsers:
         zone.used += self._pageblock_pages
 
     def _room(self, zone: Zone, places: int) -> int:
-        """How many of so many free places can be had: struct pages, which have no place, have the others."""
+        """Return how many of `places` free places can be had: struct pages, which have no place, have the others."""
         return min(places, (zone.managed - zone.used) // self._pageblock_pages)
 
     def _zonelist(self, *, movable: bool) -> list[Zone]:

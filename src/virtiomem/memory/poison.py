@@ -1,6 +1,6 @@
-"""Pages that the hardware has lost: nobody gets them again, and a memory block that has one may not go online.
+"""Pages that the hardware has lost: they are never allocated again, and a memory block that has one may not go online.
 
-What became of a page's user is not followed: whoever used it goes on as before.
+What became of a page's user is not followed: the user goes on as before.
 """
 
 from virtiomem import border
@@ -29,7 +29,7 @@ def memory_failure(memory: Memory, address: int) -> Errno:
 
 
 def going_online(memory: Memory, block: MemoryBlock) -> Errno:
-    """Refuse a block with a poisoned page; an older kernel makes its memmap anew and forgets. Since: 6.2 (refuses_poison)."""
+    """Refuse a block with a poisoned page; an older kernel makes its memmap again and forgets. Since: 6.2 (refuses_poison)."""
     if block.poisoned and memory.release.refuses_poison:
         return Errno.EHWPOISON
     block.poisoned = frozenset()

@@ -1,4 +1,4 @@
-"""Which zone a block goes to when it is put online.
+"""Choose the zone of a block that goes online.
 
 Models: zone_for_pfn_range(), default_zone_for_pfn(), auto_movable_zone_for_pfn(), auto_movable_can_online_movable()
 (mm/memory_hotplug.c, v6.1).
@@ -32,7 +32,7 @@ def zone_for_block(memory: Memory, block: MemoryBlock, how: OnlineType) -> Zone:
 
 
 def _auto_movable(memory: Memory, block: MemoryBlock) -> bool:
-    """Whether policy auto-movable makes a block movable. Models: auto_movable_zone_for_pfn().
+    """Return whether policy auto-movable makes a block movable. Models: auto_movable_zone_for_pfn().
 
     Differs: falling back to a kernel zone, Linux asks for the one where its look at the group's unit ended; here it is
     always the block's own, which is another one only at the end of DMA32.

@@ -29,7 +29,7 @@ def why_refused(memory: Memory, nid: int, start: int, size: int, rc: Errno) -> R
 
 
 def no_struct_pages(memory: Memory, nid: int, size: int) -> Reason | None:
-    """That so much new memory of a node cannot be paid for; None when it can."""
+    """That that much new memory of a node cannot be paid for; None when it can."""
     vmemmap, page = memory.vmemmap, memory.page_size
     need = size // memory.block_size * vmemmap.block_pages
     if not vmemmap.counted or vmemmap.available(nid) >= need:
@@ -39,7 +39,7 @@ def no_struct_pages(memory: Memory, nid: int, size: int) -> Reason | None:
 
 
 def _taken_by(memory: Memory, start: int, size: int) -> str | None:
-    """What has the range already."""
+    """Name the resource that has the range already; None when it is free."""
     try:
         memory.iomem.release_resource(memory.iomem.request_region(start, size, "probe"))
     except ResourceConflict as error:
@@ -48,7 +48,7 @@ def _taken_by(memory: Memory, start: int, size: int) -> str | None:
 
 
 def uses_of(memory: Memory, block: MemoryBlock, pageblocks: Iterable[int] | None = None) -> list[dict[str, object]]:
-    """Who uses how many pages of a memory block, or of these pageblocks of it."""
+    """Count the pages of each user in a memory block, or in these pageblocks of it."""
     used: Counter[tuple[str, str]] = Counter()
     for index in block.used if pageblocks is None else pageblocks:
         if (use := block.used.get(index)) is not None:

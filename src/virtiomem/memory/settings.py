@@ -1,4 +1,4 @@
-"""What the administrator set of memory hotplug: the kernel's parameters and those of the memory_hotplug module."""
+"""Settings of memory hotplug: the kernel's parameters and those of the memory_hotplug module."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from virtiomem.abi import AUTO_MOVABLE_RATIO, MemmapOnMemory, OnlinePolicy, Onli
 
 @dataclass(slots=True)
 class Policy:
-    """What the administrator set; any of it may change at any time, for blocks that go online later.
+    """Settings of the administrator; any may change at any time, for blocks that go online later.
 
     Raises ArgumentError for a value that cannot be set.
     """

@@ -1,4 +1,4 @@
-"""What /sys/devices/system/memory says of the core's blocks; its words are in `virtiomem.abi`.
+"""What /sys/devices/system/memory says about the core's blocks; its words are in `virtiomem.abi`.
 
 Models: drivers/base/memory.c (v6.1).
 """

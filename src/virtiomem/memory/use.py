@@ -1,4 +1,4 @@
-"""Who uses pages, and which: one user's whole pageblocks."""
+"""Users of pages: which whole pageblocks each of them has."""
 
 from dataclasses import dataclass, field
 
@@ -18,5 +18,5 @@ class PageUse:
 
     @property
     def pageblocks(self) -> int:
-        """How many pageblocks are used in all."""
+        """Number of pageblocks used."""
         return len(self.places) + sum(self.boot.values())

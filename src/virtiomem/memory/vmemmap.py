@@ -1,6 +1,6 @@
-"""What new memory costs: struct pages, and what else describes it, taken from free memory of the kernel zones.
+"""Cost of new memory: struct pages, and what else describes it, taken from free memory of the kernel zones.
 
-Models: vmemmap_alloc_block() (mm/sparse-vmemmap.c), which takes whole huge pages first and single pages when there is none,
+Models: vmemmap_alloc_block() (mm/sparse-vmemmap.c), which takes whole huge pages first and single pages when no huge page is free,
 from the node's own zones and then from the others', the highest first, down to the minimum watermark:
 init_per_zone_wmark_min(), setup_per_zone_lowmem_reserve() (mm/page_alloc.c), set_recommended_min_free_kbytes()
 (mm/khugepaged.c), v6.1.
@@ -22,16 +22,16 @@ from virtiomem.units import KiB, MiB
 STRUCT_PAGE = 64
 """Bytes of struct page."""
 BLOCK_OVERHEAD = 4 * KiB
-"""Bytes that a memory block takes besides: device, sysfs directory and links, section, its share of page tables."""
+"""Bytes that a memory block takes in addition to its struct pages: device, sysfs directory and links, section, its share of page tables."""
 HUGE_PAGES_FROM = 640 * MiB
 """With less boot memory Linux has less than 512M in the allocator's hands, and does without transparent huge pages (hugepage_init())."""
 _SHARE = 54
-"""What of boot memory goes to struct pages (1/64) and hash tables that grow with it: one part in so many."""
+"""What of boot memory goes to struct pages (1/64) and hash tables that grow with it: one part in that many."""
 _HUGE_PAGES_TAKE = 7 * MiB
 _PCP_TYPES = 3
 """MIGRATE_PCPTYPES."""
 _RATIO = 256
-"""What zones below Normal keep of theirs for those who can use no other: one page for so many above (sysctl_lowmem_reserve_ratio)."""
+"""What zones below Normal keep of theirs for those who can use no other: one page for that many above (sysctl_lowmem_reserve_ratio)."""
 
 Parts = tuple[tuple[Zone, int], ...]
 """Pages taken, by zone."""
@@ -39,12 +39,12 @@ NOTHING: Parts = ()
 
 
 def memmap_size(size: int, architecture: Architecture) -> int:
-    """Bytes of struct pages for so much memory."""
+    """Bytes of struct pages for that much memory."""
     return architecture.pages(size) * STRUCT_PAGE
 
 
 def free_after_boot(build: LinuxBuild, memory: int) -> int:
-    """What is free of so many bytes of boot memory, where nothing but our agent runs: measured, within 2M.
+    """Return what is free of that many bytes of boot memory, where only our agent runs: measured, within 2M.
 
     At least a quarter, where no Linux would boot. Since: 6.12 (boot_takes).
     """
@@ -53,7 +53,7 @@ def free_after_boot(build: LinuxBuild, memory: int) -> int:
 
 
 class Vmemmap:
-    """Free memory of one kernel's nodes, as far as new memory is paid with it. Counts are in pages."""
+    """Free memory of one kernel's nodes that can pay for new memory. Counts are in pages."""
 
     def __init__(
         self, nodes: Mapping[int, Node], architecture: Architecture, release: LinuxRelease, block_size: int
@@ -81,7 +81,7 @@ class Vmemmap:
         self._kept_for = -1
 
     def boot_with(self, free: int) -> None:
-        """Count from now on: after boot so many pages are free in the kernel zones, on all nodes.
+        """Count from now on: after boot that many pages are free in the kernel zones, on all nodes.
 
         What is not free is taken to lie in the highest zones, as boot's own memory does.
         """
@@ -135,11 +135,11 @@ class Vmemmap:
         return sum(max(zone.managed - zone.used - keeps[zone], 0) for zone in zones)
 
     def kept(self, zone: Zone) -> int:
-        """What a zone keeps from struct pages."""
+        """Return the pages that a zone keeps from struct pages."""
         return self._kept().get(zone, 0)
 
     def _kept(self) -> dict[Zone, int]:
-        """What each kernel zone keeps: made anew when a zone has grown or shrunk."""
+        """Return the pages that each kernel zone keeps: computed again when a zone has grown or shrunk."""
         managed = sum(map(_MANAGED, self._sharing))  # each time a block comes, so no more than this is done
         if managed != self._kept_for:
             self._kept_for = managed
@@ -147,7 +147,7 @@ class Vmemmap:
         return self._keeps
 
     def _watermarks(self, managed: int) -> Iterator[tuple[Zone, int]]:
-        """What no struct page comes from: minimum watermark, low memory reserve, and what only movable users may have."""
+        """Yield the pages that no struct page comes from: minimum watermark, low memory reserve, and what only movable users may have."""
         kernel = sum(zone.managed for node in self._nodes.values() for zone in node if zone.is_kernel)
         minimum = self._min_free(kernel)
         for node in self._nodes.values():

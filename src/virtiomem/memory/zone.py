@@ -10,11 +10,11 @@ hotplugged ranges, the lowest starts and the highest ends.
 
 Deletion is lazy. `remove_online` takes a range out of `online` only; its two entries stay in the heaps and are *stale*: the
 start is not in `online`, or a range that begins there now has another end. They are dropped when they come to the top,
-which is the only place that is ever read. A range that goes offline and online again puts a second, equal entry beside
+which is the only place that is ever read. A range that goes offline and online again puts a second, equal entry next to
 the first, which is harmless while it is true, and stale as soon as the first is. Ranges that come and go far from the
-edges would let a heap grow without bound, so beyond twice the online ranges and 64 it is built anew: 2n, so that
+edges would let a heap grow without bound, so beyond twice the online ranges and 64 it is rebuilt: 2n, so that
 n insertions or more lie between two rebuilds of n entries, and 64, so that a zone of few blocks rarely rebuilds. Putting
-a range online costs O(log n), taking it offline O(1), a shrink O(log n) for each entry that it drops, of which there is one for each insertion.
+a range online costs O(log n), taking it offline O(1), a shrink O(log n) for each entry that it drops, one for each insertion.
 
 Boot memory is one range with holes in it, not in the heaps. When it becomes the edge again, the span ends at a whole
 subsection even where boot memory ends within one, because Linux steps by subsections and knows of no smaller hole.
@@ -67,7 +67,7 @@ class Zone:
         self.boot_managed = 0
         """Those of `managed` that came with the boot."""
         self.used = 0
-        """Those of `managed` that are not free, as far as that is counted: what boot took, users, and struct pages."""
+        """Those of `managed` that are not free, where that is counted: what boot took, users, and struct pages."""
         self.cma = 0
         """Those of the contiguous memory allocator, which movable users share: they count as movable."""
         self.online: dict[int, int] = {}

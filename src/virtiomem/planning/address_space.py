@@ -1,4 +1,4 @@
-"""How many address bits QEMU's machine needs: boot memory, the region for memory devices and the 64-bit PCI window above it."""
+"""Count the address bits that QEMU's machine needs: boot memory, the region for memory devices and the 64-bit PCI window above it."""
 
 from bisect import bisect_left
 from dataclasses import replace
@@ -13,7 +13,7 @@ def highest_address(machine: MachineLayout, *, amd: bool) -> int:
 
 
 def largest_maximum(machine: MachineLayout, bits: int, *, amd: bool) -> int:
-    """The most that `maxmem` can be with so many address bits: whole GiB."""
+    """The most that `maxmem` can be with that many address bits: whole GiB."""
     sizes = range(0, (1 << bits) + 1, GiB)
     fitting = bisect_left(
         sizes,

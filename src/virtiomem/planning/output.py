@@ -14,7 +14,7 @@ from virtiomem.units import KiB, format_approx, format_exact, format_size
 
 
 def table(setup: SetUp) -> str:
-    """What there is to know, a line each, then what to mind."""
+    """Write what there is to know, a line each, then what to mind."""
     guest, device = setup.guest, setup.devices[0]
     fit = "as it needs" if setup.ranges_that_fit is None else f"room for {setup.ranges_that_fit}"
     rows = [

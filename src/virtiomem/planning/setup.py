@@ -1,4 +1,4 @@
-"""What follows from wishes: sizes, policy and limits, each as Linux and QEMU have it.
+"""Derive a set-up from wishes: sizes, policy and limits, each as Linux and QEMU have it.
 
 Which zones memory goes to, and whether its struct pages fit, is not calculated but played: the embedded guest grows to the
 maximum under one policy after the other, the simplest first, until one of them keeps as much in zone Movable as has to be
@@ -44,12 +44,12 @@ _BOOT_RANGES = 4
 
 
 class ImpossibleWishError(UsageError):
-    """What no set-up can do, with the number that makes it so."""
+    """A wish that no set-up can fulfil, with the number that makes it so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Onlining:
-    """How memory that is added goes online."""
+    """A way to put added memory online."""
 
     state: Literal["online", "online_kernel", "online_movable"]
     online_policy: Literal["contig-zones", "auto-movable"] = "contig-zones"
@@ -137,11 +137,11 @@ def plan(wishes: Wishes) -> SetUp:
 
 
 def _warnings(setup: SetUp, step: int | None) -> Iterator[str]:
-    """What to mind of a set-up; `step` is the one wished for."""
+    """Yield warnings about a set-up; `step` is the one wished for."""
     block, memory_block = setup.devices[0].block_size, setup.memory_block_size
     if step is not None and step % (block * len(setup.devices)):
         yield (
-            f"--step {format_size(step)} is no multiple of {_blocks(block, len(setup.devices))}: each step goes on to the "
+            f"--step {format_size(step)} is not a multiple of {_blocks(block, len(setup.devices))}: each step goes on to the "
             "next whole one, since a request in between is never reached"
         )
     if setup.ranges_that_fit is not None and setup.ranges > setup.ranges_that_fit:
@@ -158,17 +158,17 @@ def _warnings(setup: SetUp, step: int | None) -> Iterator[str]:
 
 
 def _check_units(wishes: Wishes, unit: int) -> None:
-    """Refuse growth that is no whole number of blocks on each node."""
+    """Refuse growth that is not a whole number of blocks on each node."""
     growth = wishes.maximum - wishes.memory
     if growth % (unit * wishes.nodes):
         raise ImpossibleWishError(
-            f"--max {format_size(wishes.maximum)}: {format_size(growth)} above boot memory is no multiple of "
+            f"--max {format_size(wishes.maximum)}: {format_size(growth)} above boot memory is not a multiple of "
             f"{_blocks(unit, wishes.nodes)}"
         )
 
 
 def _check_steps(wishes: Wishes, block: int) -> None:
-    """Refuse steps that plug nothing, and more of them than can be played."""
+    """Refuse steps that plug nothing, and more steps than can be played."""
     if wishes.step is None:
         return
     if wishes.step < block * wishes.nodes:
@@ -190,12 +190,12 @@ def _blocks(block: int, nodes: int) -> str:
 
 
 def _check_hugepages(wishes: Wishes, guest: GuestConfig) -> None:
-    """Refuse boot memory that is no whole number of the host's hugepages on each node."""
+    """Refuse boot memory that is not a whole number of the host's hugepages on each node."""
     for size in [sum(span.size for span in node.spans) for node in guest.nodes] or [wishes.memory]:
         if wishes.hugepage is not None and size % wishes.hugepage:
             where = f": {format_size(size)} of it on a node" if guest.nodes else ""
             raise ImpossibleWishError(
-                f"--memory {format_size(wishes.memory)}{where} is no multiple of --hugepage {format_size(wishes.hugepage)}"
+                f"--memory {format_size(wishes.memory)}{where} is not a multiple of --hugepage {format_size(wishes.hugepage)}"
             )
 
 
@@ -226,7 +226,7 @@ def _check(wishes: Wishes) -> None:
     if not 1 <= wishes.nodes <= MAX_DEVICES:
         raise ImpossibleWishError(f"--nodes {wishes.nodes} is not in 1..{MAX_DEVICES}: each has a device of its own")
     if wishes.hugepage is not None and not is_power_of_two(wishes.hugepage):
-        raise ImpossibleWishError(f"--hugepage {format_size(wishes.hugepage)} is no power of two")
+        raise ImpossibleWishError(f"--hugepage {format_size(wishes.hugepage)} is not a power of two")
     if wishes.hugepage is not None and wishes.hugepage < LEAST_HUGEPAGE:
         least = format_size(LEAST_HUGEPAGE)
         raise ImpossibleWishError(
@@ -239,7 +239,7 @@ def _check(wishes: Wishes) -> None:
 
 
 def _policies(wishes: Wishes) -> Iterator[Onlining]:
-    """Ways to put memory online, the simplest first, as far as they are sensible."""
+    """Ways to put memory online, the simplest first, if they are sensible."""
     if not wishes.shrink:
         yield Onlining("online_kernel")
     if wishes.maximum - wishes.memory <= SENSIBLE_RATIO * wishes.memory:
@@ -290,7 +290,7 @@ def after_steps(guest: GuestConfig, devices: list[DeviceConfig], steps: list[Ste
 
 
 def plugged(record: StepRecord) -> int:
-    """What all virtio-mem devices have."""
+    """Sum the plugged sizes of all virtio-mem devices."""
     return sum(device.size for device in record.snapshot.devices if isinstance(device, VirtioMemInfo))
 
 
@@ -313,7 +313,7 @@ def _steps(wishes: Wishes, devices: list[DeviceConfig], *, shrink: bool = True, 
 
 
 def _nodes(machine: MachineLayout, count: int) -> list[NodeConfig]:
-    """Boot memory in so many nodes, alike but for the last; none for one."""
+    """Boot memory in that many nodes, alike except the last; none for one."""
     if count == 1:
         return []
     share = machine.memory // count // GiB * GiB or machine.memory // count // MiB * MiB

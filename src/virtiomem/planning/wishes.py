@@ -1,4 +1,4 @@
-"""What is wished for."""
+"""Wishes of the user of `plan`."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Which accelerator works, found out by running a kernel with it.
+"""Find an accelerator that works, by running a kernel with it.
 
 That /dev/kvm is there and opens says little: where virtualization is nested it may hang in the first instructions of
 a kernel or die while a processor is set up.
@@ -18,7 +18,7 @@ Accel = Literal["kvm", "tcg"]
 FIRST_LINE = 4.0
 """Seconds a kernel has to print its first line; with KVM it needs a tenth of one."""
 WHOLE = 15.0
-"""Seconds it has to come to its end, for want of a root."""
+"""Seconds it has to come to its end, for lack of a root."""
 
 _SPOKEN = b"Linux version"
 
@@ -29,7 +29,7 @@ def choose(image: Path, *, binary: str = BINARY) -> Accel:
 
 
 def runs(image: Path, accel: Accel, *, binary: str = BINARY) -> bool:
-    """Start the kernel with nothing but itself: it must speak, find no root, and reset the machine, which ends QEMU."""
+    """Start the kernel with only itself: it must speak, find no root, and reset the machine, which ends QEMU."""
     arguments = ["-accel", accel, "-cpu", "max", "-m", "256M", *BARE]
     arguments += ["-no-reboot", "-serial", "chardev:console", "-kernel", str(image)]
     arguments += ["-append", "console=ttyS0 earlyprintk=serial,ttyS0 panic=-1"]

@@ -138,7 +138,7 @@ def _description(error: object) -> object:
 
 
 async def outcome(disconnect: Coroutine[Any, Any, None]) -> Exception | None:
-    """What a disconnect says of the connection's end; None for a clean one, and for one that takes too long.
+    """Return the error of a disconnect; None for a clean one, and for one that takes too long.
 
     A cancellation waits for it, too: the library's tasks would complain of what they ended with.
     """

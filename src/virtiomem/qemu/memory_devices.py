@@ -38,7 +38,7 @@ class MemoryDevice(Struct, frozen=True):
 
     @property
     def info(self) -> DeviceInfo:
-        """As a recording has it; what is no virtio-mem has the shape of a DIMM, what has no id goes by its address."""
+        """As a recording has it; what is not virtio-mem has the shape of a DIMM, what has no id goes by its address."""
         data = self.data
         name = data.id if data.id is not None else f"{data.memaddr or data.addr:#x}"
         if self.type != "virtio-mem":
@@ -55,7 +55,7 @@ class MemoryDevice(Struct, frozen=True):
 
 
 def path_of(device: str) -> str:
-    """Where a device that was started with an id is in the object tree."""
+    """Return the place in the object tree of a device that was started with an id."""
     return f"/machine/peripheral/{device}"
 
 

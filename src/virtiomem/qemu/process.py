@@ -37,7 +37,7 @@ _MESSAGE_LINES = 20
 _MAX_OUTPUT = 64 * MiB
 """Output kept until it is taken: far more than any resize of a terabyte makes."""
 _LINE_COST = 64
-"""Bytes that a line takes beside its text."""
+"""Bytes that a line takes next to its text."""
 _MAX_LINE = 4096
 _CHUNK = 1 << 16
 """What a pipe holds."""
@@ -128,7 +128,7 @@ class QemuProcess:
     def returncode(self) -> int | None:
         """None while QEMU runs; negative: the signal that killed it.
 
-        It is reaped by `close` alone: until then its number is nobody else's, whom `close` would kill.
+        It is reaped by `close` alone: until then its number cannot be reused by another process, which `close` would kill.
         """
         try:
             ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -155,7 +155,7 @@ class QemuProcess:
         return BackendError(f"QEMU {how} while {doing}" + (f": {why}" if why else ""))
 
     def _last_words(self, code: int) -> str:
-        """Why it ended, in its own words; those of a QEMU that somebody killed are about something else."""
+        """QEMU's last message, if it explains the exit; ignored when a signal killed QEMU."""
         if code < 0 and code != -signal.SIGABRT:
             return ""
         if said := self.output.messages():
@@ -224,7 +224,7 @@ class Output:
             return list(self._messages)
 
     def complaint(self) -> str:
-        """The last line of the form ``program: message``, of whatever program; empty when there is none."""
+        """The last line of the form ``program: message``, of whatever program; empty when no line has it."""
         with self._lock:
             self._read()
             return self._complaint
@@ -280,7 +280,7 @@ class Output:
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:
-    """What the child does between fork and exec: ask to be killed when the parent is gone, and go if it is already."""
+    """Return a function for the child between fork and exec: be killed when the parent is gone, or exit if it already is."""
 
     def ask() -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

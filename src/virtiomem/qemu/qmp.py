@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 
 class QmpEvent(NamedTuple):
-    """Something that QEMU said of itself; `data` is empty when it is nothing that has fields."""
+    """Something that QEMU said about itself; `data` is empty when it is nothing that has fields."""
 
     name: str
     data: dict[str, Any]

@@ -29,7 +29,7 @@ _MAX_IRQ_DIGITS = 4
 
 
 class ByteChannel(Protocol):
-    """What of a socket is used; raises TimeoutError and OSError as a socket does."""
+    """The part of a socket's interface that is used; raises TimeoutError and OSError as a socket does."""
 
     def settimeout(self, value: float | None, /) -> None:
         """Seconds for each of the others."""
@@ -58,7 +58,7 @@ def no_value(text: str) -> None:
 
 
 def number(width: int) -> Callable[[str], int]:
-    """Reads a number of so many bytes."""
+    """Reads a number of that many bytes."""
 
     def read_number(text: str) -> int:
         value = int(text, 16)
@@ -70,7 +70,7 @@ def number(width: int) -> Callable[[str], int]:
 
 
 def _bytes(size: int) -> Callable[[str], bytes]:
-    """Reads so many bytes."""
+    """Reads that many bytes."""
 
     def read_bytes(text: str) -> bytes:
         if not text.startswith("0x") or len(text) != 2 + 2 * size:
@@ -164,7 +164,7 @@ class Decoder:
         self._partial = bytearray()
 
     def feed(self, data: bytes) -> Iterator[str | Irq]:
-        """Take bytes and yield what they complete; raises ProtocolError for what is no qtest line."""
+        """Take bytes and yield what they complete; raises ProtocolError for what is not a qtest line."""
         self._partial += data
         lines: list[bytearray] = []
         if b"\n" in data:  # else the line goes on, and is not looked at again
@@ -255,7 +255,7 @@ class QTest:
 
 
 def _left(until: float) -> float:
-    """The seconds until then; TimeoutError when there are none, however much there is to read."""
+    """The seconds left; TimeoutError when no time is left, however much there is to read."""
     if (left := until - time.monotonic()) <= 0:
         raise TimeoutError
     return left

@@ -80,7 +80,7 @@ class TraceReader:
         )
 
     def _left_over(self) -> str:
-        """The only device that nobody has been found to be."""
+        """The only device that is not identified yet."""
         names = [name for name in self._regions if name not in self._known.values()]
         if len(names) != 1:
             raise ProtocolError("QEMU's trace has a request that belongs to no device known so far")

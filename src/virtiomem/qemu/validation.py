@@ -1,6 +1,6 @@
 """The border to QEMU and the guest: what comes in is checked here, in one place, before anything believes it.
 
-A *shape* says what an answer must be: one of the kinds below, a list of a shape, or a msgspec Struct of them, of which
+A *shape* says what an answer must be: one of the kinds below, a list of a shape, or a msgspec Struct of them, where
 the fields that it names are looked at. What does not fit is `Unsound`, which says which field it is and what it holds.
 """
 
@@ -24,8 +24,8 @@ _abridged.maxstring = _abridged.maxlong = 60
 Shape = TypeVar("Shape")
 
 
-class Unsound(ValueError):  # noqa: N818 - an answer that cannot be, not yet an error of somebody
-    """A value that cannot be: `where` is its place in the answer, `must` what it should be."""
+class Unsound(ValueError):  # noqa: N818 - an impossible answer; the caller makes an error of it
+    """An impossible value: `where` is its place in the answer, `must` what it should be."""
 
     def __init__(self, value: object, must: str, where: str = "") -> None:
         self.value, self.must, self.where = value, must, where
@@ -38,7 +38,7 @@ class Unsound(ValueError):  # noqa: N818 - an answer that cannot be, not yet an 
 
 @dataclass(frozen=True, slots=True)
 class ValueKind(Generic[Shape]):
-    """What a value must be that holds no others."""
+    """Condition for a value that holds no others."""
 
     must: str
     fits: Callable[[Any], bool]

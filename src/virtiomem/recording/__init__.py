@@ -1,6 +1,6 @@
-"""What happened to a guest, as values: the one stream that the command line, `compare` and the reports read.
+"""Record of a guest as values: the one stream that the command line, `compare` and the reports read.
 
-Whoever made it, an embedded guest or a real Linux, a recording has the same shape.
+A recording of an embedded guest and one of a real Linux have the same shape.
 
 values     the shape
 json_file  JSON, in and out

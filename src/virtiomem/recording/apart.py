@@ -1,4 +1,4 @@
-"""What two boots of one machine may differ in: the kernel's, its build's and the firmware's own lines of the map.
+"""Differences that two boots of one machine may have: the kernel's, its build's and the firmware's own lines of the map.
 
 A line of a boot listing that is not memory names what the kernel, its drivers or the firmware found and reserved: where
 they put it and what they call it is their business. Boot memory is compared by where it is, not by how the firmware cuts
@@ -34,14 +34,14 @@ COUNTERS = ("spanned", "present", "managed")
 
 @dataclass(frozen=True, slots=True)
 class Apart:
-    """What only one of two boots has and what is the kernel's, its build's or the firmware's, as lines for people."""
+    """Lines that only one of two boots has and that belong to the kernel, its build or the firmware, as text."""
 
     a: tuple[str, ...] = ()
     b: tuple[str, ...] = ()
 
 
 def set_apart(a: Snapshot, b: Snapshot) -> Apart:
-    """What the boots of two guests differ in and what is not theirs to choose: lines of the map, pages of zones."""
+    """Return the differences of two guests' boots that the guests do not choose: lines of the map, pages of zones."""
     ones, others = (Counter(side.iomem.splitlines()) for side in (a, b))
     only_a, only_b = list(ones - others), list(others - ones)
     same_memory = _within(only_a, boot_memory(b)) and _within(only_b, boot_memory(a))
@@ -52,7 +52,7 @@ def set_apart(a: Snapshot, b: Snapshot) -> Apart:
 
 
 def _within(lines: list[str], memory: Stretches) -> bool:
-    """Whether all their RAM is memory in the other boot, too."""
+    """Return whether all their RAM is memory in the other boot, too."""
     return all(is_part(line, memory) for line in lines if _RAM.fullmatch(line))
 
 
@@ -93,7 +93,7 @@ def boot_memory(boot: Snapshot) -> Stretches:
 
 
 def is_part(line: str, memory: Stretches) -> bool:
-    """Whether a line of RAM or reserved memory is nothing but a piece of boot memory; on arm64 some lie inside another."""
+    """Return whether a line of RAM or reserved memory is only a piece of boot memory; on arm64 some lie inside another."""
     if not memory or (match := _PIECE.fullmatch(line.lstrip())) is None:
         return False
     first, last = (int(address, 16) for address in match.groups())

@@ -1,13 +1,13 @@
-"""Are two recordings the same, as far as anybody can predict? If not: the first difference.
+"""Compare two recordings, without what cannot be predicted, and find the first difference.
 
-Looked at: the page size, what is done, whether it was refused, requests (per device: two devices interleave as they like), device
-sizes, `settled` (not with a DIMM, of which not every recording knew whether Linux took it: the map says that), the iomem listing, state, valid-zones and nodes of memory blocks that are not boot memory, spanned and
+Looked at: the page size, what is done, whether it was refused, requests (per device: two devices interleave in any order), device
+sizes, `settled` (not with a DIMM: not every recording knew whether Linux took it, and the map says that), the iomem listing, state, valid-zones and nodes of memory blocks that are not boot memory, spanned and
 present pages of zones.
 
 Not looked at, because it is the kernel's own business or chance: the wording of a refusal, managed pages, `removable`,
 boot blocks, PCI drivers' claims inside a BAR, the kernel's text and data lines, times. From a kexec to the next reboot
-also the System RAM and Reserved lines of boot memory: the second kernel is not told of it by the firmware but by
-kexec-tools, which splits it as it likes. `not_compared` says so in words.
+also the System RAM and Reserved lines of boot memory: the memory map of the second kernel comes not from the firmware but from
+kexec-tools, which splits it in its own way. `not_compared` says so in words.
 
 Two kernels or two firmwares boot with different maps: those lines are set apart (`recording.apart`), the same ones at every
 step, and everything else is compared. `Rules` says otherwise: all of this is compared, too, or less.
@@ -43,7 +43,7 @@ _OWN_BUSINESS = re.compile(rf" : (?:virtio-pci-modern|{KERNEL_IMAGE.pattern})$")
 
 @dataclass(frozen=True, slots=True)
 class RecordingDifference:
-    """Where two recordings part: `what` is different, with its value in either one."""
+    """First difference of two recordings: `what` differs, with its value in each."""
 
     step: int | None
     """Steps count from 1; None is the guest before the first step."""
@@ -55,7 +55,7 @@ class RecordingDifference:
 
     @property
     def place(self) -> str:
-        """Where it is, in words: ``step 3 (resize vm0 to 1G)``."""
+        """Place of the difference in words: ``step 3 (resize vm0 to 1G)``."""
         return f"step {self.step} ({self.action})" if self.step is not None else self.action
 
     def __str__(self) -> str:
@@ -68,13 +68,13 @@ Found = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is compared: `everything` that is not a time, and nothing that matches a pattern of `ignore`."""
+    """Filter of a comparison: `everything` that is not a time, and nothing that matches a pattern of `ignore`."""
 
     everything: bool = False
     ignore: tuple[re.Pattern[str], ...] = ()
 
     def ignores(self, text: str) -> bool:
-        """Whether a line of the map, or a difference in words, is known to differ."""
+        """Return whether a line of the map, or a difference in words, is known to differ."""
         return any(pattern.search(text) for pattern in self.ignore)
 
 
@@ -83,7 +83,7 @@ _DEFAULT = Rules()
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What is left out of one comparison, and what the zones had at boot."""
+    """Parts left out of one comparison, and the sizes of the zones at boot."""
 
     rules: Rules
     blocks: frozenset[int]
@@ -115,7 +115,7 @@ def differences(a: Recording, b: Recording, rules: Rules = _DEFAULT) -> Iterator
 
 
 def _scope(a: Snapshot, b: Snapshot, rules: Rules) -> _Scope:
-    """What two boots tell of what is not to be compared."""
+    """Return the parts of two boots that are not compared."""
     if rules.everything:
         return _Scope(rules, frozenset(), Apart(), ({}, {}), [])
     blocks = frozenset(block.block for block in a.memory_blocks) & {block.block for block in b.memory_blocks}
@@ -123,14 +123,14 @@ def _scope(a: Snapshot, b: Snapshot, rules: Rules) -> _Scope:
 
 
 def _told(found: Iterator[Found], step: int | None, action: str, rules: Rules) -> Iterator[RecordingDifference]:
-    """What was found, with its place, unless it is known to differ."""
+    """Yield the differences, with their place, unless they are known to differ."""
     for what, one, other in found:
         if not rules.ignores(f"{what}: {one} against {other}"):
             yield RecordingDifference(step, action, what, one, other)
 
 
 def not_compared(recording: Recording) -> str:
-    """Which lines of the map are left out because of a kexec, in words; empty when there was none."""
+    """Describe the lines of the map that are left out because of a kexec; empty when there was none."""
     for number, record in enumerate(recording.steps, start=1):
         if isinstance(record.step, Kexec) and _starts_kernel(record):
             return f"System RAM and Reserved lines of boot memory, from step {number} (kexec) to the next reboot"
@@ -138,7 +138,7 @@ def not_compared(recording: Recording) -> str:
 
 
 def _starts_kernel(record: StepRecord) -> bool:
-    """Whether the step ended with another kernel than before it."""
+    """Return whether the step ended with another kernel than before it."""
     return isinstance(record.step, Kexec | Reboot) and record.error is None
 
 
@@ -174,7 +174,7 @@ def _requests(a: Sequence[Request], b: Sequence[Request]) -> Iterator[Found]:
 
 
 def _request(request: Request | None) -> str:
-    """A request, or that there is none."""
+    """A request in words, or its absence."""
     return describe_request(request) if request is not None else "no such request"
 
 
@@ -191,7 +191,7 @@ def _snapshots(a: Snapshot, b: Snapshot, scope: _Scope) -> Iterator[Found]:
 
 
 def _lines(iomem: str, apart: Sequence[str], scope: _Scope) -> list[str]:
-    """A listing without what nobody can predict."""
+    """A listing without the lines that cannot be predicted."""
     if scope.rules.everything:
         return [line for line in iomem.splitlines() if not scope.rules.ignores(line)]
     own = frozenset(apart)
@@ -236,7 +236,7 @@ def _range(one: tuple[int, int] | None) -> str:
 
 
 def _kind(device: DeviceInfo | None) -> str:
-    """What kind of device it is."""
+    """Return the kind of a device."""
     return "not there" if device is None else "a DIMM" if isinstance(device, DimmInfo) else "a virtio-mem device"
 
 

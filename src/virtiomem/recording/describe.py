@@ -32,7 +32,7 @@ from virtiomem.units import format_approx, format_size
 
 
 def how_it_went(steps: Sequence[StepRecord]) -> str:
-    """How many steps there were, and how many did not go well: ``3 steps, 1 refused, 1 stopped short``."""
+    """Count the steps, and those that did not go well: ``3 steps, 1 refused, 1 stopped short``."""
     refused = sum(record.error is not None for record in steps)
     short = sum(not record.settled for record in steps)
     words = [f"{len(steps)} {plural(len(steps), 'step')}"]
@@ -86,7 +86,7 @@ def describe(step: Step) -> str:
 
 
 def describe_header(header: CrashHeader) -> str:
-    """What a crash header holds, and what becomes of it: ``4 ranges, 5.4G, kept up to date``."""
+    """Describe a crash header and its upkeep: ``4 ranges, 5.4G, kept up to date``."""
     size = format_approx(sum(end - start + 1 for start, end in header.ranges))
     kept = "kept up to date" if header.kept_up_to_date else "as it was made"
     return f"{len(header.ranges)} {plural(len(header.ranges), 'range')}, {size}, {kept} ({header.syscall})"

@@ -1,9 +1,9 @@
-"""What the pages of a memory block are used for, and whether they can move: by /proc/kpageflags, a count of each use.
+"""Count the pages of a memory block by use, from /proc/kpageflags, and say which uses can move.
 
 As a line of a capture: ``memory40 free=30100 anonymous=2000 slab=668 held=3``. `held` counts the pieces of 2 MiB in which
 something cannot move: with smaller ones no virtio-mem device works, so that all others can be unplugged.
 
-What the flags do not say: who holds a page besides those who map it (for I/O, VFIO, RDMA: seen only once nobody maps it any
+What the flags do not say: who holds a page in addition to those who map it (for I/O, VFIO, RDMA: seen only once no process maps it any
 more), whose a page without any flag is (a buffer, a stack, a memmap; or it is free, on a list of one CPU), and whether there
 is room to move to.
 """
@@ -32,7 +32,7 @@ _HELD = "held"
 
 
 class UseOfPage(StrEnum):
-    """What a page is used for: the word in a capture, what people call it, and whether it moves when its block is to go."""
+    """Use of a page: the word in a capture, the word for people, and whether it moves when its block is to go."""
 
     FREE = "free", "free", None
     UNPLUGGED = "unplugged", "kept by a driver", None
@@ -71,7 +71,7 @@ _FIRST: tuple[tuple[int, UseOfPage], ...] = (
     (PageFlag.PGTABLE, UseOfPage.PAGE_TABLE),
     (PageFlag.MLOCKED | PageFlag.UNEVICTABLE, UseOfPage.MLOCKED),
 )
-"""The first flag that is set says it; the rest are a user's pages, or nobody's that is known."""
+"""The first flag that is set says it; the rest are a user's pages, or unknown."""
 _OF_FILES = PageFlag.LRU | PageFlag.UPTODATE | PageFlag.DIRTY
 """A page that was just read is not on a list yet."""
 
@@ -149,5 +149,5 @@ def total(blocks: Iterable[BlockPages]) -> Counter[UseOfPage]:
 
 
 def read_lines(lines: Iterable[str]) -> list[BlockPages]:
-    """The memory blocks that lines of a capture tell of; other lines are passed over."""
+    """The memory blocks that lines of a capture report; other lines are passed over."""
     return [block for block in map(BlockPages.read, lines) if block is not None]

@@ -1,4 +1,4 @@
-"""What the pages of a memory block are, 2 MiB after 2 MiB, as a recording says it: a letter each."""
+"""Contents of a memory block, 2 MiB after 2 MiB, as a recording writes it: a letter each."""
 
 from collections.abc import Iterator
 from itertools import zip_longest
@@ -14,12 +14,12 @@ WITHHELD = "o"
 
 
 def looked_at(recording: Recording) -> bool:
-    """Whether a recording says anything of pages."""
+    """Return whether a recording says anything of pages."""
     return any(block.pages for record in recording.steps for block in record.snapshot.memory_blocks)
 
 
 def held(before: Snapshot, after: Snapshot) -> Iterator[tuple[int, int]]:
-    """Where the kernel had pages of its own while a step was played: memory block, and which 2 MiB of it, from 0.
+    """Yield the places where the kernel had pages of its own while a step was played: memory block, and which 2 MiB of it, from 0.
 
     That is where it has some when the step is over, or had before it and has not given up: what became free in the
     meantime may have done so when it was too late for the driver.

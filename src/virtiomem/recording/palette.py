@@ -1,4 +1,4 @@
-"""How what happened looks: one word, symbol and colour for each thing, the same in the terminal and in every report.
+"""Appearance of events: one word, symbol and colour for each thing, the same in the terminal and in every report.
 
 A colour has one meaning, and this is where all of them stand: what a memory block is, what a resource is, and that something
 is not as it was asked for. What merely happened, such as a change of the map, has a word and a symbol and no colour. Those of blocks
@@ -30,7 +30,7 @@ NO_COLOR = ""
 
 
 class BlockKind(Enum):
-    """What a memory block is to its reader; named as the states of the driver (drivers/virtio/virtio_mem.c)."""
+    """State of a memory block for its reader; named as the states of the driver (drivers/virtio/virtio_mem.c)."""
 
     MOVABLE = Appearance("movable", "M", _GREEN)
     """Online in ZONE_MOVABLE, wholly plugged."""
@@ -48,7 +48,7 @@ class BlockKind(Enum):
 
     @property
     def look(self) -> Appearance:
-        """How this kind looks."""
+        """Appearance of this kind."""
         return self.value
 
 
@@ -90,7 +90,7 @@ class ResourceKind(Enum):
 
 
 class ChangeKind(Enum):
-    """What became of a resource of the map from one snapshot to the next."""
+    """Change of a resource of the map from one snapshot to the next."""
 
     APPEARED = Appearance("appeared", "+", NO_COLOR)
     WENT = Appearance("went", "-", NO_COLOR)
@@ -102,7 +102,7 @@ class ChangeKind(Enum):
 
     @property
     def look(self) -> Appearance:
-        """How this change looks."""
+        """Appearance of this change."""
         return self.value
 
 

@@ -1,4 +1,4 @@
-"""What happened, as values: the shape that the command line, `compare` and the reports read.
+"""Values of a recording: the shape that the command line, `compare` and the reports read.
 
 Keys are kebab-case in JSON, as in QMP. Sizes and addresses are bytes, zones are pages. More keys may be added; these
 keep their meaning.
@@ -222,7 +222,7 @@ class VirtioMemInfo(Struct, frozen=True, kw_only=True, rename="kebab", tag_field
 
     @property
     def region(self) -> Span:
-        """Where its memory is, plugged or not."""
+        """Region of the device's memory, plugged or not."""
         return Span.sized(self.memaddr, self.max_size)
 
     @property
@@ -243,22 +243,22 @@ class DimmInfo(Struct, frozen=True, kw_only=True, tag_field="type", tag="dimm"):
 
     @property
     def memaddr(self) -> int:
-        """Where it begins."""
+        """Start address, named as a virtio-mem device's."""
         return self.addr
 
     @property
     def requested_size(self) -> int:
-        """What it has."""
+        """Size: a DIMM has all that is requested."""
         return self.size
 
     @property
     def max_size(self) -> int:
-        """What it has."""
+        """Size: a DIMM cannot have more."""
         return self.size
 
     @property
     def region(self) -> Span:
-        """Where its memory is."""
+        """Region of the DIMM's memory."""
         return Span.sized(self.addr, self.size)
 
 
@@ -268,7 +268,7 @@ DeviceInfo = VirtioMemInfo | DimmInfo
 class CrashHeader(Struct, frozen=True, kw_only=True, rename="kebab"):
     """The ELF core header of the loaded crash kernel, as it is in memory.
 
-    `kept_up_to_date`: the kernel makes it anew when a memory block is online or offline. `ranges`: first and last byte
+    `kept_up_to_date`: the kernel makes it again when a memory block is online or offline. `ranges`: first and last byte
     of each range of RAM in it.
     """
 
@@ -349,7 +349,7 @@ class Recording(RecordingHead, frozen=True, kw_only=True, rename="kebab"):
 
     @property
     def title(self) -> str:
-        """What the scenario calls itself; empty when it does not."""
+        """Name of the scenario; empty when it has none."""
         title = self.scenario.get("title") if isinstance(self.scenario, dict) else None
         return title if isinstance(title, str) else ""
 

@@ -46,7 +46,7 @@ def parse(lines: Iterable[str], other: Callable[[str], None] = lambda _: None) -
 
 
 def by_node(zones: Iterable[ZoneText], number: Callable[[str], int] = int) -> dict[str, dict[str, ZonePages]]:
-    """The zones as a snapshot has them, but for those that lack a counter; `number` reads one."""
+    """The zones as a snapshot has them, except those that lack a counter; `number` reads one."""
     found: dict[str, dict[str, ZonePages]] = {}
     for zone in zones:
         pages = {counter: number(zone.pages[counter]) for counter in COUNTERS if counter in zone.pages}

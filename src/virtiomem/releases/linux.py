@@ -10,7 +10,7 @@ from virtiomem.units import MiB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinuxRelease:
-    """What a release of Linux does; the values here are those of 6.1."""
+    """Behaviour of a release of Linux; the values here are those of 6.1."""
 
     name: str = "6.1"
     refuses_poison: bool = False
@@ -18,7 +18,7 @@ class LinuxRelease:
     brackets_events: bool = False
     """Notifiers hear PREPARE_ONLINE before a memory block goes online, and FINISH_OFFLINE when it is offline."""
     memmap_flag_is_a_hint: bool = False
-    """MHP_MEMMAP_ON_MEMORY, where it cannot be, means an ordinary memmap; else EINVAL."""
+    """MHP_MEMMAP_ON_MEMORY, where it is impossible, means an ordinary memmap; else EINVAL."""
     memmap_can_be_forced: bool = False
     """memory_hotplug.memmap_on_memory may be `force`; else that is ignored."""
     memmap_in_each_block: bool = False
@@ -28,7 +28,7 @@ class LinuxRelease:
     lists_local_apic: bool = True
     """The map has a line for the local APIC, on QEMU's machines."""
     keeps_crash_header: bool = False
-    """A crash header made by kexec_file_load() has a fixed room, and is made anew when a block is online or offline."""
+    """A crash header made by kexec_file_load() has a fixed room, and is made again when a block is online or offline."""
     exclusion_goes_on: bool = False
     """What a crash header leaves out is cut from every range that it touches, not only up to the first."""
     notes_possible_cpus: bool = False
@@ -40,7 +40,7 @@ class LinuxRelease:
     retries_emptied_blocks: bool = False
     """A memory block with nothing plugged that could not be removed is tried again, in every pass and by the timer."""
     folds_removal_errnos: bool = False
-    """The driver takes every failure to offline and remove memory for EBUSY, but for ENOMEM."""
+    """The driver takes every failure to offline and remove memory for EBUSY, except ENOMEM."""
     has_bbm_safe_unplug: bool = True
     """The module has the parameter bbm_safe_unplug; else big blocks are always unplugged the safe way."""
     failed_probe: tuple[str, str] = ("warning", "virtio_mem: probe of {device} failed with error {errno}")
@@ -57,7 +57,7 @@ class LinuxRelease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinuxBuild:
-    """What a distribution chose when it built a release; the values here are those of Debian's 6.1."""
+    """Choices of a distribution when it built a release; the values here are those of Debian's 6.1."""
 
     name: str = "6.1"
     default_state: OnlineType = OnlineType.OFFLINE
@@ -84,7 +84,7 @@ class LinuxBuild:
     """First and last byte of the kernel's own lines in the map, by architecture, booted with nokaslr (6.1.0-56)."""
 
     boot_takes: int = 126 * MiB
-    """What boot takes, with our initramfs, besides a share of memory: see `memory.vmemmap.free_after_boot`."""
+    """Memory that boot takes, with our initramfs, in addition to a share of memory: see `memory.vmemmap.free_after_boot`."""
 
 
 _DRIVER = "drivers/virtio/virtio_mem.c"
@@ -101,7 +101,7 @@ _ARM64_IMAGES = {
         (0x428F0000, 0x42DDFFFF, "Kernel data"),
     ),
 }
-"""Of Debian's 6.12 (linux-image-6.12.117); nobody has looked at a later one."""
+"""Of Debian's 6.12 (linux-image-6.12.117); later ones were not examined."""
 
 LINUX = Releases(
     LinuxRelease(),
@@ -120,7 +120,7 @@ LINUX = Releases(
             "keeps_crash_header",
             True,
             "arch/x86/kernel/crash.c: arch_crash_handle_hotplug_event()",
-            "a crash header made by kexec_file_load has a fixed room, and is made anew when a memory block is online or"
+            "a crash header made by kexec_file_load has a fixed room, and is made again when a memory block is online or"
             " offline: after a shrink it still has the block that was removed last; before, it is as it was at loading",
             "x86/crash: add x86 crash hotplug support",
         ),
@@ -164,7 +164,7 @@ LINUX = Releases(
             "memmap_flag_is_a_hint",
             True,
             "mm/memory_hotplug.c: add_memory_resource()",
-            "MHP_MEMMAP_ON_MEMORY, where it cannot be, means an ordinary memmap; before, EINVAL",
+            "MHP_MEMMAP_ON_MEMORY, where it is impossible, means an ordinary memmap; before, EINVAL",
             "mm/memory_hotplug: allow memmap on memory hotplug request to fallback",
         ),
         Change(
@@ -254,7 +254,7 @@ LINUX = Releases(
             "folds_removal_errnos",
             True,
             f"{_DRIVER}: virtio_mem_offline_and_remove_memory()",
-            "every failure to offline and remove memory counts as EBUSY, but for ENOMEM; before, one that the driver does"
+            "every failure to offline and remove memory counts as EBUSY, except ENOMEM; before, one that the driver does"
             " not know breaks a device of big blocks",
             "virtio-mem: convert most offline_and_remove_memory() errors to -EBUSY",
         ),
@@ -379,12 +379,12 @@ def release_of(guest: Mapping[str, object]) -> LinuxRelease:
 
 
 def stand_in(kernel: object) -> str | None:
-    """What to say of a kernel's version that another release is modelled for; None where it is modelled itself."""
+    """Warn about a kernel version that another release is modelled for; None where it is modelled itself."""
     if not isinstance(kernel, str) or not is_version(kernel) or not LINUX.stands_in_for(kernel):
         return None
     return f"Linux {kernel} is not known: it is taken for {LINUX.release(kernel).name}"
 
 
 def known_release(kernel: object) -> LinuxRelease | None:
-    """The release that is modelled for a kernel's version, such as uname says; None for what is no version."""
+    """The release that is modelled for a kernel's version, such as uname says; None for what is not a version."""
     return LINUX.release(kernel) if isinstance(kernel, str) and is_version(kernel) else None

@@ -7,7 +7,7 @@ from virtiomem.releases.table import Change, Releases
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QemuRelease:
-    """What a release of QEMU answers and offers; the values here are those of 7.2."""
+    """Behaviour of a release of QEMU; the values here are those of 7.2."""
 
     name: str = "7.2"
     queue_size: int = 128

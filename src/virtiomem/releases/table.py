@@ -1,6 +1,6 @@
 """A release is the oldest one we know with every change since folded in.
 
-Nobody else compares versions: code asks for a field, which is named for the behaviour.
+No other module compares versions: code asks for a field, which is named for the behaviour.
 """
 
 import re
@@ -66,12 +66,12 @@ class Releases(Generic[Release]):
         return replace(self.oldest, name=f"{wanted[0]}.{wanted[1]}", **fields)  # type: ignore[type-var]
 
     def stands_in_for(self, version: str) -> bool:
-        """Whether another release is modelled where this one is asked for; raises UsageError as `release`."""
+        """Return whether another release is modelled where this one is asked for; raises UsageError as `release`."""
         return parse(self.release(version).name) != parse(version)
 
 
 def is_version(text: str) -> bool:
-    """Whether a text begins with major and minor number."""
+    """Return whether a text begins with major and minor number."""
     return _VERSION.match(text) is not None
 
 

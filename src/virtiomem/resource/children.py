@@ -1,6 +1,6 @@
 """The children of a resource: sorted by start, never overlapping, found by bisection.
 
-Where the kernel links siblings into a list and walks it, this keeps them in chunks of at most `LIMIT`, beside each chunk
+Where the kernel links siblings into a list and walks it, this keeps them in chunks of at most `LIMIT`, next to each chunk
 its start addresses, and the first start of every chunk. An address is found with two bisections, a place is made by
 moving at most one chunk, and the common case, a new highest child, is an append. A million siblings cost what ten do.
 """
@@ -17,7 +17,7 @@ SMALL: Final = LIMIT // 4
 
 
 class Ranged:
-    """What can be a child: something that lies from `start` to `end`, both inclusive."""
+    """An item that can be a child: it lies from `start` to `end`, both inclusive."""
 
     __slots__ = ("end", "start")
 
@@ -244,5 +244,5 @@ class Children(Sequence[N], Generic[N]):
         for first, starts, nodes in zip(self._firsts, self._starts, self._nodes, strict=True):
             assert nodes, "no chunk is empty"
             assert len(nodes) <= LIMIT, "no chunk is beyond the limit"
-            assert starts == [node.start for node in nodes], "the starts beside a chunk are its nodes' starts"
+            assert starts == [node.start for node in nodes], "the starts next to a chunk are its nodes' starts"
             assert first == starts[0], "the first start of a chunk is known"

@@ -1,4 +1,4 @@
-"""What a resource is: IORESOURCE_* flags and IORES_DESC_* descriptors.
+"""Type of a resource: IORESOURCE_* flags and IORES_DESC_* descriptors.
 
 Flags are plain ints, not an IntFlag: they are combined and compared on every request, and IntFlag arithmetic would cost more
 than the request itself. `flag_names` spells them out for people.

@@ -12,9 +12,9 @@ level on share an indent; start and end in lower-case hexadecimal, at least eigh
 An opener without CAP_SYS_ADMIN gets zeros for all addresses.
 
 Reading is strict: what the kernel cannot have printed is a ListingError with the line and the reason, so that `dumps(loads(text))`
-is `text`, byte for byte, but for the final newline, which a whole line may lack. A name with something behind it is damage, too: it
+is `text`, byte for byte, except the final newline, which a whole line may lack. A name with something behind it is damage, too: it
 would be another name to all who look for `System RAM` (see `resource.spoiled`; what to do with damaged listings, as people paste
-them, is `virtiomem.listing.repair`'s job). Flags and descs, which the text does not show, are told from the names: see
+them, is `virtiomem.listing.repair`'s job). Flags and descs, which the text does not show, follow from the names: see
 `resource.meanings`. Equal names are one object, as `sys.intern` gives it.
 
 Models: the seq_file part of kernel/resource.c (v6.1).
@@ -157,7 +157,7 @@ class _Reader:
         claim_low(tree)
 
     def _rows(self, block: str) -> Iterable[Row]:
-        """The lines as columns; raises ListingError after those above the first that is no resource line."""
+        """The lines as columns; raises ListingError after those above the first that is not a resource line."""
         rows: list[Row] = self.pattern.findall(block)
         return rows if len(rows) == block.count("\n") + (block[-1] != "\n") else self._rows_up_to_damage(block)
 
@@ -257,7 +257,7 @@ def _like_above(block: str, indent: int, name: str) -> tuple[Addresses, Addresse
 
 @cache
 def _ranges_of(width: int) -> re.Pattern[str]:
-    """A range a line, its addresses of so many digits."""
+    """A range a line, its addresses of that many digits."""
     number = "[0-9a-f]{8}" if width == 8 else f"[1-9a-f][0-9a-f]{{{width - 1}}}"
     return re.compile(f"{number}-{number}(?:\n{number}-{number})*")
 
@@ -284,7 +284,7 @@ def is_whole(name: str, text: str) -> bool:
 
 
 def _what_is_wrong(line: str) -> str:
-    """Why a line is no resource line."""
+    """Say why a line is not a resource line."""
     if not line.strip():
         return "an empty line"
     match = _LOOSE_LINE.fullmatch(line)

@@ -1,4 +1,4 @@
-"""What a name in /proc/iomem means: the flags and the desc that the kernel gives such a resource.
+"""Map a name in /proc/iomem to the flags and the desc that the kernel gives such a resource.
 
 The text shows neither, so a tree read from a listing has what the makers of these names are known to set (x86-64 boot code,
 ACPI, PCI, device drivers): above all what is busy, for that decides where a request descends.
@@ -33,7 +33,7 @@ from virtiomem.units import MiB
 
 
 class NameMeaning(NamedTuple):
-    """What all resources of one name have in common; `name` is the one string object they share."""
+    """Properties that all resources of one name share; `name` is the one string object they share."""
 
     name: str
     flags: int
@@ -74,7 +74,7 @@ E820_LOW = MiB
 
 @lru_cache(maxsize=4096)
 def meaning_of(name: str) -> NameMeaning:
-    """What the kernel gives a resource that is called `name`."""
+    """Return what the kernel gives a resource that is called `name`."""
     flags, desc = _EXACT.get(name) or next(
         (given for pattern, given in _PATTERNS if pattern.fullmatch(name)), (_BUSY, Desc.NONE)
     )

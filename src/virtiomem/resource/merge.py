@@ -2,7 +2,7 @@
 
 Both work on one resource and its direct neighbours; nothing else is ever merged, least of all as a side effect.
 
-**Who may merge** is said by a flag, MERGEABLE, not by the name. A name says what memory is; the flag says that whoever added
+**Who may merge** is said by a flag, MERGEABLE, not by the name. A name says what memory is; the flag says that the driver which added
 it will never ask for exactly this resource again. A DIMM is `System RAM` like the memory of a balloon, but its owner
 removes it as one piece and did not ask for merging: without the flag its flags differ from any neighbour's that has
 it, and it stays apart. Only `merge_system_ram_resource` sets the flag, on the one resource that it is called for.
@@ -12,7 +12,7 @@ merge. Memory that is added here has a constant for its name (`resource.names`),
 name of the rest. Of a listing that is read, `resource.iomem` interns every name.
 
 **Merged resources die.** The lower one is extended and survives; the other leaves the tree, with no parent, and nothing
-tells whoever holds it. So whoever passes a resource in must not use it afterwards, but the one that is returned: the
+tells its holders. So a caller that passes a resource in must not use it afterwards, but the one that is returned: the
 memory core forgets it (`MHP_MERGE_RESOURCE`), and removal goes by address, never by object.
 
 Models: merge_system_ram_resource() and release_mem_region_adjustable() in kernel/resource.c (v6.1).

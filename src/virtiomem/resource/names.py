@@ -1,4 +1,4 @@
-"""What the names in /proc/iomem say: RAM and who brought it, regions of devices, the kernel's own sections."""
+"""Names in /proc/iomem: RAM and the driver that added it, regions of devices, the kernel's own sections."""
 
 import re
 
@@ -7,7 +7,7 @@ SYSTEM_RAM = "System RAM"
 VIRTIO_MEM_RAM = "System RAM (virtio_mem)"
 """What the virtio-mem driver adds.
 
-Differs: Linux allocates the string anew for each device; nothing shows it, for the memory of two devices never has the
+Differs: Linux allocates the string again for each device; nothing shows it, for the memory of two devices never has the
 same parent."""
 KMEM_RAM = "System RAM (kmem)"
 """What the kmem driver adds of a DAX device."""

@@ -1,4 +1,4 @@
-"""What has been done to a name that Linux prints: what stands behind it, in it, or has been made of it on the way here.
+"""Find damage in a name that Linux prints: text after it, text in it, or changes made on the way here.
 
 A name is sound when a kernel can have printed it: whatever bytes a driver gives it (some of freed memory), and the blanks at the
 end that Linux 2.4 leaves where it cuts names off at a fixed length. It is spoiled when it was one that readers look for, as
@@ -49,7 +49,7 @@ _RELIED_ON = re.compile(
 def plain_name(name: str) -> str:
     """A name without what comes from mail, pages and editors: tabs at its end; among plain ASCII no-break spaces, and what has no width.
 
-    (The kernel prints whatever bytes a name has, some of freed memory: a name of other bytes keeps all but its end.) Spaces at
+    (The kernel prints whatever bytes a name has, some of freed memory: a name of other bytes keeps all except its end.) Spaces at
     the end go where what is left is a name that Linux gives without them.
     """
     plain = name.translate(_AS_SPACES)
@@ -59,7 +59,7 @@ def plain_name(name: str) -> str:
 
 
 def without_remark(name: str) -> tuple[str, str]:
-    """A name that sums and dumps go by, and what somebody wrote behind it; any other name is itself, with nothing behind it."""
+    """A name that sums and dumps go by, and text that was written behind it; any other name is itself, with nothing behind it."""
     match = _RELIED_ON.match(name)
     if match is None or not (_BEHIND.fullmatch(name, match.end()) and (REMARK.search(name) or not is_known(name))):
         return name, ""
@@ -67,7 +67,7 @@ def without_remark(name: str) -> tuple[str, str]:
 
 
 def what_is_spoiled(name: str) -> str:
-    """What is wrong with a name that no kernel prints, in words; empty for a sound one."""
+    """Describe the damage of a name that no kernel prints; empty for a sound one."""
     if (plain := ESCAPE.sub("", name)) != name and (is_known(plain) or what_is_spoiled(plain)):
         return f"colour escapes in the name {quoted(name)}"
     if RANGE.search(name):

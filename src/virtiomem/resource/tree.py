@@ -70,7 +70,7 @@ class ResourceTree(Resource):
     # -- reading --------------------------------------------------------------------------------------------------------
 
     def __getitem__(self, address: int) -> Resource:
-        """Return the deepest resource that holds `address`. Raises ArgumentKeyError, a KeyError, where there is none."""
+        """Return the deepest resource that holds `address`. Raises ArgumentKeyError, a KeyError, where no resource does."""
         border.integer("address", address)
         found: Resource = self
         while (inside := found.lookup(address)) is not None:
@@ -80,7 +80,7 @@ class ResourceTree(Resource):
         return found
 
     def __contains__(self, address: int) -> bool:
-        """Return whether `tree[address]` would find a resource. Raises ArgumentError for what is no address."""
+        """Return whether `tree[address]` would find a resource. Raises ArgumentError for what is not an address."""
         border.integer("address", address)
         return self.lookup(address) is not None
 
@@ -99,7 +99,7 @@ class ResourceTree(Resource):
     def request_region(self, start: int, size: int, name: str, flags: int = 0) -> Resource:
         """Claim `size` bytes from `start`, as deep as the resources in the way are not busy.
 
-        The new resource is busy, has the type of the resource it landed in, and `flags` besides.
+        The new resource is busy, has the type of the resource it landed in, and `flags` as well.
         Raises ResourceConflict (EBUSY) when a busy resource is in the way, or the range is not inside what it descended to;
         ArgumentError for what can be no region. Models: __request_region().
         """
@@ -140,7 +140,7 @@ class ResourceTree(Resource):
         self._label, self._flags = name, flags
 
     def release_region(self, start: int, size: int) -> bool:
-        """Give back a claim of exactly `size` bytes from `start`; False when there is none, of which the kernel warns.
+        """Release the busy resource with exactly this range; False if there is no such resource (the kernel would warn).
 
         What is inside the claimed resource goes with it. Raises ArgumentError. Models: __release_region().
         """

@@ -30,7 +30,7 @@ class Found(NamedTuple):
 
 
 class Intersection(IntEnum):
-    """What region_intersects() found."""
+    """Result of region_intersects()."""
 
     INTERSECTS = 0
     """Memory of the wanted kind, and none of another."""
@@ -88,7 +88,7 @@ def walk_system_ram_range(
 
 
 def region_intersects(root: Resource, start: int, size: int, flags: int, desc: Desc = Desc.NONE) -> Intersection:
-    """Whether the `size` bytes from `start` hold memory of a kind, of other kinds, or both; holes do not matter.
+    """Return whether the `size` bytes from `start` hold memory of a kind, of other kinds, or both; holes do not matter.
 
     A child of `root` of another kind counts for the wanted kind where resources inside it cover all of the range.
     """

@@ -8,7 +8,7 @@ limits      how much a scenario may ask for
 layout      the boot listing of a pc or q35
 virt_layout  that of a `virt`
 play        on a guest, kept as a recording
-golden      played again, and compared with the recording beside it
+golden      played again, and compared with the recording next to it
 """
 
 from virtiomem.scenario.layout import boot_listing

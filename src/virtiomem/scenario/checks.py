@@ -1,4 +1,4 @@
-"""What no scenario can be: machines, nodes and devices that QEMU would not start, steps that name what never exists.
+"""Refuse impossible scenarios: machines, nodes and devices that QEMU would not start, steps that name what never exists.
 
 What the guest or QEMU refuses *in a step* (a size out of range, a block that is not there) is no concern of these
 checks: it is an outcome, and belongs in the recording.
@@ -143,7 +143,7 @@ def _check_release(key: str, version: str | None, releases: Releases[Any]) -> No
 
 
 def _check_captured(guest: GuestConfig) -> None:
-    """Refuse what describes a machine beside a capture, which is of a machine that is there already."""
+    """Refuse what describes a machine next to a capture, which is of a machine that is there already."""
     default = GuestConfig()
     for name in ("machine", "page_size", "firmware", "cma", "memory", "max_memory", "slots", "crashkernel"):
         if getattr(guest, name) != getattr(default, name):
@@ -240,7 +240,7 @@ def check_devices(devices: list[DeviceConfig], nodes: int) -> None:
                 _refuse(f"{where}.id", f"{show(device.id)} is the id of an earlier device")
         _check_sizes(device, where)
         if not 0 <= device.node < max(nodes, 1):
-            _refuse(f"{where}.node", f"{device.node} is no node of this guest (it has {max(nodes, 1)}, from 0)")
+            _refuse(f"{where}.node", f"{device.node} is not a node of this guest (it has {max(nodes, 1)}, from 0)")
 
 
 def _check_sizes(device: DeviceConfig, where: str) -> None:
@@ -251,7 +251,7 @@ def _check_sizes(device: DeviceConfig, where: str) -> None:
     if block < MIN_BLOCK_SIZE:
         _refuse(f"{where}.block-size", f"{format_with_hex(block)} is less than {format_with_hex(MIN_BLOCK_SIZE)}")
     if not device.max_size:
-        _refuse(f"{where}.max-size", f"0 is no size (at least {format_with_hex(unit)})")
+        _refuse(f"{where}.max-size", f"0 is not a size (at least {format_with_hex(unit)})")
     if device.max_size % unit:
         _refuse(f"{where}.max-size", f"{format_with_hex(device.max_size)} is not a multiple of {format_with_hex(unit)}")
     if device.requested_size % block:
@@ -284,7 +284,7 @@ def place_devices(
 
 
 def _address(device: DeviceConfig, where: str, room: DeviceMemory | None) -> int:
-    """Where a device is, or is put."""
+    """Return where a device is, or is put."""
     if room is None:
         if device.memaddr is None:
             _refuse(f"{where}.memaddr", "is missing; a guest that starts from a capture does not place devices")
@@ -363,7 +363,7 @@ def _check_numbers(step: Step, where: str) -> None:
                 f"{format_with_hex(amount)} is more than a guest here can have, {format_with_hex(MAX_MEMORY)}",
             )
         case Use(size=amount) if not amount:
-            _refuse(f"{where}.size", "nothing is no use")
+            _refuse(f"{where}.size", "0 is not a size")
         case _:
             pass
 
@@ -371,13 +371,13 @@ def _check_numbers(step: Step, where: str) -> None:
 def _check_id(name: str, where: str) -> None:
     """Refuse what QEMU does not take for an id."""
     if _ID.fullmatch(name) is None:
-        _refuse(where, f"{show(name)} is no id: letters, digits, '-', '.', '_', starting with a letter")
+        _refuse(where, f"{show(name)} is not an id: letters, digits, '-', '.', '_', starting with a letter")
 
 
 def _check_known(name: str, known: list[str], what: str, where: str) -> None:
     """Refuse a name that nothing has."""
     if name not in known:
-        there = f" (there is {', '.join(dict.fromkeys(known))})" if known else " (there is none)"
+        there = f" (there is {', '.join(dict.fromkeys(known))})" if known else " (the guest has none)"
         _refuse(where, f"{show(name)} is no {what}{there}")
 
 

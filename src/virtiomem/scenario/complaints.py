@@ -1,4 +1,4 @@
-"""What is wrong with the shape of a scenario file, in the file's own words: table, key, value, and what was expected."""
+"""Describe a wrong shape of a scenario file in the file's own words: table, key, value, and what was expected."""
 
 import difflib
 import re
@@ -72,10 +72,10 @@ def line_of(place: str, text: bytes) -> int | None:
 
 
 def none_of(value: Any, words: Iterable[str]) -> str:
-    """What to say of a value that is none of the allowed words; names the nearest first."""
+    """Describe a value that is not one of the allowed words; names the nearest first."""
     words = list(words)
     near = difflib.get_close_matches(str(value), words, n=1)
-    return f"{show(value)} is none of {', '.join(words)}{f'; did you mean {near[0]}?' if near else ''}"
+    return f"{show(value)} is not one of {', '.join(words)}{f'; did you mean {near[0]}?' if near else ''}"
 
 
 def show(value: Any) -> str:
@@ -85,7 +85,7 @@ def show(value: Any) -> str:
 
 
 def _unknown(key: str, expected: inspect.Type | None) -> str:
-    """What to say of a key that nothing reads."""
+    """Describe a key that nothing reads."""
     known = [field.encode_name for field in expected.fields] if isinstance(expected, inspect.StructType) else []
     if isinstance(expected, inspect.StructType) and expected.tag_field:
         known.insert(0, expected.tag_field)

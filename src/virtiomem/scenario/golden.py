@@ -1,4 +1,4 @@
-"""Scenarios with golden recordings beside them, played again: does the guest still do the same?
+"""Scenarios with golden recordings next to them, played again: does the guest still do the same?
 
 A test is two files: a scenario ``NAME.toml``, and ``NAME.json``, a recording of the guest that did right. The embedded guest
 starts where a real Linux started, when the golden recording is one's, and as the release that it names.
@@ -41,7 +41,7 @@ OpenGuest = Callable[[Scenario], Guest]
 
 
 class GoldenOutcome(StrEnum):
-    """What came of a test."""
+    """Outcome of a test."""
 
     SAME = "same"
     DIFFERENT = "different"
@@ -73,7 +73,7 @@ class GoldenCase:
 
 @dataclass(frozen=True, slots=True)
 class GoldenResult:
-    """What came of one test; `what` says it in words, `difference` has the first one."""
+    """Result of one test; `what` says it in words, `difference` has the first one."""
 
     name: str
     golden: Path
@@ -128,7 +128,7 @@ def repeat(
     elif one.golden is None:
         outcome, what = (
             GoldenOutcome.NO_GOLDEN,
-            f"{how_it_went(done.steps)}; no {shown(one.path.name)} beside it (--update writes it)",
+            f"{how_it_went(done.steps)}; no {shown(one.path.name)} next to it (--update writes it)",
         )
     if update and outcome is not GoldenOutcome.SAME:
         recording.dump(done, one.path)
@@ -175,7 +175,7 @@ def repeat_all(
                 one, process = running.pop(connection)
                 yield _received(connection, one)
                 process.join()
-    finally:  # nobody wants the rest: each closes its guest, QEMU and all
+    finally:  # the rest is not wanted: each closes its guest, QEMU and all
         for _, process in running.values():
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, signal.SIGINT)
@@ -216,12 +216,12 @@ def _work(work: Work, one: GoldenCase, connection: Connection) -> None:
 
 
 def _received(connection: Connection, one: GoldenCase) -> GoldenResult:
-    """What a process found; raises what it raised."""
+    """Return the result of a process; raises what it raised."""
     with connection:
         try:
             received = connection.recv()
         except EOFError:
-            why = "the process that played it was killed (too little memory for so many --jobs?)"
+            why = "the process that played it was killed (too little memory for that many --jobs?)"
             return GoldenResult(one.name, one.path, GoldenOutcome.NOT_PLAYED, why, 0.0)
     if isinstance(received, VirtiomemError):
         raise received
@@ -230,7 +230,7 @@ def _received(connection: Connection, one: GoldenCase) -> GoldenResult:
 
 
 def counts(results: Sequence[GoldenResult]) -> dict[str, int]:
-    """How many tests came out how, without those that none did."""
+    """Count the tests of each outcome, without outcomes that no test had."""
     each = {outcome: sum(result.outcome is outcome for result in results) for outcome in GoldenOutcome}
     return {outcome.value: count for outcome, count in each.items() if count}
 

@@ -28,7 +28,7 @@ _FIRMWARE_TABLES = 0x20000
 _MMCONFIG = Span(0xB0000000, 0xC0000000)
 _IOAPIC = 0xFEC00000
 MAX_CRASH_KERNEL = 2 * GiB
-"""There is no more RAM below 4 GiB to look for it in, on a q35 machine."""
+"""End of the RAM below 4 GiB in which to look for it, on a q35 machine."""
 _CRASH_ALIGN = 16 * MiB
 _BAR = 0x4000
 """A virtio-pci-modern BAR."""
@@ -77,7 +77,7 @@ def _text(lines: list[Line]) -> str:
 
 
 def _crash_kernel(machine: MachineLayout, build: LinuxBuild, size: int) -> list[Line]:
-    """What is reserved for a crash kernel: as high below 4 GiB as the firmware's tables leave it, on a multiple of 16M.
+    """Return the line for a crash kernel: as high below 4 GiB as the firmware's tables leave it, on a multiple of 16M.
 
     Models: reserve_crashkernel() in arch/x86/kernel/setup.c (v6.1). Differs: an initramfs of more than 16M, which a boot
     loader puts there, would move it further down.

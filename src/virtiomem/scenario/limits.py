@@ -1,4 +1,4 @@
-"""How much a scenario may ask for: what QEMU and Linux have room for, and beyond that what can be played in minutes."""
+"""Limits of a scenario: what QEMU and Linux have room for, and beyond that what can be played in minutes."""
 
 from virtiomem.errors import ScenarioError
 from virtiomem.guest.machine import MAX_DEVICES

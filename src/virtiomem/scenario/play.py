@@ -35,7 +35,7 @@ OnStep = Callable[[Recording], None]
 def embedded_guest(scenario: Scenario, boot: Snapshot | None = None) -> EmbeddedGuest:
     """A scenario's guest in this process, booted, or in the state that its capture shows.
 
-    `boot` is a real guest's snapshot to start from instead. Raises VirtiomemError for a guest that cannot be.
+    `boot` is a real guest's snapshot to start from instead. Raises VirtiomemError for an impossible guest.
     """
     border.instance("scenario", scenario, Scenario)
     if boot is None and scenario.guest.capture is not None:
@@ -96,7 +96,7 @@ def play_again(scenario: Scenario, real: Recording) -> Recording:
     """Play on the embedded guest what was played on a real one: on its kernel, from where it booted.
 
     Where the recording says what pages were (`LinuxGuest` with `pages`), the embedded kernel has its own in each step where
-    the real one had them, which nobody can foretell. Each step lasts as long as it did, for a timer that expires in it. Raises
+    the real one had them, which cannot be predicted. Each step lasts as long as it did, for a timer that expires in it. Raises
     as `like` and `embedded_guest`.
     """
     with closing(embedded_guest(like(scenario, real.guest), real.boot)) as guest:

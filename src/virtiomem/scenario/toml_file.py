@@ -29,7 +29,7 @@ MAX_FILE = 2 * MiB
 def load(path: str | Path, *, kernel: str | None = None) -> Scenario:
     """Read a scenario file; `kernel` is a release of Linux to play it on instead of the one that it names.
 
-    Raises ScenarioError, one line with file, table and key, for a scenario that cannot be; UsageError when the file
+    Raises ScenarioError, one line with file, table and key, for an impossible scenario; UsageError when the file
     cannot be read.
     """
     border.instance("path", path, str, Path)

@@ -61,7 +61,7 @@ def lines(machine: MachineLayout, devices: int, guest: GuestConfig, crashkernel:
 
 
 def _ram(machine: MachineLayout, guest: GuestConfig, crashkernel: int) -> list[Line]:
-    """RAM, one line a node, with the kernel and what it reserves below 4G. Since: 6.12 (kernel_images)."""
+    """RAM, one line per node, with the kernel and what it reserves below 4G. Since: 6.12 (kernel_images)."""
     (ram,) = machine.ram
     images = DEBIAN.release(guest.release.name).kernel_images
     architecture = guest.architecture

@@ -1,4 +1,4 @@
-"""How a driver reaches a virtio-mem device.
+"""Transports: the connections between a driver and a virtio-mem device.
 
 channel           the interface a driver sees: one request out, one answer back
 loopback          straight into our device, without a ring

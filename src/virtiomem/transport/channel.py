@@ -1,4 +1,4 @@
-"""How a driver reaches a virtio-mem device: one request out, one answer back, and a configuration space to read."""
+"""Channel from a driver to a virtio-mem device: one request out, one answer back, and a configuration space to read."""
 
 from collections.abc import Callable
 from typing import Protocol

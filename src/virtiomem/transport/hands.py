@@ -31,7 +31,7 @@ _MMIO = re.compile(_HEX)
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """What the hands found: guest memory for a ring, PCI functions with the addresses of their BARs, register files."""
+    """Hardware that the hands found: guest memory for a ring, PCI functions with the addresses of their BARs, register files."""
 
     ring: Read
     functions: tuple[tuple[str, tuple[int, ...]], ...]
@@ -39,7 +39,7 @@ class Greeting:
 
 
 def read_greeting(line: str) -> Greeting:
-    """Read the first line of the hands; raises BackendError for what is none, and with the reason that it gives."""
+    """Read the first line of the hands; raises BackendError for any other line, and with the reason that the hands give."""
     words = line.removeprefix(GREETING)
     if words.startswith(" error="):
         raise BackendError(f"the hands in the guest cannot work: {quoted(words.removeprefix(' error='))}")
@@ -116,7 +116,7 @@ class RingWriter:
 
 
 def _different(before: bytes, data: bytes) -> list[tuple[int, int]]:
-    """Where they differ, from byte to byte; what lies close together is one piece."""
+    """Return the differing bytes as pieces; those that lie close together are one piece."""
     pieces: list[tuple[int, int]] = []
     for at in (at for at, (old, new) in enumerate(zip(before, data, strict=True)) if old != new):
         if pieces and at - pieces[-1][1] <= _CLOSE:

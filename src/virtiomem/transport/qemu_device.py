@@ -97,7 +97,7 @@ def _device_arguments(device: DeviceSpec, slot: int, board: Board) -> list[str]:
 class QemuMachine:
     """A running, stopped machine and its devices, by id.
 
-    Raises DeviceError, in QEMU's words, for devices that cannot be, and BackendError when QEMU is missing, too old or
+    Raises DeviceError, in QEMU's words, for impossible devices, and BackendError when QEMU is missing, too old or
     gone.
     """
 
@@ -131,7 +131,7 @@ class QemuMachine:
             device.transport.attach()
 
     def set_busy(self, busy: bool) -> None:
-        """Start a migration into a socket that nobody reads, or cancel it; nothing when it is so already."""
+        """Start a migration into a socket that is never read, or cancel it. Does nothing if already in that state."""
         if busy == (self._drain is not None):
             return
         if not busy:
@@ -176,7 +176,7 @@ class QemuMachine:
             raise self._refusal() from None
 
     def _refusal(self) -> BackendError | DeviceError:
-        """Why QEMU did not start: a device that cannot be, a QEMU that knows too little, or anything else."""
+        """Why QEMU did not start: an impossible device, a QEMU that knows too little, or anything else."""
         lost = self.process.lost("starting")
         said = " ".join(self.process.output.messages()[-1:])
         option, _, reason = said.partition(": ")
@@ -187,7 +187,7 @@ class QemuMachine:
         return DeviceError(reason) if option.startswith("-device virtio-mem-pci") else lost
 
     def _interrupt_controller(self) -> str:
-        """Where it is in QEMU's object tree: it has the name, or the type, that the board says."""
+        """Return the place in QEMU's object tree: the device has the name, or the type, that the board says."""
         wanted = self._spec.board.interrupt_controller
         if not wanted.startswith("child<"):
             return wanted

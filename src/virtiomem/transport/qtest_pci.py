@@ -133,7 +133,7 @@ class QtestPciTransport(RegisterTransport):
     def __init__(self, qtest: QTest, function: PciFunction, *, window: int, memory: Read) -> None:
         """Give the device addresses from `window` on; `memory` is guest RAM for its ring.
 
-        Raises ProtocolError when it is no modern virtio device.
+        Raises ProtocolError when it is not a modern virtio device.
         """
         self._function = function
         self._window = self.window_end = window

@@ -34,7 +34,7 @@ _PAUSE = 0.001
 
 
 class Register(NamedTuple):
-    """Where a register lies, and its width in bytes: 1, 2 or 4."""
+    """Place of a register, and its width in bytes: 1, 2 or 4."""
 
     addr: int
     width: int = 4
@@ -208,7 +208,7 @@ def _joined(writes: Sequence[Write]) -> list[Write]:
 
 
 def _pieces(reads: Sequence[Read]) -> list[Read]:
-    """What to read for these: neighbours, and what lies a little apart, at once. qtest knows no empty reads."""
+    """Return the reads for these registers: neighbours, and those a little apart, at once. qtest knows no empty reads."""
     pieces: list[Read] = []
     for addr, size in reads:
         if pieces and size and pieces[-1].addr <= addr <= pieces[-1].addr + pieces[-1].size + _GAP:
@@ -220,7 +220,7 @@ def _pieces(reads: Sequence[Read]) -> list[Read]:
 
 
 def _fetched(values: Sequence[bytes], pieces: Sequence[Read], reads: Sequence[Read]) -> list[bytes]:
-    """What was read, cut into what was asked for."""
+    """Cut the bytes that were read into the registers asked for."""
     fetched, number = [], 0
     for addr, size in reads:
         while size and not pieces[number].addr <= addr < addr + size <= pieces[number].addr + pieces[number].size:

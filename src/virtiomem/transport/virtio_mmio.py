@@ -12,7 +12,7 @@ class VirtioMmioTransport(RegisterTransport):
     """A `transport.virtio_transport.VirtioTransport` to the registers at an address."""
 
     def __init__(self, qtest: QTest, base: int, memory: Read) -> None:
-        """Look whether a device is there; raises ProtocolError when it is no modern virtio-mem device."""
+        """Look whether a device is there; raises ProtocolError when it is not a modern virtio-mem device."""
 
         def at(register: Mmio) -> Register:
             return Register(base + register)

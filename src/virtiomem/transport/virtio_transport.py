@@ -1,4 +1,4 @@
-"""What a driver touches of a virtio device: its registers, its notifications, and the memory they share.
+"""Interface of a virtio device to its driver: registers, notifications, and the memory they share.
 
 A `VirtioTransport` is what one VMM adapter provides; rings, drivers, the conformance suite and the fuzzer stand on it and know
 nothing else. `Owner` is the other side of the device: what its user does to it.
@@ -50,7 +50,7 @@ class DeviceSpec:
 
 
 class VirtioTransport(Protocol):
-    """How a driver reaches one virtio device (virtio specification 4); raises BackendError when it cannot any more."""
+    """Access of a driver to one virtio device (virtio specification 4); raises BackendError when it is lost."""
 
     memory: Read
     """Guest memory that the driver may use for rings and buffers."""

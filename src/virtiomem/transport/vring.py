@@ -1,7 +1,7 @@
 """The driver's side of a split virtqueue, and a request channel through it.
 
 `Ring` lays chains out in shared memory, makes them available and collects what the device returns; a batch of chains is
-one notification. Every batch lays out descriptors and buffers anew, while both indices run on.
+one notification. Every batch lays out descriptors and buffers again, while both indices run on.
 
 A device answers when it likes: a chain is answered when its used element appears, in any order. The first look comes
 with the notification itself, so a prompt device costs one round trip; further looks follow after pauses that double,
@@ -32,7 +32,7 @@ _NEXT, _WRITE, _INDIRECT = map(int, DescriptorFlag)
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """How a chain lies in the queue: what the available ring says, and descriptors from number `first` on.
+    """Layout of a chain in the queue: what the available ring says, and descriptors from number `first` on.
 
     `table` is its indirect table and lies at `table_addr`; empty for a direct chain.
     """
@@ -45,7 +45,7 @@ class Placement:
 
 
 Shape = Callable[[Placement, int], Placement]
-"""Turns a well-formed placement, in a queue of so many entries, into another one."""
+"""Turns a well-formed placement, in a queue of that many entries, into another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What came of a batch: the used entries in order, each chain's writable bytes, what the registers say."""
+    """Result of a batch: the used entries in order, each chain's writable bytes, what the registers say."""
 
     used: tuple[Used, ...]
     data: tuple[bytes, ...]
@@ -68,7 +68,7 @@ class BatchResult:
     seen: Observation
     """As of the last look; the interrupt status is all that came since the batch was made available."""
     returned: int
-    """How many chains came back; `used` holds no more of them than the ring does."""
+    """How many chains came back; `used` holds at most as many as the ring."""
 
     def used_len(self, number: int) -> int | None:
         """The used length of a chain of the batch; None when the device did not return it."""
@@ -203,7 +203,7 @@ class Ring:
 
 
 def _joined(earlier: BatchResult, later: BatchResult) -> BatchResult:
-    """What two looks at one batch saw together."""
+    """Combine two looks at one batch."""
     seen = replace(later.seen, isr=earlier.seen.isr | later.seen.isr)
     return replace(later, used=earlier.used + later.used, returned=earlier.returned + later.returned, seen=seen)
 

@@ -1,7 +1,7 @@
 """Why memory that was asked for is not there, or does not go, by a capture alone: for who has a guest and no monitor.
 
 The chain of custody of each piece of memory, from who asked for it to the zone that it is online in, and where it breaks; then
-what holds it. Virtio-mem, DAX (kmem, CXL) and whatever else Linux has memory blocks of are told alike.
+what holds it. Virtio-mem, DAX (kmem, CXL) and whatever else Linux has memory blocks of are explained alike.
 """
 
 import re
@@ -41,7 +41,7 @@ _OF_HYPERVISOR = {ReasonKind.NOT_SETTLED, ReasonKind.ALL_PLUGGED, ReasonKind.NOT
 
 
 def explain_capture(capture: Capture) -> tuple[Reason, ...]:
-    """Everything a capture says of memory that is missing or held, device by device, and what would help.
+    """Everything a capture says about memory that is missing or held, device by device, and what would help.
 
     Raises UsageError when there are no memory blocks in it.
     """
@@ -57,7 +57,7 @@ def explain_capture(capture: Capture) -> tuple[Reason, ...]:
 
 
 def _about_device(device: CapturedDevice, capture: Capture, inside: GuestMemoryInfo) -> Iterator[Reason]:
-    """The chain of a virtio-mem device, and what `vm explain` says of one like it."""
+    """The chain of a virtio-mem device, and what `vm explain` says about one like it."""
     blocks = inside.blocks_in(device.region) if device.region is not None else ()
     yield _chain(device, blocks, inside)
     if device.region is None:
@@ -84,7 +84,7 @@ def _about_device(device: CapturedDevice, capture: Capture, inside: GuestMemoryI
 
 
 def _chain(device: CapturedDevice, blocks: Iterable[Block], inside: GuestMemoryInfo) -> Reason:
-    """How far the memory has come."""
+    """Return the reason that shows the steps memory has gone through."""
     steps = [
         ("asked for", device.requested_size),
         ("plugged by the device", device.size),
@@ -102,7 +102,7 @@ def _online(blocks: Iterable[Block], inside: GuestMemoryInfo) -> list[tuple[str,
 
 
 def _driver(device: CapturedDevice, capture: Capture) -> Driver:
-    """Whether a driver has the device, as sysfs and the log say."""
+    """Return whether a driver has the device, as sysfs and the log say."""
     if any(messages.is_broken_line(line, device.name) for line in capture.section("dev/kmsg").lines):
         return Driver.BROKEN
     for line in capture.section(_DEVICES).lines:
@@ -113,7 +113,7 @@ def _driver(device: CapturedDevice, capture: Capture) -> Driver:
 
 
 def _others(capture: Capture, inside: GuestMemoryInfo, mine: Iterable[Span]) -> dict[str, list[Block]]:
-    """The memory blocks that are no virtio-mem device's, by whom they came from; a DIMM is told from boot memory by ACPI."""
+    """The memory blocks outside virtio-mem devices, by the driver that added them; ACPI distinguishes a DIMM from boot memory."""
     size = inside.block_size or 0
     regions = tuple(mine)
     found: dict[str, list[Block]] = {}
@@ -139,7 +139,7 @@ def _dimms(capture: Capture) -> dict[str, tuple[int | None, list[int]]]:
 
 
 def _not_added(capture: Capture) -> Iterator[Reason]:
-    """Devices that hold memory and that Linux made no memory block of, with what it said of them."""
+    """Devices that hold memory and that Linux made no memory block of, with what it said about them."""
     for name, (status, numbers) in _dimms(capture).items():
         if not numbers and status is not None and status & _ENABLED == _ENABLED:
             yield Reason(ReasonKind.DIMM_NOT_ADDED, device=name)
@@ -158,7 +158,7 @@ def _not_added(capture: Capture) -> Iterator[Reason]:
 
 
 def _owners(capture: Capture) -> Iterator[tuple[str, Span]]:
-    """Who has brought memory, by /proc/iomem: a DAX device, or a driver that gives its RAM a name."""
+    """Yield the sources of added memory, by /proc/iomem: a DAX device, or a driver that gives its RAM a name."""
     tree = map_of(capture)
     for _, node in tree.walk() if tree is not None else ():
         if DRIVER_RAM.fullmatch(node.name) and node.parent is not None and not is_virtio_device(node.parent.name):

@@ -81,7 +81,7 @@ async def status(args: Namespace) -> int:
 
 
 def _room(args: Namespace) -> int | None:
-    """How wide a table may be: what somebody has chosen is shown in full."""
+    """Return the width of a table: columns that the user chose are shown in full."""
     return None if args.output else stdio.terminal_width()
 
 
@@ -178,7 +178,7 @@ async def explain(args: Namespace) -> int:
 
 
 def _explain_alone(args: Namespace) -> int:
-    """What a capture says, with no machine to ask."""
+    """Explain from a capture, with no machine to ask."""
     from virtiomem.live.capture import load
     from virtiomem.vm.captured import explain_capture
 
@@ -191,7 +191,7 @@ def _explain_alone(args: Namespace) -> int:
 
 
 def _captured(path: str, chosen: Sequence[Connection]) -> GuestMemoryInfo:
-    """What the only machine's guest said of itself, in a file."""
+    """Read what the only machine's guest said about itself, from a file."""
     from virtiomem.vm.doors.guest_files import read_capture
 
     if len(chosen) > 1:
@@ -248,7 +248,7 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = F
 
 
 async def _look_inside(agent: GuestView, machine: Machine, *, zones: bool) -> tuple[Machine, GuestMemoryInfo]:
-    """What the guest says, and the machine with what it tells of where the devices are."""
+    """Return the guest's view, and the machine with the places of its devices."""
     spans = regions(machine.virtio_mem)
     inside = await agent.look(spans if zones else (), claims=True)
     machine = placed(machine, inside)
@@ -281,7 +281,7 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]
 
 
 def _announce(jobs: Sequence[PlannedResize], refusals: Sequence[MachineRefusal]) -> None:
-    """What speaks against it, before anything happens."""
+    """Print objections before anything happens."""
     for refusal in refusals:
         stdio.say(f"virtiomem: {_named(refusal)}")
     names: dict[tuple[bool, str], list[str]] = {}

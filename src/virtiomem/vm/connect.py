@@ -1,11 +1,11 @@
-"""Which machines are meant, and opening them.
+"""Find the machines that are meant, and open them.
 
 ::
 
     SCHEME:WHERE           through a door (`doors.registry`); a path with a slash needs no scheme
     NAME=CONNECTION        the same under a name of one's own
     NAME                   from ``[vm.NAME]`` in the configuration
-    @FILE                  one connection a line; ``agent=SOCKET`` may follow; ``#`` begins a comment
+    @FILE                  one connection per line; ``agent=SOCKET`` may follow; ``#`` begins a comment
 
 The configuration is $XDG_CONFIG_HOME/virtiomem/config.toml, then /etc/virtiomem/config.toml; the first that names a
 machine counts.
@@ -54,7 +54,7 @@ class _Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def config_paths(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Where configurations are looked for, the person's own first."""
+    """Return the directories of configurations, the person's own first."""
     home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "/nonexistent") / ".config")
     return tuple(Path(folder) / "virtiomem" / "config.toml" for folder in (home, "/etc"))
 
@@ -82,7 +82,7 @@ def _entries(path: Path) -> Iterator[tuple[str, _VmEntry]]:
 
 
 def resolve(texts: Sequence[str], config: Mapping[str, Connection], *, agent: str | None = None) -> list[Connection]:
-    """The connections that `texts` mean, all of the configuration's when there are none; names are unique.
+    """The connections that `texts` mean, all of the configuration's when `texts` is empty; names are unique.
 
     Raises UsageError for anything that means no machine, and for an agent that could belong to more than one.
     """
@@ -99,7 +99,7 @@ def resolve(texts: Sequence[str], config: Mapping[str, Connection], *, agent: st
 
 
 def _expand(text: str, config: Mapping[str, Connection]) -> Iterator[Connection]:
-    """What one --connect means."""
+    """Yield the machines that one --connect means."""
     if text.startswith("@"):
         yield from _read_list(text[1:], config)
     elif text in config:

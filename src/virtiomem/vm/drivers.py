@@ -1,4 +1,4 @@
-"""What the guest shows of a device: whether a driver has it, where its memory is, whether that is online.
+"""Find out from the guest about each device: whether a driver has it, where its memory is, whether that is online.
 
 Drivers are known from stable sources: the guest's /proc/iomem and sysfs, where its agent shows them, and a plugged size
 that moves. Where the hypervisor does not tell a device's address, the region of its size in /proc/iomem does, if there is one.
@@ -18,7 +18,7 @@ from virtiomem.wire.virtio import Status
 
 
 def with_inside(hypervisor_info: HypervisorInfo, machine: Machine, inside: GuestMemoryInfo | None) -> HypervisorInfo:
-    """What the hypervisor does not tell of drivers, as the guest does."""
+    """Find the drivers from the guest's view, where the hypervisor does not report them."""
     told = {name: driver for name, driver in hypervisor_info.drivers.items() if driver is not Driver.UNKNOWN}
     seen = {device.id: _seen(device, inside) for device in machine.virtio_mem}
     return replace(hypervisor_info, drivers=seen | told)
@@ -47,7 +47,7 @@ def placed(machine: Machine, inside: GuestMemoryInfo | None) -> Machine:
 
 
 def regions(devices: Iterable[VirtioMemDevice]) -> tuple[Span, ...]:
-    """Where the memory of the devices is, of those of which it is known."""
+    """Return the regions of the devices where they are known."""
     return tuple(device.region for device in devices if device.region is not None)
 
 
@@ -57,7 +57,7 @@ def blocks_of(device: VirtioMemDevice, inside: GuestMemoryInfo | None) -> tuple[
 
 
 def seen_of(device: VirtioMemDevice, machine: Machine, inside: GuestMemoryInfo) -> Seen:
-    """Whether what a device has plugged is online; by all blocks of the guest while it is unknown which are the device's."""
+    """Return whether what a device has plugged is online; by all blocks of the guest while it is unknown which are the device's."""
     if device.region is not None:
         return inside.seen(device.region, device.assumed_size)
     return inside.seen(None, machine.fixed + sum(other.assumed_size for other in machine.virtio_mem))
@@ -71,7 +71,7 @@ def _claims_of(device: VirtioMemDevice, claims: Iterable[Claim]) -> list[Claim]:
 
 
 def _seen(device: VirtioMemDevice, inside: GuestMemoryInfo | None) -> Driver:
-    """What the status of a device says of its driver; unknown where the claims that may be its own do not agree."""
+    """Return the driver state that a device's status shows; unknown where the claims that may be its own do not agree."""
     if inside is None or inside.claims is None:
         return Driver.UNKNOWN
     found = {_driver(claim) for claim in _claims_of(device, inside.claims)} or {Driver.ABSENT}

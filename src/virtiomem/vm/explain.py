@@ -69,7 +69,7 @@ def explain(
 ) -> tuple[Reason, ...]:
     """Every reason about `devices` (all of the machine's when None), then what would help.
 
-    Without `again` nothing is said of when the driver tries again: the request does not stand any more.
+    Without `again` nothing is said about when the driver tries again: the request does not stand any more.
     """
     machine, hypervisor_info, inside = facts.machine, facts.hypervisor_info, facts.inside
     chosen = tuple(machine.virtio_mem if devices is None else devices)
@@ -90,7 +90,7 @@ def explain(
 
 
 def about_machine(machine: Machine, hypervisor_info: HypervisorInfo) -> Iterator[Reason]:
-    """What keeps every device of a machine from being resized, or slows it down."""
+    """Yield reasons that keep every device of a machine from being resized, or slow it down."""
     if not machine.running:
         yield Reason(ReasonKind.NOT_RUNNING, {"status": machine.status})
     if hypervisor_info.migration is not None:
@@ -150,7 +150,7 @@ def _not_settled(device: VirtioMemDevice) -> Reason:
 
 
 def _unknown_driver(device: VirtioMemDevice, hypervisor_info: HypervisorInfo) -> Reason:
-    """What a plugged size says of the driver, and how to find out where it says nothing."""
+    """Say what a plugged size shows about the driver, and how to find out where it shows nothing."""
     if device.size:
         return likely(ReasonKind.DRIVER_LIKELY, device.id)
     if hypervisor_info.held_back is not None:
@@ -159,7 +159,7 @@ def _unknown_driver(device: VirtioMemDevice, hypervisor_info: HypervisorInfo) ->
 
 
 def _short(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
-    """Why the driver rests, as far as sizes and its parameters tell; then what the guest shows of its memory."""
+    """Why the driver rests, going by sizes and its parameters; then what the guest shows of its memory."""
     rests = _at_rest(device, facts)
     if rests is not None and rests.kind is not ReasonKind.TOO_MUCH_OFFLINE:
         yield rests
@@ -177,7 +177,7 @@ def _at_rest(device: VirtioMemDevice, facts: MachineFacts) -> Reason | None:
 
 
 def _short_growth(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
-    """Reasons for too little: offline memory, a region that is no whole number of blocks, no room for the memmap."""
+    """Reasons for too little: offline memory, a region that is not a whole number of blocks, no room for the memmap."""
     inside, threshold = facts.inside, facts.units(device).offline_threshold
     if inside is not None and facts.offline(device):
         yield from _offline_blocks(device, facts, inside)
@@ -196,19 +196,19 @@ def _short_growth(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reas
 
 
 def memmap_need(growth: int, architecture: Architecture = DEFAULT) -> int:
-    """Bytes of struct pages that describe so much more memory."""
+    """Bytes of struct pages that describe that much more memory."""
     return memmap_size(growth, architecture)
 
 
 def forecast(growths: Mapping[VirtioMemDevice, int], means: Means) -> Forecast:
-    """What it costs that devices grow by so much; those that shrink pay for nothing before they have."""
+    """Return the cost of growing devices; those that shrink pay for nothing before they have."""
     growing = {device: growth for device, growth in growths.items() if growth > 0}
     begun = sum(min(-device.assumed_size % means.block_size, growth) for device, growth in growing.items())
     return foresee(means, sum(growing.values()), begun=begun)
 
 
 def memmap(growths: Mapping[VirtioMemDevice, int], inside: GuestMemoryInfo) -> Reason | None:
-    """What struct pages of that much new memory cost, and whether they fit; None where the guest does not say what is free."""
+    """Return the cost of struct pages for that much new memory, and whether they fit; None where the guest does not say what is free."""
     return None if (means := inside.means) is None else forecast(growths, means).reason
 
 
@@ -250,7 +250,7 @@ def _about_retry(facts: MachineFacts) -> Iterator[Reason]:
 
 
 def _may_retry(device: VirtioMemDevice, facts: MachineFacts, found: Iterable[Reason]) -> bool:
-    """True when a timer of the device's driver runs, as far as is known: while it has memory to give up."""
+    """True when a timer of the device's driver runs, where that is known: while it has memory to give up."""
     present = facts.driver(device) in {Driver.READY, Driver.UNKNOWN}
     rests = any(reason.kind in _WITHOUT_TIMER for reason in found if reason.device == device.id)
     return present and _shrinking(device) and not rests

@@ -1,4 +1,4 @@
-"""What is known of a machine and of the guest in it, as one value: what `explain` and `preflight` go by."""
+"""Facts about a machine and the guest in it, as one value: the input of `explain` and `preflight`."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ class MachineFacts:
     """It is so, and not just at the latest."""
 
     def driver(self, device: VirtioMemDevice) -> Driver:
-        """Whether a driver has a device."""
+        """Return whether a driver has a device."""
         return self.hypervisor_info.drivers.get(device.id, Driver.UNKNOWN)
 
     def blocks(self, device: VirtioMemDevice) -> tuple[Block, ...]:
@@ -41,12 +41,12 @@ class MachineFacts:
         return tuple(block for block in self.blocks(device) if not block.online)
 
     def offline_size(self, device: VirtioMemDevice) -> int:
-        """How much they hold, in bytes."""
+        """Sum the bytes they hold."""
         size = self.inside.block_size if self.inside is not None else None
         return len(self.offline(device)) * (size or 0)
 
     def units(self, device: VirtioMemDevice) -> Units:
-        """What the driver moves at a time; the least that it can be where the guest does not tell."""
+        """Return the unit the driver moves; the least that it can be where the guest does not say."""
         if self.inside is None:
             return choose_units(device.block_size, DEFAULT.section_size)
         row = self.inside.architecture
@@ -54,7 +54,7 @@ class MachineFacts:
         return choose_units(device.block_size, size, self.inside.driver or DEFAULTS, row)
 
     def of(self, device: VirtioMemDevice) -> DeviceFacts:
-        """What is known of a device whose plugged size is."""
+        """Return the facts of a device whose plugged size is known."""
         driver = self.inside.driver if self.inside is not None else None
         return DeviceFacts(
             size=device.assumed_size,

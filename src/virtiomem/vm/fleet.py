@@ -24,7 +24,7 @@ PARTLY = Exit.PARTLY
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResizeOrder:
-    """What a person asked for."""
+    """Request of the user for a fleet."""
 
     target: str
     wish: Wish
@@ -32,20 +32,20 @@ class ResizeOrder:
     spread: Spread = field(default_factory=Spread)
     round_up: bool = False
     wait: bool = True
-    """Refuse what nobody can wait for, since its plugged size is not told."""
+    """Refuse a resize that cannot be waited for, since the plugged size is not reported."""
     steps: bool = False
-    """Refuse a guest that does not say what it has free, for nobody knows what a step may be."""
+    """Refuse a guest that does not say what it has free, since the size of a step follows from that."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedResize:
-    """What it means for one machine, and what speaks against it."""
+    """The request applied to one machine, and objections to it."""
 
     vm: Vm
     plan: Plan
     warnings: tuple[Reason, ...] = ()
     inside: GuestMemoryInfo | None = None
-    """What the guest said of itself beforehand."""
+    """What the guest said about itself beforehand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ async def _plan(vm: Vm | Unreachable, order: ResizeOrder, patience: float | None
 
 
 async def _inside(vm: Vm, patience: float | None) -> tuple[GuestMemoryInfo | None, tuple[Reason, ...]]:
-    """What the guest says, or why it says nothing."""
+    """Return the guest's view, or why it is missing."""
     if vm.agent is None:
         return None, ()
     try:

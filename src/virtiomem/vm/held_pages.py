@@ -1,4 +1,4 @@
-"""What the pages of memory blocks say of why they cannot go: reasons, block by block and use by use."""
+"""Explain from the pages of memory blocks why they cannot go: reasons, block by block and use by use."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -26,7 +26,7 @@ _KINDS: dict[UseOfPage, ReasonKind] = {
 
 
 def about_pages(blocks: Iterable[Block], inside: GuestMemoryInfo, device: str) -> Iterator[Reason]:
-    """What holds memory blocks of a device, most held first, and what would only have to move."""
+    """Yield the pages that hold memory blocks of a device, most held first, and those that would only have to move."""
     zones = {block.block: block.zone for block in blocks if block.online}
     if not zones:
         return
@@ -59,7 +59,7 @@ def about_pages(blocks: Iterable[Block], inside: GuestMemoryInfo, device: str) -
 
 
 def _about_pageblocks(zones: Iterable[str | None], inside: GuestMemoryInfo, device: str) -> Iterator[Reason]:
-    """How much of kernel zones may be held, where not all pages were seen."""
+    """Yield how much of kernel zones may be held, where not all pages were seen."""
     for zone in sorted(filter(None, zones)):
         kinds: Counter[str] = Counter()
         for blocks in inside.pageblocks:

@@ -1,4 +1,4 @@
-"""A machine's requested size set from outside, by somebody who is not asynchronous and wants nothing else."""
+"""Set a machine's requested size from code without asyncio that needs nothing else."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -39,7 +39,7 @@ class DoorHook:
         return size
 
     def close(self) -> None:
-        """Let go of the machine, which may be gone; the next call opens it anew."""
+        """Let go of the machine, which may be gone; the next call opens it again."""
         runner, vm = self._runner, self._vm
         self._runner = self._vm = None
         if runner is not None:

@@ -1,4 +1,4 @@
-"""What a guest says of its own memory, and how its files are read.
+"""Read what a guest says about its own memory, and the files that it says it in.
 
 The guest is not trusted: every text is bounded where it is fetched, every number checked here; what cannot be read is
 left out, never guessed.
@@ -38,7 +38,7 @@ _UNMASKED = re.compile(r"^ *0*[1-9a-f][0-9a-f]{0,15}-", re.MULTILINE)
 
 
 class Seen(StrEnum):
-    """What a look inside showed of the memory that a device has plugged."""
+    """State inside the guest of the memory that a device has plugged."""
 
     ONLINE = "online"
     """All of it."""
@@ -68,7 +68,7 @@ class ZoneUsage(Struct, frozen=True, kw_only=True, rename="kebab"):
 
 
 class Claim(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """A device region that a virtio-mem driver has taken in /proc/iomem; what virtio says of the device's status."""
+    """A device region that a virtio-mem driver has taken in /proc/iomem; what virtio says about the device's status."""
 
     memaddr: int
     name: str
@@ -77,7 +77,7 @@ class Claim(Struct, frozen=True, kw_only=True, rename="kebab"):
 
 
 class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """What a guest says of its memory; None and empty are what it did not say."""
+    """Memory of a guest by its own account; None and empty are what it did not say."""
 
     source: str
     """Who said it: a guest agent, a capture, a simulated guest."""
@@ -111,7 +111,7 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
 
     @property
     def means(self) -> Means | None:
-        """What it can pay for more memory with; None where it did not say what is free."""
+        """Free memory to pay for more memory with; None where the guest did not say what is free."""
         if self.mem_free is None:
             return None
         kernel = [zone for zone in self.zones if zone.name != ZoneType.MOVABLE]
@@ -138,7 +138,7 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
         return tuple(b for b in self.blocks if span.overlaps(Span.of_block(b.block, size)))
 
     def seen(self, span: Span | None, size: int) -> Seen:
-        """Whether the `size` bytes that are plugged in a range, or in the whole guest, are online."""
+        """Return whether the `size` bytes that are plugged in a range, or in the whole guest, are online."""
         if not self.block_size or not self.blocks:
             return Seen.NOT_LOOKED
         blocks = self.blocks if span is None else self.blocks_in(span)
@@ -157,7 +157,7 @@ def page_size_of(total: int | None, zoneinfo_text: str) -> int | None:
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
-    """MemTotal, MemFree and MemAvailable, in bytes, as far as `text` has them."""
+    """MemTotal, MemFree and MemAvailable, in bytes, where `text` has them."""
     found = {name: int(number) * KiB for name, number in _MEMINFO_LINE.findall(text)}
     return {name: size for name, size in found.items() if size < _MAX_NUMBER}
 
@@ -186,7 +186,7 @@ def _zones(text: str, page_size: int) -> Iterator[ZoneUsage]:
 
 
 def _bytes(pages: str, page_size: int) -> int:
-    """What so many pages hold; 0 for what no number of pages is."""
+    """Convert a count of pages to bytes; 0 for an impossible count."""
     return min(int(pages) * page_size, _MAX_NUMBER) if len(pages) <= _MAX_DIGITS else 0
 
 

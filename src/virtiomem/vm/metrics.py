@@ -78,14 +78,14 @@ class Metrics(Collector):
 
 
 async def serve(where: str, metrics: Metrics) -> asyncio.Server:
-    """Answer ``GET /metrics`` on ``[HOST:]PORT`` (127.0.0.1 when there is no host); UsageError when it cannot be."""
+    """Answer ``GET /metrics`` on ``[HOST:]PORT`` (127.0.0.1 when there is no host); UsageError when that address cannot be used."""
     address = parse_address(where if ":" in where else f"127.0.0.1:{where}", source="--metrics")
     if isinstance(address, str):
         raise UsageError(f"--metrics {quoted(where)} is not [HOST:]PORT")
     clients: deque[asyncio.StreamWriter] = deque()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(clients) == MAX_CLIENTS:  # whoever has been here longest has had its chance
+        if len(clients) == MAX_CLIENTS:  # the oldest connection has had its chance
             clients.popleft().transport.abort()
         clients.append(writer)
         try:

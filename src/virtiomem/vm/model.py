@@ -18,7 +18,7 @@ from virtiomem.vm.inside import GuestMemoryInfo
 
 
 class Driver(StrEnum):
-    """Whether a driver in the guest has taken a device, as far as is known."""
+    """State of a device's driver in the guest, where it is known."""
 
     READY = "ready"
     """It set DRIVER_OK and the device works."""
@@ -31,7 +31,7 @@ class Driver(StrEnum):
 
 
 class Event(StrEnum):
-    """Something a backend was told of rather than asked."""
+    """An event that the hypervisor pushed."""
 
     SIZE = "size"
     RESET = "reset"
@@ -39,9 +39,9 @@ class Event(StrEnum):
 
 
 class VirtioMemDevice(Struct, frozen=True, kw_only=True, tag="virtio-mem"):
-    """A virtio-mem device as far as its hypervisor tells: a size in bytes, or an address, that it does not tell is None.
+    """A virtio-mem device as its hypervisor reports it: a size in bytes, or an address, that is not reported is None.
 
-    `size` is what is plugged. What is always told is what somebody has configured.
+    `size` is what is plugged. What was configured is always reported.
     """
 
     id: str
@@ -54,12 +54,12 @@ class VirtioMemDevice(Struct, frozen=True, kw_only=True, tag="virtio-mem"):
 
     @classmethod
     def of(cls, info: VirtioMemInfo) -> "VirtioMemDevice":
-        """The same of a device of which everything is told."""
+        """The same for a device whose hypervisor reports everything."""
         return cls(**asdict(info))
 
     @property
     def region(self) -> Span | None:
-        """Where its memory is, plugged or not; None while that is unknown."""
+        """Region of the device's memory, plugged or not; None while that is unknown."""
         return None if self.memaddr is None else Span.sized(self.memaddr, self.max_size)
 
     @property
@@ -69,7 +69,7 @@ class VirtioMemDevice(Struct, frozen=True, kw_only=True, tag="virtio-mem"):
 
     @property
     def assumed_size(self) -> int:
-        """What is plugged or, while that is unknown, what is asked for: the best that a plan can start from."""
+        """Plugged size or, while that is unknown, the requested size: the best that a plan can start from."""
         return self.requested_size if self.size is None else self.size
 
 
@@ -82,7 +82,7 @@ Device = VirtioMemDevice | DimmInfo
 
 
 def kind(device: Device) -> str:
-    """What a memory device is: ``virtio-mem``, ``dimm`` or ``other``."""
+    """Name the kind of a memory device: ``virtio-mem``, ``dimm`` or ``other``."""
     return str(device.__struct_config__.tag)
 
 
@@ -113,7 +113,7 @@ class Machine(Struct, frozen=True, kw_only=True, rename="kebab"):
 
     @property
     def plugged(self) -> int | None:
-        """The sum of the virtio-mem devices' sizes; None when that of one is unknown, and the sum is not told either."""
+        """The sum of the virtio-mem devices' sizes; None when that of one is unknown, and the sum is not reported either."""
         sizes = [device.size for device in self.virtio_mem]
         return self.plugged_sum if None in sizes else sum(size for size in sizes if size is not None)
 
@@ -129,13 +129,13 @@ class Machine(Struct, frozen=True, kw_only=True, rename="kebab"):
 
 
 class HypervisorInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """What else bears on a resize; asked for before one and when one is stuck."""
+    """Other conditions that affect a resize; read before one and when one is stuck."""
 
     hypervisor: str
     drivers: dict[str, Driver]
     """By device id."""
     migration: str | None = None
-    """The state of a migration that makes the device answer BUSY; None when there is none."""
+    """State of an active migration, during which the device answers BUSY; None if no migration runs."""
     vfio: tuple[str, ...] = ()
     """Passed-through devices: they pin all plugged memory."""
     retry_in: float | None = None
@@ -150,24 +150,24 @@ class Backend(Protocol):
     """One running machine. Every method states its effect, what it must not do, and what alone makes it fail.
 
     Common to all: BackendError when the machine is lost, BackendTimeout when it does not answer in the door's time limit,
-    ProtocolError when it answers what cannot be. Each is one line that begins with the connection.
+    ProtocolError when the answer is impossible. Each is one line that begins with the connection.
     """
 
     def now(self) -> float:
         """The time in seconds: monotonic, virtual for a simulated guest.
 
-        Must not go backwards, nor run while nobody waits when it is virtual. Never fails.
+        Must not go backwards, nor run without a waiting caller when it is virtual. Never fails.
         """
 
     async def look(self) -> Machine:
-        """How big everything is right now.
+        """Return the present sizes.
 
         Must not change anything, nor give a number for what the hypervisor does not tell: that is None. Fails only if
         the machine is lost.
         """
 
     async def hypervisor_info(self, machine: Machine) -> HypervisorInfo:
-        """What else bears on a resize of `machine`, which `look` has returned.
+        """Return the other conditions of a resize of `machine`, which `look` has returned.
 
         Must not fail for what this hypervisor cannot tell, nor send what may do harm. Fails only if the machine is lost.
         """
@@ -175,7 +175,7 @@ class Backend(Protocol):
     async def set_requested_size(self, device: str, size: int) -> None:
         """Set a virtio-mem device's requested-size, in bytes; it returns at once, the guest follows.
 
-        Must not wait for the guest, nor change anything else. The same size once more is no error, and lets the driver
+        Must not wait for the guest, nor change anything else. The same size once more is not an error, and lets the driver
         try at once where the hypervisor passes it on. Fails only if the hypervisor refuses: DeviceError, with its words,
         and nothing has changed; or if the machine is lost.
         """
@@ -223,13 +223,13 @@ class Attaching(Protocol):
 
 
 class GuestView(Protocol):
-    """Somebody inside the guest who answers questions; raises as `Backend` does."""
+    """An agent inside the guest that answers questions; raises as `Backend` does."""
 
     async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> GuestMemoryInfo:
-        """What the guest says of its memory; also the zone of every memory block in `spans`, and the drivers' `claims`."""
+        """Return the guest's view of its memory; also the zone of every memory block in `spans`, and the drivers' `claims`."""
 
     async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...]) -> GuestMemoryInfo:
-        """`inside`, with what the pages of its online memory blocks in `spans` are used for, as far as the guest shows it."""
+        """`inside`, with what the pages of its online memory blocks in `spans` are used for, where the guest shows it."""
 
     async def close(self) -> None:
         """Let go of the agent; harmless when repeated."""
@@ -237,7 +237,7 @@ class GuestView(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Vm:
-    """An open machine: its hypervisor's side and, when there is one, somebody inside."""
+    """An open machine: its hypervisor's side and, when there is one, the agent inside."""
 
     name: str
     backend: Backend

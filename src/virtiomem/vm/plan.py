@@ -1,4 +1,4 @@
-"""How a wished size is spread over a machine's devices: pure arithmetic, the same answer every time.
+"""Spread a wished size over a machine's devices: pure arithmetic, the same answer every time.
 
 A total that is requested already stays spread as it is, unless a rule is named; else a plan depends on the wish and the
 devices' limits alone. So repeating a command changes nothing, even where a stuck device's share went to another.
@@ -15,7 +15,7 @@ size and keep within its bounds. A fair spread is the goal, an exact one the dut
 4. *Start over from the lower bounds* if the sum is not exact, and fill the biggest blocks first without regard to fairness.
    Block sizes are powers of two, so each divides the next bigger one. Where a solution exists that leaves out a big block
    for which there is room, its smaller blocks include some that add up to exactly that one, and can be exchanged
-   for it. So taking the biggest first misses no solution, and where this finds none there is none.
+   for it. So taking the biggest first misses no solution, and where this finds none no solution exists.
 
 `pack` has every device's rim for its ideal share, so that step 2 fills one device after the other.
 """
@@ -35,7 +35,7 @@ _NODE = re.compile(r"node=(\d{1,5})")
 
 
 class Scope(StrEnum):
-    """What a wished size is the size of."""
+    """The quantity that a wished size refers to."""
 
     DEVICE = "device"
     PLUGGED = "plugged"
@@ -70,14 +70,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How memory is distributed: ``even`` over the devices, ``weighted`` by max-size, ``pack`` device after device,
+    """Ways to distribute memory: ``even`` over the devices, ``weighted`` by max-size, ``pack`` device after device,
     or all on the devices of one ``node``.
     """
 
     rule: Literal["even", "weighted", "pack"] = "even"
     node: int | None = None
     anew: bool = False
-    """Also spread a total that is requested already: somebody named a rule."""
+    """Also spread a total that is requested already: the user named a rule."""
 
     @classmethod
     def parse(cls, text: str) -> "Spread":
@@ -95,7 +95,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class DeviceTarget:
-    """What one device is to be set to, from what is requested of it now."""
+    """New requested size of one device, and the present one."""
 
     device: VirtioMemDevice
     after: int
@@ -108,7 +108,7 @@ class DeviceTarget:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What every concerned device is to be set to, in the machine's order; `total` is their sum."""
+    """New requested sizes of all concerned devices, in the machine's order; `total` is their sum."""
 
     changes: tuple[DeviceTarget, ...]
 
@@ -165,7 +165,7 @@ def plan_machine(machine: Machine, scope: Scope, wish: Wish, spread: Spread, *, 
         raise PlanError(f"{what} is {format_with_hex(-target)} below what it keeps ({_kept(fixed, others, spread)})")
     room = sum(align_down(d.max_size, d.block_size) for d in concerned)
     if target > room:
-        beside = f" beside {_kept(fixed, others, spread)}" if fixed or others else ""
+        beside = f" next to {_kept(fixed, others, spread)}" if fixed or others else ""
         raise PlanError(
             f"{what} is {format_with_hex(target - room)} above what its devices can hold ({format_with_hex(room)}){beside}"
         )
@@ -178,7 +178,7 @@ def replan(machine: Machine, plan: Plan, stuck: Mapping[str, int], spread: Sprea
     """A plan of the same total in which every stuck device stays at the size given for it.
 
     What a stuck device lacks goes to the others, what it could not give up is taken from them. Where they have too
-    little for that they do what they can, and the rest stays requested of the stuck ones. None when that is no change.
+    little for that they take as much as they can; the remainder stays with the stuck devices. None when that changes nothing.
     """
     planned = {change.device.id: change.after for change in plan.changes}
     concerned = [device for device in machine.virtio_mem if device.id in planned]
@@ -199,7 +199,7 @@ def replan(machine: Machine, plan: Plan, stuck: Mapping[str, int], spread: Sprea
 
 
 def held_back(machine: Machine, plan: Plan) -> Plan:
-    """The part of a plan that may be set now: devices grow by no more than its total leaves beside what is plugged.
+    """The part of a plan that may be set now: devices grow by no more than its total leaves next to what is plugged.
 
     It is the whole plan where nothing shrinks; else what is held back may follow once others have given up as much.
     """
@@ -216,7 +216,7 @@ def held_back(machine: Machine, plan: Plan) -> Plan:
 
 
 def limited(plan: Plan, growth: int) -> Plan:
-    """A plan whose devices grow by no more than so many bytes in all, the first of them first."""
+    """A plan whose devices grow by no more than that many bytes in all, the first of them first."""
     changes: list[DeviceTarget] = []
     for change in plan.changes:
         size = change.device.assumed_size
@@ -229,7 +229,7 @@ def limited(plan: Plan, growth: int) -> Plan:
 def distribute(
     devices: Sequence[VirtioMemDevice], target: int, spread: Spread, bounds: Mapping[str, Bounds]
 ) -> dict[str, int] | None:
-    """Shares of exactly `target` bytes, each a multiple of its block size within its bounds; None when there are none.
+    """Shares of exactly `target` bytes, each a multiple of its block size within its bounds; None when no such shares exist.
 
     Bounds must be multiples of the block size.
     """
@@ -313,7 +313,7 @@ def _changes(devices: Sequence[VirtioMemDevice], shares: Mapping[str, int]) -> t
 
 
 def _kept_by(device: VirtioMemDevice, wish: Wish) -> int:
-    """What a device that is not concerned has of an absolute total: also what it was asked to give up and still holds."""
+    """Return the part of an absolute total that a device outside the plan holds: also what it was asked to give up and still holds."""
     return device.requested_size if wish.sign else max(device.assumed_size, device.requested_size)
 
 

@@ -1,4 +1,4 @@
-"""What speaks against a resize before it begins; a wish that cannot be is refused by `plan`."""
+"""Find objections to a resize before it begins; an impossible wish is refused by `plan`."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def preflight(facts: MachineFacts, plan: Plan) -> tuple[Reason, ...]:
 
 
 def _machine(facts: MachineFacts, plan: Plan) -> Iterator[Reason]:
-    """What holds for the machine; passed-through devices matter to growth only."""
+    """Yield objections that concern the whole machine; passed-through devices matter to growth only."""
     shrinks = plan.growth <= 0
     found = about_machine(facts.machine, facts.hypervisor_info)
     yield from (reason for reason in found if not (shrinks and reason.kind is ReasonKind.PASSED_THROUGH))

@@ -1,4 +1,4 @@
-"""How far a device is on its way, how fast, and since when nothing moved: arithmetic over (time, size) samples."""
+"""Measure how far a device is, how fast, and since when nothing moved: arithmetic over (time, size) samples."""
 
 from collections import deque
 from dataclasses import InitVar, dataclass, field
@@ -70,7 +70,7 @@ class Track:
         self._samples.append((now, size))
 
     def retry_in(self, now: float) -> float | None:
-        """Seconds until the driver tries again to give memory up, at the latest; None when it has none to give up."""
+        """Seconds until the driver tries again to give memory up, at the latest; None when it gives up no memory."""
         return self.retry.due(now) - now if self.size > self.target else None
 
     @property

@@ -11,7 +11,7 @@ The states of a resize, and what leads from one to the next:
        ^            |                                          |
        |            |                                          +-- a part was held back: carry out the rest
        |            |                                          +-- blocks are offline: follow on
-       |            +-- the guest was reset: follow anew from what is plugged then
+       |            +-- the guest was reset: follow again from what is plugged then
        |            +-- nothing moved for `stall`: redispatch what is missing --+--> else PARTLY or TIMED_OUT
        +------------------------------------------------------------------------+        (then roll back, if asked)
 
@@ -62,7 +62,7 @@ async def resize(
 ) -> ResizeResult:
     """Carry a plan out; never raises what a machine does to us: that is an outcome.
 
-    `inside` is what the guest said of itself when the plan was made; without it success is judged from outside.
+    `inside` is what the guest said about itself when the plan was made; without it success is judged from outside.
     """
     return await _Resize(vm, plan, policy, report, inside).run()
 
@@ -193,16 +193,16 @@ class _Resize:
         return ResizeProgress(self.vm.name, tuple(self.tracks.values()), now, now - self.began, self.inside)
 
     async def _judge(self, machine: Machine, now: float) -> ResizeOutcome | None:
-        """What this look means; None to go on."""
+        """Decide what this look means; None to go on."""
         for track in self.tracks.values():
             device = machine.device(track.device)
             if device is None:
                 return self._noted(ResizeOutcome.LOST, f"{track.device} is gone")
             if device.requested_size != track.target:
-                said = f"{track.device}: somebody else set its requested-size to {format_size(device.requested_size)}"
+                said = f"{track.device}: another client set its requested-size to {format_size(device.requested_size)}"
                 return self._noted(ResizeOutcome.SUPERSEDED, said)
             if not isinstance(device, VirtioMemDevice) or device.size is None:
-                return self._noted(ResizeOutcome.LOST, f"{track.device}: its size is not told any more")
+                return self._noted(ResizeOutcome.LOST, f"{track.device}: its size is not reported any more")
             track.feed(now, device.size)
         if all(track.done for track in self.tracks.values()):
             outcome = await self._look_inside(machine) if self.policy.steps or not self.held else ResizeOutcome.DONE
@@ -229,7 +229,7 @@ class _Resize:
         return ResizeOutcome.PARTLY if moved or not missing else ResizeOutcome.TIMED_OUT
 
     async def _redispatch(self, plan: Plan, missing: dict[str, int]) -> None:
-        """Carry on with a plan that leaves the stuck devices where they are, as far as the others can make up for it."""
+        """Carry on with a plan that leaves the stuck devices where they are, if the others can make up for it."""
         before = {device: self.tracks[device].target for device in missing}
         await self._carry_out(plan)
         for change in plan.changes:
@@ -245,11 +245,11 @@ class _Resize:
                 self.notes.append(f"{change.device.id} is stuck at {format_size(size)}: {part} {where} other devices")
 
     async def _after_reset(self) -> None:
-        """A reset unplugs everything; the requested sizes stand, and the next driver starts anew."""
+        """A reset unplugs everything; the requested sizes stand, and the next driver starts again."""
         machine = await self.backend.look()
         now = self.backend.now()
         if self.reset_at is None or self._moved_at() > self.reset_at:  # one boot may reset the machine several times
-            self.notes.append(f"the guest was reset after {now - self.began:.0f} s; its next driver starts anew")
+            self.notes.append(f"the guest was reset after {now - self.began:.0f} s; its next driver starts again")
         self.reset_at = now
         for track in self.tracks.values():
             device = machine.device(track.device)
@@ -275,12 +275,12 @@ class _Resize:
         return ResizeOutcome.DONE
 
     def _from_outside(self) -> ResizeOutcome:
-        """What can be said without a look inside: memory that is gone is gone, what is there may be offline."""
+        """Conclude without a look inside: memory that is gone is gone, what is there may be offline."""
         seen = all(track.size < track.start or not track.size for track in self.tracks.values())
         return ResizeOutcome.DONE if seen or not self.policy.online else ResizeOutcome.PLUGGED
 
     async def _inside(self, spans: tuple[Span, ...] = (), patience: float | None = None) -> GuestMemoryInfo | None:
-        """What the agent says, in so many seconds; that it says nothing is noted once."""
+        """Ask the agent, for at most `patience` seconds; that it does not answer is noted once."""
         if self.vm.agent is None:
             return None
         try:
@@ -291,12 +291,12 @@ class _Resize:
             return None
 
     def _unseen(self, why: str) -> None:
-        """Note once that nobody inside can tell."""
+        """Note once that no agent can report from inside."""
         if not any(note.startswith(_UNSEEN) for note in self.notes):
             self.notes.append(f"{_UNSEEN}{why}")
 
     async def _findings(self) -> tuple[Reason, ...]:
-        """Why it stopped short, as far as is known."""
+        """Say why it stopped short, where that is known."""
         try:
             machine = await self.backend.look()
             hypervisor_info = await self.backend.hypervisor_info(machine)
@@ -344,7 +344,7 @@ class _Resize:
                     break
                 await self.backend.wait(self.policy.poll)
             self.notes.append(
-                "rolled back: the requested sizes are what they were before; why it stopped is told as it stood until then"
+                "rolled back to the previous requested sizes; the reasons below describe the state before the rollback"
             )
         except VirtiomemError as error:
             self.notes.append(f"could not roll back: {error}")
@@ -389,7 +389,7 @@ class _Resize:
 
 
 def seen_in(inside: GuestMemoryInfo, machine: Machine, devices: Iterable[str]) -> Seen:
-    """What a look inside showed of those devices, the worst of them."""
+    """Return the worst of what a look inside showed of those devices."""
     wanted = set(devices)
     machine = placed(machine, inside)
     seen = {seen_of(device, machine, inside) for device in machine.virtio_mem if device.id in wanted}

@@ -1,4 +1,4 @@
-"""What a resize is asked and what it answers, as values."""
+"""Options and results of a resize, as values."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ POLL_SECONDS = 1.0
 
 
 class ResizeOutcome(StrEnum):
-    """How a resize ended."""
+    """Ways a resize can end."""
 
     DONE = "done"
     PLUGGED = "plugged"
@@ -30,14 +30,14 @@ class ResizeOutcome(StrEnum):
     TIMED_OUT = "timed out"
     REFUSED = "refused"
     SUPERSEDED = "superseded"
-    """Somebody else set another requested-size meanwhile."""
+    """Another client set another requested-size meanwhile."""
     LOST = "lost"
     """The machine or the connection went away."""
     INTERRUPTED = "interrupted"
 
     @property
     def exit_code(self) -> int:
-        """What the command returns for it."""
+        """Exit code of the command."""
         return _EXIT_CODES[self]
 
 
@@ -56,7 +56,7 @@ _EXIT_CODES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitPolicy:
-    """How long to wait and what to do then; seconds."""
+    """Patience of a resize: how long to wait and what to do then; seconds."""
 
     wait: bool = True
     online: bool = True
@@ -85,7 +85,7 @@ class DeviceResult(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ResizeResult:
-    """How a resize of one machine ended and in which condition it is."""
+    """Result of the resize of one machine, and its state then."""
 
     vm: str
     outcome: ResizeOutcome
@@ -98,7 +98,7 @@ class ResizeResult:
 
 @dataclass(frozen=True, slots=True)
 class ResizeProgress:
-    """How far a resize is: what a progress display shows."""
+    """Progress of a resize, for a display."""
 
     vm: str
     tracks: tuple[Track, ...]

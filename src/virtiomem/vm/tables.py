@@ -1,4 +1,4 @@
-"""How machines look: lsmem's kind of table, JSON, and the words for a resize's end. Text only; no terminal needed."""
+"""Write machines and results of a resize: lsmem's kind of table, JSON, sentences. Text only; no terminal needed."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ MAX_FINDINGS = 10
 
 
 class View(Struct, frozen=True):
-    """What is known of one machine; `machine` is None when it could not be seen, and `error` says why."""
+    """Knowledge about one machine; `machine` is None when it could not be seen, and `error` says why."""
 
     vm: str
     machine: Machine | None = None
@@ -43,14 +43,14 @@ class DeviceRow:
 
     @property
     def driver(self) -> str:
-        """Whether a driver is there; empty for a DIMM and where nobody asked."""
+        """True if a driver is there; empty for a DIMM and where it was not asked for."""
         if self.view.hypervisor_info is None or not isinstance(self.device, VirtioMemDevice):
             return ""
         return self.view.hypervisor_info.drivers.get(self.device.id, Driver.UNKNOWN)
 
     @property
     def state(self) -> str:
-        """Where it is going."""
+        """State of the resize: settled, shrinking or growing."""
         if self.device.size is None:
             return UNKNOWN
         if self.device.settled:
@@ -101,7 +101,7 @@ STATUS_COLUMNS = COLUMNS.default("status")
 
 
 def bar(device: Device, width: int = BAR_WIDTH) -> str:
-    """A device's region in so many characters: plugged ``#``, asked for but not there ``+``, plugged but to go ``-``,
+    """A device's region in that many characters: plugged ``#``, asked for but not there ``+``, plugged but to go ``-``,
     free ``.``; all ``?`` while it is unknown what is plugged.
     """
     if device.size is None:
@@ -125,7 +125,7 @@ def table(
     headings: bool = True,
     width: int | None = None,
 ) -> str:
-    """Aligned columns, two spaces apart, a line a device."""
+    """Aligned columns, two spaces apart, a line per device."""
     shown = (DeviceCell(row, in_bytes) for row in rows)
     chosen = [COLUMNS[name] for name in columns]
     return columns_table(shown, chosen, headings=headings, width=width, elsewhere="--output LIST, --json")
@@ -180,7 +180,7 @@ def _node_lines(machine: Machine, size: Callable[[int], str]) -> list[str]:
 
 
 def inside_text(inside: GuestMemoryInfo, size: Callable[[int], str] = format_approx) -> str:
-    """What a guest says, in one line."""
+    """Summarise a guest in one line."""
     online = sum(block.online for block in inside.blocks)
     parts = [] if inside.mem_total is None else [f"MemTotal {size(inside.mem_total)}"]
     parts += [] if inside.mem_available is None else [f"available {size(inside.mem_available)}"]
@@ -211,7 +211,7 @@ def finding_lines(findings: Iterable[Reason]) -> list[str]:
 
 
 def result_lines(result: ResizeResult) -> list[str]:
-    """How a resize ended: a line a device, then notes and findings."""
+    """Describe the end of a resize: a line per device, then notes and findings."""
     lines = []
     plugged = result.outcome is ResizeOutcome.PLUGGED
     for device in result.devices:
@@ -249,7 +249,7 @@ def view_json(view: View) -> dict[str, Any]:
 
 
 def findings_json(view: View, findings: Iterable[Reason]) -> dict[str, Any]:
-    """What is known of why a machine's devices are stuck, or why nothing is, for `--json`."""
+    """Return the reasons why a machine's devices are stuck, or why nothing is known, for `--json`."""
     error = str(view.error) if view.error else None
     return {"vm": view.vm, "error": error, "findings": [finding.to_json() for finding in findings]}
 

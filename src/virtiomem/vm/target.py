@@ -1,4 +1,4 @@
-"""Which machines and devices ``virtiomem vm resize TARGET`` means.
+"""Find the machines and devices that ``virtiomem vm resize TARGET`` means.
 
 A target is a machine (``web1``), a device of a machine (``web1/vm0``), a device (``vm0``) when only one machine is
 connected, or ``all``; shell patterns match many (``web*``, ``*/vm0``).
@@ -15,7 +15,7 @@ from virtiomem.vm.plan import Plan, PlanError, Scope, Spread, Wish, plan_device,
 
 
 def select(target: str, connections: Sequence[Connection]) -> list[Connection]:
-    """The connections that a target can mean: it names them, or there is only one. UsageError when there is none."""
+    """The connections that a target can mean: it names them, or there is only one. UsageError when no connection is given."""
     if target == "all":
         return list(connections)
     machine_part = target.rpartition("/")[0]
@@ -31,7 +31,7 @@ def select(target: str, connections: Sequence[Connection]) -> list[Connection]:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a name is meant by a pattern, or literally equal to it (names may hold brackets)."""
+    """Return whether a name is meant by a pattern, or literally equal to it (names may hold brackets)."""
     return name == pattern or fnmatchcase(name, pattern)
 
 
@@ -49,7 +49,7 @@ def plan_target(
     """The plan for what a target means on one machine; PlanError says what is wrong in plain words."""
     if scope is not Scope.DEVICE:
         if pattern is not None:
-            raise UsageError(f"--{scope} is for whole machines, and {quoted(pattern)} is no machine")
+            raise UsageError(f"--{scope} is for whole machines, and {quoted(pattern)} is not a machine")
         return plan_machine(machine, scope, wish, spread, round_up=round_up)
     devices = _devices(machine, pattern)
     return Plan(tuple(c for d in devices for c in plan_device(d, wish, round_up=round_up).changes))
@@ -76,7 +76,7 @@ def named_devices(machine: Machine, pattern: str) -> list[VirtioMemDevice]:
     if chosen:
         return chosen
     if any(matches(device.id, pattern) for device in machine.devices):
-        raise PlanError(f"{pattern} is no virtio-mem device: its size is fixed")
+        raise PlanError(f"{pattern} is not a virtio-mem device: its size is fixed")
     there = [device.id for device in machine.virtio_mem]
     raise PlanError(
         f"it has no device {quoted(pattern)}{nearest(pattern, there)} (there is {', '.join(there) or 'none'})"

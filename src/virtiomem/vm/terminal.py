@@ -31,7 +31,7 @@ _BAR_STYLES = {"#": "green", "+": "cyan", "-": "yellow", ".": "bright_black", UN
 
 
 class ProgressScreen:
-    """How far a resize is, a line a device; draws on standard error while it is entered."""
+    """Progress display of a resize, a line per device; draws on standard error while it is entered."""
 
     def __init__(self) -> None:
         self._reports: dict[str, ResizeProgress] = {}
@@ -130,7 +130,7 @@ class _Devices:
         ]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """What rich calls to draw it."""
+        """Yield what rich draws."""
         columns = {name: [_cell(row, name, still) for row, still in self._rows] for name in _WATCH_COLUMNS}
         widths = {name: max(len(name), *map(len, cells), 0) + _GAP for name, cells in columns.items()}
         for name in _GIVING_WAY:

@@ -1,7 +1,7 @@
 """The Linux driver's retry timer, as seen from outside.
 
 After a pass that could not finish (memory busy, no memory, device busy) the driver tries again in 50 s, then after 100,
-200 and 300 s, for ever. Only a pass that reaches the requested size sets the interval back to 50 s; a new requested-size
+200 and 300 s, forever. Only a pass that reaches the requested size sets the interval back to 50 s; a new requested-size
 starts a pass at once but leaves the interval alone.
 
 Models: virtio_mem_run_wq() and virtio_mem_timer_expired() in drivers/virtio/virtio_mem.c (v6.1).

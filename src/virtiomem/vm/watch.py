@@ -1,6 +1,6 @@
 """Many machines over time: one sample for each look, for a live view, for JSON lines, for metrics.
 
-A machine that is lost is tried again after 1, 2, 4 … 30 seconds, for as long as somebody watches.
+A machine that is lost is tried again after 1, 2, 4 … 30 seconds, until the watch ends.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ async def watch(
 ) -> AsyncGenerator[Sample, None]:
     """Samples of all machines as they come: at once when something happens, every `interval` seconds anyway.
 
-    With `yields` a machine is let go of between two looks, for others that can be only one at a time; events are not heard then.
+    With `yields` a machine is let go of between two looks, so that clients that need it alone get a turn; events are not heard then.
     Raises UsageError for a connection that can never be one: trying again would not help.
     """
     samples: asyncio.Queue[Sample | UsageError] = asyncio.Queue(MAX_PENDING)

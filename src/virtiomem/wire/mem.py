@@ -1,6 +1,6 @@
 """The virtio-mem protocol: features, configuration space, requests and responses (virtio specification 5.15).
 
-Models: include/uapi/linux/virtio_mem.h (v6.1). Bytes that cannot be such a value raise ProtocolError; what a
+Models: include/uapi/linux/virtio_mem.h (v6.1). Bytes that do not form such a value raise ProtocolError; what a
 well-formed request *means* is the device's business.
 """
 
@@ -36,7 +36,7 @@ class Feature(IntFlag):
 
 
 class RequestType(IntEnum):
-    """What the driver asks for."""
+    """Types of request."""
 
     PLUG = 0
     UNPLUG = 1
@@ -45,7 +45,7 @@ class RequestType(IntEnum):
 
 
 class ResponseType(IntEnum):
-    """What the device answers."""
+    """Types of response."""
 
     ACK = 0
     NACK = 1
@@ -57,7 +57,7 @@ class ResponseType(IntEnum):
 
 
 class State(IntEnum):
-    """What STATE says of a range of blocks."""
+    """What STATE says about a range of blocks."""
 
     PLUGGED = 0
     UNPLUGGED = 1
@@ -88,7 +88,7 @@ class Request(NamedTuple):
 
 
 def unpack_request(data: bytes) -> tuple[int, int, int]:
-    """The three fields of a request as plain numbers, for who reads millions of them; see `Request.unpack`."""
+    """The three fields of a request as plain numbers, for code that reads millions of them; see `Request.unpack`."""
     if len(data) < REQUEST_SIZE:
         raise ProtocolError(f"virtio-mem request of {len(data)} bytes, needs {REQUEST_SIZE}")
     fields: tuple[int, int, int] = _REQUEST.unpack_from(data)

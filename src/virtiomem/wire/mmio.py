@@ -1,4 +1,4 @@
-"""How a virtio device shows itself as memory-mapped registers (virtio specification 4.2.2), version 2 of the layout.
+"""Layout of a virtio device as memory-mapped registers (virtio specification 4.2.2), version 2.
 
 Models: include/uapi/linux/virtio_mmio.h (v6.1).
 """

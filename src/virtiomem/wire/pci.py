@@ -1,4 +1,4 @@
-"""How a virtio device shows itself on PCI: configuration header, capabilities, common configuration.
+"""Layout of a virtio device on PCI: configuration header, capabilities, common configuration.
 
 Models: include/uapi/linux/pci_regs.h and virtio_pci.h (v6.1); virtio specification 4.1. Modern devices only.
 """
@@ -41,7 +41,7 @@ _FIRST_CAPABILITY = 0x40
 
 
 class CapabilityType(IntEnum):
-    """What a virtio capability points to (virtio specification 4.1.4)."""
+    """Structures that a virtio capability points to (virtio specification 4.1.4)."""
 
     COMMON = 1
     NOTIFY = 2
@@ -52,7 +52,7 @@ class CapabilityType(IntEnum):
 
 
 class Capability(NamedTuple):
-    """One virtio structure: so many bytes at an offset in a BAR."""
+    """One virtio structure: that many bytes at an offset in a BAR."""
 
     type: int
     bar: int

@@ -28,7 +28,7 @@ _HEADER = 4
 
 
 class DescriptorFlag(IntFlag):
-    """What a descriptor is (virtio specification 2.7.5)."""
+    """Flags of a descriptor (virtio specification 2.7.5)."""
 
     NEXT = 1
     """The chain goes on at `next`."""
@@ -78,7 +78,7 @@ class Used(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the three parts of a queue of `size` entries lie; addresses in bytes."""
+    """Places of the three parts of a queue of `size` entries; addresses in bytes."""
 
     size: int
     desc: int

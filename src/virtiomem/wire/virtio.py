@@ -1,4 +1,4 @@
-"""What every virtio device shares: status, interrupt status and feature bits (virtio specification 2 and 6).
+"""Values that every virtio device shares: status, interrupt status and feature bits (virtio specification 2 and 6).
 
 Models: include/uapi/linux/virtio_config.h and virtio_ring.h (v6.1).
 """

@@ -1,4 +1,4 @@
-"""Another notifier that refuses: the driver goes on as a real one does beside memory-notifier-error-inject."""
+"""Another notifier that refuses: the driver goes on as a real one does next to memory-notifier-error-inject."""
 
 from virtiomem import scenario
 from virtiomem.guest.embedded import EmbeddedGuest

@@ -34,7 +34,7 @@ def answer(*pageblocks: Sequence[int], block: int = 32, pages: int = 512) -> str
         ([WITHHELD] * 512, "o"),
         ([POISONED], "."),
     ],
-    ids=["free", "user", "slab", "page table", "silent alone", "silent beside a user", "withheld", "poisoned"],
+    ids=["free", "user", "slab", "page table", "silent alone", "silent next to a user", "withheld", "poisoned"],
 )
 def test_letter_of_a_pageblock(flags: list[int], letter: str) -> None:
     assert parse(answer(flags, [USER]), 4 * MiB) == {32: f"{letter}m"}

@@ -26,7 +26,7 @@ def test_a_driver_that_gave_up_on_one_device_has_not_on_one_of_a_similar_name() 
 
 
 def said(offline: int, memory_block_size: int = 128 * MiB, driver: DriverConfig | None = None) -> Reason:
-    """What holds up a device of which so much is added, all of it offline."""
+    """What holds up a device of which that much is added, all of it offline."""
     config = DeviceConfig(id="vm0", max_size=Size(16 * GiB), name="virtio0")
     device = VirtioMemInfo(
         id="vm0", memaddr=0, max_size=16 * GiB, requested_size=16 * GiB, size=offline, block_size=1 << 21
@@ -53,7 +53,7 @@ def test_a_driver_of_big_blocks_waits_for_onlining_at_two_of_them() -> None:
 
 
 def test_a_timer_is_not_said_to_be_that_of_a_device_that_waits_for_onlining() -> None:
-    """One timer is in the kernel's list; it does not say of which device it is."""
+    """One timer is in the kernel's list; it does not say about which device it is."""
     configs = [DeviceConfig(id=f"vm{number}", max_size=Size(16 * GiB), name=f"virtio{number}") for number in (0, 1)]
     offline, busy = (
         VirtioMemInfo(

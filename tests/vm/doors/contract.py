@@ -42,7 +42,7 @@ class Rig(Protocol):
     inside: bool
     """Whether the guest is looked into without being asked for an agent."""
     same_machine: bool
-    """Whether every connection meets the same machine; a simulated one starts afresh."""
+    """Whether every connection meets the same machine; a simulated one starts again."""
     stall: str
 
     def hold(self) -> None:
@@ -161,7 +161,7 @@ class Contract:
 
     def test_shrink_of_memory_in_use_is_partly_done_with_the_reason(self, rig: Rig, capsys: Capture) -> None:
         if not rig.same_machine:
-            pytest.skip("a simulated machine starts afresh")
+            pytest.skip("a simulated machine starts again")
         rig.hold()
         agent = [] if rig.agent is None else ["--agent", rig.agent]
         code, result, _ = resized(capsys, rig, "0", *agent, stall=rig.stall)
@@ -173,12 +173,12 @@ class Contract:
 
     def test_size_that_somebody_else_sets_supersedes(self, rig: Rig, capsys: Capture) -> None:
         if not rig.same_machine:
-            pytest.skip("a simulated machine starts afresh")
+            pytest.skip("a simulated machine starts again")
         rig.hold()
         with meanwhile(rig, lambda machine: machine.requested == 0, lambda: rig.set_by_another(384 * MiB)):
             code, result, _ = resized(capsys, rig, "0", stall="60")
         assert (code, result["outcome"]) == (1, "superseded")
-        assert result["notes"] == [f"{rig.device}: somebody else set its requested-size to 384M"]
+        assert result["notes"] == [f"{rig.device}: another client set its requested-size to 384M"]
 
     def test_machine_that_ends_in_mid_resize_is_lost_and_says_where(self, rig: Rig, capsys: Capture) -> None:
         if not rig.same_machine:
@@ -200,7 +200,7 @@ class Contract:
 
     def test_change_is_heard_while_it_is_watched(self, rig: Rig) -> None:
         if not rig.same_machine:
-            pytest.skip("a simulated machine starts afresh")
+            pytest.skip("a simulated machine starts again")
 
         async def until_changed() -> float:
             async with asyncio.timeout(PATIENCE), aclosing(watch([parse_connection(rig.connect)], PATIENCE)) as samples:
@@ -279,7 +279,7 @@ def sizes(result: Any) -> list[tuple[int, int]]:
 
 
 def with_machine(rig: Rig, do: Callable[[Vm], Any], *, beside: bool = False) -> Any:
-    """What is done with the machine, opened to be changed; `beside` a command that runs."""
+    """What is done with the machine, opened to be changed; `next to` a command that runs."""
 
     async def go() -> Any:
         connection = parse_connection(rig.beside if beside else rig.connect)

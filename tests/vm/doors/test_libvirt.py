@@ -305,8 +305,8 @@ def test_only_the_requested_size_is_replaced() -> None:
         (xml(device(alias="a&#10;b")), "alias"),
         (xml(device(alias="")), "alias"),
         (xml(device(), device()), "two devices have the alias vm0"),
-        (xml(device(current="<current unit='parsec'>1</current>")), "'parsec' is no unit"),
-        (xml(device(current="<current>-1</current>")), "'-1' is no number"),
+        (xml(device(current="<current unit='parsec'>1</current>")), "'parsec' is not a unit"),
+        (xml(device(current="<current>-1</current>")), "'-1' is not a number"),
         (xml(device(current="<current>99999999999999999999</current>")), "no number"),
         (xml(device(current="<current unit='EiB'>99</current>")), "beyond 2^64"),
         (xml(device().replace("<block unit='MiB'>2<", "<block unit='MiB'>3<")), "no power of two"),
@@ -323,7 +323,7 @@ def test_xml_that_no_libvirt_gives_is_named(text: str, words: str) -> None:
 def test_bad_xml_is_one_line(daemon: Daemon, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeDomain, "XMLDesc", lambda _self, _flags: "<domain>\x1b[2J")
     assert main(["vm", "list", "-c", f"libvirt:{URI}/one"]) == 1
-    assert capsys.readouterr().err.startswith(f"virtiomem: libvirt:{URI}/one: bad XML: its XML is none: ")
+    assert capsys.readouterr().err.startswith(f"virtiomem: libvirt:{URI}/one: bad XML: its XML cannot be parsed: ")
     assert daemon.opened == [False]
 
 

@@ -54,7 +54,7 @@ def plugged_size_is_what_is_plugged(b: Bench) -> str:
         plugged = sum(b.request(STATE, block).state is State.PLUGGED for block in range(40))
         expect(
             config.plugged_size == plugged * config.block_size,
-            f"plugged_size {format_size(config.plugged_size)}, but STATE tells of {plugged} plugged blocks",
+            f"plugged_size {format_size(config.plugged_size)}, but STATE reports {plugged} plugged blocks",
         )
         sizes.append(format_size(config.plugged_size))
     return f"{', '.join(sizes)}: as STATE of every block says"
@@ -110,7 +110,7 @@ def sizes_are_whole_blocks(b: Bench) -> str:
     config = b.config()
     for name in ("addr", "region_size", "usable_region_size", "plugged_size", "requested_size"):
         value = getattr(config, name)
-        expect(value % config.block_size == 0, f"{name} {value:#x} is no multiple of {config.block_size:#x}")
+        expect(value % config.block_size == 0, f"{name} {value:#x} is not a multiple of {config.block_size:#x}")
     return f"with blocks of {format_size(config.block_size)}: {_sizes(config)}"
 
 
@@ -247,7 +247,7 @@ def a_system_reset_unplugs(b: Bench) -> str:
     b.system_reset()
     b.start()
     expect(b.config().plugged_size == 0, f"{format_size(b.config().plugged_size)} are still plugged")
-    expect(b.request(STATE, 0, 8).state is State.UNPLUGGED, "STATE tells of plugged blocks")
+    expect(b.request(STATE, 0, 8).state is State.UNPLUGGED, "STATE reports plugged blocks")
     expect(b.request(PLUG, 0, 4).type is ResponseType.ACK, "the blocks cannot be plugged again")
     return "nothing is plugged, and all can be plugged again"
 

@@ -1,4 +1,4 @@
-"""What every virtio device owes its driver (virtio specification 2), as far as one queue of requests can show it."""
+"""Checks of what every virtio device owes its driver (virtio specification 2), within one queue of requests."""
 
 from dataclasses import replace
 

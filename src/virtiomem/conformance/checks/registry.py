@@ -1,4 +1,4 @@
-"""Which check sees which rule.
+"""Registry of checks: which check tests which rule.
 
 A check is a function that takes a bench with a fresh, powered-on device and returns a sentence: how the rule was seen
 to hold. It raises Violation or NotApplicable otherwise.

@@ -1,4 +1,4 @@
-"""PLUG, UNPLUG, UNPLUG ALL, STATE (5.15.6.3 to 5.15.6.6), and what only the uapi header says of them."""
+"""PLUG, UNPLUG, UNPLUG ALL, STATE (5.15.6.3 to 5.15.6.6), and what only the uapi header says about them."""
 
 from collections.abc import Callable, Iterable
 
@@ -206,7 +206,7 @@ def unplugging_all_leaves_nothing(b: Bench) -> str:
     b.request(PLUG, 300, 20)
     b.request(UNPLUG_ALL)
     expect(b.config().plugged_size == 0, f"plugged_size {format_size(b.config().plugged_size)}")
-    expect(b.request(STATE, 0, 384).state is State.UNPLUGGED, "STATE tells of plugged blocks")
+    expect(b.request(STATE, 0, 384).state is State.UNPLUGGED, "STATE reports plugged blocks")
     return "0, and no block is plugged"
 
 

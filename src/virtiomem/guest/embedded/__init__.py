@@ -5,7 +5,7 @@ kernel.py         one running kernel: tree, core, driver module; a reboot makes 
 hardware.py       what survives a reboot: virtio-mem devices and DIMMs
 qemu_devices.py   QEMU's virtio-mem devices in the place of ours
 other_drivers.py  other drivers that add memory: ACPI DIMMs, dax/kmem, Xen and Hyper-V balloons
-refusing.py       another notifier, which refuses what it is told to
+refusing.py       another notifier, which refuses chosen actions
 waiting.py        time that passes, without retries in vain
 taken.py          what a guest takes: tables and steps that a file could hold
 adopt.py          a guest that runs already, as a snapshot of a real one shows it

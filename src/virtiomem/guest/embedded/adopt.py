@@ -56,7 +56,7 @@ def _region(tree: ResourceTree, device: DeviceConfig) -> Resource | None:
 def adopt(kernel: Kernel, devices: list[AttachedDevice], snapshot: Snapshot) -> None:
     """Plug, add and put online what the snapshot shows; the driver has been loaded.
 
-    Raises UsageError when that cannot be.
+    Raises UsageError when that is impossible.
     """
     # Not online by default, for each block goes to the zone that the snapshot shows; and every block may be plugged at
     # first, else the device would refuse it. The real size comes last, and its notification makes the driver's first pass.
@@ -80,7 +80,7 @@ def adopt_header(kernel: Kernel, header: CrashHeader) -> None:
 
 
 def _requested(kernel: Kernel, device: AttachedDevice, snapshot: Snapshot) -> int:
-    """The requested-size to go on with: the real one, but for a shrink that is stuck.
+    """The requested-size to go on with: the real one, except a shrink that is stuck.
 
     What holds it up is not in the snapshot; here it would go through at once.
     """

@@ -56,7 +56,7 @@ _WORDS = {
     Errno.EINVAL: "Invalid argument",
     Errno.EHWPOISON: "Memory page has hardware error",
 }
-"""What a shell says of an errno."""
+"""What a shell says about an errno."""
 
 
 class EmbeddedGuest:
@@ -76,8 +76,8 @@ class EmbeddedGuest:
 
         `boot`: a real guest's snapshot to start from, instead of `boot_iomem`; one with a virtio_mem driver at work is
         taken over as it is (see `adopt`). `hardware`: the devices themselves, ours when None. Raises ListingError for a
-        listing that cannot be, ArgumentError for a table that cannot be, ScenarioError for a name that cannot be, DeviceError for a device that cannot be, UsageError
-        for a snapshot that cannot be.
+        impossible listing, ArgumentError for an impossible table, ScenarioError for an impossible name, DeviceError for an impossible device, UsageError
+        for an impossible snapshot.
         """
         config, driver, devices = taken.tables(config, driver, devices)
         devices = name_devices(devices)
@@ -86,7 +86,7 @@ class EmbeddedGuest:
         self._real_boot = boot
         self._requests: list[Request] = []
         self._holding: list[Reason] = []
-        """What keeps memory that this step wanted offline, and that is no virtio-mem device's."""
+        """Why memory that this step added, and that does not belong to a virtio-mem device, stays offline."""
         self._room = MachineLayout.of(config, devices).device_memory()
         if config.capture is None:  # else another machine's map decides where devices are
             for device in devices:
@@ -118,7 +118,7 @@ class EmbeddedGuest:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the recording's `guest` says."""
+        """The recording's `guest`."""
         qemu = {} if self._hardware.qemu is None else {"qemu": self._hardware.qemu}
         config = structs.replace(self._config, default_state=self._config.added_state)
         asked = config.kernel
@@ -139,7 +139,7 @@ class EmbeddedGuest:
 
     @property
     def parameters(self) -> Parameters:
-        """How the driver is loaded, whenever it is."""
+        """Parameters with which the driver is loaded."""
         return self._driver.parameters
 
     @property
@@ -152,10 +152,10 @@ class EmbeddedGuest:
         self._hardware.close()
 
     def play(self, step: Step, *, lasts: float = 0) -> StepRecord:
-        """Do one step and run until idle: nothing left to do, or only the driver's retry timer. It `lasts` so many seconds.
+        """Do one step and run until idle: nothing left to do, or only the driver's retry timer. It `lasts` that many seconds.
 
-        What device or kernel refuse is told in the record; raises BackendError when a device's QEMU is lost, ArgumentError
-        for a step that cannot be.
+        What device or kernel refuse is in the record; raises BackendError when a device's QEMU is lost, ArgumentError
+        for an impossible step.
         """
         step, started = taken.step(step), self.kernel.clock.now
         error = self._act(step)
@@ -164,7 +164,7 @@ class EmbeddedGuest:
         return self._record(step, error, started)
 
     def foresee(self, step: Step) -> Reason | None:
-        """What it will cost that a device or DIMM brings memory; see `guest.base.Guest`."""
+        """Predict the cost of a device or DIMM that adds memory; see `guest.base.Guest`."""
         memory = self.kernel.memory
         inside = isinstance(step, values.PlugDimm) and memmap.pageblocks_inside(memory, int(step.size))
         if inside or (isinstance(step, values.Resize) and not self.kernel.devices):
@@ -270,7 +270,7 @@ class EmbeddedGuest:
         return None
 
     def _device(self, name: str) -> AttachedDevice:
-        """The device of that id. Raises ArgumentValueError when there is none."""
+        """The device with that id. Raises ArgumentValueError when no device has it."""
         for device in self.devices:
             if device.id == name:
                 return device
@@ -288,7 +288,7 @@ class EmbeddedGuest:
         self.kernel.unload()
 
     def _set_state(self, blocks: list[int], how: OnlineType) -> str | None:
-        """Write to one block after another; what a shell says of those that refuse, when all have been tried."""
+        """Write to one block after another; what a shell says about those that refuse, when all have been tried."""
         for id_ in blocks:
             border.integer("a block", id_)
         memory, refusals = self.kernel.memory, []
@@ -307,7 +307,7 @@ class EmbeddedGuest:
         self._start_kernel()
 
     def _plug_dimm(self, step: values.PlugDimm) -> None:
-        """Refused by the machine in QEMU's words; when the kernel does not take it, nobody outside hears of that."""
+        """Refused by the machine in QEMU's words; a failure inside the guest kernel is only logged there."""
         self._check_dimm(step)
         memaddr = None if step.memaddr is UNSET else int(step.memaddr)
         addr = self._room.place(step.id, step.size, memaddr=memaddr)

@@ -1,4 +1,4 @@
-"""What the machine holds, whichever kernel runs: virtio-mem devices, DIMMs, and the channels that record what goes between.
+"""Hardware of the machine, whichever kernel runs: virtio-mem devices, DIMMs, and the channels that record their requests.
 
 A reboot leaves all of it in place; only plugged memory goes.
 """
@@ -90,7 +90,7 @@ class EmbeddedDevices:
 
 
 def _realized(config: DeviceConfig, guest: GuestConfig) -> MemDevice:
-    """Our device of that configuration; DeviceError in QEMU's words for one that cannot be."""
+    """Our device of that configuration; DeviceError in QEMU's words for an impossible one."""
     assert config.memaddr is not None, f"{config.id} has no address"
     return MemDevice(
         addr=int(config.memaddr),

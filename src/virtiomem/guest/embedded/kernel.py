@@ -38,7 +38,7 @@ class Kernel:
         """Boot on the memory that the listing `boot_iomem` shows.
 
         `boot`: what a real guest said at the same moment, for what only it can know (managed pages). Raises
-        ListingError for a listing that cannot be, ValueError for an impossible memory block size, UsageError for a release that
+        ListingError for an impossible listing, ValueError for an impossible memory block size, UsageError for a release that
         does not begin with a version.
         """
         self.clock = Clock()
@@ -65,13 +65,13 @@ class Kernel:
             cma=config.cma,
         )
         self.boot_blocks = {block.id: recorded(self.memory, block) for block in self.memory.blocks.values()}
-        """What every snapshot says of boot memory, which never goes offline."""
+        """What every snapshot says about boot memory, which never goes offline."""
         if boot is not None:
             self._adopt_managed(boot)
         self.memory.vmemmap.boot_with(self._free(config) // self.memory.page_size)
 
     def _free(self, config: GuestConfig) -> int:
-        """What is free after boot."""
+        """Return the free memory after boot."""
         if config.free is not None:
             return config.free
         there = sum(part.size for part in boot_ram(self.memory.iomem, config.architecture))
@@ -108,7 +108,7 @@ class Kernel:
             self.module = None
 
     def suspend(self, to: Sleep, sleep: Callable[[], None]) -> Errno:
-        """Sleep, and be woken up at once: EPERM when the driver refuses, ENODEV to a disk, of which there is none."""
+        """Sleep, and be woken up at once: EPERM when the driver refuses, ENODEV to a disk, as there is no swap."""
         rc = self.module.freeze(to) if self.module is not None else Errno.OK
         if rc or to is Sleep.DISK:
             return rc or Errno.ENODEV

@@ -45,7 +45,7 @@ class AcpiMemory:
         self._groups: dict[str, int] = {}
 
     def add(self, dimm: Dimm) -> Errno:
-        """A DIMM came. Its memory makes a static group; that some of it is there already (EEXIST) is no error."""
+        """A DIMM came. Its memory makes a static group; parts that exist already (EEXIST) are not an error."""
         mgid = self._memory.groups.register_static(dimm.node, max(dimm.size // self._memory.page_size, 1))
         flags = MHP_MEMMAP_ON_MEMORY if memmap.pageblocks_inside(self._memory, dimm.size) else 0
         short = None if flags else no_struct_pages(self._memory, dimm.node, dimm.size)
@@ -61,7 +61,7 @@ class AcpiMemory:
     def remove(self, dimm: Dimm) -> Errno:
         """A DIMM is to go: EBUSY, and all is as before, when some of its memory cannot go offline.
 
-        Differs: EINVAL for one that is no whole memory blocks, of which some was there already when it came; Linux stops
+        Differs: EINVAL for a DIMM that does not cover whole memory blocks and part of which already existed; Linux stops
         with a BUG.
         """
         self.holding = []
@@ -122,7 +122,7 @@ class OtherDrivers:
             raise KernelError(rc, f"add-memory {kind}: {self._why(kind, memaddr, size, node, rc)}")
 
     def _why(self, kind: str, memaddr: int | None, size: int, node: int, rc: Errno) -> str:
-        """What refused it, in words."""
+        """Describe what refused the memory."""
         if memaddr is None or node not in self._memory.nodes:
             return f"{size:#x} bytes"
         start = memaddr

@@ -18,7 +18,7 @@ from virtiomem.wire.mem import Feature
 class QemuDevices:
     """A QEMU with the devices of a scenario; see `guest.embedded.hardware.Devices`.
 
-    Raises DeviceError, in QEMU's words, for a device that cannot be, and BackendError when QEMU is missing or too old.
+    Raises DeviceError, in QEMU's words, for an impossible device, and BackendError when QEMU is missing or too old.
     """
 
     def __init__(self, guest: GuestConfig, devices: Sequence[DeviceConfig], *, binary: str | None = None) -> None:
@@ -69,7 +69,7 @@ def guest_on_qemu(
 ) -> EmbeddedGuest:
     """The embedded guest, with QEMU's devices in place of ours; closing it ends QEMU.
 
-    Raises ScenarioError for a guest that starts from a capture, DeviceError for a device that cannot be, and BackendError
+    Raises ScenarioError for a guest that starts from a capture, DeviceError for an impossible device, and BackendError
     when QEMU is missing or too old.
     """
     if guest.capture is not None:

@@ -1,4 +1,4 @@
-"""Another memory notifier of the kernel, which refuses what it is told to.
+"""Another memory notifier of the kernel, which refuses chosen actions.
 
 Models: lib/memory-notifier-error-inject.c (v6.1), loaded with ``priority=1``: it is asked before the driver.
 """
@@ -11,7 +11,7 @@ _EVENTS: dict[RefusedEvent, MemoryEvent] = {"online": MemoryEvent.GOING_ONLINE, 
 
 
 class RefusingNotifier:
-    """What one kernel's notifier refuses, and with which errno; it is registered when it is first told to."""
+    """Notifier of one kernel that refuses chosen actions with a chosen errno; registered when the first is set."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory

@@ -1,4 +1,4 @@
-"""What a guest made in Python takes: tables and steps that a scenario file could hold."""
+"""Convert the arguments of a guest made in Python to the tables and steps that a scenario file holds."""
 
 from itertools import pairwise
 from typing import Any, get_args
@@ -16,7 +16,7 @@ Tables = tuple[GuestConfig, DriverConfig, list[DeviceConfig]]
 
 
 def step(step: object) -> Step:
-    """The step as a file would give it; refuse what is none, or has a value of a kind that no file holds."""
+    """The step as a file would give it; refuse what is not a step, or has a value that no file can hold."""
     border.instance("step", step, *get_args(Step))
     read: Step = _read("step", step, Step)
     if isinstance(read, PlugDimm):

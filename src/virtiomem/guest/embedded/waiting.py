@@ -10,7 +10,7 @@ from virtiomem.recording.values import Request
 
 
 def wait(kernel: Kernel, requests: Sequence[Request], seconds: float) -> None:
-    """Let time pass; `requests` grows with each that is sent. Raises ArgumentError for a time that cannot be.
+    """Let time pass; `requests` grows with each that is sent. Raises ArgumentError for an impossible time.
 
     Once every device's driver has tried again and has changed nothing, it never will: the retries that are left are passed
     over, and only their times are worked out.
@@ -32,5 +32,5 @@ def wait(kernel: Kernel, requests: Sequence[Request], seconds: float) -> None:
 
 
 def _state(kernel: Kernel, requests: Sequence[Request]) -> list[object]:
-    """What a retry can change, or be seen by."""
+    """Return the values that a retry can change, or that show it."""
     return [len(requests), len(kernel.log), kernel.memory.pages_state()]

@@ -1,4 +1,4 @@
-"""A guest that is nothing but hands: a program of ours as its only one, which drives a virtio device for somebody outside.
+"""A guest that is only hands: a program of ours as its only one, which drives a virtio device for a client outside.
 
 hands.c   the program; what it says is at its head, and `transport.hands` is the other side
 """
@@ -32,12 +32,12 @@ def architecture_of(kernel: Path) -> Architecture:
     machine = int.from_bytes(head[18:20], "little")
     found = next((row for row in ARCHITECTURES if row.elf_machine == machine), None)
     if found is None:
-        raise BackendError(f"{kernel}: for ELF machine {machine}, which is none that is known here")
+        raise BackendError(f"{kernel}: for ELF machine {machine}, which is not supported")
     return found
 
 
 def command_line(architecture: Architecture, more: str = "") -> str:
-    """What the kernel must be told: /dev/mem may reach what a device has, and the hands are the first program."""
+    """Return the kernel parameters: /dev/mem may access device memory, and the hands are the first program."""
     return f"{architecture.console_parameters} iomem=relaxed rdinit=/init {more}".strip()
 
 
@@ -49,7 +49,7 @@ def initramfs(program: bytes) -> bytes:
 
 
 def build(architecture: Architecture) -> bytes:
-    """Compile the hands with the distribution's compiler; BackendError names the package where there is none."""
+    """Compile the hands with the distribution's compiler; BackendError names the package where it is missing."""
     native = platform.machine() == architecture.kernel_name
     triple = f"{architecture.kernel_name}-linux-gnu"
     names = [*(("cc", "gcc") if native else ()), f"{triple}-gcc"]

@@ -36,13 +36,13 @@ def tree_of(image: Path) -> Path | None:
 
 
 def lacking(config: str) -> dict[str, str]:
-    """What a .config does not have of `REQUIRED`."""
+    """Return the options of `REQUIRED` that a .config lacks."""
     chosen = set(re.findall(r"^CONFIG_(\w+)=[ym]$", config, re.MULTILINE))
     return {name: why for name, why in REQUIRED.items() if name not in chosen}
 
 
 def dependencies(tree: Path) -> dict[str, tuple[str, ...]]:
-    """What modules.dep would say: each module's path, and those of all that it needs, the one to load first last.
+    """Return the contents of modules.dep: each module's path, and those of all that it needs, the one to load first last.
 
     Raises OSError when a module that modules.order lists cannot be read.
     """

@@ -36,8 +36,8 @@ _FIXED = (
 )
 """The kernel always in the same place, no clearing of memory that is only allocated to be given back (that
 takes most of an emulated unplug and changes nothing one can see), no panic for a timer that a busy host makes late, and no
-complaints that it gives the guest no processor: pages of them fill the console while nobody reads it, and the guest then
-does nothing but wait for its port."""
+complaints that it gives the guest no processor: pages of them fill the console while it is not read, and the guest then
+does only wait for its port."""
 
 
 def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: str) -> list[str]:
@@ -108,7 +108,7 @@ def _memory(guest: GuestConfig, machine: MachineLayout) -> list[str]:
 
 
 def _node_memory(node: NodeConfig, ram: list[Span]) -> list[Span]:
-    """What of a node's ranges is boot memory, in address order."""
+    """Return the boot memory among a node's ranges, in address order."""
     both = ((span, part) for span in node.spans for part in ram if span.overlaps(part))
     return sorted(span.clipped(part) for span, part in both)
 

@@ -23,7 +23,7 @@ _STEP = 4 * MiB
 
 @dataclass(frozen=True, slots=True)
 class FoundHeader:
-    """Where the header of the loaded crash kernel lies, and who made it."""
+    """Place and maker of the header of the loaded crash kernel."""
 
     linux: RunningLinux
     address: int
@@ -31,7 +31,7 @@ class FoundHeader:
     kept_up_to_date: bool
 
     def read(self) -> CrashHeader:
-        """What it has now. Raises ProtocolError when it is no header any more."""
+        """Read the header's present contents. Raises ProtocolError when it is not a header any more."""
         head = self.linux.read_memory(self.address, _PAGE)
         try:
             size = elfcore.table_end(head)
@@ -42,7 +42,7 @@ class FoundHeader:
 
 
 def find(linux: RunningLinux, loader: Loader, *, kept_up_to_date: bool, doing: str) -> FoundHeader | None:
-    """The header of the crash kernel that has just been loaded; None where there is none to be found."""
+    """The header of the crash kernel that has just been loaded; None where it is not found."""
     reserved = kernel_ranges(iomem.loads(linux.look(doing).iomem)).excluded
     start, end = reserved[1] if len(reserved) > 1 else (0, 0)
     for address in [start] if loader is Loader.KERNEL else range(end + 1 - _STEP, start - 1, -_STEP):

@@ -77,12 +77,12 @@ def check_steps(steps: Iterable[Step]) -> None:
             )
         if isinstance(step, Use | Free) and not _FILE_NAME.fullmatch(step.id):
             raise ScenarioError(
-                f"{step.id!r} is no file name for a real Linux (letters, digits, . _ -)", where=f"step[{index}].id"
+                f"{step.id!r} is not a file name for a real Linux (letters, digits, . _ -)", where=f"step[{index}].id"
             )
 
 
 def needs_kexec(steps: Iterable[Step]) -> bool:
-    """Whether kexec-tools and a kernel must be in the guest for these steps."""
+    """Return whether kexec-tools and a kernel must be in the guest for these steps."""
     return any(isinstance(step, Kexec | LoadCrashKernel) for step in steps)
 
 
@@ -90,7 +90,7 @@ class LinuxGuest:
     """A running Linux with virtio-mem devices; see `virtiomem.guest.base.Guest`.
 
     `kexec` puts the kernel and kexec-tools into the guest, for steps that start or load a kernel; `pages` has every step end
-    with a look at the pages of memory blocks that came to kernel zones; `progress` is told what is being started. Raises BackendError
+    with a look at the pages of memory blocks that came to kernel zones; `progress` receives what is being started. Raises BackendError
     (or BackendTimeout) when something is missing, with its Debian package, or the guest does not come up, and ScenarioError
     for what no real guest can be.
     """
@@ -121,7 +121,7 @@ class LinuxGuest:
 
     @property
     def info(self) -> dict[str, Any]:
-        """What the recording's `guest` says."""
+        """The recording's `guest`."""
         return dict(self._linux.info)
 
     @property
@@ -140,7 +140,7 @@ class LinuxGuest:
         return self._linux.qmp
 
     def play(self, step: Step) -> StepRecord:
-        """Do one step and wait until the guest is at rest; what is refused is told in the record."""
+        """Do one step and wait until the guest is at rest; refusals are in the record."""
         check_steps([step])
         started = time.monotonic()
         doing = f"playing {_word(step)}"
@@ -167,7 +167,7 @@ class LinuxGuest:
         )
 
     def foresee(self, step: Step) -> Reason | None:
-        """What it will cost that a device or DIMM brings memory; see `guest.base.Guest`."""
+        """Predict the cost of a device or DIMM that adds memory; see `guest.base.Guest`."""
         look, page = self._rest.look, self._architecture.page_size
         if self._config.memmap_on_memory != "N" or (isinstance(step, Resize) and not look.bound):
             return None
@@ -241,7 +241,7 @@ class LinuxGuest:
             raise BackendError(f"the guest ran out of memory while {doing}: {panicked}{self._sizes()}") from None
 
     def _sizes(self) -> str:
-        """What the devices had, and what struct pages cost of it."""
+        """Describe what the devices had, and what struct pages cost of it."""
         try:
             devices = [device for device in self._linux.memory.query() if isinstance(device, VirtioMemInfo)]
         except (BackendError, DeviceError, ProtocolError):
@@ -327,7 +327,7 @@ class LinuxGuest:
         return self._told(verb, self._linux.ask(verb, *arguments, doing=doing))
 
     def _told(self, verb: str, reply: Reply) -> str | None:
-        """What the agent says of what has failed."""
+        """Return the agent's report of what has failed."""
         if reply.status == 0:
             return None
         said = "; ".join(line for line in reply.text.splitlines() if line)
@@ -337,7 +337,7 @@ class LinuxGuest:
         return f"{said}; the console's last lines: {self._linux.last_words()[:_LONGEST_REFUSAL]}"
 
     def _change_memory(self, step: Resize | PlugDimm | UnplugDimm, doing: str) -> str | None:
-        """What is done through QEMU; its words when it refuses."""
+        """Do a step through QEMU; returns QEMU's words when it refuses."""
         try:
             match step:
                 case Resize(device=device, requested_size=size):
@@ -352,7 +352,7 @@ class LinuxGuest:
 
 
 def _check(config: GuestConfig, driver: DriverConfig) -> None:
-    """Refuse what a stock kernel in QEMU cannot be."""
+    """Refuse a configuration that a stock kernel in QEMU cannot have."""
     if not driver.merge_resources:
         raise ScenarioError(
             "a stock kernel merges; only the embedded guest can leave it out", where="driver.merge-resources"

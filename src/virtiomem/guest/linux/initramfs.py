@@ -30,7 +30,7 @@ _MACHINE = slice(18, 20)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an initramfs is made of; `kexec` maps paths in the guest to the files of kexec-tools, empty without it."""
+    """Contents of an initramfs; `kexec` maps paths in the guest to the files of kexec-tools, empty without it."""
 
     busybox: bytes
     boot_modules: list[Module]
@@ -95,7 +95,7 @@ def _roots() -> list[Path]:
 
 
 def _suffix(architecture: Architecture) -> str:
-    """What a Debian package is called by besides its name when it is not this machine's."""
+    """Return the suffix of a Debian package's name for an architecture other than the default one."""
     return "" if architecture is DEFAULT else f":{architecture.debian}"
 
 

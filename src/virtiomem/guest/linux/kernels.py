@@ -108,7 +108,7 @@ def choose(kernel: Path | str | None, modules: Path | None = None, architecture:
 
 
 def choose_image(kernel: str | None) -> Path:
-    """The image itself, of which no module is needed: a file, or the newest in /boot, or of a release such as ``6.1``."""
+    """The image alone, without modules: a file, or the newest in /boot, or of a release such as ``6.1``."""
     if kernel is not None and "/" in kernel:
         return Path(kernel)
     return find(kernel or "").image
@@ -117,7 +117,7 @@ def choose_image(kernel: str | None) -> Path:
 def find(wanted: str = "", architecture: Architecture = DEFAULT) -> KernelImage:
     """The newest kernel of the wanted release (empty: of any) and architecture that has the virtio-mem driver.
 
-    ``6.1`` is every 6.1.x, not 6.12. Raises BackendError, with what there is and the Debian package, when there is none.
+    ``6.1`` is every 6.1.x, not 6.12. Raises BackendError, with what there is and the Debian package, when none matches.
     """
     found, refused = _looked_at(architecture)
     fitting = [kernel for kernel in found if is_release(kernel.release, wanted)]
@@ -150,12 +150,12 @@ def _looked_at(architecture: Architecture) -> tuple[list[KernelImage], list[str]
 
 
 def is_release(release: str, wanted: str) -> bool:
-    """Whether a kernel is of a release: ``6.1.0-57-cloud-amd64`` is a ``6.1``, 6.12.3 is not."""
+    """Return whether a kernel is of a release: ``6.1.0-57-cloud-amd64`` is a ``6.1``, 6.12.3 is not."""
     return release.startswith(wanted) and not (wanted and release[len(wanted) :][:1].isdigit())
 
 
 def _none_found(wanted: str, images: list[Path], refused: list[str], architecture: Architecture) -> str:
-    """What was asked for, what there is, why the last of these is not it, and the cure."""
+    """Describe a kernel that was not found: what was asked for, what there is, why the last of these does not match, and the cure."""
     kernel = "kernel" if architecture is DEFAULT else f"kernel for {architecture.name}"
     what = f"{kernel} {wanted}" if wanted else kernel
     package = (
@@ -225,7 +225,7 @@ def release(image: Path) -> str:
 
 
 def identify(image: Path) -> tuple[str, Architecture]:
-    """The release in an image, and what it is for. Raises BackendError when it cannot be read or is no kernel."""
+    """The release in an image, and what it is for. Raises BackendError when it cannot be read or is not a kernel."""
     try:
         with image.open("rb") as file:
             head = file.read(0x10000)
@@ -294,5 +294,5 @@ def _name(path: str) -> str:
 
 
 def version_key(release: str) -> list[tuple[int, int | str]]:
-    """What sorts releases: numbers by value, the rest as text."""
+    """Sort key of a release: numbers by value, the rest as text."""
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", release)]

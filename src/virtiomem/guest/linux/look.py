@@ -1,6 +1,6 @@
 """One look at a guest: the agent's `snapshot` text, strictly read.
 
-A look is a snapshot without the devices (QEMU knows those) and says besides whether the guest is at work and when the
+A look is a snapshot without the devices (QEMU knows those) and also says whether the guest is at work and when the
 driver will try again.
 """
 
@@ -33,7 +33,7 @@ _MAX_DIGITS = 17
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the agent saw.
+    """State of the guest as the agent reported it.
 
     `bound`: the devices that have a driver, by the guest's names. `busy`: a task is in the driver or the hotplug core;
     None when the kernel does not tell. `retry_in`: seconds until the driver's retry timer expires (the earliest of all
@@ -51,7 +51,7 @@ class Look:
     """Pages of each node that new memory could be paid with: free in its kernel zones, beyond what these keep."""
 
     def same_state(self, other: "Look") -> bool:
-        """True when nothing but the time has changed."""
+        """True when only the time has changed."""
         mine = (self.iomem, self.memory_blocks, self.zones, self.bound, self.retry_in is None)
         return mine == (other.iomem, other.memory_blocks, other.zones, other.bound, other.retry_in is None)
 
@@ -97,7 +97,7 @@ def _blocks(lines: list[str], links: list[str]) -> list[MemoryBlock]:
         attributes.setdefault(int(match[1]), {})[match[2]] = match[3].strip()
     nodes: dict[int, list[int]] = {}
     for link in links:
-        if link != "memory*/node*":  # what the shell prints when there is none
+        if link != "memory*/node*":  # what the shell prints for an empty glob
             match = _matched(_NODE, link, "nodes")
             nodes.setdefault(int(match[1]), []).append(int(match[2]))
     return [

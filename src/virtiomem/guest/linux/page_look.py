@@ -1,4 +1,4 @@
-"""A look at the pages of memory blocks: what /proc/kpageflags says of them, strictly read."""
+"""A look at the pages of memory blocks: what /proc/kpageflags says about them, strictly read."""
 
 import binascii
 import re
@@ -53,10 +53,10 @@ def _letters(flags: bytes, per_letter: int) -> Iterator[str]:
 
 
 def _letter(kinds: set[int]) -> str:
-    """What a pageblock is, from the flags that occur in it.
+    """Classify a pageblock by the flags that occur in it.
 
-    A page without any flag is the kernel's, which says nothing of it (a memmap, a buffer), or on its way back to the
-    allocator: beside a user's pages, which the kernel keeps apart from its own, it is that.
+    A page without any flag is the kernel's, without further marks (a memmap, a buffer), or on its way back to the
+    allocator: next to a user's pages, which the kernel keeps apart from its own, it is that.
     """
     used = [flags for flags in kinds if not flags & _OF_NOBODY]
     if any(flags & _OF_KERNEL for flags in used):

@@ -103,7 +103,7 @@ def reasons(
     driver: DriverConfig | None = None,
     architecture: Architecture = DEFAULT,
 ) -> list[Reason]:
-    """What keeps devices from their requested sizes, one reason each; `driver` is how the driver was loaded."""
+    """Return the reasons why devices do not reach their requested sizes; `driver` is how the driver was loaded."""
     names = {config.id: config.name or "" for config in name_devices(configs)}
     parameters = (driver or DriverConfig()).parameters
     return [_reason(rest, one, names[one.id], log, parameters, architecture).of(one.id) for one in rest.unsettled]
@@ -139,13 +139,13 @@ def _before_retry(rest: Rest, device: VirtioMemInfo, log: list[str], architectur
 
 
 def no_struct_pages(look: Look, node: int, size: int, architecture: Architecture) -> Reason:
-    """That so much memory could not be paid for, with what is free now."""
+    """That that much memory could not be paid for, with what is free now."""
     free = architecture.page_size * look.free.get(node, 0)
     return Reason(ReasonKind.NO_STRUCT_PAGES, {"need": memmap_size(size, architecture), "node": node, "free": free})
 
 
 def refused_dimms(rest: Rest, architecture: Architecture, *, starved: bool) -> list[Reason]:
-    """Why DIMMs have no memory block in Linux, as far as their place and the kernel's log tell."""
+    """Why DIMMs have no memory block in Linux, going by their place and the kernel's log."""
     size, found = rest.look.memory_block_size, []
     there = {block.block for block in rest.look.memory_blocks}
     for dimm in (device for device in rest.devices if isinstance(device, DimmInfo)):
@@ -173,7 +173,7 @@ def _at_rest(device: VirtioMemInfo, look: Look, driver: Parameters, architecture
 
 
 def _offline_bytes(device: VirtioMemInfo, look: Look) -> int:
-    """How much of a device's memory is in blocks that are offline."""
+    """Sum the offline memory of a device."""
     size = look.memory_block_size
     mine = (block for block in look.memory_blocks if Span.of_block(block.block, size).overlaps(device.region))
     return size * sum(block.is_offline for block in mine)

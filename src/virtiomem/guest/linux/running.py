@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """How to run a guest; None is what this machine has. `timeout`: seconds for a boot, and for a step.
+    """Options of a run; None means the default of this machine. `timeout`: seconds for a boot, and for a step.
 
     `kernel` is an image, or a release such as ``6.1`` that is looked for. Raises UsageError for modules without the
     image that they are of.
@@ -51,7 +51,7 @@ class Setup:
 class RunningLinux:
     """A Linux that has come up; `info` says which, `memory` has its memory devices, `qmp` is QEMU's monitor.
 
-    `kexec` puts the kernel and kexec-tools into it; `say` is told what is being started. Raises BackendError (or
+    `kexec` puts the kernel and kexec-tools into it; `say` receives what is being started. Raises BackendError (or
     BackendTimeout) when something is missing, with its Debian package, or the kernel does not come up.
     """
 
@@ -111,12 +111,12 @@ class RunningLinux:
         return self._trace.read(self._qemu.output.take())
 
     def take_log(self) -> list[str]:
-        """What the driver has said in the kernel's log since the last call."""
+        """Return the driver's lines in the kernel log since the last call."""
         return [line for line in self._console.take() if is_driver_line(line)]
 
     @property
     def starved(self) -> bool:
-        """Whether the kernel ran out of memory since the last call of `take_log`."""
+        """True if the kernel ran out of memory since the last call of `take_log`."""
         return self._console.starved
 
     def last_words(self) -> str:
@@ -124,7 +124,7 @@ class RunningLinux:
         return self._console.last_words()
 
     def read_memory(self, address: int, size: int) -> bytes:
-        """What the machine has at a physical address. Raises DeviceError where QEMU finds no memory."""
+        """Read the machine's memory at a physical address. Raises DeviceError where QEMU finds no memory."""
         self.qmp.execute("pmemsave", {"val": address, "size": size, "filename": self._memory.path})
         return self._memory.read(size)
 

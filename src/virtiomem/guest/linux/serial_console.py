@@ -9,7 +9,7 @@ from virtiomem.errors import BackendError, UsageError
 KEPT = 64 * 1024
 """Bytes of the console that are remembered."""
 FILE_LIMIT = 64 * 1024 * 1024
-"""Bytes of the console that go to a file; a guest that prints for ever must not fill a disk."""
+"""Bytes of the console that go to a file; a guest that prints forever must not fill a disk."""
 SHOWN = 3
 """Lines of the console that an error message quotes."""
 
@@ -23,7 +23,7 @@ _CUT = b"\n[virtiomem: the console was cut here, after %d bytes]\n" % FILE_LIMIT
 
 
 class Console:
-    """What the guest printed; `file` receives a copy."""
+    """Output of the guest; `file` receives a copy."""
 
     def __init__(self, file: BinaryIO | None = None) -> None:
         self._file = file
@@ -50,12 +50,12 @@ class Console:
             self._copy(self._file, data)
 
     def take(self) -> list[str]:
-        """The whole lines printed since the last call, as far as they are remembered; see `_readable`."""
+        """The whole lines printed since the last call, of those still remembered; see `_readable`."""
         whole, newline, self._new = self._new.rpartition(b"\n")
         return _readable(whole + newline)
 
     def last_words(self) -> str:
-        """What an error message quotes of this step: the panic and the lines before it, or the last lines."""
+        """Return the part of this step's output that an error quotes: the panic and the lines before it, or the last lines."""
         lines = _readable(self._new)
         panic = next((number for number, line in enumerate(lines) if _PANIC.decode() in line), len(lines) - 1)
         shown = lines[max(panic - SHOWN + 1, 0) : panic + 1]

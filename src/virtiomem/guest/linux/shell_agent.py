@@ -1,7 +1,7 @@
 """Our end of the line to the agent (agent.sh): one line out, one bounded answer in.
 
 What comes back is untrusted: it must be framed with the number of the question, it has a time and a size limit, and
-nothing of it is interpreted here.
+none is interpreted here.
 """
 
 import re
@@ -27,7 +27,7 @@ _CHUNK = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a verb printed, whole lines, and its exit status."""
+    """Output of a verb, whole lines, and its exit status."""
 
     text: str
     status: int
@@ -86,7 +86,7 @@ class ShellAgent:
         return Reply(text if text != "\n" else "", int(match[2]))
 
     def nudge(self) -> None:
-        """Send an empty line, which is no question: a sleeping guest wakes up of it."""
+        """Send an empty line, which is not a question: a sleeping guest wakes up of it."""
         self._send(b"\n", "waking up")
 
     def follow(self, seconds: float, doing: str) -> None:

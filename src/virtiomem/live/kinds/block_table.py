@@ -37,7 +37,7 @@ _PLAIN = ("RANGE", "SIZE", "STATE", "REMOVABLE", "BLOCK")
 
 
 def read(text: str, source: str) -> Brought:
-    """Read a table as memory blocks. Raises UsageError, with the line, for what is none, and where rows are missing."""
+    """Read a table as memory blocks. Raises UsageError, with the line, for a row that is not of a table, and where rows are missing."""
     table = _LsmemTable(source)
     table.read(text)
     blocks = table.blocks()
@@ -164,7 +164,7 @@ class _LsmemTable:
         size = _bytes(said)
         if not is_block_size(size):
             reason = (
-                f"the block size {quoted(said)} is none"
+                f"{quoted(said)} is not a block size"
                 if said
                 else "neither BLOCK nor a summary says how large blocks are"
             )

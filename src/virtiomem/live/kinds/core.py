@@ -1,4 +1,4 @@
-"""An ELF core file, and what `readelf -l` says of one: which memory is in it.
+"""An ELF core file, and what `readelf -l` says about one: which memory is in it.
 
 The program headers are read by `kdump.elfcore`, the reader that is held against pyelftools and readelf in the tests.
 """
@@ -52,7 +52,7 @@ def _of_text(text: str, source: str) -> Iterator[elfcore.ProgramHeader]:
 
 
 def _found(headers: Iterable[elfcore.ProgramHeader]) -> Brought:
-    """What is dumped: ranges, and where each is as the kernel sees it."""
+    """Return the dumped ranges, and where the kernel sees each."""
     table = list(headers)
     loads = sorted(
         (one for one in table if one.type == elfcore.SegmentType.LOAD and one.memsz), key=lambda one: one.paddr

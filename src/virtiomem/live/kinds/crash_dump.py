@@ -57,7 +57,7 @@ class _Plain:
         self.file = file
 
     def at(self, offset: int, size: int) -> bytes:
-        """What stands at a place; less where the file ends."""
+        """Read the bytes at a place; fewer where the file ends."""
         self.file.seek(offset)
         return self.file.read(size)
 
@@ -94,7 +94,7 @@ class _Flat:
             at += size
 
     def at(self, offset: int, size: int) -> bytes:
-        """What was written at a place; zeros where nothing was."""
+        """Return the bytes written at a place; zeros where nothing was."""
         found = bytearray(size)
         first = max(bisect_right(self.offsets, offset) - 1, 0)
         for start, length, where in self.places[first:]:
@@ -159,7 +159,7 @@ def _left_out(level: int) -> str:
 
 
 def _inside(dump: _Plain | _Flat, offset: int, low: int, high: int, source: str) -> int:
-    """How many of the bits from `low` to `high` of a bitmap are set."""
+    """Count the bits set from `low` to `high` of a bitmap."""
     total = 0
     while low < high:
         stop = min(high, (low // 8 + _CHUNK) * 8)

@@ -59,5 +59,5 @@ def _size(element: ET.Element, source: str) -> int:
     text, unit = (element.text or "").strip(), element.get("unit", "")
     factor = libvirt_unit(unit)
     if factor is None or not (text.isascii() and text.isdecimal() and len(text) <= 20) or int(text) * factor > U64_MAX:
-        raise UsageError(f"{shown(source)}: <{shown(element.tag)}> is no size: {shown(text)} {shown(unit.lower())}")
+        raise UsageError(f"{shown(source)}: <{shown(element.tag)}> is not a size: {shown(text)} {shown(unit.lower())}")
     return int(text) * factor

@@ -1,4 +1,4 @@
-"""A folder of a machine's files: a copy of its root, a sosreport unpacked, a folder in which somebody put proc/iomem and dmesg.
+"""Folder of a machine's files: a copy of its root, a sosreport unpacked, a folder into which proc/iomem and dmesg were copied.
 
 Sources: sos/report/plugins/pci.py (proc/iomem), memory.py (lsmem, proc/pagetypeinfo), kernel.py (dmesg, proc/buddyinfo,
 proc/zoneinfo) of sos 4; what a command printed is in sos_commands/PLUGIN, in a file named as the command with `_` between words.
@@ -35,7 +35,7 @@ _ELSEWHERE = (
 
 
 def read(path: str | Path) -> Brought:
-    """Read what a capture would hold, from where it stands in the folder. Raises UsageError where nothing of it is there."""
+    """Read what a capture would hold, from where it stands in the folder. Raises UsageError where none of them exists."""
     root = _root(Path(path))
     sections = {heading: section for heading, section in collect(root).sections.items() if section.text}
     facts: list[Fact] = []

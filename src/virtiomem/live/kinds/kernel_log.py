@@ -1,4 +1,4 @@
-"""A kernel log: what the virtio_mem driver said of its devices, and memory hotplug of what failed.
+"""A kernel log: what the virtio_mem driver said about its devices, and memory hotplug of what failed.
 
 It may come from dmesg, a journal, a console or a file; what stands before the message (times, host, level) is taken away.
 """
@@ -20,10 +20,10 @@ _OTHER = re.compile(
 )
 _BEFORE = re.compile(r"^(?:<[0-9]+>)?(?:.*? kernel: )?(?:\[ *[0-9]+\.[0-9]+\](?:\[ *\w+\])? )?(?:\[[A-Z][^\]]*\] )?")
 MAX_FACTS = 1000
-"""Lines that are told; a log may have any number."""
+"""Limit for lines that are quoted; a log may have any number."""
 
 
-def read(text: str, source: str) -> Brought:  # noqa: ARG001 - every kind's reader is told
+def read(text: str, source: str) -> Brought:  # noqa: ARG001 - every kind's reader receives it
     """Read what is there; a log that says nothing of memory gives nothing, which is said."""
     lines = [_BEFORE.sub("", line, count=1) for line in text.splitlines()]
     driver = [match[0] for line in lines if (match := _DRIVER.search(line))]
@@ -35,7 +35,7 @@ def read(text: str, source: str) -> Brought:  # noqa: ARG001 - every kind's read
 
 
 def _values(lines: list[str]) -> Iterator[Fact]:
-    """What the driver says in numbers, and in words."""
+    """Yield the facts in the driver's messages: values, and words."""
     for line in lines:
         match = VALUE_LINE.fullmatch(line)
         if match and match["key"] in _KEYS:

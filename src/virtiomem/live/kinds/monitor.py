@@ -1,4 +1,4 @@
-"""What a QEMU monitor said: a QMP transcript (its own lines, or those of a tool that shows both sides), HMP's tables."""
+"""Read the output of a QEMU monitor: a QMP transcript (its own lines, or those of a tool that shows both sides), HMP's tables."""
 
 import re
 from collections.abc import Iterator

@@ -100,12 +100,12 @@ def _json(text: str, source: str) -> Iterator[Row]:
 
 def _name(value: Any) -> str:
     if not isinstance(value, str) or "\n" in value:
-        raise TypeError(f"{shown(value)} is no name")
+        raise TypeError(f"{shown(value)} is not a name")
     return value
 
 
 def _address(value: Any) -> int:
     number = int(value, 16) if isinstance(value, str) and len(value) <= 18 else value
     if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= U64_MAX:
-        raise ValueError(f"{shown(value)} is no address")
+        raise ValueError(f"{shown(value)} is not an address")
     return number

@@ -1,4 +1,4 @@
-"""All kinds of input: one row a kind. A new kind is a row here and a module beside it.
+"""All kinds of input: one row a kind. A new kind is a row here and a module next to it.
 
 A kind is recognised by its beginning. What it gives are headings of a capture; a command takes every kind that gives what it needs.
 """
@@ -30,7 +30,7 @@ TAKEN: dict[str, tuple[str, ...]] = {
 }
 """What each command needs of its input; `read` takes whatever there is."""
 LACKING = {IOMEM: "no /proc/iomem", MEMORY: "no memory blocks", RANGES: "no ranges of a dump"}
-"""What is said of a kind that has it not."""
+"""What is said about a kind that has it not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +48,17 @@ class Kind:
     gives: tuple[str, ...] = ()
     """Headings of the capture that it becomes."""
     module: str = ""
-    """The module beside this one that reads it: `read(text, source)`, or `read(path)` for what is read in place."""
+    """The module next to this one that reads it: `read(text, source)`, or `read(path)` for what is read in place."""
     refuses: str = ""
     """What its reader refuses, with the line where there are lines."""
     magic: tuple[bytes, ...] = ()
-    """How a file begins that is no text, and is read in place: it may be larger than memory."""
+    """How a file begins that is not a text, and is read in place: it may be larger than memory."""
     instead: str = ""
-    """What to do with a kind that no command reads as what a Linux says of its memory."""
+    """What to do with a kind that no command reads as what a Linux says about its memory."""
 
     @property
     def in_place(self) -> bool:
-        """Whether its reader takes a path."""
+        """True if its reader takes a path."""
         return (bool(self.magic) and not self.instead) or self.name == "folder"
 
     @property
@@ -68,7 +68,7 @@ class Kind:
 
     @property
     def takers(self) -> str:
-        """Who takes it, as the end of a sentence."""
+        """The commands that take this kind, as the end of a sentence."""
         return self.instead or f"{' or '.join(f'`virtiomem {verb}`' for verb in self.verbs)} takes it"
 
     def reader(self) -> Callable[..., Brought]:
@@ -91,7 +91,7 @@ RECORDING = Kind(
     '`{"format": "virtiomem-recording/…"`',
     r'\A\s*\{\s*"format": *"virtiomem-rec',
     (IOMEM, MEMORY),
-    refuses="JSON that is none; another format; values that no guest has; a key that stands twice",
+    refuses="invalid JSON; another format; values that no guest has; a key that stands twice",
 )
 LISTING = Kind(
     "listing",
@@ -205,7 +205,7 @@ KINDS: tuple[Kind, ...] = (
         r'\A\s*(?:\[\s*\{\s*"(?:start|END)"\s*:|\{\s*"iomem"\s*:)',
         (IOMEM,),
         "resources",
-        refuses="an address that is none; a resource without a name",
+        refuses="an invalid address; a resource without a name",
     ),
     Kind(
         "volatility",
@@ -214,7 +214,7 @@ KINDS: tuple[Kind, ...] = (
         r"^(?i:(?:TreeDepth,)?NAME[\t,]START[\t,]END| *\| +NAME +\| +START +\| +END)|^\S[^\t\n]{0,200}\t0x[0-9A-F]{1,16} *\t0x[0-9A-F]{1,16} *$",
         (IOMEM,),
         "resources",
-        refuses="a row that is none",
+        refuses="an invalid row",
     ),
     Kind(
         "crash",
@@ -223,7 +223,7 @@ KINDS: tuple[Kind, ...] = (
         r"^ *RESOURCE +RANGE +NAME",
         (IOMEM,),
         "resources",
-        refuses="a row that is none",
+        refuses="an invalid row",
     ),
     LISTING,
     Kind(
@@ -288,7 +288,7 @@ OTHERS: tuple[Kind, ...] = (
         "archive", "an archive of files", "", r"\A[^\n]{257}ustar", instead="`tar -xf` unpacks it, and a folder is read"
     ),
 )
-"""What is known for what it is by its very beginning, though no command reads it as what a Linux says of its memory."""
+"""What is known for what it is by its very beginning, though no command reads it as what a Linux says about its memory."""
 _BINARY = Kind("binary", "binary data of no kind that is read", "", instead="a listing or a capture is text")
 
 
@@ -301,7 +301,7 @@ def named(name: str) -> Kind:
 
 
 def recognise(data: bytes, needs: tuple[str, ...] = ()) -> Kind:
-    """What a file is, by its beginning; of several, one that gives what is needed.
+    """Recognise a file by its beginning; of several kinds, one that gives what is needed.
 
     What begins as JSON and is nothing else is a recording, whose reader says what is wrong with it; anything else is a listing.
     """
@@ -310,7 +310,7 @@ def recognise(data: bytes, needs: tuple[str, ...] = ()) -> Kind:
 
 
 def known(data: bytes, needs: tuple[str, ...] = ()) -> Kind | None:
-    """What a file is, by its beginning, where that tells; of several, one that gives what is needed."""
+    """Recognise a file by its beginning, where that suffices; of several kinds, one that gives what is needed."""
     if _PLAIN_LISTING.match(data):
         return LISTING
     head = data[:HEAD].decode("utf-8", "surrogateescape").replace("\r\n", "\n").removeprefix("\ufeff")

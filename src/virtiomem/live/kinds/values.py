@@ -1,4 +1,4 @@
-"""What a kind's reader gives: sections of a capture, and facts that have no section of their own."""
+"""Values that the reader of a kind returns: sections of a capture, and facts that have no section of their own."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ RANGES = "vmcore/ranges"
 
 
 class Fact(NamedTuple):
-    """One thing that is said of a part of the machine; a number is in bytes."""
+    """One thing that is said about a part of the machine; a number is in bytes."""
 
     of: str
     what: str
@@ -20,11 +20,11 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What was brought, as it was read."""
+    """Input as it was read."""
 
     sections: Mapping[str, Section] = field(default_factory=dict)
     facts: tuple[Fact, ...] = ()
     remarks: tuple[str, ...] = ()
-    """What there is to say besides; a sentence each."""
+    """What there is to say as well; a sentence each."""
     at_least: bool = False
     """Whether something may be missing."""

@@ -32,7 +32,7 @@ class _Chunk(Struct, frozen=True, rename="kebab"):
 
 
 class AgentPeer(Protocol):
-    """Who passes questions to an agent."""
+    """A channel that passes questions to an agent."""
 
     async def ask(
         self,
@@ -45,7 +45,7 @@ class AgentPeer(Protocol):
         """Execute a command and return its answer as a `shape`; raises as `peer.Peer.ask` does."""
 
     def bad_answer(self, command: str, why: object) -> ProtocolError:
-        """The error for an answer that cannot be."""
+        """The error for an impossible answer."""
 
 
 class GuestFiles:
@@ -74,7 +74,7 @@ class GuestFiles:
         reading = asyncio.create_task(self._read(path, offset, size))
         reading.add_done_callback(taken)  # when we are interrupted once more, its exception is not ours to hear
         try:
-            # Not shield(): from Python 3.14 on it tells the loop of the error that nobody waits for any more.
+            # Not shield(): from Python 3.14 on it reports to the loop an error that is not awaited any more.
             await asyncio.wait([reading])
         except asyncio.CancelledError:
             await asyncio.wait([reading], timeout=CLOSING_SECONDS)

@@ -1,4 +1,4 @@
-"""What a door is, what a target can do, and how a machine is to be opened."""
+"""Interface of a door: what a target can do, and how a machine is opened."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from virtiomem.vm.model import Vm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """What a verb wants of a machine, and what its user allows."""
+    """Needs of a verb from a machine, and what its user allows."""
 
     unstable: bool = False
     """Commands that the hypervisor calls unstable may be sent."""
@@ -34,7 +34,7 @@ class Connection:
 
     @property
     def label(self) -> str:
-        """How an error names it: door and address, and the machine's name where they do not have it."""
+        """Name of the machine in errors: door and address, and the machine's name where they do not have it."""
         known = {self.target.name, str(self.target), str(self.target).partition(":")[2]}
         return str(self.target) if self.name in known else f"{self.name} ({self.target})"
 
@@ -51,9 +51,9 @@ class Connection:
 
 
 class MachineTarget(Protocol):
-    """Where a machine is, read from its text.
+    """Address of a machine, read from its text.
 
-    `name` is what it is called where nobody names it; `str()` is the text with its scheme.
+    `name` is what it is called unless the user names it; `str()` is the text with its scheme.
     """
 
     @property
@@ -72,7 +72,7 @@ VERBS = ("list", "status", "resize", "resize --persist", "watch", "explain", "at
 
 
 class Ability(NamedTuple):
-    """Whether a door can do what a verb wants, and what is to be known of it: what stays unknown, or why it cannot."""
+    """Answer of a door to a need: whether it can be met, what stays unknown, or why it cannot be met."""
 
     note: str
     can: bool = True
@@ -89,8 +89,8 @@ class Door(NamedTuple):
     parse: Callable[[str, str], MachineTarget]
     """Reads what stands behind the scheme; UsageError begins with the second argument, where the text stands."""
     abilities: Mapping[str, Ability] = {}
-    """What is to be said of its verbs (`VERBS`), where there is anything."""
+    """Remarks about its verbs (`VERBS`), where there is anything."""
 
     def ability(self, verb: str) -> Ability:
-        """Whether it can do that."""
+        """Return whether it can do that."""
         return self.abilities.get(verb, Ability(""))

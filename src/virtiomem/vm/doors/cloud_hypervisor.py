@@ -1,7 +1,7 @@
 """``cloud-hypervisor:SOCKET``: a VM of Cloud Hypervisor behind `Backend`, through its API socket.
 
-A device is a memory zone with a hotplug size; without zones it is the one of ``mem0``. What is plugged is told since v52,
-and only as a sum: of one device it is known, of more it is not, nor beside a balloon. Addresses and drivers are not told.
+A device is a memory zone with a hotplug size; without zones it is the one of ``mem0``. What is plugged is reported since v52,
+and only as a sum: of one device it is known, of more it is not, nor next to a balloon. Addresses and drivers are not reported.
 Source: vmm/src/api/openapi/cloud-hypervisor.yaml and vmm/src/{config,lib}.rs of v53. Not run against the real one.
 """
 
@@ -39,7 +39,7 @@ DOOR = Door(
     lambda text, source: ApiTarget("cloud-hypervisor", parse_path(text, source=source), CloudHypervisorBackend),
     {
         "list": Ability(
-            "addresses are unknown; so is what is plugged before v52, beside a balloon, and of each of several zones"
+            "addresses are unknown; so is what is plugged before v52, next to a balloon, and of each of several zones"
         ),
         "status": Ability("drivers: by `--agent`"),
         "resize": Ability("what is plugged must be known, else only with `--no-wait`; the same size again is not sent"),
@@ -76,7 +76,7 @@ class _Memory(Struct, frozen=True):
 
     @property
     def resizable(self) -> list[_Zone]:
-        """What can be resized: the zones with a hotplug size, or all memory where there are no zones."""
+        """The parts that can be resized: the zones with a hotplug size, or all memory where there are no zones."""
         if self.hotplug_method != _METHOD:
             return []
         whole = _Zone(NO_ZONES, self.size, self.hotplug_size, self.hotplugged_size)
@@ -127,7 +127,7 @@ class CloudHypervisorBackend(PollingBackend):
             raise BackendError(f"it is no Cloud Hypervisor: {error.reason}", connection=self._peer.label) from None
 
     async def look(self) -> Machine:
-        """How big everything is right now, as far as it is told."""
+        """Return the present sizes, where the VMM reports them."""
         info = await self._info()
         memory = info.config.memory
         boot = memory.size + sum(zone.size for zone in memory.zones or ())
@@ -149,7 +149,7 @@ class CloudHypervisorBackend(PollingBackend):
         return self._last
 
     async def hypervisor_info(self, machine: Machine) -> HypervisorInfo:
-        """Its version, and passed-through devices; of drivers and migrations it tells nothing."""
+        """Its version, and passed-through devices; it does not report drivers or migrations."""
         info = await self._info()
         return HypervisorInfo(
             hypervisor=f"Cloud Hypervisor {shown(self._version, 32)}",
@@ -196,7 +196,7 @@ class CloudHypervisorBackend(PollingBackend):
         return next((zone.hotplugged_size or 0 for zone in found), None)
 
     def _plugged(self, info: _Info, boot: int) -> int | None:
-        """What all devices have plugged; None where that is not told, or no number that can be."""
+        """Sum the plugged sizes of all devices; None where it is not reported, or is impossible."""
         if info.memory_actual_size is None or (info.config.balloon and info.config.balloon.size):
             return None
         release = re.match(r"v?(\d{1,4})\.", self._version)

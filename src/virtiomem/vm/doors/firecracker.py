@@ -17,7 +17,7 @@ from virtiomem.vm.doors.peer import Refused
 from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 
 DEVICE = "mem"
-"""What the only device is called: Firecracker gives it no name."""
+"""Name of the only device: Firecracker does not name it."""
 _STATES = {"Running": "running", "Paused": "paused", "Not started": "not started"}
 
 
@@ -82,7 +82,7 @@ class FirecrackerBackend(PollingBackend):
             raise BackendError(f"it is no Firecracker: {error.reason}", connection=self._peer.label) from None
 
     async def look(self) -> Machine:
-        """How big everything is right now."""
+        """Return the present sizes."""
         try:
             state = (await self._peer.ask("GET /", shape=_Instance)).state
             found = await self._peer.ask("GET /hotplug/memory", shape=_HotplugMemory)
@@ -101,7 +101,7 @@ class FirecrackerBackend(PollingBackend):
         return self._last
 
     async def hypervisor_info(self, machine: Machine) -> HypervisorInfo:
-        """Its version; of drivers it tells nothing, and it has no passed-through devices."""
+        """Its version; it does not report drivers, and it has no passed-through devices."""
         drivers = {device.id: Driver.UNKNOWN for device in machine.virtio_mem}
         return HypervisorInfo(hypervisor=f"Firecracker {shown(self._version, 32)}", drivers=drivers)
 
@@ -112,7 +112,7 @@ class FirecrackerBackend(PollingBackend):
             raise DeviceError(f"{shown(device)}: its only device is {known.id}", connection=self._peer.label)
         if size % MiB or size > known.max_size:  # before 1.16.2 a size of 2^44 MiB and more wraps around
             raise DeviceError(
-                f"{device}: {size} is no whole number of MiB up to its max size", connection=self._peer.label
+                f"{device}: {size} is not a whole number of MiB up to its max size", connection=self._peer.label
             )
         try:
             await self._peer.tell("PATCH /hotplug/memory", {"requested_size_mib": size // MiB})

@@ -64,7 +64,7 @@ class GuestAgent:
         self._label = f"{machine}: agent {where}" if machine else f"agent {where}"
 
     async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> GuestMemoryInfo:
-        """What the guest says of its memory."""
+        """Read the guest's memory as the guest sees it."""
         async with self._peer() as peer:
             return await _Session(peer).look(spans, claims=claims)
 
@@ -78,7 +78,7 @@ class GuestAgent:
 
     @asynccontextmanager
     async def _peer(self) -> AsyncIterator[AgentPeer]:
-        """A conversation with the agent, of which all questions together have a time limit."""
+        """A conversation with the agent; all its questions together have a time limit."""
         peer = Peer(self._label, self._address)
         await peer.connect(greeting=False, seconds=agent_files.ANSWER_SECONDS)
         try:
@@ -89,7 +89,7 @@ class GuestAgent:
 
 
 def socket_agent(connection: Connection) -> GuestAgent | None:
-    """The agent whose socket a connection names; UsageError for what is no address."""
+    """The agent whose socket a connection names; UsageError for what is not an address."""
     if connection.agent is None:
         return None
     return GuestAgent(parse_address(connection.agent, source=f"{connection.name}: agent"), connection.name)
@@ -176,7 +176,7 @@ class _Session:
         )
 
     async def _with_zones(self, blocks: tuple[Block, ...], size: int, spans: tuple[Span, ...]) -> tuple[Block, ...]:
-        """Add the zone of the online blocks in `spans`, of so many as is decent to ask for."""
+        """Add the zone of the online blocks in `spans`, of that many as is decent to ask for."""
         concerned = [
             b for b in blocks if b.online and any(span.overlaps(Span.of_block(b.block, size)) for span in spans)
         ]
@@ -199,7 +199,7 @@ class _Session:
         return found
 
     async def _claims(self) -> tuple[Claim, ...] | None:
-        """Which device regions drivers have taken, and the status of each device."""
+        """Return the device regions that drivers have taken, and the status of each device."""
         text = await self._files.text(inside.IOMEM) or ""
         claims = inside.parse_claims(text) if len(text) < agent_files.FILE_LIMIT else None
         if claims is None:

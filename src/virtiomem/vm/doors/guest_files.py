@@ -28,7 +28,7 @@ def read_capture(path: str) -> GuestMemoryInfo:
 
 
 def of_capture(capture: captures.Capture) -> GuestMemoryInfo:
-    """What a capture holds."""
+    """Read a capture."""
     parameters = capture.section("sys/module/memory_hotplug/parameters").values
     return _inside(
         f"capture {capture.source}",
@@ -56,7 +56,7 @@ def _of_directory(folder: str) -> GuestMemoryInfo:
 
 
 def _driver(folder: str) -> Parameters | None:
-    """How the driver was loaded; None when its parameters were not brought along, or do not read as they should."""
+    """Return how the driver was loaded; None when its parameters are missing or cannot be parsed."""
     files = {name: text for name in PARAMETER_FILES if (text := _read(folder, f"{PARAMETERS}/{name}").strip())}
     try:
         return Parameters.from_sysfs(files) if files else None

@@ -58,7 +58,7 @@ class ApiTarget(MachineTarget):
 class HttpPeer:
     """The API of one VMM; it sends what `sent.TABLE` has and nothing else.
 
-    Raises BackendError where nobody answers, BackendTimeout where nobody answers in time, ProtocolError for what is no
+    Raises BackendError where no server listens, BackendTimeout where it does not answer in time, ProtocolError for what is no
     such API, and `peer.Refused` for a status other than 2xx, with the VMM's words.
     """
 
@@ -119,7 +119,7 @@ class HttpPeer:
         return answer.status_code, text
 
     def bad_answer(self, request: str, why: object) -> ProtocolError:
-        """The error for an answer that cannot be."""
+        """The error for an impossible answer."""
         return ProtocolError(f"bad answer to {request}: {one_line(str(why), MAX_WORDS)}", connection=self.label)
 
     async def close(self) -> None:
@@ -137,7 +137,7 @@ def _why(error: Exception) -> str:
 
 
 def _words(body: bytes) -> str:
-    """What a VMM says of an error: Firecracker's fault_message, Cloud Hypervisor's list (its last two), or plain text."""
+    """Return the text of a VMM's error: Firecracker's fault_message, Cloud Hypervisor's list (its last two), or plain text."""
     text = body.decode(errors="replace")
     try:
         said: Any = json.loads(text)
@@ -151,7 +151,7 @@ def _words(body: bytes) -> str:
 
 
 class PollingBackend(Backend, Protocol):
-    """The part of a `Backend` that a VMM without events needs: it is asked again and again while somebody waits."""
+    """The part of a `Backend` that a VMM without events needs: it is asked again and again while a caller waits."""
 
     _last: Machine | None
 

@@ -68,7 +68,7 @@ class LibvirtHostTarget(MachineTarget):
         return f"libvirt:{_written(self.uri, '')}"
 
     async def machines(self, connection: Connection) -> list[Connection]:
-        """A connection for each such domain, in the order of their names; to libvirt one is open, for whoever opens them."""
+        """A connection for each such domain, in the order of their names; to libvirt one is open, for all that open them."""
         host = await acquire(self.uri, writes=connection.access.writes, label=connection.label)
         names: list[str] = []
         try:
@@ -85,7 +85,7 @@ class LibvirtHostTarget(MachineTarget):
         return [connection.of(prefix + name, LibvirtTarget(self.uri, name)) for name in sorted(names)]
 
     async def open(self, connection: Connection) -> Vm:
-        """Say why there is none: `machines` has found none, or has failed."""
+        """Say why no machine was found: `machines` has found none, or has failed."""
         await self.machines(connection)
         raise BackendError(
             "no running domain has a virtio-mem device (vm attach adds one)", connection=connection.label

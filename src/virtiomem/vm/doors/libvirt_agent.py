@@ -82,5 +82,5 @@ class _AgentThroughLibvirt:
             raise self.bad_answer(command, error) from None
 
     def bad_answer(self, command: str, why: object) -> ProtocolError:
-        """The error for an answer that cannot be."""
+        """The error for an impossible answer."""
         return ProtocolError(f"bad answer to {command}: {one_line(str(why), MAX_WORDS)}", connection=self._label)

@@ -1,6 +1,6 @@
 """A domain of libvirt behind `Backend`.
 
-Sizes are what libvirt's XML says of them: what is requested at once, what is plugged up to a second late, for libvirt takes
+Sizes are what libvirt's XML says about them: what is requested at once, what is plugged up to a second late, for libvirt takes
 it from QEMU's event. A size is set with virDomainUpdateDeviceFlags() and never through the monitor, behind libvirt's back:
 libvirt would go on showing the old one.
 """
@@ -51,7 +51,7 @@ class LibvirtBackend:
         return asyncio.get_running_loop().time()
 
     async def look(self) -> Machine:
-        """How big everything is, as libvirt has heard of it."""
+        """Return the present sizes, as libvirt last heard of them."""
         try:
             # In this order: of a domain that has ended meanwhile the XML is the stored one, which has no plugged sizes.
             xml = await self._call("virDomainGetXMLDesc", self._domain.XMLDesc, 0)
@@ -68,7 +68,7 @@ class LibvirtBackend:
         return Machine(status=status, boot_memory=self._seen.boot_memory, devices=self._seen.devices)
 
     async def hypervisor_info(self, machine: Machine) -> HypervisorInfo:
-        """The job that runs, and passed-through devices; libvirt does not tell of drivers."""
+        """The job that runs, and passed-through devices; libvirt does not report drivers."""
         hypervisor = "libvirt"
         with suppress(LibvirtRefused, BackendTimeout):  # an old daemon starts QEMU to ask it
             qemu, libvirt = await self._host.versions()

@@ -1,7 +1,7 @@
 """A connection to libvirt for asyncio: one for all machines of a URI, its calls bounded in time, its events in a thread.
 
-Every call of libvirt blocks, some for ever (a change while QEMU is stopped), so each runs in a daemon thread of its own,
-which nobody waits for longer than its limit and which does not keep the program from ending. Events come on one more
+Every call of libvirt blocks, some forever (a change while QEMU is stopped), so each runs in a daemon thread of its own,
+which no caller waits for longer than its limit and which does not keep the program from ending. Events come on one more
 thread and are handed over as an `Event`. The binding is imported when a connection is opened, and not before.
 """
 
@@ -93,7 +93,7 @@ class LibvirtHost:
         self._listeners: dict[str, set[OnEvent]] = defaultdict(set)
 
     async def ready(self) -> None:
-        """Wait until it is open; whoever comes first opens it."""
+        """Wait until it is open; the first caller opens it."""
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open())
         await asyncio.shield(self._opening)
@@ -149,11 +149,11 @@ class LibvirtHost:
         self._listeners[uuid].add(on_event)
 
     def ignore(self, uuid: str, on_event: OnEvent) -> None:
-        """Hear of it no more."""
+        """Stop receiving its events."""
         self._listeners[uuid].discard(on_event)
 
     async def call(self, name: str, function: Callable[..., Any], *args: Any, seconds: float | None = None) -> Any:
-        """What a function of libvirt returns, which `sent.TABLE` has under its name in C.
+        """Call a function of libvirt; `name` is its name in C, as in `sent.TABLE`.
 
         It is given `seconds`, then left to itself.
         """
@@ -167,7 +167,7 @@ class LibvirtHost:
 
         def finish(result: Any, error: BaseException | None) -> None:
             self._threads -= 1
-            if answer.done():  # nobody waits any more
+            if answer.done():  # the caller stopped waiting
                 return
             if error is None:
                 answer.set_result(result)
@@ -178,7 +178,7 @@ class LibvirtHost:
             result, error = None, None
             try:
                 result = function(*args)
-            except BaseException as raised:  # noqa: BLE001 - whatever it is, it is told where it is waited for
+            except BaseException as raised:  # noqa: BLE001 - whatever it is, the waiting caller receives it
                 error = raised
             with suppress(RuntimeError):  # the loop is closed: the program is at its end
                 self._loop.call_soon_threadsafe(finish, result, error)
@@ -197,7 +197,7 @@ class LibvirtHost:
             raise ProtocolError(f"bad answer to {name}: no text", connection=self.label) from None
 
     def _failure(self, error: Any) -> BackendError | LibvirtRefused:
-        """What an error of libvirt means: the connection is lost, or the call is refused."""
+        """Translate an error of libvirt: the connection is lost, or the call is refused."""
         code, words = error.get_error_code() or 0, str(error)
         ours = error.get_error_domain() == FROM_RPC or code == RPC_ERROR
         if self._connection is None or not ours or code == NO_SUPPORT:
@@ -245,19 +245,19 @@ class LibvirtHost:
             self._loop.call_soon_threadsafe(self._closed)
 
     def _closed(self) -> None:
-        """The daemon is gone: whoever waits looks again, and is told."""
+        """The daemon is gone: every waiting caller looks again, and gets the error."""
         self.lost = self.lost or "connection lost: libvirt closed it"
         for uuid in tuple(self._listeners):
             self._tell(uuid, Event.SIZE, None)
 
 
 _KEPT: list[Any] = []
-"""Connections that did not close: the binding would wait for them once nobody refers to them."""
+"""Connections that did not close: the binding would wait for them once nothing refers to them."""
 _hosts: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str | None, bool], LibvirtHost]] = WeakKeyDictionary()
 
 
 async def acquire(uri: str | None, *, writes: bool, label: str) -> LibvirtHost:
-    """The connection to a URI, opened by whoever comes first; to be given back by `release`."""
+    """The connection to a URI, opened by the first caller; to be given back by `release`."""
     hosts = _hosts.setdefault(asyncio.get_running_loop(), {})
     host = hosts.get((uri, writes))
     if host is None or host.lost is not None:
@@ -273,7 +273,7 @@ async def acquire(uri: str | None, *, writes: bool, label: str) -> LibvirtHost:
 
 
 async def release(host: LibvirtHost, *, keep: bool = False) -> None:
-    """Give a connection back; the last one closes it, or leaves it for whoever comes next with `keep`."""
+    """Give a connection back; the last one closes it, or leaves it open for the next caller with `keep`."""
     host.users -= 1
     if host.users == 0 and not keep:
         hosts = _hosts.get(asyncio.get_running_loop(), {})

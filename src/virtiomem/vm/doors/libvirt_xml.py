@@ -16,13 +16,13 @@ MAX_XML = 4 * MiB
 MAX_DEVICES = 4096
 
 
-class WrongXml(ValueError):  # noqa: N818 - an answer that cannot be, not yet an error of somebody
+class WrongXml(ValueError):  # noqa: N818 - an impossible answer; the caller makes an error of it
     """XML that no libvirt gives; says what is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class DomainXml:
-    """What is read of a running domain's XML; sizes in bytes."""
+    """Values read from a running domain's XML; sizes in bytes."""
 
     boot_memory: int
     devices: tuple[Device, ...]
@@ -35,7 +35,7 @@ class DomainXml:
 def read_domain(text: str) -> DomainXml:
     """Read a domain's XML; WrongXml says what is wrong with it.
 
-    Source: the format is docs/formatdomain of libvirt 9.0. An address that is not told is None, and so is a plugged size.
+    Source: the format is docs/formatdomain of libvirt 9.0. An address that is not reported is None, and so is a plugged size.
     """
     root = _parsed(text)
     elements = root.findall("./devices/memory")
@@ -99,7 +99,7 @@ def _parsed(text: str) -> ET.Element:
     try:
         return ET.fromstring(text)  # noqa: S314 - bounded above, and without a DOCTYPE nothing expands
     except (ET.ParseError, UnicodeError) as error:
-        raise WrongXml(f"its XML is none: {error}") from None
+        raise WrongXml(f"its XML cannot be parsed: {error}") from None
 
 
 def _device(element: ET.Element) -> Device:
@@ -119,7 +119,7 @@ def _device(element: ET.Element) -> Device:
         return (DimmInfo if model == "dimm" else OtherMemory)(id=name, addr=base or 0, size=size, node=node)
     block = _size(target.find("block"), f"{name}: block")
     if not is_power_of_two(block):
-        raise WrongXml(f"{name}: its block size, {block}, is no power of two")
+        raise WrongXml(f"{name}: its block size, {block}, is not a power of two")
     own = target.find("address")
     current = target.find("current")
     return VirtioMemDevice(
@@ -157,7 +157,7 @@ def _size(element: ET.Element | None, where: str) -> int:
 def _scaled(text: str, unit: str, where: str) -> int:
     factor = libvirt_unit(unit)
     if factor is None:
-        raise WrongXml(f"{where}: {unit!r} is no unit")
+        raise WrongXml(f"{where}: {unit!r} is not a unit")
     size = _number(text.strip(), where) * factor
     if size > U64_MAX:
         raise WrongXml(f"{where} is beyond 2^64 bytes")
@@ -171,5 +171,5 @@ def _number(text: str, where: str) -> int:
     except ValueError:
         number = -1
     if not 0 <= number <= U64_MAX:
-        raise WrongXml(f"{where}: {text[:40]!r} is no number below 2^64")
+        raise WrongXml(f"{where}: {text[:40]!r} is not a number below 2^64")
     return number

@@ -45,7 +45,7 @@ _LIBVIRT = re.compile(r"/libvirt/qemu/(?:.*/)?(?:domain-)?\d+-(?P<name>[^/]+)/[^
 
 
 LIBVIRT_NAME = 20
-"""Characters of a domain's name in the names of its folders: of a longer one, so many."""
+"""Characters of a domain's name in the names of its folders: of a longer one, that many."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer the caller decides on, not a failure of the peer
@@ -80,7 +80,7 @@ class Peer:
 
     @property
     def version(self) -> str:
-        """What the greeting says: ``7.2.22``; empty when it says nothing of the kind."""
+        """Version in the greeting: ``7.2.22``; empty when it has none."""
         greeting = self._client.greeting
         try:
             return str(validation.read(greeting.QMP.version, Version)) if greeting else ""
@@ -104,7 +104,7 @@ class Peer:
             raise await self._lost("", error) from None
 
     async def _reached(self) -> tuple[str, int] | socket.socket:
-        """Where to connect: of a unix socket, a connection, made again while as many clients wait there as it lets wait."""
+        """Return the address to connect to; for a unix socket, a connection, which is retried while too many clients wait there."""
         if not isinstance(self._address, str):
             return self._address
         connection = socket.socket(socket.AF_UNIX)
@@ -122,7 +122,7 @@ class Peer:
             raise
 
     def _silence(self, seconds: float) -> str:
-        """What a peer that let us connect did not say in time, and how it can be reached if somebody else holds it."""
+        """Describe a peer that let us connect and did not answer in time, and how to reach it if another client holds it."""
         held = held_by_libvirt(self._address)
         if not self._client.await_greeting:
             cure = f"libvirt holds it: give --agent libvirt, and {held} as the machine" if held else _NO_AGENT
@@ -173,7 +173,7 @@ class Peer:
             raise self.bad_answer(command, error) from None
 
     def bad_answer(self, command: str, why: object) -> ProtocolError:
-        """The error for an answer that cannot be."""
+        """The error for an impossible answer."""
         return ProtocolError(f"bad answer to {command}: {one_line(str(why), MAX_WORDS)}", connection=self.label)
 
     @asynccontextmanager
@@ -204,7 +204,7 @@ class Peer:
 
 
 def held_by_libvirt(address: Address | socket.socket) -> str | None:
-    """How a machine is written of which libvirt has made this socket, going by its path; None for any other socket."""
+    """Name the libvirt machine that made this socket, going by its path; None for any other socket."""
     match = _LIBVIRT.search(address) if isinstance(address, str) else None
     if match is None:
         return None
@@ -213,7 +213,7 @@ def held_by_libvirt(address: Address | socket.socket) -> str | None:
 
 
 def _why(cause: OSError) -> str:
-    """The errno in words, which asyncio leaves out; as it stands when there is none (several addresses, a resolver's)."""
+    """The errno in words, which asyncio leaves out; unchanged when it has no errno (several addresses, a resolver's)."""
     if cause.errno is not None and cause.errno > 0:
         return os.strerror(cause.errno)
     return cause.strerror or shown(cause)

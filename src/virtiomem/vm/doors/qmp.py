@@ -133,7 +133,7 @@ class QmpBackend:
         return asyncio.get_running_loop().time()
 
     async def look(self) -> Machine:
-        """How big everything is right now."""
+        """Return the present sizes."""
         async with self._peer.deadline():
             status = await self._ask("query-status", shape=_Status)
             found = await self._ask(QUERY, shape=list[MemoryDevice])
@@ -198,7 +198,7 @@ class QmpBackend:
             self._woken.set()
 
     async def _base_memory(self) -> int:
-        """The boot memory, in bytes; ProtocolError for a peer that is no machine, such as qemu-storage-daemon."""
+        """The boot memory, in bytes; ProtocolError for a peer that is not a machine, such as qemu-storage-daemon."""
         try:
             summary = await self._peer.ask("query-memory-size-summary", shape=_Summary)
         except Refused:
@@ -213,11 +213,11 @@ class QmpBackend:
             raise ProtocolError(f"QEMU refuses {command}: {error.reason}", connection=self._peer.label) from None
 
     def _path(self, device: str) -> str:
-        """Where a device is in QEMU's object tree."""
+        """Return the place of a device in QEMU's object tree."""
         return self._paths.get(device, path_of(device))
 
     async def _driver(self, device: str) -> Driver:
-        """Whether a driver has set DRIVER_OK, where that may be asked."""
+        """Return whether a driver has set DRIVER_OK, where that may be asked."""
         path = {"path": f"{self._path(device)}/virtio-backend"}
         try:
             raw = await self._peer.ask(VIRTIO_STATUS, path, shape=OBJECT)

@@ -23,7 +23,7 @@ class SimTarget(MachineTarget):
         return f"sim:{self.path}"
 
     async def open(self, connection: Connection) -> Vm:
-        """Play the scenario; UsageError for a file that is none."""
+        """Play the scenario; UsageError for a file that is not a scenario."""
         from virtiomem.vm.doors.simulated import SimAgent, open_sim
 
         access = connection.access
@@ -38,7 +38,7 @@ DOOR = Door(
     ("sim:SCENARIO",),
     lambda text, _: SimTarget(text),
     {
-        "resize --persist": Ability("a scenario is played afresh each time", can=False),
+        "resize --persist": Ability("a scenario is played again each time", can=False),
         "attach": Ability("DIMMs; the virtio-mem devices of a scenario are there from the start"),
         "detach": Ability("DIMMs"),
     },

@@ -1,7 +1,7 @@
 """A scenario behind `Backend` and `GuestView`: every command can be tried with no machine at all.
 
-The scenario's devices and steps are the state to start from. Time is the guest's virtual time: it passes when somebody
-waits, at once when `pace` is 0, in real time when it is 1. Each connection starts afresh.
+The scenario's devices and steps are the state to start from. Time is the guest's virtual time: it passes when a caller
+waits, at once when `pace` is 0, in real time when it is 1. Each connection starts again.
 """
 
 import asyncio
@@ -112,7 +112,7 @@ class SimBackend:
         self.guest.close()
 
     def inside(self, spans: tuple[Span, ...]) -> GuestMemoryInfo:
-        """What the guest's own files say; `spans` is not needed, everything is at hand."""
+        """Read the guest's own files; `spans` is not needed, everything is at hand."""
         del spans
         now = self.guest.snapshot()
         managed = [zone.managed for zones in now.zones.values() for zone in zones.values()]
@@ -138,7 +138,7 @@ class SimBackend:
             raise DeviceError(f"{device}: the device refuses: {error}", connection=self.label)
 
     def _play(self, step: Step) -> str | None:
-        """Do a step, and note what a hypervisor would tell of it; what refused it is returned."""
+        """Do a step, and note the events a hypervisor would report; returns what refused it."""
         error = self.guest.act(step)
         before, self._devices = self._devices, self.guest.memory_devices
         if before != self._devices:
@@ -185,12 +185,12 @@ def _boot_memory(config: GuestConfig, iomem: ResourceTree) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SimAgent:
-    """Somebody inside a simulated guest."""
+    """The agent inside a simulated guest."""
 
     backend: SimBackend
 
     async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> GuestMemoryInfo:
-        """What the guest's own files would say; the backend tells of drivers by itself."""
+        """Return what the guest's own files would say; the backend reports drivers by itself."""
         del claims
         return self.backend.inside(spans)
 
