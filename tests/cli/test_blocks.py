@@ -99,7 +99,7 @@ def test_a_device_that_cannot_shrink_by_as_much_is_partly_done(guest: str, capsy
             "no 'virtio7', did you mean 'virtio0'? (virtio-mem devices here: virtio0)",
         ),
         (["-o", "NonSense"], "no column 'NonSense'"),
-        (["-s", "/mnt"], "--sysroot /mnt: nothing of it is read next to"),
+        (["-s", "/mnt"], "--sysroot /mnt: cannot be read together with"),
         (["-a", "-S", "node"], "--all and --split exclude each other"),
         (["-J", "--summary=only"], "exclude each other"),
         (["-J", "-P"], "not allowed with"),

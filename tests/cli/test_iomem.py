@@ -200,7 +200,7 @@ def test_ram_is_found_whatever_blanks_a_listing_went_through(
     [
         (["--raw", "--ram"], "--raw prints the whole listing"),
         (["-o", "range,colour"], "no column 'colour' (there are range, start, end, size"),
-        (["-s", "/mnt"], "--sysroot /mnt: nothing of it is read next to"),
+        (["-s", "/mnt"], "--sysroot /mnt: cannot be read together with"),
         (["--raw", "--json"], "not allowed with argument"),
     ],
 )

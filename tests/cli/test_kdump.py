@@ -306,7 +306,7 @@ def test_header_that_reads_wrong_is_refused(tmp_path: Path, capsys: pytest.Captu
         (["--compare", "-o", "x"], "-o writes a header"),
         (["--against", "x", "-o", "y"], "-o writes a header"),
         (["-o", "-"], "-o -: a header is binary, it goes to a file"),
-        (["-s", "/mnt"], "--sysroot /mnt: nothing of it is read next to"),
+        (["-s", "/mnt"], "--sysroot /mnt: cannot be read together with"),
         (["--against", "/nonexistent"], "/nonexistent: No such file"),
         (["--against", "/dev/null"], "/dev/null: "),
     ],

@@ -88,7 +88,7 @@ def waits_for_driver_ok(transport: EmbeddedTransport) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "repair"),
+    ("rule", "mend"),
     [("PLUG-4", instead(errors_first)), ("VIRTIO-2", waits_for_driver_ok)],
     ids=["PLUG-4", "VIRTIO-2"],
 )

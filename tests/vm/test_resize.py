@@ -370,7 +370,7 @@ def test_rollback_puts_the_request_back(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
     result = resized(vm, "4G", rollback=True)
     assert (result.outcome, result.devices[0].requested, result.devices[0].size) == (ResizeOutcome.PARTLY, 0, 0)
-    assert any(note.startswith("rolled back: the requested sizes are what they were before") for note in result.notes)
+    assert any(note.startswith("rolled back to the previous requested sizes") for note in result.notes)
 
 
 def test_rollback_counts_no_time_and_promises_no_retry(sim: Sim) -> None:

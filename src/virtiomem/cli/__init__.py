@@ -1,4 +1,4 @@
-"""The command line: one module a command, no logic.
+"""The command line: one module per command, no logic.
 
 `main.COMMANDS` is the table of contents. A command NAME lives in the module `virtiomem.cli.NAME` (dashes become
 underscores), which offers two functions and is imported only when its command was chosen::
@@ -6,7 +6,7 @@ underscores), which offers two functions and is imported only when its command w
     def add_arguments(parser: argparse.ArgumentParser) -> None: ...
     def run(args: argparse.Namespace) -> int: ...      # the exit code
 
-These are no command: `arguments` reads times, sizes, counts and addresses, `guests` chooses the guest that plays, `whole` is
+Three modules are not commands: `arguments` reads times, sizes, counts and addresses, `guests` chooses the guest that plays, `whole` is
 every command's parser at once.
 
 What goes wrong is raised (`virtiomem.errors`); `main` says it in one line on stderr and turns it into the exit code.

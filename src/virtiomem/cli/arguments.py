@@ -27,15 +27,15 @@ _UNITS = {"s": 1, "m": 60, "h": 60 * 60}
 
 
 def exit_status(meanings: Mapping[Exit, str], separator: str = ", ") -> str:
-    """What a command's help says of its exit codes."""
+    """What a command's help says about its exit codes."""
     return f"Exit status: {separator.join(f'{code.value} {words}' for code, words in meanings.items())}."
 
 
 def check_one_source(args: argparse.Namespace) -> None:
-    """Refuse a FILE beside --sysroot: only one of them can be read. Raises UsageError."""
+    """Refuse a FILE next to --sysroot: only one of them can be read. Raises UsageError."""
     if args.file and args.sysroot != "/":
         raise UsageError(
-            f"--sysroot {shown(args.sysroot)}: nothing of it is read beside {shown(args.file)}; give one of the two"
+            f"--sysroot {shown(args.sysroot)}: cannot be read together with {shown(args.file)}; give one of the two"
         )
 
 

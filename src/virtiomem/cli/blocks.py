@@ -26,7 +26,7 @@ HEADINGS = (
     "dev/kmsg",
     "sys/module/virtio_mem/parameters",
 )
-"""What tells of a running Linux's virtio-mem devices."""
+"""Files that report a running Linux's virtio-mem devices."""
 
 
 class _Machine(NamedTuple):

@@ -1,4 +1,4 @@
-"""`virtiomem capture`: what a running Linux says of its memory, in one small file."""
+"""`virtiomem capture`: what a running Linux says about its memory, in one small file."""
 
 import argparse
 import json
@@ -23,7 +23,7 @@ ON_REQUEST = {one.heading for one in SOURCES if one.on_request}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where from, where to, and what besides."""
+    """Source, destination and options of a capture."""
     codes = {
         Exit.DONE: "all that is there was read",
         Exit.FAILED: "nothing is there to read",

@@ -106,7 +106,7 @@ def _add_others(add_argument: Callable[..., object]) -> None:
 
 
 def _add_booting(parser: argparse.ArgumentParser) -> None:
-    """What --boot needs besides."""
+    """What --boot needs as well."""
     booting = parser.add_argument_group("with --boot")
     booting.add_argument(
         "--kernel", metavar="FILE|RELEASE", help="the kernel for the guest; the newest in /boot by default"
@@ -240,7 +240,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
         {
             Exit.DONE: "no difference",
             Exit.FAILED: "different",
-            Exit.USAGE: "a file is no log",
+            Exit.USAGE: "a file is not a log",
             Exit.PARTLY: "nothing was done with the device in one of them",
         }
     )

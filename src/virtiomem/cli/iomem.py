@@ -107,7 +107,7 @@ def _reading(args: argparse.Namespace) -> repair.Reading:
         return read(capture_of(args), lenient=args.lenient, names_alone=not (args.merge or args.ram))
     refuse_unused(
         {args.file: args.file, "--from": args.kind, "--lenient": args.lenient, "--sysroot": args.sysroot != "/"},
-        "is of no use beside --core, which reads the kernel's own structures",
+        "is of no use with --core, which reads the kernel's own structures",
     )
     from virtiomem.live import kernel_tree
 
@@ -146,12 +146,12 @@ def read(capture: Capture, *, lenient: bool, names_alone: bool = False) -> repai
 
 
 def at_least_values(at_least: bool) -> dict[str, bool]:
-    """What JSON says besides, where something of the map may be missing."""
+    """What JSON says as well, where something of the map may be missing."""
     return {"at-least": True} if at_least else {}
 
 
 def remarks(reading: repair.Reading, source: str) -> Iterator[str]:
-    """What there is to say of a reading besides what was read."""
+    """What there is to say about a reading in addition to what was read."""
     yield from reading.told(source)
     if reading.masked:
         yield f"{source}: all addresses are hidden: read it as root"

@@ -23,7 +23,7 @@ from virtiomem.stdio import show, terminal_width, warn
 from virtiomem.units import format_size
 
 _ARCHITECTURES = {"x86": FAMILIES[0], **{name: name for name in FAMILIES}, "arm": FAMILIES[0]}
-"""Names that are taken, and the row of each; 32-bit arm is no row."""
+"""Names that are taken, and the row of each; 32-bit arm has no row."""
 
 DESCRIPTION = (
     "For each consumer of the map: how many ranges it sees, how many it would see if nothing had been merged, its limit, and "

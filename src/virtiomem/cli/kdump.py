@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-n", "--noheadings", action="store_true", help="ranges only, no headings, no summary")
     told = parser.add_argument_group("what a listing does not tell", "Numbers are decimal or 0x… A capture has some.")
     add = told.add_argument
-    add("--note", metavar="ADDR:SIZE", action="append", type=_note, help="a CPU's crash notes; one option a CPU")
+    add("--note", metavar="ADDR:SIZE", action="append", type=_note, help="a CPU's crash notes; one option per CPU")
     add("--vmcoreinfo", metavar="ADDR:SIZE", type=_note, help="the vmcoreinfo note")
     add("--text", metavar="VADDR:SIZE[@PADDR]", type=_place, help="the kernel from _text to _end; @ Kernel code")
     add("--direct-map", metavar="BASE", type=_direct_map, help="4-level (x86-64's default), 5-level or an address")
@@ -229,7 +229,7 @@ def _write(found: CrashRanges, inputs: Inputs, args: argparse.Namespace) -> int:
 
 
 def _print(found: CrashRanges, more: list[str], args: argparse.Namespace) -> None:
-    """The ranges on stdout; `more` are findings besides those of the ranges."""
+    """The ranges on stdout; `more` are findings in addition to those of the ranges."""
     if args.json:
         print(json.dumps(range_text.values(found, more), indent=1))
     else:

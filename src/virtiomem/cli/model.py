@@ -1,4 +1,4 @@
-"""`--model RELEASE`: which Linux is modelled, whatever a command's input says of it."""
+"""`--model RELEASE`: which Linux is modelled, whatever a command's input says about it."""
 
 import argparse
 

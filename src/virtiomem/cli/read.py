@@ -1,4 +1,4 @@
-"""`virtiomem read FILE`: what a file is, what it says of a machine's memory, and which commands take it."""
+"""`virtiomem read FILE`: what a file is, what it says about a machine's memory, and which commands take it."""
 
 import argparse
 import json

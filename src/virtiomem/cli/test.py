@@ -1,4 +1,4 @@
-"""`virtiomem test FILE|DIR…`: scenarios beside their golden recordings, played and compared."""
+"""`virtiomem test FILE|DIR…`: scenarios next to their golden recordings, played and compared."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ from virtiomem.text import one_line, shown
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.description = (
-        "Play scenarios (NAME.toml) and compare what happens with the golden recording beside each (NAME.json), as "
+        "Play scenarios (NAME.toml) and compare what happens with the golden recording next to each (NAME.json), as "
         "`virtiomem compare` does: on the embedded guest, or on a kernel of yours (--guest linux --kernel bzImage)."
     )
     parser.epilog = exit_status(

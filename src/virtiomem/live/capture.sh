@@ -320,7 +320,7 @@ plugged_parts() {
                 first=$((first + units))
             done
         done
-        [ -z "$ended" ] || [ "$(date +%s)" -le $until ] || echo "# what is plugged as far as there was time"
+        [ -z "$ended" ] || [ "$(date +%s)" -le $until ] || echo "# what is plugged, for those blocks there was time for"
     }
 }
 

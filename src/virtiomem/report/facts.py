@@ -56,7 +56,7 @@ class CrashHeaderFacts(NamedTuple):
 
     syscall: str
     kept: bool
-    """The kernel makes it anew when a memory block is online or offline."""
+    """The kernel makes it again when a memory block is online or offline."""
     ranges: int
     size: int
     missing: int

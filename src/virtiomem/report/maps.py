@@ -53,7 +53,7 @@ def read(file: str, *, step: int | None = None, lenient: bool = False, kind: str
     if found.recording is not None:
         return of_recording(Source(source, found.recording), step)
     if step is not None:
-        raise UsageError(f"--step {step}: {source} is no recording")
+        raise UsageError(f"--step {step}: {source} is not a recording")
     capture = usable(found, "map", source)
     reading = repair.read(capture.iomem, source=source, lenient=lenient)
     return Map(

@@ -320,14 +320,14 @@ def check_steps(file: ScenarioFile) -> None:
         where = f"step[{index}]"
         match step:
             case Resize(device=device):
-                _check_known(device, devices, "device", f"{where}.device")
+                _check_known(device, devices, "a device", f"{where}.device")
             case PlugDimm(id=name):
                 _check_id(name, f"{where}.id")
                 if name in devices:
                     _refuse(f"{where}.id", f"{show(name)} is the id of a device")
                 dimms.append(name)
             case UnplugDimm(id=name):
-                _check_known(name, dimms, "DIMM plugged by an earlier step", f"{where}.id")
+                _check_known(name, dimms, "a DIMM plugged by an earlier step", f"{where}.id")
             case LoadCrashKernel(syscall="kexec_file_load") if not file.guest.architecture.has_kexec_file_load:
                 name = file.guest.architecture.name
                 _refuse(
@@ -336,7 +336,7 @@ def check_steps(file: ScenarioFile) -> None:
             case Use(id=name):
                 uses.append(name)
             case Free(id=name):
-                _check_known(name, uses, "earlier use", f"{where}.id")
+                _check_known(name, uses, "an earlier use", f"{where}.id")
             case _:
                 pass
         _check_numbers(step, where)
@@ -378,7 +378,7 @@ def _check_known(name: str, known: list[str], what: str, where: str) -> None:
     """Refuse a name that nothing has."""
     if name not in known:
         there = f" (there is {', '.join(dict.fromkeys(known))})" if known else " (the guest has none)"
-        _refuse(where, f"{show(name)} is no {what}{there}")
+        _refuse(where, f"{show(name)} is not {what}{there}")
 
 
 def _refuse(where: str, reason: str) -> NoReturn:

@@ -299,7 +299,7 @@ def test_only_the_requested_size_is_replaced() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("<domain", "its XML is none"),
+        ("<domain", "its XML cannot be parsed"),
         ("<!DOCTYPE d [<!ENTITY a 'b'>]><domain/>", "has a DOCTYPE"),
         ("<a>" + "x" * (5 << 20) + "</a>", "more than 4194304"),
         (xml(device(alias="a&#10;b")), "alias"),
@@ -307,9 +307,9 @@ def test_only_the_requested_size_is_replaced() -> None:
         (xml(device(), device()), "two devices have the alias vm0"),
         (xml(device(current="<current unit='parsec'>1</current>")), "'parsec' is not a unit"),
         (xml(device(current="<current>-1</current>")), "'-1' is not a number"),
-        (xml(device(current="<current>99999999999999999999</current>")), "no number"),
+        (xml(device(current="<current>99999999999999999999</current>")), "not a number"),
         (xml(device(current="<current unit='EiB'>99</current>")), "beyond 2^64"),
-        (xml(device().replace("<block unit='MiB'>2<", "<block unit='MiB'>3<")), "no power of two"),
+        (xml(device().replace("<block unit='MiB'>2<", "<block unit='MiB'>3<")), "not a power of two"),
         (xml(*["<memory/>"] * 4097), "4097 memory devices"),
         (xml(memory=""), "memory is missing"),
     ],

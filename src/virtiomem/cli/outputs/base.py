@@ -32,7 +32,7 @@ class ReasonOutput(Printed, kw_only=True):
 
 
 class Findings(Printed, kw_only=True):
-    """What a capture says of why memory is not there, or does not go."""
+    """What a capture says about why memory is not there, or does not go."""
 
     source: str
     findings: list[ReasonOutput]

@@ -49,7 +49,7 @@ class MachinesOutput(Printed, kw_only=True):
 
 
 class WatchOutput(MachineOutput, kw_only=True):
-    """One look at a machine, so many seconds after the first; one object a line."""
+    """One look at a machine, that many seconds after the first; one object per line."""
 
     seconds: float
     events: list[Event]
@@ -158,7 +158,7 @@ class SetUpOutput(Printed, kw_only=True):
 
 
 class CaptureOutput(Printed, kw_only=True):
-    """What a Linux says of its memory: lines by source, and of each source whether it was taken."""
+    """What a Linux says about its memory: lines by source, and of each source whether it was taken."""
 
     format: Literal["virtiomem-capture/1"]
     collected: str

@@ -124,7 +124,7 @@ class MapDiff(FromMap, kw_only=True):
 
 
 class MapWatch(MapChangeOutput, kw_only=True):
-    """A change, and when it was seen; one object a line."""
+    """A change, and when it was seen; one object per line."""
 
     time: str
 
@@ -164,7 +164,7 @@ class CrashOutput(FromMap, kw_only=True):
 
 
 class CrashComparison(Printed, kw_only=True):
-    """With --compare: the kernel's header beside that of kexec-tools."""
+    """With --compare: the kernel's header next to that of kexec-tools."""
 
     kernel: CrashOutput
     kexec_tools: CrashOutput
@@ -174,7 +174,7 @@ class CrashComparison(Printed, kw_only=True):
 
 
 class CrashAgainst(FromMap, kw_only=True):
-    """With --against: RAM that a core file lacks, and what it has that is no RAM."""
+    """With --against: RAM that a core file lacks, and what it has that is not RAM."""
 
     missing: list[RangeOutput]
     gone: list[RangeOutput]
@@ -207,7 +207,7 @@ class FactOutput(Printed, kw_only=True):
 
 
 class FileOutput(FromMap, kw_only=True, rename={"what": "is", "at_least": "at-least"}):
-    """What a file is, what it says of memory, and which commands take it."""
+    """What a file is, what it says about memory, and which commands take it."""
 
     kind: str
     what: str

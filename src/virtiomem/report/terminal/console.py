@@ -10,7 +10,7 @@ from virtiomem.recording.palette import Appearance
 from virtiomem.text import printable
 
 PLAIN_WIDTH = 100
-"""Columns when the output is no terminal."""
+"""Columns when the output is not a terminal."""
 _NARROWEST, _WIDEST = 60, 140
 
 

@@ -20,7 +20,7 @@ from virtiomem.units import align_up, format_size
 
 MIXED = "*"
 DROWNS = 4
-"""A change of so many characters of a strip, or fewer, is drawn once more by itself."""
+"""A change of that many characters of a strip, or fewer, is drawn once more by itself."""
 _ORDER = {kind: index for index, kind in enumerate(BlockKind)}
 
 
@@ -90,7 +90,7 @@ def closer(area: Area, changes: Iterable[BlockChange], scale: int) -> Area | Non
 
 
 def strip(found: Sequence[Piece], columns: int) -> Strip:
-    """Blocks in at most so many columns."""
+    """Blocks in at most that many columns."""
     kinds: Counter[BlockKind] = Counter()
     for kind, count in found:
         kinds[kind] += count

@@ -32,7 +32,7 @@ def table(moments: dict[str, Moment]) -> Iterator[Text]:
 
 
 def _lines(moments: Sequence[Moment]) -> Iterator[tuple[str, ...]]:
-    """The table's rows: a label, then a cell a moment."""
+    """The table's rows: a label, then a cell per moment."""
     yield ("resources", *(str(sum(row.times for row in moment.listing)) for moment in moments))
     yield from _by_name([_ram(moment.listing) for moment in moments], "  ")
     yield ("memory blocks", *(str(len(moment.snapshot.memory_blocks)) for moment in moments))
