@@ -165,7 +165,7 @@ def table_lines(
     yield from _lines(waiting, widths, right, shown, width if columns[shown[-1]].words else None)
     if gone:
         names = ", ".join(dict.fromkeys(column.name.lower() for column in gone))
-        yield "\n".join(flowing("left out for want of room: ", f"{names} (in {elsewhere})", width)) + "\n"
+        yield "\n".join(flowing("left out for lack of room: ", f"{names} (in {elsewhere})", width)) + "\n"
 
 
 def _left_out(columns: Sequence[Column[T]], widths: Sequence[int], width: int) -> list[Column[T]]:

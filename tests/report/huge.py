@@ -12,7 +12,7 @@ FIRST = START // BLOCK
 
 
 def huge(*, merged: bool = True, blocks: int = BLOCKS) -> Recording:
-    """Grow to all blocks, lose every other one of the upper half, and all but a 16th; `merged` as a stock kernel lists it."""
+    """Grow to all blocks, lose every other one of the upper half, and all except a 16th; `merged` as a stock kernel lists it."""
     full = range(blocks)
     holed = [*range(blocks // 2), *range(blocks // 2, blocks, 2)]
     small = range(blocks // 16)

@@ -1,4 +1,4 @@
-"""What a map on its own says of its machine."""
+"""What a map on its own says about its machine."""
 
 from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture
 from virtiomem.resource.names import SYSTEM_RAM

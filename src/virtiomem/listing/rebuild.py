@@ -153,7 +153,7 @@ class _Builder:
     def __init__(self) -> None:
         self.tree = ResourceTree()
         self.last: Resource = self.tree
-        """What was placed last: the next line most often goes inside or beside it."""
+        """What was placed last: the next line most often goes inside or next to it."""
         self.numbers: dict[Resource, int] = {}
         """The line of each resource: of two with the same range, the later line is inside."""
 

@@ -200,7 +200,7 @@ def _edits(
 
 
 def _runs(entries: Sequence[T], after: Callable[[T, int], T | None]) -> Iterator[tuple[T, int]]:
-    """Entries that follow from the first of them, counted; `after` says which is so many after another."""
+    """Entries that follow from the first of them, counted; `after` says which is that many after another."""
     at = 0
     while at < len(entries):
         first, times = entries[at], 1
@@ -236,7 +236,7 @@ def _parsed(line: str) -> tuple[str, int, int, str] | None:
 
 
 def _line_after(first: str, number: int) -> str | None:
-    """The line so many after one, of a resource as large and called the same."""
+    """The line that many after one, of a resource as large and called the same."""
     if (parsed := _parsed(first)) is None:
         return None
     indent, start, end, name = parsed

@@ -35,7 +35,7 @@ def request_runs(requests: Sequence[Request]) -> list[RequestRun]:
 
 
 def _alike(requests: Sequence[Request], at: int) -> tuple[int, int]:
-    """How far apart, and how many, are the requests from the `at`-th that differ in nothing but their address."""
+    """How far apart, and how many, are the requests from the `at`-th that differ in only their address."""
     first, stride, expected = requests[at], 0, 0
     for i in range(at + 1, len(requests)):
         request = requests[i]

@@ -294,7 +294,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, rename="kebab"):
 
 
 class StepOutcome(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """What was done and what came of it, but for requests and the guest: alike in both formats."""
+    """What was done and what came of it, except requests and the guest: alike in both formats."""
 
     step: Step
     settled: bool

@@ -17,7 +17,7 @@ PATIENCE = 0.3
 
 
 class StatusLine:
-    """A line that says what is being done; silent where stderr is no terminal.
+    """A line that says what is being done; silent where stderr is not a terminal.
 
     `leaves` are the words for what an interrupt leaves in which state; the KeyboardInterrupt carries them to `cli.main`.
     """
