@@ -50,10 +50,10 @@ def test_higher_ratio_is_taken_only_where_it_must_be_and_said() -> None:
         ({"maximum": 64 * GiB, "memory": GiB // 2, "shrink": 63 * GiB}, "at most 52352M of 64G"),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "shrink": 3 * GiB}, "more than is added, 2G"),
         ({"maximum": 2 * GiB, "memory": 2 * GiB}, "nothing to grow"),
-        ({"maximum": 4 * GiB + MiB, "memory": 2 * GiB}, "no multiple of a block of 128M"),
-        ({"maximum": 5 * GiB, "memory": 2 * GiB, "nodes": 2, "hugepage": GiB}, "no multiple of 2G"),
+        ({"maximum": 4 * GiB + MiB, "memory": 2 * GiB}, "not a multiple of a block of 128M"),
+        ({"maximum": 5 * GiB, "memory": 2 * GiB, "nodes": 2, "hugepage": GiB}, "not a multiple of 2G"),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "nodes": 31}, "not in 1..30"),
-        ({"maximum": 4 * GiB, "memory": 2 * GiB, "hugepage": 3 * MiB}, "no power of two"),
+        ({"maximum": 4 * GiB, "memory": 2 * GiB, "hugepage": 3 * MiB}, "not a power of two"),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "hugepage": 1}, "no host has hugepages of less than 64K"),
         ({"maximum": 4608 * MiB, "memory": 2560 * MiB, "hugepage": GiB}, "--memory 2560M is not a multiple"),
         (

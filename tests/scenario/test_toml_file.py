@@ -222,7 +222,7 @@ WRONG = [
     ),
     (
         STEP + 'do = "unplug-dimm"\nid = "d"',
-        "step 1: id: 'd' is no DIMM plugged by an earlier step (the guest has none)",
+        "step 1: id: 'd' is not a DIMM plugged by an earlier step (the guest has none)",
     ),
     (STEP + 'do = "plug-dimm"\nid = "vm0"\nsize = "1G"', "step 1: id: 'vm0' is the id of a device"),
     (
