@@ -82,7 +82,7 @@ def jc_parser() -> Callable[[str], object] | None:
 
 
 def kexec_seconds(text: str) -> float | None:
-    """CPU seconds of kexec -p -c on a listing that is mounted over /proc/iomem; None when that cannot be."""
+    """CPU seconds of kexec -p -c on a listing that is mounted over /proc/iomem; None when that is not possible."""
     kernels = sorted(Path("/boot").glob("vmlinuz-*"))
     if os.getuid() or not kernels or shutil.which("kexec") is None or shutil.which("unshare") is None:
         return None

@@ -1,4 +1,4 @@
-"""Architectures are data: nobody names one, or a number of one, outside the rows."""
+"""Architectures are data: no module names one, or a number of one, outside the rows."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def sources() -> dict[str, str]:
     return {str(path.relative_to(SOURCE)): path.read_text() for path in SOURCE.rglob("*.py")}
 
 
-def test_nobody_imports_a_number_of_an_architecture() -> None:
+def test_no_module_imports_a_number_of_an_architecture() -> None:
     number = re.compile(
         r"^(?:from .* import .*|)\b(PAGE_SIZE|PAGEBLOCK_SIZE|SECTION_SIZE|DEFAULT_BLOCK_SIZE)\b", re.MULTILINE
     )

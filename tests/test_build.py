@@ -39,7 +39,7 @@ def test_an_errno_that_may_be_none_is_true_only_where_something_failed() -> None
     assert not memory.blocks.keys() & {32, 33}
 
 
-def test_what_is_no_number_is_a_type_error_in_every_build() -> None:
+def test_what_is_not_a_number_is_a_type_error_in_every_build() -> None:
     tree = ResourceTree()
     for wrong in ("1", None, 1.5):
         refused(tree.request_region, wrong, 4096, "device")

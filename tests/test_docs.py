@@ -63,7 +63,7 @@ def test_page_does_what_it_says(page: str, folder: Path, capsys: pytest.CaptureF
             case "python":
                 exec(text, {})  # noqa: S102 - the page's own
             case _:
-                pytest.fail(f"{page}: nobody runs {language}")
+                pytest.fail(f"{page}: no test runs {language}")
 
 
 _last_code = 0
@@ -86,7 +86,7 @@ def output(command: str, capsys: pytest.CaptureFixture[str]) -> Iterator[str]:
         case ["cat", name]:
             yield Path(name).read_text()
         case _:
-            pytest.fail(f"nobody runs {command}")
+            pytest.fail(f"no test runs {command}")
 
 
 def assert_shown(shown: str, said: str, command: str) -> None:

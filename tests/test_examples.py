@@ -34,7 +34,7 @@ def test_worked_example_ends_with_what_a_real_kernel_printed(
     assert ours.requests == theirs.requests
 
 
-def test_worked_example_is_the_patchs_to_the_letter() -> None:
+def test_worked_example_is_exactly_the_patchs() -> None:
     head = ["100000000-13fffffff : System RAM", "140000000-33fffffff : virtio0"]
     apart = [
         f"  {start:x}-{start + 0x7FFFFFF:x} : System RAM (virtio_mem)"

@@ -99,7 +99,7 @@ def types_in(hint: object) -> Iterator[type]:
         yield from types_in(part)
 
 
-def test_signatures_of_the_boundary_name_nothing_but_what_the_page_calls_stable() -> None:
+def test_signatures_of_the_boundary_name_only_what_the_page_calls_stable() -> None:
     known = set(virtiomem.__all__).union(*stable_types().values())
     functions = [
         f for name in virtiomem.__all__ for f in functions_of(getattr(virtiomem, name)) if inspect.isfunction(f)
@@ -183,7 +183,7 @@ def test_a_guest_says_which_devices_it_has() -> None:
     guest.close()
 
 
-def test_importing_the_package_imports_nothing_of_it() -> None:
+def test_importing_the_package_imports_no_module() -> None:
     assert {name for name in loaded_after("import virtiomem") if name.startswith("virtiomem.")} == set()
 
 

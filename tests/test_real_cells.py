@@ -30,7 +30,7 @@ def test_a_test_that_asks_for_nothing_runs_once_on_what_is_required() -> None:
     assert FOUND.cells(NO_GUEST, EVERY) == [Cell(NO_GUEST, qemu) for qemu in QEMUS]
 
 
-def test_what_is_asked_for_and_not_here_is_told_not_left_out() -> None:
+def test_what_is_asked_for_and_not_here_is_reported_not_left_out() -> None:
     assert Found({}, {"qemu": "qemu"}).cells(EVERY, None) == [Cell("6.1", "qemu"), Cell("6.12", "qemu")]
     assert FOUND.cells("6.1", "11.1") == [Cell("6.1", "11.1")]
 

@@ -99,7 +99,7 @@ def convert(values: Any, kind: type[T], *, dec_hook: Callable[[type, Any], Any] 
 
 
 def check_format(values: Any, *known: str) -> str:
-    """Which of the formats an object says that it is of; the first for what is not an object.
+    """Return the format that an object says it is of; the first for what is not an object.
 
     Raises NotationError when it says another, or none.
     """

@@ -43,9 +43,7 @@ def test_a_masked_map_is_said(linux: Path, tmp_path: Path, capsys: pytest.Captur
         assert said.startswith("virtiomem: warning: /proc/iomem:1: all addresses are zero")
 
 
-def test_what_could_not_be_read_is_said_beside_a_capture_on_stdout(
-    linux: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_could_not_be_read_is_reported_on_stderr(linux: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for style in ([], ["--json"]):
         assert main(["capture", "-s", str(linux), *style]) == 0
         first, *rest = capsys.readouterr().err.splitlines()
@@ -91,7 +89,7 @@ def test_the_script_is_a_program(linux: Path, tmp_path: Path, capsys: pytest.Cap
     assert subprocess.run([*command, "--wrong"], check=False, capture_output=True).returncode == 2
 
 
-def test_a_directory_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_that_is_invalid_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capture", "-s", str(tmp_path / "none")]) == 1
     assert "none: no such directory" in capsys.readouterr().err
     assert main(["capture", "-s", str(tmp_path), "-o", str(tmp_path / "x")]) == 1, "nothing is there"

@@ -134,7 +134,7 @@ def test_all_compares_it_and_ignore_leaves_out_what_is_known(
 
 
 @pytest.mark.parametrize("pattern", ["(", "[z-a]", "*", "a{2,1}"])
-def test_a_pattern_that_is_none_is_usage(pattern: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pattern_that_is_invalid_is_usage(pattern: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "--ignore", pattern, MERGED, MERGED]) == 2
     assert f"not a regular expression: {pattern!r}" in capsys.readouterr().err
 

@@ -43,13 +43,13 @@ def test_a_replay_speaks_json(capsys: pytest.CaptureFixture[str], different: Pat
     assert outcome["first"] == {"line": 2, "what": "configuration generation", "recorded": "7", "ours": "0"}
 
 
-def test_a_file_that_is_no_log_is_a_usage_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_log_is_a_usage_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "log").write_text("hello\n")
     assert main(["device", "replay", str(tmp_path / "log")]) == 2
     assert "log:1: not a line of a request log" in capsys.readouterr().err
 
 
-def test_what_was_replayed_before_a_file_that_is_no_log_was_told(
+def test_what_was_replayed_before_a_file_that_is_not_a_log_was_reported(
     capsys: pytest.CaptureFixture[str], different: Path, tmp_path: Path
 ) -> None:
     assert main(["device", "replay", str(different), str(tmp_path / "missing")]) == 2

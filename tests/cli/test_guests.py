@@ -101,7 +101,7 @@ def test_one_recording_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     assert complaint(capsys, "compare", "a.json")[0] == 2
 
 
-def test_a_timeout_that_is_no_time_is_refused(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_timeout_that_is_not_a_time_is_refused(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, said = complaint(capsys, "run", scenario, "--guest", "linux", "--timeout=nan")
     assert code == 2
     assert "--timeout: not a time: 'nan'" in said

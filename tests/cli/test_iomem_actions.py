@@ -38,7 +38,7 @@ def test_a_check_with_findings_is_exit_status_1(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize("size", ["0", "12X"])
-def test_a_block_size_that_is_none_is_refused(
+def test_a_block_size_that_is_invalid_is_refused(
     size: str, maps: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["iomem", "check", maps[0], "--block-size", size]) == 2

@@ -207,7 +207,7 @@ def test_a_reboot_leaves_no_header(tmp_path: Path, capsys: pytest.CaptureFixture
         ("6.12.9", None, ["--model", "6.1"], False, None, None),
     ],
 )
-def test_what_nobody_tells_of_a_header_is_not_known(
+def test_missing_facts_about_a_header_are_unknown(
     kernel: str | None,
     crash_hotplug: str | None,
     argv: list[str],

@@ -168,7 +168,7 @@ def test_full_stderr_keeps_the_exit_code(command: str) -> None:
     assert said.returncode in {1, 2}
 
 
-def test_repairs_that_nobody_can_read_leave_the_listing(tmp_path: Path) -> None:
+def test_repairs_without_a_reader_leave_the_listing(tmp_path: Path) -> None:
     (tmp_path / "crlf").write_text("00000000-7fffffff : System RAM\r\n")
     ended = run_shell(f'"$0" -m virtiomem iomem --lenient -n {tmp_path}/crlf 2>/dev/full')
     assert (ended.returncode, ended.stdout.split()[0]) == (0, "00000000-7fffffff")

@@ -1,4 +1,4 @@
-"""`--model`: what each command makes of it, and what is said about a release that nobody has tried."""
+"""`--model`: what each command makes of it, and what is said about an untried release."""
 
 import json
 from pathlib import Path

@@ -29,7 +29,7 @@ def test_json_is_what_a_real_linux_did(path: Path, capsys: pytest.CaptureFixture
     assert compare(recording.load(path.with_name("recording.json")), played) is None
 
 
-def test_recording_is_written_beside_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recording_is_written_in_addition_to_what_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "r.json"
     assert main(["run", AFTER, "--record", str(target)]) == 0
     assert "140000000-1bfffffff : System RAM (virtio_mem)" in capsys.readouterr().out
@@ -115,7 +115,7 @@ def test_sysroot_is_the_guest_at_the_end(tmp_path: Path) -> None:
 def test_several_scenarios_are_shown_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", THRESHOLD, REFUSED]) == 0
     said = capsys.readouterr().out
-    assert said.startswith("offline-threshold: nobody onlines the memory: the driver stops at 1G\nrefused: sizes")
+    assert said.startswith("offline-threshold: the memory stays offline: the driver stops at 1G\nrefused: sizes")
     assert (
         "  180000000-1ffffffff : System RAM (virtio_mem)      180000000-18fffffff : System RAM (virtio_mem)\n" in said
     )
@@ -131,7 +131,7 @@ def test_side_by_side_tells_which_run_stopped_short_or_was_refused(capsys: pytes
     ]
 
 
-def test_scenarios_of_one_name_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+def test_scenarios_of_one_name_are_distinguished(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", AFTER, AFTER]) == 0
     assert f"1: {AFTER}" in capsys.readouterr().out
 
@@ -171,7 +171,7 @@ def test_missing_scenario_is_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "virtiomem: nowhere.toml: No such file or directory\n"
 
 
-def test_reader_who_leaves_early_is_no_error() -> None:
+def test_reader_who_leaves_early_is_not_an_error() -> None:
     script = '"$0" -m virtiomem run "$1" | head -n 1; echo "${PIPESTATUS[0]}"'
     ended = subprocess.run(
         ["bash", "-c", script, sys.executable, str(EXAMPLES / "embedded-only" / "one-tebibyte.toml")],
@@ -189,7 +189,7 @@ def test_control_characters_of_a_title_are_shown_not_obeyed(tmp_path: Path, caps
     assert capsys.readouterr().out.startswith("a\\x1b[31mred [bold]markup[/bold]\n")
 
 
-def test_output_in_another_encoding_is_no_error(tmp_path: Path) -> None:
+def test_output_in_another_encoding_is_not_an_error(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "virtiomem", "run", AFTER],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},

@@ -55,7 +55,7 @@ def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
     return code, out, err
 
 
-def test_list_is_a_table_a_line_a_device(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_is_a_table_with_a_line_per_device(web: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "list", "-c", web)
     assert (code, err) == (0, "")
     assert out.splitlines() == [
@@ -273,7 +273,7 @@ def test_watch_that_did_not_see_every_machine_says_which_and_does_not_end_well(
     assert run(capsys, "watch", "-c", web, *gone)[::2] == (64, "virtiomem: never seen: nowhere, nowhere2\n")
 
 
-def test_watch_plain_lines_when_nobody_looks_at_a_terminal(web: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_watch_plain_lines_without_a_terminal(web: str, capsys: pytest.CaptureFixture[str]) -> None:
     out = watched(capsys, "-c", web, "-c", "qmp:/nowhere.sock")[1]
     assert "web/vm0  1G of 1G requested  ###................." in out
     assert "qmp:/nowhere.sock: cannot connect" in out
@@ -329,9 +329,9 @@ def test_interrupted_watch_ends_quietly(web: str) -> None:
     assert (watch.returncode, err) == (0, "")
 
 
-def test_why_nobody_can_be_reached_is_said_in_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_why_no_peer_can_be_reached_is_said_in_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # nobody listens
+        taken.bind(("127.0.0.1", 0))  # bound, but not listening
         address = f"qmp:127.0.0.1:{taken.getsockname()[1]}"
         assert main(["vm", "list", "-c", address, "-c", f"qmp:{tmp_path}/no.sock"]) == 1
     assert capsys.readouterr().err.splitlines() == [

@@ -50,7 +50,7 @@ def test_rules_are_seen_by_hands_as_on_the_device_itself() -> None:
     assert busy == ["PLUG-5", "UNPLUG-5"]
 
 
-def test_random_moves_meet_no_difference_and_what_nobody_can_do_is_left_out() -> None:
+def test_random_moves_meet_no_difference_and_impossible_ones_are_left_out() -> None:
     played = target()
     figures = fuzz(played, seed=3, requests=400)
     played.close()

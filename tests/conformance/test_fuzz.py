@@ -190,7 +190,7 @@ def printed(figures: Figures) -> str:
     return out.getvalue()
 
 
-def test_figures_and_findings_are_told_in_words() -> None:
+def test_figures_and_findings_are_reported_in_words() -> None:
     text = printed(fuzz(Mutant(tells(State.MIXED, State.PLUGGED)), seed=1, requests=20_000))
     assert "mutant against the embedded device, seed 1" in text
     assert "  differences  1" in text
@@ -199,7 +199,7 @@ def test_figures_and_findings_are_told_in_words() -> None:
     assert "STATE 0x" in text
 
 
-def test_figures_and_findings_are_told_as_json() -> None:
+def test_figures_and_findings_are_reported_as_json() -> None:
     told = figures_to_dict(fuzz(Mutant(tells(State.MIXED, State.PLUGGED)), seed=1, requests=20_000))
     (finding,) = told["findings"]
     assert finding["log"][0]["op"] == "header"

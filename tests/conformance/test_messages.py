@@ -95,7 +95,7 @@ def test_a_child_that_vanishes_later_fails_the_rules_that_are_left() -> None:
     assert report.verdicts[-1].broken
 
 
-def test_answers_without_a_number_are_told() -> None:
+def test_answers_without_a_number_are_reported() -> None:
     script = "import sys\nfor line in sys.stdin: print('{\"features\": -1}', flush=True)"
     with pytest.raises(BackendError, match="the answer to open needs features, a number below 2\\^64, not '-1'"):
         CommandDevice([sys.executable, "-c", script], SPEC)

@@ -73,7 +73,7 @@ def request(**changes: Any) -> Change:
         ),
     ],
 )
-def test_another_answer_is_told(tmp_path: Path, change: Change, said: str) -> None:
+def test_another_answer_is_reported(tmp_path: Path, change: Change, said: str) -> None:
     lines = lines_of()
     change(lines)
     outcome = replay(write(tmp_path / "log", lines))
@@ -90,7 +90,7 @@ def test_a_refusal_that_was_none_is_explained(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["usable_region_size", "plugged_size", "node_id", "status", "isr", "gen"])
-def test_another_register_is_told_with_its_line(tmp_path: Path, name: str) -> None:
+def test_another_register_is_reported_with_its_line(tmp_path: Path, name: str) -> None:
     lines = lines_of()
     line = lines[100]
     (line if name in line else line["cfg"])[name] += 1
@@ -143,7 +143,7 @@ def test_runs_of_states_may_be_written_either_way_round(tmp_path: Path) -> None:
         (request(out_lens=[0] * 200), ":3: cannot be replayed: a batch of 201 descriptors does not fit"),
     ],
 )
-def test_a_log_that_is_none_is_refused_with_its_line(tmp_path: Path, change: Change, said: str) -> None:
+def test_a_log_that_is_invalid_is_refused_with_its_line(tmp_path: Path, change: Change, said: str) -> None:
     lines = lines_of()
     change(lines)
     with pytest.raises(UsageError, match=said):
@@ -157,7 +157,7 @@ def test_a_device_larger_than_any_is_refused(tmp_path: Path) -> None:
         replay(write(tmp_path / "log", lines))
 
 
-def test_files_that_are_no_logs_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_logs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="missing: No such file"):
         replay(tmp_path / "missing")
     damaged = tmp_path / "damaged.gz"
@@ -168,7 +168,7 @@ def test_files_that_are_no_logs_are_refused(tmp_path: Path) -> None:
         replay(tmp_path)
 
 
-def test_an_empty_file_is_no_log(tmp_path: Path) -> None:
+def test_an_empty_file_is_not_a_log(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(UsageError, match=r"empty: no request log \(empty\)"):
         replay(tmp_path / "empty")

@@ -136,7 +136,7 @@ def test_a_check_that_a_device_does_not_survive_fails_its_rule_and_the_others_ar
     assert not report.conforms
 
 
-def test_a_device_that_survives_nothing_is_not_tried_for_ever() -> None:
+def test_a_device_that_survives_nothing_is_not_tried_forever() -> None:
     def dies_of_anything(transport: EmbeddedTransport) -> None:
         def notify() -> None:
             raise BackendError("QEMU did not answer qtest within 30 s")

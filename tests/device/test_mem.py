@@ -27,7 +27,7 @@ def device() -> MemDevice:
 
 @pytest.mark.parametrize("name", ["addr", "region_size", "block_size", "requested_size", "node", "nodes", "features"])
 @pytest.mark.parametrize("value", [1.5, None, "1", True])
-def test_what_is_no_number_is_no_property_of_a_device(name: str, value: Any) -> None:
+def test_what_is_not_a_number_is_not_a_property_of_a_device(name: str, value: Any) -> None:
     refused(make, **{name: value})
 
 
@@ -121,7 +121,7 @@ def test_unplug_all_ignores_its_range_and_shrinks_the_usable_region(device: MemD
 
 
 @pytest.mark.parametrize("plugged", [0, 4])
-def test_a_busy_device_changes_nothing_but_tells_the_state(device: MemDevice, plugged: int) -> None:
+def test_a_busy_device_changes_nothing_and_answers_state(device: MemDevice, plugged: int) -> None:
     if plugged:
         device.request(PLUG, ADDR, plugged)
     device.busy = True
@@ -142,7 +142,7 @@ def test_a_busy_device_looks_at_everything_else_first(device: MemDevice) -> None
 
 @pytest.mark.parametrize("addr", [ADDR, 0])
 @pytest.mark.parametrize("kind", [4, -1, 0xFFFF])
-def test_an_unknown_request_is_no_request(device: MemDevice, kind: int, addr: int) -> None:
+def test_an_unknown_request_is_not_a_request(device: MemDevice, kind: int, addr: int) -> None:
     with pytest.raises(ProtocolError, match="unknown request type"):
         device.request(kind, addr, 1)
 

@@ -107,5 +107,5 @@ def test_removing_what_is_not_there_is_refused() -> None:
         DeviceMemory(memory=GiB, max_memory=2 * GiB).remove("x")
 
 
-def test_an_address_of_zero_is_none() -> None:
+def test_an_address_of_zero_means_not_set() -> None:
     assert DeviceMemory(memory=GiB, max_memory=2 * GiB).place("vm0", GiB, memaddr=0) == 4 * GiB

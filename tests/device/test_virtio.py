@@ -66,7 +66,7 @@ def test_every_accepted_size_is_a_configuration_change(device: VirtioDevice, rin
     assert (device.generation, device.read_isr()) == (1, Isr.QUEUE | Isr.CONFIG)
 
 
-def test_a_driver_that_is_not_ready_is_told_nothing(device: VirtioDevice) -> None:
+def test_a_driver_that_is_not_ready_is_not_notified(device: VirtioDevice) -> None:
     device.mem.requested_size = GiB
     assert (device.generation, device.read_isr()) == (0, 0)
 
@@ -109,7 +109,7 @@ def test_only_a_reset_revives_the_device_and_memory_stays_plugged(transport: Emb
     assert (result.seen.config.plugged_size, result.seen.generation) == (2 * MiB, 1)
 
 
-def test_a_legacy_driver_is_not_told_that_the_device_gave_up(transport: EmbeddedTransport) -> None:
+def test_a_legacy_driver_is_not_notified_that_the_device_gave_up(transport: EmbeddedTransport) -> None:
     ring = Ring(transport)
     initialize(transport, ring, 0)
     result = ring.submit([Chain(())])

@@ -113,7 +113,7 @@ def test_answers_are_scattered_and_reported(bench: Bench) -> None:
     assert bench.used() == [Used(0, 10)]
 
 
-def test_requests_are_gathered_as_far_as_wanted(bench: Bench) -> None:
+def test_requests_are_gathered_up_to_the_limit(bench: Bench) -> None:
     bench.ram.write(0x1000, b"abcdefgh")
     element = Element(0, ((0x1000, 3), (0x1003, 5)), ())
     assert bench.queue.gather(element, 5) == b"abcde"

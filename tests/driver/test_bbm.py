@@ -101,7 +101,7 @@ def test_unknown_error_while_removing_breaks_the_device(rig: MakeRig) -> None:
 
 
 def test_number_of_blocks_wraps_at_sixteen_bits(rig: MakeRig) -> None:
-    """Linux does not check it: 128 GiB in blocks of 2 MiB is 65536, which is none, which the device refuses."""
+    """Linux does not check it: 128 GiB in blocks of 2 MiB is 65536, which is 0 in 16 bits; the device refuses that."""
     guest = rig(size=256 * GiB, addr=128 * GiB, force_bbm=True, bbm_block_size=128 * GiB)
     asked = guest.resize(128 * GiB)
     assert asked == [f"PLUG +{120 * 1024}M 0"]

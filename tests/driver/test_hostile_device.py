@@ -31,7 +31,7 @@ def boot(state: OnlineType = OnlineType.ONLINE_MOVABLE) -> Memory:
 
 
 class Hostile(Loopback):
-    """A real device behind a wire that somebody else holds."""
+    """A real device behind a wire that another client holds."""
 
     def __init__(self, device: MemDevice) -> None:
         super().__init__(device)
@@ -125,7 +125,7 @@ def test_error_answer_breaks_the_device_for_good(hostile: Hostile) -> None:
     memory.check()
 
 
-def test_silent_device_is_waited_for_for_ever(hostile: Hostile) -> None:
+def test_silent_device_is_waited_for_forever(hostile: Hostile) -> None:
     memory = boot()
     hostile.tamper_answer = lambda _: b""
     module, clock = start(memory, hostile)

@@ -67,7 +67,7 @@ def test_online_memory_outlives_the_driver_and_keeps_it_from_coming_back(rig: Ma
 
 
 def test_online_blocks_left_behind_can_go_offline_only_when_they_are_whole(rig: MakeRig) -> None:
-    """Nobody is left to let go of the pages that were withheld, or to unplug anything."""
+    """No driver is left to let go of the pages that were withheld, or to unplug anything."""
     guest = rig()
     guest.resize(MB + 6 * MiB)
     guest.module.unload()
@@ -78,7 +78,7 @@ def test_online_blocks_left_behind_can_go_offline_only_when_they_are_whole(rig: 
     guest.memory.check()
 
 
-def test_driver_that_gave_up_works_again_when_it_is_loaded_anew(rig: MakeRig) -> None:
+def test_driver_that_gave_up_works_again_after_a_reload(rig: MakeRig) -> None:
     guest = rig()
     guest.memory.faults.inject(FaultPoint.ARCH_ADD, Errno.EEXIST)
     guest.resize(MB)

@@ -83,7 +83,7 @@ def test_new_block_that_the_device_refuses_is_the_first_to_be_tried_again(rig: M
 # -- Linux says no ---------------------------------------------------------------------------------------------------------
 
 
-def test_holes_between_busy_sub_blocks_are_filled_from_below_as_far_as_wanted(rig: MakeRig) -> None:
+def test_holes_between_busy_sub_blocks_are_filled_from_below(rig: MakeRig) -> None:
     guest = rig(OnlineType.ONLINE_KERNEL)
     guest.resize(MB)
     guest.pin(FIRST, 10, 20)
@@ -96,7 +96,7 @@ def test_holes_between_busy_sub_blocks_are_filled_from_below_as_far_as_wanted(ri
     assert guest.driver.mode.counts() == {"KERNEL": 1}
 
 
-def test_runs_of_an_offline_block_are_unplugged_from_above_as_far_as_wanted(rig: MakeRig) -> None:
+def test_runs_of_an_offline_block_are_unplugged_from_above(rig: MakeRig) -> None:
     guest = rig(OnlineType.ONLINE_KERNEL)
     guest.resize(MB)
     guest.pin(FIRST, 3, 4, 5, 20)
@@ -137,10 +137,10 @@ def test_more_than_half_a_gibibyte_offline_stops_growth_even_with_large_blocks(r
     assert guest.channel.said == ["PLUG +4096M 1024"]
 
 
-# -- somebody else says no -------------------------------------------------------------------------------------------------
+# -- another notifier refuses ----------------------------------------------------------------------------------------------
 
 
-def test_memory_that_somebody_else_added_in_the_region_does_not_go_online(rig: MakeRig) -> None:
+def test_memory_of_another_driver_in_the_region_does_not_go_online(rig: MakeRig) -> None:
     guest = rig(OnlineType.OFFLINE)
     assert not add_memory(guest.memory, 0, BASE + 2 * MB, MB)
     rc = store_state(guest.memory, FIRST + 2, OnlineType.ONLINE)

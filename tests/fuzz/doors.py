@@ -93,7 +93,7 @@ def _api(kind: type[HostileApi], scheme: str, folder: Path, random: Random, mann
 
 
 class HostileDomain(FakeDomain):
-    """A domain of which libvirt tells what cannot be."""
+    """A domain of which libvirt reports impossible values."""
 
     random: Random
     manner = "is sound"

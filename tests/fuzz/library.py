@@ -324,7 +324,7 @@ def machine(random: Random) -> World:
     memory, clock = Memory(iomem.loads("00000000-7fffffff : System RAM\n"), policy=Policy(OnlineType.ONLINE)), Clock()
     device = MemDevice(addr=8 * GiB, region_size=4 * GiB, block_size=random.choice((MiB, 2 * MiB, MB)))
     module = VirtioMemModule(memory, clock, [("virtio0", Loopback(device))])
-    request = random.random() < 0.3  # by hand: the driver then knows nothing of it
+    request = random.random() < 0.3  # by hand: the driver then does not know
 
     def resize(value: Any) -> None:
         device.requested_size = value

@@ -19,7 +19,7 @@ COMMANDS: tuple[list[str], ...] = (
 )
 
 KEPT = (Damage.NAME, Damage.NO_NAME)
-"""Kinds of damage that nobody can put right: such a line is kept as it is, and told of whenever it is read."""
+"""Kinds of damage that cannot be repaired: such a line is kept as it is, and reported whenever it is read."""
 
 
 def trial(random: Random) -> None:

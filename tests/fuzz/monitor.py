@@ -228,7 +228,7 @@ def _questions(connection: socket.socket) -> Iterator[dict[str, Any] | None]:
 
 @contextmanager
 def complaints() -> Iterator[list[str]]:
-    """What asyncio has to complain of: exceptions that nobody took."""
+    """What asyncio has to complain of: exceptions that were not awaited."""
     found: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: found.append(record.getMessage())  # type: ignore[method-assign]
@@ -269,7 +269,7 @@ def _run(folder: Path, verb: list[str]) -> Ran:
 
 
 def check(ran: Ran, said: str, verb: list[str]) -> None:
-    """Assert what is promised of a verb, whoever answers it."""
+    """Assert what is promised of a verb, whichever peer answers it."""
     assert all(line.isprintable() for line in ran.out.splitlines()), f"{said}: {ran.out!r}"
     if "-J" in verb and ran.out:
         documents = ran.out.splitlines() if verb[0] == "watch" else [ran.out]

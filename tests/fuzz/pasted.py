@@ -85,7 +85,7 @@ def trial(random: Random) -> Iterator[tuple[str, str]]:
             text = kind(random, text)
     name = " and ".join(kind.__name__.strip("_") for kind in kinds) if len(kinds) == 1 else "two kinds at once"
     if random.random() < 0.1 and not {_wrapped, _broken} & set(kinds):
-        text, name = _cut(random, text), "cut short besides"
+        text, name = _cut(random, text), "cut short as well"
     whole = _total(repair.read(sound, source="map", lenient=False))
     yield name, "trials"
     yield name, f"strictly {_strictly(text, whole)}"
@@ -93,7 +93,7 @@ def trial(random: Random) -> Iterator[tuple[str, str]]:
 
 
 def _digits_lost(random: Random, sound: str) -> tuple[str, str]:
-    """A listing that lost digits; and the sound one that it is of: another machine may have those lines, nobody can know."""
+    """A listing that lost digits; and the sound one that it is of: another machine may have those lines."""
     lines, damaged = sound.splitlines(), _digits(random, sound).splitlines()
     seems = lines
     more = True

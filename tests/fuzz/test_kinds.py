@@ -57,7 +57,7 @@ def test_run_without_findings_is_a_success_and_counts_its_trials(tmp_path: Path)
     assert ran.stdout.endswith(" 0 findings\n")
 
 
-def test_what_trials_count_is_printed_for_so_many_trials_findings_or_not(tmp_path: Path) -> None:
+def test_what_trials_count_is_printed_with_and_without_findings(tmp_path: Path) -> None:
     body = "    yield 'a coin', random.choice(('heads', 'tails'))\n    assert random.random() < 0.9\n"
     (tmp_path / "counts.py").write_text(f"\ndef trial(random):\n{body}")
     ran = frame(tmp_path, "--trials", "20")

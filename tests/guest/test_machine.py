@@ -16,7 +16,7 @@ def test_room_is_what_the_scenario_says() -> None:
     assert made == MachineLayout("q35", 4 * GiB, 20 * GiB, 2)
 
 
-def test_room_is_what_devices_and_dimms_need_when_nobody_says() -> None:
+def test_room_is_by_default_what_devices_and_dimms_need() -> None:
     devices = [
         DeviceConfig(id="vm0", max_size=Size(8 * GiB)),
         DeviceConfig(id="vm1", max_size=Size(1 * GiB), memaddr=Size(0x400000000)),

@@ -18,7 +18,7 @@ LISTING = """\
 DIMM = "400000000-43fffffff : System RAM\n"
 PURGATORY = Segment(5 * 4096)
 PARAMETERS = Segment(0x1100, align=16, lowest=0x3000)
-"""4096 bytes, then what else the next kernel is told: two lines of it cut RAM in the next map at 0x10e0."""
+"""4096 bytes, then what else the next kernel receives: two lines of it cut RAM in the next map at 0x10e0."""
 BEFORE = LINUX.release("6.1")
 SINCE = LINUX.release("6.12")
 

@@ -43,7 +43,7 @@ def test_kept_header_is_one_removal_behind_and_the_next_event_puts_it_right() ->
     assert "1G in the header is RAM no more: no harm" in standing_text.said(standing, "Linux 6.12")[1]
 
 
-def test_what_nobody_tells_is_a_question_mark_and_what_is_certain_is_not() -> None:
+def test_unknown_values_are_question_marks() -> None:
     standing = Standing([BOOT, gib(4, 6)], True, Loader.KERNEL, True, certain=[BOOT, gib(4, 5)])
     assert words(standing)[1:] == [["1G", "yes", "?", "yes", "yes"], ["1G", "yes", "?", "?", "yes"]]
     said = standing_text.said(standing, "Linux 6.12")

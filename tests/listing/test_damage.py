@@ -174,7 +174,7 @@ LOSSES = {
         LISTING.replace("Reserved\n1", "Reserved1").replace("13fffffff : System RAM\n", "13fffffff :"),
         4,
     ),
-    "a line that is none": (LISTING.replace("13fffffff : ", "13fffffff ~ "), 5),
+    "a line that is not a resource": (LISTING.replace("13fffffff : ", "13fffffff ~ "), 5),
     "an end that is cut": (LISTING[: LISTING.index(" RAM (virtio_mem)")], 7),
     "a half line": (LISTING.replace("13fffffff : System RAM", "13f"), 5),
     "a line commented out": (LISTING.replace("100000000-13f", "# 100000000-13f"), 5),

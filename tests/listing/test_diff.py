@@ -115,7 +115,7 @@ def test_another_name_for_the_same_range_is_renamed() -> None:
     ]
 
 
-def test_a_parent_that_vanishes_is_told_not_its_children() -> None:
+def test_a_parent_that_vanishes_is_reported_without_its_children() -> None:
     before = "00000000-0fffffff : bus\n  01000000-01ffffff : a\n  02000000-02ffffff : b\n"
     after = "01000000-01ffffff : a\n02000000-02ffffff : b\n"
     assert told(before, after) == ["removed    00000000-0fffffff (256M) : bus"]

@@ -17,7 +17,7 @@ LINE = "00001000-0009fbff : System RAM\n"
 
 
 def _nests(count: int, depth: int) -> Iterator[str]:
-    """Resources one inside the other, `count` times next to one another, below a line that is none."""
+    """Resources one inside the other, `count` times next to one another, below a line that is not a resource."""
     yield "a map\n"
     for nest in range(count):
         for level in range(depth):
@@ -159,7 +159,7 @@ def test_lines_joined_behind_a_loose_colon_are_taken_apart_for_good(between: str
         ("", []),
     ],
 )
-def test_the_end_of_a_cut_listing_is_told_of_once(end: str, remedies: list[str]) -> None:
+def test_the_end_of_a_cut_listing_is_reported_once(end: str, remedies: list[str]) -> None:
     assert [str(repair) for repair in repair.loads(LINE + end).repairs] == remedies
 
 
@@ -177,7 +177,7 @@ def test_the_end_of_a_cut_listing_is_told_of_once(end: str, remedies: list[str])
         "0009fbff-00001000 : System RAM\n",
     ],
 )
-def test_what_is_no_listing_is_refused_in_one_line(text: str) -> None:
+def test_what_is_not_a_listing_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ListingError, match=r"^map:1: ") as refused:
         repair.read(text, source="map", lenient=True)
     assert "\n" not in str(refused.value)

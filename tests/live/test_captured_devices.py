@@ -55,7 +55,7 @@ def test_the_log_tells_sizes_even_where_the_map_is_masked() -> None:
     assert (device.requested_size, device.size, device.added) == (512 * MiB, None, 512 * MiB)
 
 
-def test_the_bus_tells_of_a_device_that_nothing_else_knows() -> None:
+def test_the_bus_shows_a_device_that_nothing_else_knows() -> None:
     found = capture(bus=["virtio3 driver=- parent=0000:00:05.0 node=1", "virtio4 driver=- parent=x node=-1"])
     assert [(device.name, device.region, device.node) for device in devices_of(found)] == [
         *(("virtio3", None, 1), ("virtio4", None, None)),
@@ -130,6 +130,6 @@ def test_pages_beyond_all_memory_blocks_are_nobodys() -> None:
     assert [owners(found)[at].plugged for at in range(8, 12)] == [MB] * 4
 
 
-def test_a_number_that_is_none_is_named() -> None:
+def test_a_number_that_is_invalid_is_named() -> None:
     with pytest.raises(UsageError, match="'010' is not an address or a size"):
         the_device(capture(iomem=IOMEM, bus=["virtio0 device=24 node=010"]))

@@ -33,7 +33,7 @@ OTHERS = "hunter2"
 
 @pytest.fixture
 def linux(make_sysfs: Any, block: Any) -> Path:
-    """The files of a Linux with one virtio-mem device, and a few that are nobody's business."""
+    """The files of a Linux with one virtio-mem device, and a few private ones."""
     root: Path = make_sysfs([*(block(at) for at in range(8)), block(8, "offline", "1", "Movable Normal")])
 
     def put(path: str, text: str) -> None:
@@ -313,7 +313,7 @@ def test_shell_program_remarks_what_is_absent(tmp_path: Path) -> None:
 
 @pytest.fixture
 def traps(linux: Path) -> Path:
-    """The files of a Linux, some of which are pipes nobody writes into, loops, and devices without an end."""
+    """The files of a Linux, some of which are pipes without a writer, loops, and devices without an end."""
     for name in ("proc/cmdline", "sys/devices/system/memory/memory0/state", "sys/kernel/vmcoreinfo"):
         (linux / name).unlink(missing_ok=True)
         os.mkfifo(linux / name)

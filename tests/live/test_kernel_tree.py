@@ -16,11 +16,11 @@ def test_core_without_drgn_is_refused_with_the_way_to_get_it(
 
 
 @pytest.mark.parametrize(
-    "beside", [["map"], ["--lenient"], ["--from", "listing"], ["--sysroot", "/x"]], ids=lambda options: options[0]
+    "other", [["map"], ["--lenient"], ["--from", "listing"], ["--sysroot", "/x"]], ids=lambda options: options[0]
 )
-def test_core_is_read_alone(beside: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["iomem", "--core", "vmcore", *beside]) == 2
-    assert f"{beside[0]} is of no use with --core" in capsys.readouterr().err
+def test_core_is_read_alone(other: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["iomem", "--core", "vmcore", *other]) == 2
+    assert f"{other[0]} is of no use with --core" in capsys.readouterr().err
 
 
 def test_debug_information_is_for_a_core(capsys: pytest.CaptureFixture[str]) -> None:

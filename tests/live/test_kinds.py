@@ -1,4 +1,4 @@
-"""Whatever people bring is recognised, named and read; the wrong kind for a command is told in one line."""
+"""Whatever people bring is recognised, named and read; the wrong kind for a command is refused in one line."""
 
 import json
 import lzma
@@ -272,7 +272,7 @@ def test_of_what_it_may_be_it_is_what_the_command_can_use(brought: Path, capsys:
     brought.write_text(f"$ cat /proc/iomem\n{LISTING}$ lsmem\n{LSMEM}")
     assert main(["iomem", "--lenient", str(brought)]) == 64
     capsys.readouterr()
-    assert main(["blocks", str(brought)]) == 2, "the listing's lines are none of lsmem's, and that is said"
+    assert main(["blocks", str(brought)]) == 2, "the listing's lines are not lsmem's, and that is said"
     assert "not a line of lsmem's: '00001000" in capsys.readouterr().err
 
 

@@ -34,7 +34,7 @@ def test_plan_removes_the_blocks_that_a_real_linux_removed(shrinks: list[Any]) -
         if planned != gone or plan.short:
             wrong.append((shrink.recording, shrink.step, plan.assumed))
     assert len(shrinks) > 60
-    # Block 55 was partly plugged there, after somebody had taken it offline by hand: nothing in a snapshot tells.
+    # Block 55 was partly plugged there, after it was taken offline by hand: nothing in a snapshot tells.
     assert wrong == [("e-manual-movable", 13, True)]
 
 
@@ -78,7 +78,7 @@ def test_what_cannot_be_had_is_short() -> None:
 
 
 @pytest.mark.parametrize("wanted", [0, -2 * MiB, MiB, 3 * MiB])
-def test_a_size_that_is_no_multiple_of_the_block_size_is_refused(wanted: int) -> None:
+def test_a_size_that_is_not_a_multiple_of_the_block_size_is_refused(wanted: int) -> None:
     with pytest.raises(UsageError, match="virtio0 shrinks by multiples of its block size 2M"):
         plan_shrink(*machine((0, "online", "Movable", 128)), wanted=wanted)
 

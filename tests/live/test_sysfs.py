@@ -24,7 +24,7 @@ def test_blocks_ascend_by_number_not_by_name(make_sysfs: Any, block: Any) -> Non
     assert [found.block for found in read_memory_sysfs(root).blocks] == [9, 10, 100]
 
 
-def test_a_block_that_tells_nothing_is_still_there(make_sysfs: Any, block: Any) -> None:
+def test_a_block_without_attributes_is_still_there(make_sysfs: Any, block: Any) -> None:
     root = make_sysfs([block(0, None, None, None, ())])
     (found,) = read_memory_sysfs(root).blocks
     assert (found.state, found.removable, found.valid_zones, found.nodes) == ("unknown", 0, "", [])
@@ -56,6 +56,6 @@ def test_a_directory_without_memory_blocks_is_an_error_that_names_it(tmp_path: P
 
 
 @pytest.mark.parametrize("size", ["", "0", "3", "zz", "-8"])
-def test_a_block_size_that_is_none_is_named(make_sysfs: Any, block: Any, size: str) -> None:
+def test_a_block_size_that_is_invalid_is_named(make_sysfs: Any, block: Any, size: str) -> None:
     with pytest.raises(BackendError, match="is not a block size"):
         read_memory_sysfs(make_sysfs([block(0)], block_size=size))

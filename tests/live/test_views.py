@@ -31,7 +31,7 @@ def test_blocks_read_back_as_they_were_written() -> None:
     memory.check()
 
 
-def test_what_is_plugged_in_a_block_is_read_where_it_is_told() -> None:
+def test_what_is_plugged_in_a_block_is_read_where_it_is_reported() -> None:
     capture = Capture(
         {
             MEMORY: Section.of(["block_size_bytes 8000000", "1-2 online 1 0 Movable"]),
@@ -104,7 +104,7 @@ def test_crash_state_is_what_the_kernel_tells() -> None:
     assert (nothing.notes, nothing.vmcoreinfo, nothing.possible_cpus, nothing.present_cpus) == ([], None, 0, 0)
 
 
-def test_an_address_that_is_none_is_named() -> None:
+def test_an_address_that_is_invalid_is_named() -> None:
     with pytest.raises(UsageError, match="'zz' is not an address or a size"):
         crash_state_of(of("sys/kernel", "vmcoreinfo zz 10"))
 

@@ -35,7 +35,7 @@ def grown(memory: Memory, growth: int) -> int:
 @pytest.mark.parametrize(
     ("kernel", "free", "how"), list(product(("6.1", "6.12"), (5 * MiB, 60 * MiB, 376 * MiB), STATES)), ids=str
 )
-def test_growth_goes_as_far_as_was_said(kernel: str, free: int, how: tuple[OnlineType, OnlinePolicy]) -> None:
+def test_growth_reaches_the_forecast(kernel: str, free: int, how: tuple[OnlineType, OnlinePolicy]) -> None:
     memory, means = ready(kernel, free, *how)
     said = foresee(means, 32 * GiB)
     assert abs(said.fits - grown(memory, 32 * GiB)) <= 2 * MB

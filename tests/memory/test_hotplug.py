@@ -151,7 +151,7 @@ def test_blocks_that_are_not_there_are_no_obstacle_to_removal_but_their_resource
     assert listing(memory) == ["200000000-207ffffff : System RAM (test)"]
 
 
-def test_taking_away_what_is_no_whole_memory_blocks_is_refused(boot: Boot) -> None:
+def test_taking_away_less_than_whole_memory_blocks_is_refused(boot: Boot) -> None:
     memory = boot()
     assert not managed(memory, HERE)
     for start, size in ((HERE, 0), (HERE, MiB), (HERE + MiB, MB)):

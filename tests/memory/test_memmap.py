@@ -94,7 +94,7 @@ def test_range_is_removed_whole_where_all_blocks_are_alike(boot: Boot) -> None:
     assert not remove_memory(memory, HERE, MB)
 
 
-def test_nobody_uses_struct_pages(boot: Boot) -> None:
+def test_struct_pages_are_never_used(boot: Boot) -> None:
     memory, _ = added(boot, "6.12", MB)
     memory.users.use("all", MB - 2 * MiB, movable=True)
     block = memory.blocks[HERE // MB]

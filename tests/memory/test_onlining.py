@@ -57,7 +57,7 @@ def test_listeners_hear_both_phases(memory: Memory) -> None:
     assert listener.last == MemoryNotify(HERE, MB, 0)
 
 
-def test_veto_of_onlining_is_told_to_those_who_were_never_asked(memory: Memory) -> None:
+def test_veto_of_onlining_is_sent_to_notifiers_that_were_never_asked(memory: Memory) -> None:
     first, last = Listener(MemoryEvent.GOING_ONLINE), Listener()
     memory.notifiers.register(last)
     memory.notifiers.register(first, priority=10)
@@ -80,7 +80,7 @@ def test_failed_offlining_is_cancelled_and_the_block_stays(memory: Memory, point
     memory.check()
 
 
-def test_failed_isolation_is_told_to_nobody(memory: Memory) -> None:
+def test_failed_isolation_is_not_notified(memory: Memory) -> None:
     assert not store_state(memory, 64, OnlineType.ONLINE)
     listener = Listener()
     memory.notifiers.register(listener)
@@ -104,7 +104,7 @@ def test_a_block_that_is_not_all_ram_stays() -> None:
     iomem = ResourceTree()
     iomem.request_region(X86_64.page_size, 2 * MB - X86_64.page_size, "System RAM", IORESOURCE_SYSTEM_RAM)
     memory = Memory(iomem)
-    assert store_state(memory, 0, OnlineType.OFFLINE) is Errno.EINVAL  # the first page is nobody's
+    assert store_state(memory, 0, OnlineType.OFFLINE) is Errno.EINVAL  # the first page has no user
     assert store_state(memory, 1, OnlineType.OFFLINE) is Errno.EBUSY
     assert [block.state for block in memory.blocks.values()] == [BlockState.ONLINE] * 2
 

@@ -42,7 +42,7 @@ def test_poisoned_block_can_be_removed_and_is_forgotten(memory: Memory) -> None:
     assert not store_state(memory, BLOCK, OnlineType.ONLINE)
 
 
-def test_nobody_gets_the_pages_around_a_poisoned_one(memory: Memory) -> None:
+def test_the_pages_around_a_poisoned_one_are_never_allocated(memory: Memory) -> None:
     assert alloc_contig_range(memory, START + 4 * MiB, 2 * MiB) is Errno.EBUSY
     assert alloc_contig_range(memory, START + 6 * MiB, 2 * MiB) is Errno.OK
     assert alloc_contig_range(memory, START, MB) is Errno.EBUSY

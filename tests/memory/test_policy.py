@@ -55,7 +55,7 @@ def test_static_group_is_movable_as_a_whole_or_not_at_all(auto: Memory) -> None:
     assert zones(auto) == "M" * 16 + "N" * 40
 
 
-def test_kernel_memory_of_a_dynamic_group_lets_more_of_it_be_movable(auto: Memory) -> None:
+def test_kernel_memory_of_a_dynamic_group_allows_more_movable_memory(auto: Memory) -> None:
     group = auto.groups.register_dynamic(0, MB // X86_64.page_size)
     for block in range(64):
         assert not add_memory(auto, group, HERE + block * MB, MB, MHP_NID_IS_MGID)
@@ -123,7 +123,7 @@ def test_movable_memory_of_one_node_counts_against_the_ratio_of_all() -> None:
     assert zones(memory)[16:] == "M" * 16 + "N" * 2
 
 
-def test_groups_of_another_node_matter_to_all_but_not_to_this_node() -> None:
+def test_groups_of_another_node_do_not_matter_to_this_node() -> None:
     """What a dynamic group's Movable needs of the early kernel memory is not there for others on its node."""
     memory = two_nodes(GiB, GiB, auto_movable_ratio=100)
     group = memory.groups.register_dynamic(0, MB // X86_64.page_size)

@@ -24,7 +24,7 @@ BLOCK = HERE // MB
 
 
 def listen(memory: Memory, veto: MemoryEvent | None = None) -> list[str]:
-    """The events from now on, of which one is vetoed."""
+    """The events from now on; one is vetoed."""
     heard: list[str] = []
 
     def hear(event: MemoryEvent, _: MemoryNotify) -> Errno:

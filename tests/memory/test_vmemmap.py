@@ -32,7 +32,7 @@ STOPPED = [
 
 
 def booted(kernel: str, memory: int, state: OnlineType, free: int | None = None, **nodes: object) -> Memory:
-    """A kernel of this release on a q35 with `memory` bytes, of which what was measured, or `free`, is free."""
+    """A kernel of this release on a q35 with `memory` bytes; what was measured, or `free`, is free."""
     layout = MachineLayout.of(GuestConfig(memory=Size(memory)))
     return Memory(
         iomem.loads(boot_listing(layout, 1, LINUX.release(kernel))),

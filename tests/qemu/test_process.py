@@ -31,7 +31,7 @@ def test_a_memory_file_reads_as_a_file_and_goes_when_closed() -> None:
     assert not path.exists()
 
 
-def test_death_is_told_with_its_code_and_the_last_words() -> None:
+def test_death_is_reported_with_its_code_and_the_last_words() -> None:
     script = "import sys; sys.stderr.write('qemu-x: no accelerator found\\nvirtio_mem_unplugged_all \\n'); sys.exit(3)"
     with QemuProcess(["-c", script], binary="python3") as process:
         error = process.lost("booting")
@@ -66,7 +66,7 @@ def test_the_number_of_one_that_has_ended_is_kept_until_it_is_closed() -> None:
         ),
     ],
 )
-def test_what_is_said_at_the_end_is_told_where_it_says_why(binary: str, script: str, words: str) -> None:
+def test_what_is_said_at_the_end_is_reported_where_it_says_why(binary: str, script: str, words: str) -> None:
     with QemuProcess(["-c", script], binary=binary) as process:
         assert str(process.lost("starting")).endswith(words)
 

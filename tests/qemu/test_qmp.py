@@ -43,7 +43,7 @@ def qmp() -> Iterator[QmpSession]:
         server.join(PATIENCE)
 
 
-def test_event_that_nobody_took_is_there_without_waiting(qmp: QmpSession) -> None:
+def test_event_not_taken_yet_is_there_without_waiting(qmp: QmpSession) -> None:
     qmp.execute("query-status")
     event = qmp.next_event("RESET", timeout=0)
     assert event is not None
@@ -136,7 +136,7 @@ def test_memory_device_that_we_did_not_start_is_refused(hostile: Callable[[Say],
         (b'{"event": "STOP"}\n' * 5000, "more than 100 messages in a second"),
     ],
 )
-def test_monitor_that_talks_nonsense_is_told_from_one_that_is_gone(
+def test_monitor_that_talks_nonsense_is_distinguished_from_one_that_is_gone(
     hostile: Callable[[Say], QmpSession], said: bytes, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(qmp_module, "BURST_LIMIT", 100)

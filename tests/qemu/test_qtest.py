@@ -88,7 +88,7 @@ def test_a_large_batch_does_not_choke_either_side(peer: Callable[[Answer], QTest
     assert session.run([qtest.readl(addr) for addr in range(30_000)]) == list(range(30_000))
 
 
-def test_a_refused_command_is_told_with_its_line(peer: Callable[[Answer], QTest]) -> None:
+def test_a_refused_command_is_reported_with_its_line(peer: Callable[[Answer], QTest]) -> None:
     session = peer(lambda _: b"FAIL Unknown command 'readb'\n")
     with pytest.raises(ProtocolError, match="'readb 0x10' was refused: FAIL Unknown command"):
         session.do(qtest.readb(16))

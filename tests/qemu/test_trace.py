@@ -39,7 +39,7 @@ def test_other_lines_are_passed_over_and_a_request_may_be_cut_between_two_reads(
     assert len(reader.read([*other, *PLUG[2:]])) == 1
 
 
-def test_two_devices_are_told_apart() -> None:
+def test_two_devices_are_distinguished() -> None:
     other = [line.replace("0x557eddb43600", "0x1").replace("0x18", "0x28") for line in PLUG]
     assert [request.device for request in TraceReader(REGIONS).read(PLUG + other + PLUG)] == ["vm0", "vm1", "vm0"]
 

@@ -86,7 +86,7 @@ def qemu(cell: Cell, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def kernel(cell: Cell) -> kernels.KernelImage:
-    """Its kernel; see `missing` for when there is none, or it cannot be booted."""
+    """Its kernel; see `missing` for a missing one, or one that cannot be booted."""
     try:
         kernel = kernels.find(cell.linux)
         initramfs.gather(kernel, kexec=True)

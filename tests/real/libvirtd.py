@@ -27,7 +27,7 @@ NOBODY = 65534
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where a daemon looks for QEMU: the installed one, not one that another test has put before it."""
 SYSTEM_USER = "libvirt-qemu"
-"""Whom a system libvirtd looks up, whoever is to run QEMU."""
+"""Whom a system libvirtd looks up, the one that is to run QEMU."""
 START_AGENT = (
     "for port in /sys/class/virtio-ports/*; do "
     f"grep -q guest_agent $port/name && {QEMU_GA} -d -m virtio-serial -p /dev/${{port##*/}} -t /run -f /run/qemu-ga.pid; done"

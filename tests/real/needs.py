@@ -31,13 +31,13 @@ def missing(what: str) -> NoReturn:
 
 
 def require(program: str, package: str) -> str:
-    """The program's path; see `missing` for when there is none."""
+    """The program's path; see `missing` where it is absent."""
     found = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM}")
     return found or missing(f"{program} (Debian package {package})")
 
 
 def series(version: str) -> str:
-    """The first two numbers of a version: 6.1 of ``6.1.0-56-cloud-amd64``; empty where there are none."""
+    """The first two numbers of a version: 6.1 of ``6.1.0-56-cloud-amd64``; empty without numbers."""
     match = re.match(r"\d+\.\d+", version)
     return match[0] if match else ""
 
@@ -74,7 +74,7 @@ def _version(program: str) -> str:
 
 
 def debug_information(release: str) -> Path | None:
-    """The vmlinux with the debug information of a kernel, installed or of ORACLES; None where there is none."""
+    """The vmlinux with the debug information of a kernel, installed or of ORACLES; None where it is absent."""
     places = [Path("/usr/lib/debug/boot"), ORACLES / f"debug-{series(release)}"]
     return next((path for place in places if (path := place / f"vmlinux-{release}").exists()), None)
 

@@ -1,4 +1,4 @@
-"""Scenarios nobody prepared, each from its number, played on a real Linux and on the embedded guest: `make compare-random`.
+"""Random scenarios, each from its number, played on a real Linux and on the embedded guest: `make compare-random`.
 
     python -m tests.real.random_scenarios [--first N] [--count N] [--kernel FILE|RELEASE] [--architecture NAME] [--qemu PROGRAM]
         [--keep DIRECTORY]

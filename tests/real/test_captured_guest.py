@@ -28,7 +28,7 @@ pytestmark = pytest.mark.real
 PLUGGED = GiB + 6 * MiB
 SHRINK = 390 * MiB
 OFFLINE = 34
-"""A block that somebody took offline by hand: the driver takes it first."""
+"""A block that was taken offline by hand: the driver takes it first."""
 
 
 @dataclass(frozen=True)

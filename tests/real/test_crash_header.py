@@ -1,4 +1,4 @@
-"""The header of a crash kernel in a real guest: as QEMU sees it in memory, as the guest itself sees it, as it is told."""
+"""The header of a crash kernel in a real guest: as QEMU sees it in memory, as the guest itself sees it, as commands print it."""
 
 import json
 from pathlib import Path

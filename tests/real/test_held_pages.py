@@ -34,7 +34,7 @@ PUT = {
     "held-by-page-table": 16 * MiB,
     "held-by-slab": 8 * MiB,
 }
-"""What is put into the guest, by what is to be said about it; of slab at least as much."""
+"""What is put into the guest, by what should be said about it; of slab at least as much."""
 MAPPED = 256
 """Pages that a process maps, and that a pipe holds as well, or does not."""
 FILES = 12000
@@ -160,7 +160,7 @@ def test_agent_names_the_same_pages_as_a_capture(captures: dict[str, Path], caps
     assert not any(one["reason"] == "unreadable" for one in vm["findings"])
 
 
-def test_page_that_is_mapped_and_held_besides_looks_like_any_other(captures: dict[str, Path]) -> None:
+def test_page_that_is_mapped_and_also_held_looks_like_any_other(captures: dict[str, Path]) -> None:
     """/proc/kpagecount counts mappings: that is why it is not read."""
     assert captures["keep"].read_text() == captures["anonymous"].read_text() == "anonymous, mapped by 1"
 

@@ -1,4 +1,4 @@
-"""What goes wrong with a real guest: it is told in one line with the right exit code, and no process stays behind."""
+"""Failures of a real guest: each is reported in one line with the right exit code, and no process stays behind."""
 
 import os
 import re
@@ -102,7 +102,7 @@ def running(tmp_path: Path, setup: Setup) -> Iterator[Run]:
     run.process.communicate()
 
 
-def test_a_killed_qemu_is_told_with_signal_and_step(running: Run) -> None:
+def test_a_killed_qemu_is_reported_with_signal_and_step(running: Run) -> None:
     os.kill(running.qemu, signal.SIGKILL)
     code, said = running.outcome()
     assert code == 1
@@ -134,7 +134,7 @@ def run_once(tmp_path: Path, setup: Setup, *options: str, memory: str = "512M") 
     return done.returncode, done.stderr
 
 
-def test_a_full_disk_is_told_and_needed_only_for_what_was_asked_for(tmp_path: Path, setup: Setup) -> None:
+def test_a_full_disk_is_reported_and_needed_only_for_what_was_asked_for(tmp_path: Path, setup: Setup) -> None:
     assert run_once(tmp_path, setup, "--console", "/dev/full") == (
         1,
         "virtiomem: /dev/full: No space left on device; the guest's console cannot be kept\n",
@@ -165,7 +165,7 @@ def test_the_least_memory_that_is_accepted_is_enough(tmp_path: Path, setup: Setu
     assert run_once(tmp_path, setup, memory="192M") == (0, "")
 
 
-def test_a_program_that_is_not_qemu_is_told(tmp_path: Path, setup: Setup) -> None:
+def test_a_program_that_is_not_qemu_is_reported(tmp_path: Path, setup: Setup) -> None:
     assert run_once(tmp_path, setup, "--qemu", "/bin/false") == (
         1,
         "virtiomem: QEMU exited with code 1 while starting: /bin/false said nothing\n",
@@ -208,7 +208,7 @@ def test_a_step_that_never_comes_to_rest_is_quoted(linux: LinuxGuest, monkeypatc
         linux.play(Load())
 
 
-def test_a_verb_that_is_killed_is_told_with_what_the_console_said(linux: LinuxGuest) -> None:
+def test_a_verb_that_is_killed_is_reported_with_what_the_console_said(linux: LinuxGuest) -> None:
     """As when the kernel kills it for lack of memory, and says so; but then it may kill the agent, too."""
     dying = "#!/bin/sh\\necho Out of memory: Killed process >/dev/ttyS0\\nkill -9 $$\\n"
     linux.shell(f"mkdir /sbin; printf '{dying}' >/sbin/kexec; /bin/busybox chmod +x /sbin/kexec")

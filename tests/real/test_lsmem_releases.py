@@ -49,7 +49,7 @@ DATA = Path(__file__).parents[1] / "data"
 def program(release: str) -> str:
     """The lsmem of a release of util-linux."""
     found = {series(version): path for path, version in found_lsmems().items()}
-    if release not in found:  # a mirror that has it no more fails nobody
+    if release not in found:  # a mirror that lacks it does not fail the test
         pytest.skip(f"NOT HERE: lsmem of util-linux {release} (make oracles)")
     return found[release]
 

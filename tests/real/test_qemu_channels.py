@@ -92,7 +92,7 @@ def test_a_device_that_cannot_be_is_refused_in_qemus_words(device: DeviceSpec, s
         QemuMachine([device])
 
 
-def test_a_killed_qemu_is_told_and_leaves_nothing() -> None:
+def test_a_killed_qemu_is_reported_and_leaves_nothing() -> None:
     with QemuMachine([DEVICE]) as machine:
         channel = machine.devices["vm0"].channel()
         os.kill(machine.process.pid, signal.SIGKILL)
@@ -101,7 +101,7 @@ def test_a_killed_qemu_is_told_and_leaves_nothing() -> None:
     assert not Path(f"/proc/{machine.process.pid}").exists()
 
 
-def test_a_missing_qemu_is_told() -> None:
+def test_a_missing_qemu_is_reported() -> None:
     with pytest.raises(BackendError, match="no-such-qemu: No such file"):
         QemuMachine([DEVICE], binary="/no-such-qemu")
 
@@ -109,7 +109,7 @@ def test_a_missing_qemu_is_told() -> None:
 @pytest.mark.parametrize(
     "words", ["-object qtest: invalid object type: qtest", "'virtio-mem-pci' is not a valid device model name"]
 )
-def test_a_qemu_that_is_too_old_is_told(tmp_path: Path, words: str) -> None:
+def test_a_qemu_that_is_too_old_is_reported(tmp_path: Path, words: str) -> None:
     old = tmp_path / "qemu-system-x86_64"
     old.write_text(f'#!/bin/sh\necho "qemu-system-x86_64: {words}" >&2\nexit 1\n')
     old.chmod(0o755)
@@ -117,7 +117,7 @@ def test_a_qemu_that_is_too_old_is_told(tmp_path: Path, words: str) -> None:
         QemuMachine([DEVICE], binary=str(old))
 
 
-def test_a_program_that_is_no_qemu_is_told(tmp_path: Path) -> None:
+def test_a_program_that_is_not_a_qemu_is_reported(tmp_path: Path) -> None:
     other = tmp_path / "qemu"
     other.write_text("#!/bin/sh\nexit 3\n")
     other.chmod(0o755)

@@ -17,7 +17,7 @@ def report(qemu: str) -> SuiteReport:
         target.close()
 
 
-def test_qemu_is_told_apart_from_its_model_by_memory_contents_alone(report: SuiteReport) -> None:
+def test_qemu_is_distinguished_from_its_model_by_memory_contents_alone(report: SuiteReport) -> None:
     ours = {verdict.rule.id: verdict.outcome for verdict in run(EmbeddedTarget()).verdicts}
     theirs = {verdict.rule.id: verdict.outcome for verdict in report.verdicts}
     assert {rule for rule in ours if ours[rule] != theirs[rule]} == {"INI-3", "OPS-3", "OPS-4", "OPS-5"}

@@ -31,7 +31,7 @@ def test_qmp_answers_on_an_inherited_socket_and_refusals_are_in_qemus_words() ->
         qmp.close()
 
 
-def test_a_killed_qemu_is_told_by_signal() -> None:
+def test_a_killed_qemu_is_reported_by_signal() -> None:
     with QemuProcess(WITH_QMP, sockets=["qmp"]) as process:
         qmp = QmpSession(process.sockets["qmp"])
         os.kill(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Scenarios nobody prepared, on a stock Linux and on the embedded guest: the two recordings must be the same.
+"""Random scenarios, on a stock Linux and on the embedded guest: the two recordings must be the same.
 
 A few are played here; `make compare-random` plays as many as one likes, and keeps the outcome for docs/compatibility.md.
 """

@@ -140,7 +140,7 @@ def grouped(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
-def test_changes_are_told_as_python_sees_them(show: Show) -> None:
+def test_changes_are_reported_as_python_sees_them(show: Show) -> None:
     """The page gets a word and a span for each change, and finds the resources itself."""
     for name in ("nomerge-b-uneven-movable", "e-manual-movable", "d-two-devices", "h-reset"):
         told = story(Source("x", recorded(name)))
@@ -410,7 +410,7 @@ def test_print_shows_the_step_without_the_controls(show: Show) -> None:
     assert len(tab.pdf()) > 10_000
 
 
-def test_without_scripts_the_steps_are_told(show: Show) -> None:
+def test_without_scripts_the_steps_are_reported(show: Show) -> None:
     tab = show(recorded("a-movable"), java_script_enabled=False)
     assert tab.locator("noscript").is_visible()
     assert tab.locator("table.steps").is_visible()

@@ -65,7 +65,7 @@ def result(done: subprocess.CompletedProcess[str]) -> Any:
 
 
 def refused(api: Any, domain: Any) -> dict[str, int]:
-    """The codes with which libvirt refuses what cannot be."""
+    """The codes with which libvirt refuses impossible requests."""
     element = read_domain(domain.XMLDesc(0)).elements["ua-vm0"]
     requested = '<requested unit="KiB">0</requested>'
     assert requested in element

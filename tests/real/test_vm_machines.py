@@ -350,7 +350,7 @@ class EveryMachine:
             "the rest is offline, for all we know"
         )
 
-    def test_offline_memory_that_nobody_looked_at_is_not_done(self, rig: Rig) -> None:
+    def test_offline_memory_that_was_not_looked_at_is_not_done(self, rig: Rig) -> None:
         rig.start("offline")
         blind = resized(rig, "256M", "vm0", agent=False)
         assert (blind.outcome, blind.outcome.exit_code, blind.inside) == (ResizeOutcome.PLUGGED, 64, Seen.NOT_LOOKED)
@@ -445,7 +445,7 @@ def waiting(linux: LinuxRig, size: str) -> subprocess.Popen[str]:
 
 
 def grown(device: Device) -> bool:
-    """Whether it has got as far as it can."""
+    """Whether it has got what it can."""
     return bool(device.requested_size) and device.size == GiB
 
 

@@ -64,13 +64,13 @@ def start(qemu: str, tmp_path: Path) -> Iterator[Start]:
 
 
 def wait_for(path: Path, process: QemuProcess | None = None) -> None:
-    """Wait until somebody listens at a socket; that it is there is not enough."""
+    """Wait until a server listens at a socket; that it is there is not enough."""
 
     def there() -> bool:
         assert process is None or process.returncode is None, process.output.messages()
         return listening(path)
 
-    wait_until(there, f"nobody listens at {path}")
+    wait_until(there, f"no server listens at {path}")
 
 
 def listening(path: Path) -> bool:

@@ -196,7 +196,9 @@ SAME: dict[str, Callable[[Recording], Recording]] = {
 
 
 @pytest.mark.parametrize("change", SAME.values(), ids=SAME.keys())
-def test_what_nobody_can_predict_is_no_difference(real: Recording, change: Callable[[Recording], Recording]) -> None:
+def test_what_cannot_be_predicted_is_not_a_difference(
+    real: Recording, change: Callable[[Recording], Recording]
+) -> None:
     changed = change(real)
     base = with_step(real, 1, error="a") if changed.steps[1].error else real
     assert compare(base, changed) is None
@@ -210,7 +212,7 @@ def test_boot_block_is_one_that_both_had_at_boot(real: Recording) -> None:
     assert difference.what == "memory block 200"
 
 
-def test_step_is_told_by_its_number_from_one(real: Recording) -> None:
+def test_step_is_reported_by_its_number_from_one(real: Recording) -> None:
     last: StepRecord = real.steps[-1]
     difference = compare(real, with_step(real, len(real.steps) - 1, settled=not last.settled))
     assert difference is not None
@@ -303,7 +305,7 @@ def test_what_is_known_to_differ_is_ignored_in_the_map_and_elsewhere(real: Recor
 @pytest.mark.parametrize(
     "name", ["managed pages", "removable", "boot block", "claims inside a BAR", "the kernel's own lines"]
 )
-def test_with_everything_nothing_but_time_is_left_out(real: Recording, name: str) -> None:
+def test_with_everything_only_time_is_left_out(real: Recording, name: str) -> None:
     changed = SAME[name](real)
     assert compare(real, changed) is None
     assert compare(real, changed, Rules(everything=True)) is not None

@@ -42,11 +42,11 @@ from virtiomem.units import GiB, MiB, Size
         (Inject(at="request", error="BUSY", times=3), "let request fail with BUSY, 3 times"),
     ],
 )
-def test_step_is_told_in_words(step: Step, words: str) -> None:
+def test_step_is_reported_in_words(step: Step, words: str) -> None:
     assert describe(step) == words
 
 
-def test_request_is_told_with_address_blocks_and_answer() -> None:
+def test_request_is_reported_with_address_blocks_and_answer() -> None:
     plug = Request(device="vm0", type="PLUG", addr=0x180000000, nb_blocks=1, response="BUSY")
     assert describe_request(plug) == "PLUG 0x180000000, 1 block: BUSY"
     assert describe_request(Request(device="vm0", type="UNPLUG_ALL", response="ACK")) == "UNPLUG_ALL: ACK"

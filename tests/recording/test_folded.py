@@ -154,14 +154,14 @@ def test_damaged_file_is_refused_with_the_place(
     assert "\n" not in str(refused.value)
 
 
-def test_keys_that_nobody_knows_yet_are_passed_over() -> None:
+def test_unknown_keys_are_passed_over() -> None:
     made = huge(blocks=4)
     more = json.loads(recording.dumps(made))
     more["weather"] = more["steps"][1]["mood"] = more["boot"]["sky"] = "fair"
     assert recording.loads(json.dumps(more)) == made
 
 
-def test_unchanged_part_is_not_told_again() -> None:
+def test_unchanged_part_is_not_reported_again() -> None:
     made = huge(blocks=4)
     twice = structs.replace(made, steps=[*made.steps, made.steps[-1]])
     assert json.loads(recording.dumps(twice))["steps"][-1]["snapshot"] == {}

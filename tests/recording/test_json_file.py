@@ -43,14 +43,14 @@ def test_device_without_a_type_is_virtio_mem() -> None:
     assert isinstance(recording.load(RECORDINGS[0]).boot.devices[0], VirtioMemInfo)
 
 
-def test_keys_that_nobody_knows_yet_are_passed_over() -> None:
+def test_unknown_keys_are_passed_over() -> None:
     more = json.loads(RECORDINGS[0].read_text())
     more["weather"] = more["steps"][0]["mood"] = "fair"
     assert recording.loads(json.dumps(more)) == recording.load(RECORDINGS[0])
 
 
 @pytest.mark.parametrize(("key", "value"), [("block-size", 0), ("block-size", -1), ("size", -1), ("memaddr", -4096)])
-def test_device_with_a_size_that_is_none_is_refused(key: str, value: int) -> None:
+def test_device_with_a_size_that_is_invalid_is_refused(key: str, value: int) -> None:
     wrong = json.loads(RECORDINGS[0].read_text())
     wrong["steps"][1]["snapshot"]["devices"][0][key] = value
     with pytest.raises(

@@ -42,7 +42,7 @@ def test_place_without_a_block_is_unplugged_or_left_over() -> None:
     assert block_kind(None, plugged=True) is BlockKind.PLUGGED
 
 
-def test_looks_can_be_told_apart_without_colour() -> None:
+def test_looks_can_be_distinguished_without_colour() -> None:
     symbols = [kind.look.symbol for kind in BlockKind]
     assert len(set(symbols)) == len(symbols)
     words = [entry.look.word for entry in (*BlockKind, *ChangeKind)]

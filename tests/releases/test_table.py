@@ -60,10 +60,10 @@ def test_every_change_changes_a_field_that_some_function_reads(releases: Release
     for name in names:
         since = rf"Since: [^\"]*\b{re.escape(first[name])} \([^\")]*\b{name}\b"
         assert re.search(since, text), f"no docstring says that {name} changes with {first[name]}"
-        assert re.search(rf"(release|build)\.{name}\b", text), f"nobody reads {name}"
+        assert re.search(rf"(release|build)\.{name}\b", text), f"no code reads {name}"
 
 
-def test_nobody_else_compares_versions() -> None:
+def test_no_other_module_compares_versions() -> None:
     compares = re.compile(r"version[^\n]{0,20}[<>]=? *[(\"'\d]|[<>]=? *\(\d+, *\d+\)")
     found = [path.name for path in SRC.rglob("*.py") if compares.search(path.read_text())]
     assert found == []

@@ -31,12 +31,12 @@ def test_each_fate_has_its_word() -> None:
     assert map_changes(ram((0, 4)), ram((0, 4))) == []
 
 
-def test_appeared_side_by_side_is_told_once() -> None:
+def test_appeared_side_by_side_is_reported_once() -> None:
     (change,) = map_changes([], ram((0, 4), (4, 4), (8, 4)))
     assert change.after == (Row(1, 0, 4, 3, "System RAM (virtio_mem)"),)
 
 
-def test_appeared_far_apart_is_told_twice() -> None:
+def test_appeared_far_apart_is_reported_twice() -> None:
     assert words(map_changes([], ram((0, 4), (100, 4)))) == [ChangeKind.APPEARED, ChangeKind.APPEARED]
 
 

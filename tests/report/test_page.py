@@ -77,7 +77,7 @@ def test_nothing_in_script_data_ends_the_script() -> None:
     assert json.loads(text) == ["</script>", "<!--", "\u2028", "&lt;"]
 
 
-def test_all_steps_are_told_without_a_script(recorded: Recorded) -> None:
+def test_all_steps_are_reported_without_a_script(recorded: Recorded) -> None:
     text = Elements(page([Source("x", recorded("b-uneven-movable"))])).text
     assert "resize vm0 to 5122M" in text
     assert text.count("settled") >= 13

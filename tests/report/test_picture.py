@@ -22,7 +22,7 @@ def texts(svg: str) -> list[str]:
     return [text for element in ET.fromstring(svg).iter(f"{SVG}text") if (text := element.text)]  # noqa: S314 - ours
 
 
-def test_every_resource_is_told_with_its_range_and_size(recorded: Recorded) -> None:
+def test_every_resource_is_reported_with_its_range_and_size(recorded: Recorded) -> None:
     told = recorded("b-uneven-movable")
     svg = of_recording(Source("x", told), 4).picture()
     for node in (node for _, node in iomem.loads(told.steps[3].snapshot.iomem).walk()):

@@ -110,7 +110,7 @@ def test_names_may_be_odd() -> None:
     assert iomem.dumps(tree) == text
 
 
-def test_bytes_that_are_no_text_come_back() -> None:
+def test_bytes_that_are_not_text_come_back() -> None:
     raw = b"00000000-00000fff : \xff\xa0\xfe\xc2\xa0\xc3\n"
     assert iomem.dumps(iomem.loads(raw)).encode("utf-8", "surrogateescape") == raw
 

@@ -18,7 +18,7 @@ def test_mirror_in_another_language_has_the_name(package: str, path: str, words:
     assert words in files(package).joinpath(path).read_text(encoding="utf-8")
 
 
-def test_ram_is_told_from_what_only_sounds_like_it() -> None:
+def test_ram_is_distinguished_from_what_only_sounds_like_it() -> None:
     assert [
         name for name in ("System RAM", "System RAM (kmem)", "System RAM (", "System ROM") if is_system_ram(name)
     ] == [

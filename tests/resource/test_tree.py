@@ -348,13 +348,13 @@ def test_what_has_children_does_not_move(iomem: ResourceTree) -> None:
 
 
 @pytest.mark.parametrize("align", [0, 3, -1, 1.5])
-def test_an_alignment_that_is_no_power_of_two_is_refused(iomem: ResourceTree, align: Any) -> None:
+def test_an_alignment_that_is_not_a_power_of_two_is_refused(iomem: ResourceTree, align: Any) -> None:
     refused(iomem.allocate_resource, iomem, Resource(0, 0, "new"), K, align=align)
     assert not iomem.children
 
 
 @pytest.mark.parametrize("choose", [lambda *_: -1, lambda *_: 1.5, lambda *_: 1 << 64, 5])
-def test_a_place_that_cannot_be_is_refused_whoever_chose_it(iomem: ResourceTree, choose: Any) -> None:
+def test_an_impossible_place_is_refused(iomem: ResourceTree, choose: Any) -> None:
     refused(iomem.allocate_resource, iomem, Resource(0, 0, "new"), K, alignf=choose)
     assert not iomem.children
 

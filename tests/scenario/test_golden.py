@@ -152,7 +152,7 @@ def test_what_is_no_test_is_refused(tmp_path: Path, name: str, words: str) -> No
     assert str(caught.value).endswith(words)
 
 
-def test_a_golden_recording_that_is_none_is_refused_before_anything_is_played(tmp_path: Path) -> None:
+def test_a_golden_recording_that_is_invalid_is_refused_before_anything_is_played(tmp_path: Path) -> None:
     write(tmp_path / "grow.toml")
     (tmp_path / "grow.json").write_text("{}")
     with pytest.raises(UsageError, match=r"grow\.json: not a recording"):

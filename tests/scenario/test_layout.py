@@ -94,7 +94,7 @@ RECORDINGS_ARM64 = sorted((Path(__file__).parents[1] / "data" / "recordings-arm6
 
 
 @pytest.mark.parametrize("listing", RECORDINGS_ARM64, ids=lambda path: path.parts[-2])
-def test_built_in_layout_of_a_virt_is_what_the_kernel_printed_but_for_what_it_reserves(listing: Path) -> None:
+def test_built_in_layout_of_a_virt_is_what_the_kernel_printed_except_what_it_reserves(listing: Path) -> None:
     played = scenario.load(listing.with_name("scenario.toml"))
     made = scenario.boot_listing(
         MachineLayout.of(played.guest, played.devices),

@@ -41,7 +41,7 @@ def test_a_device_on_what_a_captured_guest_has_is_refused(memaddr: str) -> None:
         scenario.embedded_guest(scenario.loads(over, source="what-if.toml", folder=EXAMPLES))
 
 
-def test_a_second_device_beside_a_captured_one_can_be() -> None:
+def test_a_second_device_is_possible_next_to_a_captured_one() -> None:
     beside = WHAT_IF + '[[device]]\nid = "vm1"\nmax-size = "1G"\nmemaddr = "0x380000000"\n'
     guest = scenario.embedded_guest(scenario.loads(beside, folder=EXAMPLES))
     guest.check()

@@ -77,7 +77,7 @@ def test_dictionary_of_a_scenario_is_a_scenario_again() -> None:
     assert (again.title, again.device, again.step) == (loaded.title, loaded.devices, loaded.steps)
 
 
-def test_listing_is_looked_for_beside_the_scenario(tmp_path: Path) -> None:
+def test_listing_is_looked_for_next_to_the_scenario(tmp_path: Path) -> None:
     (tmp_path / "boot.iomem").write_text("00000000-00000fff : Reserved\n")
     (tmp_path / "s.toml").write_text('[guest]\niomem = "boot.iomem"\n')
     assert scenario.load(tmp_path / "s.toml").boot_iomem == "00000000-00000fff : Reserved\n"
@@ -299,7 +299,7 @@ def test_file_line_and_step_are_said() -> None:
     assert text.splitlines()[number - 1] == 'device = "vm1"'
 
 
-def test_bytes_that_are_no_text_are_refused_with_their_line() -> None:
+def test_bytes_that_are_not_text_are_refused_with_their_line() -> None:
     with pytest.raises(ScenarioError, match="line 2: byte 0xff is not UTF-8"):
         scenario.loads(b'title = "a"\n\xff')
 

@@ -62,7 +62,7 @@ class TestMemoryMappedRegisters(EveryChannel):
 
 
 @pytest.mark.parametrize("identity", [(0, 2, 24), (0x74726976, 1, 24), (0x74726976, 2, 1)])
-def test_registers_of_anything_else_are_no_device(identity: tuple[int, int, int]) -> None:
+def test_registers_of_anything_else_are_not_a_device(identity: tuple[int, int, int]) -> None:
     registers = RegisterFile(make(), identity=identity)
     with pytest.raises(ProtocolError, match="virtio-mmio at 0xd0000000: magic, version and device are"):
         VirtioMmioTransport(QTest(ScriptedConsole(registers)), BASE, registers.transport.memory)
@@ -93,7 +93,7 @@ def test_a_ring_negotiates_what_the_driver_wants() -> None:
     assert VringChannel(EmbeddedTransport(make()), features=0).features == VirtioFeature.VERSION_1
 
 
-def test_a_driver_that_the_device_refuses_is_told_its_features() -> None:
+def test_a_driver_that_the_device_refuses_reads_its_features() -> None:
     device = MemDevice(addr=ADDR, region_size=REGION, features=Feature.UNPLUGGED_INACCESSIBLE)
     with pytest.raises(ProtocolError, match="does not accept features 0x100000000 of 0x10130000002 offered"):
         VringChannel(EmbeddedTransport(device), features=0)
@@ -127,7 +127,7 @@ def test_chains_may_come_back_in_any_order() -> None:
 
 
 @pytest.mark.parametrize(("delay", "returned"), [(0.02, 1), (1e9, 0)])
-def test_a_late_answer_is_told_from_one_that_never_comes(delay: float, returned: int) -> None:
+def test_a_late_answer_is_distinguished_from_one_that_never_comes(delay: float, returned: int) -> None:
     transport = LateTransport(make(), delay)
     transport.patience = 0.1
     assert started(transport).submit([STATE]).returned == returned

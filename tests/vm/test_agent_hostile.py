@@ -177,7 +177,7 @@ def test_a_connection_that_breaks_right_after_the_answer_is_one_clear_line(
 
     with pytest.raises(VirtiomemError, match=r"connection lost: |bad answer to "):
         look(serve, talk)
-    gc.collect()  # an exception that nobody took would complain now
+    gc.collect()  # an exception that was not awaited would complain now
     assert caplog.records == []
 
 

@@ -41,7 +41,7 @@ def test_first_failure_ends_the_others_and_leaves_no_exception_behind(caplog: py
         assert sorted(ended) == [0, 1, 2, 3]
 
     asyncio.run(run())
-    gc.collect()  # an exception that nobody took would complain now
+    gc.collect()  # an exception that was not awaited would complain now
     assert caplog.records == []
 
 

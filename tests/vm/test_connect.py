@@ -32,7 +32,7 @@ def test_connection_is_read_with_its_name(text: str, name: str, target: MachineT
 @pytest.mark.parametrize(
     "text", ["", "vm1", "http://x", "qmp:", "qmp:host:", "qmp:host:0", "qmp:host:99999", "=qmp:/x", "@/nowhere/list"]
 )
-def test_what_is_no_machine_is_usage_and_named(text: str) -> None:
+def test_what_is_not_a_machine_is_usage_and_named(text: str) -> None:
     with pytest.raises(UsageError) as wrong:
         resolve([text], {})
     assert text.removeprefix("qmp:").removeprefix("@") in str(wrong.value)
@@ -101,7 +101,7 @@ def test_wrong_configuration_is_usage_with_file_and_key(
     assert shown(path) in str(wrong.value)
 
 
-def test_list_file_holds_a_connection_a_line(tmp_path: Path) -> None:
+def test_list_file_holds_a_connection_per_line(tmp_path: Path) -> None:
     path = tmp_path / "vms"
     path.write_text("# all\nqmp:/run/a.sock  agent=/run/a-ga.sock # first\n\nb=/run/b.sock\nweb\n")
     config = {"web": parse_connection("web=qmp:/w")}

@@ -1,4 +1,4 @@
-"""Whether a driver is there, as the guest's own files tell it, and what is said when nobody does."""
+"""Whether a driver is there, as the guest's own files tell it, and what is said when they do not."""
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_claims_are_the_regions_of_virtio_devices() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "00000000-00000000 : System RAM\n00000000-00000000 : virtio0\n", "0" * 300_000])
-def test_hidden_addresses_tell_nothing(text: str) -> None:
+def test_hidden_addresses_show_no_driver(text: str) -> None:
     assert parse_claims(text) is None
 
 
@@ -136,7 +136,7 @@ SMALL = Claim(memaddr=16 * GiB, name="virtio4", size=GiB, status=1)
         (["vm0"], (), [None], [Driver.ABSENT]),
     ],
 )
-def test_address_that_is_not_told_is_the_only_claim_of_its_size(
+def test_address_that_is_not_reported_is_the_only_claim_of_its_size(
     names: list[str], claims: tuple[Claim, ...], places: list[int | None], drivers: list[Driver]
 ) -> None:
     inside = GuestMemoryInfo(source="test", claims=claims)

@@ -54,7 +54,7 @@ def test_settled_device_that_is_online_or_empty_misses_nothing() -> None:
         assert only.text.endswith(": nothing is missing")
 
 
-def test_settled_device_that_nobody_looked_into_is_not_said_to_miss_nothing() -> None:
+def test_settled_device_is_not_called_complete_without_a_look_inside() -> None:
     for inside in (None, guest()):
         found = findings(device(GiB, GiB), inside=inside)
         assert texts(found, Certainty.FACT) == "the device has plugged 1G, all that is requested"
@@ -116,7 +116,7 @@ def test_offline_blocks_seen_inside_are_the_fact() -> None:
     assert "memhp_default_state=online_movable" in texts(found, Certainty.ADVICE)
 
 
-def test_region_that_is_no_whole_number_of_blocks_is_a_fact() -> None:
+def test_region_that_is_not_a_whole_number_of_blocks_is_a_fact() -> None:
     odd = device(8 * GiB - BLOCK, 8 * GiB, memaddr=4 * GiB + 2 * MiB)
     found = findings(odd, inside=guest(online=1))
     assert "only 8064M of its region are whole memory blocks of 128M" in texts(found, Certainty.FACT)

@@ -42,7 +42,7 @@ def test_a_block_that_is_going_offline_is_online_until_it_is_offline(tmp_path: P
 
 @pytest.mark.parametrize("size", ["", "x", "-5", "9" * 5000, str(1 << 70)])
 def test_a_parameter_that_does_not_read_as_one_is_not_known(tmp_path: Path, size: str) -> None:
-    """The files were brought here by somebody; they are no reason to see nothing of the memory blocks."""
+    """The files were copied here; they are no reason to see nothing of the memory blocks."""
     export_sysroot(Snapshot(iomem="", memory_blocks=BLOCKS, zones={}, devices=[]), 128 * MiB, tmp_path)
     parameters = tmp_path / "sys/module/virtio_mem/parameters"
     parameters.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What the machines' part says about every hypervisor is in nobody's own words."""
+"""What the machines' part says about every hypervisor uses no hypervisor's own words."""
 
 import io
 import tokenize

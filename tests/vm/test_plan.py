@@ -59,7 +59,7 @@ def test_wish_is_absolute_or_relative_to_what_is_requested(text: str, base: int,
 
 
 @pytest.mark.parametrize("text", ["", "+", "2X", "--1G", "1e9", "-", "99999999999999999999"])
-def test_what_is_no_size_is_usage(text: str) -> None:
+def test_what_is_not_a_size_is_usage(text: str) -> None:
     with pytest.raises(UsageError, match="not a size"):
         Wish.parse(text)
 

@@ -47,7 +47,7 @@ def test_nothing_to_do_is_done() -> None:
     assert not track.moved
 
 
-def test_retry_is_told_for_what_is_still_to_be_given_up() -> None:
+def test_retry_is_reported_for_what_is_still_to_be_given_up() -> None:
     track = Track("vm0", GiB, 0, 0.0)
     track.feed(3.0, 512 * MiB)
     assert track.retry_in(10.0) == 43.0
@@ -57,7 +57,7 @@ def test_retry_is_told_for_what_is_still_to_be_given_up() -> None:
     assert track.retry_in(70.0) is None, "growth that stops for lack of onlined memory has no timer"
 
 
-def test_device_that_was_content_starts_its_retries_afresh() -> None:
+def test_device_that_was_content_restarts_its_retries() -> None:
     track = Track("vm0", GiB, 512 * MiB, 0.0)
     track.feed(3.0, 512 * MiB)
     track.aim(200.0, 0, 512 * MiB)

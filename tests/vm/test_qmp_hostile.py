@@ -122,7 +122,7 @@ def test_silence_says_that_another_client_may_be_connected(serve: Serve) -> None
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_handshake_that_hangs_after_the_greeting_is_told_as_such(serve: Serve) -> None:
+def test_a_handshake_that_hangs_after_the_greeting_is_reported_as_such(serve: Serve) -> None:
     error = failure(serve, says(GREETING, then_silence=True))
     assert isinstance(error, BackendTimeout)
     assert str(error).endswith(": no answer to qmp_capabilities in 0.3 s")
@@ -219,7 +219,7 @@ def test_version_that_cannot_be_is_unknown(serve: Serve, qmp: Qmp, micro: bytes)
     assert hypervisor_info.hypervisor == "QEMU (version unknown)"
 
 
-def test_second_greeting_is_told_as_such(serve: Serve) -> None:
+def test_second_greeting_is_reported_as_such(serve: Serve) -> None:
     assert "does not speak QMP: it answered qmp_capabilities with {'QMP': {" in str(
         failure(serve, says(GREETING * 2, then_silence=True))
     )
@@ -286,7 +286,7 @@ def test_look_that_never_ends_runs_into_its_deadline(
     assert str(error) == "qmp:test: it has not answered everything in 0.3 s"
 
 
-def test_peer_that_is_no_machine_is_named_so(serve: Serve, qmp: Qmp) -> None:
+def test_peer_that_is_not_a_machine_is_named_so(serve: Serve, qmp: Qmp) -> None:
     refusal = b'{"error": {"class": "CommandNotFound", "desc": "no such command"}, "id": $ID}\n'
     assert "it speaks QMP, but is no QEMU machine" in str(failure(serve, qmp({"query-memory-size-summary": refusal})))
 
@@ -395,7 +395,7 @@ def test_machine_that_cannot_be_opened_is_let_go_of(serve: Serve, qmp: Qmp, answ
         ({"status": {"statuses": [7]}}, Driver.UNKNOWN),
     ],
 )
-def test_driver_is_told_from_the_status_and_unknown_when_its_shape_is(
+def test_driver_state_follows_from_the_status_and_is_unknown_when_its_shape_is(
     serve: Serve, qmp: Qmp, status: object, driver: Driver
 ) -> None:
     _, hypervisor_info = outcome(serve, qmp(GOOD | {"x-query-virtio-status": status}))

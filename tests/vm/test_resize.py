@@ -152,7 +152,7 @@ def test_offline_default_stops_at_one_gibibyte_and_says_why(sim: Sim) -> None:
     assert "1G of the added memory is offline; the driver adds more when no more than 512M is" in facts(result)
 
 
-def test_plugged_but_offline_memory_is_not_done_when_somebody_inside_can_tell(sim: Sim) -> None:
+def test_plugged_but_offline_memory_is_not_done_with_an_agent(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
     result = resized(vm, "512M")
     assert (result.outcome, result.devices[0].size) == (ResizeOutcome.PARTLY, 512 * MiB)
@@ -160,9 +160,9 @@ def test_plugged_but_offline_memory_is_not_done_when_somebody_inside_can_tell(si
     assert result.inside is Seen.OFFLINE
 
 
-def test_growth_that_nobody_saw_inside_is_plugged_and_not_done(sim: Sim) -> None:
+def test_growth_without_a_look_inside_is_plugged_and_not_done(sim: Sim) -> None:
     vm = replace(sim(guest='default-state = "offline"'), agent=None)
-    for before in (0, 512 * MiB):  # the second time there is nothing to do, as far as the device tells
+    for before in (0, 512 * MiB):  # the second time there is nothing to do, going by the device
         result = resized(vm, "512M")
         assert (result.outcome, result.outcome.exit_code, result.inside) == (ResizeOutcome.PLUGGED, 64, Seen.NOT_LOOKED)
         assert result.devices[0].size_before == before
@@ -272,7 +272,7 @@ def _half_pinned(sim: Sim) -> Vm:
     )
 
 
-def test_repeating_a_resize_that_was_spread_anew_has_nothing_to_do(sim: Sim) -> None:
+def test_repeating_a_resize_that_was_spread_again_has_nothing_to_do(sim: Sim) -> None:
     vm = _half_pinned(sim)
     assert resized(vm, "300M", scope=Scope.PLUGGED).outcome is ResizeOutcome.DONE
     assert [device.size for device in machine(vm).virtio_mem] == [220 * MiB, 80 * MiB]
@@ -281,7 +281,7 @@ def test_repeating_a_resize_that_was_spread_anew_has_nothing_to_do(sim: Sim) -> 
 
 
 @pytest.mark.parametrize("spread", [None, "even", "pack"])
-def test_shrink_never_makes_the_machine_bigger_and_goes_as_far_as_it_can(sim: Sim, spread: str | None) -> None:
+def test_shrink_never_makes_the_machine_bigger_and_takes_what_it_can(sim: Sim, spread: str | None) -> None:
     vm = _half_pinned(sim)
     seen = [machine(vm).plugged or 0]
     result = resized(
@@ -359,7 +359,7 @@ def test_reboot_and_a_new_driver_reach_the_size_after_all(sim: Sim) -> None:
     assert (result.outcome, result.devices[0].size) == (ResizeOutcome.DONE, GiB)
 
 
-def test_somebody_elses_resize_ends_ours(sim: Sim) -> None:
+def test_resize_by_another_client_ends_ours(sim: Sim) -> None:
     vm = sim(guest='default-state = "offline"')
     result = resized(vm, "4G", report=when(5, vm, Resize(device="vm0", requested_size=Size(2 * GiB))))
     assert (result.outcome, result.outcome.exit_code) == (ResizeOutcome.SUPERSEDED, 1)
@@ -464,7 +464,7 @@ def test_refused_wish_touches_nothing(sim: Sim) -> None:
     assert machine(vm).requested == 0
 
 
-def test_events_are_told_once_and_cost_no_time(sim: Sim) -> None:
+def test_events_are_reported_once_and_cost_no_time(sim: Sim) -> None:
     backend = guest_of(sim())
 
     async def run() -> list[Any]:

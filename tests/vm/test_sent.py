@@ -82,7 +82,7 @@ def test_verb_sends_what_the_table_says_and_no_more(
             command = ("-m", "virtiomem", "vm", verb, *ARGUMENTS[verb], "-c", qmp, "--agent", agent)
             process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=asyncio.subprocess.PIPE)
             assert process.stdout is not None
-            while verb == "watch" and not expected <= monitor.sent:  # it ends when it is told to
+            while verb == "watch" and not expected <= monitor.sent:  # it ends on request
                 monitor.heard.clear()
                 await monitor.heard.wait()
             if verb == "watch":

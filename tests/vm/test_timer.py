@@ -11,7 +11,7 @@ def test_retries_without_progress_come_at_50_150_350_650() -> None:
     assert [timer.due(now) for now in (0, 49, 51, 149, 151, 351, 651)] == [50, 50, 150, 150, 350, 650, 950]
 
 
-def test_progress_starts_the_current_interval_afresh() -> None:
+def test_progress_restarts_the_current_interval() -> None:
     timer = RetryTimer(0.0, certain=True)
     timer.passed(3.0)
     assert timer.due(10.0) == 53.0

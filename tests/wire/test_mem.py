@@ -50,7 +50,7 @@ def test_padding_and_surplus_bytes_of_a_request_mean_nothing() -> None:
         (b"\x00\x01" + bytes(22), "unknown request type: 256"),
     ],
 )
-def test_bytes_that_are_no_request_are_refused(wire: bytes, said: str) -> None:
+def test_bytes_that_do_not_form_a_request_are_refused(wire: bytes, said: str) -> None:
     with pytest.raises(ProtocolError, match=said):
         Request.unpack(wire)
 

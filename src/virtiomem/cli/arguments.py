@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from virtiomem.scenario.values import Scenario
 
 MAX_SECONDS = 24 * 24 * 60 * 60
-"""poll(2) counts milliseconds in 31 bits; and nobody waits for a month."""
+"""poll(2) counts milliseconds in 31 bits; and a wait of a month is a typo."""
 MIN_SECONDS = 0.001
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[1-9][0-9]{0,19}|0")
@@ -27,7 +27,7 @@ _UNITS = {"s": 1, "m": 60, "h": 60 * 60}
 
 
 def exit_status(meanings: Mapping[Exit, str], separator: str = ", ") -> str:
-    """What a command's help says about its exit codes."""
+    """Return the part of a command's help about its exit codes."""
     return f"Exit status: {separator.join(f'{code.value} {words}' for code, words in meanings.items())}."
 
 
@@ -58,7 +58,7 @@ def load_input(args: argparse.Namespace, verb: str, path: str | None = None) -> 
 
 @contextmanager
 def expecting(wanted: str, path: str) -> Iterator[None]:
-    """Where a reader refuses a file because it is of another kind, say what that is and which command takes it."""
+    """When a reader refuses a file of another kind, add what it is and which command takes it."""
     try:
         yield
     except UsageError:

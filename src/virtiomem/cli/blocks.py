@@ -30,7 +30,7 @@ HEADINGS = (
 
 
 class _Machine(NamedTuple):
-    """What the command works on."""
+    """Add the options for the input of the command."""
 
     memory: MemorySysfs
     devices: list["CapturedDevice"]
@@ -118,7 +118,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _blocks(args: argparse.Namespace) -> int:
-    """What lsmem prints."""
+    """Print as lsmem does."""
     columns, split = _columns(args)
     needs = lsmem.COLUMNS.needs([*columns, *split])
     hidden = False

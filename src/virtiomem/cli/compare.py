@@ -21,7 +21,7 @@ from virtiomem.text import one_line, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the arguments of the command."""
     parser.epilog = exit_status(
         {
             Exit.DONE: "the same",
@@ -90,7 +90,7 @@ def _how_both_went(a: Recording, b: Recording) -> dict[str, list[int]]:
 
 
 def _judge(a: Recording, b: Recording, args: argparse.Namespace) -> _Verdict:
-    """Compare as far as the options say."""
+    """Compare the parts that the options select."""
     rules = rules_of(args)
     apart = Apart() if args.all else set_apart(a.boot, b.boot)
     own = tuple([line.strip() for line in side if not rules.ignores(line)] for side in (apart.a, apart.b))

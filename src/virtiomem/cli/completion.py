@@ -15,7 +15,7 @@ zsh   a file in a directory of $fpath:    virtiomem completion zsh > ~/.zfunc/_v
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which shell."""
+    """Add the argument for the shell."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _HOW
     parser.add_argument("shell", choices=("bash", "zsh"), help="for which shell")

@@ -16,7 +16,7 @@ from virtiomem.stdio import show
 from virtiomem.text import one_line, quoted
 
 BOOT_SECONDS = 120
-"""What a guest has for its boot where nobody says otherwise."""
+"""Default boot memory of a guest."""
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -83,7 +83,7 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_others(add_argument: Callable[..., object]) -> None:
-    """`--command` and `--subject`: devices that are somebody else's."""
+    """`--command` and `--subject`: devices of other programs and packages."""
     add_argument(
         "--command",
         dest="program",
@@ -162,7 +162,7 @@ def _skip(text: str) -> tuple[str, str]:
 
 
 def _other(args: argparse.Namespace) -> "Callable[[], Target] | None":
-    """What makes the target that is somebody else's; None when none was named."""
+    """Return the factory of a device that another program or package provides; None when none was named."""
     from virtiomem.conformance.messages import command_target
     from virtiomem.conformance.subject import load_target
 
@@ -177,7 +177,7 @@ def _other(args: argparse.Namespace) -> "Callable[[], Target] | None":
 
 
 def _boot_target(args: argparse.Namespace) -> "Target":
-    """The target of --boot; raises UsageError for options that cannot be, BackendError where no device is reached."""
+    """The target of --boot; raises UsageError for impossible options, BackendError where no device is reached."""
     from virtiomem.conformance.booted import BootTarget, CommandHook, Hook, expected_release
     from virtiomem.conformance.consoles import read_console
     from virtiomem.conformance.vmm import Vmm, read_command

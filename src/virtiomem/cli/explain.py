@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where from."""
+    """Add the arguments of the command."""
     codes = {Exit.DONE: "done", Exit.FAILED: "nothing to read", Exit.USAGE: "usage"}
     parser.epilog = f"`virtiomem vm explain` asks a running machine. {exit_status(codes)}"
     add = parser.add_argument

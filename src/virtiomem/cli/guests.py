@@ -1,4 +1,4 @@
-"""Which guest a command plays on, and the options of the real one."""
+"""Choose the guest that a command plays on, and add the options of the real one."""
 
 import argparse
 import re
@@ -79,7 +79,7 @@ def check_linux_arguments(args: argparse.Namespace, asked_by: str = "--guest lin
 
 
 def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
-    """Start the guest that `args` name; `say` is told what goes on."""
+    """Start the guest that `args` name; `say` receives what goes on."""
     if args.guest == "linux":
         return open_linux(played, args, say)
     if args.device == "qemu":
@@ -116,7 +116,7 @@ def _path(text: str) -> Path:
 
 @contextmanager
 def _in_the_name_of(played: Scenario) -> Iterator[None]:
-    """What a guest finds wrong with a scenario is said with the scenario's file."""
+    """Name the scenario's file in errors that a guest finds in a scenario."""
     try:
         yield
     except ScenarioError as error:
@@ -124,7 +124,7 @@ def _in_the_name_of(played: Scenario) -> Iterator[None]:
 
 
 def guest_in_words(played: Recording) -> str:
-    """Who played: ``Linux 6.1.0-56-cloud-amd64 on QEMU 7.2.22 (tcg)``."""
+    """Name the guest that played: ``Linux 6.1.0-56-cloud-amd64 on QEMU 7.2.22 (tcg)``."""
     info = played.guest
     if info.get("kind") != "linux":
         return f"the {info.get('kind')} guest"
@@ -132,6 +132,6 @@ def guest_in_words(played: Recording) -> str:
 
 
 def _linux_options(args: argparse.Namespace) -> dict[str, Any]:
-    """What was given of `guest.linux.Setup`."""
+    """Return the given options of `guest.linux.Setup`."""
     names: Iterable[str] = ("kernel", "modules", "qemu", "busybox", "accel", "append", "console", "timeout")
     return {name: value for name in names if (value := getattr(args, name)) is not None}

@@ -35,7 +35,7 @@ _EXITS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to read, what of it, and how to print it."""
+    """Add the arguments: what to read, what to select, and how to print it."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = (
         "".join(f"virtiomem iomem {action:6} {words}\n" for action, words in ACTIONS.items())
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_reading(parser: argparse.ArgumentParser) -> None:
-    """How to read a listing: the options that the actions have, too."""
+    """Add the options for reading a listing, which the actions have, too."""
     add_from(parser)
     parser.add_argument("--lenient", action="store_true", help="put damage right, and say what was done")
     parser.add_argument("--merge", action="store_true", help="merge touching, childless System RAM of equal name")
@@ -115,7 +115,7 @@ def _reading(args: argparse.Namespace) -> repair.Reading:
 
 
 def _has_any(tree: Resource, args: argparse.Namespace) -> bool:
-    """Whether there was anything to show; says so if not."""
+    """Return whether there was anything to show; prints a message if not."""
     wanted = _wanted(args)
     if any((not args.ram or is_system_ram(node.name)) and wanted(node.name) for _, node in tree.walk()):
         return True
@@ -151,7 +151,7 @@ def at_least_values(at_least: bool) -> dict[str, bool]:
 
 
 def remarks(reading: repair.Reading, source: str) -> Iterator[str]:
-    """What there is to say about a reading in addition to what was read."""
+    """Yield remarks about a reading in addition to what was read."""
     yield from reading.told(source)
     if reading.masked:
         yield f"{source}: all addresses are hidden: read it as root"
@@ -218,5 +218,5 @@ def _ram(tree: Resource, args: argparse.Namespace) -> list[RamRange]:
 
 
 def _wanted(args: argparse.Namespace) -> Callable[[str], bool]:
-    """Whether a name is one of those asked for."""
+    """Return a test for names that were asked for."""
     return (lambda name: any(fnmatchcase(name, pattern) for pattern in args.only)) if args.only else lambda _: True

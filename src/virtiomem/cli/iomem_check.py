@@ -27,13 +27,13 @@ _ARCHITECTURES = {"x86": FAMILIES[0], **{name: name for name in FAMILIES}, "arm"
 
 DESCRIPTION = (
     "For each consumer of the map: how many ranges it sees, how many it would see if nothing had been merged, its limit, and "
-    "how much memory can still be hotplugged in blocks that nobody merges. Then what is wrong."
+    "how much memory can still be hotplugged in blocks that are not merged. Then what is wrong."
 )
 HEADINGS = ("proc/iomem", "sys/devices/system/memory", "proc/sys/kernel", "sys/kernel", "sys/devices/system/cpu")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to check, for which machine."""
+    """Add the arguments: what to check, for which machine."""
     parser.epilog = exit_status(
         {
             Exit.DONE: "nothing is wrong",
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _block_size(args: argparse.Namespace, capture: Capture) -> int:
-    """What the option says, else the capture."""
+    """Return the value of the option, else of the capture."""
     if args.block_size is not None:
         if not is_block_size(args.block_size):
             raise UsageError(f"--block-size: {args.block_size} bytes is not a memory block: {BLOCK_SIZES}")

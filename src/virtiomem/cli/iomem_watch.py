@@ -21,7 +21,7 @@ DESCRIPTION = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to watch, how often, how to say it."""
+    """Add the arguments: what to watch, how often, how to print it."""
     parser.epilog = "One line a change, until it is interrupted (exit status 130) or --count changes were seen (0)."
     add = parser.add_argument
     add("file", nargs="?", type=file, metavar="FILE", help="a listing that someone rewrites; else this machine's")

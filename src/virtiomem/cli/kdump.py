@@ -62,7 +62,7 @@ _DIRECT_MAPS = {"4-level": elfcore.DIRECT_MAP_4_LEVEL, "5-level": elfcore.DIRECT
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What to read, whose way to take, and what a listing does not tell."""
+    """Add the arguments: what to read, which loader to follow, and values that a listing lacks."""
     parser.epilog = exit_status(
         {
             Exit.DONE: "done",
@@ -255,7 +255,7 @@ def _compare(both: Comparison, args: argparse.Namespace) -> int:
 
 
 def _dumped(path: str) -> list[CrashRange]:
-    """The ranges in a vmcore, or its header, of whatever format; what is none is refused in the words of the ELF reader."""
+    """The ranges in a vmcore, or its header, of whatever format; any other file is refused in the words of the ELF reader."""
     from virtiomem.live.kinds.values import RANGES
     from virtiomem.live.reading import read_any
 
@@ -291,7 +291,7 @@ def _inputs(
     architecture: Architecture,
     release: LinuxRelease | None,
 ) -> Inputs:
-    """What the options say, and for the rest what the machine itself said."""
+    """Return the values of the options, and for the rest those of the machine itself."""
     state = crash_state_of(capture)
     vmcoreinfo = args.vmcoreinfo or (Note(*state.vmcoreinfo) if state.vmcoreinfo else None)
     return Inputs(
@@ -307,7 +307,7 @@ def _inputs(
 
 
 def _ram_start(tree: ResourceTree) -> int:
-    """Where memory starts, as the map shows it."""
+    """Return the start of memory, as the map shows it."""
     return next((node.start for _, node in tree.walk() if node.name == SYSTEM_RAM), 0)
 
 

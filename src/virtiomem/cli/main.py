@@ -1,6 +1,6 @@
 """`virtiomem COMMAND …`: choose a command, run it, and say in one line what went wrong.
 
-Exit codes: 0 done, 1 failed or different, 2 usage, 64 partly done, 124 timed out, 130 interrupted, 141 nobody reads.
+Exit codes: 0 done, 1 failed or different, 2 usage, 64 partly done, 124 timed out, 130 interrupted, 141 the reader is gone.
 """
 
 import argparse
@@ -54,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         return super()._get_values(action, arg_strings)
 
     def _check_value(self, action: argparse.Action, value: "Any") -> None:
-        """Refuse a word that is none of the choices, with the one that was meant."""
+        """Refuse a word that is not one of the choices, with the one that was meant."""
         words = [] if action.choices is None else [str(choice) for choice in action.choices]
         if action.choices is not None and value not in action.choices:
             said = f"{quoted(str(value))} is not one of {', '.join(words)}{nearest(str(value), words)}"

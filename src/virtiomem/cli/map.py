@@ -10,7 +10,7 @@ from virtiomem.stdio import warn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the arguments of the command."""
     parser.epilog = exit_status(
         {
             Exit.DONE: "drawn",

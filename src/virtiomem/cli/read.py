@@ -19,7 +19,7 @@ from virtiomem.units import format_size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the arguments of the command."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     kinds = "".join(f"  {kind.name:13} {kind.words}\n" for kind in KINDS)
     status = exit_status(
@@ -70,7 +70,7 @@ def _size(value: int | str, *, in_bytes: bool) -> str:
 
 
 def _map(capture: Capture) -> Iterator[Fact]:
-    """What the map adds up to, where there is one."""
+    """Yield the sums of the map, where there is one."""
     if not capture.section(IOMEM).text:
         return
     try:
@@ -84,7 +84,7 @@ def _map(capture: Capture) -> Iterator[Fact]:
 
 
 def _blocks(capture: Capture) -> Iterator[Fact]:
-    """What the memory blocks add up to, where there are any."""
+    """Yield the sums of the memory blocks, where there are any."""
     if not capture.section(MEMORY).text:
         return
     from virtiomem.live.views import memory_of

@@ -9,7 +9,7 @@ from virtiomem.files import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the arguments of the command."""
     parser.epilog = exit_status({Exit.DONE: "done", Exit.USAGE: "a file or option is wrong"})
     parser.add_argument(
         "recordings",

@@ -25,7 +25,7 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
 
 
 def rules_of(args: argparse.Namespace) -> Rules:
-    """What they say."""
+    """Read the rules of the options."""
     return Rules(everything=args.all, ignore=tuple(args.ignore))
 
 

@@ -10,7 +10,7 @@ from virtiomem.text import nearest, quoted
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the arguments of the command."""
     parser.description = (
         "Print the JSON Schema (2020-12) of what a command prints with --json; of one that prints a line for each change, "
         "of a line. A version may get more keys; a key that goes, or comes to mean something else, makes the next."

@@ -23,7 +23,7 @@ from virtiomem.text import one_line, shown
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes."""
+    """Add the arguments of the command."""
     parser.description = (
         "Play scenarios (NAME.toml) and compare what happens with the golden recording next to each (NAME.json), as "
         "`virtiomem compare` does: on the embedded guest, or on a kernel of yours (--guest linux --kernel bzImage)."

@@ -165,7 +165,11 @@ def _add_attach(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--node", type=number, default=0, metavar="N", help="its NUMA node (default 0)")
     parser.add_argument("--block-size", type=size, default=Size(2 * MiB), metavar="SIZE", help="default 2M")
     parser.add_argument(
-        "--requested-size", type=size, default=Size(0), metavar="SIZE", help="default 0; nobody waits for it"
+        "--requested-size",
+        type=size,
+        default=Size(0),
+        metavar="SIZE",
+        help="default 0; the command does not wait for it",
     )
     parser.add_argument("--persist", action="store_true", help="change the machine's stored configuration, too")
     parser.set_defaults(command_of=attach_verbs.attach)

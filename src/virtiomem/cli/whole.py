@@ -1,6 +1,6 @@
 """Every command's parser at once: what completion and the man pages are made of.
 
-`main` imports a command when it was chosen; whoever describes all of them needs all of them.
+`main` imports a command when it was chosen; code that describes all commands needs all of them.
 """
 
 from argparse import ArgumentParser, _SubParsersAction

@@ -1,4 +1,4 @@
-"""What a map on its own says about its machine."""
+"""Guess properties of a machine from its map alone."""
 
 from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture
 from virtiomem.resource.names import SYSTEM_RAM

@@ -23,7 +23,7 @@ _AROUND = 50
 
 
 def with_cure(error: ListingError, text: str) -> str:
-    """What is wrong with a line, of what kind that is, and what `--lenient` would do about it."""
+    """Describe the damage of a line, its kind, and what `--lenient` would do about it."""
     first, around, lines = max(error.line - 1 - _AROUND, 0), Repairs(), text.split("\n")
     near = "\n".join(lines[first : error.line + _AROUND] + [""] * (error.line + _AROUND < len(lines)))
     readable = resource_lines(near, around)
@@ -40,7 +40,7 @@ _KINDS_TOLD = frozenset(Damage) - {Damage.SPELLING, Damage.NOT_A_LINE, Damage.IN
 
 
 def rebuilt(text: str) -> Reading:
-    """Read a listing whatever its damage. Raises ListingError for more of it than there can be."""
+    """Read a listing whatever its damage. Raises ListingError for more damage than is possible."""
     repairs = Repairs()
     lines = resource_lines(text, repairs)
     if lines and all(line.start == line.end == 0 for line in lines):
@@ -176,10 +176,10 @@ class _Builder:
             if (new.start, new.end) == (line.start, line.end):
                 return f"put {where}", True
             return f"trimmed to {new.start:08x}-{new.end:08x}, {where}", False
-        return "left out: nothing of it is free", False
+        return "left out: all its range is taken", False
 
     def _in_doubt(self, new: Resource, number: int) -> str:
-        """What tells that System RAM is not where it says: RAM that it overlaps in part or is around, or what stands above it and
+        """Describe why System RAM is not where it says: RAM that it overlaps in part or is around, or what stands above it and
         has not room for all of it; empty where nothing does.
         """
         for node in overlapping_descendants(self.tree, new.start, new.end):
@@ -231,7 +231,7 @@ def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repa
 
 
 def _digits_are_lost(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repairs) -> bool:
-    """Whether some line shows that digits are lost: then any other may have lost some that nothing shows."""
+    """Return whether some line shows that digits are lost: then any other may have lost some that nothing shows."""
     astray = (Damage.OUTSIDE_PARENT, Damage.OVERLAP)
     return any(one.damage is Damage.DIGITS for one in repairs) or any(
         damage is Damage.REVERSED or (line.narrow and damage in astray)

@@ -97,12 +97,12 @@ def read(text: str, *, source: str, lenient: bool, allow_masked: bool = False) -
 
 
 def _sound(text: str, source: str) -> Reading:
-    """What the strict reader gives, or raises."""
+    """Read a sound listing: returns or raises what the strict reader does."""
     return Reading(iomem.loads(text, source=source), [], False, text.count(" : \n"), remarked(text), _elided(text))
 
 
 def remarked(text: str) -> tuple[int, int]:
-    """How many names that no sum goes by seem to have a remark behind them, and the line of the first."""
+    """Count the names outside all sums that seem to have a remark behind them, and find the line of the first."""
     found = list(islice(_REMARKED.finditer(text), MAX_REPAIRS)) if _MAY_REMARK.search(text) else []
     return len(found), text.count("\n", 0, found[0].start()) + 1 if found else 0
 

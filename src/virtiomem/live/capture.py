@@ -210,7 +210,7 @@ def _from_lines(lines: Sequence[str], source: str) -> Capture:
 
 
 def page_size_of(said: object, source: str) -> int | None:
-    """What the head says about it, a number or its digits. Raises UsageError for what no page has."""
+    """Check the page size in the capture's head. Raises UsageError for a size that no page has."""
     if said is None:
         return None
     try:

@@ -67,7 +67,7 @@ class Edit(Struct, Generic[F], frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FoldedSnapshot(Struct, frozen=True, kw_only=True, rename="kebab", omit_defaults=True):
-    """What has changed since the snapshot before; what is not there is as it was."""
+    """Changes since the snapshot before; what is not there is as it was."""
 
     iomem: list[Edit[str]] = []
     """Of the lines; ``3 x LINE`` is a line and two more, each right behind the one before it and as long."""
@@ -132,7 +132,7 @@ def _fields(of: Struct, kind: type[Struct]) -> dict[str, Any]:
 
 
 def _fold(before: Snapshot, now: Snapshot) -> FoldedSnapshot:
-    """What has changed from one snapshot to the next."""
+    """Return the changes from one snapshot to the next."""
     header = None if now.crash_header is UNSET else now.crash_header
     return FoldedSnapshot(
         iomem=[] if now.iomem == before.iomem else _fold_lines(before.iomem.split("\n"), now.iomem.split("\n")),
@@ -173,9 +173,9 @@ def _fold_requests(requests: Sequence[Request]) -> Iterator[FoldedRequests]:
 def _edits(
     before: Sequence[T], now: Sequence[T], name: Callable[[T], object]
 ) -> Iterator[tuple[int, int, Sequence[T]]]:
-    """Where two lists differ: from where in the first, how many are gone, what is there instead.
+    """Yield the edits between two lists: position in the first, how many are gone, what is there instead.
 
-    `name` is what makes an entry the same one in both lists, though it may have changed; where names are told twice or in
+    `name` is what makes an entry the same one in both lists, though it may have changed; where names occur twice or in
     another order, more is said than need be.
     """
     start, stop, now_stop = 0, len(before), len(now)
@@ -211,7 +211,7 @@ def _runs(entries: Sequence[T], after: Callable[[T, int], T | None]) -> Iterator
 
 
 def _block_after(first: MemoryBlock, number: int) -> MemoryBlock:
-    """The memory block so many after one that it looks like."""
+    """The memory block at that distance after one that it looks like."""
     return MemoryBlock(
         block=first.block + number,
         state=first.state,
@@ -225,7 +225,7 @@ def _block_after(first: MemoryBlock, number: int) -> MemoryBlock:
 
 _COUNTED = re.compile(r"([0-9]{1,7}) x (.*)", re.DOTALL)
 _LINE = re.compile(r"( {0,64})([0-9a-f]{1,16})-([0-9a-f]{1,16}) : (.{1,64})", re.DOTALL)
-"""A line that others may follow from; one of another shape is told by itself."""
+"""A line that others may follow from; one of another shape is written by itself."""
 
 
 @lru_cache(maxsize=1)
@@ -250,7 +250,7 @@ def _counted_line(line: str, times: int) -> str:
 
 
 class _Unfolding:
-    """The guest as far as it has been told of."""
+    """The guest as described so far."""
 
     def __init__(self) -> None:
         self._now = _NOTHING
@@ -283,7 +283,7 @@ class _Unfolding:
     def _edited(
         self, before: list[T], edits: Sequence[Edit[F]], unfold_one: Callable[[F], tuple[int, Iterable[T]]], where: str
     ) -> list[T]:
-        """A list after its edits; itself when there is none."""
+        """A list after its edits; itself without edits."""
         if not edits:
             return before
         now, at = list[T](), 0

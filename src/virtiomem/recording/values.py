@@ -294,7 +294,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, rename="kebab"):
 
 
 class StepOutcome(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """What was done and what came of it, except requests and the guest: alike in both formats."""
+    """A step and its outcome, without requests and the guest: alike in both formats."""
 
     step: Step
     settled: bool
@@ -319,13 +319,13 @@ class StepRecord(StepOutcome, frozen=True, kw_only=True, rename="kebab"):
 
 
 class RecordingHead(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """Which guest it is, and what it was to do."""
+    """The guest, and the steps it was to do."""
 
     format: str = FORMAT
     guest: dict[str, Any]
     recorded: str | UnsetType = UNSET
     scenario: dict[str, Any] | UnsetType = UNSET
-    """The scenario's tables as they travel along: nobody has checked them."""
+    """The scenario's tables as they travel along, unchecked."""
 
 
 class Recording(RecordingHead, frozen=True, kw_only=True, rename="kebab"):

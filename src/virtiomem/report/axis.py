@@ -61,7 +61,7 @@ def _segments(shown: SpanSet, roomy: SpanSet, everything: SpanSet) -> Iterator[A
 
 
 def _folds(edges: Sequence[int], scale: int, roomy: SpanSet) -> Iterator[Span]:
-    """What to fold of the stretches that lie between the first edge and the second, the third and the fourth, …"""
+    """Yield the stretches to fold, of those between the first edge and the second, the third and the fourth, …"""
     for gap in map(Span, edges[::2], edges[1::2]):
         if gap.size > scale * FOLD_ABOVE:
             for piece, is_region in _by_region(gap, roomy):
@@ -86,7 +86,7 @@ FOLD_SHARE = 0.035
 
 
 class Axis:
-    """Where an address stands: from 0 to 1, folded segments at a fixed width, the others to one scale.
+    """Position of an address: from 0 to 1, folded segments at a fixed width, the others to one scale.
 
     The page's own `axis.js` says the same in the browser.
     """

@@ -64,7 +64,7 @@ def _present(blocks: Iterable[MemoryBlock], block_size: int) -> list[BlockRun]:
 
 
 def _clipped(runs: Sequence[BlockRun], first: int, stop: int | None) -> Iterator[BlockRun]:
-    """What of the runs lies from block `first` up to before `stop`."""
+    """Yield the parts of the runs from block `first` up to before `stop`."""
     for run in runs[max(bisect_right(runs, first, key=_first) - 1, 0) :]:
         if stop is not None and run.first >= stop:
             return
@@ -134,7 +134,7 @@ class BlockChange(NamedTuple):
 
 
 def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> list[BlockChange]:
-    """What changed of the memory blocks, in the order of their numbers."""
+    """Return the changes of the memory blocks, in the order of their numbers."""
     found: list[BlockChange] = []
     edges = sorted({edge for run in (*old, *new) for edge in (run.first, run.first + run.times)})
     looks = zip(_looks(old, edges), _looks(new, edges), strict=True)
@@ -150,7 +150,7 @@ def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> list[Bloc
 
 
 def _looks(runs: Sequence[BlockRun], numbers: Iterable[int]) -> Iterator[BlockLook | None]:
-    """How each of these blocks looks, ascending; None where there is neither block nor place."""
+    """Yield the appearance of each of these blocks, ascending; None where there is neither block nor place."""
     following = iter(runs)
     run = next(following, None)
     for number in numbers:

@@ -1,4 +1,4 @@
-"""What became of the resources from one snapshot to the next: appeared, went, merged, grew, trimmed, split.
+"""Find the change of each resource from one snapshot to the next: appeared, went, merged, grew, trimmed, split.
 
 Resources are known by name and depth; what overlaps is taken to be the same memory. A bundle of old and new resources
 that overlap one another, directly or through others, is one change.
@@ -110,7 +110,7 @@ def _counted(found: Sequence[Row]) -> list[Row]:
 
 
 def _gathered(found: Iterable[MapChange]) -> Iterator[MapChange]:
-    """What appeared side by side, or went side by side, is told once."""
+    """Combine resources that appeared side by side, or went side by side."""
     last: MapChange | None = None
     for change in found:
         if last is not None and _beside(last, change):

@@ -38,7 +38,7 @@ class Table(dict[Any, int]):
 
 
 def page_data(sources: Sequence[Source]) -> dict[str, Any]:
-    """What one page says about one or more recordings."""
+    """Return the data of a page about one or more recordings."""
     stories = [story(source) for source in sources]
     moments = [moment for told in stories for moment in told.moments]
     regions = {d.region for moment in moments for d in moment.snapshot.virtio_mem}
@@ -58,7 +58,7 @@ def page_data(sources: Sequence[Source]) -> dict[str, Any]:
 
 
 def _differences(a: Recording, b: Recording) -> dict[int, dict[str, Any]]:
-    """Where two recordings part, by step (0: boot): how many differences, and the first of each kind."""
+    """Return the differences of two recordings by step (0: boot): how many, and the first of each kind."""
     found: dict[int, dict[str, Any]] = {}
     for difference in differences(a, b):
         step = found.setdefault(difference.step or 0, {"times": 0, "shown": {}})
@@ -145,14 +145,14 @@ def _in_use(now: Moment) -> list[tuple[int, int, str]]:
 
 
 def _spans(device: VirtioMemInfo, plugged: SpanSet | None) -> list[int] | None:
-    """What is plugged as [first, number, first, number, …], in blocks of the device counted from its memaddr."""
+    """Return the plugged blocks as [first, number, first, number, …], in blocks of the device counted from its memaddr."""
     if plugged is None:
         return None
     return [n // device.block_size for span in plugged for n in (span.start - device.memaddr, span.size)]
 
 
 def _step(now: Moment, before: Moment | None, names: Table, looks: Table) -> dict[str, Any]:
-    """What was done and what came of it; for boot, nothing was."""
+    """Return a step and its outcome; for boot, nothing was done."""
     if before is None or now.record is None:
         done = {"title": "boot", "settled": None, "error": None}
         return done | {"requests": [], "trace": {}, "changes": [], "block-changes": []}
@@ -190,6 +190,6 @@ def _block_change(change: BlockChange, looks: Table) -> list[Any]:
 
 
 def title(source: Source) -> str:
-    """What the scenario calls itself, else what the file or its folder is called."""
+    """Return the name of the scenario, else of the file or its folder."""
     path = PurePath(source.name)
     return source.recording.title or (path.parent.name if path.stem == "recording" else path.stem) or source.name

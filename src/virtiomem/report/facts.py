@@ -1,4 +1,4 @@
-"""How many resources there are, and would be with and without merging; and what a crash dump would hold of them."""
+"""Count the resources, with and without merging; and sum the ranges that a crash dump would hold."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -32,7 +32,7 @@ class Facts(NamedTuple):
 
 
 class Crash(NamedTuple):
-    """What one loader of crash kernels would dump; sizes in bytes."""
+    """Ranges that one loader of crash kernels would dump; sizes in bytes."""
 
     loader: str
     ranges: int
@@ -52,7 +52,7 @@ class Crash(NamedTuple):
 
 
 class CrashHeaderFacts(NamedTuple):
-    """What the crash header in memory has; sizes in bytes."""
+    """Contents of the crash header in memory; sizes in bytes."""
 
     syscall: str
     kept: bool
@@ -76,7 +76,7 @@ def header_facts(standing: Standing) -> CrashHeaderFacts:
 def crash_facts(
     tree: Resource, release: LinuxRelease = DEFAULT, architecture: Architecture = DEFAULT_ARCHITECTURE
 ) -> list[Crash]:
-    """What the core header would hold, made by the kernel (kexec_file_load) and by kexec-tools (kexec_load)."""
+    """Return the contents of the core header, made by the kernel (kexec_file_load) and by kexec-tools (kexec_load)."""
     return [
         Crash(
             found.loader.value,
@@ -118,7 +118,7 @@ def facts(
 
 
 def _runs(listing: Iterable[Row]) -> int:
-    """How many stretches of adjacent virtio-mem resources there are; what lies in different devices never merges."""
+    """Count the stretches of adjacent virtio-mem resources; resources of different devices never merge."""
     runs, stop = 0, -1
     for row in listing:
         if resource_kind(row.name) is not ResourceKind.VIRTIO_MEM:
@@ -130,7 +130,7 @@ def _runs(listing: Iterable[Row]) -> int:
 
 
 def _unit(row: Row, units: dict[VirtioMemInfo, int], default: int) -> int:
-    """What the device that a resource belongs to adds at once."""
+    """Return the unit in which the device of a resource adds memory."""
     for device, unit in units.items():
         if device.memaddr <= row.start < device.memaddr + device.max_size:
             return unit

@@ -62,7 +62,7 @@ def read(file: str, *, step: int | None = None, lenient: bool = False, kind: str
 
 
 def _but(record: StepRecord) -> str:
-    """What keeps a step from being done, for a title."""
+    """Say in a title what keeps a step from being done."""
     return " (refused)" if record.error is not None else "" if record.settled else " (stopped short)"
 
 

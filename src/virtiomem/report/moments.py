@@ -49,24 +49,24 @@ class Moment:
     listing: Sequence[Row]
     requests: Sequence[RequestRun]
     plugged: Plugged
-    """What is plugged at each device, as far as the requests tell."""
+    """Plugged spans of each device, going by the requests."""
     blocks: Sequence[BlockRun]
     """The memory blocks and the places for them."""
 
     @property
     def size(self) -> int:
-        """What all virtio-mem devices have plugged."""
+        """Plugged memory of all virtio-mem devices."""
         return sum(device.size for device in self.snapshot.virtio_mem)
 
     @cached_property
     def partly(self) -> dict[int, int]:
-        """How much is plugged of the blocks that are partly so, by number."""
+        """Plugged size of partly plugged blocks, by number."""
         partial = {run.first + i for run in self.blocks if run.kind in _PARTIAL for i in range(run.times)}
         said = {block.block: block.plugged for block in self.snapshot.memory_blocks if block.block in partial}
         return {number: self._plugged_of(number, said[number]) for number in sorted(partial)}
 
     def _plugged_of(self, number: int, said: int | UnsetType) -> int:
-        """What the guest says is plugged of a block, else what the requests tell."""
+        """Return the plugged part of a block as the guest says, else as the requests show."""
         if said is not UNSET:
             return said
         block = Span.of_block(number, self.block_size)
@@ -74,12 +74,12 @@ class Moment:
 
     @cached_property
     def crash(self) -> list[Crash]:
-        """What a crash dump would hold, were its header made now."""
+        """Ranges that a crash dump would hold, were its header made now."""
         return crash_facts(iomem.loads(self.snapshot.iomem, source=self.source), self.release, self.architecture)
 
     @cached_property
     def standing(self) -> Standing | None:
-        """How the crash header in memory stands; None where there is none, or nobody knows."""
+        """Comparison of the crash header in memory with the map; None without a header, or when that is unknown."""
         header = self.snapshot.crash_header
         if header is UNSET:
             return None
@@ -88,7 +88,7 @@ class Moment:
 
 
 class Story(NamedTuple):
-    """What happened to a guest; sizes in bytes."""
+    """Events of a guest; sizes in bytes."""
 
     source: Source
     block_size: int

@@ -253,7 +253,7 @@ def _block_run(svg: ET.Element, run: BlockRun, blocks: BlockStrip, x: _Scale, to
 
 
 def _legend(svg: ET.Element, top: float, listing: Sequence[Row], blocks: BlockStrip | None) -> float:
-    """What the colours mean, of what occurs; returns the lower edge."""
+    """Draw the legend of the colours that occur; returns the lower edge."""
     kinds = {resource_kind(row.name) for row in listing}
     looks = [(kind.look, "") for kind in ResourceKind if kind in kinds]
     if blocks:
@@ -338,5 +338,5 @@ def _size(row: Row) -> str:
 
 
 def plugged_everywhere(plugged: dict[str, SpanSet | None]) -> SpanSet:
-    """What is plugged at any device."""
+    """Return the spans plugged at any device."""
     return SpanSet(Span(*span) for spans in plugged.values() if spans is not None for span in spans)

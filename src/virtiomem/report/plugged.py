@@ -1,4 +1,4 @@
-"""What requests leave plugged at each device."""
+"""Follow requests to the blocks that they leave plugged at each device."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -12,7 +12,7 @@ Plugged = dict[str, SpanSet | None]
 
 
 def plugged_after(plugged: Plugged, record: StepRecord, runs: Iterable[RequestRun]) -> Plugged:
-    """What is plugged after a step, as far as its requests tell, from what was `plugged` before.
+    """Return the plugged spans after a step, going by its requests, from what was `plugged` before.
 
     Whether they tell is seen at the end of the step: what they leave must be as much as the device's `size`. Where it
     is not, the answer is None until the device is empty or full again.
@@ -34,7 +34,7 @@ def plugged_after(plugged: Plugged, record: StepRecord, runs: Iterable[RequestRu
 
 
 def plugged_at(snapshot: Snapshot, followed: Plugged | None = None) -> Plugged:
-    """What is plugged at each device: what was `followed`, where that is as much as its `size`, else what that alone tells."""
+    """Return the plugged spans of each device: `followed`, where that is as much as its `size`, else what that alone shows."""
     known = {}
     for device in snapshot.virtio_mem:
         spans = (followed or {}).get(device.id)
@@ -43,7 +43,7 @@ def plugged_at(snapshot: Snapshot, followed: Plugged | None = None) -> Plugged:
 
 
 def _told_by_size(device: VirtioMemInfo) -> SpanSet | None:
-    """What is plugged at an empty or full device."""
+    """Return the plugged spans of an empty or full device."""
     if device.size == 0:
         return SpanSet()
     return SpanSet([device.region]) if device.size == device.max_size else None
@@ -63,7 +63,7 @@ def _touched(run: RequestRun, block_size: int) -> Iterator[Span]:
 
 
 def trace(runs: Sequence[RequestRun], device: VirtioMemInfo, before: int) -> list[tuple[int, int]]:
-    """How a device's plugged size went during a step: after which request (1, 2, …) it was how many bytes.
+    """Return the course of a device's plugged size during a step: after which request (1, 2, …) it was how many bytes.
 
     Starts at (0, `before`), is linear between the points, and is empty when it does not arrive at the device's `size`.
     """

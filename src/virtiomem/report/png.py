@@ -53,7 +53,7 @@ def _cairosvg(source: Path, target: Path) -> list[str]:
 
 
 def _chromium(source: Path, target: Path) -> list[str]:
-    """A browser needs to be told the size, and to keep to itself."""
+    """Options that give a browser the size, and keep it isolated."""
     box = re.search(r'viewBox="0 0 (\d+) (\d+)', source.read_text(encoding="utf-8"))
     width, height = (int(n) for n in box.groups()) if box else (800, 600)
     return [

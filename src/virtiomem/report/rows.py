@@ -1,6 +1,6 @@
 """A resource tree as the lines of its listing, equal neighbours counted instead of repeated.
 
-A guest of 16 TiB that does not merge has 100 000 lines that differ only in their address; nobody reads them one by one.
+A guest of 16 TiB that does not merge has 100 000 lines that differ only in their address; they are not read one by one.
 """
 
 from collections.abc import Iterable, Iterator

@@ -50,7 +50,7 @@ class SpanSet:
         self._edges[low:high] = [span.start] * (before != inside) + [span.stop] * (after != inside)
 
     def covered(self, span: Span) -> int:
-        """How many bytes of `span` are in."""
+        """Count the bytes of `span` that are in."""
         if not span.size:
             return 0
         low, high = bisect_right(self._edges, span.start), bisect_left(self._edges, span.stop)

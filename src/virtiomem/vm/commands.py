@@ -371,7 +371,7 @@ def _progress(args: Namespace) -> Iterator[Reporter]:
 
 
 def waiting(words: str) -> AbstractContextManager[object]:
-    """What is waited for, on a terminal's standard error; nothing elsewhere."""
+    """Show on a terminal's standard error what is waited for; nothing elsewhere."""
     if not sys.stderr.isatty():
         return nullcontext()
     from virtiomem.vm.terminal import waiting_line

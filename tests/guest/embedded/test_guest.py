@@ -169,7 +169,7 @@ def test_machine_without_slots_says_so() -> None:
 
 
 def test_dimm_that_the_kernel_cannot_use_is_plugged_all_the_same_and_can_go(guest: EmbeddedGuest) -> None:
-    """A real guest tells nobody: the DIMM is there, its memory is not (recording dimm-odd)."""
+    """A real guest reports nothing: the DIMM is there, its memory is not (recording dimm-odd)."""
     record = guest.play(dimm("odd", size=192))
     assert record.error is None
     assert record.log == ["err: odd: add_memory failed: -22"]

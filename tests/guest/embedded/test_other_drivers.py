@@ -66,7 +66,7 @@ def test_dimm_is_plain_memory_that_never_merges_and_that_kexec_knows(boot: Boot)
     memory.check()
 
 
-def test_dimm_that_is_no_whole_memory_blocks_is_not_taken(boot: Boot) -> None:
+def test_dimm_that_is_not_whole_memory_blocks_is_not_taken(boot: Boot) -> None:
     memory = boot()
     acpi = AcpiMemory(memory)
     dimm = Dimm("dimm0", 16 * GiB, 192 * MiB, 0)
@@ -88,7 +88,7 @@ def test_dimm_whose_memory_is_there_already_counts_as_taken(boot: Boot) -> None:
     assert len(listing(memory)) == 2
 
 
-def test_dimm_that_is_no_whole_memory_blocks_and_was_there_already_stays(boot: Boot) -> None:
+def test_dimm_that_is_not_whole_memory_blocks_and_was_there_already_stays(boot: Boot) -> None:
     memory = boot()
     OtherDrivers(memory).add("hyperv", HERE + 4 * GiB, MB, 0)
     acpi = AcpiMemory(memory)
@@ -199,13 +199,13 @@ def test_xen_takes_whole_sections_in_the_lowest_gap_that_holds_them_and_merges(b
     assert flags_at(memory, "System RAM")[0] == mergeable
 
 
-def test_xen_memory_does_not_merge_with_boot_memory_beside_it(boot: Boot) -> None:
+def test_xen_memory_does_not_merge_with_adjacent_boot_memory(boot: Boot) -> None:
     memory = boot()
     OtherDrivers(memory).add("xen", 6 * GiB, MB, 0)
     assert listing(memory)[:2] == ["100000000-17fffffff : System RAM", "180000000-187ffffff : System RAM"]
 
 
-def test_xen_memory_is_refused_where_a_section_is_no_memory_block(boot: Boot) -> None:
+def test_xen_memory_is_refused_where_a_section_is_not_a_memory_block(boot: Boot) -> None:
     memory = boot(block_size=256 * MiB)
     drivers = OtherDrivers(memory)
     with pytest.raises(KernelError, match="EINVAL"):

@@ -76,7 +76,7 @@ def test_a_release_that_is_not_here_is_named_with_its_package(wanted: str) -> No
     assert "6.1.10" in str(told.value)
 
 
-def test_a_kernel_lies_beside_its_modules_too_and_counts_once(machine: Path) -> None:
+def test_a_kernel_lies_next_to_its_modules_too_and_counts_once(machine: Path) -> None:
     newest = "6.12.4+deb13"
     shutil.copytree(machine / "lib/modules/6.12.3", machine / "lib/modules" / newest)
     (machine / "lib/modules" / newest / "vmlinuz").write_bytes(bzimage(newest))

@@ -40,11 +40,11 @@ def test_a_kernel_that_hides_its_stacks_is_neither_busy_nor_at_rest() -> None:
     assert parse(SNAPSHOT.replace("@busy\n", "@busy\nunknown\n")).busy is None
 
 
-def test_the_retry_timer_that_expires_first_is_told_in_seconds() -> None:
+def test_the_retry_timer_that_expires_first_is_reported_in_seconds() -> None:
     assert parse(SNAPSHOT.replace("@timer\n", TIMER)).retry_in == 49.25
 
 
-def test_time_alone_is_no_change_of_state() -> None:
+def test_time_alone_is_not_a_change_of_state() -> None:
     early, late = (parse(SNAPSHOT.replace("@timer\n", TIMER.replace("49250", each))) for each in ("49250", "48000"))
     assert early.same_state(late)
     assert not early.same_state(parse(SNAPSHOT))

@@ -43,7 +43,7 @@ def test_a_flood_is_forgotten_in_memory_and_cut_in_the_file() -> None:
     assert b"the console was cut here" in file.getvalue()
 
 
-def test_a_full_disk_is_told_with_the_files_name(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_with_the_files_name(tmp_path: Path) -> None:
     class Full(io.FileIO):
         def write(self, _: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")

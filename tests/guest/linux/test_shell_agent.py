@@ -55,7 +55,7 @@ def test_silence_is_a_timeout_with_the_consoles_last_lines(start: Start) -> None
         agent.ask("load", doing="loading", timeout=0.1)
 
 
-def test_a_panic_is_told_at_once_with_its_last_lines(start: Start) -> None:
+def test_a_panic_is_reported_at_once_with_its_last_lines(start: Start) -> None:
     agent = start(
         "console.send(b'BUG: bad\\nKernel panic - not sync')\nconsole.send(b'ing: Fatal exception\\n---[ end'); stay()"
     )
@@ -87,7 +87,7 @@ def test_an_agent_of_another_version_is_refused(start: Start) -> None:
         start("agent.send(b'hello 3 6.1 4096\\n'); stay()").wait_for_hello(PATIENCE)
 
 
-def test_a_peer_that_dies_is_told_by_signal(start: Start) -> None:
+def test_a_peer_that_dies_is_reported_by_signal(start: Start) -> None:
     agent = start(f"import os; line(); os.kill(os.getpid(), {int(signal.SIGKILL)})")
     with pytest.raises(BackendError, match="QEMU was killed by SIGKILL while resizing"):
         agent.ask("snapshot", doing="resizing", timeout=PATIENCE)

@@ -104,7 +104,7 @@ def test_requests_are_counted_by_device_type_and_answer() -> None:
     ]
 
 
-def test_answer_that_nobody_knows_is_shown_as_it_is() -> None:
+def test_unknown_answer_is_shown_as_it_is() -> None:
     assert plain(steps.request_counts([request("vm0", "PLUG", "silence")])) == ["    vm0       1 PLUG answered silence"]
 
 
@@ -196,7 +196,7 @@ def blocks(*runs: tuple[int, int, BlockKind]) -> list[BlockRun]:
     return [BlockRun(first, times, kind, "", "", ()) for first, times, kind in runs]
 
 
-def test_blocks_are_told_by_what_they_were_and_are() -> None:
+def test_blocks_are_reported_by_what_they_were_and_are() -> None:
     old = blocks((0, 32, BlockKind.KERNEL), (48, 2, BlockKind.MOVABLE))
     new = blocks(
         (0, 32, BlockKind.KERNEL), (49, 1, BlockKind.OFFLINE), (50, 1, BlockKind.MOVABLE), (52, 2, BlockKind.MOVABLE)

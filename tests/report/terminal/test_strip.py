@@ -58,7 +58,7 @@ def test_each_block_has_its_character_while_there_is_room() -> None:
 
 
 @pytest.mark.parametrize(("columns", "scale", "text"), [(8, 1, "MMMKOK.."), (4, 2, "M**."), (3, 4, "**"), (1, 8, "*")])
-def test_characters_stand_for_several_blocks_when_there_is_none(columns: int, scale: int, text: str) -> None:
+def test_characters_stand_for_several_blocks_without_a_terminal(columns: int, scale: int, text: str) -> None:
     made = strip([(M, 3), (K, 1), (BlockKind.OFFLINE, 1), (K, 1), (U, 2)], columns)
     assert made.scale == scale
     assert made.kinds == Counter({M: 3, K: 2, U: 2, BlockKind.OFFLINE: 1})
@@ -66,7 +66,7 @@ def test_characters_stand_for_several_blocks_when_there_is_none(columns: int, sc
 
 
 @given(st.lists(st.tuples(st.sampled_from(BlockKind), st.integers(1, 300)), min_size=1), st.integers(1, 90))
-def test_strip_fits_and_tells_of_every_block(found: list[tuple[BlockKind, int]], columns: int) -> None:
+def test_strip_fits_and_shows_every_block(found: list[tuple[BlockKind, int]], columns: int) -> None:
     made = strip(found, columns)
     one_by_one = [kind for kind, count in found for _ in range(count)]
     assert made.kinds == Counter(one_by_one)

@@ -91,7 +91,7 @@ def test_ends_side_by_side_are_lined_up() -> None:
     assert all(line == line.rstrip() for line in lines)
 
 
-def test_width_is_the_same_wherever_it_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_width_is_the_same_wherever_it_is_not_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     assert make_console(io.StringIO()).width == PLAIN_WIDTH
 

@@ -46,10 +46,10 @@ class Rig(Protocol):
     stall: str
 
     def hold(self) -> None:
-        """Let it have 512M plugged, of which the guest's kernel holds 64M for good."""
+        """Let it have 512M plugged, 64M of it held by the guest's kernel for good."""
 
     def set_by_another(self, size: int) -> None:
-        """Somebody else sets the requested size."""
+        """Another client sets the requested size."""
 
     def lose(self) -> None:
         """The machine ends."""
@@ -123,7 +123,7 @@ class Contract:
         code, result, _ = resized(capsys, rig, "0")
         assert (code, result["outcome"], sizes(result)) == (0, "done", [(0, 0)])
 
-    def test_same_size_again_is_no_error(self, rig: Rig) -> None:
+    def test_same_size_again_is_not_an_error(self, rig: Rig) -> None:
         async def twice(vm: Vm) -> Machine:
             await vm.backend.set_requested_size(rig.device, 128 * MiB)
             await vm.backend.set_requested_size(rig.device, 128 * MiB)
@@ -171,7 +171,7 @@ class Contract:
         said = {finding["reason"] for finding in result["findings"]}
         assert {"not-settled", "retry-interval"} <= said
 
-    def test_size_that_somebody_else_sets_supersedes(self, rig: Rig, capsys: Capture) -> None:
+    def test_size_that_another_client_sets_supersedes(self, rig: Rig, capsys: Capture) -> None:
         if not rig.same_machine:
             pytest.skip("a simulated machine starts again")
         rig.hold()

@@ -23,7 +23,7 @@ DEVICE = '[[device]]\nid = "{name}"\nmax-size = "2G"\n'
 
 
 class Played:
-    """An embedded guest that is asked from any thread; whoever listens hears of its changes."""
+    """An embedded guest that is asked from any thread; listeners hear of its changes."""
 
     def __init__(self, folder: Path, *names: str, default: str = "online", driver: bool = True) -> None:
         text = SCENARIO.format(default=default) + "".join(DEVICE.format(name=name) for name in names)

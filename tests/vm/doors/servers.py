@@ -79,7 +79,7 @@ class Server(ABC):
 
 
 class QmpServer(Server):
-    """QEMU's monitor; it tells events to whoever has got the answer to qmp_capabilities."""
+    """QEMU's monitor; it sends events to clients that have got the answer to qmp_capabilities."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._listening: set[asyncio.StreamWriter] = set()

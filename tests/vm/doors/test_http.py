@@ -164,7 +164,7 @@ def test_another_protocol_is_named(make: Make, capsys: Capture) -> None:
     assert (code, "it does not speak HTTP" in err) == (1, True)
 
 
-def test_nobody_there_is_one_line(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_peer_is_one_line(capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     assert main(["vm", "list", "-c", f"firecracker:{tmp_path}/none.sock"]) == 1
     assert capsys.readouterr().err == (

@@ -220,7 +220,7 @@ def test_missing_binding_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Ca
     )
 
 
-def test_uri_that_is_none_is_one_line(daemon: Daemon, capsys: Capture) -> None:
+def test_uri_that_is_invalid_is_one_line(daemon: Daemon, capsys: Capture) -> None:
     assert main(["vm", "list", "-c", "libvirt:foo:///bar/one"]) == 1
     assert capsys.readouterr().err == (
         "virtiomem: libvirt:foo:///bar/one: cannot connect: no connection driver available for foo:///bar\n"
@@ -259,7 +259,7 @@ def device(alias: str = "vm0", current: str = CURRENT, target: str = "", place: 
     return MEMORY.format(alias=alias, current=current, target=target, place=place)
 
 
-def test_sizes_are_read_in_their_units_and_the_unknown_is_none() -> None:
+def test_sizes_are_read_in_their_units() -> None:
     found = read_domain(xml(device()))
     assert found.boot_memory == GiB
     assert found.devices == (
@@ -274,7 +274,7 @@ def test_sizes_are_read_in_their_units_and_the_unknown_is_none() -> None:
 @pytest.mark.parametrize(
     "places", [{"target": "<address base='0x140000000'/>"}, {"place": "<address type='dimm' base='0x140000000'/>"}]
 )
-def test_address_is_known_where_it_is_told(places: dict[str, str]) -> None:
+def test_address_is_known_where_it_is_reported(places: dict[str, str]) -> None:
     (found,) = read_domain(xml(device(**places))).devices
     assert found.memaddr == 0x140000000
 

@@ -26,7 +26,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 @dataclass(frozen=True, slots=True)
 class OutputForm:
-    """What a verb prints: one of `types`, as its options say."""
+    """Output of a verb: one of `types`, as its options say."""
 
     types: tuple[Any, ...]
     version: int = 1

@@ -1,4 +1,4 @@
-"""What the outputs have in common."""
+"""Parts that the outputs have in common."""
 
 from typing import Annotated, Any, Literal
 
@@ -16,7 +16,7 @@ class Printed(Struct, rename="kebab"):
 
 
 class FromMap(Printed, kw_only=True):
-    """What was made of a map; `at-least` stands there, and is true, when something of the map may be missing."""
+    """The reading of a map; `at-least` is there, and true, when something of the map may be missing."""
 
     at_least: Literal[True] | UnsetType = UNSET
 
@@ -32,7 +32,7 @@ class ReasonOutput(Printed, kw_only=True):
 
 
 class Findings(Printed, kw_only=True):
-    """What a capture says about why memory is not there, or does not go."""
+    """Reasons in a capture why memory is not there, or does not go."""
 
     source: str
     findings: list[ReasonOutput]

@@ -22,7 +22,7 @@ class RuleOutput(Printed, kw_only=True):
 
 
 class SuiteOutput(Printed, kw_only=True):
-    """What the conformance suite found; `conforms` is null when none of the rules could be seen."""
+    """Result of the conformance suite; `conforms` is null when none of the rules could be tested."""
 
     subject: str
     conforms: bool | None
@@ -41,7 +41,7 @@ class FuzzFinding(Printed, kw_only=True):
 
 
 class FuzzOutput(Printed, kw_only=True):
-    """What was compared, and what differed."""
+    """Result of a comparison: how much was compared, and what differed."""
 
     subject: str
     seed: int
@@ -55,7 +55,7 @@ class FuzzOutput(Printed, kw_only=True):
 
 
 class ReplayOutput(Printed, kw_only=True, rename=None):
-    """What came of a request log; `differing` of the operations did, `only_begun`: nothing was done with the device."""
+    """Result of replaying a request log; `differing` of the operations did, `only_begun`: nothing was done with the device."""
 
     log: str
     operations: Natural

@@ -81,7 +81,7 @@ class ResizedDevice(Printed, kw_only=True):
 
 
 class ResizedMachine(Printed, kw_only=True):
-    """How the resize of a machine ended; `inside` is what was seen of new memory in the guest."""
+    """Result of the resize of a machine; `inside` is what was seen of new memory in the guest."""
 
     vm: str
     outcome: ResizeOutcome
@@ -101,14 +101,14 @@ class RefusedMachine(Printed, kw_only=True):
 
 
 class ResizeOutput(Printed, kw_only=True):
-    """How a resize ended."""
+    """Result of a resize."""
 
     results: list[ResizedMachine]
     refused: list[RefusedMachine]
 
 
 class PlannedChange(Printed, kw_only=True):
-    """What a device would be asked for."""
+    """Size that would be requested of a device."""
 
     vm: str
     device: str
@@ -118,7 +118,7 @@ class PlannedChange(Printed, kw_only=True):
 
 
 class ResizeWarning(ReasonOutput):
-    """What speaks against a resize."""
+    """Objections to a resize."""
 
     vm: str
 
@@ -158,7 +158,7 @@ class SetUpOutput(Printed, kw_only=True):
 
 
 class CaptureOutput(Printed, kw_only=True):
-    """What a Linux says about its memory: lines by source, and of each source whether it was taken."""
+    """Memory facts that a Linux gives: lines by source, and for each source whether it was taken."""
 
     format: Literal["virtiomem-capture/1"]
     collected: str

@@ -118,7 +118,7 @@ class MapChangeOutput(Printed, kw_only=True):
 
 
 class MapDiff(FromMap, kw_only=True):
-    """What became of one map in another."""
+    """Change of one map to another."""
 
     changes: list[MapChangeOutput]
 
@@ -148,7 +148,7 @@ class RangeOutput(Printed, kw_only=True):
 
 
 class CrashOutput(FromMap, kw_only=True):
-    """What the header of a crash dump holds, and what its maker leaves out or has no room for."""
+    """Contents of a crash dump's header, and what its maker leaves out or has no room for."""
 
     loader: Loader
     size: Natural
@@ -207,7 +207,7 @@ class FactOutput(Printed, kw_only=True):
 
 
 class FileOutput(FromMap, kw_only=True, rename={"what": "is", "at_least": "at-least"}):
-    """What a file is, what it says about memory, and which commands take it."""
+    """Kind of a file, what it says about memory, and which commands take it."""
 
     kind: str
     what: str

@@ -14,7 +14,7 @@ Entry = Natural
 
 
 class LookOutput(Printed, kw_only=True):
-    """How a kind of thing is called and drawn."""
+    """Name and appearance of a kind of thing."""
 
     word: str
     symbol: str
@@ -40,7 +40,7 @@ class ResourceCounts(Printed, kw_only=True):
 
 
 class CrashCounts(Printed, kw_only=True):
-    """What one loader of crash kernels would dump."""
+    """Ranges that one loader of crash kernels would dump."""
 
     loader: str
     ranges: Natural
@@ -105,14 +105,14 @@ class PageRecording(Printed, kw_only=True):
 
 
 class PageDifference(Printed, kw_only=True):
-    """How often two recordings differ at a step, and the first of each kind: what, in the one, in the other."""
+    """Differences of two recordings at a step: how many, and the first of each kind: what, in the one, in the other."""
 
     times: Count
     shown: list[tuple[str, str, str]]
 
 
 class PageOutput(Printed, kw_only=True):
-    """What a page shows, of one recording or two; differences are by step."""
+    """Contents of a page, of one recording or two; differences are by step."""
 
     format: Literal["virtiomem-report/1"]
     looks: LookTables
@@ -133,7 +133,7 @@ Both = tuple[Natural, Natural]
 
 
 class ComparisonOutput(Printed, kw_only=True):
-    """Whether two recordings are the same, and the first difference."""
+    """Result of comparing two recordings: the same, or the first difference."""
 
     same: bool
     difference: RecordingDifference | None
@@ -146,7 +146,7 @@ class ComparisonOutput(Printed, kw_only=True):
 
 
 class TestOutput(Printed, kw_only=True):
-    """What came of one scenario."""
+    """Result of one scenario."""
 
     scenario: str
     golden: str
@@ -157,7 +157,7 @@ class TestOutput(Printed, kw_only=True):
 
 
 class TestsOutput(Printed, kw_only=True):
-    """What came of all scenarios."""
+    """Results of all scenarios."""
 
     passed: bool
     counts: dict[str, Count]

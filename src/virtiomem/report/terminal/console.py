@@ -1,4 +1,4 @@
-"""Where lines go: colours on a terminal only, and one width everywhere else, so that output can be compared."""
+"""Print lines: with colours on a terminal only, and one width everywhere else, so that output can be compared."""
 
 from collections.abc import Iterable
 from typing import IO
@@ -18,7 +18,7 @@ class _Console(Console):
     """A console that leaves it to its caller what a closed pipe means; rich itself would exit with 1."""
 
     def on_broken_pipe(self) -> None:
-        """Say that nobody reads."""
+        """Report that the reader is gone."""
         raise BrokenPipeError
 
 
@@ -31,7 +31,7 @@ def make_console(file: IO[str]) -> Console:
 
 
 def width_of(console: Console) -> int | None:
-    """Columns of the terminal; None where there is none, and a line is as long as it is."""
+    """Columns of the terminal; None without a terminal, where lines are not cut."""
     return console.width if console.is_terminal else None
 
 
@@ -46,5 +46,5 @@ def join(pieces: Iterable[Text | str], between: str = "") -> Text:
 
 
 def style(look: Appearance, *, filled: bool = False) -> str:
-    """How rich writes this look: in its colour, or on it."""
+    """Return rich's style for this look: in its colour, or on it."""
     return f"#000000 on {look.color}" if filled else look.color

@@ -52,7 +52,7 @@ def _show_finding(console: Console, finding: Finding) -> None:
 
 
 def told(line: log.Operation) -> list[str]:
-    """What a line of a log did, and what came of it, in words."""
+    """Describe what a line of a log did, and what came of it."""
     match line:
         case log.Header(before=before):
             config = before.cfg

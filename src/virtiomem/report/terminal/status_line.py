@@ -1,4 +1,4 @@
-"""What is going on, on stderr while it goes on: on a terminal only, only when it takes a while, and gone when it is over.
+"""Show on stderr what is going on: on a terminal only, only when it takes a while, and gone when it is over.
 
 An interrupt says it everywhere: what was being done, and what is left of it.
 """

@@ -35,7 +35,7 @@ LABEL = 10
 
 
 def heading(number: int, record: StepRecord) -> Text:
-    """What was done, and in a word what came of it."""
+    """Describe a step, and its outcome in a word."""
     return join([text(f"{number:>2}  {describe(record.step)}", "bold"), " · ", *outcome(record)])
 
 
@@ -53,14 +53,14 @@ def outcome(record: StepRecord) -> Iterator[Text]:
 
 
 def _size(device: VirtioMemInfo) -> str:
-    """How much a device has plugged, and of how much when that is not the same."""
+    """Return the plugged size of a device, and the requested size when that differs."""
     if device.settled:
         return f"{device.id} {format_size(device.size)}"
     return f"{device.id} {format_size(device.size)} of {format_size(device.requested_size)}"
 
 
 def reasons(record: StepRecord, before: StepRecord | None, width: int) -> Iterator[Text]:
-    """What refused the step, and what holds a device up; the latter not again when nothing of it changed."""
+    """Yield what refused the step, and what holds a device up; the latter not again when it has not changed."""
     if record.error is not None:
         yield from _wrapped("refused", [clipped(record.error, _MAX_REFUSAL)], width)
     if record.held_up is UNSET or not record.held_up:
@@ -112,14 +112,14 @@ def every_request(requests: Sequence[Request]) -> Iterator[Text]:
 
 
 def log(record: StepRecord, *, verbose: bool) -> Iterator[Text]:
-    """What the driver said, where that is known: its warnings, or all of it."""
+    """Yield the driver's messages, where they are known: its warnings, or all of them."""
     said = [] if record.log is UNSET else record.log
     for number, line in enumerate(line for line in said if verbose or line.startswith("warning: ")):
         yield labelled("" if number else "log", line)
 
 
 def crash_header(now: Standing | None, before: Standing | None) -> Iterator[Text]:
-    """How the crash header in memory stands, where anything of that has changed."""
+    """Yield the state of the crash header in memory, where it has changed."""
     if now is not None and now != before:
         yield labelled("crash", summary(now))
 
@@ -134,7 +134,7 @@ class _Line(NamedTuple):
 
 
 def map_changes(changes: Sequence[MapChange], block_size: int, width: int | None = None) -> Iterator[Text]:
-    """What appeared, went, grew, was merged, trimmed or split, a line each, in columns; a note below it without room for it."""
+    """Yield the resources that appeared, went, grew, were merged, trimmed or split, a line each, in columns; a note below it without room for it."""
     lines = [line for change in changes for line in _map_lines(change, block_size)]
     shown = lines[:MAX_LINES]
     wide = max((len(line.resource) for line in shown), default=0)
@@ -192,7 +192,7 @@ def _merged_note(row: Row, block_size: int) -> str:
 
 
 def _was(change: MapChange) -> str:
-    """What a resource was before, with the word for what became of it."""
+    """Describe a resource before the step, with the word for what became of it."""
     count = _count_rows(change.before)
     if count > 1:
         return f"{change.change.look.word} from {count}"
@@ -201,12 +201,12 @@ def _was(change: MapChange) -> str:
 
 
 def _count_rows(found: Sequence[Row]) -> int:
-    """How many resources these rows are."""
+    """Count the resources that these rows stand for."""
     return sum(row.times for row in found)
 
 
 def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> Iterator[Text]:
-    """Which memory blocks became what, alike ones together."""
+    """Yield the memory blocks that changed state, alike ones together."""
     moved: dict[tuple[BlockKind, BlockKind], list[range]] = {}
     for blocks, was, now in _compared(old, new):
         if was is not now:
@@ -235,7 +235,7 @@ def _kind_at(runs: Sequence[BlockRun], number: int) -> BlockKind:
 
 
 def partly_plugged(partly: Mapping[int, int], block_size: int) -> Iterator[Text]:
-    """How much is plugged of the blocks that are partly so, by number."""
+    """Yield the plugged size of partly plugged blocks, by number."""
     parts = [
         f"block {number}: {format_size(plugged)} of {format_size(block_size)}"
         for number, plugged in sorted(partly.items())

@@ -101,7 +101,7 @@ def strip(found: Sequence[Piece], columns: int) -> Strip:
 
 
 def _cells(found: Iterable[Piece], scale: int) -> Iterator[Counter[BlockKind]]:
-    """How many of each kind there are of every `scale` blocks."""
+    """Yield the counts of each kind in every `scale` blocks."""
     cell: Counter[BlockKind] = Counter()
     room = scale
     for kind, length in found:
@@ -134,7 +134,7 @@ def draw(made: Strip) -> Text:
 
 
 def legend(made: Strip, block_size: int) -> Text:
-    """How many blocks of each kind, each with its symbol; and the scale where it is not one to one."""
+    """Return the legend: how many blocks of each kind, each with its symbol; and the scale where it is not one to one."""
     parts = []
     for kind in sorted(made.kinds, key=_ORDER.__getitem__):
         part = Text(kind.look.symbol, style(kind.look, filled=kind is not BlockKind.UNUSED))

@@ -1,4 +1,4 @@
-"""What it came to: before and after in a table, and listings side by side."""
+"""Print the summary: before and after in a table, and listings side by side."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +82,7 @@ def _zones(snapshot: Snapshot, page_size: int) -> dict[str, str]:
 
 
 def _devices(devices: Sequence[DeviceInfo]) -> dict[str, str]:
-    """What each device has plugged, and of how much."""
+    """Return the plugged and requested size of each device."""
     return {
         device.id: format_size(device.size)
         if isinstance(device, DimmInfo)
@@ -92,7 +92,7 @@ def _devices(devices: Sequence[DeviceInfo]) -> dict[str, str]:
 
 
 def summary(recording: Recording) -> Text:
-    """How many steps there were, how they ended, and all requests."""
+    """Return the number of steps, how they ended, and all requests."""
     counts = Counter(request.type for record in recording.steps for request in record.requests)
     requests = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "no requests"
     return text(f"{how_it_went(recording.steps)}; {requests}")

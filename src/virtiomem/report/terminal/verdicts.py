@@ -81,5 +81,5 @@ def _flow(console: Console, head: str, words: str, style: str = "") -> None:
 
 
 def _section(rule: Rule) -> str:
-    """Where a group's rules stand."""
+    """Say where a group's rules stand."""
     return {"SOUND": "no specification says so", "VIRTIO": "2", "UAPI": rule.section}.get(group_of(rule), rule.section)

@@ -108,7 +108,7 @@ class RunView:
 
 
 def _about(guest: dict[str, Any], block_size: int) -> list[str]:
-    """What is known of a guest."""
+    """Return what is known of a guest."""
     kind = guest.get("kind", "unknown")
     words = [f"{kind} guest"]
     for key, name in (("kernel", "Linux"), ("stands-in-for", "in place of"), ("qemu", "QEMU")):
