@@ -1,4 +1,4 @@
-"""The pure and the compiled build beside each other: time an item, in turns, and instructions, which no other process moves.
+"""The pure and the compiled build next to each other: time an item, in turns, and instructions, which no other process moves.
 
     python benchmarks/builds.py [--work WORK ...] [--items N ...] [--rounds R] [--instructions | --profile]
 

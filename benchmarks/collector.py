@@ -2,8 +2,8 @@
 
     python benchmarks/collector.py [--blocks N ...] [--rounds R]
 
-    keep    claim one memory block after the other and merge none: every one stays a resource
-    stack   device, driver, hotplug core and tree: grow by so many memory blocks, and shrink back
+    keep    claim memory blocks in turn and merge none: all stay resources
+    stack   device, driver, hotplug core and tree: grow by that many memory blocks, and shrink back
 
 Prints nanoseconds of CPU time a block, the median of R rounds, and the median of each round's ratio to the first setting.
 """

@@ -28,7 +28,7 @@ def resources(count: int) -> object:
 
 
 def blocks(count: int) -> object:
-    """A guest that has grown by so many memory blocks."""
+    """A guest that has grown by `count` memory blocks."""
     device, clock = guest(count, DEFAULT.name)
     device.requested_size = count * MEMORY_BLOCK
     clock.run_until_idle()

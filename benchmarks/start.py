@@ -1,4 +1,4 @@
-"""How long commands take to start, do little and end, beside a Python that does nothing.
+"""How long commands take to start, do little and end, compared with a Python that does nothing.
 
     python benchmarks/start.py [--rounds R]
 

@@ -24,7 +24,7 @@ def make_rare() -> None:
     """Look for cycles less often, and never among what is there now; for a program that owns its process, not for a library.
 
     What a command keeps has hardly a cycle, and Python looks at all of it again whenever it has grown by a quarter. A million
-    objects that nobody has looked at take about 100 MB: that much may wait.
+    new objects take about 100 MB: that much may wait.
     """
     gc.freeze()
     gc.set_threshold(10_000, 10, 10)

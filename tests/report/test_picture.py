@@ -61,7 +61,7 @@ def test_what_changed_and_is_too_narrow_to_see_is_drawn_closer() -> None:
     assert not any(text.startswith("closer") for text in texts(whole))
     said = next(at for at, text in enumerate(texts(closer)) if text.startswith("closer: what changed, "))
     marks = [text for text in texts(closer)[said:] if text.endswith("G") and text[:-1].isdecimal()]
-    assert len(marks) == len(set(marks)) >= 5, "two marks of the ruler that would look alike are told exactly"
+    assert len(marks) == len(set(marks)) >= 5, "two marks of the ruler that would look alike get exact numbers"
     wide = picture(listing, title="t", changed=Span.sized(4 * GiB, TiB))
     assert not any(text.startswith("closer") for text in texts(wide))
 

@@ -85,7 +85,7 @@ class ResourceKind(Enum):
 
     @property
     def look(self) -> Appearance:
-        """How this kind looks."""
+        """Appearance of this kind."""
         return self.value
 
 
@@ -95,7 +95,7 @@ class ChangeKind(Enum):
     APPEARED = Appearance("appeared", "+", NO_COLOR)
     WENT = Appearance("went", "-", NO_COLOR)
     MERGED = Appearance("merged", ">", NO_COLOR)
-    """Several became one, or one took in new memory beside it together with another."""
+    """Several became one, or one took in new memory next to it together with another."""
     GREW = Appearance("grew", ">", NO_COLOR)
     TRIMMED = Appearance("trimmed", "<", NO_COLOR)
     SPLIT = Appearance("split", "/", NO_COLOR)

@@ -1,4 +1,4 @@
-"""What kind of thing a resource is, by its name."""
+"""Return the kind of a resource, by its name."""
 
 import re
 from functools import lru_cache

@@ -113,7 +113,7 @@ class _Scale:
 
 
 def _closer(changed: Span, x: _Scale) -> Span | None:
-    """What changed, with half of it on either side; None where the whole map shows it well."""
+    """Return what changed, with half of it on either side; None where the whole map shows it well."""
     wide = x(changed.stop) - x(changed.start)
     room = changed.size // 2
     return Span(max(changed.start - room, 0), changed.stop + room) if wide < CLOSER else None
@@ -159,7 +159,7 @@ def _label(svg: ET.Element, text: str, x: float, y: float, ground: str, **attrib
 def _ruler(svg: ET.Element, x: _Scale, top: float) -> None:
     marks = x.axis.ticks(80 / (WIDTH - 2 * MARGIN))
     alike = len({format_short(address) for address in marks}) < len(marks)
-    named = format_size if alike else format_short  # two that would look alike are told exactly
+    named = format_size if alike else format_short  # two that would look alike get exact numbers
     for address in marks:
         anchor = "start" if x(address) < MARGIN + 20 else "middle"
         label = named(address) if address else "0"
