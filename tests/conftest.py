@@ -1,6 +1,7 @@
 """Fixtures for every room: files as a kernel shows them, made where a test needs them."""
 
 import os
+import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,9 @@ settings.register_profile("any", deadline=None, suppress_health_check=[HealthChe
 settings.register_profile("ci", settings.get_profile("any"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "any")
 
+
+# A shell ignores Ctrl-C for what it runs in the background, and so would the suite.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 setattr(command_line, "_run", schemas.checking(command_line._run))  # noqa: B010 - mypy takes a function for a constant
 
