@@ -9,20 +9,23 @@ page allocator (*fake-offline*). A sub-block is the unit of plugging: a device b
 *Big-block mode* (BBM), when a device block is a Linux memory block or more. Memory is added one big block (BB), one or
 several memory blocks, at a time, and is plugged as a whole or not at all.
 
-*When does it work?* When requested-size is set, when memory goes online or leaves Linux, and when the retry timer
-expires. The timer runs after a pass that something other than the configuration stopped: memory in use, a busy device, no memory
-(`work`, `outcome`).
+*When does it work?* When requested-size is set, when memory goes online or leaves Linux, after a sleep, and when the retry
+timer expires. A pass that ended because memory was in use, the device was busy or memory ran out starts the timer (`work`,
+`outcome`).
 
-*What if a block cannot be emptied?* A page that does not move keeps its sub-block (or its big block) plugged; the driver
-takes what it can from the others and tries the rest again in 50 s, then 100, 200, and every 300 s (`sbm`, `retry`). A block
-whose sub-blocks are all unplugged but which Linux will not take offline stays as a partial block with nothing in it: it is
-the first to be filled again, and later kernels than 6.1 also try again to remove it. `shortfall` says which block
-refused, and what is in it.
+*What if a block cannot be emptied?* A page that does not move keeps its sub-block (or its big block) plugged, and the driver
+takes the missing amount from other blocks. If they yield enough, the pass is done; if not, it ends with EBUSY, and the driver
+tries again in 50 s, then 100, 200, and every 300 s (`sbm`, `retry`). Only EBUSY is passed over: ENOMEM ends the pass at once.
+A block whose sub-blocks are all unplugged but which Linux will not take offline stays as a partial block with nothing in it.
+It is filled again as partial blocks are, and the next unplug that comes by tries to remove it; since 6.5 a pass does so even
+when nothing is to be unplugged, and the timer runs until it is gone. `shortfall` says which block refused, and what is in it.
 
 *What does a second device change?* Each device has its own mode, states, work item, timer, memory group and offline
-threshold; one that is stuck does not hold up the other. They share the module's parameters and its online-page callback, which finds
-the owner by address, and the zones and free memory of Linux. Each hears of every memory block that goes online or
-offline and ignores those outside its region. Their blocks never merge: each device's region is a parent of its own.
+threshold; a pass that is stuck does not hold up the other device's. They share the module's parameters, Linux's zones and
+free memory, and one online-page callback; it finds the owner by address. Each hears of every memory block that goes online
+or offline, ignores those outside its region, and refuses those that reach across its edge. Their blocks never merge: in
+/proc/iomem each device's blocks lie below an entry for that device's region. The guest sleeps only if every device's driver
+lets it.
 
     parameters.py   the module's parameters, as values and as Linux writes them
     module.py       the kernel module: loading and unloading, the online-page callback that devices share

@@ -16,7 +16,7 @@ configuration and two log lines for 128M.
 
 **What leaves.** `remove` is for memory that is offline, which cannot fail. `offline_and_remove` may: then Linux has put back
 online what it had taken offline, and `failures` says what refused. Either way memory that left makes room below the
-threshold, so the work is queued; that is why a shrink ends with a pass that sends nothing.
+threshold, so the work is queued; that is why a shrink that met nothing busy ends with a pass that sends nothing.
 
 Models: what both modes of drivers/virtio/virtio_mem.c (v6.1) do to add, withhold and remove memory.
 """

@@ -52,8 +52,8 @@ class VirtioMemModule:
                 self._note_failure(name, rc, log)
             else:
                 self.devices.append(device)
-                # One callback for all devices, set again by each: the probe only queued a pass, so no memory of the
-                # device has come yet. Where every probe fails, memory of others keeps going online without it.
+                # One callback for all devices. After the probe is early enough: it only queued the first pass. Where
+                # every probe fails it is not set, and memory of others goes online without it.
                 memory.online_page_callback = self.online_page
 
     def __repr__(self) -> str:

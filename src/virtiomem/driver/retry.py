@@ -14,7 +14,7 @@ def after(interval: float) -> float:
 
 
 def interval(expiries: int) -> float:
-    """Seconds the timer runs after that many expiries since the driver was last content."""
+    """Seconds the timer runs after that many expiries since the last pass that ended DONE."""
     seconds = FIRST
     while expiries and seconds < LAST:
         seconds, expiries = after(seconds), expiries - 1

@@ -1,6 +1,7 @@
 """Sub-block mode: memory blocks of which any set of sub-blocks may be plugged.
 
-**Three truths about a block.** They agree whenever the driver rests, except where noted:
+**Three truths about a block.** They agree when no pass runs, but for a driver that was loaded again,
+for PLUGGED blocks and for emptied blocks that Linux kept:
 
 1. The device's bitmap says which sub-blocks are plugged. Only it decides whether there is memory behind an address. The
    driver does not read it; it changes its own copy when the device acknowledges a request.
@@ -11,19 +12,22 @@
    notifier keeps the driver's state in step, and may refuse.
 
 Linux must never touch a page that is not plugged, so the three change in an order that leaves Linux with less than is
-plugged, never with more. Plugging: device, driver, Linux. Unplugging: Linux gives up the pages, then the device, then
-the driver. Where a step fails, the difference stays visible as a state: PLUGGED is a block that the device has and Linux
-does not (`unplug_pending` tries again); a partial state with nothing plugged is a block that Linux has and the device
-does not (it could not be removed, `_remove_emptied`).
+plugged, never with more. Plugging: device, driver, Linux. Unplugging from an online block: Linux gives up the pages, then
+the device, then the driver. Nobody uses an offline block, so there Linux comes last: device, driver, and Linux loses the
+block when nothing in it is plugged. Where a step fails, the difference stays visible as a state: PLUGGED is a block that
+the device has and Linux does not (`unplug_pending` tries again); a partial state with nothing plugged is a block that Linux
+has and the device does not (it could not be removed, `_remove_emptied`).
 
-**Linux is protected in four ways.** `online_page` hands out plugged sub-blocks only. `going_online` refuses a block that
-the driver does not hold to be offline, such as one that is just being removed. `going_offline` drops the driver's
-references to withheld pages, without which no partial block could go offline. `remove` takes partial offline blocks from
-Linux when the driver leaves, for without the driver's callback they would go online whole. Apart from pages that are not
-there, Linux is protected from running out of memory: see `added` for how much may be offline.
+**What keeps Linux from pages that are not plugged.** Before an online sub-block is unplugged its pages are taken from the
+page allocator. `online_page` hands out plugged sub-blocks only. `going_online` refuses a block whose state is neither OFFLINE
+nor OFFLINE_PARTIAL, such as one that is just being removed. `remove` takes partial offline blocks from Linux when the driver
+leaves, for without the driver's callback they would go online whole. Linux does not take a page offline that somebody holds,
+and withheld pages are held by the driver: `going_offline` lets go of them so that a partial block can go offline at all, and
+`cancel_offline` takes them back where it did not. Linux is also kept from running out of memory: see `added`.
 
-**Partial blocks come first,** both ways. Linux holds struct pages for a whole block (2M for 128M, with pages of 4K) however little of it is
-plugged. Filling a partial block needs no further page structures and adds no block; emptying one gets rid of a block soonest.
+**Partial blocks come first,** both ways, among blocks that are online. Linux holds struct pages for a whole block (2M for
+128M, with pages of 4K) however little of it is plugged. Filling a partial block needs no further page structures and adds
+no block; emptying one gets rid of a block, and of its struct pages, soonest.
 
 - Plug: partial blocks that are online (kernel zones, then Movable), where the memory can be used at once; then partial
   offline ones; then blocks used before; then new ones. Kernel zones first, because every allocation can use them.
@@ -32,9 +36,10 @@ plugged. Filling a partial block needs no further page structures and adds no bl
 
 **Low sub-blocks are plugged first, high ones unplugged first,** blocks too. Plugged memory so stays one run at the low end
 of the region, where the usable region begins and where one request can name it. A whole block takes one request to
-unplug, a run in an offline block too. In an online block each run of pages has to be emptied first: the driver tries the
-whole block, and if anything in it cannot be moved (EBUSY, which is normal) sub-block by sub-block, skipping those that
-are busy. What is left at the end of the pass is EBUSY, and the retry timer runs: see `work`.
+unplug, a run in an offline block too. Pages of an online block must be emptied first. If the block is full
+and all of it is wanted, the driver tries it whole; otherwise, or if something in it cannot be moved (EBUSY, which is normal),
+one sub-block at a time, skipping those that are busy. If less was unplugged than is wanted, the pass ends with EBUSY, and
+the retry timer runs: see `work`.
 
 Models: the virtio_mem_sbm_*() functions of drivers/virtio/virtio_mem.c (v6.1).
 """

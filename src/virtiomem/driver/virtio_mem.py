@@ -238,6 +238,7 @@ class VirtioMem:
     def _pass(self) -> Errno:
         """One attempt to bring what is plugged closer to what is requested."""
         self.added.failures.clear()
+        # An emptied block that Linux kept: EBUSY starts the timer, though nothing is wanted. Since: 6.5 (retries_emptied_blocks).
         rc = self._try_once() or (Errno.EBUSY if self.mode.emptied_remain else Errno.OK)
         self.waits_for_online = rc is Errno.ENOSPC and not self.added.could_add()
         return rc

@@ -1,20 +1,21 @@
 """When a device's driver works: at once, later, or never again.
 
-Each device has one work item. Queued twice before it runs, it runs once; queued while it runs, it runs once more. Four
-things queue it: a changed configuration (every write of requested-size, and the end of the probe), memory that went
-online when enough of it was offline (`added`), memory that was removed from Linux, and the retry timer. With
-unplug_online off, memory that went offline does, too.
+Each device has one work item. Queued twice before it runs, it runs once; queued while it runs, it runs once more. What
+queues it: a changed configuration (every write of requested-size, and the end of the probe), waking from sleep, memory that
+went online once no more than half the threshold is still offline (`added`), memory that was removed from Linux, and the retry
+timer; with unplug_online off, memory that went offline, too.
 
 One run makes passes until one of them ends in something other than RETRY_NOW:
 
     DONE          nothing left that a pass could do. The interval starts over at 50 s.
     REST          no room, or too much is offline. No timer: only an event can change that, and it queues the work.
     RETRY_LATER   memory that could not be emptied, a device that is busy, no memory. The timer starts.
-    RETRY_NOW     the configuration changed under the pass, whose requests are then refused before they are sent:
-                  the next pass begins with the new one.
+    RETRY_NOW     the configuration changed under the pass, whose requests are then refused before they are sent, or the
+                  device said NACK because it did: the next pass begins with the new one.
     BROKEN        an errno that the driver does not know, such as the device's ERROR. It sends nothing ever again.
 
-The timer runs only between a RETRY_LATER and the next run, whatever starts that. When it expires the interval doubles,
+The timer runs only between a RETRY_LATER and the next run, whatever starts that: a pass that removed one block and found
+another busy has queued the work too, so the busy one is tried once more at once. When it expires the interval doubles,
 up to 300 s. A device that stays stuck after a pass at second 0 is tried again at:
 
     0 -- 50 --- 150 ------- 350 ----------- 650 ----------- 950 ...
@@ -26,9 +27,8 @@ Two ends have no way back while the driver is loaded. `broken` is Linux's: see B
 takes a request and never answers: Linux's work function waits for the answer forever; here the run ends and no other
 begins.
 
-Models: virtio_mem_run_wq(), virtio_mem_retry(), virtio_mem_timer_expired() (drivers/virtio/virtio_mem.c, v6.1). What a
-pass *does* is the device's business.
-"""
+Models: virtio_mem_run_wq(), virtio_mem_retry(), virtio_mem_timer_expired() (drivers/virtio/virtio_mem.c, v6.1). What a pass
+does: see `virtio_mem`."""
 
 from collections.abc import Callable
 
