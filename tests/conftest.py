@@ -1,4 +1,4 @@
-"""Fixtures for every room: files as a kernel shows them, made where a test needs them."""
+"""Fixtures for every package: files as a kernel shows them, made where a test needs them."""
 
 import os
 import signal
