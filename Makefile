@@ -8,7 +8,7 @@ LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands wheel-compiled installed-compiled test-compiled bench fuzz-device fuzz-iomem fuzz-input examples docs site man dist fast-python coverage matrix figures clean
+.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands wheel-compiled installed-compiled test-compiled bench fuzz-device fuzz-iomem fuzz-input examples docs site playground man dist fast-python coverage matrix figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -124,9 +124,12 @@ docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/python -m docs.matrix
 	$(BIN)/python docs/pictures.py
 
-site: setup  ## the documentation as a site, with every link inside it checked: build/site (installs Sphinx)
+site: setup playground  ## the documentation as a site, with every link inside it checked: build/site (installs Sphinx)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html --doctree-dir build/doctrees docs build/site
+
+playground: setup  ## the playground, a page that any web server can serve: build/site/playground (needs npm; brings Pyodide)
+	$(BIN)/python -m playground.build
 
 man: setup  ## man pages out of the parsers that print --help: build/man
 	$(BIN)/python -m docs.man build/man

@@ -1,5 +1,7 @@
 """The site that `make site` builds: the pages of docs/ as they are, and the public calls by their docstrings."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 from virtiomem import __version__ as release
@@ -18,8 +20,9 @@ myst_heading_anchors = 4
 BESIDE = {
     "../ARCHITECTURE.md": "architecture.md",
     "../CHANGELOG.md": "changelog.md",
-    "../examples/README.md": "path:../examples/README.md",
+    "../examples/README.md": "examples.md",
 }
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 suppress_warnings = ["misc.highlighting_failure"]  # a command on several lines, `…` where lines are left out
 
@@ -30,10 +33,20 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 100
 
 
-def link_inside(_app: object, _page: str, source: list[str]) -> None:
-    """Point links to files that are pages of the site, too, at those pages."""
-    for path, page in BESIDE.items():
-        source[0] = source[0].replace(f"]({path}", f"]({page}")
+def link_inside(_app: object, page: str, source: list[str]) -> None:
+    """Point links to files that are pages of the site, too, at those pages; beside an example, at the playground with it."""
+    if page == "examples":  # the repository's page on them, which links from where it lies
+        source[0] = re.sub(r"\]\((?!\.\./)", "](../examples/", (EXAMPLES / "README.md").read_text()).replace(
+            "](../docs/", "]("
+        )
+    for path, other in BESIDE.items():
+        source[0] = source[0].replace(f"]({path}", f"]({other}")
+    source[0] = re.sub(r"(\[[^]]*\]\((?:\.\./)+examples/([\w/-]+)\.toml\))", rf"\1 ({_playground(page)})", source[0])
+
+
+def _playground(page: str) -> str:
+    """A link to the playground, which stands beside the pages, from a page; the second group is the example."""
+    return f'<a href="{"../" * page.count("/")}playground/index.html#example=\\2">open in the playground</a>'
 
 
 def setup(app: Any) -> None:
