@@ -139,13 +139,14 @@ def _looks(file: str, content: bytes) -> Iterator[Call]:
 
 
 def _once(calls: Iterable[Call]) -> Iterator[Call]:
-    """The calls with each remark where it is first made; those that say nothing new and left no file are not shown."""
+    """The calls with each remark where it is first made; those that say nothing new, and left no file, are not shown."""
     said: set[str] = set()
     for made in calls:
         new = [line for line in made.errors.splitlines(keepends=True) if line not in said]
         said.update(new)
-        if made.output or new or made.exit == Exit.DONE:
+        if new or made.output not in said or (made.exit == Exit.DONE and not made.output):
             yield replace(made, errors="".join(new))
+        said.add(made.output)
 
 
 def _answer(calls: Iterator[Call]) -> str:

@@ -5,8 +5,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -256,6 +257,22 @@ def test_run_that_takes_too_long_is_ended_by_itself(open_page: Open) -> None:
     assert "✖ stopped: it took more than 60 s" in tab.locator("#play .results").inner_text()
 
 
+def test_run_that_takes_too_much_memory_ends_with_a_line(browser: Browser, served: Served) -> None:
+    context = browser.new_context(service_workers="block")
+    context.set_default_timeout(1000 * PATIENCE)
+    engine = (ROOT / "playground/page/engine.js").read_text()
+    assert "bytes: 1 << 30" in engine
+    little = engine.replace("bytes: 1 << 30", "bytes: 1 << 26")
+    context.route("**/engine.js", lambda route: route.fulfill(body=little, content_type="text/javascript"))
+    tab = context.new_page()
+    tab.goto(f"{served.address}playground/#example=embedded-only/one-tebibyte")
+    tab.wait_for_selector("body[data-engine=ready]")
+    write(tab, tab.locator("#play .text").input_value().replace("[driver]", "[driver]\nmerge-resources = false"))
+    run(tab)
+    assert "virtiomem: not enough memory for this" in tab.locator("#play .results").inner_text()
+    context.close()
+
+
 def test_link_carries_the_scenario(open_page: Open) -> None:
     tab = open_page()
     text = (EXAMPLES / "dimm.toml").read_text().replace("512M", "256M")
@@ -338,22 +355,25 @@ def test_what_is_nothing_we_know_is_said_in_a_line(open_page: Open) -> None:
     assert "exit status 2" in tab.locator("#look .results").inner_text()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [NARROW, WIDE])
-def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(open_page: Open, width: int, scheme: Any) -> None:
+def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(open_page: Open) -> None:
     tab = open_page()
-    tab.set_viewport_size({"width": width, "height": 844})
-    tab.emulate_media(color_scheme=scheme)
-    for desk in ("play", "compare", "look"):
-        tab.locator(f"#tab-{desk}").click()
-        if desk == "look":
-            tab.locator("#sample").click()
-            tab.wait_for_selector("#look[data-state=done]")
-        else:
-            run(tab, desk)
-        assert tab.evaluate("document.documentElement.scrollWidth") <= width, desk
-        found = Axe().run(tab, options={"iframes": False})
-        assert found.violations_count == 0, found.generate_report()
+    run(tab)
+    tab.locator("#tab-compare").click()
+    run(tab, "compare")
+    tab.locator("#tab-look").click()
+    tab.locator("#sample").click()
+    tab.wait_for_selector("#look[data-state=done]")
+    for scheme in SCHEMES:
+        tab.emulate_media(color_scheme=scheme)
+        for width, desk in product((NARROW, WIDE), ("play", "compare", "look")):
+            tab.set_viewport_size({"width": width, "height": 844})
+            tab.locator(f"#tab-{desk}").click()
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width, desk
+            found = Axe().run(tab, options={"iframes": False})
+            assert found.violations_count == 0, f"{desk}, {width}, {scheme}: {found.generate_report()}"
+
+
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
 
 
 def test_everything_is_reached_with_the_keyboard(open_page: Open) -> None:
