@@ -67,7 +67,8 @@ def sizes(site: Path) -> dict[str, tuple[int, int]]:
 
 def tables(times: list[dict[str, float]], bytes_of: dict[str, tuple[int, int]], browser: str) -> str:
     """Both tables, as Markdown."""
-    who = f"Chromium {browser}, {os.cpu_count()} processors, the median of {len(times)} visits"
+    busy = f"{os.cpu_count()} processors with {os.getloadavg()[0]:.0f} programs that want them"
+    who = f"Chromium {browser}, {busy}, the median of {len(times)} visits"
     rows = [f"| {what} | {median(visit[what] for visit in times):.1f} s |" for what in times[0]]
     total = [sum(pair[side] for pair in bytes_of.values()) for side in (0, 1)]
     parts = [f"| {part} | {_mb(raw)} | {_mb(sent)} |" for part, (raw, sent) in bytes_of.items()]
