@@ -111,11 +111,11 @@ def _two(a: str, b: str, tell: Tell) -> Iterator[Call]:
 def look(name: str, content: bytes | memoryview) -> str:
     """Say what a file is, and all that the commands that take it say of it."""
     file, data = _name(name), bytes(content)
-    Path(file).write_bytes(data)
-    return _answer(_once(_looks(file, data)))
+    return _answer(_once(_looks(file, data)), given=file)
 
 
 def _looks(file: str, content: bytes) -> Iterator[Call]:
+    Path(file).write_bytes(content)
     yield (read := call("What it was taken for", "read", file))
     if read.exit == Exit.USAGE:
         return
@@ -149,14 +149,16 @@ def _once(calls: Iterable[Call]) -> Iterator[Call]:
         said.add(made.output)
 
 
-def _answer(calls: Iterator[Call]) -> str:
-    """The calls, and the files that they left; those of an earlier answer are gone."""
+def _answer(calls: Iterator[Call], given: str = "") -> str:
+    """The calls, and the files that they left, but for the one that was given; those of an earlier answer are gone."""
     made = (RECORDING, PAGE, PICTURE)
     for old in (*Path().glob("*.json"), *map(Path, made)):
         old.unlink(missing_ok=True)
     done = [asdict(each) for each in calls]
     left = sorted({*Path().glob("*.json"), *(path for path in map(Path, made) if path.exists())}, key=_recordings_first)
-    return json.dumps({"calls": done, "files": {path.name: path.read_text(encoding="utf-8") for path in left}})
+    return json.dumps(
+        {"calls": done, "files": {path.name: path.read_text(encoding="utf-8") for path in left if path.name != given}}
+    )
 
 
 def _recordings_first(path: Path) -> tuple[bool, str]:

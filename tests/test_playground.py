@@ -55,6 +55,13 @@ def test_remark_is_made_once_and_damage_shown_as_a_difference() -> None:
     assert "map.svg" in answer["files"]
 
 
+def test_recording_is_looked_at_under_the_name_that_an_earlier_one_had() -> None:
+    calls.play(json.dumps({"nothing.toml": ""}))
+    answer = json.loads(calls.look("recording.json", Path("recording.json").read_bytes()))
+    assert "recording.json is a recording" in answer["calls"][0]["output"]
+    assert list(answer["files"]) == ["map.svg"]
+
+
 @pytest.mark.parametrize("name", ["--help", "../../etc/passwd", ""])
 def test_file_name_is_neither_an_option_nor_another_folder(name: str, folder: Path) -> None:
     answer = json.loads(calls.look(name, memoryview(b"00100000-7fffffff : System RAM\n")))
