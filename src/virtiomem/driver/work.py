@@ -28,7 +28,8 @@ takes a request and never answers: Linux's work function waits for the answer fo
 begins.
 
 Models: virtio_mem_run_wq(), virtio_mem_retry(), virtio_mem_timer_expired() (drivers/virtio/virtio_mem.c, v6.1). What a pass
-does: see `virtio_mem`."""
+does: see `virtio_mem`.
+"""
 
 from collections.abc import Callable
 
