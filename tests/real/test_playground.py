@@ -58,7 +58,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def visitor(browser: Browser) -> Iterator[BrowserContext]:
-    """A browser that has visited the page before, but for its first test."""
+    """A browser that has visited the page before, except in its first test."""
     context = browser.new_context(viewport={"width": WIDE, "height": 900})
     context.set_default_timeout(1000 * PATIENCE)
     yield context
@@ -403,7 +403,7 @@ def test_nothing_jumps_while_the_page_loads_and_runs(browser: Browser, open_page
     context.close()
 
 
-def test_browser_that_is_too_old_is_told_so(browser: Browser, served: Served) -> None:
+def test_browser_that_is_too_old_gets_a_line_that_says_so(browser: Browser, served: Served) -> None:
     context = browser.new_context()
     context.add_init_script("delete window.DecompressionStream")
     tab = context.new_page()

@@ -13,17 +13,18 @@ for PLUGGED blocks and for emptied blocks that Linux kept:
 
 Linux must never touch a page that is not plugged, so the three change in an order that leaves Linux with less than is
 plugged, never with more. Plugging: device, driver, Linux. Unplugging from an online block: Linux gives up the pages, then
-the device, then the driver. Nobody uses an offline block, so there Linux comes last: device, driver, and Linux loses the
-block when nothing in it is plugged. Where a step fails, the difference stays visible as a state: PLUGGED is a block that
-the device has and Linux does not (`unplug_pending` tries again); a partial state with nothing plugged is a block that Linux
-has and the device does not (it could not be removed, `_remove_emptied`).
+the device, then the driver. The pages of an offline block are unused, so there Linux comes last: device, driver, and Linux
+loses the block when nothing in it is plugged. Where a step fails, the difference stays visible as a state: PLUGGED is a
+block that the device has and Linux does not (`unplug_pending` tries again); a partial state with nothing plugged is a block
+that Linux has and the device does not (it could not be removed, `_remove_emptied`).
 
 **What keeps Linux from pages that are not plugged.** Before an online sub-block is unplugged its pages are taken from the
-page allocator. `online_page` hands out plugged sub-blocks only. `going_online` refuses a block whose state is neither OFFLINE
-nor OFFLINE_PARTIAL, such as one that is just being removed. `remove` takes partial offline blocks from Linux when the driver
-leaves, for without the driver's callback they would go online whole. Linux does not take a page offline that somebody holds,
-and withheld pages are held by the driver: `going_offline` lets go of them so that a partial block can go offline at all, and
-`cancel_offline` takes them back where it did not. Linux is also kept from running out of memory: see `added`.
+page allocator. `online_page` hands out plugged sub-blocks only. `going_online` refuses a block whose state is neither
+OFFLINE nor OFFLINE_PARTIAL, such as one that is just being removed. `remove` takes partial offline blocks from Linux when
+the driver leaves, for without the driver's callback they would go online whole. Linux does not take a page offline that has
+a reference, and the driver holds one to each withheld page: `going_offline` lets go of them so that a partial block can go
+offline at all, and `cancel_offline` takes them back where it did not. Linux is also kept from running out of memory: see
+`added`.
 
 **Partial blocks come first,** both ways, among blocks that are online. Linux holds struct pages for a whole block (2M for
 128M, with pages of 4K) however little of it is plugged. Filling a partial block needs no further page structures and adds
