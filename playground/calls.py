@@ -134,8 +134,6 @@ def _looks(file: str, content: bytes) -> Iterator[Call]:
             yield call(title, *(word.format(file=file) for word in arguments), *(option if verb in _LENIENT else ()))
     if "map" in verbs:
         yield call("As a picture", "map", file, "--svg", PICTURE, *option)
-    if "report" in verbs:
-        yield call("The page of it", "report", file, "-o", PAGE)
 
 
 def _once(calls: Iterable[Call]) -> Iterator[Call]:

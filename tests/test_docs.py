@@ -15,6 +15,7 @@ import pytest
 from docs import fuzz
 from docs.marked import page_with
 from virtiomem import recording, scenario
+from virtiomem.build import is_compiled
 from virtiomem.cli.main import main
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
@@ -60,6 +61,8 @@ def test_page_does_what_it_says(page: str, folder: Path, capsys: pytest.CaptureF
             case "console":
                 for command, shown in _COMMAND.findall(text):
                     assert_shown(shown, "".join(output(command, capsys)), command)
+            case "python" if is_compiled() and "__class__ =" in text:
+                pass  # the class of a compiled object stays what it is, as the page says
             case "python":
                 exec(text, {})  # noqa: S102 - the page's own
             case _:

@@ -15,6 +15,7 @@ import pytest
 
 import virtiomem
 from virtiomem import Clock, Loopback, MemDevice, Memory, ResourceTree, VirtioMemModule, errors, iomem, scenario
+from virtiomem.build import is_compiled
 from virtiomem.errors import VirtiomemError
 from virtiomem.units import GiB, MiB
 
@@ -117,6 +118,7 @@ def test_what_the_page_calls_stable_is_where_it_says(module: str, names: set[str
     assert {name for name in names if name not in there} == set()
 
 
+NO_NUMBER = "^int object expected; got str$" if is_compiled() else "^address must be an integer, not '140000000'$"
 LISTING = """\
 00000000-7fffffff : System RAM
   00100000-001fffff : Kernel code
@@ -140,7 +142,7 @@ def test_an_address_finds_the_deepest_resource_there() -> None:
     with pytest.raises(KeyError, match=r"^nothing is at 0x80000000$") as refused:
         _ = tree[0x80000000]
     assert isinstance(refused.value, VirtiomemError)
-    with pytest.raises(TypeError, match=r"^address must be an integer, not '140000000'$"):
+    with pytest.raises(TypeError, match=NO_NUMBER):
         _ = tree["140000000"]  # type: ignore[index]
     with pytest.raises(TypeError, match="not iterable"):
         list(tree)

@@ -5,6 +5,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from virtiomem.build import is_compiled
 from virtiomem.conformance.targets import EmbeddedTarget, realize
 from virtiomem.conformance.testbench import DeviceUnderTest
 from virtiomem.device.mem import MemDevice
@@ -88,6 +91,7 @@ def shows(**changes: Callable[[MemDevice], int]) -> Break:
     """A device whose configuration says something else."""
 
     def break_(transport: EmbeddedTransport) -> None:
+        skip_a_compiled_one()
         mem = transport.device.mem
 
         class Liar(type(mem)):  # type: ignore[misc]
@@ -100,8 +104,15 @@ def shows(**changes: Callable[[MemDevice], int]) -> Break:
     return break_
 
 
+def skip_a_compiled_one() -> None:
+    """Skip the test on the compiled build, whose devices keep their methods; it is the suite that is tested, not the device."""
+    if is_compiled():
+        pytest.skip("a compiled device cannot be broken from outside")
+
+
 def swap(thing: object, name: str, value: Any) -> None:
     """Put something else in the place of an attribute."""
+    skip_a_compiled_one()
     setattr(thing, name, value)
 
 

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from tests.fuzz.promise import check_line
+from tests.refused import REFUSALS
 from virtiomem import (
     Clock,
     EmbeddedGuest,
@@ -72,7 +73,7 @@ def one(world: World, call: Callable[..., Any], arguments: list[Any]) -> None:
     before, refused = repr(world.state()), None
     try:
         call(*arguments)
-    except VirtiomemError as error:
+    except (VirtiomemError, *REFUSALS) as error:
         refused = str(error)
     except Exception as error:
         raise broken(world, f"{type(error).__name__}: {error}") from error

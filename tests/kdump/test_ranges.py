@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 import virtiomem
 from virtiomem.errors import ListingError
-from virtiomem.kdump.ranges import Loader, crash_ranges, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.loader import Loader
+from virtiomem.kdump.ranges import crash_ranges, kernel_ranges, kexec_tools_ranges
 from virtiomem.releases.linux import LINUX
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_SYSTEM_RAM

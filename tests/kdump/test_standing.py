@@ -3,7 +3,7 @@
 import pytest
 
 from virtiomem.kdump import standing_text
-from virtiomem.kdump.ranges import Loader
+from virtiomem.kdump.loader import Loader
 from virtiomem.kdump.standing import Standing, is_kept
 from virtiomem.releases.linux import LINUX
 from virtiomem.units import GiB, MiB

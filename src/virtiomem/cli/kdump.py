@@ -31,11 +31,11 @@ from virtiomem.files import write_whole
 from virtiomem.kdump import elfcore, range_text, standing_text
 from virtiomem.kdump.comparison import Comparison, above_low, compare, dumped, subtract
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
+from virtiomem.kdump.loader import Loader
 from virtiomem.kdump.ranges import (
     KEXEC_TOOLS_RANGES,
     CrashRange,
     CrashRanges,
-    Loader,
     kernel_ranges,
     kexec_tools_ranges,
 )

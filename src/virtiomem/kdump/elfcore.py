@@ -20,7 +20,8 @@ from typing import NamedTuple
 
 from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture
 from virtiomem.errors import UsageError
-from virtiomem.kdump.ranges import CrashRanges, Loader
+from virtiomem.kdump.loader import Loader
+from virtiomem.kdump.ranges import CrashRanges
 from virtiomem.units import U64_MAX, align_up
 
 ELFMAG = b"\x7fELF"

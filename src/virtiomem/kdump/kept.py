@@ -15,7 +15,8 @@ from virtiomem.architecture import Architecture
 from virtiomem.errors import Errno, KernelError
 from virtiomem.kdump import elfcore
 from virtiomem.kdump.elfcore import Inputs
-from virtiomem.kdump.ranges import CrashRange, CrashRanges, Loader, keeps_header, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.loader import Loader
+from virtiomem.kdump.ranges import CrashRange, CrashRanges, keeps_header, kernel_ranges, kexec_tools_ranges
 from virtiomem.memory import Memory, MemoryEvent, MemoryNotify
 from virtiomem.recording.values import CrashHeader
 from virtiomem.releases.linux import DEBIAN, LinuxBuild, LinuxRelease

@@ -8,7 +8,8 @@ from virtiomem.columns import Column, align
 from virtiomem.columns import table as columns_table
 from virtiomem.kdump.comparison import Comparison
 from virtiomem.kdump.elfcore import PN_XNUM, Inputs
-from virtiomem.kdump.ranges import CrashRange, CrashRanges, Loader, total
+from virtiomem.kdump.loader import Loader
+from virtiomem.kdump.ranges import CrashRange, CrashRanges, total
 from virtiomem.units import format_size, size_format
 
 

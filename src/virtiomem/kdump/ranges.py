@@ -13,14 +13,12 @@ arch/arm64/kernel/machine_kexec_file.c and crash_get_memory_ranges() in kexec/ar
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
 from itertools import pairwise
-from typing import Self
 
 from virtiomem import border, gcpause
 from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.architecture import Architecture
-from virtiomem.recording.values import CrashSyscall
+from virtiomem.kdump.loader import Loader
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import BUSY_RAM, Desc
@@ -61,25 +59,6 @@ _Entry = tuple[int, int, bool]
 """A place in kexec-tools' table: first byte, last byte, and whether it is RAM."""
 _NOTHING_HIDDEN = 1 << 64
 """Deeper than any line: no System RAM is open."""
-
-
-class Loader(Enum):
-    """Maker of the header: the system call that loads the crash kernel decides."""
-
-    KERNEL = "kernel"
-    """kexec_file_load(): `kexec -p -s`."""
-    KEXEC_TOOLS = "kexec-tools"
-    """kexec_load(): `kexec -p -c`."""
-
-    @classmethod
-    def of(cls, syscall: CrashSyscall) -> Self:
-        """Return the maker of the header for a crash kernel loaded with this system call."""
-        return cls.KERNEL if syscall == "kexec_file_load" else cls.KEXEC_TOOLS
-
-    @property
-    def syscall(self) -> CrashSyscall:
-        """The system call that loads a crash kernel with such a header."""
-        return "kexec_file_load" if self is Loader.KERNEL else "kexec_load"
 
 
 @dataclass(frozen=True, slots=True)

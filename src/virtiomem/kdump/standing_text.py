@@ -5,8 +5,9 @@ from typing import Any
 
 from virtiomem.columns import align
 from virtiomem.kdump.comparison import subtract
+from virtiomem.kdump.loader import Loader
 from virtiomem.kdump.range_text import range_text, range_values
-from virtiomem.kdump.ranges import CrashRange, Loader, total
+from virtiomem.kdump.ranges import CrashRange, total
 from virtiomem.kdump.standing import Standing
 from virtiomem.units import format_approx, format_size, size_format
 

@@ -15,7 +15,8 @@ from virtiomem.errors import UsageError
 from virtiomem.kdump import kept
 from virtiomem.kdump.comparison import subtract
 from virtiomem.kdump.kept import choices_of
-from virtiomem.kdump.ranges import CrashRange, Loader
+from virtiomem.kdump.loader import Loader
+from virtiomem.kdump.ranges import CrashRange
 from virtiomem.kdump.standing import Standing, is_kept, ram_for
 from virtiomem.live.capture import Capture
 from virtiomem.live.sysfs import MEMORY

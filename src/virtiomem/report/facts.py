@@ -7,7 +7,8 @@ from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.architecture import Architecture
 from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.sizes import choose_units
-from virtiomem.kdump.ranges import Loader, kernel_ranges, kexec_tools_ranges, total
+from virtiomem.kdump.loader import Loader
+from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges, total
 from virtiomem.kdump.standing import Standing
 from virtiomem.recording.palette import ResourceKind
 from virtiomem.recording.values import Snapshot, VirtioMemInfo

@@ -3,7 +3,7 @@
 from msgspec import UNSET, UnsetType
 
 from virtiomem.cli.outputs.base import Count, FromMap, Natural, Printed
-from virtiomem.kdump.ranges import Loader
+from virtiomem.kdump.loader import Loader
 from virtiomem.listing.damage import Damage
 from virtiomem.listing.diff import ResourceChangeKind
 from virtiomem.recording.values import CrashSyscall

@@ -13,7 +13,7 @@ from virtiomem.errors import Errno, KernelError, UsageError
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.embedded.hardware import AttachedDevice
 from virtiomem.guest.embedded.kernel import Kernel
-from virtiomem.kdump.ranges import Loader
+from virtiomem.kdump.loader import Loader
 from virtiomem.memory import store_state
 from virtiomem.recording.values import CrashHeader, MemoryBlock, Snapshot
 from virtiomem.resource import iomem

@@ -26,7 +26,7 @@ from virtiomem.guest.embedded.waiting import wait
 from virtiomem.guest.foresight import cost_of
 from virtiomem.guest.machine import MachineLayout
 from virtiomem.kdump.kept import elfcorehdr_size
-from virtiomem.kdump.ranges import Loader
+from virtiomem.kdump.loader import Loader
 from virtiomem.memory import FaultPoint, memmap, memory_failure, store_state
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.memory.forecast import Means

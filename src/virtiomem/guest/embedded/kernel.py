@@ -11,7 +11,8 @@ from virtiomem.errors import Errno
 from virtiomem.guest.base import DriverConfig, GuestConfig
 from virtiomem.kdump.elfcore import Inputs
 from virtiomem.kdump.kept import KeptHeader
-from virtiomem.kdump.ranges import CrashRange, Loader
+from virtiomem.kdump.loader import Loader
+from virtiomem.kdump.ranges import CrashRange
 from virtiomem.memory import Memory, MemoryBlock, Policy, sysfs
 from virtiomem.memory.core import boot_ram
 from virtiomem.memory.vmemmap import free_after_boot

@@ -10,7 +10,8 @@ from virtiomem.errors import ProtocolError, UsageError
 from virtiomem.guest.linux.running import RunningLinux
 from virtiomem.kdump import elfcore
 from virtiomem.kdump.comparison import ram_of
-from virtiomem.kdump.ranges import Loader, kernel_ranges
+from virtiomem.kdump.loader import Loader
+from virtiomem.kdump.ranges import kernel_ranges
 from virtiomem.recording.values import CrashHeader
 from virtiomem.resource import iomem
 from virtiomem.units import KiB, MiB

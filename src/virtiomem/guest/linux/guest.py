@@ -17,7 +17,7 @@ from virtiomem.guest.linux import crash_header, page_look
 from virtiomem.guest.linux.rest import Rest, reasons, refused_dimms, settle
 from virtiomem.guest.linux.running import RunningLinux, Say, Setup
 from virtiomem.guest.linux.shell_agent import Reply
-from virtiomem.kdump.ranges import Loader
+from virtiomem.kdump.loader import Loader
 from virtiomem.memory.forecast import Means
 from virtiomem.memory.settings import Policy
 from virtiomem.memory.vmemmap import memmap_size
