@@ -122,7 +122,7 @@ docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/python -m docs.releases
 	@$(BIN)/python -m docs.architectures
 	@$(BIN)/python -m docs.matrix
-	$(BIN)/python docs/pictures.py
+	$(BIN)/python -m docs.pictures
 
 site: setup playground  ## the documentation as a site, with every link inside it checked: build/site (installs Sphinx)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

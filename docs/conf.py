@@ -34,7 +34,7 @@ python_maximum_signature_line_length = 100
 
 
 def link_inside(_app: object, page: str, source: list[str]) -> None:
-    """Point links to files that are pages of the site, too, at those pages; beside an example, at the playground with it."""
+    """Point links to files that are pages of the site at those pages; behind a link to an example add one to the playground."""
     if page == "examples":  # the repository's page on them, which links from where it lies
         source[0] = re.sub(r"\]\((?!\.\./)", "](../examples/", (EXAMPLES / "README.md").read_text()).replace(
             "](../docs/", "]("
@@ -45,7 +45,7 @@ def link_inside(_app: object, page: str, source: list[str]) -> None:
 
 
 def _playground(page: str) -> str:
-    """A link to the playground, which stands beside the pages, from a page; the second group is the example."""
+    """A link to the playground, which stands next to the pages, from a page; the second group is the example."""
     return f'<a href="{"../" * page.count("/")}playground/index.html#example=\\2">open in the playground</a>'
 
 

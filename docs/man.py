@@ -66,7 +66,7 @@ def _name(parser: argparse.ArgumentParser) -> str:
 
 
 def _summary(parser: argparse.ArgumentParser) -> str:
-    """What whatis(1) shows: the description without its full stop."""
+    """Return the line of whatis(1): the description without its full stop."""
     words = (parser.description or parser.prog).strip().partition("\n")[0].removesuffix(".")
     return words if words[1:2].isupper() else f"{words[0].lower()}{words[1:]}"
 

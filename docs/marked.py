@@ -1,4 +1,4 @@
-"""What scripts make in a page: the text between two marks."""
+"""Parts of a page that scripts make: the text between two marks."""
 
 
 def page_with(text: str, begin: str, end: str, made: str) -> str:

@@ -83,7 +83,7 @@ def _fuzzed() -> Iterator[Ran]:
 
 
 def on(board: str) -> str:
-    """What is said about a machine that is not the usual one."""
+    """Name a machine that is not the usual one."""
     return f" on {board}" if board else ""
 
 

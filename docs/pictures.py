@@ -7,6 +7,7 @@ import tempfile
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
 
+from docs.chromium import chromium
 from virtiomem.cli.main import main as virtiomem
 
 ROOT = Path(__file__).parents[1]
@@ -31,19 +32,14 @@ def make_maps(folder: Path) -> None:
 
 def make_screenshot(folder: Path) -> None:
     """The page, photographed in the Chromium that is installed."""
-    from playwright.sync_api import sync_playwright
-
     page = folder / "report.html"
     recordings = [_recording(example, folder) for example in SCREENSHOT]
     with chdir(folder):  # the page names its files as they were given
         _run("report", *(record.name for record in recordings), "-o", page.name)
-    with sync_playwright() as playwright:
-        options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=options)
+    with chromium() as browser:
         tab = browser.new_page(viewport={"width": 1000, "height": 1010})
         tab.goto(page.as_uri())
         tab.screenshot(path=PICTURES / "report.png")
-        browser.close()
 
 
 def _recording(example: str, folder: Path) -> Path:

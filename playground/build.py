@@ -23,7 +23,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from virtiomem import __version__
-from virtiomem.abi import OnlineType
+from virtiomem.abi import OnlinePolicy, OnlineType
+from virtiomem.device.board import BOARDS
 from virtiomem.releases.linux import LINUX
 from virtiomem.report.page import SCRIPTS, asset, csp_hash, in_script
 
@@ -72,7 +73,7 @@ def make_engine(folder: Path) -> None:
     pyodide, engine = folder / PYODIDE, folder / "engine"
     packages, standard = fetch_packages(folder / "packages"), unpack_standard_library(pyodide, folder / "standard")
     for compiled in (standard, packages):
-        compile_all(pyodide, compiled, optimize=2)  # without docstrings, which nobody reads here
+        compile_all(pyodide, compiled, optimize=2)  # without docstrings, which the page never shows
     engine.mkdir()
     for name in ("pyodide.mjs", "pyodide.asm.mjs"):
         shutil.copy(pyodide / name, engine)
@@ -97,7 +98,7 @@ def fetch_pyodide(folder: Path) -> None:
 
 
 def fetch_packages(folder: Path) -> Path:
-    """Have pip bring the wheels whose hashes are known, and unpack what of them the engine can run."""
+    """Have pip bring the wheels whose hashes are known, and unpack the files that the engine can run."""
     wheels = folder.parent / "wheels"
     requirements = HERE / "requirements.txt"
     run(
@@ -128,10 +129,10 @@ def build_library(folder: Path) -> Path:
     (wheel,) = made.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder, used(archive))
-    (folder / "playground" / "beside").mkdir(parents=True)
+    (folder / "playground" / "files").mkdir(parents=True)
     shutil.copy(HERE / "calls.py", folder / "playground")
     for path in (*EXAMPLES.rglob("*.iomem"), *EXAMPLES.rglob("*.capture")):
-        shutil.copy(path, folder / "playground" / "beside")
+        shutil.copy(path, folder / "playground" / "files")
     return folder
 
 
@@ -143,7 +144,7 @@ def unpack_standard_library(pyodide: Path, folder: Path) -> Path:
 
 
 def used(archive: zipfile.ZipFile) -> list[str]:
-    """What the page needs of an archive."""
+    """List the files of an archive that the page needs."""
     return [name for name in archive.namelist() if ".dist-info/" not in name and not UNUSED.fullmatch(name)]
 
 
@@ -165,18 +166,19 @@ def compressed(data: bytes) -> bytes:
 def put_together(site: Path, folders: dict[str, dict[str, bytes]]) -> None:
     """Write the folders, named by what is in them, and the page that knows their names."""
     shutil.rmtree(site, ignore_errors=True)
-    names, sizes = {}, {}
+    digests, names, sizes = {}, {}, {}
     for kind, files in folders.items():
         digest = hashlib.sha256()
         for name, data in sorted(files.items()):
             digest.update(f"{name} {len(data)}\n".encode() + data)
-        names[kind] = f"{kind}-{digest.hexdigest()[:12]}/"
+        digests[kind] = digest.hexdigest()[:12]
+        names[kind] = f"{kind}-{digests[kind]}/"
         for name, data in files.items():
             path = site / names[kind] / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
             sizes[names[kind] + name] = len(data)
-    cache = f"virtiomem-playground-{names['engine'][7:-1]}-{names['page'][5:-1]}"
+    cache = "-".join(("virtiomem-playground", *digests.values()))
     told = {
         "cache": cache,
         "parts": {name: size for name, size in sizes.items() if name.endswith(".gz")},
@@ -214,8 +216,8 @@ def choices() -> dict[str, list[str]]:
     """Keys of a scenario's [guest] that the page offers in menus, and their values."""
     return {
         "kernel": [*LINUX.proven],
-        "machine": ["q35", "pc", "virt"],
-        "online-policy": ["contig-zones", "auto-movable"],
+        "machine": [*BOARDS],
+        "online-policy": [policy.value for policy in OnlinePolicy],
         "default-state": [state.value for state in OnlineType],
     }
 

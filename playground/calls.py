@@ -1,4 +1,4 @@
-"""What the page asks for, as commands that anyone can type: what those print is what the page shows.
+"""Calls of the page, as commands that anyone can type: what those print is what the page shows.
 
 Runs in the page's worker, in a folder in memory where the listings and captures of the examples lie; and in the tests, on any
 Python. An answer is JSON: the calls in their order, and the text of the files that they wrote.
@@ -72,7 +72,7 @@ def call(title: str, *arguments: str, tell: Tell = str) -> Call:
 
 
 def check(text: str) -> str:
-    """What is wrong with a scenario: `{"message", "line"}`, empty and 0 where nothing is or no line is told."""
+    """Return what is wrong with a scenario: `{"message", "line"}`; empty and 0 for a sound one, 0 where no line is named."""
     try:
         scenario.loads(text)
     except UsageError as error:
@@ -109,7 +109,7 @@ def _two(a: str, b: str, tell: Tell) -> Iterator[Call]:
 
 
 def look(name: str, content: bytes | memoryview) -> str:
-    """Say what a file is, and all that the commands that take it say of it."""
+    """Say what a file is, and what the commands that take it print about it."""
     file, data = _name(name), bytes(content)
     return _answer(_once(_looks(file, data)), given=file)
 

@@ -1,6 +1,6 @@
 // Compile Python files by the Python that will run them: node compile.mjs PYODIDE FOLDER OPTIMIZE
 //
-// Every .py below FOLDER becomes a .pyc beside it, which the browser then need not make at each visit.
+// Every .py below FOLDER becomes a .pyc next to it, which the browser then need not make at each visit.
 import { resolve } from "node:path";
 
 const [pyodide, folder, optimize] = process.argv.slice(2);

@@ -2,22 +2,20 @@
 
 import gzip
 import os
-import shutil
 import sys
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
+from docs.chromium import chromium
 from docs.marked import page_with
 from playground.build import ROOT, SITE
 from playground.serve import serving
 
 DOCS = ROOT / "docs" / "playground.md"
 BEGIN, END = "<!-- figures: made by `python -m playground.measure` -->", "<!-- end of figures -->"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PAINT = "performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
 PARTS = {
     "the engine: Python": ("pyodide.asm.wasm.gz", "pyodide.asm.mjs", "pyodide.mjs"),
@@ -83,18 +81,16 @@ def _mb(size: int) -> str:
 
 def main(arguments: list[str]) -> None:
     """Measure, print, and keep."""
-    with serving(SITE) as served, sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
-        times = [_visit(chromium, served.address) for _ in range(int(arguments[0]) if arguments else 3)]
-        made = tables(times, sizes(SITE), chromium.version)
-        chromium.close()
+    with serving(SITE) as served, chromium() as browser:
+        times = [_visit(browser, served.address) for _ in range(int(arguments[0]) if arguments else 3)]
+        made = tables(times, sizes(SITE), browser.version)
     print(made)  # noqa: T201 - a command
     DOCS.write_text(page_with(DOCS.read_text(), BEGIN, END, made))
 
 
-def _visit(chromium: Any, address: str) -> dict[str, float]:
+def _visit(browser: Browser, address: str) -> dict[str, float]:
     """A visit by a browser that has never been there."""
-    context = chromium.new_context()
+    context = browser.new_context()
     context.set_default_timeout(300_000)
     try:
         return visit(context, address)

@@ -14,7 +14,7 @@ from playground.build import SITE
 
 @dataclass
 class Served:
-    """Where the page is, and the paths that were asked for."""
+    """Address of the page, and the paths that were asked for."""
 
     address: str
     asked: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class _Handler(SimpleHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that went away is none."""
+        """A browser that went away is not an error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.conf import link_inside
 from playground import build, calls
 from virtiomem.guest.base import GuestConfig
 
@@ -73,6 +74,23 @@ def test_every_example_is_on_the_menu_with_a_sentence() -> None:
     shown = {one["name"]: one for one in build.examples()}
     assert {f"{name}.toml" for name in shown} == {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.toml")}
     assert all(one["shows"] and "](" not in one["shows"] for one in shown.values())
+
+
+@pytest.mark.parametrize("page", ["start", "how-to/movable"])
+def test_each_example_that_a_page_of_the_docs_links_can_be_opened_there(page: str) -> None:
+    up = "../" * (page.count("/") + 1)
+    source = [f"[dimm]({up}examples/dimm.toml) and [what it shows]({up}examples/dimm.out)"]
+    link_inside(None, page, source)
+    where = "../" * (page.count("/"))
+    assert source[0].count("open in the playground") == 1
+    assert f'href="{where}playground/index.html#example=dimm"' in source[0]
+
+
+def test_page_of_the_examples_opens_every_one_of_them() -> None:
+    source = [""]
+    link_inside(None, "examples", source)
+    opened = re.findall(r'playground/index\.html#example=([\w/-]+)"', source[0])
+    assert set(opened) == {one["name"] for one in build.examples()}
 
 
 def test_choices_are_keys_and_values_that_a_scenario_has() -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted((ROOT / "src").rglob("*.py"))
+SOURCES = sorted(chain((ROOT / "src").rglob("*.py"), (ROOT / "playground").glob("*.py"), (ROOT / "docs").glob("*.py")))
 TESTS = sorted(path for path in chain((ROOT / "tests").rglob("*.py"), (ROOT / "benchmarks").rglob("*.py")))
 PAGES = sorted(chain(*((ROOT / folder).rglob("*.md") for folder in ("docs", "examples")), ROOT.glob("*.md")))
 

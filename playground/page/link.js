@@ -21,18 +21,18 @@ export async function toFragment(variants) {
   return `#${variants.length === 2 ? "compare" : "play"}=${base64.replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "")}`;
 }
 
-// What a fragment says: { tab, example } or { tab, variants }; null where it says nothing, and where it is damaged.
+// What a fragment says: { tab, example } or { tab, variants }, { tab, damaged } where it cannot be read; null for no words of ours.
 export async function fromFragment(fragment) {
   const [, key, value = ""] = /^#(\w+)(?:=(.*))?$/.exec(fragment) ?? [];
-  if (key === "example") return { tab: "play", example: decodeURIComponent(value) };
   if (!value) return ["play", "compare", "look"].includes(key) ? { tab: key } : null;
-  if (key !== "play" && key !== "compare") return null;
+  if (!["example", "play", "compare"].includes(key)) return null;
   try {
+    if (key === "example") return { tab: "play", example: decodeURIComponent(value) };
     const packed = Uint8Array.from(atob(value.replaceAll("-", "+").replaceAll("_", "/")), (character) => character.charCodeAt(0));
     const bytes = await through(new DecompressionStream("deflate-raw"), packed);
     const variants = JSON.parse(new TextDecoder().decode(bytes)).map(([name, text]) => ({ name: String(name), text: String(text) }));
     return variants.length === (key === "compare" ? 2 : 1) ? { tab: key, variants } : null;
   } catch {
-    return { tab: key, damaged: true };
+    return { tab: key === "compare" ? key : "play", damaged: true };
   }
 }

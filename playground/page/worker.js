@@ -51,7 +51,7 @@ async function start({ parts, engine, page, cache }, base, bytes) {
   python.runPython(`
 import os, shutil, sys
 sys.path.insert(0, "/library")
-shutil.copytree("/library/playground/beside", "playing")
+shutil.copytree("/library/playground/files", "playing")
 os.chdir("playing")
 `);
   calls = python.pyimport("playground.calls");

@@ -79,7 +79,7 @@ class Architecture:
         return (self.direct_map - start) % (1 << 64)
 
     def pages(self, size: int) -> int:
-        """The whole pages in that many bytes."""
+        """The whole pages in a number of bytes."""
         return size // self.page_size
 
 

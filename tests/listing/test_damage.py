@@ -233,7 +233,7 @@ def test_picture_and_comparison_of_a_partial_map_are_partly_done(
     assert json.loads(capsys.readouterr().out) == {"changes": [], "at-least": True}
 
 
-# -- what is not a damage --------------------------------------------------------------------------------------------------
+# -- what is not damage ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,21 @@ import os
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from docs import matrix
+from docs.chromium import PROGRAM, chromium
 from tests.real.cells import NO_GUEST, SLICE, Cell, Found, Outcomes
 from tests.real.needs import REQUIRED_KERNELS, found_kernels, found_qemus, look_for_kernels, missing, require
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import Setup, initramfs, kernels
 from virtiomem.qemu import BINARY, PACKAGES, accel
 from virtiomem.text import one_line
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 look_for_kernels()
 FOUND = Found(found_kernels(), found_qemus() or {BINARY: BINARY}, os.environ.get("VIRTIOMEM_REAL") == "some")
@@ -99,6 +104,15 @@ def kernel(cell: Cell) -> kernels.KernelImage:
 def setup(qemu: str, kernel: kernels.KernelImage) -> Setup:
     """How to run a real guest, with the accelerator that works."""
     return Setup(kernel=kernel.image, qemu=qemu, accel=accel.choose(kernel.image, binary=qemu))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """The Chromium that is installed."""
+    if PROGRAM is None:
+        missing("chromium (Debian package chromium)")
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.hookimpl(wrapper=True)

@@ -87,7 +87,8 @@ def captures(setup: Setup, holder: bytes, tmp_path_factory: pytest.TempPathFacto
 def explained_by_agent(folder: Path) -> str:
     """What `vm explain` prints of the guest; its agent has a serial line, and a busy emulated guest is slow.
 
-    The agent opens its line once it has gone into the background; what came before is lost or garbled, and is sent again.
+    It was seen to give no answer at first, or one to another number, on a busy machine: it goes into the background before it
+    has its line. So it is asked again, a few times.
     """
     for _ in range(ATTEMPTS):
         printed = io.StringIO()

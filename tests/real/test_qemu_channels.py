@@ -72,7 +72,9 @@ def test_a_migrating_machine_is_busy_and_then_is_not() -> None:
         device = machine.devices["vm0"]
         channel = device.channel()
         moments = ((True, ResponseType.BUSY), (False, ResponseType.ACK), (True, ResponseType.BUSY))
-        for number, (busy, expected) in enumerate(moments):  # an UNPLUG_ALL of nothing is not a work for newer QEMUs
+        for number, (busy, expected) in enumerate(
+            moments
+        ):  # newer QEMUs have nothing to do for an UNPLUG_ALL of nothing
             device.set_busy(busy)
             answer = Response.unpack(channel.send(Request(RequestType.PLUG, ADDR + number * 2 * MiB, 1).pack()))
             assert answer.type is expected

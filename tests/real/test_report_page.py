@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import chain, pairwise
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.real.needs import missing
 from tests.report.hostile import NAME, hostile
 from tests.report.huge import huge
 from tests.report.readback import agree
@@ -27,13 +25,8 @@ from virtiomem.report.page import page
 from virtiomem.scenario import embedded_guest, load, loads, play
 from virtiomem.units import format_short
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.real
 DATA = Path(__file__).parents[1] / "data" / "recordings"
-QUIET = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 NARROW, WIDE = 360, 1200
 FEW = 8000
 """Elements on a page; a guest of 8 GiB has about 800."""
@@ -41,16 +34,6 @@ FEW = 8000
 
 def recorded(name: str) -> Recording:
     return recording.load(DATA / name / "recording.json")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        missing("chromium (Debian package chromium)")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield chromium
-        chromium.close()
 
 
 Show = Callable[..., Page]
@@ -418,7 +401,7 @@ def test_without_scripts_the_steps_are_reported(show: Show) -> None:
 
 
 def test_16_tib_are_drawn_with_few_elements(show: Show) -> None:
-    """What a pixel cannot show is drawn together, so a guest with 131 072 blocks is not a heavier than a small one."""
+    """What a pixel cannot show is drawn together, so a guest with 131 072 blocks is no heavier than a small one."""
     tab = show(huge(merged=False))
     for number in range(1, 5):
         tab.locator("#next").click()

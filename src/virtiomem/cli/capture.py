@@ -79,7 +79,7 @@ def collected(sysroot: str, *, pages: bool, seconds: float = COUNTING_SECONDS) -
     """Collect; where pages are counted, which takes as long as it is given, that is said while it goes on."""
     if not pages:
         return collect(sysroot, by=_BY)
-    from virtiomem.report.terminal import StatusLine
+    from virtiomem.status_line import StatusLine
 
     with StatusLine("nothing was captured") as progress:
         progress.say(f"reading {sysroot} and asking what its pages are used for, for {seconds:g} s at most")

@@ -16,7 +16,7 @@ from virtiomem.recording.apart import Apart, set_apart
 from virtiomem.recording.compare import RecordingDifference, compare, not_compared
 from virtiomem.recording.describe import describe, how_it_went
 from virtiomem.recording.values import Use
-from virtiomem.report.terminal import StatusLine
+from virtiomem.status_line import StatusLine
 from virtiomem.text import one_line, shown
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from virtiomem.conformance.fuzz import Figures
     from virtiomem.conformance.replay import ReplayResult
     from virtiomem.conformance.testbench import Target
-    from virtiomem.report.terminal import StatusLine
+    from virtiomem.status_line import StatusLine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -268,8 +268,9 @@ def _check(args: argparse.Namespace) -> int:
     from virtiomem.conformance import formats, suite
     from virtiomem.conformance.rules import called, selected
     from virtiomem.files import write_all
-    from virtiomem.report.terminal import StatusLine, make_console
+    from virtiomem.report.terminal import make_console
     from virtiomem.report.terminal.verdicts import show_report
+    from virtiomem.status_line import StatusLine
 
     rules = selected(args.rule or [])
     skipped = {rule: reason for name, reason in args.skip for rule in called(name)}
@@ -292,7 +293,7 @@ def _check(args: argparse.Namespace) -> int:
 def _fuzz(args: argparse.Namespace) -> int:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures, fuzz
-    from virtiomem.report.terminal import StatusLine
+    from virtiomem.status_line import StatusLine
 
     check_outputs(args, "log", inputs=[args.qemu])
     kept = log.Writer() if args.log is not None else None
@@ -333,7 +334,7 @@ def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer
 
 def _replay(args: argparse.Namespace) -> int:
     from virtiomem.conformance.replay import ReplayResult, replay
-    from virtiomem.report.terminal import StatusLine
+    from virtiomem.status_line import StatusLine
 
     outcomes: dict[str, ReplayResult] = {}
     other = _other(args)

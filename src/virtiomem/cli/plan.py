@@ -14,7 +14,7 @@ from virtiomem.planning.proof import prove
 from virtiomem.planning.setup import plan
 from virtiomem.planning.wishes import Wishes
 from virtiomem.releases.linux import stand_in
-from virtiomem.report.terminal import StatusLine
+from virtiomem.status_line import StatusLine
 from virtiomem.stdio import say, warn
 
 _FORMS = ("table", "qemu", "libvirt", "cmdline", "scenario")

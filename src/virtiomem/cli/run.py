@@ -16,8 +16,8 @@ from virtiomem.live.load import memory_block_size
 from virtiomem.notation import printable_json
 from virtiomem.recording import Recording
 from virtiomem.recording.describe import describe
-from virtiomem.report.terminal import StatusLine
 from virtiomem.scenario import Scenario
+from virtiomem.status_line import StatusLine
 from virtiomem.text import shown
 
 if TYPE_CHECKING:

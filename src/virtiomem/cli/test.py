@@ -15,9 +15,9 @@ from virtiomem.errors import Exit
 from virtiomem.files import write_all
 from virtiomem.guest.base import Guest
 from virtiomem.recording.describe import plural
-from virtiomem.report.terminal import StatusLine
 from virtiomem.scenario import Scenario, golden
 from virtiomem.scenario.golden import GoldenResult
+from virtiomem.status_line import StatusLine
 from virtiomem.stdio import terminal_width
 from virtiomem.text import one_line, shown
 

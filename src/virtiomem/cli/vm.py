@@ -7,7 +7,7 @@ import re
 from virtiomem.cli.arguments import file, number, refuse_unused, seconds, size
 from virtiomem.cli.model import add_model
 from virtiomem.units import MiB, Size
-from virtiomem.vm import attach_verbs, commands
+from virtiomem.vm import attach_verbs, commands, resize_verb
 from virtiomem.vm.doors.registry import USAGES
 from virtiomem.vm.doors.sent import COMMANDS, VIRTIO_STATUS
 
@@ -151,7 +151,7 @@ def _add_resize(parser: argparse.ArgumentParser) -> None:
         "--on-timeout", choices=("keep", "rollback"), default="keep", help="what becomes of the request"
     )
     _add_unstable(parser)
-    parser.set_defaults(command_of=commands.resize, scope="device")
+    parser.set_defaults(command_of=resize_verb.resize, scope="device")
     # "-512M" is a size here, not an option: argparse's own rule for negative numbers, with suffixes.
     parser._negative_number_matcher = re.compile(r"-[0-9][0-9a-zA-Z.]*$")
 

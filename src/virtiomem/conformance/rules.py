@@ -58,14 +58,16 @@ _UAPI = "virtio_mem.h"
 RULES: tuple[Rule, ...] = (
     # Configuration layout
     Rule("CFG-1", _CONFIG, Level.MAY, "usable_region_size and requested_size change while the device runs"),
-    Rule("CFG-2", _CONFIG, Level.MUST_NOT, "block_size, node_id, addr, region_size change, except a system reset"),
+    Rule("CFG-2", _CONFIG, Level.MUST_NOT, "block_size, node_id, addr, region_size change, except at a system reset"),
     Rule("CFG-3", _CONFIG, Level.MUST, "plugged_size is the size of all plugged blocks"),
     Rule("CFG-4", _CONFIG, Level.MUST, "usable_region_size is requested_size or more"),
     Rule("CFG-5", _CONFIG, Level.MUST, "block_size is a power of two"),
     Rule("CFG-6", _CONFIG, Level.MUST, "addr and the four sizes are multiples of block_size"),
     Rule("CFG-7", _CONFIG, Level.MUST, "region_size is 0 or more", "the field is unsigned: no device can break it"),
-    Rule("CFG-8", _CONFIG, Level.MUST_NOT, "usable_region_size shrinks, except UNPLUG ALL and a system reset"),
-    Rule("CFG-9", _CONFIG, Level.MUST, "a new usable_region_size or requested_size is notified, except UNPLUG ALL"),
+    Rule("CFG-8", _CONFIG, Level.MUST_NOT, "usable_region_size shrinks, except by UNPLUG ALL and a system reset"),
+    Rule(
+        "CFG-9", _CONFIG, Level.MUST, "a new usable_region_size or requested_size is notified, except after UNPLUG ALL"
+    ),
     Rule("CFG-10", _CONFIG, Level.SHOULD_NOT, "a new plugged_size is notified"),
     Rule("CFG-11", _CONFIG, Level.MAY, "a notification comes though nothing changed"),
     Rule("CFG-D1", "5.15.4.1", Level.MUST_NOT, "the driver writes to the configuration", _BINDS_DRIVER),

@@ -1,6 +1,6 @@
 """Sub-block mode: memory blocks of which any set of sub-blocks may be plugged.
 
-**Three truths about a block.** They agree when no pass runs, but for a driver that was loaded again,
+**Three truths about a block.** They agree when no pass runs, except for a driver that was loaded again,
 for PLUGGED blocks and for emptied blocks that Linux kept:
 
 1. The device's bitmap says which sub-blocks are plugged. Only it decides whether there is memory behind an address. The

@@ -1,7 +1,7 @@
 r"""Count the ranges that each reader of a map sees, and compare them with its limit.
 
 Every block that is hotplugged and not merged is one more range for everybody. The kernel's own crash header, kexec-tools
-and the ELF format each have room for that many, and some say nothing when it is used up.
+and the ELF format each have limited room, and some say nothing when it is used up.
 
 Sources: CONFIG_CRASH_MAX_MEMORY_RANGES (arch/x86/Kconfig, since 6.6); CRASH_MAX_MEMORY_RANGES and MAX_MEMORY_RANGES in
 kexec-tools 2.0.22 and later; makedumpfile's iomem_for_each_line("System RAM\\n"); PN_XNUM in the ELF specification.

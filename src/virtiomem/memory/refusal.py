@@ -29,7 +29,7 @@ def why_refused(memory: Memory, nid: int, start: int, size: int, rc: Errno) -> R
 
 
 def no_struct_pages(memory: Memory, nid: int, size: int) -> Reason | None:
-    """That that much new memory of a node cannot be paid for; None when it can."""
+    """Return the reason when free memory cannot pay for `size` new bytes on a node; None when it can."""
     vmemmap, page = memory.vmemmap, memory.page_size
     need = size // memory.block_size * vmemmap.block_pages
     if not vmemmap.counted or vmemmap.available(nid) >= need:

@@ -26,12 +26,12 @@ BLOCK_OVERHEAD = 4 * KiB
 HUGE_PAGES_FROM = 640 * MiB
 """With less boot memory Linux has less than 512M in the allocator's hands, and does without transparent huge pages (hugepage_init())."""
 _SHARE = 54
-"""What of boot memory goes to struct pages (1/64) and hash tables that grow with it: one part in that many."""
+"""Boot memory divided by this goes to struct pages (1/64) and hash tables that grow with it."""
 _HUGE_PAGES_TAKE = 7 * MiB
 _PCP_TYPES = 3
 """MIGRATE_PCPTYPES."""
 _RATIO = 256
-"""What zones below Normal keep of theirs for those who can use no other: one page for that many above (sysctl_lowmem_reserve_ratio)."""
+"""What zones below Normal keep of theirs for those who can use no other: one page for each 256 above (sysctl_lowmem_reserve_ratio)."""
 
 Parts = tuple[tuple[Zone, int], ...]
 """Pages taken, by zone."""

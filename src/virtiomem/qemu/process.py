@@ -37,7 +37,7 @@ _MESSAGE_LINES = 20
 _MAX_OUTPUT = 64 * MiB
 """Output kept until it is taken: far more than any resize of a terabyte makes."""
 _LINE_COST = 64
-"""Bytes that a line takes next to its text."""
+"""Bytes that a line takes in addition to its text."""
 _MAX_LINE = 4096
 _CHUNK = 1 << 16
 """What a pipe holds."""

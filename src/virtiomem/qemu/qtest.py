@@ -58,7 +58,7 @@ def no_value(text: str) -> None:
 
 
 def number(width: int) -> Callable[[str], int]:
-    """Reads a number of that many bytes."""
+    """Return a reader of a number of `width` bytes."""
 
     def read_number(text: str) -> int:
         value = int(text, 16)
@@ -70,7 +70,7 @@ def number(width: int) -> Callable[[str], int]:
 
 
 def _bytes(size: int) -> Callable[[str], bytes]:
-    """Reads that many bytes."""
+    """Return a reader of `size` bytes."""
 
     def read_bytes(text: str) -> bytes:
         if not text.startswith("0x") or len(text) != 2 + 2 * size:

@@ -75,7 +75,7 @@ class FoldedSnapshot(Struct, frozen=True, kw_only=True, rename="kebab", omit_def
     zones: dict[str, dict[str, ZonePages]] | UnsetType = UNSET
     devices: list[DeviceInfo] | UnsetType = UNSET
     crash_header: CrashHeader | UnsetType | None = UNSET
-    """None: no more."""
+    """None: the header is gone."""
 
 
 class FoldedStep(StepOutcome, frozen=True, kw_only=True, rename="kebab"):
@@ -200,7 +200,7 @@ def _edits(
 
 
 def _runs(entries: Sequence[T], after: Callable[[T, int], T | None]) -> Iterator[tuple[T, int]]:
-    """Entries that follow from the first of them, counted; `after` says which is that many after another."""
+    """Entries that follow from the first of them, counted; `after` returns the entry at a distance from the first."""
     at = 0
     while at < len(entries):
         first, times = entries[at], 1
@@ -236,7 +236,7 @@ def _parsed(line: str) -> tuple[str, int, int, str] | None:
 
 
 def _line_after(first: str, number: int) -> str | None:
-    """The line that many after one, of a resource as large and called the same."""
+    """The line `number` after the first, of a resource as large and called the same; None where none can follow."""
     if (parsed := _parsed(first)) is None:
         return None
     indent, start, end, name = parsed

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 MOVABLE = frozenset({"Movable", "CMA", "Isolate"})
-"""Types of pageblocks that only movable pages is put into on purpose."""
+"""Types of pageblocks that only movable pages are put into on purpose."""
 _PER_BLOCK = re.compile(r"Pages per block: +([0-9]{1,9})")
 _TYPES = re.compile(r"Number of blocks type +(.*)")
 _COUNTS = re.compile(r"Node +(?P<node>[0-9]{1,5}), zone +(?P<zone>\w{1,20})(?P<counts>(?: +[0-9]{1,18})+) *")

@@ -3,7 +3,7 @@
 As a line of a capture: ``memory40 free=30100 anonymous=2000 slab=668 held=3``. `held` counts the pieces of 2 MiB in which
 something cannot move: with smaller ones no virtio-mem device works, so that all others can be unplugged.
 
-What the flags do not say: who holds a page in addition to those who map it (for I/O, VFIO, RDMA: seen only once no process maps it any
+What the flags do not say: who holds a page without mapping it (for I/O, VFIO, RDMA: seen only once no process maps it any
 more), whose a page without any flag is (a buffer, a stack, a memmap; or it is free, on a list of one CPU), and whether there
 is room to move to.
 """

@@ -29,7 +29,17 @@ NOT_AS_ASKED = "#d55e00"
 NO_COLOR = ""
 
 
-class BlockKind(Enum):
+class _Kind(Enum):
+    """Kinds of one sort of thing; the value is the appearance."""
+
+    @property
+    def look(self) -> Appearance:
+        """Appearance of this kind."""
+        appearance: Appearance = self.value
+        return appearance
+
+
+class BlockKind(_Kind):
     """State of a memory block for its reader; named as the states of the driver (drivers/virtio/virtio_mem.c)."""
 
     MOVABLE = Appearance("movable", "M", _GREEN)
@@ -45,11 +55,6 @@ class BlockKind(Enum):
     PLUGGED = Appearance("plugged, not in Linux", "P", _PURPLE)
     """The device has it plugged, Linux has not added it (or has removed it)."""
     UNUSED = Appearance("unplugged", ".", _GREY)
-
-    @property
-    def look(self) -> Appearance:
-        """Appearance of this kind."""
-        return self.value
 
 
 def block_kind(block: MemoryBlock | None, *, wholly_plugged: bool = True, plugged: bool = True) -> BlockKind:
@@ -70,7 +75,7 @@ def block_kind(block: MemoryBlock | None, *, wholly_plugged: bool = True, plugge
             return BlockKind.KERNEL if wholly_plugged else BlockKind.KERNEL_PARTIAL
 
 
-class ResourceKind(Enum):
+class ResourceKind(_Kind):
     """Kinds of resources, most telling first: what the map colours it by. The symbol is not shown."""
 
     VIRTIO_MEM = Appearance("System RAM from virtio-mem", "V", "#a58ad6")
@@ -83,13 +88,8 @@ class ResourceKind(Enum):
     FIRMWARE = Appearance("firmware, reserved", "f", "#c9c5bd")
     IO = Appearance("PCI and other devices", "i", "#e0d3a8")
 
-    @property
-    def look(self) -> Appearance:
-        """Appearance of this kind."""
-        return self.value
 
-
-class ChangeKind(Enum):
+class ChangeKind(_Kind):
     """Change of a resource of the map from one snapshot to the next."""
 
     APPEARED = Appearance("appeared", "+", NO_COLOR)
@@ -99,11 +99,6 @@ class ChangeKind(Enum):
     GREW = Appearance("grew", ">", NO_COLOR)
     TRIMMED = Appearance("trimmed", "<", NO_COLOR)
     SPLIT = Appearance("split", "/", NO_COLOR)
-
-    @property
-    def look(self) -> Appearance:
-        """Appearance of this change."""
-        return self.value
 
 
 RESPONSES = {

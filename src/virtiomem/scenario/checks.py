@@ -143,7 +143,7 @@ def _check_release(key: str, version: str | None, releases: Releases[Any]) -> No
 
 
 def _check_captured(guest: GuestConfig) -> None:
-    """Refuse what describes a machine next to a capture, which is of a machine that is there already."""
+    """Refuse what describes a machine together with a capture, which is of a machine that is there already."""
     default = GuestConfig()
     for name in ("machine", "page_size", "firmware", "cma", "memory", "max_memory", "slots", "crashkernel"):
         if getattr(guest, name) != getattr(default, name):

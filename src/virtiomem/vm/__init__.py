@@ -31,5 +31,6 @@ terminal        live pictures
 hook            a machine's requested size, for callers without asyncio
 commands        the verbs of `virtiomem vm`
 attach_verbs    those that add or remove a device
+resize_verb     the one that resizes
 =============== ========================================================================================================
 """

@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from virtiomem import stdio
 from virtiomem.errors import Exit, UsageError
+from virtiomem.status_line import StatusLine
 from virtiomem.vm.attach import add, free_name, remove
-from virtiomem.vm.commands import UNTOUCHED, complain, connections, finish_json, leaving, opened_machines, waiting
+from virtiomem.vm.commands import UNTOUCHED, complain, connections, finish_json, leaving, opened_machines
 from virtiomem.vm.connect import Unreachable
 from virtiomem.vm.model import NewDevice, Vm
 from virtiomem.vm.tables import View
@@ -38,7 +39,8 @@ async def detach(args: Namespace) -> int:
         name = f"{vm.name}/{pattern}"
         asked = "the guest may have been asked to give it back, and may still do so"
         words = f"waiting for the guest to give {name} back, for {args.timeout:g} s at most"
-        with leaving(f"{name}: {asked}: `virtiomem vm list` says"), waiting(words):
+        with leaving(f"{name}: {asked}: `virtiomem vm list` says"), StatusLine() as line:
+            line.say(words)
             machine, gone = await remove(vm, pattern, args.timeout)
     said = (
         f"{name}: detached"

@@ -7,12 +7,9 @@ import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import (
-    AbstractContextManager,
-    AsyncExitStack,
     aclosing,
     asynccontextmanager,
     contextmanager,
-    nullcontext,
     suppress,
 )
 from dataclasses import replace
@@ -25,20 +22,17 @@ from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.notation import json_bytes, printable_json
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.text import shown
-from virtiomem.units import format_exact
-from virtiomem.vm import fleet, tables
+from virtiomem.vm import tables
 from virtiomem.vm.connect import Unreachable, config_paths, expand, load_config, open_all, resolve
 from virtiomem.vm.doors.base import Access, Connection
 from virtiomem.vm.doors.registry import refuse_unread_model, refuse_what_cannot_be
 from virtiomem.vm.drivers import placed, regions, with_inside
 from virtiomem.vm.explain import explain as find_reasons
 from virtiomem.vm.facts import MachineFacts
-from virtiomem.vm.fleet import PARTLY, MachineRefusal, PlannedResize, ResizeOrder
+from virtiomem.vm.fleet import PARTLY
 from virtiomem.vm.inside import GuestMemoryInfo
 from virtiomem.vm.model import GuestView, Machine, Vm
-from virtiomem.vm.plan import PlanError, Scope, Spread, Wish
-from virtiomem.vm.preflight import NOTES
-from virtiomem.vm.results import STALL_SECONDS, Reporter, WaitPolicy
+from virtiomem.vm.plan import PlanError
 from virtiomem.vm.tables import COLUMNS, View
 from virtiomem.vm.target import device_pattern, named_devices, select
 from virtiomem.vm.watch import Sample
@@ -49,7 +43,7 @@ MAX_NAMES = 6
 
 UNTOUCHED = "no machine was touched"
 
-__all__ = ["COLUMNS", "explain", "list_devices", "resize", "status", "watch"]
+__all__ = ["COLUMNS", "explain", "list_devices", "status", "watch"]
 
 
 async def list_devices(args: Namespace) -> int:
@@ -85,57 +79,16 @@ def _room(args: Namespace) -> int | None:
     return None if args.output else stdio.terminal_width()
 
 
-async def resize(args: Namespace) -> int:
-    """Set sizes and wait until the guests have followed."""
-    order = ResizeOrder(
-        target=args.target,
-        wish=Wish.parse(args.size),
-        scope=Scope(args.scope),
-        spread=Spread() if args.spread is None else Spread.parse(args.spread),
-        round_up=args.round,
-        wait=not (args.no_wait or args.dry_run),
-        steps=args.step == "auto",
-    )
-    policy = WaitPolicy(
-        wait=not args.no_wait,
-        online=args.until == "online",
-        timeout=args.timeout,
-        stall=args.stall or STALL_SECONDS,
-        rollback=args.on_timeout == "rollback",
-        redispatch=not args.no_redispatch,
-        steps=args.step == "auto",
-    )
-    async with AsyncExitStack() as stack:
-        with leaving(UNTOUCHED):
-            chosen = select(args.target, await connections(args, "resize --persist" if args.persist else "resize"))
-            opened = await stack.enter_async_context(opened_machines(chosen))
-            planned = await fleet.plan_all(opened, order, patience=args.timeout)
-        jobs = [job for job in planned if isinstance(job, PlannedResize)]
-        refusals = [refusal for refusal in planned if isinstance(refusal, MachineRefusal)]
-        _announce(jobs, refusals)
-        if args.dry_run:
-            return _dry_run(args, jobs, refusals)
-        if refusals and not (args.keep_going and jobs):
-            return _refuse(args, jobs, refusals)
-        with _cancelled_by_interrupt(), _progress(args) as report:
-            results = await fleet.carry_out(jobs, fleet.policy_for(order, policy), report)
-    if args.json:
-        _write_json({"results": [tables.result_json(result) for result in results]} | _refusals_json(refusals))
-    else:
-        stdio.show("".join(f"{line}\n" for result in results for line in tables.result_lines(result)))
-    return fleet.exit_code(results, refusals)
-
-
 async def watch(args: Namespace) -> int:
     """Look again and again, until interrupted or for as long as asked."""
     chosen = await connections(args)
     seen = dict.fromkeys((connection.name for connection in chosen), False)
-    with _cancelled_by_interrupt(), suppress(TimeoutError, asyncio.CancelledError):
+    with cancelled_by_interrupt(), suppress(TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(args.duration):
             await _watch(args, chosen, seen)
     unseen = [name for name, once in seen.items() if not once]
     if unseen:
-        stdio.say(f"virtiomem: never seen: {_some(unseen)}")
+        stdio.say(f"virtiomem: never seen: {some(unseen)}")
     return 0 if not unseen else 1 if len(unseen) == len(seen) else PARTLY
 
 
@@ -169,7 +122,7 @@ async def explain(args: Namespace) -> int:
         views = [msgspec.structs.replace(view, inside=inside) for view in views]
     found = [_reasons(view, device_pattern(args.target, view.vm)) for view in views]
     if args.json:
-        _write_json({"vms": [tables.findings_json(view, findings) for view, findings in found]})
+        write_json({"vms": [tables.findings_json(view, findings) for view, findings in found]})
     else:
         for view, findings in found:
             lines = (view.vm, *(f"  {text}" for text in tables.finding_lines(findings))) if findings else ()
@@ -184,7 +137,7 @@ def _explain_alone(args: Namespace) -> int:
 
     findings = explain_capture(load(args.capture))
     if args.json:
-        _write_json({"source": args.capture, "findings": [finding.to_json() for finding in findings]})
+        write_json({"source": args.capture, "findings": [finding.to_json() for finding in findings]})
     else:
         stdio.show("".join(f"{text}\n" for text in tables.finding_lines(findings)))
     return 0
@@ -221,7 +174,7 @@ async def opened_machines(chosen: Sequence[Connection]) -> AsyncIterator[list[Vm
             for remark in vm.remarks if isinstance(vm, Vm) else ():
                 remarks.setdefault(remark, []).append(vm.name)
         for remark, names in remarks.items():
-            stdio.warn(f"{_some(names)}: {remark}")
+            stdio.warn(f"{some(names)}: {remark}")
         yield opened
 
 
@@ -280,58 +233,10 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]
     return view, find_reasons(facts, devices)
 
 
-def _announce(jobs: Sequence[PlannedResize], refusals: Sequence[MachineRefusal]) -> None:
-    """Print objections before anything happens."""
-    for refusal in refusals:
-        stdio.say(f"virtiomem: {_named(refusal)}")
-    names: dict[tuple[bool, str], list[str]] = {}
-    for job in jobs:
-        for warning in job.warnings:
-            advice = f"; {warning.advice.text}" if warning.advice else ""
-            names.setdefault((warning.kind in NOTES, f"{warning}{advice}"), []).append(job.vm.name)
-    for (is_note, text), machines in names.items():
-        (stdio.say if is_note else stdio.warn)(f"{_some(machines)}: {text}")
-
-
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
     """The first of many names, and how many more there are."""
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return f"{', '.join(names[:MAX_NAMES])}{more}"
-
-
-def _named(refusal: MachineRefusal) -> str:
-    """A refusal that begins with its machine, or with the connection that failed."""
-    return str(refusal.error) if refusal.error.connection is not None else f"{refusal.name}: {refusal.error}"
-
-
-def _refuse(args: Namespace, jobs: Sequence[PlannedResize], refusals: Sequence[MachineRefusal]) -> int:
-    if jobs:
-        stdio.say("virtiomem: no machine was touched (--keep-going leaves out those that cannot)")
-    if args.json:
-        _write_json({"results": []} | _refusals_json(refusals))
-    return fleet.exit_code([], refusals)
-
-
-def _dry_run(args: Namespace, jobs: Sequence[PlannedResize], refusals: Sequence[MachineRefusal]) -> int:
-    """Show the plan only."""
-    changes = [(job.vm.name, change) for job in jobs for change in job.plan.changes]
-    if args.json:
-        plan = [
-            {"vm": vm, "device": c.device.id, "size": c.device.size, "before": c.before, "requested-size": c.after}
-            for vm, c in changes
-        ]
-        warnings = [{"vm": job.vm.name} | warning.to_json() for job in jobs for warning in job.warnings]
-        _write_json({"plan": plan, "warnings": warnings} | _refusals_json(refusals))
-    else:
-        exact = format_exact
-        for vm, c in changes:
-            sizes = f"{exact(c.before)} -> {exact(c.after)} requested, {tables.exact_size(c.device.size)} plugged"
-            stdio.show(f"{vm}/{c.device.id}: {sizes}\n")
-    return fleet.exit_code([], refusals) if refusals else 0
-
-
-def _refusals_json(refusals: Sequence[MachineRefusal]) -> dict[str, Any]:
-    return {"refused": [{"vm": refusal.name, "error": str(refusal.error)} for refusal in refusals]}
 
 
 @contextmanager
@@ -344,7 +249,7 @@ def leaving(state: str) -> Iterator[None]:
 
 
 @contextmanager
-def _cancelled_by_interrupt() -> Iterator[None]:
+def cancelled_by_interrupt() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM cancel the current task, which then says in which condition it leaves things."""
     task = asyncio.current_task()
     assert task is not None
@@ -356,27 +261,6 @@ def _cancelled_by_interrupt() -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-@contextmanager
-def _progress(args: Namespace) -> Iterator[Reporter]:
-    """Progress on a terminal's standard error; nothing elsewhere."""
-    if args.no_wait or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from virtiomem.vm.terminal import ProgressScreen
-
-    with ProgressScreen() as screen:
-        yield screen
-
-
-def waiting(words: str) -> AbstractContextManager[object]:
-    """Show on a terminal's standard error what is waited for; nothing elsewhere."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    from virtiomem.vm.terminal import waiting_line
-
-    return waiting_line(words)
 
 
 @contextmanager
@@ -414,9 +298,9 @@ def complain(views: Sequence[View]) -> int:
 
 
 def finish_json(views: Sequence[View]) -> int:
-    _write_json({"vms": [tables.view_json(view) for view in views]})
+    write_json({"vms": [tables.view_json(view) for view in views]})
     return complain(views)
 
 
-def _write_json(value: Any) -> None:
+def write_json(value: Any) -> None:
     sys.stdout.write(printable_json(json_bytes(value, indent=1)) + "\n")

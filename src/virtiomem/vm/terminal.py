@@ -7,7 +7,6 @@ from typing import Self
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -77,11 +76,6 @@ def _progress_cells(report: ResizeProgress, track: Track) -> tuple[RenderableTyp
         Text(f"{format_approx(track.size)} of {format_approx(track.target)}", justify="right"),
         Text(pace, style="dim"),
     )
-
-
-def waiting_line(words: str) -> Status:
-    """A line that says what is waited for, while it is entered."""
-    return Console(stderr=True).status(Text(one_line(words)))
 
 
 class WatchScreen:

@@ -52,7 +52,7 @@ class CapabilityType(IntEnum):
 
 
 class Capability(NamedTuple):
-    """One virtio structure: that many bytes at an offset in a BAR."""
+    """One virtio structure: `length` bytes at an offset in a BAR."""
 
     type: int
     bar: int

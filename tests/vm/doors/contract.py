@@ -279,7 +279,7 @@ def sizes(result: Any) -> list[tuple[int, int]]:
 
 
 def with_machine(rig: Rig, do: Callable[[Vm], Any], *, beside: bool = False) -> Any:
-    """What is done with the machine, opened to be changed; `next to` a command that runs."""
+    """Do something with the machine, opened to be changed; by a second connection where a command runs meanwhile."""
 
     async def go() -> Any:
         connection = parse_connection(rig.beside if beside else rig.connect)

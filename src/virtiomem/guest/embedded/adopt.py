@@ -80,7 +80,7 @@ def adopt_header(kernel: Kernel, header: CrashHeader) -> None:
 
 
 def _requested(kernel: Kernel, device: AttachedDevice, snapshot: Snapshot) -> int:
-    """The requested-size to go on with: the real one, except a shrink that is stuck.
+    """The requested-size to go on with: the real one, except where a shrink is stuck.
 
     What holds it up is not in the snapshot; here it would go through at once.
     """

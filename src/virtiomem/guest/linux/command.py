@@ -37,7 +37,7 @@ _FIXED = (
 """The kernel always in the same place, no clearing of memory that is only allocated to be given back (that
 takes most of an emulated unplug and changes nothing one can see), no panic for a timer that a busy host makes late, and no
 complaints that it gives the guest no processor: pages of them fill the console while it is not read, and the guest then
-does only wait for its port."""
+only waits for its port."""
 
 
 def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: str) -> list[str]:

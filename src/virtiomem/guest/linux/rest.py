@@ -139,7 +139,7 @@ def _before_retry(rest: Rest, device: VirtioMemInfo, log: list[str], architectur
 
 
 def no_struct_pages(look: Look, node: int, size: int, architecture: Architecture) -> Reason:
-    """That that much memory could not be paid for, with what is free now."""
+    """Return the reason: the kernel ran out of memory for struct pages; with what is free now."""
     free = architecture.page_size * look.free.get(node, 0)
     return Reason(ReasonKind.NO_STRUCT_PAGES, {"need": memmap_size(size, architecture), "node": node, "free": free})
 

@@ -1,7 +1,7 @@
 """Our end of the line to the agent (agent.sh): one line out, one bounded answer in.
 
 What comes back is untrusted: it must be framed with the number of the question, it has a time and a size limit, and
-none is interpreted here.
+no part is interpreted here.
 """
 
 import re

@@ -5,7 +5,6 @@ strip.py        memory blocks as a strip of characters
 steps.py        one step: outcome, requests, map, blocks
 totals.py       before and after: resources, RAM, blocks, zones, devices; listings side by side
 view.py         a whole run, as it goes
-status_line.py  what is being done, on stderr
 verdicts.py     a conformance report, rule by rule
 fuzzing.py      a fuzzing run, and the moves that show a difference
 """
@@ -15,13 +14,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from virtiomem.report.terminal.console import make_console
-    from virtiomem.report.terminal.status_line import StatusLine
     from virtiomem.report.terminal.view import RunView, side_by_side
 
-__all__ = ["RunView", "StatusLine", "make_console", "side_by_side"]
+__all__ = ["RunView", "make_console", "side_by_side"]
 
 # Imported when they are first used: every command has a status line, and few draw with rich.
-_HOMES = {"RunView": "view", "StatusLine": "status_line", "make_console": "console", "side_by_side": "view"}
+_HOMES = {"RunView": "view", "make_console": "console", "side_by_side": "view"}
 
 
 def __getattr__(name: str) -> object:

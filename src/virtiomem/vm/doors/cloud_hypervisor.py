@@ -1,7 +1,7 @@
 """``cloud-hypervisor:SOCKET``: a VM of Cloud Hypervisor behind `Backend`, through its API socket.
 
 A device is a memory zone with a hotplug size; without zones it is the one of ``mem0``. What is plugged is reported since v52,
-and only as a sum: of one device it is known, of more it is not, nor next to a balloon. Addresses and drivers are not reported.
+and only as a sum: of one device it is known, of more it is not, nor where there is a balloon. Addresses and drivers are not reported.
 Source: vmm/src/api/openapi/cloud-hypervisor.yaml and vmm/src/{config,lib}.rs of v53. Not run against the real one.
 """
 
@@ -39,7 +39,7 @@ DOOR = Door(
     lambda text, source: ApiTarget("cloud-hypervisor", parse_path(text, source=source), CloudHypervisorBackend),
     {
         "list": Ability(
-            "addresses are unknown; so is what is plugged before v52, next to a balloon, and of each of several zones"
+            "addresses are unknown; so is what is plugged before v52, where there is a balloon, and of each of several zones"
         ),
         "status": Ability("drivers: by `--agent`"),
         "resize": Ability("what is plugged must be known, else only with `--no-wait`; the same size again is not sent"),

@@ -45,7 +45,7 @@ _LIBVIRT = re.compile(r"/libvirt/qemu/(?:.*/)?(?:domain-)?\d+-(?P<name>[^/]+)/[^
 
 
 LIBVIRT_NAME = 20
-"""Characters of a domain's name in the names of its folders: of a longer one, that many."""
+"""Characters of a domain's name in the names of its folders: of a longer name the first ones."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer the caller decides on, not a failure of the peer

@@ -8,6 +8,8 @@ from threading import Lock, Timer, current_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from virtiomem.text import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
@@ -51,13 +53,12 @@ class StatusLine:
     def _show(self, words: str) -> None:
         """On the timer's thread: patience is over, unless the line was cleared meanwhile."""
         from rich.console import Console
-
-        from virtiomem.report.terminal.console import text
+        from rich.text import Text
 
         console = self._console or Console(stderr=True, highlight=False, markup=False, emoji=False)
         with self._lock:
             if self._waiting is current_thread():
-                self._status = console.status(text(words))
+                self._status = console.status(Text(printable(words)))
                 self._status.start()
 
     def clear(self) -> None:

@@ -4,8 +4,8 @@ import pytest
 from rich.console import Console
 
 from tests.waiting import wait_until
-from virtiomem.report.terminal import status_line
-from virtiomem.report.terminal.status_line import StatusLine
+from virtiomem import status_line
+from virtiomem.status_line import StatusLine
 
 
 def terminal() -> tuple[io.StringIO, Console]:
