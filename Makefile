@@ -116,6 +116,7 @@ docs: setup  ## make the tables and pictures in docs again
 	@$(BIN)/virtiomem device check --qemu qemu-system-aarch64 > docs/conformance/qemu-7.2-virt.txt || test $$? = 1
 	@$(BIN)/virtiomem schema --json > docs/schemas.json
 	@$(BIN)/python -m docs.fuzz
+	@$(BIN)/python -m docs.rules
 	@$(BIN)/python -m docs.sent
 	@$(BIN)/python -m docs.doors
 	@$(BIN)/python -m docs.input

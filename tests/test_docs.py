@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import fuzz
+from docs import fuzz, rules
 from docs.marked import page_with
 from virtiomem import recording, scenario
 from virtiomem.build import is_compiled
@@ -132,6 +132,11 @@ def test_every_key_of_a_recording_is_explained() -> None:
 def test_the_fuzzing_figures_are_those_of_the_kept_runs() -> None:
     page = (ROOT / "docs/conformance.md").read_text()
     assert page == page_with(page, fuzz.BEGIN, fuzz.END, fuzz.table(fuzz.kept_runs()))
+
+
+def test_the_policies_are_those_that_are_accepted() -> None:
+    page = (ROOT / "docs/conformance.md").read_text()
+    assert page == rules.page(page)
 
 
 def test_every_response_a_recording_can_have_stands_in_the_page() -> None:

@@ -227,8 +227,22 @@ def _add_fuzz(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--requests", type=positive, default=10_000, metavar="N", help="how many to compare (default 10000)"
     )
-    parser.add_argument("--log", type=file, metavar="FILE", help="keep all that QEMU answered as a request log (gzip)")
+    parser.add_argument(
+        "--log", type=file, metavar="FILE", help="keep all that the device answered as a request log (gzip)"
+    )
+    _add_accept(parser)
     parser.add_argument("-J", "--json", action="store_true", help="print figures and findings as JSON")
+
+
+def _add_accept(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="POLICY",
+        help="where QEMU's device has a policy of its own, have ours do as the other device: usable-region, unknown-type, "
+        "refusal-order … or all (docs/conformance.md); may be repeated",
+    )
 
 
 def _add_replay(parser: argparse.ArgumentParser) -> None:
@@ -246,6 +260,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
     )
     _add_others(parser.add_mutually_exclusive_group().add_argument)
     _add_booting(parser)
+    _add_accept(parser)
     parser.add_argument("logs", type=file, metavar="LOG", nargs="+", help="a recorded request log")
     parser.add_argument("-J", "--json", action="store_true", help="print the outcome as JSON")
 
@@ -293,8 +308,10 @@ def _check(args: argparse.Namespace) -> int:
 def _fuzz(args: argparse.Namespace) -> int:
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures, fuzz
+    from virtiomem.conformance.policies import accepted
     from virtiomem.status_line import StatusLine
 
+    accept = accepted(args.accept)
     check_outputs(args, "log", inputs=[args.qemu])
     kept = log.Writer() if args.log is not None else None
     counted: Figures | None = None
@@ -309,7 +326,7 @@ def _fuzz(args: argparse.Namespace) -> int:
                 if sum(figures.moves.values()) % 200 == 1:
                     progress.say(f"case {figures.cases}, {figures.requests} of {args.requests} requests compared")
 
-            fuzz(target, seed=args.seed, requests=args.requests, on_line=on_line)
+            fuzz(target, seed=args.seed, requests=args.requests, on_line=on_line, accept=accept)
     finally:  # also when it was interrupted, or QEMU killed: what was compared until then was compared
         if counted is not None:
             _show_fuzzed(args, counted, kept)
@@ -333,15 +350,18 @@ def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer
 
 
 def _replay(args: argparse.Namespace) -> int:
+    from virtiomem.conformance.policies import accepted
     from virtiomem.conformance.replay import ReplayResult, replay
     from virtiomem.status_line import StatusLine
 
     outcomes: dict[str, ReplayResult] = {}
-    other = _other(args)
+    other, accept = _other(args), accepted(args.accept)
+    if other is not None:
+        refuse_unused({"--accept": bool(accept)}, "is for a replay on the embedded device")
     for number, path in enumerate(args.logs, 1):
         with StatusLine() as progress, expecting("a log of requests to a device", path):
             progress.say(f"log {number} of {len(args.logs)}: {path}")
-            outcomes[path] = outcome = replay(path, other() if other is not None else None)
+            outcomes[path] = outcome = replay(path, other() if other is not None else None, accept)
         if not args.json:
             _show_replayed(path, outcome)
     if args.json:

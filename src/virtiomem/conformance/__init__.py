@@ -13,6 +13,7 @@ consoles          the console of a guest as a connection
 suite             every check run, rule by rule
 fuzz              random moves on two devices, compared after each
 moves             random moves, from a seed
+policies          what QEMU's device does in its own way, and a model that follows another device in it
 malformed_chains  chains that break the virtqueue rules
 scripted_driver   a driver and an owner that do what a log says
 log               request logs: what a real device was asked and answered, recorded

@@ -46,12 +46,16 @@ def figures_to_dict(figures: Figures) -> dict[str, Any]:
         "moves": dict(figures.moves.most_common()),
         "swept-blocks": figures.swept,
         "seconds": round(figures.seconds, 1),
+        "accepted": dict(figures.accepted.most_common()),
+        "refused": figures.refused,
         "findings": [
             {
                 "case": finding.case,
                 "what": finding.difference.what,
                 "recorded": finding.difference.recorded,
                 "ours": finding.difference.ours,
+                "policies": list(finding.policies),
+                "found-after": finding.found_after,
                 "log": [json.loads(msgspec.json.encode(line)) for line in finding.lines],
             }
             for finding in figures.findings

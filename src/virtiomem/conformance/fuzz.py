@@ -18,6 +18,9 @@ left still differs; then the same with the requests inside each move. Each try r
 so that a slow target bounds the effort. The difference that remains need not be the one that was found: any will do. A device
 that *broke* (gone, silent) is a finding only if the same moves break it again; else it is an error of the environment.
 
+**Policies.** Where a device and QEMU's may differ, the model follows the device in what is accepted (`policies`), move for
+move, and is in the same state as before for whatever comes next. A shape of device that the target refuses is left out.
+
 **Not generated,** on purpose: devices that cannot be realized (`make_case` makes those that QEMU accepts); more
 descriptors than the ring has, which no driver can put there; races of two notifications, and anything that depends on
 time, because neither device then has one right answer.
@@ -25,26 +28,32 @@ time, because neither device then has one right answer.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from random import Random
 from typing import TypeVar
 
 from virtiomem.conformance import log
 from virtiomem.conformance.moves import Case, MoveGenerator, make_case
+from virtiomem.conformance.policies import FollowingModel
 from virtiomem.conformance.record import Move, Recorder, Submit, SweepStates
 from virtiomem.conformance.replay import Player, ReplayDifference, realize
 from virtiomem.conformance.scripted_driver import ChainRequest, ScriptedDriver
-from virtiomem.conformance.testbench import DeviceUnderTest, HasShape, Target, same_words
-from virtiomem.errors import BackendError, ProtocolError
+from virtiomem.conformance.testbench import DeviceUnderTest, HasShape, Target, described, same_words
+from virtiomem.errors import BackendError, BackendTimeout, DeviceError, ProtocolError
 from virtiomem.transport.embedded import EmbeddedTransport
 from virtiomem.wire.mem import RESPONSE_SIZE, Response
 
 MOVES_PER_CASE = 1500
 _TRIALS = 300
 """Tries to make a finding smaller."""
+_TIMEOUT = 25
+"""As many tries counts one that waits for an answer in vain."""
+_REFUSED = 100
+"""Shapes that are refused before any is made; then none will be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +63,10 @@ class Finding:
     case: int
     difference: ReplayDifference
     lines: tuple[log.Operation, ...]
+    policies: tuple[str, ...] = ()
+    """Those that explain it, were they accepted."""
+    found_after: int = 0
+    """Lines of the log that first showed one; as many as `lines` where none fewer did."""
 
 
 @dataclass(slots=True)
@@ -70,6 +83,10 @@ class Figures:
     """Blocks whose STATE was asked for in sweeps; not counted as requests."""
     answers: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
+    accepted: Counter[str] = field(default_factory=Counter)
+    """How often the model followed the device, by policy."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Shapes of device that were refused, each with the words."""
     findings: list[Finding] = field(default_factory=list)
 
     def count(self, line: log.Operation) -> None:
@@ -85,19 +102,28 @@ class Figures:
 OnLine = Callable[[Figures, log.Operation], None]
 
 
-def fuzz(target: Target, *, seed: int, requests: int, on_line: OnLine | None = None, findings: int = 1) -> Figures:
-    """Compare that many requests, case after case, or until that many findings are made.
+def fuzz(
+    target: Target,
+    *,
+    seed: int,
+    requests: int,
+    on_line: OnLine | None = None,
+    findings: int = 1,
+    accept: Collection[str] = (),
+) -> Figures:
+    """Compare that many requests, case after case, or until that many findings are made; `accept`: names of `policies`.
 
     The same seed makes the same cases. A device that breaks (it is gone, silent, or returns what it was not given) is a
-    finding when the same moves break it again; else that is raised, as BackendError or ProtocolError.
+    finding when the same moves break it again; else that is raised, as BackendError or ProtocolError. DeviceError when the
+    target makes none of the devices.
     """
     figures = Figures(target.name, seed)
     started = time.monotonic()
     try:
-        while figures.requests < requests and len(figures.findings) < findings:
-            number = figures.cases
-            figures.cases += 1
-            finding = _play_case(target, number, figures, requests, on_line)
+        for number in count():
+            if figures.requests >= requests or len(figures.findings) >= findings:
+                break
+            finding = _play_case(target, number, figures, requests, on_line, frozenset(accept))
             if finding is not None:
                 figures.findings.append(finding)
     finally:
@@ -105,29 +131,48 @@ def fuzz(target: Target, *, seed: int, requests: int, on_line: OnLine | None = N
     return figures
 
 
-def _play_case(target: Target, number: int, figures: Figures, requests: int, on_line: OnLine | None) -> Finding | None:
+def _play_case(
+    target: Target, number: int, figures: Figures, requests: int, on_line: OnLine | None, accept: frozenset[str]
+) -> Finding | None:
     rng = Random(f"{figures.seed}/{number}")
-    case = make_case(rng)
+    case = replace(make_case(rng), accept=accept)
     if isinstance(target, HasShape):
         case = replace(case, spec=target.nearest(case.spec))
     moves: list[Move] = []
-    with Pair.open(target, case) as pair:
-        generator = MoveGenerator(rng, pair.transport.device, case.ring_size)
-        pair.listen(lambda line: _heard(figures, line, on_line))
-        while pair.difference is None and len(moves) < MOVES_PER_CASE and figures.requests < requests:
-            moves.append(generator.next())
+    try:
+        with Pair.open(target, case) as pair:
+            figures.cases += 1
+            generator = MoveGenerator(rng, pair.transport.device, case.ring_size)
+            pair.listen(lambda line: _heard(figures, line, on_line))
             try:
-                pair.play(moves[-1])
-            except NotImplementedError:  # there is no way to make this move there
-                moves.pop()
-        moves.append(SweepStates())
-        pair.play(moves[-1])
+                _play_moves(pair, generator, moves, lambda: figures.requests < requests)
+            finally:
+                figures.accepted.update(pair.model.followed)
+    except DeviceError as refusal:
+        figures.refused[described(case.spec)] = str(refusal)
+        if not figures.cases and len(figures.refused) >= _REFUSED:
+            raise DeviceError(
+                f"{target.name}: {_REFUSED} shapes refused, the last {described(case.spec)}: {refusal}"
+            ) from None
+        return None
     if pair.difference is None:
         return None
-    trials = Trials(target, Finding(number, pair.difference, tuple(pair.lines)), case)
+    trials = Trials(target, pair.finding(number), case)
     if pair.broke is not None and not trials.differs(moves):
         raise pair.broke
     return shrink(trials, moves)
+
+
+def _play_moves(pair: "Pair", generator: MoveGenerator, moves: list[Move], goes_on: Callable[[], bool]) -> None:
+    """Make moves until something differs, or enough were made, and ask for the state of every block; they are left in `moves`."""
+    while pair.difference is None and len(moves) < MOVES_PER_CASE and goes_on():
+        moves.append(generator.next())
+        try:
+            pair.play(moves[-1])
+        except NotImplementedError:  # there is no way to make this move there
+            moves.pop()
+    moves.append(SweepStates())
+    pair.play(moves[-1])
 
 
 def _heard(figures: Figures, line: log.Operation, on_line: OnLine | None) -> None:
@@ -139,8 +184,8 @@ def _heard(figures: Figures, line: log.Operation, on_line: OnLine | None) -> Non
 class Pair:
     """A real device and ours, making the same moves."""
 
-    def __init__(self, recorder: Recorder, *, same_words: bool) -> None:
-        """`same_words`: the real device refuses in QEMU's words."""
+    def __init__(self, recorder: Recorder, accept: Collection[str], *, same_words: bool) -> None:
+        """`accept`: the policies in which ours does as the real device; `same_words`: that refuses in QEMU's words."""
         self._recorder = recorder
         self._listener: Callable[[log.Operation], None] | None = None
         self.lines: list[log.Operation] = []
@@ -149,8 +194,10 @@ class Pair:
         self.broke: BackendError | ProtocolError | None = None
         """Why the real device can go no further; that is a difference, too."""
         header = recorder.start()
-        self.transport: EmbeddedTransport = realize(header, "the real device")
+        self.transport: EmbeddedTransport = realize(header, "the real device", accept)
         self._player = Player(DeviceUnderTest(self.transport, self.transport), same_words=same_words)
+        assert self._player.model is not None
+        self.model: FollowingModel = self._player.model
         self._compare(header)
 
     @classmethod
@@ -162,12 +209,19 @@ class Pair:
         try:
             with target.open(case.spec) as device:
                 driver = ScriptedDriver(device.transport, device.owner, case.ring_size)
-                recorder = Recorder(driver, case.features, target.release.name, target.machine)
-                pair = cls(recorder, same_words=same_words(target))
+                same = same_words(target)
+                recorder = Recorder(driver, case.features, target.release.name, target.machine, own_words=not same)
+                pair = cls(recorder, case.accept, same_words=same)
                 yield pair
         except (BackendError, ProtocolError):
             if pair is None or pair.broke is None:
                 raise
+
+    def finding(self, case: int, found_after: int = 0) -> Finding:
+        """The difference, with what led to it."""
+        assert self.difference is not None
+        lines = tuple(self.lines)
+        return Finding(case, self.difference, lines, tuple(self.model.unfollowed), found_after or len(lines))
 
     def listen(self, listener: Callable[[log.Operation], None]) -> None:
         """Tell `listener` each line, the first one now."""
@@ -216,15 +270,15 @@ class Trials:
 
     def differs(self, moves: Sequence[Move]) -> bool:
         """True when these moves show a difference."""
-        if not self._left:
+        if self._left <= 0:
             return False
-        self._left -= 1
         with Pair.open(self._target, self._case) as pair:
             for move in moves:
                 pair.play(move)
+        self._left -= _TIMEOUT if isinstance(pair.broke, BackendTimeout) else 1
         if pair.difference is None:
             return False
-        self.smallest = Finding(self.smallest.case, pair.difference, tuple(pair.lines))
+        self.smallest = pair.finding(self.smallest.case, self.smallest.found_after)
         return True
 
     def differs_with(self, moves: Sequence[Move], index: int, chains: Sequence[ChainRequest]) -> bool:

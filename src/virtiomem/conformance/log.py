@@ -84,6 +84,8 @@ class Header(Observed, frozen=True, kw_only=True, tag_field="op", tag="header"):
     """The QEMU that answered; 7.2 when it is not said."""
     machine: MachineKind | None = None
     """Its machine; q35 when it is not said."""
+    own_words: bool = False
+    """It refuses in words of its own, not in QEMU's."""
 
 
 class Batch(Observed, frozen=True, kw_only=True, tag_field="op", tag="batch"):

@@ -31,6 +31,8 @@ class Case:
     features: int
     ring_size: int | None
     """Descriptors that the driver's ring has; None for as many as the device proposes."""
+    accept: frozenset[str] = frozenset()
+    """Policies in which our device does as the other one."""
 
 
 def make_case(rng: Random) -> Case:

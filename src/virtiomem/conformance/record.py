@@ -67,17 +67,24 @@ class Recorder:
     """A driver of a device, and the features it is brought up with."""
 
     def __init__(
-        self, driver: ScriptedDriver, features: int, qemu: str | None = None, machine: MachineKind | None = None
+        self,
+        driver: ScriptedDriver,
+        features: int,
+        qemu: str | None = None,
+        machine: MachineKind | None = None,
+        *,
+        own_words: bool = False,
     ) -> None:
-        """`qemu`, `machine`: the version, and the machine if it is not a q35, that the log shall say."""
+        """`qemu`, `machine`, `own_words`: the version, the machine if it is not a q35, and whose words, that the log shall say."""
         self._driver = driver
         self._features = features
         self._qemu = qemu
         self._machine = machine
+        self._own_words = own_words
 
     def twin(self, driver: ScriptedDriver) -> "Recorder":
         """A recorder at the same point as this one, with a driver of another device."""
-        return Recorder(driver, self._features, self._qemu, self._machine)
+        return Recorder(driver, self._features, self._qemu, self._machine, own_words=self._own_words)
 
     def start(self) -> log.Header:
         """Bring the device up; the first line of a log."""
@@ -93,6 +100,7 @@ class Recorder:
             ring_size=self._driver.ring_size,
             qemu=self._qemu,
             machine=self._machine,
+            own_words=self._own_words,
             **self._after(),
         )
 

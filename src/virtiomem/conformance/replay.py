@@ -1,12 +1,13 @@
 """Feed a recorded request log to our device and compare every answer and every register with what was recorded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import assert_never
+from typing import assert_never, cast
 
 from virtiomem.conformance import log
+from virtiomem.conformance.policies import FollowingModel
 from virtiomem.conformance.scripted_driver import ScriptedDriver
 from virtiomem.conformance.testbench import DeviceUnderTest, Target, same_words
 from virtiomem.device.board import BOARDS, Q35
@@ -53,25 +54,28 @@ Mismatch = tuple[str, object, object]
 """What was compared, as recorded, ours."""
 
 
-def replay(path: str | Path, target: Target | None = None) -> ReplayResult:
-    """Replay a log on our device, or on one that `target` makes.
+def replay(path: str | Path, target: Target | None = None, accept: Collection[str] = ()) -> ReplayResult:
+    """Replay a log on our device, or on one that `target` makes; ours does as the log in the policies it shall `accept`.
 
     Raises UsageError when it cannot be read or the target makes no such device, BackendError when that is lost.
     """
     with ExitStack() as opened:
 
         def make(line: log.Header | log.Negotiation, where: str) -> Player:
-            device = opened.enter_context(_device(target, line, where))
-            return Player(device, same_words=target is None or same_words(target))
+            device = opened.enter_context(_device(target, line, where, accept))
+            own_words = isinstance(line, log.Header) and line.own_words
+            return Player(device, same_words=not own_words and (target is None or same_words(target)))
 
         return _replay(path, make)
 
 
 @contextmanager
-def _device(target: Target | None, line: log.Header | log.Negotiation, where: str) -> Iterator[DeviceUnderTest]:
+def _device(
+    target: Target | None, line: log.Header | log.Negotiation, where: str, accept: Collection[str]
+) -> Iterator[DeviceUnderTest]:
     """The device that a log was recorded from, as it was before the driver came, made by a target or by us."""
     if target is None:
-        transport = realize(line, where)
+        transport = realize(line, where, accept)
         yield DeviceUnderTest(transport, transport)
         return
     try:
@@ -129,10 +133,10 @@ def _replay(path: str | Path, make: MakePlayer) -> ReplayResult:
     return ReplayResult(operations, requests, differing, first, only_begun)
 
 
-def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedTransport:
-    """The device that a log was recorded from, as it was before the driver came."""
+def realize(line: log.Header | log.Negotiation, where: str, accept: Collection[str] = ()) -> EmbeddedTransport:
+    """The device that a log was recorded from, as it was before the driver came; it follows the policies in `accept`."""
     config = line.before.cfg if isinstance(line, log.Header) else line.cfg
-    features = Feature.ACPI_PXM | Feature(line.offered & (Feature.UNPLUGGED_INACCESSIBLE | Feature.PERSISTENT_SUSPEND))
+    features = Feature(line.offered & sum(Feature))
     try:
         device = MemDevice(
             addr=config.addr,
@@ -147,7 +151,7 @@ def realize(line: log.Header | log.Negotiation, where: str) -> EmbeddedTransport
         )
     except DeviceError as error:
         raise UsageError(f"{where}: no such device: {error}") from None
-    return EmbeddedTransport(device)
+    return EmbeddedTransport(cast("MemDevice", FollowingModel(device, accept)))
 
 
 class Player:
@@ -159,10 +163,15 @@ class Player:
         self.driver = ScriptedDriver(device.transport, device.owner)
         self._transport, self._owner = device
         self._ours = device.transport if isinstance(device.transport, EmbeddedTransport) else None
+        mem: object = self._ours.device.mem if self._ours is not None else None
+        self.model: FollowingModel | None = mem if isinstance(mem, FollowingModel) else None
+        """Ours, when it looks at what the log says first."""
         self._accepted = 0
 
     def play(self, line: log.Line) -> list[Mismatch]:
         """Do what a line says and return what is not as it says, most telling first."""
+        if self.model is not None:
+            self.model.watch(line)
         return list(self._play(line))
 
     def _play(self, line: log.Line) -> Iterator[Mismatch]:

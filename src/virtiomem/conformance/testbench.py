@@ -91,7 +91,7 @@ class Bench:
         self.owner = device.owner
         self.spec = spec
         self.has_contents = has_contents
-        self.notes: list[str] = [_described(spec)]
+        self.notes: list[str] = [f"device {described(spec)}"]
         self.doing = "use it"
         """What is under way: no note names it yet."""
         self.ring = Ring(device.transport)
@@ -241,11 +241,12 @@ def notified(seen: Observation) -> bool:
     return bool(seen.isr & Isr.CONFIG)
 
 
-def _described(spec: DeviceSpec) -> str:
+def described(spec: DeviceSpec) -> str:
+    """A device's shape, as options have it."""
     parts = [f"size={format_size(spec.size)}"]
     if spec.block_size is not None:
         parts.append(f"block-size={format_size(spec.block_size)}")
     parts.append(f"requested-size={format_size(spec.requested_size)}")
     if spec.unplugged_inaccessible is not None:
         parts.append(f"unplugged-inaccessible={spec.unplugged_inaccessible}")
-    return f"device {','.join(parts)}"
+    return ",".join(parts)

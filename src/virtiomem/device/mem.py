@@ -45,7 +45,7 @@ from virtiomem.device.block_map import BlockMap
 from virtiomem.device.board import Q35, Board
 from virtiomem.device.decisions import Decision
 from virtiomem.device.realize import check_realize
-from virtiomem.errors import DeviceError, ProtocolError
+from virtiomem.errors import ArgumentValueError, DeviceError, ProtocolError
 from virtiomem.reasons import Reason
 from virtiomem.releases.qemu import QEMU, QemuRelease
 from virtiomem.units import U64_MAX, Span, align_up, format_size
@@ -145,6 +145,19 @@ class MemDevice:
     def usable_region_size(self) -> int:
         """Bytes from `addr` in which the driver may plug."""
         return self._usable_size
+
+    def set_usable_region_size(self, size: int) -> None:
+        """Have another usable region than QEMU's device chooses, until it chooses again; for a model of another device.
+
+        Raises ArgumentError for what is not whole blocks inside the region, or leaves a plugged block outside.
+        """
+        border.instance("size", size, int)
+        plugged = max((span.stop - self.addr for span in self.plugged_ranges()), default=0)
+        if size % self.block_size or not plugged <= size <= self.region_size:
+            raise ArgumentValueError(
+                f"size must be whole blocks of {self.block_size:#x} from {plugged:#x} to {self.region_size:#x}, not {size:#x}"
+            )
+        self._resize_usable(size, can_shrink=True)
 
     @property
     def region(self) -> Span:

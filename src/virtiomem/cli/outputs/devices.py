@@ -31,17 +31,25 @@ class SuiteOutput(Printed, kw_only=True):
 
 
 class FuzzFinding(Printed, kw_only=True):
-    """A difference between two devices, and the moves that lead to it (a request log)."""
+    """A difference between two devices, and the moves that lead to it (a request log).
+
+    `policies`: what --accept takes that would explain it; `found_after`: so many lines had the log that first showed one.
+    """
 
     case: Natural
     what: str
     recorded: str
     ours: str
+    policies: list[str]
+    found_after: Natural
     log: list[dict[str, Any]]
 
 
 class FuzzOutput(Printed, kw_only=True):
-    """Result of a comparison: how much was compared, and what differed."""
+    """Result of a comparison: how much was compared, and what differed.
+
+    `accepted`: how often the model did as the device, by policy; `refused`: shapes of device, with the words of the refusal.
+    """
 
     subject: str
     seed: int
@@ -51,6 +59,8 @@ class FuzzOutput(Printed, kw_only=True):
     moves: dict[str, Count]
     swept_blocks: Natural
     seconds: float
+    accepted: dict[str, Count]
+    refused: dict[str, str]
     findings: list[FuzzFinding]
 
 

@@ -19,22 +19,31 @@ _MOVES = {
     "Sweep": "sweeps",
 }
 
+_EXPLAINED = "It may be a policy of the device (docs/conformance.md); to go on with it: {}"
+
 
 def show_figures(console: Console, figures: Figures) -> None:
     """Print the figures, then every finding."""
-    answers = ", ".join(f"{number} {word}" for word, number in figures.answers.most_common())
+    answers, accepted = (
+        ", ".join(f"{number} {word}" for word, number in counted.most_common())
+        for counted in (figures.answers, figures.accepted)
+    )
+    shapes = [f"{shape}: {words}" for shape, words in figures.refused.items()]
     moves = ", ".join(f"{figures.moves[name]} {words}" for name, words in _MOVES.items() if figures.moves[name])
     rate = figures.requests / figures.seconds if figures.seconds else 0
     console.print(text(f"{figures.target} against the embedded device, seed {figures.seed}", "bold"))
     for name, words in (
         ("cases", f"{figures.cases}"),
-        ("requests", f"{figures.requests}: {answers}"),
+        ("not made", f"{len(shapes)} shapes; the first, {shapes[0]}" if shapes else ""),
+        ("requests", f"{figures.requests}: {answers}".removesuffix(": ")),
         ("moves", moves),
         ("swept", f"{figures.swept} blocks"),
+        ("accepted", accepted),
         ("time", f"{figures.seconds:.0f} s, {rate:.0f} requests/s"),
         ("differences", f"{len(figures.findings)}"),
     ):
-        console.print(text(f"  {name:<13}{words}"))
+        if words:
+            console.print(text(f"  {name:<13}{words}"))
     for finding in figures.findings:
         _show_finding(console, finding)
 
@@ -45,10 +54,13 @@ def _show_finding(console: Console, finding: Finding) -> None:
     console.print(text(f"Case {finding.case}: {difference.what}", "bold"))
     console.print(text(f"  real  {difference.recorded}"))
     console.print(text(f"  ours  {difference.ours}"))
-    console.print(text("  after"))
+    before = finding.found_after
+    console.print(text(f"  after, of {before} steps" if before > len(finding.lines) else "  after"))
     for number, line in enumerate(finding.lines, 1):
         for words in told(line):
             console.print(text(f"  {number:>4}. {words}"))
+    if finding.policies:
+        console.print(text(f"  {_EXPLAINED.format(' '.join(f'--accept {name}' for name in finding.policies))}"))
 
 
 def told(line: log.Operation) -> list[str]:
