@@ -4,11 +4,14 @@ BIN     = $(VENV)/bin
 # The binding of libvirt is built from source: where its headers and a compiler are, it is set up as well.
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev/null && echo ,libvirt)
 
+# The tests make and remove thousands of small files, for which some disks take as long as the tests do.
+IN_RAM  = $(if $(wildcard /dev/shm),TMPDIR=/dev/shm)
+
 # The tests start hundreds of Pythons; each would compile the sources anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup libvirt demo test check lint format fast oracles real real-drgn compare-random record fuzz hands wheel-compiled installed-compiled test-compiled bench fuzz-device fuzz-iomem fuzz-input examples docs site playground man dist fast-python coverage matrix figures clean
+.PHONY: help setup libvirt demo test check lint format fast long oracles real real-drgn compare-random record fuzz hands wheel-compiled installed-compiled test-compiled bench fuzz-device fuzz-iomem fuzz-input examples docs site playground man dist fast-python coverage matrix figures clean
 
 help:  ## this page
 	@printf 'virtiomem: the Linux virtio-mem stack in Python\n\nStart here\n'
@@ -37,7 +40,7 @@ demo: $(BIN)/.runs
 	@printf '\n\n'
 	@$(BIN)/virtiomem run examples/shrink-and-split.toml
 
-test: check real
+test: check long real
 
 check: lint fast  ## format, lint, types, layers, fast tests
 
@@ -52,7 +55,10 @@ format: setup  ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 
 fast: setup  ## the fast tests
-	$(BIN)/python -m pytest -n 2 -q
+	$(IN_RAM) $(BIN)/python -m pytest -n 2 -q
+
+long: setup  ## the tests too slow for every day, and ten times as many random examples
+	$(IN_RAM) $(BIN)/python -m pytest -n 2 -q -m 'long or hypothesis' --hypothesis-profile long
 
 oracles: setup  ## bring the kernels, QEMUs and lsmems that are missing, unpacked in .oracles, from the mirror that apt uses
 	$(BIN)/python -m tests.real.oracles

@@ -1,5 +1,6 @@
 """Fixtures for every package: files as a kernel shows them, made where a test needs them."""
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterable
@@ -13,10 +14,22 @@ from tests import schemas
 from virtiomem.cli import main as command_line
 
 # A busy machine takes its time for an example, and that is not a failure. Continuous integration tries the same examples
-# every time; everybody else's machine finds new ones.
-settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", settings.get_profile("any"), derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") == "true" else "any")
+# every time; everybody else's machine finds new ones. `make long` tries ten times as many.
+settings.register_profile(
+    "fast",
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("CI") == "true",
+)
+settings.register_profile("long", settings.get_profile("fast"), max_examples=200)
+settings.load_profile("fast")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is collected, which stays to the end, from being searched for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 # A shell ignores Ctrl-C for what it runs in the background, and so would the suite.

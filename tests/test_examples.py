@@ -12,7 +12,16 @@ WORKED = EXAMPLES / "worked-example"
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.toml")), ids=lambda path: path.stem)
+SLOW = {"one-tebibyte"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.long] if path.stem in SLOW else ())
+        for path in sorted(EXAMPLES.rglob("*.toml"))
+    ],
+)
 def test_example_shows_what_it_showed(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(path)]) == 0
     assert capsys.readouterr().out == path.with_suffix(".out").read_text()

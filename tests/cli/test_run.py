@@ -20,7 +20,12 @@ THRESHOLD = str(EXAMPLES / "offline-threshold.toml")
 REFUSED = str(EXAMPLES / "refused.toml")
 
 
-@pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*/scenario.toml")), ids=lambda path: path.parent.name)
+FIRST, *OTHERS = sorted(RECORDINGS.glob("*/scenario.toml"))
+
+
+@pytest.mark.parametrize(
+    "path", [FIRST, *(pytest.param(path, marks=pytest.mark.long) for path in OTHERS)], ids=lambda path: path.parent.name
+)
 def test_json_is_what_a_real_linux_did(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", str(path), "--json"]) == 0
     said = capsys.readouterr()

@@ -50,6 +50,7 @@ def test_rules_are_seen_by_hands_as_on_the_device_itself() -> None:
     assert busy == ["PLUG-5", "UNPLUG-5"]
 
 
+@pytest.mark.long
 def test_random_moves_meet_no_difference_and_impossible_ones_are_left_out() -> None:
     played = target()
     figures = fuzz(played, seed=3, requests=400)
@@ -60,6 +61,7 @@ def test_random_moves_meet_no_difference_and_impossible_ones_are_left_out() -> N
     assert figures.requests >= 400
 
 
+@pytest.mark.long
 def test_a_command_without_placeholders_for_a_shape_makes_one_device() -> None:
     played = target(more="")
     with (

@@ -35,6 +35,7 @@ def test_a_child_fares_as_the_same_device_in_this_process() -> None:
     assert len(pairs) == 7
 
 
+@pytest.mark.long
 def test_a_child_is_fuzzed_and_replays() -> None:
     assert not fuzz.fuzz(command_target(child()), seed=3, requests=120).findings
     outcome = replay.replay(LOGS / "s10_busy.jsonl.gz", command_target(child()))

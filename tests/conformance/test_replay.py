@@ -25,6 +25,7 @@ def test_our_device_answers_as_qemu_did(log: Path) -> None:
     assert outcome.operations > 30
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no recorded logs in {SHARED}")
 def test_our_device_answers_as_qemu_did_in_every_log_there_is() -> None:
     for log in sorted(SHARED.glob("*.jsonl*")):
@@ -174,6 +175,7 @@ def test_an_empty_file_is_not_a_log(tmp_path: Path) -> None:
         replay(tmp_path / "empty")
 
 
+@pytest.mark.long
 def test_a_log_of_endless_repetition_is_refused_in_seconds(tmp_path: Path) -> None:
     lines = lines_of(most=100)
     batch = next(line for line in lines if line["op"] == "batch" and len(line["reqs"]) == 1)

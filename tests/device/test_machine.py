@@ -120,6 +120,4 @@ class DeviceMachine(RuleBasedStateMachine):
 
 
 TestDeviceMachine = DeviceMachine.TestCase
-TestDeviceMachine.settings = settings(
-    max_examples=60, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
-)
+TestDeviceMachine.settings = settings(stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow])

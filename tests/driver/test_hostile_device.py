@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtiomem.clock import Clock
@@ -207,7 +207,6 @@ def test_what_the_probe_read_holds_whatever_a_later_configuration_says(
     memory.check()
 
 
-@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32), state=st.sampled_from(list(OnlineType)), bbm=st.booleans())
 def test_random_lies_leave_the_core_consistent(seed: int, state: OnlineType, bbm: bool) -> None:
     chance = random.Random(seed)

@@ -9,18 +9,17 @@ import pytest
 
 from tests.fuzz import run
 
-TRIALS = 50
-SECONDS = 0.4
 KINDS = run.kinds()
 
 
+@pytest.mark.parametrize(("trials", "seconds"), [(20, 0.1), pytest.param(2000, 2, marks=pytest.mark.long)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_promises_hold_whatever_the_input(kind: str) -> None:
+def test_promises_hold_whatever_the_input(kind: str, trials: int, seconds: float) -> None:
     trial = run.load(KINDS[kind])
     began = time.monotonic()
-    for number in range(TRIALS):
+    for number in range(trials):
         list(trial(run.source(kind, 0, number)) or ())
-        if time.monotonic() - began > SECONDS:
+        if time.monotonic() - began > seconds:
             break
 
 
@@ -37,7 +36,10 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("kind", BODIES)
+FIRST, *OTHERS = BODIES
+
+
+@pytest.mark.parametrize("kind", [FIRST, *(pytest.param(kind, marks=pytest.mark.long) for kind in OTHERS)])
 def test_finding_fails_the_run_and_is_repeated_by_its_line(tmp_path: Path, kind: str) -> None:
     (tmp_path / f"{kind}.py").write_text(f"import random\n\ndef trial(random):\n    {BODIES[kind]}\n")
     ran = frame(tmp_path)

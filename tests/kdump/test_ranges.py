@@ -2,7 +2,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import virtiomem
@@ -165,7 +165,6 @@ def trees(draw: st.DrawFn) -> ResourceTree:
     return iomem.loads(listing(*lines))
 
 
-@settings(max_examples=80)
 @given(trees())
 def test_ranges_hold_the_pages_that_a_page_by_page_count_finds(tree: ResourceTree) -> None:
     found = kernel_ranges(tree)

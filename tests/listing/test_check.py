@@ -53,10 +53,15 @@ def test_blocks_with_gaps_are_as_the_kernel_has_them() -> None:
     ("count", "row", "table_size", "words"),
     [
         (9000, X86_64, KEXEC_TOOLS_RANGES, ["has room for 8192"]),
-        (40000, X86_64, KEXEC_TOOLS_RANGES, ["has room for 8192", "kexec -p refuses"]),
+        pytest.param(
+            40000, X86_64, KEXEC_TOOLS_RANGES, ["has room for 8192", "kexec -p refuses"], marks=pytest.mark.long
+        ),
         (40, X86_64, KEXEC_TOOLS_RANGES_ARM, ["kexec -p refuses"]),
-        (70000, X86_64, KEXEC_TOOLS_RANGES, ["has room for 8192", "its header would say", "kexec -p refuses"]),
         (70000, ARM64, KEXEC_TOOLS_RANGES, ["its header would say", "is NOT in a dump"]),
+        pytest.param(
+            *(70000, X86_64, KEXEC_TOOLS_RANGES, ["has room for 8192", "its header would say", "kexec -p refuses"]),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_more_ranges_than_a_consumer_has_room_for_are_findings(

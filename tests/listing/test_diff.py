@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtiomem.listing.diff import Range, ResourceChange, ResourceChangeKind, diff, sentence, values
@@ -164,7 +164,6 @@ def _tree(parts: list[tuple[int, int, str]]) -> ResourceTree:
     return tree
 
 
-@settings(max_examples=150)
 @given(_MAPS, _MAPS)
 def test_there_is_a_difference_exactly_when_the_listings_differ(
     before: list[tuple[int, int, str]], after: list[tuple[int, int, str]]

@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtiomem.errors import UsageError
@@ -53,14 +53,12 @@ def test_page_size_that_no_page_has_is_refused(value: str) -> None:
         loads(json.dumps(capture.to_json(loads(TEXT)) | {"page-size": value}), source="x")
 
 
-@settings(max_examples=60)
 @given(captures)
 def test_any_capture_survives_text_and_json(value: Capture) -> None:
     assert loads(dumps(value)) == value
     assert loads(json.dumps(capture.to_json(value))) == value
 
 
-@settings(max_examples=100)
 @given(st.binary(max_size=200) | st.builds(lambda tail: TEXT[:120].encode() + tail, st.binary(max_size=100)))
 def test_any_bytes_are_read_or_refused_in_one_line(data: bytes) -> None:
     try:

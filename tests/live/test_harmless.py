@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from virtiomem.live.sources import SOURCES
 
 WATCHED = """
@@ -20,6 +22,7 @@ ELSEWHERE = ("/numa_node", "/sys/devices/system/node", "/proc/self/", "/dev/null
 """Nodes of devices and of memory blocks, which lie next to them; and what Python itself opens."""
 
 
+@pytest.mark.long
 def test_commands_on_a_live_machine_open_the_sources_alone_and_only_for_reading() -> None:
     done = subprocess.run([sys.executable, "-c", WATCHED], capture_output=True, text=True, timeout=120, check=True)
     opened = json.loads(done.stdout.splitlines()[-1])

@@ -121,4 +121,4 @@ class CoreMachine(RuleBasedStateMachine):
 
 
 TestCoreMachine = CoreMachine.TestCase
-TestCoreMachine.settings = settings(max_examples=40, stateful_step_count=30)
+TestCoreMachine.settings = settings(stateful_step_count=30)

@@ -102,7 +102,7 @@ class ZoneMachine(RuleBasedStateMachine):
 
 
 TestZoneMachine = ZoneMachine.TestCase
-TestZoneMachine.settings = settings(max_examples=40, stateful_step_count=30)
+TestZoneMachine.settings = settings(stateful_step_count=30)
 
 
 @pytest.mark.parametrize("kind", list(ZoneType))

@@ -5,7 +5,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType, structs
 
@@ -85,7 +85,6 @@ def _step(random: Random) -> StepRecord:
     )
 
 
-@settings(max_examples=200)
 @given(st.integers())
 def test_whatever_happened_is_read_as_it_was_written(seed: int) -> None:
     random = Random(seed)

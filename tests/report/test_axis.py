@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtiomem.recording import Recording
@@ -42,7 +42,6 @@ ram_listings = st.lists(st.tuples(st.integers(0, 1 << 36), st.integers(1, 1 << 3
 )
 
 
-@settings(max_examples=50)
 @given(ram_listings)
 def test_places_ascend_from_0_to_1_and_no_ram_is_folded(listing: list[Row]) -> None:
     segments = folded_axis([listing])

@@ -1,7 +1,7 @@
 from collections.abc import Callable, Sequence
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtiomem.recording import MemoryBlock, Recording
@@ -50,7 +50,6 @@ def as_runs(movable: set[int], normal: set[int]) -> list[BlockRun]:
     ]
 
 
-@settings(max_examples=50)
 @given(numbers, numbers, numbers, numbers)
 def test_changes_are_those_of_each_block(a: set[int], b: set[int], c: set[int], d: set[int]) -> None:
     old, new = as_runs(a, b), as_runs(c, d)

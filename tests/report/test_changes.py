@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtiomem.recording import Recording
@@ -60,7 +60,6 @@ listings = st.lists(st.tuples(st.integers(0, 5), st.integers(1, 6)), max_size=8)
 )
 
 
-@settings(max_examples=80)
 @given(listings, listings)
 def test_every_resource_that_differs_is_in_one_change_and_no_other_is(old: list[Row], new: list[Row]) -> None:
     found = map_changes(old, new)

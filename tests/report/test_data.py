@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.report.readback import agree
@@ -131,7 +131,6 @@ steps = st.builds(
 )
 
 
-@settings(max_examples=40)
 @given(st.builds(Recording, guest=st.just({}), boot=snapshots(), steps=st.lists(steps, max_size=3)))
 def test_whatever_was_recorded_is_what_the_data_says(told: Recording) -> None:
     data = msgspec.json.decode(msgspec.json.encode(page_data([Source("x", told)])))

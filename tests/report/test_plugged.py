@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -38,7 +38,6 @@ requests = st.builds(
 ) | st.just(Request(device="vm0", type="UNPLUG_ALL", response="ACK"))
 
 
-@settings(max_examples=60)
 @given(st.lists(requests, max_size=12))
 def test_runs_hold_every_request(sent: list[Request]) -> None:
     assert expanded(request_runs(sent)) == sent

@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtiomem.report.spans import SpanSet
@@ -7,7 +7,6 @@ from virtiomem.units import Span
 spans = st.tuples(st.integers(0, 40), st.integers(0, 12)).map(lambda pair: Span.sized(*pair))
 
 
-@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), spans), max_size=12), spans)
 def test_holds_the_addresses_that_a_plain_set_would(work: list[tuple[bool, Span]], asked: Span) -> None:
     ours, plain = SpanSet(), set[int]()

@@ -176,5 +176,5 @@ class TreeAgainstLists(RuleBasedStateMachine):
             )
 
 
-TreeAgainstLists.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
+TreeAgainstLists.TestCase.settings = settings(stateful_step_count=30)
 test_random_operations_give_what_plain_lists_give = TreeAgainstLists.TestCase

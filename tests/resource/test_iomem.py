@@ -4,7 +4,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from virtiomem.errors import ListingError
@@ -330,7 +330,6 @@ def trees(draw: st.DrawFn) -> ResourceTree:
     return tree
 
 
-@settings(max_examples=150)
 @given(trees())
 def test_any_tree_survives_being_written_and_read(tree: ResourceTree) -> None:
     text = iomem.dumps(tree)
@@ -344,7 +343,6 @@ def test_any_tree_survives_being_written_and_read(tree: ResourceTree) -> None:
     ]
 
 
-@settings(max_examples=200)
 @given(
     st.text(alphabet="0123456789abcdef- :\nxF\t", max_size=120)
     | st.lists(st.sampled_from(LISTING.splitlines(keepends=True)), max_size=12).map("".join)

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtiomem import scenario
@@ -61,7 +61,6 @@ def one_line(refused: ScenarioError) -> bool:
     return bool(refused.reason) and "\n" not in str(refused)
 
 
-@settings(max_examples=200)
 @given(tables())
 def test_tables_make_a_scenario_or_one_line(raw: dict[str, Any]) -> None:
     refused: ScenarioError | None = None
@@ -77,7 +76,6 @@ def test_tables_make_a_scenario_or_one_line(raw: dict[str, Any]) -> None:
     assert (again.device, again.step, again.driver) == (made.devices, made.steps, made.driver)
 
 
-@settings(max_examples=200)
 @given(st.one_of(st.binary(max_size=60), st.text(alphabet='[]="\n #.abx0', max_size=40).map(str.encode)))
 def test_bytes_make_a_scenario_or_one_line(text: bytes) -> None:
     refused: ScenarioError | None = None

@@ -109,6 +109,7 @@ def test_several_at_a_time_come_out_as_one_by_one(tmp_path: Path) -> None:
     assert outcomes(tmp_path, jobs=2) == dict.fromkeys("012", GoldenOutcome.SAME)
 
 
+@pytest.mark.long
 def test_an_interrupt_ends_the_processes_that_play(tmp_path: Path) -> None:
     for number in range(40):
         write(tmp_path / f"{number}.toml")

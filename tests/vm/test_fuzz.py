@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtiomem.guest.embedded import EmbeddedGuest
@@ -29,7 +29,6 @@ devices = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150)
 @given(raw=devices)
 def test_memory_device_is_sound_or_refused(raw: Any) -> None:
     try:
@@ -45,7 +44,6 @@ def test_memory_device_is_sound_or_refused(raw: Any) -> None:
     )
 
 
-@settings(max_examples=200)
 @given(text=st.text(alphabet="Nodezn, MemTotal:kBpagsfr\n\t 0123456789", max_size=200))
 def test_files_of_a_guest_are_read_or_left_out(text: str) -> None:
     assert all(0 <= size < 1 << 64 for size in inside.parse_meminfo(text).values())
@@ -90,7 +88,6 @@ resizes = st.tuples(
 )
 
 
-@settings(max_examples=40)
 @given(
     default=st.sampled_from(["offline", "online", "online_movable"]),
     before=meanwhile,

@@ -1,7 +1,7 @@
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from virtiomem.errors import UsageError
@@ -220,7 +220,6 @@ sizes = st.integers(0, 40)
 fleets = st.lists(st.tuples(sizes, st.sampled_from([1, 1, 2, 4, 8])), min_size=1, max_size=3)
 
 
-@settings(max_examples=150)
 @given(fleet=fleets, target=sizes, rule=st.sampled_from(["even", "weighted", "pack"]))
 def test_shares_are_exact_whenever_any_are(fleet: list[tuple[int, int]], target: int, rule: str) -> None:
     """Against brute force: a distribution is found exactly when there is one, and it keeps every bound."""
@@ -237,7 +236,6 @@ def test_shares_are_exact_whenever_any_are(fleet: list[tuple[int, int]], target:
             assert found[d.id] % d.block_size == 0
 
 
-@settings(max_examples=100)
 @given(largest=st.lists(st.integers(0, 2000), min_size=1, max_size=8), part=st.floats(0, 1))
 def test_even_shares_differ_by_a_block_at_most(largest: list[int], part: float) -> None:
     devices = [device(str(i), largest=blocks * 2 * MiB) for i, blocks in enumerate(largest)]
@@ -250,7 +248,6 @@ def test_even_shares_differ_by_a_block_at_most(largest: list[int], part: float) 
     assert not free or not full or max(full) <= max(free) + 2 * MiB
 
 
-@settings(max_examples=100)
 @given(fleet=fleets, target=sizes, rule=st.sampled_from(["even", "weighted", "pack"]))
 def test_repeating_a_plan_changes_nothing(fleet: list[tuple[int, int]], target: int, rule: str) -> None:
     devices = [device(str(i), largest=largest * MiB, block=block * MiB) for i, (largest, block) in enumerate(fleet)]

@@ -131,13 +131,18 @@ class BlockPages(Struct, frozen=True, rename="kebab"):
         return dict(sorted(chosen, key=lambda item: -item[1]))
 
 
+# Plain ints: of an IntFlag, Python makes an object for every result, at ten times the cost; a guest has millions of pages.
+_TAIL = int(PageFlag.TAIL)
+_TAIL_OR_HUGE = int(PageFlag.TAIL | PageFlag.HUGE)
+
+
 def _runs(flags: Iterable[int]) -> Iterator[tuple[UseOfPage, int]]:
     """Uses with how many pages in a row have them; a tail that says nothing itself is what the page before it is."""
     use = UseOfPage.KERNEL
     for of, run in groupby(flags):
-        if not of & PageFlag.TAIL or of & PageFlag.HUGE:
+        if of & _TAIL_OR_HUGE != _TAIL:
             use = use_of(of)
-        yield use, sum(1 for _ in run)
+        yield use, len(list(run))
 
 
 def total(blocks: Iterable[BlockPages]) -> Counter[UseOfPage]:

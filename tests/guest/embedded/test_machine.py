@@ -182,4 +182,4 @@ class GuestMachine(RuleBasedStateMachine):
 
 
 TestGuestMachine = GuestMachine.TestCase
-TestGuestMachine.settings = settings(max_examples=30, stateful_step_count=30)
+TestGuestMachine.settings = settings(stateful_step_count=30)
