@@ -4,15 +4,16 @@ from xml.etree import ElementTree as ET
 
 from virtiomem.text import printable
 
-_LEFT, _GOOD, _BAD = "#404040", "#00694e", "#a84300"
-"""Backgrounds, on which white text has a contrast of 4.5 or more: the green and red of the pictures, darkened."""
+_LEFT = "#404040"
+_RIGHT = {True: "#00694e", None: "#6b6b00", False: "#a84300"}
+"""Backgrounds, on which white text has a contrast of 4.5 or more: the green and red of the pictures, darkened, olive between."""
 _LETTER, _MARGIN, _HEIGHT = 6.6, 7, 20
 """Pixels: a letter of an 11-pixel monospaced font, the space next to the text, the badge."""
 
 
-def to_svg(name: str, outcome: str, *, good: bool) -> bytes:
-    """Draw a badge: the subject on the left, the result on the right, green when it is `good`, else red."""
-    sides = [(printable(name), _LEFT), (printable(outcome), _GOOD if good else _BAD)]
+def to_svg(name: str, outcome: str, *, good: bool | None) -> bytes:
+    """Draw a badge: the subject on the left, the result on the right; green when it is `good`, red when not, olive for None."""
+    sides = [(printable(name), _LEFT), (printable(outcome), _RIGHT[good])]
     widths = [round(len(words) * _LETTER) + 2 * _MARGIN for words, _ in sides]
     label = ": ".join(words for words, _ in sides)
     badge = ET.Element(

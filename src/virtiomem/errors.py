@@ -21,10 +21,13 @@
     └── BackendError          the environment failed: QEMU, a socket, a real kernel    exit 1
         └── BackendTimeout    it did not answer in time                                exit 124
 
+A BackendError of a program has its last lines on standard error in `said`.
+
 Errnos and device answers that the *caller decides on* are values (`Errno`, `wire.mem.ResponseType`), not exceptions.
 """
 
 import re
+from collections.abc import Sequence
 from enum import IntEnum
 
 from virtiomem.text import one_line
@@ -155,7 +158,11 @@ class ProtocolError(VirtiomemError):
 
 
 class BackendError(VirtiomemError):
-    """Something outside this process is missing, died or misbehaved."""
+    """Something outside this process is missing, died or misbehaved; `said`: its last lines, where it is a program that said any."""
+
+    def __init__(self, message: str = "", *, connection: str | None = None, said: Sequence[str] = ()) -> None:
+        self.said = tuple(said)
+        super().__init__(message, connection=connection)
 
 
 class BackendTimeout(BackendError):  # noqa: N818 - named for what happened, as TimeoutError is

@@ -17,13 +17,14 @@ class Fault(NamedTuple):
 
 
 class JunitCase(NamedTuple):
-    """One case; `output` is what is worth reading of one that passed."""
+    """One case; `output` is what is worth reading of one that passed, `said` what a program said on standard error."""
 
     classname: str
     name: str
     fault: Fault | None = None
     output: str = ""
     seconds: float | None = None
+    said: str = ""
 
 
 def to_junit(name: str, cases: Sequence[JunitCase]) -> bytes:
@@ -46,7 +47,12 @@ def _element(case: JunitCase) -> ET.Element:
         if case.fault.kind:
             fault.set("type", case.fault.kind)
         if case.fault.text:
-            fault.text = "\n".join(map(printable, case.fault.text.splitlines()))
-    if case.output:
-        ET.SubElement(element, "system-out").text = printable(case.output)
+            fault.text = _printable_lines(case.fault.text)
+    for tag, text in (("system-out", case.output), ("system-err", case.said)):
+        if text:
+            ET.SubElement(element, tag).text = _printable_lines(text)
     return element
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text.splitlines()))

@@ -2,12 +2,14 @@ import gzip
 import json
 import re
 import socket
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 from junitparser import JUnitXml
 
+from virtiomem.cli import arguments
 from virtiomem.cli.main import main
 
 LOGS = Path(__file__).parents[1] / "data" / "device-logs"
@@ -118,11 +120,13 @@ def test_what_is_skipped_is_not_tried_and_says_why(capsys: pytest.CaptureFixture
     assert out.endswith("2 skipped\n")
     cases = {case.name.split()[0]: case.result for suite in JUnitXml.fromfile(str(xml)) for case in suite}
     assert [(type(why).__name__, why.message) for name in ("PLUG-4", "INI-3") for why in cases[name]] == [
-        ("Skipped", "refused as NACK, bug 12"),
-        ("Skipped", "not today"),
+        ("Skipped", "skipped: refused as NACK, bug 12"),
+        ("Skipped", "skipped: not today"),
     ]
     picture = ET.parse(badge).getroot()  # noqa: S314 - our own file
-    assert picture.get("aria-label") == f"virtio-mem conformance: {re.findall('[0-9]+ pass, 0 fail', out)[0]}"
+    assert (
+        picture.get("aria-label") == f"virtio-mem conformance: {re.findall('[0-9]+ pass, 0 fail', out)[0]}, 2 skipped"
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,3 +185,154 @@ def test_a_replay_of_a_device_that_was_only_initialised_does_not_pass(
     first_line, second_line = capsys.readouterr().out.splitlines()
     assert first_line.endswith("no difference; nothing was done with the device")
     assert second_line.endswith("no difference")
+
+
+CHILD = f"{sys.executable} {Path(__file__).parents[1] / 'conformance' / 'child.py'}"
+
+
+def test_levels_below_must_fail_on_demand(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    badge, xml = tmp_path / "badge.svg", tmp_path / "report.xml"
+    plugs_anything = tmp_path / "plugs_anything.py"
+    plugs_anything.write_text(PLUGS_ANYTHING)
+    check = ["device", "check", "--subject", "plugs_anything:target", "--rule", "UAPI-1", "--rule", "STATE-5"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert main([*check, "--badge", str(badge)]) == 0
+        assert "1 fail (0 of them MUST or MUST NOT; --fail-on counts the others, too)" in capsys.readouterr().out
+        assert "#6b6b00" in badge.read_text()
+        for level in ("says", "all"):
+            assert main([*check, "--fail-on", level, "--badge", str(badge), "--junit", str(xml)]) == 1
+            assert "1 fail (1 of them MUST" in capsys.readouterr().out
+            assert "#a84300" in badge.read_text()
+            assert ET.parse(xml).getroot().get("failures") == "1"  # noqa: S314 - our own file
+        assert main([*check, "--fail-on", "sound"]) == 0
+    assert main(["device", "check", "--fail-on", "must"]) == 2
+
+
+PLUGS_ANYTHING = """
+from virtiomem.conformance.messages import MessageTarget
+from virtiomem.conformance.targets import realize
+
+class Device:
+    def __init__(self, spec):
+        self.mem = realize(spec)
+        self.features = int(self.mem.features)
+        self.config = lambda: self.mem.config
+        self.reset = self.close = lambda: None
+        self.take_notification = lambda: False
+
+    def request(self, data):
+        wish, self.mem.requested_size = self.mem.requested_size, self.mem.region_size
+        answer = self.mem.handle(data)
+        self.mem.requested_size = wish
+        return answer
+
+    def set_requested_size(self, size):
+        self.mem.requested_size = size
+
+def target():
+    return MessageTarget("eager", Device)
+"""
+
+
+def test_a_report_is_compared_with_one_that_was_kept(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    rules = ["--rule", "PLUG-4", "--rule", "STATE-5"]
+    assert main(["device", "check", *rules, "--json"]) == 1
+    kept.write_text(capsys.readouterr().out.replace('"outcome": "fail"', '"outcome": "pass"'))
+    assert main(["device", "check", *rules, "--against", str(kept)]) == 1
+    assert "\nSince the other report 1 rule changed\n  PLUG-4: pass → fail (worse)\n" in capsys.readouterr().out
+    assert main(["device", "check", *rules, "--against", str(kept), "--json", "--skip", "STATE-5=no time"]) == 1
+    assert json.loads(capsys.readouterr().out)["changes"] == [
+        {"rule": "PLUG-4", "before": "pass", "after": "fail", "worse": True},
+        {"rule": "STATE-5", "before": "pass", "after": "skipped", "worse": True},
+    ]
+    for path, said in (
+        (str(SMALL), "is a log of requests to a device, and not a report of `virtiomem device check`"),
+        (str(tmp_path / "x.json"), "not a report of `virtiomem device check --json`: "),
+    ):
+        (tmp_path / "x.json").write_text('{"subject": 3}')
+        assert main(["device", "check", "--against", path]) == 2
+        assert said in capsys.readouterr().err
+    assert main(["device", "replay", str(kept)]) == 2
+    assert "kept.json is a report of `virtiomem device check`, and not a log" in capsys.readouterr().err
+
+
+def test_junit_is_written_where_there_is_no_device_at_all(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for verb in (["check"], ["fuzz"], ["replay", str(SMALL)]):
+        xml = tmp_path / f"{verb[0]}.xml"
+        assert main(["device", *verb, "--command", f"{CHILD} die", "--junit", str(xml)]) == 1
+        assert "exited with code 3 at open: out of ideas" in capsys.readouterr().err
+        (case,) = (case for suite in JUnitXml.fromfile(str(xml)) for case in suite)
+        (error,) = case.result
+        assert (type(error).__name__, case.name) == ("Error", "the device can be used")
+        assert error.message.endswith("exited with code 3 at open: out of ideas")
+        assert case.system_err == "one\ntwo\nout of ideas"
+
+
+def test_a_fuzzing_and_a_replay_write_junit(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, different: Path
+) -> None:
+    xml = tmp_path / "report.xml"
+    assert (
+        main(
+            [
+                "device",
+                "fuzz",
+                "--subject",
+                "virtiomem.conformance.targets:EmbeddedTarget",
+                "--requests",
+                "1e2",
+                "--junit",
+                str(xml),
+            ]
+        )
+        == 0
+    )
+    assert "differences  0" in capsys.readouterr().out
+    (case,) = (case for suite in JUnitXml.fromfile(str(xml)) for case in suite)
+    assert (case.result, case.system_out) == ([], "no difference")
+    assert main(["device", "replay", str(different), str(SMALL), "--junit", str(xml)]) == 1
+    first, second = (case.result for suite in JUnitXml.fromfile(str(xml)) for case in suite)
+    assert first[0].message == "1 operations differ; the first, line 2: configuration generation: recorded 7, ours 0"
+    assert second == []
+
+
+def test_what_a_device_said_last_is_shown_with_what_it_died_of(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    xml = tmp_path / "report.xml"
+    assert main(["device", "check", "--command", f"{CHILD} die 1", "--rule", "PLUG-6", "--junit", str(xml)]) == 1
+    assert "  It said last, on standard error:\n    one\n    two\n    out of ideas\n" in capsys.readouterr().out
+    (case,) = (case for suite in JUnitXml.fromfile(str(xml)) for case in suite)
+    assert case.system_err == "one\ntwo\nout of ideas"
+    assert main(["device", "fuzz", "--command", f"{CHILD} die 1", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["findings"][0]["said"] == ["one", "two", "out of ideas"]
+
+
+@pytest.mark.parametrize(("text", "count"), [("10k", 10_000), ("1e2", 100), ("2M", 2_000_000), ("7", 7)])
+def test_a_large_count_is_read_as_people_write_it(text: str, count: int) -> None:
+    assert arguments.count(text) == count
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["fuzz", "--requests", "0"], "not a count: '0' (write 10000, 10k, 2M or 1e6)"),
+        (["fuzz", "--requests", "1e99"], "not a count: '1e99'"),
+        (["fuzz", "--jnuit", "x"], "--jnuit x, did you mean '--junit'? (see virtiomem device fuzz --help)"),
+        (["check", "--list"], "unrecognized arguments: --list (see virtiomem device check --help)"),
+        (["check", "--rule", "PLUG4"], "no rule or group 'PLUG4', did you mean 'PLUG-4'?"),
+        (["check", "--timeout", "3"], "--timeout is for --command"),
+        (["check", "--command", "x", "--timeout", "0"], "not a time: '0'"),
+        (
+            ["replay", "--command", "x", "--accept", "all", str(SMALL)],
+            "--accept is for a replay on the embedded device",
+        ),
+    ],
+)
+def test_an_option_that_is_wrong_is_answered_with_the_cure(
+    capsys: pytest.CaptureFixture[str], argv: list[str], said: str
+) -> None:
+    assert main(["device", *argv]) == 2
+    assert said in capsys.readouterr().err

@@ -5,17 +5,24 @@ import sys
 import time
 
 FAULT = sys.argv[1] if len(sys.argv) > 1 else ""
+WORDS = {
+    "nonsense": "no JSON",
+    "list": "[1]",
+    "half": '{"bytes": "0"}',
+    "short": '{"bytes": "0000"}',
+    "empty": "{}",
+}
 LEFT = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 
 
 def fail() -> None:
     """Break the promise that the fault names."""
     if FAULT == "die":
-        sys.stderr.write("out of ideas\n")
+        sys.stderr.write("one\ntwo\nout of ideas\n")
         sys.exit(3)
     if FAULT == "hang":
         time.sleep(3600)  # killed long before
-    say({"nonsense": "no JSON", "list": "[1]", "half": '{"bytes": "0"}', "flood": "x" * (2 << 20)}[FAULT])
+    say(WORDS[FAULT] if FAULT in WORDS else "x" * (2 << 20))
 
 
 def say(line: str) -> None:

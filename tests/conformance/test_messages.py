@@ -46,9 +46,11 @@ def test_a_child_is_fuzzed_and_replays() -> None:
     ("fault", "words"),
     [
         ("die", "exited with code 3 at request: out of ideas"),
-        ("nonsense", "no answer to request: 'no JSON'"),
-        ("list", "no answer to request: '[1]'"),
-        ("half", "no answer to request: "),
+        ("nonsense", "the answer to request is not a JSON object: 'no JSON'"),
+        ("list", "the answer to request is not a JSON object: '[1]'"),
+        ("half", "the answer to request has bytes that are not hexadecimal: '0'"),
+        ("short", "the answer to request must be 10 bytes, not 2: 0000"),
+        ("empty", "the answer to request lacks 'bytes': '{}'"),
         ("flood", "bytes in answer to request"),
     ],
 )
@@ -58,12 +60,39 @@ def test_faults_of_a_child_are_verdicts(fault: str, words: str) -> None:
     assert all(verdict.lost and verdict.outcome is RuleOutcome.FAIL for verdict in (plug, *states[:2]))
     assert words in plug.seen
     assert plug.reproducer[-1].endswith("the device was lost")
+    assert plug.said == (("one", "two", "out of ideas") if fault == "die" else ())
     assert states[2].seen.startswith("not tried")
 
 
 def test_a_silent_child_is_given_up() -> None:
-    with pytest.raises(BackendTimeout, match=r"no answer to open within 0\.2 s"):
+    with pytest.raises(BackendTimeout, match=r"no answer to open within 0\.2 s; an answer must be flushed"):
         CommandDevice(child("hang"), SPEC, seconds=0.2)
+    device = CommandDevice(child("hang", "1"), SPEC, seconds=0.2)
+    with pytest.raises(BackendTimeout, match=r"no answer to request within 0\.2 s$"):
+        device.request(bytes(24))
+    device.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "first"),
+    [
+        (
+            "thread 'main' panicked at a.rs:3:\nbitmap corrupt\n" + "at frame\n" * 40,
+            "panicked at a.rs:3: bitmap corrupt",
+            "thread",
+        ),
+        ("==7==ERROR: AddressSanitizer: SEGV\n#0 main\n==7==ABORTING", "AddressSanitizer: SEGV", "==7==ERROR"),
+        ("d: d.c:9: main: Assertion `x' failed.", "Assertion `x' failed.", "d: d.c"),
+        ("\n".join(map(str, range(50))), "49", "30"),
+    ],
+    ids=["Rust", "sanitizer", "assert", "anything"],
+)
+def test_the_reason_is_kept_of_what_a_child_says_last(text: str, words: str, first: str) -> None:
+    with pytest.raises(BackendError) as caught:
+        CommandDevice([sys.executable, "-c", f"import os; os.write(2, {text.encode()!r}); os.abort()"], SPEC)
+    assert str(caught.value).endswith(f"died of signal 6 at open: {words}") or words in str(caught.value)
+    assert caught.value.said[0].startswith(first)
+    assert len(caught.value.said) <= 20
 
 
 def test_a_child_that_makes_no_device_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +122,7 @@ def test_a_child_that_vanishes_later_fails_the_rules_that_are_left() -> None:
     target.open = once  # type: ignore[assignment, method-assign]
     report = suite.run(target, rules)
     assert report.verdicts[-1].seen == "there is no device any more: the program is gone"
-    assert report.verdicts[-1].broken
+    assert report.breaks(report.verdicts[-1])
 
 
 def test_answers_without_a_number_are_reported() -> None:

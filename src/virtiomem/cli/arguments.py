@@ -23,6 +23,9 @@ MAX_SECONDS = 24 * 24 * 60 * 60
 MIN_SECONDS = 0.001
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[1-9][0-9]{0,19}|0")
+_COUNT = re.compile(r"([0-9]{1,18})(?:([kMG]?)|e([0-9]{1,2}))")
+_MANY = {None: 1, "": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+_MOST = 10**18
 _UNITS = {"s": 1, "m": 60, "h": 60 * 60}
 
 
@@ -131,6 +134,15 @@ def positive(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18 and int(text)):
         raise argparse.ArgumentTypeError(f"not a count: {quoted(text)} (write 1 or more)")
     return int(text)
+
+
+def count(text: str) -> int:
+    """Read a large count: ``10000``, ``10k``, ``2M`` or ``1e6``."""
+    parts = _COUNT.fullmatch(text)
+    counted = int(parts[1]) * _MANY[parts[2]] * 10 ** int(parts[3] or 0) if parts else 0
+    if not 0 < counted <= _MOST:
+        raise argparse.ArgumentTypeError(f"not a count: {quoted(text)} (write 10000, 10k, 2M or 1e6)")
+    return counted
 
 
 def number(text: str) -> int:

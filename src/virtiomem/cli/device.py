@@ -4,13 +4,15 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from virtiomem.cli.arguments import check_outputs, exit_status, expecting, file, positive, refuse_unused
-from virtiomem.errors import Exit
+from virtiomem.cli.arguments import check_outputs, count, exit_status, expecting, file, positive, refuse_unused, seconds
+from virtiomem.conformance.rules import STRICTER
+from virtiomem.errors import BackendError, Exit
 from virtiomem.qemu.process import BINARY
 from virtiomem.stdio import show
 from virtiomem.text import one_line, quoted
@@ -52,20 +54,13 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
             Exit.FAILED: "one is broken or the device was lost",
             Exit.USAGE: "usage",
             Exit.PARTLY: "of the rules asked for none can be seen",
+            Exit.TIMED_OUT: "the device does not start in time",
         }
     )
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--embedded", action="store_true", help="the embedded device (default)")
-    target.add_argument(
-        "--qemu",
-        nargs="?",
-        const=BINARY,
-        type=file,
-        metavar="PATH",
-        help="QEMU's device; PATH is the program, from $PATH by default",
-    )
-    _add_others(target.add_argument)
-    _add_booting(parser)
+    _add_qemu(target.add_argument)
+    _add_others(parser, target.add_argument)
     parser.add_argument(
         "--rule", action="append", metavar="ID", help="only this rule (PLUG-4) or group (PLUG); may be repeated"
     )
@@ -77,13 +72,44 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
         metavar="ID=REASON",
         help="do not try this rule or group, and say why; may be repeated",
     )
+    parser.add_argument(
+        "--fail-on",
+        action="append",
+        default=[],
+        choices=[*STRICTER, "all"],
+        metavar="LEVEL",
+        help=f"fail for rules of this level, too, and not for a MUST only: {', '.join(STRICTER)} or all; may be repeated",
+    )
+    parser.add_argument(
+        "--against",
+        type=file,
+        metavar="REPORT",
+        help="say what changed since REPORT (--json), and fail for what became worse",
+    )
     parser.add_argument("-J", "--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--junit", type=file, metavar="FILE", help="write it to FILE as JUnit XML, too")
+    _add_junit(parser)
     parser.add_argument("--badge", type=file, metavar="FILE", help="write the counts to FILE as a badge (SVG)")
 
 
-def _add_others(add_argument: Callable[..., object]) -> None:
-    """`--command` and `--subject`: devices of other programs and packages."""
+def _add_junit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--junit", type=file, metavar="FILE", help="write it to FILE as JUnit XML, too")
+
+
+def _add_qemu(add_argument: Callable[..., object], **default: str) -> None:
+    """`--qemu`, with or without a program."""
+    add_argument(
+        "--qemu",
+        nargs="?",
+        const=BINARY,
+        type=file,
+        metavar="PATH",
+        help="QEMU's device; PATH is the program, from $PATH by default",
+        **default,
+    )
+
+
+def _add_others(parser: argparse.ArgumentParser, add_argument: Callable[..., object]) -> None:
+    """Devices of other programs and packages, one of them by `add_argument`, and what they need as well."""
     add_argument(
         "--command",
         dest="program",
@@ -103,10 +129,12 @@ def _add_others(add_argument: Callable[..., object]) -> None:
         metavar="MODULE:FACTORY",
         help="the devices of a Python object: what FACTORY() returns is a conformance.testbench.Target",
     )
-
-
-def _add_booting(parser: argparse.ArgumentParser) -> None:
-    """What --boot needs as well."""
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="what the program of --command has for each answer (default 10)",
+    )
     booting = parser.add_argument_group("with --boot")
     booting.add_argument(
         "--kernel", metavar="FILE|RELEASE", help="the kernel for the guest; the newest in /boot by default"
@@ -167,12 +195,14 @@ def _other(args: argparse.Namespace) -> "Callable[[], Target] | None":
     from virtiomem.conformance.subject import load_target
 
     if args.boot is not None:
+        refuse_unused({"--timeout": args.timeout}, "is for --command; --boot has --boot-timeout")
         return partial(_boot_target, args)
     booting = ("kernel", "append", "console", "hands", "resize_command", "connect")
     given = {f"--{name.replace('_', '-')}": getattr(args, name) for name in booting}
     refuse_unused(given | {"--boot-timeout": args.boot_timeout != BOOT_SECONDS}, "is for --boot")
     if args.program is not None:
-        return partial(command_target, args.program)
+        return partial(command_target, args.program, seconds=args.timeout)
+    refuse_unused({"--timeout": args.timeout}, "is for --command")
     return partial(load_target, *args.subject) if args.subject is not None else None
 
 
@@ -209,29 +239,36 @@ def _boot_target(args: argparse.Namespace) -> "Target":
 
 def _add_fuzz(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Make random moves (requests, proper and malformed, resizes, resets, migrations) on QEMU's device, or another, and on the "
+        "Make random moves (requests, proper and malformed, resizes, resets, migrations) on a device, QEMU's or another, and on the "
         "embedded one, and compare everything observable after each. A difference is shrunk to the fewest moves."
     )
     parser.epilog = exit_status(
-        {Exit.DONE: "no difference", Exit.FAILED: "different or QEMU was lost", Exit.USAGE: "usage"}
+        {
+            Exit.DONE: "no difference",
+            Exit.FAILED: "different or the device was lost",
+            Exit.USAGE: "usage",
+            Exit.TIMED_OUT: "the device does not answer in time",
+        }
     )
     target = parser.add_mutually_exclusive_group()
-    target.add_argument(
-        "--qemu", default=BINARY, type=file, metavar="PATH", help="the QEMU program; from $PATH by default"
-    )
-    _add_others(target.add_argument)
-    _add_booting(parser)
+    _add_qemu(target.add_argument, default=BINARY)
+    _add_others(parser, target.add_argument)
     parser.add_argument(
         "--seed", type=int, default=1, metavar="N", help="the same seed makes the same moves (default 1)"
     )
     parser.add_argument(
-        "--requests", type=positive, default=10_000, metavar="N", help="how many to compare (default 10000)"
+        "--requests",
+        type=count,
+        default=10_000,
+        metavar="N",
+        help="how many to compare, such as 1M (default 10k: seconds, a few shapes of device; for a release, hours)",
     )
     parser.add_argument(
         "--log", type=file, metavar="FILE", help="keep all that the device answered as a request log (gzip)"
     )
     _add_accept(parser)
     parser.add_argument("-J", "--json", action="store_true", help="print figures and findings as JSON")
+    _add_junit(parser)
 
 
 def _add_accept(parser: argparse.ArgumentParser) -> None:
@@ -256,13 +293,14 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
             Exit.FAILED: "different",
             Exit.USAGE: "a file is not a log",
             Exit.PARTLY: "nothing was done with the device in one of them",
+            Exit.TIMED_OUT: "the device does not answer in time",
         }
     )
-    _add_others(parser.add_mutually_exclusive_group().add_argument)
-    _add_booting(parser)
+    _add_others(parser, parser.add_mutually_exclusive_group().add_argument)
     _add_accept(parser)
     parser.add_argument("logs", type=file, metavar="LOG", nargs="+", help="a recorded request log")
     parser.add_argument("-J", "--json", action="store_true", help="print the outcome as JSON")
+    _add_junit(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -281,7 +319,8 @@ def _opened(args: argparse.Namespace, progress: "StatusLine") -> "AbstractContex
 
 def _check(args: argparse.Namespace) -> int:
     from virtiomem.conformance import formats, suite
-    from virtiomem.conformance.rules import called, selected
+    from virtiomem.conformance.against import load_report
+    from virtiomem.conformance.rules import binding, called, selected
     from virtiomem.files import write_all
     from virtiomem.report.terminal import make_console
     from virtiomem.report.terminal.verdicts import show_report
@@ -289,20 +328,43 @@ def _check(args: argparse.Namespace) -> int:
 
     rules = selected(args.rule or [])
     skipped = {rule: reason for name, reason in args.skip for rule in called(name)}
-    check_outputs(args, "junit", "badge", inputs=[args.qemu] if args.qemu else [])
-    with StatusLine("no report was made") as progress, _opened(args, progress) as target:
-        report = suite.run(target, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"), skipped)
+    check_outputs(args, "junit", "badge", inputs=list(filter(None, (args.qemu, args.against))))
+    with expecting("a report of `virtiomem device check`", args.against):
+        before = load_report(args.against) if args.against is not None else None
+    with (
+        _junit_of_no_device(args, "conformance"),
+        StatusLine("no report was made") as progress,
+        _opened(args, progress) as target,
+    ):
+        report = suite.run(
+            target, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"), skipped, binding(args.fail_on)
+        )
+    changes = before.changes(report) if before is not None else None
     try:
         if args.json:
-            print(json.dumps(formats.to_dict(report), indent=1))
+            print(json.dumps(formats.to_dict(report, changes), indent=1))
         else:
-            show_report(make_console(sys.stdout), report)
+            show_report(make_console(sys.stdout), report, changes)
     finally:
         forms = {args.junit: formats.to_junit, args.badge: formats.to_badge}
         write_all({path: form(report) for path, form in forms.items() if path is not None})
-    if not report.conforms:
+    if not report.conforms or any(change.worse for change in changes or ()):
         return Exit.FAILED
     return Exit.DONE if report.checked else Exit.PARTLY
+
+
+@contextmanager
+def _junit_of_no_device(args: argparse.Namespace, what: str) -> Iterator[None]:
+    """Write --junit also where there is no device to begin with: a CI may read nothing else."""
+    try:
+        yield
+    except BackendError as error:
+        if args.junit is not None:
+            from virtiomem.conformance.formats import junit_of_no_device
+            from virtiomem.files import write_whole
+
+            write_whole(args.junit, junit_of_no_device(what, error))
+        raise
 
 
 def _fuzz(args: argparse.Namespace) -> int:
@@ -312,11 +374,15 @@ def _fuzz(args: argparse.Namespace) -> int:
     from virtiomem.status_line import StatusLine
 
     accept = accepted(args.accept)
-    check_outputs(args, "log", inputs=[args.qemu])
+    check_outputs(args, "log", "junit", inputs=[args.qemu])
     kept = log.Writer() if args.log is not None else None
     counted: Figures | None = None
     try:
-        with StatusLine("the figures are of what was compared") as progress, _opened(args, progress) as target:
+        with (
+            _junit_of_no_device(args, "fuzzing"),
+            StatusLine("the figures are of what was compared") as progress,
+            _opened(args, progress) as target,
+        ):
 
             def on_line(figures: Figures, line: log.Operation) -> None:
                 nonlocal counted
@@ -345,27 +411,38 @@ def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer
         else:
             show_figures(make_console(sys.stdout), figures)
     finally:
+        if args.junit is not None:
+            write_whole(args.junit, formats.figures_to_junit(figures))
         if kept is not None:
             write_whole(args.log, kept.finish())
 
 
 def _replay(args: argparse.Namespace) -> int:
+    from virtiomem.conformance.formats import replays_to_junit
     from virtiomem.conformance.policies import accepted
     from virtiomem.conformance.replay import ReplayResult, replay
+    from virtiomem.files import write_whole
     from virtiomem.status_line import StatusLine
 
     outcomes: dict[str, ReplayResult] = {}
     other, accept = _other(args), accepted(args.accept)
     if other is not None:
         refuse_unused({"--accept": bool(accept)}, "is for a replay on the embedded device")
+    check_outputs(args, "junit", inputs=args.logs)
     for number, path in enumerate(args.logs, 1):
-        with StatusLine() as progress, expecting("a log of requests to a device", path):
+        with (
+            _junit_of_no_device(args, "replay"),
+            StatusLine() as progress,
+            expecting("a log of requests to a device", path),
+        ):
             progress.say(f"log {number} of {len(args.logs)}: {path}")
             outcomes[path] = outcome = replay(path, other() if other is not None else None, accept)
         if not args.json:
             _show_replayed(path, outcome)
     if args.json:
         print(json.dumps([{"log": path, **asdict(outcome)} for path, outcome in outcomes.items()], indent=2))
+    if args.junit is not None:
+        write_whole(args.junit, replays_to_junit(outcomes))
     if any(outcome.differing for outcome in outcomes.values()):
         return Exit.FAILED
     return Exit.PARTLY if any(outcome.only_begun for outcome in outcomes.values()) else Exit.DONE

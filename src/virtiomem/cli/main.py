@@ -106,10 +106,10 @@ def _run(argv: list[str]) -> int:
     try:
         args, unknown = parser.parse_known_args(argv)
         if unknown:
-            options = [option for option in _options(parser, argv) if option.startswith("--")]
-            near = next((hint for word in unknown if (hint := nearest(word.partition("=")[0], options))), "")
+            named = list(_parsers(parser, argv))
+            near = next((hint for word in unknown if (hint := _near_option(word, named))), "")
             raise UsageError(
-                f"unrecognized arguments: {' '.join(map(shown, unknown))}{near} (see {' '.join(filter(None, ('virtiomem', chosen)))} --help)"
+                f"unrecognized arguments: {' '.join(map(shown, unknown))}{near} (see {named[-1].prog} --help)"
             )
     except SystemExit as leaving:  # --help and --version
         return int(leaving.code or 0)
@@ -160,13 +160,22 @@ def _action(argv: list[str], name: str, module: ModuleType) -> str | None:
     return None
 
 
-def _options(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Iterator[str]:
-    """The options of a parser, and of those below it that the arguments name."""
+def _parsers(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Iterator[argparse.ArgumentParser]:
+    """A parser, and those below it that the arguments name, from the top down."""
+    yield parser
     for action in parser._actions:
-        yield from action.option_strings
         if isinstance(action, argparse._SubParsersAction):
-            for name in set(action.choices) & set(argv):
-                yield from _options(action.choices[name], argv)
+            chosen = next((word for word in argv if word in action.choices), None)
+            if chosen is not None:
+                yield from _parsers(action.choices[chosen], argv)
+
+
+def _near_option(word: str, named: Iterable[argparse.ArgumentParser]) -> str:
+    """A hint at the option of these parsers that was meant; dashes, which all have, make no likeness."""
+    known = (option for parser in named for action in parser._actions for option in action.option_strings)
+    names = [option.removeprefix("--") for option in known if option.startswith("--")]
+    hint = nearest(word.partition("=")[0].removeprefix("--"), names)
+    return hint.replace("'", "'--", 1)
 
 
 def _sentence(summary: str) -> str:

@@ -19,5 +19,6 @@ scripted_driver   a driver and an owner that do what a log says
 log               request logs: what a real device was asked and answered, recorded
 record            request logs recorded from a real device
 replay            request logs replayed on our device
+against           what changed since a report that was kept
 formats           what was found, as JSON and JUnit XML
 """

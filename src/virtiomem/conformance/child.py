@@ -1,6 +1,7 @@
 """A child process of the user's: a device, or a VMM. It is killed with its own children, and its last words are kept."""
 
 import os
+import re
 import signal
 import subprocess
 from contextlib import suppress
@@ -13,6 +14,10 @@ from virtiomem.units import MiB
 
 _LAST_WORDS = MiB
 """How much of the end of what it said is looked at."""
+LAST_LINES = 20
+"""What is kept of them."""
+_REASON = re.compile(r" panicked at |ERROR: \w+Sanitizer|[Aa]ssertion .*failed")
+"""How Rust, the sanitizers and C begin what a longer text follows."""
 
 
 class Child:
@@ -61,9 +66,19 @@ class Child:
             return ""
         return f"died of signal {-code}" if code < 0 else f"exited with code {code}"
 
+    def last_lines(self) -> list[str]:
+        """At most `LAST_LINES` lines of what it said, each printable and clipped: from the reason on, if one shows, else the last."""
+        end = self._said.seek(0, os.SEEK_END)
+        said = os.pread(self._said.fileno(), _LAST_WORDS, max(end - _LAST_WORDS, 0))
+        lines = said.decode(errors="replace").strip().splitlines()
+        start = next(
+            (number for number, line in enumerate(lines) if _REASON.search(line)), max(len(lines) - LAST_LINES, 0)
+        )
+        return [one_line(line) for line in lines[start : start + LAST_LINES]]
+
     def last_words(self) -> str:
-        """The last line that it said; empty when it said nothing."""
-        self._said.seek(0, os.SEEK_END)
-        self._said.seek(max(self._said.tell() - _LAST_WORDS, 0))
-        lines = self._said.read().decode(errors="replace").strip().splitlines()
-        return one_line(lines[-1]) if lines else ""
+        """The reason, or the last line, that it said; empty when it said nothing."""
+        lines = self.last_lines()
+        if not lines or not _REASON.search(lines[0]):
+            return lines[-1] if lines else ""
+        return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

@@ -67,6 +67,8 @@ class Finding:
     """Those that explain it, were they accepted."""
     found_after: int = 0
     """Lines of the log that first showed one; as many as `lines` where none fewer did."""
+    said: tuple[str, ...] = ()
+    """Last lines that a program said on standard error, before it broke."""
 
 
 @dataclass(slots=True)
@@ -221,7 +223,8 @@ class Pair:
         """The difference, with what led to it."""
         assert self.difference is not None
         lines = tuple(self.lines)
-        return Finding(case, self.difference, lines, tuple(self.model.unfollowed), found_after or len(lines))
+        said = self.broke.said if isinstance(self.broke, BackendError) else ()
+        return Finding(case, self.difference, lines, tuple(self.model.unfollowed), found_after or len(lines), said)
 
     def listen(self, listener: Callable[[log.Operation], None]) -> None:
         """Tell `listener` each line, the first one now."""

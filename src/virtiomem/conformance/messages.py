@@ -24,7 +24,7 @@ from virtiomem.text import one_line, quoted, shown
 from virtiomem.transport.embedded import EmbeddedTransport
 from virtiomem.transport.virtio_transport import DeviceSpec
 from virtiomem.units import U64_MAX, MiB
-from virtiomem.wire.mem import Config, Feature
+from virtiomem.wire.mem import RESPONSE_SIZE, Config, Feature
 
 if TYPE_CHECKING:
     from virtiomem.device.mem import MemDevice
@@ -33,6 +33,7 @@ ANSWER_SECONDS = 10.0
 """What a child has for each answer."""
 MAX_ANSWER = MiB
 """Bytes of an answer."""
+_FLUSH = "; an answer must be flushed (in C: setvbuf(stdout, NULL, _IOLBF, 0))"
 
 _CONFIG_KEYS = {
     "block_size": "block-size",
@@ -160,9 +161,14 @@ class _Mem:
 
     def handle(self, data: bytes) -> bytes:
         try:
-            return self._device.request(data)
+            answer = self._device.request(data)
         finally:
             self._tell()
+        if len(answer) != RESPONSE_SIZE:
+            raise BackendError(
+                f"the answer to request must be {RESPONSE_SIZE} bytes, not {len(answer)}: {shown(answer.hex())}"
+            )
+        return answer
 
     def on_config_change(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
@@ -190,7 +196,7 @@ class CommandDevice:
         device.
         """
         self._seconds = seconds
-        self._notified = False
+        self._notified = self._answered = False
         self._child = Child(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._name = self._child.name
         process = self._child.process
@@ -229,9 +235,11 @@ class CommandDevice:
             raise ProtocolError(one_line(words))
         text = answer.get("bytes")
         try:
-            return bytes.fromhex(text) if isinstance(text, str) else self._nonsense("request", answer)
+            return bytes.fromhex(text) if isinstance(text, str) else self._lacks("request", answer, "bytes")
         except ValueError:
-            self._nonsense("request", answer)
+            raise self._failed(
+                f"the answer to request has bytes that are not hexadecimal: {quoted(str(text))}"
+            ) from None
 
     def set_requested_size(self, size: int) -> None:
         """Set requested-size."""
@@ -273,7 +281,8 @@ class CommandDevice:
         except NotationError:
             answer = None
         if not isinstance(answer, dict):
-            self._nonsense(what, raw.decode(errors="replace"))
+            raise self._failed(f"the answer to {what} is not a JSON object: {quoted(raw.decode(errors='replace'))}")
+        self._answered = True
         self._notified |= answer.get("notified") is True
         return answer
 
@@ -284,13 +293,13 @@ class CommandDevice:
             selector.register(self._from, selectors.EVENT_READ)
             while b"\n" not in self._pending:
                 if not selector.select(max(until - time.monotonic(), 0)):
-                    raise BackendTimeout(f"{self._name}: no answer to {what} within {self._seconds:g} s")
+                    raise self._silent(what)
                 chunk = os.read(self._from.fileno(), MAX_ANSWER)
                 if not chunk:
                     raise self._lost(what)
                 self._pending += chunk
                 if len(self._pending) > MAX_ANSWER:
-                    raise BackendError(f"{self._name}: more than {MAX_ANSWER} bytes in answer to {what}")
+                    raise self._failed(f"more than {MAX_ANSWER} bytes in answer to {what}")
         line, _, self._pending = self._pending.partition(b"\n")
         return line
 
@@ -298,26 +307,34 @@ class CommandDevice:
         """The error for a child that is gone, with its last words."""
         how = self._child.end(1) or "closed its output"
         said = self._child.last_words()
-        return BackendError(f"{self._name}: {how} at {what}" + (f": {said}" if said else ""))
+        return self._failed(f"{how} at {what}" + (f": {said}" if said else ""))
+
+    def _silent(self, what: str) -> BackendError:
+        """The error for a child that is given up."""
+        flushed = "" if self._answered else _FLUSH
+        return self._failed(f"no answer to {what} within {self._seconds:g} s{flushed}", BackendTimeout)
+
+    def _failed(self, how: str, kind: type[BackendError] = BackendError) -> BackendError:
+        """An error of the child's, with what it said."""
+        return kind(f"{self._name}: {how}", said=self._child.last_lines())
 
     def _refused(self, answer: dict[str, Any]) -> None:
         if isinstance(words := answer.get("refused"), str):
             raise DeviceError(one_line(words))
 
     def _number(self, what: str, answer: dict[str, Any], key: str) -> int:
-        number = answer.get(key)
+        number = answer[key] if key in answer else self._lacks(what, answer, key)
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= U64_MAX:
-            raise BackendError(
-                f"{self._name}: the answer to {what} needs {key}, a number below 2^64, not {quoted(str(number))}"
-            )
+            raise self._failed(f"the answer to {what} needs {key}, a number below 2^64, not {quoted(str(number))}")
         return number
 
-    def _nonsense(self, what: str, answer: object) -> NoReturn:
-        raise BackendError(f"{self._name}: no answer to {what}: {quoted(str(answer))}")
+    def _lacks(self, what: str, answer: dict[str, Any], key: str) -> NoReturn:
+        raise self._failed(f"the answer to {what} lacks {quoted(key)}: {quoted(json.dumps(answer))}")
 
 
-def command_target(command: list[str], *, seconds: float = ANSWER_SECONDS) -> MessageTarget:
-    """The devices that a program makes, one a process."""
+def command_target(command: list[str], *, seconds: float | None = None) -> MessageTarget:
+    """The devices that a program makes, one a process; `seconds` is what it has for each answer, `ANSWER_SECONDS` by default."""
+    patience = ANSWER_SECONDS if seconds is None else seconds
     return MessageTarget(
-        f"the device of {shown(command[0])}", lambda spec: CommandDevice(command, spec, seconds=seconds)
+        f"the device of {shown(command[0])}", lambda spec: CommandDevice(command, spec, seconds=patience)
     )

@@ -76,7 +76,9 @@ def accepted(names: Iterable[str]) -> frozenset[str]:
     return frozenset(chosen)
 
 
-_ACK, _ERROR = Response(ResponseType.ACK), Response(ResponseType.ERROR)
+_REFUSALS = {kind: Response(kind).pack() for kind in (ResponseType.NACK, ResponseType.BUSY, ResponseType.ERROR)}
+_ACK, _ERROR = Response(ResponseType.ACK).pack(), _REFUSALS[ResponseType.ERROR]
+"""On the wire."""
 _RIGHT = {RequestType.PLUG: State.UNPLUGGED, RequestType.UNPLUG: State.PLUGGED}
 """State of blocks that can be plugged, and unplugged."""
 _OF_USABLE_BLOCKS = {
@@ -162,14 +164,13 @@ class FollowingModel:
             ours = self._mem.handle(data)
         except ProtocolError:
             if theirs == _ERROR and self._follows(UNKNOWN_TYPE):
-                return _ERROR.pack()
+                return _ERROR
             raise
-        request, answer = Request.unpack(data), Response.unpack(ours)
-        if theirs is not None and theirs != answer:
-            answer = self._otherwise(request, answer, theirs)
-        if request.type is RequestType.UNPLUG_ALL and answer.type is ResponseType.ACK:
+        if theirs != ours:
+            ours = self._otherwise(Request.unpack(data), ours, theirs)
+        if data[0] == RequestType.UNPLUG_ALL and ours == _ACK:
             self._follow_usable()
-        return answer.pack()
+        return ours
 
     def system_reset(self) -> None:
         """Reset as MemDevice does, or as the other device did."""
@@ -196,8 +197,8 @@ class FollowingModel:
         self.followed[policy.name] += 1
         return True
 
-    def _answer_to(self, data: bytes) -> Response | None:
-        """The other device's response to the next request that reads so; None for a request without one."""
+    def _answer_to(self, data: bytes) -> bytes:
+        """The other device's answer to the next request with these bytes; empty when it gave none."""
         text = data.hex()
         for number, sent in enumerate(self._sent):
             scrambled = "scrambled" in (sent.desc or "")  # its request, and its answer, may be any bytes of the ring
@@ -205,30 +206,24 @@ class FollowingModel:
                 if not self._often:
                     del self._sent[: number + 1]
                 if sent.used_len is None:
-                    return None
-                try:
-                    return Response.unpack(bytes.fromhex(sent.data)[:RESPONSE_SIZE])
-                except ProtocolError:
-                    return _ERROR if scrambled else None
-        return None
+                    return b""
+                answer = bytes.fromhex(sent.data)[:RESPONSE_SIZE]
+                return _ERROR if scrambled and answer not in _REFUSALS.values() else answer
+        return b""
 
-    def _otherwise(self, request: Request, ours: Response, theirs: Response) -> Response:
+    def _otherwise(self, request: Request, ours: bytes, theirs: bytes) -> bytes:
         """Their answer, if a policy explains why it is another one, else ours."""
         mem = self._mem
         if request.type is RequestType.UNPLUG_ALL:
-            idle = not mem.plugged_size and (ours.type, theirs) == (ResponseType.BUSY, _ACK)
+            idle = not mem.plugged_size and ours == _REFUSALS[ResponseType.BUSY] and theirs == _ACK
             if idle and self._follows(BUSY_UNPLUG_ALL):
                 self._while_idle(lambda: mem.request(request.type))
                 return theirs
-        elif (
-            ours.type is not ResponseType.ACK
-            and theirs.type in self._refusals(request)
-            and self._follows(REFUSAL_ORDER)
-        ):
+        elif ours in _REFUSALS.values() and theirs in self._refusals(request) and self._follows(REFUSAL_ORDER):
             return theirs
         return ours
 
-    def _refusals(self, request: Request) -> set[ResponseType]:
+    def _refusals(self, request: Request) -> set[bytes]:
         """Every answer for which there is a reason to refuse usable blocks, as our device just did."""
         mem, right = self._mem, _RIGHT.get(request.type)
         if right is None or mem.refusal is None or mem.refusal.kind not in _OF_USABLE_BLOCKS:
@@ -239,7 +234,7 @@ class FollowingModel:
             ResponseType.ERROR: mem.request(RequestType.STATE, request.addr, request.nb_blocks).state is not right,
             ResponseType.BUSY: mem.busy,
         }
-        return {answer for answer, so in holds.items() if so}
+        return {_REFUSALS[answer] for answer, so in holds.items() if so}
 
     def _while_idle(self, do: Callable[[], object]) -> None:
         """Do something as if the machine did not migrate."""

@@ -26,10 +26,15 @@ class Level(StrEnum):
     """Stated as a fact, by the uapi header."""
     SOUND = "sound"
 
-    @property
-    def binding(self) -> bool:
-        """True when a device that breaks the rule does not conform."""
-        return self in (Level.MUST, Level.MUST_NOT)
+
+BINDING = frozenset({Level.MUST, Level.MUST_NOT})
+"""Levels that a device must keep to conform."""
+STRICTER: dict[str, frozenset[Level]] = {
+    "should": frozenset({Level.SHOULD, Level.SHOULD_NOT}),
+    "says": frozenset({Level.SAYS}),
+    "sound": frozenset({Level.SOUND}),
+}
+"""Levels that a user may demand, too, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +232,12 @@ GROUPS: dict[str, str] = {
 """Headings, by what a rule's number begins with, in the order of `RULES`."""
 
 
+def binding(stricter: Iterable[str]) -> frozenset[Level]:
+    """Levels that a device must keep, with those that are named in addition; `all` names all of them."""
+    chosen = set(stricter)
+    return BINDING.union(*(levels for name, levels in STRICTER.items() if chosen & {name, "all"}))
+
+
 def group_of(rule: Rule) -> str:
     """The key in GROUPS."""
     return rule.id.partition("-")[0]
@@ -243,6 +254,6 @@ def called(name: str) -> list[Rule]:
     found = [rule for rule in RULES if name.upper() in (rule.id, group_of(rule))]
     if not found:
         raise UsageError(
-            f"no rule or group {quoted(name)}{nearest(name.upper(), GROUPS)} (groups: {', '.join(GROUPS)})"
+            f"no rule or group {quoted(name)}{nearest(name.upper(), [*BY_ID, *GROUPS])} (groups: {', '.join(GROUPS)})"
         )
     return found

@@ -1,11 +1,12 @@
 """Run the checks and say, rule by rule, how a device fares."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from virtiomem.conformance.checks import CHECKS, Check
-from virtiomem.conformance.rules import RULES, Rule
+from virtiomem.conformance.rules import BINDING, RULES, Level, Rule
 from virtiomem.conformance.testbench import Bench, NotApplicable, Target, Violation
 from virtiomem.errors import BackendError, DeviceError, ProtocolError
 
@@ -38,11 +39,9 @@ class Verdict:
     reproducer: tuple[str, ...] = ()
     lost: bool = False
     """The device died of it, or fell silent."""
-
-    @property
-    def broken(self) -> bool:
-        """True for a MUST or MUST NOT that is not kept, and for whatever the device did not survive."""
-        return self.outcome is RuleOutcome.FAIL and (self.lost or self.rule.level.binding)
+    said: tuple[str, ...] = ()
+    """Last lines that a program then said on standard error."""
+    seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,8 @@ class SuiteReport:
 
     target: str
     verdicts: tuple[Verdict, ...]
+    binding: frozenset[Level] = BINDING
+    """Levels that a device must keep."""
 
     @property
     def failures(self) -> tuple[Verdict, ...]:
@@ -59,8 +60,12 @@ class SuiteReport:
 
     @property
     def conforms(self) -> bool:
-        """True when no MUST and no MUST NOT failed, and the device survived all of it."""
-        return not any(verdict.broken for verdict in self.verdicts)
+        """True when no rule of a binding level failed, and the device survived all of it."""
+        return not any(map(self.breaks, self.verdicts))
+
+    def breaks(self, verdict: Verdict) -> bool:
+        """True for a rule of a binding level that is not kept, and for whatever the device did not survive."""
+        return verdict.outcome is RuleOutcome.FAIL and (verdict.lost or verdict.rule.level in self.binding)
 
     @property
     def checked(self) -> bool:
@@ -77,8 +82,11 @@ def run(
     rules: Sequence[Rule] = RULES,
     on_rule: Callable[[Rule], None] | None = None,
     skipped: Mapping[Rule, str] | None = None,
+    binding: frozenset[Level] = BINDING,
 ) -> SuiteReport:
     """Check every rule in turn, telling `on_rule` before each; those `skipped` are not tried, for the reason there.
+
+    The levels in `binding` are those that a device must keep.
 
     A device that a check does not survive fails the rule, and the next has a new one; after `GIVE_UP` of them in a row no
     more are tried. Raises BackendError when there is no device to begin with.
@@ -95,12 +103,15 @@ def run(
             verdicts += [Verdict(left, RuleOutcome.NOT_APPLICABLE, why) for left in rules[len(verdicts) :]]
             break
         try:
-            verdicts.append(judge(target, rule))
+            started = time.monotonic()
+            verdict = judge(target, rule)
+            verdicts.append(replace(verdict, seconds=time.monotonic() - started))
         except BackendError as lost:
             if all(verdict.outcome is RuleOutcome.SKIPPED for verdict in verdicts):
                 raise
-            verdicts.append(Verdict(rule, RuleOutcome.FAIL, f"there is no device any more: {lost}", lost=True))
-    return SuiteReport(target.name, tuple(verdicts))
+            words = f"there is no device any more: {lost}"
+            verdicts.append(Verdict(rule, RuleOutcome.FAIL, words, lost=True, said=lost.said))
+    return SuiteReport(target.name, tuple(verdicts), binding)
 
 
 def judge(target: Target, rule: Rule) -> Verdict:
@@ -132,6 +143,6 @@ def _look(target: Target, rule: Rule, check: Check) -> Verdict:
         if bench is None:
             raise
         notes = (*bench.notes, f"{bench.doing} → the device was lost")
-        return Verdict(rule, RuleOutcome.FAIL, f"the device was lost: {lost}", notes, lost=True)
+        return Verdict(rule, RuleOutcome.FAIL, f"the device was lost: {lost}", notes, lost=True, said=lost.said)
     except DeviceError as refusal:
         return Verdict(rule, RuleOutcome.NOT_APPLICABLE, f"no such device: {refusal}")

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
 from virtiomem.cli.outputs.base import Count, Natural, Printed
 from virtiomem.conformance.replay import ReplayDifference
 from virtiomem.conformance.rules import Level
@@ -9,7 +11,10 @@ from virtiomem.conformance.suite import RuleOutcome
 
 
 class RuleOutput(Printed, kw_only=True):
-    """A rule, how a device fares with it, what was seen, and what to do to see that again."""
+    """A rule, how a device fares with it, what was seen, and what to do to see that again.
+
+    `said`: the last lines on standard error of a program that was lost.
+    """
 
     rule: str
     section: str
@@ -19,21 +24,33 @@ class RuleOutput(Printed, kw_only=True):
     seen: str
     reproducer: list[str]
     lost: bool
+    said: list[str]
+
+
+class RuleChange(Printed, kw_only=True):
+    """A rule that has another outcome than in the report that was compared."""
+
+    rule: str
+    before: RuleOutcome
+    after: RuleOutcome
+    worse: bool
 
 
 class SuiteOutput(Printed, kw_only=True):
-    """Result of the conformance suite; `conforms` is null when none of the rules could be tested."""
+    """Result of the conformance suite; `conforms` is null when none of the rules could be tested; with --against `changes`."""
 
     subject: str
     conforms: bool | None
     counts: dict[str, Natural]
     rules: list[RuleOutput]
+    changes: list[RuleChange] | UnsetType = UNSET
 
 
 class FuzzFinding(Printed, kw_only=True):
     """A difference between two devices, and the moves that lead to it (a request log).
 
-    `policies`: what --accept takes that would explain it; `found_after`: so many lines had the log that first showed one.
+    `policies`: what --accept takes that would explain it; `found_after`: so many lines had the log that first showed one;
+    `said`: the last lines on standard error of a program that broke.
     """
 
     case: Natural
@@ -42,6 +59,7 @@ class FuzzFinding(Printed, kw_only=True):
     ours: str
     policies: list[str]
     found_after: Natural
+    said: list[str]
     log: list[dict[str, Any]]
 
 

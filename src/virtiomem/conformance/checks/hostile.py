@@ -49,11 +49,12 @@ def refusals_change_nothing(b: Bench) -> str:
     b.request(PLUG, 4, 2)
     before = b.config()
     for kind, first, count in ((PLUG, 0, 8), (PLUG, 5, 4), (UNPLUG, 0, 8), (UNPLUG, 3, 3), (PLUG, 100, 255)):
-        b.request(kind, first, count)
-        expect(b.config() == before, f"{kind.name} {first}..{first + count - 1} was refused, but sizes changed")
+        answered, what = b.request(kind, first, count).type, f"{kind.name} {first}..{first + count - 1}"
+        expect(answered is not ACK, f"{what}, which has to be refused, was answered ACK")
+        expect(b.config() == before, f"{what} was answered {answered.name}, but sizes changed")
         states = [b.request(STATE, *blocks).state for blocks in ((0, 4), (4, 2), (6, 378))]
         expected = [State.UNPLUGGED, State.PLUGGED, State.UNPLUGGED]
-        expect(states == expected, f"{kind.name} {first}..{first + count - 1} was refused, but blocks changed")
+        expect(states == expected, f"{what} was answered {answered.name}, but blocks changed")
     return "5 refused PLUGs and UNPLUGs that overlap plugged and unplugged blocks"
 
 

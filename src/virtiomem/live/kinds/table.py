@@ -259,6 +259,13 @@ OTHERS: tuple[Kind, ...] = (
         instead="`virtiomem device replay` takes it",
     ),
     Kind(
+        "check report",
+        "a report of `virtiomem device check`",
+        '`{"subject": …, "conforms": …`',
+        r'\A\s*\{\s*"subject": *"[^\n]*",\s*"conforms":',
+        instead="`virtiomem device check --against` compares with it",
+    ),
+    Kind(
         "table",
         "a table that `virtiomem iomem` printed",
         "`RANGE SIZE BAR NAME`",

@@ -6,6 +6,7 @@ from virtiomem.conformance import log
 from virtiomem.conformance.fuzz import Figures, Finding
 from virtiomem.errors import ProtocolError
 from virtiomem.report.terminal.console import text
+from virtiomem.report.terminal.verdicts import show_said
 from virtiomem.units import format_size
 from virtiomem.wire.mem import RESPONSE_SIZE, Request, RequestType, Response
 
@@ -59,6 +60,7 @@ def _show_finding(console: Console, finding: Finding) -> None:
     for number, line in enumerate(finding.lines, 1):
         for words in told(line):
             console.print(text(f"  {number:>4}. {words}"))
+    show_said(console, finding.said)
     if finding.policies:
         console.print(text(f"  {_EXPLAINED.format(' '.join(f'--accept {name}' for name in finding.policies))}"))
 

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.text import Text
 
 from virtiomem.columns import flowing
-from virtiomem.conformance.rules import GROUPS, Rule, group_of
+from virtiomem.conformance.against import OutcomeChange
+from virtiomem.conformance.rules import GROUPS, Level, Rule, group_of
 from virtiomem.conformance.suite import RuleOutcome, SuiteReport, Verdict
 from virtiomem.recording.palette import NOT_AS_ASKED
 from virtiomem.report.terminal.console import text, width_of
@@ -26,25 +27,32 @@ _INDENT = 32
 """Columns before a rule's text: number, level, outcome."""
 
 
-def show_report(console: Console, report: SuiteReport) -> None:
-    """Print every rule, the failures with what to do to see them again, and a summary."""
+def show_report(console: Console, report: SuiteReport, changes: Sequence[OutcomeChange] | None = None) -> None:
+    """Print every rule, the failures with what to do to see them again, what changed since another report, and a summary."""
     console.print(text(report.target, "bold"))
     for group, verdicts in groupby(report.verdicts, key=lambda verdict: group_of(verdict.rule)):
         _show_group(console, GROUPS[group], list(verdicts))
     for number, verdict in enumerate(report.failures, 1):
         _show_failure(console, number, verdict)
+    if changes is not None:
+        console.print()
+        console.print(text(f"Since the other report {len(changes)} rule{'s' * (len(changes) != 1)} changed", "bold"))
+    for change in changes or ():
+        _flow(console, "  ", str(change))
     console.print()
     _flow(console, "", summary(report))
 
 
 def summary(report: SuiteReport) -> str:
     """The report in one line."""
-    binding = sum(verdict.rule.level.binding for verdict in report.failures)
+    binding = sum(verdict.rule.level in report.binding for verdict in report.failures)
+    levels = " or ".join(level for level in Level if level in report.binding)
+    more = "; --fail-on counts the others, too" if not all(map(report.breaks, report.failures)) else ""
     lost = sum(verdict.lost for verdict in report.failures)
     skipped = report.count(RuleOutcome.SKIPPED)
     return (
         f"{len(report.verdicts)} rule{'s' * (len(report.verdicts) != 1)}: {report.count(RuleOutcome.PASS)} pass, "
-        f"{report.count(RuleOutcome.FAIL)} fail ({binding} of them MUST or MUST NOT{f'; the device was lost in {lost}' if lost else ''}), "
+        f"{report.count(RuleOutcome.FAIL)} fail ({binding} of them {levels}{f'; the device was lost in {lost}' if lost else ''}{more}), "
         f"{report.count(RuleOutcome.NOT_APPLICABLE)} not applicable, "
         f"{report.count(RuleOutcome.UNSEEN)} not to be seen from the driver's side"
         f"{f', {skipped} skipped' if skipped else ''}"
@@ -69,9 +77,18 @@ def _show_failure(console: Console, number: int, verdict: Verdict) -> None:
     console.print()
     heading = f"Failure {number}: {verdict.rule.id} ({verdict.rule.section}, {verdict.rule.level}): {verdict.rule.text}"
     _flow(console, "", heading, "bold")
-    _flow(console, "  ", f"{verdict.seen}. To see it again:")
+    _flow(console, "  ", f"{verdict.seen.removesuffix('.')}. To see it again:")
     for step, line in enumerate(verdict.reproducer, 1):
         _flow(console, f"  {step:>3}. ", line)
+    show_said(console, verdict.said)
+
+
+def show_said(console: Console, lines: Sequence[str]) -> None:
+    """Print what a program said last."""
+    if lines:
+        console.print(text("  It said last, on standard error:"))
+    for line in lines:
+        console.print(text(f"    {line}"))
 
 
 def _flow(console: Console, head: str, words: str, style: str = "") -> None:
