@@ -59,7 +59,12 @@ def test_a_table_is_made_of_its_columns() -> None:
 
 
 def test_columns_go_in_the_order_of_their_rank() -> None:
-    columns = [Column("a", str), Column("b", str, rank=2), Column("c", str, rank=1), Column("d", str, rank=2)]
+    columns: list[Column[int]] = [
+        Column("a", str),
+        Column("b", str, rank=2),
+        Column("c", str, rank=1),
+        Column("d", str, rank=2),
+    ]
     heads = [table([12345], columns, width=width).splitlines()[0].split() for width in (26, 25, 18, 5)]
     assert heads == [["A", "B", "C", "D"], ["A", "B", "D"], ["A"], ["A"]]
     assert "left" not in table([12345], columns, width=5, headings=False), "a program gets all"

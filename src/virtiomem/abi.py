@@ -6,9 +6,6 @@ mm/memory_hotplug.c (v6.1).
 
 from enum import IntFlag, StrEnum
 
-MEMORY_BLOCKS = "sys/devices/system/memory"
-"""The directory of memory blocks, below the root."""
-
 
 class BlockState(StrEnum):
     """Words of a memory block's `state` file."""

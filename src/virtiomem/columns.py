@@ -5,15 +5,14 @@ below says which; a last column of words goes on below. A file or a program, whi
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, Generic, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from virtiomem.errors import UsageError
 from virtiomem.text import nearest, printable, quoted
 
 T = TypeVar("T")
-C = TypeVar("C", bound="Column[Any]")
+C = TypeVar("C", bound="Chosen")
 _GAP = "  "
 _LEAST_WORDS = 20
 """Where fewer columns are left for words, they begin on a line of their own."""
@@ -86,8 +85,7 @@ def flowing(head: str, words: str, width: int | None) -> list[str]:
     return lines if beside else [head.rstrip(), *lines]
 
 
-@dataclass(frozen=True, slots=True)
-class Column(Generic[T]):
+class Column(NamedTuple, Generic[T]):
     """A column of a table: all that its command has to know of it."""
 
     name: str
@@ -103,6 +101,22 @@ class Column(Generic[T]):
     """When it is left out for lack of room: 1 before 2; 0 never is."""
     words: bool = False
     """A last column of words, which go on below where they find no room."""
+
+
+class Chosen(Protocol):
+    """A column as a registry sees it; see `Column`."""
+
+    @property
+    def name(self) -> str:
+        """The word for it in options."""
+
+    @property
+    def default(self) -> tuple[str, ...]:
+        """The tables that show it."""
+
+    @property
+    def needs(self) -> str:
+        """The input that it needs."""
 
 
 class Columns(dict[str, C]):

@@ -76,7 +76,12 @@ def sound(text: str) -> str:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a word that is nearly one of the `known`: ``, did you mean 'vm0'?``; else nothing."""
+    near = closest(word, known)
+    return f", did you mean {near!r}?" if near else ""
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """The one of the `known` that a word nearly is; empty for a word that is like none."""
     from difflib import get_close_matches  # which a word that is right need not wait for
 
-    near = get_close_matches(word, list(known), n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
+    return next(iter(get_close_matches(word, list(known), n=1)), "")

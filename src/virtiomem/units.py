@@ -26,12 +26,12 @@ _SIZE = re.compile(
     r"(?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE]?)(?:iB?)?", re.IGNORECASE | re.ASCII
 )
 
-_DECIMAL = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE])B", re.IGNORECASE | re.ASCII)
+_DECIMAL = r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE])B"
 
 
 def _cure(text: str) -> str:
     """Suggest another spelling: for 2GB, which is 10^9 for some and 2^30 for others, the size that is meant here."""
-    match = _DECIMAL.fullmatch(text.strip()) if len(text) <= _LONGEST else None
+    match = re.fullmatch(_DECIMAL, text.strip(), re.IGNORECASE | re.ASCII) if len(text) <= _LONGEST else None
     if match is not None:
         return f"write {match['number']}{match['suffix'].upper()}, which counts in powers of 1024"
     return "write 128M, 2G, 0x8000000 or bytes"

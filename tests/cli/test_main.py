@@ -100,10 +100,18 @@ NEVER_NEEDED = {"asyncio", "httpx", "jinja2", "libvirt", "prometheus_client", "q
     [
         ("--version", {"msgspec", "rich", "typing", "shutil", "dataclasses", "virtiomem.resource.tree"}, 20),
         ("map --help", {"msgspec", "rich", "dataclasses"}, 40),
-        ("iomem {examples}/guest.capture", {"msgspec", "rich", "virtiomem.architecture", "virtiomem.guest"}, 95),
+        (
+            "iomem {examples}/guest.capture",
+            {"msgspec", "rich", "dataclasses", "virtiomem.abi", "virtiomem.architecture", "virtiomem.guest"},
+            75,
+        ),
         ("blocks {examples}/guest.capture", {"rich", "virtiomem.driver.virtio_mem"}, 175),
         ("kdump --help", {"rich", "virtiomem.driver.virtio_mem"}, 205),
-        ("run {examples}/dimm.toml --json", {"rich", "virtiomem.report.page", "virtiomem.report.picture"}, 250),
+        (
+            "run {examples}/dimm.toml --json",
+            {"rich", "difflib", "virtiomem.report.page", "virtiomem.report.picture", "virtiomem.live.load"},
+            220,
+        ),
     ],
 )
 def test_command_imports_nothing_heavy_that_it_does_not_use(command: str, heavy: set[str], most: int) -> None:

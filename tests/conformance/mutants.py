@@ -234,7 +234,7 @@ def pushes_into_the_request(queue: VirtQueue, element: Element, data: bytes) -> 
 
 def takes_one_descriptor_each(queue: VirtQueue) -> Element | None:
     element = VirtQueue.pop(queue)
-    return element and replace(element, readable=element.readable[:1], writable=element.writable[:1])
+    return element and element._replace(readable=element.readable[:1], writable=element.writable[:1])
 
 
 def loses_count(queue: VirtQueue) -> Element | None:
@@ -327,7 +327,7 @@ def serves_before_a_reset(transport: EmbeddedTransport) -> None:
 
 def has_one_queue_size(transport: EmbeddedTransport) -> None:
     swap(
-        transport, "enable_queue", lambda layout: VirtioDevice.enable_queue(transport.device, replace(layout, size=128))
+        transport, "enable_queue", lambda layout: VirtioDevice.enable_queue(transport.device, layout._replace(size=128))
     )
 
 
@@ -427,7 +427,7 @@ MUTANTS: list[tuple[str, str, Break]] = [
     (
         "SOUND-16",
         "returns heads of its own",
-        queue_that("push", lambda q, e, d: VirtQueue.push(q, replace(e, head=0), d)),
+        queue_that("push", lambda q, e, d: VirtQueue.push(q, e._replace(head=0), d)),
     ),
     ("SOUND-17", "loses count", queue_that("pop", loses_count)),
     ("SOUND-18", "has one queue size", has_one_queue_size),

@@ -20,13 +20,12 @@ TEXT = (
 lines = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]))
 headings = st.text(st.characters(exclude_characters="\n]", exclude_categories=["Cs"]), min_size=1)
 remarks = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20).filter(lambda text: text != "whole")
-captures = st.builds(
-    Capture,
+captures = st.tuples(
     st.dictionaries(headings, st.builds(Section.of, st.lists(lines), remarks), max_size=5),
-    collected=st.sampled_from(["", "2026-11-23T03:12:45Z"]),
-    by=st.sampled_from(["", "virtiomem 0.1.0"]),
-    said_page_size=st.sampled_from([None, 4096, 65536]),
-)
+    st.sampled_from(["", "2026-11-23T03:12:45Z"]),
+    st.sampled_from(["", "virtiomem 0.1.0"]),
+    st.sampled_from([None, 4096, 65536]),
+).map(lambda told: Capture(*told))
 
 
 def test_text_reads_and_writes_the_same() -> None:
@@ -90,7 +89,7 @@ def test_files_are_written_whole_and_compressed_by_their_name(tmp_path: Path) ->
     capture.dump(value, tmp_path / "guest.capture.gz")
     assert (tmp_path / "guest.capture").read_text() == TEXT
     assert gzip.decompress((tmp_path / "guest.capture.gz").read_bytes()).decode() == TEXT
-    assert capture.load(tmp_path / "guest.capture.gz") == value
+    assert capture.load(tmp_path / "guest.capture.gz") == value._replace(source=str(tmp_path / "guest.capture.gz"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["guest.capture", "guest.capture.gz"]
 
 

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from virtiomem.errors import BackendError
-from virtiomem.live.sysfs import MEMORY, read_memory_sysfs
+from virtiomem.live.capture import MEMORY
+from virtiomem.live.sysfs import read_memory_sysfs
 
 
 def test_a_block_is_read_with_its_state_zones_and_nodes(make_sysfs: Any, block: Any) -> None:

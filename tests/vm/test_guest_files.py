@@ -1,6 +1,5 @@
 """A guest's files say about a memory block what the rest of the program says about it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,5 +55,5 @@ def test_zones_count_pages_of_the_size_that_the_capture_says(tmp_path: Path) -> 
     zones = {"node0": {"Movable": ZonePages(spanned=2048, present=2048, managed=2048)}}
     taken = from_snapshot(Snapshot(iomem="", memory_blocks=BLOCKS, zones=zones, devices=[]), 128 * MiB)
     for page_size, present in ((None, 8 * MiB), (65536, 128 * MiB)):
-        dump(replace(taken, said_page_size=page_size), tmp_path / "guest.capture")
+        dump(taken._replace(said_page_size=page_size), tmp_path / "guest.capture")
         assert [zone.present for zone in read_capture(str(tmp_path / "guest.capture")).zones] == [present]

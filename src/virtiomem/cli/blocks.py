@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from virtiomem.cli.arguments import add_from, check_one_source, exit_status, file, load_input, refuse_unused, size
 from virtiomem.errors import Exit, UsageError
 from virtiomem.live import lsmem
-from virtiomem.live.sysfs import MEMORY, MemorySysfs, read_memory_sysfs
+from virtiomem.live.capture import MEMORY
+from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
 from virtiomem.stdio import terminal_width, warn
 from virtiomem.text import nearest, quoted
 

@@ -40,9 +40,8 @@ from virtiomem.kdump.ranges import (
     kexec_tools_ranges,
 )
 from virtiomem.listing import repair
-from virtiomem.live.capture import Capture
+from virtiomem.live.capture import MEMORY, Capture
 from virtiomem.live.crash_header import KCORE, noted_cpus, ranges_that_fit, standing_of
-from virtiomem.live.sysfs import MEMORY
 from virtiomem.live.views import architecture_of, crash_state_of, osrelease_of
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource.names import SYSTEM_RAM

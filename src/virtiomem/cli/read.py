@@ -8,11 +8,10 @@ from virtiomem.cli.arguments import add_from, exit_status, file
 from virtiomem.columns import align
 from virtiomem.errors import Exit, VirtiomemError
 from virtiomem.listing import ram, repair
-from virtiomem.live.capture import Capture
+from virtiomem.live.capture import MEMORY, Capture
 from virtiomem.live.kinds.table import IOMEM, KINDS
 from virtiomem.live.kinds.values import Fact
 from virtiomem.live.reading import Input, read_any, source_of
-from virtiomem.live.sysfs import MEMORY
 from virtiomem.stdio import say, show, terminal_width
 from virtiomem.text import sound
 from virtiomem.units import format_size

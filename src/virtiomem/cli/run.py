@@ -11,8 +11,6 @@ from virtiomem.cli import guests
 from virtiomem.cli.arguments import check_outputs, exit_status, file, load_scenario, refuse_unused
 from virtiomem.cli.model import add_model
 from virtiomem.errors import Exit, UsageError
-from virtiomem.live.export import check_target, export_sysroot
-from virtiomem.live.load import memory_block_size
 from virtiomem.notation import printable_json
 from virtiomem.recording import Recording
 from virtiomem.recording.describe import describe
@@ -87,6 +85,8 @@ def _check_outputs(args: argparse.Namespace, played: Scenario) -> None:
     inputs = guests.inputs_of(played, args)
     check_outputs(args, "record", "console", inputs=inputs)
     if args.sysroot is not None:
+        from virtiomem.live.export import check_target
+
         check_target(args.sysroot, inputs=inputs)
 
 
@@ -133,6 +133,9 @@ def _keep(args: argparse.Namespace, played: Recording, by: Scenario) -> None:
             recording.dump(played, args.record)
     finally:
         if args.sysroot is not None:
+            from virtiomem.live.export import export_sysroot
+            from virtiomem.live.load import memory_block_size
+
             end = played.steps[-1].snapshot if played.steps else played.boot
             export_sysroot(
                 end,

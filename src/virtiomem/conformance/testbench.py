@@ -5,7 +5,6 @@ The notes are the reproducer of whatever a check finds. Adding a VMM means one `
 
 import time
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple, NoReturn, Protocol, runtime_checkable
 
@@ -130,7 +129,7 @@ class Bench:
             self._isr |= seen.isr
             seen = self.transport.observe()
         isr, self._isr = self._isr | seen.isr, 0
-        return replace(seen, isr=isr)
+        return seen._replace(isr=isr)
 
     def submit(self, *chains: Chain, what: str) -> BatchResult:
         """Make chains available with one notification."""

@@ -1,6 +1,6 @@
 """Refusals of a request, in the order in which the device decides: the answer on the wire, and the reason behind it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.wire.mem import Response, ResponseType
@@ -8,8 +8,7 @@ from virtiomem.wire.mem import Response, ResponseType
 _NACK, _BUSY, _ERROR = map(Response, (ResponseType.NACK, ResponseType.BUSY, ResponseType.ERROR))
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """One decision to refuse: its kind, its answer, and what its facts are called."""
 
     kind: ReasonKind

@@ -4,8 +4,7 @@ The driver's memory is hostile ground. A shape that cannot be walked raises Prot
 of the chain has been touched; the device around the queue then stops.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from virtiomem.errors import ProtocolError
 from virtiomem.wire.ring import DESCRIPTOR_SIZE, INDEX, Descriptor, DescriptorFlag, Layout, Used
@@ -29,8 +28,7 @@ class GuestMemory(Protocol):
         """Write bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """A chain that the driver made available: its head and its buffers as (address, bytes)."""
 
     head: int

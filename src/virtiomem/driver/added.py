@@ -22,7 +22,7 @@ Models: what both modes of drivers/virtio/virtio_mem.c (v6.1) do to add, withhol
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from virtiomem.driver.messages import ADDING_FAILED
 from virtiomem.driver.sizes import Units
@@ -35,8 +35,7 @@ from virtiomem.resource.names import VIRTIO_MEM_RAM
 from virtiomem.units import Span, align_down, align_up
 
 
-@dataclass(frozen=True, slots=True)
-class UnplugFailure:
+class UnplugFailure(NamedTuple):
     """Memory that should have been unplugged in the last pass and was not."""
 
     span: Span

@@ -4,8 +4,7 @@ Where each of them lies is `device.board`'s knowledge.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from virtiomem.device.board import BOARDS, Board, MachineKind
 from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory
@@ -16,8 +15,7 @@ MAX_DEVICES = 30
 """Virtio-mem devices that QEMU finds slots for on the root bus of either machine; the rest of its 32 are taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class MachineLayout:
+class MachineLayout(NamedTuple):
     """The memory map of a machine; sizes in bytes."""
 
     kind: MachineKind

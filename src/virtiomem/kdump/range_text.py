@@ -104,7 +104,7 @@ def comparison_text(
     """The two loaders' ranges side by side, each next to the one it starts with."""
     size = size_format(in_bytes=in_bytes)
     kernel, kexec = (dict(one.ranges) for one in (both.kernel, both.kexec_tools))
-    columns: list[Column[tuple[str, ...]]] = [
+    columns: list[Column[tuple[str, str, str, str, str]]] = [
         Column("kernel", itemgetter(0)),
         Column("size", itemgetter(1), right=True, rank=1),
         Column("", itemgetter(2)),

@@ -1,7 +1,7 @@
 """Kinds of damage that a listing can have, and the repair of each."""
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from virtiomem.errors import ListingError
 
@@ -30,8 +30,7 @@ class Damage(Enum):
     DUPLICATE = "the same line again"
 
 
-@dataclass(frozen=True, slots=True)
-class Repair:
+class Repair(NamedTuple):
     """One line that was put right, or a run of lines that are alike; `line` counts from 1."""
 
     line: int

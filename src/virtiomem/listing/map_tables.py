@@ -1,7 +1,6 @@
 """A map as a table and as JSON."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from virtiomem.columns import Column, Columns, align, table_lines
@@ -16,8 +15,7 @@ Row = tuple[int, Resource]
 """A resource and how deep to show it."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableOptions:
+class TableOptions(NamedTuple):
     """Options for printing a table."""
 
     columns: Sequence[str]

@@ -10,9 +10,9 @@ without damage gives the strict reader's tree.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
+from typing import NamedTuple
 
 from virtiomem.errors import ListingError
 from virtiomem.listing.damage import MAX_REPAIRS, Repair
@@ -23,8 +23,7 @@ from virtiomem.resource.spoiled import ELIDED, REMARK
 from virtiomem.resource.tree import ResourceTree
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """Result of reading a damaged listing."""
 
     tree: ResourceTree
@@ -103,7 +102,7 @@ def _sound(text: str, source: str) -> Reading:
 
 def remarked(text: str) -> tuple[int, int]:
     """Count the names outside all sums that seem to have a remark behind them, and find the line of the first."""
-    found = list(islice(_REMARKED.finditer(text), MAX_REPAIRS)) if _MAY_REMARK.search(text) else []
+    found = list(islice(re.finditer(_REMARKED, text), MAX_REPAIRS)) if _MAY_REMARK.search(text) else []
     return len(found), text.count("\n", 0, found[0].start()) + 1 if found else 0
 
 
@@ -120,7 +119,7 @@ def _seems_elided(name: str) -> bool:
 
 
 _MAY_ELIDE = re.compile(r"\.\.|\u2026|8<|[\[<(][a-z0-9]")
-_REMARKED = re.compile(rf" : (?:(?!{SYSTEM_RAM}|{CRASH_KERNEL})\S.*?){REMARK.pattern}")
+_REMARKED = rf" : (?:(?!{SYSTEM_RAM}|{CRASH_KERNEL})\S.*?){REMARK.pattern}"
 _MAY_REMARK = re.compile(r"[ \t][#/<\u2190\u21d0\u27f5]")
 
 

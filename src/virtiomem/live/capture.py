@@ -24,9 +24,8 @@ compressed with gzip.
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from virtiomem import border
 from virtiomem.errors import ArgumentError, UsageError
@@ -46,6 +45,9 @@ BY_HAND = "hand"
 END = "# end"
 """The last line of what a program wrote; what a person wrote by hand need not have it."""
 
+MEMORY = "sys/devices/system/memory"
+"""The heading of memory blocks; as every heading, the name of a file or a directory, below the root."""
+
 ABSENT = "absent"
 DENIED = "denied"
 NOT_COLLECTED = "not collected"
@@ -53,8 +55,7 @@ NO_NOTES = "no crash notes"
 NO_HEADER = "no crash header"
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """One heading: the text that was read, and a remark, empty when there is nothing to remark."""
 
     text: str = ""
@@ -88,8 +89,7 @@ class Section:
         return {name: value for name, _, value in (line.partition(" ") for line in self.lines)}
 
 
-@dataclass(frozen=True, slots=True)
-class Capture:
+class Capture(NamedTuple):
     """Sections by their heading, in the order they were read."""
 
     sections: Mapping[str, Section]
@@ -98,13 +98,13 @@ class Capture:
     by: str = ""
     said_page_size: int | None = None
     """None when the file does not say."""
-    source: str = field(default="capture", compare=False)
+    source: str = "capture"
     """Where it came from, for messages."""
-    root: Path | None = field(default=None, compare=False)
+    root: Path | None = None
     """The directory whose files it was collected from; None when it was read from a file."""
-    told: tuple[str, ...] = field(default=(), compare=False)
+    told: tuple[str, ...] = ()
     """What there is to say about how it was read."""
-    at_least: bool = field(default=False, compare=False)
+    at_least: bool = False
     """Whether something may be missing from what was read."""
 
     @property

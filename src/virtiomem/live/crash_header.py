@@ -18,8 +18,7 @@ from virtiomem.kdump.kept import choices_of
 from virtiomem.kdump.loader import Loader
 from virtiomem.kdump.ranges import CrashRange
 from virtiomem.kdump.standing import Standing, is_kept, ram_for
-from virtiomem.live.capture import Capture
-from virtiomem.live.sysfs import MEMORY
+from virtiomem.live.capture import MEMORY, Capture
 from virtiomem.live.views import CrashState, architecture_of, crash_state_of, elfcorehdr_size_of, memory_of
 from virtiomem.recording.values import CrashHeader, Kexec, LoadCrashKernel, Reboot, Recording
 from virtiomem.releases.linux import DEBIAN, DEFAULT, LinuxRelease

@@ -20,7 +20,8 @@ from pathlib import Path
 from virtiomem.abi import BlockFile, block_size_bytes, phys_index
 from virtiomem.errors import UsageError
 from virtiomem.files import cannot_write, is_there, refuse_empty
-from virtiomem.live.sysfs import MEMORY, NODES, directory, entry_numbers, read_attribute
+from virtiomem.live.capture import MEMORY
+from virtiomem.live.sysfs import NODES, directory, entry_numbers, read_attribute
 from virtiomem.recording import zoneinfo
 from virtiomem.recording.values import MemoryBlock, Snapshot
 from virtiomem.text import shown

@@ -1,6 +1,5 @@
 """Turn a recording into a capture and a capture into a snapshot; `live.reading` reads either from a file."""
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,10 +12,9 @@ from virtiomem.architecture import DEFAULT, find
 from virtiomem.errors import ListingError
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.block_lines import block_lines
-from virtiomem.live.capture import FORMAT, Capture, Section
+from virtiomem.live.capture import FORMAT, MEMORY, Capture, Section
 from virtiomem.live.captured_devices import CONFIG, devices_of, ownership
 from virtiomem.live.crash_header import CRASH_HEADER, header_at_end, header_lines, standing_of
-from virtiomem.live.sysfs import MEMORY
 from virtiomem.live.views import PARAMETERS, PLUGGED, POLICY, POLICY_FILES, memory_of, osrelease_of, zones_of
 from virtiomem.recording import json_file, zoneinfo
 from virtiomem.recording.values import CrashHeader, DeviceInfo, Recording, Snapshot, VirtioMemInfo
@@ -40,7 +38,7 @@ def from_recording(recording: Recording, *, source: str = "recording") -> Captur
     sections = {
         heading: Section.of([*more.pop(heading, []), *section.lines]) for heading, section in capture.sections.items()
     } | {heading: Section.of(lines) for heading, lines in more.items()}
-    return dataclasses.replace(capture, sections=sections, said_page_size=recording.page_size)
+    return capture._replace(sections=sections, said_page_size=recording.page_size)
 
 
 def _told_of_kernel(recording: Recording) -> Iterator[tuple[str, list[str]]]:

@@ -8,14 +8,13 @@ and at memory0 alone. A block on several nodes shows the lowest; lsmem shows the
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from virtiomem.abi import BlockState
-from virtiomem.columns import Column, Columns
+from virtiomem.columns import Columns
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.recording.values import MemoryBlock
 
@@ -50,11 +49,14 @@ class _BlockCell(NamedTuple):
         return str(size) if self.in_bytes else human_size(size)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockColumn(Column[_BlockCell]):
-    """A column of lsmem's table."""
+class BlockColumn(NamedTuple):
+    """A column of lsmem's table: a `columns.Column` with its width, its JSON type and its rows."""
 
+    name: str
+    cell: Callable[[_BlockCell], str]
     right: bool = True
+    default: tuple[str, ...] = ()
+    needs: str = ""
     width: int = 0
     """The least width, for cells wider than the heading."""
     kind: Literal["string", "number", "boolean", "size"] = "string"

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from virtiomem.errors import UsageError
 from virtiomem.files import is_directory, read_bytes, read_stdin
 from virtiomem.live.capture import MAX_LISTING, MAX_SIZE, Capture, Section, loads
-from virtiomem.live.kinds.table import CAPTURE, LACKING, LISTING, RECORDING, TAKEN, Kind, known, named, recognise
+from virtiomem.live.kinds.table import (
+    CAPTURE,
+    LACKING,
+    LISTING,
+    RECORDING,
+    TAKEN,
+    Kind,
+    known,
+    named,
+    recognise,
+    recognise_in_place,
+)
 from virtiomem.live.kinds.values import Brought, Fact
 from virtiomem.packed import unpack
 from virtiomem.text import shown
@@ -110,10 +121,9 @@ def _in_place(path: str | Path) -> Kind | None:
         with Path(path).open("rb") as file:
             if not file.seekable():
                 return None
-            kind = recognise(file.read(_TELLING))
+            return recognise_in_place(file.read(_TELLING))
     except (OSError, ValueError):  # the reader reports it
         return None
-    return kind if kind.in_place else None
 
 
 def _read_in_place(path: str | Path, kind: Kind) -> Input:

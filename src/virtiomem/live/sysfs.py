@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from virtiomem.abi import MEMORY_BLOCKS, READ_OF_BLOCKS
+from virtiomem.abi import READ_OF_BLOCKS
 from virtiomem.errors import BackendError
+from virtiomem.live.capture import MEMORY
 from virtiomem.recording.values import MemoryBlock
 from virtiomem.text import quoted, shown
 from virtiomem.units import GiB, MiB, is_power_of_two
 
-MEMORY = MEMORY_BLOCKS
 NODES = "sys/devices/system/node"
 
 _READ_SIZE = 4096

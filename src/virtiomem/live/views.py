@@ -16,9 +16,9 @@ from virtiomem.driver.parameters import Parameters
 from virtiomem.errors import BackendError, UsageError
 from virtiomem.guest.base import DriverConfig
 from virtiomem.live.block_lines import MAX_BLOCKS, read_blocks
-from virtiomem.live.capture import Capture
+from virtiomem.live.capture import MEMORY, Capture
 from virtiomem.live.sources import MEMORY_FILES
-from virtiomem.live.sysfs import MEMORY, MemorySysfs, parse_block_size
+from virtiomem.live.sysfs import MemorySysfs, parse_block_size
 from virtiomem.recording import zoneinfo
 from virtiomem.recording.values import MemoryBlock, ZonePages
 from virtiomem.units import U64_MAX

@@ -1,7 +1,6 @@
 """Count the address bits that QEMU's machine needs: boot memory, the region for memory devices and the 64-bit PCI window above it."""
 
 from bisect import bisect_left
-from dataclasses import replace
 
 from virtiomem.guest.machine import MachineLayout
 from virtiomem.units import GiB
@@ -19,6 +18,6 @@ def largest_maximum(machine: MachineLayout, bits: int, *, amd: bool) -> int:
         sizes,
         1 << bits,
         lo=min(-(-machine.memory // GiB), len(sizes)),
-        key=lambda size: highest_address(replace(machine, max_memory=size), amd=amd),
+        key=lambda size: highest_address(machine._replace(max_memory=size), amd=amd),
     )
     return max(fitting - 1, 0) * GiB

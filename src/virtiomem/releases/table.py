@@ -5,8 +5,8 @@ No other module compares versions: code asks for a field, which is named for the
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from dataclasses import replace
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from virtiomem.errors import UsageError
 
@@ -27,8 +27,7 @@ class HasName(Protocol):
 Release = TypeVar("Release", bound=HasName)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One behaviour that changed: from which release on, the field and its value, where it stands, words for people.
 
     `commit` is the subject of the commit that changed it, where it was looked up; `since` is then known.

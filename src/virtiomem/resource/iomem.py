@@ -45,7 +45,7 @@ from virtiomem.text import MAX_VALUE, quoted, shown
 _LINE = r"^( *)({0})-({0}) : (.*[^\t\r\n]|)$"
 _MEM_LINE = re.compile(_LINE.format("[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7}"), re.MULTILINE)
 _IO_LINE = re.compile(_LINE.format("[0-9a-f]{4}"), re.MULTILINE)
-_LOOSE_LINE = re.compile(r"(\s*)([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)", re.DOTALL)
+_LOOSE_LINE = r"(\s*)([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)"
 _MASKED = re.compile(r"(?: *(?:0000-0000|00000000-00000000) : .*(?:\n|\Z))+")
 _BLOCK = 1 << 12
 """Characters read at a time, so that the matches of a long listing are not all alive at once."""
@@ -287,7 +287,7 @@ def _what_is_wrong(line: str) -> str:
     """Say why a line is not a resource line."""
     if not line.strip():
         return "an empty line"
-    match = _LOOSE_LINE.fullmatch(line)
+    match = re.fullmatch(_LOOSE_LINE, line, re.DOTALL)
     if match is None:
         return f"not a resource line: {quoted(line)}"
     if match[1].strip(" "):

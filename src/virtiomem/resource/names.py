@@ -22,22 +22,20 @@ VIRTIO_DEVICE = re.compile(r"virtio(?:0|[1-9][0-9]*)")
 """A virtio device, as register_virtio_device() names it; in the map, a virtio-mem device's region."""
 DAX_DEVICE = re.compile(r"dax[0-9]+\.[0-9]+")
 
-_KNOWN = re.compile(
-    rf"""{DRIVER_RAM.pattern.replace(" ", "[ ]")} | {KERNEL_IMAGE.pattern.replace(" ", "[ ]")}
+_KNOWN = rf"""{DRIVER_RAM.pattern.replace(" ", "[ ]")} | {KERNEL_IMAGE.pattern.replace(" ", "[ ]")}
         | {VIRTIO_DEVICE.pattern} | {DAX_DEVICE.pattern}
         | System\ RAM | Crash\ kernel | RAM\ buffer | (?:Soft\ )?Reserved | reserved
         | Persistent\ Memory(?:\ \(legacy\))? | ACPI\ (?:Tables|Non-volatile\ Storage)
         | Local\ APIC | IOAPIC\ [0-9]+ | CXL\ Window\ [0-9]+
         | PCI\ Bus\ [0-9a-f]{{4,}}:[0-9a-f]{{2}} | PCI\ (?:MMCONFIG|ECAM)\ [0-9a-f]{{4,}}\ \[bus\ \S+\]
         | [0-9a-f]{{4,}}:[0-9a-f]{{2}}:[0-9a-f]{{2}}\.[0-7]
-        | (?:System|Video|Adapter|Option)\ ROM | Video\ RAM\ area""",
-    re.VERBOSE,
-)
+        | (?:System|Video|Adapter|Option)\ ROM | Video\ RAM\ area"""
+"""A verbose pattern, compiled when a name is looked at: most maps do without."""
 
 
 def is_known(name: str) -> bool:
     """True for a name that Linux itself gives, and that readers look for: it is whole, with nothing behind it."""
-    return _KNOWN.fullmatch(name) is not None
+    return re.fullmatch(_KNOWN, name, re.VERBOSE) is not None
 
 
 def is_system_ram(name: str) -> bool:

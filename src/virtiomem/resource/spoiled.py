@@ -55,7 +55,7 @@ def plain_name(name: str) -> str:
     plain = name.translate(_AS_SPACES)
     plain = plain if plain.isascii() else name
     bare = plain.rstrip(" \t\r")
-    return plain if bare and bare == plain.rstrip(" ") and not is_known(bare) else bare
+    return plain if bare != plain and bare and bare == plain.rstrip(" ") and not is_known(bare) else bare
 
 
 def without_remark(name: str) -> tuple[str, str]:

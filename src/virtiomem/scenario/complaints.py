@@ -1,6 +1,5 @@
 """Describe a wrong shape of a scenario file in the file's own words: table, key, value, and what was expected."""
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from msgspec import inspect
 
 from virtiomem.errors import ScenarioError
 from virtiomem.scenario.values import ScenarioFile
+from virtiomem.text import closest
 
 _MESSAGE = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<place>.*)`)?", re.DOTALL)
 _KEY = re.compile(r"Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`", re.DOTALL)
@@ -74,8 +74,8 @@ def line_of(place: str, text: bytes) -> int | None:
 def none_of(value: Any, words: Iterable[str]) -> str:
     """Describe a value that is not one of the allowed words; names the nearest first."""
     words = list(words)
-    near = difflib.get_close_matches(str(value), words, n=1)
-    return f"{show(value)} is not one of {', '.join(words)}{f'; did you mean {near[0]}?' if near else ''}"
+    near = closest(str(value), words)
+    return f"{show(value)} is not one of {', '.join(words)}{f'; did you mean {near}?' if near else ''}"
 
 
 def show(value: Any) -> str:
@@ -89,8 +89,8 @@ def _unknown(key: str, expected: inspect.Type | None) -> str:
     known = [field.encode_name for field in expected.fields] if isinstance(expected, inspect.StructType) else []
     if isinstance(expected, inspect.StructType) and expected.tag_field:
         known.insert(0, expected.tag_field)
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"unknown key, did you mean {near[0]}?" if near else f"unknown key; the keys are {', '.join(known)}"
+    near = closest(key, known)
+    return f"unknown key, did you mean {near}?" if near else f"unknown key; the keys are {', '.join(known)}"
 
 
 def _look_up(place: str, raw: Any) -> tuple[Any, inspect.Type | None]:

@@ -26,8 +26,7 @@ class Read(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """Everything a driver can see of the device at one moment; looking clears `isr`."""
 
     config: Config

@@ -204,7 +204,7 @@ class Ring:
 
 def _joined(earlier: BatchResult, later: BatchResult) -> BatchResult:
     """Combine two looks at one batch."""
-    seen = replace(later.seen, isr=earlier.seen.isr | later.seen.isr)
+    seen = later.seen._replace(isr=earlier.seen.isr | later.seen.isr)
     return replace(later, used=earlier.used + later.used, returned=earlier.returned + later.returned, seen=seen)
 
 

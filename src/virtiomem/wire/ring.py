@@ -6,7 +6,6 @@ used ring; both indices run free over 16 bits, an entry lies at its index modulo
 Models: include/uapi/linux/virtio_ring.h (v6.1).
 """
 
-from dataclasses import dataclass
 from enum import IntFlag
 from struct import Struct
 from typing import NamedTuple, Self
@@ -76,8 +75,7 @@ class Used(NamedTuple):
         return cls._make(_USED.unpack(data))
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Places of the three parts of a queue of `size` entries; addresses in bytes."""
 
     size: int

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from virtiomem.device.decisions import ANSWERS
-from virtiomem.driver import VirtioMem, shortfall
+from virtiomem.driver import VirtioMem
 from virtiomem.driver.outcome import errno_of
 from virtiomem.errors import Errno
 from virtiomem.guest.embedded.hardware import AttachedDevice
@@ -28,6 +28,8 @@ def _reasons(kernel: Kernel, device: AttachedDevice) -> Iterator[Reason]:
             ReasonKind.REGION_TAKEN if errno is Errno.EBUSY else ReasonKind.SETUP_FAILED, {"errno": errno.name}
         )
         return
+    from virtiomem.driver import shortfall
+
     yield from shortfall.reasons(driver)
     yield from _refusal(device, driver)
 

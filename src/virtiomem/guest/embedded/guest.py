@@ -23,13 +23,11 @@ from virtiomem.guest.embedded.kernel import Kernel
 from virtiomem.guest.embedded.other_drivers import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.refusing import RefusingNotifier
 from virtiomem.guest.embedded.waiting import wait
-from virtiomem.guest.foresight import cost_of
 from virtiomem.guest.machine import MachineLayout
 from virtiomem.kdump.kept import elfcorehdr_size
 from virtiomem.kdump.loader import Loader
 from virtiomem.memory import FaultPoint, memmap, memory_failure, store_state
 from virtiomem.memory.faults import MAX_TIMES
-from virtiomem.memory.forecast import Means
 from virtiomem.memory.refusal import why_not_offline
 from virtiomem.reasons import Reason
 from virtiomem.recording import values
@@ -165,6 +163,9 @@ class EmbeddedGuest:
 
     def foresee(self, step: Step) -> Reason | None:
         """Predict the cost of a device or DIMM that adds memory; see `guest.base.Guest`."""
+        from virtiomem.guest.foresight import cost_of
+        from virtiomem.memory.forecast import Means
+
         memory = self.kernel.memory
         inside = isinstance(step, values.PlugDimm) and memmap.pageblocks_inside(memory, int(step.size))
         if inside or (isinstance(step, values.Resize) and not self.kernel.devices):

@@ -5,8 +5,7 @@ A reboot leaves all of it in place; only plugged memory goes.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from virtiomem.device.board import BOARDS
 from virtiomem.device.mem import MemDevice
@@ -139,8 +138,7 @@ class AttachedDevice:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Dimm:
+class Dimm(NamedTuple):
     """A DIMM in its slot."""
 
     id: str

@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 
 from virtiomem.errors import UsageError
 from virtiomem.live.block_lines import MAX_BLOCKS, block_lines
-from virtiomem.live.capture import Section
+from virtiomem.live.capture import MEMORY, Section
 from virtiomem.live.kinds.values import Brought, Fact
 from virtiomem.live.lsmem import human_size
-from virtiomem.live.sysfs import MEMORY, is_block_size
+from virtiomem.live.sysfs import is_block_size
 from virtiomem.notation import NotationError, json_values
 from virtiomem.recording.values import MemoryBlock
 from virtiomem.text import quoted, shown

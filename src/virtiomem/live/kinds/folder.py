@@ -9,11 +9,10 @@ from pathlib import Path
 
 from virtiomem.errors import UsageError, VirtiomemError
 from virtiomem.files import read_bytes
-from virtiomem.live.capture import MAX_LISTING, Section
+from virtiomem.live.capture import MAX_LISTING, MEMORY, Section
 from virtiomem.live.collect import collect
 from virtiomem.live.kinds import block_table, free_pages, kernel_log
 from virtiomem.live.kinds.values import Brought, Fact
-from virtiomem.live.sysfs import MEMORY
 from virtiomem.text import shown
 
 _ELSEWHERE = (

@@ -5,12 +5,11 @@ A kind is recognised by its beginning. What it gives are headings of a capture; 
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
+from typing import NamedTuple
 
-from virtiomem.abi import MEMORY_BLOCKS as MEMORY
 from virtiomem.errors import UsageError
-from virtiomem.live.capture import FORMAT
+from virtiomem.live.capture import FORMAT, MEMORY
 from virtiomem.live.kinds.values import RANGES, Brought
 from virtiomem.text import quoted
 
@@ -33,8 +32,7 @@ LACKING = {IOMEM: "no /proc/iomem", MEMORY: "no memory blocks", RANGES: "no rang
 """What is said about a kind that has it not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of input."""
 
     name: str
@@ -305,6 +303,14 @@ def named(name: str) -> Kind:
         if kind.name == name:
             return kind
     raise UsageError(f"--from: no kind {quoted(name)} (there are {', '.join(kind.name for kind in KINDS)})")
+
+
+def recognise_in_place(head: bytes) -> Kind | None:
+    """Recognise, by its first bytes, a file that is read in place."""
+    if not any(head.startswith(kind.magic) for kind in KINDS):  # as for every text: no pattern need be asked
+        return None
+    kind = recognise(head)
+    return kind if kind.in_place else None
 
 
 def recognise(data: bytes, needs: tuple[str, ...] = ()) -> Kind:

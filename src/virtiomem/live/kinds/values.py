@@ -1,7 +1,6 @@
 """Values that the reader of a kind returns: sections of a capture, and facts that have no section of their own."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from virtiomem.live.capture import Section
@@ -18,11 +17,10 @@ class Fact(NamedTuple):
     value: int | str
 
 
-@dataclass(frozen=True, slots=True)
-class Brought:
+class Brought(NamedTuple):
     """Input as it was read."""
 
-    sections: Mapping[str, Section] = field(default_factory=dict)
+    sections: Mapping[str, Section]
     facts: tuple[Fact, ...] = ()
     remarks: tuple[str, ...] = ()
     """What there is to say as well; a sentence each."""
