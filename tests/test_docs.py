@@ -134,9 +134,10 @@ def test_the_fuzzing_figures_are_those_of_the_kept_runs() -> None:
     assert page == page_with(page, fuzz.BEGIN, fuzz.END, fuzz.table(fuzz.kept_runs()))
 
 
-def test_the_policies_are_those_that_are_accepted() -> None:
-    page = (ROOT / "docs/conformance.md").read_text()
-    assert page == rules.page(page)
+@pytest.mark.parametrize("name", rules.MADE)
+def test_rules_and_policies_are_those_that_there_are(name: str) -> None:
+    page = (ROOT / "docs" / name).read_text()
+    assert page == rules.page(name, page)
 
 
 def test_every_response_a_recording_can_have_stands_in_the_page() -> None:

@@ -336,3 +336,24 @@ def test_an_option_that_is_wrong_is_answered_with_the_cure(
 ) -> None:
     assert main(["device", *argv]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_rule_says_where_it_stands_and_how_it_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["device", "rules", "PLUG-4", "uapi-3", "PLUG-D1"]) == 0
+    on = "on a device size=1G,block-size=2M,requested-size=512M"
+    assert capsys.readouterr().out.splitlines() == [
+        "PLUG-4  MUST: ERROR when any block is plugged already",
+        "  stands in  virtio 1.3, 5.15.6.3.2 Device Requirements: PLUG request",
+        f"  seen by    plugging plugged blocks is an error (requests.py), {on}",
+        f"  seen by    plugging plugged blocks is an error when full (requests.py), {on}",
+        "PLUG-D1  MUST: the driver looks at the response type only",
+        "  stands in  virtio 1.3, 5.15.6.3.1 Driver Requirements: PLUG request",
+        "  unseen     binds the driver, not the device",
+        "UAPI-3  says: STATE is never BUSY",
+        "  stands in  include/uapi/linux/virtio_mem.h, Linux 6.1",
+        f"  seen by    state is never busy (requests.py), {on}",
+    ]
+    assert main(["device", "rules", "PLUG-44"]) == 2
+    assert "no rule or group 'PLUG-44', did you mean 'PLUG-4'?" in capsys.readouterr().err
+    assert main(["device", "rules"]) == 0
+    assert capsys.readouterr().out.count("stands in") == 112

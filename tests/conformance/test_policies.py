@@ -1,13 +1,9 @@
 """A device that does one thing in its own way parts from the model, unless that is accepted; a fault next to it is found."""
 
-import json
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from virtiomem.cli.main import main
 from virtiomem.conformance import log
 from virtiomem.conformance.fuzz import Pair, fuzz
 from virtiomem.conformance.messages import MessageTarget
@@ -24,7 +20,6 @@ from virtiomem.wire.mem import Config, Request, RequestType, Response, ResponseT
 
 PLUG, UNPLUG, UNPLUG_ALL, STATE = RequestType
 ACK, NACK, BUSY, ERROR = ResponseType
-ROOT = Path(__file__).parents[2]
 
 
 class Other:
@@ -199,20 +194,6 @@ def test_shapes_that_a_device_refuses_are_left_out_and_said() -> None:
 
     with pytest.raises(DeviceError, match=r"none: 100 shapes refused, the last size=.*: not today"):
         fuzz(MessageTarget("none", none), seed=1, requests=1)
-
-
-def test_the_device_in_c_differs_in_what_the_docs_say_and_in_nothing_else(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    device = tmp_path / "device"
-    subprocess.run([compiler, "-o", device, ROOT / "examples/device/device.c"], check=True)
-    assert (
-        main(["device", "fuzz", "--command", str(device), "--requests", "400", "--accept", "refusal-order", "-J"]) == 0
-    )
-    assert set(json.loads(capsys.readouterr().out)["accepted"]) == {"refusal-order"}
 
 
 def test_a_policy_that_there_is_not_is_a_usage_error() -> None:

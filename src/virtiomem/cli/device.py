@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_fuzz(
         actions.add_parser("fuzz", help="compare QEMU's device with ours, request by request", allow_abbrev=False)
     )
+    _add_rules(actions.add_parser("rules", help="where each rule stands, and how it is seen", allow_abbrev=False))
     _add_replay(actions.add_parser("replay", help="feed recorded requests to the embedded device", allow_abbrev=False))
 
 
@@ -62,7 +63,10 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     _add_qemu(target.add_argument)
     _add_others(parser, target.add_argument)
     parser.add_argument(
-        "--rule", action="append", metavar="ID", help="only this rule (PLUG-4) or group (PLUG); may be repeated"
+        "--rule",
+        action="append",
+        metavar="ID",
+        help="only this rule (PLUG-4) or group (PLUG), of those that `device rules` lists; may be repeated",
     )
     parser.add_argument(
         "--skip",
@@ -271,6 +275,12 @@ def _add_fuzz(parser: argparse.ArgumentParser) -> None:
     _add_junit(parser)
 
 
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Say of rules where they stand and how `device check` sees them, or why it cannot."
+    parser.epilog = exit_status({Exit.DONE: "done", Exit.USAGE: "no such rule"})
+    parser.add_argument("rules", metavar="ID", nargs="*", help="a rule (PLUG-4) or a group (PLUG); all by default")
+
+
 def _add_accept(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept",
@@ -305,7 +315,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the action says."""
-    code: int = {"check": _check, "fuzz": _fuzz, "replay": _replay}[args.action](args)
+    code: int = {"check": _check, "fuzz": _fuzz, "replay": _replay, "rules": _rules}[args.action](args)
     return code
 
 
@@ -315,6 +325,15 @@ def _opened(args: argparse.Namespace, progress: "StatusLine") -> "AbstractContex
 
     progress.say("starting the device" if args.boot is None else "booting the guest that has the device")
     return open_target(args.qemu, _other(args))
+
+
+def _rules(args: argparse.Namespace) -> int:
+    from virtiomem.conformance.rules import selected
+    from virtiomem.report.terminal import make_console
+    from virtiomem.report.terminal.verdicts import show_rules
+
+    show_rules(make_console(sys.stdout), selected(args.rules))
+    return Exit.DONE
 
 
 def _check(args: argparse.Namespace) -> int:

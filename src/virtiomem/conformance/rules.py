@@ -47,6 +47,11 @@ class Rule:
     text: str
     unseen: str | None = None
 
+    @property
+    def source(self) -> str:
+        """Document and section."""
+        return _ELSEWHERE.get(self.section) or f"virtio 1.3, {self.section} {_SECTIONS[self.section]}"
+
 
 _BINDS_DRIVER = "binds the driver, not the device"
 _NO_PROPERTIES = "x86-64 memory has no such properties; reading and writing is checked by OPS-4"
@@ -59,6 +64,31 @@ _UNPLUG = "5.15.6.4.2"
 _ALL = "5.15.6.5.2"
 _STATE = "5.15.6.6.2"
 _UAPI = "virtio_mem.h"
+
+_SECTIONS = {
+    f"{number}": f"{who} Requirements: {title}"
+    for title, sections in {
+        "Device Status Field": {"Device": "2.1.2"},
+        "Feature Bits": {"Device": "2.2.2"},
+        "Device Configuration Space": {"Device": "2.5.2"},
+        "Message Framing": {"Device": "2.7.4.1"},
+        "The Virtqueue Descriptor Table": {"Device": "2.7.5.1"},
+        "Indirect Descriptors": {"Device": "2.7.5.3.2"},
+        "Used Buffer Notification Suppression": {"Device": "2.7.7.2"},
+        "The Virtqueue Used Ring": {"Device": "2.7.8.2"},
+        "Available Buffer Notification Suppression": {"Device": "2.7.10.2"},
+        "Device configuration layout": {"Driver": "5.15.4.1", "Device": _CONFIG},
+        "Device Initialization": {"Driver": "5.15.5.1", "Device": _INIT},
+        "Device Operation": {"Driver": "5.15.6.1", "Device": _OPERATION},
+        "PLUG request": {"Driver": "5.15.6.3.1", "Device": _PLUG},
+        "UNPLUG request": {"Driver": "5.15.6.4.1", "Device": _UNPLUG},
+        "UNPLUG ALL request": {"Driver": "5.15.6.5.1", "Device": _ALL},
+        "STATE request": {"Driver": "5.15.6.6.1", "Device": _STATE},
+    }.items()
+    for who, number in sections.items()
+}
+"""Titles of the specification's sections."""
+_ELSEWHERE = {_UAPI: "include/uapi/linux/virtio_mem.h, Linux 6.1", "-": "no specification; ours"}
 
 RULES: tuple[Rule, ...] = (
     # Configuration layout

@@ -23,6 +23,12 @@ class Check:
     virtio: bool
     """What it sees is the virtio device itself: its registers and its ring."""
 
+    @property
+    def words(self) -> str:
+        """Name of what it looks at, and the file."""
+        name = self.function.__qualname__.partition(".")[0].strip("_")
+        return f"{name.replace('_', ' ')} ({self.function.__module__.rpartition('.')[2]}.py)"
+
 
 CHECKS: dict[str, list[Check]] = {}
 """By the rule's number; a rule is kept when all its checks hold."""

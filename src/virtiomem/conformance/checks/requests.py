@@ -221,7 +221,7 @@ def unplugging_all_may_change_the_usable_region(b: Bench) -> str:
 
 
 @sees("STATE-4")
-def state_is_always_told(b: Bench) -> str:
+def state_is_always_acknowledged(b: Bench) -> str:
     b.start()
     b.request(PLUG, 0, 4)
     _each(b, STATE, [(0, 1), (0, 4), (2, 4), (4, 380), (0, 384)], ACK)
@@ -229,7 +229,7 @@ def state_is_always_told(b: Bench) -> str:
 
 
 @sees("STATE-5")
-def plugged_blocks_are_told(b: Bench) -> str:
+def plugged_blocks_are_plugged(b: Bench) -> str:
     b.start()
     b.request(PLUG, 10, 6)
     _each(b, STATE, [(10, 6), (10, 1), (15, 1), (12, 2)], State.PLUGGED, " with 10..15 plugged")
@@ -237,7 +237,7 @@ def plugged_blocks_are_told(b: Bench) -> str:
 
 
 @sees("STATE-6")
-def unplugged_blocks_are_told(b: Bench) -> str:
+def unplugged_blocks_are_unplugged(b: Bench) -> str:
     b.start()
     b.request(PLUG, 10, 6)
     _each(b, STATE, [(0, 10), (9, 1), (16, 1), (16, 368)], State.UNPLUGGED, " with 10..15 plugged")
@@ -245,7 +245,7 @@ def unplugged_blocks_are_told(b: Bench) -> str:
 
 
 @sees("STATE-7")
-def mixed_blocks_are_told(b: Bench) -> str:
+def mixed_blocks_are_mixed(b: Bench) -> str:
     b.start()
     b.request(PLUG, 10, 6)
     _each(b, STATE, [(9, 2), (15, 2), (0, 384), (9, 8)], State.MIXED, " with 10..15 plugged")

@@ -9,8 +9,10 @@ from rich.text import Text
 
 from virtiomem.columns import flowing
 from virtiomem.conformance.against import OutcomeChange
+from virtiomem.conformance.checks import CHECKS
 from virtiomem.conformance.rules import GROUPS, Level, Rule, group_of
 from virtiomem.conformance.suite import RuleOutcome, SuiteReport, Verdict
+from virtiomem.conformance.testbench import described
 from virtiomem.recording.palette import NOT_AS_ASKED
 from virtiomem.report.terminal.console import text, width_of
 
@@ -81,6 +83,17 @@ def _show_failure(console: Console, number: int, verdict: Verdict) -> None:
     for step, line in enumerate(verdict.reproducer, 1):
         _flow(console, f"  {step:>3}. ", line)
     show_said(console, verdict.said)
+
+
+def show_rules(console: Console, rules: Sequence[Rule]) -> None:
+    """Print where rules stand, and how each is seen or why a driver cannot see it."""
+    for rule in rules:
+        _flow(console, "", f"{rule.id}  {rule.level}: {rule.text}", "bold")
+        _flow(console, "  stands in  ", rule.source)
+        if rule.unseen is not None:
+            _flow(console, "  unseen     ", rule.unseen)
+        for check in CHECKS.get(rule.id, ()):
+            _flow(console, "  seen by    ", f"{check.words}, on a device {described(check.spec)}")
 
 
 def show_said(console: Console, lines: Sequence[str]) -> None:
