@@ -1,7 +1,7 @@
 """Which real test runs on which kernel in which QEMU, and the table of what came of it."""
 
 from docs.matrix import Difference
-from tests.real.cells import EVERY, NO_GUEST, Cell, Found, Outcomes
+from tests.real.cells import EVERY, NO_GUEST, SLICE, Cell, Found, Outcomes
 
 QEMUS = {"/old/qemu": "7.2.22", "/new/qemu": "10.0.13"}
 FOUND = Found({"6.1": "6.1.9", "6.9": "6.9.1", "6.12": "6.12.3"}, QEMUS)
@@ -18,11 +18,18 @@ def test_some_kernels_meet_only_the_installed_qemu() -> None:
     assert [linux for linux, qemu in cells if qemu == "/old/qemu"] == ["6.1", "6.9", "6.12"]
 
 
-def test_a_slice_is_enough_off_the_required_pairs_and_there_alone() -> None:
-    cells = Found(FOUND.kernels, QEMUS, some=True).cells(EVERY, EVERY)
+def test_a_slice_is_enough_off_the_newest_required_kernel_in_the_installed_qemu_and_there_alone() -> None:
     some = Found(FOUND.kernels, QEMUS, some=True)
-    assert [cell for cell in cells if some.slices(cell)] == [Cell("6.9", "/old/qemu"), Cell("6.12", "/new/qemu")]
-    assert not any(FOUND.slices(cell) for cell in cells)
+    cells = some.cells(EVERY, EVERY)
+    assert [cell for cell in cells if some.slice_of(cell) is None] == [Cell("6.12", "/old/qemu")]
+    assert [some.slice_of(cell) for cell in some.cells(NO_GUEST, EVERY)] == [None, SLICE]
+    assert {FOUND.slice_of(cell) for cell in cells} == {None}
+
+
+def test_a_shared_guest_is_booted_on_the_required_kernels_alone() -> None:
+    some = Found(FOUND.kernels, QEMUS, some=True)
+    assert some.cells(EVERY, None, shared=True) == [Cell("6.1", "/old/qemu"), Cell("6.12", "/old/qemu")]
+    assert FOUND.cells(EVERY, None, shared=True) == FOUND.cells(EVERY, None)
 
 
 def test_a_test_that_asks_for_nothing_runs_once_on_what_is_required() -> None:

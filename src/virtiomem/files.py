@@ -13,7 +13,7 @@ from virtiomem.text import shown
 from virtiomem.units import GiB, MiB, format_size
 
 MAX_SIZE = GiB
-"""What comes up is shorter: a recording takes a fifth of it for each snapshot of a million memory blocks."""
+"""Limit for input files. A recording takes about 200 MiB per snapshot of a million memory blocks."""
 
 _CHUNK = MiB
 

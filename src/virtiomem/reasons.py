@@ -80,7 +80,7 @@ class ReasonKind(Enum):
     )
     UNPLUG_ONLINE_OFF = Words("unplug_online is off: the driver unplugs offline memory only")
     TOO_MUCH_OFFLINE = Words(
-        "{offline:size} of the added memory is offline; the driver adds more when no more than {limit:size} is"
+        "{offline:size} of the added memory is offline; the driver adds more once this drops to {limit:size}"
     )
     NO_ROOM = Words("no whole {unit:size} of the usable region is left for another block")
     DEVICE_BUSY = Words("the device answered BUSY")

@@ -301,7 +301,7 @@ def test_header_that_reads_wrong_is_refused(tmp_path: Path, capsys: pytest.Captu
         (["--as", "grub"], "'grub' is not one of"),
         (["--limit", "0"], "--limit: not a count: '0'"),
         (["--possible-cpus", "0"], "--possible-cpus: not a count: '0'"),
-        (["--compare", "--as", "kernel"], "--compare is of both loaders: --as kernel chooses nothing"),
+        (["--compare", "--as", "kernel"], "--compare shows both loaders and cannot be combined with --as kernel"),
         (["--compare", "--against", "x"], "--compare and --against exclude each other"),
         (["--compare", "-o", "x"], "-o writes a header"),
         (["--against", "x", "-o", "y"], "-o writes a header"),

@@ -2,8 +2,9 @@
 
 A test says with `on` what it is about: `linux` and `qemu` are ``every``, a series such as ``6.1``, or nothing, which is the
 newest kernel that continuous integration must have, and the installed QEMU. `proves` names what it counts as in the table.
-With VIRTIOMEM_REAL=some, the installed QEMU meets every kernel, the others that one kernel; and what is run off the pairs that
-continuous integration must have is a slice: three tests of each file.
+With VIRTIOMEM_REAL=some, the installed QEMU meets every kernel, the others that one kernel; and what is run off the pair of
+those two is a slice: the first tests of each file. Two kinds of tests are run whole: those that name their kernel, and those
+of a `shared` guest, which are run on the kernels that continuous integration must have, and on no other.
 """
 
 from collections import Counter
@@ -17,7 +18,8 @@ from virtiomem.guest.linux.kernels import version_key
 
 EVERY = "every"
 SLICE = 3
-"""How many tests of one file are run on a pair that is not required."""
+SLICE_WITH_GUEST = 1
+"""How many tests of one file are run on a pair that is only to be seen at work. A guest takes half a minute to boot."""
 NO_GUEST = ALONE
 
 
@@ -36,9 +38,11 @@ class Found:
     qemus: Mapping[str, str]
     some: bool = False
 
-    def cells(self, linux: str | None, qemu: str | None) -> list[Cell]:
+    def cells(self, linux: str | None, qemu: str | None, *, shared: bool = False) -> list[Cell]:
         """The pairs that a test is run on; what is asked for and not here is among them."""
         linuxes = [NO_GUEST] if linux == NO_GUEST else self._linuxes(linux)
+        if shared and self.some:
+            linuxes = [one for one in linuxes if one in REQUIRED_KERNELS]
         return [Cell(one, other) for other in self._qemus(qemu) for one in linuxes if self._meet(one, other)]
 
     def _linuxes(self, wanted: str | None) -> list[str]:
@@ -55,9 +59,11 @@ class Found:
     def _meet(self, linux: str, qemu: str) -> bool:
         return not self.some or linux in (NO_GUEST, REQUIRED_KERNELS[-1]) or qemu == next(iter(self.qemus))
 
-    def slices(self, cell: Cell) -> bool:
-        """Whether only some of each test are run on a pair."""
-        return self.some and not (cell.linux in (NO_GUEST, *REQUIRED_KERNELS) and cell.qemu == next(iter(self.qemus)))
+    def slice_of(self, cell: Cell) -> int | None:
+        """How many tests of each file are run on a pair; None for all of them."""
+        if not self.some or (cell.linux in (NO_GUEST, REQUIRED_KERNELS[-1]) and cell.qemu == next(iter(self.qemus))):
+            return None
+        return SLICE if cell.linux == NO_GUEST else SLICE_WITH_GUEST
 
     def names(self, cell: Cell) -> tuple[str, str]:
         """The releases of a pair, for people."""

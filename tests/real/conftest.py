@@ -4,13 +4,13 @@ import os
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from docs import matrix
 from docs.chromium import PROGRAM, chromium
-from tests.real.cells import NO_GUEST, SLICE, Cell, Found, Outcomes
+from tests.real.cells import EVERY, NO_GUEST, Cell, Found, Outcomes
 from tests.real.needs import REQUIRED_KERNELS, found_kernels, found_qemus, look_for_kernels, missing, require
 from virtiomem.errors import BackendError
 from virtiomem.guest.linux import Setup, initramfs, kernels
@@ -31,7 +31,7 @@ NOT_KEPT = (OTHER, "conformance tables", "verdicts of the conformance suite", "f
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "on(linux, qemu): on which kernels and QEMUs (tests/real/cells.py)")
+    config.addinivalue_line("markers", "on(linux, qemu, shared): on which kernels and QEMUs (tests/real/cells.py)")
     config.addinivalue_line("markers", "proves(what): what it counts as in the table of outcomes")
 
 
@@ -39,14 +39,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give a test that needs a QEMU its pairs of kernel and QEMU."""
     if "qemu" not in metafunc.fixturenames:
         return
-    wanted: dict[str, str] = {}
-    for mark in reversed(list(metafunc.definition.iter_markers("on"))):
-        wanted |= mark.kwargs
+    wanted = asked_of(metafunc.definition)
     linux = wanted.get("linux") if "kernel" in metafunc.fixturenames else NO_GUEST
-    cells = FOUND.cells(linux, wanted.get("qemu"))
+    cells = FOUND.cells(linux, wanted.get("qemu"), shared=wanted.get("shared", False))
     metafunc.parametrize(
         "cell", cells, ids=["-".join(FOUND.names(cell)) for cell in cells], indirect=True, scope="session"
     )
+
+
+def asked_of(node: pytest.Item) -> dict[str, Any]:
+    """What the markers `on` of a test say, the nearest first."""
+    wanted: dict[str, Any] = {}
+    for mark in reversed(list(node.iter_markers("on"))):
+        wanted |= mark.kwargs
+    return wanted
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -55,12 +61,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept: list[pytest.Item] = []
     left: list[pytest.Item] = []
     for item in items:
-        cell = cell_of(item)
-        place = (item.path, cell) if cell else None
-        enough = place is not None and FOUND.slices(place[1]) and seen[place] >= SLICE
-        (left if enough else kept).append(item)
-        if place:
-            seen[place] += 1
+        cell, wanted = cell_of(item), asked_of(item)
+        most = FOUND.slice_of(cell) if cell else None
+        if cell is None or most is None or wanted.get("shared") or wanted.get("linux") not in (None, EVERY):
+            kept.append(item)
+            continue
+        (kept if seen[item.path, cell] < most else left).append(item)
+        seen[item.path, cell] += 1
     config.hook.pytest_deselected(items=left)
     items[:] = kept
 

@@ -24,7 +24,7 @@ from virtiomem.recording.values import Load, Resize
 from virtiomem.units import GiB, MiB, Size
 from virtiomem.vm.doors import agent_files, guest_agent, peer
 
-pytestmark = [pytest.mark.real, pytest.mark.on(linux="every")]
+pytestmark = [pytest.mark.real, pytest.mark.on(linux="every", shared=True)]
 
 PUT = {
     "moves-shmem": 64 * MiB,

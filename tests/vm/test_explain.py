@@ -112,7 +112,7 @@ def test_growth_stopped_elsewhere_is_not_blamed_on_offline_memory() -> None:
 def test_offline_blocks_seen_inside_are_the_fact() -> None:
     found = findings(device(GiB, 4 * GiB), inside=guest(offline=8, auto_online_blocks="offline", driver=Parameters()))
     assert "8 of its memory blocks (1G) are in Linux but offline" in texts(found, Certainty.FACT)
-    assert "the driver adds more when no more than 512M is" in texts(found, Certainty.FACT)
+    assert "the driver adds more once this drops to 512M" in texts(found, Certainty.FACT)
     assert "memhp_default_state=online_movable" in texts(found, Certainty.ADVICE)
 
 
@@ -179,22 +179,22 @@ def test_what_another_device_or_a_dimm_has_offline_keeps_no_driver_from_adding()
     inside = GuestMemoryInfo(source="test", block_size=BLOCK, blocks=tuple(blocks), driver=Parameters())
     found = findings(device(256 * MiB, 4 * GiB), inside=inside)
     assert "2 of its memory blocks (256M) are in Linux but offline" in texts(found, Certainty.FACT)
-    assert not any("the driver adds more when" in finding.text for finding in found)
+    assert not any("the driver adds more once" in finding.text for finding in found)
 
 
 def test_a_driver_of_big_blocks_may_leave_two_of_them_offline() -> None:
     inside = guest(offline=16, driver=Parameters(force_bbm=True, bbm_block_size=2 * GiB))
-    assert "the driver adds more when" not in texts(findings(device(2 * GiB, 6 * GiB), inside=inside), Certainty.FACT)
+    assert "the driver adds more once" not in texts(findings(device(2 * GiB, 6 * GiB), inside=inside), Certainty.FACT)
     inside = guest(offline=32, driver=Parameters(force_bbm=True, bbm_block_size=2 * GiB))
-    assert "the driver adds more when no more than 2G is" in texts(
+    assert "the driver adds more once this drops to 2G" in texts(
         findings(device(4 * GiB, 6 * GiB), inside=inside), Certainty.FACT
     )
 
 
 def test_how_much_may_be_offline_is_only_likely_where_the_driver_may_use_big_blocks() -> None:
     found = findings(device(GiB, 4 * GiB), inside=guest(offline=8))
-    assert "the driver adds more when" in texts(found, Certainty.LIKELY)
-    assert "the driver adds more when" not in texts(found, Certainty.FACT)
+    assert "the driver adds more once" in texts(found, Certainty.LIKELY)
+    assert "the driver adds more once" not in texts(found, Certainty.FACT)
 
 
 def test_the_rest_is_measured_by_what_this_driver_moves_at_a_time() -> None:

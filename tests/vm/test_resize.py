@@ -149,7 +149,7 @@ def test_offline_default_stops_at_one_gibibyte_and_says_why(sim: Sim) -> None:
     result = resized(sim(guest='default-state = "offline"'), "4G")
     assert (result.outcome, result.devices[0].size) == (ResizeOutcome.PARTLY, GiB)
     assert "auto_online_blocks is offline" in facts(result)
-    assert "1G of the added memory is offline; the driver adds more when no more than 512M is" in facts(result)
+    assert "1G of the added memory is offline; the driver adds more once this drops to 512M" in facts(result)
 
 
 def test_plugged_but_offline_memory_is_not_done_with_an_agent(sim: Sim) -> None:

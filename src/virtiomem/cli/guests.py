@@ -37,7 +37,7 @@ def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of a real Linux; all of them default to what this machine has."""
-    group = parser.add_argument_group("a real Linux", "in QEMU; what is not said is what this machine has")
+    group = parser.add_argument_group("a real Linux", "in QEMU; each default is what this machine has")
     group.add_argument(
         "--kernel",
         type=_kernel,

@@ -160,7 +160,7 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse options that nothing would come of."""
     check_one_source(args)
     if args.compare and args.loader:
-        raise UsageError(f"--compare is of both loaders: --as {args.loader} chooses nothing")
+        raise UsageError(f"--compare shows both loaders and cannot be combined with --as {args.loader}")
     if args.compare and args.against:
         raise UsageError("--compare and --against exclude each other")
     if args.header:

@@ -167,6 +167,7 @@ class BootTarget:
             self.close()  # no other check may meet it in an unknown state
             raise
         try:
+            # A boot takes seconds, bringing the device back a fraction of one.
             self._restore(guest, spec)
         except (BackendError, DeviceError, ProtocolError, NotImplementedError):
             self.close()

@@ -152,6 +152,7 @@ def _play_case(
                 figures.accepted.update(pair.model.followed)
     except DeviceError as refusal:
         figures.refused[described(case.spec)] = str(refusal)
+        # A target that has made one device can make others; one that refuses all from the start would be asked forever.
         if not figures.cases and len(figures.refused) >= _REFUSED:
             raise DeviceError(
                 f"{target.name}: {_REFUSED} shapes refused, the last {described(case.spec)}: {refusal}"
@@ -160,6 +161,7 @@ def _play_case(
     if pair.difference is None:
         return None
     trials = Trials(target, pair.finding(number), case)
+    # Broken once is no proof: a busy machine, or one that was out of memory, breaks any device.
     if pair.broke is not None and not trials.differs(moves):
         raise pair.broke
     return shrink(trials, moves)
@@ -173,6 +175,7 @@ def _play_moves(pair: "Pair", generator: MoveGenerator, moves: list[Move], goes_
             pair.play(moves[-1])
         except NotImplementedError:  # there is no way to make this move there
             moves.pop()
+    # Block maps may differ although no answer has shown it yet.
     moves.append(SweepStates())
     pair.play(moves[-1])
 
@@ -249,6 +252,7 @@ class Pair:
         self.lines.append(line)
         if self._listener is not None:
             self._listener(line)
+        # The first alone: what follows from a difference differs, too.
         for what, recorded, ours in self._player.play(line)[:1]:
             self.difference = ReplayDifference(len(self.lines), what, str(recorded), str(ours))
 

@@ -132,7 +132,9 @@ class MemDevice:
         if not 0 <= size <= self.region_size:
             raise DeviceError(f"'requested-size' cannot exceed the memory backend size({self.region_size:#x})")
         self._requested_size = size
+        # It grows at once and shrinks only when all is unplugged: what lies above a smaller end may still be plugged.
         self._resize_usable(self._usable_for(size), can_shrink=False)
+        # Also for the value that was there: a driver that waits to retry then tries at once.
         for listener in self._config_listeners:
             listener()
 
@@ -257,6 +259,7 @@ class MemDevice:
             offset = addr - self.addr
             first = offset >> self._block_shift
             stop = first + nb_blocks
+            # One test for what nearly every request passes; which rule was broken is found out only for the answer.
             if offset & self._block_mask or not 0 <= first < stop <= self._usable_blocks:
                 return self._misplaced(type, addr, nb_blocks)
             if type == _GET_STATE:
@@ -273,6 +276,8 @@ class MemDevice:
 
     def _plug(self, first: int, stop: int) -> Response:
         size = self._plugged_size + (stop - first << self._block_shift)
+        # Before the state of the blocks and before BUSY: a driver that asks for too much is to read the configuration
+        # again (NACK), not to wait (BUSY).
         if size > self._requested_size:
             added = size - self._plugged_size
             return self._refuse(decisions.ABOVE_REQUESTED, added, self._plugged_size, self._requested_size)
@@ -314,6 +319,7 @@ class MemDevice:
 
     def _refuse_blocks(self, first: int, stop: int, right: State) -> Response:
         """Refuse blocks in the wrong state; those in the right one are refused only while the machine migrates."""
+        # The state comes first in QEMU: blocks in the wrong state are an ERROR even while the machine migrates.
         if self._blocks.state(first, stop) is right:
             return self._refuse(decisions.MIGRATING)
         wrong = decisions.ALREADY_PLUGGED if right is State.UNPLUGGED else decisions.NOT_PLUGGED
@@ -342,7 +348,7 @@ class MemDevice:
         self._usable_blocks = size // self.block_size
 
     def _usable_for(self, requested: int) -> int:
-        """The usable region that `requested` bytes call for; the sum wraps at 64 bits as in C."""
+        """Return the size of the usable region for a requested size; the addition wraps at 64 bits, as in C."""
         if not requested:
             return 0
         return align_up(min(self.region_size, (requested + self._usable_extent) & U64_MAX), self.block_size)

@@ -83,6 +83,7 @@ class DeviceMemory:
         border.power_of_two("alignment", alignment)
         if memaddr is not None:
             border.integer("memaddr", memaddr)
+        # Huge pages can back it only where host and guest addresses are aligned alike.
         alignment = max(alignment, BACKEND_ALIGNMENT)
         self._check_addable(size)
         if memaddr and memaddr % alignment:

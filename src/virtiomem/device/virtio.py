@@ -1,7 +1,7 @@
 """The virtio device around a MemDevice: status, features, interrupts, its queue, and giving up.
 
-A broken request or ring costs the device its life until the next reset: it sets NEEDS_RESET, tells the driver through
-a configuration notification and looks at nothing more. Plugged memory, sizes and the configuration generation survive
+A malformed request or ring stops the device until the next reset: it sets NEEDS_RESET, notifies the driver of a
+configuration change and looks at nothing more. Plugged memory, sizes and the configuration generation survive
 every reset of the virtio device.
 
 Models: hw/virtio/virtio.c and hw/virtio/virtio-pci.c (v7.2), as a driver sees them through virtio-pci.
@@ -68,6 +68,7 @@ class VirtioDevice:
             self.reset()
             return
         asks = status & Status.FEATURES_OK and not self.status & Status.FEATURES_OK
+        # Refused by silence: the driver reads the status back and finds FEATURES_OK missing.
         if asks and self._accepted(VirtioFeature.VERSION_1) and not self._features_acceptable():
             return
         self.status = status & 0xFF
@@ -129,6 +130,7 @@ class VirtioDevice:
             raise ProtocolError(f"virtio-mem protocol violation: invalid request size: {REQUEST_SIZE}")
         if element.room < RESPONSE_SIZE:
             raise ProtocolError(f"virtio-mem protocol violation: not enough space for response: {element.room}")
+        # Handled before it is returned: a driver that sees the chain back may rely on the memory.
         queue.push(element, self.mem.handle(data))
         if self._should_interrupt(queue):
             self._isr |= Isr.QUEUE
@@ -151,6 +153,7 @@ class VirtioDevice:
     def _notify_config(self) -> None:
         """Models: virtio_notify_config() in hw/virtio/virtio.c (v7.2): only a driver that is ready is notified."""
         if self.status & Status.DRIVER_OK:
+            # Both bits: virtio_notify_config() sets 0x3.
             self._isr |= Isr.QUEUE | Isr.CONFIG
             self.generation = (self.generation + 1) & 0xFF
 

@@ -63,9 +63,11 @@ class VirtQueue:
             return None
         head = self._index(self._layout.avail_entry(self._next))
         self._next = (self._next + 1) & 0xFFFF
+        # After the index has moved on, as in QEMU: a bad head is used up.
         if head >= self._layout.size:
             raise ProtocolError(f"Guest says index {head} is available")
         if self._event_idx:
+            # Asks the driver to kick when it adds the next chain, and not before.
             self._memory.write(self._layout.avail_event, INDEX.pack(self._next))
         return self._walk(head)
 
@@ -101,9 +103,12 @@ class VirtQueue:
         if not self._event_idx:
             return not self._index(self._layout.avail_flags) & _NO_INTERRUPT
         old, self._signalled = self._signalled, self._used
+        # What the driver saw before the queue was enabled is unknown: one interrupt too many does no harm, one too few
+        # hangs it.
         if old is None:
             return True
         event = self._index(self._layout.used_event)
+        # vring_need_event(): the index the driver waits for lies among those pushed since; free-running, so modulo 2^16.
         return (self._used - event - 1) & 0xFFFF < (self._used - old) & 0xFFFF
 
     @property
@@ -129,6 +134,7 @@ class VirtQueue:
         writable: list[tuple[int, int]] = []
         while True:
             _collect(descriptor, readable, writable)
+            # A chain longer than its table has visited a descriptor twice: no other memory of the way is needed.
             if len(readable) + len(writable) > entries:
                 raise ProtocolError("Looped descriptor")
             if not descriptor.flags & _NEXT:

@@ -138,6 +138,7 @@ class AddedMemory:
             if not rc:
                 contig.set_fake_offline(self._memory, addr, size, onlined=True)
                 return Errno.OK
+            # Not busy but out of room, and no room comes from trying at once.
             if rc is Errno.ENOMEM:
                 break
         rc = _folded(rc)

@@ -109,6 +109,7 @@ class BigBlockMode:
                 if big_block_rank(offline=self._is_offline(bb), movable=self._is_movable(bb)) > unplug_pass:
                     continue
                 rc = self._remove_and_unplug(bb)
+                # This one is in use, the next may not be. Any other error would meet the next one, too.
                 if rc is Errno.EBUSY:
                     continue
                 wanted -= not rc
@@ -135,6 +136,8 @@ class BigBlockMode:
     def _remove_and_unplug(self, bb: int) -> Errno:
         """Take a big block from Linux, then unplug it. Models: virtio_mem_bbm_offline_remove_and_unplug_bb()."""
         start, safe = bb * self.unit_size, self._vm.parameters.bbm_safe_unplug
+        # All of it is withheld first: else Linux could allocate in its first memory block while the last one goes
+        # offline.
         if safe and (rc := self._fake_offline(bb)):
             return rc
         if rc := self._added.offline_and_remove(start, self.unit_size):
@@ -150,6 +153,7 @@ class BigBlockMode:
 
         Differs: Linux goes section by section (128 MiB); here it is memory block by memory block, which may be larger.
         """
+        # Before the first page is taken: what goes online meanwhile is then withheld as well (`online_page`).
         self.states[bb] = BB.FAKE_OFFLINE
         done: list[MemoryBlock] = []
         for block in self._blocks(bb):

@@ -20,7 +20,7 @@ class ModeHost(Protocol):
     parameters: Parameters
 
     def usable_end(self, config: Config) -> int:
-        """The first byte behind what can be plugged."""
+        """The exclusive end of what can be plugged: of the usable region, cut at the highest address that can be hotplugged."""
 
     def contains(self, start: int, size: int) -> bool:
         """True when the range lies in the device's region."""

@@ -17,6 +17,7 @@ _ANSWERS: dict[RequestType, dict[int, Errno]] = {
         ResponseType.BUSY: Errno.ETXTBSY,
         ResponseType.ERROR: Errno.EINVAL,
     },
+    # NACK means more than is requested: giving back is never that, so no other request expects it.
     RequestType.UNPLUG: {
         ResponseType.ACK: Errno.OK,
         ResponseType.BUSY: Errno.ETXTBSY,

@@ -189,6 +189,7 @@ class SubBlockMode:
         # Before it is added: adding may put it online at once, and `going_online` goes by the state.
         self.states[mb] = MB.OFFLINE if count == self.sbs_per_mb else MB.OFFLINE_PARTIAL
         if rc := self._added.add(mb * self.unit_size, self.unit_size):
+            # Linux did not take it: what stays plugged would count as the guest's although the guest cannot use it.
             failed = self._unplug_sb(mb, 0, count)
             self.states[mb] = MB.PLUGGED if failed else MB.UNUSED
             return rc, wanted
@@ -208,6 +209,8 @@ class SubBlockMode:
             if rc := self._plug_sb(mb, sb, count):
                 return rc, wanted
             wanted -= count
+            # An online block withheld these pages when it went online. An offline one hands them out when it goes:
+            # `online_page`.
             if partial is not MB.OFFLINE_PARTIAL:
                 contig.clear_fake_offline(self._memory, *self._range(mb, sb, count))
         if self._is_full(mb):
@@ -266,6 +269,7 @@ class SubBlockMode:
 
         Models: virtio_mem_sbm_unplug_any_sb_raw().
         """
+        # Whole runs, for no page of an offline block is in use: nothing in the run can be busy.
         for sb, run, plugged in reversed(list(self._runs(mb))):
             if not plugged:
                 continue
@@ -283,6 +287,7 @@ class SubBlockMode:
         Models: virtio_mem_sbm_unplug_any_sb_offline().
         """
         rc, wanted = self._unplug_raw(mb, wanted)
+        # Also after an error: the requests before it were acknowledged.
         if not self._is_full(mb):
             self.states[mb] = MB.OFFLINE_PARTIAL
         if not rc and self._is_empty(mb):
@@ -297,6 +302,7 @@ class SubBlockMode:
         Models: virtio_mem_sbm_unplug_any_sb_online().
         """
         rc = Errno.EBUSY
+        # One request for a whole block rather than one for each sub-block.
         if wanted >= self.sbs_per_mb and self._is_full(mb):
             rc = self._unplug_sb_online(mb, 0, self.sbs_per_mb)
             if not rc:
@@ -304,6 +310,7 @@ class SubBlockMode:
             elif rc is not Errno.EBUSY:
                 return rc, wanted
         if rc:
+            # One page that cannot move made the whole block busy; the sub-blocks around it can still go.
             rc, wanted = self._unplug_single_sbs(mb, wanted)
             if rc:
                 return rc, wanted

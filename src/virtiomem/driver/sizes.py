@@ -29,6 +29,7 @@ class Units(NamedTuple):
 
         Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
         """
+        # Two units at least: with big blocks of 1G one that waits to be onlined must not keep the next from coming.
         return max(2 * self.added, OFFLINE_THRESHOLD)
 
     @property
@@ -57,9 +58,11 @@ def choose_units(
     Sub-blocks where at least two of them fit a memory block, else big blocks: of `bbm_block_size` where that is a valid size.
     Models: virtio_mem_init_hotplug() in drivers/virtio/virtio_mem.c (v6.1).
     """
+    # Linux takes nothing smaller than a pageblock from its allocator, the device plugs nothing smaller than its block.
     sub_block = max(architecture.pageblock_size, device_block_size)
     if sub_block < memory_block_size and not parameters.force_bbm:
         return Units(sub_block, memory_block_size)
+    # Linux adds nothing smaller than a memory block.
     smallest, wanted = max(device_block_size, memory_block_size), parameters.bbm_block_size
     big_block = wanted if is_power_of_two(wanted) and wanted >= smallest else smallest
     return Units(big_block, big_block)

@@ -109,6 +109,8 @@ class VirtioMem:
         self._prepare_to_add(units)
         self.mode = (BigBlockMode if units.big else SubBlockMode)(self, units.plugged)
         if self.plugged_size:
+            # Left by a driver before this one, and not in use: of memory that is in use the region could not have been
+            # claimed.
             self.unplug_all_required = True
             self.log("info", "unplugging all memory is required")
         # In this order: the first pass may put memory online, which the notifier must hear of; and a change of the
@@ -238,7 +240,8 @@ class VirtioMem:
     def _pass(self) -> Errno:
         """One attempt to bring what is plugged closer to what is requested."""
         self.added.failures.clear()
-        # An emptied block that Linux kept: EBUSY starts the timer, though nothing is wanted. Since: 6.5 (retries_emptied_blocks).
+        # An emptied block that Linux kept: EBUSY starts the timer, though nothing is wanted. Since: 6.5
+        # (retries_emptied_blocks).
         rc = self._try_once() or (Errno.EBUSY if self.mode.emptied_remain else Errno.OK)
         self.waits_for_online = rc is Errno.ENOSPC and not self.added.could_add()
         return rc
@@ -247,7 +250,8 @@ class VirtioMem:
         """From leftovers to the difference between requested and plugged."""
         rc = Errno.OK
         if self.unplug_all_required:
-            # Before the configuration is read: this may shrink the usable region, and what was read earlier would be stale.
+            # Before the configuration is read: this may shrink the usable region, and what was read earlier would be
+            # stale.
             rc = self._send_unplug_all()
         if self._config_changed:
             self._config_changed = False
@@ -319,6 +323,8 @@ class VirtioMem:
             return Errno.OK
         if notify.start >= self.addr + self.region_size or notify.start + notify.size <= self.addr:
             return Errno.OK
+        # Refused rather than guessed at: Linux adds and onlines by the unit, and a driver that is wrong about that loses
+        # count.
         if not self.mode.expects(notify):
             return Errno.EPERM
         match event:
@@ -333,6 +339,7 @@ class VirtioMem:
                 self.mode.going_offline(notify)
             case MemoryEvent.OFFLINE:
                 self._offline(notify)
+            # A veto is announced also to those that were never asked: what they did not drop, they must not take back.
             case MemoryEvent.CANCEL_OFFLINE if self._hotplug_active:
                 self.mode.cancel_offline(notify)
                 self._hotplug_active = False
@@ -350,6 +357,8 @@ class VirtioMem:
         """Memory is online: there may be room to add more, unless this is our own doing."""
         self.mode.online(notify)
         self.added.went_online(notify.size)
+        # A pass that puts memory online goes on by itself; half the threshold, so that not every block starts a pass
+        # (`added`).
         if not self.work.active and self.added.offline_size <= self.added.resume_size:
             self.work.queue()
         self._hotplug_active = False

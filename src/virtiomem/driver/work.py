@@ -76,7 +76,7 @@ class Work:
         return self._timer.due if self._timer is not None else None
 
     def queue(self) -> None:
-        """Let it run, unless it is to run already or has been stopped."""
+        """Queue the work function; do nothing if it is queued already or has been stopped."""
         if not self._stopped and not self._queued:
             self._queued = True
             self._clock.queue(self._run)

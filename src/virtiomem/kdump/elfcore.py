@@ -136,6 +136,7 @@ def header(found: CrashRanges, inputs: Inputs = Inputs()) -> bytes:
 
 def entries(found: CrashRanges, inputs: Inputs = Inputs()) -> int:
     """Program headers that the kernel makes room for: a note for each CPU, vmcoreinfo, its own mapping, the ranges."""
+    # Room for each possible CPU, not only for those that are present: one may be plugged after the image was loaded.
     return max(inputs.possible_cpus, len(inputs.notes)) + 2 + len(found.ranges)
 
 
@@ -147,6 +148,7 @@ def encode(
     machine: int = DEFAULT.elf_machine,
 ) -> bytes:
     """The header as bytes: ELF header, `table`, zeros up to `room` segments and then to a multiple of `align`."""
+    # From PN_XNUM itself on: in e_phnum that number means that the count is elsewhere.
     extended = len(table) >= PN_XNUM
     phnum, shnum = (PN_XNUM, 1) if extended else (len(table), 0)
     shoff = _EHDR.size + _PHDR.size * len(table) if extended else 0
@@ -223,6 +225,7 @@ def decode(data: bytes | mmap, *, source: str = "header") -> list[ProgramHeader]
         phnum = _section_info(data, shoff, source)
     if phentsize != _PHDR.size:
         raise UsageError(f"{source}: program headers of {phentsize} bytes, not {_PHDR.size}")
+    # Before anything is unpacked: a count of four billion must not cost a list.
     if phoff + phnum * _PHDR.size > len(data):
         raise UsageError(f"{source}: ends within its {phnum} program headers")
     return [ProgramHeader(*_PHDR.unpack_from(data, phoff + at * _PHDR.size)) for at in range(phnum)]

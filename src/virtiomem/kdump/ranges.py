@@ -58,7 +58,7 @@ CrashRange = tuple[int, int]
 _Entry = tuple[int, int, bool]
 """A place in kexec-tools' table: first byte, last byte, and whether it is RAM."""
 _NOTHING_HIDDEN = 1 << 64
-"""Deeper than any line: no System RAM is open."""
+"""A depth below every line: the walk is not inside a System RAM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def kernel_ranges(
 
 
 def _system_ram(tree: Resource) -> tuple[list[CrashRange], list[CrashRange]]:
-    """Busy System RAM in address order, hiding what is inside it, and the crash kernels, which hide nowhere.
+    """Return the outermost busy System RAM in address order, and all `Crash kernel` ranges, nested ones too.
 
     Models: walk_system_ram_res() over all addresses; `resource.walk` has it for any range, at a higher price.
     """
@@ -179,6 +179,7 @@ def _exclude(ranges: list[CrashRange], start: int, end: int, release: LinuxRelea
     while at < len(ranges) and ranges[at][0] <= end:
         inside = start <= ranges[at][0] and ranges[at][1] <= end
         at += 1
+        # Before 6.8 the loop returned after the first range that it cut: what lay in later ones stayed in the dump.
         if not (inside or release.exclusion_goes_on):
             break
     ranges[first:at] = [part for cut in ranges[first:at] for part in _around(cut, start, end)]
@@ -224,10 +225,12 @@ def kexec_tools_ranges(
                 table.append((node.start, node.end, ram))
             elif ram:
                 lost.append((node.start, node.end))
+        # An `elif` chain like kexec-tools' own: a line counts as the first that it matches.
         elif name == CRASH_KERNEL and len(excluded) < KEXEC_TOOLS_CRASH_KERNELS:
             excluded.append((node.start, node.end))
         elif name == "GART" and len(table) < limit:
             gart = [(node.start, node.end)]
+    # Last, as kexec-tools excludes it.
     excluded += gart
     refused = not all(_exclude_region(table, start, end, limit) for start, end in excluded)
     ranges = [(start, end) for start, end, ram in table if ram and start <= end]
@@ -244,6 +247,7 @@ def _exact_ranges(tree: Resource) -> CrashRanges:
     excluded = [(node.start, node.end) for _, node in tree.walk() if node.name == CRASH_KERNEL][:_EXACT_CRASH_KERNELS]
     unread = tuple((node.start, node.end) for _, node in tree.walk() if DRIVER_RAM.fullmatch(node.name))
     for start, end in excluded:
+        # Only one range that holds all of it is cut: arm64's kexec-tools looks for no overlap.
         at = next((at for at, (first, last) in enumerate(ranges) if first <= start and end <= last), None)
         if at is not None:
             ranges[at : at + 1] = _around(ranges[at], start, end)
@@ -264,8 +268,10 @@ def _exclude_region(table: list[_Entry], start: int, end: int, limit: int) -> bo
     """
     split: tuple[int, _Entry] | None = None
     for at, (first, last, ram) in enumerate(table):
+        # Strict on both sides, as in kexec-tools: a range that shares one byte only is not touched.
         if start < last and end > first:
             if start != first and end != last:
+                # It is put in after the loop, so a second split in the same pass replaces the first.
                 split = (at + 1, (end + 1, last, True))
             table[at] = (first, start - 1, ram) if start != first else (end + 1, last, ram)
     if split is not None and len(table) == limit:

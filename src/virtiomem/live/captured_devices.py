@@ -2,9 +2,9 @@
 
 A guest does not say all of it in one place, so the most certain source wins: the device's own configuration when a
 capture has it ([virtio-mem/config], which recordings give), then the driver's log, then the map. What no source tells
-is None. Of a memory block it is known how much is plugged when /proc/kpageflags was read, when the device is plugged as
-far as its memory was added, or when a recording says so. That a device has what was requested of it is known when the
-pages that zone Movable lacks are those it should lack.
+is None. How much of a memory block is plugged is known when /proc/kpageflags was read, when all the memory that was added
+is plugged, or when a recording says so. A device has what was requested of it when the pages that zone Movable lacks are
+as many as the unplugged parts of its blocks would take.
 """
 
 import re
@@ -92,6 +92,7 @@ def _device(
     requested = known.get("requested-size")
     if size is None and region is not None and memory is not None:
         unplugged = _unplugged_by_zone(region, memory, capture)
+        # Two numbers from two places that agree; either alone would be a guess.
         size = requested if unplugged is not None and requested == added - unplugged else None
     return CapturedDevice(
         name=name,
@@ -210,4 +211,5 @@ def _plugged_by_size(device: CapturedDevice, blocks: int, block_size: int) -> in
         return None
     if device.is_whole:
         return block_size
+    # Of several blocks it is not known which of them the missing part is in.
     return device.size if blocks == 1 else None

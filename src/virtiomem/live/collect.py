@@ -101,6 +101,7 @@ def _file(path: Path, _source: SectionSource | None = None, *, limit: int = MAX_
     """A whole file; a byte that is no UTF-8 survives. OSError for one that is too long, or none."""
     with os.fdopen(_open(path), "rb") as file:
         data = file.read(limit + 1)
+    # One byte more is read than is kept: a file of /proc has no size that could be asked for first.
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"longer than {format_size(limit)}")
     return Section(data.decode("utf-8", "surrogateescape"))
@@ -110,6 +111,7 @@ def _open(path: Path) -> int:
     """A file's descriptor; OSError for a pipe, which may have no writer, or a device, which may have no end."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(handle).st_mode
+    # Looked at once it is open, not before: what a name stands for may change in between.
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         os.close(handle)
         raise OSError(errno.EINVAL, "not a file")
@@ -135,6 +137,7 @@ def _words(path: Path, source: SectionSource) -> Section:
 
 def is_wanted(word: str, parameters: Iterable[str]) -> bool:
     """True when a word of the command line is one of `parameters`, or of a module that they name as ``module.*``."""
+    # As parameqn() compares: a dash is an underscore, and quotes may stand anywhere.
     name = word.partition("=")[0].replace('"', "").replace("-", "_")
     module = name.partition(".")[0]
     return name in parameters or ("." in name and f"{module}.*" in parameters)
@@ -288,6 +291,7 @@ def _unit_state(handle: int, page_size: int, unit: int) -> str:
     flags = array.array("Q", raw[: len(raw) // 8 * 8])
     if not flags:
         return ""
+    # Linux shows NOPAGE where it has no struct page, which it has for online memory only.
     if all(of & PageFlag.NOPAGE for of in flags):
         return "unknown"
     return "unplugged" if all(of & PageFlag.OFFLINE for of in flags) else "plugged"
@@ -303,11 +307,13 @@ def _counted(handle: int, root: Path, page_size: int, seconds: float) -> tuple[l
     wanted = [block.block for block in memory.blocks if block.is_online]
     found: list[BlockPages] = []
     remark, until = "", time.monotonic() + seconds
+    # The highest first: those go first when memory is unplugged, and time may run out.
     for number in reversed(wanted):
         if time.monotonic() > until:
             remark = f"pages of the blocks above memory{number}"
             break
         raw = os.pread(handle, size, number * size)
+        # Less is a block that is just being removed.
         if len(raw) == size:
             found.append(BlockPages.counted(number, raw, page_size))
     return [str(block) for block in reversed(found)], remark

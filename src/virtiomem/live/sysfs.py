@@ -1,8 +1,8 @@
 """/sys/devices/system/memory of a running Linux, or of a copy of its files, read fast.
 
-Reading is bound by system calls: three for each file (open, read, close), relative to one directory that is opened
-once, and none for what was not asked for. Nodes come from the node directories' own links, one listing per node instead
-of one a block.
+Reading is bound by system calls: three per file (open, read, close), relative to one directory that is opened once.
+Attributes that were not requested are not read. Nodes come from the node directories' own links, one listing per node
+instead of one per block.
 
 Models: drivers/base/memory.c and node_links in drivers/base/node.c (v6.1), as seen by a reader.
 """

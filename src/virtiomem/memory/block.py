@@ -47,7 +47,7 @@ class MemoryBlock:
         self.fake_offline = 0
         """A bit for each pageblock that a driver withholds from the page allocator."""
         self.dropped = 0
-        """Those of them that memory offlining may skip, because the driver let go of them."""
+        """The part of `fake_offline` that memory offlining may skip, because the driver dropped its reference."""
         self.poisoned = _NO_PAGES
         """Addresses of pages that the hardware has lost."""
         self.used: dict[int, PageUse] = {}

@@ -47,6 +47,8 @@ def probe_memory_block_size(boot_end: int, architecture: Architecture = DEFAULT_
 
     Models: probe_memory_block_size() in arch/x86/mm/init_64.c (v6.1), with a hypervisor present.
     """
+    # Small machines keep the smallest block, so that hotplug stays fine-grained; more memory would make too many files in
+    # sysfs.
     if boot_end < 64 * GiB:
         return architecture.section_size
     size = architecture.max_block_size
@@ -186,6 +188,7 @@ class Memory:
         block.state = BlockState.ONLINE
         start_pfn, pages = id_ * self.pages_per_block, self.pages_per_block
         touched = [zone for node in owners for zone in node if zone.populated and zone.intersects(start_pfn, pages)]
+        # A boot block may lie in DMA and in DMA32. Without one zone of its own Linux never takes it offline.
         block.zone = touched[0] if len(touched) == 1 else None
         self.blocks[id_] = block
 
@@ -197,6 +200,7 @@ class Memory:
         """The blocks that exist in a block-aligned range, ascending (walk_memory_blocks())."""
         ids: Iterable[int] = range(start // self.block_size, (start + size) // self.block_size)
         if size // self.block_size > len(self.blocks):  # a range far larger than what is there
+            # Looking at each id of a terabyte that was never plugged would cost more than sorting what there is.
             ids = sorted(id_ for id_ in self.blocks if id_ in ids)
         for id_ in ids:
             block = self.blocks.get(id_)

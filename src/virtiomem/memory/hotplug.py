@@ -134,6 +134,7 @@ def _add_resource(memory: Memory, nid: int, res: Resource, flags: int) -> Errno:
     blocks = _create_memory_blocks(memory, nid, start, size, group, inside)
     if isinstance(blocks, Errno):
         return blocks
+    # Driver-managed memory stays out: after a plain kexec the next kernel must not use it before its driver has looked.
     if res.name == SYSTEM_RAM:
         memory.firmware_map.append(Span.sized(start, size))
     # Merged before it is online: memory that stays offline merges, too. From here on `res` may be dead.
@@ -157,6 +158,7 @@ def _create_memory_blocks(
         return rc
     if len(ids) + len(memory.blocks) > MAX_BLOCKS:
         return Errno.ENOMEM
+    # Looked for in all of them before the first is made, so that a failure has nothing to undo.
     if not memory.blocks.keys().isdisjoint(ids):
         return Errno.EEXIST
     if rc := memory.faults.take(FaultPoint.CREATE_BLOCKS):
@@ -215,6 +217,7 @@ def remove_blocks(memory: Memory, start: int, size: int) -> Errno:
     if any(block.state is not BlockState.OFFLINE for block in blocks):
         return Errno.EBUSY
     span = Span.sized(start, size)
+    # Only an entry of exactly this range goes, as in Linux: memory added as one and removed in parts leaves its entry.
     if span in memory.firmware_map:
         memory.firmware_map.remove(span)
     if not memmap.removable(memory, blocks):
@@ -249,6 +252,7 @@ def offline_and_remove(memory: Memory, start: int, size: int) -> Errno:
         return rc
     done: list[tuple[MemoryBlock, OnlineType]] = []
     for block in memory.blocks_in(start, size):
+        # Before it is tried: to undo it the zone must be known, and a block that is offline has none left.
         movable = block.zone is not None and not block.zone.is_kernel
         rc_or_none = take_offline(memory, block)
         if rc_or_none:
@@ -256,6 +260,7 @@ def offline_and_remove(memory: Memory, start: int, size: int) -> Errno:
                 put_online(memory, offlined, how)
             return rc_or_none
         if rc_or_none is Errno.OK:
+            # A block that was offline already stays out of the list: undoing must not put it online.
             done.append((block, OnlineType.ONLINE_MOVABLE if movable else OnlineType.ONLINE_KERNEL))
     return remove_blocks(memory, start, size)
 

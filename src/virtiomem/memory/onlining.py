@@ -63,6 +63,7 @@ def store_state(memory: Memory, block_id: int, how: OnlineType) -> Errno:
     if block is None:
         return Errno.ENOENT
     rc = take_offline(memory, block) if how is OnlineType.OFFLINE else put_online(memory, block, how)
+    # Linux's state_store() turns the 1 of a block that is in that state already into EINVAL.
     return Errno.EINVAL if rc is None else rc
 
 
@@ -153,7 +154,8 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     if rc:
         memory.notifiers.cancel(MemoryEvent.CANCEL_OFFLINE, notify)
         return rc
-    # A notifier that receives OFFLINE finds the pages gone from every count. The span shrinks last: a veto above then leaves
+    # A notifier that receives OFFLINE finds the pages gone from every count. The span shrinks last: a veto above then
+    # leaves
     # nothing to undo, and only now is it known which online pages are left to end at.
     _leave_zone(memory, block, zone)
     memory.notifiers.notify(MemoryEvent.OFFLINE, notify)
@@ -173,6 +175,7 @@ def _is_kernels(memory: Memory, span: Span) -> bool:
 
 def _migrate(memory: Memory, block: MemoryBlock, everything: int) -> Errno:
     """Empty the block: EBUSY for pages that a driver withholds and did not let go of."""
+    # A withheld page whose reference the driver kept: Linux takes it for a page in use that cannot be migrated.
     if block.fake_offline & ~block.dropped:
         return Errno.EBUSY
     if rc := memory.faults.take(FaultPoint.MIGRATE) or memory.users.evacuate(block, everything):
@@ -181,6 +184,7 @@ def _migrate(memory: Memory, block: MemoryBlock, everything: int) -> Errno:
     assert zone is not None, f"{block} is in no zone"
     if not zone.used:  # nothing in the zone is in use, so there is nothing to find room for
         return Errno.OK
+    # What is in use in the zone has to fit into what is left of it.
     leaving = memmap.notify_of(memory, block).size // memory.page_size
     return Errno.EBUSY if zone.managed - zone.used < leaving else Errno.OK
 

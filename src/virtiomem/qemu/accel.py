@@ -30,6 +30,7 @@ def choose(image: Path, *, binary: str = BINARY) -> Accel:
 
 def runs(image: Path, accel: Accel, *, binary: str = BINARY) -> bool:
     """Start the kernel with only itself: it must speak, find no root, and reset the machine, which ends QEMU."""
+    # No root: the panic that follows and panic=-1 reset the machine, and -no-reboot turns that into QEMU's end.
     arguments = ["-accel", accel, "-cpu", "max", "-m", "256M", *BARE]
     arguments += ["-no-reboot", "-serial", "chardev:console", "-kernel", str(image)]
     arguments += ["-append", "console=ttyS0 earlyprintk=serial,ttyS0 panic=-1"]
@@ -50,6 +51,7 @@ def _speaks_and_ends(console: socket.socket) -> bool:
             data = b""
         if not data:
             return spoken
+        # Enough of what came before to hold words that were cut in two.
         said = said[-len(_SPOKEN) :] + data
         if not spoken and _SPOKEN in said:
             spoken, limit = True, limit + WHOLE

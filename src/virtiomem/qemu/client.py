@@ -73,6 +73,7 @@ class Client(QMPClient):
         question = {"execute": SYNC, "arguments": {"id": token}, "id": name}
         self._writer.write(DELIMITER + json.dumps(question).encode() + b"\n")
         await self._writer.drain()
+        # The agent serves one client after another on the same channel: answers to an earlier one may still be in it.
         while (answer := _fields((await self._readline()).rpartition(DELIMITER)[2])).get("id") != name:
             self._meter()
         if "error" in answer:
@@ -113,6 +114,7 @@ class Client(QMPClient):
         if now - self._second >= 1:
             self._second, self._count = now, 0
         self._count += 1
+        # A peer that never stops would keep the event loop from everything else.
         if self._count > self._burst:
             raise PeerProtocolError(f"more than {self._burst} messages in a second")
 

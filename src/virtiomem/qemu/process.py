@@ -158,6 +158,7 @@ class QemuProcess:
         """QEMU's last message, if it explains the exit; ignored when a signal killed QEMU."""
         if code < 0 and code != -signal.SIGABRT:
             return ""
+        # The last, for QEMU's first complaints are mostly warnings.
         if said := self.output.messages():
             return said[-1]
         silent = f"{self.command[0]} said nothing" if self.command[0] != BINARY else ""
@@ -275,6 +276,7 @@ class Output:
             self._kept += len(line) + _LINE_COST
             if self._kept > _MAX_OUTPUT:
                 self._overflow = True
+                # All at once: `take` refuses what has a gap, so what is left would never be read.
                 self._lines, self._kept = [], 0
             self._lines.append(line)
 
@@ -284,6 +286,7 @@ def _die_with_parent(parent: int) -> Callable[[], None]:
 
     def ask() -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # The parent may have died before prctl() asked: then the signal never comes.
         if os.getppid() != parent:
             os._exit(1)
 

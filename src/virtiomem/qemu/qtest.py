@@ -230,6 +230,7 @@ class QTest:
             self._socket.settimeout(self._timeout)
             self._socket.sendall(data)
             while len(self._heard) < expected:
+                # Again for each read: a peer that drips bytes would otherwise have the whole time for each of them.
                 self._socket.settimeout(_left(until))
                 self._hear(self._socket.recv(_RECEIVE))
         except TimeoutError:
@@ -249,6 +250,7 @@ class QTest:
                 self._heard.append(said)
 
     def _note(self, irq: Irq) -> None:
+        # QEMU may say that a line is up which is up already: only an edge is an interrupt.
         if irq.raised and not self.irqs.get(irq.line):
             self.raised[irq.line] = self.raised.get(irq.line, 0) + 1
         self.irqs[irq.line] = irq.raised

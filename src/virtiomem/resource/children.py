@@ -134,6 +134,7 @@ class Children(Sequence[N], Generic[N]):
         """Put `new` in its place; if that is taken, change nothing and return the lowest child in the way."""
         start = new.start
         nodes = self._nodes[-1]
+        # Memory mostly comes in ascending order, above all that is there: no search.
         if start > nodes[-1].end:
             if len(nodes) < LIMIT:
                 self._starts[-1].append(start)

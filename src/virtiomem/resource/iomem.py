@@ -12,8 +12,8 @@ level on share an indent; start and end in lower-case hexadecimal, at least eigh
 An opener without CAP_SYS_ADMIN gets zeros for all addresses.
 
 Reading is strict: what the kernel cannot have printed is a ListingError with the line and the reason, so that `dumps(loads(text))`
-is `text`, byte for byte, except the final newline, which a whole line may lack. A name with something behind it is damage, too: it
-would be another name to all who look for `System RAM` (see `resource.spoiled`; what to do with damaged listings, as people paste
+is `text`, byte for byte, except the final newline, which a whole line may lack. A name with something behind it is damage, too:
+code that looks for `System RAM` would not match it (see `resource.spoiled`; what to do with damaged listings, as people paste
 them, is `virtiomem.listing.repair`'s job). Flags and descs, which the text does not show, follow from the names: see
 `resource.meanings`. Equal names are one object, as `sys.intern` gives it.
 

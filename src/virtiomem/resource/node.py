@@ -227,7 +227,7 @@ def check_label(name: object, flags: object) -> None:
 
 
 class ResourceConflict(KernelError):  # noqa: N818 - named for what the kernel's own code calls it
-    """The range is taken, or not inside where it was to go; `conflict` is the resource in the way.
+    """The range overlaps `conflict`, or is not inside `conflict`, under which it was to go.
 
     The kernel's callers see EBUSY.
     """

@@ -114,12 +114,14 @@ class ResourceTree(Resource):
         end = start + size - 1
         new = Trusted(start, end, name)
         place = self._recent
+        # The place of the last region may have been released, claimed or moved since: all that makes it right is tested.
         if place.start <= start <= end <= place.end and place.parent is self and not place.flags & IORESOURCE_BUSY:
             conflict = place._put(new)
         else:
             place = self
             conflict = self._link(new)
         while conflict is not None:
+            # Looked at only now: sound regions, nearly all, need not be looked at twice.
             if conflict is place or conflict.flags & IORESOURCE_BUSY:
                 border.span(start, size)
                 raise ResourceConflict(new, conflict)
@@ -220,6 +222,7 @@ class ResourceTree(Resource):
         Raises KernelError (EINVAL) when it is in no tree. Models: remove_resource().
         """
         parent = _require_linked(old)
+        # A copy: linking them again changes the container that is read.
         inside = list(old.children)
         old._children = None
         old._unlink()

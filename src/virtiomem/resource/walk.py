@@ -62,6 +62,7 @@ def walk_iomem_res_desc(root: Resource, start: int, end: int, flags: int, desc: 
     for node in _matching(root, start, end, flags, desc):
         found = Found(max(node.start, start), min(node.end, end), node)
         yield found
+        # The kernel calls a search of one byte invalid, and what is left here may be one.
         if found.end + 1 >= end:
             return
 
@@ -139,6 +140,7 @@ def _matching(root: Resource, start: int, end: int, flags: int, desc: Desc) -> I
         for node in stack[-1]:
             if _matches(node, flags, desc):
                 yield node
+            # A child of a match is part of it; only what does not match is entered.
             elif node._children is not None:
                 stack.append(node._children.overlapping(start, end))
                 break

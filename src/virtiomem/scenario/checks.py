@@ -222,7 +222,7 @@ def _node_range(text: str, where: str, page_size: int) -> Span:
 
 
 def _first_hole(whole: Span, parts: Iterable[Span]) -> int | None:
-    """The first address of `whole` that no part holds; parts in address order."""
+    """Return the first address of `whole` that `parts`, in address order, do not cover; None when they cover it."""
     address = whole.start
     for part in parts:
         if part.start <= address:

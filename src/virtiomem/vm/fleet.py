@@ -113,6 +113,7 @@ async def carry_out(
     When this is cancelled every machine's resize states its condition, and they are returned all the same.
     """
     tasks = [asyncio.ensure_future(resize(job.vm, job.plan, policy, report, inside=job.inside)) for job in jobs]
+    # An interrupt ends this wait, not the machines': each still has to state its condition.
     while pending := [task for task in tasks if not task.done()]:
         try:
             await asyncio.wait(pending)
@@ -131,6 +132,7 @@ def exit_code(results: Sequence[ResizeResult], refusals: Sequence[MachineRefusal
         return ResizeOutcome.INTERRUPTED.exit_code
     if len(set(codes)) == 1:
         return codes[0]
+    # A higher code is graver (1 failed, 2 usage, 124 timed out), except 64, which is between success and failure.
     return PARTLY if 0 in codes or PARTLY in codes else max(codes, default=0)
 
 

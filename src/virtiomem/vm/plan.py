@@ -246,7 +246,8 @@ def distribute(
     _fill(devices, target, shares, bounds, at_most_one_block=True)
     _fill(devices, target, shares, bounds)
     if sum(shares.values()) != target:
-        shares = lows  # fairness has no exact answer here: from the lowest on, biggest blocks first, none is missed
+        # No fair split is exact. From the lower bounds on, largest blocks first, a split is found wherever there is one.
+        shares = lows
         _fill(devices, target, shares, bounds)
     return shares if sum(shares.values()) == target else None
 

@@ -155,6 +155,7 @@ class _Resize:
             return plan
         growths = {change.device: change.after - change.device.assumed_size for change in plan.changes}
         if self.kept is None:
+            # Of what was free at first: a share of what is left would shrink with each step and let the guest run dry.
             self.kept = int(means.free * KEPT)
         found = forecast(growths, replace(means, free=max(means.free - self.kept, 0)))
         self.starved = None if found.is_enough else replace(found, free=means.free).reason
@@ -163,13 +164,17 @@ class _Resize:
     async def _set(self, plan: Plan) -> None:
         """Set every requested-size, shrinking first; when one is refused, those already set go back."""
         done: list[tuple[str, int]] = []
+        # Shrinking first: what grows may need the memory, and the total never exceeds the plan's.
         for change in sorted(plan.changes, key=lambda change: change.after - change.before):
+            # A device that is only requested to be there is set again: the driver then tries at once instead of at its
+            # next retry.
             if change.after == change.device.requested_size == change.device.size:
                 continue
             try:
                 await self.backend.set_requested_size(change.device.id, change.after)
             except DeviceError:
                 for device, before in done:
+                    # Back to what was requested, not to what was plugged: that was the wish before this command.
                     await self.backend.set_requested_size(device, before)
                 raise
             done.append((change.device.id, change.before))
@@ -198,6 +203,7 @@ class _Resize:
             device = machine.device(track.device)
             if device is None:
                 return self._noted(ResizeOutcome.LOST, f"{track.device} is gone")
+            # Another client's wish is newer than ours: to set ours again would start a race that both lose.
             if device.requested_size != track.target:
                 said = f"{track.device}: another client set its requested-size to {format_size(device.requested_size)}"
                 return self._noted(ResizeOutcome.SUPERSEDED, said)
@@ -219,6 +225,7 @@ class _Resize:
     async def _stalled(self, machine: Machine) -> ResizeOutcome | None:
         """Nothing moved for long: give the missing part to other devices, or end."""
         missing = {track.device: track.size for track in self.tracks.values() if not track.done}
+        # Only for a device that was not stuck before: else two stuck ones would pass the same part to and fro.
         if self.policy.redispatch and missing.keys() - self.stuck.keys():
             self.stuck |= missing
             plan = replan(machine, self.plan, self.stuck, self.policy.spread)
@@ -276,6 +283,8 @@ class _Resize:
 
     def _from_outside(self) -> ResizeOutcome:
         """Conclude without a look inside: memory that is gone is gone, what is there may be offline."""
+        # The driver takes memory from Linux before the device unplugs it, so less plugged proves it gone; more plugged
+        # proves nothing about Linux.
         seen = all(track.size < track.start or not track.size for track in self.tracks.values())
         return ResizeOutcome.DONE if seen or not self.policy.online else ResizeOutcome.PLUGGED
 
@@ -337,6 +346,7 @@ class _Resize:
         try:
             for change in self.original.changes:
                 await self.backend.set_requested_size(change.device.id, change.before)
+            # It only watches: whether the guest follows is the guest's affair, and the command has failed either way.
             end = self.backend.now() + ROLLBACK_SECONDS
             while self.backend.now() < end:
                 self.machine = await self.backend.look()
@@ -354,6 +364,7 @@ class _Resize:
         limits = [self.policy.poll, self._moved_at() + self.policy.stall - now]
         if self.policy.timeout is not None:
             limits.append(self.began + self.policy.timeout - now)
+        # Never 0: a limit that has just passed must not become a look without a pause.
         return max(min(limits), 0.01)
 
     def _left(self) -> float | None:

@@ -139,7 +139,7 @@ def rows_of(views: Iterable[View]) -> list[DeviceRow]:
 def status_text(
     view: View, columns: Sequence[str], *, in_bytes: bool = False, headings: bool = True, width: int | None = None
 ) -> str:
-    """One machine at length: what it is, its memory in sum and per node, its devices, what the guest says."""
+    """Return the full status of one machine: totals, memory per node, devices, and the guest's own figures."""
     machine = view.machine
     if machine is None:
         return f"{view.vm}  unreachable\n"

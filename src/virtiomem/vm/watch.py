@@ -43,7 +43,7 @@ async def watch(
     """Samples of all machines as they come: at once when something happens, every `interval` seconds anyway.
 
     With `yields` a machine is let go of between two looks, so that clients that need it alone get a turn; events are not heard then.
-    Raises UsageError for a connection that can never be one: trying again would not help.
+    Raises UsageError for an invalid connection, such as a scenario that does not exist: trying again would not help.
     """
     samples: asyncio.Queue[Sample | UsageError] = asyncio.Queue(MAX_PENDING)
     began = asyncio.get_running_loop().time()
@@ -71,6 +71,7 @@ class _Watcher:
         began: float,
         yields: bool,
     ) -> None:
+        # A simulated machine waits in real time here: at full speed a watch would never pause.
         self.connection = replace(connection, access=replace(connection.access, pace=1.0))
         self.interval = interval
         self.yields = yields
@@ -122,6 +123,8 @@ class _Watcher:
             if before.get(device.id) != device.size:
                 self.moved_at[device.id] = now
         still = {device.id: now - self.moved_at[device.id] for device in machine.devices}
+        # A change of size shows in the machine itself, and after QEMU's throttling it may come when nothing differs any
+        # more.
         changed = machine != self.last or bool(events - {Event.SIZE})
         self.last, self.last_error = machine, None
         await self.samples.put(
@@ -131,6 +134,7 @@ class _Watcher:
     async def _lost(self, error: VirtiomemError) -> None:
         changed = str(error) != self.last_error
         self.last, self.last_error = None, str(error)
+        # While it was out of sight its devices may have moved: how long they stood still is not known.
         self.moved_at.clear()
         await self.samples.put(Sample(self.connection.name, self._now(), None, error, changed=changed))
 

@@ -47,12 +47,12 @@ def inject(error: str, times: int = 1) -> str:
         (
             resize("2G"),
             {"state": "offline"},
-            "vm0: 1G of the added memory is offline; the driver adds more when no more than 512M is",
+            "vm0: 1G of the added memory is offline; the driver adds more once this drops to 512M",
         ),
         (
             resize("2G") + step("set-state", blocks="[48, 49]", state='"online"'),
             {"state": "offline"},
-            "vm0: 768M of the added memory is offline; the driver adds more when no more than 512M is",
+            "vm0: 768M of the added memory is offline; the driver adds more once this drops to 512M",
         ),
         (
             resize("200M"),

@@ -90,6 +90,7 @@ class GuestFiles:
             self.unreadable.append(f"{path} ({error.reason})")
             return None
         except BackendTimeout as error:
+            # It may have opened the file and answered too late: without the handle nothing can close it.
             text = f"{error.message}; {path} may stay open in the guest"
             raise BackendTimeout(text, connection=error.connection) from None
         try:
@@ -112,6 +113,7 @@ class GuestFiles:
                 data += base64.b64decode(chunk.buf_b64, validate=True)[:left]
             except (binascii.Error, ValueError):
                 raise self._peer.bad_answer("guest-file-read", Unsound(chunk.buf_b64, "base64", "buf-b64")) from None
+            # An agent that says neither eof nor anything else would be asked forever.
             if chunk.eof or not chunk.buf_b64:
                 break
         return data

@@ -151,6 +151,7 @@ class _Session:
         if not known.page_size or not known.block_size or known.block_size < known.page_size:
             return
         size = known.block_size // known.page_size * FLAGS_SIZE
+        # Highest first, as the driver unplugs: what is cut off is what would go last.
         for block in blocks[: MAX_FLAGS // size]:
             flags = await self._files.read(inside.KPAGEFLAGS, block * size, size)
             if flags is None or len(flags) < size:
@@ -194,6 +195,7 @@ class _Session:
             if text is None:
                 break
             zone = text.strip()
+            # The guest chooses this text: only a word of the size of a zone's name is shown.
             if zone.isalnum() and len(zone) <= 16 and zone != "none":
                 found[block.block] = zone
         return found
@@ -201,6 +203,7 @@ class _Session:
     async def _claims(self) -> tuple[Claim, ...] | None:
         """Return the device regions that drivers have taken, and the status of each device."""
         text = await self._files.text(inside.IOMEM) or ""
+        # A map that was cut may lack a device's line, and a missing claim would mean a missing driver.
         claims = inside.parse_claims(text) if len(text) < agent_files.FILE_LIMIT else None
         if claims is None:
             return None

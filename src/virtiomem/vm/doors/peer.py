@@ -113,6 +113,8 @@ class Peer:
             while True:
                 try:
                     connection.connect(self._address)
+                # EAGAIN from a unix socket means that its backlog is full, and the kernel does not tell when there is
+                # room again.
                 except BlockingIOError:
                     await asyncio.sleep(RETRY_SECONDS)
                 else:
@@ -191,6 +193,7 @@ class Peer:
         if isinstance(error, PeerProtocolError):
             return self.bad_answer(command, error)
         async with self._failing:
+            # Once: the library tells the cause to the first disconnect() alone, and several questions may fail at a time.
             if self._failure is None:
                 cause = await outcome(self._client.disconnect())
                 self._failure = "it closed the connection" if cause is None else one_line(str(reason(cause)), MAX_WORDS)

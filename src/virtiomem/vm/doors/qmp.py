@@ -192,6 +192,7 @@ class QmpBackend:
         await self._peer.close()
 
     def _on_event(self, name: str, _: object) -> None:
+        # Only its kind is kept: what an event says would be old when it is read, and the next look shows the truth.
         event = _EVENTS.get(name)
         if event is not None:
             self._events.add(event)
@@ -246,6 +247,7 @@ class QmpBackend:
         if all(device.data.id is not None or device.type != "virtio-mem" for device in found):
             return found
         children = [child for child in await self._children(_UNNAMED) if child.type.startswith("child<virtio-mem-")]
+        # By address: query-memory-devices gives an unnamed device no id, and an address is what both lists have.
         names = dict(zip(await each(self._memaddr, children), children, strict=True))
         return [self._under(device, names.get(device.data.memaddr)) for device in found]
 
