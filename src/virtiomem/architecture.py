@@ -69,12 +69,12 @@ class Architecture:
     """The contiguous memory allocator's area where the command line says nothing; None: Debian builds without it."""
 
     def pluggable(self, boot_start: int) -> Span:
-        """Return what can be hotplugged where boot memory starts at an address (mhp_get_pluggable_range())."""
+        """Return the range that can be hotplugged, given where boot memory starts (mhp_get_pluggable_range())."""
         base = align_down(boot_start, self.linear_map_alignment) if self.linear_map_alignment else 0
         return Span.sized(base, self.linear_map_size)
 
     def map_base(self, boot_start: int) -> int:
-        """Return what is added to a physical address in the direct map, where boot memory starts at an address."""
+        """Return the offset from physical to direct-map addresses, given where boot memory starts."""
         start = self.pluggable(boot_start).start if self.maps_from_memory_start else 0
         return (self.direct_map - start) % (1 << 64)
 

@@ -130,7 +130,7 @@ class Columns(dict[str, C]):
         return [column.name for column in self.values() if table in column.default]
 
     def needs(self, names: Iterable[str]) -> set[str]:
-        """Return the inputs that these columns need."""
+        """Return the names of the inputs that these columns are computed from."""
         return {self[name].needs for name in names} - {""}
 
     @property

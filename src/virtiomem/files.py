@@ -32,7 +32,7 @@ def read_bytes(path: str | Path, *, limit: int = MAX_SIZE) -> bytes:
 
 
 def read_stdin(*, limit: int = MAX_SIZE) -> bytes:
-    """Return what stands on standard input; raises UsageError as `read_bytes` does."""
+    """Read all of standard input. Raises UsageError as `read_bytes` does."""
     try:
         return _read(sys.stdin.buffer, "standard input", limit)
     except OSError as error:
@@ -56,12 +56,12 @@ def refuse_empty(path: str | Path) -> None:
 
 
 def is_directory(path: str | Path) -> bool:
-    """Return whether a directory is there; under a name that nothing can have, none is."""
+    """Return whether a directory exists; False for an impossible name."""
     return os.path.isdir(path)  # noqa: PTH112 - pathlib raises for a name that is too long
 
 
 def is_there(path: str | Path) -> bool:
-    """Return whether anything is there; under a name that nothing can have, nothing is."""
+    """Return whether a file or directory exists; False for an impossible name."""
     return os.path.exists(path)  # noqa: PTH110 - pathlib raises for a name that is too long
 
 
@@ -87,7 +87,7 @@ def check_writable(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> No
 
 
 def _holds(source: str | Path, target: Path) -> bool:
-    """Return whether a source is this file, under whatever name, or a directory with it."""
+    """Return whether a source is this file under any name, or a directory that holds it."""
     try:
         if str(source) == "-":
             return os.path.samestat(os.fstat(sys.stdin.fileno()), target.stat())
@@ -128,7 +128,7 @@ def write_all(outputs: Mapping[str | Path, bytes]) -> None:
 
 
 def cannot_write(path: str | Path, error: OSError) -> UsageError | BackendError:
-    """Return what to raise when the system refuses to write: whose fault it is depends on what it says."""
+    """Return the exception for a failed write: UsageError for a name that cannot be written to, else BackendError."""
     kind = UsageError if error.errno in _WRONG_NAMES else BackendError
     return kind(f"{shown(path)}: {error.strerror}")
 

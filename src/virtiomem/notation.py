@@ -99,7 +99,7 @@ def convert(values: Any, kind: type[T], *, dec_hook: Callable[[type, Any], Any] 
 
 
 def check_format(values: Any, *known: str) -> str:
-    """Return the format that an object says it is of; the first for what is not an object.
+    """Return the value of an object's `format`; the first known format for what is not an object.
 
     Raises NotationError when it says another, or none.
     """

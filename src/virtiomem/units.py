@@ -117,7 +117,7 @@ def format_exact(size: int) -> str:
 
 
 def size_format(*, in_bytes: bool, at_least: bool = False) -> Callable[[int], str]:
-    """Return the formatter of a table's sizes: plain numbers of bytes, or for a glance; `at_least` where there may be more."""
+    """Return the function that formats a table's sizes, in bytes or rounded; `at_least` marks sizes that are lower limits."""
     plain: Callable[[int], str] = str if in_bytes else format_approx
     return (lambda size: f"at least {plain(size)}") if at_least else plain
 

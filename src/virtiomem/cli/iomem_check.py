@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _block_size(args: argparse.Namespace, capture: Capture) -> int:
-    """Return the value of the option, else of the capture."""
+    """Return the option's value, else the capture's."""
     if args.block_size is not None:
         if not is_block_size(args.block_size):
             raise UsageError(f"--block-size: {args.block_size} bytes is not a memory block: {BLOCK_SIZES}")

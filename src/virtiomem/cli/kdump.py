@@ -290,7 +290,7 @@ def _inputs(
     architecture: Architecture,
     release: LinuxRelease | None,
 ) -> Inputs:
-    """Return the values of the options, and for the rest those of the machine itself."""
+    """Return the options' values, completed with those of the machine itself."""
     state = crash_state_of(capture)
     vmcoreinfo = args.vmcoreinfo or (Note(*state.vmcoreinfo) if state.vmcoreinfo else None)
     return Inputs(

@@ -127,7 +127,7 @@ class _ShowVersion(argparse.Action):
 
 
 def parsers(names: Iterable[str] = COMMANDS) -> tuple[Parser, dict[str, Parser]]:
-    """Return the parser of the command line, and that of each command named, which has no arguments yet."""
+    """Return the main parser and the parsers of the named commands, still without arguments."""
     parser = Parser(prog="virtiomem", description="The Linux virtio-mem stack.", epilog=_EXITS, allow_abbrev=False)
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="print the version and the build, and exit")
     commands = parser.add_subparsers(prog=parser.prog, dest="command", metavar="COMMAND", required=True)

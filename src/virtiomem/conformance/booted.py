@@ -111,11 +111,11 @@ class GuestOwner:
         self._hook.set_requested_size(size)
 
     def requested_size(self) -> int:
-        """Return what the configuration says."""
+        """Return the requested size from the configuration space."""
         return Config.unpack(self._guest.transport.config()).requested_size
 
     def size(self) -> int:
-        """Return what the hook says."""
+        """Return the plugged size that the hook reports."""
         if self._hook is None:
             raise NotImplementedError
         return self._hook.size()

@@ -259,7 +259,7 @@ class CommandDevice:
         self._ask("system-reset")
 
     def take_notification(self) -> bool:
-        """Return whether an answer since the last call had ``"notified": true``."""
+        """Return whether any answer since the last call said ``"notified": true``."""
         notified, self._notified = self._notified, False
         return notified
 

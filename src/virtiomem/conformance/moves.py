@@ -54,7 +54,7 @@ def make_case(rng: Random) -> Case:
 
 
 def make_features(rng: Random) -> int:
-    """Return what a driver accepts; most drivers accept what they should."""
+    """Return the features that a driver accepts; most accept those they should."""
     features = 0 if rng.random() < 0.03 else int(VirtioFeature.VERSION_1)
     for feature, likely in (
         (Feature.ACPI_PXM, 0.8),
@@ -202,7 +202,7 @@ class MoveGenerator:
         )
 
     def _edges(self, usable: int) -> list[int]:
-        """Return where unplugged and plugged blocks meet, the ends of the usable region included: 0, start, stop, …, usable."""
+        """Return the boundaries between unplugged and plugged blocks, with the ends of the usable region: 0, start, stop, …, usable."""
         mem = self._mem
         edges = [0]
         for span in mem.plugged_ranges():
@@ -232,7 +232,7 @@ class MoveGenerator:
 
 
 def descriptors(chain: ChainRequest) -> int:
-    """Return how many of the queue's descriptors a request takes."""
+    """Return the number of descriptors that a request takes."""
     match chain.desc:
         case "indirect_behind_direct":
             return 2

@@ -190,7 +190,7 @@ class FollowingModel:
                 listener()
 
     def _follows(self, policy: DevicePolicy) -> bool:
-        """Return whether to do as the other device did; it is counted, or kept as what would have been needed."""
+        """Return whether to follow the other device; counts the policy as followed, or notes it as needed."""
         if policy.name not in self._accept:
             self.unfollowed[policy.name] = None
             return False

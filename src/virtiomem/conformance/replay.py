@@ -86,7 +86,7 @@ def _device(
 
 
 def _spec(line: log.Header | log.Negotiation) -> DeviceSpec:
-    """Return what its owner asked for."""
+    """Return the shape of the device that a header describes."""
     config = line.before.cfg if isinstance(line, log.Header) else line.cfg
     return DeviceSpec(
         "vm0",

@@ -73,7 +73,7 @@ class SuiteReport:
         return any(verdict.outcome in {RuleOutcome.PASS, RuleOutcome.FAIL} for verdict in self.verdicts)
 
     def count(self, outcome: RuleOutcome) -> int:
-        """Return how many rules had this outcome."""
+        """Return the number of rules with this outcome."""
         return sum(verdict.outcome is outcome for verdict in self.verdicts)
 
 

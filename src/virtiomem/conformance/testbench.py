@@ -78,7 +78,7 @@ class HasShape(Protocol):
 
 
 def same_words(target: Target) -> bool:
-    """Return whether it refuses in QEMU's words: not where its owner is asked in some other way."""
+    """Return whether refusals come in QEMU's words: not where the owner is asked in another way."""
     return target.has_virtio and not isinstance(target, HasShape)
 
 

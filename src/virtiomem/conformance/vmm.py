@@ -236,6 +236,6 @@ class BootedGuest:
         return BackendError(f"{self._child.name} {how} while {doing}: {self._words()}")
 
     def _words(self) -> str:
-        """Return what the VMM, else its guest, said last."""
+        """Return the last output of the VMM, else of its guest."""
         assert self._child is not None
         return self._child.last_words() or (self._tail[-1] if self._tail else "it said nothing")

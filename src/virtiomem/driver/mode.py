@@ -87,10 +87,10 @@ class Mode(Protocol):
         """The driver leaves: take back what must not be left behind."""
 
     def counts(self) -> dict[str, int]:
-        """Return how many units are in each state."""
+        """Return the number of units in each state, by name."""
 
     def plugged_bytes(self) -> int:
-        """Return the bytes that this mode holds to be plugged."""
+        """Return the bytes that are plugged according to this mode's own records."""
 
     def check(self) -> None:
         """Assert the mode's invariants, and that it agrees with the core."""

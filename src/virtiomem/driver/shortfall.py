@@ -64,7 +64,7 @@ def _failures(memory: Memory, failures: list[UnplugFailure]) -> Iterator[Reason]
 
 
 def _uses(memory: Memory, failures: list[UnplugFailure]) -> list[dict[str, object]]:
-    """Return the users of pages that hold one block."""
+    """Return the users whose pages keep one block from leaving."""
     block = memory.blocks.get(failures[0].span.start // memory.block_size)
     pageblocks = {index for failure in failures for index in _pageblocks(memory, failure.span)}
     return [] if block is None else uses_of(memory, block, pageblocks)

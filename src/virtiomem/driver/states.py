@@ -61,7 +61,7 @@ class UnitStates(Generic[S]):
             yield self.first + at
 
     def counts(self) -> dict[str, int]:
-        """Return how many units are in each state that some unit is in, by name."""
+        """Return the number of units in each state, by name; states without units are left out."""
         return {state.name: self.count[state] for state in self._kinds if self.count[state]}
 
     def check(self) -> None:

@@ -34,7 +34,7 @@ def compare(kernel: CrashRanges, kexec_tools: CrashRanges) -> Comparison:
 
 
 def above_low(*found: Iterable[CrashRange]) -> bool:
-    """Return whether any range reaches above the first MiB, which each loader treats in its own way."""
+    """Return whether any range reaches above the first MiB, which the two loaders treat differently."""
     return any(end >= MiB for ranges in found for _, end in ranges)
 
 

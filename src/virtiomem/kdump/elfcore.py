@@ -199,7 +199,7 @@ def is_header(data: bytes) -> bool:
 
 
 def table_end(data: bytes) -> int:
-    """Return the bytes from the start that hold all program headers, of fewer than 65 535. Raises UsageError."""
+    """Return the offset at which the program headers end, if there are fewer than 65 535. Raises UsageError."""
     if not is_header(data):
         raise UsageError("not an ELF core header")
     unpacked = _EHDR.unpack_from(data)

@@ -48,7 +48,7 @@ def ranges_that_fit(
     possible_cpus: int = 1,
     architecture: Architecture = DEFAULT_ARCHITECTURE,
 ) -> int | None:
-    """Return the number of ranges that such a header has room for, after the notes of the CPUs; None where it gets what it needs."""
+    """Return how many ranges such a header has room for, after the CPUs' notes; None if its size is not fixed."""
     room = room_of(release, build, architecture)
     return None if room is None else elfcore.segments_in(room) - 2 - max(possible_cpus, 1)
 

@@ -16,7 +16,7 @@ class Loader(Enum):
 
     @classmethod
     def of(cls, syscall: CrashSyscall) -> Self:
-        """Return the maker of the header for a crash kernel loaded with this system call."""
+        """Return who writes the header when a crash kernel is loaded by this system call."""
         return cls.KERNEL if syscall == "kexec_file_load" else cls.KEXEC_TOOLS
 
     @property

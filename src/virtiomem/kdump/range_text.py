@@ -91,7 +91,7 @@ def no_dump(found: CrashRanges, *, loaded: bool | None = None) -> list[str]:
 
 
 def lacking(inputs: Inputs) -> list[str]:
-    """Return the entries that readers of a dump look for in its header and will not find."""
+    """Return the header entries that readers of a dump need and that this header lacks."""
     said = [] if inputs.notes else ["no CPU's crash notes (--note): readers of the dump find no registers"]
     if 0 < (known := len(inputs.notes)) < inputs.noted_cpus:
         said.append(f"crash notes of {known} CPUs, where the kernel's header has those of {inputs.noted_cpus} (--note)")

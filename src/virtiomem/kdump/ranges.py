@@ -123,7 +123,7 @@ def total(ranges: Iterable[CrashRange]) -> int:
 
 
 def keeps_header(release: LinuxRelease, architecture: Architecture = DEFAULT_ARCHITECTURE) -> bool:
-    """Return whether such a kernel keeps the header that it made up to date. Since: 6.6 (keeps_crash_header)."""
+    """Return whether a kernel of this release updates the header that it made when memory comes and goes. Since: 6.6 (keeps_crash_header)."""
     return release.keeps_crash_header and architecture.keeps_crash_header
 
 

@@ -87,7 +87,7 @@ class Standing:
 def ram_for(
     loader: Loader | None, tree: Resource, release: LinuxRelease, architecture: Architecture = DEFAULT_ARCHITECTURE
 ) -> list[CrashRange]:
-    """Return the contents of a header made now; the kernel's where it is not known who makes it."""
+    """Return the contents of a header made now, by the kernel if the maker is unknown."""
     if loader is Loader.KEXEC_TOOLS:
         return kexec_tools_ranges(tree, architecture=architecture).ranges
     return kernel_ranges(tree, release, architecture=architecture).ranges
@@ -99,7 +99,7 @@ def is_kept(
     crash_hotplug: str | None,
     architecture: Architecture = DEFAULT_ARCHITECTURE,
 ) -> bool | None:
-    """Return whether the kernel keeps the loaded header up to date: what it says itself, else what its release does.
+    """Return whether the kernel keeps the loaded header up to date: by its own word, else by its release.
 
     `crash_hotplug` is the file of this name below /sys/devices/system/memory. None where that cannot be known.
     """

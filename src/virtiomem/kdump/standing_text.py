@@ -36,7 +36,7 @@ def table(standing: Standing, *, in_bytes: bool = False, headings: bool = True) 
 
 
 def said(standing: Standing, kernel: str) -> list[str]:
-    """Return what is to be known of the header in addition to what it lacks, a sentence each; `kernel` is what to call the kernel, such as `Linux 6.12`."""
+    """Return notes about the header, one sentence each; `kernel` names the kernel, as in `Linux 6.12`."""
     if standing.loaded is False:
         return []
     return [*_upkeep(standing, kernel), *_content(standing)]

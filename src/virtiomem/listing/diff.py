@@ -173,7 +173,7 @@ def _overlapping_groups(nodes: list[tuple[int, Resource]]) -> Iterator[list[tupl
 
 
 def _regrouped(olds: list[Resource], news: list[Resource]) -> ResourceChange:
-    """Return the change of resources of one name that became others."""
+    """Return the change that replaces resources of one name with others."""
     before, after = tuple(map(_range, olds)), tuple(map(_range, news))
     match len(olds) == 1, len(news) == 1:
         case True, True:

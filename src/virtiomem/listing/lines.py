@@ -137,7 +137,7 @@ def _filled_up(numbers: list[str], *, sparing: bool) -> int:
 
 
 def _has_lost(number: str, digits: int) -> bool:
-    """Return whether a number of a listing that fills up to that many digits has fewer, or a zero where it has more."""
+    """Return whether a number has fewer digits than its listing pads to, or a leading zero beyond them."""
     return len(number) < digits or (len(number) > digits > 0 and number.startswith("0"))
 
 
@@ -225,7 +225,7 @@ def _is_whole(name: str, text: str) -> bool:
 
 
 def _left_out(raw: Raw) -> Repair:
-    """Return the repair of a line that is not part of a listing: it is left out."""
+    """Return the repair that leaves out a line which is not part of a listing."""
     chatter = not raw.text or (_is_chatter(raw.text) and not _SOME_RANGE.search(raw.text))
     chatter = chatter and not _has_mark(raw.text) and not any(map(_ELISION.fullmatch, _WORD.findall(raw.text)))
     damage = Damage.DIGITS if _RAGGED.match(raw.text) else Damage.NOT_A_LINE

@@ -231,7 +231,7 @@ def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repa
 
 
 def _digits_are_lost(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repairs) -> bool:
-    """Return whether some line shows that digits are lost: then any other may have lost some that nothing shows."""
+    """Return whether any line has visibly lost digits; then other lines may have lost some invisibly."""
     astray = (Damage.OUTSIDE_PARENT, Damage.OVERLAP)
     return any(one.damage is Damage.DIGITS for one in repairs) or any(
         damage is Damage.REVERSED or (line.narrow and damage in astray)

@@ -85,7 +85,7 @@ def _without_returns(raw: list[str], repairs: Repairs) -> list[str]:
 def _without(
     take: Callable[[str], tuple[str, str]], damage: Damage, words: str
 ) -> Callable[[list[Raw], Repairs], list[Raw]]:
-    """Return a step that takes something off each line: `take` gives the line without it, and what it was."""
+    """Return a step that strips each line: `take` returns the stripped line and what was taken off."""
 
     def undo(raw: list[Raw], repairs: Repairs) -> list[Raw]:
         taken = [take(line.text) for line in raw]
@@ -207,7 +207,7 @@ def _pieces(text: str) -> list[str]:
 
 
 def _name_at(text: str, at: int) -> int:
-    """Return the position of the name in the line that begins at `at`; 0 where none does."""
+    """Return the position of the name in the line that begins at `at`; 0 if no line begins there."""
     match = _RANGE.match(text, at)
     colon = text.find(" : ", at)
     return match.end() if match else colon + 3 if colon >= 0 else 0

@@ -62,7 +62,7 @@ def load_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -
 
 
 def usable(found: Input, verb: str, source: str) -> Capture:
-    """Return the input if its kind has what a command needs; UsageError, which names the command that takes it, if not."""
+    """Return the input if the command can use its kind; raises UsageError that names a command which can."""
     kind = found.kind
     if set(TAKEN.get(verb, ())) <= set(kind.gives):
         return found.capture

@@ -66,7 +66,7 @@ def _nodes(snapshot: Snapshot, block_size: int) -> list[NodeConfig]:
 
 
 def _unless_set(config: C, captured: C) -> C:
-    """Return the captured settings, except those that the configuration sets to something other than the default."""
+    """Return the captured settings, overridden by those that the configuration sets to other than the default."""
     default = type(config)()
     own = {name: getattr(config, name) for name in config.__struct_fields__}
     return structs.replace(captured, **{name: value for name, value in own.items() if value != getattr(default, name)})

@@ -83,7 +83,7 @@ class CrashState:
 
 
 def crash_state_of(capture: Capture) -> CrashState:
-    """Return the places of the notes, and how many CPUs there are and may be; 0 where it does not say."""
+    """Return the addresses of the notes, and the numbers of present and possible CPUs; 0 if not captured."""
     cpu, kernel = capture.section("sys/devices/system/cpu").values, capture.section("sys/kernel").values
     notes = [
         (number_of(value, 16, capture), number_of(cpu[f"{name}_size"], 10, capture))

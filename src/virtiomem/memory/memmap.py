@@ -32,12 +32,12 @@ def _is_on(memory: Memory) -> bool:
 
 
 def _may_have(memory: Memory, blocks: int) -> bool:
-    """Return whether that many memory blocks, added or removed at once, can have them inside. Since: 6.8 (memmap_in_each_block)."""
+    """Return whether struct pages can lie inside that many memory blocks added or removed at once. Since: 6.8 (memmap_in_each_block)."""
     return blocks == 1 or memory.release.memmap_in_each_block
 
 
 def removable(memory: Memory, blocks: Sequence[MemoryBlock]) -> bool:
-    """Return whether a range can be removed: all its blocks have theirs inside, or none has."""
+    """Return whether a range can be removed: all its blocks have their struct pages inside, or all elsewhere."""
     inside = [block for block in blocks if block.memmap_pageblocks]
     return not inside or (len(inside) == len(blocks) and _may_have(memory, len(blocks)))
 

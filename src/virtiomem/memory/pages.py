@@ -159,7 +159,7 @@ class PageUsers:
         zone.used += self._pageblock_pages
 
     def _room(self, zone: Zone, places: int) -> int:
-        """Return how many of `places` free places can be had: struct pages, which have no place, have the others."""
+        """Return how many of `places` free places can be used: struct pages take up the others, without a place of their own."""
         return min(places, (zone.managed - zone.used) // self._pageblock_pages)
 
     def _zonelist(self, *, movable: bool) -> list[Zone]:

@@ -135,11 +135,11 @@ class Vmemmap:
         return sum(max(zone.managed - zone.used - keeps[zone], 0) for zone in zones)
 
     def kept(self, zone: Zone) -> int:
-        """Return the pages that a zone keeps from struct pages."""
+        """Return the pages of a zone that struct pages may not take."""
         return self._kept().get(zone, 0)
 
     def _kept(self) -> dict[Zone, int]:
-        """Return the pages that each kernel zone keeps: computed again when a zone has grown or shrunk."""
+        """Return the pages that struct pages may not take, by kernel zone; computed again when a zone has grown or shrunk."""
         managed = sum(map(_MANAGED, self._sharing))  # each time a block comes, so no more than this is done
         if managed != self._kept_for:
             self._kept_for = managed

@@ -282,7 +282,7 @@ class Output:
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:
-    """Return a function for the child between fork and exec: be killed when the parent is gone, or exit if it already is."""
+    """Return a function to run between fork and exec: it has the child killed when the parent ends, or exits if it has."""
 
     def ask() -> None:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -41,7 +41,7 @@ class Apart:
 
 
 def set_apart(a: Snapshot, b: Snapshot) -> Apart:
-    """Return the differences of two guests' boots that the guests do not choose: lines of the map, pages of zones."""
+    """Return the differences between two boots that the guests do not choose: lines of the map, pages of zones."""
     ones, others = (Counter(side.iomem.splitlines()) for side in (a, b))
     only_a, only_b = list(ones - others), list(others - ones)
     same_memory = _within(only_a, boot_memory(b)) and _within(only_b, boot_memory(a))
@@ -52,7 +52,7 @@ def set_apart(a: Snapshot, b: Snapshot) -> Apart:
 
 
 def _within(lines: list[str], memory: Stretches) -> bool:
-    """Return whether all their RAM is memory in the other boot, too."""
+    """Return whether all RAM of these lines is memory in the other boot as well."""
     return all(is_part(line, memory) for line in lines if _RAM.fullmatch(line))
 
 
@@ -93,7 +93,7 @@ def boot_memory(boot: Snapshot) -> Stretches:
 
 
 def is_part(line: str, memory: Stretches) -> bool:
-    """Return whether a line of RAM or reserved memory is only a piece of boot memory; on arm64 some lie inside another."""
+    """Return whether a line is RAM or reserved memory within boot memory; on arm64 such lines may be nested."""
     if not memory or (match := _PIECE.fullmatch(line.lstrip())) is None:
         return False
     first, last = (int(address, 16) for address in match.groups())

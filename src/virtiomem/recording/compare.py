@@ -74,7 +74,7 @@ class Rules:
     ignore: tuple[re.Pattern[str], ...] = ()
 
     def ignores(self, text: str) -> bool:
-        """Return whether a line of the map, or a difference in words, is known to differ."""
+        """Return whether a difference, given as a line of the map or as words, is a known one."""
         return any(pattern.search(text) for pattern in self.ignore)
 
 
@@ -138,7 +138,7 @@ def not_compared(recording: Recording) -> str:
 
 
 def _starts_kernel(record: StepRecord) -> bool:
-    """Return whether the step ended with another kernel than before it."""
+    """Return whether the step booted another kernel."""
     return isinstance(record.step, Kexec | Reboot) and record.error is None
 
 

@@ -35,7 +35,7 @@ def request_runs(requests: Sequence[Request]) -> list[RequestRun]:
 
 
 def _alike(requests: Sequence[Request], at: int) -> tuple[int, int]:
-    """Return the distance and the number of the requests from the `at`-th that differ in their address only."""
+    """Return the stride and length of the run of requests from the `at`-th on that differ only in their address."""
     first, stride, expected = requests[at], 0, 0
     for i in range(at + 1, len(requests)):
         request = requests[i]

@@ -152,7 +152,7 @@ def _spans(device: VirtioMemInfo, plugged: SpanSet | None) -> list[int] | None:
 
 
 def _step(now: Moment, before: Moment | None, names: Table, looks: Table) -> dict[str, Any]:
-    """Return a step and its outcome; for boot, nothing was done."""
+    """Return a step and its outcome; boot has no step."""
     if before is None or now.record is None:
         done = {"title": "boot", "settled": None, "error": None}
         return done | {"requests": [], "trace": {}, "changes": [], "block-changes": []}
@@ -190,6 +190,6 @@ def _block_change(change: BlockChange, looks: Table) -> list[Any]:
 
 
 def title(source: Source) -> str:
-    """Return the name of the scenario, else of the file or its folder."""
+    """Return the scenario's title, else the name of the file or its folder."""
     path = PurePath(source.name)
     return source.recording.title or (path.parent.name if path.stem == "recording" else path.stem) or source.name

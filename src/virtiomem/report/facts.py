@@ -131,7 +131,7 @@ def _runs(listing: Iterable[Row]) -> int:
 
 
 def _unit(row: Row, units: dict[VirtioMemInfo, int], default: int) -> int:
-    """Return the unit in which the device of a resource adds memory."""
+    """Return the unit in which a resource's device adds memory."""
     for device, unit in units.items():
         if device.memaddr <= row.start < device.memaddr + device.max_size:
             return unit

@@ -66,7 +66,7 @@ class Moment:
         return {number: self._plugged_of(number, said[number]) for number in sorted(partial)}
 
     def _plugged_of(self, number: int, said: int | UnsetType) -> int:
-        """Return the plugged part of a block as the guest says, else as the requests show."""
+        """Return the plugged part of a block, from the guest if it reports it, else from the requests."""
         if said is not UNSET:
             return said
         block = Span.of_block(number, self.block_size)

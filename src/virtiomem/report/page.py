@@ -67,7 +67,7 @@ def asset(name: str) -> str:
 
 
 def csp_hash(text: str) -> str:
-    """Return the name that a Content-Security-Policy has for an inline style or script; no other one runs."""
+    """Return the hash by which a Content-Security-Policy allows an inline style or script; no other one runs."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -80,7 +80,7 @@ def in_script(value: Any) -> str:
 
 
 def _shown(recording: dict[str, Any], label: str) -> dict[str, Any]:
-    """Return the parts of a recording that the page shows without its script: where it comes from, and a table of all steps."""
+    """Return what the page shows of a recording without its script: its origin, and a table of all steps."""
     return {
         "label": label,
         "title": recording["title"],

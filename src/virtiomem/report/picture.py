@@ -113,7 +113,7 @@ class _Scale:
 
 
 def _closer(changed: Span, x: _Scale) -> Span | None:
-    """Return what changed, with half of it on either side; None where the whole map shows it well."""
+    """Return the changed range with half its size on either side; None if it is visible on the whole map."""
     wide = x(changed.stop) - x(changed.start)
     room = changed.size // 2
     return Span(max(changed.start - room, 0), changed.stop + room) if wide < CLOSER else None

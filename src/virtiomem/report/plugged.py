@@ -34,7 +34,7 @@ def plugged_after(plugged: Plugged, record: StepRecord, runs: Iterable[RequestRu
 
 
 def plugged_at(snapshot: Snapshot, followed: Plugged | None = None) -> Plugged:
-    """Return the plugged spans of each device: `followed`, where that is as much as its `size`, else what that alone shows."""
+    """Return the plugged spans of each device: `followed` if their sum is its `size`, else what the size alone shows."""
     known = {}
     for device in snapshot.virtio_mem:
         spans = (followed or {}).get(device.id)
@@ -63,7 +63,7 @@ def _touched(run: RequestRun, block_size: int) -> Iterator[Span]:
 
 
 def trace(runs: Sequence[RequestRun], device: VirtioMemInfo, before: int) -> list[tuple[int, int]]:
-    """Return the course of a device's plugged size during a step: after which request (1, 2, …) it was how many bytes.
+    """Return how a device's plugged size changed during a step: pairs of request number (1, 2, …) and bytes after it.
 
     Starts at (0, `before`), is linear between the points, and is empty when it does not arrive at the device's `size`.
     """

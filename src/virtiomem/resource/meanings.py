@@ -74,7 +74,7 @@ E820_LOW = MiB
 
 @lru_cache(maxsize=4096)
 def meaning_of(name: str) -> NameMeaning:
-    """Return what the kernel gives a resource that is called `name`."""
+    """Return what a name means to the kernel, its flags and desc, and how it is spoiled."""
     flags, desc = _EXACT.get(name) or next(
         (given for pattern, given in _PATTERNS if pattern.fullmatch(name)), (_BUSY, Desc.NONE)
     )

@@ -284,7 +284,7 @@ def place_devices(
 
 
 def _address(device: DeviceConfig, where: str, room: DeviceMemory | None) -> int:
-    """Return where a device is, or is put."""
+    """Return the address of a device, chosen or given."""
     if room is None:
         if device.memaddr is None:
             _refuse(f"{where}.memaddr", "is missing; a guest that starts from a capture does not place devices")

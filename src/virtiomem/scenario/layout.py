@@ -77,7 +77,7 @@ def _text(lines: list[Line]) -> str:
 
 
 def _crash_kernel(machine: MachineLayout, build: LinuxBuild, size: int) -> list[Line]:
-    """Return the line for a crash kernel: as high below 4 GiB as the firmware's tables leave it, on a multiple of 16M.
+    """Return the crash kernel's line: at the highest multiple of 16M below 4 GiB that the firmware's tables leave free.
 
     Models: reserve_crashkernel() in arch/x86/kernel/setup.c (v6.1). Differs: an initramfs of more than 16M, which a boot
     loader puts there, would move it further down.

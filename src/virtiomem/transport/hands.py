@@ -116,7 +116,7 @@ class RingWriter:
 
 
 def _different(before: bytes, data: bytes) -> list[tuple[int, int]]:
-    """Return the differing bytes as pieces; those that lie close together are one piece."""
+    """Return the differing bytes as pieces, joined where they lie close together."""
     pieces: list[tuple[int, int]] = []
     for at in (at for at, (old, new) in enumerate(zip(before, data, strict=True)) if old != new):
         if pieces and at - pieces[-1][1] <= _CLOSE:

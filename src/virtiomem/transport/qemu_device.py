@@ -187,7 +187,7 @@ class QemuMachine:
         return DeviceError(reason) if option.startswith("-device virtio-mem-pci") else lost
 
     def _interrupt_controller(self) -> str:
-        """Return the place in QEMU's object tree: the device has the name, or the type, that the board says."""
+        """Return the device's path in QEMU's object tree, found by the name or type that the board gives."""
         wanted = self._spec.board.interrupt_controller
         if not wanted.startswith("child<"):
             return wanted

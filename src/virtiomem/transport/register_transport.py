@@ -208,7 +208,7 @@ def _joined(writes: Sequence[Write]) -> list[Write]:
 
 
 def _pieces(reads: Sequence[Read]) -> list[Read]:
-    """Return the reads for these registers: neighbours, and those a little apart, at once. qtest knows no empty reads."""
+    """Return the reads that cover these registers; registers close to each other share one. qtest has no empty reads."""
     pieces: list[Read] = []
     for addr, size in reads:
         if pieces and size and pieces[-1].addr <= addr <= pieces[-1].addr + pieces[-1].size + _GAP:

@@ -54,7 +54,7 @@ class _Config(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def config_paths(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return the directories of configurations, the person's own first."""
+    """Return the configuration directories, the user's own first."""
     home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME") or "/nonexistent") / ".config")
     return tuple(Path(folder) / "virtiomem" / "config.toml" for folder in (home, "/etc"))
 

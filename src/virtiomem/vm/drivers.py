@@ -57,7 +57,7 @@ def blocks_of(device: VirtioMemDevice, inside: GuestMemoryInfo | None) -> tuple[
 
 
 def seen_of(device: VirtioMemDevice, machine: Machine, inside: GuestMemoryInfo) -> Seen:
-    """Return whether what a device has plugged is online; by all blocks of the guest while it is unknown which are the device's."""
+    """Return whether a device's plugged memory is online; judged by all blocks of the guest if the device's are not known."""
     if device.region is not None:
         return inside.seen(device.region, device.assumed_size)
     return inside.seen(None, machine.fixed + sum(other.assumed_size for other in machine.virtio_mem))
@@ -71,7 +71,7 @@ def _claims_of(device: VirtioMemDevice, claims: Iterable[Claim]) -> list[Claim]:
 
 
 def _seen(device: VirtioMemDevice, inside: GuestMemoryInfo | None) -> Driver:
-    """Return the driver state that a device's status shows; unknown where the claims that may be its own do not agree."""
+    """Return the driver state that a device's status shows; unknown if the claims that may belong to it differ."""
     if inside is None or inside.claims is None:
         return Driver.UNKNOWN
     found = {_driver(claim) for claim in _claims_of(device, inside.claims)} or {Driver.ABSENT}

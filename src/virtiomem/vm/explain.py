@@ -201,14 +201,14 @@ def memmap_need(growth: int, architecture: Architecture = DEFAULT) -> int:
 
 
 def forecast(growths: Mapping[VirtioMemDevice, int], means: Means) -> Forecast:
-    """Return the cost of growing devices; those that shrink pay for nothing before they have."""
+    """Return the cost of the devices that grow; memory of those that shrink is not free before they have shrunk."""
     growing = {device: growth for device, growth in growths.items() if growth > 0}
     begun = sum(min(-device.assumed_size % means.block_size, growth) for device, growth in growing.items())
     return foresee(means, sum(growing.values()), begun=begun)
 
 
 def memmap(growths: Mapping[VirtioMemDevice, int], inside: GuestMemoryInfo) -> Reason | None:
-    """Return the cost of struct pages for that much new memory, and whether they fit; None where the guest does not say what is free."""
+    """Return what struct pages for new memory cost and whether they fit; None if the guest does not report free memory."""
     return None if (means := inside.means) is None else forecast(growths, means).reason
 
 

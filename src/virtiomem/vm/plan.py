@@ -314,7 +314,7 @@ def _changes(devices: Sequence[VirtioMemDevice], shares: Mapping[str, int]) -> t
 
 
 def _kept_by(device: VirtioMemDevice, wish: Wish) -> int:
-    """Return the part of an absolute total that a device outside the plan holds: also what it was asked to give up and still holds."""
+    """Return the part of an absolute total that a device outside the plan holds, including what it should give up but still has."""
     return device.requested_size if wish.sign else max(device.assumed_size, device.requested_size)
 
 

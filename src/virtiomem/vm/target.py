@@ -31,7 +31,7 @@ def select(target: str, connections: Sequence[Connection]) -> list[Connection]:
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Return whether a name is meant by a pattern, or literally equal to it (names may hold brackets)."""
+    """Return whether a name matches a pattern or equals it literally (names may contain brackets)."""
     return name == pattern or fnmatchcase(name, pattern)
 
 

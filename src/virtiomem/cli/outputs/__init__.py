@@ -68,7 +68,7 @@ OUTPUTS: dict[str, OutputForm] = {
 
 
 def schema(verb: str) -> dict[str, Any]:
-    """Return the JSON Schema of a verb's `--json` output: of one line, where the verb prints an object a line."""
+    """Return the JSON Schema of a verb's `--json` output, or of each line if the verb prints one object per line."""
     form = OUTPUTS[verb]
     found, components = json.schema_components(form.types, schema_hook=_custom, ref_template="#/$defs/{name}")
     head = {

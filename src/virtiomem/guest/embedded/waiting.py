@@ -32,5 +32,5 @@ def wait(kernel: Kernel, requests: Sequence[Request], seconds: float) -> None:
 
 
 def _state(kernel: Kernel, requests: Sequence[Request]) -> list[object]:
-    """Return the values that a retry can change, or that show it."""
+    """Return what differs after a retry that did anything."""
     return [len(requests), len(kernel.log), kernel.memory.pages_state()]

@@ -42,7 +42,7 @@ def lacking(config: str) -> dict[str, str]:
 
 
 def dependencies(tree: Path) -> dict[str, tuple[str, ...]]:
-    """Return the contents of modules.dep: each module's path, and those of all that it needs, the one to load first last.
+    """Return the contents of modules.dep: each module's path and its dependencies, the one to load first at the end.
 
     Raises OSError when a module that modules.order lists cannot be read.
     """

@@ -108,7 +108,7 @@ def _memory(guest: GuestConfig, machine: MachineLayout) -> list[str]:
 
 
 def _node_memory(node: NodeConfig, ram: list[Span]) -> list[Span]:
-    """Return the boot memory among a node's ranges, in address order."""
+    """Return the boot memory in a node's ranges, in address order."""
     both = ((span, part) for span in node.spans for part in ram if span.overlaps(part))
     return sorted(span.clipped(part) for span, part in both)
 

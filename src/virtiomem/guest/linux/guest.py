@@ -82,7 +82,7 @@ def check_steps(steps: Iterable[Step]) -> None:
 
 
 def needs_kexec(steps: Iterable[Step]) -> bool:
-    """Return whether kexec-tools and a kernel must be in the guest for these steps."""
+    """Return whether these steps need kexec-tools and a kernel in the guest."""
     return any(isinstance(step, Kexec | LoadCrashKernel) for step in steps)
 
 

@@ -139,7 +139,7 @@ def _before_retry(rest: Rest, device: VirtioMemInfo, log: list[str], architectur
 
 
 def no_struct_pages(look: Look, node: int, size: int, architecture: Architecture) -> Reason:
-    """Return the reason: the kernel ran out of memory for struct pages; with what is free now."""
+    """Return the reason "out of memory for struct pages", with the memory that is free now."""
     free = architecture.page_size * look.free.get(node, 0)
     return Reason(ReasonKind.NO_STRUCT_PAGES, {"need": memmap_size(size, architecture), "node": node, "free": free})
 

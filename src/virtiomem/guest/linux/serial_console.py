@@ -55,7 +55,7 @@ class Console:
         return _readable(whole + newline)
 
     def last_words(self) -> str:
-        """Return the part of this step's output that an error quotes: the panic and the lines before it, or the last lines."""
+        """Return the output to quote in an error: the panic and the lines before it, or the last lines."""
         lines = _readable(self._new)
         panic = next((number for number, line in enumerate(lines) if _PANIC.decode() in line), len(lines) - 1)
         shown = lines[max(panic - SHOWN + 1, 0) : panic + 1]

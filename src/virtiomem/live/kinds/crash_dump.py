@@ -94,7 +94,7 @@ class _Flat:
             at += size
 
     def at(self, offset: int, size: int) -> bytes:
-        """Return the bytes written at a place; zeros where nothing was."""
+        """Return the bytes written at an offset; zeros where nothing was written."""
         found = bytearray(size)
         first = max(bisect_right(self.offsets, offset) - 1, 0)
         for start, length, where in self.places[first:]:

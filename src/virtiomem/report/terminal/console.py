@@ -46,5 +46,5 @@ def join(pieces: Iterable[Text | str], between: str = "") -> Text:
 
 
 def style(look: Appearance, *, filled: bool = False) -> str:
-    """Return rich's style for this look: in its colour, or on it."""
+    """Return rich's style for this look, with its colour in the foreground or the background."""
     return f"#000000 on {look.color}" if filled else look.color

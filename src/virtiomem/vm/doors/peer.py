@@ -104,7 +104,7 @@ class Peer:
             raise await self._lost("", error) from None
 
     async def _reached(self) -> tuple[str, int] | socket.socket:
-        """Return the address to connect to; for a unix socket, a connection, which is retried while too many clients wait there."""
+        """Return the TCP address to connect to, or a connected unix socket; connecting is retried while its backlog is full."""
         if not isinstance(self._address, str):
             return self._address
         connection = socket.socket(socket.AF_UNIX)
