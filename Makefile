@@ -93,7 +93,7 @@ fuzz-input: setup  ## bad input of every kind: files, answers, arguments, calls;
 
 wheel-compiled: setup  ## dist/: a wheel of the same sources with the heart compiled by mypyc; needs a C compiler, running it does not
 	@rm -rf build/compiled dist/virtiomem-*-linux_*.whl && mkdir -p build/compiled
-	@cp -r pyproject.toml README.md LICENSE src build/compiled/
+	@cp -r pyproject.toml hatch_build.py README.md LICENSE src build/compiled/
 	HATCH_BUILD_HOOK_ENABLE_MYPYC=1 MYPYPATH=src $(BIN)/python -m pip wheel --quiet --disable-pip-version-check -c constraints.txt --no-deps -w dist build/compiled
 
 installed-compiled: wheel-compiled
@@ -141,7 +141,7 @@ playground: setup  ## the playground, a page that any web server can serve: buil
 man: setup  ## man pages out of the parsers that print --help: build/man
 	$(BIN)/python -m docs.man build/man
 
-dist: man  ## an sdist, with the man pages, and a wheel: dist/
+dist: man  ## an sdist and a wheel, both with the man pages: dist/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt build
 	$(BIN)/python -m build
 

@@ -51,7 +51,7 @@ class LibvirtBackend:
         return asyncio.get_running_loop().time()
 
     async def look(self) -> Machine:
-        """Return the present sizes, as far as libvirt knows them."""
+        """Return the present sizes, as libvirt last saw them."""
         try:
             # In this order: of a domain that has ended meanwhile the XML is the stored one, which has no plugged sizes.
             xml = await self._call("virDomainGetXMLDesc", self._domain.XMLDesc, 0)
