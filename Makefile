@@ -26,7 +26,7 @@ $(BIN)/.runs: pyproject.toml constraints.txt
 	@touch $@
 
 $(BIN)/.ready: $(BIN)/.runs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev$(LIBVIRT)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sweep,dask$(LIBVIRT)]'
 	@touch $@
 
 setup: $(BIN)/.ready  ## a virtual environment with everything in it

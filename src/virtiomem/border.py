@@ -43,8 +43,8 @@ def span(start: object, size: object) -> None:
     integer("size", size)
 
 
-def seconds(what: str, value: Any, low: float, high: float) -> None:
-    """Refuse everything except times in seconds from `low` to `high`."""
+def real(what: str, value: Any, low: float, high: float) -> None:
+    """Refuse everything except integers and floats from `low` to `high`."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ArgumentTypeError(f"{what} must be a number, not {described(value)}")
     if not low <= value <= high:

@@ -50,12 +50,12 @@ class Clock:
 
         Raises ArgumentError when that is before now or beyond `MAX_SECONDS`.
         """
-        border.seconds("seconds", seconds, 0, MAX_SECONDS)
+        border.real("seconds", seconds, 0, MAX_SECONDS)
         return self.at(self.now + seconds, work)
 
     def at(self, due: float, work: Callback) -> Timer:
         """Run `work` at a time that is not before now: see `after`."""
-        border.seconds("due", due, self.now, 2 * MAX_SECONDS)
+        border.real("due", due, self.now, 2 * MAX_SECONDS)
         border.function("work", work)
         timer = Timer(due, work)
         heapq.heappush(self._timers, (timer.due, next(self._ticket), timer))
@@ -83,12 +83,12 @@ class Clock:
 
         Raises ArgumentError when time would run backwards or beyond `MAX_SECONDS`.
         """
-        border.seconds("seconds", seconds, 0, MAX_SECONDS - self.now)
+        border.real("seconds", seconds, 0, MAX_SECONDS - self.now)
         self.advance_to(min(self.now + seconds, MAX_SECONDS))
 
     def advance_to(self, end: float) -> None:
         """Let time pass until `end`: see `advance`."""
-        border.seconds("end", end, self.now, MAX_SECONDS)
+        border.real("end", end, self.now, MAX_SECONDS)
         self.run_until_idle()
         while (due := self.next_due) is not None and due <= end:
             self.now = due

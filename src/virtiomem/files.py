@@ -127,6 +127,26 @@ def write_all(outputs: Mapping[str | Path, bytes]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes the place of `path` when all is written, and is nowhere when that fails. See `write_whole`."""
+    refuse_empty(path)
+    path = Path(path)
+    with _writing(path):
+        if _is_special(path):
+            with path.open("wb") as file:
+                yield file
+            return
+        temporary = _temporary(target := _target(path))
+        try:
+            with temporary.open("wb") as file:
+                yield file
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 def cannot_write(path: str | Path, error: OSError) -> UsageError | BackendError:
     """Return the exception for a failed write: UsageError for a name that cannot be written to, else BackendError."""
     kind = UsageError if error.errno in _WRONG_NAMES else BackendError

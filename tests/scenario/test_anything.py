@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from virtiomem import scenario
 from virtiomem.errors import ScenarioError
 from virtiomem.scenario import toml_file
+from virtiomem.scenario.values import ScenarioFile
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 REAL = [tomllib.loads(path.read_text()) for path in sorted(EXAMPLES.rglob("*.toml"))]
@@ -65,14 +66,14 @@ def one_line(refused: ScenarioError) -> bool:
 def test_tables_make_a_scenario_or_one_line(raw: dict[str, Any]) -> None:
     refused: ScenarioError | None = None
     try:
-        made = toml_file._complete(toml_file._convert(raw), EXAMPLES / "worked-example")
+        made = toml_file.complete(toml_file.convert(raw, ScenarioFile), EXAMPLES / "worked-example")
     except ScenarioError as error:
         refused = error
     if refused is not None:
         assert one_line(refused)
         return
     assert [device.name for device in made.devices if device.memaddr is None] == []
-    again = toml_file._convert(scenario.to_dict(made))
+    again = toml_file.convert(scenario.to_dict(made), ScenarioFile)
     assert (again.device, again.step, again.driver) == (made.devices, made.steps, made.driver)
 
 

@@ -4,13 +4,15 @@ The grain is a pageblock: enough to see why a block does not go away. Boot memor
 so its users are only counted.
 
 Differs: which pages a real kernel uses, and where it puts them, cannot be predicted; here the caller says
-so, with a seed.
+so, with a seed, and says how much of it is chance: a kernel that has just booted fills its memory from the lowest
+address on, one that has run for weeks takes whatever page is free.
 """
 
 import random
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice, repeat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, chain, islice, repeat
 
 from virtiomem import border
 from virtiomem.architecture import Architecture
@@ -46,21 +48,22 @@ class PageUsers:
     def __iter__(self) -> Iterator[PageUse]:
         return iter([*self._uses.values(), *filter(None, [self._kernel])])
 
-    def use(self, id_: str, size: int, *, movable: bool, seed: int = 0) -> None:
+    def use(self, id_: str, size: int, *, movable: bool, seed: int = 0, scatter: float = 1.0) -> None:
         """Occupy `size` bytes, rounded up to pageblocks.
 
         The highest zone is filled first, movable users in Movable, others in the kernel zones only; where in a zone,
-        the seed decides. Raises KernelError: EEXIST for an id in use, ENOMEM when there is not enough room, and then
+        the seed decides for the share `scatter` (0 to 1) of it, and the rest takes the lowest places that are free then. Raises KernelError: EEXIST for an id in use, ENOMEM when there is not enough room, and then
         nothing is taken; ArgumentError.
         """
         border.name("id", id_)
         border.integer("size", size)
         border.integer("seed", seed, -U64_MAX)
+        border.real("scatter", scatter, 0, 1)
         if id_ in self._uses:
             raise KernelError(Errno.EEXIST, f"use {id_!r}: memory of that name is in use already")
         wanted = -(-size // self._pageblock_size)
         zonelist = self._zonelist(movable=movable)
-        rooms = [(zone, self._boot_room(zone), list(self._free_places(zone))) for zone in zonelist]
+        rooms = [(zone, self._boot_room(zone), _Places(self._online(zone), self._free_in)) for zone in zonelist]
         available = sum(self._room(zone, boot + len(places)) for zone, boot, places in rooms)
         if wanted > available:
             room = format_size(available * self._pageblock_size)
@@ -71,7 +74,7 @@ class PageUsers:
         chance = random.Random(seed)
         for zone, boot, places in rooms:
             taken = min(wanted - use.pageblocks, self._room(zone, boot + len(places)))
-            for index in chance.sample(range(boot + len(places)), taken):
+            for index in _chosen(chance, boot + len(places), taken, scatter):
                 if index < boot:
                     self._put_in_boot(use, zone)
                 else:
@@ -172,11 +175,21 @@ class PageUsers:
 
     def _free_places(self, zone: Zone) -> Iterator[Place]:
         """Free pageblocks in a zone's hotplugged blocks, lowest address first."""
-        for start_pfn in sorted(zone.online):
-            block = self._blocks[start_pfn // self._pages_per_block]
-            for index in self._pageblocks[block.memmap_pageblocks :]:
-                if not block.fake_offline >> index & 1 and index not in block.used:
-                    yield block, index
+        for block in self._online(zone):
+            for index in self._free_in(block):
+                yield block, index
+
+    def _online(self, zone: Zone) -> list[MemoryBlock]:
+        """A zone's hotplugged blocks, lowest address first."""
+        return [self._blocks[start_pfn // self._pages_per_block] for start_pfn in sorted(zone.online)]
+
+    def _free_in(self, block: MemoryBlock) -> Sequence[int]:
+        """Free pageblocks of a block, ascending."""
+        possible = self._pageblocks[block.memmap_pageblocks :]
+        taken = block.fake_offline
+        if not taken and not block.used:
+            return possible
+        return [index for index in possible if not taken >> index & 1 and index not in block.used]
 
     def check(self) -> None:
         """Assert that users and blocks agree."""
@@ -190,3 +203,28 @@ class PageUsers:
         assert +self._boot_used == sum((Counter(use.boot) for use in self), Counter()), "boot memory is miscounted"
         placed = sum(len(use.places) for use in self)
         assert placed == sum(len(block.used) for block in self._blocks.values()), "a used pageblock has no user"
+
+
+class _Places:
+    """Free places of some blocks, by number, as they were before any of them is taken."""
+
+    def __init__(self, blocks: Sequence[MemoryBlock], free_in: Callable[[MemoryBlock], Sequence[int]]) -> None:
+        self._blocks = blocks
+        self._free = [free_in(block) for block in blocks]
+        self._ends = list(accumulate(map(len, self._free)))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, number: int) -> Place:
+        at = bisect_right(self._ends, number)
+        return self._blocks[at], self._free[at][number - self._ends[at]]
+
+
+def _chosen(chance: random.Random, places: int, taken: int, scatter: float) -> Iterable[int]:
+    """Choose as many of the free places as are taken: boot memory's come first, then ascending addresses."""
+    anywhere = chance.sample(range(places), taken)[: round(taken * scatter)]
+    if len(anywhere) == taken:
+        return anywhere
+    there = set(anywhere)
+    return chain(anywhere, islice((place for place in range(places) if place not in there), taken - len(anywhere)))

@@ -101,6 +101,8 @@ class Use(_Step, frozen=True, tag="use"):
     size: Size
     kind: UseKind = "movable"
     seed: int = 0
+    scatter: float | UnsetType = UNSET
+    """Share of it that the seed places, the rest fills the lowest free places; all of it when not set."""
 
 
 class Free(_Step, frozen=True, tag="free"):

@@ -5,11 +5,11 @@ checks: it is an outcome, and belongs in the recording.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import combinations
 from typing import Any, NoReturn
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from virtiomem.architecture import Architecture
 from virtiomem.device.board import BOARDS
@@ -315,7 +315,7 @@ def check_steps(file: ScenarioFile) -> None:
     """Refuse steps that name what can never be there."""
     devices = [device.id for device in file.device]
     dimms: list[str] = []
-    uses: list[str] = []
+    uses: dict[str, None] = {}
     for index, step in enumerate(file.step):
         where = f"step[{index}]"
         match step:
@@ -334,7 +334,7 @@ def check_steps(file: ScenarioFile) -> None:
                     f"{where}.syscall", f'Debian\'s Linux for {name} is built without it: "kexec_load" is what it has'
                 )
             case Use(id=name):
-                uses.append(name)
+                uses[name] = None
             case Free(id=name):
                 _check_known(name, uses, "an earlier use", f"{where}.id")
             case _:
@@ -364,6 +364,8 @@ def _check_numbers(step: Step, where: str) -> None:
             )
         case Use(size=amount) if not amount:
             _refuse(f"{where}.size", "0 is not a size")
+        case Use(scatter=share) if share is not UNSET and not 0 <= share <= 1:
+            _refuse(f"{where}.scatter", f"{share} is not a share, from 0 to 1")
         case _:
             pass
 
@@ -374,7 +376,7 @@ def _check_id(name: str, where: str) -> None:
         _refuse(where, f"{show(name)} is not an id: letters, digits, '-', '.', '_', starting with a letter")
 
 
-def _check_known(name: str, known: list[str], what: str, where: str) -> None:
+def _check_known(name: str, known: Collection[str], what: str, where: str) -> None:
     """Refuse a name that nothing has."""
     if name not in known:
         there = f" (there is {', '.join(dict.fromkeys(known))})" if known else " (the guest has none)"

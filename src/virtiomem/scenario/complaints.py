@@ -28,18 +28,18 @@ _KINDS = {
 }
 
 
-def explain(error: msgspec.ValidationError, raw: Any) -> ScenarioError:
-    """Msgspec's complaint about `raw` as a ScenarioError that a writer of TOML understands."""
+def explain(error: msgspec.ValidationError, raw: Any, kind: type = ScenarioFile) -> ScenarioError:
+    """Msgspec's complaint about `raw`, which is no `kind`, as a ScenarioError that a writer of TOML understands."""
     match = _MESSAGE.fullmatch(str(error))
     assert match is not None, "the pattern takes any text"
     reason, place = match["reason"], match["place"] or ""
-    value, expected = _look_up(place, raw)
+    value, expected = _look_up(place, raw, kind)
     if key := _KEY.fullmatch(reason):
         if key["fault"] == "missing required":
             return ScenarioError(f"{key['key']} is missing", where=place)
         return ScenarioError(_unknown(key["key"], expected), where=f"{place}.{key['key']}".lstrip("."))
-    if kind := _KIND.fullmatch(reason):
-        wanted = kind["kind"].removesuffix(" | null")
+    if wrong := _KIND.fullmatch(reason):
+        wanted = wrong["kind"].removesuffix(" | null")
         hint = f"; write [[{place}]]" if wanted == "array" and isinstance(value, dict) else ""
         if wanted == "str" and isinstance(value, int | float) and not isinstance(value, bool):
             hint = "; write it in quotes"
@@ -93,9 +93,9 @@ def _unknown(key: str, expected: inspect.Type | None) -> str:
     return f"unknown key, did you mean {near}?" if near else f"unknown key; the keys are {', '.join(known)}"
 
 
-def _look_up(place: str, raw: Any) -> tuple[Any, inspect.Type | None]:
+def _look_up(place: str, raw: Any, kind: type) -> tuple[Any, inspect.Type | None]:
     """The value at a place such as ``step[0].state`` and the type that was expected there."""
-    expected: inspect.Type | None = inspect.type_info(ScenarioFile)
+    expected: inspect.Type | None = inspect.type_info(kind)
     for name, index in _PART.findall(place):
         expected = _below(expected, name, raw)
         raw = raw[int(index)] if index else raw.get(name)

@@ -1,7 +1,7 @@
 """Scenario files in, and scenarios as the dictionary that travels along in a recording."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import structs
@@ -21,6 +21,8 @@ from virtiomem.scenario.complaints import explain, line_of
 from virtiomem.scenario.layout import boot_listing
 from virtiomem.scenario.values import Scenario, ScenarioFile
 from virtiomem.units import MiB, Size
+
+F = TypeVar("F")
 
 MAX_FILE = 2 * MiB
 """It holds three times the steps that there may be."""
@@ -64,32 +66,35 @@ def to_dict(scenario: Scenario) -> dict[str, Any]:
 def _read(text: bytes, *, source: str, folder: Path, kernel: str | None = None) -> Scenario:
     """Read, check and complete; every complaint names its source."""
     try:
-        file = _convert(_parse(text))
+        file = convert(parse(text), ScenarioFile)
         if kernel is not None:
             file = structs.replace(file, guest=structs.replace(file.guest, kernel=kernel))
-        return _complete(file, folder, source)
+        return complete(file, folder, source)
     except ScenarioError as error:
         raise error.of(source, line_of(error.where, text)) from None
 
 
-def _parse(text: bytes) -> dict[str, Any]:
-    """TOML to tables."""
+def parse(text: bytes) -> dict[str, Any]:
+    """TOML to tables. Raises as `convert` does."""
     try:
         return toml_values(text)
     except NotationError as error:
         raise ScenarioError(error.reason, where=error.where) from None
 
 
-def _convert(raw: dict[str, Any]) -> ScenarioFile:
-    """Tables to values."""
+def convert(raw: dict[str, Any], kind: type[F]) -> F:
+    """Read a scenario file's tables, plain values, as values of `kind`, which may have more of them.
+
+    Raises ScenarioError, which does not name its source.
+    """
     try:
-        return msgspec.convert(raw, ScenarioFile, dec_hook=decode_size)
+        return msgspec.convert(raw, kind, dec_hook=decode_size)
     except msgspec.ValidationError as error:
-        raise explain(error, raw) from None
+        raise explain(error, raw, kind) from None
 
 
-def _complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Scenario:
-    """Check that the scenario can be, place its devices, and find the listing it starts from."""
+def complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Scenario:
+    """Check that the scenario can be, place its devices, and find the listing it starts from. Raises as `convert` does."""
     limits.check_amounts(file)
     checks.check_guest(file.guest)
     checks.check_devices(file.device, nodes=len(file.guest.nodes))

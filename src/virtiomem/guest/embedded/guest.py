@@ -187,6 +187,11 @@ class EmbeddedGuest:
         return error
 
     @property
+    def requests(self) -> list[Request]:
+        """Requests that the drivers sent in the last step."""
+        return list(self._requests)
+
+    @property
     def retry_in(self) -> float | None:
         """Seconds until a driver tries again; None when no timer runs."""
         clock = self.kernel.clock
@@ -252,8 +257,9 @@ class EmbeddedGuest:
             case values.AddMemory(kind=kind, size=size, memaddr=memaddr, node=node):
                 self._require_free(0 if memaddr is UNSET else memaddr, size)
                 self._others.add(kind, None if memaddr is UNSET else memaddr, size, node)
-            case values.Use(id=name, size=size, kind=kind, seed=seed):
-                self.kernel.memory.users.use(name, size, movable=kind == "movable", seed=seed)
+            case values.Use(id=name, size=size, kind=kind, seed=seed, scatter=scatter):
+                scatter = 1.0 if scatter is UNSET else scatter
+                self.kernel.memory.users.use(name, size, movable=kind == "movable", seed=seed, scatter=scatter)
             case values.Free(id=name):
                 self.kernel.memory.users.free(name)
             case values.Poison(memaddr=memaddr):

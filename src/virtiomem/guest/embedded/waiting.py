@@ -16,7 +16,7 @@ def wait(kernel: Kernel, requests: Sequence[Request], seconds: float) -> None:
     over, and only their times are worked out.
     """
     clock = kernel.clock
-    border.seconds("seconds", seconds, 0, MAX_SECONDS - clock.now)
+    border.real("seconds", seconds, 0, MAX_SECONDS - clock.now)
     end = min(clock.now + seconds, MAX_SECONDS)
     clock.run_until_idle()
     seen, since = _state(kernel, requests), clock.now

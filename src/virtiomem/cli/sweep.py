@@ -1,0 +1,147 @@
+"""`virtiomem sweep SWEEP.toml`: play a scenario with many parameters and seeds, and say which choices make a difference."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from virtiomem import columns, stdio
+from virtiomem.cli.arguments import check_outputs, exit_status, file, positive
+from virtiomem.columns import Column, flowing
+from virtiomem.errors import Exit
+from virtiomem.files import write_whole
+from virtiomem.notation import json_bytes, printable_json
+from virtiomem.recording.describe import plural
+from virtiomem.status_line import StatusLine
+from virtiomem.stdio import terminal_width
+from virtiomem.text import shown
+
+if TYPE_CHECKING:
+    from virtiomem.sweep.engines import Engine
+    from virtiomem.sweep.summary import Measure, PointSummary, Summary
+
+_MOST_POINTS = 40
+"""Combinations that the table shows; the page and --json have all."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.epilog = exit_status(
+        {
+            Exit.DONE: "every run was played",
+            Exit.FAILED: "the disk is full, or the cluster is lost: what was played is kept",
+            Exit.USAGE: "a file or option is wrong",
+            Exit.PARTLY: "some runs failed; their rows say why",
+        }
+    )
+    parser.add_argument("sweep", type=file, metavar="SWEEP", help="a sweep file (docs/sweep.md)")
+    parser.add_argument(
+        "--rows",
+        type=file,
+        metavar="FILE",
+        help="write a row for each run to FILE: Parquet where its name ends with .parquet, else CSV (default: SWEEP's name with .csv)",
+    )
+    parser.add_argument("--page", type=file, metavar="FILE", help="write the summary with pictures to FILE, as HTML")
+    parser.add_argument("--resume", action="store_true", help="go on where a sweep to the same FILE was broken off")
+    parser.add_argument("-J", "--json", action="store_true", help="print the summary as JSON")
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument(
+        "-j", "--jobs", type=positive, metavar="N", help="play in N processes (default: processors; 1: in this one)"
+    )
+    who.add_argument(
+        "--cluster", type=positive, metavar="N", help="play on a Dask cluster of N processes, started here"
+    )
+    who.add_argument(
+        "--scheduler", metavar="ADDRESS", help="play on the Dask cluster at ADDRESS, such as tcp://HOST:8786"
+    )
+    parser.add_argument("--chunk", type=positive, metavar="N", help="send N runs to a worker together (default: 20)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play, keep the rows, say what they say."""
+    from virtiomem import sweep as sweeps
+    from virtiomem.sweep import rows
+    from virtiomem.sweep.play import CHUNK, part_of
+
+    sweep = sweeps.load(args.sweep)
+    args.rows = args.rows or f"{Path(args.sweep).stem}.csv"
+    check_outputs(args, "rows", "page", inputs=[args.sweep])
+    path = Path(args.rows)
+    with StatusLine(f"what was played is in {shown(part_of(path))}: --resume goes on") as progress:
+
+        def tell(done: int, of: int, left: float | None) -> None:
+            rest = "" if left is None else f", {_time(left)} left"
+            progress.say(f"{done} of {of} runs{rest}")
+
+        made = sweeps.run(
+            sweep, path, engine=_engine(args), resume=args.resume, chunk=args.chunk or CHUNK, on_progress=tell
+        )
+        progress.say("summing up")
+        summary = sweeps.summarize(sweep, rows.read(made.path, sweep))
+    if args.page is not None:
+        from virtiomem.sweep.page import page
+
+        write_whole(args.page, page(summary, sweep).encode())
+    if args.json:
+        print(printable_json(json_bytes(summary, indent=1)))
+    else:
+        _show(summary, made.path)
+    return Exit.PARTLY if summary.failed else Exit.DONE
+
+
+def _engine(args: argparse.Namespace) -> "Engine":
+    """Who plays, as the options say."""
+    from virtiomem.sweep import engines
+
+    if args.scheduler is not None or args.cluster is not None:
+        return engines.on_dask(args.scheduler, workers=args.cluster or 0)
+    jobs = args.jobs or len(os.sched_getaffinity(0))
+    return engines.in_process if jobs == 1 else engines.in_pool(jobs)
+
+
+def _time(seconds: float) -> str:
+    """A time for a glance."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def _show(summary: "Summary", rows: Path) -> None:
+    """The summary: a table of the combinations, what the choices make of them, what failed."""
+    from virtiomem.sweep.summary import sentences
+
+    print(f"{summary.title or 'sweep'}: {summary.runs} {plural(summary.runs, 'run')}, rows in {shown(rows)}\n")
+    stdio.show(points_table(summary))
+    if summary.differences:
+        print()
+        for line in sentences(summary):
+            print(*flowing("", line, terminal_width()), sep="\n")
+    for words, count in summary.errors.items():
+        stdio.warn(f"{count} {plural(count, 'run')} failed: {words}")
+
+
+def points_table(summary: "Summary") -> str:
+    """A line for each combination of parameters: medians and their intervals."""
+    from virtiomem.sweep.summary import MEASURES, interval, label
+
+    def of(measure: "Measure") -> Callable[["PointSummary"], str]:
+        return lambda point: interval(measure, point.medians[measure.name])
+
+    def named(name: str) -> Callable[["PointSummary"], str]:
+        return lambda point: label(point.labels[name])
+
+    labels: list[Column[PointSummary]] = [Column(name.rpartition(".")[2], named(name)) for name in summary.parameters]
+    measured = [
+        Column(measure.heading, of(measure), right=True, rank=len(MEASURES) - at if at else 0)
+        for at, measure in enumerate(MEASURES)
+    ]
+    failed: list[Column[PointSummary]] = [Column("failed", lambda point: str(point.failed), right=True)]
+    table = columns.table(
+        summary.points[:_MOST_POINTS],
+        [*labels, *measured, *(failed if summary.failed else [])],
+        width=terminal_width(),
+        elsewhere="--json",
+    )
+    more = len(summary.points) - _MOST_POINTS
+    return table if more <= 0 else f"{table}and {more} more combinations (in --json and --page)\n"

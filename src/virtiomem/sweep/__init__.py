@@ -1,0 +1,24 @@
+"""Sweeps: one scenario or workload, played with many parameters and seeds, and what that says about a choice.
+
+values      the tables of a sweep file
+parameters  what is varied: names, values, every combination of them
+trace       a CSV file of sizes over time
+workload    processes that come and go, as the steps of a scenario
+sweep       a sweep file read: run N is a scenario
+outcome     one run played: a row
+rows        the columns of a row; rows to CSV and Parquet, and read again
+journal     rows as they come, on disk, until all are there
+engines     who plays: this process, a pool of processes, Dask
+play        all runs, on an engine, kept
+median      medians, with the interval that a bootstrap gives
+summary     medians of each point, and which differences between choices are there
+page        the summary as one HTML file with pictures
+calibrate   the workload model's parameters, from real guests
+"""
+
+from virtiomem.sweep.play import run
+from virtiomem.sweep.rows import Rows
+from virtiomem.sweep.summary import Summary, summarize
+from virtiomem.sweep.sweep import Sweep, load, loads
+
+__all__ = ["Rows", "Summary", "Sweep", "load", "loads", "run", "summarize"]

@@ -1,0 +1,234 @@
+"""Who plays the runs of a sweep: this process, a pool of processes, or Dask. The rows are the same, their order is not.
+
+An engine takes chunks (some runs together, so that a chunk is worth sending) and gives back outcomes. It has a few
+chunks under way, never all of them: what a sweep takes in memory does not grow with its runs.
+
+A worker that dies costs the chunks that it had. They are played again, one at a time, so that a run which kills whoever plays
+it is found; after two deaths it is an outcome that says so.
+"""
+
+import logging
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import lru_cache
+from multiprocessing import get_context
+from typing import Any
+
+from virtiomem.errors import BackendError, UsageError
+from virtiomem.sweep import definition, outcome
+from virtiomem.sweep.rows import Outcome
+from virtiomem.sweep.sweep import Sweep
+from virtiomem.text import one_line
+
+Chunk = tuple[int, ...]
+Played = Sequence[tuple[int, Outcome]]
+Engine = Callable[[Sweep, Iterable[Chunk]], Iterator[Played]]
+"""Plays the chunks of a sweep; gives back the outcomes of each, in any order."""
+
+DEATHS = 2
+"""After so many a run is given up."""
+_UNDER_WAY = 3
+"""Chunks for each worker, so that none waits for the next."""
+_PATIENCE = 10.0
+"""Seconds that a scheduler has to answer."""
+
+
+def in_process(sweep: Sweep, chunks: Iterable[Chunk]) -> Iterator[Played]:
+    """Play in this process, one run at a time."""
+    for chunk in chunks:
+        for run in chunk:
+            yield [(run, outcome.play(sweep, run))]
+
+
+def _play(text: bytes, chunk: Chunk) -> Played:
+    """In a worker: play some runs of the sweep that `text` is."""
+    sweep = _sweep(text)
+    return [(run, outcome.play(sweep, run)) for run in chunk]
+
+
+@lru_cache(maxsize=1)
+def _sweep(text: bytes) -> Sweep:
+    return definition.loads(text)
+
+
+def in_pool(workers: int) -> Engine:
+    """Play in that many processes."""
+
+    def play(sweep: Sweep, chunks: Iterable[Chunk]) -> Iterator[Played]:
+        return _InPool(sweep, chunks, workers).play()
+
+    return play
+
+
+def _let_parent_decide() -> None:
+    """In a worker: an interrupt is the parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _Lost:
+    """Chunks whose worker died, to be played again one at a time."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Chunk] = deque()
+        self._deaths: Counter[int] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def pop(self) -> Chunk:
+        return self._waiting.popleft()
+
+    def add(self, chunks: Iterable[Chunk]) -> None:
+        """Chunks of which one killed a worker, or none: nobody knows."""
+        self._waiting.extend(chunks)
+
+    def blame(self, chunk: Chunk) -> Played:
+        """A chunk that was alone when its worker died: it is played again, run by run; a run that did it is given up."""
+        if len(chunk) > 1:
+            self._waiting.extendleft((run,) for run in reversed(chunk))
+            return []
+        self._deaths[chunk[0]] += 1
+        if self._deaths[chunk[0]] < DEATHS:
+            self._waiting.appendleft(chunk)
+            return []
+        return [(chunk[0], Outcome(error=f"the process that played it died, {DEATHS} times"))]
+
+
+class _InPool:
+    """A sweep in a pool, which is made again when it breaks: with one process that dies, a pool is gone."""
+
+    def __init__(self, sweep: Sweep, chunks: Iterable[Chunk], workers: int) -> None:
+        self._text = definition.dumps(sweep)
+        self._chunks = iter(chunks)
+        self._workers = workers
+        self._lost = _Lost()
+        self._more = True
+
+    def play(self) -> Iterator[Played]:
+        while self._more or self._lost:
+            alone = bool(self._lost)
+            pool = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=_let_parent_decide)
+            under_way: dict[Future[Played], Chunk] = {}
+            try:
+                yield from self._in(pool, under_way, alone=alone)
+            except BrokenProcessPool:
+                gone = list(under_way.values())
+                if len(gone) == 1:
+                    yield self._lost.blame(gone[0])
+                else:
+                    self._lost.add(gone)
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _in(
+        self, pool: ProcessPoolExecutor, under_way: dict[Future[Played], Chunk], *, alone: bool
+    ) -> Iterator[Played]:
+        """Play in one pool until there is nothing more to play in it; `alone`, one chunk at a time, what was lost."""
+        while True:
+            while len(under_way) < (1 if alone else _UNDER_WAY * self._workers):
+                chunk = (self._lost.pop() if self._lost else None) if alone else next(self._chunks, None)
+                if chunk is None:
+                    self._more = self._more and alone
+                    break
+                under_way[pool.submit(_play, self._text, chunk)] = chunk
+            if not under_way:
+                return
+            for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                played = future.result()
+                del under_way[future]
+                yield played
+
+
+def on_dask(scheduler: str | None = None, *, workers: int = 0) -> Engine:
+    """Play on a Dask cluster: the one at an address, or one of that many processes that is started here and ends with the sweep.
+
+    Raises UsageError where Dask is not installed.
+    """
+    try:
+        import distributed  # noqa: F401
+    except ImportError:
+        raise UsageError("--scheduler and --cluster need Dask: pip install 'virtiomem[dask]'") from None
+
+    def play(sweep: Sweep, chunks: Iterable[Chunk]) -> Iterator[Played]:
+        return _OnDask(sweep, chunks, scheduler, workers).play()
+
+    return play
+
+
+class _OnDask:
+    """A sweep on a cluster. Dask itself plays again what a lost worker had."""
+
+    def __init__(self, sweep: Sweep, chunks: Iterable[Chunk], scheduler: str | None, workers: int) -> None:
+        self._text = definition.dumps(sweep)
+        self._digest = sweep.digest
+        self._chunks = iter(chunks)
+        self._scheduler = scheduler
+        self._workers = workers
+        self._lost = _Lost()
+        self._times: Counter[Chunk] = Counter()
+
+    def play(self) -> Iterator[Played]:
+        import dask
+        from distributed import Client, LocalCluster
+
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it tells of each worker that comes and goes
+        with suppress(AttributeError), dask.config.set({"distributed.scheduler.allowed-failures": DEATHS - 1}):
+            started = None
+            try:
+                if self._scheduler is None:
+                    started = LocalCluster(
+                        n_workers=self._workers,
+                        threads_per_worker=1,
+                        dashboard_address=None,
+                        silence_logs=logging.CRITICAL,
+                    )
+                client = Client(started or self._scheduler, timeout=_PATIENCE, set_as_default=False)
+            except (OSError, ValueError, TimeoutError) as error:
+                raise BackendError(f"{self._scheduler or 'the local cluster'}: no scheduler answers: {error}") from None
+            try:
+                yield from self._with(client)
+            finally:
+                client.close()
+                if started is not None:
+                    started.close()
+
+    def _with(self, client: Any) -> Iterator[Played]:
+        """Play with a client, as long as its scheduler is there."""
+        from distributed import as_completed
+
+        under_way: dict[Any, Chunk] = {}
+        results = as_completed()
+        room = _UNDER_WAY * max(sum(client.nthreads().values()), 1)
+        while True:
+            while len(under_way) < room and (chunk := self._lost.pop() if self._lost else next(self._chunks, None)):
+                self._times[chunk] += 1
+                key = f"virtiomem-{self._digest}-{chunk[0]}-{len(chunk)}-{self._times[chunk]}"
+                under_way[future := client.submit(_play, self._text, chunk, pure=False, key=key)] = chunk
+                results.add(future)
+            if not under_way:
+                return
+            future = next(results)
+            chunk = under_way.pop(future)
+            yield self._result(future, chunk)
+
+    def _result(self, future: Any, chunk: Chunk) -> Played:
+        """What became of a chunk. Raises BackendError when the cluster is lost, or cannot play at all."""
+        from distributed.scheduler import KilledWorker
+
+        if future.status == "finished":
+            played: Played = future.result()
+            return played
+        error = future.exception() if future.status == "error" else None
+        if isinstance(error, KilledWorker):
+            self._lost.add([])
+            return self._blamed(chunk)
+        reason = f"the chunk was {future.status}" if error is None else f"{type(error).__name__}: {error}"
+        raise BackendError(one_line(f"{self._scheduler or 'the local cluster'}: {reason}"))
+
+    def _blamed(self, chunk: Chunk) -> Played:
+        """A chunk that Dask gave up, for its workers died: it is played again, run by run."""
+        return self._lost.blame(chunk)

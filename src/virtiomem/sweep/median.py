@@ -1,0 +1,64 @@
+"""Medians, with the interval that a bootstrap gives them.
+
+A bootstrap draws as many values as there are, with replacement, again and again, and takes the median of each draw; the
+interval holds the middle 95 % of those medians. For a median it need not be drawn: the median of a draw is at most the k-th
+smallest value if more than half of the draw are among the k smallest, and how many are is binomial. So the interval
+is what drawing forever would come to, and the same every time.
+"""
+
+from collections.abc import Sequence
+from math import erfc, exp, lgamma, log, sqrt
+from typing import NamedTuple
+
+CONFIDENCE = 0.95
+_EXACT = 2000
+"""Values; of more the binomial distribution is as good as normal."""
+
+
+class Median(NamedTuple):
+    """A median, and the interval that it may well lie in."""
+
+    value: float
+    low: float
+    high: float
+    values: int
+    """How many it is of."""
+
+
+def median(values: Sequence[float], confidence: float = CONFIDENCE) -> Median | None:
+    """The median of values (the lower of the two in the middle) and its interval; None of no values."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    count = len(ordered)
+    tail = (1 - confidence) / 2
+    low, high = _rank(count, tail), _rank(count, 1 - tail)
+    return Median(ordered[(count - 1) // 2], ordered[low], ordered[high], count)
+
+
+def _rank(count: int, share: float) -> int:
+    """The place, from 0, of the smallest value that the median of a draw does not exceed with that probability."""
+    low, high = 0, count - 1
+    while low < high:
+        middle = (low + high) // 2
+        if _at_most(middle + 1, count) >= share:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _at_most(k: int, count: int) -> float:
+    """The probability that the median of a draw is among the k smallest values."""
+    if k == count:
+        return 1.0
+    need = (count - 1) // 2 + 1
+    p = k / count
+    if count > _EXACT:
+        return 0.5 * erfc((need - 0.5 - count * p) / sqrt(2 * count * p * (1 - p)))
+    of = lgamma(count + 1)
+    terms = (
+        exp(of - lgamma(i + 1) - lgamma(count - i + 1) + i * log(p) + (count - i) * log(1 - p))
+        for i in range(need, count + 1)
+    )
+    return sum(terms)

@@ -1,0 +1,228 @@
+"""What the rows of a sweep say: medians of each combination of parameters, and which differences between choices are there.
+
+Two values of a parameter are compared pair by pair: runs that differ in nothing but that value, the seed included, saw the same
+processes at the same times. What is reported is the median of the differences, with its interval; where the interval holds 0, no
+difference was seen. With several values each interval is made wider, so that all of them together hold with 95 % (Bonferroni).
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isnan, nan
+from typing import NamedTuple
+
+from virtiomem.sweep.median import CONFIDENCE, Median, median
+from virtiomem.sweep.parameters import Label
+from virtiomem.sweep.rows import Outcome, Row
+from virtiomem.sweep.sweep import Sweep
+from virtiomem.units import format_approx
+
+LEAST_PAIRS = 6
+"""Of fewer pairs the interval says nothing: it would be as wide as they are."""
+
+
+class Measure(NamedTuple):
+    """A number of a run that did not fail, or None where it does not apply."""
+
+    name: str
+    heading: str
+    """Of its column."""
+    words: str
+    of: Callable[[Outcome], float | None]
+    text: Callable[[float], str]
+
+
+def _came_back(one: Outcome) -> float | None:
+    return 100 * one.came_back / one.asked_back if one.asked_back else None
+
+
+def _plain(value: float) -> str:
+    return f"{value:.0f}"
+
+
+def _tenths(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _size(value: float) -> str:
+    return f"{'-' if value < 0 else ''}{format_approx(abs(round(value)))}"
+
+
+MEASURES = (
+    Measure("came-back", "back %", "came back of what the shrinks asked for, in percent", _came_back, _tenths),
+    Measure("plugged", "plugged", "plugged at the end", lambda one: one.plugged, _size),
+    Measure("out-of-memory", "no memory", "uses of memory that found no room", lambda one: one.out_of_memory, _plain),
+    Measure("settle", "settle s", "longest time to settle, in seconds", lambda one: one.settle_seconds, _tenths),
+    Measure("memmap", "memmap", "struct pages at the peak", lambda one: one.memmap, _size),
+    Measure("requests", "requests", "requests to the device", lambda one: one.requests, _plain),
+    Measure("crash-ranges", "ranges", "ranges in a crash header", lambda one: one.crash_ranges, _plain),
+)
+"""In the order in which they matter."""
+
+
+@dataclass(frozen=True, slots=True)
+class PointSummary:
+    """One combination of parameters, over its seeds."""
+
+    labels: dict[str, Label]
+    runs: int
+    failed: int
+    medians: dict[str, Median | None]
+    """Of each measure; None where no run has it."""
+
+
+class Verdict(StrEnum):
+    """What a comparison says."""
+
+    MORE = "more"
+    LESS = "less"
+    NONE = "no difference seen"
+    TOO_FEW = "too few pairs to say"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One value of the compared parameter against the first, in one measure."""
+
+    measure: str
+    value: Label
+    than: Label
+    verdict: Verdict
+    difference: Median | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A sweep in numbers."""
+
+    title: str
+    parameters: tuple[str, ...]
+    compare: str
+    runs: int
+    failed: int
+    errors: dict[str, int]
+    """Why runs failed, and how many did so: the commonest."""
+    points: tuple[PointSummary, ...]
+    differences: tuple[Difference, ...]
+
+
+MOST_ERRORS = 10
+
+
+def summarize(sweep: Sweep, rows: Iterable[Row]) -> Summary:
+    """Summarize the rows of a sweep, all of them, in order."""
+    values = {measure.name: array("d", [nan]) * sweep.runs for measure in MEASURES}
+    failed = bytearray(sweep.runs)
+    errors: dict[str, int] = {}
+    for row in rows:
+        if (error := row.outcome.error) is not None:
+            failed[row.run] = 1
+            words = error.partition(f"(run {row.run})")[2].removeprefix(": ") or error
+            if words in errors or len(errors) < MOST_ERRORS:
+                errors[words] = errors.get(words, 0) + 1
+            continue
+        for measure in MEASURES:
+            if (value := measure.of(row.outcome)) is not None:
+                values[measure.name][row.run] = value
+    return Summary(
+        title=sweep.title,
+        parameters=tuple(sweep.names),
+        compare=sweep.compare,
+        runs=sweep.runs,
+        failed=sum(failed),
+        errors=dict(sorted(errors.items(), key=lambda item: -item[1])),
+        points=tuple(_points(sweep, values, failed)),
+        differences=tuple(_differences(sweep, values)),
+    )
+
+
+def _points(sweep: Sweep, values: dict[str, "array[float]"], failed: bytearray) -> Iterator[PointSummary]:
+    for place in range(len(sweep.points)):
+        runs = slice(place * sweep.seeds, (place + 1) * sweep.seeds)
+        medians = {name: median(_there(found[runs])) for name, found in values.items()}
+        yield PointSummary(sweep.labels(runs.start), sweep.seeds, sum(failed[runs]), medians)
+
+
+def _there(values: Iterable[float]) -> list[float]:
+    return [value for value in values if not isnan(value)]
+
+
+def _differences(sweep: Sweep, values: dict[str, "array[float]"]) -> Iterator[Difference]:
+    """Every value of the compared parameter against its first, measure by measure."""
+    if not sweep.compare:
+        return
+    at = sweep.names.index(sweep.compare)
+    settings = sweep.grid.parameters[at].settings
+    if len(settings) < 2:
+        return
+    confidence = 1 - (1 - CONFIDENCE) / (len(settings) - 1)
+    for measure in MEASURES:
+        for digit in range(1, len(settings)):
+            pairs = _there(_paired(sweep, values[measure.name], at, digit))
+            between = median(pairs, confidence)
+            yield Difference(measure.name, settings[digit].label, settings[0].label, _verdict(pairs, between), between)
+
+
+def _paired(sweep: Sweep, found: "array[float]", parameter: int, digit: int) -> Iterator[float]:
+    """The differences between runs with one value of a parameter and those with its first, else alike."""
+    places = {point: place for place, point in enumerate(sweep.points)} if not isinstance(sweep.points, range) else None
+    for place, point in enumerate(sweep.points):
+        if sweep.grid.digits(point)[parameter] != digit:
+            continue
+        first = sweep.grid.with_value(point, parameter, 0)
+        other = first if places is None else places.get(first)
+        if other is not None:
+            for seed in range(sweep.seeds):
+                yield found[place * sweep.seeds + seed] - found[other * sweep.seeds + seed]
+
+
+def _verdict(pairs: list[float], between: Median | None) -> Verdict:
+    if between is None or len(pairs) < LEAST_PAIRS:
+        return Verdict.TOO_FEW
+    if between.low <= 0 <= between.high:
+        return Verdict.NONE
+    return Verdict.MORE if between.low > 0 else Verdict.LESS
+
+
+def label(value: Label) -> str:
+    """A value of a parameter as its file writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def interval(measure: Measure, found: Median | None) -> str:
+    """A median with its interval, where that is more than a point: ``81.5 [79, 84]``."""
+    if found is None:
+        return "-"
+    middle, low, high = (measure.text(value) for value in found[:3])
+    return middle if low == middle == high else f"{middle} [{low}, {high}]"
+
+
+def sentences(summary: Summary) -> Iterator[str]:
+    """What the comparison says, a line for each measure in which anything differs, and one for all in which nothing does."""
+    alike: dict[str, list[str]] = {}
+    for measure in MEASURES:
+        for one in summary.differences:
+            if one.measure != measure.name:
+                continue
+            who = f"{label(one.value)} against {label(one.than)}"
+            if one.difference is None or one.verdict in (Verdict.NONE, Verdict.TOO_FEW):
+                alike.setdefault(f"{who}: {one.verdict} in", []).append(measure.words)
+            else:
+                middle, low, high, pairs = one.difference
+                less = one.verdict is Verdict.LESS
+                size = Median(-middle, -high, -low, pairs) if less else one.difference
+                yield f"{who}: {interval(measure, size)} {one.verdict} in: {measure.words}"
+    for head, words in alike.items():
+        yield f"{head}: {', '.join(words)}"
+
+
+def best(summary: Summary) -> list[tuple[Label, Median]]:
+    """The values of the compared parameter by what came back, the most first: medians over everything else that varies."""
+    found: dict[Label, list[float]] = {}
+    for point in summary.points:
+        middle = point.medians["came-back"]
+        if middle is not None and summary.compare:
+            found.setdefault(point.labels[summary.compare], []).append(middle.value)
+    ranked = [(label, middle) for label, values in found.items() if (middle := median(values)) is not None]
+    return sorted(ranked, key=lambda one: -one[1].value)
