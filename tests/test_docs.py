@@ -14,7 +14,7 @@ import pytest
 
 from docs import fuzz, rules
 from docs.marked import page_with
-from virtiomem import recording, scenario
+from virtiomem import recording, scenario, sweep
 from virtiomem.build import is_compiled
 from virtiomem.cli.main import main
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig, NodeConfig
@@ -34,6 +34,7 @@ PAGES = [
     "kdump.md",
     "capture.md",
     "plan.md",
+    "sweep.md",
     "iomem.md",
     "library.md",
     *sorted(f"how-to/{page.name}" for page in (ROOT / "docs/how-to").glob("*.md")),
@@ -55,7 +56,7 @@ def test_page_does_what_it_says(page: str, folder: Path, capsys: pytest.CaptureF
     for language, name, text in _BLOCK.findall((ROOT / "docs" / page).read_text()):
         match language:
             case "toml":
-                scenario.loads(text, source=f"{page}: {name}")
+                (sweep if "[parameters]" in text else scenario).loads(text, source=f"{page}: {name}")
                 if name:
                     (folder / name).write_text(text)
             case "console":

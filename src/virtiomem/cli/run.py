@@ -16,7 +16,7 @@ from virtiomem.recording import Recording
 from virtiomem.recording.describe import describe
 from virtiomem.scenario import Scenario
 from virtiomem.status_line import StatusLine
-from virtiomem.text import shown
+from virtiomem.text import quoted, shown
 
 if TYPE_CHECKING:
     from virtiomem.report.terminal import RunView
@@ -35,10 +35,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "scenario",
-        nargs="+",
+        nargs="*",
         type=file,
         metavar="SCENARIO",
         help="a scenario file; several are played one after the other, and their ends shown side by side",
+    )
+    parser.add_argument(
+        "--from-sweep",
+        nargs=2,
+        metavar=("FILE", "RUN"),
+        help="play one run of a sweep instead: FILE is the sweep file, or the Parquet file with its rows",
     )
     parser.add_argument("--record", type=file, metavar="FILE", help="write the recording to FILE, whole or not at all")
     parser.add_argument(
@@ -58,11 +64,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Play, show, record."""
     guests.check_linux_arguments(args)
+    if bool(args.scenario) == (args.from_sweep is not None):
+        raise UsageError("either a SCENARIO or --from-sweep FILE RUN is played (see virtiomem run --help)")
     if len(args.scenario) > 1 and (args.json or args.record or args.sysroot or args.console):
         raise UsageError("--json, --record, --sysroot and --console take one scenario")
     if args.json or len(args.scenario) > 1:
         refuse_unused({"--verbose": args.verbose}, "is for one scenario without --json")
-    scenarios = [load_scenario(path, kernel=args.model) for path in args.scenario]
+    scenarios = [load_scenario(path, kernel=args.model) for path in args.scenario] or [_of_sweep(args)]
     _check_outputs(args, scenarios[0])
     files = [f"{shown(path)} was not written" for path in (args.record, args.sysroot) if path is not None]
     with StatusLine(", ".join(files)) as progress:
@@ -78,6 +86,17 @@ def run(args: argparse.Namespace) -> int:
         _keep(args, recordings[0], scenarios[0])
     short = any(record.error is not None or not record.settled for each in recordings for record in each.steps)
     return Exit.PARTLY if args.strict and short else Exit.DONE
+
+
+def _of_sweep(args: argparse.Namespace) -> Scenario:
+    """The scenario that a run of a sweep plays."""
+    from virtiomem.sweep import definition
+
+    refuse_unused({"--model": args.model}, "is for a SCENARIO: a sweep says its kernel")
+    path, run = args.from_sweep
+    if not (run.isascii() and run.isdecimal() and len(run) < 20):
+        raise UsageError(f"--from-sweep: {quoted(run)} is not the number of a run: 0, 1, …")
+    return definition.read(path).scenario(int(run))
 
 
 def _check_outputs(args: argparse.Namespace, played: Scenario) -> None:
@@ -99,7 +118,7 @@ def _play(played: Scenario, args: argparse.Namespace, progress: StatusLine) -> R
         nonlocal view
         progress.clear()
         done = len(so_far.steps)
-        if not args.json and len(args.scenario) == 1:
+        if not args.json and len(args.scenario) <= 1:
             if view is None:
                 from virtiomem.report.terminal import RunView, make_console
 

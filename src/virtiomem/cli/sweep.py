@@ -3,8 +3,9 @@
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from virtiomem import columns, stdio
 from virtiomem.cli.arguments import check_outputs, exit_status, file, positive
@@ -15,11 +16,14 @@ from virtiomem.notation import json_bytes, printable_json
 from virtiomem.recording.describe import plural
 from virtiomem.status_line import StatusLine
 from virtiomem.stdio import terminal_width
+from virtiomem.sweep.median import Median
+from virtiomem.sweep.play import CHUNK
 from virtiomem.text import shown
 
 if TYPE_CHECKING:
     from virtiomem.sweep.engines import Engine
     from virtiomem.sweep.summary import Measure, PointSummary, Summary
+    from virtiomem.sweep.sweep import Sweep
 
 _MOST_POINTS = 40
 """Combinations that the table shows; the page and --json have all."""
@@ -55,14 +59,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     who.add_argument(
         "--scheduler", metavar="ADDRESS", help="play on the Dask cluster at ADDRESS, such as tcp://HOST:8786"
     )
-    parser.add_argument("--chunk", type=positive, metavar="N", help="send N runs to a worker together (default: 20)")
+    parser.add_argument(
+        "--chunk",
+        type=positive,
+        metavar="N",
+        default=CHUNK,
+        help="send N runs to a worker together (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Play, keep the rows, say what they say."""
     from virtiomem import sweep as sweeps
-    from virtiomem.sweep import rows
-    from virtiomem.sweep.play import CHUNK, part_of
+    from virtiomem.sweep.play import part_of
 
     sweep = sweeps.load(args.sweep)
     args.rows = args.rows or f"{Path(args.sweep).stem}.csv"
@@ -75,29 +84,37 @@ def run(args: argparse.Namespace) -> int:
             progress.say(f"{done} of {of} runs{rest}")
 
         made = sweeps.run(
-            sweep, path, engine=_engine(args), resume=args.resume, chunk=args.chunk or CHUNK, on_progress=tell
+            sweep, path, engine=_engine(args, sweep.runs), resume=args.resume, chunk=args.chunk, on_progress=tell
         )
         progress.say("summing up")
-        summary = sweeps.summarize(sweep, rows.read(made.path, sweep))
+        summary = sweeps.summarize(made)
     if args.page is not None:
         from virtiomem.sweep.page import page
 
         write_whole(args.page, page(summary, sweep).encode())
     if args.json:
-        print(printable_json(json_bytes(summary, indent=1)))
+        print(printable_json(json_bytes(to_json(summary, sweep, made.path), indent=1)))
     else:
         _show(summary, made.path)
     return Exit.PARTLY if summary.failed else Exit.DONE
 
 
-def _engine(args: argparse.Namespace) -> "Engine":
-    """Who plays, as the options say."""
+def _engine(args: argparse.Namespace, runs: int) -> "Engine":
+    """Who plays, as the options say; other processes are not worth their start for a few runs."""
     from virtiomem.sweep import engines
 
     if args.scheduler is not None or args.cluster is not None:
         return engines.on_dask(args.scheduler, workers=args.cluster or 0)
     jobs = args.jobs or len(os.sched_getaffinity(0))
-    return engines.in_process if jobs == 1 else engines.in_pool(jobs)
+    return engines.in_process if jobs == 1 or runs <= args.chunk else engines.in_pool(jobs)
+
+
+def to_json(summary: "Summary", sweep: "Sweep", rows: Path) -> dict[str, Any]:
+    """The summary as `--json` prints it."""
+    made = asdict(summary) | {"rows": str(rows), "sweep": sweep.digest}
+    for one in [*(point["medians"] for point in made["points"]), *made["differences"]]:
+        one |= {key: value._asdict() for key, value in one.items() if isinstance(value, Median)}
+    return made
 
 
 def _time(seconds: float) -> str:

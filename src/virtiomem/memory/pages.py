@@ -11,7 +11,7 @@ address on, one that has run for weeks takes whatever page is free.
 import random
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice, repeat
 
 from virtiomem import border
@@ -63,7 +63,7 @@ class PageUsers:
             raise KernelError(Errno.EEXIST, f"use {id_!r}: memory of that name is in use already")
         wanted = -(-size // self._pageblock_size)
         zonelist = self._zonelist(movable=movable)
-        rooms = [(zone, self._boot_room(zone), _Places(self._online(zone), self._free_in)) for zone in zonelist]
+        rooms = [(zone, self._boot_room(zone), _Places(self._online(zone), self)) for zone in zonelist]
         available = sum(self._room(zone, boot + len(places)) for zone, boot, places in rooms)
         if wanted > available:
             room = format_size(available * self._pageblock_size)
@@ -186,10 +186,13 @@ class PageUsers:
     def _free_in(self, block: MemoryBlock) -> Sequence[int]:
         """Free pageblocks of a block, ascending."""
         possible = self._pageblocks[block.memmap_pageblocks :]
-        taken = block.fake_offline
-        if not taken and not block.used:
-            return possible
-        return [index for index in possible if not taken >> index & 1 and index not in block.used]
+        return [index for index in possible if not block.fake_offline >> index & 1 and index not in block.used]
+
+    def _count_free(self, block: MemoryBlock) -> int:
+        """How many pageblocks of a block are free."""
+        if block.memmap_pageblocks:
+            return len(self._free_in(block))
+        return len(self._pageblocks) - block.fake_offline.bit_count() - len(block.used)  # none is both: see check()
 
     def check(self) -> None:
         """Assert that users and blocks agree."""
@@ -206,19 +209,23 @@ class PageUsers:
 
 
 class _Places:
-    """Free places of some blocks, by number, as they were before any of them is taken."""
+    """Free places of some blocks, by number, as they were before any of them is taken; listed where one is asked for."""
 
-    def __init__(self, blocks: Sequence[MemoryBlock], free_in: Callable[[MemoryBlock], Sequence[int]]) -> None:
+    def __init__(self, blocks: Sequence[MemoryBlock], users: PageUsers) -> None:
         self._blocks = blocks
-        self._free = [free_in(block) for block in blocks]
-        self._ends = list(accumulate(map(len, self._free)))
+        self._users = users
+        self._ends = list(accumulate(users._count_free(block) for block in blocks))
+        self._free: dict[int, Sequence[int]] = {}
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __getitem__(self, number: int) -> Place:
         at = bisect_right(self._ends, number)
-        return self._blocks[at], self._free[at][number - self._ends[at]]
+        block = self._blocks[at]
+        if at not in self._free:
+            self._free[at] = self._users._free_in(block)
+        return block, self._free[at][number - self._ends[at]]
 
 
 def _chosen(chance: random.Random, places: int, taken: int, scatter: float) -> Iterable[int]:

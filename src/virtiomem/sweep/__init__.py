@@ -16,9 +16,21 @@ page        the summary as one HTML file with pictures
 calibrate   the workload model's parameters, from real guests
 """
 
+from virtiomem.sweep.engines import in_pool, in_process, on_dask
 from virtiomem.sweep.play import run
 from virtiomem.sweep.rows import Rows
 from virtiomem.sweep.summary import Summary, summarize
 from virtiomem.sweep.sweep import Sweep, load, loads
 
-__all__ = ["Rows", "Summary", "Sweep", "load", "loads", "run", "summarize"]
+__all__ = [
+    "Rows",
+    "Summary",
+    "Sweep",
+    "in_pool",
+    "in_process",
+    "load",
+    "loads",
+    "on_dask",
+    "run",
+    "summarize",
+]

@@ -7,8 +7,10 @@ from typing import Any
 from virtiomem.errors import UsageError
 from virtiomem.notation import NotationError, json_bytes, json_values
 from virtiomem.sweep.parameters import Grid, Parameter, Setting
-from virtiomem.sweep.sweep import Sweep
+from virtiomem.sweep.rows import is_parquet, parquet_metadata
+from virtiomem.sweep.sweep import Sweep, load
 from virtiomem.sweep.trace import TracePoint
+from virtiomem.text import shown
 
 METADATA = b"virtiomem-sweep"
 """The key of a Parquet file's metadata that holds it."""
@@ -48,6 +50,17 @@ def loads(text: bytes) -> Sweep:
         )
     except (NotationError, LookupError, TypeError, AttributeError) as error:
         raise UsageError(f"the sweep that the rows come from cannot be read: {error}") from None
+
+
+def read(path: str | Path) -> Sweep:
+    """Read the sweep that a file is, or whose rows it holds as Parquet. Raises UsageError."""
+    if is_parquet(path):
+        return loads(parquet_metadata(path, METADATA))
+    if Path(path).suffix.lower() == ".csv":
+        raise UsageError(
+            f"{shown(path)}: CSV does not hold the sweep that its rows come from: give the sweep file instead"
+        )
+    return load(path)
 
 
 def _parameter(raw: dict[str, Any]) -> Parameter:

@@ -8,13 +8,15 @@ it is found; after two deaths it is an outcome that says so.
 """
 
 import logging
+import os
 import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import ExitStack
 from functools import lru_cache
+from importlib import import_module
 from multiprocessing import get_context
 from typing import Any
 
@@ -149,86 +151,69 @@ def on_dask(scheduler: str | None = None, *, workers: int = 0) -> Engine:
     Raises UsageError where Dask is not installed.
     """
     try:
-        import distributed  # noqa: F401
+        dask: Any = import_module("distributed")
     except ImportError:
         raise UsageError("--scheduler and --cluster need Dask: pip install 'virtiomem[dask]'") from None
 
     def play(sweep: Sweep, chunks: Iterable[Chunk]) -> Iterator[Played]:
-        return _OnDask(sweep, chunks, scheduler, workers).play()
+        return _OnDask(dask, sweep, chunks, scheduler, workers).play()
 
     return play
 
 
 class _OnDask:
-    """A sweep on a cluster. Dask itself plays again what a lost worker had."""
+    """A sweep on a cluster. Dask itself plays again, on another worker, what a lost one had."""
 
-    def __init__(self, sweep: Sweep, chunks: Iterable[Chunk], scheduler: str | None, workers: int) -> None:
+    def __init__(self, dask: Any, sweep: Sweep, chunks: Iterable[Chunk], scheduler: str | None, workers: int) -> None:
+        self._dask = dask
         self._text = definition.dumps(sweep)
-        self._digest = sweep.digest
+        self._name = f"virtiomem-{sweep.digest}-{os.getpid()}"
         self._chunks = iter(chunks)
         self._scheduler = scheduler
+        self._where = scheduler or "the cluster of this machine"
         self._workers = workers
         self._lost = _Lost()
-        self._times: Counter[Chunk] = Counter()
+        self._sent = 0
 
     def play(self) -> Iterator[Played]:
-        import dask
-        from distributed import Client, LocalCluster
-
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it tells of each worker that comes and goes
-        with suppress(AttributeError), dask.config.set({"distributed.scheduler.allowed-failures": DEATHS - 1}):
-            started = None
+        with ExitStack() as stack:
             try:
-                if self._scheduler is None:
-                    started = LocalCluster(
-                        n_workers=self._workers,
-                        threads_per_worker=1,
-                        dashboard_address=None,
-                        silence_logs=logging.CRITICAL,
-                    )
-                client = Client(started or self._scheduler, timeout=_PATIENCE, set_as_default=False)
-            except (OSError, ValueError, TimeoutError) as error:
-                raise BackendError(f"{self._scheduler or 'the local cluster'}: no scheduler answers: {error}") from None
-            try:
-                yield from self._with(client)
-            finally:
-                client.close()
-                if started is not None:
-                    started.close()
+                client = stack.enter_context(self._dask.Client(self._cluster(stack), timeout=_PATIENCE))
+            except (OSError, ValueError, TypeError, ImportError) as error:
+                raise BackendError(one_line(f"{self._where}: no Dask scheduler answers: {error}")) from None
+            yield from self._with(client)
+
+    def _cluster(self, stack: ExitStack) -> Any:
+        """The cluster to play on, or its address."""
+        if self._scheduler is not None:
+            return self._scheduler
+        quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
+        return stack.enter_context(self._dask.LocalCluster(n_workers=self._workers, threads_per_worker=1, **quiet))
 
     def _with(self, client: Any) -> Iterator[Played]:
         """Play with a client, as long as its scheduler is there."""
-        from distributed import as_completed
-
         under_way: dict[Any, Chunk] = {}
-        results = as_completed()
+        results = self._dask.as_completed()
         room = _UNDER_WAY * max(sum(client.nthreads().values()), 1)
         while True:
             while len(under_way) < room and (chunk := self._lost.pop() if self._lost else next(self._chunks, None)):
-                self._times[chunk] += 1
-                key = f"virtiomem-{self._digest}-{chunk[0]}-{len(chunk)}-{self._times[chunk]}"
-                under_way[future := client.submit(_play, self._text, chunk, pure=False, key=key)] = chunk
+                self._sent += 1
+                future = client.submit(_play, self._text, chunk, pure=False, key=f"{self._name}-{self._sent}")
+                under_way[future] = chunk
                 results.add(future)
             if not under_way:
                 return
             future = next(results)
-            chunk = under_way.pop(future)
-            yield self._result(future, chunk)
+            yield self._result(future, under_way.pop(future))
 
     def _result(self, future: Any, chunk: Chunk) -> Played:
         """What became of a chunk. Raises BackendError when the cluster is lost, or cannot play at all."""
-        from distributed.scheduler import KilledWorker
-
         if future.status == "finished":
             played: Played = future.result()
             return played
         error = future.exception() if future.status == "error" else None
-        if isinstance(error, KilledWorker):
-            self._lost.add([])
-            return self._blamed(chunk)
-        reason = f"the chunk was {future.status}" if error is None else f"{type(error).__name__}: {error}"
-        raise BackendError(one_line(f"{self._scheduler or 'the local cluster'}: {reason}"))
-
-    def _blamed(self, chunk: Chunk) -> Played:
-        """A chunk that Dask gave up, for its workers died: it is played again, run by run."""
-        return self._lost.blame(chunk)
+        if type(error).__name__ == "KilledWorker":  # Dask gave it up: too many workers died of it
+            return self._lost.blame(chunk)
+        reason = f"the scheduler is lost ({future.status})" if error is None else f"{type(error).__name__}: {error}"
+        raise BackendError(one_line(f"{self._where}: {reason}"))

@@ -38,12 +38,18 @@ class Journal:
             )
         try:
             self._file: IO[bytes] = path.open("r+b" if there else "x+b")
+        except OSError as error:
+            raise cannot_write(path, error) from None
+        try:
             if there:
                 self._read()
             else:
                 self._append(json.encode(self._head))
-        except OSError as error:
-            raise cannot_write(path, error) from None
+        except BaseException as error:
+            self._file.close()
+            if isinstance(error, OSError):
+                raise cannot_write(path, error) from None
+            raise
 
     @property
     def _head(self) -> dict[str, Any]:

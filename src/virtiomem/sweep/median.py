@@ -15,6 +15,9 @@ _EXACT = 2000
 """Values; of more the binomial distribution is as good as normal."""
 
 
+_ROUNDING = 1e-9
+
+
 class Median(NamedTuple):
     """A median, and the interval that it may well lie in."""
 
@@ -41,7 +44,7 @@ def _rank(count: int, share: float) -> int:
     low, high = 0, count - 1
     while low < high:
         middle = (low + high) // 2
-        if _at_most(middle + 1, count) >= share:
+        if _at_most(middle + 1, count) >= share - _ROUNDING:
             high = middle
         else:
             low = middle + 1

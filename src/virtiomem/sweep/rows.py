@@ -27,7 +27,7 @@ _GROUP = 65_536
 class Outcome(Struct, frozen=True, kw_only=True, rename="kebab"):
     """What came of a run. Sizes in bytes, times in virtual seconds, the rest counts; of a run that failed only `error` means something."""
 
-    release: str = ""
+    release: str | None = None
     """The release of Linux that was modelled."""
     asked_back: int = 0
     """What the shrinks asked for: from where a device stood when it was first asked to shrink to where it was last asked to."""
@@ -262,6 +262,23 @@ def _typed(text: str, kind: type) -> Cell:
         return None
     value: Cell = kind(text)
     return value
+
+
+def parquet_metadata(path: str | Path, key: bytes) -> bytes:
+    """What a Parquet file says under a key. Raises UsageError."""
+    need_pyarrow()
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found: bytes | None = (pq.read_schema(path).metadata or {}).get(key)
+    except OSError as error:
+        raise UsageError(f"{shown(path)}: {error.strerror or error}") from None
+    except pa.ArrowException as error:
+        raise UsageError(f"{shown(path)}: not Parquet: {error}") from None
+    if found is None:
+        raise UsageError(f"{shown(path)}: no sweep wrote it")
+    return found
 
 
 def _parquet_cells(path: str | Path, heading: Heading) -> Iterator[list[Cell]]:

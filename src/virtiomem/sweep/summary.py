@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from virtiomem.sweep.median import CONFIDENCE, Median, median
 from virtiomem.sweep.parameters import Label
-from virtiomem.sweep.rows import Outcome, Row
+from virtiomem.sweep.rows import Outcome, Row, Rows, read
 from virtiomem.sweep.sweep import Sweep
 from virtiomem.units import format_approx
 
@@ -31,6 +31,8 @@ class Measure(NamedTuple):
     words: str
     of: Callable[[Outcome], float | None]
     text: Callable[[float], str]
+    binary: bool = False
+    """Whether its round numbers are powers of two: bytes."""
 
 
 def _came_back(one: Outcome) -> float | None:
@@ -51,10 +53,10 @@ def _size(value: float) -> str:
 
 MEASURES = (
     Measure("came-back", "back %", "came back of what the shrinks asked for, in percent", _came_back, _tenths),
-    Measure("plugged", "plugged", "plugged at the end", lambda one: one.plugged, _size),
+    Measure("plugged", "plugged", "plugged at the end", lambda one: one.plugged, _size, binary=True),
     Measure("out-of-memory", "no memory", "uses of memory that found no room", lambda one: one.out_of_memory, _plain),
     Measure("settle", "settle s", "longest time to settle, in seconds", lambda one: one.settle_seconds, _tenths),
-    Measure("memmap", "memmap", "struct pages at the peak", lambda one: one.memmap, _size),
+    Measure("memmap", "memmap", "struct pages at the peak", lambda one: one.memmap, _size, binary=True),
     Measure("requests", "requests", "requests to the device", lambda one: one.requests, _plain),
     Measure("crash-ranges", "ranges", "ranges in a crash header", lambda one: one.crash_ranges, _plain),
 )
@@ -110,8 +112,13 @@ class Summary:
 MOST_ERRORS = 10
 
 
-def summarize(sweep: Sweep, rows: Iterable[Row]) -> Summary:
-    """Summarize the rows of a sweep, all of them, in order."""
+def summarize(rows: Rows) -> Summary:
+    """Summarize the rows of a sweep. Raises UsageError for a file that does not hold them."""
+    return summary_of(rows.sweep, read(rows.path, rows.sweep))
+
+
+def summary_of(sweep: Sweep, rows: Iterable[Row]) -> Summary:
+    """Summarize rows, all that the sweep has, in order."""
     values = {measure.name: array("d", [nan]) * sweep.runs for measure in MEASURES}
     failed = bytearray(sweep.runs)
     errors: dict[str, int] = {}
@@ -199,30 +206,20 @@ def interval(measure: Measure, found: Median | None) -> str:
 
 
 def sentences(summary: Summary) -> Iterator[str]:
-    """What the comparison says, a line for each measure in which anything differs, and one for all in which nothing does."""
+    """What the comparison says: a sentence for each difference, then one for each pair of values about all that is alike."""
     alike: dict[str, list[str]] = {}
     for measure in MEASURES:
         for one in summary.differences:
             if one.measure != measure.name:
                 continue
-            who = f"{label(one.value)} against {label(one.than)}"
             if one.difference is None or one.verdict in (Verdict.NONE, Verdict.TOO_FEW):
-                alike.setdefault(f"{who}: {one.verdict} in", []).append(measure.words)
+                head = f"{label(one.value)} and {label(one.than)}: {one.verdict}"
+                alike.setdefault(head, []).append(measure.words)
             else:
                 middle, low, high, pairs = one.difference
                 less = one.verdict is Verdict.LESS
                 size = Median(-middle, -high, -low, pairs) if less else one.difference
-                yield f"{who}: {interval(measure, size)} {one.verdict} in: {measure.words}"
+                by = interval(measure, size)
+                yield f"{measure.words}: {label(one.value)} {by} {one.verdict} than {label(one.than)}"
     for head, words in alike.items():
-        yield f"{head}: {', '.join(words)}"
-
-
-def best(summary: Summary) -> list[tuple[Label, Median]]:
-    """The values of the compared parameter by what came back, the most first: medians over everything else that varies."""
-    found: dict[Label, list[float]] = {}
-    for point in summary.points:
-        middle = point.medians["came-back"]
-        if middle is not None and summary.compare:
-            found.setdefault(point.labels[summary.compare], []).append(middle.value)
-    ranked = [(label, middle) for label, values in found.items() if (middle := median(values)) is not None]
-    return sorted(ranked, key=lambda one: -one[1].value)
+        yield f"{head} in: {'; '.join(words)}"

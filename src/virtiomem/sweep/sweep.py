@@ -230,15 +230,13 @@ def _trace_names(tables: dict[str, Any], grid: Grid) -> Iterator[str]:
 
 
 def _try_all(made: Sweep) -> None:
-    """Refuse a parameter that no scenario has: each value is set once, beside the first of every other parameter."""
-    for place, parameter in enumerate(made.grid.parameters):
-        for digit in range(len(parameter.settings) if len(parameter.settings) <= _TRIED else 1):
-            settings = made.grid.settings(made.grid.with_value(0, place, digit))
+    """Refuse a key that no scenario has, and a value that it cannot have: each is set once, alone."""
+    for parameter in made.grid.parameters:
+        for setting in parameter.settings[:_TRIED]:
             tables = copy.deepcopy(made.tables)
-            for setting in settings.values():
+            try:
                 for path, value in setting.sets:
                     put(tables, path, value)
-            try:
                 convert(tables, WorkloadFile)
             except ScenarioError as error:
                 told = ": ".join(filter(None, [error.where, error.reason]))
@@ -249,4 +247,4 @@ def _try_all(made: Sweep) -> None:
 
 
 _TRIED = 1000
-"""Values of a parameter: of more, the first is."""
+"""Values of a parameter: a range has more, which are alike."""

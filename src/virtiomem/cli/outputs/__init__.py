@@ -5,7 +5,7 @@ A version may get more keys; a key that goes, or comes to mean something else, m
 
 base        what the outputs have in common
 maps        iomem, map, kdump, read
-recordings  report, compare, test
+recordings  report, compare, test, sweep
 machines    vm, plan, capture, blocks
 devices     device
 """
@@ -52,6 +52,7 @@ OUTPUTS: dict[str, OutputForm] = {
     "blocks": _prints(machines.BlocksOutput, machines.DevicesOutput, machines.ShrinkOutput, Findings),
     "explain": _prints(Findings),
     "plan": _prints(machines.SetUpOutput),
+    "sweep": _prints(recordings.SweepOutput),
     "device check": _prints(devices.SuiteOutput),
     "device fuzz": _prints(devices.FuzzOutput),
     "device replay": _prints(list[devices.ReplayOutput]),

@@ -8,6 +8,7 @@ from virtiomem.cli.outputs.base import Count, Hex, Natural, Printed
 from virtiomem.recording.compare import RecordingDifference
 from virtiomem.recording.values import CrashSyscall, DeviceInfo, ZonePages
 from virtiomem.scenario.golden import GoldenOutcome
+from virtiomem.sweep.summary import Verdict
 
 Entry = Natural
 """Where in `names`, or in `block-looks`, a thing is."""
@@ -162,3 +163,46 @@ class TestsOutput(Printed, kw_only=True):
     passed: bool
     counts: dict[str, Count]
     tests: list[TestOutput]
+
+
+class MedianOutput(Printed, kw_only=True):
+    """A median, the interval that a bootstrap gives it, and of how many values it is."""
+
+    value: float
+    low: float
+    high: float
+    values: Natural
+
+
+class PointOutput(Printed, kw_only=True):
+    """One combination of a sweep's parameters, over its seeds."""
+
+    labels: dict[str, str | int | float | bool]
+    runs: Count
+    failed: Natural
+    medians: dict[str, MedianOutput | None]
+
+
+class DifferenceOutput(Printed, kw_only=True):
+    """A value of the compared parameter against the first, in one measure."""
+
+    measure: str
+    value: str | int | float | bool
+    than: str | int | float | bool
+    verdict: Verdict
+    difference: MedianOutput | None
+
+
+class SweepOutput(Printed, kw_only=True):
+    """The summary of a sweep; `rows` is the file with a row for each run."""
+
+    title: str
+    rows: str
+    sweep: Hex
+    parameters: list[str]
+    compare: str
+    runs: Natural
+    failed: Natural
+    errors: dict[str, Count]
+    points: list[PointOutput]
+    differences: list[DifferenceOutput]

@@ -1,0 +1,154 @@
+import resource
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from virtiomem.errors import UsageError
+from virtiomem.sweep import Sweep, loads, run, summarize
+from virtiomem.sweep.engines import Chunk, Played, in_process
+from virtiomem.sweep.play import part_of
+from virtiomem.sweep.rows import read
+from virtiomem.sweep.summary import Verdict, sentences
+
+from .conftest import TEXT
+
+
+def backwards(sweep: Sweep, chunks: Iterable[Chunk]) -> Iterator[Played]:
+    """An engine whose workers answer in the worst order."""
+    return iter(list(in_process(sweep, chunks))[::-1])
+
+
+class BrokenOffError(Exception):
+    pass
+
+
+def broken_off(sweep: Sweep, chunks: Iterable[Chunk]) -> Iterator[Played]:
+    """An engine that is lost after six runs."""
+    for number, played in enumerate(in_process(sweep, chunks)):
+        if number == 6:
+            raise BrokenOffError
+        yield played
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_rows_are_the_same_bytes_whatever_the_order_they_came_in(suffix: str, small: Sweep, tmp_path: Path) -> None:
+    first, second = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    run(small, first)
+    run(small, second, engine=backwards, chunk=3)
+    assert first.read_bytes() == second.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [first.name, second.name]
+
+
+def test_csv_and_parquet_hold_the_same_rows(small: Sweep, tmp_path: Path) -> None:
+    rows = [list(read(run(small, tmp_path / name).path, small)) for name in ("a.csv", "a.parquet")]
+    assert rows[0] == rows[1]
+    assert [row.run for row in rows[0]] == list(range(16))
+
+
+def test_rows_are_a_table_and_dictionaries(small: Sweep, tmp_path: Path) -> None:
+    made = run(small, tmp_path / "a.csv")
+    table = made.table()
+    assert table.num_rows == len(made) == 16
+    assert table.to_pylist() == list(made)
+    assert str(table.schema.field("workload.scatter").type) == "double"
+
+
+def test_sweep_goes_on_where_it_was_broken_off(small: Sweep, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with pytest.raises(BrokenOffError):
+        run(small, path, engine=broken_off)
+    assert not path.exists()
+    with pytest.raises(UsageError, match="a sweep that was not finished; --resume goes on with it"):
+        run(small, path)
+    with part_of(path).open("ab") as part:
+        part.write(b'[6,["cut sho')  # a full disk, a killed process
+    told: list[int] = []
+    run(small, path, resume=True, on_progress=lambda done, _of, _left: told.append(done))
+    assert told == list(range(6, 17))
+    assert path.read_bytes() == run(small, tmp_path / "b.csv").path.read_bytes()
+
+
+def test_sweep_that_is_complete_is_not_played_again(small: Sweep, tmp_path: Path) -> None:
+    path = run(small, tmp_path / "a.csv").path
+    assert len(list(run(small, path, engine=broken_off, resume=True))) == 16
+
+
+def test_rows_of_another_sweep_are_refused(small: Sweep, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    other = loads(TEXT.replace("seconds = 600", "seconds = 601"))
+    run(other, path)
+    with pytest.raises(UsageError, match="row 0 is of another sweep"):
+        run(small, path, resume=True)
+    with pytest.raises(BrokenOffError):
+        run(other, tmp_path / "b.csv", engine=broken_off)
+    with pytest.raises(UsageError, match=r"of another sweep than small\.toml"):
+        run(small, tmp_path / "b.csv", resume=True)
+
+
+def test_damaged_rows_are_refused(small: Sweep, tmp_path: Path) -> None:
+    path = run(small, tmp_path / "a.csv").path
+    text = path.read_text()
+    for damaged, complaint in (
+        (text.replace("\n", "\nx", 2), "row 0 is of another sweep"),
+        (text.rpartition("movable")[0], "row 15 is damaged"),
+        ("\n".join(text.split("\n")[:-3]) + "\n", "14 rows, and the sweep has 16 runs"),
+        (text.replace("seed", "sead", 1), "its columns are not those of this sweep's rows"),
+    ):
+        path.write_text(damaged)
+        with pytest.raises(UsageError, match=complaint):
+            list(read(path, small))
+    (tmp_path / "a.parquet").write_text("PAR1")
+    with pytest.raises(UsageError, match="not Parquet"):
+        list(read(tmp_path / "a.parquet", small))
+
+
+def test_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(TEXT)
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900))
+
+    command = [sys.executable, "-m", "virtiomem", "sweep", "small.toml", "-j1"]
+    full = subprocess.run(command, cwd=tmp_path, preexec_fn=limited, capture_output=True, text=True, check=False)
+    assert full.returncode == 1
+    assert full.stderr.splitlines()[-1] == "virtiomem: small.csv.part: File too large"
+    kept = (tmp_path / "small.csv.part").read_text().count("\n") - 1
+    assert kept > 0
+    again = subprocess.run([*command, "--resume"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert len((tmp_path / "small.csv").read_text().splitlines()) == 17
+
+
+def test_difference_between_policies_is_seen_and_none_where_there_is_none(tmp_path: Path) -> None:
+    text = TEXT.replace("seeds = 4", "seeds = 8").replace(
+        '{ name = "movable",',
+        '{ name = "kernel too", guest.default-state = "online_kernel" },\n    { name = "movable",',
+    )
+    made = loads(text)
+    summary = summarize(run(made, tmp_path / "a.csv"))
+    verdicts = {(one.measure, one.value): one.verdict for one in summary.differences}
+    assert verdicts["came-back", "movable"] is Verdict.MORE
+    assert verdicts["plugged", "movable"] is Verdict.LESS
+    assert {verdict for (_, value), verdict in verdicts.items() if value == "kernel too"} == {Verdict.NONE}
+    said = list(sentences(summary))
+    assert any("plugged at the end: movable " in line and line.endswith("less than kernel") for line in said)
+    assert any(line.startswith("kernel too and kernel: no difference seen in: came back") for line in said)
+
+
+def test_too_few_pairs_say_nothing(tmp_path: Path) -> None:
+    made = loads(TEXT.replace("seeds = 4", "seeds = 2"))
+    summary = summarize(run(made, tmp_path / "a.csv"))
+    assert {one.verdict for one in summary.differences} == {Verdict.TOO_FEW}
+
+
+def test_runs_that_fail_are_counted_with_their_reason(tmp_path: Path) -> None:
+    made = loads(TEXT.replace("[0.0, 1.0]", '[0.0]\n"guest.memory" = ["1G", "100T"]'))
+    summary = summarize(run(made, tmp_path / "a.csv"))
+    assert (summary.runs, summary.failed) == (16, 8)
+    ((words, count),) = summary.errors.items()
+    assert count == 8
+    assert words.startswith("guest.memory: ")
+    assert [point.failed for point in summary.points] == [0, 4, 0, 4]
