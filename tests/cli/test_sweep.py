@@ -81,7 +81,7 @@ def test_page_is_one_file_without_a_network(folder: Path, capsys: pytest.Capture
     capsys.readouterr()
 
 
-def test_combinations_that_fail_are_told_and_the_rest_is_played(
+def test_combinations_that_fail_are_counted_and_the_rest_is_played(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "small.toml").write_text(TEXT.replace("[0.0, 1.0]", '[0.0]\n"guest.memory" = ["1G", "100T"]'))

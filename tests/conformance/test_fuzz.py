@@ -208,6 +208,6 @@ def test_figures_and_findings_are_reported_as_json() -> None:
 
 def test_every_line_has_words(lines: list[log.Operation]) -> None:
     words = {type(line): told(line)[0] for line in lines}
-    assert words[log.Sweep] == "sweep"
+    assert words[log.FinalStateSweep] == "sweep"
     assert words[log.MigrateStart] == "start a migration"
     assert words[log.Qmp].startswith("requested-size = ")

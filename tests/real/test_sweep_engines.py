@@ -4,14 +4,18 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.sweep.conftest import TEXT
 from virtiomem.cli.main import main
+from virtiomem.errors import BackendError
 from virtiomem.sweep import Sweep, loads, run
 from virtiomem.sweep.engines import Engine, in_pool, on_dask
+from virtiomem.sweep.play import OnProgress
 
 pytestmark = pytest.mark.real
 
@@ -24,6 +28,12 @@ def sweep() -> Sweep:
 @pytest.fixture(scope="module")
 def rows(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return run(sweep, tmp_path_factory.mktemp("alone") / "rows.csv").path.read_bytes()
+
+
+def local_cluster() -> Any:
+    """A Dask cluster of one process."""
+    cluster: Any = import_module("distributed").LocalCluster
+    return cluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
 
 
 def children() -> set[int]:
@@ -56,7 +66,7 @@ def killed() -> Iterator[list[int]]:
     assert done, "no worker was killed: the sweep was over too soon"
 
 
-def killing(done: list[int]) -> "object":
+def killing(done: list[int]) -> OnProgress:
     """Progress that kills one worker, once."""
 
     def tell(so_far: int, of: int, _left: float | None) -> None:
@@ -72,11 +82,11 @@ def killing(done: list[int]) -> "object":
 def test_worker_that_is_killed_costs_only_its_runs(
     engine: Engine, sweep: Sweep, rows: bytes, killed: list[int], tmp_path: Path
 ) -> None:
-    made = run(sweep, tmp_path / "rows.csv", engine=engine, chunk=5, on_progress=killing(killed))  # type: ignore[arg-type]
+    made = run(sweep, tmp_path / "rows.csv", engine=engine, chunk=5, on_progress=killing(killed))
     assert made.path.read_bytes() == rows
 
 
-def test_pool_finds_the_run_that_kills_whoever_plays_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pool_finds_the_run_that_kills_its_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
         "if 'spawn_main' in ' '.join(sys.orig_argv):\n"
@@ -91,9 +101,7 @@ def test_pool_finds_the_run_that_kills_whoever_plays_it(tmp_path: Path, monkeypa
 
 
 def test_sweep_on_a_cluster_that_is_elsewhere(sweep: Sweep, rows: bytes, tmp_path: Path) -> None:
-    from distributed import LocalCluster
-
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with local_cluster() as cluster:
         made = run(sweep, tmp_path / "rows.csv", engine=on_dask(cluster.scheduler_address), chunk=30)
     assert made.path.read_bytes() == rows
 
@@ -110,12 +118,9 @@ def test_scheduler_that_is_not_there_is_one_line(
 
 
 def test_scheduler_that_is_lost_keeps_what_is_done(sweep: Sweep, rows: bytes, tmp_path: Path) -> None:
-    from distributed import LocalCluster
-
-    from virtiomem.errors import BackendError
 
     path = tmp_path / "rows.csv"
-    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    cluster = local_cluster()
 
     def lose(so_far: int, _of: int, _left: float | None) -> None:
         if so_far >= 30 and not lost:

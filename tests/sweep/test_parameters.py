@@ -82,7 +82,7 @@ def test_key_is_set_on_one_device_or_on_all() -> None:
     ("path", "complaint"),
     [
         ("device.vm9.node", r"there is no 'vm9' \(there is vm0\)"),
-        ("step.1.size", r"there is no '1' \(there is none\)"),
+        ("step.1.size", r"there is no '1' "),
         ("guest.memory.size", "is not the place of a key"),
     ],
 )

@@ -11,7 +11,7 @@ from virtiomem.sweep import Sweep, loads, run, summarize
 from virtiomem.sweep.engines import Chunk, Played, in_process
 from virtiomem.sweep.play import part_of
 from virtiomem.sweep.rows import read
-from virtiomem.sweep.summary import Verdict, sentences
+from virtiomem.sweep.summary import Judgement, sentences
 
 from .conftest import TEXT
 
@@ -122,7 +122,7 @@ def test_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     assert len((tmp_path / "small.csv").read_text().splitlines()) == 17
 
 
-def test_difference_between_policies_is_seen_and_none_where_there_is_none(tmp_path: Path) -> None:
+def test_difference_between_policies_is_seen_only_where_they_differ(tmp_path: Path) -> None:
     text = TEXT.replace("seeds = 4", "seeds = 8").replace(
         '{ name = "movable",',
         '{ name = "kernel too", guest.default-state = "online_kernel" },\n    { name = "movable",',
@@ -130,9 +130,9 @@ def test_difference_between_policies_is_seen_and_none_where_there_is_none(tmp_pa
     made = loads(text)
     summary = summarize(run(made, tmp_path / "a.csv"))
     verdicts = {(one.measure, one.value): one.verdict for one in summary.differences}
-    assert verdicts["came-back", "movable"] is Verdict.MORE
-    assert verdicts["plugged", "movable"] is Verdict.LESS
-    assert {verdict for (_, value), verdict in verdicts.items() if value == "kernel too"} == {Verdict.NONE}
+    assert verdicts["came-back", "movable"] is Judgement.MORE
+    assert verdicts["plugged", "movable"] is Judgement.LESS
+    assert {verdict for (_, value), verdict in verdicts.items() if value == "kernel too"} == {Judgement.NONE}
     said = list(sentences(summary))
     assert any("plugged at the end: movable " in line and line.endswith("less than kernel") for line in said)
     assert any(line.startswith("kernel too and kernel: no difference seen in: came back") for line in said)
@@ -141,7 +141,7 @@ def test_difference_between_policies_is_seen_and_none_where_there_is_none(tmp_pa
 def test_too_few_pairs_say_nothing(tmp_path: Path) -> None:
     made = loads(TEXT.replace("seeds = 4", "seeds = 2"))
     summary = summarize(run(made, tmp_path / "a.csv"))
-    assert {one.verdict for one in summary.differences} == {Verdict.TOO_FEW}
+    assert {one.verdict for one in summary.differences} == {Judgement.TOO_FEW}
 
 
 def test_runs_that_fail_are_counted_with_their_reason(tmp_path: Path) -> None:

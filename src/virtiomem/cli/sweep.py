@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _engine(args: argparse.Namespace, runs: int) -> "Engine":
-    """Who plays, as the options say; other processes are not worth their start for a few runs."""
+    """The engine that the options name; for a few runs other processes are not worth their start."""
     from virtiomem.sweep import engines
 
     if args.scheduler is not None or args.cluster is not None:

@@ -97,7 +97,7 @@ class Figures:
         if isinstance(line, log.Batch):
             self.requests += line.requests
             self.answers.update(_answer(sent) for sent in line.reqs)
-        elif isinstance(line, log.Sweep):
+        elif isinstance(line, log.FinalStateSweep):
             self.swept += sum(length for _, length in line.state_runs_over_usable_blocks)
 
 

@@ -167,7 +167,7 @@ class AvailRing(Observed, frozen=True, kw_only=True, tag_field="op", tag="avail_
     used_event: Index
 
 
-class Sweep(Observed, frozen=True, kw_only=True, tag_field="op", tag="final_state_sweep"):
+class FinalStateSweep(Observed, frozen=True, kw_only=True, tag_field="op", tag="final_state_sweep"):
     """STATE of every usable block, as runs of [state, count], or of [count, state]."""
 
     state_runs_over_usable_blocks: list[tuple[int, int]]
@@ -183,7 +183,9 @@ class Negotiation(Observed, frozen=True, kw_only=True):
     features_ok: bool
 
 
-Operation = Header | Batch | Qmp | DeviceReset | SystemReset | MigrateStart | MigrateCancel | AvailRing | Sweep
+Operation = (
+    Header | Batch | Qmp | DeviceReset | SystemReset | MigrateStart | MigrateCancel | AvailRing | FinalStateSweep
+)
 Line = Operation | Negotiation
 
 MAX_LINE = 64 * MiB

@@ -129,7 +129,7 @@ class Recorder:
                 return log.AvailRing(flags=flags, used_event=used_event, **self._after())
             case SweepStates():
                 swept = driver.sweep()
-                return log.Sweep(state_runs_over_usable_blocks=swept.runs, **self._fields(swept.seen))
+                return log.FinalStateSweep(state_runs_over_usable_blocks=swept.runs, **self._fields(swept.seen))
             case _:
                 assert_never(move)
 

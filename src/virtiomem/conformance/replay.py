@@ -196,7 +196,7 @@ class Player:
                 self._owner.set_busy(line.migration not in MIGRATION_IDLE)
             case log.AvailRing():
                 self.driver.set_ring(line.flags, line.used_event)
-            case log.Sweep():
+            case log.FinalStateSweep():
                 yield from self._sweep(line)
                 return
             case _:
@@ -246,7 +246,7 @@ class Player:
             return
         yield from _compared(f"requested-size = {line.value:#x}, refusal", *said)
 
-    def _sweep(self, line: log.Sweep) -> Iterator[Mismatch]:
+    def _sweep(self, line: log.FinalStateSweep) -> Iterator[Mismatch]:
         swept = self.driver.sweep()
         counted_first = [(count, state) for state, count in swept.runs]
         if line.state_runs_over_usable_blocks != counted_first:  # either order is met in the wild

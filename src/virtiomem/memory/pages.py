@@ -4,8 +4,10 @@ The grain is a pageblock: enough to see why a block does not go away. Boot memor
 so its users are only counted.
 
 Differs: which pages a real kernel uses, and where it puts them, cannot be predicted; here the caller says
-so, with a seed, and says how much of it is chance: a kernel that has just booted fills its memory from the lowest
-address on, one that has run for weeks takes whatever page is free.
+so, with a seed.
+
+A kernel that has just booted fills its memory from the lowest address on, one that has run for weeks takes any free page:
+`PageUsers.use` takes the share that is left to chance.
 """
 
 import random
@@ -189,7 +191,7 @@ class PageUsers:
         return [index for index in possible if not block.fake_offline >> index & 1 and index not in block.used]
 
     def _count_free(self, block: MemoryBlock) -> int:
-        """How many pageblocks of a block are free."""
+        """Number of free pageblocks of a block."""
         if block.memmap_pageblocks:
             return len(self._free_in(block))
         return len(self._pageblocks) - block.fake_offline.bit_count() - len(block.used)  # none is both: see check()

@@ -83,7 +83,7 @@ def parse(text: bytes) -> dict[str, Any]:
 
 
 def convert(raw: dict[str, Any], kind: type[F]) -> F:
-    """Read a scenario file's tables, plain values, as values of `kind`, which may have more of them.
+    """Read a scenario file's tables, plain values, as values of `kind`, the file's own type or one with more tables.
 
     Raises ScenarioError, which does not name its source.
     """

@@ -1,9 +1,10 @@
 """Sweeps: one scenario or workload, played with many parameters and seeds, and what that says about a choice.
 
 values      the tables of a sweep file
-parameters  what is varied: names, values, every combination of them
+parameters  names and values of what is varied, and every combination of them
 trace       a CSV file of sizes over time
 workload    processes that come and go, as the steps of a scenario
+definition  a sweep as bytes: for workers, and for the rows
 sweep       a sweep file read: run N is a scenario
 outcome     one run played: a row
 rows        the columns of a row; rows to CSV and Parquet, and read again
@@ -13,7 +14,6 @@ play        all runs, on an engine, kept
 median      medians, with the interval that a bootstrap gives
 summary     medians of each point, and which differences between choices are there
 page        the summary as one HTML file with pictures
-calibrate   the workload model's parameters, from real guests
 """
 
 from virtiomem.sweep.engines import in_pool, in_process, on_dask

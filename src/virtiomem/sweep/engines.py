@@ -1,10 +1,10 @@
-"""Who plays the runs of a sweep: this process, a pool of processes, or Dask. The rows are the same, their order is not.
+"""Engines that play the runs of a sweep: this process, a pool of processes, or Dask. The rows are the same, their order is not.
 
 An engine takes chunks (some runs together, so that a chunk is worth sending) and gives back outcomes. It has a few
 chunks under way, never all of them: what a sweep takes in memory does not grow with its runs.
 
-A worker that dies costs the chunks that it had. They are played again, one at a time, so that a run which kills whoever plays
-it is found; after two deaths it is an outcome that says so.
+A worker that dies costs the chunks that it had. They are played again, one at a time, so that a run which kills its worker
+is found; after two deaths the run has an outcome that says so.
 """
 
 import logging
@@ -32,7 +32,7 @@ Engine = Callable[[Sweep, Iterable[Chunk]], Iterator[Played]]
 """Plays the chunks of a sweep; gives back the outcomes of each, in any order."""
 
 DEATHS = 2
-"""After so many a run is given up."""
+"""Workers that may die of a run before it is given up."""
 _UNDER_WAY = 3
 """Chunks for each worker, so that none waits for the next."""
 _PATIENCE = 10.0
@@ -85,7 +85,7 @@ class _Lost:
         return self._waiting.popleft()
 
     def add(self, chunks: Iterable[Chunk]) -> None:
-        """Chunks of which one killed a worker, or none: nobody knows."""
+        """Keep chunks that were lost with a worker: one of them may have killed it."""
         self._waiting.extend(chunks)
 
     def blame(self, chunk: Chunk) -> Played:
@@ -176,7 +176,7 @@ class _OnDask:
         self._sent = 0
 
     def play(self) -> Iterator[Played]:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it tells of each worker that comes and goes
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else it logs each worker that comes and goes
         with ExitStack() as stack:
             try:
                 client = stack.enter_context(self._dask.Client(self._cluster(stack), timeout=_PATIENCE))
@@ -208,7 +208,7 @@ class _OnDask:
             yield self._result(future, under_way.pop(future))
 
     def _result(self, future: Any, chunk: Chunk) -> Played:
-        """What became of a chunk. Raises BackendError when the cluster is lost, or cannot play at all."""
+        """The outcomes of a chunk. Raises BackendError when the cluster is lost, or cannot play at all."""
         if future.status == "finished":
             played: Played = future.result()
             return played

@@ -1,4 +1,4 @@
-"""The rows of a sweep as they come, in whatever order: a line of JSON each, so that whoever stops a sweep keeps what is done.
+"""The rows of a sweep as they come, in any order: a line of JSON each, so that a sweep that is stopped keeps what is done.
 
 The first line names the sweep. A line that was cut short, by a full disk or a killed process, is not a row: `resume` drops it.
 """
@@ -14,7 +14,7 @@ from msgspec import DecodeError, json, structs
 
 from virtiomem.errors import UsageError
 from virtiomem.files import cannot_write, is_there
-from virtiomem.sweep.rows import Outcome, Row, outcome_of
+from virtiomem.sweep.rows import Outcome, SweepRow, outcome_of
 from virtiomem.sweep.sweep import Sweep
 from virtiomem.text import shown
 
@@ -34,7 +34,7 @@ class Journal:
         there = is_there(path)
         if there and not resume:
             raise UsageError(
-                f"{shown(path)}: a sweep that was not finished; --resume goes on with it, removing the file begins anew"
+                f"{shown(path)}: a sweep that was not finished; --resume goes on with it, remove the file to begin again"
             )
         try:
             self._file: IO[bytes] = path.open("r+b" if there else "x+b")
@@ -56,12 +56,12 @@ class Journal:
         return {"sweep": self._sweep.digest, "runs": self._sweep.runs}
 
     def _read(self) -> None:
-        """Find the rows that are there, and cut off what is none."""
+        """Find the whole rows, and cut off the rest."""
         first = self._file.readline()
         if first != json.encode(self._head) + b"\n":
             raise UsageError(
                 f"{shown(self.path)}: of another sweep than {self._sweep.source}, or begun by another version of virtiomem; "
-                "removing the file begins anew"
+                "remove the file to begin again"
             )
         at = len(first)
         for line in self._file:
@@ -101,12 +101,12 @@ class Journal:
         """The runs that have no row yet, ascending."""
         return (run for run, place in enumerate(self._places) if place == _NOWHERE)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[SweepRow]:
         """Every row, in the order of the runs; all have to be there."""
         for run, place in enumerate(self._places):
             self._file.seek(place)
             _, cells = json.decode(self._file.readline())
-            yield Row(run, self._sweep.seed(run), tuple(self._sweep.labels(run).values()), outcome_of(cells))
+            yield SweepRow(run, self._sweep.seed(run), tuple(self._sweep.labels(run).values()), outcome_of(cells))
 
     def remove(self) -> None:
         """Remove the file: the rows are elsewhere."""

@@ -1,4 +1,4 @@
-"""One run, played on the embedded guest: what a row says of it."""
+"""One run, played on the embedded guest, and the row that it makes."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from virtiomem.sweep.sweep import Sweep
 from virtiomem.text import one_line
 
 _NOTES = 3
-"""Program headers beside the ranges: a CPU's note, vmcoreinfo, the kernel's own mapping."""
+"""Program headers in addition to the ranges: a CPU's note, vmcoreinfo, the kernel's own mapping."""
 
 
 def play(sweep: Sweep, run: int) -> Outcome:
@@ -38,7 +38,7 @@ def _play(scenario: Scenario) -> Outcome:
 
 @dataclass(slots=True)
 class _Shrink:
-    """What was asked back of a device since it last grew."""
+    """Shrinking of a device since it last grew."""
 
     start: int
     least: int
@@ -78,7 +78,7 @@ class _Seen:
         if isinstance(step, Resize):
             self._before_resize(step)
         refused = self.guest.act(step) is not None
-        self.requests += len(self.guest.requests)
+        self.requests += self.guest.requests_sent
         if refused and isinstance(step, Use):
             self.out_of_memory += 1
         elif refused:
@@ -116,7 +116,7 @@ class _Seen:
         self.came_back += shrink.start - max(shrink.least, shrink.requested)
 
     def outcome(self) -> Outcome:
-        """What there is to say when all steps are played."""
+        """The outcome, when all steps are played."""
         for shrink in self._shrinks.values():
             self._end(shrink)
         memory, devices = self.guest.kernel.memory, self.guest.devices

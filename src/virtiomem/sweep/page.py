@@ -100,7 +100,7 @@ def _color(point: PointSummary, summary: Summary, legend: Sequence[str]) -> str:
 def _rows(measure: Measure, summary: Summary, legend: Sequence[str]) -> ET.Element:
     """A row for each combination: a dot for the median, a bar for the interval."""
     points = summary.points[:_DRAWN]
-    scale = _Scale(measure, points, _LEFT, _WIDTH - _RIGHT)
+    scale = _ValueScale(measure, points, _LEFT, _WIDTH - _RIGHT)
     bottom = _TOP + _ROW * len(points)
     svg = _root(_WIDTH, bottom + _BELOW, measure.words)
     for at, words in scale.ticks():
@@ -120,7 +120,7 @@ def _rows(measure: Measure, summary: Summary, legend: Sequence[str]) -> ET.Eleme
 
 def _over(measure: Measure, summary: Summary, legend: Sequence[str], over: str) -> ET.Element:
     """Lines over the values of another parameter, a line for each value that is compared."""
-    scale = _Scale(measure, summary.points, _HIGH, _TOP)
+    scale = _ValueScale(measure, summary.points, _HIGH, _TOP)
     places = list(dict.fromkeys(point.labels[over] for point in summary.points))
     gap = (_WIDTH - _MARGIN - _RIGHT) / len(places)
     svg = _root(_WIDTH, _HIGH + 44, f"{measure.words}, over {over}")
@@ -150,7 +150,7 @@ def _over(measure: Measure, summary: Summary, legend: Sequence[str], over: str) 
     return svg
 
 
-class _Scale:
+class _ValueScale:
     """The place of a value between two ends of a picture; from 0 on where nothing is less."""
 
     def __init__(self, measure: Measure, points: Sequence[PointSummary], start: float, stop: float) -> None:
@@ -163,7 +163,7 @@ class _Scale:
         self._start, self._stop = start, stop
 
     def __call__(self, value: float) -> float:
-        """Where a value stands."""
+        """Place of a value."""
         return self._start + (value - self._low) / (self._high - self._low) * (self._stop - self._start)
 
     def ticks(self) -> Iterator[tuple[float, str]]:

@@ -1,4 +1,4 @@
-"""What a sweep varies: parameters by their place in a scenario, and every combination of their values by its number."""
+"""Parameters of a sweep, by their place in a scenario, and every combination of their values by its number."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class Parameter:
 def read(raw: dict[str, Any]) -> tuple[Parameter, ...]:
     """The parameters of a sweep file's table.
 
-    Raises ScenarioError for a name that is no place in a scenario, and for values that are none.
+    Raises ScenarioError for an unknown place in a scenario, and for values that no key can have.
     """
     return tuple(_parameter(name, values) for name, values in _flat(raw, ""))
 
@@ -137,11 +137,11 @@ class Grid:
 
     @property
     def size(self) -> int:
-        """How many combinations there are: any number."""
+        """Number of combinations, however large."""
         return prod(len(parameter.settings) for parameter in self.parameters)
 
     def digits(self, point: int) -> list[int]:
-        """Which value of each parameter a combination has."""
+        """Index of the value that a combination has of each parameter."""
         found: list[int] = []
         for parameter in reversed(self.parameters):
             point, digit = divmod(point, len(parameter.settings))

@@ -68,7 +68,7 @@ def _chunks(runs: Iterator[int], size: int) -> Iterator[Chunk]:
 
 
 class _Progress:
-    """How far a sweep is, and an estimate of the rest from the pace since it began."""
+    """Progress of a sweep, and an estimate of the rest from its pace so far."""
 
     def __init__(self, runs: int, done: int, tell: OnProgress | None) -> None:
         self._runs, self._before, self._tell = runs, done, tell

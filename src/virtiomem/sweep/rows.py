@@ -25,7 +25,7 @@ _GROUP = 65_536
 
 
 class Outcome(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """What came of a run. Sizes in bytes, times in virtual seconds, the rest counts; of a run that failed only `error` means something."""
+    """Outcome of a run. Sizes in bytes, times in virtual seconds, the rest counts; of a run that failed only `error` means something."""
 
     release: str | None = None
     """The release of Linux that was modelled."""
@@ -78,7 +78,7 @@ def outcome_of(cells: Sequence[Cell]) -> Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SweepRow:
     """One run: its number, its seed, its parameters as they are called, what came of it."""
 
     run: int
@@ -133,8 +133,8 @@ def need_pyarrow() -> None:
         raise UsageError("Parquet needs pyarrow: pip install 'virtiomem[sweep]', or write CSV") from None
 
 
-def write(file: IO[bytes], rows: Iterable[Row], sweep: "Sweep", *, parquet: bool) -> None:
-    """Write rows in order: the same rows are the same bytes, whoever played them."""
+def write(file: IO[bytes], rows: Iterable[SweepRow], sweep: "Sweep", *, parquet: bool) -> None:
+    """Write rows in order: the same rows are the same bytes, on every engine."""
     heading = Heading.of(sweep)
     cells = (row.cells(sweep.digest) for row in rows)
     if parquet:
@@ -144,7 +144,7 @@ def write(file: IO[bytes], rows: Iterable[Row], sweep: "Sweep", *, parquet: bool
     out = csv.writer(text, lineterminator="\n")
     out.writerow(heading.names)
     out.writerows(["" if cell is None else _plain(cell) for cell in row] for row in cells)
-    text.detach()  # whoever opened the file closes it
+    text.detach()  # the file stays open: the caller closes it
 
 
 def _plain(cell: Cell) -> Cell:
@@ -214,7 +214,7 @@ class Rows:
         return pa.Table.from_batches([arrow_batch(some, heading) for some in batches], schema=arrow_schema(heading))
 
 
-def read(path: str | Path, sweep: "Sweep") -> Iterator[Row]:
+def read(path: str | Path, sweep: "Sweep") -> Iterator[SweepRow]:
     """The rows of a file, in order. Raises UsageError for a file that does not hold exactly the rows of this sweep."""
     heading = Heading.of(sweep)
     source = _parquet_cells(path, heading) if is_parquet(path) else _csv_cells(path, heading)
@@ -231,13 +231,13 @@ def read(path: str | Path, sweep: "Sweep") -> Iterator[Row]:
         raise UsageError(f"{shown(path)}: {count} rows, and the sweep has {sweep.runs} runs")
 
 
-def _row(cells: Sequence[Cell], path: str | Path) -> Row:
+def _row(cells: Sequence[Cell], path: str | Path) -> SweepRow:
     """A row of a file's cells."""
     _, run, seed, *rest = cells
     labels, outcome = rest[: -len(OUTCOMES)], rest[-len(OUTCOMES) :]
     assert isinstance(run, int)
     assert isinstance(seed, int), path
-    return Row(run, seed, tuple(labels), outcome_of(outcome))
+    return SweepRow(run, seed, tuple(labels), outcome_of(outcome))
 
 
 def _csv_cells(path: str | Path, heading: Heading) -> Iterator[list[Cell]]:
@@ -265,7 +265,7 @@ def _typed(text: str, kind: type) -> Cell:
 
 
 def parquet_metadata(path: str | Path, key: bytes) -> bytes:
-    """What a Parquet file says under a key. Raises UsageError."""
+    """Metadata of a Parquet file under a key. Raises UsageError."""
     need_pyarrow()
     import pyarrow as pa
     import pyarrow.parquet as pq

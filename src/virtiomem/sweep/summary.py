@@ -1,4 +1,4 @@
-"""What the rows of a sweep say: medians of each combination of parameters, and which differences between choices are there.
+"""Summary of a sweep: medians of each combination of parameters, and the differences between choices that were seen.
 
 Two values of a parameter are compared pair by pair: runs that differ in nothing but that value, the seed included, saw the same
 processes at the same times. What is reported is the median of the differences, with its interval; where the interval holds 0, no
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from virtiomem.sweep.median import CONFIDENCE, Median, median
 from virtiomem.sweep.parameters import Label
-from virtiomem.sweep.rows import Outcome, Row, Rows, read
+from virtiomem.sweep.rows import Outcome, Rows, SweepRow, read
 from virtiomem.sweep.sweep import Sweep
 from virtiomem.units import format_approx
 
@@ -74,8 +74,8 @@ class PointSummary:
     """Of each measure; None where no run has it."""
 
 
-class Verdict(StrEnum):
-    """What a comparison says."""
+class Judgement(StrEnum):
+    """Outcome of a comparison."""
 
     MORE = "more"
     LESS = "less"
@@ -90,7 +90,7 @@ class Difference:
     measure: str
     value: Label
     than: Label
-    verdict: Verdict
+    verdict: Judgement
     difference: Median | None
 
 
@@ -117,7 +117,7 @@ def summarize(rows: Rows) -> Summary:
     return summary_of(rows.sweep, read(rows.path, rows.sweep))
 
 
-def summary_of(sweep: Sweep, rows: Iterable[Row]) -> Summary:
+def summary_of(sweep: Sweep, rows: Iterable[SweepRow]) -> Summary:
     """Summarize rows, all that the sweep has, in order."""
     values = {measure.name: array("d", [nan]) * sweep.runs for measure in MEASURES}
     failed = bytearray(sweep.runs)
@@ -184,12 +184,12 @@ def _paired(sweep: Sweep, found: "array[float]", parameter: int, digit: int) -> 
                 yield found[place * sweep.seeds + seed] - found[other * sweep.seeds + seed]
 
 
-def _verdict(pairs: list[float], between: Median | None) -> Verdict:
+def _verdict(pairs: list[float], between: Median | None) -> Judgement:
     if between is None or len(pairs) < LEAST_PAIRS:
-        return Verdict.TOO_FEW
+        return Judgement.TOO_FEW
     if between.low <= 0 <= between.high:
-        return Verdict.NONE
-    return Verdict.MORE if between.low > 0 else Verdict.LESS
+        return Judgement.NONE
+    return Judgement.MORE if between.low > 0 else Judgement.LESS
 
 
 def label(value: Label) -> str:
@@ -206,18 +206,18 @@ def interval(measure: Measure, found: Median | None) -> str:
 
 
 def sentences(summary: Summary) -> Iterator[str]:
-    """What the comparison says: a sentence for each difference, then one for each pair of values about all that is alike."""
+    """Yield the comparison in words: a sentence for each difference, then one for each pair of values about all that is alike."""
     alike: dict[str, list[str]] = {}
     for measure in MEASURES:
         for one in summary.differences:
             if one.measure != measure.name:
                 continue
-            if one.difference is None or one.verdict in (Verdict.NONE, Verdict.TOO_FEW):
+            if one.difference is None or one.verdict in (Judgement.NONE, Judgement.TOO_FEW):
                 head = f"{label(one.value)} and {label(one.than)}: {one.verdict}"
                 alike.setdefault(head, []).append(measure.words)
             else:
                 middle, low, high, pairs = one.difference
-                less = one.verdict is Verdict.LESS
+                less = one.verdict is Judgement.LESS
                 size = Median(-middle, -high, -low, pairs) if less else one.difference
                 by = interval(measure, size)
                 yield f"{measure.words}: {label(one.value)} {by} {one.verdict} than {label(one.than)}"

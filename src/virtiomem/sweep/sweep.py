@@ -50,7 +50,7 @@ class Sweep:
 
     @property
     def runs(self) -> int:
-        """How many runs there are."""
+        """Number of runs."""
         return len(self.points) * self.seeds
 
     def __len__(self) -> int:
@@ -90,7 +90,7 @@ class Sweep:
         return {name: setting.label for name, setting in self.grid.settings(self.point(run)).items()}
 
     def scenario(self, run: int) -> Scenario:
-        """What a run plays. Raises ScenarioError for what cannot be played, UsageError for a listing that cannot be read."""
+        """The scenario that a run plays. Raises ScenarioError for an impossible one, UsageError for a listing that cannot be read."""
         try:
             return self._scenario(self.grid.settings(self.point(run)), self.seed(run))
         except ScenarioError as error:
@@ -139,7 +139,7 @@ def _seeded(steps: Sequence[Step], seed: int) -> list[Step]:
 def load(path: str | Path) -> Sweep:
     """Read a sweep file (docs/sweep.md).
 
-    Raises ScenarioError, one line with file, line and key, for a sweep that cannot be; UsageError when a file cannot be read.
+    Raises ScenarioError, one line with file, line and key, for an impossible sweep; UsageError when a file cannot be read.
     """
     border.instance("path", path, str, Path)
     return loads(read_bytes(path, limit=MAX_FILE), source=str(path), folder=Path(path).parent)

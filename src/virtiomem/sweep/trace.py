@@ -19,7 +19,7 @@ MAX_TRACE = 4 * MiB
 
 @dataclass(frozen=True, slots=True)
 class TracePoint:
-    """From `seconds` on the devices shall have `wanted` bytes in all, and processes use so many."""
+    """From `seconds` on: the size wanted of all devices together, and the memory in use by kind, in bytes."""
 
     seconds: float
     wanted: int

@@ -15,11 +15,11 @@ LEFT_BEHIND = 0.05
 """What docs/workload.md measures on real guests."""
 
 
-class _Table(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
+class _SweepTable(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
     """A table of a sweep file."""
 
 
-class Processes(_Table, frozen=True, kw_only=True):
+class Processes(_SweepTable, frozen=True, kw_only=True):
     """Processes of one kind; times in seconds, `size` and `lifetime` the means of exponential distributions."""
 
     name: str
@@ -34,15 +34,15 @@ class Processes(_Table, frozen=True, kw_only=True):
     """None arrives from then on."""
 
 
-class WantedSize(_Table, frozen=True, kw_only=True):
+class WantedSize(_SweepTable, frozen=True, kw_only=True):
     """From `at` on, in seconds, all devices together shall have `size`."""
 
     at: float
     size: Size
 
 
-class Workload(_Table, frozen=True, kw_only=True):
-    """What happens in a guest, and how much memory it is to have when."""
+class Workload(_SweepTable, frozen=True, kw_only=True):
+    """Processes of a guest, and the memory that it is to have over time."""
 
     seconds: float
     """How long it lasts."""
@@ -68,7 +68,7 @@ class WorkloadFile(ScenarioFile, frozen=True, kw_only=True, rename="kebab", forb
     workload: Workload | None = None
 
 
-class SweepFile(_Table, frozen=True, kw_only=True):
+class SweepFile(_SweepTable, frozen=True, kw_only=True):
     """A sweep file as written."""
 
     title: str = ""

@@ -3,8 +3,8 @@
 Processes of a kind arrive independently of one another (a Poisson process); each has a size and a lifetime drawn from
 exponential distributions, and one kind of memory. Movable memory goes when its process does. Of unmovable memory a share stays
 (`Workload.left_behind`): slab that other objects still hold, page tables of what goes on. Where memory lands is
-`memory.pages`' knowledge, of which the workload sets how much is chance (`Workload.scatter`). What a guest has no memory for is
-refused, and is an outcome.
+`memory.pages`' knowledge; the workload sets how much of it is chance (`Workload.scatter`). A process that finds no memory is
+refused, and that is an outcome.
 
 A seed fixes everything that is drawn. The draws of one kind of process do not depend on any parameter but its own, so that two
 policies that are compared see the same processes at the same times.
@@ -50,7 +50,7 @@ def steps(
 ) -> list[Step]:
     """The steps of a workload on these devices, `pageblock` bytes being what a process' memory is counted in.
 
-    `loaded`: earlier steps load the driver. Raises ScenarioError for a workload that cannot be, or is too long to be played.
+    `loaded`: earlier steps load the driver. Raises ScenarioError for an impossible workload, and for one that is too long to be played.
     """
     check(workload)
     made = _Maker(workload, devices, seed, pageblock)
@@ -148,7 +148,7 @@ class _Maker:
         return min(total + step, goal) if goal > total else max(total - step, goal)
 
     def _shares(self, total: int) -> dict[str, int]:
-        """How much each device shall have, in whole blocks of its own, so that all have `total` or a little less."""
+        """Shares of the devices, in whole blocks of each, which are `total` in all or a little less."""
         left, shares = total, {device.id: 0 for device in self.devices}
         if self.workload.order == "even":
             for device in self.devices:
@@ -186,7 +186,7 @@ class _Maker:
         raise ScenarioError(f"{quoted(one.name)}: more than {MAX_STEPS} processes", where="workload.processes")
 
     def levels(self, trace: Sequence[TracePoint]) -> Iterator[_Event]:
-        """What a trace says is used: of each kind as much as it says, given back in parts that are drawn."""
+        """Uses and frees of a trace: of each kind as much as it says; the parts that go are drawn."""
         chance = random.Random(f"{self.seed} trace")
         kinds: tuple[UseKind, ...] = ("movable", "unmovable")
         held: dict[UseKind, dict[str, int]] = {kind: {} for kind in kinds}

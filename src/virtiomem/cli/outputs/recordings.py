@@ -8,7 +8,7 @@ from virtiomem.cli.outputs.base import Count, Hex, Natural, Printed
 from virtiomem.recording.compare import RecordingDifference
 from virtiomem.recording.values import CrashSyscall, DeviceInfo, ZonePages
 from virtiomem.scenario.golden import GoldenOutcome
-from virtiomem.sweep.summary import Verdict
+from virtiomem.sweep.summary import Judgement
 
 Entry = Natural
 """Where in `names`, or in `block-looks`, a thing is."""
@@ -189,7 +189,7 @@ class DifferenceOutput(Printed, kw_only=True):
     measure: str
     value: str | int | float | bool
     than: str | int | float | bool
-    verdict: Verdict
+    verdict: Judgement
     difference: MedianOutput | None
 
 

@@ -187,9 +187,9 @@ class EmbeddedGuest:
         return error
 
     @property
-    def requests(self) -> list[Request]:
-        """Requests that the drivers sent in the last step."""
-        return list(self._requests)
+    def requests_sent(self) -> int:
+        """Number of requests that the drivers sent in the last step."""
+        return len(self._requests)
 
     @property
     def retry_in(self) -> float | None:
