@@ -6,14 +6,14 @@ from virtiomem.cli import arguments
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), (".5", 0.5), ("1e-2", 0.01)]
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), (".5", 0.5), ("1ms", 0.001), ("1e-2", 0.01)]
 )
 def test_a_time_is_seconds_minutes_or_hours(text: str, seconds: float) -> None:
     assert arguments.seconds(text) == seconds
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "-1", "nan", "inf", "soon", "", "1ms", "s", "-5m", "nanh", "infs", "0.0001", "9999h"]
+    "text", ["0", "-1", "nan", "inf", "soon", "", "0.5ms", "ms", "s", "-5m", "nanh", "infs", "0.0001", "9999h"]
 )
 def test_what_is_not_a_time_to_wait_is_refused(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match=f"not a time: '{text}'"):

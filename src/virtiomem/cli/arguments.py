@@ -26,7 +26,8 @@ _NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[1-9][0-9]{0,19}|0")
 _COUNT = re.compile(r"([0-9]{1,18})(?:([kMG]?)|e([0-9]{1,2}))")
 _MANY = {None: 1, "": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _MOST = 10**18
-_UNITS = {"s": 1, "m": 60, "h": 60 * 60}
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 60 * 60, "": 1}
+"""Seconds; a text's unit is the first that it ends with."""
 
 
 def exit_status(meanings: Mapping[Exit, str], separator: str = ", ") -> str:
@@ -110,14 +111,14 @@ def file(text: str) -> str:
 
 
 def seconds(text: str) -> float:
-    """Read ``90``, ``90s``, ``1.5m`` or ``2h``."""
-    unit = _UNITS.get(text[-1:])
+    """Read ``90``, ``90s``, ``250ms``, ``1.5m`` or ``2h``."""
+    unit = next(filter(text.endswith, _UNITS))
     try:
-        value = float(text[:-1]) * unit if unit else float(text)
+        value = float(text.removesuffix(unit)) * _UNITS[unit]
     except ValueError:
         value = 0.0
     if not MIN_SECONDS <= value <= MAX_SECONDS:
-        raise argparse.ArgumentTypeError(f"not a time: {quoted(text)} (write 90, 90s, 5m or 1h, from 1 ms to 24 days)")
+        raise argparse.ArgumentTypeError(f"not a time: {quoted(text)} (write 90, 90s, 5m or 1h, from 1ms to 24 days)")
     return value
 
 

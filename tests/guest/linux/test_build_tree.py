@@ -53,9 +53,31 @@ def test_what_the_configuration_lacks_is_said_by_name(tree: Path) -> None:
     (tree / ".config").write_text(config)
     with pytest.raises(BackendError) as caught:
         kernels.read(tree / "arch/x86/boot/bzImage")
-    assert str(caught.value) == (
-        f"{tree}/.config: not set: CONFIG_SYSFS (memory blocks are looked at), CONFIG_VIRTIO_MEM (the driver); set them, and make"
-    )
+    assert str(caught.value).endswith("needs scripts/config -e SYSFS -e VIRTIO_MEM, make olddefconfig (docs/test.md)")
+
+
+def test_everything_that_is_lacking_is_named_before_anything_is_built(tmp_path: Path) -> None:
+    image = tmp_path / "a-directory-with-a-long-name" / build_tree.IMAGE
+    image.parent.mkdir(parents=True)
+    image.write_bytes(bzimage("6.19.0-rc3+"))
+    (image.parents[3] / ".config").write_text("# CONFIG_PCI is not set\n")
+    with pytest.raises(BackendError) as caught:
+        kernels.read(image)
+    words = str(caught.value)
+    assert words[words.index("config -e") :].split(",")[0].split(" -e ") == ["config", *build_tree.REQUIRED]
+
+
+def test_the_tree_stands_for_its_image(tree: Path) -> None:
+    assert kernels.read(tree).image == tree / build_tree.IMAGE
+    (tree / build_tree.IMAGE).unlink()
+    with pytest.raises(BackendError, match=r"arch/x86/boot/bzImage: No such file or directory \(make it\)"):
+        kernels.read(tree)
+
+
+def test_a_vmlinux_names_the_image_that_boots(tree: Path) -> None:
+    (tree / "vmlinux").write_bytes(b"\x7fELF" + bytes(4096))
+    with pytest.raises(BackendError, match=r"an ELF file, such as vmlinux; QEMU boots the arch/x86/boot/bzImage made"):
+        kernels.read(tree / "vmlinux")
 
 
 def test_modules_that_were_not_built_name_the_command(tree: Path) -> None:

@@ -136,7 +136,7 @@ def test_a_kernel_is_named_by_its_own_words_not_by_its_file(machine: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "not an x86 Linux kernel"), (b"\x7fELF" + b"x" * 5000, "not an x86"), (None, "No such file or directory")],
+    [(b"", "not an x86 Linux kernel"), (b"x" * 5000, "not an x86"), (None, "No such file or directory")],
 )
 def test_what_is_no_kernel_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
     image = tmp_path / "vmlinuz"

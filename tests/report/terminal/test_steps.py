@@ -61,13 +61,13 @@ def test_heading_of_a_refused_step_says_both() -> None:
 
 
 def test_reasons_are_wrapped_under_one_label() -> None:
-    held_up = [f"vm0: memory{number} (Normal): busy" for number in (48, 49)]
+    held_up = [f"vm0: memory{number} (Normal): busy" for number in (48, 49, 51)] + ["vm0: memory52 (Movable): busy"]
     lines = plain(steps.reasons(record(error="word " * 12, held_up=held_up), None, 60))
     assert lines == [
         "    refused   word word word word word word word word word",
         "              word word word",
-        "    held up   vm0: memory48 (Normal): busy",
-        "              vm0: memory49 (Normal): busy",
+        "    held up   vm0: memory48-49, 51 (Normal): busy",
+        "              vm0: memory52 (Movable): busy",
     ]
 
 

@@ -22,9 +22,11 @@ REQUIRED = {
     "VIRTIO_PCI": "the transport",
     "VIRTIO_MEM": "the driver",
 }
-"""What the guest cannot do without: CONFIG name, and what for."""
+"""What the guest cannot do without: CONFIG name, and what for (docs/test.md says what else these need)."""
 
-_IMAGE = ("arch", "x86", "boot")
+IMAGE = Path("arch/x86/boot/bzImage")
+"""Where `make` puts the image."""
+
 _DEPENDS = re.compile(rb"\0depends=([\w,-]*)\0")
 
 
@@ -32,13 +34,13 @@ def tree_of(image: Path) -> Path | None:
     """The tree that a bzImage lies in, as `make` puts it (arch/x86/boot/bzImage); None when it lies elsewhere."""
     resolved = image.resolve()
     tree = next((parent for parent in resolved.parents if (parent / ".config").is_file()), None)
-    return tree if tree is not None and resolved.parent.parts[-len(_IMAGE) :] == _IMAGE else None
+    return tree if tree is not None and resolved.parent.parts[-len(IMAGE.parent.parts) :] == IMAGE.parent.parts else None
 
 
-def lacking(config: str) -> dict[str, str]:
+def lacking(config: str) -> list[str]:
     """Return the options of `REQUIRED` that a .config lacks."""
     chosen = set(re.findall(r"^CONFIG_(\w+)=[ym]$", config, re.MULTILINE))
-    return {name: why for name, why in REQUIRED.items() if name not in chosen}
+    return [name for name in REQUIRED if name not in chosen]
 
 
 def dependencies(tree: Path) -> dict[str, tuple[str, ...]]:

@@ -37,6 +37,9 @@ _IMAGES = ("boot/vmlinuz-*", "lib/modules/*/vmlinuz", "usr/lib/modules/*/vmlinuz
 _MODULES = ("lib/modules", "usr/lib/modules")
 _VERSION_POINTER = 0x20E  # Documentation/x86/boot.rst (v6.1), "kernel_version"
 _SETUP_MAGIC = (0x202, b"HdrS")
+_ELF = b"\x7fELF"
+_SHORT_PATH = 50
+"""Characters of a path in a message that names every option of the kernel that is missing."""
 _ARM64_MAGIC, _ARM64_FLAGS = slice(0x38, 0x3C), slice(0x18, 0x20)  # Documentation/arm64/booting.rst (v6.1)
 
 
@@ -184,11 +187,14 @@ def _images() -> list[Path]:
 
 
 def read(image: Path, modules: Path | None = None) -> KernelImage:
-    """A kernel from its image, and the directory of its modules unless that is its build tree or /lib/modules/RELEASE.
+    """A kernel from its image, or the tree that it was built in; and the directory of its modules unless that is its build tree
+    or /lib/modules/RELEASE.
 
     Raises BackendError when the image cannot be read or is not a kernel, there are no modules, or a build tree's
     configuration lacks what the guest needs.
     """
+    if image.is_dir():
+        image /= build_tree.IMAGE
     version, architecture = identify(image)
     if modules is None and (tree := build_tree.tree_of(image)) is not None:
         return _just_built(image, version, architecture, tree)
@@ -208,14 +214,15 @@ def read(image: Path, modules: Path | None = None) -> KernelImage:
 def _just_built(image: Path, version: str, architecture: Architecture, tree: Path) -> KernelImage:
     """A kernel in its build tree."""
     try:
-        lacking = build_tree.lacking((tree / ".config").read_text())
+        if lacking := build_tree.lacking((tree / ".config").read_text()):
+            raise BackendError(
+                f"{shown(tree / '.config', _SHORT_PATH)}: needs scripts/config "
+                f"{' '.join(f'-e {name}' for name in lacking)}, make olddefconfig (docs/test.md)"
+            )
         builtin = frozenset(_name(line) for line in (tree / "modules.builtin").read_text().split())
         dependencies = build_tree.dependencies(tree)
     except OSError as error:
         raise BackendError(f"{error.filename}: {error.strerror}: kernel {version} is not built whole (make)") from None
-    if lacking:
-        words = ", ".join(f"CONFIG_{name} ({why})" for name, why in lacking.items())
-        raise BackendError(f"{shown(tree / '.config')}: not set: {words}; set them, and make")
     return KernelImage(image, version, architecture, tree, builtin, dependencies)
 
 
@@ -231,12 +238,15 @@ def identify(image: Path) -> tuple[str, Architecture]:
             head = file.read(0x10000)
             rest = file.read() if head[_ARM64_MAGIC] == b"ARM\x64" else b""
     except OSError as error:
-        raise BackendError(f"{image}: {error.strerror} (--kernel FILE; Debian package {PACKAGE})") from None
+        cure = "make it" if image.name == build_tree.IMAGE.name else f"--kernel FILE; Debian package {PACKAGE}"
+        raise BackendError(f"{image}: {error.strerror} ({cure})") from None
     if rest:
         return _identify_arm64(image, head + rest)
     offset, magic = _SETUP_MAGIC
     start = int.from_bytes(head[_VERSION_POINTER : _VERSION_POINTER + 2], "little") + 0x200
     text = re.match(rb"[\w.+~-]+", head[start : start + 128])
+    if head.startswith(_ELF):
+        raise BackendError(f"{image}: an ELF file, such as vmlinux; QEMU boots the {build_tree.IMAGE} made of it")
     if head[offset : offset + 4] != magic or text is None:
         raise BackendError(f"{image}: not an x86 Linux kernel (bzImage), nor one for arm64 (Image)")
     return text[0].decode(), DEFAULT

@@ -1,10 +1,11 @@
 """One step as lines: what was done and came of it, the requests, the map, the blocks."""
 
+import re
 import textwrap
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -32,6 +33,9 @@ MAX_PARTS = 4
 """Nor more partly plugged blocks."""
 INDENT = 4
 LABEL = 10
+
+_BLOCK = re.compile(r"\bmemory([0-9]{1,9})\b")
+"""A memory block, as a reason names it."""
 
 
 def heading(number: int, record: StepRecord) -> Text:
@@ -68,10 +72,18 @@ def reasons(record: StepRecord, before: StepRecord | None, width: int) -> Iterat
     if before is not None and before.held_up == record.held_up:
         yield labelled("held up", "as before")
         return
-    more = len(record.held_up) - MAX_LINES
-    yield from _wrapped(
-        "held up", record.held_up[:MAX_LINES] + ([f"and {more} more reasons"] if more > 0 else []), width
-    )
+    held_up = list(_of_many_blocks(record.held_up))
+    more = len(held_up) - MAX_LINES
+    yield from _wrapped("held up", held_up[:MAX_LINES] + ([f"and {more} more reasons"] if more > 0 else []), width)
+
+
+def _of_many_blocks(texts: Iterable[str]) -> Iterator[str]:
+    """Reasons, those that neighbours have in common once: ``memory48-63 (Normal): refused with EBUSY``."""
+    for _, group in groupby(texts, lambda words: _BLOCK.sub("", words, count=1)):
+        alike = list(group)
+        numbers = [int(found[1]) for words in alike if (found := _BLOCK.search(words))]
+        together = ranges(range(number, number + 1) for number in numbers)
+        yield _BLOCK.sub(f"memory{together}", alike[0], count=1)
 
 
 def _wrapped(label: str, texts: Sequence[str], width: int) -> Iterator[Text]:
