@@ -19,7 +19,8 @@
     ├── PlanError             a wished size that a machine's devices cannot hold       exit 1 (vm.plan)
     ├── ProtocolError         a peer broke the wire protocol                           exit 1
     └── BackendError          the environment failed: QEMU, a socket, a real kernel    exit 1
-        └── BackendTimeout    it did not answer in time                                exit 124
+        ├── BackendTimeout    it did not answer in time                                exit 124
+        └── KernelPanic       a guest's kernel gave up                                 exit 1
 
 A BackendError of a program has its last lines on standard error in `said`.
 
@@ -65,6 +66,8 @@ class Exit(IntEnum):
     PARTLY = 64
     """Some of it was done."""
     TIMED_OUT = 124
+    UNTRIED = 125
+    """What was to be tried could not be: `git bisect run` passes over it."""
     INTERRUPTED = 130
     NOBODY_READS = 141
     """The last two: what a shell reports of a program that SIGINT or SIGPIPE ended."""
@@ -169,3 +172,7 @@ class BackendTimeout(BackendError):  # noqa: N818 - named for what happened, as 
     """Something outside this process did not answer in time."""
 
     exit_code = Exit.TIMED_OUT
+
+
+class KernelPanic(BackendError):  # noqa: N818 - named for what happened
+    """A guest's kernel gave up."""

@@ -6,7 +6,8 @@ from virtiomem.cli import arguments
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), (".5", 0.5), ("1ms", 0.001), ("1e-2", 0.01)]
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), (".5", 0.5), ("1ms", 0.001), ("1e-2", 0.01)],
 )
 def test_a_time_is_seconds_minutes_or_hours(text: str, seconds: float) -> None:
     assert arguments.seconds(text) == seconds

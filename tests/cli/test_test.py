@@ -6,8 +6,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from virtiomem.cli.main import main
+from virtiomem.releases.linux import DEFAULT
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "reload.toml"
+PLAYED = f"the embedded guest as Linux {DEFAULT.name}"
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def test_one_line_a_test_and_a_count(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == (
         "same        kept.toml  6 steps, 1 stopped short\n"
         "no golden   new.toml   6 steps, 1 stopped short; no new.json next to it (--update writes it)\n"
-        "2 scenarios: 1 same, 1 no golden\n"
+        f"2 scenarios: 1 same, 1 no golden ({PLAYED})\n"
     )
     assert main(["test", "kept.toml"]) == 0
 
@@ -40,10 +42,10 @@ def test_where_they_part_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["test", "kept.toml"]) == 1
     assert capsys.readouterr().out == (
-        "different   kept.toml  step 2 (resize vm0 to 1G): iomem\n"
+        "different   kept.toml  step 2 (resize vm0 to 1G): iomem; 5 of 6 steps differ\n"
         "  golden  580000000-d7fffffff : PCI Bus 0000:00\n"
         "  played  180000000-27fffffff : virtio0\n"
-        "1 scenario: 1 different\n"
+        f"1 scenario: 1 different ({PLAYED})\n"
     )
 
 
@@ -64,7 +66,7 @@ def test_json_and_junit(suite: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_the_badge_has_the_counts(suite: Path) -> None:
     assert main(["test", "--badge", "badge.svg", "."]) == 1
     badge = ET.parse(suite / "badge.svg").getroot()  # noqa: S314 - our own
-    assert badge.get("aria-label") == "virtiomem test: the embedded guest: 1 same, 1 no golden"
+    assert badge.get("aria-label") == f"virtiomem test: {PLAYED}: 1 same, 1 no golden"
 
 
 @pytest.mark.usefixtures("suite")
@@ -79,3 +81,33 @@ def test_nothing_is_played_when_an_option_is_wrong(capsys: pytest.CaptureFixture
         said = capsys.readouterr()
         assert (said.out, said.err) == ("", f"virtiomem: {words}\n")
     assert not Path("new.json").exists()
+
+
+@pytest.mark.usefixtures("suite")
+def test_a_kernel_that_is_not_there_is_said_once_before_anything_is_played(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    capsys.readouterr()
+    assert main(["test", ".", "--guest", "linux", "--kernel", "/no/bzImage"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "virtiomem: /no/bzImage: No such file or directory (make it)\n")
+
+
+@pytest.mark.usefixtures("suite")
+def test_when_nothing_could_be_tried_a_bisection_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIRTIOMEM_KERNELS", str(tmp_path))
+    capsys.readouterr()
+    assert main(["test", "kept.toml", "--guest", "linux"]) == 125
+    assert capsys.readouterr().out.startswith("not played  kept.toml  no kernel with virtio_mem in ")
+
+
+@pytest.mark.usefixtures("suite")
+def test_which_step_was_refused_and_which_release_stands_in_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(EXAMPLE.with_name("refused.toml"), "refused.toml")
+    capsys.readouterr()
+    assert main(["test", "refused.toml", "--update", "--model", "5.9"]) == 0
+    said = capsys.readouterr()
+    assert "(first: step 2, resize vm0 to 3M)" in said.out
+    assert said.err == "virtiomem: warning: Linux 5.9 is not known: it is taken for 6.1\n"

@@ -14,7 +14,7 @@ from virtiomem.errors import Exit, UsageError
 from virtiomem.recording import Recording
 from virtiomem.recording.apart import Apart, set_apart
 from virtiomem.recording.compare import RecordingDifference, compare, not_compared
-from virtiomem.recording.describe import describe, how_it_went
+from virtiomem.recording.describe import describe, describe_guest, how_it_went
 from virtiomem.recording.values import Use
 from virtiomem.status_line import StatusLine
 from virtiomem.text import one_line, shown
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         refuse_unused({"--record": args.record}, "keeps what a real guest did: give a scenario alone")
     if args.b is None:
         a, b = _play_both(args)
-        names = [guests.guest_in_words(a), guests.guest_in_words(b)]
+        names = [describe_guest(a.guest), describe_guest(b.guest)]
     else:
         a, b = load_recording(args.a), load_recording(args.b)
         names = [args.a, args.b]

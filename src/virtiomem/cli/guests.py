@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from virtiomem.cli.arguments import file, refuse_unused, seconds
-from virtiomem.errors import ScenarioError, UsageError
+from virtiomem.errors import BackendError, ScenarioError, UsageError
 from virtiomem.guest.base import Guest
-from virtiomem.recording import Recording
 from virtiomem.scenario import Scenario, embedded_guest
 
 Say = Callable[[str], None]
@@ -42,10 +41,13 @@ def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
         "--kernel",
         type=_kernel,
         metavar="FILE|RELEASE",
-        help="an image, or a release such as 6.1 to find in /boot (default: the newest there)",
+        help="an image, the tree that it was built in, or a release such as 6.1 to find in /boot (default: the newest there)",
     )
     group.add_argument(
-        "--modules", type=_path, metavar="DIR", help="modules of --kernel (default: /lib/modules/RELEASE)"
+        "--modules",
+        type=_path,
+        metavar="DIR",
+        help="modules of --kernel (default: its build tree, else /lib/modules/RELEASE)",
     )
     group.add_argument(
         "--qemu", type=file, metavar="PROGRAM", help="QEMU (default: qemu-system-x86_64, or -aarch64 for a virt)"
@@ -103,6 +105,17 @@ def open_linux(played: Scenario, args: argparse.Namespace, say: Say, *, pages: b
         )
 
 
+def check_kernels(args: argparse.Namespace, scenarios: Iterable[Scenario]) -> None:
+    """Refuse a `--kernel` that none of these scenarios could boot. Raises UsageError."""
+    from virtiomem.guest.linux import kernels
+
+    for architecture in {played.guest.architecture for played in scenarios}:
+        try:
+            kernels.choose(args.kernel, args.modules, architecture)
+        except BackendError as error:
+            raise UsageError(error.message) from None
+
+
 def inputs_of(played: Scenario, args: argparse.Namespace) -> list[str | Path]:
     """The files that a scenario, and the guest that plays it, are read from."""
     named = [played.folder / each for each in (played.guest.iomem, played.guest.capture) if each]
@@ -121,14 +134,6 @@ def _in_the_name_of(played: Scenario) -> Iterator[None]:
         yield
     except ScenarioError as error:
         raise error.of(played.source) from None
-
-
-def guest_in_words(played: Recording) -> str:
-    """Name the guest that played: ``Linux 6.1.0-56-cloud-amd64 on QEMU 7.2.22 (tcg)``."""
-    info = played.guest
-    if info.get("kind") != "linux":
-        return f"the {info.get('kind')} guest"
-    return f"Linux {info.get('kernel')} on QEMU {info.get('qemu')} ({info.get('accel')})"
 
 
 def _linux_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -4,19 +4,20 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from virtiomem.cli import guests
 from virtiomem.cli.arguments import check_outputs, exit_status, file, positive
-from virtiomem.cli.model import add_model
+from virtiomem.cli.model import add_model, release_for
 from virtiomem.cli.rules import add_rules, rules_of
 from virtiomem.columns import flowing
-from virtiomem.errors import Exit
+from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_all
 from virtiomem.guest.base import Guest
 from virtiomem.recording.describe import plural
-from virtiomem.scenario import Scenario, golden
-from virtiomem.scenario.golden import GoldenResult
+from virtiomem.scenario import Scenario, golden, golden_formats
+from virtiomem.scenario.golden import GoldenCase, GoldenOutcome, GoldenResult
 from virtiomem.status_line import StatusLine
 from virtiomem.stdio import terminal_width
 from virtiomem.text import one_line, shown
@@ -31,8 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = exit_status(
         {
             Exit.DONE: "all the same (or updated)",
-            Exit.FAILED: "one is different, has no golden recording or could not be played",
+            Exit.FAILED: "one is different, has no golden recording, or its kernel panicked",
             Exit.USAGE: "a file or option is wrong; nothing was played",
+            Exit.UNTRIED: "one could not be played, and nothing else is wrong (git bisect run passes over that)",
         }
     )
     parser.add_argument(
@@ -53,6 +55,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="embedded",
         help="who plays: the guest in this process (default), or a Linux in QEMU",
     )
+    parser.add_argument(
+        "--record", type=file, metavar="DIR", help="keep what was played in DIR, and of a real Linux its console"
+    )
+    parser.add_argument(
+        "--fail-on-warn", action="store_true", help="a kernel that complains of itself (WARNING, BUG, KASAN, …) fails"
+    )
     add_model(parser, "what the scenario says, else its recording")
     add_rules(parser)
     guests.add_linux_arguments(parser)
@@ -62,9 +70,16 @@ def run(args: argparse.Namespace) -> int:
     """Play, compare, say what came of each."""
     guests.check_linux_arguments(args)
     tests = golden.find(args.places, kernel=args.model)
+    linux = args.guest == "linux"
+    if args.kernel is not None:
+        guests.check_kernels(args, [one.played for one in tests])
+    if not linux:
+        _say_stand_ins(tests)
+    if args.console and len(tests) > 1:
+        raise UsageError("--console takes one scenario; --record DIR keeps the console of each")
     inputs = [name for one in tests for name in (*guests.inputs_of(one.played, args), one.path)]
     check_outputs(args, "junit", "badge", "console", inputs=inputs)
-    linux = args.guest == "linux"
+    tests = golden.keep_in(args.record, tests) if args.record else tests
     jobs = args.jobs or (len(os.sched_getaffinity(0)) if linux else 1)
     results: list[GoldenResult] = []
     of = f"{len(tests)} {plural(len(tests), 'scenario')}"
@@ -73,7 +88,12 @@ def run(args: argparse.Namespace) -> int:
         with StatusLine("golden recordings that were written are whole" if args.update else "") as progress:
             progress.say(f"0 of {of} played")
             for result in golden.repeat_all(
-                tests, partial(_open, args) if linux else None, rules_of(args), update=args.update, jobs=jobs
+                tests,
+                partial(_open, args, _consoles(tests)) if linux else None,
+                rules_of(args),
+                update=args.update,
+                fail_on_warn=args.fail_on_warn,
+                jobs=jobs,
             ):
                 results.append(result)
                 progress.clear()
@@ -82,20 +102,34 @@ def run(args: argparse.Namespace) -> int:
                 progress.say(f"{len(results)} of {of} played")
     finally:  # also what was played before an interrupt was played
         results.sort(key=lambda result: result.name)
+        who = golden_formats.players(results)
         if args.json:
-            print(json.dumps(golden.to_dict(results), indent=1))
+            print(json.dumps(golden_formats.to_dict(results), indent=1))
         elif results:
-            counted = ", ".join(f"{count} {outcome}" for outcome, count in golden.counts(results).items())
-            print(f"{len(results)} {plural(len(results), 'scenario')}: {counted}")
-        name = f"virtiomem test: the {args.guest} guest"
-        forms = {args.junit: golden.to_junit, args.badge: golden.to_badge}
+            counted = ", ".join(f"{count} {outcome}" for outcome, count in golden_formats.counts(results).items())
+            print(f"{len(results)} {plural(len(results), 'scenario')}: {counted}{f' ({who})' if who else ''}")
+        name = f"virtiomem test: {who or f'the {args.guest} guest'}"
+        forms = {args.junit: golden_formats.to_junit, args.badge: golden_formats.to_badge}
         write_all({path: form(results, name) for path, form in forms.items() if path is not None})
-    return Exit.DONE if all(result.outcome.passed for result in results) else Exit.FAILED
+    wrong = {result.outcome for result in results if not result.outcome.passed}
+    return Exit.DONE if not wrong else Exit.UNTRIED if wrong == {GoldenOutcome.NOT_PLAYED} else Exit.FAILED
 
 
-def _open(args: argparse.Namespace, played: Scenario) -> Guest:
+def _say_stand_ins(tests: Sequence[GoldenCase]) -> None:
+    """Say which releases are modelled in place of those that scenarios, or --model, name."""
+    for version in sorted({kernel for one in tests if (kernel := one.played.guest.kernel) is not None}):
+        release_for(version, None)
+
+
+def _consoles(tests: Sequence[GoldenCase]) -> dict[str, str]:
+    """Return the file for the console of each scenario's guest, where recordings are kept."""
+    return {one.name: str(one.kept.with_suffix(".console")) for one in tests if one.kept is not None}
+
+
+def _open(args: argparse.Namespace, consoles: Mapping[str, str], played: Scenario) -> Guest:
     """Start the real Linux that `args` name."""
-    return guests.open_linux(played, args, lambda _: None)
+    options = argparse.Namespace(**{**vars(args), "console": args.console or consoles.get(played.source)})
+    return guests.open_linux(played, options, lambda _: None, pages=True)
 
 
 def _tell(result: GoldenResult, width: int) -> None:
@@ -105,4 +139,6 @@ def _tell(result: GoldenResult, width: int) -> None:
     if (difference := result.difference) is not None:
         print(one_line(f"  golden  {difference.a}"))
         print(one_line(f"  played  {difference.b}"))
+    for note in (*result.notes, *result.complaints):
+        print(one_line(f"  note    {note}"))
     sys.stdout.flush()

@@ -9,6 +9,7 @@ sharing    one object for what is the same in many snapshots
 request_runs  requests, alike ones counted
 compare    whether two are the same, and the first difference
 apart      what two boots may differ in: the kernel's and the firmware's own lines
+complaints  lines in which a kernel complains of itself
 describe   steps, requests and numbers as a person would say them
 zoneinfo   /proc/zoneinfo, in and out
 pages      what the pages of a memory block are, a letter for 2 MiB

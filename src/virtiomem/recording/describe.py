@@ -1,7 +1,7 @@
 """Steps, requests and numbers as a person would say them."""
 
-from collections.abc import Iterable, Sequence
-from typing import assert_never
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, assert_never
 
 from msgspec import UNSET
 
@@ -28,7 +28,11 @@ from virtiomem.recording.values import (
     Use,
     Wait,
 )
+from virtiomem.releases.linux import known_release
 from virtiomem.units import format_approx, format_size
+
+_GUEST_KEYS = ("kernel", "qemu", "default-state", "page-size")
+"""What two guests may differ in, as a recording's `guest` has it."""
 
 
 def how_it_went(steps: Sequence[StepRecord]) -> str:
@@ -39,6 +43,21 @@ def how_it_went(steps: Sequence[StepRecord]) -> str:
     words += [f"{refused} refused"] if refused else []
     words += [f"{short} stopped short"] if short else []
     return ", ".join(words)
+
+
+def describe_guest(guest: Mapping[str, Any]) -> str:
+    """Name the guest that a recording is of: ``Linux 6.1.0-56-cloud-amd64 on QEMU 7.2.22 (tcg)``."""
+    if guest.get("kind") != "linux":
+        return f"the {guest.get('kind')} guest as Linux {guest.get('kernel')}"
+    return f"Linux {guest.get('kernel')} on QEMU {guest.get('qemu')} ({guest.get('accel')})"
+
+
+def guests_apart(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """Describe how two guests differ that both say it: ``kernel 6.1 / 6.12.117``, ``default-state offline / online``."""
+    both = {key: (a[key], b[key]) for key in _GUEST_KEYS if key in a and key in b}
+    if a.get("kind") != b.get("kind") and len(set(map(known_release, both.get("kernel", ())))) == 1:
+        del both["kernel"]  # a model is named by its release alone
+    return [f"{key} {one} / {other}" for key, (one, other) in both.items() if one != other]
 
 
 def describe(step: Step) -> str:

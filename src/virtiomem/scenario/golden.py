@@ -2,6 +2,9 @@
 
 A test is two files: a scenario ``NAME.toml``, and ``NAME.json``, a recording of the guest that did right. The embedded guest
 starts where a real Linux started, when the golden recording is one's, and as the release that it names.
+
+Where memory in use lies, and the kernel's own pages, is each kernel's choice. Where a real one differs from a golden recording
+that the model can explain, it is therefore held against the model with the pages where this kernel had them.
 """
 
 import os
@@ -10,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
 from multiprocessing import get_context, resource_tracker
@@ -19,14 +22,17 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from virtiomem import badge, junit, recording
-from virtiomem.errors import UsageError, VirtiomemError
-from virtiomem.files import is_directory, is_there
+from virtiomem import recording
+from virtiomem.errors import KernelPanic, UsageError, VirtiomemError
+from virtiomem.files import check_writable, is_directory, is_there
 from virtiomem.guest.base import Guest
 from virtiomem.recording import Recording
-from virtiomem.recording.compare import RecordingDifference, Rules, compare
-from virtiomem.recording.describe import how_it_went
-from virtiomem.scenario.play import embedded_guest, like, play
+from virtiomem.recording.compare import RecordingDifference, Rules, compare, differences
+from virtiomem.recording.complaints import complaints
+from virtiomem.recording.describe import describe, guests_apart, how_it_went
+from virtiomem.recording.pages import looked_at
+from virtiomem.recording.values import Use
+from virtiomem.scenario.play import embedded_guest, follow, like, play, play_again
 from virtiomem.scenario.toml_file import load
 from virtiomem.scenario.values import Scenario
 from virtiomem.text import shown
@@ -46,6 +52,10 @@ class GoldenOutcome(StrEnum):
     SAME = "same"
     DIFFERENT = "different"
     NO_GOLDEN = "no golden"
+    PANICKED = "panicked"
+    """The guest's kernel gave up in a step."""
+    WARNED = "warned"
+    """All the same, but the kernel complained of itself (recording.complaints), and that was to count."""
     NOT_PLAYED = "not played"
     """The guest refused the scenario, or was lost."""
     UPDATED = "updated"
@@ -59,11 +69,15 @@ class GoldenOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GoldenCase:
-    """A scenario that has been read, and where its golden recording is or would be; `golden` is None where it is missing."""
+    """A scenario that has been read, and where its golden recording is or would be; `golden` is None where it is missing.
+
+    `kept`: where to keep the recording of what is played.
+    """
 
     played: Scenario
     path: Path
     golden: Recording | None
+    kept: Path | None = None
 
     @property
     def name(self) -> str:
@@ -73,14 +87,21 @@ class GoldenCase:
 
 @dataclass(frozen=True, slots=True)
 class GoldenResult:
-    """Result of one test; `what` says it in words, `difference` has the first one."""
+    """Result of one test; `what` says it in words, `difference` has the first one, `said` a lost guest's last lines.
+
+    `notes` add what helps; `complaints` are the kernel's own, by step; `guests` describe the golden recording's and the one that played.
+    """
 
     name: str
     golden: Path
     outcome: GoldenOutcome
     what: str
-    seconds: float
+    seconds: float = 0.0
     difference: RecordingDifference | None = None
+    notes: tuple[str, ...] = ()
+    complaints: tuple[str, ...] = ()
+    guests: tuple[dict[str, Any] | None, dict[str, Any] | None] = (None, None)
+    said: tuple[str, ...] = ()
 
 
 def find(places: Iterable[str], *, kernel: str | None = None) -> list[GoldenCase]:
@@ -109,46 +130,115 @@ def _read(path: Path, kernel: str | None) -> GoldenCase:
     return GoldenCase(load(path, kernel=kernel), golden, recording.load(golden) if is_there(golden) else None)
 
 
+def keep_in(directory: str, tests: Sequence[GoldenCase]) -> list[GoldenCase]:
+    """The tests, to keep what is played of each as NAME.json in a directory, in subdirectories as their scenarios are.
+
+    The directories are made. Raises UsageError for one that cannot be made, and for a place that has the golden recording.
+    """
+    above = os.path.commonpath([one.path.resolve().parent for one in tests])
+    return [
+        replace(one, kept=_place(Path(directory, one.path.resolve().relative_to(above)), one.path)) for one in tests
+    ]
+
+
+def _place(kept: Path, golden: Path) -> Path:
+    """Make room for a recording next to no golden one."""
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{shown(kept.parent)}: {error.strerror}") from None
+    check_writable(kept, inputs=[golden])
+    return kept
+
+
 def repeat(
-    one: GoldenCase, open_guest: OpenGuest | None = None, rules: Rules = _DEFAULT, *, update: bool = False
+    one: GoldenCase,
+    open_guest: OpenGuest | None = None,
+    rules: Rules = _DEFAULT,
+    *,
+    update: bool = False,
+    fail_on_warn: bool = False,
 ) -> GoldenResult:
     """Play a scenario and compare with its golden recording; `update` writes that where it is missing or different.
 
-    Raises UsageError when the golden recording cannot be written.
+    `fail_on_warn`: a kernel that complains of itself has not passed. Raises UsageError when a recording cannot be written.
     """
-    began = time.monotonic()
+    began, lost = time.monotonic(), GoldenOutcome.NOT_PLAYED
     try:
-        done = _play(one, open_guest)
+        with closing(_guest(one, open_guest)) as guest:
+            lost = GoldenOutcome.PANICKED  # a kernel that gives up before the first step was not tried
+            done = play(one.played, guest)
     except VirtiomemError as error:
-        return GoldenResult(one.name, one.path, GoldenOutcome.NOT_PLAYED, str(error), time.monotonic() - began)
-    difference = None if one.golden is None else compare(one.golden, done, rules)
-    outcome, what = GoldenOutcome.SAME, how_it_went(done.steps)
-    if difference is not None:
-        outcome, what = GoldenOutcome.DIFFERENT, f"{difference.place}: {difference.what}"
-    elif one.golden is None:
-        outcome, what = (
-            GoldenOutcome.NO_GOLDEN,
-            f"{how_it_went(done.steps)}; no {shown(one.path.name)} next to it (--update writes it)",
-        )
-    if update and outcome is not GoldenOutcome.SAME:
-        recording.dump(done, one.path)
-        what = f"{how_it_went(done.steps)}; was {outcome}{f' at {what}' if difference else ''}"
-        outcome = GoldenOutcome.UPDATED
-    return GoldenResult(one.name, one.path, outcome, what, time.monotonic() - began, difference)
-
-
-def _play(one: GoldenCase, open_guest: OpenGuest | None) -> Recording:
-    """Play a scenario: where the golden recording is a real guest's, the embedded one starts where that started."""
-    if open_guest is not None:
-        guest = open_guest(one.played)
+        outcome = lost if isinstance(error, KernelPanic) else GoldenOutcome.NOT_PLAYED
+        result = GoldenResult(one.name, one.path, outcome, str(error), said=getattr(error, "said", ()))
     else:
-        golden = one.golden
-        # A scenario that names a kernel is played on that one, whatever the golden recording was made with.
-        played = one.played if golden is None or one.played.guest.kernel else like(one.played, golden.guest)
-        boot = golden.boot if golden is not None and golden.guest.get("kind") == "linux" else None
-        guest = embedded_guest(played, boot)
-    with closing(guest):
-        return play(one.played, guest)
+        if one.kept is not None:
+            recording.dump(done, one.kept)
+        result = _judge(one, done, rules)
+        if update and result.outcome is not GoldenOutcome.SAME:
+            recording.dump(done, one.path)
+            was = f"{result.outcome} at {result.what}" if result.difference else result.outcome
+            result = replace(result, outcome=GoldenOutcome.UPDATED, what=f"{_went(done)}; was {was}")
+        if fail_on_warn and result.complaints and result.outcome.passed:
+            result = replace(result, outcome=GoldenOutcome.WARNED)
+    return replace(result, seconds=time.monotonic() - began)
+
+
+def _guest(one: GoldenCase, open_guest: OpenGuest | None) -> Guest:
+    """Start who plays: where the golden recording is a real guest's, the embedded one starts where that started."""
+    if open_guest is not None:
+        return open_guest(one.played)
+    golden = one.golden
+    # A scenario that names a kernel is played on that one, whatever the golden recording was made with.
+    played = one.played if golden is None or one.played.guest.kernel else like(one.played, golden.guest)
+    boot = golden.boot if golden is not None and golden.guest.get("kind") == "linux" else None
+    return embedded_guest(played, boot)
+
+
+def _judge(one: GoldenCase, done: Recording, rules: Rules) -> GoldenResult:
+    """Compare what was played with the golden recording."""
+    said = tuple(complaints(done))
+    result = GoldenResult(
+        one.name, one.path, GoldenOutcome.SAME, _went(done), complaints=said, guests=(None, done.guest)
+    )
+    if (golden := one.golden) is None:
+        what = f"{result.what}; no {shown(one.path.name)} next to it (--update writes it)"
+        return replace(result, outcome=GoldenOutcome.NO_GOLDEN, what=what)
+    found, notes = list(differences(golden, done, rules)), []
+    if found and looked_at(done) and _is_explained(one.played, golden, rules):
+        notes.append(
+            f"the model, with the pages where this kernel had them: from {found[0].place} on they lie elsewhere"
+        )
+        found = list(differences(_followed(one.played, golden, done), done, rules))
+    result = replace(result, guests=(golden.guest, done.guest))
+    if not found:
+        return replace(result, notes=tuple(notes))
+    first, steps = found[0], len({each.step for each in found})
+    if apart := guests_apart(golden.guest, done.guest):
+        notes.append(f"the guests differ: {', '.join(apart)}")
+    if not looked_at(done) and any(isinstance(record.step, Use) for record in done.steps[: first.step]):
+        notes.append("where `use` finds its memory is each kernel's own choice")
+    more = f"; {steps} of {len(done.steps)} steps differ" if steps > 1 else ""
+    what = f"{first.place}: {first.what}{more}"
+    return replace(result, outcome=GoldenOutcome.DIFFERENT, what=what, difference=first, notes=tuple(notes))
+
+
+def _is_explained(played: Scenario, golden: Recording, rules: Rules) -> bool:
+    """Return whether the model does what a golden recording says."""
+    return compare(golden, play_again(played, golden), rules) is None
+
+
+def _followed(played: Scenario, golden: Recording, done: Recording) -> Recording:
+    """The model of the golden recording's guest, with the memory, and the pages, of the one that has played."""
+    memory = {key: value for key, value in done.guest.items() if key == "free"}
+    return follow(like(played, golden.guest | memory), done)
+
+
+def _went(done: Recording) -> str:
+    """Describe how it went, with the first step that was refused."""
+    refused = next((number for number, record in enumerate(done.steps, 1) if record.error is not None), None)
+    which = f" (first: step {refused}, {describe(done.steps[refused - 1].step)})" if refused else ""
+    return f"{how_it_went(done.steps)}{which}"
 
 
 def repeat_all(
@@ -157,13 +247,14 @@ def repeat_all(
     rules: Rules = _DEFAULT,
     *,
     update: bool = False,
+    fail_on_warn: bool = False,
     jobs: int = 1,
 ) -> Iterator[GoldenResult]:
     """Play tests one by one here, or `jobs` at a time, each in a process of its own; results come as they are ready."""
+    work = partial(repeat, open_guest=open_guest, rules=rules, update=update, fail_on_warn=fail_on_warn)
     if jobs == 1:
-        yield from (repeat(one, open_guest, rules, update=update) for one in tests)
+        yield from map(work, tests)
         return
-    work = partial(repeat, open_guest=open_guest, rules=rules, update=update)
     waiting, running = deque(tests), dict[Connection, tuple[GoldenCase, SpawnProcess]]()
     try:
         while waiting or running:
@@ -222,55 +313,8 @@ def _received(connection: Connection, one: GoldenCase) -> GoldenResult:
             received = connection.recv()
         except EOFError:
             why = "the process that played it was killed (too little memory for that many --jobs?)"
-            return GoldenResult(one.name, one.path, GoldenOutcome.NOT_PLAYED, why, 0.0)
+            return GoldenResult(one.name, one.path, GoldenOutcome.NOT_PLAYED, why)
     if isinstance(received, VirtiomemError):
         raise received
     assert isinstance(received, GoldenResult)
     return received
-
-
-def counts(results: Sequence[GoldenResult]) -> dict[str, int]:
-    """Count the tests of each outcome, without outcomes that no test had."""
-    each = {outcome: sum(result.outcome is outcome for result in results) for outcome in GoldenOutcome}
-    return {outcome.value: count for outcome, count in each.items() if count}
-
-
-def to_dict(results: Sequence[GoldenResult]) -> dict[str, Any]:
-    """The results as JSON has them."""
-    return {
-        "passed": all(result.outcome.passed for result in results),
-        "counts": counts(results),
-        "tests": [
-            {
-                "scenario": result.name,
-                "golden": str(result.golden),
-                "outcome": result.outcome.value,
-                "what": result.what,
-                "difference": asdict(result.difference) if result.difference else None,
-                "seconds": round(result.seconds, 3),
-            }
-            for result in results
-        ],
-    }
-
-
-def to_junit(results: Sequence[GoldenResult], name: str) -> bytes:
-    """The results as JUnit XML: what differs or has no golden recording failed, what was not played is an error."""
-    return junit.to_junit(name, [_case(result) for result in results])
-
-
-def to_badge(results: Sequence[GoldenResult], name: str) -> bytes:
-    """The counts as a badge (SVG)."""
-    counted = ", ".join(f"{count} {outcome}" for outcome, count in counts(results).items())
-    return badge.to_svg(name, counted, good=all(result.outcome.passed for result in results))
-
-
-def _case(result: GoldenResult) -> junit.JunitCase:
-    fault = None
-    if not result.outcome.passed:
-        tag = "error" if result.outcome is GoldenOutcome.NOT_PLAYED else "failure"
-        beside = result.difference
-        text = f"golden: {beside.a}\nplayed: {beside.b}" if beside else ""
-        fault = junit.Fault(tag, result.what, result.outcome.value, text)
-    path = Path(result.name)
-    return junit.JunitCase(str(path.parent), path.stem, fault, "" if fault else result.what, result.seconds)

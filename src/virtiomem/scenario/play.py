@@ -99,7 +99,12 @@ def play_again(scenario: Scenario, real: Recording) -> Recording:
     the real one had them, which cannot be predicted. Each step lasts as long as it did, for a timer that expires in it. Raises
     as `like` and `embedded_guest`.
     """
-    with closing(embedded_guest(like(scenario, real.guest), real.boot)) as guest:
+    return follow(like(scenario, real.guest), real)
+
+
+def follow(scenario: Scenario, real: Recording) -> Recording:
+    """As `play_again`, on the kernel that the scenario names."""
+    with closing(embedded_guest(scenario, real.boot)) as guest:
         return play(scenario, Follower(guest, real))
 
 

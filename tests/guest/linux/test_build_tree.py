@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,12 @@ def test_everything_that_is_lacking_is_named_before_anything_is_built(tmp_path: 
     with pytest.raises(BackendError) as caught:
         kernels.read(image)
     words = str(caught.value)
-    assert words[words.index("config -e") :].split(",")[0].split(" -e ") == ["config", *build_tree.REQUIRED]
+    assert words[words.index("config -e") :].split(",", maxsplit=1)[0].split(" -e ") == ["config", *build_tree.REQUIRED]
+
+
+def test_the_fragment_in_the_docs_has_all_that_is_required() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "test.md").read_text()
+    assert set(build_tree.REQUIRED) <= set(re.findall(r"^CONFIG_(\w+)=y$", page, re.MULTILINE))
 
 
 def test_the_tree_stands_for_its_image(tree: Path) -> None:

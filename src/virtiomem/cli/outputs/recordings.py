@@ -146,6 +146,13 @@ class ComparisonOutput(Printed, kw_only=True):
     guests: tuple[dict[str, Any], dict[str, Any]] | UnsetType = UNSET
 
 
+class GuestsOutput(Printed, kw_only=True):
+    """The guest of the golden recording, and the one that played; null where there was none."""
+
+    golden: dict[str, Any] | None
+    played: dict[str, Any] | None
+
+
 class TestOutput(Printed, kw_only=True):
     """Result of one scenario."""
 
@@ -154,6 +161,9 @@ class TestOutput(Printed, kw_only=True):
     outcome: GoldenOutcome
     what: str
     difference: RecordingDifference | None
+    notes: list[str]
+    complaints: list[str]
+    guests: GuestsOutput
     seconds: float
 
 

@@ -34,7 +34,9 @@ def tree_of(image: Path) -> Path | None:
     """The tree that a bzImage lies in, as `make` puts it (arch/x86/boot/bzImage); None when it lies elsewhere."""
     resolved = image.resolve()
     tree = next((parent for parent in resolved.parents if (parent / ".config").is_file()), None)
-    return tree if tree is not None and resolved.parent.parts[-len(IMAGE.parent.parts) :] == IMAGE.parent.parts else None
+    return (
+        tree if tree is not None and resolved.parent.parts[-len(IMAGE.parent.parts) :] == IMAGE.parent.parts else None
+    )
 
 
 def lacking(config: str) -> list[str]:

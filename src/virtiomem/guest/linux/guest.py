@@ -24,6 +24,7 @@ from virtiomem.memory.vmemmap import memmap_size
 from virtiomem.qemu.qmp import QmpSession
 from virtiomem.reasons import Reason
 from virtiomem.recording import Snapshot, Step, StepRecord
+from virtiomem.recording.complaints import BOOT_LOG, is_complaint
 from virtiomem.recording.values import (
     AddMemory,
     Free,
@@ -203,7 +204,8 @@ class LinuxGuest:
     def _first_snapshot(self, config: GuestConfig) -> Snapshot:
         """The guest as it booted."""
         rest = self._rest = settle(self._linux, "booting", [])
-        self._linux.take_log()
+        if complaints := [line for line in self._linux.take_log() if is_complaint(line)]:
+            self._linux.info[BOOT_LOG] = complaints
         free = re.search(r"MemFree: +(\d{1,15}) kB", self.shell("cat /proc/meminfo").text)
         self._linux.info |= {"free": int(free[1]) * KiB} if free else {}
         self._linux.info["default-state"] = self.shell(f"cat {DEFAULT_STATE}").text.strip()
@@ -238,7 +240,8 @@ class LinuxGuest:
             if not self._linux.starved:
                 raise
             panicked = "its kernel panicked" if "panicked" in str(error) else "its kernel killed what answers here"
-            raise BackendError(f"the guest ran out of memory while {doing}: {panicked}{self._sizes()}") from None
+            words = f"the guest ran out of memory while {doing}: {panicked}{self._sizes()}"
+            raise BackendError(words, said=getattr(error, "said", ())) from None
 
     def _sizes(self) -> str:
         """Describe what the devices had, and what struct pages cost of it."""

@@ -21,6 +21,7 @@ from virtiomem.qemu import MemoryFile, QemuProcess, accel
 from virtiomem.qemu.qmp import QmpSession
 from virtiomem.qemu.trace import TraceReader
 from virtiomem.recording import Request
+from virtiomem.recording.complaints import is_complaint
 from virtiomem.units import Size
 
 Say = Callable[[str], None]
@@ -111,8 +112,8 @@ class RunningLinux:
         return self._trace.read(self._qemu.output.take())
 
     def take_log(self) -> list[str]:
-        """Return the driver's lines in the kernel log since the last call."""
-        return [line for line in self._console.take() if is_driver_line(line)]
+        """Return the driver's lines in the kernel log since the last call, and those in which the kernel complains of itself."""
+        return [line for line in self._console.take() if is_driver_line(line) or is_complaint(line)]
 
     @property
     def starved(self) -> bool:

@@ -12,13 +12,16 @@ FILE_LIMIT = 64 * 1024 * 1024
 """Bytes of the console that go to a file; a guest that prints forever must not fill a disk."""
 SHOWN = 3
 """Lines of the console that an error message quotes."""
+TRACE = 100
+"""Lines of it that are kept with an error."""
 
 _PANIC = b"Kernel panic - not syncing"
 _STARVED = re.compile(
     rb"Out of memory: Killed process|Out of memory and no killable|vmemmap alloc failure|deadlocked on memory"
 )
 """What a kernel prints that has no memory left."""
-_PREFIX = re.compile(r"^\[ *\d+\.\d+\] ")
+_PREFIX = re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ")
+"""The time, and with CONFIG_PRINTK_CALLER who prints."""
 _CUT = b"\n[virtiomem: the console was cut here, after %d bytes]\n" % FILE_LIMIT
 
 
@@ -53,6 +56,10 @@ class Console:
         """The whole lines printed since the last call, of those still remembered; see `_readable`."""
         whole, newline, self._new = self._new.rpartition(b"\n")
         return _readable(whole + newline)
+
+    def lines(self) -> list[str]:
+        """The last lines of this step's output, a trace's worth."""
+        return _readable(self._new)[-TRACE:]
 
     def last_words(self) -> str:
         """Return the output to quote in an error: the panic and the lines before it, or the last lines."""

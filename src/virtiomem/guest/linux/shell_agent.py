@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from select import POLLIN, poll
 
 from virtiomem import border
-from virtiomem.errors import ArgumentError, BackendError, BackendTimeout, ProtocolError
+from virtiomem.errors import ArgumentError, BackendError, BackendTimeout, KernelPanic, ProtocolError
 from virtiomem.guest.linux.serial_console import Console
 from virtiomem.qemu import QemuProcess
 
@@ -118,7 +118,8 @@ class ShellAgent:
             if left <= 0:
                 raise BackendTimeout(
                     f"the guest did not answer within {timeout:g} s while {doing};"
-                    f" the console's last lines: {self._console.last_words()}"
+                    f" the console's last lines: {self._console.last_words()}",
+                    said=self._console.lines(),
                 )
             self._read(min(left, 1), doing)
             if time.monotonic() >= next_call:
@@ -136,7 +137,8 @@ class ShellAgent:
                 self._received += data
         if self._console.panicked:
             self._collect_panic()
-            raise BackendError(f"the guest's kernel panicked while {doing}: {self._console.last_words()}")
+            words = f"the guest's kernel panicked while {doing}: {self._console.last_words()}"
+            raise KernelPanic(words, said=self._console.lines())
         if len(self._received) > REPLY_LIMIT:
             raise BackendError(f"the guest's agent sent more than {REPLY_LIMIT} bytes while {doing}")
 

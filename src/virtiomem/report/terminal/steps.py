@@ -34,8 +34,8 @@ MAX_PARTS = 4
 INDENT = 4
 LABEL = 10
 
-_BLOCK = re.compile(r"\bmemory([0-9]{1,9})\b")
-"""A memory block, as a reason names it."""
+_BLOCK = re.compile(r"\bmemory([0-9]{1,9})(?= \([^)]*\): \D*$)")
+"""A memory block, as a reason names it that gives no amount for it."""
 
 
 def heading(number: int, record: StepRecord) -> Text:
