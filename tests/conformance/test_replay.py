@@ -18,7 +18,14 @@ SMALL = HERE / "s08_small.jsonl.gz"
 Change = Callable[[list[dict[str, Any]]], object]
 
 
-@pytest.mark.parametrize("log", sorted(HERE.glob("*.jsonl*")), ids=lambda path: path.name)
+LOGS = sorted(HERE.glob("*.jsonl*"), key=lambda path: path.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    "log",
+    [*LOGS[:4], *(pytest.param(path, marks=pytest.mark.long) for path in LOGS[4:])],
+    ids=lambda path: path.name,
+)
 def test_our_device_answers_as_qemu_did(log: Path) -> None:
     outcome = replay(log)
     assert outcome.first is None

@@ -264,7 +264,7 @@ def put_header(root: Path, table: list[ProgramHeader]) -> None:
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
-@pytest.mark.parametrize("count", [0, 1, 200])
+@pytest.mark.parametrize("count", [0, 1, pytest.param(200, marks=pytest.mark.long)])
 def test_crash_header_in_memory_is_captured_without_its_addresses(
     shell: list[str], count: int, linux: Path, tmp_path: Path
 ) -> None:

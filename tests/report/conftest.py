@@ -18,11 +18,12 @@ def recorded() -> Callable[[str], Recording]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that asks for `each_recorded` is run on every recording."""
+    """A test that asks for `each_recorded` is run on every recording: on one of five always, on the others by `make long`."""
     if "each_recorded" in metafunc.fixturenames:
         names = sorted(path.parent.name for path in DATA.glob("*/recording.json"))
         assert len(names) >= 28
-        metafunc.parametrize("each_recorded", names, indirect=True)
+        marked = [pytest.param(name, marks=[pytest.mark.long] if at % 5 else ()) for at, name in enumerate(names)]
+        metafunc.parametrize("each_recorded", marked, indirect=True)
 
 
 @pytest.fixture

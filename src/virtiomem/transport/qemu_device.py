@@ -124,6 +124,7 @@ class QemuMachine:
 
     def system_reset(self) -> None:
         """Reset the machine and do the firmware's part again."""
+        # The RESET of an earlier reset must not be taken for that of this one.
         self.qmp.forget_events()
         self.qmp.execute("system_reset")
         self.qmp.wait_for("RESET", timeout=_SETTLE)
@@ -138,6 +139,7 @@ class QemuMachine:
             self.qmp.execute("migrate_cancel")
             self._wait_until_idle()
             return
+        # Our end is never read: once the socket is full the migration stays under way for as long as it is wanted.
         self._drain, theirs = socket.socketpair()
         with theirs:
             self.qmp.send_fd("drain", theirs.fileno())

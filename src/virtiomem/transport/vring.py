@@ -151,6 +151,7 @@ class Ring:
         self._transport.exchange(writes, [], notify=False)
 
     def _returned(self, idx: bytes, expected: int) -> int:
+        # Both indices run on without end and wrap at 2^16, whatever the size of the ring.
         count = (INDEX.unpack(idx)[0] - self._used) & 0xFFFF
         if count > expected:
             raise ProtocolError(f"the device returned {count} chains where {expected} were available")
@@ -185,6 +186,7 @@ class Ring:
             arena += data
         for size in chain.writable:
             buffers.append((self.arena + len(arena), size, _WRITE))
+            # Filled, so that bytes which the device should have written and did not are seen.
             arena += bytes([UNTOUCHED]) * size
         placement = _describe(buffers, first, self.arena + len(arena) if chain.indirect else None)
         return placement if chain.shape is None else chain.shape(placement, self.size)
@@ -283,6 +285,7 @@ def initialize(transport: VirtioTransport, ring: Ring, features: int) -> None:
     transport.set_status(Status.ACKNOWLEDGE)
     transport.set_status(Status.ACKNOWLEDGE | Status.DRIVER)
     transport.accept(features)
+    # The steps of 3.1.1, in its order: features are settled before the queue is set up, DRIVER_OK comes last.
     ready = Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK
     transport.set_status(ready)
     if not transport.status() & Status.FEATURES_OK:

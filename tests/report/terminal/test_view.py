@@ -29,7 +29,13 @@ def named(name: str) -> Recording:
     return recording.load(next(path for path in RECORDINGS if path.parent.name == name))
 
 
-@pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.parent.name, marks=[pytest.mark.long] if at % 5 else ())
+        for at, path in enumerate(RECORDINGS)
+    ],
+)
 def test_real_recording_is_shown_plain_without_trailing_blanks(path: Path) -> None:
     said = shown(recording.load(path))
     assert "\x1b" not in said

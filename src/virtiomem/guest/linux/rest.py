@@ -66,6 +66,7 @@ def settle(linux: RunningLinux, doing: str, requests: list[Request]) -> Rest:
         now = _see(linux, requests, doing)
         if not now.same(before):
             before, changed = now, time.monotonic()
+        # A kernel that shows its stacks and no task in the driver is at rest at once; of any other only quiet can tell.
         elif not now.look.busy and (now.look.busy is not None or time.monotonic() - changed >= QUIET):
             return now
     raise BackendTimeout(

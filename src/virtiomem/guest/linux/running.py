@@ -90,6 +90,7 @@ class RunningLinux:
 
     def suspend(self, to: str, doing: str) -> Reply:
         """Let it sleep, and wake it up."""
+        # An old SUSPEND would wake the guest up before it sleeps.
         self.qmp.forget_events()
         return self._agent.ask("suspend", to, doing=doing, timeout=self.timeout, each_second=self._wake)
 

@@ -47,6 +47,7 @@ class Console:
 
     def add(self, data: bytes) -> None:
         """Take what the guest printed."""
+        # With the end of what came before: the words may arrive in two pieces.
         self._panicked = self._panicked or _PANIC in self._new[-len(_PANIC) :] + data
         self._new = (self._new + data)[-KEPT:]
         if self._file is not None:

@@ -96,6 +96,7 @@ class ShellAgent:
             self._read(left, doing)
 
     def _send(self, data: bytes, doing: str) -> None:
+        # A question is sent whole: half a line would be answered by nothing.
         self._line.setblocking(True)
         try:
             self._line.sendall(data)
@@ -139,6 +140,7 @@ class ShellAgent:
             self._collect_panic()
             words = f"the guest's kernel panicked while {doing}: {self._console.last_words()}"
             raise KernelPanic(words, said=self._console.lines())
+        # Looked at with each piece that arrives, so that a flood ends before it fills memory.
         if len(self._received) > REPLY_LIMIT:
             raise BackendError(f"the guest's agent sent more than {REPLY_LIMIT} bytes while {doing}")
 
@@ -155,6 +157,7 @@ class ShellAgent:
 
     def _collect_panic(self) -> None:
         """Take the rest of what a panicking kernel prints: until it is silent, or for a second."""
+        # Only the console is of interest now, and a closed line would end every poll at once.
         self._poll.unregister(self._line)
         until = time.monotonic() + 1.0
         while time.monotonic() < until and self._poll.poll(200):
