@@ -194,7 +194,7 @@ def test_figures_and_findings_are_reported_in_words() -> None:
     text = printed(fuzz(Mutant(tells(State.MIXED, State.PLUGGED)), seed=1, requests=20_000))
     assert "mutant against the embedded device, seed 1" in text
     assert "  differences  1" in text
-    assert "real  0000000000000000" in text
+    assert "  device  0000000000000000" in text
     assert "; initialise, features 0x" in text
     assert "STATE 0x" in text
 

@@ -1,5 +1,7 @@
 """A device that does one thing in its own way parts from the model, unless that is accepted; a fault next to it is found."""
 
+import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,11 @@ from virtiomem.conformance.fuzz import Pair, fuzz
 from virtiomem.conformance.messages import MessageTarget
 from virtiomem.conformance.moves import Case
 from virtiomem.conformance.policies import ALL, NAMES, accepted
-from virtiomem.conformance.record import Migrate, Move, ResetSystem, SetSize, Submit, SweepStates
+from virtiomem.conformance.record import Migrate, Move, Recorder, ResetSystem, SetSize, Submit, SweepStates
 from virtiomem.conformance.replay import replay
-from virtiomem.conformance.scripted_driver import ChainRequest
-from virtiomem.conformance.targets import realize
+from virtiomem.conformance.retrace import retrace
+from virtiomem.conformance.scripted_driver import ChainRequest, ScriptedDriver
+from virtiomem.conformance.targets import EmbeddedTarget, realize
 from virtiomem.conformance.testbench import DRIVER_FEATURES, SPEC
 from virtiomem.errors import ArgumentValueError, DeviceError, ProtocolError, UsageError
 from virtiomem.transport.virtio_transport import DeviceSpec
@@ -152,6 +155,45 @@ def test_a_log_of_such_a_device_is_replayed_with_the_same_policies(tmp_path: Pat
     (tmp_path / "log").write_bytes(log.dumps(played("refusal-order", "refusal-order").lines))
     assert replay(tmp_path / "log").differing
     assert not replay(tmp_path / "log", accept=accepted(["refusal-order"])).differing
+
+
+def kept(path: Path, moves: tuple[Move, ...]) -> Path:
+    """The log of these moves on our device."""
+    with EmbeddedTarget().open(SPEC) as device:
+        recorder = Recorder(ScriptedDriver(device.transport, device.owner), DRIVER_FEATURES)
+        path.write_bytes(log.dumps([recorder.start(), *map(recorder.play, moves)]))
+    return path
+
+
+def test_a_log_of_qemu_is_replayed_on_such_a_device_and_goes_on_after_its_policies(tmp_path: Path) -> None:
+    moves = (*SHOWN["refusal-order"], send(Request(UNPLUG_ALL)), PLUGS, send(Request(UNPLUG, BASE, 200)))
+    path = kept(tmp_path / "log", moves)
+    assert replay(path, target("refusal-order")).differing == 1
+    assert not retrace(path, target("refusal-order"), accepted(["refusal-order"])).differing
+
+    path = kept(tmp_path / "log", (*moves, send(Request(PLUG, BASE, 13)), SweepStates()))
+    outcome = retrace(path, target("refusal-order", "superstitious"), accepted([ALL]))
+    assert (outcome.operations, outcome.differing) == (len(moves) + 3, 1)
+    assert outcome.first is not None
+    assert (outcome.first.line, outcome.first.what) == (len(moves) + 2, "request 1, answer")
+    assert (outcome.first.recorded, outcome.first.ours) == ("00000000000000000000 (ACK)", "01000000000000000000 (NACK)")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace('"desc":null', '"desc":"no_such_layout"'), "log:2: cannot be replayed: "),
+        (lambda text: text.replace('"block_size":2097152', '"block_size":3145728'), "log:1: no such device: "),
+        (lambda _: "", "log: no request log (empty)"),
+    ],
+    ids=["layout", "shape", "empty"],
+)
+def test_a_log_whose_moves_cannot_be_made_is_refused(tmp_path: Path, change: Callable[[str], str], said: str) -> None:
+    path = kept(tmp_path / "log", (PLUGS,))
+    path.write_text(change(gzip.decompress(path.read_bytes()).decode()))
+    with pytest.raises(UsageError) as caught:
+        retrace(path, target(""), accepted([ALL]))
+    assert said in str(caught.value)
 
 
 def test_a_usable_region_outside_the_rules_is_not_followed() -> None:

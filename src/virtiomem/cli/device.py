@@ -440,13 +440,12 @@ def _replay(args: argparse.Namespace) -> int:
     from virtiomem.conformance.formats import replays_to_junit
     from virtiomem.conformance.policies import accepted
     from virtiomem.conformance.replay import ReplayResult, replay
+    from virtiomem.conformance.retrace import retrace
     from virtiomem.files import write_whole
     from virtiomem.status_line import StatusLine
 
     outcomes: dict[str, ReplayResult] = {}
     other, accept = _other(args), accepted(args.accept)
-    if other is not None:
-        refuse_unused({"--accept": bool(accept)}, "is for a replay on the embedded device")
     check_outputs(args, "junit", inputs=args.logs)
     for number, path in enumerate(args.logs, 1):
         with (
@@ -455,7 +454,10 @@ def _replay(args: argparse.Namespace) -> int:
             expecting("a log of requests to a device", path),
         ):
             progress.say(f"log {number} of {len(args.logs)}: {path}")
-            outcomes[path] = outcome = replay(path, other() if other is not None else None, accept)
+            target = other() if other is not None else None
+            outcomes[path] = outcome = (
+                retrace(path, target, accept) if target is not None and accept else replay(path, target, accept)
+            )
         if not args.json:
             _show_replayed(path, outcome)
     if args.json:

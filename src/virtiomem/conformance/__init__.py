@@ -20,5 +20,6 @@ log               request logs: what a real device was asked and answered, recor
 record            request logs recorded from a real device
 replay            request logs replayed on our device
 against           what changed since a report that was kept
+retrace           the moves of a request log, on a device and on the model that follows it
 formats           what was found, as JSON and JUnit XML
 """

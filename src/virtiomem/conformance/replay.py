@@ -79,13 +79,13 @@ def _device(
         yield DeviceUnderTest(transport, transport)
         return
     try:
-        with target.open(_spec(line)) as device:
+        with target.open(shape_of(line)) as device:
             yield device
     except DeviceError as error:
         raise UsageError(f"{where}: no such device: {error}") from None
 
 
-def _spec(line: log.Header | log.Negotiation) -> DeviceSpec:
+def shape_of(line: log.Header | log.Negotiation) -> DeviceSpec:
     """Return the shape of the device that a header describes."""
     config = line.before.cfg if isinstance(line, log.Header) else line.cfg
     return DeviceSpec(
@@ -102,21 +102,41 @@ def _spec(line: log.Header | log.Negotiation) -> DeviceSpec:
 MakePlayer = Callable[[log.Header | log.Negotiation, str], "Player"]
 
 
+class ReadLog:
+    """A log that is read line by line, and how much of it was."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+        self.operations = self.requests = self._repeated = 0
+        self.only_begun = True
+
+    def __iter__(self) -> Iterator[tuple[int, log.Line]]:
+        """The lines with their numbers; raises UsageError as `log.read`, for an empty log and for endless repetition."""
+        for number, line in log.read(self._path):
+            self.operations += 1
+            if isinstance(line, log.Batch):
+                self.requests += line.requests
+                self._repeated += line.times - 1
+            if self._repeated > _REPEATED + _REPEATED_EACH * self.operations:
+                raise UsageError(
+                    f"{self._path}:{number}: `times` repeats more requests than any recorder does: {self._repeated} so far"
+                )
+            self.only_begun &= isinstance(line, log.Header)
+            yield number, line
+        if not self.operations:
+            raise UsageError(f"{self._path}: no request log (empty)")
+
+    def result(self, differing: int, first: ReplayDifference | None) -> ReplayResult:
+        """Return the result, with what differed."""
+        return ReplayResult(self.operations, self.requests, differing, first, self.only_begun)
+
+
 def _replay(path: str | Path, make: MakePlayer) -> ReplayResult:
     player: Player | None = None
-    operations = requests = differing = repeated = 0
-    only_begun = True
+    differing = 0
     first: ReplayDifference | None = None
-    for number, line in log.read(path):
-        operations += 1
-        if isinstance(line, log.Batch):
-            requests += line.requests
-            repeated += line.times - 1
-        if repeated > _REPEATED + _REPEATED_EACH * operations:
-            raise UsageError(
-                f"{path}:{number}: `times` repeats more requests than any recorder does: {repeated} so far"
-            )
-        only_begun &= isinstance(line, log.Header)
+    lines = ReadLog(path)
+    for number, line in lines:
         if isinstance(line, log.Header | log.Negotiation):
             player = make(line, f"{path}:{number}")
         assert player is not None
@@ -128,9 +148,7 @@ def _replay(path: str | Path, make: MakePlayer) -> ReplayResult:
             differing += 1
             what, recorded, ours = mismatches[0]
             first = first or ReplayDifference(number, what, str(recorded), str(ours))
-    if not operations:
-        raise UsageError(f"{path}: no request log (empty)")
-    return ReplayResult(operations, requests, differing, first, only_begun)
+    return lines.result(differing, first)
 
 
 def realize(line: log.Header | log.Negotiation, where: str, accept: Collection[str] = ()) -> EmbeddedTransport:

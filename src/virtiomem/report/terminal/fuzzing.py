@@ -53,10 +53,10 @@ def _show_finding(console: Console, finding: Finding) -> None:
     difference = finding.difference
     console.print()
     console.print(text(f"Case {finding.case}: {difference.what}", "bold"))
-    console.print(text(f"  real  {difference.recorded}"))
-    console.print(text(f"  ours  {difference.ours}"))
-    before = finding.found_after
-    console.print(text(f"  after, of {before} steps" if before > len(finding.lines) else "  after"))
+    console.print(text(f"  device  {difference.recorded}"))
+    console.print(text(f"  ours    {difference.ours}"))
+    fewer = f"of {finding.found_after}" if finding.found_after > len(finding.lines) else "no fewer show it"
+    console.print(text(f"  after these steps, {fewer}"))
     for number, line in enumerate(finding.lines, 1):
         for words in told(line):
             console.print(text(f"  {number:>4}. {words}"))
