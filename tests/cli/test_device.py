@@ -249,7 +249,7 @@ def test_a_report_is_compared_with_one_that_was_kept(capsys: pytest.CaptureFixtu
     assert main(["device", "check", *rules, "--against", str(kept), "--json", "--skip", "STATE-5=no time"]) == 1
     assert json.loads(capsys.readouterr().out)["changes"] == [
         {"rule": "PLUG-4", "before": "pass", "after": "fail", "worse": True},
-        {"rule": "STATE-5", "before": "pass", "after": "skipped", "worse": True},
+        {"rule": "STATE-5", "before": "pass", "after": "skipped", "worse": False},
     ]
     for path, said in (
         (str(SMALL), "is a log of requests to a device, and not a report of `virtiomem device check`"),
@@ -272,6 +272,21 @@ def test_junit_is_written_where_there_is_no_device_at_all(capsys: pytest.Capture
         assert (type(error).__name__, case.name) == ("Error", "the device can be used")
         assert error.message.endswith("exited with code 3 at open: out of ideas")
         assert case.system_err == "one\ntwo\nout of ideas"
+
+
+def test_junit_does_not_pass_a_device_that_was_lost_for_no_reason_of_its_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    once = tmp_path / "once.sh"
+    once.write_text(f"#!/bin/sh\nmkdir {tmp_path}/lost && exec {CHILD} die 1\nexec {CHILD}\n")
+    once.chmod(0o755)
+    xml = tmp_path / "report.xml"
+    assert main(["device", "fuzz", "--command", str(once), "--junit", str(xml)]) == 1
+    told = capsys.readouterr()
+    assert "differences  0" in told.out
+    assert "exited with code 3 at request: out of ideas" in told.err
+    (case,) = (case for suite in JUnitXml.fromfile(str(xml)) for case in suite)
+    assert [type(why).__name__ for why in case.result] == ["Error"]
 
 
 def test_a_fuzzing_and_a_replay_write_junit(
@@ -328,6 +343,7 @@ def test_a_large_count_is_read_as_people_write_it(text: str, count: int) -> None
         (["check", "--list"], "unrecognized arguments: --list (see virtiomem device check --help)"),
         (["check", "--rule", "PLUG4"], "no rule or group 'PLUG4', did you mean 'PLUG-4'?"),
         (["check", "--timeout", "3"], "--timeout is for --command"),
+        (["check", "--command", "x", "--timeout", "0"], "not a time: '0'"),
         (
             ["replay", "--subject", f"{TARGETS}:EmbeddedTarget", "--accept", "all", str(LOGS / "features.jsonl")],
             "features.jsonl:1: a table of negotiations has no moves",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from virtiomem.cli.arguments import check_outputs, count, exit_status, expecting, file, positive, refuse_unused, seconds
 from virtiomem.conformance.rules import STRICTER
-from virtiomem.errors import BackendError, Exit
+from virtiomem.errors import BackendError, DeviceError, Exit
 from virtiomem.qemu.process import BINARY
 from virtiomem.stdio import show
 from virtiomem.text import one_line, quoted
@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_check(actions.add_parser("check", help="the conformance suite: every rule, one by one", allow_abbrev=False))
     _add_fuzz(
-        actions.add_parser("fuzz", help="compare QEMU's device with ours, request by request", allow_abbrev=False)
+        actions.add_parser(
+            "fuzz", help="compare a device, QEMU's or another, with ours, request by request", allow_abbrev=False
+        )
     )
     _add_rules(actions.add_parser("rules", help="where each rule stands, and how it is seen", allow_abbrev=False))
     _add_replay(actions.add_parser("replay", help="feed recorded requests to the embedded device", allow_abbrev=False))
@@ -52,7 +54,7 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     parser.epilog = exit_status(
         {
             Exit.DONE: "every MUST that a driver can see is kept",
-            Exit.FAILED: "one is broken or the device was lost",
+            Exit.FAILED: "one is broken, or became worse (--against), or the device was lost",
             Exit.USAGE: "usage",
             Exit.PARTLY: "of the rules asked for none can be seen",
             Exit.TIMED_OUT: "the device does not start in time",
@@ -374,10 +376,10 @@ def _check(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _junit_of_no_device(args: argparse.Namespace, what: str) -> Iterator[None]:
-    """Write --junit also where there is no device to begin with: a CI may read nothing else."""
+    """Write --junit also where there is no device, or no longer: a CI may read nothing else."""
     try:
         yield
-    except BackendError as error:
+    except (BackendError, DeviceError) as error:
         if args.junit is not None:
             from virtiomem.conformance.formats import junit_of_no_device
             from virtiomem.files import write_whole
@@ -388,8 +390,10 @@ def _junit_of_no_device(args: argparse.Namespace, what: str) -> Iterator[None]:
 
 def _fuzz(args: argparse.Namespace) -> int:
     from virtiomem.conformance import log
+    from virtiomem.conformance.formats import figures_to_junit
     from virtiomem.conformance.fuzz import Figures, fuzz
     from virtiomem.conformance.policies import accepted
+    from virtiomem.files import write_whole
     from virtiomem.status_line import StatusLine
 
     accept = accepted(args.accept)
@@ -415,6 +419,8 @@ def _fuzz(args: argparse.Namespace) -> int:
     finally:  # also when it was interrupted, or QEMU killed: what was compared until then was compared
         if counted is not None:
             _show_fuzzed(args, counted, kept)
+    if args.junit is not None and counted is not None:
+        write_whole(args.junit, figures_to_junit(counted))
     return Exit.FAILED if counted is None or counted.findings else Exit.DONE
 
 
@@ -430,8 +436,6 @@ def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer
         else:
             show_figures(make_console(sys.stdout), figures)
     finally:
-        if args.junit is not None:
-            write_whole(args.junit, formats.figures_to_junit(figures))
         if kept is not None:
             write_whole(args.log, kept.finish())
 

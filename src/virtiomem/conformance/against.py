@@ -13,9 +13,6 @@ from virtiomem.files import read_bytes
 from virtiomem.notation import NotationError, convert, json_values
 from virtiomem.text import shown
 
-_STANDING = (RuleOutcome.FAIL, RuleOutcome.SKIPPED, RuleOutcome.NOT_APPLICABLE, RuleOutcome.UNSEEN, RuleOutcome.PASS)
-"""From the worst to the best."""
-
 
 @dataclass(frozen=True, slots=True)
 class OutcomeChange:
@@ -27,8 +24,10 @@ class OutcomeChange:
 
     @property
     def worse(self) -> bool:
-        """True when it is broken now, or was kept and is not seen any more."""
-        return _STANDING.index(self.after) < _STANDING.index(self.before)
+        """True when it is broken now, or was kept and is not seen any more; what is skipped is so on purpose."""
+        return self.after is RuleOutcome.FAIL or (
+            self.before is RuleOutcome.PASS and self.after is not RuleOutcome.SKIPPED
+        )
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.before} → {self.after}{' (worse)' if self.worse else ''}"

@@ -13,7 +13,7 @@ from virtiomem.conformance.fuzz import Figures
 from virtiomem.conformance.replay import ReplayResult
 from virtiomem.conformance.rules import GROUPS, group_of
 from virtiomem.conformance.suite import RuleOutcome, SuiteReport, Verdict
-from virtiomem.errors import BackendError
+from virtiomem.errors import BackendError, DeviceError
 
 
 def to_dict(report: SuiteReport, changes: Sequence[OutcomeChange] | None = None) -> dict[str, Any]:
@@ -107,9 +107,10 @@ def replays_to_junit(outcomes: Mapping[str, ReplayResult]) -> bytes:
     return junit.to_junit("virtio-mem replay", cases)
 
 
-def junit_of_no_device(what: str, error: BackendError) -> bytes:
+def junit_of_no_device(what: str, error: BackendError | DeviceError) -> bytes:
     """JUnit XML that says why there was no device to test; `what` should have been done with one."""
-    case = junit.JunitCase(what, "the device can be used", junit.Fault("error", str(error)), said="\n".join(error.said))
+    said = error.said if isinstance(error, BackendError) else ()
+    case = junit.JunitCase(what, "the device can be used", junit.Fault("error", str(error)), said="\n".join(said))
     return junit.to_junit(f"virtio-mem {what}", [case])
 
 
