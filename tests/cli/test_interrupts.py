@@ -1,5 +1,6 @@
 """Ctrl-C, verb by verb: exit code 130, and one line that says what was being done and what is left in which state."""
 
+import asyncio
 import io
 import os
 import signal
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
 from virtiomem.cli.main import main
+from virtiomem.vm import commands
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SCENARIO = str(EXAMPLES / "two-nodes.toml")
@@ -75,3 +78,24 @@ def test_vm_says_that_no_machine_was_touched(
 ) -> None:
     err = interrupted_at("two-nodes", capsys, monkeypatch, "vm", "list", "-c", f"sim:{SCENARIO}")
     assert err == "virtiomem: interrupted: no machine was touched\n"
+
+
+@pytest.mark.parametrize(("burst", "cancelled"), [(PATIENCE, 1), (0.0, 2)], ids=["one burst", "one after the other"])
+def test_signals_of_one_burst_are_one_interrupt_and_a_later_one_is_another(
+    burst: float, cancelled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`timeout 5 virtiomem vm resize …` signals twice, and the report must come all the same."""
+    monkeypatch.setattr(commands, "BURST_SECONDS", burst)
+
+    async def interrupts() -> int:
+        heard = 0
+        with commands.cancelled_by_interrupt():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                os.kill(os.getpid(), number)
+                try:
+                    await asyncio.sleep(0.05)
+                except asyncio.CancelledError:
+                    heard += 1
+        return heard
+
+    assert asyncio.run(interrupts()) == cancelled

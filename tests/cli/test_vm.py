@@ -296,7 +296,8 @@ def test_no_machine_is_usage(web: str, capsys: pytest.CaptureFixture[str]) -> No
     )
 
 
-def test_interrupted_planning_says_that_nothing_was_touched(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_planning_says_that_nothing_was_touched(tmp_path: Path, number: signal.Signals) -> None:
     path = str(tmp_path / "monitor.sock")
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(path)
@@ -308,7 +309,7 @@ def test_interrupted_planning_says_that_nothing_was_touched(tmp_path: Path) -> N
         )
         silent.settimeout(PATIENCE)
         peer, _ = silent.accept()
-        resize.send_signal(signal.SIGINT)
+        resize.send_signal(number)
         _, err = resize.communicate(timeout=PATIENCE)
         peer.close()
     assert (resize.returncode, err) == (130, "virtiomem: interrupted: no machine was touched\n")

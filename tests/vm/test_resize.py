@@ -12,6 +12,7 @@ from virtiomem.errors import DeviceError
 from virtiomem.reasons import Certainty
 from virtiomem.recording.values import Free, Load, Reboot, Resize, SetState
 from virtiomem.units import GiB, MiB, Size
+from virtiomem.vm.connect import open_vm, parse_connection
 from virtiomem.vm.doors.guest_agent import GuestAgent
 from virtiomem.vm.doors.simulated import SimBackend
 from virtiomem.vm.fleet import MachineRefusal, PlannedResize, ResizeOrder, carry_out, exit_code, plan_all, policy_for
@@ -426,10 +427,50 @@ def test_silent_agent_is_not_waited_for_again_and_again(
     assert not any("give --agent" in finding.text for finding in result.findings)
 
 
+def test_machine_that_falls_silent_does_not_stretch_a_time_out(
+    serve: Any, qmp: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("virtiomem.vm.resize.LAST_LOOK_SECONDS", 0.1)
+    data = {"id": "vm0", "memaddr": 1 << 32, "requested-size": 0, "max-size": GiB, "block-size": 1 << 21, "node": 0}
+    table = {
+        "query-memory-size-summary": {"base-memory": GiB, "plugged-memory": 0},
+        "query-status": {"status": "running"},
+        "query-memory-devices": [{"type": "virtio-mem", "data": data | {"size": 0}}],
+        "query-migrate": {},
+        "qom-list": [],
+        "qom-set": b"",
+    }
+
+    async def run() -> tuple[ResizeResult, float]:
+        async with serve(qmp(table)) as path:
+            vm = await open_vm(parse_connection(f"vm=qmp:{path}"))
+            began = asyncio.get_running_loop().time()
+            (job,) = await plan_all([vm], ResizeOrder(target="vm", wish=Wish.parse("512M")))
+            assert isinstance(job, PlannedResize), job
+            (result,) = await carry_out([job], WaitPolicy(timeout=0.1))
+            seconds = asyncio.get_running_loop().time() - began
+            await vm.aclose()
+        return result, seconds
+
+    result, seconds = asyncio.run(run())
+    assert result.outcome is ResizeOutcome.TIMED_OUT
+    assert seconds < 5, "a monitor has 10 s to answer, and the time-out is less"
+
+
 def test_not_waiting_sets_and_leaves(sim: Sim) -> None:
     vm = sim(load=False)
     result = resized(vm, "1G", wait=False)
     assert (result.outcome, result.devices[0].requested) == (ResizeOutcome.STARTED, GiB)
+
+
+def test_setting_what_is_set_already_says_so(sim: Sim) -> None:
+    vm = sim('do = "resize"\ndevice = "vm0"\nrequested-size = "4G"', IN_USE, guest='default-state = "online"')
+    assert result_lines(resized(vm, "4G", wait=False))[0] == "guest/vm0: nothing to do: 4G -> 4G"
+    resized(vm, "0", timeout=1.0)
+    size = machine(vm).devices[0].size
+    again = result_lines(resized(vm, "0", wait=False))[0]
+    assert size
+    assert again.startswith("guest/vm0: set again, which makes the driver try at once: ")
 
 
 def test_interrupt_states_the_condition(sim: Sim) -> None:

@@ -144,7 +144,10 @@ def _add_resize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--persist", action="store_true", help="change the machine's stored configuration, too")
     parser.add_argument("--no-wait", action="store_true", help="do not wait for the guest")
     parser.add_argument(
-        "--timeout", type=seconds, metavar="TIME", help="give up after this (90, 90s, 5m); default never"
+        "--timeout",
+        type=seconds,
+        metavar="TIME",
+        help="give up after this, planning included (90, 90s, 5m); default never",
     )
     parser.add_argument("--stall", type=seconds, metavar="TIME", help="… or when nothing moved for this (default 60s)")
     parser.add_argument(

@@ -17,6 +17,7 @@ preflight       what speaks against a resize beforehand
 plan            how a wished size is spread over devices
 timer           the Linux driver's retry timer, as seen from outside
 progress        how far a resize is, how fast, and whether it has stalled
+progress_text   the same in words
 results         what a resize is asked and what it answers
 resize          set, wait, re-dispatch, roll back
 attach          adding and removing devices

@@ -8,7 +8,15 @@ from virtiomem import stdio
 from virtiomem.errors import Exit, UsageError
 from virtiomem.status_line import StatusLine
 from virtiomem.vm.attach import add, free_name, remove
-from virtiomem.vm.commands import UNTOUCHED, complain, connections, finish_json, leaving, opened_machines
+from virtiomem.vm.commands import (
+    UNTOUCHED,
+    cancelled_by_interrupt,
+    complain,
+    connections,
+    finish_json,
+    leaving,
+    opened_machines,
+)
 from virtiomem.vm.connect import Unreachable
 from virtiomem.vm.model import NewDevice, Vm
 from virtiomem.vm.tables import View
@@ -55,6 +63,7 @@ async def detach(args: Namespace) -> int:
 async def _one(args: Namespace, verb: str) -> AsyncIterator[Vm]:
     """The only machine that a target means, open for a change that `verb` wants; raises what keeps it from that."""
     async with AsyncExitStack() as stack:
+        stack.enter_context(cancelled_by_interrupt())
         with leaving(UNTOUCHED):
             chosen = select(args.target, await connections(args, verb))
             if len(chosen) > 1:

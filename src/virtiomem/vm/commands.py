@@ -42,6 +42,8 @@ MAX_NAMES = 6
 """Machines named on a line; fifty without a driver are one remark."""
 
 UNTOUCHED = "no machine was touched"
+BURST_SECONDS = 1.0
+"""`timeout` of coreutils signals its program, and at once the whole process group, so that the program hears it twice."""
 
 __all__ = ["COLUMNS", "explain", "list_devices", "status", "watch"]
 
@@ -83,17 +85,23 @@ async def watch(args: Namespace) -> int:
     """Look again and again, until interrupted or for as long as asked."""
     chosen = await connections(args)
     seen = dict.fromkeys((connection.name for connection in chosen), False)
+    heard: set[str] = set()
     with cancelled_by_interrupt(), suppress(TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(args.duration):
-            await _watch(args, chosen, seen)
+            await _watch(args, chosen, seen, heard)
     unseen = [name for name, once in seen.items() if not once]
     if unseen:
-        stdio.say(f"virtiomem: never seen: {some(unseen)}")
+        why = (
+            ""
+            if all(name in heard for name in unseen)
+            else "; no answer so far: `virtiomem vm list` waits for one, or says why"
+        )
+        stdio.say(f"virtiomem: never seen: {some(unseen)}{why}")
     return 0 if not unseen else 1 if len(unseen) == len(seen) else PARTLY
 
 
-async def _watch(args: Namespace, chosen: Sequence[Connection], seen: dict[str, bool]) -> None:
-    """Show samples as they come, and note in `seen` which machines were seen at all."""
+async def _watch(args: Namespace, chosen: Sequence[Connection], seen: dict[str, bool], heard: set[str]) -> None:
+    """Show samples as they come, and note which machines were `seen` at all, and which were `heard` of: seen, or lost."""
     from virtiomem.vm.metrics import Metrics, serve
 
     metrics = Metrics(seen)
@@ -104,6 +112,7 @@ async def _watch(args: Namespace, chosen: Sequence[Connection], seen: dict[str, 
                 async for sample in samples:
                     metrics.take(sample)
                     seen[sample.vm] |= sample.machine is not None
+                    heard.add(sample.vm)
                     show_sample(sample)
     finally:
         if server is not None:
@@ -250,12 +259,23 @@ def leaving(state: str) -> Iterator[None]:
 
 @contextmanager
 def cancelled_by_interrupt() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM cancel the current task, which then says in which condition it leaves things."""
+    """Let Ctrl-C and SIGTERM cancel the current task, which then says in which condition it leaves things.
+
+    Signals of one burst are one interrupt; a later one cancels once more.
+    """
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
+    heard = -BURST_SECONDS
+
+    def interrupt() -> None:
+        nonlocal heard
+        if loop.time() >= heard + BURST_SECONDS:
+            heard = loop.time()
+            task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, interrupt)
     try:
         yield
     finally:

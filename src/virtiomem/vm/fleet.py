@@ -46,6 +46,8 @@ class PlannedResize:
     warnings: tuple[Reason, ...] = ()
     inside: GuestMemoryInfo | None = None
     """What the guest said about itself beforehand."""
+    began: float | None = None
+    """The backend's time when planning began, from which a time-out counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ async def plan_all(
 ) -> list[PlannedResize | MachineRefusal]:
     """Plan the order for every machine, in their order; nothing is changed yet.
 
-    A guest agent that is silent is waited for as long as it is by itself, and no longer than `patience` seconds.
+    A guest agent that is silent is waited for as long as it is by itself, and no longer than `patience` seconds: half of a
+    time-out, so that the resize has the other half.
     """
     return await each(lambda vm: _plan(vm, order, patience), opened, at_once=len(opened) or 1)
 
@@ -70,6 +73,7 @@ async def _plan(vm: Vm | Unreachable, order: ResizeOrder, patience: float | None
     if isinstance(vm, Unreachable):
         return MachineRefusal(vm.name, vm.error)
     try:
+        began = vm.backend.now()
         machine = await vm.backend.look()
         pattern = device_pattern(order.target, vm.name)
         plan = plan_target(machine, pattern, order.scope, order.wish, order.spread, round_up=order.round_up)
@@ -85,7 +89,7 @@ async def _plan(vm: Vm | Unreachable, order: ResizeOrder, patience: float | None
             raise PlanError("--step auto needs to know what the guest has free: give --agent")
         hypervisor_info = with_inside(hypervisor_info, machine, inside)
         facts = MachineFacts(machine=machine, hypervisor_info=hypervisor_info, inside=inside)
-        return PlannedResize(vm, plan, (*said, *preflight(facts, plan)), inside)
+        return PlannedResize(vm, plan, (*said, *preflight(facts, plan)), inside, began)
     except UsageError:
         raise
     except VirtiomemError as error:
@@ -112,7 +116,10 @@ async def carry_out(
 
     When this is cancelled every machine's resize states its condition, and they are returned all the same.
     """
-    tasks = [asyncio.ensure_future(resize(job.vm, job.plan, policy, report, inside=job.inside)) for job in jobs]
+    tasks = [
+        asyncio.ensure_future(resize(job.vm, job.plan, policy, report, inside=job.inside, began=job.began))
+        for job in jobs
+    ]
     # An interrupt ends this wait, not the machines': each still has to state its condition.
     while pending := [task for task in tasks if not task.done()]:
         try:

@@ -58,20 +58,33 @@ Chosen, not measured: a guest that is just putting memory online may miss one or
 
 
 async def resize(
-    vm: Vm, plan: Plan, policy: WaitPolicy, report: Reporter = lambda _: None, *, inside: GuestMemoryInfo | None = None
+    vm: Vm,
+    plan: Plan,
+    policy: WaitPolicy,
+    report: Reporter = lambda _: None,
+    *,
+    inside: GuestMemoryInfo | None = None,
+    began: float | None = None,
 ) -> ResizeResult:
     """Carry a plan out; never raises what a machine does to us: that is an outcome.
 
-    `inside` is what the guest said about itself when the plan was made; without it success is judged from outside.
+    `inside` is what the guest said about itself when the plan was made; without it success is judged from outside. A
+    time-out counts from `began` of the backend's time, or from now.
     """
-    return await _Resize(vm, plan, policy, report, inside).run()
+    return await _Resize(vm, plan, policy, report, inside, began).run()
 
 
 class _Resize:
     """One resize of one machine."""
 
     def __init__(
-        self, vm: Vm, plan: Plan, policy: WaitPolicy, report: Reporter, inside: GuestMemoryInfo | None
+        self,
+        vm: Vm,
+        plan: Plan,
+        policy: WaitPolicy,
+        report: Reporter,
+        inside: GuestMemoryInfo | None,
+        began: float | None,
     ) -> None:
         self.vm = vm
         self.backend = vm.backend
@@ -79,6 +92,8 @@ class _Resize:
         self.policy = policy
         self.report = report
         self.began = self.backend.now()
+        self.until = None if policy.timeout is None else (self.began if began is None else began) + policy.timeout
+        """When the time-out is over."""
         self.notes: list[str] = []
         self.stuck: dict[str, int] = {}
         self.held = False
@@ -100,7 +115,10 @@ class _Resize:
     async def run(self) -> ResizeResult:
         """From the first size that is set to the result."""
         try:
-            outcome = await self._run()
+            async with asyncio.timeout(self._left()):
+                outcome = await self._run()
+        except TimeoutError:  # in the middle of a question
+            outcome = ResizeOutcome.TIMED_OUT
         except DeviceError as error:
             outcome = self._noted(ResizeOutcome.REFUSED, str(error))
         except (BackendError, ProtocolError) as error:
@@ -216,7 +234,7 @@ class _Resize:
                 return None if await self._carry_out(self.plan) else ResizeOutcome.PARTLY
             if outcome is not None:
                 return outcome
-        if self.policy.timeout is not None and now - self.began >= self.policy.timeout:
+        if self.until is not None and now >= self.until:
             return ResizeOutcome.TIMED_OUT
         if now - self._moved_at() >= self.policy.stall:
             return await self._stalled(machine)
@@ -268,7 +286,7 @@ class _Resize:
             self._unseen("the guest agent did not answer when the plan was made")
         if self.inside_before is None or not self.policy.online:
             return self._from_outside()
-        inside = await self._inside(patience=self._left())
+        inside = await self._inside()
         self.inside = Seen.NOT_LOOKED if inside is None else seen_in(inside, machine, self.tracks.keys())
         if inside is None or self.inside is Seen.NOT_LOOKED:
             self.unanswered += 1
@@ -289,14 +307,16 @@ class _Resize:
         return ResizeOutcome.DONE if seen or not self.policy.online else ResizeOutcome.PLUGGED
 
     async def _inside(self, spans: tuple[Span, ...] = (), patience: float | None = None) -> GuestMemoryInfo | None:
-        """Ask the agent, for at most `patience` seconds; that it does not answer is noted once."""
+        """Ask the agent, for at most `patience` seconds, or as long as is left; that it does not answer is noted once."""
         if self.vm.agent is None:
             return None
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(self._left()), asyncio.timeout(patience):
                 return await self.vm.agent.look(spans, claims=bool(spans))
         except (VirtiomemError, TimeoutError) as error:
-            self._unseen(str(error) or "the guest agent did not answer in time")
+            self._unseen(
+                str(error) or "the guest agent did not answer in time (`virtiomem vm explain` gives it longer)"
+            )
             return None
 
     def _unseen(self, why: str) -> None:
@@ -307,10 +327,11 @@ class _Resize:
     async def _findings(self) -> tuple[Reason, ...]:
         """Say why it stopped short, where that is known."""
         try:
-            machine = await self.backend.look()
-            hypervisor_info = await self.backend.hypervisor_info(machine)
-        except VirtiomemError as error:
-            return (unknown(ReasonKind.LOOK_FAILED, why=str(error)),)
+            async with asyncio.timeout(self._left()):
+                machine = self.machine = await self.backend.look()
+                hypervisor_info = await self.backend.hypervisor_info(machine)
+        except (VirtiomemError, TimeoutError) as error:
+            return (unknown(ReasonKind.LOOK_FAILED, why=str(error) or "it did not answer in time"),)
         machine = placed(machine, self.inside_before)
         only = tuple(device for device in machine.virtio_mem if device.id in self.tracks)
         spans = regions(only)
@@ -362,16 +383,14 @@ class _Resize:
     def _pause(self, now: float) -> float:
         """Until the next look: the poll interval, or less when a limit comes sooner."""
         limits = [self.policy.poll, self._moved_at() + self.policy.stall - now]
-        if self.policy.timeout is not None:
-            limits.append(self.began + self.policy.timeout - now)
+        if self.until is not None:
+            limits.append(self.until - now)
         # Never 0: a limit that has just passed must not become a look without a pause.
         return max(min(limits), 0.01)
 
     def _left(self) -> float | None:
-        """Seconds until the time-out, and enough for a quick answer; None without one."""
-        if self.policy.timeout is None:
-            return None
-        return max(self.began + self.policy.timeout - self.backend.now(), LAST_LOOK_SECONDS)
+        """Seconds until the time-out and a last look are over; None without one."""
+        return None if self.until is None else max(self.until + LAST_LOOK_SECONDS - self.backend.now(), 0.0)
 
     def _moved_at(self) -> float:
         return max(track.moved_at for track in self.tracks.values())

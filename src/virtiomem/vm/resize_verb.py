@@ -21,6 +21,7 @@ from virtiomem.vm.commands import (
 from virtiomem.vm.fleet import MachineRefusal, PlannedResize, ResizeOrder
 from virtiomem.vm.plan import Scope, Spread, Wish
 from virtiomem.vm.preflight import NOTES
+from virtiomem.vm.progress_text import ProgressLines
 from virtiomem.vm.results import STALL_SECONDS, Reporter, WaitPolicy
 from virtiomem.vm.target import select
 
@@ -46,10 +47,11 @@ async def resize(args: Namespace) -> int:
         steps=args.step == "auto",
     )
     async with AsyncExitStack() as stack:
+        stack.enter_context(cancelled_by_interrupt())
         with leaving(UNTOUCHED):
             chosen = select(args.target, await connections(args, "resize --persist" if args.persist else "resize"))
             opened = await stack.enter_async_context(opened_machines(chosen))
-            planned = await fleet.plan_all(opened, order, patience=args.timeout)
+            planned = await fleet.plan_all(opened, order, patience=args.timeout and args.timeout / 2)
         jobs = [job for job in planned if isinstance(job, PlannedResize)]
         refusals = [refusal for refusal in planned if isinstance(refusal, MachineRefusal)]
         _announce(jobs, refusals)
@@ -57,12 +59,13 @@ async def resize(args: Namespace) -> int:
             return _dry_run(args, jobs, refusals)
         if refusals and not (args.keep_going and jobs):
             return _refuse(args, jobs, refusals)
-        with cancelled_by_interrupt(), _progress(args) as report:
+        with _progress(args) as report:
             results = await fleet.carry_out(jobs, fleet.policy_for(order, policy), report)
-    if args.json:
-        write_json({"results": [tables.result_json(result) for result in results]} | _refusals_json(refusals))
-    else:
-        stdio.show("".join(f"{line}\n" for result in results for line in tables.result_lines(result)))
+        if args.json:
+            write_json({"results": [tables.result_json(result) for result in results]} | _refusals_json(refusals))
+        else:
+            stdio.show("".join(f"{line}\n" for result in results for line in tables.result_lines(result)))
+        sys.stdout.flush()
     return fleet.exit_code(results, refusals)
 
 
@@ -116,11 +119,13 @@ def _refusals_json(refusals: Sequence[MachineRefusal]) -> dict[str, Any]:
 
 @contextmanager
 def _progress(args: Namespace) -> Iterator[Reporter]:
-    """Progress on a terminal's standard error; nothing elsewhere."""
-    if args.no_wait or not sys.stderr.isatty():
+    """Progress on standard error: drawn on a terminal, a line every ten seconds elsewhere."""
+    if args.no_wait:
         yield lambda _: None
-        return
-    from virtiomem.vm.terminal import ProgressScreen
+    elif not sys.stderr.isatty():
+        yield ProgressLines()
+    else:
+        from virtiomem.vm.terminal import ProgressScreen
 
-    with ProgressScreen() as screen:
-        yield screen
+        with ProgressScreen() as screen:
+            yield screen

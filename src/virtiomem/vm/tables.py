@@ -218,9 +218,14 @@ def result_lines(result: ResizeResult) -> list[str]:
         way = f"{exact_size(device.size_before)} -> {exact_size(device.size)}"
         if device.size != device.requested:
             way += f", {format_exact(device.requested)} requested"
-        same = result.outcome is ResizeOutcome.DONE and device.size_before == device.size
-        ended = f"the device has plugged {exact_size(device.size)}" if plugged else result.outcome.value
-        how = "nothing to do" if same else f"{ended} after {result.seconds:.1f} s"
+        same = device.requested_before == device.requested and device.size_before == device.size
+        if same and device.size == device.requested and result.outcome in {ResizeOutcome.DONE, ResizeOutcome.STARTED}:
+            how = "nothing to do"
+        elif same and result.outcome is ResizeOutcome.STARTED:
+            how = "set again, which makes the driver try at once"
+        else:
+            ended = f"the device has plugged {exact_size(device.size)}" if plugged else result.outcome.value
+            how = f"{ended} after {result.seconds:.1f} s"
         lines.append(f"{result.vm}/{device.id}: {how}: {way}")
     lines += [f"  note    {note}" for note in result.notes]
     return lines + [f"  {line}" for line in finding_lines(result.findings)]

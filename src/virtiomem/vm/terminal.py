@@ -10,11 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from virtiomem.reasons import retry
 from virtiomem.text import one_line, printable
 from virtiomem.units import format_approx
-from virtiomem.vm.inside import Seen
-from virtiomem.vm.progress import Track
+from virtiomem.vm.progress_text import moving, not_online, pace, sizes, summary
 from virtiomem.vm.results import ResizeProgress
 from virtiomem.vm.tables import BAR_WIDTH, COLUMNS, LIST_COLUMNS, UNKNOWN, DeviceCell, DeviceRow, View, bar
 from virtiomem.vm.watch import Sample
@@ -48,34 +46,19 @@ class ProgressScreen:
         self._reports[report.vm] = report
 
     def _draw(self) -> RenderableType:
-        every = [(report, track) for report in self._reports.values() for track in report.tracks]
-        moving = [pair for pair in every if not pair[1].done]
+        reports = self._reports.values()
         lines = Table.grid(padding=(0, 2))
-        for report, track in moving[:MAX_LINES]:
-            lines.add_row(*_progress_cells(report, track))
-        waiting = [report.vm for report in self._reports.values() if report.inside is Seen.OFFLINE]
-        if waiting:
-            who = waiting[0] if len(waiting) == 1 else f"{len(waiting)} machines"
-            lines.add_row(Text(who), Text("plugged, not online in the guest yet", style="dim"))
-        done = len(every) - len(moving)
-        rest = len(moving) - min(len(moving), MAX_LINES)
-        summary = f"{done} of {len(every)} devices at their size" + (f", {rest} more on their way" if rest else "")
-        return Group(lines, Text(summary, style="dim")) if len(every) > 1 else lines
-
-
-def _progress_cells(report: ResizeProgress, track: Track) -> tuple[RenderableType, ...]:
-    if (eta := track.eta) is not None:
-        pace = f"{format_approx(round(track.rate))}/s, {eta:.0f} s left"
-    else:
-        retry_in = track.retry_in(report.now)
-        pace = f"still for {report.now - track.moved_at:.0f} s"
-        pace += "" if retry_in is None else f"; {retry(retry_in, exact=False).text}"
-    return (
-        Text(printable(f"{report.vm}/{track.device}")),
-        ProgressBar(total=1.0, completed=track.fraction, width=30),
-        Text(f"{format_approx(track.size)} of {format_approx(track.target)}", justify="right"),
-        Text(pace, style="dim"),
-    )
+        for report, track in moving(reports)[:MAX_LINES]:
+            lines.add_row(
+                Text(printable(f"{report.vm}/{track.device}")),
+                ProgressBar(total=1.0, completed=track.fraction, width=30),
+                Text(sizes(track), justify="right"),
+                Text(pace(report, track), style="dim"),
+            )
+        if (waiting := not_online(reports)) is not None:
+            lines.add_row(Text(waiting[0]), Text(waiting[1], style="dim"))
+        many = sum(len(report.tracks) for report in reports) > 1
+        return Group(lines, Text(summary(reports, MAX_LINES), style="dim")) if many else lines
 
 
 class WatchScreen:

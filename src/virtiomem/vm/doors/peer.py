@@ -39,7 +39,8 @@ RETRY_SECONDS = 0.1
 _NO_AGENT = "does qemu-ga run in the guest?"
 _BUSY = (
     "is another client connected? QEMU serves one per monitor (a second one for it to listen on: "
-    "-qmp unix:PATH,server=on,wait=off; a `virtiomem vm watch` lets others in with --yield)"
+    "-qmp unix:PATH,server=on,wait=off; a `virtiomem vm watch` lets others in with --yield). A guest agent's socket, which "
+    "has no greeting, is for --agent"
 )
 _LIBVIRT = re.compile(r"/libvirt/qemu/(?:.*/)?(?:domain-)?\d+-(?P<name>[^/]+)/[^/]+")
 
