@@ -234,11 +234,12 @@ def explained(
     *,
     driver: Driver = Driver.READY,
     status: str = "running",
+    before: VirtioMemDevice | None = None,
     **more: Any,
 ) -> tuple[Reason, ...]:
-    machine = Machine(status=status, boot_memory=4 * GiB, devices=(of,))
+    machine, earlier = (Machine(status=status, boot_memory=4 * GiB, devices=(one or of,)) for one in (of, before))
     info = HypervisorInfo(hypervisor="test", drivers={"vm0": driver}, **more)
-    return explain(MachineFacts(machine=machine, hypervisor_info=info, inside=inside))
+    return explain(MachineFacts(machine=machine, hypervisor_info=info, inside=inside, before=earlier))
 
 
 def inside(online: int = 0, offline: int = 0, zone: str = "Movable", **more: Any) -> GuestMemoryInfo:
@@ -306,6 +307,7 @@ def from_inside() -> Iterator[Reason]:
     yield from explained(device(0, 8 * GiB, memaddr=4 * GiB + 2 * MiB), inside(online=1))
     yield from explained(device(4 * GiB, 0), inside(online=8, zone="Normal", mem_available=GiB))
     yield from explained(device(GiB, 0), inside(online=8, mem_available=8 * GiB))
+    yield from explained(device(GiB, 0), inside(online=8, pages_left=8, pages_seconds=10.0), before=device(2 * GiB, 0))
 
 
 def from_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[str]:

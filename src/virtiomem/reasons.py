@@ -114,6 +114,7 @@ class ReasonKind(Enum):
         "which memory blocks are the device's: the hypervisor does not show its address, and the guest shows "
         "no region that can only be its own"
     )
+    MOVING = Words("it is moving: {before:size} plugged at first, {size:size} a moment later")
     NOT_SETTLED = Words("{size:size} plugged, {requested-size:size} requested: {missing:size} still to {verb}")
     NO_DEVICE = Words("the machine has no virtio-mem device")
     NOT_RUNNING = Words("the machine is {status}: its CPUs do not run, so the driver cannot act")
@@ -181,7 +182,7 @@ class ReasonKind(Enum):
         "online this memory as online_movable next time; a reboot frees what is pinned now",
     )
     NO_ROOM_TO_MOVE = Words(
-        "{missing:approx} are still to be freed, and MemAvailable is {available:approx}: what is in use has nowhere to go",
+        "{missing:approx} are still to be freed, and MemAvailable is {available:approx}: what is in use there may have nowhere to go",
         "free memory in the guest, or ask for less",
     )
     MAYBE_PINNED = Words("pages in Movable that cannot move right now: pinned for I/O, or hugepages without a target")
@@ -255,7 +256,12 @@ class ReasonKind(Enum):
         "held, here or elsewhere in the zone"
     )
     PAGES_NOT_READ = Words(
-        "what the pages of its memory blocks are used for: not read", "virtiomem capture --pages, as root in the guest"
+        "what the pages of its memory blocks are used for: not read",
+        "virtiomem vm explain with --agent, or virtiomem capture --pages, as root in the guest",
+    )
+    PAGES_LEFT = Words(
+        "the pages of {left} of {count} memory blocks: not read in the {seconds:seconds} there are for it",
+        "give more time: --pages-for 60s",
     )
 
     @property

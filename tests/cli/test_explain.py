@@ -127,7 +127,7 @@ def test_pages_of_a_dax_device_are_named_alike(tmp_path: Path, capsys: pytest.Ca
 def test_capture_without_pages_says_how_to_get_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = findings(capsys, "explain", capture(tmp_path, owner="virtio0", driver="virtio_mem", log=LOG, pages=""))
     assert "pages-not-read" in reasons(found)
-    assert any(one["text"].startswith("virtiomem capture --pages") for one in found)
+    assert any("virtiomem capture --pages" in one["text"] for one in found)
 
 
 def test_machine_without_hotplugged_memory_says_so(

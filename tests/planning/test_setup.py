@@ -54,6 +54,10 @@ def test_higher_ratio_is_taken_only_where_it_must_be_and_said() -> None:
         ({"maximum": 5 * GiB, "memory": 2 * GiB, "nodes": 2, "hugepage": GiB}, "not a multiple of 2G"),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "nodes": 31}, "not in 1..30"),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "hugepage": 3 * MiB}, "not a power of two"),
+        (
+            {"memory": 4, "maximum": 64 * GiB},
+            "--memory 4 is less than any guest boots with (a bare number is bytes: write 4G)",
+        ),
         ({"maximum": 4 * GiB, "memory": 2 * GiB, "hugepage": 1}, "no host has hugepages of less than 64K"),
         ({"maximum": 4608 * MiB, "memory": 2560 * MiB, "hugepage": GiB}, "--memory 2560M is not a multiple"),
         (
@@ -89,6 +93,8 @@ def test_hugepages_are_the_blocks_and_what_that_costs_is_said() -> None:
 def test_hugepages_that_are_wished_for_back_all_memory() -> None:
     words = " ".join(output.qemu(wished(2, 4, hugepage=2 * MiB)))
     assert words.count("memory-backend-memfd,hugetlb=on,hugetlbsize=2097152") == 2
+    assert words.count("prealloc=on") == words.count("virtio-mem-pci") == 1, "a host without hugepages refuses to plug"
+    assert "prealloc" not in " ".join(output.qemu(wished(2, 4)))
     assert "<pagesize unit='KiB'>2048</pagesize>" in output.libvirt(wished(2, 4, hugepage=2 * MiB))
     assert "hugetlb" not in " ".join(output.qemu(wished(2, 4)))
 

@@ -104,6 +104,14 @@ def test_well_behaved_agent_tells_all(serve: Serve, messages: Messages) -> None:
     assert qga.closed == len(qga.handles)
 
 
+def test_block_that_is_removed_meanwhile_is_not_missed(serve: Serve, messages: Messages) -> None:
+    shown = iter([[*BLOCKS, {"phys-index": 40, "online": True}], BLOCKS])
+    qga = Qga(messages, guest_get_memory_blocks=lambda: next(shown))
+    inside = look(serve, qga, (Span(33 * 128 * MiB, 41 * 128 * MiB),))
+    assert [(b.block, b.zone) for b in inside.blocks] == [(0, None), (33, "Movable"), (34, None)]
+    assert inside.unreadable == ()
+
+
 def test_forbidden_files_leave_the_blocks(serve: Serve, messages: Messages) -> None:
     refusal = b'{"error": {"class": "CommandNotFound", "desc": "disabled"}, "id": $ID}'
     inside = look(serve, Qga(messages, guest_file_open=refusal))

@@ -1,4 +1,4 @@
-"""What pages are used for, read through a guest agent: the highest blocks first, within bounds of bytes and time."""
+"""What pages are used for, read through a guest agent: the highest blocks first, as long as there is time."""
 
 import asyncio
 import struct
@@ -10,9 +10,9 @@ from tests.vm.test_agent_hostile import FILES, Qga
 from virtiomem.abi import PageFlag
 from virtiomem.recording.page_use import UseOfPage
 from virtiomem.units import MiB, Span
-from virtiomem.vm.doors import agent_files, guest_agent
+from virtiomem.vm.doors import agent_files
 from virtiomem.vm.doors.guest_agent import GuestAgent
-from virtiomem.vm.inside import Block, GuestMemoryInfo
+from virtiomem.vm.inside import PAGES_SECONDS, Block, GuestMemoryInfo
 
 Serve = Any
 Messages = Any
@@ -41,10 +41,16 @@ def flags(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FILES, "/proc/vmstat", "nr_foll_pin_acquired 9\nnr_foll_pin_released 4\n")
 
 
-def counted(serve: Serve, qga: Any, known: GuestMemoryInfo = KNOWN, spans: tuple[Span, ...] = HELD) -> GuestMemoryInfo:
+def counted(
+    serve: Serve,
+    qga: Any,
+    known: GuestMemoryInfo = KNOWN,
+    spans: tuple[Span, ...] = HELD,
+    seconds: float = PAGES_SECONDS,
+) -> GuestMemoryInfo:
     async def run() -> GuestMemoryInfo:
         async with serve(qga) as path:
-            return await GuestAgent(path).count_pages(known, spans)
+            return await GuestAgent(path).count_pages(known, spans, seconds)
 
     return asyncio.run(run())
 
@@ -62,20 +68,9 @@ def test_pages_of_the_online_blocks_that_are_meant_are_counted(serve: Serve, mes
     assert (inside.pinned, inside.unreadable, qga.closed) == (5, (), len(qga.handles))
 
 
-def test_bytes_are_bounded_and_the_lowest_blocks_are_left(
-    serve: Serve, messages: Messages, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(guest_agent, "MAX_FLAGS", 2 * PAGES * 8 + 1)
-    inside = counted(serve, Qga(messages))
-    assert [one.block for one in inside.pages] == [4, 5]
-    assert inside.unreadable == ("the pages of 1 of 3 memory blocks",)
-
-
 def test_time_is_bounded_and_what_was_counted_is_kept(
     serve: Serve, messages: Messages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guest_agent, "PAGES_SECONDS", 0.5)
-
     monkeypatch.setattr(agent_files, "CLOSING_SECONDS", 0.1)
 
     async def silent_at_the_second(reader: asyncio.StreamReader) -> Any:
@@ -87,9 +82,9 @@ def test_time_is_bounded_and_what_was_counted_is_kept(
                 return
             yield message
 
-    inside = counted(serve, Qga(silent_at_the_second))
-    assert [one.block for one in inside.pages] == [5]
-    assert inside.unreadable == ("the pages of 2 of 3 memory blocks",)
+    inside = counted(serve, Qga(silent_at_the_second), seconds=0.5)
+    assert [one.block for one in inside.pages] == [5], "the highest first"
+    assert (inside.pages_left, inside.pages_seconds, inside.unreadable) == (2, 0.5, ())
 
 
 @pytest.mark.parametrize("command", ["guest_file_open", "guest_file_seek", "guest_file_read"])

@@ -7,6 +7,7 @@ from virtiomem.vm.explain import explain
 from virtiomem.vm.facts import MachineFacts
 from virtiomem.vm.inside import Block, GuestMemoryInfo
 from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine, VirtioMemDevice
+from virtiomem.vm.tables import finding_lines
 
 BLOCK = 128 * MiB
 
@@ -153,7 +154,37 @@ def test_shrink_of_kernel_zones_names_them() -> None:
 
 def test_shrink_without_room_to_move_says_how_much_is_missing() -> None:
     found = findings(device(4 * GiB, 0), inside=guest(online=32, mem_available=GiB))
-    assert "4G are still to be freed, and MemAvailable is 1G" in texts(found, Certainty.FACT)
+    assert "4G are still to be freed, and MemAvailable is 1G" in texts(found, Certainty.LIKELY)
+
+
+def test_shrink_that_the_pages_were_not_read_for_names_the_command_that_reads_them() -> None:
+    found = findings(device(GiB, 0), inside=guest(online=8, mem_available=GiB // 2))
+    assert "what the pages of its memory blocks are used for: not read" in texts(found, Certainty.UNKNOWN)
+    assert "virtiomem vm explain with --agent" in texts(found, Certainty.ADVICE)
+
+
+def test_lack_of_time_for_pages_is_not_laid_to_the_guest() -> None:
+    found = findings(device(GiB, 0), inside=guest(online=8, pages_left=7, pages_seconds=10.0))
+    assert "the pages of 7 of 7 memory blocks: not read in the 10 s there are for it" in texts(found, Certainty.UNKNOWN)
+    assert "give more time: --pages-for" in texts(found, Certainty.ADVICE)
+
+
+def test_machine_that_moves_is_said_to() -> None:
+    facts = MachineFacts(
+        machine=Machine(status="running", boot_memory=GiB, devices=(device(GiB, 0),)),
+        before=Machine(status="running", boot_memory=GiB, devices=(device(2 * GiB, 0),)),
+        hypervisor_info=HypervisorInfo(hypervisor="QEMU", drivers={}),
+    )
+    assert "it is moving: 2G plugged at first, 1G a moment later" in texts(explain(facts), Certainty.FACT)
+
+
+def test_many_reasons_of_one_kind_hide_none_of_another() -> None:
+    many = [Reason(ReasonKind.NO_ROOM, {"unit": number * MiB}, "vm0") for number in range(1, 61)]
+    lines = finding_lines([*many, Reason(ReasonKind.GAVE_UP, device="vm0")])
+    assert lines[9:] == [
+        "fact    … and 51 more like these (--json has all)",
+        f"fact    vm0: {ReasonKind.GAVE_UP.value.sentence}",
+    ]
 
 
 def test_shrink_of_movable_memory_with_room_is_likely_pinned() -> None:

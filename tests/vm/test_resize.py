@@ -187,7 +187,7 @@ class Telling:
         """What it tells."""
         return self.tell()
 
-    async def count_pages(self, inside: GuestMemoryInfo, _: Any) -> GuestMemoryInfo:
+    async def count_pages(self, inside: GuestMemoryInfo, *_: Any) -> GuestMemoryInfo:
         """No more."""
         return inside
 

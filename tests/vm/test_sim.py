@@ -33,6 +33,12 @@ do = "load"
 LISTING = "00001000-0009ffff : System RAM\n00100000-7fffffff : System RAM\n100000000-13fffffff : System RAM\n"
 
 
+def test_recording_in_place_of_a_scenario_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(__file__).parents[1] / "data/recordings/a-kernel/recording.json"
+    assert main(["vm", "list", "-c", f"sim:{path}"]) == 2
+    assert "recording.json is a recording, and not a scenario" in capsys.readouterr().err
+
+
 def written(folder: Path, text: str) -> str:
     (folder / "guest.toml").write_text(text)
     return str(folder / "guest.toml")

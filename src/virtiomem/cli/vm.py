@@ -10,6 +10,7 @@ from virtiomem.units import MiB, Size
 from virtiomem.vm import attach_verbs, commands, resize_verb
 from virtiomem.vm.doors.registry import USAGES
 from virtiomem.vm.doors.sent import COMMANDS, VIRTIO_STATUS
+from virtiomem.vm.inside import PAGES_SECONDS
 
 _EXITS = "exit codes: 0 done, 1 failed, 2 usage, 64 for some machines only"
 _EXITS_RESIZE = (
@@ -210,6 +211,13 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
         type=file,
         metavar="PATH",
         help="what `virtiomem capture` wrote in the only machine's guest, or its files",
+    )
+    parser.add_argument(
+        "--pages-for",
+        type=seconds,
+        default=PAGES_SECONDS,
+        metavar="TIME",
+        help=f"how long to look, through --agent, at what holds the memory that should go (default {PAGES_SECONDS:g}s)",
     )
     _add_unstable(parser)
     parser.set_defaults(command_of=commands.explain)

@@ -82,7 +82,9 @@ def qemu(setup: SetUp) -> list[str]:
         words += ["-object", option(_backend(setup), id=memdev, size=int(device.max_size), reserve="off")]
         node_of = device.node if guest.nodes else None
         sizes = {"block_size": int(device.block_size), "requested_size": 0, "node": node_of}
-        words += ["-device", option("virtio-mem-pci", id=device.id, memdev=memdev, **sizes)]
+        # Where the host has no hugepage left, plugging fails, and not the guest on its first use (SIGBUS).
+        prealloc = None if setup.hugepage is None else "on"
+        words += ["-device", option("virtio-mem-pci", id=device.id, memdev=memdev, prealloc=prealloc, **sizes)]
     return words
 
 

@@ -215,6 +215,9 @@ def _top(wishes: Wishes, machine: MachineLayout) -> int:
 def _check(wishes: Wishes) -> None:
     """Refuse wishes that contradict each other."""
     growth = wishes.maximum - wishes.memory
+    if wishes.memory < MiB:
+        meant = f" (a bare number is bytes: write {wishes.memory}G)" if wishes.memory < KiB else ""
+        raise ImpossibleWishError(f"--memory {format_size(wishes.memory)} is less than any guest boots with{meant}")
     if growth <= 0:
         raise ImpossibleWishError(
             f"--max {format_size(wishes.maximum)} leaves nothing to grow above --memory {format_size(wishes.memory)}"

@@ -75,10 +75,11 @@ def _about_device(device: CapturedDevice, capture: Capture, inside: GuestMemoryI
     )
     machine = Machine(status="running", boot_memory=0, devices=(seen,))
     info = HypervisorInfo(hypervisor="capture", drivers={device.name: _driver(device, capture)})
-    for reason in explain(MachineFacts(machine=machine, hypervisor_info=info, inside=inside)):
-        if reason.kind not in _OF_HYPERVISOR:
-            yield reason
-    told_by_explain = bool(inside.pages) and plugged > seen.requested_size
+    found = explain(MachineFacts(machine=machine, hypervisor_info=info, inside=inside))
+    yield from (reason for reason in found if reason.kind not in _OF_HYPERVISOR)
+    told_by_explain = plugged > seen.requested_size and (
+        bool(inside.pages) or any(reason.kind is ReasonKind.PAGES_NOT_READ for reason in found)
+    )
     if not told_by_explain and (inside.pages or plugged > seen.requested_size):
         yield from about_pages(blocks, inside, device.name)
 

@@ -126,7 +126,7 @@ async def explain(args: Namespace) -> int:
     chosen = select(args.target, await connections(args))
     inside = _captured(args.capture, chosen) if args.capture else None
     async with opened_machines(chosen) as opened:
-        views = await asyncio.gather(*(_view(vm, thorough=True, zones=True) for vm in opened))
+        views = await asyncio.gather(*(_view(vm, thorough=True, pages_for=args.pages_for) for vm in opened))
     if inside is not None:
         views = [msgspec.structs.replace(view, inside=inside) for view in views]
     found = [_reasons(view, device_pattern(args.target, view.vm)) for view in views]
@@ -187,8 +187,11 @@ async def opened_machines(chosen: Sequence[Connection]) -> AsyncIterator[list[Vm
         yield opened
 
 
-async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = False) -> View:
-    """One look at a machine; when `thorough`, with drivers and the guest's own words."""
+async def _view(vm: Vm | Unreachable, *, thorough: bool = False, pages_for: float = 0.0) -> View:
+    """One look at a machine; when `thorough`, with drivers and the guest's own words.
+
+    With `pages_for` also with zones and as many pages as there is time for, and then a second look at the machine.
+    """
     if isinstance(vm, Unreachable):
         return View(vm=vm.name, error=vm.error)
     try:
@@ -199,25 +202,35 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, zones: bool = F
     except VirtiomemError as error:
         return View(vm=vm.name, error=error)
     inside: GuestMemoryInfo | None = None
+    before: Machine | None = None
     error_inside: VirtiomemError | None = None
     try:
         if vm.agent is not None:
-            machine, inside = await _look_inside(vm.agent, machine, zones=zones)
+            machine, inside = await _look_inside(vm.agent, machine, pages_for)
+            if pages_for:
+                before, machine = machine, placed(await vm.backend.look(), inside)
     except VirtiomemError as error:
         error_inside = error
     hypervisor_info = with_inside(hypervisor_info, machine, inside)
-    return View(vm=vm.name, machine=machine, error=error_inside, hypervisor_info=hypervisor_info, inside=inside)
+    return View(
+        vm=vm.name,
+        machine=machine,
+        error=error_inside,
+        hypervisor_info=hypervisor_info,
+        inside=inside,
+        before=before,
+    )
 
 
-async def _look_inside(agent: GuestView, machine: Machine, *, zones: bool) -> tuple[Machine, GuestMemoryInfo]:
+async def _look_inside(agent: GuestView, machine: Machine, pages_for: float) -> tuple[Machine, GuestMemoryInfo]:
     """Return the guest's view, and the machine with the places of its devices."""
     spans = regions(machine.virtio_mem)
-    inside = await agent.look(spans if zones else (), claims=True)
+    inside = await agent.look(spans if pages_for else (), claims=True)
     machine = placed(machine, inside)
-    if zones and regions(machine.virtio_mem) != spans:
+    if pages_for and regions(machine.virtio_mem) != spans:
         inside = await agent.look(regions(machine.virtio_mem), claims=True)
     held = regions(device for device in machine.virtio_mem if device.assumed_size > device.requested_size)
-    return machine, await agent.count_pages(inside, held) if zones and held else inside
+    return machine, await agent.count_pages(inside, held, pages_for) if pages_for and held else inside
 
 
 def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]:
@@ -235,6 +248,7 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]
         machine=view.machine,
         hypervisor_info=view.hypervisor_info,
         inside=view.inside,
+        before=view.before,
         asked=view.error is not None,
         retry_in=retry_in,
         exact=retry_in is not None,

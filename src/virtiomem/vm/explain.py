@@ -84,9 +84,17 @@ def explain(
         found.append(not_looked(asked=facts.asked or inside is not None))
     if inside is not None:
         found += [unknown(ReasonKind.UNREADABLE, what=what) for what in inside.unreadable]
+        found += _pages_left(inside)
     if again and machine.running and any(_may_retry(device, facts, found) for device in chosen):
         found += _about_retry(facts)
     return with_advice(found)
+
+
+def _pages_left(inside: GuestMemoryInfo) -> Iterator[Reason]:
+    """Yield of how many memory blocks the pages were not read for lack of time."""
+    if inside.pages_left:
+        values = {"left": inside.pages_left, "count": inside.pages_left + len(inside.pages)}
+        yield unknown(ReasonKind.PAGES_LEFT, seconds=inside.pages_seconds, **values)
 
 
 def about_machine(machine: Machine, hypervisor_info: HypervisorInfo) -> Iterator[Reason]:
@@ -112,6 +120,9 @@ def _about_device(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reas
     if device.settled:
         yield from _settled(device, facts)
         return
+    before = facts.before.device(device.id) if facts.before is not None else None
+    if before is not None and before.size != device.size:
+        yield Reason(ReasonKind.MOVING, {"before": before.size, "size": device.size}, device.id)
     if device.size is None:
         yield unknown(ReasonKind.SIZE_UNKNOWN, device.id, **{"requested-size": device.requested_size})
     else:
@@ -235,10 +246,11 @@ def _short_shrink(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reas
         yield Reason(ReasonKind.KERNEL_ZONES, {"zones": dict(zones)}, device.id)
     if inside.pages or inside.pageblocks:
         yield from about_pages(facts.blocks(device), inside, device.id)
+    elif not facts.hypervisor_info.reasons:
+        yield unknown(ReasonKind.PAGES_NOT_READ, device.id)
     missing = device.assumed_size - device.requested_size
     if inside.mem_available is not None and inside.mem_available < missing:
-        values = {"missing": missing, "available": inside.mem_available}
-        yield Reason(ReasonKind.NO_ROOM_TO_MOVE, values, device.id)
+        yield likely(ReasonKind.NO_ROOM_TO_MOVE, device.id, missing=missing, available=inside.mem_available)
     elif zones and not kernel and not inside.pages:
         yield likely(ReasonKind.MAYBE_PINNED, device.id)
 

@@ -29,6 +29,9 @@ VMSTAT = "/proc/vmstat"
 KPAGEFLAGS = "/proc/kpageflags"
 PAGETYPEINFO = "/proc/pagetypeinfo"
 
+PAGES_SECONDS = 10.0
+"""How long the pages of memory blocks are looked at, unless the user says."""
+
 _MAX_NUMBER = 1 << 64
 _MAX_DIGITS = 20
 _MEMINFO_LINE = re.compile(r"^(Mem(?:Total|Free|Available)):\s+(\d{1,20}) kB$", re.MULTILINE)
@@ -99,6 +102,10 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
     """Bytes of a page."""
     pages: tuple[BlockPages, ...] = ()
     """What the pages of memory blocks are used for, where that was looked at."""
+    pages_left: int = 0
+    """Memory blocks for whose pages there was no time."""
+    pages_seconds: float = 0.0
+    """The time there was, in seconds."""
     pageblocks: tuple[ZonePageblocks, ...] = ()
     """What each zone's pageblocks are for, where pages were to be looked at."""
     pinned: int | None = None

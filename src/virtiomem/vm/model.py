@@ -228,8 +228,8 @@ class GuestView(Protocol):
     async def look(self, spans: tuple[Span, ...] = (), *, claims: bool = False) -> GuestMemoryInfo:
         """Return the guest's view of its memory; also the zone of every memory block in `spans`, and the drivers' `claims`."""
 
-    async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...]) -> GuestMemoryInfo:
-        """`inside`, with what the pages of its online memory blocks in `spans` are used for, where the guest shows it."""
+    async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...], seconds: float) -> GuestMemoryInfo:
+        """`inside`, with what the pages of its online memory blocks in `spans` are used for, of as many as there is time for."""
 
     async def close(self) -> None:
         """Let go of the agent; harmless when repeated."""

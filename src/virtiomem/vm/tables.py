@@ -10,7 +10,7 @@ from msgspec import Struct
 from virtiomem.columns import Column, Columns, flowing
 from virtiomem.columns import table as columns_table
 from virtiomem.errors import VirtiomemError
-from virtiomem.reasons import Certainty, Reason
+from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.units import format_approx, format_exact, size_format
 from virtiomem.vm.inside import GuestMemoryInfo, Seen
 from virtiomem.vm.model import Device, Driver, HypervisorInfo, Machine, VirtioMemDevice, kind
@@ -21,17 +21,21 @@ BAR_WIDTH = 20
 UNKNOWN = "?"
 """What stands for a size, an address or a state that the hypervisor does not tell."""
 MAX_FINDINGS = 10
-"""Lines of one kind; sixty blocks in use are one story."""
+"""Lines about one kind of reason; sixty blocks in use are one story."""
 
 
 class View(Struct, frozen=True):
-    """Knowledge about one machine; `machine` is None when it could not be seen, and `error` says why."""
+    """Knowledge about one machine; `machine` is None when it could not be seen, and `error` says why.
+
+    `before`: the machine a moment earlier, where it was looked at twice.
+    """
 
     vm: str
     machine: Machine | None = None
     error: VirtiomemError | None = None
     hypervisor_info: HypervisorInfo | None = None
     inside: GuestMemoryInfo | None = None
+    before: Machine | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +199,14 @@ def exact_size(size: int | None) -> str:
 
 
 def finding_lines(findings: Iterable[Reason]) -> list[str]:
-    """Findings, what is certain first; a text that holds for several devices stands once, a long list is cut."""
-    devices: dict[tuple[Certainty, str], list[str]] = {}
+    """Findings, what is certain first; a text that holds for several devices stands once, many of one kind are cut."""
+    devices: dict[tuple[Certainty, ReasonKind], dict[str, list[str]]] = {}
     for finding in sorted(findings, key=lambda finding: list(Certainty).index(finding.certainty)):
-        devices.setdefault((finding.certainty, finding.text), []).extend([finding.device] if finding.device else [])
+        alike = devices.setdefault((finding.certainty, finding.kind), {})
+        alike.setdefault(finding.text, []).extend([finding.device] if finding.device else [])
     lines = []
-    for certainty in Certainty:
-        texts = [
-            f"{', '.join(ids)}: {text}" if ids else text for (kind, text), ids in devices.items() if kind is certainty
-        ]
+    for (certainty, _), alike in devices.items():
+        texts = [f"{', '.join(ids)}: {text}" if ids else text for text, ids in alike.items()]
         if len(texts) > MAX_FINDINGS:
             texts[MAX_FINDINGS - 1 :] = [f"… and {len(texts) - MAX_FINDINGS + 1} more like these (--json has all)"]
         lines += [f"{certainty.value:<8}{text}" for text in texts]

@@ -1,5 +1,6 @@
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 from msgspec import UNSET, UnsetType
 from rich.text import Text
@@ -54,6 +55,12 @@ def test_heading_of_a_settled_step() -> None:
 def test_heading_of_a_step_that_stopped_short_says_when_it_goes_on() -> None:
     heading = steps.heading(12, record(size=GiB, requested=2 * GiB, retry_in=50.0)).plain
     assert heading == "12  load the driver · stopped short: vm0 1G of 2G; the driver tries again in 50 s"
+
+
+def test_heading_says_how_long_a_real_guest_took() -> None:
+    took = msgspec.structs.replace(record(size=GiB, requested=GiB), elapsed=12.34)
+    assert steps.heading(3, took, took=True).plain == " 3  load the driver · settled: vm0 1G · took 12.3 s"
+    assert steps.heading(3, took).plain == " 3  load the driver · settled: vm0 1G", "virtual time says nothing"
 
 
 def test_heading_of_a_refused_step_says_both() -> None:

@@ -38,9 +38,12 @@ _BLOCK = re.compile(r"\bmemory([0-9]{1,9})(?= \([^)]*\): \D*$)")
 """A memory block, as a reason names it that gives no amount for it."""
 
 
-def heading(number: int, record: StepRecord) -> Text:
-    """Describe a step, and its outcome in a word."""
-    return join([text(f"{number:>2}  {describe(record.step)}", "bold"), " · ", *outcome(record)])
+def heading(number: int, record: StepRecord, *, took: bool = False) -> Text:
+    """Describe a step, and its outcome in a word; with `took` also how long it took."""
+    words = [text(f"{number:>2}  {describe(record.step)}", "bold"), " · ", *outcome(record)]
+    if took and record.elapsed is not UNSET:
+        words.append(text(f" · took {record.elapsed:.1f} s", "dim"))
+    return join(words)
 
 
 def outcome(record: StepRecord) -> Iterator[Text]:

@@ -52,7 +52,7 @@ class RunView:
         self._shown += 1
         now = next_moment(self._last, record)
         self._print(Text())
-        self._print(steps.heading(self._shown, record))
+        self._print(steps.heading(self._shown, record, took=self._recording.guest.get("kind") == "linux"))
         for line in self._lines(record, now):
             self._print(line)
         self._last = now

@@ -7,7 +7,7 @@ Each look is a connection of its own: the socket serves one client, and others m
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated
 
@@ -19,23 +19,19 @@ from virtiomem.architecture import DEFAULT
 from virtiomem.qemu.validation import NUMBER, Flag, ValueKind
 from virtiomem.recording import page_blocks
 from virtiomem.recording.page_use import FLAGS_SIZE, BlockPages
-from virtiomem.units import MiB, Span, is_power_of_two
+from virtiomem.units import Span, is_power_of_two
 from virtiomem.vm import inside
 from virtiomem.vm.doors import agent_files
 from virtiomem.vm.doors.address import Address, parse_address
 from virtiomem.vm.doors.agent_files import AgentPeer, GuestFiles
 from virtiomem.vm.doors.base import Connection
-from virtiomem.vm.doors.peer import Peer, Refused
+from virtiomem.vm.doors.peer import LOOK_SECONDS, Peer, Refused
 from virtiomem.vm.inside import Block, Claim, GuestMemoryInfo
 
 MAX_ZONES_ASKED = 256
 """Blocks whose zone is asked for, one file each."""
 MAX_CLAIMS = 256
 """Devices whose status is asked for, one file each."""
-MAX_FLAGS = 32 * MiB
-"""Bytes read of /proc/kpageflags: those of 16 GiB in pages of 4 KiB."""
-PAGES_SECONDS = 10.0
-"""How long pages are looked at."""
 
 _SIZE: ValueKind[int] = ValueKind(
     "a power of two below 2^63", lambda size: NUMBER.fits(size) and is_power_of_two(size) and not size >> 63
@@ -68,21 +64,21 @@ class GuestAgent:
         async with self._peer() as peer:
             return await _Session(peer).look(spans, claims=claims)
 
-    async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...]) -> GuestMemoryInfo:
+    async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...], seconds: float) -> GuestMemoryInfo:
         """`inside`, with what the pages of its online memory blocks in `spans` are used for."""
-        async with self._peer() as peer:
-            return await _Session(peer).count_pages(inside, spans)
+        async with self._peer(LOOK_SECONDS + seconds) as peer:
+            return await _Session(peer).count_pages(inside, spans, seconds)
 
     async def close(self) -> None:
         """Nothing stays open."""
 
     @asynccontextmanager
-    async def _peer(self) -> AsyncIterator[AgentPeer]:
-        """A conversation with the agent; all its questions together have a time limit."""
+    async def _peer(self, seconds: float | None = None) -> AsyncIterator[AgentPeer]:
+        """A conversation with the agent; all its questions together have a time limit, LOOK_SECONDS unless it is given."""
         peer = Peer(self._label, self._address)
         await peer.connect(greeting=False, seconds=agent_files.ANSWER_SECONDS)
         try:
-            async with peer.deadline():
+            async with peer.deadline(seconds):
                 yield peer
         finally:
             await peer.close()
@@ -127,20 +123,25 @@ class _Session:
             page_size=page_size,
         )
 
-    async def count_pages(self, known: GuestMemoryInfo, spans: tuple[Span, ...]) -> GuestMemoryInfo:
-        """Count the uses of pages, the highest memory block first, for as many as there are bytes and time."""
+    async def count_pages(self, known: GuestMemoryInfo, spans: tuple[Span, ...], seconds: float) -> GuestMemoryInfo:
+        """Count the uses of pages, the highest memory block first, of as many as there is time for."""
         blocks = sorted({b.block for span in spans for b in known.blocks_in(span) if b.online}, reverse=True)
         pinned = inside.parse_pinned(await self._files.text(inside.VMSTAT) or "")
         pageblocks = page_blocks.parse((await self._files.text(inside.PAGETYPEINFO) or "").splitlines())
         pages: list[BlockPages] = []
+        in_time = False
         with suppress(TimeoutError):  # nothing is asked after it: the agent may be silent
-            async with asyncio.timeout(PAGES_SECONDS):
+            async with asyncio.timeout(seconds):
                 await self._count(blocks, known, pages)
-        if left := len(blocks) - len(pages):
+                in_time = True
+        left = len(blocks) - len(pages)
+        if left and in_time:
             self._files.unreadable.append(f"the pages of {left} of {len(blocks)} memory blocks")
         return replace(
             known,
             pages=tuple(reversed(pages)),
+            pages_left=0 if in_time else left,
+            pages_seconds=seconds,
             pageblocks=tuple(pageblocks),
             pinned=pinned,
             unreadable=(*known.unreadable, *self._files.unreadable),
@@ -152,7 +153,7 @@ class _Session:
             return
         size = known.block_size // known.page_size * FLAGS_SIZE
         # Highest first, as the driver unplugs: what is cut off is what would go last.
-        for block in blocks[: MAX_FLAGS // size]:
+        for block in blocks:
             flags = await self._files.read(inside.KPAGEFLAGS, block * size, size)
             if flags is None or len(flags) < size:
                 return
@@ -181,24 +182,32 @@ class _Session:
         concerned = [
             b for b in blocks if b.online and any(span.overlaps(Span.of_block(b.block, size)) for span in spans)
         ]
-        zones = await self._zones(concerned[:MAX_ZONES_ASKED])
+        zones, gone = await self._zones(concerned[:MAX_ZONES_ASKED])
         if len(concerned) > MAX_ZONES_ASKED:
             self._files.unreadable.append(
                 f"the zones of {len(concerned) - MAX_ZONES_ASKED} blocks (too many to ask for)"
             )
-        return tuple(Block(block=b.block, online=b.online, zone=zones.get(b.block)) for b in blocks)
+        return tuple(
+            Block(block=b.block, online=b.online, zone=zones.get(b.block)) for b in blocks if b.block not in gone
+        )
 
-    async def _zones(self, blocks: Iterable[Block]) -> dict[int, str]:
-        found = {}
+    async def _zones(self, blocks: Sequence[Block]) -> tuple[dict[int, str], set[int]]:
+        """Return the zones of blocks by number, and the blocks that the guest has removed meanwhile."""
+        found: dict[int, str] = {}
+        gone: set[int] = set()
         for block in blocks:
             text = await self._files.text(f"/sys/devices/system/memory/memory{block.block}/{BlockFile.VALID_ZONES}")
             if text is None:
-                break
+                gone = {b.block for b in blocks} - {b.block for b in await self._blocks()}
+                if block.block not in gone:
+                    break
+                self._files.unreadable.pop()  # what is not there any more need not be read
+                continue
             zone = text.strip()
             # The guest chooses this text: only a word of the size of a zone's name is shown.
             if zone.isalnum() and len(zone) <= 16 and zone != "none":
                 found[block.block] = zone
-        return found
+        return found, gone
 
     async def _claims(self) -> tuple[Claim, ...] | None:
         """Return the device regions that drivers have taken, and the status of each device."""

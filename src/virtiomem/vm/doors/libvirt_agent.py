@@ -35,12 +35,13 @@ class LibvirtAgent(GuestAgent):
         self._label = f"{label}: agent"
 
     @asynccontextmanager
-    async def _peer(self) -> AsyncIterator[AgentPeer]:
+    async def _peer(self, seconds: float | None = None) -> AsyncIterator[AgentPeer]:
+        seconds = LOOK_SECONDS if seconds is None else seconds
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
+            async with asyncio.timeout(seconds):
                 yield _AgentThroughLibvirt(self._host, self._domain, self._label)
         except TimeoutError:
-            text = f"it has not answered everything in {LOOK_SECONDS:g} s"
+            text = f"it has not answered everything in {seconds:g} s"
             raise BackendTimeout(text, connection=self._label) from None
 
 

@@ -194,9 +194,9 @@ class SimAgent:
         del claims
         return self.backend.inside(spans)
 
-    async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...]) -> GuestMemoryInfo:
+    async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...], seconds: float) -> GuestMemoryInfo:
         """Nothing more: the backend's reasons name what holds memory."""
-        del spans
+        del spans, seconds
         return inside
 
     async def close(self) -> None:
