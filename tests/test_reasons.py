@@ -234,12 +234,12 @@ def explained(
     *,
     driver: Driver = Driver.READY,
     status: str = "running",
-    before: VirtioMemDevice | None = None,
+    later: VirtioMemDevice | None = None,
     **more: Any,
 ) -> tuple[Reason, ...]:
-    machine, earlier = (Machine(status=status, boot_memory=4 * GiB, devices=(one or of,)) for one in (of, before))
+    machine, after = (Machine(status=status, boot_memory=4 * GiB, devices=(one or of,)) for one in (of, later))
     info = HypervisorInfo(hypervisor="test", drivers={"vm0": driver}, **more)
-    return explain(MachineFacts(machine=machine, hypervisor_info=info, inside=inside, before=earlier))
+    return explain(MachineFacts(machine=machine, hypervisor_info=info, inside=inside, later=after))
 
 
 def inside(online: int = 0, offline: int = 0, zone: str = "Movable", **more: Any) -> GuestMemoryInfo:
@@ -307,7 +307,7 @@ def from_inside() -> Iterator[Reason]:
     yield from explained(device(0, 8 * GiB, memaddr=4 * GiB + 2 * MiB), inside(online=1))
     yield from explained(device(4 * GiB, 0), inside(online=8, zone="Normal", mem_available=GiB))
     yield from explained(device(GiB, 0), inside(online=8, mem_available=8 * GiB))
-    yield from explained(device(GiB, 0), inside(online=8, pages_left=8, pages_seconds=10.0), before=device(2 * GiB, 0))
+    yield from explained(device(GiB, 0), inside(online=8, pages_left=8, pages_seconds=10.0), later=device(0, 0))
 
 
 def from_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[str]:

@@ -114,7 +114,7 @@ class ReasonKind(Enum):
         "which memory blocks are the device's: the hypervisor does not show its address, and the guest shows "
         "no region that can only be its own"
     )
-    MOVING = Words("it is moving: {before:size} plugged at first, {size:size} a moment later")
+    MOVING = Words("it is moving: {before:size} plugged at first, {size:size} a moment later; what follows may be over")
     NOT_SETTLED = Words("{size:size} plugged, {requested-size:size} requested: {missing:size} still to {verb}")
     NO_DEVICE = Words("the machine has no virtio-mem device")
     NOT_RUNNING = Words("the machine is {status}: its CPUs do not run, so the driver cannot act")

@@ -1,6 +1,7 @@
 """Plans on real programs: what QEMU starts, and what a stock Linux does with what was planned."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -33,8 +34,8 @@ def test_impossible_wish_starts_nothing(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.on(qemu="every")
 @pytest.mark.parametrize("nodes", [1, 2])
-def test_qemu_starts_what_is_printed(qemu: str, nodes: int) -> None:
-    words = output.qemu(plan(Wishes(memory=2 * GiB, maximum=8 * GiB, nodes=nodes)))
+def test_qemu_starts_what_is_printed(qemu: str, nodes: int, tmp_path: Path) -> None:
+    words = output.qemu(plan(Wishes(memory=2 * GiB, maximum=8 * GiB, nodes=nodes)), str(tmp_path))
     command = [
         qemu,
         "-accel",
@@ -54,3 +55,4 @@ def test_qemu_starts_what_is_printed(qemu: str, nodes: int) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Memory device [virtio-mem]") == nodes
+    assert {path.name for path in tmp_path.iterdir()} <= {"monitor.sock", "agent.sock"}

@@ -6,7 +6,7 @@ import shlex
 import sys
 
 from virtiomem.cli import guests
-from virtiomem.cli.arguments import exit_status, positive, refuse_unused, size
+from virtiomem.cli.arguments import exit_status, file, positive, refuse_unused, size
 from virtiomem.device.board import BOARDS
 from virtiomem.errors import Exit
 from virtiomem.planning import output
@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--vendor", choices=("amd", "intel"), default="amd", help="of the guest's CPU (default amd: QEMU's own models)")
     add("--format", choices=_FORMS, help="what to print (default table)")
+    add(
+        "--sockets",
+        type=file,
+        metavar="DIR",
+        help="with --format qemu: also DIR/monitor.sock and DIR/agent.sock, for virtiomem vm -c qmp:… --agent …",
+    )
     add("-J", "--json", action="store_true", help="all of it as JSON")
     add(
         "--prove",
@@ -70,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     guests.check_linux_arguments(args, "--prove linux")
     if args.json:
         refuse_unused({"--format": args.format}, "is for text; --json prints all of it")
+    if args.format != "qemu":
+        refuse_unused({"--sockets": args.sockets}, "is for --format qemu")
     kernel = args.release or (args.kernel if isinstance(args.kernel, str) else None)
     if words := stand_in(kernel):
         warn(words)
@@ -95,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.write(
             {
                 "table": output.table,
-                "qemu": lambda one: f"{shlex.join(output.qemu(one))}\n",
+                "qemu": lambda one: f"{shlex.join(output.qemu(one, args.sockets))}\n",
                 "libvirt": output.libvirt,
                 "cmdline": output.command_line,
                 "scenario": output.scenario,

@@ -64,8 +64,11 @@ def values(setup: SetUp) -> dict[str, Any]:
     }
 
 
-def qemu(setup: SetUp) -> list[str]:
-    """Arguments of QEMU, without CPUs, kernel and disks; dynamic-memslots needs 8.2, and is left out."""
+def qemu(setup: SetUp, sockets: str | None = None) -> list[str]:
+    """Arguments of QEMU, without CPUs, kernel and disks; dynamic-memslots needs 8.2, and is left out.
+
+    `sockets` is the folder for a monitor and a line to the guest's agent; None for neither.
+    """
     guest = setup.guest
     machine = MachineLayout.of(guest, setup.devices)
     name = machine.board.name + machine.board.options
@@ -85,7 +88,7 @@ def qemu(setup: SetUp) -> list[str]:
         # Where the host has no hugepage left, plugging fails, and not the guest on its first use (SIGBUS).
         prealloc = None if setup.hugepage is None else "on"
         words += ["-device", option("virtio-mem-pci", id=device.id, memdev=memdev, prealloc=prealloc, **sizes)]
-    return words
+    return words if sockets is None else words + arguments.sockets(sockets)
 
 
 def _backend(setup: SetUp) -> str:

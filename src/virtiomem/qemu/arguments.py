@@ -23,6 +23,14 @@ def memory(size: int, limit: int, *, slots: int | None = None) -> list[str]:
     return ["-m", option(f"size={size}b", maxmem=f"{limit}b", slots=slots)]
 
 
+def sockets(folder: str) -> list[str]:
+    """A monitor, and a line to a guest agent, which listen in a folder: what `virtiomem vm -c qmp:… --agent …` connects to."""
+    agent = option("socket", id="agent", path=f"{folder}/agent.sock", server="on", wait="off")
+    port = "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"
+    monitor = f"unix:{folder}/monitor.sock,server=on,wait=off"
+    return ["-qmp", monitor, "-device", "virtio-serial-pci", "-chardev", agent, "-device", port]
+
+
 def backend(identifier: str, size: int) -> list[str]:
     """Memory behind a device or a node; it takes nothing of the host before the guest touches it."""
     return ["-object", option("memory-backend-ram", id=identifier, size=size, reserve="off")]

@@ -202,13 +202,13 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, pages_for: floa
     except VirtiomemError as error:
         return View(vm=vm.name, error=error)
     inside: GuestMemoryInfo | None = None
-    before: Machine | None = None
+    later: Machine | None = None
     error_inside: VirtiomemError | None = None
     try:
         if vm.agent is not None:
             machine, inside = await _look_inside(vm.agent, machine, pages_for)
             if pages_for:
-                before, machine = machine, placed(await vm.backend.look(), inside)
+                later = await vm.backend.look()
     except VirtiomemError as error:
         error_inside = error
     hypervisor_info = with_inside(hypervisor_info, machine, inside)
@@ -218,7 +218,7 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, pages_for: floa
         error=error_inside,
         hypervisor_info=hypervisor_info,
         inside=inside,
-        before=before,
+        later=later,
     )
 
 
@@ -248,7 +248,7 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]
         machine=view.machine,
         hypervisor_info=view.hypervisor_info,
         inside=view.inside,
-        before=view.before,
+        later=view.later,
         asked=view.error is not None,
         retry_in=retry_in,
         exact=retry_in is not None,

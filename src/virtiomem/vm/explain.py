@@ -93,8 +93,8 @@ def explain(
 def _pages_left(inside: GuestMemoryInfo) -> Iterator[Reason]:
     """Yield of how many memory blocks the pages were not read for lack of time."""
     if inside.pages_left:
-        values = {"left": inside.pages_left, "count": inside.pages_left + len(inside.pages)}
-        yield unknown(ReasonKind.PAGES_LEFT, seconds=inside.pages_seconds, **values)
+        left, count = inside.pages_left, inside.pages_left + len(inside.pages)
+        yield unknown(ReasonKind.PAGES_LEFT, left=left, count=count, seconds=inside.pages_seconds)
 
 
 def about_machine(machine: Machine, hypervisor_info: HypervisorInfo) -> Iterator[Reason]:
@@ -115,14 +115,14 @@ def about_driver(device: VirtioMemDevice, facts: MachineFacts) -> Reason | None:
 
 
 def _about_device(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
+    later = facts.later.device(device.id) if facts.later is not None else None
+    if later is not None and None not in (device.size, later.size) and device.size != later.size:
+        yield Reason(ReasonKind.MOVING, {"before": device.size, "size": later.size}, device.id)
     if facts.inside is not None and facts.inside.blocks and device.region is None:
         yield unknown(ReasonKind.PLACE_UNKNOWN, device.id)
     if device.settled:
         yield from _settled(device, facts)
         return
-    before = facts.before.device(device.id) if facts.before is not None else None
-    if before is not None and before.size != device.size:
-        yield Reason(ReasonKind.MOVING, {"before": before.size, "size": device.size}, device.id)
     if device.size is None:
         yield unknown(ReasonKind.SIZE_UNKNOWN, device.id, **{"requested-size": device.requested_size})
     else:

@@ -21,8 +21,8 @@ class MachineFacts:
     machine: Machine
     hypervisor_info: HypervisorInfo
     inside: GuestMemoryInfo | None = None
-    before: Machine | None = None
-    """The same machine a moment earlier."""
+    later: Machine | None = None
+    """The same machine once the guest had been looked into."""
     asked: bool = False
     """The guest has an agent, which did not show anything."""
     retry_in: float | None = None

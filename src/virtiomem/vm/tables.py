@@ -27,7 +27,7 @@ MAX_FINDINGS = 10
 class View(Struct, frozen=True):
     """Knowledge about one machine; `machine` is None when it could not be seen, and `error` says why.
 
-    `before`: the machine a moment earlier, where it was looked at twice.
+    `later`: the machine once more, after the look inside.
     """
 
     vm: str
@@ -35,7 +35,7 @@ class View(Struct, frozen=True):
     error: VirtiomemError | None = None
     hypervisor_info: HypervisorInfo | None = None
     inside: GuestMemoryInfo | None = None
-    before: Machine | None = None
+    later: Machine | None = None
 
 
 @dataclass(frozen=True, slots=True)

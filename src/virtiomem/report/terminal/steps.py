@@ -40,10 +40,8 @@ _BLOCK = re.compile(r"\bmemory([0-9]{1,9})(?= \([^)]*\): \D*$)")
 
 def heading(number: int, record: StepRecord, *, took: bool = False) -> Text:
     """Describe a step, and its outcome in a word; with `took` also how long it took."""
-    words = [text(f"{number:>2}  {describe(record.step)}", "bold"), " · ", *outcome(record)]
-    if took and record.elapsed is not UNSET:
-        words.append(text(f" · took {record.elapsed:.1f} s", "dim"))
-    return join(words)
+    lasted = [text(f" · took {record.elapsed:.1f} s", "dim")] if took and record.elapsed is not UNSET else []
+    return join([text(f"{number:>2}  {describe(record.step)}", "bold"), " · ", *outcome(record), *lasted])
 
 
 def outcome(record: StepRecord) -> Iterator[Text]:

@@ -7,6 +7,8 @@ Each look is a connection of its own: the socket serves one client, and others m
 """
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated
@@ -33,6 +35,8 @@ MAX_ZONES_ASKED = 256
 MAX_CLAIMS = 256
 """Devices whose status is asked for, one file each."""
 
+_MISSING = os.strerror(errno.ENOENT)
+"""Words of qemu-ga about a file that is not there."""
 _SIZE: ValueKind[int] = ValueKind(
     "a power of two below 2^63", lambda size: NUMBER.fits(size) and is_power_of_two(size) and not size >> 63
 )
@@ -198,10 +202,10 @@ class _Session:
         for block in blocks:
             text = await self._files.text(f"/sys/devices/system/memory/memory{block.block}/{BlockFile.VALID_ZONES}")
             if text is None:
-                gone = {b.block for b in blocks} - {b.block for b in await self._blocks()}
-                if block.block not in gone:
+                if _MISSING not in self._files.unreadable[-1]:
                     break
-                self._files.unreadable.pop()  # what is not there any more need not be read
+                self._files.unreadable.pop()
+                gone.add(block.block)
                 continue
             zone = text.strip()
             # The guest chooses this text: only a word of the size of a zone's name is shown.
