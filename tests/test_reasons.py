@@ -307,6 +307,7 @@ def from_inside() -> Iterator[Reason]:
     yield from explained(device(0, 8 * GiB, memaddr=4 * GiB + 2 * MiB), inside(online=1))
     yield from explained(device(4 * GiB, 0), inside(online=8, zone="Normal", mem_available=GiB))
     yield from explained(device(GiB, 0), inside(online=8, mem_available=8 * GiB))
+    yield from explained(device(GiB, GiB), inside(online=16))
     yield from explained(device(GiB, 0), inside(online=8, pages_left=8, pages_seconds=10.0), later=device(0, 0))
 
 

@@ -106,6 +106,10 @@ class ReasonKind(Enum):
 
     # --- what the hypervisor shows ---
     NOTHING_MISSING = Words("size and requested-size are {size:size}: nothing is missing")
+    SPREAD_THIN = Words(
+        "{size:approx} plugged are spread over memory blocks of {added:approx}: {need:approx} of struct pages are for the rest",
+        "reboot the guest: its driver then plugs whole blocks",
+    )
     ALL_PLUGGED = Words("the device has plugged {size:size}, all that is requested")
     SIZE_UNKNOWN = Words(
         "what the device has plugged of the {requested-size:size} requested: the hypervisor does not show it"

@@ -72,6 +72,16 @@ def test_machine_without_memory_devices_is_not_left_out_of_the_list(
     assert (code, out.count("\n"), err) == (0, 2, "plain: it has no memory device\n")
 
 
+def test_growth_that_the_guest_will_leave_offline_is_warned_of_beforehand(
+    stuck: str, web: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, err = run(capsys, "resize", "stuck", "3G", "-c", stuck, "--dry-run")
+    assert "virtiomem: warning: stuck: auto_online_blocks is offline" in err
+    assert "memhp_default_state=online_movable" in err
+    for argv in (("stuck", "0", "-c", stuck), ("web", "3G", "-c", web)):
+        assert "auto_online_blocks" not in run(capsys, "resize", *argv, "--dry-run")[2]
+
+
 def test_list_follows_lsmems_habits(web: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "list", "-c", web, "-n", "-b", "-o", "vm,device,size")[1] == "web  vm0  1073741824\n"
     assert run(capsys, "list", "-c", web, "-o", "+address")[1].splitlines()[0].endswith("ADDRESS")

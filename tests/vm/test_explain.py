@@ -55,6 +55,14 @@ def test_settled_device_that_is_online_or_empty_misses_nothing() -> None:
         assert only.text.endswith(": nothing is missing")
 
 
+def test_blocks_that_a_shrink_left_parts_of_are_named_with_what_they_cost() -> None:
+    found = texts(findings(device(GiB, GiB), inside=guest(online=16)), Certainty.FACT)
+    assert "1G plugged are spread over memory blocks of 2G: 16M of struct pages are for the rest" in found
+    assert "spread" not in texts(findings(device(GiB, GiB), inside=guest(online=9)), Certainty.FACT), (
+        "one part is usual"
+    )
+
+
 def test_settled_device_is_not_called_complete_without_a_look_inside() -> None:
     for inside in (None, guest()):
         found = findings(device(GiB, GiB), inside=inside)

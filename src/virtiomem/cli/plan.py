@@ -67,7 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("embedded", "linux"),
         help="play it: on the guest in this process (default), or on a stock Linux in QEMU",
     )
+    add("--block-size", type=_follows, help=argparse.SUPPRESS)
     guests.add_linux_arguments(parser)
+
+
+def _follows(text: str) -> str:
+    """Refuse a size that is no wish."""
+    raise argparse.ArgumentTypeError(
+        f"{text}: it follows from --hugepage, or from the transparent hugepages of --page-size"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

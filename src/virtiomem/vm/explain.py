@@ -148,6 +148,18 @@ def _settled(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
     else:
         kind = ReasonKind.NOTHING_MISSING if seen is Seen.ONLINE or not device.size else ReasonKind.ALL_PLUGGED
         yield Reason(kind, {"size": device.size}, device.id)
+        yield from _spread_thin(device, facts)
+
+
+def _spread_thin(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
+    """Yield that more blocks are added than what is plugged fills: a shrink left parts of them."""
+    size = facts.inside.block_size if facts.inside is not None else None
+    added = len(facts.blocks(device)) * (size or 0)
+    rest = added - device.assumed_size
+    if size and device.size and device.region is not None and rest > size:  # of one block a part is always left
+        yield Reason(
+            ReasonKind.SPREAD_THIN, {"size": device.size, "added": added, "need": memmap_need(rest)}, device.id
+        )
 
 
 def _not_settled(device: VirtioMemDevice) -> Reason:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from virtiomem.abi import OnlineType
 from virtiomem.reasons import Certainty, Reason, ReasonKind
 from virtiomem.units import GiB
 from virtiomem.vm.explain import about_driver, about_machine, memmap, memmap_need
@@ -17,7 +18,13 @@ def preflight(facts: MachineFacts, plan: Plan) -> tuple[Reason, ...]:
     """Everything worth knowing before `plan` is carried out; empty when nothing speaks against it."""
     if all(change.device.settled and change.after == change.device.size for change in plan.changes):
         return ()
-    return (*_machine(facts, plan), *_drivers(facts, plan), *_odd_sizes(facts, plan), *_memmap(facts.inside, plan))
+    return (
+        *_machine(facts, plan),
+        *_drivers(facts, plan),
+        *_offline(facts.inside, plan),
+        *_odd_sizes(facts, plan),
+        *_memmap(facts.inside, plan),
+    )
 
 
 def _machine(facts: MachineFacts, plan: Plan) -> Iterator[Reason]:
@@ -33,6 +40,12 @@ def _drivers(facts: MachineFacts, plan: Plan) -> Iterator[Reason]:
     if facts.hypervisor_info.held_back is not None:
         values = {"why": facts.hypervisor_info.held_back}
         yield Reason(ReasonKind.DRIVER_NOT_ASKED, values, certainty=Certainty.UNKNOWN)
+
+
+def _offline(inside: GuestMemoryInfo | None, plan: Plan) -> Iterator[Reason]:
+    """New memory that the guest will leave offline, and of which its driver adds no more than it may then."""
+    if plan.growth > 0 and inside is not None and inside.auto_online_blocks == OnlineType.OFFLINE:
+        yield Reason(ReasonKind.NEW_BLOCKS_OFFLINE)
 
 
 def _odd_sizes(facts: MachineFacts, plan: Plan) -> Iterator[Reason]:
