@@ -1,12 +1,13 @@
 """How long commands take to start, do little and end, compared with a Python that does nothing.
 
-    python benchmarks/start.py [--rounds R]
+    python benchmarks/start.py [--rounds R] [--instructions]
 
 The least CPU time of R rounds in which all take turns, the modules that Python imports on the way, and the time as a multiple of that
-of `python -c pass`.
+of `python -c pass`. With --instructions also what callgrind counts, which no other process moves, in millions and as a multiple.
 """
 
 import argparse
+import re
 import resource
 import subprocess
 import sys
@@ -14,8 +15,11 @@ from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BARE = "python -c pass"
+OTHERS = "import argparse, dataclasses, json, msgspec, pathlib, shutil, tomllib"
+"""What `run --json` needs that is not ours."""
 COMMANDS = {
     BARE: ["-c", "pass"],
+    "what run needs of others": ["-c", OTHERS],
     "virtiomem --version": ["-m", "virtiomem", "--version"],
     "virtiomem iomem FILE": ["-m", "virtiomem", "iomem", EXAMPLES / "worked-example/boot.iomem"],
     "virtiomem run --json FILE": ["-m", "virtiomem", "run", "--json", EXAMPLES / "dimm.toml"],
@@ -38,17 +42,29 @@ def modules(words: list[str | Path]) -> int:
     return sum(line.startswith("import time:") for line in told.splitlines()) - 1
 
 
+def instructions(words: list[str | Path]) -> int:
+    """What callgrind counts."""
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, *words]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stderr
+    found = re.search(r"Collected : (\d+)", told)
+    assert found is not None, told
+    return int(found[1])
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--instructions", action="store_true")
     args = parser.parse_args()
     imported = {name: modules(words) for name, words in COMMANDS.items()}
     rounds = [{name: seconds(words) for name, words in COMMANDS.items()} for _ in range(args.rounds)]
     least = {name: min(each[name] for each in rounds) for name in COMMANDS}
-    print(f"{'':<26}  modules  ms of CPU  times a bare Python")
+    counted = {name: instructions(words) for name, words in COMMANDS.items()} if args.instructions else {}
+    print(f"{'':<26}  modules  ms of CPU  times a bare Python{'  M instructions  times' * bool(counted)}")
     for name, time in least.items():
-        print(f"{name:<26}  {imported[name]:>7}  {time * 1e3:>9.0f}  {time / least[BARE]:>19.1f}")
+        more = f"  {counted[name] / 1e6:>14.0f}  {counted[name] / counted[BARE]:>5.1f}" if counted else ""
+        print(f"{name:<26}  {imported[name]:>7}  {time * 1e3:>9.0f}  {time / least[BARE]:>19.1f}{more}")
 
 
 if __name__ == "__main__":

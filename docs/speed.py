@@ -10,12 +10,12 @@ from pathlib import Path
 
 PAGE = Path(__file__).parent / "speed.md"
 ROOT = Path(__file__).parents[1]
-_SHOWN = re.compile(r"(?<=```console\n)\$ (?P<command>python benchmarks/.*)\n[\s\S]*?(?=```)")
-"""A console block: the command and what it printed."""
+SHOWN = re.compile(r"^\$ (?P<command>python benchmarks/.*)\n(?P<printed>(?:(?!\$ |```).*\n)*)", re.MULTILINE)
+"""A command of a console block, and what it printed: up to the next command, or the end of the block."""
 
 
 def shown_again(block: re.Match[str]) -> str:
-    """A console block with what its command prints now."""
+    """A command with what it prints now."""
     command = block["command"]
     if sys.argv[1:] and not any(word in command for word in sys.argv[1:]):
         return block[0]
@@ -25,4 +25,4 @@ def shown_again(block: re.Match[str]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(_SHOWN.sub(shown_again, PAGE.read_text()))
+    PAGE.write_text(SHOWN.sub(shown_again, PAGE.read_text()))

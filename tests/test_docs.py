@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import fuzz, rules
+from docs import fuzz, rules, speed
 from docs.marked import page_with
 from virtiomem import recording, scenario, sweep
 from virtiomem.build import is_compiled
@@ -146,3 +146,11 @@ def test_every_response_a_recording_can_have_stands_in_the_page() -> None:
     request = next(part for part in page.split("\n\n") if part.startswith("A request has"))
     words = {*REQUEST_FAULTS, *(kind.name for kind in ResponseType)}
     assert {word for word in words if f"`{word}`" not in request} == set()
+
+
+def test_bench_finds_every_command_of_the_speed_page_and_what_it_printed() -> None:
+    page = speed.PAGE.read_text()
+    found = list(speed.SHOWN.finditer(page))
+    assert [match["command"] for match in found] == re.findall(r"^\$ (python benchmarks/.*)$", page, re.MULTILINE)
+    assert all(match["printed"] for match in found)
+    assert speed.SHOWN.sub(lambda match: f"$ {match['command']}\n{match['printed']}", page) == page

@@ -111,7 +111,8 @@ class Memory:
         _check_nodes(nodes)
         ram = boot_ram(iomem, architecture)
         pluggable = architecture.pluggable(ram[0].start if ram else 0)
-        self.block_size = block_size or probe_memory_block_size(ram[-1].stop if ram else 0, architecture)
+        # A plain int, whatever kind was given: a subclass, such as a Size of a scenario, is slow in every calculation.
+        self.block_size = int(block_size or probe_memory_block_size(ram[-1].stop if ram else 0, architecture))
         self.iomem = iomem
         self.release = release
         self.architecture = architecture

@@ -72,6 +72,9 @@ class Vmemmap:
         self._sharing = [zone for zone in every if release.movable_shares_watermarks or zone.is_kernel]
         """The zones over which the minimum watermarks are spread."""
         own = {nid: [node.zones[type_] for type_ in _HIGHEST_FIRST] for nid, node in nodes.items()}
+        self._own = list(own.values())
+        """The kernel zones of each node, highest first."""
+        self._kernel = [zone for zones in self._own for zone in zones]
         self._zonelists = {
             nid: [*zones, *(zone for other in own if other != nid for zone in own[other])] for nid, zones in own.items()
         }
@@ -148,12 +151,10 @@ class Vmemmap:
 
     def _watermarks(self, managed: int) -> Iterator[tuple[Zone, int]]:
         """Yield the pages that no struct page comes from: minimum watermark, low memory reserve, and what only movable users may have."""
-        kernel = sum(zone.managed for node in self._nodes.values() for zone in node if zone.is_kernel)
-        minimum = self._min_free(kernel)
-        for node in self._nodes.values():
+        minimum = self._min_free(sum(map(_MANAGED, self._kernel)))
+        for zones in self._own:
             above = 0
-            for type_ in _HIGHEST_FIRST:
-                zone = node.zones[type_]
+            for zone in zones:
                 yield zone, zone.cma + (minimum * zone.managed // managed if managed else 0) + above // _RATIO
                 above += zone.managed
 
@@ -162,7 +163,7 @@ class Vmemmap:
         kib = managed * self._page_size // KiB
         pages = max(128, min(isqrt(kib * 16), 262144)) * KiB // self._page_size
         if self._huge_pages:
-            zones = sum(node.zones[type_].populated for node in self._nodes.values() for type_ in _HIGHEST_FIRST)
+            zones = sum(zone.populated for zone in self._kernel)
             wanted = self._pageblock_pages * zones * (2 + _PCP_TYPES * _PCP_TYPES)
             pages = max(pages, min(wanted, managed // 20))
         return pages

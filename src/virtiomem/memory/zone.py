@@ -42,6 +42,7 @@ class Zone:
         "_lowest",
         "boot_managed",
         "cma",
+        "is_kernel",
         "managed",
         "nid",
         "online",
@@ -56,6 +57,8 @@ class Zone:
     def __init__(self, nid: int, type_: ZoneType) -> None:
         self.nid = nid
         self.type = type_
+        self.is_kernel = type_ is not ZoneType.MOVABLE
+        """Whether the kernel may use it for itself: every zone but Movable."""
         self.start_pfn = 0
         self.spanned = 0
         self.present = 0
@@ -85,11 +88,6 @@ class Zone:
     def populated(self) -> bool:
         """True when some page is present (populated_zone())."""
         return self.present > 0
-
-    @property
-    def is_kernel(self) -> bool:
-        """True for every zone but Movable."""
-        return self.type is not ZoneType.MOVABLE
 
     def add_boot_memory(self, span: Span, present: int, managed: int, subsection_pages: int) -> None:
         """Take in boot memory: `span` in pages, which may have holes, and the pages really there."""

@@ -5,6 +5,7 @@ A reboot leaves all of it in place; only plugged memory goes.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from virtiomem.device.board import BOARDS
@@ -191,12 +192,18 @@ class RecordingChannel:
         self._channel.reset()
 
 
+@lru_cache(maxsize=64)
+def _response(answer: bytes) -> str:
+    """The name of an answer: of a few there are millions."""
+    try:
+        return wire.Response.unpack(answer).type.name
+    except ProtocolError:
+        return "garbage" if answer else "silence"
+
+
 def _decode(device_id: str, request: bytes, answer: bytes) -> Request:
     sent = wire.Request.unpack(request)
-    try:
-        response = wire.Response.unpack(answer).type.name
-    except ProtocolError:
-        response = "garbage" if answer else "silence"
+    response = _response(answer)
     if sent.type is wire.RequestType.UNPLUG_ALL:
         return Request(device=device_id, type=sent.type.name, response=response)
     return Request(device=device_id, type=sent.type.name, response=response, addr=sent.addr, nb_blocks=sent.nb_blocks)
