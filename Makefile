@@ -4,6 +4,8 @@ BIN     = $(VENV)/bin
 # The binding of libvirt is built from source: where its headers and a compiler are, it is set up as well.
 LIBVIRT = $(shell pkg-config --exists libvirt 2>/dev/null && command -v cc >/dev/null && echo ,libvirt)
 
+# What developing needs on any Python.
+EXTRAS  = dev,sweep,dask
 # The tests make and remove thousands of small files, for which some disks take as long as the tests do.
 IN_RAM  = $(if $(wildcard /dev/shm),TMPDIR=/dev/shm)
 
@@ -26,7 +28,7 @@ $(BIN)/.runs: pyproject.toml constraints.txt
 	@touch $@
 
 $(BIN)/.ready: $(BIN)/.runs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sweep,dask$(LIBVIRT)]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)$(LIBVIRT)]'
 	@touch $@
 
 setup: $(BIN)/.ready  ## a virtual environment with everything in it
@@ -147,12 +149,14 @@ dist: man  ## an sdist and a wheel, both with the man pages: dist/
 
 fast-python: setup  ## the fast tests on another Python; PYTHON=python3.14
 	$(PYTHON) -m venv --without-pip build/python
-	$(BIN)/python -m pip --python build/python/bin/python install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip --python build/python/bin/python install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	build/python/bin/python -m pytest -n 2 -q
 
-coverage: setup  ## lines and branches that the fast tests reach: build/coverage
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt pytest-cov
-	$(BIN)/python -m pytest -n 2 -q --cov --cov-report=term:skip-covered --cov-report=html
+# On Python 3.14 coverage uses sys.monitoring. The tracer that it uses on older ones gets lost in the workers.
+coverage: setup  ## lines and branches that the fast tests reach: build/coverage; PYTHON=python3.14
+	$(PYTHON) -m venv --without-pip build/python
+	$(BIN)/python -m pip --python build/python/bin/python install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' pytest-cov
+	$(IN_RAM) build/python/bin/python -m pytest -n 2 -q --cov --cov-report=term:skip-covered --cov-report=html
 
 matrix: setup  ## make docs/compatibility.md from what was run on real ones
 	@$(BIN)/python -m docs.fuzz

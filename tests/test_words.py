@@ -78,7 +78,7 @@ EXCEPTIONS = {
     "the test of these words": (Path(__file__), r".*"),
     "the test of the reasons' words": (ROOT / "tests/test_reasons.py", r"nobody\|somebody"),
     "the user `nobody`": (ROOT / "tests/real/libvirtd.py", r"runs as nobody"),
-    "an id, and a socket, that nothing answers": (ROOT / "tests", r"\"nobody\"|/nobody\""),
+    "an id, and a socket, that nothing answers": (ROOT / "tests", r"\"nobody\"|/nobody\b"),
     "an f-string's code, one token before Python 3.12": (ROOT / "src", r"\{beside[.}]"),
 }
 
