@@ -129,7 +129,7 @@ def _show(summary: "Summary", rows: Path) -> None:
     from virtiomem.sweep.summary import sentences
 
     print(f"{summary.title or 'sweep'}: {summary.runs} {plural(summary.runs, 'run')}, rows in {shown(rows)}\n")
-    stdio.show(points_table(summary))
+    stdio.show(points_table(summary, terminal_width()))
     if summary.differences:
         print()
         for line in sentences(summary):
@@ -138,8 +138,8 @@ def _show(summary: "Summary", rows: Path) -> None:
         stdio.warn(f"{count} {plural(count, 'run')} failed: {words}")
 
 
-def points_table(summary: "Summary") -> str:
-    """A line for each combination of parameters: medians and their intervals."""
+def points_table(summary: "Summary", width: int | None) -> str:
+    """A line for each combination of parameters: medians and their intervals; see `columns.table`."""
     from virtiomem.sweep.summary import MEASURES, interval, label
 
     def of(measure: "Measure") -> Callable[["PointSummary"], str]:
@@ -157,7 +157,7 @@ def points_table(summary: "Summary") -> str:
     table = columns.table(
         summary.points[:_MOST_POINTS],
         [*labels, *measured, *(failed if summary.failed else [])],
-        width=terminal_width(),
+        width=width,
         elsewhere="--json",
     )
     more = len(summary.points) - _MOST_POINTS

@@ -16,13 +16,15 @@ summary     medians of each point, and which differences between choices are the
 page        the summary as one HTML file with pictures
 """
 
-from virtiomem.sweep.engines import in_pool, in_process, on_dask
+from virtiomem.sweep.engines import Engine, in_pool, in_process, on_dask
+from virtiomem.sweep.outcome import play as play_run
 from virtiomem.sweep.play import run
 from virtiomem.sweep.rows import Rows
 from virtiomem.sweep.summary import Summary, summarize
 from virtiomem.sweep.sweep import Sweep, load, loads
 
 __all__ = [
+    "Engine",
     "Rows",
     "Summary",
     "Sweep",
@@ -31,6 +33,7 @@ __all__ = [
     "load",
     "loads",
     "on_dask",
+    "play_run",
     "run",
     "summarize",
 ]

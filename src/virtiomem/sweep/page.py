@@ -18,7 +18,8 @@ _DRAWN = 60
 """Combinations that a picture has room for."""
 _COLORS = 8
 _WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BELOW = 560, 190, 16, 20, 8, 26
-_HIGH, _MARGIN = 260, 64
+_HIGH, _MARGIN, _HEAD = 260, 64, 40
+_PICTURES = "/* what pictures need */"
 _PER_CHARACTER = 6.6
 
 
@@ -43,7 +44,7 @@ def page(summary: Summary, sweep: Sweep) -> str:
         legend=legend,
         left_out=len(summary.points) > _DRAWN,
         drawn=_DRAWN,
-        pictures=[(measure.words, _picture(measure, summary, legend)) for measure in _that_differ(summary)],
+        pictures=[(measure.words, _text(_picture(measure, summary, legend))) for measure in _that_differ(summary)],
         parameters=summary.parameters,
         measures=MEASURES,
         points=[_cells(point) for point in summary.points],
@@ -51,6 +52,32 @@ def page(summary: Summary, sweep: Sweep) -> str:
         source=sweep.source,
     )
     return sound(made)
+
+
+def standalone(measure: Measure, summary: Summary, sweep: Sweep) -> str:
+    """One picture of the page as a file of its own, in the page's light colors, with a legend."""
+    legend = [label(setting.label) for setting in _settings(sweep)]
+    svg = _picture(measure, summary, legend)
+    width, height = (float(number) for number in svg.attrib["viewBox"].split()[2:])
+    svg.attrib |= {
+        "viewBox": f"0 -{_HEAD} {width:g} {height + _HEAD:g}",
+        "width": f"{width:g}",
+        "height": f"{height + _HEAD:g}",
+    }
+    element(svg, "text", measure.words, x=8, y=-24, font_weight="600")
+    x = 8.0
+    for color, name in enumerate(legend):
+        element(svg, "circle", class_=f"dot c{color % _COLORS}", cx=x + 4, cy=-10, r=4)
+        element(svg, "text", name, x=x + 12, y=-6)
+        x += 24 + len(name) * _PER_CHARACTER
+    css = _asset("sweep.css")
+    style = element(svg, "style")
+    style.text = f"{css.partition('@media')[0]}svg {{ background: var(--paper); font: 12px sans-serif; }}\n{css.partition(_PICTURES)[2]}"
+    return f"{_text(svg)}\n"
+
+
+def _text(svg: ET.Element) -> str:
+    return ET.tostring(svg, encoding="unicode")
 
 
 def _asset(name: str) -> str:
@@ -78,14 +105,12 @@ def _that_differ(summary: Summary) -> Iterator[Measure]:
             yield measure
 
 
-def _picture(measure: Measure, summary: Summary, legend: Sequence[str]) -> str:
+def _picture(measure: Measure, summary: Summary, legend: Sequence[str]) -> ET.Element:
     """A measure of all combinations: lines over another parameter where there is exactly one, else a row for each."""
     others = [name for name in summary.parameters if name != summary.compare]
     if len(others) == 1 and len({point.labels[others[0]] for point in summary.points}) > 2:
-        svg = _over(measure, summary, legend, others[0])
-    else:
-        svg = _rows(measure, summary, legend)
-    return ET.tostring(svg, encoding="unicode")
+        return _over(measure, summary, legend, others[0])
+    return _rows(measure, summary, legend)
 
 
 def _root(width: float, height: float, words: str) -> ET.Element:
