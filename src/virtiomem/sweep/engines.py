@@ -9,7 +9,6 @@ is found; after two deaths the run has an outcome that says so.
 
 import logging
 import os
-import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -17,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import lru_cache
 from importlib import import_module
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any
 
 from virtiomem.errors import BackendError, UsageError
@@ -35,6 +34,8 @@ DEATHS = 2
 """Workers that may die of a run before it is given up."""
 _UNDER_WAY = 3
 """Chunks for each worker, so that none waits for the next."""
+_IGNORE_INTERRUPTS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""For workers: an interrupt is their parent's, which ends them."""
 _PATIENCE = 10.0
 """Seconds that a scheduler has to answer."""
 
@@ -64,11 +65,6 @@ def in_pool(workers: int) -> Engine:
         return _InPool(sweep, chunks, workers).play()
 
     return play
-
-
-def _let_parent_decide() -> None:
-    """In a worker: an interrupt is the parent's."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Lost:
@@ -113,7 +109,10 @@ class _InPool:
     def play(self) -> Iterator[Played]:
         while self._more or self._lost:
             alone = bool(self._lost)
-            pool = ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"), initializer=_let_parent_decide)
+            others = set(active_children())
+            pool = ProcessPoolExecutor(
+                self._workers, mp_context=get_context("spawn"), initializer=exec, initargs=(_IGNORE_INTERRUPTS,)
+            )
             under_way: dict[Future[Played], Chunk] = {}
             try:
                 yield from self._in(pool, under_way, alone=alone)
@@ -124,7 +123,9 @@ class _InPool:
                 else:
                     self._lost.add(gone)
             finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in set(active_children()) - others:
+                    worker.terminate()  # what it plays is not waited for
+                pool.shutdown(cancel_futures=True)
 
     def _in(
         self, pool: ProcessPoolExecutor, under_way: dict[Future[Played], Chunk], *, alone: bool
@@ -188,7 +189,7 @@ class _OnDask:
         """The cluster to play on, or its address."""
         if self._scheduler is not None:
             return self._scheduler
-        quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL}
+        quiet = {"dashboard_address": None, "silence_logs": logging.CRITICAL, "preload": [_IGNORE_INTERRUPTS]}
         return stack.enter_context(self._dask.LocalCluster(n_workers=self._workers, threads_per_worker=1, **quiet))
 
     def _with(self, client: Any) -> Iterator[Played]:
