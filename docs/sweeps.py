@@ -20,7 +20,7 @@ WORKED = {"after-a-spike": ("plugged", "out-of-memory"), "small-guests": ("came-
 
 
 def said(name: str) -> str:
-    """What a sweep says, as the page shows it; draws its pictures."""
+    """Play a sweep, draw its pictures, and return its part of the page."""
     made = sweep.load(HERE / "sweeps" / f"{name}.toml")
     with tempfile.TemporaryDirectory() as folder:
         summary = sweep.summarize(sweep.run(made, Path(folder) / "rows.csv", engine=sweep.in_pool(2)))
