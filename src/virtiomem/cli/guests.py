@@ -5,12 +5,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from virtiomem.cli.arguments import file, refuse_unused, seconds
 from virtiomem.errors import BackendError, ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.scenario import Scenario, embedded_guest
+
+if TYPE_CHECKING:
+    from virtiomem.guest.linux import Setup
 
 Say = Callable[[str], None]
 
@@ -94,9 +97,9 @@ def open_guest(played: Scenario, args: argparse.Namespace, say: Say) -> Guest:
 
 def open_linux(played: Scenario, args: argparse.Namespace, say: Say, *, pages: bool = False) -> Guest:
     """A real Linux for this scenario; see `LinuxGuest`."""
-    from virtiomem.guest.linux import LinuxGuest, Setup, check_steps, needs_kexec
+    from virtiomem.guest.linux import LinuxGuest, check_steps, needs_kexec
 
-    setup = Setup(**_linux_options(args))
+    setup = linux_setup(args)
     kexec = needs_kexec(played.steps)
     with _in_the_name_of(played):
         check_steps(played.steps)
@@ -114,6 +117,13 @@ def check_kernels(args: argparse.Namespace, scenarios: Iterable[Scenario]) -> No
             kernels.choose(args.kernel, args.modules, architecture)
         except BackendError as error:
             raise UsageError(error.message) from None
+
+
+def linux_setup(args: argparse.Namespace) -> "Setup":
+    """Return the kernel, QEMU and accelerator that the options name."""
+    from virtiomem.guest.linux import Setup
+
+    return Setup(**_linux_options(args))
 
 
 def inputs_of(played: Scenario, args: argparse.Namespace) -> list[str | Path]:

@@ -31,6 +31,7 @@ COMMANDS: dict[str, str] = {
     "explain": "say how far memory that was asked for has come, and which pages hold what should go",
     "plan": "work out a set-up from wishes: sizes, policy, limits, ready to paste, and played",
     "sweep": "play a scenario or a workload with many parameters and seeds: which choice gives most back",
+    "calibrate": "fit the workload model of sweeps to real guests, and show how far off it is",
     "device": "check a virtio-mem device against the specification, compare it with ours on random requests, replay what one answered",
     "vm": "list, resize and watch running machines, and see why one is stuck",
     "schema": "the JSON Schema of what a command prints with --json",

@@ -14,6 +14,8 @@ play        all runs, on an engine, kept
 median      medians, with the interval that a bootstrap gives
 summary     medians of each point, and which differences between choices are there
 page        the summary as one HTML file with pictures
+observe     real guests under a workload, and what was seen of their memory
+calibrate   the workload model's parameters, from real guests
 """
 
 from virtiomem.sweep.engines import Engine, in_pool, in_process, on_dask

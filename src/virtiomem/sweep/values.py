@@ -12,7 +12,7 @@ Order = Literal["even", "first", "last"]
 
 SCATTER = 0.1
 LEFT_BEHIND = 0.05
-"""What docs/workload.md measures on real guests."""
+"""Chosen; `virtiomem calibrate` fits them to real guests (docs/workload.md)."""
 
 
 class _SweepTable(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):

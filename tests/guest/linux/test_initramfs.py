@@ -14,7 +14,7 @@ PARTS = Parts(
     busybox=b"\x7fELF static".ljust(18, b"\0") + DEFAULT.elf_machine.to_bytes(2, "little"),
     boot_modules=[Module("virtio_ring", b"ring"), Module("virtio", b"virtio")],
     driver=Module("virtio_mem", b"driver"),
-    kexec={"usr/lib/x86_64/libc.so.6": b"libc", "sbin/kexec": b"kexec"},
+    programs={"usr/lib/x86_64/libc.so.6": b"libc", "sbin/kexec": b"kexec"},
 )
 
 
@@ -105,6 +105,6 @@ def test_kexec_for_another_processor_comes_from_unpacked_packages_with_the_libra
     with pytest.raises(BackendError, match=r"^kexec: not found for arm64; .* \(Debian package kexec-tools:arm64\)$"):
         initramfs.gather(kernel, busybox=tmp_path / "busybox", kexec=True)
     monkeypatch.setenv(kernels.ROOTS, str(tmp_path))
-    taken = initramfs.gather(kernel, busybox=tmp_path / "busybox", kexec=True).kexec
+    taken = initramfs.gather(kernel, busybox=tmp_path / "busybox", kexec=True).programs
     del files["lib/aarch64-linux-gnu/libnss_files.so.2"]  # what libc may open later is not needed
     assert taken == {**files, "vmlinuz": files["sbin/kexec"]}

@@ -19,6 +19,7 @@ from msgspec import json
 from virtiomem.cli.outputs import devices, machines, maps, recordings
 from virtiomem.cli.outputs.base import Findings
 from virtiomem.recording.values import Recording
+from virtiomem.sweep.calibrate import Calibration
 from virtiomem.units import U64_MAX, Size
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -53,6 +54,7 @@ OUTPUTS: dict[str, OutputForm] = {
     "explain": _prints(Findings),
     "plan": _prints(machines.SetUpOutput),
     "sweep": _prints(recordings.SweepOutput),
+    "calibrate": _prints(Calibration),
     "device check": _prints(devices.SuiteOutput),
     "device fuzz": _prints(devices.FuzzOutput),
     "device replay": _prints(list[devices.ReplayOutput]),

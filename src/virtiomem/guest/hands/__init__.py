@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from virtiomem.architecture import ARCHITECTURES, Architecture
@@ -49,7 +50,12 @@ def initramfs(program: bytes) -> bytes:
 
 
 def build(architecture: Architecture) -> bytes:
-    """Compile the hands with the distribution's compiler; BackendError names the package where it is missing."""
+    """Compile the hands; see `static_program`."""
+    return static_program(resources.files(__package__).joinpath("hands.c"), architecture, "; or name one with --hands")
+
+
+def static_program(text: Traversable, architecture: Architecture, cure: str = "") -> bytes:
+    """Compile a C file with the distribution's compiler; BackendError names its package, and another `cure`."""
     native = platform.machine() == architecture.kernel_name
     triple = f"{architecture.kernel_name}-linux-gnu"
     names = [*(("cc", "gcc") if native else ()), f"{triple}-gcc"]
@@ -57,12 +63,10 @@ def build(architecture: Architecture) -> bytes:
     if compiler is None:
         package = "gcc, libc6-dev" if native else f"gcc-{triple.replace('_', '-')}"
         raise BackendError(
-            f"{names[0]}: not found; the program for the guest is compiled here (Debian package {package}); "
-            "or name one with --hands"
+            f"{names[0]}: not found; the program for the guest is compiled here (Debian package {package}){cure}"
         )
-    source_file = resources.as_file(resources.files(__package__).joinpath("hands.c"))
-    with tempfile.TemporaryDirectory(prefix="virtiomem-hands-") as folder, source_file as source:
-        program = Path(folder, "hands")
+    with tempfile.TemporaryDirectory(prefix="virtiomem-") as folder, resources.as_file(text) as source:
+        program = Path(folder, "program")
         done = subprocess.run(  # noqa: S603 - an argument list, no shell
             [compiler, *_FLAGS, "-o", str(program), str(source)],
             capture_output=True,

@@ -1,6 +1,7 @@
 """The guest's first and only root: busybox, the modules, the agent; made here, of what this machine has installed."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -30,29 +31,37 @@ _MACHINE = slice(18, 20)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Contents of an initramfs; `kexec` maps paths in the guest to the files of kexec-tools, empty without it."""
+    """Contents of an initramfs; `programs` maps paths in the guest to files: kexec-tools and the kernel, and other programs."""
 
     busybox: bytes
     boot_modules: list[Module]
     driver: Module | None
     """None when it is built in."""
-    kexec: dict[str, bytes]
+    programs: dict[str, bytes]
     refusing: list[Module] = field(default_factory=list)
     """What a refuse step loads; empty where the kernel lacks it."""
 
 
-def gather(kernel: KernelImage, *, busybox: Path | None = None, kexec: bool = False) -> Parts:
+def gather(
+    kernel: KernelImage,
+    *,
+    busybox: Path | None = None,
+    kexec: bool = False,
+    load: Sequence[str] = (),
+    programs: Mapping[str, bytes] | None = None,
+) -> Parts:
     """Collect the parts from this machine.
 
-    `kexec` adds kexec-tools and the kernel, for a scenario that starts or loads another kernel. Raises BackendError naming the
+    `kexec` adds kexec-tools and the kernel, for a scenario that starts or loads another kernel; `load` and `programs` are more
+    modules to load at boot and more programs. Raises BackendError naming the
     missing piece and its Debian package.
     """
-    modules = {module.name: module for name in (TRANSPORT, DRIVER) for module in kernel.load_order(name)}
+    modules = {module.name: module for name in (TRANSPORT, DRIVER, *load) for module in kernel.load_order(name)}
     return Parts(
         busybox=_static_busybox(busybox, kernel.architecture),
         driver=modules.pop(DRIVER, None),
         boot_modules=list(modules.values()),
-        kexec={**_kexec_tools(kernel.architecture), "vmlinuz": kernel.image.read_bytes()} if kexec else {},
+        programs={**(programs or {}), **(_kexec(kernel) if kexec else {})},
         refusing=kernel.load_order(REFUSING) if kernel.has_module(REFUSING) else [],
     )
 
@@ -70,8 +79,8 @@ def build(parts: Parts) -> bytes:
         ]
     if parts.driver is not None:
         entries.append(cpio.file(f"{DRIVER}.ko", parts.driver.data))
-    entries += [cpio.directory(path) for path in _parents(parts.kexec) if path not in _DIRECTORIES]
-    entries += [cpio.file(path, data, executable=True) for path, data in parts.kexec.items()]
+    entries += [cpio.directory(path) for path in _parents(parts.programs) if path not in _DIRECTORIES]
+    entries += [cpio.file(path, data, executable=True) for path, data in parts.programs.items()]
     return cpio.archive(entries)
 
 
@@ -113,6 +122,11 @@ def _program(path: Path, package: str) -> bytes:
     if not data.startswith(_ELF) or _INTERPRETER in data[:4096]:
         raise BackendError(f"{path}: not a static program; the guest has no libraries {package}")
     return data
+
+
+def _kexec(kernel: KernelImage) -> dict[str, bytes]:
+    """Collect kexec-tools and the kernel."""
+    return {**_kexec_tools(kernel.architecture), "vmlinuz": kernel.image.read_bytes()}
 
 
 def _kexec_tools(architecture: Architecture) -> dict[str, bytes]:

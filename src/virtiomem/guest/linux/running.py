@@ -1,8 +1,8 @@
 """A kernel running in QEMU: booted here, asked through its agent, changed through QMP, heard through the trace."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +43,10 @@ class Setup:
     console: str | None = None
     busybox: Path | None = None
     timeout: float = 300.0
+    load: tuple[str, ...] = ()
+    """More modules that the guest loads when it boots, by name."""
+    programs: Mapping[str, bytes] = field(default_factory=dict)
+    """More static programs in the guest, by path."""
 
     def __post_init__(self) -> None:
         if self.modules is not None and not isinstance(self.kernel, Path):
@@ -157,7 +161,8 @@ class RunningLinux:
     ) -> None:
         """Start QEMU and wait for the agent."""
         kernel, setup = self._kernel, self._setup
-        root = initramfs.build(initramfs.gather(kernel, busybox=setup.busybox, kexec=kexec))
+        parts = initramfs.gather(kernel, busybox=setup.busybox, kexec=kexec, load=setup.load, programs=setup.programs)
+        root = initramfs.build(parts)
         accelerator = self._accelerator(say)
         words = command.kernel_command_line(config, driver, built_in=kernel.driver_built_in, append=setup.append)
         initrd = stack.enter_context(MemoryFile("initramfs", root))
