@@ -9,9 +9,9 @@ from pathlib import Path
 
 from docs.marked import page_with
 from virtiomem import sweep
-from virtiomem.cli.sweep import points_table
+from virtiomem.cli.sweep import comparison_text, points_table
 from virtiomem.sweep.page import standalone
-from virtiomem.sweep.summary import MEASURES, sentences
+from virtiomem.sweep.summary import MEASURES
 
 HERE = Path(__file__).parent
 PAGE = HERE / "sweep.md"
@@ -30,8 +30,7 @@ def said(name: str) -> str:
             path = HERE / "pictures" / f"sweep-{name}-{measure.name}.svg"
             path.write_text(standalone(measure, summary, made))
             pictures.append(f"![{measure.words}](pictures/{path.name})\n")
-    lines = "\n".join(sentences(summary))
-    shown = f"```\n$ virtiomem sweep docs/sweeps/{name}.toml\n{points_table(summary, None)}\n{lines}\n```\n"
+    shown = f"```\n$ virtiomem sweep docs/sweeps/{name}.toml\n{points_table(summary, None)}\n{comparison_text(summary, None)}```\n"
     return f"{shown}\n{''.join(pictures)}"
 
 

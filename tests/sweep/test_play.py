@@ -1,3 +1,4 @@
+import re
 import resource
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from virtiomem.sweep import Sweep, loads, run, summarize
 from virtiomem.sweep.engines import Chunk, Played, in_process
 from virtiomem.sweep.play import part_of
 from virtiomem.sweep.rows import read
-from virtiomem.sweep.summary import Judgement, sentences
+from virtiomem.sweep.summary import Judgement, comparison
 
 from .conftest import TEXT
 
@@ -127,21 +128,34 @@ def test_difference_between_policies_is_seen_only_where_they_differ(tmp_path: Pa
         '{ name = "movable",',
         '{ name = "kernel too", guest.default-state = "online_kernel" },\n    { name = "movable",',
     )
-    made = loads(text)
-    summary = summarize(run(made, tmp_path / "a.csv"))
-    verdicts = {(one.measure, one.value): one.verdict for one in summary.differences}
-    assert verdicts["came-back", "movable"] is Judgement.MORE
-    assert verdicts["plugged", "movable"] is Judgement.LESS
-    assert {verdict for (_, value), verdict in verdicts.items() if value == "kernel too"} == {Judgement.NONE}
-    said = list(sentences(summary))
-    assert any("plugged at the end: movable " in line and line.endswith("less than kernel") for line in said)
-    assert any(line.startswith("kernel too and kernel: no difference seen in: came back") for line in said)
+    summary = summarize(run(loads(text), tmp_path / "a.csv"))
+    judged = {(one.measure, one.labels["workload.scatter"], one.value): one.judgement for one in summary.differences}
+    assert judged["came-back", 1.0, "movable"] is Judgement.MORE
+    assert judged["plugged", 1.0, "movable"] is Judgement.LESS
+    assert {word for (_, _, value), word in judged.items() if value == "kernel too"} == {Judgement.NONE}
+    told = comparison(summary)
+    assert told.heading == ["against kernel", "scatter", "kernel too", "movable"]
+    plugged = {tuple(row[:2]): row[2:] for row in told.rows}["plugged", "1.0"]
+    assert plugged[0] == "no difference"
+    assert re.fullmatch(r"-\d+M \[-\d+M, -\d+M\]", plugged[1])
+    assert told.remarks[0].startswith("no difference seen in: ")
+
+
+def test_choice_that_matters_in_one_case_only_is_not_lost_among_the_others(tmp_path: Path) -> None:
+    sizes = '"device.block-size" = ["2M", "128M"]\npolicy'
+    text = TEXT.replace("seeds = 4", 'seeds = 8\ncompare = "device.block-size"').replace("policy", sizes, 1)
+    summary = summarize(run(loads(text), tmp_path / "a.csv"))
+    back = {tuple(one.labels.values()): one.judgement for one in summary.differences if one.measure == "came-back"}
+    assert back["kernel", 1.0] is Judgement.LESS
+    assert back["movable", 1.0] is Judgement.NONE
 
 
 def test_too_few_pairs_say_nothing(tmp_path: Path) -> None:
     made = loads(TEXT.replace("seeds = 4", "seeds = 2"))
     summary = summarize(run(made, tmp_path / "a.csv"))
-    assert {one.verdict for one in summary.differences} == {Judgement.TOO_FEW}
+    assert {one.judgement for one in summary.differences} == {Judgement.TOO_FEW}
+    assert comparison(summary).rows == []
+    assert comparison(summary).remarks[0].startswith("too few pairs to say in: ")
 
 
 def test_runs_that_fail_are_counted_with_their_reason(tmp_path: Path) -> None:

@@ -126,16 +126,22 @@ def _time(seconds: float) -> str:
 
 def _show(summary: "Summary", rows: Path) -> None:
     """The summary: a table of the combinations, what the choices make of them, what failed."""
-    from virtiomem.sweep.summary import sentences
-
     print(f"{summary.title or 'sweep'}: {summary.runs} {plural(summary.runs, 'run')}, rows in {shown(rows)}\n")
     stdio.show(points_table(summary, terminal_width()))
     if summary.differences:
         print()
-        for line in sentences(summary):
-            print(*flowing("", line, terminal_width()), sep="\n")
+        stdio.show(comparison_text(summary, terminal_width()))
     for words, count in summary.errors.items():
         stdio.warn(f"{count} {plural(count, 'run')} failed: {words}")
+
+
+def comparison_text(summary: "Summary", width: int | None) -> str:
+    """The differences as a table, and below it what does not differ."""
+    from virtiomem.sweep.summary import comparison
+
+    found = comparison(summary)
+    table = columns.align([[cell.upper() for cell in found.heading], *found.rows]) if found.rows else ""
+    return table + "".join(f"{line}\n" for remark in found.remarks for line in flowing("", remark, width))
 
 
 def points_table(summary: "Summary", width: int | None) -> str:

@@ -10,7 +10,7 @@ from virtiomem.report.page import csp_hash
 from virtiomem.report.svg import element, shortened
 from virtiomem.sweep.median import Median
 from virtiomem.sweep.parameters import Setting
-from virtiomem.sweep.summary import MEASURES, Measure, PointSummary, Summary, interval, label, sentences
+from virtiomem.sweep.summary import MEASURES, Measure, PointSummary, Summary, comparison, interval, label
 from virtiomem.sweep.sweep import Sweep
 from virtiomem.text import sound
 
@@ -39,7 +39,7 @@ def page(summary: Summary, sweep: Sweep) -> str:
         failed=summary.failed,
         errors=summary.errors,
         seeds=sweep.seeds,
-        sentences=list(sentences(summary)),
+        comparison=comparison(summary),
         compare=summary.compare,
         legend=legend,
         left_out=len(summary.points) > _DRAWN,

@@ -1,8 +1,10 @@
 """Summary of a sweep: medians of each combination of parameters, and the differences between choices that were seen.
 
-Two values of a parameter are compared pair by pair: runs that differ in nothing but that value, the seed included, saw the same
-processes at the same times. What is reported is the median of the differences, with its interval; where the interval holds 0, no
-difference was seen. With several values each interval is made wider, so that all of them together hold with 95 % (Bonferroni).
+Two values of a parameter are compared pair by pair: runs that differ only in that value have the same seed, and saw the same
+processes at the same times. The median of the differences is reported, with its interval; where the interval holds 0, no
+difference was seen. That is done for each combination of the other parameters, since a choice may matter under one of them and not
+under another; with few seeds, or very many combinations, for all together. Each interval of a measure is made wider, so that all
+of them together hold with 95 % (Bonferroni).
 """
 
 from array import array
@@ -18,6 +20,8 @@ from virtiomem.sweep.rows import Outcome, Rows, SweepRow, read
 from virtiomem.sweep.sweep import Sweep
 from virtiomem.units import format_approx
 
+MOST_APART = 40
+"""Combinations of the other parameters that are compared each for itself."""
 LEAST_PAIRS = 6
 """Of fewer pairs the interval says nothing: it would be as wide as they are."""
 
@@ -88,9 +92,11 @@ class Difference:
     """One value of the compared parameter against the first, in one measure."""
 
     measure: str
+    labels: dict[str, Label]
+    """The other parameters; empty for all combinations of them together."""
     value: Label
     than: Label
-    verdict: Judgement
+    judgement: Judgement
     difference: Median | None
 
 
@@ -161,30 +167,46 @@ def _differences(sweep: Sweep, values: dict[str, "array[float]"]) -> Iterator[Di
         return
     at = sweep.names.index(sweep.compare)
     settings = sweep.grid.parameters[at].settings
-    if len(settings) < 2:
+    groups = _groups(sweep, at)
+    if not any(groups.values()):
         return
-    confidence = 1 - (1 - CONFIDENCE) / (len(settings) - 1)
+    apart = sweep.seeds >= LEAST_PAIRS and len(groups) <= MOST_APART
+    parts = [{first: alike} for first, alike in groups.items()] if apart else [groups]
+    confidence = 1 - (1 - CONFIDENCE) / ((len(settings) - 1) * len(parts))
     for measure in MEASURES:
-        for digit in range(1, len(settings)):
-            pairs = _there(_paired(sweep, values[measure.name], at, digit))
-            between = median(pairs, confidence)
-            yield Difference(measure.name, settings[digit].label, settings[0].label, _verdict(pairs, between), between)
+        for part in parts:
+            labels = _others(sweep, next(iter(part))) if apart else {}
+            for digit in range(1, len(settings)):
+                pairs = _there(_paired(sweep, values[measure.name], part, digit))
+                between = median(pairs, confidence)
+                judgement = _judged(pairs, between)
+                yield Difference(measure.name, labels, settings[digit].label, settings[0].label, judgement, between)
 
 
-def _paired(sweep: Sweep, found: "array[float]", parameter: int, digit: int) -> Iterator[float]:
-    """The differences between runs with one value of a parameter and those with its first, else alike."""
-    places = {point: place for place, point in enumerate(sweep.points)} if not isinstance(sweep.points, range) else None
+def _groups(sweep: Sweep, parameter: int) -> dict[int, dict[int, int]]:
+    """Places of the combinations that are alike but for one parameter: by the one with its first value, then by the value."""
+    groups: dict[int, dict[int, int]] = {}
     for place, point in enumerate(sweep.points):
-        if sweep.grid.digits(point)[parameter] != digit:
-            continue
         first = sweep.grid.with_value(point, parameter, 0)
-        other = first if places is None else places.get(first)
-        if other is not None:
-            for seed in range(sweep.seeds):
-                yield found[place * sweep.seeds + seed] - found[other * sweep.seeds + seed]
+        groups.setdefault(first, {})[sweep.grid.digits(point)[parameter]] = place
+    return {first: alike for first, alike in groups.items() if 0 in alike}
 
 
-def _verdict(pairs: list[float], between: Median | None) -> Judgement:
+def _others(sweep: Sweep, point: int) -> dict[str, Label]:
+    """The parameters of a combination that are not compared."""
+    found = sweep.grid.settings(point).items()
+    return {name: setting.label for name, setting in found if name != sweep.compare}
+
+
+def _paired(sweep: Sweep, found: "array[float]", groups: dict[int, dict[int, int]], digit: int) -> Iterator[float]:
+    """Yield the differences between runs with one value of the compared parameter and those with its first, seed by seed."""
+    for alike in groups.values():
+        if digit in alike:
+            one, first = alike[digit] * sweep.seeds, alike[0] * sweep.seeds
+            yield from (found[one + seed] - found[first + seed] for seed in range(sweep.seeds))
+
+
+def _judged(pairs: list[float], between: Median | None) -> Judgement:
     if between is None or len(pairs) < LEAST_PAIRS:
         return Judgement.TOO_FEW
     if between.low <= 0 <= between.high:
@@ -205,21 +227,44 @@ def interval(measure: Measure, found: Median | None) -> str:
     return middle if low == middle == high else f"{middle} [{low}, {high}]"
 
 
-def sentences(summary: Summary) -> Iterator[str]:
-    """Yield the comparison in words: a sentence for each difference, then one for each pair of values about all that is alike."""
-    alike: dict[str, list[str]] = {}
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The differences as a table, and remarks on what is not in it."""
+
+    heading: list[str]
+    rows: list[list[str]]
+    remarks: list[str]
+
+
+def comparison(summary: Summary) -> Comparison:
+    """The differences in words: a row for each measure and combination in which any was seen, a column for each value."""
+    values = list(dict.fromkeys(label(one.value) for one in summary.differences))
+    first = next((label(one.than) for one in summary.differences), "")
+    others = list(summary.differences[0].labels) if summary.differences else []
+    rows: dict[tuple[str, ...], list[str]] = {}
+    seen: set[str] = set()
     for measure in MEASURES:
-        for one in summary.differences:
-            if one.measure != measure.name:
-                continue
-            if one.difference is None or one.verdict in (Judgement.NONE, Judgement.TOO_FEW):
-                head = f"{label(one.value)} and {label(one.than)}: {one.verdict}"
-                alike.setdefault(head, []).append(measure.words)
-            else:
-                middle, low, high, pairs = one.difference
-                less = one.verdict is Judgement.LESS
-                size = Median(-middle, -high, -low, pairs) if less else one.difference
-                by = interval(measure, size)
-                yield f"{measure.words}: {label(one.value)} {by} {one.verdict} than {label(one.than)}"
-    for head, words in alike.items():
-        yield f"{head} in: {'; '.join(words)}"
+        mine = [one for one in summary.differences if one.measure == measure.name]
+        if any(one.judgement in (Judgement.MORE, Judgement.LESS) for one in mine):
+            seen.add(measure.name)
+            for one in mine:
+                row = rows.setdefault((measure.heading, *map(label, one.labels.values())), [])
+                row.append(_cell(measure, one))
+    alike = [measure.words for measure in MEASURES if measure.name not in seen]
+    few = all(one.judgement is Judgement.TOO_FEW for one in summary.differences)
+    word = Judgement.TOO_FEW if few else Judgement.NONE
+    return Comparison(
+        [f"against {first}", *(name.rpartition(".")[2] for name in others), *values],
+        [[*head, *cells] for head, cells in rows.items()],
+        [f"{word} in: {'; '.join(alike)}"] if alike and values else [],
+    )
+
+
+def _cell(measure: Measure, one: Difference) -> str:
+    """A difference with its sign and its interval, or why there is none."""
+    if one.difference is None or one.judgement not in (Judgement.MORE, Judgement.LESS):
+        return str(one.judgement).removesuffix(" seen").removesuffix(" pairs to say")
+    middle, low, high = (
+        f"{'+' if value > 0 else '-' if value < 0 else ''}{measure.text(abs(value))}" for value in one.difference[:3]
+    )
+    return middle if low == middle == high else f"{middle} [{low}, {high}]"

@@ -194,12 +194,13 @@ class PointOutput(Printed, kw_only=True):
 
 
 class DifferenceOutput(Printed, kw_only=True):
-    """A value of the compared parameter against the first, in one measure."""
+    """A value of the compared parameter against the first, in one measure, under the other parameters, or all of them."""
 
     measure: str
+    labels: dict[str, str | int | float | bool]
     value: str | int | float | bool
     than: str | int | float | bool
-    verdict: Judgement
+    judgement: Judgement
     difference: MedianOutput | None
 
 
