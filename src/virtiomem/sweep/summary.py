@@ -184,7 +184,7 @@ def _differences(sweep: Sweep, values: dict[str, "array[float]"]) -> Iterator[Di
 
 
 def _groups(sweep: Sweep, parameter: int) -> dict[int, dict[int, int]]:
-    """Places of the combinations that are alike but for one parameter: by the one with its first value, then by the value."""
+    """Places of the combinations that differ in one parameter only: by the one with its first value, then by the value."""
     groups: dict[int, dict[int, int]] = {}
     for place, point in enumerate(sweep.points):
         first = sweep.grid.with_value(point, parameter, 0)
@@ -228,7 +228,7 @@ def interval(measure: Measure, found: Median | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ComparisonTable:
     """The differences as a table, and remarks on what is not in it."""
 
     heading: list[str]
@@ -236,7 +236,7 @@ class Comparison:
     remarks: list[str]
 
 
-def comparison(summary: Summary) -> Comparison:
+def comparison(summary: Summary) -> ComparisonTable:
     """The differences in words: a row for each measure and combination in which any was seen, a column for each value."""
     values = list(dict.fromkeys(label(one.value) for one in summary.differences))
     first = next((label(one.than) for one in summary.differences), "")
@@ -253,7 +253,7 @@ def comparison(summary: Summary) -> Comparison:
     alike = [measure.words for measure in MEASURES if measure.name not in seen]
     few = all(one.judgement is Judgement.TOO_FEW for one in summary.differences)
     word = Judgement.TOO_FEW if few else Judgement.NONE
-    return Comparison(
+    return ComparisonTable(
         [f"against {first}", *(name.rpartition(".")[2] for name in others), *values],
         [[*head, *cells] for head, cells in rows.items()],
         [f"{word} in: {'; '.join(alike)}"] if alike and values else [],
@@ -261,7 +261,7 @@ def comparison(summary: Summary) -> Comparison:
 
 
 def _cell(measure: Measure, one: Difference) -> str:
-    """A difference with its sign and its interval, or why there is none."""
+    """A difference with its sign and its interval, or the judgement."""
     if one.difference is None or one.judgement not in (Judgement.MORE, Judgement.LESS):
         return str(one.judgement).removesuffix(" seen").removesuffix(" pairs to say")
     middle, low, high = (
