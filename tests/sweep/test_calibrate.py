@@ -13,6 +13,7 @@ from virtiomem.units import GiB, MiB
 
 NOTHING = [""] * BLOCKS
 PAGEBLOCK = 2 * MiB
+KEPT = sorted((Path(__file__).parents[1] / "data" / "calibration").glob("*.json"))
 
 
 def look(*, used: int = 0, movable: int = 0, pages: list[str] = NOTHING) -> MemorySeen:
@@ -153,3 +154,14 @@ def test_a_missing_qemu_is_named(capsys: pytest.CaptureFixture[str], tmp_path: P
     printed = capsys.readouterr()
     assert str(tmp_path / "none") in printed.err
     assert len(printed.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
+def test_every_workload_was_seen_on_the_release(path: Path) -> None:
+    found = observe.load(path)
+    assert [one.workload for one in found] == list(observe.WORKLOADS)
+    assert {".".join(one.kernel.split(".")[:2]) for one in found} == {path.stem}
+
+
+def test_both_releases_are_kept() -> None:
+    assert [path.stem for path in KEPT] == ["6.1", "6.12"]

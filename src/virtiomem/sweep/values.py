@@ -10,9 +10,9 @@ from virtiomem.units import Size
 
 Order = Literal["even", "first", "last"]
 
-SCATTER = 0.1
-LEFT_BEHIND = 0.05
-"""Chosen; `virtiomem calibrate` fits them to real guests (docs/workload.md)."""
+SCATTER = 0.0
+LEFT_BEHIND = 0.03
+"""Fitted by `virtiomem calibrate` to guests that had just booted (docs/workload.md)."""
 
 
 class _SweepTable(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
