@@ -38,7 +38,8 @@ def main(names: list[str]) -> None:
     """Play the sweeps that are named, or all."""
     for name in names or WORKED:
         begin, end = f"<!-- {name}: made by docs/sweeps.py -->\n", f"<!-- end of {name} -->"
-        PAGE.write_text(page_with(PAGE.read_text(), begin, end, said(name)))
+        made = said(name)
+        PAGE.write_text(page_with(PAGE.read_text(), begin, end, made))
 
 
 if __name__ == "__main__":
