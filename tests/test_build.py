@@ -6,9 +6,8 @@ import sys
 
 from tests.refused import refused
 from virtiomem import Memory, ResourceTree, build, errors, iomem
-from virtiomem.errors import Errno, Exit, ListingError
+from virtiomem.errors import Errno, Exit, ListingError, MaskedListingError
 from virtiomem.memory import add_memory, offline_and_remove_memory
-from virtiomem.resource.iomem import MaskedListingError
 from virtiomem.resource.node import ResourceConflict
 from virtiomem.units import GiB, MiB
 

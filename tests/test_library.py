@@ -61,7 +61,6 @@ def test_page_says_what_a_public_call_raises(call: str) -> None:
 def test_errors_of_the_page_are_there() -> None:
     known = {
         *vars(errors),
-        "MaskedListingError",
         "ResourceConflict",
         "KeyError",
         "TypeError",
@@ -198,3 +197,9 @@ def test_a_name_of_the_heart_brings_the_standard_library_only() -> None:
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'virtiomem' has no attribute 'Memroy'"):
         _ = virtiomem.Memroy
+
+
+def test_errors_are_there_without_another_import() -> None:
+    code = "import virtiomem\ntry: virtiomem.iomem.loads('00000000-00000000 : System RAM\\n')\nexcept virtiomem.errors.MaskedListingError: print('masked')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "masked\n"

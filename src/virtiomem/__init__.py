@@ -50,7 +50,12 @@ _HOMES = {
     "VirtioMemModule": "virtiomem.driver",
     "crash_ranges": "virtiomem.kdump.ranges",
 }
-_MODULES = {"iomem": "virtiomem.resource.iomem", "recording": "virtiomem.recording", "scenario": "virtiomem.scenario"}
+_MODULES = {
+    "errors": "virtiomem.errors",
+    "iomem": "virtiomem.resource.iomem",
+    "recording": "virtiomem.recording",
+    "scenario": "virtiomem.scenario",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -5,7 +5,7 @@
     VirtiomemError            one clear line; never shown as a traceback by the command
     ├── UsageError            the input is wrong: a file, a key, an option             exit 2
     │   ├── ListingError      a /proc/iomem listing, with its line number
-    │   │   └── MaskedListingError    one without addresses                            (resource.iomem)
+    │   │   └── MaskedListingError    one without addresses
     │   ├── ScenarioError     a scenario file, with table and key
     │   ├── ImpossibleWishError   what no set-up can do, with the number                   (planning.setup)
     │   └── ArgumentError     an argument of a library call
@@ -104,6 +104,15 @@ class ListingError(UsageError):
         self.line = line
         self.source = source
         super().__init__(f"{source or 'iomem'}:{line}: {reason}")
+
+
+class MaskedListingError(ListingError):
+    """All addresses are hidden: the listing was read without CAP_SYS_ADMIN."""
+
+    def __init__(self, *, source: str | None = None) -> None:
+        super().__init__(
+            "all addresses are zero, as an unprivileged reader sees them: read it as root", line=1, source=source
+        )
 
 
 class ScenarioError(UsageError):

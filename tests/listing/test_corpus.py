@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from virtiomem.errors import ListingError
+from virtiomem.errors import ListingError, MaskedListingError
 from virtiomem.listing import repair
 from virtiomem.listing.ram import system_ram
 from virtiomem.resource import iomem
@@ -78,7 +78,7 @@ def test_what_lenient_reading_gives_is_a_sound_listing(file: str) -> None:
 @pytest.mark.parametrize("file", MASKED)
 def test_a_masked_listing_is_recognised(file: str) -> None:
     text = (SHARED / file).read_text()
-    with pytest.raises(iomem.MaskedListingError, match="read it as root"):
+    with pytest.raises(MaskedListingError, match="read it as root"):
         iomem.loads(text)
     assert iomem.dumps(iomem.loads(text, allow_masked=True)) == text
     reading = repair.loads(text)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from virtiomem.errors import ListingError
+from virtiomem.errors import ListingError, MaskedListingError
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import (
     IORESOURCE_BUSY,
@@ -128,7 +128,7 @@ def test_an_unprivileged_reader_sees_zeros() -> None:
     tree = iomem.loads(LISTING)
     masked = iomem.dumps(tree, masked=True)
     assert masked.splitlines()[4] == "  00000000-00000000 : Crash kernel"
-    with pytest.raises(iomem.MaskedListingError, match=r"^/proc/iomem:1: .* read it as root$"):
+    with pytest.raises(MaskedListingError, match=r"^/proc/iomem:1: .* read it as root$"):
         iomem.loads(masked, source="/proc/iomem")
     outline = iomem.loads(masked, allow_masked=True)
     assert iomem.dumps(outline) == masked

@@ -14,10 +14,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
-from virtiomem.errors import ListingError
+from virtiomem.errors import ListingError, MaskedListingError
 from virtiomem.listing.damage import MAX_REPAIRS, Repair
 from virtiomem.resource import iomem
-from virtiomem.resource.iomem import MaskedListingError
 from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM
 from virtiomem.resource.spoiled import ELIDED, REMARK
 from virtiomem.resource.tree import ResourceTree

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from virtiomem.abi import ZoneType
 from virtiomem.driver.messages import VALUE_LINE, Key
+from virtiomem.errors import MaskedListingError
 from virtiomem.live.capture import Capture
 from virtiomem.live.lsmem import Ownership
 from virtiomem.live.sysfs import MemorySysfs
 from virtiomem.live.views import number_of, zones_of
 from virtiomem.resource import iomem
-from virtiomem.resource.iomem import MaskedListingError
 from virtiomem.resource.names import VIRTIO_MEM_RAM, is_virtio_device
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.units import Span

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO
 
 from virtiomem import border
-from virtiomem.errors import ListingError
+from virtiomem.errors import ListingError, MaskedListingError
 from virtiomem.files import read_bytes, write_whole
 from virtiomem.gcpause import paused
 from virtiomem.resource.children import Children
@@ -53,15 +53,6 @@ _BLOCK = 1 << 12
 Row = tuple[str, str, str, str]
 """Indent, start, end, name: the columns of a line, as text."""
 Addresses = tuple[int, ...]
-
-
-class MaskedListingError(ListingError):
-    """All addresses are hidden: the listing was read without CAP_SYS_ADMIN."""
-
-    def __init__(self, *, source: str | None = None) -> None:
-        super().__init__(
-            "all addresses are zero, as an unprivileged reader sees them: read it as root", line=1, source=source
-        )
 
 
 def load(
