@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from virtiomem.errors import UsageError
-from virtiomem.sweep import Sweep, loads, run, summarize
+from virtiomem.errors import BackendError, UsageError
+from virtiomem.sweep import Sweep, engines, loads, run, summarize
+from virtiomem.sweep.definition import dumps
 from virtiomem.sweep.engines import Chunk, Played, in_process
 from virtiomem.sweep.play import part_of
 from virtiomem.sweep.rows import read
@@ -148,6 +149,17 @@ def test_choice_that_matters_in_one_case_only_is_not_lost_among_the_others(tmp_p
     back = {tuple(one.labels.values()): one.judgement for one in summary.differences if one.measure == "came-back"}
     assert back["kernel", 1.0] is Judgement.LESS
     assert back["movable", 1.0] is Judgement.NONE
+
+
+def test_worker_of_another_version_is_refused(small: Sweep) -> None:
+    with pytest.raises(BackendError, match=r"a worker has virtiomem .*, which is another than here"):
+        engines._play(dumps(small), loads(TEXT.replace("600", "601")).digest, (0,))
+
+
+def test_file_that_is_no_journal_is_refused_in_bounded_memory(small: Sweep, tmp_path: Path) -> None:
+    (tmp_path / "a.csv.part").symlink_to("/dev/zero")
+    with pytest.raises(UsageError, match="of another sweep than"):
+        run(small, tmp_path / "a.csv", resume=True)
 
 
 def test_too_few_pairs_say_nothing(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from importlib import import_module
 from multiprocessing import active_children, get_context
 from typing import Any
 
+from virtiomem import __version__
 from virtiomem.errors import BackendError, UsageError
 from virtiomem.sweep import definition, outcome
 from virtiomem.sweep.rows import Outcome
@@ -47,9 +48,11 @@ def in_process(sweep: Sweep, chunks: Iterable[Chunk]) -> Iterator[Played]:
             yield [(run, outcome.play(sweep, run))]
 
 
-def _play(text: bytes, chunk: Chunk) -> Played:
-    """In a worker: play some runs of the sweep that `text` is."""
+def _play(text: bytes, digest: str, chunk: Chunk) -> Played:
+    """In a worker: play some runs of the sweep that `text` is. Raises BackendError for a worker of another version."""
     sweep = _sweep(text)
+    if sweep.digest != digest:
+        raise BackendError(f"a worker has virtiomem {__version__}, which is another than here: its rows would differ")
     return [(run, outcome.play(sweep, run)) for run in chunk]
 
 
@@ -101,6 +104,7 @@ class _InPool:
 
     def __init__(self, sweep: Sweep, chunks: Iterable[Chunk], workers: int) -> None:
         self._text = definition.dumps(sweep)
+        self._digest = sweep.digest
         self._chunks = iter(chunks)
         self._workers = workers
         self._lost = _Lost()
@@ -137,7 +141,7 @@ class _InPool:
                 if chunk is None:
                     self._more = self._more and alone
                     break
-                under_way[pool.submit(_play, self._text, chunk)] = chunk
+                under_way[pool.submit(_play, self._text, self._digest, chunk)] = chunk
             if not under_way:
                 return
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
@@ -168,6 +172,7 @@ class _OnDask:
     def __init__(self, dask: Any, sweep: Sweep, chunks: Iterable[Chunk], scheduler: str | None, workers: int) -> None:
         self._dask = dask
         self._text = definition.dumps(sweep)
+        self._digest = sweep.digest
         self._name = f"virtiomem-{sweep.digest}-{os.getpid()}"
         self._chunks = iter(chunks)
         self._scheduler = scheduler
@@ -200,7 +205,9 @@ class _OnDask:
         while True:
             while len(under_way) < room and (chunk := self._lost.pop() if self._lost else next(self._chunks, None)):
                 self._sent += 1
-                future = client.submit(_play, self._text, chunk, pure=False, key=f"{self._name}-{self._sent}")
+                future = client.submit(
+                    _play, self._text, self._digest, chunk, pure=False, key=f"{self._name}-{self._sent}"
+                )
                 under_way[future] = chunk
                 results.add(future)
             if not under_way:
@@ -216,5 +223,6 @@ class _OnDask:
         error = future.exception() if future.status == "error" else None
         if type(error).__name__ == "KilledWorker":  # Dask gave it up: too many workers died of it
             return self._lost.blame(chunk)
-        reason = f"the scheduler is lost ({future.status})" if error is None else f"{type(error).__name__}: {error}"
+        told = str(error) if isinstance(error, BackendError) else f"{type(error).__name__}: {error}"
+        reason = f"the scheduler is lost ({future.status})" if error is None else told
         raise BackendError(one_line(f"{self._where}: {reason}"))

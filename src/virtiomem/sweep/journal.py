@@ -19,6 +19,8 @@ from virtiomem.sweep.sweep import Sweep
 from virtiomem.text import shown
 
 _NOWHERE = (1 << 64) - 1
+_LONGEST = 1 << 16
+"""Bytes of a line: what is longer is no row."""
 
 
 class Journal:
@@ -57,14 +59,14 @@ class Journal:
 
     def _read(self) -> None:
         """Find the whole rows, and cut off the rest."""
-        first = self._file.readline()
+        first = self._file.readline(_LONGEST)
         if first != json.encode(self._head) + b"\n":
             raise UsageError(
                 f"{shown(self.path)}: of another sweep than {self._sweep.source}, or begun by another version of virtiomem; "
                 "remove the file to begin again"
             )
         at = len(first)
-        for line in self._file:
+        for line in iter(lambda: self._file.readline(_LONGEST), b""):
             run = _run_of(line)
             if run is None or not 0 <= run < self._sweep.runs:
                 break
