@@ -145,6 +145,12 @@ def test_grid_of_a_million_million_runs_is_refused_at_once() -> None:
         loads(TEXT.replace("[parameters]", f"[parameters]\n{ranges}"))
 
 
+def test_fault_of_the_scenario_is_not_taken_for_the_parameters() -> None:
+    text = TEXT.replace("[workload]", '[[step]]\ndo = "use"\nid = "a"\nsize = "16MB"\n\n[workload]')
+    with pytest.raises(ScenarioError, match=r"^sweep:\d+: step 1: size: not a size: '16MB'"):
+        loads(text)
+
+
 def test_sweep_that_does_nothing_is_refused() -> None:
     with pytest.raises(ScenarioError, match="nothing is done: there is neither a step nor a workload"):
         loads("[guest]\nmemory = '1G'")

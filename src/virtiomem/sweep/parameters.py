@@ -97,7 +97,8 @@ def _check_path(path: str, where: str) -> None:
     if table not in TABLES or not all(rest) or not rest:
         near = nearest(table, TABLES)
         raise ScenarioError(
-            f"{quoted(path)} is not the place of a key, such as guest.memory, device.vm0.block-size or workload.scatter{near}",
+            f"{quoted(path)} is not the place of a key, such as guest.memory, device.vm0.block-size or workload.scatter{near}; "
+            "under a name of its own, each value is a table with a name and the keys that it sets",
             where=where,
         )
 

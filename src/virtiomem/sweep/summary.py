@@ -23,7 +23,7 @@ from virtiomem.units import format_approx
 MOST_APART = 40
 """Combinations of the other parameters that are compared each for itself."""
 LEAST_PAIRS = 6
-"""Of fewer pairs the interval says nothing: it would be as wide as they are."""
+"""Of fewer values, or pairs, an interval says nothing: five from the lowest to the highest hold the median with 94 %."""
 
 
 class Measure(NamedTuple):
@@ -220,11 +220,11 @@ def label(value: Label) -> str:
 
 
 def interval(measure: Measure, found: Median | None) -> str:
-    """A median with its interval, where that is more than a point: ``81.5 [79, 84]``."""
+    """A median with its interval, where that is more than a point, and of enough values: ``81.5 [79, 84]``."""
     if found is None:
         return "-"
     middle, low, high = (measure.text(value) for value in found[:3])
-    return middle if low == middle == high else f"{middle} [{low}, {high}]"
+    return middle if found.values < LEAST_PAIRS or low == middle == high else f"{middle} [{low}, {high}]"
 
 
 @dataclass(frozen=True, slots=True)

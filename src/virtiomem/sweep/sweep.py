@@ -231,6 +231,7 @@ def _trace_names(tables: dict[str, Any], grid: Grid) -> Iterator[str]:
 
 def _try_all(made: Sweep) -> None:
     """Refuse a key that no scenario has, and a value that it cannot have: each is set once, alone."""
+    convert(made.tables, WorkloadFile)  # else a fault of the scenario would be taken for the first parameter's
     for parameter in made.grid.parameters:
         for setting in parameter.settings[:_TRIED]:
             tables = copy.deepcopy(made.tables)
