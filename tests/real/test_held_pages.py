@@ -94,9 +94,10 @@ def explained_by_agent(folder: Path) -> str:
         printed = io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
             patch.setattr(agent_files, "ANSWER_SECONDS", PATIENCE / ATTEMPTS)
-            patch.setattr(guest_agent, "PAGES_SECONDS", PATIENCE)
+            patch.setattr(guest_agent, "LOOK_SECONDS", PATIENCE)
             patch.setattr(peer, "LOOK_SECONDS", PATIENCE)
-            if main(["vm", "explain", "--json", "-c", f"vm=qmp:{folder}/vm.sock", "--agent", f"{folder}/ga.sock"]) == 0:
+            words = ["vm", "explain", "--json", "-c", f"vm=qmp:{folder}/vm.sock", "--agent", f"{folder}/ga.sock"]
+            if main([*words, "--pages-for", f"{PATIENCE:g}"]) == 0:
                 return printed.getvalue()
     pytest.fail(f"the agent did not answer in {ATTEMPTS} attempts")
 
