@@ -3,7 +3,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from virtiomem.errors import ArgumentValueError
-from virtiomem.units import U64_MAX, GiB, MiB, Size, format_approx, format_size, libvirt_unit, parse_size
+from virtiomem.units import (
+    U64_MAX,
+    GiB,
+    MiB,
+    Size,
+    format_approx,
+    format_duration,
+    format_size,
+    libvirt_unit,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -52,3 +62,7 @@ def test_decimal_units_are_refused_with_the_size_to_write() -> None:
     with pytest.raises(ArgumentValueError, match=r"^not a size: '2gb' \(write 2G, which counts in powers of 1024\)$"):
         Size.parse("2gb")
     assert Size.parse("2Gi") == Size.parse("2 GiB") == 2 * GiB
+
+
+def test_long_durations_are_minutes() -> None:
+    assert [format_duration(seconds) for seconds in (1.4, 119.0, 120.0, 360.0)] == ["1 s", "119 s", "2 min", "6 min"]

@@ -12,7 +12,7 @@ _LETTER, _MARGIN, _HEIGHT = 6.6, 7, 20
 
 
 def to_svg(name: str, outcome: str, *, good: bool | None) -> bytes:
-    """Draw a badge: the subject on the left, the result on the right; green when it is `good`, red when not, olive for None."""
+    """Draw a badge, the subject on the left and the result on the right: green for `good`, red for not, olive for None."""
     sides = [(printable(name), _LEFT), (printable(outcome), _RIGHT[good])]
     widths = [round(len(words) * _LETTER) + 2 * _MARGIN for words, _ in sides]
     label = ": ".join(words for words, _ in sides)

@@ -122,6 +122,11 @@ def size_format(*, in_bytes: bool, at_least: bool = False) -> Callable[[int], st
     return (lambda size: f"at least {plain(size)}") if at_least else plain
 
 
+def format_duration(seconds: float) -> str:
+    """Seconds for a glance; from two minutes on, minutes."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
 def format_with_hex(size: int) -> str:
     """Bytes for people and for those who count zeros: ``4G (0x100000000)``."""
     return f"{format_size(size)} ({size:#x})"

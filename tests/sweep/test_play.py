@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from virtiomem import scenario
 from virtiomem.errors import BackendError, UsageError
-from virtiomem.sweep import Sweep, engines, loads, run, summarize
+from virtiomem.sweep import Sweep, engines, load, loads, run, summarize
 from virtiomem.sweep.definition import dumps
 from virtiomem.sweep.engines import Chunk, Played, in_process
 from virtiomem.sweep.play import part_of
@@ -149,6 +150,32 @@ def test_choice_that_matters_in_one_case_only_is_not_lost_among_the_others(tmp_p
     back = {tuple(one.labels.values()): one.judgement for one in summary.differences if one.measure == "came-back"}
     assert back["kernel", 1.0] is Judgement.LESS
     assert back["movable", 1.0] is Judgement.NONE
+
+
+@pytest.mark.parametrize("name", ["guest.toml", "boot.iomem", "use.csv"])
+def test_no_file_that_the_sweep_is_made_of_is_written_over(name: str, tmp_path: Path) -> None:
+    guest = (
+        TEXT.partition("[parameters]")[0].partition("seeds = 4")[2].replace("[guest]", '[guest]\niomem = "boot.iomem"')
+    )
+    (tmp_path / "guest.toml").write_text(guest)
+    (tmp_path / "boot.iomem").write_text(scenario.loads("[guest]\nmemory = '1G'").boot_iomem)
+    (tmp_path / "use.csv").write_text("seconds,wanted,movable,unmovable\n0,512M,0,0\n")
+    (tmp_path / "small.toml").write_text('scenario = "guest.toml"\n[workload]\nseconds = 60\ntrace = "use.csv"')
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(UsageError, match=f"would overwrite .*{name}"):
+        run(load(tmp_path / "small.toml"), tmp_path / name)
+    assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_table_of_another_kind_is_not_written_over(suffix: str, small: Sweep, tmp_path: Path) -> None:
+    path = tmp_path / f"small.{suffix}"
+    path.write_text("name,wage\nann,1\n")
+    with pytest.raises(UsageError, match="something else than the rows of a sweep; give another name"):
+        run(small, path)
+    assert path.read_text() == "name,wage\nann,1\n"
+    path.unlink()
+    run(small, run(small, path).path)  # rows are
 
 
 def test_worker_of_another_version_is_refused(small: Sweep) -> None:

@@ -5,7 +5,7 @@ import pytest
 from virtiomem.units import GiB
 from virtiomem.vm.inside import Seen
 from virtiomem.vm.progress import Track
-from virtiomem.vm.progress_text import LINE_SECONDS, MAX_LINES, ProgressLines, duration
+from virtiomem.vm.progress_text import LINE_SECONDS, MAX_LINES, ProgressLines
 from virtiomem.vm.results import ResizeProgress
 
 
@@ -58,7 +58,3 @@ def test_what_is_over_sooner_has_no_line(capsys: pytest.CaptureFixture[str]) -> 
     lines = ProgressLines()
     lines(ResizeProgress("web", (shrinking(10),), 10.0, 10.0))
     assert capsys.readouterr().err == ""
-
-
-def test_long_durations_are_minutes() -> None:
-    assert [duration(seconds) for seconds in (1.4, 119.0, 120.0, 360.0)] == ["1 s", "119 s", "2 min", "6 min"]

@@ -6,8 +6,8 @@ underscores), which offers two functions and is imported only when its command w
     def add_arguments(parser: argparse.ArgumentParser) -> None: ...
     def run(args: argparse.Namespace) -> int: ...      # the exit code
 
-Three modules are not commands: `arguments` reads times, sizes, counts and addresses, `guests` chooses the guest that plays, `whole` is
-every command's parser at once.
+Four modules are not commands: `arguments` reads times, sizes, counts and addresses, `guests` chooses the guest that plays,
+`device_subject` the device that is checked, `whole` is every command's parser at once.
 
 What goes wrong is raised (`virtiomem.errors`); `main` says it in one line on stderr and turns it into the exit code.
 """

@@ -27,7 +27,7 @@ _COUNT = re.compile(r"([0-9]{1,18})(?:([kMG]?)|e([0-9]{1,2}))")
 _MANY = {None: 1, "": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _MOST = 10**18
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 60 * 60, "": 1}
-"""Seconds; a text's unit is the first that it ends with."""
+"""Seconds of each unit. "ms" stands before "s", since a text may end with both."""
 
 
 def exit_status(meanings: Mapping[Exit, str], separator: str = ", ") -> str:

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Observe, or read what was observed; fit, compare."""
+    """Fit the model to observations, new or kept, and show how far off it is."""
     from virtiomem.sweep.calibrate import calibrate
 
     found = _kept(args) if args.kept else _observed(args)
@@ -78,7 +78,7 @@ def _kept(args: argparse.Namespace) -> list["WorkloadSeen"]:
 
 
 def _observed(args: argparse.Namespace) -> list["WorkloadSeen"]:
-    """Observe real guests, one after the other; what was observed is kept also when one is lost."""
+    """Observe real guests, one after the other. When one is lost, --record has those before it."""
     from virtiomem.sweep import observe
 
     for name in args.workload:

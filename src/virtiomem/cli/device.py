@@ -2,32 +2,24 @@
 
 import argparse
 import json
-import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING
 
-from virtiomem.cli.arguments import check_outputs, count, exit_status, expecting, file, positive, refuse_unused, seconds
+from virtiomem.cli.arguments import check_outputs, count, exit_status, expecting, file
+from virtiomem.cli.device_subject import add_others, add_qemu, maker, opened
 from virtiomem.conformance.rules import STRICTER
 from virtiomem.errors import BackendError, DeviceError, Exit
 from virtiomem.qemu.process import BINARY
 from virtiomem.stdio import show
 from virtiomem.text import one_line, quoted
 
-BOOT_SECONDS = 120
-"""Default boot memory of a guest."""
-
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from virtiomem.conformance import log
     from virtiomem.conformance.fuzz import Figures
     from virtiomem.conformance.replay import ReplayResult
-    from virtiomem.conformance.testbench import Target
-    from virtiomem.status_line import StatusLine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,8 +54,8 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     )
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--embedded", action="store_true", help="the embedded device (default)")
-    _add_qemu(target.add_argument)
-    _add_others(parser, target.add_argument)
+    add_qemu(target.add_argument)
+    add_others(parser, target.add_argument)
     parser.add_argument(
         "--rule",
         action="append",
@@ -101,146 +93,12 @@ def _add_junit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--junit", type=file, metavar="FILE", help="write it to FILE as JUnit XML, too")
 
 
-def _add_qemu(add_argument: Callable[..., object], **default: str) -> None:
-    """`--qemu`, with or without a program."""
-    add_argument(
-        "--qemu",
-        nargs="?",
-        const=BINARY,
-        type=file,
-        metavar="PATH",
-        help="QEMU's device; PATH is the program, from $PATH by default",
-        **default,
-    )
-
-
-def _add_others(parser: argparse.ArgumentParser, add_argument: Callable[..., object]) -> None:
-    """Devices of other programs and packages, one of them by `add_argument`, and what they need as well."""
-    add_argument(
-        "--command",
-        dest="program",
-        type=_command,
-        metavar="PROG",
-        help="the device of a program, with its arguments, that speaks JSON lines (docs/device-protocol.md)",
-    )
-    add_argument(
-        "--boot",
-        metavar="COMMAND",
-        help="the device that a VMM gives its guests: COMMAND boots {kernel} with {initrd} and {append}, and its input and output "
-        "are the guest's first serial port (docs/hands.md)",
-    )
-    add_argument(
-        "--subject",
-        type=_subject,
-        metavar="MODULE:FACTORY",
-        help="the devices of a Python object: what FACTORY() returns is a conformance.testbench.Target",
-    )
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        metavar="SECONDS",
-        help="what the program of --command has for each answer (default 10)",
-    )
-    booting = parser.add_argument_group("with --boot")
-    booting.add_argument(
-        "--kernel", metavar="FILE|RELEASE", help="the kernel for the guest; the newest in /boot by default"
-    )
-    booting.add_argument("--append", metavar="WORDS", help="more for the kernel's command line")
-    booting.add_argument(
-        "--console",
-        metavar="unix:PATH|pty:PATH",
-        help="where the guest's first serial port is, if not the command's own",
-    )
-    booting.add_argument(
-        "--hands", metavar="FILE", type=file, help="the program for the guest (make hands), else compiled now"
-    )
-    booting.add_argument(
-        "--boot-timeout",
-        type=positive,
-        default=BOOT_SECONDS,
-        metavar="SECONDS",
-        help=f"what a boot may take (default {BOOT_SECONDS})",
-    )
-    hook = booting.add_mutually_exclusive_group()
-    hook.add_argument("--resize-command", metavar="COMMAND", help="sets the device's requested size to {size} bytes")
-    hook.add_argument(
-        "-c", "--connect", metavar="MACHINE", help="the same through a door of `vm`, such as qmp:/run/vm.sock"
-    )
-
-
-def _command(text: str) -> list[str]:
-    """Read a program and its arguments, quoted as in a shell."""
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{quoted(text)}: {error}") from None
-    if not words:
-        raise argparse.ArgumentTypeError("an empty command")
-    return words
-
-
-def _subject(text: str) -> tuple[str, str]:
-    """Read the name of a module and of what makes the target in it."""
-    module, _, factory = text.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), factory)):
-        raise argparse.ArgumentTypeError(f"{quoted(text)} is not MODULE:FACTORY")
-    return module, factory
-
-
 def _skip(text: str) -> tuple[str, str]:
     """Read a rule or a group, and why it is skipped."""
     name, _, reason = text.partition("=")
     if not reason.strip():
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not ID=REASON, such as PLUG-4='known, bug 123'")
     return name, one_line(reason.strip())
-
-
-def _other(args: argparse.Namespace) -> "Callable[[], Target] | None":
-    """Return the factory of a device that another program or package provides; None when none was named."""
-    from virtiomem.conformance.messages import command_target
-    from virtiomem.conformance.subject import load_target
-
-    if args.boot is not None:
-        refuse_unused({"--timeout": args.timeout}, "is for --command; --boot has --boot-timeout")
-        return partial(_boot_target, args)
-    booting = ("kernel", "append", "console", "hands", "resize_command", "connect")
-    given = {f"--{name.replace('_', '-')}": getattr(args, name) for name in booting}
-    refuse_unused(given | {"--boot-timeout": args.boot_timeout != BOOT_SECONDS}, "is for --boot")
-    if args.program is not None:
-        return partial(command_target, args.program, seconds=args.timeout)
-    refuse_unused({"--timeout": args.timeout}, "is for --command")
-    return partial(load_target, *args.subject) if args.subject is not None else None
-
-
-def _boot_target(args: argparse.Namespace) -> "Target":
-    """The target of --boot; raises UsageError for impossible options, BackendError where no device is reached."""
-    from virtiomem.conformance.booted import BootTarget, CommandHook, Hook, expected_release
-    from virtiomem.conformance.consoles import read_console
-    from virtiomem.conformance.vmm import Vmm, read_command
-    from virtiomem.files import read_bytes
-    from virtiomem.guest import hands
-    from virtiomem.guest.linux.kernels import choose_image
-
-    command = read_command(args.boot)
-    kernel = choose_image(args.kernel)
-    architecture = hands.architecture_of(kernel)
-    vmm = Vmm(
-        command,
-        kernel,
-        read_bytes(args.hands) if args.hands else hands.build(architecture),
-        architecture,
-        args.append or "",
-        read_console(args.console) if args.console is not None else None,
-        float(args.boot_timeout),
-    )
-    hook: Hook | None = None
-    if args.resize_command is not None:
-        hook = CommandHook(args.resize_command)
-    elif args.connect is not None:
-        from virtiomem.vm.hook import DoorHook
-
-        hook = DoorHook(args.connect)
-    return BootTarget(vmm, hook, expected_release(command))
 
 
 def _add_fuzz(parser: argparse.ArgumentParser) -> None:
@@ -257,8 +115,8 @@ def _add_fuzz(parser: argparse.ArgumentParser) -> None:
         }
     )
     target = parser.add_mutually_exclusive_group()
-    _add_qemu(target.add_argument, default=BINARY)
-    _add_others(parser, target.add_argument)
+    add_qemu(target.add_argument, default=BINARY)
+    add_others(parser, target.add_argument)
     parser.add_argument(
         "--seed", type=int, default=1, metavar="N", help="the same seed makes the same moves (default 1)"
     )
@@ -308,7 +166,7 @@ def _add_replay(parser: argparse.ArgumentParser) -> None:
             Exit.TIMED_OUT: "the device does not answer in time",
         }
     )
-    _add_others(parser, parser.add_mutually_exclusive_group().add_argument)
+    add_others(parser, parser.add_mutually_exclusive_group().add_argument)
     _add_accept(parser)
     parser.add_argument("logs", type=file, metavar="LOG", nargs="+", help="a recorded request log")
     parser.add_argument("-J", "--json", action="store_true", help="print the outcome as JSON")
@@ -319,14 +177,6 @@ def run(args: argparse.Namespace) -> int:
     """Do what the action says."""
     code: int = {"check": _check, "fuzz": _fuzz, "replay": _replay, "rules": _rules}[args.action](args)
     return code
-
-
-def _opened(args: argparse.Namespace, progress: "StatusLine") -> "AbstractContextManager[Target]":
-    """The target that the options name; what it has to wait for is said."""
-    from virtiomem.conformance.targets import open_target
-
-    progress.say("starting the device" if args.boot is None else "booting the guest that has the device")
-    return open_target(args.qemu, _other(args))
 
 
 def _rules(args: argparse.Namespace) -> int:
@@ -355,7 +205,7 @@ def _check(args: argparse.Namespace) -> int:
     with (
         _junit_of_no_device(args, "conformance"),
         StatusLine("no report was made") as progress,
-        _opened(args, progress) as target,
+        opened(args, progress) as target,
     ):
         report = suite.run(
             target, rules, lambda rule: progress.say(f"{rule.id}: {rule.text}"), skipped, binding(args.fail_on)
@@ -376,7 +226,7 @@ def _check(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _junit_of_no_device(args: argparse.Namespace, what: str) -> Iterator[None]:
-    """Write --junit also where there is no device, or no longer: a CI may read nothing else."""
+    """Write --junit when the device does not start or is lost, too: a CI may read nothing else."""
     try:
         yield
     except (BackendError, DeviceError) as error:
@@ -404,7 +254,7 @@ def _fuzz(args: argparse.Namespace) -> int:
         with (
             _junit_of_no_device(args, "fuzzing"),
             StatusLine("the figures are of what was compared") as progress,
-            _opened(args, progress) as target,
+            opened(args, progress) as target,
         ):
 
             def on_line(figures: Figures, line: log.Operation) -> None:
@@ -449,7 +299,7 @@ def _replay(args: argparse.Namespace) -> int:
     from virtiomem.status_line import StatusLine
 
     outcomes: dict[str, ReplayResult] = {}
-    other, accept = _other(args), accepted(args.accept)
+    make, accept = maker(args), accepted(args.accept)
     check_outputs(args, "junit", inputs=args.logs)
     for number, path in enumerate(args.logs, 1):
         with (
@@ -458,7 +308,7 @@ def _replay(args: argparse.Namespace) -> int:
             expecting("a log of requests to a device", path),
         ):
             progress.say(f"log {number} of {len(args.logs)}: {path}")
-            target = other() if other is not None else None
+            target = make() if make is not None else None
             outcomes[path] = outcome = (
                 retrace(path, target, accept) if target is not None and accept else replay(path, target, accept)
             )

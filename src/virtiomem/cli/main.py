@@ -173,7 +173,7 @@ def _parsers(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Iterator[a
 
 
 def _near_option(word: str, named: Iterable[argparse.ArgumentParser]) -> str:
-    """A hint at the option of these parsers that was meant; dashes, which all have, make no likeness."""
+    """Suggest the option that an unknown word is close to, compared without the dashes; empty when none is."""
     known = (option for parser in named for action in parser._actions for option in action.option_strings)
     names = [option.removeprefix("--") for option in known if option.startswith("--")]
     hint = nearest(word.partition("=")[0].removeprefix("--"), names)

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _follows(text: str) -> str:
-    """Refuse a size that is no wish."""
+    """Refuse --block-size, which the set-up follows from other options."""
     raise argparse.ArgumentTypeError(
         f"{text}: it follows from --hugepage, or from the transparent hugepages of --page-size"
     )

@@ -5,9 +5,9 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from virtiomem import columns, stdio
+from virtiomem import sweep as sweeps
 from virtiomem.cli.arguments import check_outputs, exit_status, file, positive
 from virtiomem.columns import Column, flowing
 from virtiomem.errors import Exit
@@ -16,14 +16,11 @@ from virtiomem.notation import json_bytes, printable_json
 from virtiomem.recording.describe import plural
 from virtiomem.status_line import StatusLine
 from virtiomem.stdio import terminal_width
-from virtiomem.sweep.median import Median
-from virtiomem.sweep.play import CHUNK
+from virtiomem.sweep import engines
+from virtiomem.sweep.play import CHUNK, part_of
+from virtiomem.sweep.summary import MEASURES, Measure, PointSummary, Summary, comparison, interval, label
 from virtiomem.text import shown
-
-if TYPE_CHECKING:
-    from virtiomem.sweep.engines import Engine
-    from virtiomem.sweep.summary import Measure, PointSummary, Summary
-    from virtiomem.sweep.sweep import Sweep
+from virtiomem.units import format_duration
 
 _MOST_POINTS = 40
 """Combinations that the table shows; the page and --json have all."""
@@ -70,17 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play, keep the rows, say what they say."""
-    from virtiomem import sweep as sweeps
-    from virtiomem.sweep.play import part_of
-
     sweep = sweeps.load(args.sweep)
     args.rows = args.rows or f"{Path(args.sweep).stem}.csv"
-    check_outputs(args, "rows", "page", inputs=[args.sweep])
+    check_outputs(args, "rows", "page", inputs=sweep.files)
     path = Path(args.rows)
     with StatusLine(f"what was played is in {shown(part_of(path))}: --resume goes on") as progress:
 
         def tell(done: int, of: int, left: float | None) -> None:
-            rest = "" if left is None else f", {_time(left)} left"
+            rest = "" if left is None else f", {format_duration(left)} left"
             progress.say(f"{done} of {of} runs{rest}")
 
         made = sweeps.run(
@@ -89,42 +83,26 @@ def run(args: argparse.Namespace) -> int:
         progress.say("summing up")
         summary = sweeps.summarize(made)
     if args.page is not None:
-        from virtiomem.sweep.page import page
+        from virtiomem.sweep.page import page  # it draws, which takes as long to load as all else
 
         write_whole(args.page, page(summary, sweep).encode())
     if args.json:
-        print(printable_json(json_bytes(to_json(summary, sweep, made.path), indent=1)))
+        values = asdict(summary) | {"rows": str(made.path), "sweep": sweep.digest}
+        print(printable_json(json_bytes(values, indent=1)))
     else:
         _show(summary, made.path)
     return Exit.PARTLY if summary.failed else Exit.DONE
 
 
-def _engine(args: argparse.Namespace, runs: int) -> "Engine":
+def _engine(args: argparse.Namespace, runs: int) -> engines.Engine:
     """The engine that the options name; for a few runs other processes are not worth their start."""
-    from virtiomem.sweep import engines
-
     if args.scheduler is not None or args.cluster is not None:
         return engines.on_dask(args.scheduler, workers=args.cluster or 0)
     jobs = args.jobs or len(os.sched_getaffinity(0))
     return engines.in_process if jobs == 1 or runs <= args.chunk else engines.in_pool(jobs)
 
 
-def to_json(summary: "Summary", sweep: "Sweep", rows: Path) -> dict[str, Any]:
-    """The summary as `--json` prints it."""
-    made = asdict(summary) | {"rows": str(rows), "sweep": sweep.digest}
-    for one in [*(point["medians"] for point in made["points"]), *made["differences"]]:
-        one |= {key: value._asdict() for key, value in one.items() if isinstance(value, Median)}
-    return made
-
-
-def _time(seconds: float) -> str:
-    """A time for a glance."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
-
-
-def _show(summary: "Summary", rows: Path) -> None:
+def _show(summary: Summary, rows: Path) -> None:
     """The summary: a table of the combinations, what the choices make of them, what failed."""
     print(f"{summary.title or 'sweep'}: {summary.runs} {plural(summary.runs, 'run')}, rows in {shown(rows)}\n")
     stdio.show(points_table(summary, terminal_width()))
@@ -135,23 +113,20 @@ def _show(summary: "Summary", rows: Path) -> None:
         stdio.warn(f"{count} {plural(count, 'run')} failed: {words}")
 
 
-def comparison_text(summary: "Summary", width: int | None) -> str:
+def comparison_text(summary: Summary, width: int | None) -> str:
     """The differences as a table, and below it what does not differ."""
-    from virtiomem.sweep.summary import comparison
-
     found = comparison(summary)
     table = columns.align([[cell.upper() for cell in found.heading], *found.rows]) if found.rows else ""
     return table + "".join(f"{line}\n" for remark in found.remarks for line in flowing("", remark, width))
 
 
-def points_table(summary: "Summary", width: int | None) -> str:
+def points_table(summary: Summary, width: int | None) -> str:
     """A line for each combination of parameters: medians and their intervals; see `columns.table`."""
-    from virtiomem.sweep.summary import MEASURES, interval, label
 
-    def of(measure: "Measure") -> Callable[["PointSummary"], str]:
+    def of(measure: Measure) -> Callable[[PointSummary], str]:
         return lambda point: interval(measure, point.medians[measure.name])
 
-    def named(name: str) -> Callable[["PointSummary"], str]:
+    def named(name: str) -> Callable[[PointSummary], str]:
         return lambda point: label(point.labels[name])
 
     labels: list[Column[PointSummary]] = [Column(name.rpartition(".")[2], named(name)) for name in summary.parameters]

@@ -7,8 +7,8 @@ is what drawing forever would come to, and the same every time.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import erfc, exp, lgamma, log, sqrt
-from typing import NamedTuple
 
 CONFIDENCE = 0.95
 _EXACT = 2000
@@ -18,7 +18,8 @@ _EXACT = 2000
 _ROUNDING = 1e-9
 
 
-class Median(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Median:
     """A median, and the interval that it may well lie in."""
 
     value: float

@@ -53,6 +53,8 @@ class GuestLoad:
 
     start: str
     end: str
+    locks: bool = False
+    """Whether it runs lock.c, for which a compiler must be here."""
 
 
 WORKLOADS = {
@@ -69,6 +71,7 @@ WORKLOADS = {
     "mlock": GuestLoad(
         f"lock {192 * MiB} >/load/said 2>&1 & until [ -s /load/said ]; do sleep 0.1; done; grep locked /load/said",
         "killall lock && rm /load/said",
+        locks=True,
     ),
     "churn": GuestLoad(
         "exec 4<>/hold && for i in $(seq 60); do dd if=/dev/zero of=/hold bs=2000k 2>/dev/null & done; "
@@ -155,8 +158,9 @@ def observe(workload: str, setup: "Setup", say: "Say" = lambda _: None) -> Workl
     from virtiomem.guest.linux import LinuxGuest
 
     load = WORKLOADS[workload]
-    programs = {"bin/lock": static_program(resources.files(__package__).joinpath("lock.c"), GUEST.architecture)}
-    more = replace(setup, load=("loop",), programs=programs if load.start.startswith("lock ") else {})
+    source = resources.files(__package__).joinpath("lock.c")
+    programs = {"bin/lock": static_program(source, GUEST.architecture)} if load.locks else {}
+    more = replace(setup, load=("loop",), programs=programs)
     with LinuxGuest(
         GUEST, [DEVICE], setup=more, pages=True, progress=lambda words: say(f"{workload}: {words}")
     ) as guest:

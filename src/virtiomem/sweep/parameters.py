@@ -133,9 +133,6 @@ class Grid:
 
     parameters: tuple[Parameter, ...]
 
-    def __len__(self) -> int:
-        return self.size if self.size < 1 << 63 else (1 << 63) - 1
-
     @property
     def size(self) -> int:
         """Number of combinations, however large."""

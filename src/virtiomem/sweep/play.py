@@ -38,7 +38,7 @@ def run(
 
     The same sweep makes the same bytes on every engine. Until all runs are played the rows are in ``path.part``; with
     `resume` a sweep that was broken off goes on there, and one that is complete is not played again. Raises UsageError for a
-    file that cannot be written or is of another sweep, BackendError when the disk is full or a cluster is lost: what is done
+    file that cannot be written, holds something else than rows, or is of another sweep; BackendError when the disk is full or a cluster is lost: what is done
     is kept.
     """
     border.instance("sweep", sweep, Sweep)
@@ -47,7 +47,8 @@ def run(
     path = Path(path)
     if rows.is_parquet(path):
         rows.need_pyarrow()
-    check_writable(path, inputs=[sweep.source])
+    check_writable(path, inputs=sweep.files)
+    rows.refuse_other(path)
     if resume and is_there(path) and not is_there(part_of(path)):
         for _ in rows.read(path, sweep):  # raises for another sweep's
             pass

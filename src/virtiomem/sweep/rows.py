@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from virtiomem.sweep.sweep import Sweep
 
+_FIRST = ("sweep", "run", "seed")
+"""The columns in front."""
+
 Cell = str | int | float | bool | None
 _GROUP = 65_536
 """Rows that are written to Parquet together."""
@@ -112,7 +115,7 @@ class Heading:
     @property
     def names(self) -> list[str]:
         """Names of the columns, in order."""
-        return ["sweep", "run", "seed", *self.parameters, *OUTCOMES]
+        return [*_FIRST, *self.parameters, *OUTCOMES]
 
     @property
     def kinds(self) -> list[type]:
@@ -123,6 +126,21 @@ class Heading:
 def is_parquet(path: str | Path) -> bool:
     """Return whether a file of that name holds Parquet, else CSV."""
     return Path(path).suffix.lower() in (".parquet", ".pq")
+
+
+def refuse_other(path: Path) -> None:
+    """Refuse to write over a file that does not begin as rows do: the default name may be that of another table. Raises UsageError."""
+    begins = b"PAR1" if is_parquet(path) else ",".join(_FIRST).encode()
+    if path.is_file() and (head := _head(path, len(begins))) and head != begins:
+        raise UsageError(f"{shown(path)}: something else than the rows of a sweep; give another name (--rows)")
+
+
+def _head(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise UsageError(f"{shown(path)}: {error.strerror}") from None
 
 
 def need_pyarrow() -> None:

@@ -223,7 +223,7 @@ def interval(measure: Measure, found: Median | None) -> str:
     """A median with its interval, where that is more than a point, and of enough values: ``81.5 [79, 84]``."""
     if found is None:
         return "-"
-    middle, low, high = (measure.text(value) for value in found[:3])
+    middle, low, high = map(measure.text, (found.value, found.low, found.high))
     return middle if found.values < LEAST_PAIRS or low == middle == high else f"{middle} [{low}, {high}]"
 
 
@@ -264,7 +264,9 @@ def _cell(measure: Measure, one: Difference) -> str:
     """A difference with its sign and its interval, or the judgement."""
     if one.difference is None or one.judgement not in (Judgement.MORE, Judgement.LESS):
         return str(one.judgement).removesuffix(" seen").removesuffix(" pairs to say")
+    found = one.difference
     middle, low, high = (
-        f"{'+' if value > 0 else '-' if value < 0 else ''}{measure.text(abs(value))}" for value in one.difference[:3]
+        f"{'+' if value > 0 else '-' if value < 0 else ''}{measure.text(abs(value))}"
+        for value in (found.value, found.low, found.high)
     )
     return middle if low == middle == high else f"{middle} [{low}, {high}]"

@@ -15,7 +15,7 @@ from virtiomem import __version__, border
 from virtiomem.errors import ArgumentValueError, ScenarioError
 from virtiomem.files import read_bytes
 from virtiomem.guest.base import DeviceConfig
-from virtiomem.recording.values import Load, Step, Use
+from virtiomem.recording.values import Load, Resize, Step, Use
 from virtiomem.scenario.complaints import line_of, none_of
 from virtiomem.scenario.toml_file import MAX_FILE, complete, convert, parse
 from virtiomem.scenario.values import Scenario
@@ -47,6 +47,8 @@ class Sweep:
     """The traces that workloads name, read."""
     folder: Path
     source: str
+    files: tuple[Path, ...] = ()
+    """The files that it was read from, and those that its guests start from: none of them may be written over."""
 
     @property
     def runs(self) -> int:
@@ -123,8 +125,6 @@ class Sweep:
 
 def _after(devices: Sequence[DeviceConfig], steps: Sequence[Step]) -> list[DeviceConfig]:
     """The devices with the sizes that the last steps ask for."""
-    from virtiomem.recording.values import Resize
-
     wanted = {step.device: step.requested_size for step in steps if isinstance(step, Resize)}
     return [structs.replace(one, requested_size=wanted.get(one.id, one.requested_size)) for one in devices]
 
@@ -160,7 +160,7 @@ def loads(text: str | bytes, *, source: str = "sweep", folder: str | Path = ".")
 
 
 def _sweep(file: SweepFile, folder: Path, source: str) -> Sweep:
-    tables, folder = _tables(file, folder)
+    tables, tables_folder = _tables(file, folder)
     grid = Grid(parameters.read(file.parameters))
     names = [parameter.name for parameter in grid.parameters]
     compare = file.compare if file.compare is not None else next(iter(names), "")
@@ -175,10 +175,22 @@ def _sweep(file: SweepFile, folder: Path, source: str) -> Sweep:
         points=_points(file, grid),
         seeds=file.seeds,
         compare=compare,
-        traces={name: trace.load(folder / name) for name in _trace_names(tables, grid)},
-        folder=folder,
+        traces={name: trace.load(tables_folder / name) for name in _named(_TRACE, tables, grid)},
+        folder=tables_folder,
         source=source,
+        files=tuple(_files(file, folder, tables_folder, tables, grid, source)),
     )
+
+
+def _files(
+    file: SweepFile, folder: Path, tables_folder: Path, tables: dict[str, Any], grid: Grid, source: str
+) -> Iterator[Path]:
+    """The sweep file, its scenario, and what both name."""
+    yield Path(source)
+    if file.scenario is not None:
+        yield folder / file.scenario
+    for path in _FILE_KEYS:
+        yield from (tables_folder / name for name in _named(path, tables, grid))
 
 
 def _tables(file: SweepFile, folder: Path) -> tuple[dict[str, Any], Path]:
@@ -219,14 +231,17 @@ def _points(file: SweepFile, grid: Grid) -> Sequence[int]:
     raise ScenarioError(f"{grid.size} combinations are more than a sample is drawn from, {1 << 62}", where="parameters")
 
 
-def _trace_names(tables: dict[str, Any], grid: Grid) -> Iterator[str]:
-    """The traces that the workload names, itself or by a parameter."""
-    values = [tables.get("workload", {}).get("trace")]
-    for parameter in grid.parameters:
-        values += [value for setting in parameter.settings for path, value in setting.sets if path == "workload.trace"]
-    for value in dict.fromkeys(values):
-        if isinstance(value, str):
-            yield value
+_TRACE = "workload.trace"
+_FILE_KEYS = (_TRACE, "guest.iomem", "guest.capture")
+"""Keys that name a file."""
+
+
+def _named(path: str, tables: dict[str, Any], grid: Grid) -> list[str]:
+    """The texts that a key has, in the tables or by a parameter."""
+    table, _, key = path.partition(".")
+    settings = (setting for parameter in grid.parameters for setting in parameter.settings)
+    values = [tables.get(table, {}).get(key), *(value for one in settings for at, value in one.sets if at == path)]
+    return [value for value in dict.fromkeys(values) if isinstance(value, str)]
 
 
 def _try_all(made: Sweep) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from virtiomem import stdio
 from virtiomem.reasons import retry
-from virtiomem.units import format_approx
+from virtiomem.units import format_approx, format_duration
 from virtiomem.vm.inside import Seen
 from virtiomem.vm.progress import Track
 from virtiomem.vm.results import ResizeProgress
@@ -27,15 +27,10 @@ def sizes(track: Track) -> str:
 def pace(report: ResizeProgress, track: Track) -> str:
     """Rate of a device and the time that is left at it; or since when it stands still, and when the driver tries again."""
     if (eta := track.eta) is not None:
-        return f"{format_approx(round(track.rate))}/s, {duration(eta)} left"
+        return f"{format_approx(round(track.rate))}/s, {format_duration(eta)} left"
     retry_in = track.retry_in(report.now)
     again = "" if retry_in is None else f"; {retry(retry_in, exact=False).text}"
     return f"still for {report.now - track.moved_at:.0f} s{again}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, or whole minutes when they are more than two."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
 def moving(reports: Iterable[ResizeProgress]) -> list[tuple[ResizeProgress, Track]]:

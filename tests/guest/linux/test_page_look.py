@@ -53,3 +53,7 @@ def test_every_block_has_its_letters() -> None:
 def test_anything_else_is_refused_with_its_line(wrong: str) -> None:
     with pytest.raises(ProtocolError, match="the guest's pages: '"):
         parse(wrong, 2 * MiB)
+
+
+def test_kernel_that_shows_no_flags_has_no_pages() -> None:
+    assert parse("", 4 * MiB) == {}

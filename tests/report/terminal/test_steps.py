@@ -5,6 +5,7 @@ import pytest
 from msgspec import UNSET, UnsetType
 from rich.text import Text
 
+from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.recording import Request, Snapshot, StepRecord, VirtioMemInfo
 from virtiomem.recording.palette import BlockKind
 from virtiomem.recording.values import Load
@@ -68,14 +69,35 @@ def test_heading_of_a_refused_step_says_both() -> None:
 
 
 def test_reasons_are_wrapped_under_one_label() -> None:
-    held_up = [f"vm0: memory{number} (Normal): busy" for number in (48, 49, 51)] + ["vm0: memory52 (Movable): busy"]
+    held_up = ["vm0: memory48 (Normal): busy", "vm0: memory49 (Normal): busy"]
     lines = plain(steps.reasons(record(error="word " * 12, held_up=held_up), None, 60))
     assert lines == [
         "    refused   word word word word word word word word word",
         "              word word word",
-        "    held up   vm0: memory48-49, 51 (Normal): busy",
-        "              vm0: memory52 (Movable): busy",
+        "    held up   vm0: memory48 (Normal): busy",
+        "              vm0: memory49 (Normal): busy",
     ]
+
+
+def test_memory_blocks_that_were_refused_alike_are_one_reason() -> None:
+    blocks = [
+        (48, "Normal", "vm0"),
+        (49, "Normal", "vm0"),
+        (51, "Normal", "vm0"),
+        (52, "Movable", "vm0"),
+        (53, "Movable", "vm1"),
+    ]
+    refused = [
+        Reason(ReasonKind.BLOCK_REFUSED, {"block": block, "zone": zone, "errno": "EBUSY"}, device)
+        for block, zone, device in blocks
+    ]
+    used = [Reason(ReasonKind.IN_USE, {"block": block, "zone": "Normal", "uses": []}, "vm0") for block in (60, 61)]
+    found = [*refused, *used]
+    full = msgspec.structs.replace(
+        record(held_up=[str(one) for one in found]), reasons=[one.to_json() for one in found]
+    )
+    said = [line.split("(")[0].removeprefix("    held up").strip() for line in plain(steps.reasons(full, None, 1000))]
+    assert said == ["vm0: memory48-49, 51", "vm0: memory52", "vm1: memory53", "vm0: memory60", "vm0: memory61"]
 
 
 def test_reasons_are_not_said_twice() -> None:

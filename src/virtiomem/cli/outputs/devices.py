@@ -37,7 +37,7 @@ class RuleChange(Printed, kw_only=True):
 
 
 class SuiteOutput(Printed, kw_only=True):
-    """Result of the conformance suite; `conforms` is null when none of the rules could be tested; with --against `changes`."""
+    """Result of the conformance suite. `conforms`: null when no rule could be tested. `changes`: with --against."""
 
     subject: str
     conforms: bool | None

@@ -147,7 +147,7 @@ class ComparisonOutput(Printed, kw_only=True):
 
 
 class GuestsOutput(Printed, kw_only=True):
-    """The guest of the golden recording, and the one that played; null where there was none."""
+    """Guests of the golden recording and of the run; null for a missing one."""
 
     golden: dict[str, Any] | None
     played: dict[str, Any] | None
@@ -205,7 +205,7 @@ class DifferenceOutput(Printed, kw_only=True):
 
 
 class SweepOutput(Printed, kw_only=True):
-    """The summary of a sweep; `rows` is the file with a row for each run."""
+    """Summary of a sweep. `rows`: the file with a row for each run."""
 
     title: str
     rows: str

@@ -77,7 +77,9 @@ snapshot() {
 }
 
 # The flags of every page of some memory blocks, so many bytes of a block; most are alike, so that little is left when packed.
+# Nothing where the kernel does not show them (CONFIG_PROC_PAGE_MONITOR).
 pages() {
+    [ -e /proc/kpageflags ] || return 0
     size=$1
     shift
     for block in "$@"; do

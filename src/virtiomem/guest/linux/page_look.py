@@ -26,7 +26,10 @@ def flags_size(block_size: int, architecture: Architecture = DEFAULT) -> int:
 
 
 def parse(text: str, block_size: int, architecture: Architecture = DEFAULT) -> dict[int, str]:
-    """Read the agent's answer to `pages`: letters by memory block; see `recording.pages`. Raises ProtocolError."""
+    """Read the agent's answer to `pages`: letters by memory block; see `recording.pages`. Raises ProtocolError.
+
+    Empty for a kernel that does not show the flags of pages.
+    """
     per_letter = architecture.pages(architecture.pageblock_size)
     blocks = _blocks(text, flags_size(block_size, architecture))
     return {number: "".join(_letters(flags, per_letter)) for number, flags in blocks}

@@ -1,19 +1,18 @@
 """One step as lines: what was done and came of it, the requests, the map, the blocks."""
 
-import re
 import textwrap
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, pairwise
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, pairwise, repeat
+from typing import Any, NamedTuple
 
 from msgspec import UNSET
 from rich.text import Text
 
 from virtiomem.kdump.standing import Standing
 from virtiomem.kdump.standing_text import summary
-from virtiomem.reasons import retry
+from virtiomem.reasons import Reason, ReasonKind, retry
 from virtiomem.recording.describe import describe, describe_request, plural, ranges
 from virtiomem.recording.palette import REFUSED, RESPONSES, SETTLED, STOPPED_SHORT, BlockKind, ChangeKind
 from virtiomem.recording.values import Request, StepRecord, VirtioMemInfo
@@ -33,9 +32,6 @@ MAX_PARTS = 4
 """Nor more partly plugged blocks."""
 INDENT = 4
 LABEL = 10
-
-_BLOCK = re.compile(r"\bmemory([0-9]{1,9})(?= \([^)]*\): \D*$)")
-"""A memory block, as a reason names it that gives no amount for it."""
 
 
 def heading(number: int, record: StepRecord, *, took: bool = False) -> Text:
@@ -73,18 +69,33 @@ def reasons(record: StepRecord, before: StepRecord | None, width: int) -> Iterat
     if before is not None and before.held_up == record.held_up:
         yield labelled("held up", "as before")
         return
-    held_up = list(_of_many_blocks(record.held_up))
+    held_up = list(_held_up(record))
     more = len(held_up) - MAX_LINES
     yield from _wrapped("held up", held_up[:MAX_LINES] + ([f"and {more} more reasons"] if more > 0 else []), width)
 
 
-def _of_many_blocks(texts: Iterable[str]) -> Iterator[str]:
-    """Reasons, those that neighbours have in common once: ``memory48-63 (Normal): refused with EBUSY``."""
-    for _, group in groupby(texts, lambda words: _BLOCK.sub("", words, count=1)):
+def _held_up(record: StepRecord) -> Iterator[str]:
+    """Reasons in words; memory blocks that were refused alike, one after the other, once: ``memory48-63 (Normal): refused …``.
+
+    Those that give an amount stand apart: it would be read as that of all.
+    """
+    texts = record.held_up or []
+    for kind, group in groupby(zip(texts, record.reasons or repeat({}, len(texts)), strict=True), _refused_alike):
         alike = list(group)
-        numbers = [int(found[1]) for words in alike if (found := _BLOCK.search(words))]
-        together = ranges(range(number, number + 1) for number in numbers)
-        yield _BLOCK.sub(f"memory{together}", alike[0], count=1)
+        if kind is None or len(alike) == 1:
+            yield from (words for words, _ in alike)
+        else:
+            values = alike[0][1]["values"]
+            blocks = ranges(range(number, number + 1) for _, reason in alike for number in [reason["values"]["block"]])
+            yield str(Reason(ReasonKind.BLOCK_REFUSED, values | {"block": blocks}, alike[0][1]["device"]))
+
+
+def _refused_alike(one: tuple[str, dict[str, Any]]) -> tuple[str | None, dict[str, Any]] | None:
+    """All of a refused memory block's reason except its number; None for any other reason."""
+    _, reason = one
+    if reason.get("reason") != ReasonKind.BLOCK_REFUSED.word:
+        return None
+    return reason["device"], {key: value for key, value in reason["values"].items() if key != "block"}
 
 
 def _wrapped(label: str, texts: Sequence[str], width: int) -> Iterator[Text]:

@@ -21,7 +21,7 @@ from virtiomem.architecture import DEFAULT
 from virtiomem.qemu.validation import NUMBER, Flag, ValueKind
 from virtiomem.recording import page_blocks
 from virtiomem.recording.page_use import FLAGS_SIZE, BlockPages
-from virtiomem.units import Span, is_power_of_two
+from virtiomem.units import MiB, Span, is_power_of_two
 from virtiomem.vm import inside
 from virtiomem.vm.doors import agent_files
 from virtiomem.vm.doors.address import Address, parse_address
@@ -32,6 +32,8 @@ from virtiomem.vm.inside import Block, Claim, GuestMemoryInfo
 
 MAX_ZONES_ASKED = 256
 """Blocks whose zone is asked for, one file each."""
+MAX_FLAGS = 32 * MiB
+"""Bytes of /proc/kpageflags for one memory block: those of 16 GiB in pages of 4 KiB."""
 MAX_CLAIMS = 256
 """Devices whose status is asked for, one file each."""
 
@@ -156,6 +158,8 @@ class _Session:
         if not known.page_size or not known.block_size or known.block_size < known.page_size:
             return
         size = known.block_size // known.page_size * FLAGS_SIZE
+        if size > MAX_FLAGS:
+            return
         # Highest first, as the driver unplugs: what is cut off is what would go last.
         for block in blocks:
             flags = await self._files.read(inside.KPAGEFLAGS, block * size, size)
