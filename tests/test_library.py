@@ -159,6 +159,8 @@ def test_a_listing_is_read_and_written_by_path(tmp_path: Path) -> None:
     assert iomem.dumps(iomem.load(path)) == iomem.dumps(iomem.load(str(path))) == path.read_text() == LISTING
     with pytest.raises(errors.UsageError, match=r"nowhere: No such file or directory$"):
         iomem.load(tmp_path / "nowhere")
+    with pytest.raises(TypeError, match=r"^file must be a path or an open file \(loads takes the text\), not 5$"):
+        iomem.load(5)  # type: ignore[arg-type]
     path.write_text("nonsense\n")
     with pytest.raises(errors.ListingError, match=f"^{path}:1: not a resource line"):
         iomem.load(path)

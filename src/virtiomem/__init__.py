@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from virtiomem.driver import Parameters, VirtioMemModule
     from virtiomem.guest.embedded import EmbeddedGuest
     from virtiomem.kdump.ranges import crash_ranges
+    from virtiomem.live.linux import LiveLinux
     from virtiomem.memory import Memory, Policy
     from virtiomem.resource import iomem
     from virtiomem.resource.tree import Resource, ResourceConflict, ResourceTree
@@ -20,6 +21,7 @@ __version__ = "0.2.0"
 __all__ = [
     "Clock",
     "EmbeddedGuest",
+    "LiveLinux",
     "Loopback",
     "MemDevice",
     "Memory",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "Clock": "virtiomem.clock",
     "EmbeddedGuest": "virtiomem.guest.embedded",
+    "LiveLinux": "virtiomem.live.linux",
     "Loopback": "virtiomem.transport.loopback",
     "MemDevice": "virtiomem.device.mem",
     "Memory": "virtiomem.memory",

@@ -115,7 +115,10 @@ def test_a_wrong_option_is_named(guest: str, capsys: pytest.CaptureFixture[str],
 def test_several_devices_want_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
     two = str(RECORDINGS / "d-two-devices/recording.json")
     code, _, err = run(capsys, two, "--by", "2M")
-    assert (code, "which one (virtio-mem devices here: virtio0, virtio1)" in err) == (2, True)
+    assert (code, "which device shrinks: there are several (virtio-mem devices here: virtio0, virtio1)" in err) == (
+        2,
+        True,
+    )
 
 
 def test_a_file_without_blocks_and_a_machine_without_devices_are_said(
@@ -130,7 +133,7 @@ def test_a_file_without_blocks_and_a_machine_without_devices_are_said(
     (Path(root) / "sys/bus/virtio/devices").mkdir(parents=True)
     assert run(capsys, "-s", root, "--devices")[::2] == (0, "")
     code, _, err = run(capsys, "-s", root, "--by", "1G")
-    assert (code, err) == (2, "virtiomem: --by: there is no virtio-mem device here\n")
+    assert (code, err) == (2, "virtiomem: there is no virtio-mem device here that could shrink\n")
 
 
 def test_devices_that_a_masked_map_hides_are_not_said_to_be_none(

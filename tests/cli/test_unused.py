@@ -17,7 +17,10 @@ SCENARIO = EXAMPLES / "dimm.toml"
     ("command", "words"),
     [
         ("blocks {capture} --device NONSENSE", "--device is for --by"),
-        ("blocks {capture} --by 128M --device NONSENSE", "--device: no 'NONSENSE' (virtio-mem devices here: virtio0"),
+        (
+            "blocks {capture} --by 128M --device NONSENSE",
+            "which device shrinks: no 'NONSENSE' (virtio-mem devices here: virtio0",
+        ),
         ("blocks {capture} --by 128M --devices", "--devices and --by exclude each other"),
         ("blocks {capture} --devices --output range", "--output is for the table of memory blocks"),
         ("blocks {capture} --devices --pairs", "--pairs is for the table of memory blocks"),

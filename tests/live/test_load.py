@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def test_a_file_is_read_for_what_it_is(tmp_path: Path) -> None:
 
 def test_a_listing_stays_as_it_is_byte_for_byte(tmp_path: Path) -> None:
     (tmp_path / "a.iomem").write_bytes(b"damaged \xff\r\n\x85 no newline")
-    loaded = load_any(tmp_path / "a.iomem").section("proc/iomem").text
+    loaded = load_any(tmp_path / "a.iomem", verb="iomem").section("proc/iomem").text
     assert loaded.encode("utf-8", "surrogateescape") == b"damaged \xff\r\n\x85 no newline"
 
 
@@ -117,3 +118,20 @@ def test_what_nothing_tells_is_taken_for_what_a_quiet_device_has() -> None:
         size=256 * MiB,
         block_size=2 * MiB,
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("root:x:0:0:root:/root:/bin/bash\n", "is a text of no kind that is read; --from KIND says what it is"),
+        ("[guest]\nmemory = '4G'\n", "is a scenario; `virtiomem run` plays it"),
+        (
+            "<domain type='kvm'></domain>\n",
+            "is a libvirt domain: nothing of a capture in it; `virtiomem read` takes it",
+        ),
+    ],
+)
+def test_a_file_that_holds_nothing_of_a_capture_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "a").write_text(text)
+    with pytest.raises(UsageError, match=re.escape(f"a {said}")):
+        load_any(tmp_path / "a")

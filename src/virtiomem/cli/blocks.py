@@ -3,42 +3,18 @@
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from virtiomem.cli.arguments import add_from, check_one_source, exit_status, file, load_input, refuse_unused, size
 from virtiomem.errors import Exit, UsageError
 from virtiomem.live import lsmem
-from virtiomem.live.capture import MEMORY
-from virtiomem.live.sysfs import MemorySysfs, read_memory_sysfs
+from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.stdio import terminal_width, warn
-from virtiomem.text import nearest, quoted
 
 if TYPE_CHECKING:
-    from virtiomem.live.capture import Capture
-    from virtiomem.live.captured_devices import CapturedDevice
+    from virtiomem.live.linux import LiveLinux
 
 # What only files and virtio-mem's options need is imported where they are used: lsmem's table takes a tenth of a second.
-
-HEADINGS = (
-    "proc/iomem",
-    MEMORY,
-    "proc/zoneinfo",
-    "sys/bus/virtio/devices",
-    "dev/kmsg",
-    "sys/module/virtio_mem/parameters",
-)
-"""Files that report a running Linux's virtio-mem devices."""
-
-
-class _Machine(NamedTuple):
-    """Add the options for the input of the command."""
-
-    memory: MemorySysfs
-    devices: list["CapturedDevice"]
-    owners: dict[int, lsmem.Ownership]
-    capture: "Capture"
-    hidden: bool
-    """Whether nothing tells where some device is, or whether there is one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +100,8 @@ def _blocks(args: argparse.Namespace) -> int:
     needs = lsmem.COLUMNS.needs([*columns, *split])
     hidden = False
     if args.file or "devices" in needs:
-        memory, _, owners, _, hidden = _machine(args)
+        linux = _linux(args)
+        memory, owners, hidden = linux.memory, linux.owners, linux.hidden
     else:
         memory, owners = read_memory_sysfs(args.sysroot, zones="zones" in needs, nodes="nodes" in needs), {}
     summary = args.summary or ("always" if args.style is lsmem.OutputFormat.TABLE else "never")
@@ -141,9 +118,11 @@ def _blocks(args: argparse.Namespace) -> int:
 def _devices(args: argparse.Namespace) -> int:
     from virtiomem.live import device_text
 
-    memory, devices, owners, _, hidden = _machine(args)
+    linux = _linux(args)
+    memory, devices, hidden = linux.memory, linux.devices, linux.hidden
     if args.style is lsmem.OutputFormat.JSON:
-        print(json.dumps({"virtio-mem": [device_text.device_values(one, memory, owners) for one in devices]}, indent=1))
+        values = [device_text.device_values(one, memory, linux.owners) for one in devices]
+        print(json.dumps({"virtio-mem": values}, indent=1))
     else:
         style = {"in_bytes": args.bytes, "headings": not args.noheadings, "width": terminal_width()}
         sys.stdout.write(device_text.devices_text(devices, memory, **style))
@@ -159,50 +138,23 @@ def _hidden(args: argparse.Namespace) -> int:
 
 
 def _plan(args: argparse.Namespace) -> int:
-    from virtiomem.architecture import DEFAULT
     from virtiomem.live import device_text
-    from virtiomem.live.shrink import plan_shrink
-    from virtiomem.live.views import architecture_of, driver_config_of
 
-    memory, devices, owners, capture, hidden = _machine(args)
-    if hidden:
-        raise UsageError(f"--by: {capture.iomem_source}: no addresses in it, so no device is known (read it as root)")
-    row = architecture_of(capture) or DEFAULT
-    plan = plan_shrink(_chosen(devices, args.device), memory, owners, args.by, driver_config_of(capture), row)
+    linux = _linux(args)
+    plan = linux.plan_shrink(args.by, args.device)
     if args.style is lsmem.OutputFormat.JSON:
         print(json.dumps(device_text.plan_values(plan), indent=1))
     else:
         style = {"in_bytes": args.bytes, "headings": not args.noheadings, "width": terminal_width()}
-        sys.stdout.write(device_text.plan_text(plan, memory.block_size, **style))
+        sys.stdout.write(device_text.plan_text(plan, linux.memory.block_size, **style))
     return Exit.PARTLY if plan.short else Exit.DONE
 
 
-def _chosen(devices: list["CapturedDevice"], name: str | None) -> "CapturedDevice":
-    """The device to shrink."""
-    if not devices:
-        raise UsageError("--by: there is no virtio-mem device here")
-    found = [device for device in devices if name in (None, device.name)]
-    if len(found) != 1:
-        names = ", ".join(device.name for device in devices)
-        wanted = (
-            "which one" if name is None else f"no {quoted(name)}{nearest(name, (device.name for device in devices))}"
-        )
-        raise UsageError(f"--device: {wanted} (virtio-mem devices here: {names})")
-    return found[0]
-
-
-def _machine(args: argparse.Namespace) -> _Machine:
+def _linux(args: argparse.Namespace) -> "LiveLinux":
     """A file, or a running Linux, with its virtio-mem devices."""
-    from virtiomem.live.captured_devices import devices_of, map_of, ownership
-    from virtiomem.live.collect import collect
-    from virtiomem.live.views import memory_of
+    from virtiomem.live.linux import LiveLinux
 
-    capture = load_input(args, "blocks") if args.file else collect(args.sysroot, only=HEADINGS)
-    memory = memory_of(capture)
-    devices = devices_of(capture, memory)
-    listed = not capture.section("sys/bus/virtio/devices").remark
-    hidden = map_of(capture) is None and not (listed and all(device.region for device in devices))
-    return _Machine(memory, devices, ownership(capture, memory, devices), capture, hidden)
+    return LiveLinux.of(load_input(args, "blocks")) if args.file else LiveLinux.here(args.sysroot)
 
 
 def _columns(args: argparse.Namespace) -> tuple[list[str], list[str]]:

@@ -107,6 +107,9 @@ class Capture(NamedTuple):
     at_least: bool = False
     """Whether something may be missing from what was read."""
 
+    def __repr__(self) -> str:
+        return f"<Capture of {shown(self.source)}: {', '.join(self.sections) or 'empty'}>"
+
     @property
     def page_size(self) -> int:
         """Bytes of a page: what zones count."""

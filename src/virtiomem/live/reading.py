@@ -51,7 +51,8 @@ def source_of(path: str | Path) -> str:
 def load_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -> Capture:
     """Read a file that describes a Linux's memory, as `read_any` does; a recording gives what its last snapshot holds.
 
-    `verb` is the command that needs it. Raises UsageError for a kind that has nothing for it, which says which command takes it.
+    `verb` is the command that needs it. Raises UsageError for a kind that has nothing for it, which says which command takes it,
+    and for text of no kind that is known.
     """
     found = read_any(path, verb=verb, kind=kind)
     if found.recording is None:
@@ -63,10 +64,10 @@ def load_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -
 
 def usable(found: Input, verb: str, source: str) -> Capture:
     """Return the input if the command can use its kind; raises UsageError that names a command which can."""
-    kind = found.kind
-    if set(TAKEN.get(verb, ())) <= set(kind.gives):
+    kind, needs = found.kind, TAKEN.get(verb, ())
+    if kind.gives and set(needs) <= set(kind.gives):
         return found.capture
-    missing = " and ".join(LACKING[heading] for heading in TAKEN[verb])
+    missing = " and ".join(LACKING[heading] for heading in needs) or "nothing of a capture"
     raise UsageError(f"{shown(source)} is {kind.words}{'' if kind.instead else f': {missing} in it'}; {kind.takers}")
 
 
@@ -82,9 +83,9 @@ def check_words(path: str | Path, wanted: str) -> None:
 def read_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -> Input:
     """Read a file, or a folder, that describes a Linux's memory for what it is; ``-`` is standard input.
 
-    `kind` says what it is; else its beginning does, and of several that it may be, the one that `verb` can use. What nothing
-    recognises is taken for a listing of /proc/iomem and is the capture's only section, unread and byte for byte. Raises UsageError
-    for a file that is damaged, or cannot be read.
+    `kind` says what it is; else its beginning does, and of several that it may be, the one that `verb` can use. Where `verb` needs
+    a map, a text that nothing recognises is taken for a listing of /proc/iomem; that is the capture's only section, unread and byte
+    for byte. Raises UsageError for a file that is damaged, or cannot be read.
     """
     source = source_of(path)
     chosen = named(kind) if kind else _in_place(path)

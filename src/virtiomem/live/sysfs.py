@@ -18,8 +18,8 @@ from virtiomem.abi import READ_OF_BLOCKS
 from virtiomem.errors import BackendError
 from virtiomem.live.capture import MEMORY
 from virtiomem.recording.values import MemoryBlock
-from virtiomem.text import quoted, shown
-from virtiomem.units import GiB, MiB, is_power_of_two
+from virtiomem.text import one_line, quoted, shown
+from virtiomem.units import GiB, MiB, format_size, is_power_of_two
 
 NODES = "sys/devices/system/node"
 
@@ -30,7 +30,7 @@ UNKNOWN_STATE = "unknown"
 """The state of a block that does not tell it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class MemorySysfs:
     """The memory blocks of a Linux, ascending; `block_size` in bytes.
 
@@ -42,6 +42,15 @@ class MemorySysfs:
     auto_online_blocks: str | None = None
     crash_hotplug: str | None = None
     """``1``: the kernel rewrites the loaded crash header when memory comes and goes (since Linux 6.6)."""
+
+    def __repr__(self) -> str:
+        from virtiomem.recording.describe import ranges
+
+        states: dict[str, list[range]] = {}
+        for block in self.blocks:
+            states.setdefault(block.state, []).append(range(block.block, block.block + 1))
+        told = "; ".join(f"{state} {ranges(runs)}" for state, runs in states.items())
+        return one_line(f"<MemorySysfs: {len(self.blocks)} blocks of {format_size(self.block_size)}: {told}>")
 
     def check(self) -> None:
         """Assert that the block size is a power of two and the blocks ascend."""

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import IO
 
 from virtiomem import border
-from virtiomem.errors import ListingError, MaskedListingError
+from virtiomem.errors import ArgumentTypeError, ListingError, MaskedListingError
 from virtiomem.files import read_bytes, write_whole
 from virtiomem.gcpause import paused
 from virtiomem.resource.children import Children
@@ -40,7 +40,7 @@ from virtiomem.resource.node import Resource, Trusted, overlapping_descendants
 from virtiomem.resource.printed import MAX_SHOWN_DEPTH, listing
 from virtiomem.resource.spoiled import what_is_spoiled
 from virtiomem.resource.tree import ResourceTree
-from virtiomem.text import MAX_VALUE, quoted, shown
+from virtiomem.text import MAX_VALUE, described, quoted, shown
 
 _LINE = r"^( *)({0})-({0}) : (.*[^\t\r\n]|)$"
 _MEM_LINE = re.compile(_LINE.format("[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7}"), re.MULTILINE)
@@ -64,7 +64,8 @@ def load(
     """
     if isinstance(file, str | Path):
         return loads(read_bytes(file), source=source or str(file), allow_masked=allow_masked)
-    border.function("file.read", getattr(file, "read", None))
+    if not callable(getattr(file, "read", None)):
+        raise ArgumentTypeError(f"file must be a path or an open file (loads takes the text), not {described(file)}")
     name = getattr(file, "name", None)
     return loads(file.read(), source=source or (name if isinstance(name, str) else None), allow_masked=allow_masked)
 

@@ -295,6 +295,12 @@ OTHERS: tuple[Kind, ...] = (
 )
 """What is known for what it is by its very beginning, though no command reads it as what a Linux says about its memory."""
 _BINARY = Kind("binary", "binary data of no kind that is read", "", instead="a listing or a capture is text")
+_TEXT = Kind(
+    "text",
+    "a text of no kind that is read",
+    "",
+    instead="--from KIND says what it is where its beginning does not tell",
+)
 
 
 def named(name: str) -> Kind:
@@ -316,10 +322,12 @@ def recognise_in_place(head: bytes) -> Kind | None:
 def recognise(data: bytes, needs: tuple[str, ...] = ()) -> Kind:
     """Recognise a file by its beginning; of several kinds, one that gives what is needed.
 
-    What begins as JSON and is nothing else is a recording, whose reader says what is wrong with it; anything else is a listing.
+    What begins as JSON and is nothing else is a recording, and any text is a listing where a map is needed: the reader says
+    what is wrong with it.
     """
-    fallback = RECORDING if data.lstrip().startswith(b"{") else LISTING
-    return known(data, needs) or fallback
+    start = data[:HEAD].lstrip()
+    otherwise = LISTING if IOMEM in needs or not start else _TEXT
+    return known(data, needs) or (RECORDING if start.startswith(b"{") else otherwise)
 
 
 def known(data: bytes, needs: tuple[str, ...] = ()) -> Kind | None:
