@@ -11,6 +11,7 @@ from virtiomem.units import MiB
 
 HEAD = "00001000-0009fbff : System RAM\n00100000-7ffdffff : System RAM\n  2a000000-39ffffff : Crash kernel\n"
 BLOCK = 128 * MiB
+ROOM = 8192
 
 
 def blocks(count: int, *, merged: bool = False, step: int = 1) -> str:
@@ -24,7 +25,7 @@ def blocks(count: int, *, merged: bool = False, step: int = 1) -> str:
 
 
 def report(text: str, row: Architecture = X86_64, table_size: int = KEXEC_TOOLS_RANGES) -> MapReport:
-    return check(iomem.loads(HEAD + text), BLOCK, row, table=table_size)
+    return check(iomem.loads(HEAD + text), BLOCK, row, table=table_size, room=ROOM)
 
 
 def consumer(found: MapReport, name: str) -> Consumer:
@@ -82,8 +83,8 @@ def test_too_much_plain_ram_for_an_ordinary_kexec_is_a_finding() -> None:
 def test_the_report_is_a_table_and_json() -> None:
     found = report(blocks(16, merged=True))
     lines = table(found).splitlines()
-    assert lines[1].split() == ["kernel", "crash", "header", "3", "18", "8192", "1023.6G", "since", "6.6"]
-    assert "does not see 1 driver-managed range" in lines[-1]
+    assert lines[1].split()[:7] == ["kernel", "crash", "header", "3", "18", "8192", "1023.6G"]
+    assert lines[1].endswith("since 6.6, in Debian's build")
     assert values(found)["consumers"][0]["headroom"] == (8192 - 3) * BLOCK
 
 

@@ -11,7 +11,7 @@ from virtiomem.cli.guessed import architecture_taken
 from virtiomem.cli.iomem import add_reading, at_least_values, read
 from virtiomem.cli.model import add_model, release_for
 from virtiomem.errors import Exit, UsageError, VirtiomemError
-from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, KEXEC_TOOLS_RANGES
+from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES
 from virtiomem.listing.check import KEXEC_TOOLS_RANGES_ARM, check, table, values
 from virtiomem.live.capture import Capture
 from virtiomem.live.collect import collect
@@ -19,6 +19,7 @@ from virtiomem.live.crash_header import ranges_that_fit
 from virtiomem.live.load import DEFAULT_MEMORY_BLOCK
 from virtiomem.live.sysfs import BLOCK_SIZES, is_block_size
 from virtiomem.live.views import memory_of, osrelease_of
+from virtiomem.releases.linux import DEFAULT
 from virtiomem.stdio import show, terminal_width, warn
 from virtiomem.units import format_size
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if args.merge:
         reading.tree.merge_adjacent_system_ram()
     release = release_for(args.model, osrelease_of(capture))
-    room = KERNEL_HOTPLUG_RANGES if release is None else ranges_that_fit(capture, release)
+    room = ranges_that_fit(capture, release or DEFAULT)
     row = find(_ARCHITECTURES[args.arch]) if args.arch else None
     table_size = KEXEC_TOOLS_RANGES_ARM if args.arch == "arm" else KEXEC_TOOLS_RANGES
     row = row or architecture_taken(capture, reading.tree)

@@ -39,6 +39,7 @@ from virtiomem.kdump.ranges import (
     kernel_ranges,
     kexec_tools_ranges,
 )
+from virtiomem.kdump.reservation import no_dump
 from virtiomem.listing import repair
 from virtiomem.live.capture import MEMORY, Capture
 from virtiomem.live.crash_header import KCORE, noted_cpus, ranges_that_fit, standing_of
@@ -127,21 +128,21 @@ def _dump(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -
 
     def kexec_tools() -> CrashRanges:
         ranges = kexec_tools_ranges(tree, limit=args.limit or KEXEC_TOOLS_RANGES, architecture=architecture)
-        return replace(ranges, at_least=reading.at_least)
+        return replace(ranges, partly=reading.at_least)
 
     limit = ranges_that_fit(capture, release or DEFAULT)
     kernel = replace(
-        kernel_ranges(tree, release or DEFAULT, limit=limit, architecture=architecture), at_least=reading.at_least
+        kernel_ranges(tree, release or DEFAULT, limit=limit, architecture=architecture), partly=reading.at_least
     )
     if args.compare:
-        return _compare(compare(kernel, kexec_tools()), args)
+        return _compare(compare(kernel, kexec_tools()), tree, args)
     found = kexec_tools() if args.loader == Loader.KEXEC_TOOLS.value else kernel
     if args.against:
         return _against(found, args)
     if args.output:
-        return _write(found, _inputs(args, capture, tree, architecture, release), args)
+        return _write(found, tree, _inputs(args, capture, tree, architecture, release), args)
     standing = standing_of(capture, tree, release, found.loader if args.loader else None)
-    more = [*range_text.no_dump(found, loaded=standing.loaded), *filter(None, [standing_text.lacks(standing)])]
+    more = [*no_dump(tree, loaded=standing.loaded, partly=found.partly), *filter(None, [standing_text.lacks(standing)])]
     if not args.loader and standing.loader is not Loader.KERNEL:
         more += range_text.unread(kexec_tools())
     _print(found, more, args)
@@ -193,6 +194,11 @@ def _header(capture: Capture, reading: repair.Reading, args: argparse.Namespace)
     """Show what the header in memory held, holds and will hold, and what to make of it."""
     tree, release = reading.tree, release_for(args.model, osrelease_of(capture))
     standing = standing_of(capture, tree, release, Loader(args.loader) if args.loader else None)
+    if args.loader and standing.loader and standing.loader.value != args.loader:
+        raise UsageError(
+            f"--as {args.loader}: {capture.source} says that {standing.loader.syscall} loaded its crash kernel: that header is the"
+            f" one of --as {standing.loader.value}"
+        )
     kernel = "the kernel" if release is None else f"Linux {release.name}"
     loader = standing.loader or Loader.KERNEL
     room = ranges_that_fit(capture, release or DEFAULT) if standing.kept_up_to_date else None
@@ -203,27 +209,27 @@ def _header(capture: Capture, reading: repair.Reading, args: argparse.Namespace)
         if kernels
         else kexec_tools_ranges(tree, architecture=row)
     )
-    no_dump = range_text.no_dump(found, loaded=standing.loaded)
-    findings = [*range_text.findings(found), *no_dump, *filter(None, [standing_text.lacks(standing)])]
+    absent = no_dump(tree, loaded=standing.loaded, partly=reading.at_least)
+    findings = [*range_text.findings(found), *absent, *filter(None, [standing_text.lacks(standing)])]
     if args.json:
         values = standing_text.values(standing, kernel, findings) | at_least_values(reading.at_least)
         print(json.dumps(values, indent=1))
-    elif not no_dump:
+    elif standing.loaded is not False:
         sys.stdout.write(standing_text.table(standing, in_bytes=args.bytes, headings=not args.noheadings))
         if not args.noheadings:
             sys.stdout.write("".join(f"{line}\n" for line in ["", *standing_text.said(standing, kernel)]))
     return _verdict(findings) or (Exit.DONE if standing.now is not None else Exit.PARTLY)
 
 
-def _write(found: CrashRanges, inputs: Inputs, args: argparse.Namespace) -> int:
+def _write(found: CrashRanges, tree: ResourceTree, inputs: Inputs, args: argparse.Namespace) -> int:
     """Show the ranges, write the header, and say what it lacks; that no crash kernel is there is no fault of the header."""
     header = elfcore.header(found, inputs)
-    no_dump, lacking = range_text.no_dump(found), range_text.lacking(inputs)
+    absent, lacking = no_dump(tree, partly=found.partly), range_text.lacking(inputs)
     try:
-        _print(found, [*no_dump, *lacking], args)
+        _print(found, [*absent, *lacking], args)
     finally:
         write_whole(args.output, header)
-    _warn([*no_dump, *(f"{args.output}: {what}" for what in lacking)])
+    _warn([*absent, *(f"{args.output}: {what}" for what in lacking)])
     return _verdict(range_text.findings(found)) or (Exit.PARTLY if lacking else Exit.DONE)
 
 
@@ -243,13 +249,14 @@ def _verdict(findings: list[str]) -> int:
     return Exit.FAILED if findings else Exit.DONE
 
 
-def _compare(both: Comparison, args: argparse.Namespace) -> int:
+def _compare(both: Comparison, tree: ResourceTree, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(range_text.comparison_values(both), indent=1))
     else:
         style = {"in_bytes": args.bytes, "headings": not args.noheadings, "width": terminal_width()}
         sys.stdout.write(range_text.comparison_text(both, **style))
-    said = [*range_text.findings(both.kernel), *range_text.findings(both.kexec_tools), *range_text.no_dump(both.kernel)]
+    said = [*range_text.findings(both.kernel), *range_text.findings(both.kexec_tools)]
+    said += no_dump(tree, partly=both.kernel.partly)
     return _verdict(list(dict.fromkeys(said))) or (Exit.FAILED if both.differs else Exit.DONE)
 
 
@@ -271,9 +278,9 @@ def _against(found: CrashRanges, args: argparse.Namespace) -> int:
     missing, gone = subtract(found.ranges, there), subtract(there, found.ranges)
     if args.json:
         sides = {"missing": range_text.range_values(missing), "gone": range_text.range_values(gone)}
-        print(json.dumps(sides | at_least_values(found.at_least), indent=1))
+        print(json.dumps(sides | at_least_values(found.partly), indent=1))
     else:
-        style = {"in_bytes": args.bytes, "headings": not args.noheadings, "at_least": found.at_least}
+        style = {"in_bytes": args.bytes, "headings": not args.noheadings, "partly": found.partly}
         sys.stdout.write(range_text.against_text(missing, gone, **style))
     return _verdict(range_text.findings(found)) or (Exit.FAILED if missing or above_low(gone) else Exit.DONE)
 

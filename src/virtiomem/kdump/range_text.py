@@ -29,18 +29,20 @@ def ranges_text(found: CrashRanges, *, in_bytes: bool = False, headings: bool = 
 
 def summary_text(found: CrashRanges, *, in_bytes: bool = False) -> str:
     """Describe the ranges: how many, how much, what was excluded, and how near the limit is."""
-    size = size_format(in_bytes=in_bytes, at_least=found.at_least)
+    size = size_format(in_bytes=in_bytes)(found.size)
+    # Not *at least*: of what is missing some may be RAM, some a crash kernel in the RAM that was read.
+    size = f"{size} of what was read" if found.partly else size
     what = "in a header that the kernel keeps up to date" if found.loader is Loader.KERNEL else "entries in its table"
     room = (
-        "no limit: this kernel makes its header as large as it takes"
+        "any number of ranges fits: this kernel makes its header as large as it takes"
         if found.limit is None and found.loader is Loader.KERNEL
-        else "no limit: its table grows"
+        else "any number of ranges fits: its table grows"
         if found.limit is None
         else f"{found.entries} of {found.limit} {what}"
     )
     excluded = ", ".join(f"{start:#x}-{end:#x}" for start, end in found.excluded) or "nothing"
     ranges = "range" if len(found.ranges) == 1 else "ranges"
-    return f"{found.loader.value}: {len(found.ranges)} {ranges}, {size(found.size)}; excluded: {excluded}\n{room}\n"
+    return f"{found.loader.value}: {len(found.ranges)} {ranges}, {size}; excluded: {excluded}\n{room}\n"
 
 
 def findings(found: CrashRanges) -> list[str]:
@@ -81,13 +83,6 @@ def unread(found: CrashRanges) -> list[str]:
         " is built with CONFIG_KEXEC_FILE)"
     )
     return [said]
-
-
-def no_dump(found: CrashRanges, *, loaded: bool | None = None) -> list[str]:
-    """Why a crash would leave no dump at all; `loaded`: whether the machine says that a crash kernel is loaded."""
-    if not found.has_crash_kernel:
-        return ["no crash kernel is reserved (boot with crashkernel=256M): a crash leaves no dump"]
-    return ["no crash kernel is loaded (kexec -p): until one is, a crash leaves no dump"] if loaded is False else []
 
 
 def lacking(inputs: Inputs) -> list[str]:
@@ -141,7 +136,7 @@ def against_text(
     *,
     in_bytes: bool = False,
     headings: bool = True,
-    at_least: bool = False,
+    partly: bool = False,
 ) -> str:
     """Describe RAM that a core file lacks, and ranges of it that are not RAM."""
     size = size_format(in_bytes=in_bytes)
@@ -153,8 +148,8 @@ def against_text(
     ]
     table = align([*head, *rows], " >") if rows else ""
     stale = f", {size(total(gone))} of the file is not RAM" if gone else ""
-    most = size_format(in_bytes=in_bytes, at_least=at_least)
-    return table if not headings else f"{table}{most(total(missing))} of RAM missing from the file{stale}\n"
+    ram = "the RAM that was read" if partly else "RAM"
+    return table if not headings else f"{table}{size(total(missing))} of {ram} missing from the file{stale}\n"
 
 
 def range_values(ranges: Sequence[CrashRange]) -> list[dict[str, int]]:
@@ -176,5 +171,5 @@ def values(found: CrashRanges, more: Sequence[str] = ()) -> dict[str, Any]:
         "refused": found.refused,
         "backup": range_values([found.backup])[0] if found.backup else None,
         "findings": [*findings(found), *more],
-        **({"at-least": True} if found.at_least else {}),
+        **({"at-least": True} if found.partly else {}),
     }

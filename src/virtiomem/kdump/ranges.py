@@ -19,6 +19,7 @@ from virtiomem import border, gcpause
 from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.architecture import Architecture
 from virtiomem.kdump.loader import Loader
+from virtiomem.kdump.reservation import is_reserved
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource import iomem
 from virtiomem.resource.flags import BUSY_RAM, Desc
@@ -26,9 +27,6 @@ from virtiomem.resource.names import CRASH_KERNEL, DRIVER_RAM, SYSTEM_RAM
 from virtiomem.resource.tree import Resource
 from virtiomem.units import MiB
 
-KERNEL_HOTPLUG_RANGES = 8192
-"""CONFIG_CRASH_MAX_MEMORY_RANGES: ranges that a header which the kernel keeps up to date has room for (since 6.6), at least:
-there is more where the machine has fewer CPUs than the build has room for."""
 LOW_MEMORY = (0, MiB - 1)
 """What the kernel never lists: it keeps a copy for the crash kernel's own use."""
 KEXEC_TOOLS_RANGES = 32768
@@ -69,7 +67,7 @@ class CrashRanges:
     type). `lost` is RAM that is not dumped because the table was full; only this list says so. `backup` is the
     range whose content is read from the backup segment (kexec-tools only). `refused`: kexec-tools gives up, because the
     crash kernel splits an entry and its table is full; then nothing is loaded, and the ranges are what it had so far.
-    `at_least`: something may be missing from the listing, so there may be more than this to dump.
+    `partly`: something may be missing from the listing: RAM, so that there is more to dump, or a crash kernel, so that there is less.
     """
 
     loader: Loader
@@ -80,7 +78,7 @@ class CrashRanges:
     lost: list[CrashRange]
     backup: CrashRange | None = None
     refused: bool = False
-    at_least: bool = False
+    partly: bool = False
     unread: tuple[CrashRange, ...] = ()
     """RAM that kexec-tools does not take for RAM, since a driver added it."""
 
@@ -92,7 +90,7 @@ class CrashRanges:
     @property
     def has_crash_kernel(self) -> bool:
         """True when memory is reserved for a crash kernel; without, neither loader has a place to put one."""
-        return bool(self.excluded) and self.excluded != [LOW_MEMORY]
+        return any(is_reserved(start, end) for start, end in self.excluded if (start, end) != LOW_MEMORY)
 
     def check(self) -> None:
         """Assert that the ranges ascend without overlap and leave out what is excluded."""
@@ -131,7 +129,7 @@ def kernel_ranges(
     tree: Resource,
     release: LinuxRelease = DEFAULT,
     *,
-    limit: int | None = KERNEL_HOTPLUG_RANGES,
+    limit: int | None = None,
     architecture: Architecture = DEFAULT_ARCHITECTURE,
 ) -> CrashRanges:
     """The ranges as kexec_file_load() makes them; `limit` is how many its header has room for, None for any number.

@@ -4,7 +4,7 @@ Every block that is hotplugged and not merged is one more range for everybody. T
 and the ELF format each have limited room, and some say nothing when it is used up.
 
 Sources: CONFIG_CRASH_MAX_MEMORY_RANGES (arch/x86/Kconfig, since 6.6); CRASH_MAX_MEMORY_RANGES and MAX_MEMORY_RANGES in
-kexec-tools 2.0.22 and later; makedumpfile's iomem_for_each_line("System RAM\\n"); PN_XNUM in the ELF specification.
+kexec-tools 2.0.22 and later; PN_XNUM in the ELF specification.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from virtiomem.architecture import Architecture
 from virtiomem.columns import align
 from virtiomem.kdump.elfcore import PN_XNUM
 from virtiomem.kdump.range_text import findings as dump_findings
-from virtiomem.kdump.ranges import KERNEL_HOTPLUG_RANGES, KEXEC_TOOLS_RANGES, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES, kernel_ranges, kexec_tools_ranges
 from virtiomem.listing.ram import BOOT, RamRange, system_ram
 from virtiomem.releases.linux import DEFAULT, LinuxRelease
 from virtiomem.resource.merge import mergeable
@@ -68,16 +68,17 @@ def check(
     *,
     table: int = KEXEC_TOOLS_RANGES,
     release: LinuxRelease | None = None,
-    room: int | None = KERNEL_HOTPLUG_RANGES,
+    room: int | None,
 ) -> MapReport:
     """Look at a map with the eyes of each consumer; `block_size` is the memory block's, in bytes.
 
-    `table` is how many entries kexec-tools' table holds, where it has an end. `release` is the kernel's where it is known; its crash header then has `room` for that many ranges, None for any number.
+    `table` is how many entries kexec-tools' table holds, where it has an end. `release` is the kernel's where it is known; its crash
+    header has `room` for that many ranges, None for any number.
     """
     ram = list(system_ram(tree))
     kernel = kernel_ranges(tree, release or DEFAULT, limit=room, architecture=architecture)
     kexec_tools = kexec_tools_ranges(tree, limit=table, architecture=architecture)
-    since = "since 6.6" if release is None else f"Linux {release.name}"
+    since = f"Linux {release.name}" if release else "since 6.6, in Debian's build" if kernel.limit else ""
     more = sum(_blocks(one, block_size) - 1 for one in ram if one.kind != BOOT)
     joined = 0 if architecture.dumps_memblock else more
     entries = kexec_tools.entries + len(kexec_tools.lost)
@@ -87,18 +88,11 @@ def check(
         Consumer("kexec-tools, crash", entries, entries + (0 if kexec_tools.unread else more), kexec_tools.limit),
         Consumer("kexec-tools, kexec -l", plain, plain, KEXEC_MAX_MEMORY_RANGES),
         Consumer("ELF program headers", len(kernel.ranges), len(kernel.ranges) + joined, PN_XNUM),
-        Consumer("makedumpfile", plain, plain, None, _exact_names(len(ram) - plain)),
     ]
     findings = dict.fromkeys([*dump_findings(kernel), *dump_findings(kexec_tools)])
     findings |= dict.fromkeys(_over(consumers[2:3]))
     findings |= dict.fromkeys(_unmerged(ram))
     return MapReport(consumers, list(findings), block_size)
-
-
-def _exact_names(others: int) -> str:
-    """Describe what a reader gets that looks for `System RAM` alone (on s390x, the only place where it reads RAM from the map)."""
-    ranges = "range" if others == 1 else "ranges"
-    return f"s390x: does not see {others} driver-managed {ranges}" if others else "s390x"
 
 
 def _blocks(ram: RamRange, block_size: int) -> int:
