@@ -14,7 +14,7 @@ def said(text: str, *, loaded: bool | None = None) -> list[str]:
     return no_dump(iomem.loads(text), loaded=loaded)
 
 
-def test_nothing_is_said_of_a_sound_reservation_until_none_is_loaded() -> None:
+def test_sound_reservation_is_enough_once_a_crash_kernel_is_loaded() -> None:
     text = f"{RAM}  70000000-7effffff : Crash kernel\n"
     assert said(text) == []
     (sentence,) = said(text, loaded=False)
@@ -31,7 +31,7 @@ def test_nothing_is_said_of_a_sound_reservation_until_none_is_loaded() -> None:
             f"{RAM}{DEVICE}    110000000-11fffffff : Crash kernel\n",
             "110000000-11fffffff: inside System RAM (virtio_mem), which a driver added",
         ),
-        (f"{RAM}90000000-9fffffff : Crash kernel\n", "90000000-9fffffff: in no System RAM, of which it is reserved"),
+        (f"{RAM}90000000-9fffffff : Crash kernel\n", "90000000-9fffffff: in no System RAM, though Linux"),
     ],
 )
 def test_a_reservation_that_cannot_be_is_said(text: str, wrong: str) -> None:
@@ -39,7 +39,7 @@ def test_a_reservation_that_cannot_be_is_said(text: str, wrong: str) -> None:
     assert len(said(text)) == 1 + ("one byte" in wrong), "one byte reserves nothing"
 
 
-def test_a_low_reservation_may_be_small_beside_a_high_one() -> None:
+def test_low_reservation_may_be_small_where_there_is_a_high_one() -> None:
     text = RAM + "  02000000-02ffffff : Crash kernel\n  70000000-7effffff : Crash kernel\n"
     assert said(text) == []
 

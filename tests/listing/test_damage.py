@@ -195,7 +195,7 @@ def test_where_something_may_be_missing_every_sum_is_at_least(
     said = out.splitlines()[-1].partition(" at least ")
     assert said[0].split() == ["total", said[0].split()[-1]]
     assert int(said[2]) <= RAM
-    assert "the map has at least what was read" in err
+    assert "it has at least what was read" in err
 
 
 VERBS = {

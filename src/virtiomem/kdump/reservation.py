@@ -1,6 +1,6 @@
 """Memory that a map shows as reserved for a crash kernel: whether there is any, and what is wrong with it.
 
-Linux reserves it at boot, of the RAM that the firmware tells of. A map that was edited or pasted may show anything.
+Linux reserves it at boot, of the RAM that the firmware reports. A map that was edited or pasted may show anything.
 """
 
 from virtiomem.resource.names import CRASH_KERNEL, DAX_DEVICE, DRIVER_RAM, KERNEL_IMAGE, VIRTIO_DEVICE, is_system_ram
@@ -33,12 +33,12 @@ def no_dump(tree: Resource, *, loaded: bool | None = None, partly: bool = False)
 
 
 def is_reserved(start: int, end: int) -> bool:
-    """Return whether a `Crash kernel` line tells of memory: Linux and kexec-tools take one byte for none."""
+    """Return whether a `Crash kernel` line reserves memory: Linux and kexec-tools take one byte for none."""
     return end > start
 
 
 def _faults(lines: list[Resource]) -> list[str]:
-    """What is wrong with the reservations, lines of one kind in a sentence. A low one may be small: the largest counts."""
+    """Faults of the reservations, lines of one kind in a sentence. A low one may be small: the largest counts."""
     found: dict[str, list[Resource]] = {}
     for node in lines:
         if wrong := _wrong(node):
@@ -56,7 +56,7 @@ def _lines_text(nodes: list[Resource]) -> str:
 
 
 def _wrong(node: Resource) -> str:
-    """What speaks against one line; empty where nothing does."""
+    """Fault of one line; empty where it has none."""
     if not is_reserved(node.start, node.end):
         return "one byte, which is how Linux prints that nothing is reserved"
     around: list[str] = []
@@ -69,5 +69,5 @@ def _wrong(node: Resource) -> str:
         return f"inside {added}, which a driver added: it is reserved at boot, of the firmware's System RAM"
     # One that fills a System RAM stands around it.
     if not any(map(is_system_ram, (*around, *(child.name for child in node.children)))):
-        return "in no System RAM, of which it is reserved at boot: RAM is missing from the map, or the line is wrong"
+        return "in no System RAM, though Linux reserves it there at boot: RAM is missing from the map, or the line is wrong"
     return ""

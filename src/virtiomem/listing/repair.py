@@ -65,7 +65,7 @@ class Reading(NamedTuple):
             ranges = "a range has" if self.unnamed == 1 else f"{self.unnamed} ranges have"
             yield f"{source}: {ranges} no name: whether it is RAM is not known"
         if self.at_least:
-            yield f"{source}: something may be missing: the map has at least what was read"
+            yield f"{source}: something of the map may be missing: it has at least what was read"
 
 
 _MAX_TOLD = 100
