@@ -44,7 +44,7 @@ UNUSED = re.compile(
     r"|html|http|idlelib|imaplib|mailbox|modulefinder|multiprocessing|optparse|pdb|pickletools|plistlib|poplib|profile|pstats"
     r"|pydoc|pydoc_data|smtplib|sqlite3|statistics|tarfile|trace|turtle|unittest|venv|webbrowser|wsgiref|xmlrpc|zoneinfo"
     r"|encodings/(big5|cp(?!437)|euc|gb|hp|hz|iso|johab|koi|kz|mac|mbcs|oem|palmos|ptcp|shift|tis)\w*"
-    r"|virtiomem/(vm|conformance|sweep|guest/linux|cli/(calibrate|device|device_subject|explain|sweep|test|vm))"
+    r"|virtiomem/(vm|conformance|sweep|guest/linux|live/metrics|cli/(calibrate|device|device_subject|explain|sweep|test|vm))"
     r"|virtiomem-[\d.]+\.data)(/.*|\.py)?"
 )
 """Parts of the standard library and of ours that no call of the page imports: a third of both."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from virtiomem.cli.arguments import add_from, check_one_source, exit_status, file, load_input, refuse_unused, size
 from virtiomem.errors import Exit, UsageError
+from virtiomem.files import write_whole
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.stdio import terminal_width, warn
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--devices", action="store_true", help="the virtio-mem devices instead of the blocks")
     add("--explain", action="store_true", help="how far hotplugged memory has come, and what holds it")
     add("--by", metavar="SIZE", type=size, help="what would go offline and away to shrink a device by SIZE")
+    add("--metrics", metavar="FILE.prom", type=file, help="write Prometheus text, whole or not at all; - prints it")
     add("--device", metavar="NAME", help="the device that shrinks, if there are several (virtio0)")
 
 
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         return _plan(args)
     if args.devices:
         return _devices(args)
-    return _blocks(args)
+    return _metrics(args) if args.metrics else _blocks(args)
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -83,7 +85,11 @@ def _check_options(args: argparse.Namespace) -> None:
         refuse_unused({"--devices": args.devices}, "and --by exclude each other")
     if args.explain:
         refuse_unused({"--devices": args.devices, "--by": args.by}, "and --explain exclude each other")
-    if args.by is not None or args.devices or args.explain:
+    if args.metrics:
+        others = {"--devices": args.devices, "--by": args.by, "--explain": args.explain}
+        refuse_unused(others | {"--json": args.style is lsmem.OutputFormat.JSON}, "and --metrics exclude each other")
+        refuse_unused({"--bytes": args.bytes, "--noheadings": args.noheadings}, "is for tables")
+    if args.by is not None or args.devices or args.explain or args.metrics:
         lsmem_only = {
             "--all": args.all,
             "--output": args.output,
@@ -127,6 +133,18 @@ def _devices(args: argparse.Namespace) -> int:
         style = {"in_bytes": args.bytes, "headings": not args.noheadings, "width": terminal_width()}
         sys.stdout.write(device_text.devices_text(devices, memory, **style))
     return _hidden(args) if hidden else 0
+
+
+def _metrics(args: argparse.Namespace) -> int:
+    from virtiomem.live import metrics
+
+    metrics.check_name(args.metrics)
+    linux = _linux(args)
+    if args.metrics == "-":
+        sys.stdout.write(metrics.text(linux).decode())
+    else:
+        write_whole(args.metrics, metrics.text(linux))
+    return _hidden(args) if linux.hidden else Exit.DONE
 
 
 def _hidden(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ views             a capture's sections as values
 captured_devices  its virtio-mem devices: where each is and what is plugged
 reading           whatever describes a Linux: recognised, and read as a capture
 linux             the memory of a running Linux as objects: virtiomem.LiveLinux
+metrics           the same for Prometheus
 kinds             the kinds of it: listings, lsmem, logs, dumps, …
 load              a recording as a capture, a capture as a snapshot
 start             a guest that starts from a capture

@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
 from virtiomem.errors import UsageError
+from virtiomem.live.metrics import device_gauges
 from virtiomem.text import quoted
 from virtiomem.vm.doors.address import parse_address
 from virtiomem.vm.watch import Sample
@@ -33,8 +33,6 @@ class Metrics(Collector):
     def __init__(self, machines: Iterable[str] = ()) -> None:
         """`machines` are down until they are seen."""
         self._samples = {name: Sample(name, 0.0, None) for name in machines}
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
 
     def take(self, sample: Sample) -> None:
         """Remember a machine's latest sample."""
@@ -42,23 +40,13 @@ class Metrics(Collector):
 
     def text(self) -> bytes:
         """All metrics in the exposition format."""
-        return generate_latest(self._registry)
-
-    def describe(self) -> Iterator[Metric]:
-        """Nothing is known before the first sample."""
-        return iter(())
+        return generate_latest(self)
 
     def collect(self) -> Iterator[Metric]:
         """Gauges per machine and per virtio-mem device."""
         up = GaugeMetricFamily("virtiomem_up", "Whether the machine answers.", labels=["vm"])
         boot = GaugeMetricFamily("virtiomem_boot_bytes", "Boot memory and DIMMs.", labels=["vm"])
-        requested = GaugeMetricFamily("virtiomem_requested_bytes", "What is requested.", labels=_DEVICE)
-        plugged = GaugeMetricFamily(
-            "virtiomem_plugged_bytes",
-            "What the device has plugged; whether the guest has it online is not looked at.",
-            labels=_DEVICE,
-        )
-        largest = GaugeMetricFamily("virtiomem_max_bytes", "What could be plugged.", labels=_DEVICE)
+        sizes = device_gauges(*_DEVICE)
         still = GaugeMetricFamily(
             "virtiomem_seconds_since_progress", "Since the plugged size last changed or was first seen.", labels=_DEVICE
         )
@@ -69,12 +57,12 @@ class Metrics(Collector):
             boot.add_metric([sample.vm], sample.machine.fixed)
             for device in sample.machine.virtio_mem:
                 labels = [sample.vm, device.id, str(device.node)]
-                requested.add_metric(labels, device.requested_size)
+                sizes["requested"].add_metric(labels, device.requested_size)
                 if device.size is not None:
-                    plugged.add_metric(labels, device.size)
-                largest.add_metric(labels, device.max_size)
+                    sizes["plugged"].add_metric(labels, device.size)
+                sizes["max"].add_metric(labels, device.max_size)
                 still.add_metric(labels, round(sample.still_for.get(device.id, 0.0), 3))
-        yield from (up, boot, requested, plugged, largest, still)
+        yield from (up, boot, *sizes.values(), still)
 
 
 async def serve(where: str, metrics: Metrics) -> asyncio.Server:
