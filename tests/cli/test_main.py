@@ -155,7 +155,15 @@ def test_full_disk_is_one_line(
 
 
 @pytest.mark.parametrize(
-    "command", ["iomem {capture}", "blocks {capture}", "run {scenario} --json", "run {scenario}", "--version"]
+    "command",
+    [
+        "iomem {capture}",
+        "--version",
+        *(
+            pytest.param(each, marks=pytest.mark.long)
+            for each in ("blocks {capture}", "run {scenario} --json", "run {scenario}")
+        ),
+    ],
 )
 def test_closed_stdout_takes_everything(command: str) -> None:
     command = command.format(capture=EXAMPLES / "guest.capture", scenario=EXAMPLES / "dimm.toml")

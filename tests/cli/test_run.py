@@ -90,6 +90,7 @@ def test_forbidden_place_is_refused_before_anything_runs(tmp_path: Path, capsys:
     assert "Permission denied" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_disk_that_takes_no_more_leaves_the_old_recording(tmp_path: Path) -> None:
     target = tmp_path / "r.json"
     target.write_text("old")
@@ -207,6 +208,7 @@ def test_output_in_another_encoding_is_not_an_error(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_terminal_gets_colours_and_everything_else_does_not() -> None:
     plain = subprocess.run(
         [sys.executable, "-m", "virtiomem", "run", AFTER],

@@ -41,7 +41,7 @@ def test_json_is_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
     assert told["points"][2]["medians"]["came-back"] == {"value": 100.0, "low": 100.0, "high": 100.0, "values": 4}
 
 
-@pytest.mark.parametrize("source", ["small.toml", "r.parquet"])
+@pytest.mark.parametrize("source", [pytest.param("small.toml", marks=pytest.mark.long), "r.parquet"])
 def test_row_is_played_again(source: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sweep", "small.toml", "--rows", "r.parquet"]) == 0
     capsys.readouterr()

@@ -275,6 +275,7 @@ def test_watch_json_is_a_line_for_each_change(web: str, capsys: pytest.CaptureFi
     assert sample["inside"] == "not looked"
 
 
+@pytest.mark.long
 def test_watch_that_did_not_see_every_machine_says_which_and_does_not_end_well(
     web: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -306,7 +307,7 @@ def test_no_machine_is_usage(web: str, capsys: pytest.CaptureFixture[str]) -> No
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_interrupted_planning_says_that_nothing_was_touched(tmp_path: Path, number: signal.Signals) -> None:
     path = str(tmp_path / "monitor.sock")
     with socket.socket(socket.AF_UNIX) as silent:

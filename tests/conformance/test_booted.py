@@ -88,7 +88,11 @@ def test_a_device_that_lies_is_found_out() -> None:
     [
         ("refuse", r"does not start: vmm: 'size' is not what I like$"),
         ("die", r"exited with code 3 while booting its guest: vmm: out of ideas$"),
-        ("hang", r"^no word from the hands in the guest within 2 s: its console said last .*Linux version"),
+        pytest.param(
+            "hang",
+            r"^no word from the hands in the guest within 2 s: its console said last .*Linux version",
+            marks=pytest.mark.long,
+        ),
         ("panic", r"^Linux in the guest panicked: .*Unable to mount root fs$"),
         ("blind", r"^Linux in the guest sees no virtio-mem device, neither on PCI \(1af4:1058\) nor memory-mapped$"),
         ("unable", r"^the hands in the guest cannot work: 'no huge page is free: the guest needs more memory'$"),

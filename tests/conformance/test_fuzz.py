@@ -74,7 +74,7 @@ def test_the_same_seed_makes_the_same_moves() -> None:
 def lines() -> list[log.Operation]:
     """What a run makes that is long enough for every kind of move."""
     kept: list[log.Operation] = []
-    fuzz(EmbeddedTarget(), seed=SEED, requests=6000, on_line=lambda _, line: kept.append(line))
+    fuzz(EmbeddedTarget(), seed=SEED, requests=3000, on_line=lambda _, line: kept.append(line))
     return kept
 
 

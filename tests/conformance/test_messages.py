@@ -24,6 +24,7 @@ def child(*arguments: str) -> list[str]:
     return [sys.executable, CHILD, *arguments]
 
 
+@pytest.mark.long
 def test_a_child_fares_as_the_same_device_in_this_process() -> None:
     rules = selected(["CFG-9", "CFG-10", "PLUG-4", "PLUG-5", "UAPI-1", "SOUND-6", "SOUND-21", "VIRTIO"])
     ours = suite.run(EmbeddedTarget(), rules).verdicts

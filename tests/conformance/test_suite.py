@@ -47,7 +47,10 @@ def test_our_device_breaks_what_qemu_breaks_and_nothing_else(report: SuiteReport
     assert not report.conforms
 
 
-@pytest.mark.parametrize(("delay", "disorder"), [(0.0002, False), (0.0, True), (0.0002, True)])
+@pytest.mark.parametrize(
+    ("delay", "disorder"),
+    [(0.0, True), *(pytest.param(0.0002, disorder, marks=pytest.mark.long) for disorder in (False, True))],
+)
 def test_a_device_that_answers_when_it_likes_fares_as_a_prompt_one(
     report: SuiteReport, delay: float, disorder: bool
 ) -> None:

@@ -88,6 +88,7 @@ def test_a_device_that_goes_takes_what_is_inside_along() -> None:
     ]
 
 
+@pytest.mark.long
 def test_deep_nest_that_goes_is_one_change_in_little_time() -> None:
     deep = "".join(f"{'  ' * min(at, 5)}{at:08x}-{0xFFFFFFFF - at:08x} : a\n" for at in range(30_000))
     before = iomem.loads(deep)

@@ -162,7 +162,8 @@ def test_pages_are_found_also_where_the_map_is_not_asked_for(linux: Path) -> Non
     assert collect(linux, pages=True, only={"proc/kpageflags"}).section("proc/kpageflags").remark == "absent"
 
 
-SHELLS = [["sh"], ["bash"], ["dash"], ["busybox", "sh"]]
+OTHER_SHELLS = [["bash"], ["dash"], ["busybox", "sh"]]
+SHELLS = [["sh"], *(pytest.param(shell, marks=pytest.mark.long) for shell in OTHER_SHELLS)]
 
 
 def run_script(shell: list[str], root: Path, tmp_path: Path, *options: str, whole: bool = True) -> Capture:

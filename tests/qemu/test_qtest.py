@@ -83,6 +83,7 @@ def test_values_come_back_in_order_and_interrupts_are_counted(peer: Callable[[An
     assert (session.irqs, session.raised) == ({20: True}, {20: 2})
 
 
+@pytest.mark.long
 def test_a_large_batch_does_not_choke_either_side(peer: Callable[[Answer], QTest]) -> None:
     session = peer(lambda line: f"OK {line.split()[1]}\n".encode() + b"IRQ raise 1\n" * 5)
     assert session.run([qtest.readl(addr) for addr in range(30_000)]) == list(range(30_000))

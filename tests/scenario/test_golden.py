@@ -107,6 +107,7 @@ def test_one_that_cannot_be_played_does_not_stop_the_others(tmp_path: Path) -> N
     assert 'tests="3" failures="0" errors="1"' in report
 
 
+@pytest.mark.long
 def test_several_at_a_time_come_out_as_one_by_one(tmp_path: Path) -> None:
     for number in range(3):
         write(tmp_path / f"{number}.toml", size=f"{(number + 1) * 128}M")

@@ -108,6 +108,7 @@ def test_damaged_rows_are_refused(small: Sweep, tmp_path: Path) -> None:
         list(read(tmp_path / "a.parquet", small))
 
 
+@pytest.mark.long
 def test_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(TEXT)
 

@@ -238,6 +238,7 @@ def test_endless_file_is_read_up_to_the_limit(serve: Serve, messages: Messages) 
     assert len(reads) <= 4 * (FILE_LIMIT // (48 * KiB) + 1)
 
 
+@pytest.mark.long
 def test_file_that_drips_runs_into_the_deadline_of_the_look(
     serve: Serve, messages: Messages, monkeypatch: pytest.MonkeyPatch
 ) -> None:

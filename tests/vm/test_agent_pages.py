@@ -68,6 +68,7 @@ def test_pages_of_the_online_blocks_that_are_meant_are_counted(serve: Serve, mes
     assert (inside.pinned, inside.unreadable, qga.closed) == (5, (), len(qga.handles))
 
 
+@pytest.mark.long
 def test_time_is_bounded_and_what_was_counted_is_kept(
     serve: Serve, messages: Messages, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -401,7 +401,10 @@ async def _says_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     await reader.read()
 
 
-@pytest.mark.parametrize(("size", "outcome"), [("0", ResizeOutcome.TIMED_OUT), ("5G", ResizeOutcome.PLUGGED)])
+@pytest.mark.parametrize(
+    ("size", "outcome"),
+    [("0", ResizeOutcome.TIMED_OUT), pytest.param("5G", ResizeOutcome.PLUGGED, marks=pytest.mark.long)],
+)
 def test_silent_agent_is_not_waited_for_again_and_again(
     sim: Sim, serve: Any, size: str, outcome: ResizeOutcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,9 @@ def walk() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("seed", range(1000, 1010))
+@pytest.mark.parametrize(
+    "seed", [*range(1000, 1003), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1003, 1010))]
+)
 def test_random_life_leaves_every_part_agreeing(walk: ModuleType, seed: int) -> None:
     life = walk.Walk(seed)
     steps = sum(1 for _ in life.steps(250))

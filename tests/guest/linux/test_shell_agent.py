@@ -104,6 +104,7 @@ def test_waiting_reads_along(start: Start) -> None:
         agent.follow(PATIENCE, "waiting")
 
 
+@pytest.mark.long
 def test_guest_that_sleeps_is_nudged_until_it_answers(start: Start) -> None:
     agent = start(
         "agent.send(b'hello 2 6.12 4096\\n'); heard = agent.makefile('rb')\n"
