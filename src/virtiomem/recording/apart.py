@@ -42,8 +42,10 @@ class Apart:
 
 def set_apart(a: Snapshot, b: Snapshot) -> Apart:
     """Return the differences between two boots that the guests do not choose: lines of the map, pages of zones."""
+    # Counted, for a listing may have one line twice: a resource and a child of the same size and name.
     ones, others = (Counter(side.iomem.splitlines()) for side in (a, b))
     only_a, only_b = list(ones - others), list(others - ones)
+    # Both ways: RAM that only one of them has is a difference of the machines, however their firmware cuts it.
     same_memory = _within(only_a, boot_memory(b)) and _within(only_b, boot_memory(a))
     pages = zone_pages(a), zone_pages(b)
     return Apart(
@@ -86,6 +88,7 @@ def boot_memory(boot: Snapshot) -> Stretches:
     for line in boot.iomem.splitlines():
         if match := _MEMORY.fullmatch(line):
             start, end = (int(address, 16) for address in filter(None, match.groups()))
+            # SeaBIOS and UEFI cut the same memory at different places; only the outer ends are the machine's.
             if found and found[-1][1] + 1 == start:
                 start, _ = found.pop()
             found.append((start, end))

@@ -179,10 +179,12 @@ def _edits(
     another order, more is said than need be.
     """
     start, stop, now_stop = 0, len(before), len(now)
+    # Most steps change one stretch of a long list: its ends are found before anything is hashed.
     while start < min(stop, now_stop) and before[start] == now[start]:
         start += 1
     while start < min(stop, now_stop) and before[stop - 1] == now[now_stop - 1]:
         stop, now_stop = stop - 1, now_stop - 1
+    # An entry whose name the other list lacks has come or gone for certain; by these the two positions stay in step.
     kept = {name(entry) for entry in before[start:stop]} & {name(entry) for entry in now[start:now_stop]}
     i = j = since = now_since = start
     while i < stop or j < now_stop:
@@ -192,6 +194,7 @@ def _edits(
             i, j = i + 1, j + 1
             since, now_since = i, j
             continue
+        # Where neither is certain, the entry has changed in its place, and both positions move on.
         goes = i < stop and name(before[i]) not in kept
         comes = j < now_stop and name(now[j]) not in kept
         i, j = min(i + (goes or not comes), stop), min(j + (comes or not goes), now_stop)
@@ -264,6 +267,7 @@ class _Unfolding:
         before, header = self._now, folded.crash_header
         self._lines = self._edited(self._lines, folded.iomem, _unfold_line, f"{where}.iomem")
         if folded.iomem:
+            # Charged once more after every edit: the joined text is a new one, however little was edited.
             self._take(sum(map(len, self._lines)), where)
         self._now = Snapshot(
             iomem="\n".join(self._lines) if folded.iomem else before.iomem,
@@ -295,6 +299,7 @@ class _Unfolding:
             now += self._unfolded(edit.new, unfold_one, f"{where}[{number}].new")
             at = edit.at + edit.gone
         now += before[at:]
+        # The entries are shared, their list is not: a thousand small edits of a long list would take a thousand lists.
         self._take(_KEPT * len(now), where)
         return now
 
@@ -306,6 +311,7 @@ class _Unfolding:
                 times, entries = unfold_one(run)
             except ValueError as error:
                 raise NotationError(str(error), f"{where}[{number}]") from None
+            # Before they are made: one entry may stand for a million.
             self._take(_ENTRY * times, f"{where}[{number}]")
             found += entries
         return found

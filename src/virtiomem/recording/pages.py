@@ -28,6 +28,7 @@ def held(before: Snapshot, after: Snapshot) -> Iterator[tuple[int, int]]:
     for block in after.memory_blocks:
         pairs = zip_longest(_letters(block), _letters(earlier.get(block.block)), fillvalue=FREE)
         for index, (now, then) in enumerate(pairs):
+            # The driver withholds only what it could take from the allocator: where it did, the page had been freed in time.
             if now == KERNEL or (then == KERNEL and now != WITHHELD and block.is_online):
                 yield block.block, index
 

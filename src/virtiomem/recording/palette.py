@@ -69,6 +69,7 @@ def block_kind(block: MemoryBlock | None, *, wholly_plugged: bool = True, plugge
             return BlockKind.GOING_OFFLINE
         case BlockState.OFFLINE:
             return BlockKind.OFFLINE if wholly_plugged else BlockKind.OFFLINE_PARTIAL
+        # Online from here on: only the zone is left to tell.
         case _ if block.is_movable:
             return BlockKind.MOVABLE if wholly_plugged else BlockKind.MOVABLE_PARTIAL
         case _:

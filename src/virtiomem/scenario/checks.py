@@ -60,6 +60,7 @@ _ERRNOS = [errno.name for errno in Errno if errno]
 
 def check_guest(guest: GuestConfig) -> None:
     """Refuse machines that QEMU would not start and kernels that do not exist."""
+    # First of all: what follows asks guest.release and guest.build, which raise for a release that nobody knows.
     for key, releases in (("kernel", LINUX), ("qemu", QEMU)):
         _check_release(key, getattr(guest, key), releases)
     _check_boot(guest)
@@ -171,6 +172,7 @@ def check_addresses(guest: GuestConfig, machine: MachineLayout | None) -> None:
     board = BOARDS[guest.machine]
     if bits is not None and not board.address_bits:
         _refuse("guest.address-bits", f"nothing reads it: {guest.machine} has what its processor has")
+    # A listing of its own may be of a machine with another processor; a capture's booted, so its addresses sufficed.
     if machine is None or guest.iomem is not None or not (bits := bits or board.address_bits):
         return
     limit, last = board.address_limit(machine.memory, machine.device_memory().region.size, bits)
@@ -197,6 +199,7 @@ def check_nodes(nodes: list[NodeConfig], machine: MachineLayout | None, page_siz
     for (_, one), (where, other) in combinations(ranges, 2):
         if one.overlaps(other):
             _refuse(where, f"{other} overlaps {one}")
+    # Without nodes all memory is node 0's.
     for ram in machine.ram if nodes and machine else []:
         hole = _first_hole(ram, sorted(span for _, span in ranges))
         if hole is not None:
@@ -254,6 +257,7 @@ def _check_sizes(device: DeviceConfig, where: str) -> None:
         _refuse(f"{where}.max-size", f"0 is not a size (at least {format_with_hex(unit)})")
     if device.max_size % unit:
         _refuse(f"{where}.max-size", f"{format_with_hex(device.max_size)} is not a multiple of {format_with_hex(unit)}")
+    # More than max-size is no fault here: QEMU compares the two only when the size is set on a device that is realized.
     if device.requested_size % block:
         _refuse(
             f"{where}.requested-size",
@@ -303,6 +307,7 @@ def check_listing(devices: list[DeviceConfig], listing: ResourceTree) -> None:
     for index, device in enumerate(devices):
         assert device.memaddr is not None, "devices have been placed"
         try:
+            # In a tree of its own: that a later device overlaps an earlier one is found the same way.
             parent = listing.request_region(device.memaddr, device.max_size, device.id).parent
             taken = parent if parent is not None and is_virtio_device(parent.name or "") else None
         except ResourceConflict as error:

@@ -41,6 +41,7 @@ def explain(error: msgspec.ValidationError, raw: Any, kind: type = ScenarioFile)
     if wrong := _KIND.fullmatch(reason):
         wanted = wrong["kind"].removesuffix(" | null")
         hint = f"; write [[{place}]]" if wanted == "array" and isinstance(value, dict) else ""
+        # In Python, true is an int.
         if wanted == "str" and isinstance(value, int | float) and not isinstance(value, bool):
             hint = "; write it in quotes"
         return ScenarioError(f"{show(value)} is not {_KINDS.get(wanted, wanted)}{hint}", where=place)
@@ -51,6 +52,7 @@ def explain(error: msgspec.ValidationError, raw: Any, kind: type = ScenarioFile)
 
 def line_of(place: str, text: bytes) -> int | None:
     """The line of a place such as ``step[0].state``, or of the table it would be in; None where that is not plain to see."""
+    # A line inside a multi-line string can look like a table or a key: rather no line than a wrong one.
     if not place or b'"""' in text or b"'''" in text:
         return None
     lines: dict[str, int] = {}
@@ -63,9 +65,11 @@ def line_of(place: str, text: bytes) -> int | None:
                 counts[table] += 1
                 table += f"[{counts[table] - 1}]"
             lines.setdefault(table, number)
+            # A fault of the whole array stands at its first table.
             lines.setdefault(header["name"], number)
         elif key := _ASSIGNED.match(line):
             lines.setdefault(f"{table}.{key['name']}".lstrip("."), number)
+    # What is missing has no line, and inline tables have their keys on one: then the nearest thing around it is named.
     while place and place not in lines:
         place = place[: max(place.rfind("."), place.rfind("["), 0)]
     return lines.get(place)
@@ -106,6 +110,7 @@ def _below(expected: inspect.Type | None, name: str, raw: Any) -> inspect.Type |
     """The type of a table's key, or of an array's item when `name` is empty."""
     if isinstance(expected, inspect.ListType):
         return expected.item_type
+    # `do` chooses the kind of step, so it is no field of any: what may stand there are the tags of all kinds.
     if isinstance(expected, inspect.UnionType) and name == "do":
         tags = tuple(str(kind.tag) for kind in expected.types if isinstance(kind, inspect.StructType))
         return inspect.LiteralType(tags)

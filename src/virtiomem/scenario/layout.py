@@ -136,6 +136,7 @@ def _bars(machine: MachineLayout, devices: int, release: QemuRelease) -> list[Li
     Models: pci_bios_init_root_regions_mem() in SeaBIOS. Since: 10.0 (has_msix).
     """
     names = _names(machine, devices)
+    # SeaBIOS places BARs by size, large ones first, from the address that leaves just room for all of them below the IOAPIC.
     small = [*(names if release.has_msix else ()), *(("0000:00:1f.2",) if machine.kind == "q35" else ())]
     end = _IOAPIC - _SMALL_BAR * len(small)
     large = [] if _high_bars(machine, devices, release) else names
@@ -182,11 +183,13 @@ def _high_memory(machine: MachineLayout, devices: int, release: QemuRelease) -> 
     lines: list[Line] = []
     for ram in machine.ram[1:]:
         lines.append((0, ram.start, ram.stop - 1, SYSTEM_RAM))
+        # Linux keeps clear of what may be hidden behind odd ends of RAM, up to the next 64M (e820__reserve_resources_late).
         if ram.stop % (64 * MiB):
             lines.append((0, ram.stop, align_up(ram.stop, 64 * MiB) - 1, "RAM buffer"))
     lines.append((0, window.start, window.stop - 1, "PCI Bus 0000:00"))
     if high:
         lines += _in_a_row(_names(machine, devices), high.start, _BAR)
+    # A machine that reaches into the hole has another processor, which has none.
     if window.stop <= HYPER_TRANSPORT.start:
         lines.append((0, HYPER_TRANSPORT.start, HYPER_TRANSPORT.stop - 1, "Reserved"))
     return lines

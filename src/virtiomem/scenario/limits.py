@@ -35,6 +35,7 @@ def check_amounts(file: ScenarioFile) -> None:
         if isinstance(step, SetState) and len(step.blocks) > MAX_BLOCKS:
             reason = f"{len(step.blocks)} blocks are more than {MAX_BLOCKS}: take another step for the rest"
             raise ScenarioError(reason, where=f"{where}.blocks")
+        # Not `seconds < 0 or …`: a NaN is refused, too.
         if isinstance(step, Wait) and not 0 <= step.seconds <= MAX_WAIT:
             raise ScenarioError(f"{step.seconds} is not from 0 to {MAX_WAIT:.0f}, a year", where=f"{where}.seconds")
     if sum(step.seconds for step in file.step if isinstance(step, Wait)) > MAX_WAIT:
