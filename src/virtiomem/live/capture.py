@@ -69,6 +69,7 @@ class Section(NamedTuple):
     @property
     def lines(self) -> list[str]:
         """The text's lines; they end in a newline and in nothing else that Python calls a line break."""
+        # Not splitlines(): a form feed or U+2028 in what was read is no end of a line.
         return self.text.removesuffix("\n").split("\n") if self.text else []
 
     @property
@@ -154,6 +155,7 @@ def dump(capture: Capture, path: str | Path) -> None:
 
 def _gzip(data: bytes) -> bytes:
     """The same bytes for the same text: no time, no name."""
+    # Not gzip.compress: what it writes into the header has changed between releases of Python.
     packer = zlib.compressobj(9, wbits=31)
     return packer.compress(data) + packer.flush()
 
@@ -201,6 +203,7 @@ def _from_lines(lines: Sequence[str], source: str) -> Capture:
             head[key] = value
         elif line and not line.startswith("#"):
             raise UsageError(f"{source}:{number}: neither a heading nor a line behind a space: {line[:40]!r}")
+    # A mail or a paste loses its end silently, and a shorter listing is a valid one.
     if head.get("by", BY_HAND) != BY_HAND and next(filter(None, reversed(lines))) != END:
         raise UsageError(f"{source}:{len(lines)}: the capture is cut short: its last line is not {END!r}")
     return Capture(

@@ -121,6 +121,7 @@ def _known(capture: Capture) -> dict[str, dict[str, int]]:
         name, _, rest = line.partition(" ")
         node = dict(_PAIR.findall(rest)).get("node", "-1")
         known[name] = {} if node.startswith("-") else {"node": number_of(node, 0, capture)}
+    # After sysfs and before the device's own word: each source overrules the one before it.
     for line in capture.section("dev/kmsg").lines:
         if (match := VALUE_LINE.match(line)) and match["key"] in _LOG_KEYS:
             known.setdefault(match["name"], {})[_LOG_KEYS[match["key"]]] = number_of(match["value"], 0, capture)
@@ -135,6 +136,7 @@ def _added(region: Span | None, tree: ResourceTree, memory: MemorySysfs | None) 
     if region is None:
         return 0
     ram = [Span(node.start, node.end + 1) for _, node in tree.walk() if node.name == VIRTIO_MEM_RAM]
+    # Where the map hides its addresses there is no tree to walk, and blocks are all there is.
     inside = sum(span.size for span in ram if region.contains(span))
     return inside or (memory.block_size * len(list(blocks_in(region, memory))) if memory is not None else 0)
 
@@ -159,6 +161,7 @@ def _size_by_pages(region: Span | None, added: int, capture: Capture) -> int | N
     if region is None:
         return None
     inside = [(span, state) for span, state in pages_of(capture) if region.contains(span)]
+    # Part of the pages would give a size that looks exact and is too small.
     if not added or sum(span.size for span, _ in inside) != added or any(state == "unknown" for _, state in inside):
         return None if added else 0
     return sum(span.size for span, state in inside if state == "plugged")
@@ -175,6 +178,7 @@ def _unplugged_by_zone(region: Span, memory: MemorySysfs, capture: Capture) -> i
     present, managed = (
         sum(pages) * capture.page_size for pages in ([z.present for z in zones], [z.managed for z in zones])
     )
+    # A zone's counters do not say whose pages they are: with a DIMM or boot memory in it, the difference may be theirs.
     alone = bool(mine) and mine == movable and present == len(movable) * memory.block_size
     return present - managed if alone else None
 

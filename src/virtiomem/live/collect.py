@@ -64,6 +64,7 @@ def collect(
     for source in SOURCES:
         if only is not None and source.heading not in only:
             continue
+        # Still a heading: the headings are the manifest, so a reader sees that it was left out and not forgotten.
         if source.on_request and not pages:
             sections[source.heading] = Section(remark=NOT_COLLECTED)
         elif source.kind == "pages":
@@ -171,6 +172,7 @@ def _devices(path: Path, _source: SectionSource) -> Section:
 
 def _is_virtio_mem(device: Path) -> bool:
     try:
+        # By its number: a device that no driver has taken has nothing else that tells.
         return int(_read(device / "device")[0], 16) == DEVICE_ID
     except (OSError, ValueError, IndexError):
         return False
@@ -178,6 +180,7 @@ def _is_virtio_mem(device: Path) -> bool:
 
 def _device(device: Path) -> str:
     driver = (device / "driver").resolve().name if (device / "driver").exists() else "-"
+    # virtioN has no numa_node; its parent, a PCI function or a platform device, has.
     node = next(_values(device.resolve().parent, ["numa_node"]), "").partition(" ")[2] or "-1"
     return f"{printable(device.name)} driver={driver} parent={device.resolve().parent.name} node={node}"
 
@@ -215,6 +218,7 @@ def _log(path: Path, source: SectionSource) -> Section:
 
 def last_of_each(lines: Iterable[str]) -> list[str]:
     """Lines without those that a later one replaces: the same text up to the last colon."""
+    # A key that is there keeps its place: the last value stands where the first one stood.
     return list({line.rpartition(": ")[0]: line for line in lines}.values())
 
 
@@ -259,12 +263,14 @@ def _pages(root: Path, sections: dict[str, Section], page_size: int, seconds: fl
     except VirtiomemError as error:
         return Section(remark=str(error))
     try:
+        # Not the whole region of a device: what Linux never added has no struct pages to ask.
         added = [(node.start, node.end) for _, node in tree.walk() if node.name == VIRTIO_MEM_RAM]
         if sum(end - start + 1 for start, end in added) > MAX_ADDED:
             return Section(remark=f"more than {format_size(MAX_ADDED)} of virtio-mem")
         until = time.monotonic() + seconds
         lines = [line for start, end in added for line in _page_lines(handle, start, end, page_size, until)]
         late = "what is plugged, for those blocks there was time for" if added and time.monotonic() > until else ""
+        # With a time of its own: whatever the first look took, some blocks are counted, and those say why memory stays.
         counted, remark = _counted(handle, root, page_size, seconds)
         return Section.of(lines + counted, "; ".join(filter(None, (late, remark))))
     finally:
@@ -274,6 +280,7 @@ def _pages(root: Path, sections: dict[str, Section], page_size: int, seconds: fl
 def _page_lines(handle: int, start: int, end: int, page_size: int, until: float) -> Iterator[str]:
     """`START-END plugged`, `unplugged` or `unknown` (its memory block is offline, or time is up), neighbours joined."""
     states = map(partial(_unit_state, handle, page_size), range(start, end + 1, PAGES_UNIT))
+    # Lazily: as a list, the states of 64 TiB would be 33 million words.
     for state, group in groupby(takewhile(lambda state: state and time.monotonic() < until, states)):
         stop = min(start + sum(PAGES_UNIT for _ in group), end + 1)
         yield f"{start:08x}-{stop - 1:08x} {state}"
@@ -312,6 +319,7 @@ def _counted(handle: int, root: Path, page_size: int, seconds: float) -> tuple[l
         if time.monotonic() > until:
             remark = f"pages of the blocks above memory{number}"
             break
+        # A block's flags in one call: a call for each page would cost more than the kernel's answer.
         raw = os.pread(handle, size, number * size)
         # Less is a block that is just being removed.
         if len(raw) == size:

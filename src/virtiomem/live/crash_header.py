@@ -40,6 +40,7 @@ def header_lines(recording: Recording) -> Iterator[str]:
     if end is UNSET:
         return
     yield f"syscall {end.syscall}"
+    # The last load that was not refused: the header that is in memory now was made by it.
     loads = (record for record in reversed(recording.steps) if isinstance(record.step, LoadCrashKernel))
     loaded = next((record.snapshot.crash_header for record in loads if record.error is None), UNSET)
     for when, header in (("loading", loaded), ("now", end)):
@@ -95,6 +96,7 @@ def standing_of(
     files = capture.section("sys/kernel").values
     loaded = True if told.now else {"0": False, "1": True}.get(files.get("kexec_crash_loaded", ""))
     crash_hotplug = capture.section(MEMORY).values.get("crash_hotplug") if loaded else None
+    # Only a header that the kernel has made does it keep up to date, so the file tells who loaded it.
     if crash_hotplug is not None and loader is None:
         loader = Loader.KERNEL if crash_hotplug == "1" else Loader.KEXEC_TOOLS
     loader = told.loader or loader
@@ -120,6 +122,7 @@ def _told(capture: Capture) -> _Told:
             if match is None or last < first:
                 raise UsageError(f"{capture.source}: not a line of a crash header: {line[:80]!r}")
             (told.loading if match["when"] == "loading" else told.now).append((first, last))
+        # It is looked for only where kexec_file_load puts it.
         if heading == KCORE and capture.section(heading).text and told.loader is None:
             told.loader = Loader.KERNEL
     told.loading.sort()

@@ -83,6 +83,7 @@ def _claim(root: Path) -> None:
 
 def _put(name: str, text: str, where: int, *, new: bool = False) -> None:
     """Give a file this content, unless it has it."""
+    # What has not changed is not touched: who watches the files would see it change.
     if not new and read_attribute(name, where) == text:
         return
     handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=where)
@@ -102,6 +103,7 @@ def _export_block(block: MemoryBlock, memory: int, nodes: int) -> None:
         new = False
     for attribute, text in zip(BlockFile, _texts(block), strict=True):
         _put(f"{name}/{attribute}", text, memory, new=new)
+    # A block may have moved to another node since: its links are made anew.
     if not new:
         _drop_links(name, memory, nodes)
     for node in block.nodes:

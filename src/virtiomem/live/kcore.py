@@ -31,6 +31,7 @@ def crash_header(path: Path, listing: str) -> list[CrashRange]:
     `path` is /proc/kcore, `listing` the map. Raises OSError when it cannot be read, ListingError for no map.
     """
     reserved = kernel_ranges(iomem.loads(listing)).excluded
+    # Two ranges are excluded always: what is below 1M, and the crash kernel's where one is reserved.
     if len(reserved) < 2:
         return []
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -44,6 +45,7 @@ def crash_header(path: Path, listing: str) -> list[CrashRange]:
 
 def _read(handle: int, start: int) -> list[CrashRange]:
     """The ranges in the header at a physical address. Raises UsageError where no header is."""
+    # A fixed size: /proc/kcore is as long as the address space.
     head = os.pread(handle, _HEAD, 0)
     for one in elfcore.decode(head[: elfcore.table_end(head)]):
         if one.type == SegmentType.LOAD and one.paddr <= start < one.paddr + one.memsz:

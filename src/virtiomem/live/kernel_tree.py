@@ -71,6 +71,7 @@ def _tree(root: Any, source: str) -> ResourceTree:
     """The tree below the kernel's own root, node by node."""
     tree = ResourceTree()
     for number, (parent, found) in enumerate(_walk(tree, root)):
+        # A damaged list may run in a circle.
         if number == MAX_RESOURCES:
             raise UsageError(f"{shown(source)}: more than {MAX_RESOURCES} resources: the tree is damaged")
         try:

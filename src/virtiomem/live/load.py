@@ -106,6 +106,7 @@ def _fitting(numbers: set[int], ram: Sequence[Span]) -> int | None:
         occupied: set[int] = set()
         for span in ram:
             first, stop = span.start // size, -(-span.stop // size)
+            # A range of a listing may span the address space: it is measured before it is spelt out.
             if stop - first > len(numbers):
                 break
             occupied.update(range(first, stop))

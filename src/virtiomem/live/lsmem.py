@@ -87,9 +87,11 @@ def human_size(size: int) -> str:
 
     Models: size_to_human_string() in lib/strutils.c (util-linux 2.38).
     """
+    # There is no letter above E.
     shift = max((size.bit_length() - 1) // 10 * 10, 0) if size < 1 << 70 else 60
     whole, rest = size >> shift, size & ((1 << shift) - 1)
     tenths = ((rest * 1000 >> shift) + 50) // 100
+    # 9.96 rounds to 10.0, of which util-linux prints the whole part only.
     whole, tenths = (whole + 1, 0) if tenths == 10 else (whole, tenths)
     return f"{whole}.{tenths}{'BKMGTPE'[shift // 10]}" if tenths else f"{whole}{'BKMGTPE'[shift // 10]}"
 
@@ -175,6 +177,7 @@ def rows(
     for block in memory.blocks:
         owner = owners.get(block.block, nobody)
         key = [of(block, owner) for of in splits]
+        # A hole ends a row, too: the range of a row must be memory from end to end.
         if groups and groups[-1][1][-1].block + 1 == block.block and groups[-1][0] == key:
             groups[-1][1].append(block)
         else:

@@ -78,11 +78,13 @@ def plan_shrink(
     mine = [block for block in memory.blocks if (owner := owners.get(block.block)) and owner.device == device.name]
     sizes = {block.block: owners[block.block].plugged for block in mine}
     plugged = _as_after_growth(sizes, device, memory.block_size, unit)
+    # The driver rounds down: of a rest smaller than its unit nothing is taken.
     left = wanted // unit * unit
     losses: list[Loss] = []
     for group in _big_blocks(mine, unit // memory.block_size) if units.big else _sub_block_order(mine, plugged, memory):
         if left < unit:
             break
+        # As virtio_mem's unplug_online=N: only what is offline already is given up.
         if not driver.unplug_online and not all(block.is_offline for block in group):
             continue
         for block in group:

@@ -74,6 +74,7 @@ def read_memory_sysfs(sysroot: str | Path = "/", *, zones: bool = True, nodes: b
 
 def _read(memory: int, path: Path, nodes_path: Path | None, zones: bool) -> MemorySysfs:
     """Read everything below the opened memory directory."""
+    # First of all: without CONFIG_MEMORY_HOTPLUG there is no such file, and every other complaint would mislead.
     size = read_attribute("block_size_bytes", memory)
     if size is None:
         raise BackendError(f"{path}: this system has no memory blocks")

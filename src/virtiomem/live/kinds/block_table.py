@@ -65,6 +65,7 @@ class _LsmemTable:
             return self._read_json(text)
         lines = [(number, line) for number, line in enumerate(text.splitlines(), 1)]
         marks = {line[: len(line) - len(line.lstrip("> |"))].strip() for _, line in lines if line.strip()}
+        # Every line behind the same mark is a quotation, as mail and chat have it.
         if len(marks) == 1 and (mark := marks.pop()):
             lines = [(number, line.lstrip().removeprefix(mark).removeprefix(" ")) for number, line in lines]
         ends: list[tuple[str, int]] = []
@@ -95,6 +96,7 @@ class _LsmemTable:
         """A row's cells: word by word where none is empty, else by where each column ends."""
         words = line.split()
         names = [name for name, _ in ends] or list(_PLAIN)
+        # An offline block's REMOVABLE is empty, so the number of words alone tells whether a row is complete.
         if len(words) == len(names):
             return dict(zip(names, words, strict=True))
         raw = line.split(" ")
@@ -171,6 +173,7 @@ class _LsmemTable:
             raise UsageError(f"{shown(self.source)}: {reason}")
         return size
 
+    # A row that was lost in copying leaves a table which reads well; only the summary knows.
     def check_totals(self, blocks: list[MemoryBlock]) -> None:
         """Refuse a table whose rows are not what its summary counts: some are missing, or are of blocks in several states."""
         online = sum(block.state == "online" for block in blocks) * self.block_size

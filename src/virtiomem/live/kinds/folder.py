@@ -43,6 +43,7 @@ def read(path: str | Path) -> Brought:
         if heading in sections or not (found := next(_there(root, places), None)):
             continue
         try:
+            # A damaged file costs its own section, not those that are sound: it is remarked.
             text = read_bytes(found, limit=MAX_LISTING).decode("utf-8", "surrogateescape")
             read_as = Brought({heading: Section(text)}) if reader is None else reader(text, str(found))
         except VirtiomemError as error:

@@ -42,6 +42,7 @@ def _free(lines: list[str]) -> Iterator[Fact]:
 
 
 def _of(where: str, free: str) -> Iterator[Fact]:
+    # pagetypeinfo stops counting at 100000 and says so: `>100000` is at least that many.
     counts = [int(count.lstrip(">")) for count in free.split()]
     largest = max((order for order, count in enumerate(counts) if count), default=None)
     yield Fact(where, "free", f"{sum(count << order for order, count in enumerate(counts))} pages")

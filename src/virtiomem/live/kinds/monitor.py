@@ -64,6 +64,7 @@ def _messages(text: str, source: str) -> Iterator[dict[str, Any]]:
     at = seen = 0
     while (at := text.find("{", at)) >= 0:
         try:
+            # A transcript is no JSON document: prompts and times stand between its objects.
             value, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
             number = text.count("\n", 0, at) + 1
