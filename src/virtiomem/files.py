@@ -83,6 +83,7 @@ def check_writable(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> No
         for source in inputs:
             if _holds(source, target):
                 raise UsageError(f"{shown(path)}: would overwrite {shown(source)}; give another name")
+        # A file is made and taken away again: only that shows that the directory may be written and the disk has room.
         _temporary(target).unlink()
 
 
@@ -118,6 +119,7 @@ def write_all(outputs: Mapping[str | Path, bytes]) -> None:
                 else:
                     staged.append((temporary := _temporary(target := _target(Path(path))), target))
                     temporary.write_bytes(data)
+        # Only now that all are written: a full disk leaves every old file as it was.
         for temporary, target in staged:
             with _writing(target):
                 temporary.chmod(0o666 & ~_umask())

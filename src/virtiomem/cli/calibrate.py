@@ -91,6 +91,7 @@ def _observed(args: argparse.Namespace) -> list["WorkloadSeen"]:
     setup = guests.linux_setup(args)
     with StatusLine() as progress:
         for name in args.workload or observe.WORKLOADS:
+            # Written after each: a workload takes minutes, and a guest may be lost.
             found.append(observe.observe(name, setup, progress.say))
             if args.record is not None:
                 observe.dump(found, args.record)

@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if args.script:
         sys.stdout.write(script.text(__version__))
         return 0
+    # Before a look at the pages, which may take forty seconds.
     check_outputs(args, "output", inputs=[Path(args.sysroot, one.heading) for one in SOURCES])
     capture = collected(args.sysroot, pages=args.pages, seconds=args.seconds or COUNTING_SECONDS)
     if not any(section.text for section in capture.sections.values()):
@@ -115,8 +116,10 @@ def _tell(capture: Capture, args: argparse.Namespace) -> int:
         say(f"{where}: {len(asked) - len(unread)} of {len(asked)} sources{size}")
     for at, remark in unread.items():
         say(f"  /{at}: {remark}")
+    # What is absent is no fault of the capture's: kernels differ. What was denied, or asked for in vain, is.
     missing = any(section.refused for section in asked.values()) or any(at in unread for at in ON_REQUEST)
     try:
+        # Now, where it can still be taken again as root: masked addresses look like a whole file.
         iomem.loads(capture.iomem, source=f"/{IOMEM}")
     except UsageError as error:
         warn(str(error))

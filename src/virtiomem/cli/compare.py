@@ -108,6 +108,7 @@ def _tell(verdict: _Verdict, a: Recording, names: list[str], *, played: bool) ->
     else:
         print(one_line(f"different at {difference.place}: {difference.what}"))
         _beside(names, [difference.a], [difference.b])
+        # Only a `use` before the difference can have brought it about.
         if played and any(isinstance(record.step, Use) for record in a.steps[: difference.step]):
             print("note: where `use` finds its memory is each kernel's own choice (docs/real-guest.md)")
     if played and "stands-in-for" in a.guest:

@@ -69,12 +69,14 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; `argv` defaults to this process's arguments."""
+    # Called from Python, the collector is the caller's.
     if argv is None:
         gcpause.make_rare()
     stdio.open_what_is_closed()
     stdio.print_anything()
     try:
         code = _run(sys.argv[1:] if argv is None else list(argv))
+        # Inside: a full disk shows only when what was printed is written.
         sys.stdout.flush()
     except VirtiomemError as error:
         return _complain(str(error), error.exit_code)

@@ -80,6 +80,7 @@ def _follows(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, print, prove."""
+    # The options of a real guest are checked as those of `run`, which has both.
     args.guest, args.device = args.prove or "embedded", "embedded"
     guests.check_linux_arguments(args, "--prove linux")
     if args.json:
@@ -117,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
                 "scenario": output.scenario,
             }[args.format or "table"](setup)
         )
+    # What was planned is there before a proof that may take minutes, or fail.
     sys.stdout.flush()
     if args.prove:
         with StatusLine("nothing was proved") as progress:

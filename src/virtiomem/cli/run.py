@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json or len(args.scenario) > 1:
         refuse_unused({"--verbose": args.verbose}, "is for one scenario without --json")
     scenarios = [load_scenario(path, kernel=args.model) for path in args.scenario] or [_of_sweep(args)]
+    # Before anything is played, which may take minutes.
     _check_outputs(args, scenarios[0])
     files = [f"{shown(path)} was not written" for path in (args.record, args.sysroot) if path is not None]
     with StatusLine(", ".join(files)) as progress:
@@ -116,10 +117,12 @@ def _play(played: Scenario, args: argparse.Namespace, progress: StatusLine) -> R
 
     def on_step(so_far: Recording) -> None:
         nonlocal view
+        # The status line is on another stream: what is printed would stand behind its remains.
         progress.clear()
         done = len(so_far.steps)
         if not args.json and len(args.scenario) <= 1:
             if view is None:
+                # Here, for rich is most of the time that a short run takes, and --json has no use for it.
                 from virtiomem.report.terminal import RunView, make_console
 
                 view = RunView(make_console(sys.stdout), so_far, verbose=args.verbose)

@@ -56,6 +56,7 @@ class DeviceMemory:
             )
         self._room -= memory
         self._board = BOARDS[machine]
+        # Without maxmem QEMU makes no region for devices at all, whatever the slots.
         room = self._room + slots * _SLOT_RESERVE if self._room else 0
         self.region = Span.sized(self._board.region_start(memory), room)
         self._placed: list[Placed] = []

@@ -93,6 +93,7 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
         if line is not None:
             found.append(line)
             before = here
+        # A mail program breaks long lines: the rest of a name then stands on a line of its own.
         elif before is not None and (name := _continued(before.width, found[-1].name, _bare(here.text).strip())):
             found[-1].name = name
             remedy = "joined to the name above, which was wrapped"
@@ -102,6 +103,7 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
             repairs.append(_left_out(here))
             before = None
         stray = before is None and repairs[-1].lost
+    # `System R` is a name as good as any: without the newline nobody can tell.
     if before is not None and not text.endswith("\n") and found[-1].name and not _is_whole(found[-1].name, text):
         what = f"no newline at the end, and {quoted(found[-1].name)} may be cut short"
         repairs.append(Repair(before.number, Damage.CUT, what, "read as it is", lost=True))

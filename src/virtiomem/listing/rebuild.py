@@ -209,6 +209,7 @@ def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repa
     builder = _Builder()
     digits_lost = _digits_are_lost(lines, sick, repairs)
     for line in lines:
+        # A start that has lost a digit is a valid address somewhere else, and would make gigabytes of RAM.
         if digits_lost and line.narrow and is_system_ram(line.name):
             what = f"{line.range} starts with fewer digits than it ends"
             remedy = "left out: whether it lost some, as other lines did, is not known"
@@ -221,7 +222,9 @@ def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repa
                 repairs.append(Repair(line.number, Damage.OVERLAP, what, remedy, lost=True))
     for line in lines:
         if line.number in sick:
+            # After all sound lines: what is damaged must give way to them, wherever it stood.
             damage, what = sick[line.number]
+            # Of these nothing can be kept: no range, or one that is there already.
             dead = damage in {Damage.REVERSED, Damage.DUPLICATE} or line.start == line.end == 0
             remedy, whole = ("left out", damage is Damage.DUPLICATE) if dead else builder.place(line)
             lost = not whole or line.short or damage in {Damage.OUTSIDE_PARENT, Damage.INDENT_JUMP}

@@ -319,6 +319,7 @@ def _nodes(machine: MachineLayout, count: int) -> list[NodeConfig]:
     """Boot memory in that many nodes, alike except the last; none for one."""
     if count == 1:
         return []
+    # Whole gigabytes where there are any: a node that ends within a memory block shares it with the next.
     share = machine.memory // count // GiB * GiB or machine.memory // count // MiB * MiB
     ranges: list[list[Span]] = [[] for _ in range(count)]
     node, left = 0, share

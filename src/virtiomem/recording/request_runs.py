@@ -49,6 +49,7 @@ def _alike(requests: Sequence[Request], at: int) -> tuple[int, int]:
             return stride, i - at
         if request.addr is UNSET or first.addr is UNSET:
             continue
+        # Two requests make any stride; the third has to keep it.
         if i == at + 1:
             stride, expected = request.addr - first.addr, request.addr
         if request.addr != expected:

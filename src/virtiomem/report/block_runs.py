@@ -49,6 +49,7 @@ def _present(blocks: Iterable[MemoryBlock], block_size: int) -> list[BlockRun]:
     first = times = 0
     last: tuple[object, ...] | None = None
     for block in sorted(blocks, key=lambda block: block.block):
+        # Compared as they are, not by kind, which is costly to find: 100 000 blocks are looked at, a few runs are made.
         look = (block.state, block.valid_zones, block.nodes, block.plugged)
         if block.block == first + times and look == last:
             times += 1

@@ -164,6 +164,7 @@ def _step(now: Moment, before: Moment | None, names: Table, looks: Table) -> dic
         "retry-in": record.retry_in,
         "elapsed": record.elapsed,
     }
+    # In words as well, so that the page's script and the terminal say the same.
     if record.retry_in is not UNSET:
         optional["retry"] = retry(record.retry_in).text
     return {

@@ -220,6 +220,7 @@ def _blocks(svg: ET.Element, blocks: BlockStrip, x: _Scale, top: float) -> None:
             _block_run(svg, run, blocks, x, top)
         else:
             columns[int(left)][run.kind] += run.times
+    # Drawn one over the other, the last run of a pixel would hide a thousand others.
     for pixel, kinds in columns.items():
         y = top
         for kind in (kind for kind in BlockKind if kind in kinds):
@@ -238,6 +239,7 @@ def _block_run(svg: ET.Element, run: BlockRun, blocks: BlockStrip, x: _Scale, to
         return
     partial = run.kind.name.endswith("_PARTIAL")
     element(svg, "rect", x=left, y=top, width=max(width, 1), height=26, fill=look.color, opacity=0.35 if partial else 1)
+    # A block that is wholly plugged has its colour already; a partial one shows where.
     for span in blocks.plugged if partial else ():
         low, high = max(span.start, start), min(span.stop, stop)
         if low < high:
@@ -262,6 +264,7 @@ def _legend(svg: ET.Element, top: float, listing: Sequence[Row], blocks: BlockSt
     left = float(MARGIN)
     for look, symbol in looks:
         text = f"{symbol}{look.word}"
+        # 6.7 pixels a letter: a picture has no layout of its own, so widths are estimated, on the wide side.
         if left + 24 + len(text) * 6.7 > WIDTH - MARGIN:
             left, top = float(MARGIN), top + 19
         opacity = 0.35 if "partly" in look.word else 1

@@ -49,11 +49,13 @@ def _find_place(
     for gap_start, gap_end in _gaps(root, new):
         low, high = max(gap_start, lowest), min(gap_end, highest)
         start = align_up(low, align)
+        # Aligning may carry the start past the last address, where no gap is.
         if start > U64_MAX:
             continue
         if alignf is not None:
             where = alignf(start, high, size, align)
             border.integer("what alignf returns", where)
+            # It may point below the gap, where something lies already.
             if where < start:
                 continue
             start = where

@@ -175,6 +175,7 @@ class Children(Sequence[N], Generic[N]):
     def remove(self, node: N) -> None:
         """Take a child out."""
         nodes = self._nodes[-1]
+        # Unplugging goes from the highest block down: the last child needs no search.
         if nodes[-1] is node:
             nodes.pop()
             self._starts[-1].pop()
@@ -187,6 +188,7 @@ class Children(Sequence[N], Generic[N]):
         if len(nodes) < SMALL and len(self._nodes) > 1:
             self._mend(c)
         elif i == 0:
+            # The index over the chunks goes by their first starts.
             self._firsts[c] = starts[0]
 
     def _mend(self, c: int) -> None:

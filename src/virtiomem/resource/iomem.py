@@ -123,6 +123,7 @@ class _Reader:
         name, flags, desc, spoiled = meaning_of("")
         for block in _blocks(text):
             starts, ends = ((), ()) if self.pattern is _IO_LINE else _like_above(block, level, name)
+            # Thousands of lines like the one above, ascending below one parent: nothing else has to be looked at.
             if starts and floor < starts[0] and ends[-1] <= ceiling and all(map(lt, ends, starts[1:])):
                 siblings += [
                     Trusted(start, end, name, flags, desc, parent) for start, end in zip(starts, ends, strict=True)
@@ -136,6 +137,7 @@ class _Reader:
                 if len(indent) != level or start <= floor or end > ceiling or end < start:
                     parent, siblings = self._find_place(len(indent), start, end)
                     level, ceiling = len(indent), parent.end
+                # Names repeat from line to line: what one means is looked up when it changes.
                 if label != name:
                     name, flags, desc, spoiled = meaning_of(label)
                     if spoiled:

@@ -89,6 +89,7 @@ def _merge_children(parent: Resource) -> int:
     kept: list[Resource] = []
     below: Resource | None = None
     for child in parent._children:
+        # By name, not by flag: a listing has no flags. What has children was never merged by a kernel either.
         if child._children is not None or not child.name.startswith(SYSTEM_RAM):
             below = None
         elif below is not None and below.end + 1 == child.start and below.name == child.name:
@@ -117,6 +118,7 @@ def release_mem_region_adjustable(root: Resource, start: int, size: int) -> None
             return
     end = start + size - 1
     parent = root
+    # Down through what is not busy, as a device's own region, to the RAM in it.
     while (siblings := parent._children) is not None and (res := siblings.at_or_below(start)) is not None:
         if not res.start < end <= res.end or not res.flags & IORESOURCE_MEM:
             break

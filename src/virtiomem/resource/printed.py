@@ -13,10 +13,12 @@ def listing(tree: Resource, *, masked: bool = False) -> str:
     lines: list[str] = []
     levels = [iter(tree.children)]
     while levels:
+        # The kernel indents no deeper than this, though resources may nest deeper.
         indented = "  " * min(len(levels) - 1, MAX_SHOWN_DEPTH) + form
         for node in levels[-1]:
             lines.append(indented % ((0, 0, node.name) if masked else (node.start, node.end, node.name)))
             if node._children is not None:
+                # Its children first, then the rest of this level: the iterator remembers where it was.
                 levels.append(iter(node._children))
                 break
         else:

@@ -82,6 +82,7 @@ def what_is_spoiled(name: str) -> str:
     bare, remark = without_remark(name)
     if remark:
         return f"a remark behind the name {quoted(bare)}: {quoted(remark)}"
+    # Only names that something relies on: any other may well be a name.
     if len(name) > _TELLING and any(
         relied_on.startswith(name) and relied_on != name for relied_on in (SYSTEM_RAM, CRASH_KERNEL)
     ):

@@ -300,6 +300,7 @@ def _wrap(parent: Resource, new: Resource) -> Resource | None:
     for child in wrapped:
         if not new.contains(child.start, child.end):
             return child
+    # Its own children and those that it would take in need not be in order.
     if new._children is not None:
         raise KernelError(Errno.EINVAL, f"{new.title} has children and cannot be put around {wrapped[0]}")
     siblings.replace(wrapped, new)

@@ -205,6 +205,7 @@ def _judge(one: GoldenCase, done: Recording, rules: Rules) -> GoldenResult:
         what = f"{result.what}; no {shown(one.path.name)} next to it (--update writes it)"
         return replace(result, outcome=GoldenOutcome.NO_GOLDEN, what=what)
     found, notes = list(differences(golden, done, rules)), []
+    # Only where the model explains the golden recording, too: else a wrong model could excuse a wrong kernel.
     if found and looked_at(done) and _is_explained(one.played, golden, rules):
         notes.append(
             f"the model, with the pages where this kernel had them: from {found[0].place} on they lie elsewhere"

@@ -83,6 +83,7 @@ def like(scenario: Scenario, guest: Mapping[str, Any]) -> Scenario:
     if config.default_state is None and state in list(OnlineType):
         config = structs.replace(config, default_state=state)
     free = guest.get("free")
+    # What travels along was never checked.
     if config.free is None and isinstance(free, int) and 0 < free <= config.memory:
         config = structs.replace(config, free=Size(free))
     if (size := guest.get("crash-elfcorehdr-size")) != elfcorehdr_size(

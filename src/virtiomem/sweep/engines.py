@@ -201,10 +201,12 @@ class _OnDask:
         """Play with a client, as long as its scheduler is there."""
         under_way: dict[Any, Chunk] = {}
         results = self._dask.as_completed()
+        # A scheduler keeps every task that it is given: a million at once would take its memory, and none would start.
         room = _UNDER_WAY * max(sum(client.nthreads().values()), 1)
         while True:
             while len(under_way) < room and (chunk := self._lost.pop() if self._lost else next(self._chunks, None)):
                 self._sent += 1
+                # pure=False: the same chunk, sent again after its worker was lost, is to be played and not looked up.
                 future = client.submit(
                     _play, self._text, self._digest, chunk, pure=False, key=f"{self._name}-{self._sent}"
                 )

@@ -39,6 +39,7 @@ class Journal:
                 f"{shown(path)}: a sweep that was not finished; --resume goes on with it, remove the file to begin again"
             )
         try:
+            # x: that nobody else has begun one meanwhile is for the system to say, in one call.
             self._file: IO[bytes] = path.open("r+b" if there else "x+b")
         except OSError as error:
             raise cannot_write(path, error) from None
@@ -68,6 +69,7 @@ class Journal:
         at = len(first)
         for line in iter(lambda: self._file.readline(_LONGEST), b""):
             run = _run_of(line)
+            # A line that was cut by a crash, or a full disk: what follows cannot be trusted either, and is played again.
             if run is None or not 0 <= run < self._sweep.runs:
                 break
             self._note(run, at)

@@ -79,6 +79,7 @@ class _Seen:
             self._before_resize(step)
         refused = self.guest.act(step) is not None
         self.requests += self.guest.requests_sent
+        # A workload that finds no memory is what is asked about; any other refusal is the scenario's.
         if refused and isinstance(step, Use):
             self.out_of_memory += 1
         elif refused:
@@ -100,6 +101,7 @@ class _Seen:
             return
         size = device.owner.size()
         shrink = self._shrinks.get(step.device)
+        # A shrink in several steps is one: only growing again ends it.
         if shrink is not None and step.requested_size > shrink.requested:
             self._end(self._shrinks.pop(step.device))
             shrink = None
@@ -107,6 +109,7 @@ class _Seen:
             shrink.requested = int(step.requested_size)
         elif step.requested_size < size:
             self._shrinks[step.device] = _Shrink(size, size, int(step.requested_size))
+        # The size before was never reached, so it has no time that could be counted.
         if self._resized.pop(step.device, None) is not None:
             self.unsettled += 1
         self._resized[step.device] = self.guest.kernel.clock.now

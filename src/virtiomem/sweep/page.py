@@ -152,6 +152,7 @@ def _over(measure: Measure, summary: Summary, legend: Sequence[str], over: str) 
     for at, words in scale.ticks():
         element(svg, "line", class_="grid", x1=_MARGIN, x2=_WIDTH - _RIGHT, y1=at, y2=at)
         element(svg, "text", words, class_="tick", x=_MARGIN - 6, y=at + 4, text_anchor="end")
+    # 56 pixels hold a label such as 1.25T: of more values, every second or third is named.
     shown = max(1, -(-len(places) * 56 // (_WIDTH - _MARGIN)))
     for number, place in enumerate(places):
         if number % shown == 0:
@@ -165,6 +166,7 @@ def _over(measure: Measure, summary: Summary, legend: Sequence[str], over: str) 
             middle = point.medians[measure.name]
             if middle is None or (summary.compare and label(point.labels[summary.compare]) != compared):
                 continue
+            # Beside each other: intervals over the same value would hide one another.
             aside = (color - (len(legend) - 1) / 2) * min(6, gap / (len(legend) + 2))
             x = _MARGIN + gap * (places.index(point.labels[over]) + 0.5) + aside
             line.append(f"{x:.1f},{scale(middle.value):.1f}")

@@ -106,6 +106,7 @@ def _check_path(path: str, where: str) -> None:
 def _range(values: dict[str, Any], where: str) -> list[Label]:
     """The values from one to another: each more than the one before ``by`` that much, or that many ``times`` as large."""
     first, last = values["from"], values["to"]
+    # A size is text in TOML, 128M; its range has sizes again, so that labels read as they were written.
     sizes = isinstance(first, str)
     if ("by" in values) == ("times" in values):
         raise ScenarioError("a range has either by or times", where=where)
@@ -123,6 +124,7 @@ def _range(values: dict[str, Any], where: str) -> list[Label]:
     value = at
     while value <= end and len(found) <= MAX_VALUES:
         found.append(format_size(round(value)) if sizes else value)
+        # From the first value each time: 0.1 added ten times is not 1.
         value = value * step if "times" in values else at + len(found) * step
     return found
 
@@ -176,6 +178,7 @@ def _put(at: Any, parts: Sequence[str], value: Any, path: str) -> None:
         if not at or (rest and not named):
             there = ", ".join(str(item.get("id") or item.get("name") or n) for n, item in enumerate(at, 1)) or "none"
             raise ScenarioError(f"{quoted(path)}: there is no {quoted(head)} (there is {there})", where="parameters")
+        # Without a name the key is every item's: all devices, all steps.
         for item in named or at:
             _put(item, rest if named else parts, value, path)
     elif not isinstance(at, dict):

@@ -131,6 +131,7 @@ def summary_of(sweep: Sweep, rows: Iterable[SweepRow]) -> Summary:
     for row in rows:
         if (error := row.outcome.error) is not None:
             failed[row.run] = 1
+            # Without the number of the run, or a thousand runs that fail alike would be a thousand errors.
             words = error.partition(f"(run {row.run})")[2].removeprefix(": ") or error
             if words in errors or len(errors) < MOST_ERRORS:
                 errors[words] = errors.get(words, 0) + 1
@@ -172,6 +173,7 @@ def _differences(sweep: Sweep, values: dict[str, "array[float]"]) -> Iterator[Di
         return
     apart = sweep.seeds >= LEAST_PAIRS and len(groups) <= MOST_APART
     parts = [{first: alike} for first, alike in groups.items()] if apart else [groups]
+    # Bonferroni's correction: of twenty comparisons at 95 %, one would differ by chance.
     confidence = 1 - (1 - CONFIDENCE) / ((len(settings) - 1) * len(parts))
     for measure in MEASURES:
         for part in parts:

@@ -226,6 +226,7 @@ def _points(file: SweepFile, grid: Grid) -> Sequence[int]:
         )
     if drawn == grid.size:
         return range(grid.size)
+    # range() of more has no len(), which sample() needs.
     if grid.size <= 1 << 62:
         return tuple(sorted(random.Random(0).sample(range(grid.size), drawn)))
     raise ScenarioError(f"{grid.size} combinations are more than a sample is drawn from, {1 << 62}", where="parameters")

@@ -89,6 +89,7 @@ def check(workload: Workload) -> None:
             reason = f"{one.start:g} to {stop:g} is not a time within the workload's {workload.seconds:g} seconds"
             _refuse(f"workload.processes[{index}].start", reason)
         expected += (stop - one.start) / 3600 * one.per_hour
+    # Three steps each: it comes, time passes, it goes.
     if expected * 3 > MAX_STEPS:
         reason = f"about {expected:.0f} processes need more than the {MAX_STEPS} steps that can be played: fewer, and larger ones"
         _refuse("workload.processes", reason)
@@ -162,6 +163,7 @@ class _Maker:
 
     def processes(self, one: Processes) -> Iterator[_Event]:
         """Processes of one kind: each comes, and goes when its time is over."""
+        # Of each kind its own: another kind that is added or left out changes nothing for this one.
         chance = random.Random(f"{self.seed} {one.name}")
         at = one.start
         stop = self.workload.seconds if one.stop is None else one.stop
@@ -171,6 +173,7 @@ class _Maker:
                 return
             pageblocks = max(round(chance.expovariate(1 / one.size) / self.pageblock), 1)
             goes = at + chance.expovariate(1 / one.lifetime)
+            # Drawn for every kind, used or not: the next process draws the same numbers whatever `left-behind` is.
             stays, seeds = chance.random(), (chance.getrandbits(_SEED_BITS), chance.getrandbits(_SEED_BITS))
             left = int(pageblocks * self.workload.left_behind + stays) if one.kind == "unmovable" else 0
             name = f"{one.name}-{number}"

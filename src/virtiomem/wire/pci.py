@@ -127,6 +127,7 @@ def virtio_capabilities(config: bytes) -> dict[int, Capability]:
         if kind != _CAPABILITY_VENDOR:
             continue
         end = offset + _CAPABILITY.size
+        # Only this one is four bytes longer, so the end of the space cuts it off sooner.
         notifies = config[offset + _TYPE] == CapabilityType.NOTIFY
         if end + 4 * notifies > len(config):
             raise ProtocolError(f"virtio capability at {offset:#x} is cut off")

@@ -173,9 +173,9 @@ class _LsmemTable:
             raise UsageError(f"{shown(self.source)}: {reason}")
         return size
 
-    # A row that was lost in copying leaves a table which reads well; only the summary knows.
     def check_totals(self, blocks: list[MemoryBlock]) -> None:
         """Refuse a table whose rows are not what its summary counts: some are missing, or are of blocks in several states."""
+        # A row that was lost in copying leaves a table which reads well; only the summary knows.
         online = sum(block.state == "online" for block in blocks) * self.block_size
         sizes = {"online": online, "offline": len(blocks) * self.block_size - online}
         said = {what: text for what in sizes if (text := self.summary.get(f"Total {what} memory"))}

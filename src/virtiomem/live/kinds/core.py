@@ -35,6 +35,7 @@ def _of_text(text: str, source: str) -> Iterator[elfcore.ProgramHeader]:
         if not (match := _HEADER.fullmatch(line)):
             continue
         numbers = [int(one, 16) for one in match.groups()[1:] if one]
+        # Without -W readelf breaks each header in two lines.
         if len(numbers) == 3:
             rest = _REST.fullmatch(next(lines, (0, ""))[1])
             if rest is None:

@@ -88,6 +88,7 @@ class _Flat:
             if offset == size == -1:
                 return
             at += _PIECE.size
+            # A damaged size would lead outside the file, or backwards and round for ever.
             if offset < 0 or not 0 <= size <= end - at:
                 raise UsageError(f"{shown(source)}: the flattened dump is cut short, or damaged, at byte {at:#x}")
             yield offset, size, at
@@ -116,6 +117,7 @@ def _read(dump: _Plain | _Flat, source: str, *, flat: bool) -> Brought:
         raise UsageError(f"{shown(source)}: pages of {block} bytes, a sub-header of {sub_blocks} of them: not a dump")
     sub = dump.at(block, _SUB.size).ljust(_SUB.size, b"\0")
     level, split, first, last, *_, first64, last64, pages64 = _SUB.unpack(sub)[1:]
+    # Since version 6 the numbers have 64-bit fields; the old ones hold what fits, and may be wrong.
     pages = pages64 if layout >= 6 and pages64 else pages
     first, last = (first64, last64) if layout >= 6 else (first, last)
     size = bitmap_blocks * block // 2
