@@ -217,7 +217,7 @@ def _check(args: argparse.Namespace) -> int:
         else:
             show_report(make_console(sys.stdout), report, changes)
     finally:
-        # The files are written even where nobody reads the table any more: a CI reads them.
+        # The files are written even when the reader of the table is gone: a CI reads them.
         forms = {args.junit: formats.to_junit, args.badge: formats.to_badge}
         write_all({path: form(report) for path, form in forms.items() if path is not None})
     if not report.conforms or any(change.worse for change in changes or ()):

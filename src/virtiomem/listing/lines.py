@@ -103,7 +103,7 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
             repairs.append(_left_out(here))
             before = None
         stray = before is None and repairs[-1].lost
-    # `System R` is a name as good as any: without the newline nobody can tell.
+    # `System R` could be a whole name: without the newline there is no telling.
     if before is not None and not text.endswith("\n") and found[-1].name and not _is_whole(found[-1].name, text):
         what = f"no newline at the end, and {quoted(found[-1].name)} may be cut short"
         repairs.append(Repair(before.number, Damage.CUT, what, "read as it is", lost=True))

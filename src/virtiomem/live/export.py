@@ -103,7 +103,7 @@ def _export_block(block: MemoryBlock, memory: int, nodes: int) -> None:
         new = False
     for attribute, text in zip(BlockFile, _texts(block), strict=True):
         _put(f"{name}/{attribute}", text, memory, new=new)
-    # A block may have moved to another node since: its links are made anew.
+    # A block may have moved to another node since: its links are made again.
     if not new:
         _drop_links(name, memory, nodes)
     for node in block.nodes:

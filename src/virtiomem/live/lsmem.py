@@ -91,7 +91,7 @@ def human_size(size: int) -> str:
     shift = max((size.bit_length() - 1) // 10 * 10, 0) if size < 1 << 70 else 60
     whole, rest = size >> shift, size & ((1 << shift) - 1)
     tenths = ((rest * 1000 >> shift) + 50) // 100
-    # 9.96 rounds to 10.0, of which util-linux prints the whole part only.
+    # 9.96 rounds to 10.0, which util-linux prints as 10.
     whole, tenths = (whole + 1, 0) if tenths == 10 else (whole, tenths)
     return f"{whole}.{tenths}{'BKMGTPE'[shift // 10]}" if tenths else f"{whole}{'BKMGTPE'[shift // 10]}"
 

@@ -35,6 +35,7 @@ def alloc_contig_range(memory: Memory, start: int, size: int) -> Errno:
     if rc := memory.faults.take(FaultPoint.CONTIG):
         return rc
     block, mask = memory.mask_of(start, size)
+    # What the hardware has lost can be neither used nor moved.
     if block.poisoned and any(start <= page < start + size for page in block.poisoned):
         return Errno.EBUSY
     if block.fake_offline & mask:
@@ -46,6 +47,7 @@ def alloc_contig_range(memory: Memory, start: int, size: int) -> Errno:
             return rc
     zone = block.zone
     assert zone is not None, f"{block} is in no zone"
+    # Struct pages are counted in a zone without a place: they may be all that is left of it.
     return Errno.EBUSY if zone.managed - zone.used < size // memory.page_size else Errno.OK
 
 

@@ -90,6 +90,7 @@ def _fitting(means: Means, blocks: int) -> int:
     if blocks * means.cost <= means.free:
         return blocks
     movable, all_kernel = _movable_share(means)
+    # What goes online in a kernel zone pays for the next block: one block's price is enough to begin with.
     if all_kernel:
         return blocks if means.free >= means.cost else 0
     if movable is None:
@@ -103,6 +104,7 @@ def _fitting(means: Means, blocks: int) -> int:
             in_movable += means.block_size
         else:
             kernel += means.block_size
+            # Only in a kernel zone can it hold the next block's struct pages.
             free += means.block_size
     return blocks
 

@@ -65,6 +65,7 @@ class PageUsers:
             raise KernelError(Errno.EEXIST, f"use {id_!r}: memory of that name is in use already")
         wanted = -(-size // self._pageblock_size)
         zonelist = self._zonelist(movable=movable)
+        # Counted before anything is taken: a use that finds no room has changed nothing.
         rooms = [(zone, self._boot_room(zone), _Places(self._online(zone), self)) for zone in zonelist]
         available = sum(self._room(zone, boot + len(places)) for zone, boot, places in rooms)
         if wanted > available:
@@ -126,6 +127,7 @@ class PageUsers:
         moving = [index for index in block.used if mask >> index & 1]
         if not moving:
             return Errno.OK
+        # All places first: a move that stops halfway would have to be undone.
         targets = list(islice(self._targets(block, mask), len(moving)))
         if len(targets) < len(moving):
             return Errno.ENOMEM

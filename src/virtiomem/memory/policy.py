@@ -26,6 +26,7 @@ def zone_for_block(memory: Memory, block: MemoryBlock, how: OnlineType) -> Zone:
     if memory.policy.online_policy is OnlinePolicy.AUTO_MOVABLE:
         return movable if _auto_movable(memory, block) else kernel
     in_kernel, in_movable = kernel.intersects(start_pfn, pages), movable.intersects(start_pfn, pages)
+    # In both, or in neither: then nothing around it says where it belongs.
     if in_kernel is in_movable:
         return movable if memory.policy.movable_node else kernel
     return movable if in_movable else kernel
@@ -38,16 +39,20 @@ def _auto_movable(memory: Memory, block: MemoryBlock) -> bool:
     always the block's own, which is another one only at the end of DMA32.
     """
     group = block.group
+    # A ratio of 0 switches it off; below it would divide by zero.
     if memory.policy.auto_movable_ratio == 0:
         return False
     if group is not None and not group.is_dynamic:
+        # A DIMM goes away as a whole or not at all: one block in a kernel zone is enough to keep it.
         if group.present_kernel:
             return False
+        # All of it is counted at its first block, so that it does not end half movable.
         to_place = group.max_pages - group.present_movable
     elif group is None or group.unit_pages == memory.pages_per_block:
         to_place = memory.pages_per_block
     else:
         online = _online_in_unit(memory, block, group.unit_pages)
+        # A unit goes as a whole, too: movable blocks next to one in a kernel zone could not leave either.
         if any(other.zone is None or other.zone.is_kernel for other in online):
             return False
         to_place = group.unit_pages - len(online) * memory.pages_per_block
@@ -80,6 +85,7 @@ def _can_online_movable(memory: Memory, nid: int | None, group: MemoryGroup | No
     if kernel_early <= needed:
         return False
     kernel_early -= needed
+    # Paid for already, by what was taken off the kernel's memory.
     movable -= sum(other.present_movable for other in others)
     if group is not None and group.is_dynamic:
         kernel_early += group.present_kernel

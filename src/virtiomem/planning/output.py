@@ -124,6 +124,7 @@ def libvirt(setup: SetUp) -> str:
             f"    <size unit='KiB'>{device.max_size // KiB}</size>",
             f"    <node>{device.node}</node>",
             f"    <block unit='KiB'>{device.block_size // KiB}</block>",
+            # Not the size to reach: the guest boots first, and a resize says how it went.
             "    <requested unit='KiB'>0</requested>",
             "  </target>",
             "</memory>",

@@ -259,6 +259,7 @@ def _best(wishes: Wishes, base: GuestConfig, devices: list[DeviceConfig]) -> tup
         guest = policy.of(base)
         record = after_steps(guest, devices, _steps(wishes, devices, shrink=False))
         size = plugged(record)
+        # For the message: of several policies that all fail, the nearest.
         reached = max(reached, size)
         if size < growth:
             continue

@@ -60,7 +60,7 @@ _ERRNOS = [errno.name for errno in Errno if errno]
 
 def check_guest(guest: GuestConfig) -> None:
     """Refuse machines that QEMU would not start and kernels that do not exist."""
-    # First of all: what follows asks guest.release and guest.build, which raise for a release that nobody knows.
+    # First of all: what follows asks guest.release and guest.build, which raise for an unknown release.
     for key, releases in (("kernel", LINUX), ("qemu", QEMU)):
         _check_release(key, getattr(guest, key), releases)
     _check_boot(guest)

@@ -39,7 +39,7 @@ class Journal:
                 f"{shown(path)}: a sweep that was not finished; --resume goes on with it, remove the file to begin again"
             )
         try:
-            # x: that nobody else has begun one meanwhile is for the system to say, in one call.
+            # x: one call that also makes sure that no other process has begun one meanwhile.
             self._file: IO[bytes] = path.open("r+b" if there else "x+b")
         except OSError as error:
             raise cannot_write(path, error) from None

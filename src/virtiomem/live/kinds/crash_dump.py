@@ -88,7 +88,7 @@ class _Flat:
             if offset == size == -1:
                 return
             at += _PIECE.size
-            # A damaged size would lead outside the file, or backwards and round for ever.
+            # A damaged size would lead outside the file, or backwards, into a loop.
             if offset < 0 or not 0 <= size <= end - at:
                 raise UsageError(f"{shown(source)}: the flattened dump is cut short, or damaged, at byte {at:#x}")
             yield offset, size, at

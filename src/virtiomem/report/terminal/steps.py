@@ -163,7 +163,7 @@ def map_changes(changes: Sequence[MapChange], block_size: int, width: int | None
     shown = lines[:MAX_LINES]
     wide = max((len(line.resource) for line in shown), default=0)
     notes = INDENT + LABEL + wide + 13
-    # All or none: notes of which some stand beside and some below are not read as a column.
+    # All or none: a column of which some lines stand elsewhere is not read as one.
     below = width is not None and any(notes + len(line.note) > width for line in shown)
     for number, line in enumerate(shown):
         words = [_mark(line.change), text(f"{line.resource:<{wide}}  {line.size:>7}")]
