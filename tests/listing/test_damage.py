@@ -75,6 +75,11 @@ CERTAIN = {
     "a blank in the name": (LISTING.replace("System RAM", "S ystem RAM", 1), 1),
     "another case": (LISTING.replace("System RAM", "System Ram", 1), 1),
     "blanks at the end of every line": (each("{}   "), 1),
+    "dashes": (LISTING.replace("-", "\u2013"), 1),
+    "dashes of Windows, quoted": (each("> {}").replace("-", " \udc96 "), 1),
+    "no-break spaces": (LISTING.replace(" ", "\u00a0"), 1),
+    "quoted-printable": (LISTING.replace("  ", "=C2=A0 ").replace("-", "=E2=80=93"), 1),
+    "quoted-printable, broken": (LISTING.replace("13fffffff : S", "13fffffff =\n:=C2=A0S"), 5),
     "a comment": (f"# my machine\n{LISTING}", 1),
     "the command": (f"$ sudo cat /proc/iomem\n{LISTING}", 1),
 }

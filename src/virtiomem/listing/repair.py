@@ -48,9 +48,14 @@ class Reading(NamedTuple):
         return len({repair.line for repair in self.repairs}) + sum(repair.times - 1 for repair in self.repairs)
 
     def told(self, source: str) -> Iterator[str]:
-        """The repairs for people: a line each, and the number of those that are too many."""
-        yield from (f"{source}:{repair}" for repair in self.repairs[:_MAX_TOLD])
-        if (more := len(self.repairs) - _MAX_TOLD) > 0:
+        """The repairs for people: a line for all that are alike, and the number of those that are too many."""
+        alike: dict[tuple[str, str], list[Repair]] = {}
+        for one in self.repairs:
+            alike.setdefault((one.what, one.remedy), []).append(one)
+        for first, *others in islice(alike.values(), _MAX_TOLD):
+            lines = sum(one.times for one in others)
+            yield f"{source}:{first}{f' (and in {lines} more lines)' if lines else ''}"
+        if (more := len(alike) - _MAX_TOLD) > 0:
             yield f"{source}: {more} more repairs"
         if count := self.remarked[0]:
             names = (

@@ -16,6 +16,16 @@ from virtiomem.resource.spoiled import ESCAPE
 from virtiomem.text import quoted
 
 TAB = 8
+_ENCODED = re.compile(r"=(?:C2=A0|E2=80=9[0-5]|20$|3D)")
+"""What tells that a mailer encoded the text: a no-break space, a dash, a blank at an end, an equals sign (quoted-printable, RFC 2045)."""
+_OCTET = re.compile(rb"=([2-9A-F][0-9A-F])")
+"""One that stands for a byte, which is no line break."""
+_DASH = re.compile(
+    r"(?<![0-9a-f])((?:0x)?[0-9a-f]{1,16}) ?[\u2010-\u2015\u2212\udc96\udc97] ?(?=(?:0x)?[0-9a-f]{1,16}(?: *:|\s*$))",
+    re.IGNORECASE,
+)
+"""A range with a dash that an editor made of its hyphen; two are bytes of Windows' Latin-1."""
+_NO_BREAK = str.maketrans("\u00a0\udca0", "  ")
 _QUOTE = re.compile(r"[ \xa0\udca0]?(?:[>|\u2502][ \xa0\udca0]?)+")
 _TABLE_EDGE = re.compile(r"(?<![ \xa0\udca0])[ \xa0\udca0]*+[|\u2502][ \xa0\udca0]*$")
 _STRING = re.compile(r"(?P<quote>[\"'`])(?P<inside>.*)(?P=quote),?")
@@ -83,26 +93,58 @@ def _without_returns(raw: list[str], repairs: Repairs) -> list[str]:
 
 
 def _without(
-    take: Callable[[str], tuple[str, str]], damage: Damage, words: str
+    take: Callable[[str], tuple[str, str]], damage: Damage, words: str, remedy: str = "taken away"
 ) -> Callable[[list[Raw], Repairs], list[Raw]]:
-    """Return a step that strips each line: `take` returns the stripped line and what was taken off."""
+    """Return a step that changes each line: `take` returns the line as it was, and an example of what was put around it, or into it."""
 
     def undo(raw: list[Raw], repairs: Repairs) -> list[Raw]:
         taken = [take(line.text) for line in raw]
-        _report(raw, [what for _, what in taken], damage, words, repairs)
+        _report(raw, [what for _, what in taken], damage, words, repairs, remedy)
         return [line if not what else replace(line, text=text) for line, (text, what) in zip(raw, taken, strict=True)]
 
     return undo
 
 
-def _report(raw: list[Raw], taken: list[str], damage: Damage, words: str, repairs: Repairs) -> None:
+def _report(
+    raw: list[Raw], taken: list[str], damage: Damage, words: str, repairs: Repairs, remedy: str = "taken away"
+) -> None:
     """One repair for lines in a row that had the same done to them."""
     for some, group in groupby(zip(raw, taken, strict=True), lambda pair: bool(pair[1])):
         if some:
             (line, what), *more = group
             others = ", and so on" if any(other != what for _, other in more) else ""
             what = f"{words}: {quoted(what)}{others}"
-            repairs.append(Repair(line.number, damage, what, "taken away", times=1 + len(more)))
+            repairs.append(Repair(line.number, damage, what, remedy, times=1 + len(more)))
+
+
+def _decoded(raw: list[Raw], repairs: Repairs) -> list[Raw]:
+    """The lines as they were before a mailer encoded them: what it broke at a trailing equals sign is joined."""
+    if not any(_ENCODED.search(line.text) for line in raw):
+        return raw
+    _report(raw, ["=" * ("=" in line.text) for line in raw], Damage.SPELLING, "quoted-printable", repairs, "decoded")
+    parts: list[list[Raw]] = []
+    for line in raw:
+        if parts and parts[-1][-1].text.endswith("="):
+            parts[-1].append(line)
+        else:
+            parts.append([line])
+    return [replace(part[0], text=_octets("".join(line.text.removesuffix("=") for line in part))) for part in parts]
+
+
+def _octets(text: str) -> str:
+    data = _OCTET.sub(lambda octet: bytes.fromhex(octet[1].decode()), text.encode("utf-8", "surrogateescape"))
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _hyphens(line: str) -> tuple[str, str]:
+    match = _DASH.search(line)
+    return (_DASH.sub(r"\1-", line, count=1), match[0][len(match[1]) :].strip()) if match else (line, "")
+
+
+def _blanks(line: str) -> tuple[str, str]:
+    """As in names: a line of other bytes, too, keeps its no-break spaces, which a driver's name may have."""
+    plain = line.translate(_NO_BREAK)
+    return (plain, "\xa0") if plain != line and plain.isascii() else (line, "")
 
 
 def _colours(line: str) -> tuple[str, str]:
@@ -218,6 +260,9 @@ def _can_start(start: str, match: re.Match[str]) -> bool:
 
 
 _UNDO: tuple[Callable[[list[Raw], Repairs], list[Raw]], ...] = (
+    _decoded,
+    _without(_hyphens, Damage.SPELLING, "a dash in place of a hyphen", "read as a hyphen"),
+    _without(_blanks, Damage.SPELLING, "no-break spaces", "read as spaces"),
     _without(_colours, Damage.COLOURS, "colour escapes"),
     _without(_quotes, Damage.QUOTED, "quoted"),
     _without_numbers,
