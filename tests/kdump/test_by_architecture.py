@@ -11,6 +11,8 @@ from virtiomem.cli.main import main
 from virtiomem.kdump import elfcore, range_text
 from virtiomem.kdump.elfcore import Inputs
 from virtiomem.kdump.ranges import kernel_ranges, kexec_tools_ranges
+from virtiomem.listing.guess import unlike_x86
+from virtiomem.live.capture import Capture, Section, dump
 from virtiomem.live.load import from_recording
 from virtiomem.live.views import architecture_of
 from virtiomem.resource import iomem
@@ -109,3 +111,38 @@ def test_recording_of_an_architecture_without_a_row_is_taken_for_none() -> None:
     made = recording.load(DATA / "r-crash-kernel" / "recording.json")
     other = structs.replace(made, guest={**made.guest, "architecture": "riscv64"})
     assert architecture_of(from_recording(other)) is None
+
+
+@pytest.mark.parametrize(
+    ("listing", "why"),
+    [
+        ("00000000-2dfefffff : System RAM\n", "System RAM 00000000-2dfefffff has no hole at a0000-fffff"),
+        ("20000000-9fffffff : System RAM\n  20008000-207fffff : Kernel code\n", "System RAM begins at 20000000"),
+        ("100d0100-100d01ff : LOON0001:00\n90400000-fa17ffff : System RAM\n", "'LOON0001:00' is a device of loongarch"),
+        ("00100000-0010ffff : /soc/dma@7e007000\n", "'/soc/dma@7e007000' is a name of a device tree"),
+    ],
+    ids=["s390x", "arm", "loongarch", "device tree"],
+)
+def test_map_of_another_architecture_is_not_taken_for_x86_without_a_word(
+    listing: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "iomem"
+    file.write_text(listing)
+    for command in (["kdump"], ["iomem", "check"]):
+        main([*command, str(file)])
+        assert f"not a map of x86-64: {why}. Only x86-64 and arm64 are known" in capsys.readouterr().err
+    main(["kdump", "--arch", "arm64", str(file)])
+    assert "not a map of" not in capsys.readouterr().err
+
+
+def test_maps_of_x86_and_parts_of_them_are_taken_for_what_they_are() -> None:
+    pc = "00000000-0009fbff : System RAM\n00100000-7fffffff : System RAM\n  01000000-01ffffff : Kernel code\n"
+    part = "100000000-13fffffff : System RAM\n140000000-1bfffffff : virtio0\n"
+    assert [unlike_x86(iomem.loads(text)) for text in (pc, part, "")] == ["", "", ""]
+
+
+def test_capture_of_an_architecture_without_a_row_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sections = {"proc/iomem": Section(BOOT), "proc/sys/kernel": Section.of(["arch s390x"])}
+    dump(Capture(sections), tmp_path / "guest.capture")
+    main(["kdump", str(tmp_path / "guest.capture")])
+    assert "not a map of x86-64: its architecture is s390x" in capsys.readouterr().err

@@ -13,13 +13,12 @@ def architecture_taken(capture: Capture, tree: ResourceTree) -> Architecture:
     """Return the architecture that a capture names, or guess it from the map; say on stderr what is not as usual."""
     if (said := architecture_of(capture)) is not None:
         return said
-    guess = guess_architecture(tree)
+    named = capture.section("proc/sys/kernel").values.get("arch")
+    guess = DEFAULT if named else guess_architecture(tree)
     if guess is not DEFAULT:
         by = f"taken for {guess.family} by the names in its map"
         warn(f"{capture.source}: its architecture is not said: {by} (--arch)")
-        return guess
-    named = capture.section("proc/sys/kernel").values.get("arch")
-    if why := f"its architecture is {shown(named)}" if named else unlike_x86(tree):
+    elif why := f"its architecture is {shown(named)}" if named else unlike_x86(tree):
         known = " and ".join(FAMILIES)
         warn(
             f"{capture.source}: not a map of {guess.family}: {why}. Only {known} are known: it is taken for {guess.family} (--arch)"
