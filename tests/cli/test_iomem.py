@@ -176,8 +176,8 @@ def test_damage_is_put_right_and_said(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (LISTING.replace("\n", "\r\n"), ["every line ends in a carriage return: taken away"]),
         (LISTING.replace("fbff : System RAM", "fbff : System RAM \t"), ["read as 00001000-0009fbff : System RAM"]),
-        (LISTING.replace("fbff : System RAM", "fbff : System\u00a0RAM"), ["read as 00001000-0009fbff : System RAM"]),
-        (LISTING.replace("fbff : System", "fbff\u00a0:\u00a0System"), ["read as 00001000-0009fbff"]),
+        (LISTING.replace("fbff : System RAM", "fbff : System\u00a0RAM"), ["no-break spaces: '\\xa0': read as spaces"]),
+        (LISTING.replace("\n  ", "\n\u00a0 "), ["read as spaces (and in 2 more lines)"]),
     ],
 )
 def test_ram_is_found_whatever_blanks_a_listing_went_through(

@@ -50,11 +50,18 @@ def add_from(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_step(parser: argparse.ArgumentParser) -> None:
+    """The option that chooses a moment of a recording."""
+    parser.add_argument(
+        "--step", metavar="N", type=int, help="of a recording: after this step (0: at boot; the last by default)"
+    )
+
+
 def load_input(args: argparse.Namespace, verb: str, path: str | None = None) -> "Capture":
     """Read the file that a command is given, as what `--from` says or it looks like; what it was taken for goes to stderr."""
     from virtiomem.live.reading import load_any
 
-    capture = load_any(path or args.file, verb=verb, kind=args.kind)
+    capture = load_any(path or args.file, verb=verb, kind=args.kind, step=getattr(args, "step", None))
     for words in capture.told:
         say(f"virtiomem: {words}")
     return capture

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
-from virtiomem.cli.arguments import add_from, check_one_source, exit_status, file, load_input, refuse_unused
+from virtiomem.cli.arguments import add_from, add_step, check_one_source, exit_status, file, load_input, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.listing import map_tables, repair
 from virtiomem.listing.ram import RamRange, system_ram
@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="VMLINUX",
         help="with --core: the kernel's debug information, if it is not where drgn looks",
     )
+    add_step(parser)
     add_reading(parser)
     add("--only", metavar="NAME", action="append", help="only resources of this name (a glob: 'System RAM*')")
     add("--ram", action="store_true", help="System RAM only, with totals by where it comes from")
@@ -128,6 +129,7 @@ def capture_of(args: argparse.Namespace) -> Capture:
     """A file, or a running Linux's map, which brings imports that a file need not wait for."""
     if args.file:
         return load_input(args, "iomem")
+    refuse_unused({"--step": args.step is not None}, "is for a recording: give FILE")
     from virtiomem.live.collect import collect
 
     return collect(args.sysroot, only=("proc/iomem",))

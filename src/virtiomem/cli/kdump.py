@@ -12,7 +12,7 @@ from virtiomem import gcpause
 from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.architecture import FAMILIES, Architecture, find
 from virtiomem.cli.arguments import (
-    add_from,
+    add_step,
     check_one_source,
     check_outputs,
     exit_status,
@@ -24,12 +24,12 @@ from virtiomem.cli.arguments import (
     refuse_unused,
 )
 from virtiomem.cli.guessed import architecture_taken
-from virtiomem.cli.iomem import at_least_values, read
+from virtiomem.cli.iomem import add_reading, at_least_values, read
 from virtiomem.cli.model import add_model, release_for
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
 from virtiomem.kdump import elfcore, range_text, standing_text
-from virtiomem.kdump.comparison import Comparison, above_low, compare, dumped, subtract
+from virtiomem.kdump.comparison import Comparison, compare, dumped
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
 from virtiomem.kdump.loader import Loader
 from virtiomem.kdump.ranges import (
@@ -40,6 +40,7 @@ from virtiomem.kdump.ranges import (
     kexec_tools_ranges,
 )
 from virtiomem.kdump.reservation import no_dump
+from virtiomem.kdump.standing import Standing
 from virtiomem.listing import repair
 from virtiomem.live.capture import MEMORY, Capture
 from virtiomem.live.crash_header import KCORE, noted_cpus, ranges_that_fit, standing_of
@@ -58,6 +59,7 @@ MAX_CPUS = 8192
 """NR_CPUS with CONFIG_MAXSMP, in arch/x86/Kconfig (v6.1)."""
 
 _PLACE = re.compile(r"(?P<addr>[^:@]+):(?P<size>[^:@]+)(?:@(?P<paddr>[^:@]+))?")
+_PLAIN_HEX = re.compile(r"(?=.*[a-fA-F])[0-9a-fA-F]{1,16}")
 _DIRECT_MAPS = {"4-level": elfcore.DIRECT_MAP_4_LEVEL, "5-level": elfcore.DIRECT_MAP_5_LEVEL}
 
 
@@ -82,8 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a listing, a capture or a recording, - for stdin; else this machine",
     )
     add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
-    add("--lenient", action="store_true", help="put a damaged listing right, and say how")
-    add_from(parser)
+    add_reading(parser)
+    add_step(parser)
     add("--as", dest="loader", choices=[one.value for one in Loader], help="who makes the header (kernel)")
     add("--header", action="store_true", help="what the header in memory held, holds, and will hold")
     add_model(parser, "what FILE says")
@@ -99,14 +101,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-J", "--json", action="store_true", help="JSON")
     add("-b", "--bytes", action="store_true", help="sizes in bytes")
     add("-n", "--noheadings", action="store_true", help="ranges only, no headings, no summary")
-    told = parser.add_argument_group("what a listing does not tell", "Numbers are decimal or 0x… A capture has some.")
+    told = parser.add_argument_group(
+        "what a listing does not tell",
+        "Numbers are decimal or 0x…, an address with a-f is hexadecimal. A capture has some.",
+    )
     add = told.add_argument
     add("--note", metavar="ADDR:SIZE", action="append", type=_note, help="a CPU's crash notes; one option per CPU")
-    add("--vmcoreinfo", metavar="ADDR:SIZE", type=_note, help="the vmcoreinfo note")
+    add("--vmcoreinfo", metavar="ADDR:SIZE", type=_note, help="the vmcoreinfo note (both 0x…)")
     add("--text", metavar="VADDR:SIZE[@PADDR]", type=_place, help="the kernel from _text to _end; @ Kernel code")
     add("--direct-map", metavar="BASE", type=_direct_map, help="4-level (x86-64's default), 5-level or an address")
     add("--possible-cpus", metavar="N", type=_cpus, help="CPUs that the kernel leaves room for")
-    add("--backup", metavar="ADDR", type=number, help="where kexec-tools' backup segment lies")
+    add("--backup", metavar="ADDR", type=_address, help="where kexec-tools' backup segment lies")
     add("--limit", metavar="N", type=positive, help=f"entries in kexec-tools' table ({KEXEC_TOOLS_RANGES})")
 
 
@@ -116,6 +121,8 @@ def run(args: argparse.Namespace) -> int:
     capture = _capture(args)
     with gcpause.paused():
         reading = read(capture, lenient=args.lenient)
+        if args.merge:
+            reading.tree.merge_adjacent_system_ram()
     code = _header(capture, reading, args) if args.header else _dump(capture, reading, args)
     return Exit.PARTLY if reading.at_least else code
 
@@ -185,6 +192,7 @@ def _capture(args: argparse.Namespace) -> Capture:
     """A file, or as much of a running Linux as is needed; each comes with imports that the other need not wait for."""
     if args.file:
         return load_input(args, "kdump")
+    refuse_unused({"--step": args.step is not None}, "is for a recording: give FILE")
     from virtiomem.live.collect import collect
 
     return collect(args.sysroot, only=(*HEADINGS, MEMORY) if args.header else HEADINGS)
@@ -275,14 +283,17 @@ def _dumped(path: str) -> list[CrashRange]:
 
 def _against(found: CrashRanges, args: argparse.Namespace) -> int:
     there = _dumped(args.against)
-    missing, gone = subtract(found.ranges, there), subtract(there, found.ranges)
+    standing = Standing(found.ranges, True, found.loader, now=there)
+    missing, gone = standing.missing or [], standing.gone or []
     if args.json:
         sides = {"missing": range_text.range_values(missing), "gone": range_text.range_values(gone)}
         print(json.dumps(sides | at_least_values(found.partly), indent=1))
     else:
         style = {"in_bytes": args.bytes, "headings": not args.noheadings, "partly": found.partly}
         sys.stdout.write(range_text.against_text(missing, gone, **style))
-    return _verdict(range_text.findings(found)) or (Exit.FAILED if missing or above_low(gone) else Exit.DONE)
+        if not (args.loader or args.noheadings):
+            print("held against what the kernel dumps (kexec -p -s); --as kexec-tools: what kexec -p -c does")
+    return _verdict(range_text.findings(found)) or (Exit.FAILED if missing else Exit.DONE)
 
 
 def _warn(findings: Iterable[str]) -> None:
@@ -333,10 +344,16 @@ def _place(text: str) -> tuple[int, int, int | None]:
     match = _PLACE.fullmatch(text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not ADDR:SIZE, in decimal or 0x…")
-    addr, size, paddr = number(match["addr"]), number(match["size"]), number(match["paddr"]) if match["paddr"] else None
+    addr, size = _address(match["addr"]), number(match["size"])
+    paddr = _address(match["paddr"]) if match["paddr"] else None
     if not 0 < size <= 1 + U64_MAX - max(addr, paddr or 0):
         raise argparse.ArgumentTypeError(f"{quoted(text)} is empty, or ends beyond 2^64")
     return addr, size, paddr
+
+
+def _address(text: str) -> int:
+    """Read an address, as crash_notes and kallsyms print it, too: without 0x, which is sure where it has letters."""
+    return int(text, 16) if _PLAIN_HEX.fullmatch(text) else number(text)
 
 
 def _note(text: str) -> Note:
@@ -347,7 +364,7 @@ def _note(text: str) -> Note:
 
 
 def _direct_map(text: str) -> int:
-    return _DIRECT_MAPS[text] if text in _DIRECT_MAPS else number(text)
+    return _DIRECT_MAPS[text] if text in _DIRECT_MAPS else _address(text)
 
 
 def _cpus(text: str) -> int:

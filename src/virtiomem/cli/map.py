@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from virtiomem.cli.arguments import add_from, check_outputs, exit_status, file, refuse_unused
+from virtiomem.cli.arguments import add_from, add_step, check_outputs, exit_status, file, refuse_unused
 from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_all
 from virtiomem.stdio import warn
@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--png", metavar="OUT", type=file, help="write it as PNG (needs rsvg-convert, cairosvg or chromium)"
     )
-    parser.add_argument(
-        "--step", metavar="N", type=int, help="of a recording: after this step (0: at boot; the last by default)"
-    )
+    add_step(parser)
     parser.add_argument("--title", metavar="TEXT", help="the picture's title; else what the file is called")
     parser.add_argument("--lenient", action="store_true", help="put a damaged listing right, and say what was done")
     add_from(parser)

@@ -143,13 +143,18 @@ def against_text(
     head = [("RANGE", "SIZE", "")] if headings else []
     rows = [
         (range_text(one), size(total([one])), what)
-        for what, ranges in (("RAM, not in the file", missing), ("in the file, not RAM", gone))
+        for what, ranges in (("RAM, not in the file", missing), ("in the file, RAM no more", gone))
         for one in ranges
     ]
     table = align([*head, *rows], " >") if rows else ""
-    stale = f", {size(total(gone))} of the file is not RAM" if gone else ""
+    stale = f"{size(total(gone))} {gone_text('file')}\n" if gone else ""
     ram = "the RAM that was read" if partly else "RAM"
-    return table if not headings else f"{table}{size(total(missing))} of {ram} missing from the file{stale}\n"
+    return table if not headings else f"{table}{size(total(missing))} of {ram} missing from the file\n{stale}"
+
+
+def gone_text(where: str) -> str:
+    """Sentence about memory in a header, or a file, that the map does not have any more."""
+    return f"in the {where} is RAM no more: no harm, the crash kernel asks the device and reads zeros"
 
 
 def range_values(ranges: Sequence[CrashRange]) -> list[dict[str, int]]:

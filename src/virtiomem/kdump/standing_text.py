@@ -6,7 +6,7 @@ from typing import Any
 from virtiomem.columns import align
 from virtiomem.kdump.comparison import subtract
 from virtiomem.kdump.loader import Loader
-from virtiomem.kdump.range_text import range_text, range_values
+from virtiomem.kdump.range_text import gone_text, range_text, range_values
 from virtiomem.kdump.ranges import CrashRange, total
 from virtiomem.kdump.standing import Standing
 from virtiomem.units import format_approx, format_size, size_format
@@ -69,10 +69,7 @@ def _content(standing: Standing) -> Iterator[str]:
             yield f"{format_size(unsure)} of RAM, offline since it came, may not be in it; the rest is for certain"
         return
     if gone:
-        yield (
-            f"{format_size(total(gone))} in the header is RAM no more: no harm, the crash kernel asks the device and reads"
-            " zeros"
-        )
+        yield f"{format_size(total(gone))} {gone_text('header')}"
     if not missing and not gone:
         yield "the header holds all RAM there is"
 

@@ -48,18 +48,31 @@ def source_of(path: str | Path) -> str:
     return "standard input" if str(path) == "-" else str(path)
 
 
-def load_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -> Capture:
+def load_any(path: str | Path, *, verb: str = "read", kind: str | None = None, step: int | None = None) -> Capture:
     """Read a file that describes a Linux's memory, as `read_any` does; a recording gives what its last snapshot holds.
 
-    `verb` is the command that needs it. Raises UsageError for a kind that has nothing for it, which says which command takes it,
+    `verb` is the command that needs it, `step` the last one of a recording that counts (0: boot). Raises UsageError for a kind that has nothing for it, which says which command takes it,
     and for text of no kind that is known.
     """
     found = read_any(path, verb=verb, kind=kind)
+    source = source_of(path)
     if found.recording is None:
-        return usable(found, verb, source_of(path))
+        if step is not None:
+            raise UsageError(f"--step {step}: {shown(source)} is not a recording")
+        return usable(found, verb, source)
     from virtiomem.live.load import from_recording
 
-    return from_recording(found.recording, source=source_of(path))
+    return from_recording(up_to(found.recording, step, source), source=source)
+
+
+def up_to(recording: "Recording", step: int | None, source: str) -> "Recording":
+    """Return a recording without what comes after a step; all of it for None. Raises UsageError for a step that it does not have."""
+    from msgspec.structs import replace
+
+    last = len(recording.steps)
+    if step is not None and not 0 <= step <= last:
+        raise UsageError(f"{source}: no step {step}, there are 0 (boot) to {last}")
+    return recording if step is None else replace(recording, steps=recording.steps[:step])
 
 
 def usable(found: Input, verb: str, source: str) -> Capture:

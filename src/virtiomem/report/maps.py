@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from virtiomem.errors import UsageError
 from virtiomem.listing import repair
-from virtiomem.live.reading import read_any, source_of, usable
+from virtiomem.live.reading import read_any, source_of, up_to, usable
 from virtiomem.recording.describe import describe
 from virtiomem.recording.values import StepRecord
 from virtiomem.report.block_runs import block_changes
@@ -68,10 +68,7 @@ def _but(record: StepRecord) -> str:
 
 def of_recording(source: Source, step: int | None) -> Map:
     """The map after a step of a recording; the last when `step` is None."""
-    last = len(source.recording.steps)
-    at = last if step is None else step
-    if not 0 <= at <= last:
-        raise UsageError(f"{source.name}: no step {at}, there are 0 (boot) to {last}")
+    at = len(up_to(source.recording, step, source.name).steps)
     whole = story(source)
     moment = whole.moments[at]
     strip = BlockStrip(moment.blocks, whole.block_size, plugged_everywhere(moment.plugged))
