@@ -15,7 +15,7 @@ from virtiomem.errors import BackendError, KernelPanic, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.reasons import Reason
 from virtiomem.recording import Recording, Snapshot, Step, StepRecord
-from virtiomem.scenario import Scenario, golden, golden_formats
+from virtiomem.scenario import Scenario, golden, golden_formats, golden_jobs
 from virtiomem.scenario.golden import GoldenOutcome
 
 GROW = """
@@ -39,7 +39,7 @@ def write(path: Path, size: str = "256M", state: str = "online_movable") -> Path
 
 
 def outcomes(place: Path, *, update: bool = False, jobs: int = 1) -> dict[str, GoldenOutcome]:
-    results = golden.repeat_all(golden.find([str(place)]), update=update, jobs=jobs)
+    results = golden_jobs.repeat_all(golden.find([str(place)]), update=update, jobs=jobs)
     return {Path(result.name).stem: result.outcome for result in results}
 
 
@@ -56,13 +56,13 @@ def test_a_wrong_golden_recording_is_shown_and_stays_until_it_is_updated(tmp_pat
     outcomes(tmp_path, update=True)
     write(tmp_path / "grow.toml", state="online_kernel")
     before = (tmp_path / "grow.json").read_bytes()
-    (result,) = golden.repeat_all(golden.find([str(tmp_path)]))
+    (result,) = golden_jobs.repeat_all(golden.find([str(tmp_path)]))
     assert result.outcome is GoldenOutcome.DIFFERENT
     assert result.difference is not None
     assert "Movable" in result.difference.a
     assert "Normal" in result.difference.b
     assert (tmp_path / "grow.json").read_bytes() == before
-    (result,) = golden.repeat_all(golden.find([str(tmp_path)]), update=True)
+    (result,) = golden_jobs.repeat_all(golden.find([str(tmp_path)]), update=True)
     assert result.outcome is GoldenOutcome.UPDATED
     assert result.what.startswith("2 steps; was different at step 2")
     assert outcomes(tmp_path) == {"grow": GoldenOutcome.SAME}
@@ -96,7 +96,7 @@ def test_one_that_cannot_be_played_does_not_stop_the_others(tmp_path: Path) -> N
             raise BackendError("QEMU was killed")
         return scenario.embedded_guest(played)
 
-    results = list(golden.repeat_all(golden.find([str(tmp_path)]), lose_b))
+    results = list(golden_jobs.repeat_all(golden.find([str(tmp_path)]), lose_b))
     assert [result.outcome for result in results] == [
         GoldenOutcome.SAME,
         GoldenOutcome.NOT_PLAYED,
@@ -139,7 +139,7 @@ def _die(_: Scenario) -> Guest:
 
 def test_a_process_that_is_killed_is_one_test_that_was_not_played(tmp_path: Path) -> None:
     write(tmp_path / "grow.toml")
-    (result,) = golden.repeat_all(golden.find([str(tmp_path)]), _die, jobs=2)
+    (result,) = golden_jobs.repeat_all(golden.find([str(tmp_path)]), _die, jobs=2)
     assert result.outcome is GoldenOutcome.NOT_PLAYED
     assert result.what.startswith("the process that played it was killed")
 
@@ -204,7 +204,7 @@ def held(tmp_path: Path) -> Recording:
 
 
 def held_against(real: Recording, place: Path, **options: Any) -> golden.GoldenResult:
-    (result,) = golden.repeat_all(golden.find([str(place)]), lambda _: Recorded(real), **options)
+    (result,) = golden_jobs.repeat_all(golden.find([str(place)]), lambda _: Recorded(real), **options)
     return result
 
 
@@ -248,7 +248,7 @@ def test_a_difference_names_what_the_guests_do_not_share(tmp_path: Path) -> None
     path.write_text(text)
     outcomes(tmp_path, update=True)
     path.write_text(text.replace("6.1", "6.12"))
-    (result,) = golden.repeat_all(golden.find([str(tmp_path)]))
+    (result,) = golden_jobs.repeat_all(golden.find([str(tmp_path)]))
     assert result.notes == ("the guests differ: kernel 6.1 / 6.12, default-state offline / online",)
 
 
@@ -266,7 +266,7 @@ def test_a_kernel_that_does_not_boot_was_not_played(tmp_path: Path) -> None:
     def panic(_: Scenario) -> Guest:
         raise KernelPanic("the guest's kernel panicked while booting")
 
-    (result,) = golden.repeat_all(golden.find([str(tmp_path)]), panic)
+    (result,) = golden_jobs.repeat_all(golden.find([str(tmp_path)]), panic)
     assert result.outcome is GoldenOutcome.NOT_PLAYED
 
 
@@ -292,7 +292,7 @@ def test_what_was_played_is_kept_as_the_scenarios_lie(tmp_path: Path) -> None:
         (tmp_path / "suite" / folder).mkdir(parents=True)
         write(tmp_path / "suite" / folder / "grow.toml")
     kept = golden.keep_in(str(tmp_path / "kept"), golden.find([str(tmp_path / "suite")]))
-    list(golden.repeat_all(kept))
+    list(golden_jobs.repeat_all(kept))
     for folder in ("a", "b"):
         assert recording.load(tmp_path / "kept" / folder / "grow.json").guest["kind"] == "embedded"
     with pytest.raises(UsageError, match=r"grow\.json: would overwrite .*grow\.json; give another name"):

@@ -16,7 +16,7 @@ from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_all
 from virtiomem.guest.base import Guest
 from virtiomem.recording.describe import plural
-from virtiomem.scenario import Scenario, golden, golden_formats
+from virtiomem.scenario import Scenario, golden, golden_formats, golden_jobs
 from virtiomem.scenario.golden import GoldenCase, GoldenOutcome, GoldenResult
 from virtiomem.status_line import StatusLine
 from virtiomem.stdio import terminal_width
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with StatusLine("golden recordings that were written are whole" if args.update else "") as progress:
             progress.say(f"0 of {of} played")
-            for result in golden.repeat_all(
+            for result in golden_jobs.repeat_all(
                 tests,
                 partial(_open, args, _consoles(tests)) if linux else None,
                 rules_of(args),

@@ -9,6 +9,7 @@ layout      the boot listing of a pc or q35
 virt_layout  that of a `virt`
 play        on a guest, kept as a recording
 golden      played again, and compared with the recording next to it
+golden_jobs  several of these at a time
 golden_formats  the results as JSON, JUnit XML and a badge
 """
 
