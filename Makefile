@@ -138,7 +138,7 @@ site: setup playground  ## the documentation as a site, with every link inside i
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --builder html --doctree-dir build/doctrees docs build/site
 
-playground: setup  ## the playground, a page that any web server can serve: build/site/playground (needs npm; brings Pyodide)
+playground: $(BIN)/.runs  ## the playground, a page that any web server can serve: build/site/playground (needs npm; brings Pyodide)
 	$(BIN)/python -m playground.build
 
 man: setup  ## man pages out of the parsers that print --help: build/man

@@ -45,17 +45,21 @@ SCENARIO = "examples/reload.toml"
         ("run", lambda value: value["boot"].pop("iomem")),
         ("run", lambda value: value["steps"][0].update({"unheard-of": 1})),
         ("run", lambda value: value["steps"][0]["snapshot"]["devices"][0].update(size="1G")),
+        ("blocks", lambda value: value["memory"].append({})),
+        ("blocks", lambda value: value["memory"][0].update(state="plugged")),
+        ("blocks", lambda value: value["memory"][0].update(block="all")),
+        ("blocks", lambda value: value["memory"][0].update({"unheard-of": 1})),
     ],
 )
 def test_an_output_that_is_spoiled_is_found_out(
     verb: str, spoil: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(KEPT.parents[1])
-    assert main([verb, "--json", SCENARIO]) == 0
+    assert main([verb, "--json", {"run": SCENARIO, "blocks": "examples/guest.capture"}[verb]]) == 0
     value = json.loads(capsys.readouterr().out)
     schemas.check([verb], json.dumps(value))
     spoil(value)
-    with pytest.raises(AssertionError, match="run: "):
+    with pytest.raises(AssertionError, match=f"{verb}: "):
         schemas.check([verb], json.dumps(value))
 
 

@@ -1,3 +1,4 @@
+import csv
 import json
 import re
 from html.parser import HTMLParser
@@ -38,6 +39,8 @@ def test_json_is_the_summary(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(capsys.readouterr().out)
     assert (told["title"], told["runs"], told["failed"], told["rows"]) == ("small", 16, 0, "r.parquet")
     assert [point["labels"]["policy"] for point in told["points"]] == ["kernel", "kernel", "movable", "movable"]
+    assert [point["left"] for point in told["points"][2:]] == ["", ""]
+    assert all(re.fullmatch(r"[0-9]+(-[0-9]+)?(, .*)?", point["left"]) for point in told["points"][:2])
     assert told["points"][2]["medians"]["came-back"] == {"value": 100.0, "low": 100.0, "high": 100.0, "values": 4}
 
 
@@ -47,9 +50,14 @@ def test_row_is_played_again(source: str, folder: Path, capsys: pytest.CaptureFi
     capsys.readouterr()
     assert main(["run", "--from-sweep", source, "5", "--json"]) == 0
     recording = json.loads(capsys.readouterr().out)
+    varied = "policy kernel, workload.scatter 1.0, seed 1"
+    assert recording["scenario"]["title"] == f"small (run 5: {varied})"
     device = recording["steps"][-1]["snapshot"]["devices"][0]
     assert main(["sweep", "small.toml", "--rows", "r.csv"]) == 0
-    columns, *rows = [line.split(",") for line in (folder / "r.csv").read_text().splitlines()]
+    columns, *rows = csv.reader((folder / "r.csv").read_text().splitlines())
+    capsys.readouterr()
+    assert main(["run", "--from-sweep", "r.csv", "5"]) == 2
+    assert "r.csv is a table of a sweep's rows, and not a sweep; `virtiomem run --from" in capsys.readouterr().err
     row = dict(zip(columns, rows[5], strict=True))
     assert (row["run"], row["plugged"]) == ("5", str(device["size"]))
 
@@ -96,13 +104,17 @@ def test_combinations_that_fail_are_counted_and_the_rest_is_played(
     [
         ("sweep gone.toml", "gone.toml: No such file or directory"),
         ("sweep small.toml --rows small.toml", "small.toml: would overwrite small.toml; give another name"),
-        ("sweep small.toml --rows r.csv --page r.csv", "r.csv: would overwrite r.csv; give another name"),
+        ("sweep small.toml --rows r.html --page r.html", "r.html: would overwrite r.html; give another name"),
         ("sweep small.toml -j 2 --cluster 2", "argument --cluster: not allowed with argument -j/--jobs"),
         ("sweep small.toml -j 0", "argument -j/--jobs: not a count: '0'"),
         ("run --from-sweep small.toml 16", "run 16 is not there: small.toml has runs 0 to 15"),
         ("run --from-sweep small.toml -1", "--from-sweep: '-1' is not the number of a run"),
         ("run --from-sweep small.toml one", "--from-sweep: 'one' is not the number of a run: 0, 1, …"),
-        ("run --from-sweep rows.csv 1", "rows.csv: CSV does not hold the sweep"),
+        ("run --from-sweep rows.csv 1", "rows.csv: No such file or directory"),
+        ("run small.toml", "small.toml is a sweep, and not a scenario; `virtiomem sweep` plays it"),
+        ("report small.toml -o r.html", "small.toml is a sweep, and not a recording; `virtiomem sweep` plays it"),
+        ("test small.toml", "small.toml is a sweep, and not a scenario; `virtiomem sweep` plays it"),
+        ("sweep small.toml --page a.pdf", "--page: 'a.pdf' does not end in .html"),
         ("run --from-sweep small.toml 1 small.toml", "either a SCENARIO or --from-sweep FILE RUN is played"),
         ("run", "either a SCENARIO or --from-sweep FILE RUN is played"),
     ],

@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from virtiomem.recording import MemoryBlock, Recording
+from virtiomem.recording import MemoryBlock, Recording, Snapshot, VirtioMemInfo
 from virtiomem.recording.palette import BlockKind
 from virtiomem.report.block_runs import BlockRun, block_changes, block_runs
 from virtiomem.report.moments import Source, story
@@ -58,3 +58,10 @@ def test_changes_are_those_of_each_block(a: set[int], b: set[int], c: set[int], 
         change.first + i: (change.was, change.now) for change in block_changes(old, new) for i in range(change.times)
     }
     assert told == {n: (was.get(n), now.get(n)) for n in was.keys() | now.keys() if was.get(n) != now.get(n)}
+
+
+def test_block_that_a_whole_device_lies_in_is_there_once() -> None:
+    device = VirtioMemInfo(id="vm0", memaddr=2 * MiB, max_size=128 * MiB, requested_size=0, size=0, block_size=2 * MiB)
+    block = MemoryBlock(block=0, state="online", valid_zones="Normal", nodes=[0])
+    (run,) = block_runs(Snapshot(iomem="", memory_blocks=[block], zones={}, devices=[device]), 2048 * MiB, {})
+    assert (run.first, run.times, run.state) == (0, 1, "online")

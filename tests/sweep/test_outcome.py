@@ -1,4 +1,7 @@
+import re
+
 from virtiomem import scenario
+from virtiomem.recording.describe import numbers_in
 from virtiomem.sweep import Sweep, loads
 from virtiomem.sweep.outcome import play
 
@@ -39,6 +42,8 @@ def test_shrink_in_steps_counts_once_and_what_stays_is_counted_by_cause() -> Non
     assert one.asked_back == 1 << 30
     assert one.came_back == (1 << 30) - one.plugged < 1 << 30
     assert one.left_unmovable > 0
+    assert one.left_blocks is not None
+    assert len([*numbers_in(one.left_blocks)]) == one.left_unmovable + one.left_no_room + one.left_refused
     assert one.unsettled >= 1
 
 
@@ -73,5 +78,7 @@ def test_row_is_what_the_scenario_shows_when_it_is_played_alone(small: Sweep) ->
         end = recording.steps[-1].snapshot.virtio_mem[0]
         one = play(small, run)
         assert (one.plugged, one.wanted) == (end.size, end.requested_size)
+        held = str(recording.steps[-1].held_up)
+        assert {int(word) for word in re.findall(r"memory(\d+) ", held)} == {*numbers_in(one.left_blocks or "")}
         assert one.requests == sum(len(step.requests) for step in recording.steps)
         assert one.peak == max(step.snapshot.virtio_mem[0].size for step in recording.steps)

@@ -68,14 +68,14 @@ def load_input(args: argparse.Namespace, verb: str, path: str | None = None) -> 
 
 
 @contextmanager
-def expecting(wanted: str, path: str) -> Iterator[None]:
-    """When a reader refuses a file of another kind, add what it is and which command takes it."""
+def expecting(wanted: str, path: str, *also: str) -> Iterator[None]:
+    """When a reader refuses a file of another kind, add what it is and which command takes it; `also` are kinds that it reads, too."""
     try:
         yield
     except UsageError:
         from virtiomem.live.reading import check_words
 
-        check_words(path, wanted)
+        check_words(path, wanted, *also)
         raise
 
 
@@ -91,8 +91,7 @@ def load_scenario(path: str, *, kernel: str | None = None) -> "Scenario":
     """Read a scenario. Raises UsageError, which says what another file is and who takes it."""
     from virtiomem import scenario
 
-    with expecting("a scenario", path):
-        return scenario.load(path, kernel=kernel)
+    return scenario.load(path, kernel=kernel)
 
 
 def check_outputs(args: argparse.Namespace, *options: str, inputs: Iterable[str | Path] = ()) -> None:

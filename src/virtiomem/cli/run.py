@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from virtiomem import recording, scenario
 from virtiomem.cli import guests
-from virtiomem.cli.arguments import check_outputs, exit_status, file, load_scenario, refuse_unused
+from virtiomem.cli.arguments import check_outputs, exit_status, expecting, file, load_scenario, refuse_unused
 from virtiomem.cli.model import add_model
 from virtiomem.errors import Exit, UsageError
 from virtiomem.notation import printable_json
@@ -97,7 +97,9 @@ def _of_sweep(args: argparse.Namespace) -> Scenario:
     path, run = args.from_sweep
     if not (run.isascii() and run.isdecimal() and len(run) < 20):
         raise UsageError(f"--from-sweep: {quoted(run)} is not the number of a run: 0, 1, …")
-    return definition.read(path).scenario(int(run))
+    with expecting("a sweep", path, "a scenario", "a Parquet file"):
+        sweep = definition.read(path)
+    return sweep.scenario(int(run))
 
 
 def _check_outputs(args: argparse.Namespace, played: Scenario) -> None:

@@ -8,18 +8,19 @@ from pathlib import Path
 
 from virtiomem import columns, stdio
 from virtiomem import sweep as sweeps
-from virtiomem.cli.arguments import check_outputs, exit_status, file, positive
+from virtiomem.cli.arguments import check_outputs, exit_status, expecting, file, positive
 from virtiomem.columns import Column, flowing
-from virtiomem.errors import Exit
+from virtiomem.errors import Exit, UsageError
 from virtiomem.files import write_whole
 from virtiomem.notation import json_bytes, printable_json
 from virtiomem.recording.describe import plural
 from virtiomem.status_line import StatusLine
 from virtiomem.stdio import terminal_width
 from virtiomem.sweep import engines
+from virtiomem.sweep.parameters import label
 from virtiomem.sweep.play import CHUNK, part_of
-from virtiomem.sweep.summary import MEASURES, Measure, PointSummary, Summary, comparison, interval, label
-from virtiomem.text import shown
+from virtiomem.sweep.summary import MEASURES, Measure, PointSummary, Summary, comparison, interval
+from virtiomem.text import quoted, shown
 from virtiomem.units import format_duration
 
 _MOST_POINTS = 40
@@ -67,7 +68,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play, keep the rows, say what they say."""
-    sweep = sweeps.load(args.sweep)
+    with expecting("a sweep", args.sweep, "a scenario"):
+        sweep = sweeps.load(args.sweep)
+    if args.page is not None and Path(args.page).suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--page: {quoted(args.page)} does not end in .html, and HTML is what the page is")
     args.rows = args.rows or f"{Path(args.sweep).stem}.csv"
     check_outputs(args, "rows", "page", inputs=sweep.files)
     path = Path(args.rows)

@@ -84,12 +84,15 @@ def usable(found: Input, verb: str, source: str) -> Capture:
     raise UsageError(f"{shown(source)} is {kind.words}{'' if kind.instead else f': {missing} in it'}; {kind.takers}")
 
 
-def check_words(path: str | Path, wanted: str) -> None:
-    """Refuse a file that is surely of another kind than is `wanted`, in the words of `Kind`. Raises UsageError, which says what it is."""
+def check_words(path: str | Path, wanted: str, *also: str) -> None:
+    """Refuse a file that is surely of another kind than is `wanted`, or `also` read, in the words of `Kind`.
+
+    Raises UsageError, which says what it is.
+    """
     if not Path(path).is_file():  # what is not a file was read already, and is gone
         return
     kind = known(_unpacked(read_bytes(path), str(path)))
-    if kind is not None and kind.words != wanted:
+    if kind is not None and kind.words not in (wanted, *also):
         raise UsageError(f"{shown(path)} is {kind.words}, and not {wanted}; {kind.takers}")
 
 

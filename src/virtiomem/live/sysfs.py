@@ -44,12 +44,12 @@ class MemorySysfs:
     """``1``: the kernel rewrites the loaded crash header when memory comes and goes (since Linux 6.6)."""
 
     def __repr__(self) -> str:
-        from virtiomem.recording.describe import ranges
+        from virtiomem.recording.describe import numbers
 
-        states: dict[str, list[range]] = {}
+        states: dict[str, list[int]] = {}
         for block in self.blocks:
-            states.setdefault(block.state, []).append(range(block.block, block.block + 1))
-        told = "; ".join(f"{state} {ranges(runs)}" for state, runs in states.items())
+            states.setdefault(block.state, []).append(block.block)
+        told = "; ".join(f"{state} {numbers(blocks)}" for state, blocks in states.items())
         return one_line(f"<MemorySysfs: {len(self.blocks)} blocks of {format_size(self.block_size)}: {told}>")
 
     def check(self) -> None:

@@ -1,6 +1,6 @@
 """Steps, requests and numbers as a person would say them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, assert_never
 
 from msgspec import UNSET
@@ -122,6 +122,18 @@ def describe_request(request: Request) -> str:
 def plural(count: int, noun: str) -> str:
     """The noun alone, in the number that `count` asks for."""
     return noun if count == 1 else f"{noun}s"
+
+
+def numbers(found: Iterable[int]) -> str:
+    """Numbers, ascending, as `ranges` has them."""
+    return ranges(range(number, number + 1) for number in sorted(set(found)))
+
+
+def numbers_in(text: str) -> Iterator[int]:
+    """The numbers of a text that `numbers` made."""
+    for part in text.split(", ") if text else ():
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)
 
 
 def ranges(runs: Iterable[range]) -> str:

@@ -35,7 +35,7 @@ def block_runs(snapshot: Snapshot, block_size: int, plugged: Plugged) -> list[Bl
     at = 0
     for device in sorted(snapshot.virtio_mem, key=lambda device: device.memaddr):
         first = align_up(device.memaddr, block_size) // block_size
-        stop = (device.memaddr + device.max_size) // block_size
+        stop = max((device.memaddr + device.max_size) // block_size, first)  # a region may lie inside one block
         found += _clipped(present, at, first)
         for run in _with_places(_clipped(present, first, stop), first, stop):
             found += _by_plugged(run, block_size, plugged.get(device.id))

@@ -32,13 +32,19 @@ def load(path: str | Path, *, kernel: str | None = None) -> Scenario:
     """Read a scenario file; `kernel` is a release of Linux to play it on instead of the one that it names.
 
     Raises ScenarioError, one line with file, table and key, for an impossible scenario; UsageError when the file
-    cannot be read.
+    cannot be read, or is of another kind, with the command that takes it.
     """
     border.instance("path", path, str, Path)
     path = Path(path)
     if kernel is not None:
         border.instance("kernel", kernel, str)
-    return _read(read_bytes(path, limit=MAX_FILE), source=str(path), folder=path.parent, kernel=kernel)
+    try:
+        return _read(read_bytes(path, limit=MAX_FILE), source=str(path), folder=path.parent, kernel=kernel)
+    except UsageError:
+        from virtiomem.live.reading import check_words
+
+        check_words(path, "a scenario")
+        raise
 
 
 def loads(text: str | bytes, *, source: str = "scenario", folder: str | Path = ".") -> Scenario:

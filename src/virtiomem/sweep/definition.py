@@ -10,7 +10,6 @@ from virtiomem.sweep.parameters import Grid, Parameter, Setting
 from virtiomem.sweep.rows import is_parquet, parquet_metadata
 from virtiomem.sweep.sweep import Sweep, load
 from virtiomem.sweep.trace import TracePoint
-from virtiomem.text import shown
 
 METADATA = b"virtiomem-sweep"
 """The key of a Parquet file's metadata that holds it."""
@@ -56,10 +55,6 @@ def read(path: str | Path) -> Sweep:
     """Read the sweep that a file is, or whose rows it holds as Parquet. Raises UsageError."""
     if is_parquet(path):
         return loads(parquet_metadata(path, METADATA))
-    if Path(path).suffix.lower() == ".csv":
-        raise UsageError(
-            f"{shown(path)}: CSV does not hold the sweep that its rows come from: give the sweep file instead"
-        )
     return load(path)
 
 

@@ -7,6 +7,7 @@ from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.kdump import elfcore
 from virtiomem.kdump.ranges import kernel_ranges
 from virtiomem.reasons import Reason, ReasonKind
+from virtiomem.recording.describe import numbers
 from virtiomem.recording.values import Resize, Step, Use, Wait
 from virtiomem.scenario.play import embedded_guest
 from virtiomem.scenario.values import Scenario
@@ -124,7 +125,7 @@ class _Seen:
             self._end(shrink)
         memory, devices = self.guest.kernel.memory, self.guest.devices
         added = self.most_blocks - len(self.guest.kernel.boot_blocks)
-        reasons = self.guest.reasons()
+        left = _left(self.guest.reasons())
         ranges = len(kernel_ranges(memory.iomem, memory.release, limit=None, architecture=memory.architecture).ranges)
         return Outcome(
             release=memory.release.name,
@@ -138,15 +139,19 @@ class _Seen:
             requests=self.requests,
             refused=self.refused,
             out_of_memory=self.out_of_memory,
-            left_unmovable=_count(reasons, ReasonKind.IN_USE),
-            left_no_room=_count(reasons, ReasonKind.IN_USE_NO_ROOM),
-            left_refused=_count(reasons, ReasonKind.BLOCK_REFUSED),
+            left_unmovable=len(left[ReasonKind.IN_USE]),
+            left_no_room=len(left[ReasonKind.IN_USE_NO_ROOM]),
+            left_refused=len(left[ReasonKind.BLOCK_REFUSED]),
+            left_blocks=numbers(block for blocks in left.values() for block in blocks) or None,
             memmap=added * memory.vmemmap.block_pages * memory.page_size,
             crash_ranges=ranges,
             crash_header=elfcore.size_of(ranges + _NOTES),
         )
 
 
-def _count(reasons: list[Reason], kind: ReasonKind) -> int:
-    """Memory blocks that stay for a reason."""
-    return sum(reason.kind is kind for reason in reasons)
+_LEFT = (ReasonKind.IN_USE, ReasonKind.IN_USE_NO_ROOM, ReasonKind.BLOCK_REFUSED)
+
+
+def _left(reasons: list[Reason]) -> dict[ReasonKind, list[int]]:
+    """Memory blocks that stay, by the reason."""
+    return {kind: [reason.values["block"] for reason in reasons if reason.kind is kind] for kind in _LEFT}

@@ -9,8 +9,8 @@ from virtiomem import __version__
 from virtiomem.report.page import csp_hash
 from virtiomem.report.svg import element, shortened
 from virtiomem.sweep.median import Median
-from virtiomem.sweep.parameters import Setting
-from virtiomem.sweep.summary import MEASURES, Measure, PointSummary, Summary, comparison, interval, label
+from virtiomem.sweep.parameters import Setting, label
+from virtiomem.sweep.summary import MEASURES, Measure, PointSummary, Summary, comparison, interval
 from virtiomem.sweep.sweep import Sweep
 from virtiomem.text import sound
 
@@ -89,6 +89,7 @@ def _cells(point: PointSummary) -> dict[str, object]:
         "labels": [label(value) for value in point.labels.values()],
         "cells": [interval(measure, point.medians[measure.name]) for measure in MEASURES],
         "failed": point.failed,
+        "left": point.left or "-",
     }
 
 
@@ -185,7 +186,7 @@ class _ValueScale:
         self._text = measure.text
         self._low = min([0.0, *(one.low for one in found)])
         high = max((one.high for one in found), default=0.0)
-        self._step = _round_step((high - self._low) / 5, binary=measure.binary)
+        self._step = _round_step(max((high - self._low) / 5, float(measure.counted)), binary=measure.binary)
         self._high = max(-(-(high - self._low) // self._step) * self._step + self._low, self._low + self._step)
         self._start, self._stop = start, stop
 

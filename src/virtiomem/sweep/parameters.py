@@ -18,6 +18,11 @@ MAX_VALUES = 10_000
 _RANGE = {"from", "to", "by", "times"}
 
 
+def label(value: Label) -> str:
+    """A value of a parameter as its file writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One value of a parameter: what it is called, and what it sets in a scenario's tables."""

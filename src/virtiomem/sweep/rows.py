@@ -58,6 +58,8 @@ class Outcome(Struct, frozen=True, kw_only=True, rename="kebab"):
     """Those whose contents had nowhere to go."""
     left_refused: int = 0
     """Those that Linux refused to take offline for another reason."""
+    left_blocks: str | None = None
+    """Which ones all these are, by their numbers: ``40-43, 47``."""
     memmap: int = 0
     """What struct pages and the like cost at the peak."""
     crash_ranges: int = 0
@@ -70,7 +72,11 @@ class Outcome(Struct, frozen=True, kw_only=True, rename="kebab"):
 
 OUTCOMES = tuple(Outcome.__struct_encode_fields__)
 _TYPES: dict[str, type] = {
-    field.encode_name: str if field.name in ("release", "error") else float if field.name.endswith("seconds") else int
+    field.encode_name: str
+    if field.name in ("release", "left_blocks", "error")
+    else float
+    if field.name.endswith("seconds")
+    else int
     for field in structs.fields(Outcome)
 }
 

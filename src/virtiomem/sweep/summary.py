@@ -8,14 +8,16 @@ of them together hold with 95 % (Bonferroni).
 """
 
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from math import isnan, nan
 from typing import NamedTuple
 
+from virtiomem.recording.describe import numbers, numbers_in
 from virtiomem.sweep.median import CONFIDENCE, Median, median
-from virtiomem.sweep.parameters import Label
+from virtiomem.sweep.parameters import Label, label
 from virtiomem.sweep.rows import Outcome, Rows, SweepRow, read
 from virtiomem.sweep.sweep import Sweep
 from virtiomem.units import format_approx
@@ -37,6 +39,8 @@ class Measure(NamedTuple):
     text: Callable[[float], str]
     binary: bool = False
     """Whether its round numbers are powers of two: bytes."""
+    counted: bool = False
+    """Whether it is a whole number, between which an axis has nothing to say."""
 
 
 def _came_back(one: Outcome) -> float | None:
@@ -58,11 +62,18 @@ def _size(value: float) -> str:
 MEASURES = (
     Measure("came-back", "back %", "came back of what the shrinks asked for, in percent", _came_back, _tenths),
     Measure("plugged", "plugged", "plugged at the end", lambda one: one.plugged, _size, binary=True),
-    Measure("out-of-memory", "no memory", "uses of memory that found no room", lambda one: one.out_of_memory, _plain),
+    Measure(
+        "out-of-memory",
+        "no memory",
+        "uses of memory that found no room",
+        lambda one: one.out_of_memory,
+        _plain,
+        counted=True,
+    ),
     Measure("settle", "settle s", "longest time to settle, in seconds", lambda one: one.settle_seconds, _tenths),
     Measure("memmap", "memmap", "struct pages at the peak", lambda one: one.memmap, _size, binary=True),
-    Measure("requests", "requests", "requests to the device", lambda one: one.requests, _plain),
-    Measure("crash-ranges", "ranges", "ranges in a crash header", lambda one: one.crash_ranges, _plain),
+    Measure("requests", "requests", "requests to the device", lambda one: one.requests, _plain, counted=True),
+    Measure("crash-ranges", "ranges", "ranges in a crash header", lambda one: one.crash_ranges, _plain, counted=True),
 )
 """In the order in which they matter."""
 
@@ -76,6 +87,8 @@ class PointSummary:
     failed: int
     medians: dict[str, Median | None]
     """Of each measure; None where no run has it."""
+    left: str = ""
+    """The memory blocks that stayed in half of the runs, or in more: ``40-43, 47``."""
 
 
 class Judgement(StrEnum):
@@ -128,7 +141,13 @@ def summary_of(sweep: Sweep, rows: Iterable[SweepRow]) -> Summary:
     values = {measure.name: array("d", [nan]) * sweep.runs for measure in MEASURES}
     failed = bytearray(sweep.runs)
     errors: dict[str, int] = {}
+    left, staying = [""] * len(sweep.points), Counter[int]()
     for row in rows:
+        place, seed = divmod(row.run, sweep.seeds)
+        staying.update(numbers_in(row.outcome.left_blocks or ""))
+        if seed == sweep.seeds - 1:
+            left[place] = numbers(block for block, runs in staying.items() if 2 * runs >= sweep.seeds)
+            staying.clear()
         if (error := row.outcome.error) is not None:
             failed[row.run] = 1
             # Without the number of the run, or a thousand runs that fail alike would be a thousand errors.
@@ -146,16 +165,18 @@ def summary_of(sweep: Sweep, rows: Iterable[SweepRow]) -> Summary:
         runs=sweep.runs,
         failed=sum(failed),
         errors=dict(sorted(errors.items(), key=lambda item: -item[1])),
-        points=tuple(_points(sweep, values, failed)),
+        points=tuple(_points(sweep, values, failed, left)),
         differences=tuple(_differences(sweep, values)),
     )
 
 
-def _points(sweep: Sweep, values: dict[str, "array[float]"], failed: bytearray) -> Iterator[PointSummary]:
+def _points(
+    sweep: Sweep, values: dict[str, "array[float]"], failed: bytearray, left: list[str]
+) -> Iterator[PointSummary]:
     for place in range(len(sweep.points)):
         runs = slice(place * sweep.seeds, (place + 1) * sweep.seeds)
         medians = {name: median(_there(found[runs])) for name, found in values.items()}
-        yield PointSummary(sweep.labels(runs.start), sweep.seeds, sum(failed[runs]), medians)
+        yield PointSummary(sweep.labels(runs.start), sweep.seeds, sum(failed[runs]), medians, left[place])
 
 
 def _there(values: Iterable[float]) -> list[float]:
@@ -214,11 +235,6 @@ def _judged(pairs: list[float], between: Median | None) -> Judgement:
     if between.low <= 0 <= between.high:
         return Judgement.NONE
     return Judgement.MORE if between.low > 0 else Judgement.LESS
-
-
-def label(value: Label) -> str:
-    """A value of a parameter as its file writes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def interval(measure: Measure, found: Median | None) -> str:

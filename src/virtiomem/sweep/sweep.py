@@ -20,7 +20,7 @@ from virtiomem.scenario.complaints import line_of, none_of
 from virtiomem.scenario.toml_file import MAX_FILE, complete, convert, parse
 from virtiomem.scenario.values import Scenario
 from virtiomem.sweep import parameters, trace, workload
-from virtiomem.sweep.parameters import Grid, Label, Setting, put
+from virtiomem.sweep.parameters import Grid, Label, Setting, label, put
 from virtiomem.sweep.trace import TracePoint
 from virtiomem.sweep.values import SweepFile, Workload, WorkloadFile
 
@@ -93,8 +93,12 @@ class Sweep:
 
     def scenario(self, run: int) -> Scenario:
         """The scenario that a run plays. Raises ScenarioError for an impossible one, UsageError for a listing that cannot be read."""
+        seed, settings = self.seed(run), self.grid.settings(self.point(run))
+        varied = [*(f"{name} {label(setting.label)}" for name, setting in settings.items()), f"seed {seed}"]
         try:
-            return self._scenario(self.grid.settings(self.point(run)), self.seed(run))
+            return structs.replace(
+                self._scenario(settings, seed), title=f"{self.title or self.source} (run {run}: {', '.join(varied)})"
+            )
         except ScenarioError as error:
             raise error.of(f"{self.source} (run {run})") from None
 

@@ -180,14 +180,14 @@ ShownSize = Natural | Annotated[str, Meta(pattern="^[0-9.]+[BKMGTPE]$")] | None
 """With --bytes a number."""
 
 
-class BlockRowOutput(Printed, kw_only=True):
+class BlockRowOutput(Printed, kw_only=True, forbid_unknown_fields=True):
     """Memory blocks that look alike, as lsmem tells them; the columns that were asked for."""
 
-    range: str | UnsetType = UNSET
+    range: Annotated[str, Meta(pattern="^0x[0-9a-f]{16}-0x[0-9a-f]{16}$")] | UnsetType = UNSET
     size: ShownSize | UnsetType = UNSET
-    state: str | UnsetType | None = UNSET
+    state: Literal["online", "offline", "on->off", "?"] | UnsetType = UNSET
     removable: bool | UnsetType = UNSET
-    block: str | UnsetType = UNSET
+    block: Annotated[str, Meta(pattern="^[0-9]+(-[0-9]+)?$")] | UnsetType = UNSET
     node: int | UnsetType | None = UNSET
     zones: str | UnsetType | None = UNSET
     device: str | UnsetType | None = UNSET
@@ -197,7 +197,7 @@ class BlockRowOutput(Printed, kw_only=True):
 class BlocksOutput(Printed, kw_only=True):
     """Memory blocks, as lsmem prints them."""
 
-    memory: list[BlockRowOutput]
+    memory: list[Annotated[BlockRowOutput, Meta(extra_json_schema={"minProperties": 1})]]
 
 
 class DeviceBlock(Printed, kw_only=True):

@@ -185,12 +185,13 @@ class MedianOutput(Printed, kw_only=True):
 
 
 class PointOutput(Printed, kw_only=True):
-    """One combination of a sweep's parameters, over its seeds."""
+    """One combination of a sweep's parameters, over its seeds; `left`: the memory blocks that stayed in half of the runs, or in more."""
 
     labels: dict[str, str | int | float | bool]
     runs: Count
     failed: Natural
     medians: dict[str, MedianOutput | None]
+    left: str
 
 
 class DifferenceOutput(Printed, kw_only=True):

@@ -243,6 +243,20 @@ _PACKED = {
 }
 OTHERS: tuple[Kind, ...] = (
     Kind(
+        "sweep",
+        "a sweep",
+        "a scenario with `[parameters]` or a `[workload]`",
+        r"(?m)\A(?=\s*+[#\w\[])[\s\S]*?^(?:\[parameters[\].]|\[workload\]|seeds *= *[0-9])",
+        instead="`virtiomem sweep` plays it, and `virtiomem run --from-sweep FILE RUN` one run of it",
+    ),
+    Kind(
+        "sweep rows",
+        "a table of a sweep's rows",
+        "`sweep,run,seed,…`; of `virtiomem sweep`",
+        r"\Asweep,run,seed,",
+        instead="`virtiomem run --from-sweep SWEEP RUN` plays a run of it again, from the sweep file",
+    ),
+    Kind(
         "scenario",
         "a scenario",
         "`[guest]`, `[[step]]`",
@@ -284,6 +298,13 @@ OTHERS: tuple[Kind, ...] = (
         r"\A\s*(?:<\?xml[^>]*>\s*)?<svg\b",
         magic=(b"\x89PNG", b"\xff\xd8\xff"),
         instead="what it was made of is read",
+    ),
+    Kind(
+        "parquet",
+        "a Parquet file",
+        "`virtiomem sweep --rows FILE.parquet`",
+        magic=(b"PAR1",),
+        instead="`virtiomem run --from-sweep FILE RUN` plays a run of a sweep again",
     ),
     *(
         Kind(name, f"packed by {name}", "", magic=(magic,), instead=f"`{unpacker} FILE` unpacks it")

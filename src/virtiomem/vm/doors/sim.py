@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from virtiomem.errors import UsageError
 from virtiomem.releases.linux import stand_in
 from virtiomem.vm.doors.base import Ability, Connection, Door, MachineTarget
 from virtiomem.vm.model import Vm
@@ -24,17 +23,11 @@ class SimTarget(MachineTarget):
         return f"sim:{self.path}"
 
     async def open(self, connection: Connection) -> Vm:
-        """Play the scenario; UsageError for a file that is not a scenario, with what it is where that shows."""
+        """Play the scenario. Raises UsageError for every other file, which says what it is where that shows."""
         from virtiomem.vm.doors.simulated import SimAgent, open_sim
 
         access = connection.access
-        try:
-            backend = open_sim(self.path, label=connection.label, pace=access.pace, model=access.model)
-        except UsageError:
-            from virtiomem.live.reading import check_words
-
-            check_words(self.path, "a scenario")
-            raise
+        backend = open_sim(self.path, label=connection.label, pace=access.pace, model=access.model)
         words = stand_in(backend.guest.info.get("stands-in-for"))
         return Vm(connection.name, backend, SimAgent(backend), (words,) if words else ())
 
