@@ -108,6 +108,30 @@ def test_device_lies_on_nothing_that_the_listing_has(tmp_path: Path, listing: st
     assert words in str(refused.value)
 
 
+PC = "00100000-bffdffff : System RAM\n100000000-13fffffff : System RAM\n"
+PLUGGED = PC + "140000000-53fffffff : virtio0\n  140000000-147ffffff : System RAM (virtio_mem)\n"
+
+
+@pytest.mark.parametrize(
+    ("listing", "guest", "device", "words"),
+    [
+        (PC, "", 'memaddr = "0x140000000"', "can't add memory device"),
+        (PLUGGED, "", "", "a guest starts from a map without it (grep -v 'virtio[0-9_]')"),
+        (PLUGGED, 'machine = "pc"\n', "", None),
+    ],
+)
+def test_listing_of_another_machine_is_named_as_the_cause(
+    listing: str, guest: str, device: str, words: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "boot.iomem").write_text(listing)
+    text = f'{GUEST}{guest}iomem = "boot.iomem"\n{DEVICE}{device}\n'
+    with pytest.raises(ScenarioError, match=r"device 1: memaddr: ") as refused:
+        scenario.loads(text, folder=tmp_path)
+    cause = '; the listing is of machine = "pc", memory = "4G"'
+    assert str(refused.value).endswith(cause) == (words is not None)
+    assert words is None or words in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

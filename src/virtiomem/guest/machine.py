@@ -9,10 +9,23 @@ from typing import NamedTuple, Self
 from virtiomem.device.board import BOARDS, Board, MachineKind
 from virtiomem.device.placement import BACKEND_ALIGNMENT, DeviceMemory
 from virtiomem.guest.base import DeviceConfig, GuestConfig
-from virtiomem.units import GiB, Span, align_up
+from virtiomem.resource.names import SYSTEM_RAM
+from virtiomem.resource.node import Resource
+from virtiomem.units import GiB, MiB, Span, align_up
 
 MAX_DEVICES = 30
 """Virtio-mem devices that QEMU finds slots for on the root bus of either machine; the rest of its 32 are taken."""
+_FIRMWARE = 256 * MiB
+"""Firmware keeps less than this at the end of the RAM below 4G."""
+
+
+def machine_of(listing: Resource) -> tuple[MachineKind, int] | None:
+    """The machine type and the bytes of boot memory that a map shows; None where its RAM is not as any has it around 4G."""
+    ram = [(node.start, node.end + 1) for node in listing.children if node.name == SYSTEM_RAM]
+    low = max((end for start, end in ram if start < 4 * GiB), default=0)
+    high = next((end - start for start, end in ram if start == 4 * GiB), 0)
+    boards = (board for board in BOARDS.values() if high and board.low - _FIRMWARE < low <= board.low)
+    return next(((board.name, board.low + high) for board in boards), None)
 
 
 class MachineLayout(NamedTuple):

@@ -36,7 +36,7 @@ from virtiomem.recording.values import (
 from virtiomem.releases.linux import LINUX
 from virtiomem.releases.qemu import QEMU
 from virtiomem.releases.table import Releases
-from virtiomem.resource.names import is_virtio_device
+from virtiomem.resource.names import VIRTIO_MEM_RAM, is_virtio_device
 from virtiomem.resource.node import ResourceConflict
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.scenario.complaints import none_of, show
@@ -313,7 +313,9 @@ def check_listing(devices: list[DeviceConfig], listing: ResourceTree) -> None:
         except ResourceConflict as error:
             taken = error.conflict
         if taken is not None:
-            _refuse(f"device[{index}].memaddr", f"{device.memaddr:#x} is taken in the listing by {taken}")
+            ours = VIRTIO_MEM_RAM in (taken.name, *(child.name for child in taken.children))
+            cure = ": a guest starts from a map without it (grep -v 'virtio[0-9_]')" if ours else ""
+            _refuse(f"device[{index}].memaddr", f"{device.memaddr:#x} is taken in the listing by {taken}{cure}")
 
 
 def check_steps(file: ScenarioFile) -> None:

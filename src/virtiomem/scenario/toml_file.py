@@ -10,7 +10,7 @@ from virtiomem import border
 from virtiomem.errors import ArgumentError, ScenarioError, UsageError
 from virtiomem.files import read_bytes
 from virtiomem.guest.base import DeviceConfig
-from virtiomem.guest.machine import MachineLayout
+from virtiomem.guest.machine import MachineLayout, machine_of
 from virtiomem.live.capture import MAX_LISTING
 from virtiomem.notation import NotationError, toml_values
 from virtiomem.recording.json_file import decode_size
@@ -20,7 +20,7 @@ from virtiomem.scenario import checks, limits
 from virtiomem.scenario.complaints import explain, line_of
 from virtiomem.scenario.layout import boot_listing
 from virtiomem.scenario.values import Scenario, ScenarioFile
-from virtiomem.units import MiB, Size
+from virtiomem.units import MiB, Size, format_size
 
 F = TypeVar("F")
 
@@ -106,7 +106,11 @@ def complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Scen
     checks.check_devices(file.device, nodes=len(file.guest.nodes))
     machine = _machine(file)
     checks.check_nodes(file.guest.nodes, machine, file.guest.architecture.page_size)
-    devices = checks.place_devices(file.device, machine, file.guest.architecture)
+    try:
+        devices = checks.place_devices(file.device, machine, file.guest.architecture)
+        boot_iomem = _boot_iomem(file, devices, machine, folder)
+    except ScenarioError as error:
+        raise _with_machine(error, file, folder) from None
     checks.check_addresses(file.guest, machine)
     checks.check_steps(file)
     guest = file.guest
@@ -118,10 +122,25 @@ def complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Scen
         driver=file.driver,
         devices=devices,
         steps=file.step,
-        boot_iomem=_boot_iomem(file, devices, machine, folder),
+        boot_iomem=boot_iomem,
         folder=folder,
         source=source,
     )
+
+
+def _with_machine(error: ScenarioError, file: ScenarioFile, folder: Path) -> ScenarioError:
+    """Add to what is wrong with a device's place that the listing is another machine's, where it is."""
+    if file.guest.iomem is None or not error.where.startswith("device["):
+        return error
+    try:
+        found = machine_of(iomem.loads(read_bytes(folder / file.guest.iomem, limit=MAX_LISTING)))
+    except UsageError:
+        return error
+    if found in (None, (file.guest.machine, file.guest.memory)):
+        return error
+    kind, memory = found
+    reason = f'{error.reason}; the listing is of machine = "{kind}", memory = "{format_size(memory)}"'
+    return ScenarioError(reason, where=error.where)
 
 
 def _machine(file: ScenarioFile) -> MachineLayout | None:
