@@ -15,6 +15,7 @@ LOOK_SECONDS = 1.0
 
 async def add(vm: Vm, new: NewDevice) -> tuple[Machine, str]:
     """Add a device, and return the machine with it, and its id; raises what the backend raises."""
+    # `commands.connections` has refused every door that cannot attach, by its row of abilities.
     assert isinstance(vm.backend, Attaching)
     device = await vm.backend.attach(new)
     machine, _ = await _until(vm, device, there=True, seconds=SHOWN_SECONDS)
@@ -32,6 +33,8 @@ async def remove(vm: Vm, device: str | None, seconds: float) -> tuple[Machine, b
     found = (await vm.backend.look()).device(device)
     if found is None:
         raise PlanError(f"it has no device {device!r}", connection=vm.name)
+    # Hypervisors let a virtio-mem device go only with nothing plugged and nothing requested. An unknown size counts as
+    # plugged: the refusal would not say what to do first.
     if isinstance(found, VirtioMemDevice) and (found.size != 0 or found.requested_size):
         plugged = "?" if found.size is None else format_size(found.size)
         asked = format_size(found.requested_size)
@@ -41,16 +44,18 @@ async def remove(vm: Vm, device: str | None, seconds: float) -> tuple[Machine, b
 
 
 def free_name(machine: Machine, stem: str) -> str:
-    """The first of ``vm0``, ``vm1`` … that no device of the machine has in its id."""
+    """Return the first of ``vm0``, ``vm1`` … that is not part of any device's id."""
     taken = [device.id for device in machine.devices]
+    # A part of an id is enough: libvirt lists what we call vm0 as ua-vm0.
     names = (f"{stem}{number}" for number in count())
     return next(name for name in names if not any(name in one for one in taken))
 
 
 async def _until(vm: Vm, device: str, *, there: bool, seconds: float) -> tuple[Machine, bool]:
-    """Look until a device is there, or is gone; the last look, and whether it came to that in time."""
+    """Look until a device is there, or is gone, for at most `seconds`; return the last look, and whether it happened."""
     until = asyncio.get_running_loop().time() + seconds
     while True:
+        # No door has an event for a device that came or went: only looking again shows it.
         machine = await vm.backend.look()
         so = (machine.device(device) is not None) is there
         left = until - asyncio.get_running_loop().time()

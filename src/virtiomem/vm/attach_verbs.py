@@ -35,6 +35,7 @@ async def attach(args: Namespace) -> int:
             block_size=args.block_size,
             requested_size=args.requested_size,
         )
+        # From here on an interrupt may come after the hypervisor has acted and before it has answered.
         with leaving(f"{vm.name}/{new.name}: it may have been added: `virtiomem vm list` says"):
             machine, device = await add(vm, new)
     return _finish_change(args, View(vm=vm.name, machine=machine), f"{vm.name}/{device}: attached")
@@ -63,7 +64,10 @@ async def detach(args: Namespace) -> int:
 async def _one(args: Namespace, verb: str) -> AsyncIterator[Vm]:
     """The only machine that a target means, open for a change that `verb` wants; raises what keeps it from that."""
     async with AsyncExitStack() as stack:
+        # First in and last out, so that an interrupt while connections are closed is an answer as well, not a
+        # traceback.
         stack.enter_context(cancelled_by_interrupt())
+        # It ends before the yield: once a verb works on the machine, "untouched" would be a guess.
         with leaving(UNTOUCHED):
             chosen = select(args.target, await connections(args, verb))
             if len(chosen) > 1:

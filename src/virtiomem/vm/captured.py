@@ -1,7 +1,7 @@
-"""Why memory that was asked for is not there, or does not go, by a capture alone: for who has a guest and no monitor.
+"""Explain from a capture alone why requested memory is missing or does not go, for users who cannot reach the monitor.
 
-The chain of custody of each piece of memory, from who asked for it to the zone that it is online in, and where it breaks; then
-what holds it. Virtio-mem, DAX (kmem, CXL) and whatever else Linux has memory blocks of are explained alike.
+Each device gets its chain (requested, plugged, added, online, in which zones), then what holds memory where the chain ends.
+Virtio-mem, DAX (kmem, CXL) and any other memory that Linux has blocks of are explained alike.
 """
 
 import re
@@ -26,6 +26,7 @@ from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 _DEVICES = "sys/bus/virtio/devices"
 _ENABLED = 0b1001
 """Of an ACPI device's status: present, and working."""
+# A capture comes from any machine, by anyone: no field may match without end.
 _DIMM = re.compile(
     r"(?P<name>PNP0C80:[0-9a-f]{2,8}) status=(?P<status>[0-9]{1,9}|-) blocks=(?P<blocks>-|[0-9,]{1,200000})"
 )
@@ -37,11 +38,11 @@ _UNALIGNED = re.compile(
     r" size 0x(?P<size>[0-9a-f]{1,16})"
 )
 _OF_HYPERVISOR = {ReasonKind.NOT_SETTLED, ReasonKind.ALL_PLUGGED, ReasonKind.NOTHING_MISSING, ReasonKind.PLACE_UNKNOWN}
-"""What the chain says better, or a capture cannot know."""
+"""Reasons that are left out: the chain shows them better, or a capture cannot tell."""
 
 
 def explain_capture(capture: Capture) -> tuple[Reason, ...]:
-    """Everything a capture says about memory that is missing or held, device by device, and what would help.
+    """Return the reasons why memory is missing or held, device by device, then advice.
 
     Raises UsageError when there are no memory blocks in it.
     """
@@ -69,14 +70,18 @@ def _about_device(device: CapturedDevice, capture: Capture, inside: GuestMemoryI
         max_size=device.region.size,
         requested_size=plugged if device.requested_size is None else device.requested_size,
         size=plugged,
+        # The driver logs it when it probes, which a capture may be too late to hold; 2 MiB is what it usually is.
         block_size=device.block_size or 2 * MiB,
         memaddr=device.region.start,
         node=device.node or 0,
     )
+    # Who wrote the capture ran. Boot memory matters only to a device without a region, which was answered above.
     machine = Machine(status="running", boot_memory=0, devices=(seen,))
     info = HypervisorInfo(hypervisor="capture", drivers={device.name: _driver(device, capture)})
     found = explain(MachineFacts(machine=machine, hypervisor_info=info, inside=inside))
     yield from (reason for reason in found if reason.kind not in _OF_HYPERVISOR)
+    # `explain` reads the pages of a device that shrinks. One that has what was asked for may have pages in a capture,
+    # too: they tell whether a shrink would work.
     told_by_explain = plugged > seen.requested_size and (
         bool(inside.pages) or any(reason.kind is ReasonKind.PAGES_NOT_READ for reason in found)
     )
@@ -104,6 +109,7 @@ def _online(blocks: Iterable[Block], inside: GuestMemoryInfo) -> list[tuple[str,
 
 def _driver(device: CapturedDevice, capture: Capture) -> Driver:
     """Return whether a driver has the device, as sysfs and the log say."""
+    # The log before sysfs: a driver that has given a device up stays bound to it, and sysfs goes on showing it at work.
     if any(messages.is_broken_line(line, device.name) for line in capture.section("dev/kmsg").lines):
         return Driver.BROKEN
     for line in capture.section(_DEVICES).lines:
@@ -124,6 +130,7 @@ def _others(capture: Capture, inside: GuestMemoryInfo, mine: Iterable[Span]) -> 
         span = Span.of_block(block.block, size)
         if not any(region.overlaps(span) for region in regions):
             by_name = (name for name, owned in owners if owned.overlaps(span))
+            # ACPI first: in /proc/iomem a DIMM is plain `System RAM`, as boot memory is.
             name = dimms.get(block.block) or next(by_name, SYSTEM_RAM)
             found.setdefault(name, []).append(block)
     return found
@@ -142,10 +149,12 @@ def _dimms(capture: Capture) -> dict[str, tuple[int | None, list[int]]]:
 def _not_added(capture: Capture) -> Iterator[Reason]:
     """Devices that hold memory and that Linux made no memory block of, with what it said about them."""
     for name, (status, numbers) in _dimms(capture).items():
+        # A slot that is absent or disabled has nothing that Linux could have added.
         if not numbers and status is not None and status & _ENABLED == _ENABLED:
             yield Reason(ReasonKind.DIMM_NOT_ADDED, device=name)
     for line in capture.section("sys/bus/dax/devices").lines:
         match = _DAX.fullmatch(line)
+        # Only kmem makes memory blocks; under device_dax or without a driver the device is a file at most.
         if match is not None and match["driver"] != "kmem":
             driver = "none" if match["driver"] == "-" else match["driver"]
             facts = {"size": int(match["size"]), "driver": driver, "name": match["name"]}
@@ -153,6 +162,7 @@ def _not_added(capture: Capture) -> Iterator[Reason]:
     for line in capture.section("dev/kmsg").lines:
         if match := _UNALIGNED.match(line):
             block, start, size = (int(match[key], 16) for key in ("block", "start", "size"))
+            # A captured log is anyone's text: a block of 0 would be divided by.
             if block:
                 facts = {"value": start if start % block else size, "block": block, "addr": start, "size": size}
                 yield Reason(ReasonKind.NO_WHOLE_BLOCKS, facts)
@@ -163,6 +173,8 @@ def _owners(capture: Capture) -> Iterator[tuple[str, Span]]:
     tree = map_of(capture)
     for _, node in tree.walk() if tree is not None else ():
         if DRIVER_RAM.fullmatch(node.name) and node.parent is not None and not is_virtio_device(node.parent.name):
+            # kmem puts its RAM into a node named after the device (dax0.0); at top level the parent is the root, whose
+            # name says nothing.
             yield node.parent.name if node.parent.parent is not None else node.name, Span(node.start, node.end + 1)
 
 
@@ -170,6 +182,7 @@ def _about_other(name: str, blocks: list[Block], inside: GuestMemoryInfo) -> Ite
     """The chain of memory that comes in one piece; of what may be boot memory only what is offline."""
     size = inside.block_size or 0
     offline = [block for block in blocks if not block.online]
+    # Boot memory has no chain: nothing asked for it and no driver added it.
     if name != SYSTEM_RAM:
         steps = [("added", len(blocks) * size), *_online(blocks, inside)]
         yield Reason(ReasonKind.CHAIN, {"steps": [{"step": step, "size": of} for step, of in steps]}, name)

@@ -49,7 +49,8 @@ __all__ = ["COLUMNS", "explain", "list_devices", "status", "watch"]
 
 
 async def list_devices(args: Namespace) -> int:
-    """Every memory device of every machine."""
+    """Print a table of every memory device of every machine."""
+    # Before any machine is reached: a mistyped column must not cost the time that fifty connections take.
     columns = tables.COLUMNS.chosen(args.output, tables.LIST_COLUMNS)
     async with opened_machines(await connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm) for vm in opened))
@@ -64,7 +65,7 @@ async def list_devices(args: Namespace) -> int:
 
 
 async def status(args: Namespace) -> int:
-    """Each machine at length."""
+    """Print the full status of each machine."""
     columns = tables.COLUMNS.chosen(args.output, tables.STATUS_COLUMNS)
     async with opened_machines(await connections(args)) as opened:
         views = await asyncio.gather(*(_view(vm, thorough=True) for vm in opened))
@@ -82,7 +83,7 @@ def _room(args: Namespace) -> int | None:
 
 
 async def watch(args: Namespace) -> int:
-    """Look again and again, until interrupted or for as long as asked."""
+    """Show the machines as they change, until interrupted or for `args.duration` seconds; 0 if every one was seen."""
     chosen = await connections(args)
     seen = dict.fromkeys((connection.name for connection in chosen), False)
     heard: set[str] = set()
@@ -116,11 +117,13 @@ async def _watch(args: Namespace, chosen: Sequence[Connection], seen: dict[str, 
                     show_sample(sample)
     finally:
         if server is not None:
+            # Not wait_closed(), which from Python 3.12 on waits for clients that are still connected.
             server.close()
 
 
 async def explain(args: Namespace) -> int:
     """Say why devices are not at their requested size; of a capture alone, what it says itself."""
+    # A capture alone is explained by itself. With a machine, named or configured, it stands for a look by the agent.
     if args.capture and not args.connect and args.target == "all" and not load_config(config_paths(os.environ)):
         return _explain_alone(args)
     chosen = select(args.target, await connections(args))
@@ -188,7 +191,7 @@ async def opened_machines(chosen: Sequence[Connection]) -> AsyncIterator[list[Vm
 
 
 async def _view(vm: Vm | Unreachable, *, thorough: bool = False, pages_for: float = 0.0) -> View:
-    """One look at a machine; when `thorough`, with drivers and the guest's own words.
+    """Look at a machine once; when `thorough`, with drivers and what the guest reports.
 
     With `pages_for` also with zones and as many pages as there is time for, and then a second look at the machine.
     """
@@ -206,7 +209,9 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, pages_for: floa
     error_inside: VirtiomemError | None = None
     try:
         if vm.agent is not None:
+            # An agent that fails takes nothing from what the hypervisor has said: the error is shown with it.
             machine, inside = await _look_inside(vm.agent, machine, pages_for)
+            # Reading pages takes seconds, in which a shrink goes on; a second look tells whether the sizes still moved.
             if pages_for:
                 later = await vm.backend.look()
     except VirtiomemError as error:
@@ -224,11 +229,14 @@ async def _view(vm: Vm | Unreachable, *, thorough: bool = False, pages_for: floa
 
 async def _look_inside(agent: GuestView, machine: Machine, pages_for: float) -> tuple[Machine, GuestMemoryInfo]:
     """Return the guest's view, and the machine with the places of its devices."""
+    # Where the hypervisor gives no addresses, the first answer has to tell them: the guest's claims place the devices,
+    # and a second answer has the zones of the blocks there.
     spans = regions(machine.virtio_mem)
     inside = await agent.look(spans if pages_for else (), claims=True)
     machine = placed(machine, inside)
     if pages_for and regions(machine.virtio_mem) != spans:
         inside = await agent.look(regions(machine.virtio_mem), claims=True)
+    # Of devices that should shrink only: on the way up no page has to go anywhere.
     held = regions(device for device in machine.virtio_mem if device.assumed_size > device.requested_size)
     return machine, await agent.count_pages(inside, held, pages_for) if pages_for and held else inside
 
@@ -257,14 +265,14 @@ def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of many names, and how many more there are."""
+    """Join the first MAX_NAMES names, and say how many more there are."""
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return f"{', '.join(names[:MAX_NAMES])}{more}"
 
 
 @contextmanager
 def leaving(state: str) -> Iterator[None]:
-    """Let an interrupt carry in which state it leaves things, for `cli.main` to say."""
+    """Turn a cancellation into a KeyboardInterrupt whose text says what is left behind; `cli.main` prints it."""
     try:
         yield
     except asyncio.CancelledError:
@@ -273,13 +281,14 @@ def leaving(state: str) -> Iterator[None]:
 
 @contextmanager
 def cancelled_by_interrupt() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM cancel the current task, which then says in which condition it leaves things.
+    """Make SIGINT and SIGTERM cancel the current task, which then says in which condition it leaves things.
 
-    Signals of one burst are one interrupt; a later one cancels once more.
+    Signals within BURST_SECONDS count as one interrupt; a later one cancels once more.
     """
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
+    # So that the first signal counts, even while the clock is near 0.
     heard = -BURST_SECONDS
 
     def interrupt() -> None:
@@ -294,6 +303,8 @@ def cancelled_by_interrupt() -> Iterator[None]:
         yield
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
+            # From here on Ctrl-C is Python's KeyboardInterrupt again, for what runs after this without a task to
+            # cancel.
             loop.remove_signal_handler(number)
 
 
@@ -312,6 +323,7 @@ def _samples_to(args: Namespace) -> Iterator[Any]:
 def _print_json(sample: Sample) -> None:
     if sample.changed:
         sys.stdout.write(printable_json(json_bytes(tables.sample_json(sample))) + "\n")
+        # Into a pipe Python writes by the block: the reader of a quiet machine would hear of a change hours later.
         sys.stdout.flush()
 
 
@@ -322,7 +334,7 @@ def _print_line(sample: Sample) -> None:
 
 
 def complain(views: Sequence[View]) -> int:
-    """Say on standard error what could not be seen; the exit code."""
+    """Print each machine's error on standard error; return 0, 64 when some have one, else the first one's exit code."""
     errors = [view.error for view in views if view.error is not None]
     for error in errors:
         stdio.say(f"virtiomem: {error}")

@@ -1,4 +1,4 @@
-"""Asking many at once: not more than is decent, and none left behind when one fails."""
+"""Ask many peers at once: a bounded number at a time, and no task left running when one fails."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -14,7 +14,7 @@ Answer = TypeVar("Answer")
 async def each(
     ask: Callable[[Item], Awaitable[Answer]], items: Iterable[Item], *, at_once: int = AT_ONCE
 ) -> list[Answer]:
-    """The answers for all items, in their order, a few at a time.
+    """Return the answers for all items, in their order; at most `at_once` are asked at a time.
 
     The first failure is raised once all the others have been cancelled and have ended.
     """
@@ -26,6 +26,8 @@ async def each(
 
     tasks = [asyncio.create_task(one(item)) for item in items]
     try:
+        # gather() raises the first failure and leaves the other tasks running; what they then raised would be printed
+        # as "exception was never retrieved", behind the one line that says what is wrong.
         return await asyncio.gather(*tasks)
     finally:
         for task in tasks:

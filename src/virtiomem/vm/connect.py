@@ -32,6 +32,7 @@ from virtiomem.vm.model import Vm
 MAX_CONNECTIONS = 10_000
 MAX_LIST = 16 * MiB
 """Bytes of a list, or of the configuration: more than a kilobyte for each connection."""
+# No more than libvirt's door has threads for (MAX_THREADS there): a call beyond them is refused, not kept waiting.
 OPENING_AT_ONCE = 64
 _NAMED = re.compile(r"(?P<name>[\w.-]+)=(?P<rest>.+)")
 
@@ -62,6 +63,7 @@ def config_paths(environ: Mapping[str, str]) -> tuple[Path, ...]:
 def load_config(paths: Sequence[Path]) -> dict[str, Connection]:
     """Every machine the configurations name; UsageError names the file and the key that is wrong."""
     found: dict[str, Connection] = {}
+    # The user's own is read last and so replaces what the system's says about a machine.
     for path in reversed(paths):
         for name, entry in _entries(path) if is_there(path) else ():
             connection = parse_connection(entry.connect, agent=entry.agent, source=f"{path}: vm.{name}.connect")
@@ -73,7 +75,9 @@ def _entries(path: Path) -> Iterator[tuple[str, _VmEntry]]:
     """Names and machines of one configuration."""
     table = ""
     try:
+        # Each machine is converted by itself: in one piece an error could not name its table.
         for name, entry in convert(toml_values(read_bytes(path, limit=MAX_LIST)), _Config).vm.items():
+            # Set before the entry is converted, since it is for the error that this may raise.
             table = f"vm.{name}"
             yield name, convert(entry, _VmEntry)
     except NotationError as error:
@@ -129,6 +133,7 @@ def _read_list(path: str, config: Mapping[str, Connection]) -> Iterator[Connecti
 
 def parse_connection(text: str, *, agent: str | None = None, source: str = "--connect") -> Connection:
     """One connection as written; UsageError begins with `source`."""
+    # A name has no colon, so that the `=` in a URI's query (…?socket=/p) does not end one.
     match = _NAMED.fullmatch(text)
     name, rest = (match["name"], match["rest"]) if match and ":" not in match["name"] else ("", text)
     target = parse_target(rest, source=source)
@@ -137,6 +142,7 @@ def parse_connection(text: str, *, agent: str | None = None, source: str = "--co
 
 def _unique(connections: Iterable[Connection]) -> list[Connection]:
     """Name machines by their connection where two would have one name; drop exact repetitions."""
+    # Written twice it is still one machine: a monitor serves one client, so the second connection would wait in vain.
     distinct = list(dict.fromkeys(connections))
     names = [connection.name for connection in distinct]
     return [replace(c, name=str(c)) if names.count(c.name) > 1 else c for c in distinct]
@@ -150,6 +156,7 @@ async def expand(connections: Sequence[Connection]) -> list[Connection]:
 
     async def machines(connection: Connection) -> list[Connection]:
         try:
+            # A host without such domains stays in the list: opening it then says so, where an empty list would not.
             return await connection.target.machines(connection) or [connection]
         except UsageError:
             raise
@@ -182,4 +189,5 @@ async def open_all(connections: Sequence[Connection]) -> AsyncIterator[list[Vm |
         opened = await asyncio.gather(*(attempt(connection) for connection in connections))
         yield opened
     finally:
+        # All at once: closing takes up to two seconds where a peer does not answer, and there may be thousands.
         await asyncio.gather(*(vm.aclose() for vm in opened if isinstance(vm, Vm)))

@@ -18,9 +18,10 @@ from virtiomem.wire.virtio import Status
 
 
 def with_inside(hypervisor_info: HypervisorInfo, machine: Machine, inside: GuestMemoryInfo | None) -> HypervisorInfo:
-    """Find the drivers from the guest's view, where the hypervisor does not report them."""
+    """Add the driver states that the guest shows, where the hypervisor does not report them."""
     told = {name: driver for name, driver in hypervisor_info.drivers.items() if driver is not Driver.UNKNOWN}
     seen = {device.id: _seen(device, inside) for device in machine.virtio_mem}
+    # The hypervisor's word wins: it sees DRIVER_OK itself, where the guest's map may keep a claim whose driver is gone.
     return replace(hypervisor_info, drivers=seen | told)
 
 
@@ -41,6 +42,7 @@ def placed(machine: Machine, inside: GuestMemoryInfo | None) -> Machine:
     found = {}
     for device in machine.virtio_mem:
         claims = _claims_of(device, inside.claims)
+        # One claim and one device of that size, or none: of two devices as large as each other either could have it.
         if device.memaddr is None and len(claims) == sizes.count(device.max_size) == 1:
             found[device.id] = replace(device, memaddr=claims[0].memaddr)
     return replace(machine, devices=tuple(found.get(device.id, device) for device in machine.devices))
@@ -60,6 +62,8 @@ def seen_of(device: VirtioMemDevice, machine: Machine, inside: GuestMemoryInfo) 
     """Return whether a device's plugged memory is online; judged by all blocks of the guest if the device's are not known."""
     if device.region is not None:
         return inside.seen(device.region, device.assumed_size)
+    # Without a region every block of the guest has to stand for it: boot memory and all devices are then expected to be
+    # there.
     return inside.seen(None, machine.fixed + sum(other.assumed_size for other in machine.virtio_mem))
 
 
@@ -74,6 +78,7 @@ def _seen(device: VirtioMemDevice, inside: GuestMemoryInfo | None) -> Driver:
     """Return the driver state that a device's status shows; unknown if the claims that may belong to it differ."""
     if inside is None or inside.claims is None:
         return Driver.UNKNOWN
+    # No claim means no driver: virtio-mem claims the region of its device before it sets DRIVER_OK.
     found = {_driver(claim) for claim in _claims_of(device, inside.claims)} or {Driver.ABSENT}
     return found.pop() if len(found) == 1 else Driver.UNKNOWN
 

@@ -23,7 +23,7 @@ from virtiomem.vm.inside import GuestMemoryInfo, Seen
 from virtiomem.vm.model import Driver, HypervisorInfo, Machine, VirtioMemDevice
 
 _SAID_BETTER = {ReasonKind.NO_STRUCT_PAGES: ReasonKind.NO_ROOM_FOR_MEMMAP}
-"""What the kernel has said, and what then need not be worked out."""
+"""Reasons that the kernel logs, and the inferred reason that each of them replaces."""
 
 _SHOWN_INSIDE = {
     ReasonKind.ALL_PLUGGED,
@@ -32,7 +32,7 @@ _SHOWN_INSIDE = {
     ReasonKind.MAYBE_OFFLINE,
     ReasonKind.HIDDEN_USE,
 }
-"""What a look inside the guest would settle."""
+"""Reasons that a look inside the guest would confirm or rule out."""
 
 
 _WITHOUT_TIMER = {
@@ -44,21 +44,21 @@ _WITHOUT_TIMER = {
     ReasonKind.BELOW_UNIT,
     ReasonKind.UNPLUG_ONLINE_OFF,
 }
-"""What makes the driver rest without a timer."""
+"""Reasons for which the driver waits without a retry timer."""
 
 
 def likely(kind: ReasonKind, device: str | None = None, **values: object) -> Reason:
-    """A reason that fits."""
+    """Make a reason that is likely, not certain."""
     return Reason(kind, values, device, Certainty.LIKELY)
 
 
 def unknown(kind: ReasonKind, device: str | None = None, **values: object) -> Reason:
-    """A reason that is not visible from here."""
+    """Make a reason that cannot be seen from outside."""
     return Reason(kind, values, device, Certainty.UNKNOWN)
 
 
 def not_looked(*, asked: bool) -> Reason:
-    """That the guest was not looked into; `asked`: it has an agent, which did not show anything."""
+    """Return the reason that the guest was not looked into; `asked`: it has an agent, which showed nothing."""
     return (
         unknown(ReasonKind.AGENT_SILENT, why="its agent did not show it") if asked else unknown(ReasonKind.NOT_LOOKED)
     )
@@ -67,9 +67,9 @@ def not_looked(*, asked: bool) -> Reason:
 def explain(
     facts: MachineFacts, devices: Iterable[VirtioMemDevice] | None = None, *, again: bool = True
 ) -> tuple[Reason, ...]:
-    """Every reason about `devices` (all of the machine's when None), then what would help.
+    """Return the reasons why `devices` (all of the machine's when None) are not at their requested size, then advice.
 
-    Without `again` nothing is said about when the driver tries again: the request does not stand any more.
+    `again=False` leaves out when the driver tries again, for a request that has been withdrawn.
     """
     machine, hypervisor_info, inside = facts.machine, facts.hypervisor_info, facts.inside
     chosen = tuple(machine.virtio_mem if devices is None else devices)
@@ -79,12 +79,14 @@ def explain(
     ids = {device.id for device in chosen}
     given = [reason for reason in hypervisor_info.reasons if reason.device in ids]
     known = {(_SAID_BETTER.get(reason.kind, reason.kind), reason.device) for reason in given}
+    # What the hypervisor or the kernel itself has said replaces the same conclusion drawn from sizes.
     found = [reason for reason in found if (reason.kind, reason.device) not in known] + given
     if (inside is None or not inside.blocks) and any(reason.kind in _SHOWN_INSIDE for reason in found):
         found.append(not_looked(asked=facts.asked or inside is not None))
     if inside is not None:
         found += [unknown(ReasonKind.UNREADABLE, what=what) for what in inside.unreadable]
         found += _pages_left(inside)
+    # A paused guest's timers stand still: no time could be named.
     if again and machine.running and any(_may_retry(device, facts, found) for device in chosen):
         found += _about_retry(facts)
     return with_advice(found)
@@ -116,8 +118,10 @@ def about_driver(device: VirtioMemDevice, facts: MachineFacts) -> Reason | None:
 
 def _about_device(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
     later = facts.later.device(device.id) if facts.later is not None else None
+    # Before anything else, for the reasons below are then about a state that passes.
     if later is not None and None not in (device.size, later.size) and device.size != later.size:
         yield Reason(ReasonKind.MOVING, {"before": device.size, "size": later.size}, device.id)
+    # All blocks of the guest are then judged together (`seen_of`): an offline block may be another device's.
     if facts.inside is not None and facts.inside.blocks and device.region is None:
         yield unknown(ReasonKind.PLACE_UNKNOWN, device.id)
     if device.settled:
@@ -137,11 +141,12 @@ def _about_device(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reas
 
 
 def _settled(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
-    """A device that has what was asked for; whether the guest has it, only a look inside tells."""
+    """Yield the reasons about a device at its requested size: whether the guest has it, only a look inside shows."""
     inside = facts.inside
     seen = Seen.NOT_LOOKED if inside is None else seen_of(device, facts.machine, inside)
     if inside is not None and facts.offline(device):
         yield from _offline_blocks(device, facts, inside)
+    # None is offline, and yet it is not all online: what is missing was never added to Linux.
     elif inside is not None and seen is Seen.OFFLINE and device.region is not None:
         added = len(facts.blocks(device)) * (inside.block_size or 0)
         yield Reason(ReasonKind.NOT_ADDED, {"size": device.size, "added": added}, device.id)
@@ -184,6 +189,7 @@ def _unknown_driver(device: VirtioMemDevice, hypervisor_info: HypervisorInfo) ->
 def _short(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
     """Why the driver rests, going by sizes and its parameters; then what the guest shows of its memory."""
     rests = _at_rest(device, facts)
+    # Too much offline is said with the blocks that are offline, below; no other rest needs a look at them.
     if rests is not None and rests.kind is not ReasonKind.TOO_MUCH_OFFLINE:
         yield rests
     elif _shrinking(device):
@@ -204,6 +210,8 @@ def _short_growth(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reas
     inside, threshold = facts.inside, facts.units(device).offline_threshold
     if inside is not None and facts.offline(device):
         yield from _offline_blocks(device, facts, inside)
+    # With everything left offline, Linux stops adding exactly at its threshold: a size that ends there is a hint, no
+    # proof.
     elif device.size and not device.size % threshold:
         yield likely(ReasonKind.MAYBE_OFFLINE, device.id, size=device.size, threshold=threshold)
     if inside is None:
@@ -226,6 +234,7 @@ def memmap_need(growth: int, architecture: Architecture = DEFAULT) -> int:
 def forecast(growths: Mapping[VirtioMemDevice, int], means: Means) -> Forecast:
     """Return the cost of the devices that grow; memory of those that shrink is not free before they have shrunk."""
     growing = {device: growth for device, growth in growths.items() if growth > 0}
+    # The rest of a block that is partly plugged costs nothing: its struct pages came when the block was added.
     begun = sum(min(-device.assumed_size % means.block_size, growth) for device, growth in growing.items())
     return foresee(means, sum(growing.values()), begun=begun)
 
@@ -240,6 +249,7 @@ def _offline_blocks(device: VirtioMemDevice, facts: MachineFacts, inside: GuestM
     yield Reason(ReasonKind.BLOCKS_OFFLINE, values, device.id)
     if not device.settled and (rests := _at_rest(device, facts)) is not None:
         yield rests
+    # By the guest's own setting, or in spite of it: the advice differs.
     if inside.auto_online_blocks == OnlineType.OFFLINE:
         yield Reason(ReasonKind.NEW_BLOCKS_OFFLINE, device=device.id)
     elif inside.auto_online_blocks is not None:
@@ -258,11 +268,13 @@ def _short_shrink(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reas
         yield Reason(ReasonKind.KERNEL_ZONES, {"zones": dict(zones)}, device.id)
     if inside.pages or inside.pageblocks:
         yield from about_pages(facts.blocks(device), inside, device.id)
+    # A simulated guest names what holds memory itself.
     elif not facts.hypervisor_info.reasons:
         yield unknown(ReasonKind.PAGES_NOT_READ, device.id)
     missing = device.assumed_size - device.requested_size
     if inside.mem_available is not None and inside.mem_available < missing:
         yield likely(ReasonKind.NO_ROOM_TO_MOVE, device.id, missing=missing, available=inside.mem_available)
+    # Only a guess while no page was read: pages in Movable that stay are mostly pinned.
     elif zones and not kernel and not inside.pages:
         yield likely(ReasonKind.MAYBE_PINNED, device.id)
 
@@ -277,6 +289,8 @@ def _may_retry(device: VirtioMemDevice, facts: MachineFacts, found: Iterable[Rea
     """True when a timer of the device's driver runs, where that is known: while it has memory to give up."""
     present = facts.driver(device) in {Driver.READY, Driver.UNKNOWN}
     rests = any(reason.kind in _WITHOUT_TIMER for reason in found if reason.device == device.id)
+    # A driver that grows rests without a timer after ENOSPC and with one after ENOMEM: from outside the two look the
+    # same.
     return present and _shrinking(device) and not rests
 
 

@@ -28,7 +28,7 @@ class MachineFacts:
     retry_in: float | None = None
     """Seconds until the driver tries again, at the latest; None where that is not known."""
     exact: bool = False
-    """It is so, and not just at the latest."""
+    """`retry_in` is the time itself, not only the latest one."""
 
     def driver(self, device: VirtioMemDevice) -> Driver:
         """Return whether a driver has a device."""
@@ -52,6 +52,7 @@ class MachineFacts:
         if self.inside is None:
             return choose_units(device.block_size, DEFAULT.section_size)
         row = self.inside.architecture
+        # A memory block is one section at least, so a unit that is assumed is never too large.
         size = self.inside.block_size or row.section_size
         return choose_units(device.block_size, size, self.inside.driver or DEFAULTS, row)
 

@@ -52,7 +52,7 @@ class PlannedResize:
 
 @dataclass(frozen=True, slots=True)
 class MachineRefusal:
-    """A machine that cannot do it, and why."""
+    """A machine that cannot be resized as ordered, and why."""
 
     name: str
     error: VirtiomemError
@@ -66,6 +66,7 @@ async def plan_all(
     A guest agent that is silent is waited for as long as it is by itself, and no longer than `patience` seconds: half of a
     time-out, so that the resize has the other half.
     """
+    # All at once, unlike other questions: each silent agent may take half of the time-out, which must not add up.
     return await each(lambda vm: _plan(vm, order, patience), opened, at_once=len(opened) or 1)
 
 
@@ -73,10 +74,13 @@ async def _plan(vm: Vm | Unreachable, order: ResizeOrder, patience: float | None
     if isinstance(vm, Unreachable):
         return MachineRefusal(vm.name, vm.error)
     try:
+        # Before the first question: a time-out that only counted from here on would not limit what a busy guest answers
+        # late.
         began = vm.backend.now()
         machine = await vm.backend.look()
         pattern = device_pattern(order.target, vm.name)
         plan = plan_target(machine, pattern, order.scope, order.wish, order.spread, round_up=order.round_up)
+        # Refused before anything is set: a wait for a size that is never reported could end only by its time-out.
         blind = [change.device.id for change in plan.changes if change.device.size is None]
         if blind and order.wait:
             raise PlanError(
@@ -90,6 +94,7 @@ async def _plan(vm: Vm | Unreachable, order: ResizeOrder, patience: float | None
         hypervisor_info = with_inside(hypervisor_info, machine, inside)
         facts = MachineFacts(machine=machine, hypervisor_info=hypervisor_info, inside=inside)
         return PlannedResize(vm, plan, (*said, *preflight(facts, plan)), inside, began)
+    # A command that is wrong is wrong for every machine; anything else concerns this one alone.
     except UsageError:
         raise
     except VirtiomemError as error:
@@ -133,10 +138,11 @@ async def carry_out(
 
 
 def exit_code(results: Sequence[ResizeResult], refusals: Sequence[MachineRefusal] = ()) -> int:
-    """The one code for all: theirs when they agree, 64 when some succeeded and some did not, else the gravest."""
+    """Return one exit code for all machines: the common one, 64 when some succeeded and some did not, else the most serious."""
     codes = [result.outcome.exit_code for result in results] + [refusal.error.exit_code for refusal in refusals]
     if ResizeOutcome.INTERRUPTED in {result.outcome for result in results}:
         return ResizeOutcome.INTERRUPTED.exit_code
+    # Fifty machines that all timed out are a time-out, not a partial success.
     if len(set(codes)) == 1:
         return codes[0]
     # A higher code is graver (1 failed, 2 usage, 124 timed out), except 64, which is between success and failure.
@@ -146,4 +152,5 @@ def exit_code(results: Sequence[ResizeResult], refusals: Sequence[MachineRefusal
 def policy_for(order: ResizeOrder, policy: WaitPolicy) -> WaitPolicy:
     """Let missing memory go to other devices only where the size is of more than one device."""
     many = order.scope is not Scope.DEVICE
+    # A size of one device is that device's: to plug it elsewhere would be another wish.
     return replace(policy, spread=order.spread, redispatch=policy.redispatch and many)

@@ -31,6 +31,8 @@ def about_pages(blocks: Iterable[Block], inside: GuestMemoryInfo, device: str) -
     if not zones:
         return
     found = [pages for pages in inside.pages if pages.block in zones]
+    # Pageblocks are counted by zone, for all blocks: they bound what the pages that were not read may hold. In Movable
+    # there is nothing to bound, as the kernel's own pages stay out of it.
     if len(found) < len(zones):
         yield from _about_pageblocks({zone for zone in zones.values() if zone != ZoneType.MOVABLE}, inside, device)
     if not found:
@@ -52,8 +54,10 @@ def about_pages(blocks: Iterable[Block], inside: GuestMemoryInfo, device: str) -
         if (kind := _KINDS.get(use)) is not None and count:
             blocks_with = sum(1 for pages in found if pages.pages.get(use))
             yield Reason(kind, {"size": count * page_size, "count": blocks_with}, device)
+    # The count is of the whole guest, not of these blocks: a hint where little else keeps pages, in Movable.
     if any(zone == ZoneType.MOVABLE for zone in zones.values()) and inside.pinned:
         yield Reason(ReasonKind.PINS_COUNTED, {"count": inside.pinned})
+    # A page's flags do not show a pin, and /proc/kpagecount does not either: pages that could move may be pinned.
     if any(pages.of(moves=True) for pages in found):
         yield Reason(ReasonKind.PINS_UNSEEN, certainty=Certainty.UNKNOWN)
 

@@ -39,7 +39,7 @@ class DoorHook:
         return size
 
     def close(self) -> None:
-        """Let go of the machine, which may be gone; the next call opens it again."""
+        """Close the connection, also to a machine that is gone; the next call opens a new one."""
         runner, vm = self._runner, self._vm
         self._runner = self._vm = None
         if runner is not None:
@@ -55,8 +55,11 @@ class DoorHook:
 
     def _with(self, use: Callable[[Vm], Awaitable[T]]) -> T:
         async def used() -> T:
+            # Kept open: a monitor serves one client, and one that comes back at once may find it still taken on a busy
+            # machine.
             self._vm = self._vm or await open_vm(self._connection)
             return await use(self._vm)
 
+        # One event loop for all calls, since sockets and tasks of an open machine belong to the loop that opened it.
         self._runner = self._runner or asyncio.Runner()
         return self._runner.run(used())

@@ -1,4 +1,4 @@
-"""Read what a guest says about its own memory, and the files that it says it in.
+"""Read a guest's own files about its memory.
 
 The guest is not trusted: every text is bounded where it is fetched, every number checked here; what cannot be read is
 left out, never guessed.
@@ -36,7 +36,9 @@ _MAX_NUMBER = 1 << 64
 _MAX_DIGITS = 20
 _MEMINFO_LINE = re.compile(r"^(Mem(?:Total|Free|Available)):\s+(\d{1,20}) kB$", re.MULTILINE)
 _PIN_LINE = re.compile(r"^nr_foll_pin_(acquired|released) (\d{1,20})$", re.MULTILINE)
+# Bounded repetitions everywhere: the guest writes these files, and may write digits without end.
 _CLAIM = re.compile(r"^ *([0-9a-f]{8,16})-([0-9a-f]{8,16}) : (virtio\d{1,5})$", re.MULTILINE)
+# A reader without CAP_SYS_ADMIN sees the same lines with every address 0: one other digit shows that they are real.
 _UNMASKED = re.compile(r"^ *0*[1-9a-f][0-9a-f]{0,15}-", re.MULTILINE)
 
 
@@ -80,7 +82,7 @@ class Claim(Struct, frozen=True, kw_only=True, rename="kebab"):
 
 
 class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """Memory of a guest by its own account; None and empty are what it did not say."""
+    """Memory of a guest as the guest reports it; None and empty mean not reported."""
 
     source: str
     """Who said it: a guest agent, a capture, a simulated guest."""
@@ -118,9 +120,11 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
 
     @property
     def means(self) -> Means | None:
-        """Free memory to pay for more memory with; None where the guest did not say what is free."""
+        """Free memory that the struct pages of new memory can come from; None if the guest does not report what is free."""
         if self.mem_free is None:
             return None
+        # Struct pages cannot move, so the kernel takes them from its own zones: what is free in Movable pays for
+        # nothing.
         kernel = [zone for zone in self.zones if zone.name != ZoneType.MOVABLE]
         movable = sum(zone.present for zone in self.zones if zone.name == ZoneType.MOVABLE)
         states = {str(state): state for state in OnlineType}
@@ -129,6 +133,7 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
             free=sum(max(zone.free - zone.kept, 0) for zone in kernel) if kernel else self.mem_free,
             block_size=self.block_size or self.architecture.section_size,
             policy=Policy(
+                # Offline where the guest does not say: memory that does not come online pays for no further block.
                 default_state=states.get(self.auto_online_blocks or "", OnlineType.OFFLINE),
                 online_policy=policies.get(self.online_policy or "", OnlinePolicy.CONTIG_ZONES),
             ),
@@ -150,21 +155,24 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
             return Seen.NOT_LOOKED
         blocks = self.blocks if span is None else self.blocks_in(span)
         added = len(blocks) * self.block_size
+        # Both: a block that Linux never got is as absent as one that is offline, and only the sum shows it.
         return Seen.ONLINE if added >= size and all(block.online for block in blocks) else Seen.OFFLINE
 
 
 def page_size_of(total: int | None, zoneinfo_text: str) -> int | None:
-    """Bytes of a page, where MemTotal is what all zones manage; None where that is nothing, or no page size.
+    """Return the page size for which the pages that all zones manage add up to MemTotal; None if no known size does.
 
     Between the two reads a little memory may have come or gone.
     """
     managed = sum(zone.managed for zone in parse_zoneinfo(zoneinfo_text, 1))
     sizes = (row.page_size for row in ARCHITECTURES if managed and total)
+    # Page sizes differ by factors of four, so being off by less than half still tells which it is.
     return next((size for size in sizes if abs((total or 0) - managed * size) < managed * size // 2), None)
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
     """MemTotal, MemFree and MemAvailable, in bytes, where `text` has them."""
+    # The kernel prints kB and means KiB.
     found = {name: int(number) * KiB for name, number in _MEMINFO_LINE.findall(text)}
     return {name: size for name, size in found.items() if size < _MAX_NUMBER}
 

@@ -32,6 +32,7 @@ class Metrics(Collector):
 
     def __init__(self, machines: Iterable[str] = ()) -> None:
         """`machines` are down until they are seen."""
+        # Present from the start: an alert on `virtiomem_up == 0` cannot fire on a series that does not exist.
         self._samples = {name: Sample(name, 0.0, None) for name in machines}
 
     def take(self, sample: Sample) -> None:
@@ -58,6 +59,7 @@ class Metrics(Collector):
             for device in sample.machine.virtio_mem:
                 labels = [sample.vm, device.id, str(device.node)]
                 sizes["requested"].add_metric(labels, device.requested_size)
+                # A gauge that is absent means unknown; 0 would be a size.
                 if device.size is not None:
                     sizes["plugged"].add_metric(labels, device.size)
                 sizes["max"].add_metric(labels, device.max_size)
@@ -74,10 +76,12 @@ async def serve(where: str, metrics: Metrics) -> asyncio.Server:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(clients) == MAX_CLIENTS:  # the oldest connection has had its chance
+            # abort(), since close() would wait until a client that reads nothing has taken what is still to be sent.
             clients.popleft().transport.abort()
         clients.append(writer)
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
+                # A scraper that hangs up, or a request beyond the limit, costs the connection and nothing more.
                 with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                     request = await reader.readuntil(b"\r\n\r\n")
                     writer.write(_response(request, metrics))

@@ -74,7 +74,7 @@ class VirtioMemDevice(Struct, frozen=True, kw_only=True, tag="virtio-mem"):
 
 
 class OtherMemory(DimmInfo, frozen=True, kw_only=True, tag="other"):
-    """A memory device that is neither virtio-mem nor a DIMM: NVDIMM, virtio-pmem, SGX. No total of RAM has it, and it cannot be resized."""
+    """A memory device that is neither virtio-mem nor a DIMM: NVDIMM, virtio-pmem, SGX. It counts in no total of RAM and cannot be resized."""
 
 
 Device = VirtioMemDevice | DimmInfo
@@ -143,7 +143,7 @@ class HypervisorInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
     reasons: tuple[Reason, ...] = ()
     """Why devices are not at their requested sizes, where the backend can know it (a simulated guest)."""
     held_back: str | None = None
-    """What the user allowed to ask and what was not asked all the same, since it might do harm."""
+    """Why a question that the user allowed was not asked: it might harm this hypervisor."""
 
 
 class Backend(Protocol):

@@ -158,17 +158,20 @@ def plan_machine(machine: Machine, scope: Scope, wish: Wish, spread: Spread, *, 
     if not concerned:
         raise PlanError("it has no virtio-mem device" + ("" if spread.node is None else f" on node {spread.node}"))
     fixed = machine.fixed if scope is Scope.TOTAL else 0
+    # With --spread node=N the total still counts what other nodes hold.
     others = sum(_kept_by(d, wish) for d in machine.virtio_mem if d not in concerned)
     target = wish.of(fixed + machine.requested) - fixed - others
     what = f"{wish} in all" if scope is Scope.TOTAL else f"{wish} of virtio-mem memory"
     if target < 0:
         raise PlanError(f"{what} is {format_with_hex(-target)} below what it keeps ({_kept(fixed, others, spread)})")
+    # A device whose size is not a multiple of its block cannot plug the rest.
     room = sum(align_down(d.max_size, d.block_size) for d in concerned)
     if target > room:
         beside = f" next to {_kept(fixed, others, spread)}" if fixed or others else ""
         raise PlanError(
             f"{what} is {format_with_hex(target - room)} above what its devices can hold ({format_with_hex(room)}){beside}"
         )
+    # Not spread again, else repeating a command would give a stuck device back what another has taken over.
     if not spread.anew and sum(d.requested_size for d in concerned) == target:
         return Plan(_changes(concerned, {d.id: d.requested_size for d in concerned}))
     return Plan(_changes(concerned, _fitted(concerned, target, spread, what, round_up=round_up)))
@@ -184,10 +187,13 @@ def replan(machine: Machine, plan: Plan, stuck: Mapping[str, int], spread: Sprea
     concerned = [device for device in machine.virtio_mem if device.id in planned]
     bounds = {device.id: _room(device) for device in concerned}
     kept = {device: Bounds(size, size) for device, size in stuck.items()}
+    # An exact split first. Without one all the others go to their limit, and the stuck devices keep the remainder
+    # requested.
     shares = distribute(concerned, plan.total, spread, bounds | kept)
     if shares is None:
         short = sum(stuck.values()) < plan.total
         free = {device: room.high if short else 0 for device, room in bounds.items() if device not in stuck}
+        # The others are at their limit already: another split would only move the remainder between stuck devices.
         if all(planned[device] == size for device, size in free.items()):
             return None
         limits = {device: Bounds(size, size) for device, size in free.items()}
@@ -204,11 +210,14 @@ def held_back(machine: Machine, plan: Plan) -> Plan:
     It is the whole plan where nothing shrinks; else what is held back may follow once others have given up as much.
     """
     devices = {device.id: device for device in machine.virtio_mem}
+    # The devices as they are now: since the plan was made some may have shrunk, and that makes room.
     changes = [DeviceTarget(devices.get(change.device.id, change.device), change.after) for change in plan.changes]
     left = plan.total - sum(change.device.assumed_size for change in changes)
     for place, change in enumerate(changes):
         growth = change.after - change.device.assumed_size
         if growth > 0:
+            # Never below 0: what is plugged may exceed the total for now, and a device that grows must not be shrunk
+            # for it.
             given = min(growth, max(align_down(left, change.device.block_size), 0))
             changes[place] = DeviceTarget(change.device, change.device.assumed_size + given)
             left -= given
@@ -220,8 +229,10 @@ def limited(plan: Plan, growth: int) -> Plan:
     changes: list[DeviceTarget] = []
     for change in plan.changes:
         size = change.device.assumed_size
+        # A shrink is never held back by it: memory that goes costs no struct pages.
         given = min(change.after - size, align_down(growth, change.device.block_size))
         changes.append(DeviceTarget(change.device, size + given) if change.after > size else change)
+        # A device that shrinks gives nothing to the others: what it frees is not free before it has shrunk.
         growth -= max(given, 0)
     return Plan(tuple(changes))
 
@@ -241,6 +252,7 @@ def distribute(
     shares = dict(lows)
     for device in devices:
         room = max(target - sum(shares.values()), 0)
+        # Rounded down by what is left, too: the last device may get less than its level.
         share = min(align_down(wanted[device.id], device.block_size) - shares[device.id], room)
         shares[device.id] += max(align_down(share, device.block_size), 0)
     _fill(devices, target, shares, bounds, at_most_one_block=True)
@@ -261,7 +273,9 @@ def _levelled(
     def at(level: int) -> dict[str, int]:
         return {d.id: min(max(level * weight[d.id] // scale, bounds[d.id].low), bounds[d.id].high) for d in devices}
 
+    # Levels count bytes of the heaviest device, whose step is one byte; a lighter one moves by less, rounded down.
     scale = max(weight.values())
+    # At this level even the lightest vessel is full, so the answer lies below it.
     low, high = 0, (max(bounds[d.id].high for d in devices) + 1) * scale
     while low < high:  # the highest water level that does not need more than there is
         middle = (low + high + 1) // 2
@@ -294,6 +308,7 @@ def _fitted(
     """Shares of `target`, or of the next larger reachable size when it may be rounded."""
     bounds = {device.id: _room(device) for device in devices}
     shares = distribute(devices, target, spread, bounds)
+    # The smallest block first, which rounds up least.
     for block in sorted({d.block_size for d in devices}) if shares is None and round_up else ():
         shares = shares or distribute(devices, align_up(target, block), spread, bounds)
     if shares is None:
@@ -315,6 +330,7 @@ def _changes(devices: Sequence[VirtioMemDevice], shares: Mapping[str, int]) -> t
 
 def _kept_by(device: VirtioMemDevice, wish: Wish) -> int:
     """Return the part of an absolute total that a device outside the plan holds, including what it should give up but still has."""
+    # For +1G it is requests that are added up, as `wish.of` does; a total counts memory that is still there.
     return device.requested_size if wish.sign else max(device.assumed_size, device.requested_size)
 
 

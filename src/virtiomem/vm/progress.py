@@ -5,6 +5,7 @@ from dataclasses import InitVar, dataclass, field
 
 from virtiomem.vm.timer import RetryTimer
 
+# Ten of the sizes that are reported, one per second: the rate follows a change and does not jump with each event.
 _WINDOW = 10.0
 """Seconds over which the rate is taken."""
 
@@ -31,12 +32,14 @@ class Track:
     _samples: deque[tuple[float, int]] = field(init=False)
 
     def __post_init__(self, began: float, settled: bool) -> None:
+        # Bounded by number as well: a hypervisor may push events without end within the window.
         self._samples = deque(maxlen=64)
         self.retry = RetryTimer(began, certain=settled)
         self._restart(began, self.start)
 
     def feed(self, now: float, size: int) -> bool:
-        """Take a look into account; True when it came nearer to the target than ever."""
+        """Take a look into account; True when the device came nearer to its target than ever."""
+        # Nearer than ever, not than last time: a size that goes to and fro must not put off the stall forever.
         nearer = abs(self.target - size) < abs(self.target - self._best)
         if nearer:
             self._best = size
@@ -45,12 +48,14 @@ class Track:
             self.retry.passed(now)
         self.size = size
         self._samples.append((now, size))
+        # Two stay in any case: a rate needs both ends, even of a device that moves once a minute.
         while len(self._samples) > 2 and self._samples[0][0] < now - _WINDOW:
             self._samples.popleft()
         return nearer
 
     def aim(self, now: float, target: int, size: int) -> None:
-        """A size was set, which makes the driver act at once; one that had reached its size starts at 50 s again."""
+        """Take a new target into account: the driver acts on it at once, with its old interval unless it had reached its size."""
+        # The pass that reached the size has set the interval back; any other size leaves it as long as it has become.
         if self.done:
             self.retry = RetryTimer(now, certain=True)
         self.retry.passed(now)
@@ -58,7 +63,7 @@ class Track:
         self._restart(now, size)
 
     def reset(self, now: float, size: int) -> None:
-        """The guest was reset: what is plugged now is the new beginning, and its next driver a new one."""
+        """Start over after a guest reset, from what is plugged now and with a new driver."""
         self.retry = RetryTimer(now, certain=True)
         self.acted = False
         self._restart(now, size)

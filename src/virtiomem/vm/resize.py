@@ -92,6 +92,7 @@ class _Resize:
         self.policy = policy
         self.report = report
         self.began = self.backend.now()
+        # From when planning began where that is known: `timeout` of a CI job counts from then, too.
         self.until = None if policy.timeout is None else (self.began if began is None else began) + policy.timeout
         """When the time-out is over."""
         self.notes: list[str] = []
@@ -115,10 +116,12 @@ class _Resize:
     async def run(self) -> ResizeResult:
         """From the first size that is set to the result."""
         try:
+            # A last resort: `_judge` ends a resize in time, unless a single question outlasts it.
             async with asyncio.timeout(self._left()):
                 outcome = await self._run()
         except TimeoutError:  # in the middle of a question
             outcome = ResizeOutcome.TIMED_OUT
+        # `_set` has put back what it had set before the refusal; the hypervisor is still there to be asked.
         except DeviceError as error:
             outcome = self._noted(ResizeOutcome.REFUSED, str(error))
         except (BackendError, ProtocolError) as error:
@@ -133,11 +136,13 @@ class _Resize:
         ):
             self.notes.append("growth was held back: the other devices did not give up as much")
         findings: tuple[Reason, ...] = ()
+        # Not after LOST, whose question would only fail again; every other outcome has just looked.
         if outcome in {ResizeOutcome.STARTED, ResizeOutcome.INTERRUPTED, ResizeOutcome.REFUSED}:
             await self._last_look()
         elif outcome is ResizeOutcome.PLUGGED:
             findings = with_advice([not_looked(asked=self.vm.agent is not None)])
         elif outcome in {ResizeOutcome.PARTLY, ResizeOutcome.TIMED_OUT}:
+            # Before the rollback: it changes what the reasons are about.
             findings = await self._findings() if self.starved is None else with_advice([self.starved])
             if self.policy.rollback:
                 await self._roll_back()
@@ -148,6 +153,7 @@ class _Resize:
             await self._set(self.plan)
             return ResizeOutcome.STARTED
         await self._carry_out(self.plan)
+        # Waiting begins once all sizes are set, which may take as long as several slow answers.
         self.began = self.backend.now()
         return await self._follow()
 
@@ -156,13 +162,16 @@ class _Resize:
 
         What only grows once others have shrunk is held back; in steps, also what its struct pages do not fit for yet.
         """
+        # A fresh look, since on a second turn others have shrunk in the meantime.
         now = held_back(await self.backend.look(), plan)
         if self.policy.steps:
             now = await self._step(now)
         await self._set(now)
+        # After `_set`, which may raise: the plan that is in force is the one whose sizes were taken.
         self.plan, self.held = plan, now.total < plan.total
         for change in now.changes:
             self.tracks[change.device.id].aim(self.backend.now(), change.after, change.device.assumed_size)
+        # Held back with nothing to set would be a wait that no event can end.
         return not self.held or any(change.after != change.device.size for change in now.changes)
 
     async def _step(self, plan: Plan) -> Plan:
@@ -202,6 +211,7 @@ class _Resize:
         while True:
             machine = self.machine = await self.backend.look()
             now = self.backend.now()
+            # Judged before it waits: a resize that has nothing to do ends with its first look.
             outcome = await self._judge(machine, now)
             self.report(self._progress(now))
             if outcome is not None:
@@ -209,6 +219,8 @@ class _Resize:
             events = await self.backend.wait(self._pause(now))
             if Event.SHUTDOWN in events:
                 self.notes.append("the guest shut down")
+            # Before the next look, whose sizes of 0 would else be taken for a shrink, or for memory that was given
+            # back.
             if Event.RESET in events:
                 await self._after_reset()
 
@@ -229,11 +241,14 @@ class _Resize:
                 return self._noted(ResizeOutcome.LOST, f"{track.device}: its size is not reported any more")
             track.feed(now, device.size)
         if all(track.done for track in self.tracks.values()):
+            # Between two parts of a plan only sizes count; the look inside is for the end, or for steps, which need the
+            # memory online.
             outcome = await self._look_inside(machine) if self.policy.steps or not self.held else ResizeOutcome.DONE
             if outcome is not None and self.held:
                 return None if await self._carry_out(self.plan) else ResizeOutcome.PARTLY
             if outcome is not None:
                 return outcome
+        # After success: a resize that is done in its last moment is done.
         if self.until is not None and now >= self.until:
             return ResizeOutcome.TIMED_OUT
         if now - self._moved_at() >= self.policy.stall:
@@ -246,11 +261,13 @@ class _Resize:
         # Only for a device that was not stuck before: else two stuck ones would pass the same part to and fro.
         if self.policy.redispatch and missing.keys() - self.stuck.keys():
             self.stuck |= missing
+            # From every device that was ever stuck, so that none of them is handed a share again.
             plan = replan(machine, self.plan, self.stuck, self.policy.spread)
             if plan is not None:
                 await self._redispatch(plan, missing)
                 return None
         moved = any(track.moved for track in self.tracks.values())
+        # Nothing missing means blocks that stay offline: the devices have done their part.
         return ResizeOutcome.PARTLY if moved or not missing else ResizeOutcome.TIMED_OUT
 
     async def _redispatch(self, plan: Plan, missing: dict[str, int]) -> None:
@@ -271,6 +288,7 @@ class _Resize:
 
     async def _after_reset(self) -> None:
         """A reset unplugs everything; the requested sizes stand, and the next driver starts again."""
+        # What is plugged now is where the next driver starts: everything was unplugged before the reset was reported.
         machine = await self.backend.look()
         now = self.backend.now()
         if self.reset_at is None or self._moved_at() > self.reset_at:  # one boot may reset the machine several times
@@ -284,12 +302,15 @@ class _Resize:
         """Every device has what was asked for: whether the guest has it too; None to go on."""
         if self.inside_before is None and self.vm.agent is not None:
             self._unseen("the guest agent did not answer when the plan was made")
+        # Without a look from before there is nothing to compare with, and a guest that was silent then is not waited
+        # for now.
         if self.inside_before is None or not self.policy.online:
             return self._from_outside()
         inside = await self._inside()
         self.inside = Seen.NOT_LOOKED if inside is None else seen_in(inside, machine, self.tracks.keys())
         if inside is None or self.inside is Seen.NOT_LOOKED:
             self.unanswered += 1
+            # A few misses are normal: a guest that is just onlining memory answers late.
             return self._from_outside() if self.unanswered >= AGENT_TRIES else None
         if self.inside is Seen.OFFLINE:
             return None
@@ -311,6 +332,7 @@ class _Resize:
         if self.vm.agent is None:
             return None
         try:
+            # The shorter of two limits ends it.
             async with asyncio.timeout(self._left()), asyncio.timeout(patience):
                 return await self.vm.agent.look(spans, claims=bool(spans))
         except (VirtiomemError, TimeoutError) as error:
@@ -336,14 +358,18 @@ class _Resize:
         only = tuple(device for device in machine.virtio_mem if device.id in self.tracks)
         spans = regions(only)
         if self.inside_before is None:  # it was silent from the first
+            # One short try: the command has failed already, and an agent that was silent all along will be again.
             inside = await self._inside(spans, LAST_LOOK_SECONDS)
         else:  # just after a change a guest may be slow
             inside = await self._inside(spans) or await self._inside(spans)
         acted = [track.device for track in self.tracks.values() if track.acted]
         hypervisor_info = seen_to_act(with_inside(hypervisor_info, machine, inside), acted)
+        # Each device has a driver instance with a timer of its own; the first of them to expire is the one worth
+        # naming.
         waiting = {track.retry_in(self.backend.now()): track for track in self.tracks.values()}
         soonest = min((seconds for seconds in waiting if seconds is not None), default=None)
         exact = soonest is not None and waiting[soonest].retry.certain
+        # A simulated guest knows its timer; from outside it is only reckoned from when memory last moved.
         if hypervisor_info.retry_in is not None:
             soonest, exact = hypervisor_info.retry_in, True
         facts = MachineFacts(
@@ -358,6 +384,7 @@ class _Resize:
 
     async def _last_look(self) -> None:
         """See in which condition the machine is left."""
+        # The outcome is known: a machine that does not answer now is shown as it was last seen.
         with suppress(VirtiomemError, TimeoutError):
             async with asyncio.timeout(LAST_LOOK_SECONDS):
                 self.machine = await self.backend.look()

@@ -51,12 +51,14 @@ async def resize(args: Namespace) -> int:
         with leaving(UNTOUCHED):
             chosen = select(args.target, await connections(args, "resize --persist" if args.persist else "resize"))
             opened = await stack.enter_async_context(opened_machines(chosen))
+            # Half of the time-out for agents: the resize itself has the other half.
             planned = await fleet.plan_all(opened, order, patience=args.timeout and args.timeout / 2)
         jobs = [job for job in planned if isinstance(job, PlannedResize)]
         refusals = [refusal for refusal in planned if isinstance(refusal, MachineRefusal)]
         _announce(jobs, refusals)
         if args.dry_run:
             return _dry_run(args, jobs, refusals)
+        # All or none by default: a fleet that was half resized is harder to put right than one that was not.
         if refusals and not (args.keep_going and jobs):
             return _refuse(args, jobs, refusals)
         with _progress(args) as report:
@@ -65,6 +67,7 @@ async def resize(args: Namespace) -> int:
             write_json({"results": [tables.result_json(result) for result in results]} | _refusals_json(refusals))
         else:
             stdio.show("".join(f"{line}\n" for result in results for line in tables.result_lines(result)))
+        # Before the connections are closed, which may take seconds: the result should be on the screen by then.
         sys.stdout.flush()
     return fleet.exit_code(results, refusals)
 

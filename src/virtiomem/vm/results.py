@@ -15,7 +15,7 @@ from virtiomem.vm.progress import Track
 STALL_SECONDS = retry.FIRST + 10
 """Long enough for the driver's first retry to have had its chance."""
 POLL_SECONDS = 1.0
-"""The sizes are read so often, for an event may have been missed; hypervisors send one a second and device at most."""
+"""Seconds between two looks, in case an event was missed; a hypervisor sends at most one per second and device."""
 
 
 class ResizeOutcome(StrEnum):
@@ -44,12 +44,15 @@ class ResizeOutcome(StrEnum):
 _EXIT_CODES = {
     ResizeOutcome.DONE: 0,
     ResizeOutcome.STARTED: 0,
+    # Not 0: memory that the device has plugged and the guest may have left offline is not what was asked for.
     ResizeOutcome.PLUGGED: 64,
     ResizeOutcome.PARTLY: 64,
+    # As timeout(1) of coreutils.
     ResizeOutcome.TIMED_OUT: 124,
     ResizeOutcome.REFUSED: 1,
     ResizeOutcome.SUPERSEDED: 1,
     ResizeOutcome.LOST: 1,
+    # 128 + SIGINT, as a shell says it.
     ResizeOutcome.INTERRUPTED: 130,
 }
 

@@ -47,7 +47,7 @@ class DeviceRow:
 
     @property
     def driver(self) -> str:
-        """True if a driver is there; empty for a DIMM and where it was not asked for."""
+        """State of the driver; empty for a DIMM and where it was not asked for."""
         if self.view.hypervisor_info is None or not isinstance(self.device, VirtioMemDevice):
             return ""
         return self.view.hypervisor_info.drivers.get(self.device.id, Driver.UNKNOWN)
@@ -115,6 +115,7 @@ def bar(device: Device, width: int = BAR_WIDTH) -> str:
     def cells(size: int) -> int:
         return min(-(-size * width // whole), width)
 
+    # Rounded up by `cells`: one block of a large device shows as a mark, not as nothing.
     both = cells(min(device.size, device.requested_size))
     either = cells(max(device.size, device.requested_size))
     between = "-" if device.size > device.requested_size else "+"
@@ -172,7 +173,7 @@ def status_text(
 
 
 def _node_lines(machine: Machine, size: Callable[[int], str]) -> list[str]:
-    """A line a node, when there is more than one."""
+    """Return a line per node, if there is more than one."""
     nodes = sorted({device.node for device in machine.virtio_mem})
     lines = []
     for node in nodes if len(nodes) > 1 else ():
@@ -208,6 +209,7 @@ def finding_lines(findings: Iterable[Reason]) -> list[str]:
     for (certainty, _), alike in devices.items():
         texts = [f"{', '.join(ids)}: {text}" if ids else text for text, ids in alike.items()]
         if len(texts) > MAX_FINDINGS:
+            # Cut within one kind only: what is cut must not hide another reason.
             texts[MAX_FINDINGS - 1 :] = [f"… and {len(texts) - MAX_FINDINGS + 1} more like these (--json has all)"]
         lines += [f"{certainty.value:<8}{text}" for text in texts]
     return lines

@@ -20,6 +20,7 @@ def select(target: str, connections: Sequence[Connection]) -> list[Connection]:
         return list(connections)
     machine_part = target.rpartition("/")[0]
     chosen = [c for c in connections if matches(c.name, target) or matches(c.name, machine_part)]
+    # With one machine connected its name may be left out, so that `vm0` means its device.
     if not chosen and len(connections) == 1 and "/" not in target:
         chosen = list(connections)
     if not chosen:

@@ -1,4 +1,4 @@
-"""Live pictures on a terminal: progress of a resize, a view of many machines. Nothing here is drawn elsewhere."""
+"""Live displays on a terminal: the progress of a resize, and a view of many machines (`progress_text` writes lines)."""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -32,6 +32,7 @@ class ProgressScreen:
 
     def __init__(self) -> None:
         self._reports: dict[str, ResizeProgress] = {}
+        # On standard error: standard output has the result alone, for a pipe.
         self._live = Live(console=Console(stderr=True), refresh_per_second=8, transient=True, get_renderable=self._draw)
 
     def __enter__(self) -> Self:
@@ -97,7 +98,7 @@ def picture(samples: Sequence[Sample]) -> RenderableType:
 
 
 class _Devices:
-    """A row a device, in colour, in the width there is: first the bar gives way, then whole columns, never a size."""
+    """A coloured row per device that fits the terminal: the bar is narrowed first, then columns are dropped, never a size."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._rows = [
@@ -126,6 +127,7 @@ class _Devices:
 def _cell(row: DeviceRow, name: str, still: float) -> Text:
     if name == "still":
         return Text(f"{still:.0f} s", style="dim")
+    # Ids come from the hypervisor, and an escape in one would be obeyed by the terminal.
     text = printable(COLUMNS[name].cell(DeviceCell(row)))
     return Text(text, style=_STATE_STYLES.get(text, ""))
 

@@ -26,17 +26,19 @@ class RetryTimer:
     expiries: int = field(default=0)
 
     def passed(self, now: float) -> None:
-        """A pass of the driver ended now or goes on: memory moved, or a size was set."""
+        """Note that a pass of the driver ended or goes on now: memory moved, or a size was set."""
         self._expire(now)
         self.since = now
 
     def due(self, now: float) -> float:
-        """When the driver tries again at the latest, after `now`."""
+        """Return the latest time after `now` at which the driver tries again."""
         self._expire(now)
+        # Uncertain, only the longest interval can be promised: the driver may have doubled its own before we came.
         return self.since + (interval(self.expiries) if self.certain else LAST)
 
     def _expire(self, now: float) -> None:
         """Account for the retries that have come and gone without moving anything."""
+        # An expiry doubles the interval and queues a pass; a pass that moves nothing does not show from outside.
         while self.since + interval(self.expiries) <= now:
             self.since += interval(self.expiries)
             self.expiries += 1

@@ -16,6 +16,7 @@ from virtiomem.vm.model import Event, Machine, Vm
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 30.0
+# A bound on what a reader that has stopped reading makes us keep: watchers then wait for it.
 MAX_PENDING = 1024
 
 
@@ -42,7 +43,7 @@ async def watch(
 ) -> AsyncGenerator[Sample, None]:
     """Samples of all machines as they come: at once when something happens, every `interval` seconds anyway.
 
-    With `yields` a machine is let go of between two looks, so that clients that need it alone get a turn; events are not heard then.
+    `yields` closes each connection between two looks, so that other clients of a monitor get a turn; no events come then.
     Raises UsageError for an invalid connection, such as a scenario that does not exist: trying again would not help.
     """
     samples: asyncio.Queue[Sample | UsageError] = asyncio.Queue(MAX_PENDING)
@@ -87,10 +88,13 @@ class _Watcher:
         while True:
             try:
                 vm = await open_vm(self.connection)
+                # It answered: a machine that is lost once an hour is tried again after one second each time.
                 pause = FIRST_RETRY_SECONDS
                 await self._follow(vm)
+                # Reached only with `yields`: `_follow` returns after one look, and the monitor is free while we sleep.
                 await asyncio.sleep(self.interval)
                 continue
+            # A scenario that is missing will be missing at the next try as well.
             except UsageError as error:
                 await self.samples.put(error)
                 return

@@ -25,6 +25,7 @@ def parse_address(text: str, *, source: str) -> Address:
     match = _NETWORK.fullmatch(text)
     if match is None or not 0 < int(match["port"]) < 1 << 16:
         raise UsageError(f"{source}: {quoted(text)} is neither a path nor HOST:PORT")
+    # getaddrinfo() takes an IPv6 address without the brackets that keep it apart from the port.
     return match["host"].strip("[]"), int(match["port"])
 
 

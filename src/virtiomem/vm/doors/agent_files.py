@@ -16,6 +16,7 @@ from virtiomem.vm.doors.peer import Refused
 
 FILE_LIMIT = 256 * KiB
 """Bytes read of one file of the guest; /proc/zoneinfo of 8 nodes and 64 CPUs is about 200 KiB."""
+# Base64 of 48 KiB is 64 KiB: each answer stays far below the limit of a message.
 READ_SIZE = 48 * KiB
 """Bytes asked for at a time."""
 ANSWER_SECONDS = 10.0
@@ -99,6 +100,8 @@ class GuestFiles:
             self.unreadable.append(f"{path} ({error.reason})")
             return None
         finally:
+            # Also after an error or an interrupt: qemu-ga keeps a file open for as long as it runs, and has a limited
+            # number of them.
             await self._close(handle)
 
     async def _content(self, handle: int, offset: int, size: int) -> bytes:
@@ -110,6 +113,7 @@ class GuestFiles:
             question = {"handle": handle, "count": min(left, READ_SIZE)}
             chunk = await self.ask("guest-file-read", question, shape=_Chunk)
             try:
+                # Cut to what was asked for: a guest that answers with more must not grow what is read of it.
                 data += base64.b64decode(chunk.buf_b64, validate=True)[:left]
             except (binascii.Error, ValueError):
                 raise self._peer.bad_answer("guest-file-read", Unsound(chunk.buf_b64, "base64", "buf-b64")) from None
@@ -122,4 +126,5 @@ class GuestFiles:
         try:
             await self.ask("guest-file-close", {"handle": handle}, shape=OBJECT)
         except Refused:
+            # Not raised: the content is whole, and another try would be refused in the same way.
             self.unreadable.append("whether it closed a file")

@@ -9,7 +9,7 @@ from virtiomem.vm.model import Vm
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Needs of a verb from a machine, and what its user allows."""
+    """Rights and options with which a machine is opened."""
 
     unstable: bool = False
     """Commands that the hypervisor calls unstable may be sent."""
@@ -35,6 +35,7 @@ class Connection:
     @property
     def label(self) -> str:
         """Name of the machine in errors: door and address, and the machine's name where they do not have it."""
+        # A name that the address already shows is not said twice.
         known = {self.target.name, str(self.target), str(self.target).partition(":")[2]}
         return str(self.target) if self.name in known else f"{self.name} ({self.target})"
 
@@ -72,7 +73,7 @@ VERBS = ("list", "status", "resize", "resize --persist", "watch", "explain", "at
 
 
 class Ability(NamedTuple):
-    """Answer of a door to a need: whether it can be met, what stays unknown, or why it cannot be met."""
+    """A door's support for a verb: whether it can do it, and what stays unknown or why it cannot."""
 
     note: str
     can: bool = True
@@ -89,7 +90,7 @@ class Door(NamedTuple):
     parse: Callable[[str, str], MachineTarget]
     """Reads what stands behind the scheme; UsageError begins with the second argument, where the text stands."""
     abilities: Mapping[str, Ability] = {}
-    """Remarks about its verbs (`VERBS`), where there is anything."""
+    """Restrictions by verb (`VERBS`); a verb without an entry is fully supported."""
 
     def ability(self, verb: str) -> Ability:
         """Return whether it can do that."""

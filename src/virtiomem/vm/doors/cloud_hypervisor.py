@@ -130,6 +130,7 @@ class CloudHypervisorBackend(PollingBackend):
         """Return the present sizes, where the VMM reports them."""
         info = await self._info()
         memory = info.config.memory
+        # With zones `memory.size` is 0, so that nothing is counted twice.
         boot = memory.size + sum(zone.size for zone in memory.zones or ())
         plugged = self._plugged(info, boot)
         zones = memory.resizable
@@ -138,6 +139,7 @@ class CloudHypervisorBackend(PollingBackend):
                 id=zone.id,
                 max_size=zone.hotplug_size or 0,
                 requested_size=zone.hotplugged_size or 0,
+                # The sum is all that is reported: of several zones it cannot be divided.
                 size=plugged if len(zones) == 1 else None,
                 block_size=BLOCK_SIZE,
                 node=_node(info, zone.id),
@@ -163,6 +165,7 @@ class CloudHypervisorBackend(PollingBackend):
         zone = next((zone for zone in info.config.memory.resizable if zone.id == device), None)
         if zone is None:
             raise DeviceError(f"{shown(device)} is gone", connection=self._peer.label)
+        # Looked at first, for a VM that is only created answers 204 and changes its boot memory instead.
         if info.state not in _RESIZABLE:
             text = (
                 f"{device}: the VM is {shown(info.state.lower(), 32)}: it can be resized while it is running or paused"
@@ -170,6 +173,7 @@ class CloudHypervisorBackend(PollingBackend):
             raise DeviceError(text, connection=self._peer.label)
         if (zone.hotplugged_size or 0) == size:  # the same size again is an error there
             return
+        # The API has one number for boot memory and hotplugged memory together.
         total = zone.size + size
         try:
             if info.config.memory.zones:
@@ -177,6 +181,8 @@ class CloudHypervisorBackend(PollingBackend):
             else:
                 await self._peer.tell("PUT /vm.resize", {"desired_ram": total})
         except Refused as error:
+            # An error may be about a size that was taken all the same, or that another client has just set: the size
+            # that is requested decides.
             if await self._requested(device) != size:
                 text = f"{device}: Cloud Hypervisor refuses: {error.reason}"
                 raise DeviceError(text, connection=self._peer.label) from None
@@ -197,9 +203,11 @@ class CloudHypervisorBackend(PollingBackend):
 
     def _plugged(self, info: _Info, boot: int) -> int | None:
         """Sum the plugged sizes of all devices; None where it is not reported, or is impossible."""
+        # A balloon takes its actual size out of the sum, and that size is not reported.
         if info.memory_actual_size is None or (info.config.balloon and info.config.balloon.size):
             return None
         release = re.match(r"v?(\d{1,4})\.", self._version)
+        # Before v52 the sum is what was configured, so that every resize would seem done at once.
         if release is None or int(release[1]) < TELLS_PLUGGED or info.memory_actual_size < boot:
             return None
         return info.memory_actual_size - boot

@@ -60,6 +60,7 @@ class _HotplugMemory(Struct, frozen=True):
     requested_size_mib: Number
 
     def __post_init__(self) -> None:
+        # Whatever rounds to blocks relies on it, and a block of 0 would be divided by.
         if self.block_size_mib < 1 or self.block_size_mib & (self.block_size_mib - 1):
             raise ValueError(f"a device of which the block size, {self.block_size_mib} MiB, is a power of two")
 
@@ -84,6 +85,7 @@ class FirecrackerBackend(PollingBackend):
     async def look(self) -> Machine:
         """Return the present sizes."""
         try:
+            # Asked each time: a microVM can be paused meanwhile, and no event says so.
             state = (await self._peer.ask("GET /", shape=_Instance)).state
             found = await self._peer.ask("GET /hotplug/memory", shape=_HotplugMemory)
         except Refused as error:
@@ -107,9 +109,11 @@ class FirecrackerBackend(PollingBackend):
 
     async def set_requested_size(self, device: str, size: int) -> None:
         """Set the requested size."""
+        # For its max size: Firecracker's own check cannot be relied on (below), so ours needs the number.
         (known,) = (await self.look()).virtio_mem
         if device != known.id:
             raise DeviceError(f"{shown(device)}: its only device is {known.id}", connection=self._peer.label)
+        # The API counts in MiB of 32 bits.
         if size % MiB or size > known.max_size:  # before 1.16.2 a size of 2^44 MiB and more wraps around
             raise DeviceError(
                 f"{device}: {size} is not a whole number of MiB up to its max size", connection=self._peer.label

@@ -72,6 +72,7 @@ class GuestAgent:
 
     async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...], seconds: float) -> GuestMemoryInfo:
         """`inside`, with what the pages of its online memory blocks in `spans` are used for."""
+        # The pages have a limit of their own within; what comes before them has the usual one.
         async with self._peer(LOOK_SECONDS + seconds) as peer:
             return await _Session(peer).count_pages(inside, spans, seconds)
 
@@ -82,6 +83,8 @@ class GuestAgent:
     async def _peer(self, seconds: float | None = None) -> AsyncIterator[AgentPeer]:
         """A conversation with the agent; all its questions together have a time limit, LOOK_SECONDS unless it is given."""
         peer = Peer(self._label, self._address)
+        # qemu-ga says nothing unasked: only an answer shows that it listens. A guest that is onlining memory may be
+        # slow with it.
         await peer.connect(greeting=False, seconds=agent_files.ANSWER_SECONDS)
         try:
             async with peer.deadline(seconds):
@@ -131,7 +134,9 @@ class _Session:
 
     async def count_pages(self, known: GuestMemoryInfo, spans: tuple[Span, ...], seconds: float) -> GuestMemoryInfo:
         """Count the uses of pages, the highest memory block first, of as many as there is time for."""
+        # A set, for the regions of two devices may overlap in one block.
         blocks = sorted({b.block for span in spans for b in known.blocks_in(span) if b.online}, reverse=True)
+        # Before the pages, which may use up all the time: these are one file each.
         pinned = inside.parse_pinned(await self._files.text(inside.VMSTAT) or "")
         pageblocks = page_blocks.parse((await self._files.text(inside.PAGETYPEINFO) or "").splitlines())
         pages: list[BlockPages] = []
@@ -141,6 +146,7 @@ class _Session:
                 await self._count(blocks, known, pages)
                 in_time = True
         left = len(blocks) - len(pages)
+        # Blocks that could not be read, rather than those that there was no time for.
         if left and in_time:
             self._files.unreadable.append(f"the pages of {left} of {len(blocks)} memory blocks")
         return replace(
@@ -157,12 +163,14 @@ class _Session:
         """Add to `pages` until a block cannot be had."""
         if not known.page_size or not known.block_size or known.block_size < known.page_size:
             return
+        # /proc/kpageflags has 8 bytes for each page frame, so a block's lie in one piece at its number.
         size = known.block_size // known.page_size * FLAGS_SIZE
         if size > MAX_FLAGS:
             return
         # Highest first, as the driver unplugs: what is cut off is what would go last.
         for block in blocks:
             flags = await self._files.read(inside.KPAGEFLAGS, block * size, size)
+            # The next block would fail alike: where the file is not readable, none of it is.
             if flags is None or len(flags) < size:
                 return
             pages.append(BlockPages.counted(block, flags, known.page_size))
@@ -190,6 +198,8 @@ class _Session:
         concerned = [
             b for b in blocks if b.online and any(span.overlaps(Span.of_block(b.block, size)) for span in spans)
         ]
+        # One file each, and each costs three questions to a guest that may be busy: a bound keeps the look within its
+        # time.
         zones, gone = await self._zones(concerned[:MAX_ZONES_ASKED])
         if len(concerned) > MAX_ZONES_ASKED:
             self._files.unreadable.append(
@@ -206,6 +216,8 @@ class _Session:
         for block in blocks:
             text = await self._files.text(f"/sys/devices/system/memory/memory{block.block}/{BlockFile.VALID_ZONES}")
             if text is None:
+                # A block that has gone since the list was made is no failure. Any other refusal would come for every
+                # block.
                 if _MISSING not in self._files.unreadable[-1]:
                     break
                 self._files.unreadable.pop()
@@ -224,6 +236,7 @@ class _Session:
         claims = inside.parse_claims(text) if len(text) < agent_files.FILE_LIMIT else None
         if claims is None:
             return None
+        # Devices beyond the bound keep their claims; only whether each is at work stays unknown.
         return (*[await self._with_status(claim) for claim in claims[:MAX_CLAIMS]], *claims[MAX_CLAIMS:])
 
     async def _with_status(self, claim: Claim) -> Claim:

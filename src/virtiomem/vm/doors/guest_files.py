@@ -16,6 +16,7 @@ from virtiomem.recording.page_use import BlockPages, read_lines
 from virtiomem.vm import inside
 from virtiomem.vm.inside import Block, GuestMemoryInfo
 
+# Brought along by a person, yet written by a guest: bounded, as an agent's files are.
 FILE_LIMIT = 1 << 20
 
 
@@ -57,6 +58,7 @@ def _of_directory(folder: str) -> GuestMemoryInfo:
 
 def _driver(folder: str) -> Parameters | None:
     """Return how the driver was loaded; None when its parameters are missing or cannot be parsed."""
+    # A directory without them is one of a guest that was not asked, or whose driver is not loaded: both are unknown.
     files = {name: text for name in PARAMETER_FILES if (text := _read(folder, f"{PARAMETERS}/{name}").strip())}
     try:
         return Parameters.from_sysfs(files) if files else None

@@ -24,12 +24,13 @@ ANSWER_SECONDS = 10.0
 MAX_BODY = 4 * MiB
 MAX_WORDS = 300
 """Characters of a VMM's own words within a message."""
+# Against a resize that takes seconds; each look costs the VMM one or two requests.
 POLL_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class ApiTarget(MachineTarget):
-    """An API socket, and what makes the backend of the VMM that listens there: of a path and a label."""
+    """An API socket, and the constructor (path, label) of the backend for the VMM that listens there."""
 
     scheme: str
     path: str
@@ -64,12 +65,14 @@ class HttpPeer:
 
     def __init__(self, path: str, label: str, *, prefix: str = "") -> None:
         """`prefix` stands before every path of the API."""
+        # Imported with the first API socket: the other doors start without the time that this takes.
         import httpx
 
         self.label = label
         self._http = httpx
         # A unix socket has no TLS; httpx would read every certificate of the system for it.
         transport = httpx.AsyncHTTPTransport(uds=path, verify=False)
+        # The environment's proxies are meant for the network, not for a socket of this host.
         self._client = httpx.AsyncClient(transport=transport, base_url=f"http://localhost{prefix}", trust_env=False)
 
     async def ask(self, request: str, *, shape: type[Shape] | ValueKind[Shape]) -> Shape:
@@ -77,6 +80,7 @@ class HttpPeer:
         _, text = await self._exchange(request, None)
         try:
             answer = json.loads(text)
+        # json.loads() recurses, so that brackets alone can end it.
         except (ValueError, RecursionError):
             raise self.bad_answer(request, "no JSON") from None
         try:
@@ -93,7 +97,10 @@ class HttpPeer:
         method, path = request.split(" ")
         try:
             async with (
+                # One limit for the whole exchange: httpx's own count each read, so a server that drips would never
+                # exceed one.
                 asyncio.timeout(ANSWER_SECONDS),
+                # Not compressed on the wire, and read raw: a small body could unpack beyond any bound.
                 self._client.stream(
                     method, path, json=body, headers={"Accept-Encoding": "identity"}, timeout=None
                 ) as answer,
@@ -101,6 +108,7 @@ class HttpPeer:
                 text = b""
                 async for chunk in answer.aiter_raw():
                     text += chunk
+                    # Looked at with each piece, before the next one is taken.
                     if len(text) > MAX_BODY:
                         raise self.bad_answer(request, f"more than {MAX_BODY // MiB} MiB")
         except TimeoutError:
@@ -124,6 +132,7 @@ class HttpPeer:
 
     async def close(self) -> None:
         """Disconnect."""
+        # A connection that is lost may fail to close, and then it is closed.
         with suppress(Exception):
             await self._client.aclose()
 
@@ -131,6 +140,7 @@ class HttpPeer:
 def _why(error: Exception) -> str:
     """The errno in words, which stands at the end of a chain of causes."""
     cause: BaseException = error
+    # httpx wraps httpcore's error, which wraps the system's: only the last one has an errno.
     while isinstance(inner := cause.__cause__ or cause.__context__, Exception):
         cause = inner
     return (cause.strerror or str(cause)) if isinstance(cause, OSError) else shown(error)
@@ -145,6 +155,7 @@ def _words(body: bytes) -> str:
         return text
     if isinstance(said, dict) and isinstance(said.get("fault_message"), str):
         return str(said["fault_message"])
+    # Cloud Hypervisor lists the outermost error first: the last two say what was refused, and why.
     if isinstance(said, list) and said and all(isinstance(part, str) for part in said):
         return ": ".join(said[-2:])
     return text
@@ -170,6 +181,7 @@ class PollingBackend(Backend, Protocol):
         while (left := until - self.now()) > 0:
             await asyncio.sleep(min(left, POLL_SECONDS))
             try:
+                # Whatever differs counts as a size: callers look again in any case.
                 if await self.look() != before:
                     return frozenset({Event.SIZE})
             except VirtiomemError:  # the next look says so

@@ -16,6 +16,8 @@ from virtiomem.vm.doors.libvirt_host import LibvirtRefused, acquire, release
 from virtiomem.vm.doors.libvirt_xml import DomainXml, WrongXml
 from virtiomem.vm.model import Machine, Vm
 
+# The domain is what stands behind the last slash of the path, as libvirt forbids slashes in names; a query belongs to
+# the URI and stays behind it.
 _URI = re.compile(r"(?P<uri>[\w+.-]+://[^/?]*/[^?]+)/(?P<domain>[^/?]*)(?P<query>\?.*)?")
 
 
@@ -38,11 +40,14 @@ class LibvirtTarget(MachineTarget):
         """Connect to libvirt and find the domain."""
         access, through, label = connection.access, connection.agent == THROUGH_LIBVIRT, connection.label
         try:
+            # libvirt passes questions to the agent on through a connection that may write, though nothing is changed.
             host = await acquire(self.uri, writes=access.writes or through, label=label)
             try:
                 domain = await host.domain(self.domain)
                 backend = LibvirtBackend(host, domain, label, persist=access.persist)
                 agent = LibvirtAgent(host, domain, label) if through else socket_agent(connection)
+            # An interrupt counts as well: the connection is closed by its last user, and this one would never let go of
+            # it.
             except BaseException:
                 await release(host)
                 raise
@@ -68,19 +73,23 @@ class LibvirtHostTarget(MachineTarget):
         return f"libvirt:{_written(self.uri, '')}"
 
     async def machines(self, connection: Connection) -> list[Connection]:
-        """A connection for each such domain, in the order of their names; to libvirt one is open, for all that open them."""
+        """Return a connection for each such domain, by name; one connection to libvirt stays open for those that open them."""
         host = await acquire(self.uri, writes=connection.access.writes, label=connection.label)
         names: list[str] = []
         try:
             for domain in await host.running():
                 with suppress(LibvirtRefused, WrongXml):  # gone meanwhile, or none of ours
                     xml = await host.call("virDomainGetXMLDesc", domain.XMLDesc, 0)
+                    # A host may have hundreds of domains without such a device: looking for the word is cheaper than
+                    # parsing.
                     if "virtio-mem" in xml and _has_virtio_mem(libvirt_xml.read_domain(xml)):
                         names.append(domain.name())
         except LibvirtRefused as error:
             raise BackendError(error.words, connection=connection.label) from None
         finally:
+            # Kept for the machines that are opened next; without any it would stay open for nothing.
             await release(host, keep=bool(names))
+        # A name that the user gave to the whole host tells its domains apart from those of another.
         prefix = f"{connection.name}." if connection.name != str(self).partition(":")[2] else ""
         return [connection.of(prefix + name, LibvirtTarget(self.uri, name)) for name in sorted(names)]
 

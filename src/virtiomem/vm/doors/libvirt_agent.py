@@ -66,10 +66,13 @@ class _AgentThroughLibvirt:
 
         question = json.dumps({"execute": command} | ({"arguments": arguments} if arguments else {}))
         seconds = agent_files.ANSWER_SECONDS if seconds is None else seconds
+        # libvirt counts whole seconds, and 0 would mean not to wait (VIR_DOMAIN_QEMU_AGENT_COMMAND_NOWAIT).
         asking = (libvirt_qemu.qemuAgentCommand, self._domain, question, max(int(seconds), 1), 0)
         try:
+            # Ours ends later than libvirt's own limit, whose error says more.
             text = await self._host.call("virDomainQemuAgentCommand", *asking, seconds=seconds + 2)
         except LibvirtRefused as error:
+            # By the code: texts are for people and may be translated.
             if error.code == INTERNAL_ERROR:  # the guest's own refusal
                 raise Refused("GenericError", error.words) from None
             raise BackendError(error.words, connection=self._label) from None

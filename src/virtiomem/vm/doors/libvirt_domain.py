@@ -58,6 +58,7 @@ class LibvirtBackend:
             state, _ = await self._call("virDomainGetState", self._domain.state)
         except LibvirtRefused as error:
             raise BackendError(self._gone() or error.words, connection=self._label) from None
+        # A stopped persistent domain still has XML, with sizes that are not plugged anywhere.
         if state in _OFF:
             raise BackendError(self._gone() or f"the domain is {_STATES[state]}", connection=self._label)
         try:
@@ -82,10 +83,14 @@ class LibvirtBackend:
 
     async def set_requested_size(self, device: str, size: int) -> None:
         """Set a requested size in the running domain, and in the stored configuration where that is wanted."""
+        # libvirt would wait 30 s for its lock and then fail with OPERATION_TIMEOUT.
         await self._not_during_a_job(device)
+        # libvirt finds the device by alias and address and refuses any other change, so it gets its own XML with one
+        # number replaced.
         element = await self._element(device)
         stored = await self._stored(device, element)
         change = ("virDomainUpdateDeviceFlags", self._domain.updateDeviceFlags)
+        # The stored one first: it can be put back without the guest noticing, a size that the guest follows cannot.
         if stored is not None:
             await self._change(*change, libvirt_xml.with_requested(stored, size), device, AFFECT_CONFIG)
         try:
@@ -97,6 +102,7 @@ class LibvirtBackend:
 
     async def attach(self, new: NewDevice) -> str:
         """Add a memory device to the running domain, and to the stored configuration where that is wanted."""
+        # An alias of the user's begins so; any other is libvirt's own (virtiomem0 …).
         name = new.name if new.name.startswith(OWN_ALIAS) else OWN_ALIAS + new.name
         await self._not_during_a_job(name)
         xml = libvirt_xml.new_device(
@@ -112,6 +118,8 @@ class LibvirtBackend:
         element = await self._element(device)
         change = ("virDomainDetachDeviceFlags", self._domain.detachDeviceFlags)
         stored = await self._stored(device, element)
+        # The running device first, the other way round than for a size: a guest that keeps it must find it again after
+        # a restart.
         await self._change(*change, element, device)
         if stored is not None:
             await self._change(*change, stored, device, AFFECT_CONFIG)
@@ -119,8 +127,10 @@ class LibvirtBackend:
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Wait for an event of libvirt's."""
         with suppress(TimeoutError):
+            # Not wait_for(), which loses a cancellation that comes with the event in one turn (Python below 3.12).
             async with asyncio.timeout(max(seconds, 0)):
                 await self._woken.wait()
+        # No await between these lines: an event that arrives now is left for the next call.
         events = frozenset(self._events)
         self._events.clear()
         self._woken.clear()
@@ -131,6 +141,7 @@ class LibvirtBackend:
         if not self._closed:
             self._closed = True
             self._host.ignore(self._uuid, self._on_event)
+            # Counted once even if closed twice: a second release would close the connection under another machine.
             await release(self._host)
 
     async def _call(self, name: str, function: Any, *args: Any) -> Any:
@@ -147,6 +158,7 @@ class LibvirtBackend:
             raise DeviceError(f"{shown(device)}: libvirt refuses: {error.words}", connection=self._label) from None
 
     async def _element(self, device: str) -> str:
+        # The XML as it is now, since libvirt compares what it is given with what it has.
         await self.look()
         try:
             return self._seen.elements[device]
@@ -158,11 +170,13 @@ class LibvirtBackend:
         if not self._persist:
             return None
         try:
+            # Found by its address: the stored configuration has no alias but the user's own.
             stored = libvirt_xml.stored_element(
                 await self._call("virDomainGetXMLDesc", self._domain.XMLDesc, INACTIVE), element
             )
         except (LibvirtRefused, WrongXml) as error:
             raise DeviceError(f"{shown(device)}: its stored configuration: {error}", connection=self._label) from None
+        # Refused before anything is set: a size that holds until the next start only is not what was asked for.
         if stored is None:
             raise DeviceError(f"{shown(device)}: the stored configuration has no such device", connection=self._label)
         return stored
@@ -171,6 +185,7 @@ class LibvirtBackend:
         """The kind of job that runs on the domain; 0 when none does."""
         with suppress(LibvirtRefused):
             job = await self._call("virDomainGetJobStats", self._domain.jobStats)
+            # `type` 0 means that no job runs; there is no operation then.
             return int(job.get("operation", 0)) if job.get("type") else 0
         return 0
 
@@ -187,6 +202,7 @@ class LibvirtBackend:
         return None if self._ending is None else f"the domain {self._ending}"
 
     def _on_event(self, event: Event, ending: str | None) -> None:
+        # Kept: a domain that is gone fails every later call with words that do not say how it ended.
         self._ending = ending or self._ending
         self._events.add(event)
         self._woken.set()

@@ -96,11 +96,14 @@ class LibvirtHost:
         """Wait until it is open; the first caller opens it."""
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open())
+        # A caller that is interrupted must not take the opening away from the others that wait for it.
         await asyncio.shield(self._opening)
 
     async def _open(self) -> None:
         self._api = api = binding(self.label)
+        # Else libvirt writes each error on standard error itself, in addition to raising it.
         api.registerErrorHandler(lambda _context, _error: None, None)
+        # libvirt wants its event loop to be registered before the first connection is opened.
         _start_events(api)
         opening = api.open if self.writes else api.openReadOnly
         try:
@@ -117,6 +120,7 @@ class LibvirtHost:
         api, connection = self._api, self._connection
         await self.call("virConnectRegisterCloseCallback", connection.registerCloseCallback, self._on_close, None)
         for name, handler in ((SIZE_CHANGE, self._on_size), (REBOOT, self._on_reboot), (LIFECYCLE, self._on_lifecycle)):
+            # A binding older than libvirt 7.9 lacks the event of sizes; callers poll anyway.
             number = getattr(api, name, None)
             if number is not None:
                 register = connection.domainEventRegisterAny
@@ -128,6 +132,7 @@ class LibvirtHost:
             return await self.call("virDomainLookupByName", self._connection.lookupByName, name)
         except LibvirtRefused as error:
             with suppress(LibvirtRefused):
+                # By name first, since a name may look like a UUID; the error that is shown is that of the name.
                 return await self.call("virDomainLookupByUUID", self._connection.lookupByUUIDString, name)
             raise BackendError(error.words, connection=self.label) from None
 
@@ -161,12 +166,14 @@ class LibvirtHost:
         seconds = ANSWER_SECONDS if seconds is None else seconds
         if self.lost is not None:
             raise BackendError(self.lost, connection=self.label)
+        # A call that never ends keeps its thread, and a QEMU that is stopped makes each change such a call.
         if self._threads >= MAX_THREADS:
             raise BackendTimeout(f"{self._threads} calls of libvirt have not ended", connection=self.label)
         answer: asyncio.Future[Any] = self._loop.create_future()
 
         def finish(result: Any, error: BaseException | None) -> None:
             self._threads -= 1
+            # The result of a call that was given up must not reach a later one; the thread only ends its count.
             if answer.done():  # the caller stopped waiting
                 return
             if error is None:
@@ -184,6 +191,7 @@ class LibvirtHost:
                 self._loop.call_soon_threadsafe(finish, result, error)
 
         self._threads += 1
+        # Not a pool: it would wait for its threads when the program ends, thus for a QEMU that may never answer.
         threading.Thread(target=work, name=name, daemon=True).start()
         try:
             async with asyncio.timeout(seconds):
@@ -207,6 +215,7 @@ class LibvirtHost:
 
     async def close(self) -> None:
         """Disconnect; a libvirt that does not answer is left."""
+        # First, so that the close callback wakes no machine that is going away as well.
         self._listeners.clear()
         connection, self._connection = self._connection, None
         if connection is None or self.lost is not None:
@@ -226,7 +235,9 @@ class LibvirtHost:
 
     def _on_lifecycle(self, _connection: Any, domain: Any, event: int, detail: int, *_: Any) -> None:
         if event == STOPPED:
+            # A newer libvirt may have more endings than this table.
             ending = ENDINGS[detail] if 0 <= detail < len(ENDINGS) else "ended"
+            # Only detail 0 is a shutdown by the guest; the rest makes callers look, and the look says how it ended.
             self._hand_over(domain, Event.SIZE if detail else Event.SHUTDOWN, ending)
         else:
             self._hand_over(domain, Event.SIZE)  # paused, resumed: look again
@@ -234,6 +245,7 @@ class LibvirtHost:
     def _hand_over(self, domain: Any, event: Event, ending: str | None = None) -> None:
         """From libvirt's thread to ours."""
         with suppress(RuntimeError):
+            # The callback runs in libvirt's thread, where neither an asyncio.Event nor our sets may be touched.
             self._loop.call_soon_threadsafe(self._tell, domain.UUIDString(), event, ending)
 
     def _tell(self, uuid: str, event: Event, ending: str | None) -> None:
@@ -258,14 +270,17 @@ _hosts: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str | None, bool
 
 async def acquire(uri: str | None, *, writes: bool, label: str) -> LibvirtHost:
     """The connection to a URI, opened by the first caller; to be given back by `release`."""
+    # By event loop: a connection's futures belong to the loop that opened it, and a program may run several in turn.
     hosts = _hosts.setdefault(asyncio.get_running_loop(), {})
     host = hosts.get((uri, writes))
+    # A lost connection never comes back: libvirt wants a new one, while the users of the old still hold it.
     if host is None or host.lost is not None:
         host = hosts[uri, writes] = LibvirtHost(uri, writes=writes, label=label)
     host.users += 1
     try:
         await host.ready()
     except BaseException as error:
+        # Marked lost before it is given back, so that a caller who comes meanwhile opens a new one.
         host.lost = host.lost or str(error) or "it was not opened"
         await release(host)
         raise
@@ -277,6 +292,7 @@ async def release(host: LibvirtHost, *, keep: bool = False) -> None:
     host.users -= 1
     if host.users == 0 and not keep:
         hosts = _hosts.get(asyncio.get_running_loop(), {})
+        # Another may stand in its place already, opened after this one was lost.
         if hosts.get((host.uri, host.writes)) is host:
             del hosts[host.uri, host.writes]
         await host.close()
@@ -297,6 +313,7 @@ def _start_events(api: Any) -> None:
 
     def turn() -> None:
         while True:
+            # The loop serves every connection of the process: one bad turn must not end it.
             with suppress(api.libvirtError):
                 api.virEventRunDefaultImpl()
 

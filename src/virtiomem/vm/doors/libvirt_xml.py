@@ -43,6 +43,7 @@ def read_domain(text: str) -> DomainXml:
         raise WrongXml(f"{len(elements)} memory devices, more than {MAX_DEVICES}")
     devices = tuple(_device(element) for element in elements)
     ids = [device.id for device in devices]
+    # A size set by alias would reach the first of the two, and be looked for at the other.
     if len(set(ids)) < len(ids):
         raise WrongXml(f"two devices have the alias {next(name for name in ids if ids.count(name) > 1)}")
     given = sum(_size(element.find("./target/size"), "target/size") for element in elements)
@@ -59,6 +60,7 @@ def with_requested(element: str, size: int) -> str:
     device = ET.fromstring(element)  # noqa: S314 - our own text of what `read_domain` has read
     requested = device.find("./target/requested")
     assert requested is not None
+    # The unit as well: the text came in KiB.
     requested.text, requested.attrib["unit"] = str(size), "bytes"
     return ET.tostring(device, encoding="unicode")
 
@@ -69,6 +71,7 @@ def stored_element(text: str, running: str) -> str | None:
     The stored one has no alias but the user's own, so that it is known by its address.
     """
     place = _place(ET.fromstring(running))  # noqa: S314 - our own text of what `read_domain` has read
+    # Without an address nothing matches: an empty place would match every device without one.
     found = (element for element in _parsed(text).findall("./devices/memory") if place and _place(element) == place)
     return next((ET.tostring(element, encoding="unicode") for element in found), None)
 
@@ -94,6 +97,7 @@ def _place(element: ET.Element) -> dict[str, str]:
 def _parsed(text: str) -> ET.Element:
     if len(text) > MAX_XML:
         raise WrongXml(f"its XML has {len(text)} characters, more than {MAX_XML}")
+    # libvirt's XML has none, and only through one can entities expand beyond the limit above.
     if "<!DOCTYPE" in text:
         raise WrongXml("its XML has a DOCTYPE")
     try:
@@ -120,6 +124,7 @@ def _device(element: ET.Element) -> Device:
     block = _size(target.find("block"), f"{name}: block")
     if not is_power_of_two(block):
         raise WrongXml(f"{name}: its block size, {block}, is not a power of two")
+    # Newer libvirt reports where the memory lies below the target; the element's own address is the PCI device's.
     own = target.find("address")
     current = target.find("current")
     return VirtioMemDevice(
@@ -136,6 +141,7 @@ def _device(element: ET.Element) -> Device:
 def _boot_memory(root: ET.Element, given: int) -> int:
     """The memory of all NUMA cells; without any, what the domain has less its devices, which libvirt counts in full."""
     cells = root.findall("./cpu/numa/cell")
+    # A domain with NUMA cells has its devices in <memory> and not in the cells.
     if cells:
         return sum(_scaled(cell.get("memory", ""), cell.get("unit", ""), "cell") for cell in cells)
     return max(_size(root.find("./memory"), "memory") - given, 0)
@@ -158,6 +164,7 @@ def _scaled(text: str, unit: str, where: str) -> int:
     factor = libvirt_unit(unit)
     if factor is None:
         raise WrongXml(f"{where}: {unit!r} is not a unit")
+    # Checked after scaling: a number below 2^64 may be beyond it in TiB.
     size = _number(text.strip(), where) * factor
     if size > U64_MAX:
         raise WrongXml(f"{where} is beyond 2^64 bytes")

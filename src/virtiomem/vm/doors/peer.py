@@ -90,6 +90,7 @@ class Peer:
 
     async def connect(self, *, greeting: bool = True, seconds: float | None = None) -> None:
         """Connect; with `greeting`, do QMP's handshake, else make sure that a guest agent hears us."""
+        # The library is made for QMP, where the server speaks first; an agent never does.
         self._client.await_greeting = self._client.negotiate = greeting
         seconds = CONNECT_SECONDS if seconds is None else seconds
         try:
@@ -132,10 +133,14 @@ class Peer:
             return f"no answer in {seconds:g} s: {cure}"
         if self._client.greeting is not None:
             return f"no answer to qmp_capabilities in {seconds:g} s"
+        # QEMU accepts a second client and does not serve it before the first has gone: connecting succeeds, and nothing
+        # follows.
         return f"no greeting in {seconds:g} s: {f'libvirt holds this monitor: write {held}' if held else _BUSY}"
 
     def _connect_error(self, cause: Exception) -> BackendError | ProtocolError:
         greeting = self._client.await_greeting
+        # A peer that closes at once is there and busy or going away: other words than for a socket where nothing
+        # listens.
         if isinstance(cause, EOFError | BrokenPipeError | ConnectionResetError):
             return BackendError(
                 f"it closed the connection before its {'greeting' if greeting else 'answer'}", connection=self.label
@@ -158,6 +163,8 @@ class Peer:
         Raises Refused when the peer says no, or when the command is not sent since it might do harm; BackendError,
         BackendTimeout or ProtocolError when it fails; KeyError for a command that is not in the table.
         """
+        # Decided where everything passes, so that no caller can send one by mistake: x-query-virtio-status ends QEMU
+        # 11.1.
         if not COMMANDS[command].stable and (not self._unstable or why_not(command, self.version)):
             raise Refused("Unstable", f"{command} is not sent")
         seconds = ANSWER_SECONDS if seconds is None else seconds
@@ -190,7 +197,8 @@ class Peer:
             raise BackendTimeout(f"it has not answered everything in {seconds:g} s", connection=self.label) from None
 
     async def _lost(self, command: str, error: Exception) -> BackendError | ProtocolError:
-        """Why a command got no answer; the root cause comes out of the disconnect."""
+        """Return the error for a command without an answer; its root cause is what disconnect() reports."""
+        # The peer is to blame and the library still connected; every other error means that the connection has ended.
         if isinstance(error, PeerProtocolError):
             return self.bad_answer(command, error)
         async with self._failing:
@@ -203,6 +211,7 @@ class Peer:
     async def close(self) -> None:
         """Disconnect; a peer that will not let go is dropped."""
         async with self._failing:
+            # Under the lock, so that it does not take away the cause that a question is just asking for.
             await outcome(self._client.disconnect())
             self._failure = self._failure or "it is closed"
 
@@ -213,11 +222,13 @@ def held_by_libvirt(address: Address | socket.socket) -> str | None:
     if match is None:
         return None
     name = match["name"]
+    # A name of that length may have been cut by libvirt, and would name no domain.
     return f"libvirt:{name if len(name) < LIBVIRT_NAME else 'DOMAIN'}"
 
 
 def _why(cause: OSError) -> str:
     """The errno in words, which asyncio leaves out; unchanged when it has no errno (several addresses, a resolver's)."""
+    # A resolver's numbers are negative (EAI_NONAME …) and mean nothing to strerror().
     if cause.errno is not None and cause.errno > 0:
         return os.strerror(cause.errno)
     return cause.strerror or shown(cause)

@@ -125,6 +125,8 @@ class QmpBackend:
         try:
             self._boot_memory = await self._base_memory()
         except BaseException:
+            # Let go at once: as long as we hold the monitor no other client, ours of the next try included, gets a
+            # greeting.
             await self._peer.close()
             raise
 
@@ -142,6 +144,7 @@ class QmpBackend:
                     f"{len(found)} memory devices, more than {MAX_DEVICES}", connection=self._peer.label
                 )
             devices = tuple(map(_device, await self._named(found)))
+        # After names were found: two devices without an id have none to compare before.
         self._check_distinct(devices)
         return Machine(status=shown(status.status, 32), boot_memory=self._boot_memory, devices=devices)
 
@@ -164,6 +167,7 @@ class QmpBackend:
         return HypervisorInfo(
             hypervisor=f"QEMU {self._peer.version or '(version unknown)'}",
             drivers=dict(zip(ids, drivers, strict=True)),
+            # The device answers BUSY in every other state (virtio_mem_is_busy() in QEMU).
             migration=None if migration.status in MIGRATION_IDLE else shown(migration.status, 32),
             vfio=vfio,
             held_back=why_not(VIRTIO_STATUS, self._peer.version) if self._unstable else None,
@@ -179,10 +183,12 @@ class QmpBackend:
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Wait for an event; QEMU throttles size changes to one a second and device, so callers poll as well."""
         with suppress(TimeoutError):
+            # Not wait_for(), which loses a cancellation that comes with the event in one turn (Python below 3.12).
             async with asyncio.timeout(max(seconds, 0)):
                 await self._woken.wait()
         await asyncio.sleep(_HEARING)
         events = frozenset(self._events)
+        # No await since the copy was made: an event that arrives now is left for the next call.
         self._events.clear()
         self._woken.clear()
         return events
@@ -202,6 +208,7 @@ class QmpBackend:
         """The boot memory, in bytes; ProtocolError for a peer that is not a machine, such as qemu-storage-daemon."""
         try:
             summary = await self._peer.ask("query-memory-size-summary", shape=_Summary)
+        # qemu-storage-daemon speaks QMP as well, and knows no memory.
         except Refused:
             raise ProtocolError("it speaks QMP, but is no QEMU machine", connection=self._peer.label) from None
         return summary.base_memory
@@ -221,6 +228,8 @@ class QmpBackend:
         """Return whether a driver has set DRIVER_OK, where that may be asked."""
         path = {"path": f"{self._path(device)}/virtio-backend"}
         try:
+            # In two steps, for the command is unstable: another shape of its answer makes the driver unknown, not QEMU
+            # wrong.
             raw = await self._peer.ask(VIRTIO_STATUS, path, shape=OBJECT)
             status = validation.read(raw, _VirtioStatus)
         except (Refused, validation.Unsound):
@@ -232,6 +241,7 @@ class QmpBackend:
     async def _vfio(self) -> tuple[str, ...]:
         """The passed-through devices, by the type of their objects."""
         named, unnamed = await self._children("/machine/peripheral"), await self._children(_UNNAMED)
+        # By prefix: every kind of VFIO device (vfio-pci, vfio-pci-nohotplug …) pins memory.
         return tuple(shown(child.name, 64) for child in (*named, *unnamed) if child.type.startswith("child<vfio-"))
 
     async def _children(self, path: str) -> list[_Child]:
@@ -244,6 +254,7 @@ class QmpBackend:
     async def _named(self, devices: Iterable[MemoryDevice]) -> list[MemoryDevice]:
         """The devices; those that were started without an id under the name that QEMU's object tree gives them."""
         found = list(devices)
+        # Two more kinds of questions only where there is something to find: most devices have an id.
         if all(device.data.id is not None or device.type != "virtio-mem" for device in found):
             return found
         children = [child for child in await self._children(_UNNAMED) if child.type.startswith("child<virtio-mem-")]
@@ -259,6 +270,7 @@ class QmpBackend:
             name = validation.read(child.name, NAME)
         except validation.Unsound as error:
             raise self._peer.bad_answer("qom-list", error.below("name")) from None
+        # Remembered for qom-set, which would look below /machine/peripheral by itself.
         self._paths[name] = f"{_UNNAMED}/{name}"
         return msgspec.structs.replace(device, data=msgspec.structs.replace(device.data, id=name))
 

@@ -39,6 +39,7 @@ def parse_target(text: str, *, source: str) -> MachineTarget:
         return BY_PATH.parse(text, source)
     scheme, _, where = text.partition(":")
     door = next((door for door in DOORS if door.scheme == scheme), None)
+    # The likeliest slip of one who comes from virsh; without the hint it would be "not a machine".
     if door is None and "://" in text:
         raise UsageError(
             f"{source}: {quoted(text)} is a URI of libvirt: write {libvirt.DOOR.scheme}: before it, and the domain behind it "

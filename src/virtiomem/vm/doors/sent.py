@@ -15,7 +15,7 @@ VIRTIO_STATUS = "x-query-virtio-status"
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command; `since` is the first release of QEMU that has it, of qemu-ga, which shares its numbers, or of whom it is sent to."""
+    """One command; `since` is the first release of its receiver that has it (qemu-ga is released with QEMU)."""
 
     name: str
     to: Literal["monitor", "agent", "libvirt", "Firecracker", "Cloud Hypervisor"]

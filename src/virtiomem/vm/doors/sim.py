@@ -24,6 +24,7 @@ class SimTarget(MachineTarget):
 
     async def open(self, connection: Connection) -> Vm:
         """Play the scenario. Raises UsageError for every other file, which says what it is where that shows."""
+        # Imported here: driver, device and memory core are of no use to one who talks to a real machine.
         from virtiomem.vm.doors.simulated import SimAgent, open_sim
 
         access = connection.access

@@ -75,6 +75,7 @@ class SimBackend:
         return HypervisorInfo(
             hypervisor="simulated",
             drivers={device.id: self.driver for device in machine.virtio_mem},
+            # The guest has not been played to this moment: seconds in which nothing was due are only counted.
             retry_in=None if self.guest.retry_in is None else self.guest.retry_in - self._unplayed,
             reasons=tuple(self.guest.reasons()),
         )
@@ -97,10 +98,13 @@ class SimBackend:
 
     async def wait(self, seconds: float) -> frozenset[Event]:
         """Let virtual time pass, playing the guest only when something is due in it."""
+        # Even a pause of 0 gives other tasks a turn, without which a simulated machine would never let them run.
         await asyncio.sleep(0 if self._events else seconds * self.pace)
         if not self._events:
             self._now += seconds
             self._unplayed += seconds
+            # The guest acts by itself only when a timer expires: until then one longer wait later is as good as many
+            # now.
             if self.guest.retry_in is not None and self._unplayed >= self.guest.retry_in:
                 self._let_time_pass()
         events = frozenset(self._events)
@@ -132,6 +136,7 @@ class SimBackend:
 
     def _do(self, step: Step, device: str) -> None:
         """Do a step now; DeviceError when it is refused."""
+        # What callers have waited lies before this step: a timer that expired in it must run first.
         self._let_time_pass()
         error = self._play(step)
         if error is not None:
@@ -178,6 +183,7 @@ def open_sim(path: str, *, label: str, pace: float = 0.0, model: str | None = No
 
 def _boot_memory(config: GuestConfig, iomem: ResourceTree) -> int:
     """What QEMU would call base memory; of another machine's map, its boot RAM."""
+    # Another machine's map says itself what boot memory there was; `memory` is then not of that machine.
     if config.iomem is None and config.capture is None:
         return int(config.memory)
     return sum(span.size for span in boot_ram(iomem))
