@@ -35,11 +35,12 @@ def runs(image: Path, accel: Accel, *, binary: str = BINARY) -> bool:
     arguments += ["-no-reboot", "-serial", "chardev:console", "-kernel", str(image)]
     arguments += ["-append", "console=ttyS0 earlyprintk=serial,ttyS0 panic=-1"]
     with QemuProcess(arguments, binary=binary, sockets=["console"]) as qemu:
+        # Speaking is not enough: nested KVM may die later, while a processor is set up.
         return _speaks_and_ends(qemu.sockets["console"]) and qemu.wait(2) == 0
 
 
 def _speaks_and_ends(console: socket.socket) -> bool:
-    """True when the kernel prints its first line in time, and QEMU then closes the line in time."""
+    """Return whether the kernel prints its first line in time, and QEMU then ends in time."""
     waiting = poll()
     waiting.register(console, POLLIN)
     limit = time.monotonic() + FIRST_LINE
@@ -47,6 +48,7 @@ def _speaks_and_ends(console: socket.socket) -> bool:
     while waiting.poll(max(limit - time.monotonic(), 0) * 1000):
         try:
             data = console.recv(1 << 16)
+        # A QEMU that was killed resets the socket: the same end as one that closed it.
         except OSError:
             data = b""
         if not data:

@@ -9,6 +9,7 @@ MONITOR = ("-qmp", "chardev:qmp")
 
 def option(name: str, **properties: object) -> str:
     """A name and the properties that are not None, an underscore standing for a dash: ``node,nodeid=0``."""
+    # A property that is None stays QEMU's own default, which differs between releases.
     given = (f"{key.replace('_', '-')}={value}" for key, value in properties.items() if value is not None)
     return ",".join((name, *given))
 
@@ -20,6 +21,7 @@ def machine(kind: str, *, memory_backend: str | None = None) -> list[str]:
 
 def memory(size: int, limit: int, *, slots: int | None = None) -> list[str]:
     """Boot memory, and how much there may be with all memory devices."""
+    # With a unit: a bare number would be MiB.
     return ["-m", option(f"size={size}b", maxmem=f"{limit}b", slots=slots)]
 
 
@@ -33,6 +35,7 @@ def sockets(folder: str) -> list[str]:
 
 def backend(identifier: str, size: int) -> list[str]:
     """Memory behind a device or a node; it takes nothing of the host before the guest touches it."""
+    # reserve=off (QEMU 6.1): machines of 64 GiB start on hosts that could never back them.
     return ["-object", option("memory-backend-ram", id=identifier, size=size, reserve="off")]
 
 

@@ -1,4 +1,4 @@
-"""The qemu.qmp library's client, with bounds: on the size of a message, on what was not asked for, on saying goodbye."""
+"""The qemu.qmp library's client with bounds: on message size, on messages that were not asked for, on disconnecting."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ BURST_LIMIT = 2000
 CLOSE_SECONDS = 2.0
 SYNC = "guest-sync-delimited"
 DELIMITER = b"\xff"
-"""What no JSON holds: before it lies what is not for us."""
+"""A byte that occurs in no JSON; everything before it belongs to an earlier client."""
 
 OnEvent = Callable[[str, object], None]
 """Takes an event's name and its data, which may be anything."""
@@ -50,14 +50,18 @@ class Client(QMPClient):
         try:
             await super()._do_connect(address, ssl)
         except BaseException:
+            # The library owns a socket only once its stream does: until then closing is left to us.
             if isinstance(address, socket.socket):
                 address.close()
             raise
 
     async def _establish_session(self) -> None:
-        """Begin where both sides know to be: after QMP's handshake, or after an agent's answer to us."""
+        """Begin the session after QMP's handshake, or after a guest agent's answer to our synchronisation."""
+        # Here, since a loop is running for certain and the library's reader has not started.
         asyncio.get_running_loop().set_exception_handler(_handle)
         if not self.await_greeting:
+            # Before the library's reader runs: an agent that speaks first, or closes at once, is then an error of one
+            # line and not one of the library's assertions.
             await self._synchronise()
         await super()._establish_session()
 
@@ -68,6 +72,7 @@ class Client(QMPClient):
         precedes the answer. Models: guest-sync-delimited in qga/qapi-schema.json (v7.2).
         """
         assert self._writer is not None
+        # At random, so that an answer to an earlier client is not taken for ours.
         token = secrets.randbelow(1 << 31)
         name = f"sync-{token}"
         question = {"execute": SYNC, "arguments": {"id": token}, "id": name}
@@ -88,7 +93,7 @@ class Client(QMPClient):
     _cb_outbound = _cb_inbound
 
     async def _negotiate(self) -> None:
-        """Leave QMP's negotiation mode; the library's own words for a wrong answer are an assertion's."""
+        """Leave QMP's negotiation mode; unlike the library's method, raise an error with words for a wrong answer."""
         await self._send(self.make_execute_msg("qmp_capabilities"))
         reply = await self._recv()
         if "error" in reply:
@@ -97,8 +102,9 @@ class Client(QMPClient):
             raise PeerProtocolError(f"it answered qmp_capabilities with {shown(dict(reply))}")
 
     async def _on_message(self, msg: Message) -> None:
-        """Hand an answer that is awaited to the library, an event to its listener, and count whatever else there is."""
+        """Pass an awaited answer to the library and an event to the listener; count everything that was not awaited."""
         name, number = msg.get("event"), msg.get("id")
+        # Whatever else comes is counted and not handed on: the library keeps every event in a queue without a limit.
         if name is None and isinstance(number, str) and number in self._pending:
             await super()._on_message(msg)
             return
@@ -109,7 +115,7 @@ class Client(QMPClient):
             raise PeerProtocolError(f"it says, unasked: {_description(msg['error'])}")
 
     def _meter(self) -> None:
-        """Count messages a second; too many are an endless stream."""
+        """Count messages per second; raise when there are more than `burst`."""
         now = asyncio.get_running_loop().time()
         if now - self._second >= 1:
             self._second, self._count = now, 0
@@ -120,7 +126,9 @@ class Client(QMPClient):
 
 
 def _handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Leave out what the library's tasks ended with when its disconnect was cut short: our own are awaited."""
+    """Ignore the exceptions of the library's tasks after an interrupted disconnect; our own tasks are all awaited."""
+    # By its words, as there is no other mark: the library gathers its tasks, and a disconnect that was cut short leaves
+    # that future with an exception.
     if not context["message"].startswith("_GatheringFuture exception was never retrieved"):
         loop.default_exception_handler(context)
 
@@ -144,6 +152,7 @@ async def outcome(disconnect: Coroutine[Any, Any, None]) -> Exception | None:
 
     A cancellation waits for it, too: the library's tasks would complain of what they ended with.
     """
+    # As a task of its own: awaited directly, a cancellation would cut the disconnect short.
     leaving = asyncio.create_task(disconnect)
     try:
         await asyncio.wait([leaving], timeout=CLOSE_SECONDS)
@@ -156,16 +165,19 @@ async def outcome(disconnect: Coroutine[Any, Any, None]) -> Exception | None:
 
 
 def taken(task: asyncio.Task[Any]) -> Exception | None:
-    """The exception that a task has ended with, such as what ended the library's reader; it is ended when it has not."""
+    """Return the exception that ended a task; a task that is still running is cancelled."""
+    # cancel() is False for a task that has ended: only then there is an exception to take.
     if task.cancel() or task.cancelled():
         return None
     error = task.exception()
+    # EOFError is how the reader learns that the peer has closed, which is no failure while leaving.
     return error if isinstance(error, Exception) and not isinstance(error, EOFError) else None
 
 
 def reason(error: BaseException) -> Any:
     """The words for an error that the library or json raised while reading."""
     cause: BaseException = error
+    # The library wraps the cause in `exc` or chains it, depending on where it was raised.
     while isinstance(inner := getattr(cause, "exc", None) or cause.__cause__, Exception):
         cause = inner
     with suppress(AttributeError):
@@ -175,6 +187,7 @@ def reason(error: BaseException) -> Any:
             return "a message nested without end"
         case UnicodeDecodeError():
             return "bytes that are not text"
+        # Python's own refusal of a number of more than 4300 digits, whose words advise a setting that no user has.
         case ValueError() if "int_max_str_digits" in str(cause):
             return "a number of thousands of digits"
         case _ if "limit" in str(cause) and "chunk" in str(cause).lower():

@@ -38,10 +38,12 @@ class MemoryDevice(Struct, frozen=True):
 
     @property
     def info(self) -> DeviceInfo:
-        """As a recording has it; what is not virtio-mem has the shape of a DIMM, what has no id goes by its address."""
+        """The device as in a recording: any kind other than virtio-mem as a DIMM, a device without an id named by its address."""
         data = self.data
+        # An address is unique and stays: the position in the list changes when another device is added.
         name = data.id if data.id is not None else f"{data.memaddr or data.addr:#x}"
         if self.type != "virtio-mem":
+            # DIMMs have `addr`, virtio devices `memaddr`.
             return DimmInfo(id=name, addr=data.addr or data.memaddr, size=data.size, node=data.node)
         return VirtioMemInfo(
             id=name,

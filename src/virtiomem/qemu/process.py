@@ -29,6 +29,7 @@ PACKAGES = {BINARY: "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm"}
 """Debian's packages of QEMU."""
 
 _PR_SET_PDEATHSIG = 1
+# Looked up here: between fork and exec a lookup could wait for a lock that another thread held at the fork.
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 _LAST_MOMENTS = 30.0
@@ -47,7 +48,9 @@ class MemoryFile:
     """Bytes that a child reads or writes as a file, by `path`, without their ever being on a disk."""
 
     def __init__(self, name: str, data: bytes) -> None:
+        # Closed in every child but those that ask for it (pass_fds).
         self._fd = os.memfd_create(name, os.MFD_CLOEXEC)
+        # A duplicate, which the file object may close; position and content are shared.
         with os.fdopen(os.dup(self._fd), "wb") as file:
             file.write(data)
 
@@ -62,6 +65,7 @@ class MemoryFile:
 
     def read(self, limit: int) -> bytes:
         """The first `limit` bytes of what is in it now: a child may have written."""
+        # pread(), for the position stands behind what was written here.
         return os.pread(self._fd, limit, 0)
 
     def close(self) -> None:
@@ -94,6 +98,7 @@ class QemuProcess:
         sockets: Sequence[str] = (),
         files: Sequence[MemoryFile] = (),
     ) -> None:
+        # A pair has no path: no other program can connect, and nothing is left behind when we die.
         pairs = {name: socket.socketpair() for name in sockets}
         self.sockets = {name: ours for name, (ours, _) in pairs.items()}
         self.command = [binary, *arguments]
@@ -114,6 +119,7 @@ class QemuProcess:
             raise BackendError(_start_failure(binary, error)) from None
         finally:
             for _, theirs in pairs.values():
+                # Also in the parent: while a copy of QEMU's end is open here, the end of QEMU would not show on ours.
                 theirs.close()
         assert self._process.stderr is not None
         self._closed = False
@@ -131,7 +137,9 @@ class QemuProcess:
         It is reaped by `close` alone: until then its number cannot be reused by another process, which `close` would kill.
         """
         try:
+            # WNOWAIT leaves it unreaped.
             ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        # Reaped by close() already, which has kept the code.
         except ChildProcessError:
             return self._process.returncode
         if ended is None:
@@ -139,14 +147,15 @@ class QemuProcess:
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def wait(self, seconds: float) -> int | None:
-        """Wait for its end, so long at most; the return code, None when it still runs."""
+        """Wait at most `seconds` for QEMU to end; return its return code, or None if it still runs."""
         until = time.monotonic() + seconds
         while (code := self.returncode) is None and time.monotonic() < until:
             time.sleep(0.01)
         return code
 
     def lost(self, doing: str) -> BackendError:
-        """The error that says how QEMU ended, to be raised when one of its sockets has closed."""
+        """Return the error that says how QEMU ended, for a caller whose socket has closed."""
+        # A socket closes before the process has ended: without waiting its exit code would be unknown.
         code = self.wait(_LAST_MOMENTS)
         if code is None:
             return BackendError(f"QEMU closed its connection while {doing}, yet it runs (process {self.pid})")
@@ -156,6 +165,7 @@ class QemuProcess:
 
     def _last_words(self, code: int) -> str:
         """QEMU's last message, if it explains the exit; ignored when a signal killed QEMU."""
+        # A QEMU that was killed had said whatever it said long before; one that aborts prints the assertion last.
         if code < 0 and code != -signal.SIGABRT:
             return ""
         # The last, for QEMU's first complaints are mostly warnings.
@@ -171,6 +181,7 @@ class QemuProcess:
         self._closed = True
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)  # its session is its own: a script may wait for the QEMU it started
+        # Only now: its number may belong to another process once it is reaped.
         self._process.wait()
         self.output.close()
         if self._process.stderr is not None:
@@ -197,6 +208,7 @@ class Output:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        # The lock is held while reading: a read that waited would keep `take` out.
         os.set_blocking(fd, False)
         self._lock = threading.Lock()
         self._partial = b""
@@ -205,6 +217,7 @@ class Output:
         self._complaint = ""
         self._kept = 0
         self._overflow = False
+        # Closing a descriptor does not end a poll() on it; a byte in this pipe does.
         self._wake, self._woken = os.pipe()
         self._thread = threading.Thread(target=self._follow, name="qemu-output", daemon=True)
         self._thread.start()
@@ -251,6 +264,7 @@ class Output:
 
     def _read(self) -> bool:
         """Read what is there; False at the end. What comes meanwhile is left: a program may write without end."""
+        # A pipe holds one chunk; the second read takes what was written while the first was made.
         for _ in range(2):
             try:
                 data = os.read(self._fd, _CHUNK)
@@ -265,14 +279,17 @@ class Output:
 
     def _add(self, data: bytes) -> None:
         *whole, rest = (self._partial + data).split(b"\n")
+        # Cut as it grows: a line without an end must not be kept whole.
         self._partial = rest[:_MAX_LINE]
         for raw in whole:
             line = raw[:_MAX_LINE].decode(errors="replace")
             program, colon, message = line.partition(": ")
             if colon:
                 self._complaint = line
+            # QEMU begins each of its messages with the name of its program; its trace has no colon with a blank.
             if colon and "qemu" in program:
                 self._messages.append(message)
+            # An empty line costs memory as well: a million of them is not nothing.
             self._kept += len(line) + _LINE_COST
             if self._kept > _MAX_OUTPUT:
                 self._overflow = True

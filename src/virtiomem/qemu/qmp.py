@@ -21,9 +21,9 @@ from virtiomem.qemu.validation import Shape, ValueKind
 TIMEOUT = 60.0
 """Seconds QEMU has for an answer; it is busy only while it handles something for the guest."""
 MAX_EVENTS = 1000
-"""Events kept until they are taken; of more, the last."""
+"""Most events that are kept until they are taken; beyond that the oldest are dropped."""
 BURST_LIMIT = 100_000
-"""What was not asked for, in one second: while no call waits, events gather."""
+"""Unasked messages allowed per second: the loop only turns while a call waits, and events gather in between."""
 
 _GONE = (EOFError, OSError, ExecInterruptedError, StateError, AssertionError)
 """What the library raises when the connection has closed; the last is its own check, when that is in the moment it stood."""
@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 
 
 class QmpEvent(NamedTuple):
-    """Something that QEMU said about itself; `data` is empty when it is nothing that has fields."""
+    """An event of QEMU; `data` is empty if it is not an object."""
 
     name: str
     data: dict[str, Any]
@@ -83,6 +83,7 @@ class QmpSession:
 
     def send_fd(self, name: str, fd: int) -> None:
         """Give QEMU a file descriptor, to be used as ``fd:NAME``; ours stays open."""
+        # A descriptor rides on a byte; JSON allows a blank between two messages.
         socket.send_fds(self._connection, [b" "], [fd])
         self.execute("getfd", {"fdname": name})
 
@@ -105,6 +106,7 @@ class QmpSession:
                 event = self._events.popleft()
                 if event.name in names:
                     return event
+            # After the queue is empty and before waiting; the loop does not turn in between.
             self._arrived.clear()
             try:
                 left = max(until - time.monotonic(), 0.0)
@@ -120,6 +122,7 @@ class QmpSession:
         """Leave; harmless when QEMU is gone or when repeated."""
         if self._open:
             self._open = False
+            # Even after a failure: the library's tasks would complain at the end of the program.
             self._runner.run(outcome(self._client.disconnect()))  # a QEMU that is gone is what we wanted
             self._runner.close()
 
@@ -146,7 +149,8 @@ class QmpSession:
             call.close()  # an interrupt may come before it began
 
     def _broken(self, error: Exception, what: str) -> BackendError | ProtocolError:
-        """Why there is no answer: QEMU is gone, or says what no QEMU says."""
+        """Return the error for a missing answer: QEMU is gone, or it broke the protocol."""
+        # The library tells the cause to the first disconnect alone; the error at hand is often only "interrupted".
         cause = self._runner.run(outcome(self._client.disconnect())) or error
         if isinstance(getattr(cause, "exc", cause), _GONE):
             return self._lost(f"asked for {what}")

@@ -23,6 +23,7 @@ ARGUMENTS = ("-accel", "tcg", "-S", "-object", "qtest,id=qtest0,chardev=qtest")
 _CHUNK = 1 << 15
 """Bytes of commands under way at once: less than a socket holds, so that neither side waits for the other."""
 _RECEIVE = 1 << 16
+# 32 MiB of memory in hexadecimal: far above any read here, and an end to a line without one.
 _MAX_LINE = 1 << 26
 _MAX_IRQ_DIGITS = 4
 """An interrupt controller's inputs; the levels of all that were heard of are kept."""
@@ -73,6 +74,7 @@ def _bytes(size: int) -> Callable[[str], bytes]:
     """Return a reader of `size` bytes."""
 
     def read_bytes(text: str) -> bytes:
+        # The length first: bytes.fromhex() skips blanks and would take a shorter answer.
         if not text.startswith("0x") or len(text) != 2 + 2 * size:
             raise ValueError(text)
         return bytes.fromhex(text[2:])
@@ -165,6 +167,8 @@ class Decoder:
 
     def feed(self, data: bytes) -> Iterator[str | Irq]:
         """Take bytes and yield what they complete; raises ProtocolError for what is not a qtest line."""
+        # A bytearray that grows, and is only searched once a line ends: a long line would otherwise cost the square of
+        # its length.
         self._partial += data
         lines: list[bytearray] = []
         if b"\n" in data:  # else the line goes on, and is not looked at again
@@ -179,6 +183,7 @@ class Decoder:
         match line.split(" "):
             case ["IRQ", "raise" | "lower" as change, number] if number.isdecimal() and len(number) <= _MAX_IRQ_DIGITS:
                 return Irq(int(number), change == "raise")
+            # A refusal is an answer too, kept in order; `_value` makes an error of it.
             case ["OK" | "ERR" | "FAIL", *_]:
                 return line
         raise ProtocolError(f"qtest: {self._who} said {line[:80]!r}")
@@ -227,6 +232,7 @@ class QTest:
     def _converse(self, data: bytes, expected: int) -> list[str]:
         until = time.monotonic() + self._timeout
         try:
+            # For sending as well: a QEMU that reads nothing would hold us up in sendall().
             self._socket.settimeout(self._timeout)
             self._socket.sendall(data)
             while len(self._heard) < expected:
@@ -237,6 +243,7 @@ class QTest:
             raise BackendTimeout(f"{self._who} did not answer qtest within {self._timeout:g} s") from None
         except OSError:
             raise self._lost("answering qtest") from None
+        # What goes beyond stays for the next batch, where it would show as a wrong answer.
         answers, self._heard = self._heard[:expected], self._heard[expected:]
         return answers
 
@@ -267,6 +274,7 @@ def _chunks(commands: Sequence[QtestCommand]) -> Iterator[Sequence[QtestCommand]
     """Cut commands into pieces of about `_CHUNK` bytes."""
     start = size = 0
     for number, command in enumerate(commands):
+        # A single longer command goes alone: `size` is 0 then.
         if size and size + len(command.line) >= _CHUNK:
             yield commands[start:number]
             start, size = number, 0

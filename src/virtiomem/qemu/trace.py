@@ -24,6 +24,7 @@ EVENTS = (
     "virtio_mem_send_response",
 )
 
+# The prefix, process and time, is the log backend's and not always there.
 _LINE = re.compile(
     r"^(?:\d+@\d+\.\d+:)?(?P<event>" + "|".join(EVENTS) + r") ?(?:vdev (?P<vdev>0x[0-9a-f]+) .*)?"
     r"(?:addr=(?P<addr>0x[0-9a-f]{1,16}) nb_blocks=(?P<blocks>\d{1,5}))?(?:type=(?P<type>\d{1,5}))?$"
@@ -48,6 +49,7 @@ class TraceReader:
                 continue
             event = match["event"]
             if event == "virtio_queue_notify":
+                # Kept until the next notification: several requests may follow one.
                 self._vdev = match["vdev"]
             elif event == "virtio_mem_send_response":
                 requests.append(self._answered(match["type"]))
@@ -66,9 +68,10 @@ class TraceReader:
         return Request(device=device, type=kind, response=answer, addr=addr, nb_blocks=blocks)
 
     def _device(self, addr: int | None) -> str:
-        """Whose request it is: the notified device's, once we know which that is."""
+        """Return the device of a request: the one notified last, which its first request identifies."""
         known = self._known.get(self._vdev or "")
         if known is None:
+            # By address first; UNPLUG_ALL has none, and then only a device that is not known yet can have sent it.
             known = self._by_address(addr) or self._left_over()
             if self._vdev is not None:
                 self._known[self._vdev] = known

@@ -44,6 +44,7 @@ class ValueKind(Generic[Shape]):
     fits: Callable[[Any], bool]
 
 
+# type() and not isinstance(): to Python True is an int, and a peer that sends it is wrong.
 NUMBER: ValueKind[int] = ValueKind(
     "a number from 0 to 2^64-1", lambda value: type(value) is int and 0 <= value <= U64_MAX
 )
@@ -72,6 +73,7 @@ def read(value: object, shape: type[Shape] | ValueKind[Shape]) -> Shape:
 
 
 def _read(value: object, shape: Any) -> Any:
+    # By hand and not by msgspec.convert(), which raises UnicodeEncodeError for a lone surrogate that a peer may send.
     if isinstance(shape, ValueKind):
         if not shape.fits(value):
             raise Unsound(value, shape.must)
@@ -98,6 +100,7 @@ def _struct(value: object, shape: type[Struct]) -> Struct:
     found = {}
     for field in _fields(shape):
         name = field.encode_name
+        # Only the fields that are named here are looked at: QEMU adds others with every release.
         if name in value:
             found[field.name] = _inner(value[name], field.type, f".{name}")
         elif field.required:

@@ -24,6 +24,7 @@ class Ram:
     def read(self, addr: int, size: int) -> bytes:
         """Read bytes."""
         offset = self._offset(addr, size)
+        # A copy: the memory goes on changing, and what was read must not.
         return bytes(self._data[offset : offset + size])
 
     def write(self, addr: int, data: bytes) -> None:
@@ -32,6 +33,7 @@ class Ram:
         self._data[offset : offset + len(data)] = data
 
     def _offset(self, addr: int, size: int) -> int:
+        # Any address may come from the ring of a hostile driver, and Python would take a negative index.
         offset = addr - self.base
         if offset < 0 or offset + size > len(self._data):
             raise ProtocolError(f"no guest memory at {addr:#x} ({size} bytes)")
@@ -68,6 +70,7 @@ class EmbeddedOwner:
 class EmbeddedTransport(EmbeddedOwner):
     """A `transport.virtio_transport.VirtioTransport` and `Owner` of a MemDevice in this process."""
 
+    # It answers while it is notified: what is not there then never comes.
     patience = 0.0
 
     def __init__(self, mem: MemDevice) -> None:
@@ -107,6 +110,7 @@ class EmbeddedTransport(EmbeddedOwner):
     def observe(self) -> Observation:
         """Look at all registers."""
         device = self.device
+        # read_isr() clears it, as reading the register does: an observation is also an acknowledgement.
         return Observation(device.mem.config, device.status, device.read_isr(), device.generation)
 
     def config(self) -> bytes:
@@ -122,9 +126,11 @@ class EmbeddedTransport(EmbeddedOwner):
 
     def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True) -> list[bytes]:
         """Write, notify the device, read."""
+        # In order: the available index comes last, and the device may only see it with all before it written.
         for addr, data in writes:
             self._ram.write(addr, data)
         if notify:
+            # All are taken before any is answered, for a device that answers out of order has read them all.
             taken = [self.device.take() for _ in self.order]
             for element in (taken[position] for position in self.order):
                 if element is not None:

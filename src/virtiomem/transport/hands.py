@@ -18,11 +18,12 @@ from virtiomem.wire import pci
 
 GREETING = "virtiomem-hands 1"
 REBOOT = b"reboot\n"
-"""What resets the machine; there is no answer."""
+"""Command that resets the machine; it is not answered."""
 
 _CLOSE = 3
-"""Bytes that are alike and sent all the same, since a piece of its own would be longer."""
+"""Unchanged bytes between two changes that are sent along, since a second piece would be longer."""
 
+# The guest is not trusted with numbers either: 64 bits at most.
 _HEX = r"0x[0-9a-f]{1,16}|0"
 _RING = re.compile(rf"({_HEX})\+({_HEX})")
 _PCI = re.compile(rf"([0-9a-f:.]{{1,32}})@((?:{_HEX})(?:,(?:{_HEX})){{{pci.BARS - 1}}})")
@@ -57,6 +58,7 @@ def read_greeting(line: str) -> Greeting:
             raise BackendError(f"the hands in the guest said {quoted(line)}, which cannot be read at {quoted(word)}")
     if ring is None:
         raise BackendError(f"the hands in the guest said {quoted(line)}, without memory for a ring")
+    # Sorted by PCI address: the guest lists them in the order of its directory.
     return Greeting(ring, tuple(sorted(functions)), tuple(files))
 
 
@@ -69,6 +71,8 @@ class SysfsConfigSpace:
 
     def read(self, devfn: int, offset: int) -> list[QtestCommand]:  # noqa: ARG002 - the name says which function
         """Read the file."""
+        # Through sysfs and not the ports: on a running Linux the kernel uses CF8/CFC itself, and a pair of accesses is
+        # not atomic.
         return [QtestCommand(f"pciread {self._name} {offset:#x}", number(4))]
 
     def write(self, devfn: int, offset: int, value: int, *, width: int = 4) -> list[QtestCommand]:  # noqa: ARG002
@@ -87,6 +91,7 @@ class PlacedFunction(PciFunction):
 
     def assign_bars(self, window: int) -> tuple[dict[int, int], int]:
         """The addresses that the BARs have."""
+        # Moving a BAR would take it away from the window that the firmware gave the bridge.
         return {number: addr for number, addr in enumerate(self._addresses) if addr}, window
 
     def enable(self) -> None:
@@ -96,16 +101,18 @@ class PlacedFunction(PciFunction):
 
 
 class RingWriter:
-    """Writes the ring as what differs from what was last written there: the serial port is the slow part."""
+    """Writes to the ring by sending only the bytes that changed, because the serial port is slow."""
 
     def __init__(self, ring: Read) -> None:
         self._start = ring.addr
+        # Zeros at first, as in the hands' own copy (`written` in hands.c), which theirs is patched against.
         self._written = bytearray(ring.size)
 
     def __call__(self, addr: int, data: bytes) -> QtestCommand:
         """The shorter command of the two that write these bytes."""
         plain = write(addr, data)
         offset = addr - self._start
+        # What lies elsewhere was never written by us, so that a difference is not known.
         if not 0 <= offset <= len(self._written) - len(data):
             return plain
         before = bytes(self._written[offset : offset + len(data)])

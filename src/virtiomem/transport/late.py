@@ -1,7 +1,7 @@
-"""Our own device, answering when it likes: after a delay, and in any order.
+"""Our own device with late answers: after a delay, and in any order.
 
-What the specification allows a device to do, and most devices do: the conformance suite, the fuzzer and the drivers are
-run against it, so that they take nothing for granted that only a prompt device gives.
+The specification allows both, and most devices do it. The conformance suite, the fuzzer and the drivers are run against
+this device, so that they do not rely on prompt answers.
 """
 
 import time
@@ -19,6 +19,8 @@ class LateTransport(EmbeddedTransport):
 
     def __init__(self, mem: MemDevice, delay: float, order: Random | None = None) -> None:
         super().__init__(mem)
+        # Patience begins again with each chain that comes, so that 20 delays are ample; the constant is for a delay of
+        # 0.
         self.patience = 0.02 + 20 * delay
         self._delay = delay
         self._order = order
@@ -28,7 +30,9 @@ class LateTransport(EmbeddedTransport):
 
     def exchange(self, writes: Sequence[Write], reads: Sequence[Read], *, notify: bool = True) -> list[bytes]:
         """Write, notify the device, work if it is time, read."""
+        # Written and not notified: when the device looks is decided here.
         super().exchange(writes, [], notify=False)
+        # A notification while it works changes nothing: it finds the chains when it comes to them.
         if notify and self._due is None:
             self._due = time.monotonic() + self._delay
         self._work()
@@ -62,11 +66,13 @@ class LateTransport(EmbeddedTransport):
                 self._due = None
                 return
             self.device.answer(element)
+            # From when it was due, not from now: a test that sleeps longer sees as many answers as time allows.
             self._due += self._delay
 
     def _next(self) -> Element | None:
         if self._order is None:
             return self.device.take()
+        # All that is available is taken first, so that any of it may be next.
         while (element := self.device.take()) is not None:
             self._waiting.append(element)
         return self._waiting.pop(self._order.randrange(len(self._waiting))) if self._waiting else None

@@ -21,6 +21,7 @@ class Loopback:
         """
         border.instance("device", device, MemDevice)
         border.instance("features", features, int, NoneType)
+        # Without a ring there is no negotiation to fail: what is not offered is left out.
         self.features = int(device.features) if features is None else int(device.features) & features
         self._device = device
         self._needs_reset = False
@@ -32,12 +33,14 @@ class Loopback:
 
     def send(self, request: bytes) -> bytes:
         """Put one request to the device; empty when it gave up."""
+        # A device that needs a reset returns no buffer, and a driver waits for it forever: an empty answer says so.
         if self._needs_reset:
             return b""
         try:
             return self._device.handle(request)
         except ProtocolError:
             self._needs_reset = True
+            # NEEDS_RESET comes with a configuration change notification (2.1.2).
             self._notify()
             return b""
 

@@ -31,10 +31,10 @@ from virtiomem.wire.mem import Feature
 
 RING_OFFSET = 1 * MiB
 RING_SIZE = 1 * MiB
-"""Where in guest memory the ring of the first device lies, from its start; the next one's lies behind it."""
+"""Offset in guest memory of the first device's ring; the rings of further devices follow."""
 
 _FIRST_SLOT = 4
-"""Behind what machines put into the first PCI slots by themselves (`pc`: the host bridge in 0, the PIIX3 in 1)."""
+"""First PCI slot for our devices; machines use the ones before it (`pc`: host bridge in 0, PIIX3 in 1)."""
 _UNATTACHED = "/machine/unattached"
 _SETTLE = 10.0
 """Seconds for a machine reset, or the end of a migration."""
@@ -75,6 +75,7 @@ class MachineSpec:
         words += arguments.memory(self.memory, self.max_memory)
         words += [*arguments.BARE, *arguments.backend("boot", self.memory)]
         for node in range(self.nodes):
+            # A node without memory is enough: only a device's `node` refers to it.
             words += arguments.node(node, memdev=None if node else "boot")
         return words
 
@@ -108,15 +109,18 @@ class QemuMachine:
         self._spec = machine or MachineSpec(board_of(binary or BINARY).name)
         binary = binary or self._spec.board.program
         words = [*self._spec.arguments(), *ARGUMENTS, *arguments.MONITOR]
+        # A slot each, in order, so that enumerating PCI finds the devices in the order of `devices`.
         for slot, device in enumerate(devices, _FIRST_SLOT):
             words += _device_arguments(device, slot, self._spec.board)
         self._drain: socket.socket | None = None
         with ExitStack() as stack:
+            # First, thus closed last: a migration that still writes must not see its reader go before QEMU has ended.
             stack.callback(self._close_drain)
             self.process = stack.enter_context(QemuProcess(words, binary=binary, sockets=("qtest", "qmp")))
             self.qmp = self._connect()
             stack.callback(self.qmp.close)
             self.qtest = QTest(self.process.sockets["qtest"], lost=self.process.lost)
+            # Before any device is touched: an interrupt that rises earlier would never be reported as an edge.
             self.qtest.do(irq_intercept_in(self._interrupt_controller()))
             self.version = self.qmp.version()
             self.devices = self._devices(devices)
@@ -127,8 +131,10 @@ class QemuMachine:
         # The RESET of an earlier reset must not be taken for that of this one.
         self.qmp.forget_events()
         self.qmp.execute("system_reset")
+        # The command returns when the reset is requested; the devices are reset in the main loop afterwards.
         self.qmp.wait_for("RESET", timeout=_SETTLE)
         for device in self.devices.values():
+            # A reset clears the BARs and the command register: without the firmware's part the device does not answer.
             device.transport.attach()
 
     def set_busy(self, busy: bool) -> None:
@@ -137,12 +143,15 @@ class QemuMachine:
             return
         if not busy:
             self.qmp.execute("migrate_cancel")
+            # Cancelling takes a moment in QEMU's migration thread, during which the device still answers BUSY.
             self._wait_until_idle()
             return
         # Our end is never read: once the socket is full the migration stays under way for as long as it is wanted.
         self._drain, theirs = socket.socketpair()
         with theirs:
             self.qmp.send_fd("drain", theirs.fileno())
+        # Before it starts: at QEMU's default of 128 MiB/s the pages of a small machine, nearly all zero, could fit into
+        # the socket, and the migration would end.
         self.qmp.execute("migrate-set-parameters", {"max-bandwidth": _SLOWEST})
         self.qmp.execute("migrate", {"uri": "fd:drain"})
 
@@ -175,6 +184,7 @@ class QemuMachine:
         except BackendTimeout:
             raise
         except BackendError:
+            # A device that is impossible makes QEMU exit before it greets: the reason is on standard error.
             raise self._refusal() from None
 
     def _refusal(self) -> BackendError | DeviceError:
@@ -198,6 +208,7 @@ class QemuMachine:
 
     def _devices(self, specs: Sequence[DeviceSpec]) -> dict[str, "QemuDevice"]:
         functions = find_mem_devices(self.qtest, self._spec.config_space)
+        # A device behind a bridge, or one of another transport, would shift all that follow.
         if len(functions) != len(specs):
             raise BackendError(f"QEMU {self.version} shows {len(functions)} virtio-mem devices of {len(specs)}")
         devices: dict[str, QemuDevice] = {}
@@ -229,6 +240,7 @@ class QemuDevice:
         """Set the property, in bytes; raises DeviceError, in QEMU's words, when it is refused."""
         self._machine.qmp.execute(SET, requested_size(self._path, size))
         if self._channel is not None:
+            # No interrupt handler of ours runs: reading the status is how the driver hears of the change.
             self._channel.poll()
 
     def requested_size(self) -> int:

@@ -92,13 +92,17 @@ class PciFunction:
         """Give every memory BAR an address from `window` on: number to address, and where the next may go."""
         registers = [pci.BAR0 + 4 * number for number in range(pci.BARS)]
         for register in registers:
+            # What reads back as 0 cannot be written: that tells a BAR's size.
             self.write_config(register, 0xFFFFFFFF)
         space = self.config_space(registers[-1] + 4)
         probed = [int.from_bytes(space[register : register + 4], "little") for register in registers]
         for register in registers:
+            # All are cleared before any is placed: BARs that get no address, as those for I/O, must not keep their
+            # ones.
             self.write_config(register, 0)
         addresses: dict[int, int] = {}
         for bar in pci.memory_bars(probed):
+            # A BAR decodes by its high bits, so that it must be aligned to its size.
             window = align_up(window, bar.size)
             addresses[bar.number] = window
             self.write_config(registers[bar.number], window & 0xFFFFFFFF)
@@ -112,9 +116,11 @@ def find_functions(qtest: QTest, space: ConfigSpace, vendor: int, device: int) -
     """The functions of bus 0 with these ids, in order."""
     for slot in range(32):
         first = PciFunction(qtest, space, slot << 3)
+        # Up to the register with the header type: the rest of an empty slot is not worth a round trip.
         header = first.config_space(pci.HEADER_TYPE + 2)
         if pci.device_id(header)[0] == 0xFFFF:
             continue
+        # Without the bit other functions may answer as copies of function 0.
         functions = 8 if header[pci.HEADER_TYPE] & pci.MULTI_FUNCTION else 1
         for number in range(functions):
             function = PciFunction(qtest, space, slot << 3 | number)
@@ -140,7 +146,7 @@ class QtestPciTransport(RegisterTransport):
         super().__init__(qtest, self._registers(qtest), memory)
 
     def attach(self) -> None:
-        """Do the firmware's part again, after a machine reset."""
+        """Set the function up again after a machine reset, as firmware would."""
         self._at = self._registers(self._qtest)
 
     def _registers(self, qtest: QTest) -> RegisterTable:
@@ -160,6 +166,7 @@ class QtestPciTransport(RegisterTransport):
             return Register(common + which, _WIDTH[which])
 
         select, offset = register(Common.QUEUE_SELECT), register(Common.QUEUE_NOTIFY_OFF)
+        # Where a queue is notified is the device's choice, in units of the multiplier.
         times = qtest.run([select.set(0), offset.get()])[1]
         return RegisterTable(
             device_feature_select=register(Common.DEVICE_FEATURE_SELECT),

@@ -28,7 +28,7 @@ from virtiomem.wire.mem import CONFIG_SIZE, Config
 from virtiomem.wire.ring import Layout
 
 _GAP = 64
-"""Bytes between two reads that are read along rather than asked for in two."""
+"""Two reads at most this many bytes apart are made as one."""
 _PAUSE = 0.001
 """Seconds between two looks at a device that is being reset."""
 
@@ -79,6 +79,7 @@ class RegisterTable:
 class RegisterTransport:
     """A `transport.virtio_transport.VirtioTransport` to a device by its registers."""
 
+    # QEMU 10 works when its main loop comes by, which on a busy host may be late.
     patience = 2.0
 
     store: Callable[[int, bytes], QtestCommand] = staticmethod(write)
@@ -99,6 +100,7 @@ class RegisterTransport:
 
     def offered(self) -> int:
         """Feature bits that the device offers."""
+        # Two windows of 32 bits: VERSION_1 is bit 32, in the second.
         select, value = self._at.device_feature_select, self._at.device_feature
         _, low, _, high = self._qtest.run([select.set(0), value.get(), select.set(1), value.get()])
         return int(low) | int(high) << 32
@@ -134,6 +136,7 @@ class RegisterTransport:
             (self._at.driver, layout.avail),
             (self._at.device, layout.used),
         ):
+            # 64-bit registers may be written by halves on either transport, and on MMIO only so.
             commands.append(writel(register.addr, addr & 0xFFFFFFFF))
             commands.append(writel(register.addr + 4, addr >> 32))
         self._qtest.run([*commands, self._at.queue_enable.set(1)])
@@ -179,6 +182,7 @@ class RegisterTransport:
         commands = [self.store(addr, data) for addr, data in _joined(writes)]
         if notify:
             commands.append(self._at.notify.set(0))
+        # After the notification in the same batch: a device that answers at once costs one round trip.
         return commands + [read(addr, size) for addr, size in pieces]
 
     def _look(self) -> list[QtestCommand]:
@@ -191,15 +195,17 @@ class RegisterTransport:
 
     def _acknowledged(self, isr: int) -> int:
         """The interrupt status; only the bits that were seen are cleared, where reading it did not."""
+        # Only what was seen: a bit that rose since would be lost.
         if isr and self._at.acknowledge is not None:
             self._qtest.do(self._at.acknowledge.set(isr))
         return isr
 
 
 def _joined(writes: Sequence[Write]) -> list[Write]:
-    """The same writes, those made one that follow each other in memory as in time: entries of a ring."""
+    """Join writes that follow each other both in memory and in time, such as entries of a ring."""
     joined: list[Write] = []
     for addr, data in writes:
+        # Never across time: a device that runs meanwhile must not see an index before its entries.
         if joined and joined[-1].addr + len(joined[-1].data) == addr:
             joined[-1] = Write(joined[-1].addr, joined[-1].data + data)
         elif data:

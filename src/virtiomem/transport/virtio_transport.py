@@ -54,7 +54,7 @@ class VirtioTransport(Protocol):
     memory: Read
     """Guest memory that the driver may use for rings and buffers."""
     patience: float
-    """Seconds within which the device answers what it ever answers; 0 for one that answers before `exchange` returns."""
+    """Seconds after which an unanswered chain counts as never answered; 0 if the device answers before `exchange` returns."""
 
     def offered(self) -> int:
         """Feature bits that the device offers."""
@@ -96,7 +96,7 @@ class VirtioTransport(Protocol):
 
 
 class Owner(Protocol):
-    """The user's side of a device: what `qom-set` and the machine's reset button do.
+    """The side of a device that its user controls: requested size, machine reset, migration.
 
     Each call raises NotImplementedError where there is no way to do it.
     """

@@ -25,7 +25,7 @@ _LONGEST_PAUSE = 0.25
 """Seconds between two looks for an answer."""
 
 UNTOUCHED = 0xAA
-"""What response buffers are filled with beforehand."""
+"""Byte that fills response buffers beforehand."""
 
 _NEXT, _WRITE, _INDIRECT = map(int, DescriptorFlag)
 
@@ -98,8 +98,10 @@ class Ring:
 
     def start(self) -> None:
         """Clear both rings and enable the queue; the device has been reset and its features are settled."""
+        # The device counts from 0 after a reset.
         self._avail = self._used = 0
         self._lay_down()
+        # Also the available index: one that is left over would offer old chains as soon as the queue is enabled.
         blank = Write(self.layout.desc, bytes(self.layout.end - self.layout.desc))
         self._transport.exchange([blank], [], notify=False)
         self._transport.enable_queue(self.layout)
@@ -121,8 +123,10 @@ class Ring:
         One look follows the last moment, and one follows the sight of NEEDS_RESET: a look is not atomic.
         """
         pause, until = _FIRST_PAUSE, time.monotonic() + self._transport.patience
+        # A transport without patience has been looked at with the notification; there is nothing to wait for.
         last = not self._transport.patience
         while result.returned < expected and not last:
+            # One more look follows without a pause: the used ring was read before the status.
             gave_up = bool(result.seen.status & Status.NEEDS_RESET)
             if not gave_up:
                 time.sleep(pause)
@@ -130,6 +134,7 @@ class Ring:
             later = self._look(expected - result.returned, answers)
             result = _joined(result, later)
             pause = min(pause * 2, _LONGEST_PAUSE)
+            # Something came, so that the device is at work: the whole patience begins again.
             if later.returned and not gave_up:
                 pause, until, last = _FIRST_PAUSE, time.monotonic() + self._transport.patience, False
         return result
@@ -137,10 +142,13 @@ class Ring:
     def _look(self, expected: int, answers: Sequence[Read], writes: Sequence[Write] | None = None) -> BatchResult:
         """Take what the device has returned of `expected` chains, after `writes` and a notification if given."""
         fetched = [Read(self.layout.used_idx, INDEX.size)]
+        # All entries that may have come are read with the index: asking for them afterwards would be a second round
+        # trip.
         fetched += [Read(self.layout.used_entry(self._used + n), USED_SIZE) for n in range(min(expected, self.size))]
         notify = writes is not None
         got, seen = self._transport.exchange_and_observe(writes or (), [*fetched, *answers], notify=notify)
         returned = self._returned(got[0], expected)
+        # Of a chain offered more often than the ring has entries, the earlier used entries have been overwritten.
         used = tuple(Used.unpack(data) for data in got[1 : 1 + returned][: self.size])
         self._used = (self._used + returned) & 0xFFFF
         return BatchResult(used, tuple(got[len(fetched) :]), (), seen, returned)
@@ -153,6 +161,7 @@ class Ring:
     def _returned(self, idx: bytes, expected: int) -> int:
         # Both indices run on without end and wrap at 2^16, whatever the size of the ring.
         count = (INDEX.unpack(idx)[0] - self._used) & 0xFFFF
+        # A device that returns what it was not given writes over buffers that are in use.
         if count > expected:
             raise ProtocolError(f"the device returned {count} chains where {expected} were available")
         return int(count)
@@ -167,11 +176,13 @@ class Ring:
             placement = self._place(chain, len(queue), arena)
             answers.append(Read(self.arena + len(arena) - sum(chain.writable), sum(chain.writable)))
             if placement.table:
+                # The table lies behind the chain's buffers, where `_place` has said that it would.
                 arena += b"".join(descriptor.pack() for descriptor in placement.table)
             queue += placement.descriptors
             heads.append(placement.head)
         self._check_room(len(queue), len(arena))
         writes = [
+            # In this order: buffers and descriptors before the entries that name them, the index last (2.7.13).
             Write(self.arena, bytes(arena)),
             Write(self.layout.desc, b"".join(descriptor.pack() for descriptor in queue)),
             *self._make_available(heads * times),
@@ -241,6 +252,7 @@ class VringChannel:
         self._transport = transport
         self._ring = Ring(transport)
         self._wanted = sum(Feature) if features is None else features
+        # Without it a device is a legacy one, with another layout and byte order.
         self._wanted |= VirtioFeature.VERSION_1 | (VirtioFeature.INDIRECT_DESC if indirect else 0)
         self._callback: Callable[[], None] | None = None
         self.features = 0
@@ -251,6 +263,7 @@ class VringChannel:
         """Send one request and return the answer; empty when the device gave up."""
         result = self._ring.submit([Chain((request,), indirect=self._indirect)])
         self._interrupted(result.seen.isr)
+        # As much as the device says it wrote: the rest of the buffer is our own filling.
         return result.data[0][: result.used[0].len] if result.used else b""
 
     def config(self) -> bytes:
@@ -281,6 +294,7 @@ def initialize(transport: VirtioTransport, ring: Ring, features: int) -> None:
 
     Raises ProtocolError when the device does not accept them.
     """
+    # Whatever ran before, a firmware or another driver, may have left the queue enabled.
     transport.set_status(0)
     transport.set_status(Status.ACKNOWLEDGE)
     transport.set_status(Status.ACKNOWLEDGE | Status.DRIVER)
@@ -288,6 +302,7 @@ def initialize(transport: VirtioTransport, ring: Ring, features: int) -> None:
     # The steps of 3.1.1, in its order: features are settled before the queue is set up, DRIVER_OK comes last.
     ready = Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK
     transport.set_status(ready)
+    # Read back, for a device refuses by not keeping the bit (QEMU: UNPLUGGED_INACCESSIBLE offered and not accepted).
     if not transport.status() & Status.FEATURES_OK:
         raise ProtocolError(f"the device does not accept features {features:#x} of {transport.offered():#x} offered")
     ring.start()

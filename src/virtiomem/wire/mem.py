@@ -19,6 +19,7 @@ REQUEST_SIZE = 24
 RESPONSE_SIZE = 10
 """Bytes on the wire."""
 
+# Modern devices only: little endian whatever the guest's byte order, and the paddings are written as zeros.
 _CONFIG = Struct("<QH6xQQQQQ")
 _REQUEST = Struct("<H6xQH6x")
 _RESPONSE = Struct("<H6xH")
@@ -76,6 +77,7 @@ class Request(NamedTuple):
     def pack(self) -> bytes:
         """The 24 bytes on the wire; raises ProtocolError when a field does not fit."""
         try:
+            # struct checks every range itself: testing before would cost each of millions of requests.
             return _REQUEST.pack(*self)
         except Exception as error:
             raise ProtocolError(f"virtio-mem request does not fit its fields: {self}") from error
@@ -92,6 +94,7 @@ def unpack_request(data: bytes) -> tuple[int, int, int]:
     if len(data) < REQUEST_SIZE:
         raise ProtocolError(f"virtio-mem request of {len(data)} bytes, needs {REQUEST_SIZE}")
     fields: tuple[int, int, int] = _REQUEST.unpack_from(data)
+    # In QEMU's words, for logs of refusals are compared with it.
     if fields[0] > _LAST_REQUEST_TYPE:
         raise ProtocolError(f"virtio-mem protocol violation: unknown request type: {fields[0]}")
     return fields

@@ -36,7 +36,7 @@ _BAR_64 = 0x4
 _CAPABILITY_VENDOR = 0x09
 _CAPABILITY = Struct("<BBBBBBxxII")
 _TYPE = 3
-"""Where in it its type stands."""
+"""Offset of the structure type within a capability."""
 _FIRST_CAPABILITY = 0x40
 
 
@@ -107,8 +107,10 @@ def capabilities(config: bytes) -> Iterator[tuple[int, int]]:
     if not config[STATUS] & STATUS_CAPABILITIES:
         return
     seen = set[int]()
+    # The two low bits are reserved and must be masked (PCI 3.0, 6.7).
     offset = config[CAPABILITY_POINTER] & ~3
     while offset:
+        # A list may run in a circle, and one that points into the header would read registers as capabilities.
         if offset < _FIRST_CAPABILITY or offset in seen:
             raise ProtocolError(f"PCI capability list leads to {offset:#x}, where none can be")
         seen.add(offset)
@@ -129,12 +131,14 @@ def virtio_capabilities(config: bytes) -> dict[int, Capability]:
         end = offset + _CAPABILITY.size
         # Only this one is four bytes longer, so the end of the space cuts it off sooner.
         notifies = config[offset + _TYPE] == CapabilityType.NOTIFY
+        # Only NOTIFY has four bytes more; another one may end with the configuration space.
         if end + 4 * notifies > len(config):
             raise ProtocolError(f"virtio capability at {offset:#x} is cut off")
         _, _, length, cfg_type, bar, _, start, size = _CAPABILITY.unpack_from(config, offset)
         multiplier = unpack_from("<I", config, end)[0] if notifies else 0
         if length < _CAPABILITY.size:
             raise ProtocolError(f"virtio capability at {offset:#x} of {length} bytes, needs {_CAPABILITY.size}")
+        # The first of a type, for a device lists them by preference (4.1.4).
         found.setdefault(cfg_type, Capability(cfg_type, bar, start, size, multiplier))
     return found
 
@@ -146,8 +150,11 @@ def memory_bars(probed: Sequence[int]) -> list[Bar]:
     while number < len(probed):
         value = probed[number]
         wide = value & _BAR_TYPE == _BAR_64 and number + 1 < len(probed)
+        # The low four bits are type and prefetchability; of a BAR of 4 GiB or more nothing else stands in the low
+        # register.
         mask = value & ~0xF | (probed[number + 1] << 32 if wide else 0)
         if mask and not value & _BAR_IO:
+            # The lowest bit that can be written is the size: a BAR is naturally aligned.
             bars.append(Bar(number, mask & -mask, wide))
         number += 2 if wide else 1
     return bars

@@ -87,6 +87,7 @@ class Layout(NamedTuple):
     def packed_at(cls, addr: int, size: int) -> Self:
         """The parts one behind the other from `addr`, each aligned as it must be (virtio specification 2.7)."""
         avail = addr + DESCRIPTOR_SIZE * size
+        # One index more than entries: used_event lies behind the available ring, negotiated or not.
         used = align_up(avail + _HEADER + INDEX.size * (size + 1), 4)
         return cls(size, addr, avail, used)
 
