@@ -22,6 +22,7 @@ from virtiomem.resource.names import is_virtio_device, virtio_name
 from virtiomem.text import quoted
 from virtiomem.units import GiB, MiB, Size, Span, format_size, parse_size
 
+# 64 bits at most in either notation: int() takes thousands of digits, and a machine none of them.
 _RANGE = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\s*-\s*(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})")
 
 
@@ -49,6 +50,7 @@ def parse_range(text: str) -> Span:
     match = _RANGE.fullmatch(text.strip())
     if match is None:
         raise ValueError("is not a range such as '0x0-0x7fffffff'")
+    # Not int(…, 0), which takes no zeros in front of a decimal number.
     first, last = (int(number, 16 if number[:2].lower() == "0x" else 10) for number in match.groups())
     if first > last:
         raise ValueError("ends before it starts")
@@ -179,6 +181,7 @@ def name_devices(devices: Sequence[DeviceConfig]) -> list[DeviceConfig]:
 
     Raises ScenarioError for a name that Linux gives to no virtio device, or that two devices have.
     """
+    # Names that are written count before those that are found: a device without one must not take a later device's.
     written: dict[str, str] = {}
     for index, device in enumerate(devices):
         if device.name is not None:
@@ -193,7 +196,7 @@ def name_devices(devices: Sequence[DeviceConfig]) -> list[DeviceConfig]:
 
 
 def _check_name(name: str, written: dict[str, str], where: str) -> None:
-    """Refuse what Linux calls no virtio device, and what another device is called."""
+    """Refuse a name that Linux gives to no virtio device, and one that another device has."""
     if not is_virtio_device(name):
         raise ScenarioError(f"{quoted(name)} is not virtio0, virtio1, …", where=where)
     if name in written:
@@ -201,8 +204,10 @@ def _check_name(name: str, written: dict[str, str], where: str) -> None:
 
 
 def hotplug_parameters(config: GuestConfig) -> list[str]:
-    """The kernel parameters of memory hotplug, and of a crash kernel, that are not the kernel's own defaults, or that the configuration names."""
+    """Return the kernel parameters for memory hotplug and a crash kernel that the configuration changes or names."""
     default = GuestConfig()
+    # Also when it is what the kernel would choose: Debian's build of 6.1 leaves memory offline, that of 6.12 puts it
+    # online.
     words = [f"memhp_default_state={config.default_state}"] if config.default_state is not None else []
     if config.online_policy != default.online_policy:
         words.append(f"memory_hotplug.online_policy={config.online_policy}")
@@ -220,7 +225,7 @@ def hotplug_parameters(config: GuestConfig) -> list[str]:
 
 
 class Guest(Protocol):
-    """A whole guest that plays steps, one at a time, and says what came of each."""
+    """A whole guest that plays steps, one at a time, and returns a record of each."""
 
     @property
     def info(self) -> dict[str, Any]:

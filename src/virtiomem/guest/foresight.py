@@ -8,7 +8,7 @@ from virtiomem.recording.values import DeviceInfo, PlugDimm, Resize, Step, Virti
 
 
 def cost_of(step: Step, devices: Sequence[DeviceInfo], means_of: Callable[[int], Means | None]) -> Reason | None:
-    """The cost, and whether it fits; None for a step that brings nothing, or where a node's means are not known."""
+    """Return the cost, and whether it fits; None for a step that adds no memory or a node whose free memory is unknown."""
     match step:
         case Resize(device=name, requested_size=size):
             device = next((one for one in devices if isinstance(one, VirtioMemInfo) and one.id == name), None)
@@ -21,5 +21,6 @@ def cost_of(step: Step, devices: Sequence[DeviceInfo], means_of: Callable[[int],
     means = means_of(node) if growth > 0 else None
     if means is None:
         return None
+    # The rest of a block that is partly plugged has its struct pages already.
     begun = min(-there % means.block_size, growth)
     return foresee(means, growth, begun=begun, at_once=isinstance(step, PlugDimm)).reason.of(name)

@@ -50,6 +50,8 @@ class MachineLayout(NamedTuple):
         for device in devices:
             start = device.memaddr or align_up(end, max(device.block_size, BACKEND_ALIGNMENT))
             end = max(end, start + device.max_size)
+        # Both are needed: QEMU counts sizes against maxmem, and devices at fixed addresses also need the gaps between
+        # them.
         sizes = sum(device.max_size for device in devices)
         slots = max(guest.slots, len(dimms))
         room = align_up(max(end - base, sizes) + max(sum(dimms), slots * GiB), GiB)

@@ -41,8 +41,10 @@ def boot_listing(snapshot: Snapshot, devices: Sequence[DeviceConfig]) -> str:
                     f"{region.name} has {format_size(region.size)}, more than device {device.id} with max-size"
                     f" {format_size(device.max_size)}"
                 )
+            # With everything inside: the driver claims the region again and adds its memory once more.
             tree.release_resource(region)
     for _, node in tree.walk():
+        # What is left would be taken for boot memory, which never goes.
         if node.name == VIRTIO_MEM_RAM:
             raise UsageError(f"the guest has virtio-mem memory at {node.start:#x} that belongs to no device here")
     return iomem.dumps(tree)
@@ -67,6 +69,7 @@ def adopt(kernel: Kernel, devices: list[AttachedDevice], snapshot: Snapshot) -> 
         for block in snapshot.memory_blocks:
             _adopt_block(kernel, device, block)
         device.owner.set_requested_size(_requested(kernel, device, snapshot))
+    # Before the driver's first pass, which runs only now and may add memory of its own.
     policy.default_state = default
     kernel.clock.run_until_idle()
 
@@ -87,16 +90,18 @@ def _requested(kernel: Kernel, device: AttachedDevice, snapshot: Snapshot) -> in
     plugged = device.owner.size()
     theirs = snapshot.virtio_mem
     real = next((other.requested_size for other in theirs if other.memaddr == device.region.start), plugged)
+    # With unplug_online off a shrink stops at online memory here as it did there.
     stuck = real < plugged and all(driver.parameters.unplug_online for driver in kernel.devices)
     return plugged if stuck else min(real, device.region.size)
 
 
 def _adopt_block(kernel: Kernel, device: AttachedDevice, block: MemoryBlock) -> None:
-    """One memory block of a device, if it is one; it may come as part of a big block."""
+    """Take over one memory block if it belongs to the device; in big-block mode it may be there already."""
     driver = next((driver for driver in kernel.devices if driver.name == device.name), None)
     span = kernel.memory.span_of(block.block)
     if driver is None or not device.region.contains(span):
         return
+    # Blocks of one big block come together with its first.
     if block.block not in kernel.memory.blocks:
         plugged = block.plugged if isinstance(block.plugged, int) else span.size
         if rc := driver.adopt(span.start, plugged):

@@ -28,6 +28,7 @@ def _reasons(kernel: Kernel, device: AttachedDevice) -> Iterator[Reason]:
             ReasonKind.REGION_TAKEN if errno is Errno.EBUSY else ReasonKind.SETUP_FAILED, {"errno": errno.name}
         )
         return
+    # Imported when there is a shortage to explain, which most runs never have.
     from virtiomem.driver import shortfall
 
     yield from shortfall.reasons(driver)
@@ -37,5 +38,6 @@ def _reasons(kernel: Kernel, device: AttachedDevice) -> Iterator[Reason]:
 def _refusal(device: AttachedDevice, driver: VirtioMem) -> Iterator[Reason]:
     """Why the device refused, where that is how the driver's last pass ended."""
     refusal = device.refusal
+    # The device remembers its last refusal for good; only the errno of the last pass tells whether it still matters.
     if refusal is not None and driver.work.last_rc is errno_of(RequestType.PLUG, ANSWERS[refusal.kind]):
         yield refusal

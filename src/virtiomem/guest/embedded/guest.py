@@ -78,6 +78,7 @@ class EmbeddedGuest:
         for an impossible snapshot.
         """
         config, driver, devices = taken.tables(config, driver, devices)
+        # Before anything is made, since names decide which region in a snapshot is whose.
         devices = name_devices(devices)
         self._config = config
         self._driver = driver
@@ -93,6 +94,7 @@ class EmbeddedGuest:
         self.devices = [AttachedDevice(device, self._hardware, self._requests) for device in devices]
         """The virtio-mem devices, in order."""
         self._dimms: dict[str, Dimm] = {}
+        # Without the driver's regions: a reboot starts from memory that the driver has yet to add.
         self._boot_iomem = boot_iomem if boot is None else adopt.boot_listing(boot, devices)
         self._start_kernel()
         if boot is not None and adopt.is_running(boot, devices):
@@ -100,6 +102,7 @@ class EmbeddedGuest:
             adopt.adopt(self.kernel, self.devices, boot)
         if boot is not None and boot.crash_header is not UNSET:
             adopt.adopt_header(self.kernel, boot.crash_header)
+        # Last, for a captured guest is only now as it was captured.
         self._boot = self.snapshot()
 
     def _start_kernel(self) -> None:
@@ -157,6 +160,7 @@ class EmbeddedGuest:
         """
         step, started = taken.step(step), self.kernel.clock.now
         error = self._act(step)
+        # A real guest took its time for this step, and a retry timer may have expired within it.
         if (left := started + lasts - self.kernel.clock.now) > 0:
             wait(self.kernel, self._requests, left)
         return self._record(step, error, started)
@@ -167,6 +171,7 @@ class EmbeddedGuest:
         from virtiomem.memory.forecast import Means
 
         memory = self.kernel.memory
+        # Struct pages that lie in the added memory itself cost nothing of what is free.
         inside = isinstance(step, values.PlugDimm) and memmap.pageblocks_inside(memory, int(step.size))
         if inside or (isinstance(step, values.Resize) and not self.kernel.devices):
             return None
@@ -177,12 +182,14 @@ class EmbeddedGuest:
         return self._act(taken.step(step))
 
     def _act(self, step: Step) -> str | None:
+        # Cleared and not replaced: every device's channel appends to this list.
         self._requests.clear()
         self.kernel.log.clear()
         try:
             error = self._do(step)
         except (DeviceError, KernelError) as refusal:
             error = str(refusal)
+        # After a refusal as well: what was done before it has consequences.
         self.kernel.clock.run_until_idle()
         return error
 
@@ -231,7 +238,7 @@ class EmbeddedGuest:
         )
 
     def _do(self, step: Step) -> str | None:
-        """Do it; what refuses it is raised, or returned where it has words of its own."""
+        """Do the step; a refusal is raised, or returned as text where the shell has words for it."""
         match step:
             case values.Load():
                 self._load()
@@ -296,6 +303,7 @@ class EmbeddedGuest:
 
     def _set_state(self, blocks: list[int], how: OnlineType) -> str | None:
         """Write to one block after another; what a shell says about those that refuse, when all have been tried."""
+        # All are looked at before any is changed.
         for id_ in blocks:
             border.integer("a block", id_)
         memory, refusals = self.kernel.memory, []
@@ -318,6 +326,7 @@ class EmbeddedGuest:
         self._check_dimm(step)
         memaddr = None if step.memaddr is UNSET else int(step.memaddr)
         addr = self._room.place(step.id, step.size, memaddr=memaddr)
+        # In its slot whatever Linux makes of it: device_add has succeeded by then, and the DIMM can be unplugged again.
         dimm = self._dimms[step.id] = Dimm(step.id, addr, int(step.size), step.node)
         if rc := self._acpi.add(dimm):
             self.kernel.log.append(f"err: {step.id}: add_memory failed: {-rc}")
@@ -349,6 +358,7 @@ class EmbeddedGuest:
         if dimm is None:
             raise DeviceError(f"Device '{name}' not found")
         if rc := self._acpi.remove(dimm):
+            # Kept for the record of this step: once it is over, nothing else remembers what held the DIMM.
             self._holding = [reason.of(name) for reason in self._acpi.holding]
             raise KernelError(rc, f"{name}: the guest does not give it up")
         self._room.remove(name)
@@ -372,5 +382,6 @@ class EmbeddedGuest:
             device = next(device for device in self.devices if device.name == driver.name)
             if not driver.work.hung:
                 assert driver.plugged_size == device.owner.size(), f"{driver.name}: plugged sizes differ"
+                # What an earlier kernel left plugged is not in the bitmap of this driver before its UNPLUG_ALL.
                 known = 0 if driver.unplug_all_required else driver.plugged_size
                 assert driver.mode.plugged_bytes() == known, f"{driver.name}: bitmap and size differ"

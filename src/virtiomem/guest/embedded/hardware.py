@@ -37,7 +37,7 @@ class Devices(Protocol):
         """The driver's side of it."""
 
     def refusal(self, device: str) -> Reason | None:
-        """Why it last refused a request; None while it has not, and for a device that does not tell."""
+        """Reason for its last refusal; None before the first one, and for a device that gives no reasons."""
 
     def system_reset(self) -> None:
         """Reset the machine: every device unplugs everything and is ready for the next kernel's driver."""
@@ -163,7 +163,7 @@ REQUEST_FAULTS = {
 
 
 class RecordingChannel:
-    """A channel that keeps what goes over the wire, and answers in the device's stead when told to."""
+    """A channel that records requests and answers, and gives injected answers in place of the device."""
 
     def __init__(self, device_id: str, channel: RequestChannel, sink: list[Request]) -> None:
         self.features = channel.features
@@ -175,6 +175,7 @@ class RecordingChannel:
 
     def send(self, request: bytes) -> bytes:
         """Pass a request on, unless a fault is due, and note both."""
+        # In place of the device, which never hears of the request: its state stays what it was.
         answer = REQUEST_FAULTS[self.faults.popleft()] if self.faults else self._channel.send(request)
         self._sink.append(_decode(self._device_id, request, answer))
         return answer
@@ -194,7 +195,7 @@ class RecordingChannel:
 
 @lru_cache(maxsize=64)
 def _response(answer: bytes) -> str:
-    """The name of an answer: of a few there are millions."""
+    """Return the name of an answer; cached, because millions of answers have few different contents."""
     try:
         return wire.Response.unpack(answer).type.name
     except ProtocolError:

@@ -96,8 +96,10 @@ class Kernel:
         `held`: what its header has instead of what it would be made of now.
         """
         row, start = self.memory.architecture, self.memory.hotpluggable_start
+        # One processor, as the real guest has (-smp 1): a header has a note for each.
         inputs = Inputs(possible_cpus=1, machine=row.elf_machine, direct_map=row.map_base(start))
         header = KeptHeader(self.memory, inputs, build=self._build, loader=loader, note=self._note, held=held)
+        # Only once the new one is made: a load that is refused leaves the old one in memory.
         if self.crash_header is not None:
             self.crash_header.unload()
         self.crash_header = header

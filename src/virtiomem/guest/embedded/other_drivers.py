@@ -40,14 +40,15 @@ class AcpiMemory:
         self.refused: dict[str, Reason] = {}
         """Why the kernel did not add a DIMM's memory, by the DIMM's id."""
         self.holding: list[Reason] = []
-        """What kept the last DIMM that was to go."""
+        """Reasons why the last DIMM to be removed stayed."""
         self._memory = memory
         self._groups: dict[str, int] = {}
 
     def add(self, dimm: Dimm) -> Errno:
-        """A DIMM came. Its memory makes a static group; parts that exist already (EEXIST) are not an error."""
+        """Add a DIMM's memory as a static group; memory that exists already (EEXIST) is not an error."""
         mgid = self._memory.groups.register_static(dimm.node, max(dimm.size // self._memory.page_size, 1))
         flags = MHP_MEMMAP_ON_MEMORY if memmap.pageblocks_inside(self._memory, dimm.size) else 0
+        # Before the attempt, which changes what is free.
         short = None if flags else no_struct_pages(self._memory, dimm.node, dimm.size)
         rc = hotplug.add_memory(self._memory, mgid, dimm.addr, dimm.size, MHP_NID_IS_MGID | flags)
         if rc not in (Errno.OK, Errno.EEXIST):
@@ -59,12 +60,13 @@ class AcpiMemory:
         return Errno.OK
 
     def remove(self, dimm: Dimm) -> Errno:
-        """A DIMM is to go: EBUSY, and all is as before, when some of its memory cannot go offline.
+        """Remove a DIMM's memory; EBUSY, with everything as before, when some of it cannot go offline.
 
         Differs: EINVAL for a DIMM that does not cover whole memory blocks and part of which already existed; Linux stops
         with a BUG.
         """
         self.holding = []
+        # A DIMM that Linux never took is given back without a question.
         mgid = self._groups.get(dimm.id)
         if mgid is None:
             self.refused.pop(dimm.id, None)
@@ -144,6 +146,7 @@ class OtherDrivers:
             parent = self._memory.iomem.request_region(inner.start, inner.size, f"dax{next(self._dax)}.0")
         except ResourceConflict:
             return Errno.EBUSY
+        # Exactly this, as kmem sets it: not busy, so that the memory can be requested inside.
         parent.flags = IORESOURCE_SYSTEM_RAM
         mgid = self._memory.groups.register_static(node, inner.size // self._memory.page_size)
         rc = hotplug.add_memory_driver_managed(self._memory, mgid, inner.start, inner.size, KMEM_RAM, MHP_NID_IS_MGID)

@@ -46,6 +46,7 @@ class QemuDevices:
     def system_reset(self) -> None:
         """Reset the machine and bring every device up again, for the kernel that boots next."""
         self._machine.system_reset()
+        # A machine reset takes the rings away, and the next kernel's driver expects a device that answers.
         for channel in self._channels.values():
             channel.reset()
 
@@ -79,6 +80,7 @@ def guest_on_qemu(
     real = QemuDevices(guest, devices, binary=binary)
     try:
         return EmbeddedGuest(guest, driver, devices, boot_iomem, hardware=real)
+    # An interrupt as well: nothing else would end this QEMU.
     except BaseException:
         real.close()
         raise

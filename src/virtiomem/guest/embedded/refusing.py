@@ -20,6 +20,7 @@ class RefusingNotifier:
     def refuse(self, event: RefusedEvent, errno: Errno) -> None:
         """Answer an event with an errno from now on; OK lets it pass."""
         if not self._errnos:
+            # The priority puts it before the driver, whichever was registered first.
             self._memory.notifiers.register(self._notified, priority=1)
         self._errnos[_EVENTS[event]] = errno
 

@@ -53,6 +53,7 @@ def _read(what: str, table: object, kind: Any) -> Any:
     """A table that has been written and read again."""
     wanted = f"{what} must be such as a scenario file can hold"
     try:
+        # Written and read again: whatever a file could not hold is found by the reader of files itself.
         written = msgspec.to_builtins(table, enc_hook=int, builtin_types=(bytes, bytearray, memoryview))
         return msgspec.convert(written, kind, dec_hook=decode_size)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""Time that passes in a guest at rest: what the driver tries again in vain is not tried to the end of the wait."""
+"""Let time pass in a guest at rest; retries that change nothing are not played to the end of the wait."""
 
 from collections.abc import Sequence
 
@@ -18,9 +18,11 @@ def wait(kernel: Kernel, requests: Sequence[Request], seconds: float) -> None:
     clock = kernel.clock
     border.real("seconds", seconds, 0, MAX_SECONDS - clock.now)
     end = min(clock.now + seconds, MAX_SECONDS)
+    # What is due now belongs to the time before the wait.
     clock.run_until_idle()
     seen, since = _state(kernel, requests), clock.now
     while (due := clock.next_due) is not None and due <= end:
+        # The longest interval has passed without a change, so that every device has tried at least once.
         if due > since + retry.LAST:
             for device in kernel.devices:
                 device.work.pass_over(end)

@@ -1,4 +1,4 @@
-"""A guest that is only hands: a program of ours as its only one, which drives a virtio device for a client outside.
+"""A guest whose only program is ours: it drives a virtio device on behalf of a client outside (the hands).
 
 hands.c   the program; what it says is at its head, and `transport.hands` is the other side
 """
@@ -17,19 +17,22 @@ from virtiomem.guest.linux import cpio, kernels
 from virtiomem.text import one_line
 
 _ELF = b"\x7fELF"
+# Static, for the guest has no libraries.
 _FLAGS = ("-Os", "-static", "-Wall", "-Wextra", "-Werror")
 _SECONDS = 60.0
 
 
 def architecture_of(kernel: Path) -> Architecture:
-    """For which machine a kernel is, with 4K pages; an ELF image (vmlinux) says so, too. Raises BackendError for no kernel."""
+    """Return the architecture (with 4K pages) of a kernel image or vmlinux. Raises BackendError for any other file."""
     try:
         with kernel.open("rb") as file:
             head = file.read(20)
     except OSError as error:
         raise BackendError(f"{kernel}: {error.strerror}") from None
+    # A vmlinux is an ELF file: what Firecracker boots on x86.
     if not head.startswith(_ELF):
         return kernels.identify(kernel)[1]
+    # e_machine lies at 18 in ELF files of 32 and 64 bits.
     machine = int.from_bytes(head[18:20], "little")
     found = next((row for row in ARCHITECTURES if row.elf_machine == machine), None)
     if found is None:
@@ -45,6 +48,7 @@ def command_line(architecture: Architecture, more: str = "") -> str:
 def initramfs(program: bytes) -> bytes:
     """The guest's only root: the hands, and places to mount what they read."""
     folders = [cpio.directory(name) for name in ("dev", "proc", "sys")]
+    # The kernel opens it for the first program before anything could mount /dev.
     console = cpio.character_device("dev/console", 5, 1)
     return cpio.archive([*folders, console, cpio.file("init", program, executable=True)])
 
@@ -58,6 +62,7 @@ def static_program(text: Traversable, architecture: Architecture, cure: str = ""
     """Compile a C file with the distribution's compiler; BackendError names its package, and another `cure`."""
     native = platform.machine() == architecture.kernel_name
     triple = f"{architecture.kernel_name}-linux-gnu"
+    # The native compiler is wrong for another processor, while Debian's cross compilers are named by their target.
     names = [*(("cc", "gcc") if native else ()), f"{triple}-gcc"]
     compiler = next(filter(None, map(shutil.which, names)), None)
     if compiler is None:

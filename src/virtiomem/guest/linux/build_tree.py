@@ -22,7 +22,7 @@ REQUIRED = {
     "VIRTIO_PCI": "the transport",
     "VIRTIO_MEM": "the driver",
 }
-"""What the guest cannot do without: CONFIG name, and what for (docs/test.md says what else these need)."""
+"""Options that the guest requires: CONFIG name and purpose (docs/test.md lists their own requirements)."""
 
 IMAGE = Path("arch/x86/boot/bzImage")
 """Where `make` puts the image."""
@@ -57,7 +57,7 @@ def dependencies(tree: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _closure(name: str, needs: dict[str, list[str]]) -> list[str]:
-    """All that a module needs, directly or not, each once and in front of what it needs itself."""
+    """Return all modules that a module needs, directly or not; each once, before the modules that it needs itself."""
     order: list[str] = []
 
     def visit(each: str) -> None:
@@ -67,11 +67,13 @@ def _closure(name: str, needs: dict[str, list[str]]) -> list[str]:
                 order.append(other)
 
     visit(name)
+    # As depmod writes it, so that `load_order` reads both alike.
     return order[::-1]
 
 
 def _needs(module: bytes) -> list[str]:
     """The modules that a module's .modinfo section names."""
+    # In the bytes of the whole module: .modinfo is a list of strings that end with NUL, and no ELF reader is needed.
     match = _DEPENDS.search(module)
     return [each.replace("-", "_") for each in match[1].decode().split(",") if each] if match else []
 

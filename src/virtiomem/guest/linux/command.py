@@ -53,6 +53,7 @@ def qemu_arguments(guest: GuestConfig, devices: Sequence[DeviceConfig], accel: s
     words += arguments.MONITOR
     words += ["-serial", f"chardev:{CONSOLE}"]
     for event in EVENTS:
+        # Requests are read from QEMU's trace, for nothing in the guest shows them all.
         words += ["-trace", event]
     words += ["-bios", firmware()] if guest.firmware == "uefi" else []
     if machine.board.second_port == _SECOND_PORT:
@@ -79,6 +80,7 @@ def kernel_command_line(guest: GuestConfig, driver: DriverConfig, *, built_in: b
     """The kernel's parameters: a fixed layout, the hotplug policy, the driver's own where it is built in, `append`."""
     board = BOARDS[guest.machine]
     words = [f"console={board.console}", *_FIXED, *hotplug_parameters(guest)]
+    # The kernel hands a parameter that it does not know to the first program, as a variable of its environment.
     words += [] if board.second_port == _SECOND_PORT else [f"port={board.second_port}"]
     if built_in:
         words += [f"{DRIVER}.{parameter}" for parameter in driver.parameters.to_modprobe()]
@@ -123,6 +125,7 @@ def _devices(devices: Sequence[DeviceConfig]) -> list[str]:
             raise ScenarioError(
                 f"QEMU's devices are named in order, {device.name} comes too late", where=f"device[{index}].name"
             )
+        # virtioN counts every virtio device in probe order: others must stand before ours to give it a later number.
         words += ["-device", RNG] * (number - following)
         following = number + 1
         words += arguments.virtio_mem(

@@ -51,6 +51,7 @@ def _member(inode: int, entry: Entry) -> bytes:
     """Header, name and content, each padded to a multiple of four."""
     name = entry.path.encode() + b"\0"
     links = 2 if stat.S_ISDIR(entry.mode) else 1
+    # Owner root and time 0: the same parts give the same archive.
     fields = (inode, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0, *entry.device, len(name), 0)
     header = _MAGIC + b"".join(b"%08X" % value for value in fields)
     return _padded(header + name) + _padded(entry.data)

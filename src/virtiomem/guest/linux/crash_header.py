@@ -17,7 +17,7 @@ from virtiomem.resource import iomem
 from virtiomem.units import KiB, MiB
 
 _PAGE = 4 * KiB
-"""The smallest there is: a header is at the start of a page, of whatever size."""
+"""The smallest page size: a header starts at a page boundary."""
 _STEP = 4 * MiB
 """Read at once while looking for a header; what is reserved is a multiple of it as a rule."""
 
@@ -33,6 +33,7 @@ class FoundHeader:
 
     def read(self) -> CrashHeader:
         """Read the header's present contents. Raises ProtocolError when it is not a header any more."""
+        # The first page says how long the table is; most are no longer.
         head = self.linux.read_memory(self.address, _PAGE)
         try:
             size = elfcore.table_end(head)
@@ -46,6 +47,7 @@ def find(linux: RunningLinux, loader: Loader, *, kept_up_to_date: bool, doing: s
     """The header of the crash kernel that has just been loaded; None where it is not found."""
     reserved = kernel_ranges(iomem.loads(linux.look(doing).iomem)).excluded
     start, end = reserved[1] if len(reserved) > 1 else (0, 0)
+    # From the end down, as kexec-tools places it near the end and an area may have hundreds of megabytes.
     for address in [start] if loader is Loader.KERNEL else range(end + 1 - _STEP, start - 1, -_STEP):
         data = linux.read_memory(address, _PAGE if loader is Loader.KERNEL else _STEP)
         for at in range(0, len(data), _PAGE):

@@ -18,6 +18,7 @@ UNPLUG_LIMIT = 30.0
 """Seconds the guest has to answer when a DIMM is to go."""
 
 _DELETED = "DEVICE_DELETED"
+# QEMU 6.2 gave the event its new name and still sends both.
 _REFUSED = ("DEVICE_UNPLUG_GUEST_ERROR", "MEM_UNPLUG_ERROR")
 _POLL = 0.2
 
@@ -48,16 +49,19 @@ class MemoryDevices:
         try:
             self._qmp.execute("device_add", dimm if step.memaddr is UNSET else {**dimm, "addr": int(step.memaddr)})
         except DeviceError:
+            # Else the id stays taken, and a second attempt fails for that instead of for its own reason.
             self._qmp.execute("object-del", {"id": memory})
             raise
 
     def unplug_dimm(self, identifier: str, *, meanwhile: Callable[[], None]) -> None:
         """Ask for a DIMM and wait for the guest's answer, calling `meanwhile` now and then."""
+        # An event about an earlier DIMM of this id must not be taken for the answer.
         self._qmp.forget_events()
         self._qmp.execute("device_del", {"id": identifier})
         until = time.monotonic() + UNPLUG_LIMIT
         while time.monotonic() < until:
             event = self._qmp.next_event(_DELETED, *_REFUSED, timeout=_POLL)
+            # The guest prints while it works, and a console that is not read stops it.
             meanwhile()
             if event is None or event.data.get("device") != identifier:
                 continue

@@ -147,10 +147,12 @@ class LinuxGuest:
         doing = f"playing {_word(step)}"
         with self._out_of_memory(doing):
             error = self._do(step, doing)
+            # The next kernel has loaded no crash kernel; what is left in memory of the old one is no header of its.
             if isinstance(step, Kexec | Reboot) and error is None:
                 self._header = None
             rest = self._settle(doing)
         self._rest = rest
+        # In this order: taking the log forgets what tells that the kernel starved.
         starved, log = self._linux.starved, self._linux.take_log()
         why = reasons(rest, self._devices, log, self._driver, self._architecture)
         why += refused_dimms(rest, self._architecture, starved=starved)
@@ -204,10 +206,12 @@ class LinuxGuest:
     def _first_snapshot(self, config: GuestConfig) -> Snapshot:
         """The guest as it booted."""
         rest = self._rest = settle(self._linux, "booting", [])
+        # Of the boot and not of the first step.
         if complaints := [line for line in self._linux.take_log() if is_complaint(line)]:
             self._linux.info[BOOT_LOG] = complaints
         free = re.search(r"MemFree: +(\d{1,15}) kB", self.shell("cat /proc/meminfo").text)
         self._linux.info |= {"free": int(free[1]) * KiB} if free else {}
+        # Asked, since a build chooses it and a parameter may be ignored.
         self._linux.info["default-state"] = self.shell(f"cat {DEFAULT_STATE}").text.strip()
         if (size := self.shell(f"cat {ELFCOREHDR_SIZE}")).status == 0 and size.text.strip().isdecimal():
             self._linux.info["crash-elfcorehdr-size"] = int(size.text)
@@ -226,6 +230,7 @@ class LinuxGuest:
             try:
                 return settle(self._linux, doing, requests)
             except ProtocolError:
+                # An answer out of shape is an error, unless the kernel has killed what made it.
                 if not self._linux.starved:
                     raise
                 self._linux.follow(_BETWEEN_LOOKS, doing)
@@ -261,6 +266,7 @@ class LinuxGuest:
         """The snapshot with the pages of hotplugged blocks in kernel zones, which alone can hold what does not move."""
         snapshot, block_size = rest.snapshot, rest.look.memory_block_size
         boot = {block.block for block in self._boot.memory_blocks}
+        # Blocks of boot memory have pages of the kernel by nature and never go.
         wanted = [
             str(block.block)
             for block in snapshot.memory_blocks
@@ -276,7 +282,7 @@ class LinuxGuest:
         return structs.replace(snapshot, memory_blocks=blocks)
 
     def _do(self, step: Step, doing: str) -> str | None:
-        """Do it; a text says what refused it."""
+        """Do the step; return the text of a refusal, or None."""
         match step:
             case Load():
                 return self._refusal("load", *self._driver.parameters.to_modprobe(), doing=doing)
@@ -313,7 +319,7 @@ class LinuxGuest:
         return None
 
     def _load_crash_kernel(self, loader: Loader, doing: str) -> str | None:
-        """Load it, and find out where its header lies; what refuses it."""
+        """Load a crash kernel and find its header in memory; return the text of a refusal, or None."""
         refusal = self._refusal("crash_kernel", "-s" if loader is Loader.KERNEL else "-c", doing=doing)
         if refusal is None:
             kept = self.shell(f"cat {CRASH_HOTPLUG}").text.strip() == "1"
@@ -326,7 +332,7 @@ class LinuxGuest:
         return structs.replace(snapshot, crash_header=header)
 
     def _refusal(self, verb: str, *arguments: str, doing: str) -> str | None:
-        """Let the agent do it; what it says when it fails."""
+        """Let the agent run a verb; return its words if it fails, else None."""
         return self._told(verb, self._linux.ask(verb, *arguments, doing=doing))
 
     def _told(self, verb: str, reply: Reply) -> str | None:
@@ -335,6 +341,7 @@ class LinuxGuest:
             return None
         said = "; ".join(line for line in reply.text.splitlines() if line)
         said = said[:_LONGEST_REFUSAL] or f"{verb} failed with status {reply.status}"
+        # A program that a signal ended said nothing itself; the kernel may have, on the console.
         if reply.status <= _KILLED:
             return said
         return f"{said}; the console's last lines: {self._linux.last_words()[:_LONGEST_REFUSAL]}"
@@ -347,6 +354,7 @@ class LinuxGuest:
                     self._linux.memory.set_requested_size(device, size)
                 case PlugDimm():
                     self._linux.memory.plug_dimm(step)
+                # The console and the agent's line are read meanwhile, for the guest stops when nothing reads its ports.
                 case UnplugDimm(id=identifier):
                     self._linux.memory.unplug_dimm(identifier, meanwhile=lambda: self._linux.follow(0.01, doing))
         except DeviceError as error:

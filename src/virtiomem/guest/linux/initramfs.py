@@ -1,4 +1,4 @@
-"""The guest's first and only root: busybox, the modules, the agent; made here, of what this machine has installed."""
+"""Build the guest's only root file system: busybox, modules and the agent, from what this machine has installed."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -56,9 +56,11 @@ def gather(
     modules to load at boot and more programs. Raises BackendError naming the
     missing piece and its Debian package.
     """
+    # Each once, where it is first needed: a dict keeps the order of insertion.
     modules = {module.name: module for name in (TRANSPORT, DRIVER, *load) for module in kernel.load_order(name)}
     return Parts(
         busybox=_static_busybox(busybox, kernel.architecture),
+        # Apart from those that are loaded at boot: a load step loads it.
         driver=modules.pop(DRIVER, None),
         boot_modules=list(modules.values()),
         programs={**(programs or {}), **(_kexec(kernel) if kexec else {})},
@@ -69,10 +71,12 @@ def gather(
 def build(parts: Parts) -> bytes:
     """The archive; not compressed, for QEMU hands it over as it is and every kernel takes it."""
     entries = [cpio.directory(path) for path in _DIRECTORIES]
+    # The kernel opens it for the first program, before that could mount /dev.
     entries.append(cpio.character_device("dev/console", 5, 1))
     entries.append(cpio.file("bin/busybox", parts.busybox, executable=True))
     entries += [cpio.symlink(f"bin/{applet}", "busybox") for applet in APPLETS]
     entries.append(cpio.file("init", resources.files(__package__).joinpath("agent.sh").read_bytes(), executable=True))
+    # Numbered, for the agent loads them in the order in which its shell's glob sorts them.
     for folder, modules in (("modules", parts.boot_modules), ("refusing", parts.refusing)):
         entries += [
             cpio.file(f"{folder}/{number:02}-{module.name}.ko", module.data) for number, module in enumerate(modules)
@@ -119,6 +123,7 @@ def _program(path: Path, package: str) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise BackendError(f"{path}: {error.strerror} {package}") from None
+    # A dynamic program names its loader (PT_INTERP) near its start; the kernel would answer ENOENT for the loader.
     if not data.startswith(_ELF) or _INTERPRETER in data[:4096]:
         raise BackendError(f"{path}: not a static program; the guest has no libraries {package}")
     return data
@@ -155,6 +160,7 @@ def _libraries(program: bytes, root: Path) -> dict[str, bytes]:
             wanted = name.decode()
             paths = [wanted.lstrip("/")] if wanted.startswith("/") else [f"{place}/{wanted}" for place in places]
             path = next((path for path in paths if (root / path).is_file()), None)
+            # A name without a file is a string that only looks like a library's.
             if path and path not in found:
                 found[path] = (root / path).read_bytes()
                 if wanted != _LIBC:  # it names what it may open later, and kexec asks it for none of that

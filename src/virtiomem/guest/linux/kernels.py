@@ -135,7 +135,7 @@ def here(architecture: Architecture = DEFAULT) -> list[KernelImage]:
 
 
 def _looked_at(architecture: Architecture) -> tuple[list[KernelImage], list[str]]:
-    """The kernels that would do, oldest first, and why the others would not."""
+    """Return the suitable kernels, oldest first, and why the others are unsuitable."""
     found, refused = [], []
     for image in _images():
         try:
@@ -149,11 +149,13 @@ def _looked_at(architecture: Architecture) -> tuple[list[KernelImage], list[str]
                 found.append(kernel)
             else:
                 refused.append(f"{image}: no {DRIVER} in {kernel.modules}")
+    # By number: as text 6.12 would come before 6.2.
     return sorted(found, key=lambda kernel: version_key(kernel.release)), refused
 
 
 def is_release(release: str, wanted: str) -> bool:
     """Return whether a kernel is of a release: ``6.1.0-57-cloud-amd64`` is a ``6.1``, 6.12.3 is not."""
+    # 6.1 must not find 6.12.
     return release.startswith(wanted) and not (wanted and release[len(wanted) :][:1].isdigit())
 
 
@@ -235,6 +237,7 @@ def identify(image: Path) -> tuple[str, Architecture]:
     """The release in an image, and what it is for. Raises BackendError when it cannot be read or is not a kernel."""
     try:
         with image.open("rb") as file:
+            # A bzImage has its version in the first sectors; an arm64 Image only somewhere in the whole.
             head = file.read(0x10000)
             rest = file.read() if head[_ARM64_MAGIC] == b"ARM\x64" else b""
     except OSError as error:
@@ -243,6 +246,7 @@ def identify(image: Path) -> tuple[str, Architecture]:
     if rest:
         return _identify_arm64(image, head + rest)
     offset, magic = _SETUP_MAGIC
+    # The pointer is relative to the second sector (boot.rst: "kernel_version" plus 0x200).
     start = int.from_bytes(head[_VERSION_POINTER : _VERSION_POINTER + 2], "little") + 0x200
     text = re.match(rb"[\w.+~-]+", head[start : start + 128])
     if head.startswith(_ELF):
@@ -256,6 +260,7 @@ def _identify_arm64(image: Path, data: bytes) -> tuple[str, Architecture]:
     """The header says the page size, the banner somewhere in the image its release."""
     flags = int.from_bytes(data[_ARM64_FLAGS], "little")
     sizes = {1: 4 * KiB, 2: 16 * KiB, 3: 64 * KiB}
+    # Bits 1 and 2 are the page size, 0 if it is not said (booting.rst).
     row = find_row("arm64", sizes.get(flags >> 1 & 3))
     text = re.search(rb"Linux version ([\w.+~-]+)", data)
     if row is None or text is None:
@@ -282,6 +287,7 @@ def unpack(path: Path) -> bytes:
 
 def _unzstd(path: Path, data: bytes) -> bytes:
     """Python reads zstd from 3.14 on; until then its own program does."""
+    # Python reads zstd from 3.14 on only.
     program = shutil.which("zstd")
     if program is None:
         raise BackendError(f"{path}: zstd is needed to unpack this module (Debian package zstd)")

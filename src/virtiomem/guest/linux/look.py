@@ -48,10 +48,11 @@ class Look:
     busy: bool | None
     retry_in: float | None
     free: dict[int, int] = field(default_factory=dict)
-    """Pages of each node that new memory could be paid with: free in its kernel zones, beyond what these keep."""
+    """Free pages by node that struct pages can come from: those of its kernel zones above their reserves."""
 
     def same_state(self, other: "Look") -> bool:
         """True when only the time has changed."""
+        # Of the timer only whether it runs: its rest differs in every look.
         mine = (self.iomem, self.memory_blocks, self.zones, self.bound, self.retry_in is None)
         return mine == (other.iomem, other.memory_blocks, other.zones, other.bound, other.retry_in is None)
 
@@ -67,6 +68,7 @@ def parse(text: str) -> Look:
         zones=zones,
         memory_block_size=_hex(sections["block-size"][0]),
         bound=[_matched(_VIRTIO, line, "bound")[0] for line in sections["bound"][1]],
+        # Without CONFIG_STACKTRACE, or where stacks are hidden, no task at work shows, which is not the same as none.
         busy=None if "unknown" in busy else bool([_matched(_STACK, line, "busy") for line in busy]),
         retry_in=_timer(sections["timer"][1]),
         free=free,
@@ -75,6 +77,7 @@ def parse(text: str) -> Look:
 
 def _sections(text: str) -> dict[str, tuple[str, list[str]]]:
     """Each section's rest of the heading line, and its lines."""
+    # Every section, in this order and none twice: a guest that prints `@zones` within another is refused.
     heads = list(_SECTION.finditer(text))
     if tuple(head[1] for head in heads) != _SECTIONS or heads[0].start() != 0:
         raise ProtocolError(f"the guest's snapshot has sections {[head[1] for head in heads][:20]}")
@@ -90,7 +93,7 @@ def _iomem(lines: list[str]) -> str:
 
 
 def _blocks(lines: list[str], links: list[str]) -> list[MemoryBlock]:
-    """The blocks whose every attribute was there; one that is just going may lack some."""
+    """Return the blocks with all attributes; a block that is being removed may lack some."""
     attributes: dict[int, dict[str, str]] = {}
     for line in lines:
         match = _matched(_BLOCK, line, "blocks")
@@ -109,6 +112,7 @@ def _blocks(lines: list[str], links: list[str]) -> list[MemoryBlock]:
             nodes=sorted(nodes.get(number, [])),
         )
         for number, of in sorted(attributes.items())
+        # A block that goes while the shell reads loses its files one after another.
         if len(of) == len(READ_OF_BLOCKS)
     ]
 

@@ -40,6 +40,7 @@ def _blocks(text: str, size: int) -> Iterator[tuple[int, bytes]]:
     for line in text.splitlines():
         match = _LINE.fullmatch(line)
         try:
+            # At most as much as the block's flags have: packed, a guest could send anything.
             flags = unpack(binascii.a2b_base64(match[2]), source="pages", limit=size) if match else b""
         except (UsageError, binascii.Error):
             flags = b""
@@ -52,6 +53,7 @@ def _letters(flags: bytes, per_letter: int) -> Iterator[str]:
     """A letter for every pageblock."""
     pages = array("Q", flags)
     for at in range(0, len(pages), per_letter):
+        # A set, for most pages of a pageblock are alike and there are millions.
         yield _letter(set(pages[at : at + per_letter]))
 
 

@@ -1,4 +1,4 @@
-"""A guest at rest: when it is, what it then is, and why a device is not where it should be.
+"""Tell when a guest is at rest, take its snapshot, and explain why a device is not at its requested size.
 
 A guest is at rest when two looks in a row show the same, no task is in the driver or the hotplug core, and QEMU has seen
 no request in between. Only the driver's retry timer may be left.
@@ -26,6 +26,7 @@ from virtiomem.units import Span
 QUIET = 3.0
 """Seconds without a change after which a kernel that does not show its tasks' stacks is taken to be at rest."""
 
+# Each look runs a dozen processes in the guest: closer together they would be most of what it does.
 _BETWEEN_LOOKS = 0.1
 _STILL = 0.5
 """Seconds without a request after which a driver that is not done is taken to have stopped."""
@@ -92,6 +93,7 @@ def _leave_alone(linux: RunningLinux, requests: list[Request], doing: str, limit
 def _see(linux: RunningLinux, requests: list[Request], doing: str) -> Rest:
     """The guest and QEMU's devices as they are now, and all requests of the step so far."""
     look = linux.look(doing)
+    # After the look and before the trace: what changes in between shows as a difference to the next look.
     devices = linux.memory.query()
     requests += linux.take_requests()
     return Rest(look, devices, list(requests))
@@ -113,7 +115,7 @@ def reasons(
 def _reason(
     rest: Rest, device: VirtioMemInfo, name: str, log: list[str], driver: Parameters, architecture: Architecture
 ) -> Reason:
-    """As far as one can see from outside the kernel, which does not show the device of a retry timer."""
+    """Return the reason as seen from outside the kernel, which does not show whose retry timer runs."""
     if name not in rest.look.bound:
         return Reason(ReasonKind.NO_DRIVER)
     if any(is_broken_line(line, name) for line in log):
@@ -129,9 +131,10 @@ def _reason(
 
 
 def _before_retry(rest: Rest, device: VirtioMemInfo, log: list[str], architecture: Architecture) -> Reason:
-    """Why the driver has started its timer: what it said, what the device answered, else what such a pass ends with."""
+    """Explain the retry timer: by the kernel log, else by the last answer, else by what such a pass usually ends with."""
     if any(is_out_of_memory_line(line) for line in log):
         return no_struct_pages(rest.look, device.node, rest.look.memory_block_size, architecture)
+    # The last one decides: the driver ends a pass with it.
     answers = [request.response for request in rest.requests if request.device == device.id]
     if answers and answers[-1] == "BUSY":
         return Reason(ReasonKind.DEVICE_BUSY)

@@ -1,4 +1,4 @@
-"""A kernel running in QEMU: booted here, asked through its agent, changed through QMP, heard through the trace."""
+"""A kernel running in QEMU: asked through its agent, changed through QMP, its requests read from QEMU's trace."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -142,6 +142,7 @@ class RunningLinux:
     def await_agent(self) -> int:
         """Wait for the agent of a kernel that has been started; returns its page size."""
         release, page_size = self._agent.wait_for_hello(self.timeout)
+        # A kexec may have started something else, and modules are of one release.
         if release != self._kernel.release:
             raise ProtocolError(f"the guest runs kernel {release}, not {self._kernel.release}")
         return page_size
@@ -161,11 +162,13 @@ class RunningLinux:
     ) -> None:
         """Start QEMU and wait for the agent."""
         kernel, setup = self._kernel, self._setup
+        # Before anything is started: a missing piece ends it at once, with its package.
         parts = initramfs.gather(kernel, busybox=setup.busybox, kexec=kexec, load=setup.load, programs=setup.programs)
         root = initramfs.build(parts)
         accelerator = self._accelerator(say)
         words = command.kernel_command_line(config, driver, built_in=kernel.driver_built_in, append=setup.append)
         initrd = stack.enter_context(MemoryFile("initramfs", root))
+        # pmemsave writes into a file: an inherited one in memory, so that no guest memory lies on a disk.
         self._memory = stack.enter_context(MemoryFile("memory", b""))
         arguments = command.qemu_arguments(config, self._first(devices), accelerator)
         arguments += ["-kernel", str(kernel.image), "-initrd", initrd.path, "-append", words]
@@ -213,6 +216,7 @@ class RunningLinux:
         """QMP; a QEMU that does not like its command line is gone before it greets."""
         try:
             return QmpSession(self._qemu.sockets[command.QMP], lost=self._qemu.lost)
+        # Not a refusal of the command line: QEMU runs and says nothing.
         except BackendTimeout:
             raise
         except BackendError:

@@ -19,7 +19,7 @@ _PANIC = b"Kernel panic - not syncing"
 _STARVED = re.compile(
     rb"Out of memory: Killed process|Out of memory and no killable|vmemmap alloc failure|deadlocked on memory"
 )
-"""What a kernel prints that has no memory left."""
+"""Messages of a kernel that is out of memory."""
 _PREFIX = re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ")
 """The time, and with CONFIG_PRINTK_CALLER who prints."""
 _CUT = b"\n[virtiomem: the console was cut here, after %d bytes]\n" % FILE_LIMIT
@@ -49,6 +49,7 @@ class Console:
         """Take what the guest printed."""
         # With the end of what came before: the words may arrive in two pieces.
         self._panicked = self._panicked or _PANIC in self._new[-len(_PANIC) :] + data
+        # The end is kept: a panic stands there, and a guest may print without end.
         self._new = (self._new + data)[-KEPT:]
         if self._file is not None:
             self._copy(self._file, data)
@@ -77,6 +78,7 @@ class Console:
             file.write(data if self._room > 0 else data + _CUT)
             file.flush()
         except OSError as error:
+            # Dropped before it is said: a full disk is one error, not one for each piece that the guest prints.
             self._file = None
             with suppress(OSError):
                 file.close()
@@ -85,7 +87,7 @@ class Console:
 
 
 def _readable(data: bytes) -> list[str]:
-    """Lines that say something, without the kernel's time stamps, unprintable characters replaced."""
+    """Return the lines that are not blank, without time stamps and with unprintable characters replaced."""
     text = data.decode(errors="replace").replace("\r", "")
     clean = ("".join(c if c.isprintable() else "?" for c in _PREFIX.sub("", line)) for line in text.split("\n"))
     return [line for line in clean if line.strip()]

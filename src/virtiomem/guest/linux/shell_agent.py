@@ -66,11 +66,12 @@ class ShellAgent:
     def ask(
         self, verb: str, *arguments: str, doing: str, timeout: float, each_second: Callable[[], None] = lambda: None
     ) -> Reply:
-        """Let the agent do something and return what came of it; `doing` says it in an error message.
+        """Let the agent run a verb and return its reply; `doing` names the action in error messages.
 
         `each_second` is called while there is no answer.
         """
         self._sequence += 1
+        # An answer that came after its time-out must not be taken for this one's.
         self._received.clear()
         question = " ".join((str(self._sequence), verb, *arguments))
         if "\n" in question:
@@ -78,6 +79,7 @@ class ShellAgent:
         self._send(question.encode() + b"\n", doing)
         match = self._await_line(_END, doing, timeout, each_second)
         head = b"<%d\n" % self._sequence
+        # Framed on both sides: a verb that prints a line like the end mark does not know the number.
         if int(match[1]) != self._sequence or not self._received.startswith(head):
             raise ProtocolError(
                 f"the guest's agent answered out of order while {doing}: {bytes(self._received[:60])!r}"
@@ -86,7 +88,7 @@ class ShellAgent:
         return Reply(text if text != "\n" else "", int(match[2]))
 
     def nudge(self) -> None:
-        """Send an empty line, which is not a question: a sleeping guest wakes up of it."""
+        """Wake up a sleeping guest by an empty line, which is not a question."""
         self._send(b"\n", "waking up")
 
     def follow(self, seconds: float, doing: str) -> None:
@@ -112,6 +114,7 @@ class ShellAgent:
         now = time.monotonic()
         until, next_call = now + timeout, now + 1
         while True:
+            # Only the last line is looked at: to search all of it for each piece took minutes for a long answer.
             start = self._received.rfind(b"\n", 0, -1) + 1
             if match := pattern.fullmatch(self._received, start):
                 return match
@@ -122,6 +125,7 @@ class ShellAgent:
                     f" the console's last lines: {self._console.last_words()}",
                     said=self._console.lines(),
                 )
+            # A second at most, so that `each_second` is called while the guest is silent.
             self._read(min(left, 1), doing)
             if time.monotonic() >= next_call:
                 each_second()
