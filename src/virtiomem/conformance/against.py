@@ -24,7 +24,7 @@ class OutcomeChange:
 
     @property
     def worse(self) -> bool:
-        """True when it is broken now, or was kept and is not seen any more; what is skipped is so on purpose."""
+        """True when the rule fails now, or passed and is no longer seen; a skipped rule does not count as worse."""
         return self.after is RuleOutcome.FAIL or (
             self.before is RuleOutcome.PASS and self.after is not RuleOutcome.SKIPPED
         )
@@ -46,6 +46,7 @@ class KeptReport:
         return tuple(
             OutcomeChange(verdict.rule.id, before, verdict.outcome)
             for verdict, before in pairs
+            # A rule that the kept report does not have is new in the suite, not changed in the device.
             if before not in (None, verdict.outcome)
         )
 

@@ -1,4 +1,4 @@
-"""The device of any VMM that boots Linux: our hands are in its guest, and its console is our way to them.
+"""Test the device of any VMM that boots Linux, through our program in its guest (the hands) and the guest's console.
 
 The VMM is a command of the user's, in which placeholders stand for what we bring: a kernel, an initramfs, the kernel's command
 line; and, where the command can make devices of any shape, for that shape. What a guest cannot do to its device (change the
@@ -33,7 +33,7 @@ HOOK_SECONDS = 60.0
 
 
 class Hook(Protocol):
-    """The user's way to the VMM's side of the device."""
+    """Access to the VMM's side of the device, provided by the user."""
 
     def set_requested_size(self, size: int) -> None:
         """Set it, in bytes; raises DeviceError when the VMM refuses."""
@@ -64,6 +64,7 @@ class CommandHook:
         except subprocess.TimeoutExpired:
             raise BackendTimeout(f"--resize-command: {shown(words[0])} did not end within {HOOK_SECONDS:g} s") from None
         if done.returncode:
+            # Programs complain on either of the two; the last line is most likely the reason.
             said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
             raise DeviceError(one_line(said[-1] if said else f"{shown(words[0])} exited with code {done.returncode}"))
 
@@ -76,7 +77,7 @@ class CommandHook:
 
 
 def expected_release(command: Sequence[str]) -> QemuRelease:
-    """The QEMU whose answers to expect of a command's device: of one that is a QEMU its own, else the oldest known.
+    """Return the QEMU release whose answers are expected: the command's own if it is a QEMU, else the oldest known.
 
     What differs between QEMU's releases, the specification leaves open.
     """
@@ -125,7 +126,7 @@ class GuestOwner:
         self._guest.reboot()
 
     def set_busy(self, busy: bool) -> None:
-        """A guest cannot, and nothing else can here."""
+        """Raise NotImplementedError: a guest cannot start a migration."""
         raise NotImplementedError
 
 
@@ -152,6 +153,7 @@ class BootTarget:
 
     def nearest(self, spec: DeviceSpec) -> DeviceSpec:
         """A device that the command makes: the one that is asked for, if the command takes a shape."""
+        # A shape is of use only whole: with one of the three fixed, most combinations are impossible.
         if not self._vmm.shapes >= {"size", "block-size", "requested-size"}:
             return self._made
         free = {field.name for field in fields(DeviceSpec) if field.name.replace("_", "-") in self._vmm.shapes}
@@ -169,6 +171,7 @@ class BootTarget:
         try:
             # A boot takes seconds, bringing the device back a fraction of one.
             self._restore(guest, spec)
+        # Not a finding: rules about resets have checks of their own. The next check boots a new guest.
         except (BackendError, DeviceError, ProtocolError, NotImplementedError):
             self.close()
 
@@ -182,10 +185,13 @@ class BootTarget:
 
     def _guest_for(self, spec: DeviceSpec) -> BootedGuest:
         spec = self._filled(spec)
+        # The VMM may have ended since: of a check that did not look any more.
         if self._guest is not None and self._spec == spec and self._guest.running:
             return self._guest
         self.close()
         self._guest, self._spec = BootedGuest(self._vmm, spec), spec
+        # Looked at and not believed: a command may leave a placeholder out, or round, and a check must not run on
+        # another device than it names.
         if (difference := _differs(spec, seen := self._seen(self._guest))) is not None:
             self.close()
             raise DeviceError(f"the command made {difference} = {_value(getattr(seen, difference))}, not as asked for")
@@ -220,6 +226,7 @@ class BootTarget:
         transport = guest.transport
         ring = Ring(transport)
         initialize(transport, ring, transport.offered() & (sum(Feature) | VirtioFeature.VERSION_1))
+        # The size first: QEMU works the usable region out again at UNPLUG ALL, from what is requested then.
         if self._hook is not None and Config.unpack(transport.config()).requested_size != spec.requested_size:
             self._hook.set_requested_size(spec.requested_size)
         answered = ring.submit([Chain((Request(RequestType.UNPLUG_ALL).pack(),))])
@@ -228,11 +235,12 @@ class BootTarget:
         same = (config.plugged_size, config.requested_size) == (0, spec.requested_size)
         if not same or Response.unpack(answered.data[0]).type is not ResponseType.ACK:
             raise DeviceError("the device does not come back to what it was")
+        # One that is left over would be taken for the next check's.
         transport.take_interrupt()
 
 
 def _differs(spec: DeviceSpec, seen: DeviceSpec) -> str | None:
-    """The first field of which another value was asked for than is there; ``auto`` is whatever is there."""
+    """Return the first field whose value is not the requested one; ``auto`` matches every value."""
     wanted = replace(spec, unplugged_inaccessible=None) if spec.unplugged_inaccessible == "auto" else spec
     for field in fields(DeviceSpec):
         value = getattr(wanted, field.name)

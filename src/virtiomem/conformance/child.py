@@ -13,11 +13,11 @@ from virtiomem.text import one_line, shown
 from virtiomem.units import MiB
 
 _LAST_WORDS = MiB
-"""How much of the end of what it said is looked at."""
+"""Bytes at the end of its output that are searched."""
 LAST_LINES = 20
-"""What is kept of them."""
+"""Lines that are kept of those."""
 _REASON = re.compile(r" panicked at |ERROR: \w+Sanitizer|[Aa]ssertion .*failed")
-"""How Rust, the sanitizers and C begin what a longer text follows."""
+"""First line of a failure report, as Rust, the sanitizers and C's assert() print it; details follow."""
 
 
 class Child:
@@ -29,6 +29,7 @@ class Child:
         Raises BackendError when it cannot be started.
         """
         self.name = shown(words[0])
+        # A file and not a pipe: it holds what is said however long nothing reads it, and the child never waits.
         self._said: IO[bytes] = TemporaryFile()  # noqa: SIM115 - closed with the child
         try:
             self.process = subprocess.Popen(  # noqa: S603 - an argument list, no shell
@@ -69,6 +70,7 @@ class Child:
     def last_lines(self) -> list[str]:
         """At most `LAST_LINES` lines of what it said, each printable and clipped: from the reason on, if one shows, else the last."""
         end = self._said.seek(0, os.SEEK_END)
+        # From the end, and by pread(), since the child writes at the position that a read would move.
         said = os.pread(self._said.fileno(), _LAST_WORDS, max(end - _LAST_WORDS, 0))
         lines = said.decode(errors="replace").strip().splitlines()
         start = next(
@@ -77,7 +79,7 @@ class Child:
         return [one_line(line) for line in lines[start : start + LAST_LINES]]
 
     def last_words(self) -> str:
-        """The reason, or the last line, that it said; empty when it said nothing."""
+        """Return the reason or the last line that it printed; empty when it printed nothing."""
         lines = self.last_lines()
         if not lines or not _REASON.search(lines[0]):
             return lines[-1] if lines else ""

@@ -37,10 +37,12 @@ class Terminal:
 
     def __init__(self, path: str) -> None:
         """Open it, raw; raises OSError."""
+        # O_NOCTTY: it must not become our terminal, or a guest's Ctrl-C would be a signal to us.
         self._fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         self._seconds: float | None = None
         try:
             tty.setraw(self._fd)
+        # Not an OSError, which callers expect of a path that is wrong.
         except termios.error as error:
             os.close(self._fd)
             raise OSError(*error.args) from None
@@ -52,6 +54,7 @@ class Terminal:
     def sendall(self, data: bytes, /) -> None:
         """Write all of it."""
         while data:
+            # A terminal that nothing reads takes a few kilobytes and then blocks the writer.
             if not select([], [self._fd], [], self._seconds)[1]:
                 raise TimeoutError
             data = data[os.write(self._fd, data) :]

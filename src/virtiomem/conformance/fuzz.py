@@ -51,9 +51,9 @@ MOVES_PER_CASE = 1500
 _TRIALS = 300
 """Tries to make a finding smaller."""
 _TIMEOUT = 25
-"""As many tries counts one that waits for an answer in vain."""
+"""A try that waits in vain for an answer counts as this many."""
 _REFUSED = 100
-"""Shapes that are refused before any is made; then none will be."""
+"""Refused shapes, before any device was made, after which the run gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class Finding:
     difference: ReplayDifference
     lines: tuple[log.Operation, ...]
     policies: tuple[str, ...] = ()
-    """Those that explain it, were they accepted."""
+    """Policies that would explain it if they were accepted."""
     found_after: int = 0
-    """Lines of the log that first showed one; as many as `lines` where none fewer did."""
+    """Length of the log that first showed a difference; that of `lines` if it could not be shortened."""
     said: tuple[str, ...] = ()
     """Last lines that a program said on standard error, before it broke."""
 
@@ -136,6 +136,7 @@ def fuzz(
 def _play_case(
     target: Target, number: int, figures: Figures, requests: int, on_line: OnLine | None, accept: frozenset[str]
 ) -> Finding | None:
+    # A text, which gives the same numbers in every process; a tuple is not taken at all (Python 3.11).
     rng = Random(f"{figures.seed}/{number}")
     case = replace(make_case(rng), accept=accept)
     if isinstance(target, HasShape):
@@ -149,6 +150,7 @@ def _play_case(
             try:
                 _play_moves(pair, generator, moves, lambda: figures.requests < requests)
             finally:
+                # Also of a case that broke the device: what was followed until then counts.
                 figures.accepted.update(pair.model.followed)
     except DeviceError as refusal:
         figures.refused[described(case.spec)] = str(refusal)
@@ -197,7 +199,7 @@ class Pair:
         self.difference: ReplayDifference | None = None
         """The first."""
         self.broke: BackendError | ProtocolError | None = None
-        """Why the real device can go no further; that is a difference, too."""
+        """Why the real device broke; this counts as a difference."""
         header = recorder.start()
         self.transport: EmbeddedTransport = realize(header, "the real device", accept)
         self._player = Player(DeviceUnderTest(self.transport, self.transport), same_words=same_words)
@@ -209,6 +211,7 @@ class Pair:
     @contextmanager
     def open(cls, target: Target, case: Case) -> "Iterator[Pair]":
         """Both, freshly made (their memory, too) and brought up; the moves end early when the real one breaks."""
+        # What an earlier case has written into guest memory would show in reads of a scrambled chain.
         target.close()
         pair: Pair | None = None
         try:
@@ -237,11 +240,13 @@ class Pair:
 
     def play(self, move: Move) -> None:
         """Make a move on both, unless they differ already; raises what broke the real one, once that is noted."""
+        # From the first difference on the two are in different states, and all that follows differs.
         if self.difference is not None:
             return
         try:
             line = self._recorder.play(move)
         except (BackendError, ProtocolError) as broke:
+            # As our device makes it, for the real one cannot say how it would have ended.
             self.lines.append(self._recorder.twin(self._player.driver).play(move))
             self.difference = ReplayDifference(len(self.lines), "the device broke", str(broke), "as shown")
             self.broke = broke
@@ -258,7 +263,7 @@ class Pair:
 
 
 def shrink(trials: "Trials", moves: Sequence[Move]) -> Finding:
-    """The fewest moves, and requests in them, that still differ: drop ever smaller pieces for as long as that helps."""
+    """Shrink a finding to the fewest moves, and requests in them, by leaving out ever smaller pieces while it still differs."""
     least = _drop(moves, trials.differs)
     for index, move in enumerate(least):
         if isinstance(move, Submit):

@@ -198,6 +198,7 @@ class Writer:
 
     def __init__(self) -> None:
         self._buffer = io.BytesIO()
+        # Without a time, so that the same moves on the same device give the same file.
         self._file = gzip.GzipFile(fileobj=self._buffer, mode="wb", mtime=0)
 
     def write(self, line: Line) -> None:
@@ -236,6 +237,7 @@ def read(path: str | Path) -> Iterator[tuple[int, Line]]:
 def _decode(line: bytes, where: str) -> Line:
     try:
         values = json_values(line)
+        # Lines of a table of negotiations have no `op`; what was wanted marks them.
         lone = isinstance(values, dict) and "wanted" in values and "op" not in values
         return convert(values, Negotiation) if lone else convert(values, Operation)  # type: ignore[arg-type]
     except NotationError as error:

@@ -101,6 +101,7 @@ def scrambled(seed: str) -> Shape:
         rng = Random(seed)
         descriptors, table = list(placement.descriptors), list(placement.table)
         for _ in range(rng.randint(1, 3)):
+            # Mostly the table, where the buffers of an indirect chain are described.
             target = table if table and rng.random() < 0.7 else descriptors
             number = rng.randrange(len(target))
             target[number] = _changed(target[number], rng, size)
@@ -110,9 +111,9 @@ def scrambled(seed: str) -> Shape:
 
 
 def _changed(descriptor: Descriptor, rng: Random, size: int) -> Descriptor:
-    """Another flag, next, length or address, but nothing that makes the device take other bytes for descriptors.
+    """Change a flag, next, length or address, but never so that the device takes other bytes for descriptors.
 
-    Those would lead anywhere, and only a whole machine knows what lies there.
+    Those could point anywhere, and only a whole machine has memory there.
     """
     is_table = descriptor.flags & DescriptorFlag.INDIRECT
     match rng.randrange(3 if is_table else 4):

@@ -1,4 +1,4 @@
-"""Devices that are given messages: a Python object, or a child process that speaks JSON lines.
+"""Devices that receive messages instead of having registers: a Python object, or a child process with JSON lines.
 
 The virtio device around it (registers, ring, interrupts) is ours, so that a virtio-mem device is tested before it has any
 of that; rules about the virtio device itself are then not applicable. `CommandDevice` is a device in a process of its own,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from virtiomem.device.mem import MemDevice
 
 ANSWER_SECONDS = 10.0
-"""What a child has for each answer."""
+"""Seconds that a child has for each answer."""
 MAX_ANSWER = MiB
 """Bytes of an answer."""
 _FLUSH = "; an answer must be flushed (in C: setvbuf(stdout, NULL, _IOLBF, 0))"
@@ -109,6 +109,8 @@ class MessageTransport(EmbeddedTransport):
     """Our virtio device around a device that is given messages."""
 
     def __init__(self, device: MessageDevice, release: QemuRelease) -> None:
+        # A cast: VirtioDevice uses no more of a MemDevice than `_Mem` has, and is left out of the compiled build for
+        # it.
         super().__init__(cast("MemDevice", _Mem(device, release)))
         self._given = device
 
@@ -132,6 +134,7 @@ class _Mem:
 
     @property
     def config(self) -> Config:
+        # Any answer may carry a notification, this one too: it is passed on after the value was taken.
         config = self._device.config()
         self._tell()
         return config
@@ -294,23 +297,26 @@ class CommandDevice:
             while b"\n" not in self._pending:
                 if not selector.select(max(until - time.monotonic(), 0)):
                     raise self._silent(what)
+                # Not readline(), which waits for the end of a line without a limit of time or size.
                 chunk = os.read(self._from.fileno(), MAX_ANSWER)
                 if not chunk:
                     raise self._lost(what)
                 self._pending += chunk
                 if len(self._pending) > MAX_ANSWER:
                     raise self._failed(f"more than {MAX_ANSWER} bytes in answer to {what}")
+        # What was said too much is kept: it answers the next question wrongly, and is found there.
         line, _, self._pending = self._pending.partition(b"\n")
         return line
 
     def _lost(self, what: str) -> BackendError:
-        """The error for a child that is gone, with its last words."""
+        """Return the error for a child that has ended, with its last words."""
+        # A second, since the pipe closes before the exit code is there.
         how = self._child.end(1) or "closed its output"
         said = self._child.last_words()
         return self._failed(f"{how} at {what}" + (f": {said}" if said else ""))
 
     def _silent(self, what: str) -> BackendError:
-        """The error for a child that is given up."""
+        """Return the error for a child that did not answer in time."""
         flushed = "" if self._answered else _FLUSH
         return self._failed(f"no answer to {what} within {self._seconds:g} s{flushed}", BackendTimeout)
 
@@ -324,6 +330,7 @@ class CommandDevice:
 
     def _number(self, what: str, answer: dict[str, Any], key: str) -> int:
         number = answer[key] if key in answer else self._lacks(what, answer, key)
+        # To Python True is a number, to JSON it is not.
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= U64_MAX:
             raise self._failed(f"the answer to {what} needs {key}, a number below 2^64, not {quoted(str(number))}")
         return number

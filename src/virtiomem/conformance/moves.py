@@ -1,4 +1,4 @@
-"""Random moves against a device: proper, clumsy and malicious ones, from a seed.
+"""Generate random moves against a device from a seed: valid, clumsy and malicious ones.
 
 What is interesting depends on the state the device is in (the edges of what is plugged, what is left of the requested
 size), so the generator looks at our device, which is in the same state as the real one as long as nothing differs.
@@ -38,6 +38,7 @@ class Case:
 def make_case(rng: Random) -> Case:
     """A device that QEMU makes, of any size, with any features."""
     block = rng.choice((1, 2, 2, 2, 2, 4, 16, 128)) * MiB
+    # An even number: QEMU wants a backend of whole 2M, and blocks may have 1M.
     blocks = 2 * rng.choice((rng.randint(2, 16), rng.randint(8, 128), rng.randint(64, 1024)))
     size = min(block * blocks, 16 * GiB)
     requested = rng.choice((0, size, rng.randint(0, blocks) * block, rng.randint(0, blocks) * block))
@@ -45,7 +46,9 @@ def make_case(rng: Random) -> Case:
         "vm0",
         size,
         block_size=block,
+        # Beyond the region now and then, as QEMU allows at power-on.
         requested_size=requested + (size if rng.random() < 0.05 else 0),
+        # Behind the boot memory of the machine, and a multiple of the largest block above, as QEMU wants.
         memaddr=rng.choice((None, 4 * GiB + rng.randint(0, 64) * 128 * MiB)),
         unplugged_inaccessible=rng.choice(("on", "off", "auto")),
     )
@@ -79,8 +82,10 @@ class MoveGenerator:
         """The next move."""
         rng = self._rng
         works = self._device.complaint is None and self._device.status & Status.DRIVER_OK
+        # A device that does not work is left so now and then: it must not answer either.
         if not works and rng.random() < 0.8:
             return ResetDevice(make_features(rng))
+        # Soon over, for while it lasts nearly every answer is BUSY.
         if self._mem.busy and rng.random() < 0.05:
             return Migrate(start=False)
         luck = rng.random()
@@ -127,6 +132,7 @@ class MoveGenerator:
         chains = [self._chain_request() for _ in range(wanted)]
         if rng.random() < 0.03:
             chains[rng.randrange(len(chains))] = self._malformed(self._request())
+        # No driver can put more into its ring; a shorter batch is as good.
         while sum(map(descriptors, chains)) > self._ring_size:
             chains.pop()
         return tuple(chains)
@@ -190,10 +196,12 @@ class MoveGenerator:
         usable = mem.usable_region_size // mem.block_size
         edges = self._edges(usable)
         left = (mem.requested_size - mem.plugged_size) // mem.block_size
+        # Every other edge begins a run: from the first on runs of unplugged blocks, from the second on plugged ones.
         runs = [run for run in _pairs(edges if kind is PLUG else edges[1:-1]) if run[0] < run[1]]
         if runs and rng.random() < 0.7:
             start, stop = rng.choice(runs)
             first = rng.choice((start, rng.randrange(start, stop)))
+            # nb_blocks has 16 bits; of a PLUG that asks for more than is left only the refusal would be tested.
             most = min(stop - first, 0xFFFF, max(left, 1) if kind is PLUG else 0xFFFF)
             return first, rng.choice((1, most, rng.randint(1, most), rng.randint(1, most)))
         first = rng.choice((rng.choice(edges) + rng.randint(-2, 2), rng.randint(-1, usable + 1)))

@@ -1,9 +1,9 @@
-"""What QEMU's device does in its own way, and a model of it that can do as another device does.
+"""Policies of QEMU's device, and a model of it that can follow another device in them.
 
-The specification leaves some things to the device, and in others QEMU's device is not by the letter. A device that does
-them otherwise would part from our model of QEMU's at once, and for good. Where a policy is *accepted*, the model looks at
-what the other device did and does the same, as long as that is within the policy; so both stay in the same state, and
-whatever else differs is a finding.
+The specification leaves some things to the device, and in others QEMU's device deviates from it. A device that does
+them otherwise would be in another state than our model of QEMU's from then on. Where a policy is *accepted*, the model
+looks at what the other device did and does the same, as long as that is within the policy; so both stay in the same
+state, and whatever else differs is a finding.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ class DevicePolicy:
 
     name: str
     rules: str
-    """What it has to do with, in the suite."""
+    """Rules of the suite that it concerns."""
     qemu: str
     accepted: str
 
@@ -87,11 +87,11 @@ _OF_USABLE_BLOCKS = {
     ReasonKind.NOT_PLUGGED,
     ReasonKind.MIGRATING,
 }
-"""Reasons to refuse blocks that lie where they may."""
+"""Reasons to refuse a request whose blocks are all usable."""
 
 
 class FollowingModel:
-    """Our device, in whose place it stands, doing as another device did where a policy is accepted."""
+    """Wrapper around our device that does as another device did, where a policy is accepted."""
 
     def __init__(self, mem: MemDevice, accept: Collection[str]) -> None:
         self._mem = mem
@@ -108,6 +108,7 @@ class FollowingModel:
         mem.on_config_change(self._tell)
 
     def __getattr__(self, name: str) -> Any:
+        # Whatever is not followed here is our device's own.
         return getattr(self._mem, name)
 
     def watch(self, line: log.Line) -> None:
@@ -121,6 +122,7 @@ class FollowingModel:
             case log.SystemReset(before_init=before):
                 self._line = before
             case log.Batch(reqs=sent, order=order):
+                # Requests reach the model in the order in which the other device returned them.
                 first = order or []
                 self._sent = [sent[number] for number in first]
                 self._sent += [one for number, one in enumerate(sent) if number not in first]
@@ -145,12 +147,14 @@ class FollowingModel:
     @requested_size.setter
     def requested_size(self, size: int) -> None:
         seen, before = self._line, self._mem.usable_region_size
+        # Without DRIVER_OK a device may not notify, so that its silence shows nothing.
         unheard = seen is not None and seen.status & Status.DRIVER_OK and not seen.isr & Isr.CONFIG
         self._quiet = bool(size == self._mem.requested_size and unheard and self._follows(SAME_SIZE))
         try:
             self._mem.requested_size = size
         finally:
             self._quiet = False
+        # No less than before: a resize may not shrink the usable region (CFG-8).
         self._follow_usable(before)
 
     def on_config_change(self, listener: Callable[[], None]) -> None:
@@ -159,6 +163,7 @@ class FollowingModel:
 
     def handle(self, data: bytes) -> bytes:
         """Answer as MemDevice does, or as the other device did."""
+        # First, and once for each request: to look it up crosses it off.
         theirs = self._answer_to(data)
         try:
             ours = self._mem.handle(data)
@@ -176,6 +181,7 @@ class FollowingModel:
         """Reset as MemDevice does, or as the other device did."""
         seen, mem = self._line, self._mem
         apart = seen is not None and not seen.cfg.plugged_size and (mem.plugged_size or self._usable_differs(seen))
+        # Only where it shows: with nothing plugged on either side both policies look the same.
         if mem.busy and apart and self._follows(BUSY_RESET):
             self._while_idle(mem.system_reset)
         else:
@@ -202,6 +208,7 @@ class FollowingModel:
         text = data.hex()
         for number, sent in enumerate(self._sent):
             scrambled = "scrambled" in (sent.desc or "")  # its request, and its answer, may be any bytes of the ring
+            # A request is the first 24 bytes of what the driver made readable; more may follow.
             if scrambled or sent.out.startswith(text):
                 if not self._often:
                     del self._sent[: number + 1]
@@ -212,7 +219,7 @@ class FollowingModel:
         return b""
 
     def _otherwise(self, request: Request, ours: bytes, theirs: bytes) -> bytes:
-        """Their answer, if a policy explains why it is another one, else ours."""
+        """Return the other device's answer if a policy explains the difference, else ours."""
         mem = self._mem
         if request.type is RequestType.UNPLUG_ALL:
             idle = not mem.plugged_size and ours == _REFUSALS[ResponseType.BUSY] and theirs == _ACK
@@ -231,6 +238,7 @@ class FollowingModel:
         plugged = mem.plugged_size + request.nb_blocks * mem.block_size
         holds = {
             ResponseType.NACK: request.type is RequestType.PLUG and plugged > mem.requested_size,
+            # By a STATE, which is answered while busy and changes nothing.
             ResponseType.ERROR: mem.request(RequestType.STATE, request.addr, request.nb_blocks).state is not right,
             ResponseType.BUSY: mem.busy,
         }
@@ -251,6 +259,7 @@ class FollowingModel:
         if seen is None or not self._usable_differs(seen):
             return
         size = seen.cfg.usable_region_size
+        # CFG-4 wants requested_size, which at power-on may exceed the region (UAPI-7 forbids to follow it).
         least = max(min(mem.requested_size, mem.region_size), at_least)
         if not size % mem.block_size and least <= size <= mem.region_size and self._follows(USABLE_REGION):
             mem.set_usable_region_size(size)

@@ -1,4 +1,4 @@
-"""Do to a real device what a log can hold, and write down what came of it: the other half of `replay`."""
+"""Make moves on a real device and record the results as a log: the counterpart of `replay`."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -89,6 +89,7 @@ class Recorder:
     def start(self) -> log.Header:
         """Bring the device up; the first line of a log."""
         transport = self._driver.transport
+        # Before it is brought up: afterwards these registers show what the driver wrote.
         before, queue_size = self._seen(transport.observe()), transport.queue_size()
         ok = self._driver.bring_up(self._features)
         return log.Header(
@@ -105,7 +106,7 @@ class Recorder:
         )
 
     def play(self, move: Move) -> log.Operation:
-        """Make a move; the line that says what came of it."""
+        """Make a move and return the line that records its result."""
         driver = self._driver
         match move:
             case Submit(chains, times):
@@ -148,6 +149,7 @@ class Recorder:
         ]
         batch = log.Batch(reqs=sent, used=result.returned, times=times, **self._fields(result.seen))
         returned = [used.id for used in result.used]
+        # An order is worth noting only when it is another one, and only of a batch that came back whole.
         if returned == list(result.heads) or sorted(returned) != sorted(result.heads):
             return batch
         return replace(batch, order=[result.heads.index(head) for head in returned])

@@ -154,6 +154,7 @@ def _replay(path: str | Path, make: MakePlayer) -> ReplayResult:
 def realize(line: log.Header | log.Negotiation, where: str, accept: Collection[str] = ()) -> EmbeddedTransport:
     """The device that a log was recorded from, as it was before the driver came; it follows the policies in `accept`."""
     config = line.before.cfg if isinstance(line, log.Header) else line.cfg
+    # The device type's own; those of the transport follow from the release.
     features = Feature(line.offered & sum(Feature))
     try:
         device = MemDevice(
@@ -162,6 +163,7 @@ def realize(line: log.Header | log.Negotiation, where: str, accept: Collection[s
             block_size=config.block_size,
             requested_size=config.requested_size,
             node=config.node_id,
+            # As many as its number needs: the log does not say how many the machine had.
             nodes=config.node_id + 1,
             features=features,
             release=QEMU.release(line.qemu) if isinstance(line, log.Header) and line.qemu else QEMU.oldest,
@@ -173,7 +175,7 @@ def realize(line: log.Header | log.Negotiation, where: str, accept: Collection[s
 
 
 class Player:
-    """A device, ours or another, and a driver that does what a log says; yields what is not as it says."""
+    """A device, ours or another, and a driver that makes the moves of a log; reports values that differ from it."""
 
     def __init__(self, device: DeviceUnderTest, *, same_words: bool = True) -> None:
         """`same_words`: the log and the device refuse in QEMU's words, which are compared."""
@@ -187,7 +189,7 @@ class Player:
         self._accepted = 0
 
     def play(self, line: log.Line) -> list[Mismatch]:
-        """Do what a line says and return what is not as it says, most telling first."""
+        """Do what a line says and return the values that differ from it, the most significant first."""
         if self.model is not None:
             self.model.watch(line)
         return list(self._play(line))
@@ -243,6 +245,7 @@ class Player:
             self._ours.order = line.order or ()
         result = self.driver.submit([sent.chain_request() for sent in line.reqs], line.times)
         if self._ours is not None:
+            # For this batch alone.
             self._ours.order = ()
         yield from _compared("chains returned", line.used, result.returned)
         for number, sent in enumerate(line.reqs):
@@ -260,6 +263,7 @@ class Player:
     def _set_property(self, line: log.Qmp) -> Iterator[Mismatch]:
         refusal = self.driver.set_requested_size(line.value)
         said = (line.refusal, refusal)
+        # Both refuse, each in words of its own.
         if not self._same_words and None not in said:
             return
         yield from _compared(f"requested-size = {line.value:#x}, refusal", *said)

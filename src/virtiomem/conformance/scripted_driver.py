@@ -69,7 +69,7 @@ class ScriptedDriver:
         return self._ring.submit([chain.chain() for chain in chains], times)
 
     def set_requested_size(self, value: int) -> str | None:
-        """Set the property; the words of a refusal, None when it was taken."""
+        """Set the property; return the words of a refusal, or None if it was accepted."""
         try:
             self.owner.set_requested_size(value)
         except DeviceError as refusal:
@@ -88,6 +88,7 @@ class ScriptedDriver:
         config = seen.config
         end = config.addr + config.usable_region_size
         states: list[int] = []
+        # Two descriptors for each request, or an indirect table where there is only one.
         step = max(min(_SWEEP, self._ring.size // 2), 1) * config.block_size
         indirect = self._ring.size < 2
         for start in range(config.addr, end, step):
@@ -95,6 +96,7 @@ class ScriptedDriver:
             requests = [Request(RequestType.STATE, addr, 1).pack() for addr in addresses]
             result = self._ring.submit([Chain((request,), indirect=indirect) for request in requests])
             seen = result.seen
+            # A device that needs a reset answers nothing more; the sweep is what it was until then.
             if len(result.used) < len(addresses):
                 break
             states += [Response.unpack(data).state.value for data in result.data]

@@ -17,9 +17,11 @@ def load_target(module: str, factory: str) -> Target:
     Raises UsageError when there is no such module or factory, it fails, or what it returns is no `Target`.
     """
     name = f"{module}:{factory}"
+    # For this import alone: a file of the user's must not stand in for a module of ours later.
     sys.path.insert(0, str(Path.cwd()))
     try:
         target = getattr(import_module(module), factory)()
+    # The module is anyone's, and may raise anything when it is imported or called.
     except Exception as error:
         raise UsageError(one_line(f"{name}: {type(error).__name__}: {error}")) from error
     finally:

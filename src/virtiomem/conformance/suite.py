@@ -38,7 +38,7 @@ class Verdict:
     seen: str
     reproducer: tuple[str, ...] = ()
     lost: bool = False
-    """The device died of it, or fell silent."""
+    """The device ended or stopped answering during the check."""
     said: tuple[str, ...] = ()
     """Last lines that a program then said on standard error."""
     seconds: float = field(default=0.0, compare=False)
@@ -98,6 +98,7 @@ def run(
             continue
         if on_rule is not None:
             on_rule(rule)
+        # A device that dies three times in a row will die of the other hundred as well, each after its time limit.
         if len(verdicts) >= GIVE_UP and all(verdict.lost for verdict in verdicts[-GIVE_UP:]):
             why = f"not tried: the device was lost in {GIVE_UP} rules one after the other"
             verdicts += [Verdict(left, RuleOutcome.NOT_APPLICABLE, why) for left in rules[len(verdicts) :]]
@@ -107,6 +108,7 @@ def run(
             verdict = judge(target, rule)
             verdicts.append(replace(verdict, seconds=time.monotonic() - started))
         except BackendError as lost:
+            # Nothing was tried yet: there is no device, rather than one that a rule has killed.
             if all(verdict.outcome is RuleOutcome.SKIPPED for verdict in verdicts):
                 raise
             words = f"there is no device any more: {lost}"
@@ -121,6 +123,7 @@ def judge(target: Target, rule: Rule) -> Verdict:
     if not target.has_virtio and all(check.virtio for check in CHECKS[rule.id]):
         return Verdict(rule, RuleOutcome.NOT_APPLICABLE, "this device is given messages: registers and ring are ours")
     looks = [_look(target, rule, check) for check in CHECKS[rule.id]]
+    # One check that fails breaks the rule, whatever the others saw.
     worst = min(looks, key=lambda look: _WORST.index(look.outcome))
     if worst.outcome is not RuleOutcome.PASS:
         return worst
@@ -142,7 +145,9 @@ def _look(target: Target, rule: Rule, check: Check) -> Verdict:
     except BackendError as lost:
         if bench is None:
             raise
+        # What was under way has no note yet, and is most likely what it died of.
         notes = (*bench.notes, f"{bench.doing} → the device was lost")
         return Verdict(rule, RuleOutcome.FAIL, f"the device was lost: {lost}", notes, lost=True, said=lost.said)
+    # The check needs a shape that this VMM does not make.
     except DeviceError as refusal:
         return Verdict(rule, RuleOutcome.NOT_APPLICABLE, f"no such device: {refusal}")

@@ -75,6 +75,7 @@ class QemuTarget:
         self.machine: MachineKind | None = None if board is Q35 else board.name
         self._machine: QemuMachine | None = None
         self._spec: DeviceSpec | None = None
+        # Started without a device, to learn the version and that it starts at all.
         with QemuMachine([], binary=binary) as machine:
             self.name = f"QEMU {machine.version} virtio-mem-pci{'' if board is Q35 else f' on {board.name}'}"
             self.release = QEMU.release(machine.version)
@@ -90,6 +91,8 @@ class QemuTarget:
             self.close()  # no other check may meet it in an unknown state
             raise
         try:
+            # First, for a system reset in a migration leaves everything plugged. The size comes before the reset, which
+            # works the usable region out from it.
             device.set_busy(False)
             if device.requested_size() != spec.requested_size:
                 device.set_requested_size(spec.requested_size)

@@ -17,6 +17,7 @@ from virtiomem.units import GiB, MiB, Span, format_size
 from virtiomem.wire.mem import Config, Feature, Request, RequestType, Response, ResponseType
 from virtiomem.wire.virtio import Isr, Status, VirtioFeature
 
+# 256 blocks may be plugged, and QEMU's usable region has 384: checks count on both.
 SPEC = DeviceSpec("vm0", 1 * GiB, block_size=2 * MiB, requested_size=512 * MiB)
 """The device most checks run on."""
 
@@ -123,6 +124,7 @@ class Bench:
         Looks again until one of the `awaited` interrupt bits shows, or the transport's patience is at an end.
         """
         until = time.monotonic() + self.transport.patience
+        # Each look clears the interrupt status, so that bits of earlier looks are kept in `_isr`.
         seen = self.transport.observe()
         while awaited and not (self._isr | seen.isr) & awaited and time.monotonic() < until:
             time.sleep(_PAUSE)

@@ -1,4 +1,4 @@
-"""A VMM of the user's that boots a guest with our hands in it: its command, its process, and the way to the hands.
+"""A VMM started by the user's command that boots a guest with our program in it (the hands), and the connection to it.
 
 The command has placeholders for what we bring: a kernel, an initramfs, the kernel's command line; and, where it can make devices of
 any shape, for that shape. It runs in a session of its own and is killed with its children.
@@ -78,6 +78,7 @@ class Vmm:
         }
         values = {name: str(value(spec, self.architecture)) for name, value in _SHAPE.items()}
         values |= {name: str(value) for name, value in brought.items()}
+        # Within the words that the shell's rules have made: a value with blanks stays one word.
         return [_PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), word) for word in self.command]
 
 
@@ -124,6 +125,7 @@ class BootedGuest:
         self._child: Child | None = None
         self._console: ByteChannel | None = None
         try:
+            # A file with a path: what a command line can name.
             initrd = Path(self._folder.name, "initrd")
             initrd.write_bytes(initramfs(vmm.program))
             self._start(vmm.words(spec, initrd))
@@ -147,6 +149,7 @@ class BootedGuest:
         except BackendError:
             if self.running:
                 raise
+            # Firecracker ends when its guest reboots: rules about resets then do not apply.
             raise NotImplementedError from None
 
     def close(self) -> None:
@@ -162,6 +165,7 @@ class BootedGuest:
             self._child = Child(words, stdin=subprocess.DEVNULL, stdout=None)
             self._console = self._reach(*self._vmm.console)
             return
+        # One socket for both directions, as a console is one line.
         self._console, theirs = socket.socketpair()
         with theirs:
             self._child = Child(words, stdin=theirs.fileno(), stdout=theirs.fileno())
@@ -171,6 +175,7 @@ class BootedGuest:
         until = time.monotonic() + self._vmm.seconds
         while True:
             try:
+                # The VMM makes the socket or terminal only once it runs.
                 return open_console(kind, path)
             except OSError as error:
                 if not self.running:
@@ -192,6 +197,7 @@ class BootedGuest:
         until = time.monotonic() + self._vmm.seconds
         heard = b""
         while True:
+            # Short looks, for a VMM that ends may leave the console open in a child of its own.
             self._console.settimeout(_LOOK)
             try:
                 chunk = self._console.recv(1 << 16)
@@ -205,6 +211,7 @@ class BootedGuest:
             if not chunk:
                 raise self._ended_early()
             *lines, heard = (heard + chunk).split(b"\n")
+            # A boot loader may draw for minutes without an end of line.
             heard = heard[-_LONGEST_LINE:]
             for raw in lines:
                 line = raw.decode("ascii", "backslashreplace").strip()
@@ -214,6 +221,7 @@ class BootedGuest:
                     self._tail.append(one_line(line))
                 if _PANIC in line:
                     raise BackendError(f"Linux in the guest panicked: {one_line(line)}")
+            # A guest that prints all the time is never silent, and never ready either.
             self._check_patience(until, heard)
 
     def _check_patience(self, until: float, heard: bytes) -> None:
@@ -226,6 +234,7 @@ class BootedGuest:
         """The VMM ended, or closed the console: for a device that it refuses, or for anything else."""
         lost = self._lost("booting its guest")
         assert self._child is not None
+        # A guest that has said anything was started: then it is not the device that was refused.
         refused = (self._child.process.returncode or 0) > 0 and not self._tail
         return DeviceError(self._words()) if refused else lost
 

@@ -87,6 +87,7 @@ def usable_follows_requested_after_unplug_all(b: Bench) -> str:
     return f"after UNPLUG ALL: {_usable_reaches(b.config())}"
 
 
+# More than the region, which QEMU takes at power-on and never later.
 @sees("CFG-4", spec=replace(SPEC, requested_size=2 * GiB))
 def usable_follows_requested_beyond_the_region(b: Bench) -> str:
     b.note(f"configuration: {_sizes(b.config())}")
@@ -106,6 +107,7 @@ def block_size_is_a_power_of_two(b: Bench) -> str:
 def sizes_are_whole_blocks(b: Bench) -> str:
     b.start()
     b.request(PLUG, 3, 2)
+    # Refused or rounded, either is good: what is read afterwards counts.
     b.set_requested_size(3 * b.config().block_size // 2)
     config = b.config()
     for name in ("addr", "region_size", "usable_region_size", "plugged_size", "requested_size"):

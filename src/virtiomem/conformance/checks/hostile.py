@@ -22,13 +22,16 @@ def _plug(b: Bench, first: int) -> bytes:
 def _does_no_harm(b: Bench, chain: Chain, what: str) -> str:
     """Send a chain that cannot be served; it is refused or the device says that it gave up, and all else is as before."""
     b.start()
+    # From a known state each time: one bench serves several chains.
     b.request(UNPLUG_ALL)
     b.request(PLUG, 0, 4)
     result = b.submit(chain, what=what)
     outcome = answer(result, 0)
+    # What the device does is its own affair; only to acknowledge what it cannot have done is a lie.
     expect(not outcome.startswith("ACK"), f"{what}: acknowledged")
     gave_up = bool(result.seen.status & Status.NEEDS_RESET)
     expect(result.used_len(0) is not None or gave_up, f"{what}: neither answered nor NEEDS_RESET; its driver hangs")
+    # A device that gave up needs a reset before its blocks can be asked for.
     b.start()
     states = [b.request(STATE, first, count).state for first, count in ((0, 4), (4, 200))]
     expect(states == [State.PLUGGED, State.UNPLUGGED], f"{what}: blocks changed")
@@ -119,6 +122,7 @@ def empty_descriptors_do_no_harm(b: Bench) -> str:
         answered = result.used_len(0) is not None
         expect(answered or gave_up, f"{what}: neither answered nor NEEDS_RESET; its driver hangs")
         plugged = result.seen.config.plugged_size
+        # Served or refused, as the specification does not say which; but then what it did and what it said must agree.
         expect(plugged == (b.config().block_size if answered else 0), f"{what}: {format_size(plugged)} are plugged")
         seen.append(f"{what}: {answer(result, 0)}")
     return "; ".join(seen)
@@ -194,6 +198,7 @@ def room_behind_the_response_is_left_alone(b: Bench) -> str:
 def a_full_queue_is_answered(b: Bench) -> str:
     b.start()
     size = b.transport.queue_size()
+    # Two descriptors for a request. Beyond requested_size a PLUG would be refused, and the answer no proof of anything.
     plugs = min(size // 2, b.spec.requested_size // b.config().block_size)
     chains = [Chain((_plug(b, number),)) for number in range(plugs)]
     chains += [Chain((Request(STATE, b.config().addr, 1).pack(),))] * (size // 2 - plugs)
@@ -210,6 +215,7 @@ def the_ring_wraps(b: Bench) -> str:
     config = b.config()
     batch = b.transport.queue_size() // 2
     state = Chain((Request(STATE, config.addr, 1).pack(),))
+    # Once around the indices, which run to 65536 whatever the size of the queue, and a little more.
     rounds = (1 << 16) // batch + 2
     for number in range(rounds):
         result = b.ring.submit([state] * batch)
@@ -223,6 +229,7 @@ def the_ring_wraps(b: Bench) -> str:
 @sees("SOUND-18", virtio=True)
 def a_smaller_queue_works(b: Bench) -> str:
     most = b.transport.queue_size()
+    # In one descriptor a request fits only by an indirect table: it has a readable and a writable part.
     sizes = [1, 2, 4, most // 2] if b.transport.offered() & VirtioFeature.INDIRECT_DESC else [2, 4, most // 2]
     for size in sizes:
         b.ring = Ring(b.transport, size)
@@ -238,6 +245,7 @@ def a_smaller_queue_works(b: Bench) -> str:
 def a_reset_drops_what_is_under_way(b: Bench) -> str:
     b.start()
     plug = _plug(b, 0)
+    # Without a notification, so that the device cannot have begun with it.
     b.ring.make_available([Chain((plug,))])
     b.note("PLUG block 0 made available, no notification")
     b.start()
@@ -255,6 +263,7 @@ def a_busy_device_recovers(b: Bench) -> str:
     seen = [b.request(PLUG, 8, 1).type, b.request(UNPLUG, 0, 1).type, b.request(UNPLUG_ALL).type]
     busy = b.config()
     b.set_busy(False)
+    # A device that goes on during a migration keeps every rule: BUSY is a MAY.
     if BUSY not in seen:
         not_applicable("it is never busy")
     expect(busy.plugged_size == 8 * MiB, f"{format_size(busy.plugged_size)} are plugged while all is BUSY")

@@ -39,6 +39,7 @@ def nothing_happens_before_driver_ok(b: Bench) -> str:
     b.transport.set_status(_PREPARED | Status.FEATURES_OK)
     b.ring.start()
     b.note("reset, set features, FEATURES_OK, enable the queue, but no DRIVER_OK")
+    # STATE changes nothing: a device that answers too early is not left in another state by it.
     result = b.submit(Chain((_state(b),)), what="STATE block 0")
     expect(not result.used, "a request was answered before DRIVER_OK")
     expect(not result.seen.isr, "an interrupt before DRIVER_OK")
@@ -62,6 +63,7 @@ def any_subset_of_features_is_accepted(b: Bench) -> str:
     for number in range(1 << len(mine)):
         wanted = VirtioFeature.VERSION_1 | sum(bit for n, bit in enumerate(mine) if number >> n & 1)
         try:
+            # A device may insist on this one alone (INI-1).
             b.start(wanted | offered & Feature.UNPLUGGED_INACCESSIBLE)
         except ProtocolError as error:
             expect(False, str(error))
@@ -141,6 +143,7 @@ def the_entry_that_was_named_is_notified(b: Bench) -> str:
     b.submit(Chain((_state(b),)), what="STATE block 0")
     b.transport.exchange([Write(b.ring.layout.used_event, INDEX.pack(3))], [], notify=False)
     b.note("set used_event to 3")
+    # Entries count from 0: the request above was entry 0, so that number 2 of these is entry 3.
     told = []
     for number in range(4):
         b.submit(Chain((_state(b),)), what="STATE block 0")
@@ -159,6 +162,7 @@ def the_used_length_was_written(b: Bench) -> str:
         expect(length is not None, "not answered")
         assert length is not None
         written = result.data[0][:length]
+        # No answer has this byte in it: types and states are 0 to 3.
         expect(
             UNTOUCHED not in written and len(written) == length, f"used length {length}, buffer {result.data[0].hex()}"
         )

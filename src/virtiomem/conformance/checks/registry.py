@@ -26,6 +26,7 @@ class Check:
     @property
     def words(self) -> str:
         """Name of what it looks at, and the file."""
+        # Checks that a function makes are named after that function: `_may_be_busy.<locals>.check`.
         name = self.function.__qualname__.partition(".")[0].strip("_")
         return f"{name.replace('_', ' ')} ({self.function.__module__.rpartition('.')[2]}.py)"
 
