@@ -45,6 +45,17 @@ def test_nothing_is_said_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPa
     assert out.getvalue() == ""
 
 
+def test_a_log_has_a_line_of_what_takes_very_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    err = io.StringIO()
+    monkeypatch.setattr("sys.stderr", err)
+    with StatusLine(logs=True) as saying:
+        saying.say("step 1")
+        monkeypatch.setattr(status_line, "LOG_PATIENCE", 0.0)
+        saying.say("step 2")
+        wait_for(err, "step 2\n")
+    assert err.getvalue() == "virtiomem: step 2\n"
+
+
 def test_an_interrupt_carries_what_was_done_and_what_is_left() -> None:
     assert interrupt() == "step 1; nothing was written"
     assert interrupt("said further in") == "said further in"

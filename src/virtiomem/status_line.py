@@ -1,4 +1,4 @@
-"""Show on stderr what is going on: on a terminal only, only when it takes a while, and gone when it is over.
+"""Show on stderr what is going on: only when it takes a while, on a terminal gone when it is over, in a log where that is wished.
 
 An interrupt says it everywhere: what was being done, and what is left of it.
 """
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 PATIENCE = 0.3
 """Seconds before anything is shown: what is done sooner needs no saying."""
+LOG_PATIENCE = 10.0
+"""Seconds before a log has a line of it."""
 
 
 class StatusLine:
-    """A line that says what is being done; silent where stderr is not a terminal.
+    """A line that says what is being done; where stderr is not a terminal it is silent, or with `logs` a line that stays.
 
     `leaves` are the words for what an interrupt leaves in which state; the KeyboardInterrupt carries them to `cli.main`.
     """
 
-    def __init__(self, leaves: str = "", console: "Console | None" = None) -> None:
-        self._leaves, self._words = leaves, ""
+    def __init__(self, leaves: str = "", console: "Console | None" = None, *, logs: bool = False) -> None:
+        self._leaves, self._words, self._logs = leaves, "", logs
         self._console = console
         self._lock = Lock()
         self._waiting: Timer | None = None
@@ -45,8 +47,10 @@ class StatusLine:
         """Show these words, if it takes long enough, until something else is said."""
         self.clear()
         self._words = words
-        if sys.stderr.isatty() if self._console is None else self._console.is_terminal:
-            self._waiting = Timer(PATIENCE, self._show, [words])
+        terminal = sys.stderr.isatty() if self._console is None else self._console.is_terminal
+        if terminal or self._logs:
+            patience, show = (PATIENCE, self._show) if terminal else (LOG_PATIENCE, self._log)
+            self._waiting = Timer(patience, show, [words])
             self._waiting.daemon = True
             self._waiting.start()
 
@@ -60,6 +64,12 @@ class StatusLine:
             if self._waiting is current_thread():
                 self._status = console.status(Text(printable(words)))
                 self._status.start()
+
+    def _log(self, words: str) -> None:
+        """On the timer's thread, as `_show`."""
+        with self._lock:
+            if self._waiting is current_thread():
+                sys.stderr.write(f"virtiomem: {printable(words)}\n")
 
     def clear(self) -> None:
         """Take the line away, so that something can be printed."""

@@ -104,10 +104,18 @@ def test_when_nothing_could_be_tried_a_bisection_goes_on(
 
 
 @pytest.mark.usefixtures("suite")
+def test_of_two_kernels_neither_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", "kept.toml", "--guest", "linux", "--kernel", "6.1", "--kernel", "6.12"]) == 2
+    said = "virtiomem: argument --kernel: given twice, 6.1 and 6.12: one kernel plays (see virtiomem test --help)\n"
+    assert capsys.readouterr().err.endswith(said)
+
+
+@pytest.mark.usefixtures("suite")
 def test_which_step_was_refused_and_which_release_stands_in_are_said(capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(EXAMPLE.with_name("refused.toml"), "refused.toml")
     capsys.readouterr()
     assert main(["test", "refused.toml", "--update", "--model", "5.9"]) == 0
     said = capsys.readouterr()
     assert "(first: step 2, resize vm0 to 3M)" in said.out
+    assert said.out.count("is refused, and the golden recording now expects it: ") == 3
     assert said.err == "virtiomem: warning: Linux 5.9 is not known: it is taken for 6.1\n"

@@ -301,10 +301,22 @@ def test_names_come_from_the_configuration(tmp_path: Path, web: str, capsys: pyt
 def test_no_machine_is_usage(web: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert web
     code, _, err = run(capsys, "list")
-    assert (code, err) == (
+    said = r"virtiomem: no machine: give --connect \(qmp:/monitor.sock, .*libvirt:DOMAIN, .*\), or name machines in config.toml\n"
+    assert (code, bool(re.fullmatch(said, err))) == (2, True)
+
+
+@pytest.mark.parametrize("verb", ["list", "status", "watch"])
+def test_a_machine_may_be_named_without_an_option_and_a_bare_name_says_how_a_domain_is_named(
+    verb: str, web: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert web
+    code, _, err = run(capsys, verb, "web9")
+    assert (code, err.startswith("virtiomem: --connect: 'web9' is not a machine (libvirt:web9 is the domain")) == (
         2,
-        "virtiomem: no machine: give --connect qmp:/monitor.sock, or name machines in config.toml\n",
+        True,
     )
+    if verb != "watch":
+        assert run(capsys, verb, web, "-n")[:1] == run(capsys, verb, "-c", web, "-n")[:1] == (0,)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])

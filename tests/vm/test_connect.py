@@ -122,7 +122,7 @@ def test_agent_of_many_machines_is_usage() -> None:
 
 
 def test_no_machine_at_all_says_how_to_name_one() -> None:
-    with pytest.raises(UsageError, match="--connect qmp:"):
+    with pytest.raises(UsageError, match=r"--connect \(qmp:"):
         resolve([], {})
 
 

@@ -126,7 +126,7 @@ def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
         raise UsageError(f"{args.a}: one recording compares with nothing; give another one, or a scenario alone")
     played = load_scenario(args.a)
     check_outputs(args, "record", "console", inputs=guests.inputs_of(played, args))
-    with StatusLine("nothing was compared") as progress:
+    with StatusLine("nothing was compared", logs=True) as progress:
 
         def on_step(so_far: Recording) -> None:
             if (done := len(so_far.steps)) < len(played.steps):

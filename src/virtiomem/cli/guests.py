@@ -11,6 +11,7 @@ from virtiomem.cli.arguments import file, refuse_unused, seconds
 from virtiomem.errors import BackendError, ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.scenario import Scenario, embedded_guest
+from virtiomem.text import shown
 
 if TYPE_CHECKING:
     from virtiomem.guest.linux import Setup
@@ -43,6 +44,7 @@ def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--kernel",
         type=_kernel,
+        action=_OneKernel,
         metavar="FILE|RELEASE",
         help="an image, the tree that it was built in, or a release such as 6.1 to find in /boot (default: the newest there)",
     )
@@ -62,6 +64,17 @@ def add_linux_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--append", metavar="WORDS", help="more kernel parameters")
     group.add_argument("--console", type=file, metavar="FILE", help="keep the guest's console in FILE")
     group.add_argument("--timeout", type=seconds, metavar="TIME", help="for a boot, and for a step (default: 5m)")
+
+
+class _OneKernel(argparse.Action):
+    """Takes a kernel, and refuses a second: which of them was tested would not be seen."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, _: str | None = None
+    ) -> None:
+        if (first := getattr(namespace, self.dest)) is not None:
+            parser.error(f"argument --kernel: given twice, {shown(first)} and {shown(values)}: one kernel plays")
+        setattr(namespace, self.dest, values)
 
 
 def _kernel(text: str) -> Path | str:

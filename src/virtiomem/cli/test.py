@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     of = f"{len(tests)} {plural(len(tests), 'scenario')}"
     width = max(len(shown(one.name)) for one in tests)
     try:
-        with StatusLine("golden recordings that were written are whole" if args.update else "") as progress:
+        with StatusLine("golden recordings that were written are whole" if args.update else "", logs=True) as progress:
             progress.say(f"0 of {of} played")
             for result in golden_jobs.repeat_all(
                 tests,

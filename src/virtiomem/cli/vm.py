@@ -83,6 +83,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-J", "--json", action="store_true", help="JSON")
 
 
+def _add_machines(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("machines", nargs="*", metavar="MACHINE", help="a machine, as with --connect")
+
+
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-b", "--bytes", action="store_true", help="sizes in bytes")
     parser.add_argument("-n", "--noheadings", action="store_true", help="no headings")
@@ -101,12 +105,14 @@ def _add_unstable(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
+    _add_machines(parser)
     _add_common(parser)
     _add_table(parser)
     parser.set_defaults(command_of=commands.list_devices)
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:
+    _add_machines(parser)
     _add_common(parser)
     _add_table(parser)
     _add_unstable(parser)
@@ -188,6 +194,7 @@ def _add_detach(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
+    _add_machines(parser)
     _add_common(parser)
     parser.add_argument("--interval", type=seconds, default=2.0, metavar="TIME", help="look this often (default 2s)")
     parser.add_argument(

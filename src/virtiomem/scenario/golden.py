@@ -172,10 +172,21 @@ def repeat(
         if update and result.outcome is not GoldenOutcome.SAME:
             recording.dump(done, one.path)
             was = f"{result.outcome} at {result.what}" if result.difference else result.outcome
-            result = replace(result, outcome=GoldenOutcome.UPDATED, what=f"{_went(done)}; was {was}")
+            notes = (*result.notes, *_newly_refused(one.golden, done))
+            result = replace(result, outcome=GoldenOutcome.UPDATED, what=f"{_went(done)}; was {was}", notes=notes)
         if fail_on_warn and result.complaints and result.outcome.passed:
             result = replace(result, outcome=GoldenOutcome.WARNED)
     return replace(result, seconds=time.monotonic() - began)
+
+
+def _newly_refused(golden: Recording | None, done: Recording) -> list[str]:
+    """Say which steps the golden recording expects to be refused from now on: a mistake, as likely as not."""
+    before = [record.error for record in golden.steps] if golden is not None else []
+    return [
+        f"step {number} is refused, and the golden recording now expects it: {record.error}"
+        for number, record in enumerate(done.steps, 1)
+        if record.error is not None and before[number - 1 : number] != [record.error]
+    ]
 
 
 def _guest(one: GoldenCase, open_guest: OpenGuest | None) -> Guest:

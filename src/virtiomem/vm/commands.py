@@ -166,9 +166,10 @@ def _captured(path: str, chosen: Sequence[Connection]) -> GuestMemoryInfo:
 
 async def connections(args: Namespace, verb: str = "") -> list[Connection]:
     """The machines that the options and the configuration mean; `verb` is one that changes them."""
-    found = resolve(args.connect, load_config(config_paths(os.environ)), agent=args.agent)
-    refuse_what_cannot_be(found, verb)
     given = vars(args)
+    named = [*args.connect, *given.get("machines", ())]
+    found = resolve(named, load_config(config_paths(os.environ)), agent=args.agent)
+    refuse_what_cannot_be(found, verb)
     model = given.get("model")
     refuse_unread_model(found, model)
     writes = bool(verb) and not given.get("dry_run")

@@ -92,7 +92,7 @@ def resolve(texts: Sequence[str], config: Mapping[str, Connection], *, agent: st
     """
     connections = [found for text in texts for found in _expand(text, config)] if texts else list(config.values())
     if not connections:
-        raise UsageError(f"no machine: give --connect {USAGES[0]}, or name machines in config.toml")
+        raise UsageError(f"no machine: give --connect ({', '.join(USAGES)}), or name machines in config.toml")
     if len(connections) > MAX_CONNECTIONS:
         raise UsageError(f"{len(connections)} machines are more than {MAX_CONNECTIONS}")
     if agent is not None:

@@ -1,5 +1,6 @@
 """The table of doors: the one place that knows which there are."""
 
+import re
 from collections.abc import Iterable
 
 from virtiomem.errors import UsageError
@@ -46,5 +47,8 @@ def parse_target(text: str, *, source: str) -> MachineTarget:
             f"(libvirt:qemu:///system/web1, or libvirt:qemu:///system/ for all)"
         )
     if door is None or not where:
-        raise UsageError(f"{source}: {quoted(text)} is not a machine (write {', '.join(USAGES)} or a known name)")
+        domain = f"libvirt:{text} is the domain of that name; " if re.fullmatch(r"[\w.-]+", text) else ""
+        raise UsageError(
+            f"{source}: {quoted(text)} is not a machine ({domain}write {', '.join(USAGES)} or a known name)"
+        )
     return door.parse(where, source)
