@@ -305,6 +305,10 @@ def test_header_that_reads_wrong_is_refused(tmp_path: Path, capsys: pytest.Captu
         (["--note", "12"], "'12' is not ADDR:SIZE"),
         (["--note", "1:2@3"], "'1:2@3' is not ADDR:SIZE"),
         (["--vmcoreinfo", "x:1"], "'x' is not a number"),
+        (
+            ["--vmcoreinfo", "0x17bd54000:1024"],
+            "'0x17bd54000:1024': such a note has more than 4096 bytes; /sys/kernel/vmc",
+        ),
         (["--note", "0100:16"], "'0100' is not a number"),
         (["--possible-cpus", "9999999999"], "9999999999 are more than the 8192"),
         (["--direct-map", "high"], "'high' is not a number"),

@@ -89,6 +89,14 @@ def test_listing_alone_is_guessed_and_that_is_said(tmp_path: Path, capsys: pytes
         assert "taken for" not in capsys.readouterr().err
 
 
+def test_recording_says_who_made_its_header(capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(DATA / "r-crash-kernel" / "recording.json")
+    assert main(["kdump", file]) == 1
+    assert "kexec-tools: 2 ranges, 3.8G" in capsys.readouterr().out
+    main(["kdump", file, "--as", "kernel"])
+    assert "kernel: 3 ranges, 4G" in capsys.readouterr().out
+
+
 def test_recording_says_its_architecture_and_its_pages(capsys: pytest.CaptureFixture[str]) -> None:
     file = DATA / "p-16k-crash-kernel" / "recording.json"
     assert architecture_of(from_recording(recording.load(file))) is ARM64_16K

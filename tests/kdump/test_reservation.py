@@ -21,6 +21,11 @@ def test_sound_reservation_is_enough_once_a_crash_kernel_is_loaded() -> None:
     assert sentence.startswith("no crash kernel is loaded (kexec -p)")
 
 
+def test_loaded_crash_kernel_that_the_map_lacks_is_not_called_absent() -> None:
+    (sentence,) = said(RAM, loaded=True)
+    assert sentence.startswith("a crash kernel is loaded, and its memory is not in the map")
+
+
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [

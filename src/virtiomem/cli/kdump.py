@@ -58,6 +58,8 @@ HEADINGS = ("proc/iomem", "sys/kernel", "sys/devices/system/cpu", "proc/sys/kern
 MAX_CPUS = 8192
 """NR_CPUS with CONFIG_MAXSMP, in arch/x86/Kconfig (v6.1)."""
 
+VMCOREINFO_BYTES = 4096
+"""A page, of the smallest pages; the note has its head as well (include/linux/crash_core.h, v6.1)."""
 _PLACE = re.compile(r"(?P<addr>[^:@]+):(?P<size>[^:@]+)(?:@(?P<paddr>[^:@]+))?")
 _PLAIN_HEX = re.compile(r"(?=.*[a-fA-F])[0-9a-fA-F]{1,16}")
 _DIRECT_MAPS = {"4-level": elfcore.DIRECT_MAP_4_LEVEL, "5-level": elfcore.DIRECT_MAP_5_LEVEL}
@@ -86,7 +88,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-s", "--sysroot", type=file, metavar="DIR", default="/", help="read the Linux whose files are below DIR")
     add_reading(parser)
     add_step(parser)
-    add("--as", dest="loader", choices=[one.value for one in Loader], help="who makes the header (kernel)")
+    add(
+        "--as",
+        dest="loader",
+        choices=[one.value for one in Loader],
+        help="who makes the header (what FILE says, else kernel)",
+    )
     add("--header", action="store_true", help="what the header in memory held, holds, and will hold")
     add_model(parser, "what FILE says")
     add("--arch", choices=FAMILIES, help="the architecture (what FILE says, else a guess by its map)")
@@ -107,7 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add = told.add_argument
     add("--note", metavar="ADDR:SIZE", action="append", type=_note, help="a CPU's crash notes; one option per CPU")
-    add("--vmcoreinfo", metavar="ADDR:SIZE", type=_note, help="the vmcoreinfo note (both 0x…)")
+    add("--vmcoreinfo", metavar="ADDR:SIZE", type=_vmcoreinfo, help="the vmcoreinfo note (both 0x…)")
     add("--text", metavar="VADDR:SIZE[@PADDR]", type=_place, help="the kernel from _text to _end; @ Kernel code")
     add("--direct-map", metavar="BASE", type=_direct_map, help="4-level (x86-64's default), 5-level or an address")
     add("--possible-cpus", metavar="N", type=_cpus, help="CPUs that the kernel leaves room for")
@@ -143,14 +150,15 @@ def _dump(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -
     )
     if args.compare:
         return _compare(compare(kernel, kexec_tools()), tree, args)
-    found = kexec_tools() if args.loader == Loader.KEXEC_TOOLS.value else kernel
+    standing = standing_of(capture, tree, release, Loader(args.loader) if args.loader else None)
+    loader = Loader(args.loader) if args.loader else standing.loader
+    found = kexec_tools() if loader is Loader.KEXEC_TOOLS else kernel
     if args.against:
-        return _against(found, args)
+        return _against(found, args, loader)
     if args.output:
         return _write(found, tree, _inputs(args, capture, tree, architecture, release), args)
-    standing = standing_of(capture, tree, release, found.loader if args.loader else None)
     more = [*no_dump(tree, loaded=standing.loaded, partly=found.partly), *filter(None, [standing_text.lacks(standing)])]
-    if not args.loader and standing.loader is not Loader.KERNEL:
+    if loader is None:
         more += range_text.unread(kexec_tools())
     _print(found, more, args)
     return _verdict([*range_text.findings(found), *more])
@@ -281,7 +289,7 @@ def _dumped(path: str) -> list[CrashRange]:
     return [(int(start, 16), int(end, 16)) for start, _, end in pairs]
 
 
-def _against(found: CrashRanges, args: argparse.Namespace) -> int:
+def _against(found: CrashRanges, args: argparse.Namespace, loader: Loader | None) -> int:
     there = _dumped(args.against)
     standing = Standing(found.ranges, True, found.loader, now=there)
     missing, gone = standing.missing or [], standing.gone or []
@@ -291,7 +299,7 @@ def _against(found: CrashRanges, args: argparse.Namespace) -> int:
     else:
         style = {"in_bytes": args.bytes, "headings": not args.noheadings, "partly": found.partly}
         sys.stdout.write(range_text.against_text(missing, gone, **style))
-        if not (args.loader or args.noheadings):
+        if loader is None and not args.noheadings:
             print("held against what the kernel dumps (kexec -p -s); --as kexec-tools: what kexec -p -c does")
     return _verdict(range_text.findings(found)) or (Exit.FAILED if missing else Exit.DONE)
 
@@ -361,6 +369,16 @@ def _note(text: str) -> Note:
     if extra is not None:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not ADDR:SIZE")
     return Note(addr, size)
+
+
+def _vmcoreinfo(text: str) -> Note:
+    note = _note(text)
+    if note.size <= VMCOREINFO_BYTES:
+        least = f"such a note has more than {VMCOREINFO_BYTES} bytes"
+        raise argparse.ArgumentTypeError(
+            f"{quoted(text)}: {least}; /sys/kernel/vmcoreinfo has both in hexadecimal: 0x…:0x1024"
+        )
+    return note
 
 
 def _direct_map(text: str) -> int:

@@ -12,6 +12,7 @@ SMALLEST = 64 * MiB
 _NOTHING_READ = (
     "no memory for a crash kernel was read, and lines of the map may be missing: whether any is reserved is not known"
 )
+_NOT_IN_MAP = "a crash kernel is loaded, and its memory is not in the map: it is taken for RAM to dump"
 _HOTPLUGGED = (VIRTIO_DEVICE, DAX_DEVICE, DRIVER_RAM)
 
 
@@ -21,6 +22,8 @@ def no_dump(tree: Resource, *, loaded: bool | None = None, partly: bool = False)
     `loaded`: whether the machine says that a crash kernel is loaded; `partly`: something of the map may be missing.
     """
     lines = [node for _, node in tree.walk() if node.name == CRASH_KERNEL]
+    if not lines and loaded:
+        return [_NOT_IN_MAP]
     # Every whole map has the kernel's own lines: who picked lines out of it may have left out this one, too.
     if not lines and (partly or not any(KERNEL_IMAGE.fullmatch(node.name) for _, node in tree.walk())):
         return [_NOTHING_READ]
