@@ -27,7 +27,7 @@ def guess_architecture(root: Resource) -> Architecture:
 
 def unlike_x86(root: Resource) -> str:
     """Say why a map is not an x86-64's; empty where nothing speaks against it."""
-    ram = [(node.start, node.end) for _, node in root.walk() if node.name == SYSTEM_RAM]
+    ram = [(node.start, node.end) for node in root.children if node.name == SYSTEM_RAM]
     for start, end in ram:
         if start <= _BIOS[0] and _BIOS[1] <= end:
             return f"System RAM {start:08x}-{end:08x} has no hole at {_BIOS[0]:x}-{_BIOS[1]:x}"
