@@ -36,11 +36,18 @@ def show(text: str) -> None:
 
 def terminal_width() -> int | None:
     """Columns of the terminal that standard output is; None for a file or a pipe, which take all there is."""
-    if not sys.stdout.isatty():
-        return None
-    import shutil  # not above: it brings every packer there is
+    return columns() if sys.stdout.isatty() else None
 
-    return shutil.get_terminal_size().columns
+
+def columns() -> int:
+    """Columns that there are for help: as shutil.get_terminal_size() has them, which brings every packer there is."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said):
+        return int(said)
+    try:
+        return os.get_terminal_size().columns or 80
+    except OSError:  # closed, or no terminal
+        return 80
 
 
 def write_listing(text: str) -> None:

@@ -22,10 +22,8 @@ U64_MAX = (1 << 64) - 1
 _LONGEST = 100
 """Characters of a size; no number of 64 bits needs as many."""
 _SUFFIXES = {"": 1, "K": KiB, "M": MiB, "G": GiB, "T": TiB, "P": 1 << 50, "E": 1 << 60}
-_SIZE = re.compile(
-    r"(?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE]?)(?:iB?)?", re.IGNORECASE | re.ASCII
-)
-
+# Texts, not compiled patterns: most commands read no size.
+_SIZE = r"(?ia)(?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE]?)(?:iB?)?"
 _DECIMAL = r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<suffix>[KMGTPE])B"
 
 
@@ -51,7 +49,7 @@ class Size(int):
         if isinstance(text, int) and not isinstance(text, bool):
             value, whole = text, True
         elif isinstance(text, str):
-            match = _SIZE.fullmatch(text.strip()) if len(text) <= _LONGEST else None
+            match = re.fullmatch(_SIZE, text.strip()) if len(text) <= _LONGEST else None
             if match is None or (match["number"].lower().startswith("0x") and match["suffix"]):
                 raise ArgumentValueError(f"not a size: {quoted(text)} ({_cure(text)})")
             value, whole = _scaled(match["number"], _SUFFIXES[match["suffix"].upper()])

@@ -122,6 +122,20 @@ def test_command_imports_nothing_heavy_that_it_does_not_use(command: str, heavy:
     assert len(names - bare) <= most
 
 
+def test_adding_arguments_brings_no_packer() -> None:
+    # argparse lays out help for each argument, for which it asks shutil how wide a terminal is.
+    assert not imported("-m", "virtiomem", "iomem", str(EXAMPLES / "guest.capture")) & {"shutil", "bz2", "lzma"}
+
+
+def test_help_is_as_wide_as_columns_says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lengths = []
+    for columns in ("60", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert cli.main(["run", "--help"]) == 0
+        lengths.append(max(map(len, capsys.readouterr().out.splitlines())))
+    assert lengths[0] < 60 < lengths[1]
+
+
 def imported(*words: str) -> set[str]:
     """What Python imports on the way."""
     command = [sys.executable, "-X", "importtime", *words]

@@ -22,8 +22,8 @@ MAX_SECONDS = 24 * 24 * 60 * 60
 """poll(2) counts milliseconds in 31 bits; and a wait of a month is a typo."""
 MIN_SECONDS = 0.001
 
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]{1,16}|[1-9][0-9]{0,19}|0")
-_COUNT = re.compile(r"([0-9]{1,18})(?:([kMG]?)|e([0-9]{1,2}))")
+_NUMBER = r"0[xX][0-9a-fA-F]{1,16}|[1-9][0-9]{0,19}|0"
+_COUNT = r"([0-9]{1,18})(?:([kMG]?)|e([0-9]{1,2}))"
 _MANY = {None: 1, "": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _MOST = 10**18
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 60 * 60, "": 1}
@@ -145,7 +145,7 @@ def positive(text: str) -> int:
 
 def count(text: str) -> int:
     """Read a large count: ``10000``, ``10k``, ``2M`` or ``1e6``."""
-    parts = _COUNT.fullmatch(text)
+    parts = re.fullmatch(_COUNT, text)
     counted = int(parts[1]) * _MANY[parts[2]] * 10 ** int(parts[3] or 0) if parts else 0
     if not 0 < counted <= _MOST:
         raise argparse.ArgumentTypeError(f"not a count: {quoted(text)} (write 10000, 10k, 2M or 1e6)")
@@ -154,6 +154,6 @@ def count(text: str) -> int:
 
 def number(text: str) -> int:
     """Read an address, or another number below 2^64: decimal, or ``0x…``."""
-    if not _NUMBER.fullmatch(text) or (value := int(text, 0)) > U64_MAX:
+    if not re.fullmatch(_NUMBER, text) or (value := int(text, 0)) > U64_MAX:
         raise argparse.ArgumentTypeError(f"{quoted(text)} is not a number below 2^64, decimal or 0x…")
     return value

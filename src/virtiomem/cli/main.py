@@ -62,6 +62,10 @@ class Parser(argparse.ArgumentParser):
             said = f"{quoted(str(value))} is not one of {', '.join(words)}{nearest(str(value), words)}"
             raise argparse.ArgumentError(action, said)
 
+    def _get_formatter(self) -> argparse.HelpFormatter:
+        """Lay out help as wide as the terminal is, which argparse asks shutil for at every argument that is added."""
+        return self.formatter_class(prog=self.prog, width=stdio.columns() - 2)  # type: ignore[call-arg]
+
     def error(self, message: str) -> "NoReturn":
         """Refuse the arguments, in one line that names the help."""
         raise UsageError(f"{message} (see {self.prog} --help)")
