@@ -56,6 +56,10 @@ class Errno(IntEnum):
     EHWPOISON = 133
 
 
+OK = Errno.OK
+"""What nearly every call of the heart returns: a name of a module is found ten times as fast as a member of an enum."""
+
+
 class Exit(IntEnum):
     """Exit codes of the command."""
 

@@ -242,11 +242,11 @@ class MemDevice:
         Models: virtio_mem_handle_request() in hw/virtio/virtio-mem.c (v7.2).
         """
         try:
-            fields = unpack_request(request)
+            kind, addr, nb_blocks = unpack_request(request)
         except TypeError:
             border.instance("request", request, bytes)
             raise
-        return self.request(*fields).pack()
+        return self.request(kind, addr, nb_blocks).pack()
 
     def request(self, type: int, addr: int = 0, nb_blocks: int = 0) -> Response:
         """Answer one request; `addr` in bytes, `nb_blocks` in blocks.

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from virtiomem.driver.messages import ADDING_FAILED
 from virtiomem.driver.sizes import Units
-from virtiomem.errors import Errno
+from virtiomem.errors import OK, Errno
 from virtiomem.memory import contig, hotplug
 from virtiomem.memory.core import Memory
 from virtiomem.memory.hotplug import MHP_MERGE_RESOURCE, MHP_NID_IS_MGID
@@ -114,7 +114,7 @@ class AddedMemory:
             self.failures.append(UnplugFailure(Span.sized(addr, size), rc, zone))
             return _folded(rc) if self._memory.release.folds_removal_errnos else rc
         self._left(size)
-        return Errno.OK
+        return OK
 
     def _left(self, size: int) -> None:
         """Offline memory left Linux: there may be room to add other memory."""
@@ -137,7 +137,7 @@ class AddedMemory:
             rc = contig.alloc_contig_range(self._memory, addr, size)
             if not rc:
                 contig.set_fake_offline(self._memory, addr, size, onlined=True)
-                return Errno.OK
+                return OK
             # Not busy but out of room, and no room comes from trying at once.
             if rc is Errno.ENOMEM:
                 break

@@ -10,7 +10,7 @@ from virtiomem.abi import BlockState
 from virtiomem.driver.mode import ModeHost
 from virtiomem.driver.order import BIG_BLOCK_PASSES, big_block_rank
 from virtiomem.driver.states import UnitStates
-from virtiomem.errors import Errno
+from virtiomem.errors import OK, Errno
 from virtiomem.memory import contig
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.notifier import MemoryNotify
@@ -68,7 +68,7 @@ class BigBlockMode:
             if rc := self._plug_and_add(bb):
                 return rc
             wanted -= 1
-        return Errno.OK
+        return OK
 
     def _blocks_to_add(self) -> Iterator[int]:
         yield from self.states.each(BB.UNUSED)
@@ -92,7 +92,7 @@ class BigBlockMode:
             failed = self._vm.send_unplug(start, self.unit_size)
             self.states[bb] = BB.PLUGGED if failed else BB.UNUSED
             return rc
-        return Errno.OK
+        return OK
 
     # -- unplugging -----------------------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class BigBlockMode:
         """
         wanted = diff // self.unit_size
         if not wanted:
-            return Errno.OK
+            return OK
         for unplug_pass in BIG_BLOCK_PASSES:
             for bb in self.states.each_reversed(BB.ADDED):
                 if big_block_rank(offline=self._is_offline(bb), movable=self._is_movable(bb)) > unplug_pass:
@@ -116,7 +116,7 @@ class BigBlockMode:
                 if rc or not wanted:
                     return rc
             if not self._vm.parameters.unplug_online:
-                return Errno.OK  # not EBUSY: a retry would find the same; a block that goes offline queues a pass
+                return OK  # not EBUSY: a retry would find the same; a block that goes offline queues a pass
         return Errno.EBUSY
 
     def unplug_pending(self) -> Errno:
@@ -125,7 +125,7 @@ class BigBlockMode:
             if rc := self._vm.send_unplug(bb * self.unit_size, self.unit_size):
                 return rc
             self.states[bb] = BB.UNUSED
-        return Errno.OK
+        return OK
 
     def _is_offline(self, bb: int) -> bool:
         return all(block.state is BlockState.OFFLINE for block in self._blocks(bb))
@@ -163,7 +163,7 @@ class BigBlockMode:
                 self._fake_online(bb, done)
                 return rc
             done.append(block)
-        return Errno.OK
+        return OK
 
     def _fake_online(self, bb: int, blocks: list[MemoryBlock]) -> None:
         """Give the online memory of `blocks` back to the page allocator."""
@@ -181,7 +181,7 @@ class BigBlockMode:
 
     def going_online(self, notify: MemoryNotify) -> Errno:  # noqa: ARG002 - Mode's interface
         """Always."""
-        return Errno.OK
+        return OK
 
     def online(self, notify: MemoryNotify) -> None:
         """Nothing to note: zones are looked up when needed."""

@@ -19,7 +19,7 @@ class Link:
 
     def __init__(self, channel: RequestChannel) -> None:
         self.channel = channel
-        self._response = bytearray(RESPONSE_SIZE)
+        self._response = bytes(RESPONSE_SIZE)
 
     def config(self) -> Config:
         """The configuration space; what the device leaves out reads as zeros."""
@@ -34,5 +34,5 @@ class Link:
         answer = self.channel.send(Request(kind, addr & U64_MAX, size // block_size & 0xFFFF).pack())
         if not answer:
             raise DeviceHungError
-        self._response[: len(answer)] = answer[:RESPONSE_SIZE]
-        return errno_of(kind, int.from_bytes(self._response[:2], "little"))
+        self._response = answer[:RESPONSE_SIZE] + self._response[len(answer) :]
+        return errno_of(kind, self._response[0] | self._response[1] << 8)

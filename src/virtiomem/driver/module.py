@@ -12,7 +12,7 @@ from virtiomem.clock import Clock
 from virtiomem.driver.messages import MODULE
 from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.virtio_mem import Log, VirtioMem
-from virtiomem.errors import ArgumentValueError, Errno
+from virtiomem.errors import OK, ArgumentValueError, Errno
 from virtiomem.memory.core import Memory
 from virtiomem.memory.onlining import generic_online_page
 from virtiomem.releases.linux import LinuxRelease
@@ -87,7 +87,7 @@ class VirtioMemModule:
                     other.restore()
                 return rc
             asleep.append(device)
-        return Errno.OK
+        return OK
 
     def restore(self) -> None:
         """The guest is awake."""

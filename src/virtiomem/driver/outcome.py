@@ -32,11 +32,13 @@ _ANSWERS: dict[RequestType, dict[int, Errno]] = {
         ResponseType.ERROR: Errno.EINVAL,
     },
 }
+_UNEXPECTED = Errno.ENOMEM
+"""What any answer means that the driver does not expect."""
 
 
 def errno_of(request: RequestType, response: int) -> Errno:
-    """The errno for an answer; whatever the driver does not expect is ENOMEM."""
-    return _ANSWERS[request].get(response, Errno.ENOMEM)
+    """The errno for an answer."""
+    return _ANSWERS[request].get(response, _UNEXPECTED)
 
 
 class Next(Enum):

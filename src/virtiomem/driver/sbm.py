@@ -51,7 +51,7 @@ from virtiomem.abi import BlockState
 from virtiomem.driver.mode import ModeHost
 from virtiomem.driver.order import EMPTIED_ORDER, FULL, MB, PARTIAL, PLUG_ORDER, UNPLUG_OFFLINE, UNPLUG_ORDER
 from virtiomem.driver.states import UnitStates
-from virtiomem.errors import Errno
+from virtiomem.errors import OK, Errno
 from virtiomem.memory import contig
 from virtiomem.memory.notifier import MemoryNotify
 from virtiomem.memory.onlining import generic_online_page, withhold_pages
@@ -144,7 +144,7 @@ class SubBlockMode:
         for state in PLUG_ORDER:
             for mb in self.states.each(state):
                 if not wanted:
-                    return Errno.OK
+                    return OK
                 rc, wanted = self._plug_any_sb(mb, wanted)
                 if rc:
                     return rc
@@ -158,7 +158,7 @@ class SubBlockMode:
             rc, wanted = self._plug_and_add(unused, wanted)
             if rc:
                 return rc
-        return Errno.OK
+        return OK
 
     def _blocks_to_add(self) -> Iterator[int]:
         """Unused blocks, ascending, then new ones while the usable region has room."""
@@ -193,7 +193,7 @@ class SubBlockMode:
             failed = self._unplug_sb(mb, 0, count)
             self.states[mb] = MB.PLUGGED if failed else MB.UNUSED
             return rc, wanted
-        return Errno.OK, wanted - count
+        return OK, wanted - count
 
     def _plug_any_sb(self, mb: int, wanted: int) -> tuple[Errno, int]:
         """Plug unplugged sub-blocks of a block that is in Linux, lowest first; returns what is still wanted.
@@ -215,7 +215,7 @@ class SubBlockMode:
                 contig.clear_fake_offline(self._memory, *self._range(mb, sb, count))
         if self._is_full(mb):
             self.states[mb] = FULL[partial]
-        return Errno.OK, wanted
+        return OK, wanted
 
     # -- unplugging -----------------------------------------------------------------------------------------------------
 
@@ -224,15 +224,15 @@ class SubBlockMode:
         wanted = diff // self.plug_size
         for state in UNPLUG_ORDER:
             if state not in UNPLUG_OFFLINE and not self._vm.parameters.unplug_online:
-                return Errno.OK  # not EBUSY: a retry would find the same; a block that goes offline queues a pass
+                return OK  # not EBUSY: a retry would find the same; a block that goes offline queues a pass
             for mb in self.states.each_reversed(state):
                 if not wanted:
-                    return Errno.OK
+                    return OK
                 unplug = self._unplug_offline if state in UNPLUG_OFFLINE else self._unplug_online
                 rc, wanted = unplug(mb, wanted)
                 if rc:
                     return rc
-        return Errno.EBUSY if wanted else Errno.OK
+        return Errno.EBUSY if wanted else OK
 
     def unplug_pending(self) -> Errno:
         """Unplug blocks that could neither be added nor unplugged, then try again to remove what was emptied."""
@@ -243,7 +243,7 @@ class SubBlockMode:
             self.states[mb] = MB.UNUSED
         if self.emptied_remain:
             self._remove_all_emptied()
-        return Errno.OK
+        return OK
 
     def _remove_all_emptied(self) -> None:
         """Try again to remove every block with nothing plugged."""
@@ -279,7 +279,7 @@ class SubBlockMode:
             if rc := self._unplug_sb(mb, sb + run - count, count):
                 return rc, wanted
             wanted -= count
-        return Errno.OK, wanted
+        return OK, wanted
 
     def _unplug_offline(self, mb: int, wanted: int) -> tuple[Errno, int]:
         """Unplug from an offline block, and remove it when nothing is left.
@@ -316,7 +316,7 @@ class SubBlockMode:
                 return rc, wanted
         if self._is_empty(mb):
             self._remove_emptied(mb)
-        return Errno.OK, wanted
+        return OK, wanted
 
     def _unplug_single_sbs(self, mb: int, wanted: int) -> tuple[Errno, int]:
         """Unplug sub-blocks of an online block one by one, highest first; busy ones are passed over."""
@@ -331,7 +331,7 @@ class SubBlockMode:
                 wanted -= 1
             elif rc is not Errno.EBUSY:
                 return rc, wanted
-        return Errno.OK, wanted
+        return OK, wanted
 
     def _unplug_sb_online(self, mb: int, sb: int, count: int) -> Errno:
         """Take sub-blocks from the page allocator, then unplug them. Models: virtio_mem_sbm_unplug_sb_online()."""
@@ -342,7 +342,7 @@ class SubBlockMode:
             contig.clear_fake_offline(self._memory, start, size)
             return rc
         self.states[mb] = PARTIAL.get(self.states[mb], self.states[mb])
-        return Errno.OK
+        return OK
 
     # -- notifications --------------------------------------------------------------------------------------------------
 
@@ -354,7 +354,7 @@ class SubBlockMode:
         """Only what the driver knows to be offline may go online."""
         mb = notify.start // self.unit_size
         if mb in self.states and self.states[mb] in (MB.OFFLINE, MB.OFFLINE_PARTIAL):
-            return Errno.OK
+            return OK
         self._vm.log("warning", "memory block onlining denied")
         return Errno.EPERM
 

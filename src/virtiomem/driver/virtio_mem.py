@@ -17,7 +17,7 @@ from virtiomem.driver.parameters import DEFAULTS, Parameters
 from virtiomem.driver.sbm import SubBlockMode
 from virtiomem.driver.sizes import Units, choose_units
 from virtiomem.driver.work import Work
-from virtiomem.errors import Errno
+from virtiomem.errors import OK, Errno
 from virtiomem.memory import hotplug
 from virtiomem.memory.core import Memory
 from virtiomem.memory.notifier import MemoryEvent, MemoryNotify
@@ -118,7 +118,7 @@ class VirtioMem:
         self.memory.notifiers.register(self._notified)
         self._link.channel.on_config_change(self._config_interrupt)
         self._config_interrupt()
-        return Errno.OK
+        return OK
 
     def _translate_node(self, config: Config) -> int:
         """The node of the device's proximity domain if known, else that of its address."""
@@ -159,7 +159,7 @@ class VirtioMem:
             return Errno.EBUSY
         resource.set_busy(False)  # a request does not descend into a busy resource, and this one is to hold the blocks
         self._resource = resource
-        return Errno.OK
+        return OK
 
     def _prepare_to_add(self, units: Units) -> None:
         """Have a group for memory that is added in such units."""
@@ -216,7 +216,7 @@ class VirtioMem:
             refusal = "suspending with plugged memory is not supported"
         else:
             self._link.channel.reset()
-            return Errno.OK
+            return OK
         self.log("err", refusal)
         return Errno.EPERM
 
@@ -242,13 +242,13 @@ class VirtioMem:
         self.added.failures.clear()
         # An emptied block that Linux kept: EBUSY starts the timer, though nothing is wanted. Since: 6.5
         # (retries_emptied_blocks).
-        rc = self._try_once() or (Errno.EBUSY if self.mode.emptied_remain else Errno.OK)
+        rc = self._try_once() or (Errno.EBUSY if self.mode.emptied_remain else OK)
         self.waits_for_online = rc is Errno.ENOSPC and not self.added.could_add()
         return rc
 
     def _try_once(self) -> Errno:
         """From leftovers to the difference between requested and plugged."""
-        rc = Errno.OK
+        rc = OK
         if self.unplug_all_required:
             # Before the configuration is read: this may shrink the usable region, and what was read earlier would be
             # stale.
@@ -320,9 +320,9 @@ class VirtioMem:
     def _notified(self, event: MemoryEvent, notify: MemoryNotify) -> Errno:
         """Models: virtio_mem_memory_notifier_cb()."""
         if event > _LAST_HEARD:
-            return Errno.OK
+            return OK
         if notify.start >= self.addr + self.region_size or notify.start + notify.size <= self.addr:
-            return Errno.OK
+            return OK
         # Refused rather than guessed at: Linux adds and onlines by the unit, and a driver that is wrong about that loses
         # count.
         if not self.mode.expects(notify):
@@ -345,7 +345,7 @@ class VirtioMem:
                 self._hotplug_active = False
             case MemoryEvent.CANCEL_ONLINE:
                 self._hotplug_active = False
-        return Errno.OK
+        return OK
 
     def _going_online(self, notify: MemoryNotify) -> Errno:
         if self._removing:

@@ -38,7 +38,7 @@ from virtiomem.driver import retry
 from virtiomem.driver.link import DeviceHungError
 from virtiomem.driver.messages import BROKEN
 from virtiomem.driver.outcome import Next, what_next
-from virtiomem.errors import Errno
+from virtiomem.errors import OK, Errno
 
 RETRY_NOW_LIMIT = 1000
 """Passes in a row that may ask for another at once without getting anywhere.
@@ -59,7 +59,7 @@ class Work:
         """An error that the driver does not know: nothing is ever tried again."""
         self.hung = False
         """The device did not answer: the driver waits forever."""
-        self.last_rc = Errno.OK
+        self.last_rc = OK
         """How the last pass ended."""
         self._clock = clock
         self._attempt = attempt

@@ -10,6 +10,8 @@ from virtiomem.memory.vmemmap import NOTHING, Parts
 from virtiomem.memory.zone import Zone
 
 _NO_PAGES: frozenset[int] = frozenset()
+_NO_USERS: dict[int, PageUse] = {}
+"""The map that all unused blocks share; nothing is ever put in."""
 
 
 class MemoryBlock:
@@ -50,8 +52,14 @@ class MemoryBlock:
         """The part of `fake_offline` that memory offlining may skip, because the driver dropped its reference."""
         self.poisoned = _NO_PAGES
         """Addresses of pages that the hardware has lost."""
-        self.used: dict[int, PageUse] = {}
-        """Who occupies which pageblock; free ones are left out."""
+        self.used = _NO_USERS
+        """Who occupies which pageblock; free ones are left out. `occupy` puts them in."""
+
+    def occupy(self, pageblock: int, use: PageUse) -> None:
+        """Note who has a pageblock."""
+        if not self.used:
+            self.used = {}
+        self.used[pageblock] = use
 
     def __repr__(self) -> str:
         return f"<memory{self.id} {self.state} {self.zone.type if self.zone else 'none'}>"

@@ -25,7 +25,7 @@ adjust_managed_page_count(), and what PageOffline with a reference means to memo
 whole pageblocks of one online block.
 """
 
-from virtiomem.errors import Errno
+from virtiomem.errors import OK, Errno
 from virtiomem.memory.core import Memory
 from virtiomem.memory.faults import FaultPoint
 
@@ -48,7 +48,7 @@ def alloc_contig_range(memory: Memory, start: int, size: int) -> Errno:
     zone = block.zone
     assert zone is not None, f"{block} is in no zone"
     # Struct pages are counted in a zone without a place: they may be all that is left of it.
-    return Errno.EBUSY if zone.managed - zone.used < size // memory.page_size else Errno.OK
+    return Errno.EBUSY if zone.managed - zone.used < size // memory.page_size else OK
 
 
 def set_fake_offline(memory: Memory, start: int, size: int, *, onlined: bool) -> None:

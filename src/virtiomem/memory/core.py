@@ -11,7 +11,7 @@ from virtiomem import border
 from virtiomem.abi import BlockState, ZoneType
 from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.architecture import Architecture
-from virtiomem.errors import ArgumentValueError, Errno
+from virtiomem.errors import OK, ArgumentValueError, Errno
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.faults import Faults
 from virtiomem.memory.group import MemoryGroups
@@ -179,7 +179,7 @@ class Memory:
         """Refuse that boot memory goes offline. Models: prevent_bootmem_remove_notifier() in arch/arm64/mm/mmu.c (v6.1)."""
         if event is MemoryEvent.GOING_OFFLINE and self.blocks[notify.start // self.block_size].boot:
             return Errno.EPERM
-        return Errno.OK
+        return OK
 
     def _add_boot_block(self, id_: int) -> None:
         """A block of one node has the zone that all its memory is in. Models: early_node_zone_for_memory_block()."""
@@ -234,14 +234,14 @@ class Memory:
         assert offset + size <= self.block_size, f"{Span.sized(start, size)} crosses memory blocks"
         return block, ((1 << size // pageblock) - 1) << offset // pageblock
 
-    def is_system_ram(self, span: Span) -> bool:
-        """True when busy System RAM covers all of a span."""
-        res = self.iomem.lookup(span.start)
+    def is_system_ram(self, start: int, size: int) -> bool:
+        """True when busy System RAM covers all of a range."""
+        res = self.iomem.lookup(start)
         while res is not None and not res.busy:
-            res = res.lookup(span.start)
-        if res is not None and res.contains(span.start, span.stop - 1):  # one resource holds it: nearly always
+            res = res.lookup(start)
+        if res is not None and res.contains(start, start + size - 1):  # one resource holds it: nearly always
             return res.flags & IORESOURCE_SYSTEM_RAM == IORESOURCE_SYSTEM_RAM
-        return sum(part.size for part in self.system_ram_in(span)) == span.size
+        return sum(part.size for part in self.system_ram_in(Span.sized(start, size))) == size
 
     def system_ram_in(self, span: Span) -> Iterator[Span]:
         """The busy System RAM in a span, clipped to it (walk_system_ram_res())."""
@@ -279,7 +279,6 @@ class Memory:
         if block.boot:
             assert block.state is BlockState.ONLINE, f"{block} is boot memory and not online"
             return
-        span = self.span_of(id_)
         start_pfn = id_ * self.pages_per_block
         if block.state is BlockState.ONLINE:
             assert block.zone is not None, f"{block} is online in no zone"
@@ -288,4 +287,6 @@ class Memory:
             assert block.zone is None, f"{block} is offline but in a zone"
             assert not block.used, f"{block} is offline but in use"
             assert not block.fake_offline, f"{block} is offline but has fake-offline pages"
-        assert self.is_system_ram(span), f"{block} is not all System RAM in the resource tree"
+        assert self.is_system_ram(id_ * self.block_size, self.block_size), (
+            f"{block} is not all System RAM in the resource tree"
+        )

@@ -4,7 +4,7 @@ from collections import deque
 from enum import StrEnum
 
 from virtiomem import border
-from virtiomem.errors import Errno
+from virtiomem.errors import OK, Errno
 
 MAX_TIMES = 10_000
 """Limit for failures in a row; larger counts are treated as typos."""
@@ -50,12 +50,12 @@ class Faults:
         self._pending.clear()
 
     def take(self, point: FaultPoint) -> Errno:
-        """Pop the next injected failure for `point`; `Errno.OK` if none is pending."""
+        """Pop the next injected failure for `point`; `OK` if none is pending."""
         if not self._pending:
-            return Errno.OK
+            return OK
         pending = self._pending.get(point)
         if not pending:
-            return Errno.OK
+            return OK
         errno = pending.popleft()
         if not pending:
             del self._pending[point]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from virtiomem import border
-from virtiomem.errors import Errno, KernelError
+from virtiomem.errors import OK, Errno, KernelError
 from virtiomem.units import is_power_of_two
 
 
@@ -70,7 +70,7 @@ class MemoryGroups:
         if group.blocks:
             return Errno.EBUSY
         del self._groups[mgid]
-        return Errno.OK
+        return OK
 
     def _register(self, group: MemoryGroup) -> int:
         self._groups[group.id] = group

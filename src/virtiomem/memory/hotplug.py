@@ -8,7 +8,7 @@ Models: add_memory(), add_memory_driver_managed(), add_memory_resource(), remove
 
 from virtiomem import border
 from virtiomem.abi import BlockState, OnlineType
-from virtiomem.errors import ArgumentValueError, Errno
+from virtiomem.errors import OK, ArgumentValueError, Errno
 from virtiomem.memory import memmap
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import MAX_BLOCKS, Memory
@@ -72,7 +72,7 @@ def add_named(memory: Memory, nid: int, start: int, size: int, name: str, flags:
     if rc := _add_resource(memory, nid, res, flags):
         memory.iomem.release_resource(res)
         return rc
-    return Errno.OK
+    return OK
 
 
 def _check_range(memory: object, start: object, size: object) -> None:
@@ -106,7 +106,7 @@ def add_memory_resource(memory: Memory, nid: int, res: Resource, flags: int = MH
     border.instance("memory", memory, Memory)
     border.instance("res", res, Resource)
     _check_owner(nid, flags)
-    if not memory.is_system_ram(Span(res.start, res.end + 1)):
+    if not memory.is_system_ram(res.start, res.size):
         raise ArgumentValueError(f"res must be busy System RAM in the resource tree, not {res}")
     if res.start < memory.hotpluggable_start or res.end > memory.hotpluggable_end:
         return Errno.E2BIG
@@ -141,7 +141,7 @@ def _add_resource(memory: Memory, nid: int, res: Resource, flags: int) -> Errno:
     if flags & MHP_MERGE_RESOURCE:
         memory.iomem.merge_system_ram_resource(res)
     _online_by_default(memory, blocks)
-    return Errno.OK
+    return OK
 
 
 def _is_hint(memory: Memory) -> bool:
@@ -166,7 +166,8 @@ def _create_memory_blocks(
     blocks = [MemoryBlock(id_, nid, group, memmap_pageblocks=memmap_pageblocks) for id_ in ids]
     if rc := _pay(memory, blocks):
         return rc
-    memory.blocks.update(zip(ids, blocks, strict=True))
+    for block in blocks:
+        memory.blocks[block.id] = block
     if group is not None:
         group.blocks += len(blocks)
     return blocks
@@ -180,13 +181,13 @@ def _pay(memory: Memory, blocks: list[MemoryBlock]) -> Errno:
     """
     vmemmap = memory.vmemmap
     if not vmemmap.counted:
-        return Errno.OK
+        return OK
     for block in blocks:
         pages = vmemmap.inside_pages if block.memmap_pageblocks else vmemmap.block_pages
         if (paid := vmemmap.take(block.nid, pages)) is None:
             return Errno.ENOMEM
         block.paid = paid
-    return Errno.OK
+    return OK
 
 
 def _online_by_default(memory: Memory, blocks: list[MemoryBlock]) -> None:
@@ -194,7 +195,7 @@ def _online_by_default(memory: Memory, blocks: list[MemoryBlock]) -> None:
     if memory.policy.default_state is OnlineType.OFFLINE:
         return
     for block in blocks:
-        if put_online(memory, block, memory.policy.default_state) is not Errno.OK:
+        if put_online(memory, block, memory.policy.default_state) is not OK:
             break
 
 
@@ -216,9 +217,8 @@ def remove_blocks(memory: Memory, start: int, size: int) -> Errno:
     blocks = list(memory.blocks_in(start, size))
     if any(block.state is not BlockState.OFFLINE for block in blocks):
         return Errno.EBUSY
-    span = Span.sized(start, size)
     # Only an entry of exactly this range goes, as in Linux: memory added as one and removed in parts leaves its entry.
-    if span in memory.firmware_map:
+    if memory.firmware_map and (span := Span.sized(start, size)) in memory.firmware_map:
         memory.firmware_map.remove(span)
     if not memmap.removable(memory, blocks):
         return Errno.EINVAL
@@ -230,7 +230,7 @@ def remove_blocks(memory: Memory, start: int, size: int) -> Errno:
         if block.group is not None:
             block.group.blocks -= 1
     memory.iomem.release_mem_region_adjustable(start, size)
-    return Errno.OK
+    return OK
 
 
 def offline_and_remove_memory(memory: Memory, start: int, size: int) -> Errno:
@@ -259,7 +259,7 @@ def offline_and_remove(memory: Memory, start: int, size: int) -> Errno:
             for offlined, how in done:
                 put_online(memory, offlined, how)
             return rc_or_none
-        if rc_or_none is Errno.OK:
+        if rc_or_none is OK:
             # A block that was offline already stays out of the list: undoing must not put it online.
             done.append((block, OnlineType.ONLINE_MOVABLE if movable else OnlineType.ONLINE_KERNEL))
     return remove_blocks(memory, start, size)

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from virtiomem import border
-from virtiomem.errors import Errno
+from virtiomem.errors import OK, Errno
 
 
 class MemoryEvent(IntEnum):
@@ -58,7 +58,7 @@ class NotifierChain:
         for _, notifier in self._entries:
             if rc := notifier(event, notify):
                 return rc
-        return Errno.OK
+        return OK
 
     def cancel(self, event: MemoryEvent, notify: MemoryNotify) -> None:
         """Tell everyone that it came to nothing, also those who were never asked."""

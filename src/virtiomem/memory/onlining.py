@@ -6,7 +6,7 @@ state_store() (drivers/base/memory.c), v6.1.
 
 from virtiomem import border
 from virtiomem.abi import BlockState, OnlineType
-from virtiomem.errors import ArgumentValueError, Errno
+from virtiomem.errors import OK, ArgumentValueError, Errno
 from virtiomem.memory import memmap, poison
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.contig import set_fake_offline
@@ -108,7 +108,7 @@ def online_pages(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
         memory.online_page_callback(notify.start, notify.size)
     _adjust_present(block, zone, pages)
     memory.notifiers.notify(MemoryEvent.ONLINE, notify)
-    return Errno.OK
+    return OK
 
 
 def generic_online_page(memory: Memory, start: int, size: int) -> None:
@@ -134,35 +134,33 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     Linux that depends on what lies in it. Where Linux itself keeps boot memory, that refuses only with a line of the map in it.
     """
     zone = block.zone
-    span = memory.span_of(block.id)
-    if zone is None or not memory.is_system_ram(span):
+    if zone is None or not memory.is_system_ram(block.id * memory.block_size, memory.block_size):
         return Errno.EINVAL
-    everything = ((1 << memory.pageblocks_per_block) - 1) & ~memmap.mask_of(block)
     rc = memory.faults.take(FaultPoint.ISOLATE)
     if (
         rc
-        or (block.boot and _is_kernels(memory, span))
-        or (block.used and memory.users.unmovable_in(block, everything))
+        or (block.boot and _is_kernels(memory, memory.span_of(block.id)))
+        or (block.used and memory.users.unmovable_in(block, _everything(memory, block)))
     ):
         return rc or Errno.EBUSY
     notify = memmap.notify_of(memory, block)
+    leaving = notify.size // memory.page_size
     rc = (
         memory.faults.take(FaultPoint.GOING_OFFLINE)
         or memory.notifiers.notify(MemoryEvent.GOING_OFFLINE, notify)
-        or _migrate(memory, block, everything)
+        or _migrate(memory, block, zone, leaving)
     )
     if rc:
         memory.notifiers.cancel(MemoryEvent.CANCEL_OFFLINE, notify)
         return rc
     # A notifier that receives OFFLINE finds the pages gone from every count. The span shrinks last: a veto above then
-    # leaves
-    # nothing to undo, and only now is it known which online pages are left to end at.
-    _leave_zone(memory, block, zone)
+    # leaves nothing to undo, and only now is it known which online pages are left to end at.
+    _leave_zone(memory, block, zone, leaving)
     memory.notifiers.notify(MemoryEvent.OFFLINE, notify)
     zone.shrink(block.id * memory.pages_per_block, memory.pages_per_block)
     if memory.release.brackets_events:
         memory.notifiers.notify(MemoryEvent.FINISH_OFFLINE, notify)
-    return Errno.OK
+    return OK
 
 
 def _is_kernels(memory: Memory, span: Span) -> bool:
@@ -173,25 +171,27 @@ def _is_kernels(memory: Memory, span: Span) -> bool:
     return any(not top.busy or any(top.children.overlapping(span.start, span.stop - 1)) for top in tops)
 
 
-def _migrate(memory: Memory, block: MemoryBlock, everything: int) -> Errno:
-    """Empty the block: EBUSY for pages that a driver withholds and did not let go of."""
+def _everything(memory: Memory, block: MemoryBlock) -> int:
+    """A bit for each pageblock of a block that does not hold its struct pages."""
+    return ((1 << memory.pageblocks_per_block) - 1) & ~memmap.mask_of(block)
+
+
+def _migrate(memory: Memory, block: MemoryBlock, zone: Zone, leaving: int) -> Errno:
+    """Empty a block with `leaving` managed pages: EBUSY for pages that a driver withholds and did not let go of."""
     # A withheld page whose reference the driver kept: Linux takes it for a page in use that cannot be migrated.
     if block.fake_offline & ~block.dropped:
         return Errno.EBUSY
-    if rc := memory.faults.take(FaultPoint.MIGRATE) or memory.users.evacuate(block, everything):
+    if rc := memory.faults.take(FaultPoint.MIGRATE):
         return rc
-    zone = block.zone
-    assert zone is not None, f"{block} is in no zone"
-    if not zone.used:  # nothing in the zone is in use, so there is nothing to find room for
-        return Errno.OK
+    if block.used and (rc := memory.users.evacuate(block, _everything(memory, block))):
+        return rc
     # What is in use in the zone has to fit into what is left of it.
-    leaving = memmap.notify_of(memory, block).size // memory.page_size
-    return Errno.EBUSY if zone.managed - zone.used < leaving else Errno.OK
+    return Errno.EBUSY if zone.used and zone.managed - zone.used < leaving else OK
 
 
-def _leave_zone(memory: Memory, block: MemoryBlock, zone: Zone) -> None:
+def _leave_zone(memory: Memory, block: MemoryBlock, zone: Zone, managed: int) -> None:
     pages = memory.pages_per_block
-    zone.managed -= memmap.notify_of(memory, block).size // memory.page_size
+    zone.managed -= managed
     zone.remove_online(block.id * pages)
     _adjust_present(block, zone, -pages)
     block.zone = None

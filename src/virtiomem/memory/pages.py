@@ -18,7 +18,7 @@ from itertools import accumulate, chain, islice, repeat
 
 from virtiomem import border
 from virtiomem.architecture import Architecture
-from virtiomem.errors import Errno, KernelError
+from virtiomem.errors import OK, Errno, KernelError
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.use import PageUse
 from virtiomem.memory.zone import Zone
@@ -110,7 +110,7 @@ class PageUsers:
             block = self._blocks.get(number)
             zone = block.zone if block is not None and not block.boot else None
             if block is not None and zone is not None and zone.is_kernel and not block.fake_offline >> index & 1:
-                block.used[index] = self._kernel
+                block.occupy(index, self._kernel)
                 self._kernel.places.add((number, index))
 
     def clear(self) -> None:
@@ -126,7 +126,7 @@ class PageUsers:
         """Move everything movable out of the pageblocks in `mask`: ENOMEM, and nothing moved, without enough room."""
         moving = [index for index in block.used if mask >> index & 1]
         if not moving:
-            return Errno.OK
+            return OK
         # All places first: a move that stops halfway would have to be undone.
         targets = list(islice(self._targets(block, mask), len(moving)))
         if len(targets) < len(moving):
@@ -138,7 +138,7 @@ class PageUsers:
                 self._put_in_boot(use, zone)
             else:
                 self._put(use, *place)
-        return Errno.OK
+        return OK
 
     def _targets(self, block: MemoryBlock, mask: int) -> Iterator[tuple[Zone, Place | None]]:
         """Yield places where movable pages can go, highest zone first, but not into `mask` itself; None is boot memory."""
@@ -149,7 +149,7 @@ class PageUsers:
             yield from islice(chain(zip(repeat(zone), places), repeat((zone, None), boot)), room)
 
     def _put(self, use: PageUse, block: MemoryBlock, index: int) -> None:
-        block.used[index] = use
+        block.occupy(index, use)
         use.places.add((block.id, index))
         assert block.zone is not None, f"{block} is in no zone"
         block.zone.used += self._pageblock_pages

@@ -5,7 +5,7 @@ What became of a page's user is not followed: the user goes on as before.
 
 from virtiomem import border
 from virtiomem.abi import BlockState
-from virtiomem.errors import Errno
+from virtiomem.errors import OK, Errno
 from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.core import Memory
 from virtiomem.units import align_down
@@ -25,7 +25,7 @@ def memory_failure(memory: Memory, address: int) -> Errno:
     if page in block.poisoned:
         return Errno.EHWPOISON
     block.poisoned |= {page}
-    return Errno.OK
+    return OK
 
 
 def going_online(memory: Memory, block: MemoryBlock) -> Errno:
@@ -33,4 +33,4 @@ def going_online(memory: Memory, block: MemoryBlock) -> Errno:
     if block.poisoned and memory.release.refuses_poison:
         return Errno.EHWPOISON
     block.poisoned = frozenset()
-    return Errno.OK
+    return OK

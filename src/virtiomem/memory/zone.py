@@ -5,13 +5,12 @@ mm/memory_hotplug.c, v6.1).
 
 A zone *spans* from its first to its last page, holes included. Growing moves an edge outwards. When the block at an edge
 goes offline, the new edge is the nearest page that is still online: Linux steps through the span from that end, a
-subsection at a time, which costs as many steps as the hole is wide (4096 for 8G). Here two heaps hold the edges of the
-hotplugged ranges, the lowest starts and the highest ends.
+subsection at a time, which costs as many steps as the hole is wide (4096 for 8G). Here two heaps hold the starts of the
+hotplugged ranges, the lowest first and the highest first; ranges do not overlap, so the highest start has the highest end.
 
 Deletion is lazy. `remove_online` takes a range out of `online` only; its two entries stay in the heaps and are *stale*: the
-start is not in `online`, or a range that begins there now has another end. They are dropped when they come to the top,
-which is the only place that is ever read. A range that goes offline and online again puts a second, equal entry next to
-the first, which is harmless while it is true, and stale as soon as the first is. Ranges that come and go far from the
+start is not in `online`. They are dropped when they come to the top, which is the only place that is ever read. A range that
+goes offline and online again puts a second, equal entry next to the first, which is harmless. Ranges that come and go far from the
 edges would let a heap grow without bound, so beyond twice the online ranges and 64 it is rebuilt: 2n, so that
 n insertions or more lie between two rebuilds of n entries, and 64, so that a zone of few blocks rarely rebuilds. Putting
 a range online costs O(log n), taking it offline O(1), a shrink O(log n) for each entry that it drops, one for each insertion.
@@ -21,8 +20,8 @@ subsection even where boot memory ends within one, because Linux steps by subsec
 Hotplugged ranges are whole memory blocks, which end at a subsection anyway.
 """
 
-import heapq
 from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
 
 from virtiomem.abi import ZoneType
 from virtiomem.architecture import Architecture
@@ -77,7 +76,7 @@ class Zone:
         """Hotplugged ranges that are online here: first page to number of pages."""
         self._boot = self._boot_edges = Span(0, 0)
         self._lowest: list[int] = []
-        self._highest: list[tuple[int, int]] = []
+        self._highest: list[int] = []
 
     @property
     def end_pfn(self) -> int:
@@ -111,8 +110,8 @@ class Zone:
     def add_online(self, start_pfn: int, pages: int) -> None:
         """Note that a hotplugged range is online here; the zone spans it already."""
         self.online[start_pfn] = pages
-        heapq.heappush(self._lowest, start_pfn)
-        heapq.heappush(self._highest, (-(start_pfn + pages), start_pfn))
+        heappush(self._lowest, start_pfn)
+        heappush(self._highest, -start_pfn)
         if max(len(self._lowest), len(self._highest)) > 2 * len(self.online) + 64:
             self._rebuild_edges()
 
@@ -135,23 +134,22 @@ class Zone:
 
     def _first_online(self) -> int:
         while self._lowest and self._lowest[0] not in self.online:
-            heapq.heappop(self._lowest)
+            heappop(self._lowest)
         start = self._lowest[0] if self._lowest else self.end_pfn
         return min(start, self._boot_edges.start) if self._boot.size else start
 
     def _last_online(self) -> int:
-        while self._highest and -self._highest[0][0] != self._end_of(self._highest[0][1]):
-            heapq.heappop(self._highest)
-        end = -self._highest[0][0] if self._highest else self.start_pfn
+        while self._highest and -self._highest[0] not in self.online:
+            heappop(self._highest)
+        end = self.start_pfn
+        if self._highest:
+            start = -self._highest[0]
+            end = start + self.online[start]
         return max(end, self._boot_edges.stop) if self._boot.size else end
-
-    def _end_of(self, start_pfn: int) -> int:
-        pages = self.online.get(start_pfn)
-        return -1 if pages is None else start_pfn + pages
 
     def _rebuild_edges(self) -> None:
         self._lowest = sorted(self.online)
-        self._highest = sorted((-(start + pages), start) for start, pages in self.online.items())
+        self._highest = sorted(-start for start in self.online)
 
     def check(self) -> None:
         """Assert the zone's invariants."""
