@@ -185,7 +185,7 @@ class BootTarget:
 
     def _guest_for(self, spec: DeviceSpec) -> BootedGuest:
         spec = self._filled(spec)
-        # The VMM may have ended since: of a check that did not look any more.
+        # It may have ended after the last check had seen all that it wanted.
         if self._guest is not None and self._spec == spec and self._guest.running:
             return self._guest
         self.close()

@@ -16,6 +16,7 @@ target          which machines and devices are meant
 preflight       what speaks against a resize beforehand
 plan            how a wished size is spread over devices
 timer           the Linux driver's retry timer, as seen from outside
+steps           how much of a growth the guest can pay for now
 progress        how far a resize is, how fast, and whether it has stalled
 progress_text   the same in words
 results         what a resize is asked and what it answers

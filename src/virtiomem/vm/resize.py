@@ -19,7 +19,7 @@ The states of a resize, and what leads from one to the next:
 
 - *Carry out* sets sizes, shrinking devices first. What only fits once others have shrunk is *held back*, and the rest of
   the plan follows when all have what was set: plugged memory never exceeds the plan's total on the way. In steps
-  (`WaitPolicy.steps`) a part is also held back for which the guest has no struct pages yet.
+  (`steps`) a part is also held back for which the guest has no struct pages yet.
 - *Redispatch* happens once for each device that is stuck: it stays where it is, and others make up for it (`plan.replan`).
 - *Roll back* sets what was requested before and waits briefly. The findings describe the state before that.
 
@@ -31,26 +31,25 @@ plan is set at once.
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import replace
 
 from virtiomem.errors import BackendError, DeviceError, ProtocolError, VirtiomemError
 from virtiomem.reasons import Reason, ReasonKind, with_advice
 from virtiomem.units import Span, format_approx, format_size
 from virtiomem.vm.drivers import placed, regions, seen_of, seen_to_act, with_inside
-from virtiomem.vm.explain import explain, forecast, not_looked, unknown
+from virtiomem.vm.explain import explain, not_looked, unknown
 from virtiomem.vm.facts import MachineFacts
 from virtiomem.vm.inside import GuestMemoryInfo, Seen
 from virtiomem.vm.model import Event, Machine, VirtioMemDevice, Vm
-from virtiomem.vm.plan import Plan, held_back, limited, replan
+from virtiomem.vm.plan import Plan, held_back, replan
 from virtiomem.vm.progress import Track
 from virtiomem.vm.results import DeviceResult, Reporter, ResizeOutcome, ResizeProgress, ResizeResult, WaitPolicy
+from virtiomem.vm.steps import Steps
 
 ROLLBACK_SECONDS = 10.0
+"""How long the guest is watched following a rollback."""
 LAST_LOOK_SECONDS = 2.0
+"""How long a last look may take: once the outcome is known, or beyond the time-out."""
 _UNSEEN = "not seen from inside: "
-KEPT = 0.1
-"""How much of the guest's free memory, as it was at first, steps leave alone: struct pages come in 2 MiB at a time, and not
-all that is free lies together."""
 AGENT_TRIES = 3
 """How often a silent agent is asked before a resize ends without it.
 
@@ -99,10 +98,7 @@ class _Resize:
         self.stuck: dict[str, int] = {}
         self.held = False
         """Whether a part of the plan is held back until other devices have shrunk."""
-        self.kept: int | None = None
-        """What steps leave free, in bytes."""
-        self.starved: Reason | None = None
-        """Why the last step was less than all that is left."""
+        self.steps = Steps()
         self.machine: Machine | None = None
         self.inside_before = inside
         self.inside = Seen.NOT_LOOKED
@@ -131,7 +127,7 @@ class _Resize:
         seconds = self.backend.now() - self.began
         if (
             self.held
-            and self.starved is None
+            and self.steps.starved is None
             and outcome in {ResizeOutcome.PARTLY, ResizeOutcome.TIMED_OUT, ResizeOutcome.INTERRUPTED}
         ):
             self.notes.append("growth was held back: the other devices did not give up as much")
@@ -143,7 +139,7 @@ class _Resize:
             findings = with_advice([not_looked(asked=self.vm.agent is not None)])
         elif outcome in {ResizeOutcome.PARTLY, ResizeOutcome.TIMED_OUT}:
             # Before the rollback: it changes what the reasons are about.
-            findings = await self._findings() if self.starved is None else with_advice([self.starved])
+            findings = await self._findings() if self.steps.starved is None else with_advice([self.steps.starved])
             if self.policy.rollback:
                 await self._roll_back()
         return self._result(outcome, seconds, findings)
@@ -158,14 +154,14 @@ class _Resize:
         return await self._follow()
 
     async def _carry_out(self, plan: Plan) -> bool:
-        """Set what may be set of a plan; whether anything of it may.
+        """Set the part of a plan that may be set now; return whether there is anything to wait for.
 
         What only grows once others have shrunk is held back; in steps, also what its struct pages do not fit for yet.
         """
         # A fresh look, since on a second turn others have shrunk in the meantime.
         now = held_back(await self.backend.look(), plan)
         if self.policy.steps:
-            now = await self._step(now)
+            now = self.steps.part(now, await self._inside() or self.inside_before)
         await self._set(now)
         # After `_set`, which may raise: the plan that is in force is the one whose sizes were taken.
         self.plan, self.held = plan, now.total < plan.total
@@ -173,20 +169,6 @@ class _Resize:
             self.tracks[change.device.id].aim(self.backend.now(), change.after, change.device.assumed_size)
         # Held back with nothing to set would be a wait that no event can end.
         return not self.held or any(change.after != change.device.size for change in now.changes)
-
-    async def _step(self, plan: Plan) -> Plan:
-        """As much of a plan as the guest can pay for now, with a part of what was free at first left to it."""
-        inside = await self._inside() or self.inside_before
-        means = inside.means if inside is not None else None
-        if means is None:
-            return plan
-        growths = {change.device: change.after - change.device.assumed_size for change in plan.changes}
-        if self.kept is None:
-            # Of what was free at first: a share of what is left would shrink with each step and let the guest run dry.
-            self.kept = int(means.free * KEPT)
-        found = forecast(growths, replace(means, free=max(means.free - self.kept, 0)))
-        self.starved = None if found.is_enough else replace(found, free=means.free).reason
-        return plan if found.is_enough else limited(plan, found.fits)
 
     async def _set(self, plan: Plan) -> None:
         """Set every requested-size, shrinking first; when one is refused, those already set go back."""
