@@ -47,6 +47,7 @@ REMARKS = (
 )
 WORDS = ("below the hole", "2G", "second DIMM", "0x280000000", "???", "RAM", "of virtio0", "…", "(8G)", "wasted")
 MARKS = ("[...]", "...", "…", "[snip]", "<snip>", "--8<--", "[20 lines skipped]", "(cut)", "  ..", "# ...")
+DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"
 OTHERS = (
     "RANGE                                 SIZE  STATE REMOVABLE BLOCK\n0x0000000000000000-0x000000007fffffff   2G online yes 0-15\n",
     "Memory block size:       128M\nTotal online memory:      12G\n",
@@ -236,6 +237,21 @@ def _beside(random: Random, text: str) -> str:
     return random.choice((other + text, text + other, text[: (at := text.find("\n") + 1)] + other + text[at:]))
 
 
+def _edited(random: Random, text: str) -> str:
+    """As editors, mailers and wikis change signs: in ranges alone, in blanks, or all of it encoded."""
+    how = random.randrange(4)
+    if how == 0:
+        return re.sub(r"(?m)^( *[0-9a-f]+)-", rf"\1{random.choice(DASHES)}", text)
+    if how == 1:
+        return text.replace(" ", "\u00a0")
+    if how == 2:
+        return re.sub(r"(?m)^ +", lambda indent: "\u00a0" * len(indent[0]), text)
+    width = random.randint(30, 75)
+    encoded = text.replace("=", "=3D").replace("  ", "=C2=A0 ")
+    return re.sub(rf"(?m)^(.{{{width}}}[^=\n])(?=[^\n]{{3}})(?!=)", "\\1=\n", encoded)
+
+
 KINDS: tuple[Kind, ...] = (
+    _edited,
     *(_remarks, _colours, _numbers, _joined, _broken, _wrapped, _nameless, _digits, _quoted, _elided, _beside),
 )
