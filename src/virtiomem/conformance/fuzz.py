@@ -192,7 +192,7 @@ class Pair:
     """A real device and ours, making the same moves."""
 
     def __init__(self, recorder: Recorder, accept: Collection[str], *, same_words: bool) -> None:
-        """`accept`: the policies in which ours does as the real device; `same_words`: that refuses in QEMU's words."""
+        """`accept`: policies in which ours follows the real device; `same_words`: the real one refuses in QEMU's words."""
         self._recorder = recorder
         self._listener: Callable[[log.Operation], None] | None = None
         self.lines: list[log.Operation] = []
@@ -210,7 +210,7 @@ class Pair:
     @classmethod
     @contextmanager
     def open(cls, target: Target, case: Case) -> "Iterator[Pair]":
-        """Both, freshly made (their memory, too) and brought up; the moves end early when the real one breaks."""
+        """Make both devices, with fresh memory, and bring them up; the moves end early when the real one breaks."""
         # What an earlier case has written into guest memory would show in reads of a scrambled chain.
         target.close()
         pair: Pair | None = None

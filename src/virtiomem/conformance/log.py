@@ -98,6 +98,7 @@ class Batch(Observed, frozen=True, kw_only=True, tag_field="op", tag="batch"):
     """The order in which the device returned them, by number from 0; None: as they were made available."""
 
     def __post_init__(self) -> None:
+        # It decides which answer belongs to which request, so that a wrong one would misplace them all.
         if self.order is not None and sorted(self.order) != list(range(len(self.reqs))):
             raise ValueError("`order` must name every chain of the batch once")
 

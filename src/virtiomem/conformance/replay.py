@@ -55,7 +55,7 @@ Mismatch = tuple[str, object, object]
 
 
 def replay(path: str | Path, target: Target | None = None, accept: Collection[str] = ()) -> ReplayResult:
-    """Replay a log on our device, or on one that `target` makes; ours does as the log in the policies it shall `accept`.
+    """Replay a log on our device, or on one that `target` makes; ours follows the log in the policies of `accept`.
 
     Raises UsageError when it cannot be read or the target makes no such device, BackendError when that is lost.
     """

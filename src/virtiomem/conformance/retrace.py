@@ -21,7 +21,7 @@ from virtiomem.errors import DeviceError, UsageError
 
 
 def retrace(path: str | Path, target: Target, accept: Collection[str]) -> ReplayResult:
-    """Make the moves of a log on the device that `target` makes and on ours; the rest of a recording that differs is left out.
+    """Make the moves of a log on the device that `target` makes and on ours, each recording up to its first difference.
 
     Raises UsageError when the log cannot be read or the target makes no such device, BackendError when nothing answers.
     """

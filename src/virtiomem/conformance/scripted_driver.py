@@ -59,6 +59,8 @@ class ScriptedDriver:
     def bring_up(self, features: int) -> bool:
         """Reset the device and bring it up with exactly these features; False when it does not accept them."""
         try:
+            # Exactly these and not those that are offered among them: a log may hold features that the device must
+            # refuse.
             initialize(self.transport, self._ring, features)
         except ProtocolError:
             return False

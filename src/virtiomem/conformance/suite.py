@@ -120,6 +120,7 @@ def judge(target: Target, rule: Rule) -> Verdict:
     """One rule: the first of its checks that fails, else what all of them saw; BackendError when there is no device."""
     if rule.unseen is not None:
         return Verdict(rule, RuleOutcome.UNSEEN, rule.unseen)
+    # A rule with one check beyond registers and ring is looked at by that one.
     if not target.has_virtio and all(check.virtio for check in CHECKS[rule.id]):
         return Verdict(rule, RuleOutcome.NOT_APPLICABLE, "this device is given messages: registers and ring are ours")
     looks = [_look(target, rule, check) for check in CHECKS[rule.id]]

@@ -132,7 +132,7 @@ class GuestConfig(_Table, frozen=True):
 
     @property
     def build(self) -> LinuxBuild:
-        """What Debian chose when it built the release, except what stands here."""
+        """Debian's build options for the release, except those that the configuration sets."""
         own = {name: getattr(self, name) for name in ("crash_header_cpus", "crash_header_ranges")}
         chosen = {name: value for name, value in own.items() if value is not None}
         return replace(DEBIAN.release(self.release.name), **chosen)

@@ -146,7 +146,7 @@ def write(addr: int, data: bytes) -> QtestCommand:
 
 
 def irq_intercept_in(path: str) -> QtestCommand:
-    """Hear of the interrupt lines that lead into the device at a QOM path, such as ``ioapic``."""
+    """Have QEMU report the interrupt lines that lead into the device at a QOM path, such as ``ioapic``."""
     return QtestCommand(f"irq_intercept_in {path}", no_value)
 
 

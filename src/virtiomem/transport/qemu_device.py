@@ -105,7 +105,7 @@ class QemuMachine:
     def __init__(
         self, devices: Sequence[DeviceSpec], machine: MachineSpec | None = None, *, binary: str | None = None
     ) -> None:
-        """`machine` is one that the QEMU has when None, `binary` the QEMU that has the machine."""
+        """`machine` defaults to one that the QEMU has, `binary` to the QEMU that has the machine."""
         self._spec = machine or MachineSpec(board_of(binary or BINARY).name)
         binary = binary or self._spec.board.program
         words = [*self._spec.arguments(), *ARGUMENTS, *arguments.MONITOR]

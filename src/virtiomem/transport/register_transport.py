@@ -92,7 +92,7 @@ class RegisterTransport:
         self._at = registers
 
     def move(self, elsewhere: "RegisterTransport") -> None:
-        """Go on with what another one reaches: the same device after a machine reset."""
+        """Take over another transport's connection: to the same device after a machine reset."""
         self.memory, self.store = elsewhere.memory, elsewhere.store
         self._qtest, self._at = elsewhere._qtest, elsewhere._at
 

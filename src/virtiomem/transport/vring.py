@@ -275,7 +275,7 @@ class VringChannel:
         self._callback = callback
 
     def poll(self) -> None:
-        """Take an interrupt, if there is one: what a change from the owner's side needs to be heard."""
+        """Take a pending interrupt: this is how the driver learns of a change on the owner's side."""
         self._interrupted(self._transport.take_interrupt())
 
     def reset(self) -> None:

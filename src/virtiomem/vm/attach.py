@@ -1,4 +1,4 @@
-"""Adding a memory device to a running machine, and taking one away."""
+"""Add a memory device to a running machine, or remove one."""
 
 import asyncio
 from itertools import count

@@ -62,7 +62,7 @@ async def detach(args: Namespace) -> int:
 
 @asynccontextmanager
 async def _one(args: Namespace, verb: str) -> AsyncIterator[Vm]:
-    """The only machine that a target means, open for a change that `verb` wants; raises what keeps it from that."""
+    """Open the one machine that a target means, for a change; raises UsageError for more, or why it cannot be opened."""
     async with AsyncExitStack() as stack:
         # First in and last out, so that an interrupt while connections are closed is an answer as well, not a
         # traceback.

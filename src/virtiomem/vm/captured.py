@@ -58,7 +58,7 @@ def explain_capture(capture: Capture) -> tuple[Reason, ...]:
 
 
 def _about_device(device: CapturedDevice, capture: Capture, inside: GuestMemoryInfo) -> Iterator[Reason]:
-    """The chain of a virtio-mem device, and what `vm explain` says about one like it."""
+    """Yield the chain of a virtio-mem device, then the reasons that `vm explain` gives for such a device."""
     blocks = inside.blocks_in(device.region) if device.region is not None else ()
     yield _chain(device, blocks, inside)
     if device.region is None:
@@ -120,7 +120,7 @@ def _driver(device: CapturedDevice, capture: Capture) -> Driver:
 
 
 def _others(capture: Capture, inside: GuestMemoryInfo, mine: Iterable[Span]) -> dict[str, list[Block]]:
-    """The memory blocks outside virtio-mem devices, by the driver that added them; ACPI distinguishes a DIMM from boot memory."""
+    """Group the memory blocks outside virtio-mem devices by the driver that added them; ACPI knows which are a DIMM's."""
     size = inside.block_size or 0
     regions = tuple(mine)
     found: dict[str, list[Block]] = {}
@@ -147,7 +147,7 @@ def _dimms(capture: Capture) -> dict[str, tuple[int | None, list[int]]]:
 
 
 def _not_added(capture: Capture) -> Iterator[Reason]:
-    """Devices that hold memory and that Linux made no memory block of, with what it said about them."""
+    """Yield the devices with memory of which Linux has no memory block, and what it logged about memory that it refused."""
     for name, (status, numbers) in _dimms(capture).items():
         # A slot that is absent or disabled has nothing that Linux could have added.
         if not numbers and status is not None and status & _ENABLED == _ENABLED:
@@ -179,7 +179,7 @@ def _owners(capture: Capture) -> Iterator[tuple[str, Span]]:
 
 
 def _about_other(name: str, blocks: list[Block], inside: GuestMemoryInfo) -> Iterator[Reason]:
-    """The chain of memory that comes in one piece; of what may be boot memory only what is offline."""
+    """Yield the chain of memory that another driver added; of possible boot memory only what is offline."""
     size = inside.block_size or 0
     offline = [block for block in blocks if not block.online]
     # Boot memory has no chain: nothing asked for it and no driver added it.

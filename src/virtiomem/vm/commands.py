@@ -102,7 +102,7 @@ async def watch(args: Namespace) -> int:
 
 
 async def _watch(args: Namespace, chosen: Sequence[Connection], seen: dict[str, bool], heard: set[str]) -> None:
-    """Show samples as they come, and note which machines were `seen` at all, and which were `heard` of: seen, or lost."""
+    """Show samples as they come; note which machines were `seen`, and which were `heard` of: seen or lost."""
     from virtiomem.vm.metrics import Metrics, serve
 
     metrics = Metrics(seen)
@@ -122,7 +122,7 @@ async def _watch(args: Namespace, chosen: Sequence[Connection], seen: dict[str, 
 
 
 async def explain(args: Namespace) -> int:
-    """Say why devices are not at their requested size; of a capture alone, what it says itself."""
+    """Explain why devices are not at their requested size, by machines or by a capture alone."""
     # A capture alone is explained by itself. With a machine, named or configured, it stands for a look by the agent.
     if args.capture and not args.connect and args.target == "all" and not load_config(config_paths(os.environ)):
         return _explain_alone(args)
@@ -156,7 +156,7 @@ def _explain_alone(args: Namespace) -> int:
 
 
 def _captured(path: str, chosen: Sequence[Connection]) -> GuestMemoryInfo:
-    """Read what the only machine's guest said about itself, from a file."""
+    """Read from a capture what the guest of the only machine reports."""
     from virtiomem.vm.doors.guest_files import read_capture
 
     if len(chosen) > 1:
@@ -165,7 +165,7 @@ def _captured(path: str, chosen: Sequence[Connection]) -> GuestMemoryInfo:
 
 
 async def connections(args: Namespace, verb: str = "") -> list[Connection]:
-    """The machines that the options and the configuration mean; `verb` is one that changes them."""
+    """Return the machines that the options and the configuration name; `verb` is given if it changes them."""
     given = vars(args)
     named = [*args.connect, *given.get("machines", ())]
     found = resolve(named, load_config(config_paths(os.environ)), agent=args.agent)
@@ -180,7 +180,7 @@ async def connections(args: Namespace, verb: str = "") -> list[Connection]:
 
 @asynccontextmanager
 async def opened_machines(chosen: Sequence[Connection]) -> AsyncIterator[list[Vm | Unreachable]]:
-    """The machines, open; what their users have to know before they are talked to is said."""
+    """Open the machines, and print the remarks that their doors make about them."""
     async with open_all(chosen) as opened:
         remarks: dict[str, list[str]] = {}
         for vm in opened:
@@ -243,7 +243,7 @@ async def _look_inside(agent: GuestView, machine: Machine, pages_for: float) -> 
 
 
 def _reasons(view: View, pattern: str | None) -> tuple[View, tuple[Reason, ...]]:
-    """The findings about a machine's devices that a pattern means; a pattern that means none is the view's error."""
+    """Return the findings about the devices that a pattern matches; a pattern without a match is the view's error."""
     if view.machine is None or view.hypervisor_info is None:
         return view, ()
     try:
@@ -335,7 +335,7 @@ def _print_line(sample: Sample) -> None:
 
 
 def complain(views: Sequence[View]) -> int:
-    """Print each machine's error on standard error; return 0, 64 when some have one, else the first one's exit code."""
+    """Print each machine's error; return 0 without any, 64 if some machines have one, else the first one's exit code."""
     errors = [view.error for view in views if view.error is not None]
     for error in errors:
         stdio.say(f"virtiomem: {error}")

@@ -61,7 +61,7 @@ def config_paths(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def load_config(paths: Sequence[Path]) -> dict[str, Connection]:
-    """Every machine the configurations name; UsageError names the file and the key that is wrong."""
+    """Load the machines of all configurations; UsageError names the file and the key that is wrong."""
     found: dict[str, Connection] = {}
     # The user's own is read last and so replaces what the system's says about a machine.
     for path in reversed(paths):
@@ -149,9 +149,9 @@ def _unique(connections: Iterable[Connection]) -> list[Connection]:
 
 
 async def expand(connections: Sequence[Connection]) -> list[Connection]:
-    """The connections, and for one that stands for many machines those; names are unique.
+    """Replace each connection that stands for many machines by these; names are unique.
 
-    One that cannot be asked is left as it is: to open it says why.
+    A connection that cannot be asked is kept: opening it says why.
     """
 
     async def machines(connection: Connection) -> list[Connection]:

@@ -26,7 +26,7 @@ def with_inside(hypervisor_info: HypervisorInfo, machine: Machine, inside: Guest
 
 
 def seen_to_act(hypervisor_info: HypervisorInfo, devices: Collection[str]) -> HypervisorInfo:
-    """A driver that is otherwise unknown is there when its device's plugged size was just seen moving."""
+    """Mark a driver that is otherwise unknown as ready if its device's plugged size was just seen moving."""
     drivers = {
         name: Driver.READY if driver is Driver.UNKNOWN and name in devices else driver
         for name, driver in hypervisor_info.drivers.items()
@@ -35,7 +35,7 @@ def seen_to_act(hypervisor_info: HypervisorInfo, devices: Collection[str]) -> Hy
 
 
 def placed(machine: Machine, inside: GuestMemoryInfo | None) -> Machine:
-    """The machine, with the addresses that the guest's claims leave only one device for."""
+    """Return the machine with an address for each device for which the guest's claims leave only one."""
     if inside is None or not inside.claims or all(device.memaddr is not None for device in machine.virtio_mem):
         return machine
     sizes = [device.max_size for device in machine.virtio_mem]

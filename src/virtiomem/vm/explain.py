@@ -1,4 +1,4 @@
-"""Why a device is not at its requested size: what is known, what is likely, what is not visible from outside, what would help.
+"""Explain why a device is not at its requested size: facts, likely reasons, what cannot be seen, advice.
 
 Only what was read is given as a fact. What Linux does in general is marked as such.
 """
@@ -157,7 +157,7 @@ def _settled(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
 
 
 def _spread_thin(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
-    """Yield that more blocks are added than what is plugged fills: a shrink left parts of them."""
+    """Yield a reason if more blocks are added than the plugged size fills: a shrink left parts of them."""
     size = facts.inside.block_size if facts.inside is not None else None
     added = len(facts.blocks(device)) * (size or 0)
     rest = added - device.assumed_size

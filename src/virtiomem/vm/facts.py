@@ -48,7 +48,7 @@ class MachineFacts:
         return len(self.offline(device)) * (size or 0)
 
     def units(self, device: VirtioMemDevice) -> Units:
-        """Return the unit the driver moves; the least that it can be where the guest does not say."""
+        """Return the units of the driver; the smallest possible ones where the guest does not report enough."""
         if self.inside is None:
             return choose_units(device.block_size, DEFAULT.section_size)
         row = self.inside.architecture

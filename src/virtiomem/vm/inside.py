@@ -115,7 +115,7 @@ class GuestMemoryInfo(Struct, frozen=True, kw_only=True, rename="kebab"):
 
     @property
     def architecture(self) -> Architecture:
-        """A row with such pages: all that is asked of it here follows from their size."""
+        """An architecture with this size of pages; nothing else of it is used here."""
         return next((row for row in ARCHITECTURES if row.page_size == self.page_size), DEFAULT)
 
     @property

@@ -229,7 +229,7 @@ class GuestView(Protocol):
         """Return the guest's view of its memory; also the zone of every memory block in `spans`, and the drivers' `claims`."""
 
     async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...], seconds: float) -> GuestMemoryInfo:
-        """`inside`, with what the pages of its online memory blocks in `spans` are used for, of as many as there is time for."""
+        """Return `inside` with the uses of pages of its online memory blocks in `spans`, of as many as there is time for."""
 
     async def close(self) -> None:
         """Let go of the agent; harmless when repeated."""

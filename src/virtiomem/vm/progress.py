@@ -95,7 +95,7 @@ class Track:
 
     @property
     def fraction(self) -> float:
-        """The part of the way that is behind it, from 0 to 1; of the whole way up from nothing after a reset."""
+        """The part of the way from `start` to `target` that is done, from 0 to 1; 0 while it is further away than at the start."""
         way = abs(self.target - self.start)
         return 1.0 if self.done else max(0.0, 1 - self.remaining / way) if way else 0.0
 

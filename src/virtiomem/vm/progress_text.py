@@ -54,7 +54,7 @@ def not_online(reports: Iterable[ResizeProgress]) -> tuple[str, str] | None:
 
 
 class ProgressLines:
-    """Reporter that says how far it is every ten seconds of the wall's clock."""
+    """Reporter that prints the progress every ten seconds of real time."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -65,7 +65,7 @@ async def resize(
     inside: GuestMemoryInfo | None = None,
     began: float | None = None,
 ) -> ResizeResult:
-    """Carry a plan out; never raises what a machine does to us: that is an outcome.
+    """Carry a plan out; errors of the machine are outcomes and are never raised.
 
     `inside` is what the guest said about itself when the plan was made; without it success is judged from outside. A
     time-out counts from `began` of the backend's time, or from now.
@@ -238,7 +238,7 @@ class _Resize:
         return None
 
     async def _stalled(self, machine: Machine) -> ResizeOutcome | None:
-        """Nothing moved for long: give the missing part to other devices, or end."""
+        """Give the missing part to other devices after a standstill, or end."""
         missing = {track.device: track.size for track in self.tracks.values() if not track.done}
         # Only for a device that was not stuck before: else two stuck ones would pass the same part to and fro.
         if self.policy.redispatch and missing.keys() - self.stuck.keys():
@@ -281,7 +281,7 @@ class _Resize:
             track.reset(now, device.assumed_size if isinstance(device, VirtioMemDevice) else 0)
 
     async def _look_inside(self, machine: Machine) -> ResizeOutcome | None:
-        """Every device has what was asked for: whether the guest has it too; None to go on."""
+        """Look whether the guest has online what every device now has; None to go on."""
         if self.inside_before is None and self.vm.agent is not None:
             self._unseen("the guest agent did not answer when the plan was made")
         # Without a look from before there is nothing to compare with, and a guest that was silent then is not waited
@@ -310,7 +310,7 @@ class _Resize:
         return ResizeOutcome.DONE if seen or not self.policy.online else ResizeOutcome.PLUGGED
 
     async def _inside(self, spans: tuple[Span, ...] = (), patience: float | None = None) -> GuestMemoryInfo | None:
-        """Ask the agent, for at most `patience` seconds, or as long as is left; that it does not answer is noted once."""
+        """Ask the agent, for at most `patience` seconds or as long as is left; a failure is noted once."""
         if self.vm.agent is None:
             return None
         try:
@@ -372,7 +372,7 @@ class _Resize:
                 self.machine = await self.backend.look()
 
     async def _roll_back(self) -> None:
-        """Set what was requested before, and give the guest a moment to follow; the findings are of before that."""
+        """Set the previous requested sizes again, and watch the guest for a moment; findings were taken before."""
         try:
             for change in self.original.changes:
                 await self.backend.set_requested_size(change.device.id, change.before)

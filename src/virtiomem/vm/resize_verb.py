@@ -1,4 +1,4 @@
-"""`vm resize`: from its options, over the plan and what speaks against it, to what came of it."""
+"""`vm resize`: its options, the plan and objections to it, progress, and the result."""
 
 import sys
 from argparse import Namespace

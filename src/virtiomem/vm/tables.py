@@ -200,7 +200,7 @@ def exact_size(size: int | None) -> str:
 
 
 def finding_lines(findings: Iterable[Reason]) -> list[str]:
-    """Findings, what is certain first; a text that holds for several devices stands once, many of one kind are cut."""
+    """Format findings, certain ones first; a text that several devices share stands once, long lists of one kind are cut."""
     devices: dict[tuple[Certainty, ReasonKind], dict[str, list[str]]] = {}
     for finding in sorted(findings, key=lambda finding: list(Certainty).index(finding.certainty)):
         alike = devices.setdefault((finding.certainty, finding.kind), {})

@@ -14,7 +14,7 @@ from virtiomem.driver.retry import LAST, interval
 
 @dataclass(slots=True)
 class RetryTimer:
-    """When the driver will try again, told from when memory was last seen moving.
+    """Estimate of when the driver tries again, from when memory was last seen moving.
 
     `certain` is false when the device was not settled at the start: then the driver may have doubled its interval before
     we came, and only the 300 s hold.

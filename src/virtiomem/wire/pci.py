@@ -149,6 +149,7 @@ def memory_bars(probed: Sequence[int]) -> list[Bar]:
     number = 0
     while number < len(probed):
         value = probed[number]
+        # The last register has none behind it for the upper half.
         wide = value & _BAR_TYPE == _BAR_64 and number + 1 < len(probed)
         # The low four bits are type and prefetchability; of a BAR of 4 GiB or more nothing else stands in the low
         # register.

@@ -1,4 +1,4 @@
-"""A guest that is running already: brought into the state that a snapshot of a real one shows.
+"""Bring a guest into the state that a snapshot of a running real one shows.
 
 The kernel boots on what was boot memory, the driver is loaded, and every memory block of a virtio-mem device that the
 snapshot shows is plugged, added and put online in its zone. What a snapshot does not tell is taken for what is usual:

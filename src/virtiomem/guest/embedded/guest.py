@@ -73,9 +73,10 @@ class EmbeddedGuest:
         """Boot; every device has its address, and one without a name gets the name that Linux would give it.
 
         `boot`: a real guest's snapshot to start from, instead of `boot_iomem`; one with a virtio_mem driver at work is
-        taken over as it is (see `adopt`). `hardware`: the devices themselves, ours when None. Raises ListingError for a
-        impossible listing, ArgumentError for an impossible table, ScenarioError for an impossible name, DeviceError for an impossible device, UsageError
-        for an impossible snapshot.
+        taken over as it is (see `adopt`). `hardware`: the devices themselves, ours when None.
+
+        Raises ListingError for an impossible listing, ArgumentError for a table, ScenarioError for a name, DeviceError for
+        a device, UsageError for a snapshot.
         """
         config, driver, devices = taken.tables(config, driver, devices)
         # Before anything is made, since names decide which region in a snapshot is whose.
@@ -153,7 +154,7 @@ class EmbeddedGuest:
         self._hardware.close()
 
     def play(self, step: Step, *, lasts: float = 0) -> StepRecord:
-        """Do one step and run until idle: nothing left to do, or only the driver's retry timer. It `lasts` that many seconds.
+        """Do one step and run until idle: nothing left to do, or only the driver's retry timer. It lasts at least `lasts` seconds.
 
         What device or kernel refuse is in the record; raises BackendError when a device's QEMU is lost, ArgumentError
         for an impossible step.
@@ -312,17 +313,19 @@ class EmbeddedGuest:
                 if how is OnlineType.OFFLINE and id_ in memory.blocks:
                     self._holding += filter(None, [why_not_offline(memory, memory.blocks[id_], rc)])
                 refusals.append(f"memory{id_}: write error: {_WORDS.get(rc, rc.name)}")
+            # After each block, as between two writes of a shell: the driver may act on the first before the second.
             self.kernel.clock.run_until_idle()
         return "; ".join(refusals) or None
 
     def _new_kernel(self, *, reset: bool) -> None:
+        # First, for what the reset notifies is not for the driver of the kernel that is gone.
         self.kernel.halt()
         if reset:
             self._hardware.system_reset()
         self._start_kernel()
 
     def _plug_dimm(self, step: values.PlugDimm) -> None:
-        """Refused by the machine in QEMU's words; a failure inside the guest kernel is only logged there."""
+        """Plug a DIMM; QEMU's refusals are raised, a failure inside the guest kernel is only logged there."""
         self._check_dimm(step)
         memaddr = None if step.memaddr is UNSET else int(step.memaddr)
         addr = self._room.place(step.id, step.size, memaddr=memaddr)
@@ -380,6 +383,8 @@ class EmbeddedGuest:
             self._hardware.check()
         for driver in self.kernel.devices:
             device = next(device for device in self.devices if device.name == driver.name)
+            # A request that was never answered leaves the driver waiting: what the device did with it the driver cannot
+            # know.
             if not driver.work.hung:
                 assert driver.plugged_size == device.owner.size(), f"{driver.name}: plugged sizes differ"
                 # What an earlier kernel left plugged is not in the bitmap of this driver before its UNPLUG_ALL.

@@ -122,7 +122,7 @@ class AttachedDevice:
 
     @property
     def refusal(self) -> Reason | None:
-        """Why it last refused a request; None while it has not, and when it does not tell."""
+        """Reason for its last refusal; None before the first one, and when it gives no reasons."""
         return self._devices.refusal(self.id)
 
     @property

@@ -79,7 +79,7 @@ class Kernel:
         return max(free_after_boot(self._build, there) - (config.crashkernel or 0), 0)
 
     def _adopt_managed(self, boot: values.Snapshot) -> None:
-        """Take over how many pages the real kernel left to its allocator."""
+        """Take the numbers of managed pages from the real kernel's snapshot."""
         for node in self.memory.nodes.values():
             for name, zone in node.zones.items():
                 pages = boot.zones.get(f"node{node.nid}", {}).get(str(name))
@@ -111,7 +111,7 @@ class Kernel:
             self.module = None
 
     def suspend(self, to: Sleep, sleep: Callable[[], None]) -> Errno:
-        """Sleep, and be woken up at once: EPERM when the driver refuses, ENODEV to a disk, as there is no swap."""
+        """Suspend, and wake up at once; EPERM when the driver refuses, ENODEV for a suspend to disk, as there is no swap."""
         rc = self.module.freeze(to) if self.module is not None else Errno.OK
         if rc or to is Sleep.DISK:
             return rc or Errno.ENODEV

@@ -15,6 +15,7 @@ def take(kernel: Kernel, devices: list[values.DeviceInfo]) -> values.Snapshot:
     memory = kernel.memory
     return values.Snapshot(
         iomem=iomem.dumps(memory.iomem),
+        # Worked out once at boot: these blocks never change, and there may be thousands for each snapshot.
         memory_blocks=[
             kernel.boot_blocks.get(id_) or _block(kernel, memory.blocks[id_]) for id_ in sorted(memory.blocks)
         ],

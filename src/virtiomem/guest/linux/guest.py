@@ -224,7 +224,7 @@ class LinuxGuest:
         return rest.snapshot
 
     def _settle(self, doing: str) -> Rest:
-        """The guest at rest; a look whose processes were killed for lack of memory is taken again."""
+        """Wait until the guest is at rest; a look whose processes were killed for lack of memory is repeated."""
         requests: list[Request] = []
         for _ in range(_LOOKS):
             try:
@@ -238,7 +238,7 @@ class LinuxGuest:
 
     @contextmanager
     def _out_of_memory(self, doing: str) -> Iterator[None]:
-        """Say of a guest that is lost that it ran out of memory, where its kernel said so."""
+        """Report a lost guest as out of memory if its kernel said so."""
         try:
             yield
         except (BackendError, ProtocolError) as error:

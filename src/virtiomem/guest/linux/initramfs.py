@@ -103,7 +103,7 @@ def _static_busybox(path: Path | None, architecture: Architecture) -> bytes:
 
 
 def _roots() -> list[Path]:
-    """Below which programs for the guest are looked for: this machine, then unpacked packages."""
+    """Directories below which programs for the guest are looked for: this machine, then unpacked packages."""
     return list(dict.fromkeys([Path("/"), *kernels.roots()]))
 
 
@@ -148,7 +148,7 @@ def _kexec_tools(architecture: Architecture) -> dict[str, bytes]:
 
 
 def _libraries(program: bytes, root: Path) -> dict[str, bytes]:
-    """Whatever below `root` is a shared library that the program names, and what those name, by their paths.
+    """Return the shared libraries below `root` that a program names, and those that they name in turn, by their paths.
 
     A file names its libraries in strings. ldd would have to run the program, which may be another processor's.
     """

@@ -257,7 +257,7 @@ def identify(image: Path) -> tuple[str, Architecture]:
 
 
 def _identify_arm64(image: Path, data: bytes) -> tuple[str, Architecture]:
-    """The header says the page size, the banner somewhere in the image its release."""
+    """Identify an arm64 image: the header has its page size, a banner somewhere in it the release."""
     flags = int.from_bytes(data[_ARM64_FLAGS], "little")
     sizes = {1: 4 * KiB, 2: 16 * KiB, 3: 64 * KiB}
     # Bits 1 and 2 are the page size, 0 if it is not said (booting.rst).
@@ -287,7 +287,6 @@ def unpack(path: Path) -> bytes:
 
 def _unzstd(path: Path, data: bytes) -> bytes:
     """Python reads zstd from 3.14 on; until then its own program does."""
-    # Python reads zstd from 3.14 on only.
     program = shutil.which("zstd")
     if program is None:
         raise BackendError(f"{path}: zstd is needed to unpack this module (Debian package zstd)")

@@ -118,7 +118,7 @@ def _blocks(lines: list[str], links: list[str]) -> list[MemoryBlock]:
 
 
 def _zones(lines: Iterable[str]) -> tuple[Zones, dict[int, int]]:
-    """`Node 0, zone Normal` and its counters, for every zone; what of each node can pay for more."""
+    """Read the counters of every zone, and the free pages of each node that struct pages can come from."""
     zones = zoneinfo.parse(lines, _other_of_zones)
     for zone in zones:
         if any(len(zone.pages.get(counter, "")) not in range(1, _MAX_DIGITS) for counter in zoneinfo.COUNTERS):
@@ -137,7 +137,7 @@ def _other_of_zones(line: str) -> None:
 
 
 def _timer(lines: list[str]) -> float | None:
-    """Of /proc/timer_list: a line with the timer's function, then one with its expiry."""
+    """Return the seconds to the earliest expiry in /proc/timer_list: a line with a timer's function, then its expiry."""
     expiries = [int(match[1]) / _NANO for line in lines if (match := _EXPIRES.search(line))]
     return max(min(expiries), 0.0) if expiries else None
 

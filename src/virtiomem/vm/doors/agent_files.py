@@ -63,12 +63,12 @@ class GuestFiles:
         return await self._peer.ask(command, arguments, shape=shape, seconds=ANSWER_SECONDS)
 
     async def text(self, path: str) -> str | None:
-        """A whole file, up to FILE_LIMIT bytes; None, and a note, when it cannot be had."""
+        """Read a whole file, up to FILE_LIMIT bytes; None, and an entry in `unreadable`, when it cannot be read."""
         data = await self.read(path, 0, FILE_LIMIT)
         return None if data is None else data.decode("utf-8", errors="replace")
 
     async def read(self, path: str, offset: int, size: int) -> bytes | None:
-        """Read `size` bytes of a file, less where it ends; None, and a note, when they cannot be had.
+        """Read `size` bytes of a file, fewer at its end; None, and an entry in `unreadable`, when they cannot be read.
 
         An interrupt waits until the file is closed again: the agent keeps it open for as long as it runs.
         """

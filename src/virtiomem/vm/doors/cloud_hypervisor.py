@@ -160,7 +160,7 @@ class CloudHypervisorBackend(PollingBackend):
         )
 
     async def set_requested_size(self, device: str, size: int) -> None:
-        """Set what a zone is asked to have; the API takes that and its boot memory in one number."""
+        """Set the requested size of a zone; the API takes it and the zone's boot memory as one number."""
         info = await self._info()
         zone = next((zone for zone in info.config.memory.resizable if zone.id == device), None)
         if zone is None:

@@ -71,7 +71,7 @@ class GuestAgent:
             return await _Session(peer).look(spans, claims=claims)
 
     async def count_pages(self, inside: GuestMemoryInfo, spans: tuple[Span, ...], seconds: float) -> GuestMemoryInfo:
-        """`inside`, with what the pages of its online memory blocks in `spans` are used for."""
+        """Return `inside` with the uses of the pages of its online memory blocks in `spans`."""
         # The pages have a limit of their own within; what comes before them has the usual one.
         async with self._peer(LOOK_SECONDS + seconds) as peer:
             return await _Session(peer).count_pages(inside, spans, seconds)
@@ -194,7 +194,7 @@ class _Session:
         )
 
     async def _with_zones(self, blocks: tuple[Block, ...], size: int, spans: tuple[Span, ...]) -> tuple[Block, ...]:
-        """Add the zone of the online blocks in `spans`, of that many as is decent to ask for."""
+        """Add the zones of the online blocks in `spans`, of MAX_ZONES_ASKED at most."""
         concerned = [
             b for b in blocks if b.online and any(span.overlaps(Span.of_block(b.block, size)) for span in spans)
         ]

@@ -138,7 +138,7 @@ class HttpPeer:
 
 
 def _why(error: Exception) -> str:
-    """The errno in words, which stands at the end of a chain of causes."""
+    """Return the words of the errno at the end of the chain of causes."""
     cause: BaseException = error
     # httpx wraps httpcore's error, which wraps the system's: only the last one has an errno.
     while isinstance(inner := cause.__cause__ or cause.__context__, Exception):
@@ -162,7 +162,7 @@ def _words(body: bytes) -> str:
 
 
 class PollingBackend(Backend, Protocol):
-    """The part of a `Backend` that a VMM without events needs: it is asked again and again while a caller waits."""
+    """A `Backend` of a VMM without events: it is looked at again and again while a caller waits."""
 
     _last: Machine | None
 

@@ -166,7 +166,7 @@ class LibvirtBackend:
             raise DeviceError(f"{shown(device)} is gone", connection=self._label) from None
 
     async def _stored(self, device: str, element: str) -> str | None:
-        """A device's XML in the stored configuration, where that is to be changed as well; DeviceError when it has none."""
+        """Return a device's XML in the stored configuration; None unless `persist`, DeviceError when it is not there."""
         if not self._persist:
             return None
         try:

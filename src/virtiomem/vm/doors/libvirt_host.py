@@ -63,7 +63,7 @@ class LibvirtRefused(Exception):  # noqa: N818 - an answer the caller decides on
 
 
 def binding(label: str) -> Any:
-    """The module `libvirt`, its own complaints on standard error turned off; BackendError when it is missing."""
+    """Return the module `libvirt`; BackendError when it is not installed."""
     try:
         import libvirt
     except ImportError:
@@ -269,7 +269,7 @@ _hosts: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str | None, bool
 
 
 async def acquire(uri: str | None, *, writes: bool, label: str) -> LibvirtHost:
-    """The connection to a URI, opened by the first caller; to be given back by `release`."""
+    """Return the connection to a URI, which the first caller opens; it is given back by `release`."""
     # By event loop: a connection's futures belong to the loop that opened it, and a program may run several in turn.
     hosts = _hosts.setdefault(asyncio.get_running_loop(), {})
     host = hosts.get((uri, writes))
@@ -303,7 +303,7 @@ _started = False
 
 
 def _start_events(api: Any) -> None:
-    """Turn libvirt's event loop in a thread, once in a process and before the first connection."""
+    """Run libvirt's event loop in a thread, once per process and before the first connection."""
     global _started  # noqa: PLW0603 - libvirt has one event loop for the process
     with _events:
         if _started:

@@ -252,7 +252,7 @@ class QmpBackend:
             return []
 
     async def _named(self, devices: Iterable[MemoryDevice]) -> list[MemoryDevice]:
-        """The devices; those that were started without an id under the name that QEMU's object tree gives them."""
+        """Return the devices; one that was started without an id has the name of its object in QEMU's tree."""
         found = list(devices)
         # Two more kinds of questions only where there is something to find: most devices have an id.
         if all(device.data.id is not None or device.type != "virtio-mem" for device in found):
@@ -263,7 +263,7 @@ class QmpBackend:
         return [self._under(device, names.get(device.data.memaddr)) for device in found]
 
     def _under(self, device: MemoryDevice, child: _Child | None) -> MemoryDevice:
-        """A device under the name of the object that it is, when it has no id of its own."""
+        """Give a device without an id the name of its object."""
         if device.data.id is not None or device.type != "virtio-mem" or child is None:
             return device
         try:

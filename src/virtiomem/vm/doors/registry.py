@@ -15,7 +15,7 @@ USAGES = tuple(usage for door in DOORS for usage in door.usages)
 
 
 def refuse_what_cannot_be(connections: Iterable[Connection], verb: str) -> None:
-    """Raise UsageError for a machine that is reached through a door which cannot do what a verb wants (`base.VERBS`)."""
+    """Raise UsageError for a machine whose door cannot do what `verb` needs (`base.VERBS`)."""
     for connection in connections:
         ability = door_of(connection.target).ability(verb)
         if not ability.can:
@@ -23,7 +23,7 @@ def refuse_what_cannot_be(connections: Iterable[Connection], verb: str) -> None:
 
 
 def refuse_unread_model(connections: Iterable[Connection], model: str | None) -> None:
-    """Raise UsageError for a release of Linux to model (`base.Access`) where no machine is a model."""
+    """Raise UsageError for a release of Linux to model (`base.Access`) if no machine is simulated."""
     if model is not None and not any(isinstance(connection.target, sim.SimTarget) for connection in connections):
         raise UsageError("--model is for a scenario (sim:FILE); a machine that runs has a kernel of its own")
 

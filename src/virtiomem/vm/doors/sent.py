@@ -121,7 +121,7 @@ COMMANDS = {command.name: command for command in TABLE}
 
 
 def why_not(name: str, version: str) -> str | None:
-    """Why an unstable command is not sent to QEMU of this version, even if the user wants it; None when it may be."""
+    """Return why an unstable command is not sent to this version of QEMU even if it is allowed; None if it may be sent."""
     command = COMMANDS[name]
     if command.stable or ".".join(version.split(".")[:2]) in command.survived:
         return None

@@ -162,7 +162,7 @@ class SimBackend:
 
 
 def open_sim(path: str, *, label: str, pace: float = 0.0, model: str | None = None) -> SimBackend:
-    """Play a scenario file on an embedded guest, and leave it where its last step left it, as Linux `model` or as it says."""
+    """Play a scenario to its last step on an embedded guest; `model` is the release of Linux instead of the scenario's."""
     scenario = load(path, kernel=model)
     guest = embedded_guest(scenario)
     kernel = guest.kernel
