@@ -44,6 +44,7 @@ def subtract(ranges: Iterable[CrashRange], others: Iterable[CrashRange]) -> list
     covers = sorted(others)
     first = 0
     for start, end in sorted(ranges):
+        # Both ascend: what ends below this range ends below all that follow.
         while first < len(covers) and covers[first][1] < start:
             first += 1
         rest, at = start, first

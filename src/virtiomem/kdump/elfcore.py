@@ -113,6 +113,7 @@ def segments(
     `backed_up` is the range that is read from `inputs.backup` instead of from its own place.
     """
     notes = [*inputs.notes, *([inputs.vmcoreinfo] if inputs.vmcoreinfo else [])]
+    # In the order in which both loaders write them: a header is compared with theirs byte by byte.
     table = [ProgramHeader(SegmentType.NOTE, 0, addr, 0, addr, size, size) for addr, size in notes]
     if inputs.text is not None:
         vaddr, paddr, size = inputs.text
@@ -130,6 +131,7 @@ def header(found: CrashRanges, inputs: Inputs = Inputs()) -> bytes:
     table = segments(found.ranges, inputs, found.backup)
     if found.loader is Loader.KERNEL:
         return encode(table, room=entries(found, inputs), machine=inputs.machine)
+    # kexec-tools sizes its header by its table, whose entries are not all RAM.
     room = len(table) - len(found.ranges) + found.entries
     return encode(table, room=room, align=KEXEC_TOOLS_ALIGN, machine=inputs.machine)
 
@@ -179,6 +181,7 @@ def architecture_of(path: str | Path) -> Architecture | None:
     try:
         with Path(path).open("rb") as file:
             data = file.read(_EHDR.size)
+    # return None
     except OSError:
         return None
     machine = _EHDR.unpack(data)[2] if is_header(data) else None
@@ -221,6 +224,7 @@ def decode(data: bytes | mmap, *, source: str = "header") -> list[ProgramHeader]
     ident, kind, _, _, _, phoff, shoff, _, _, phentsize, phnum, _, _, _ = _EHDR.unpack_from(data)
     if (ident[4], ident[5], kind) != (ELFCLASS64, ELFDATA2LSB, ET_CORE):
         raise UsageError(f"{source}: not an ELF64 little-endian core file")
+    # Before the size of an entry is looked at: this comes from elsewhere, and may be missing.
     if phnum == PN_XNUM:
         phnum = _section_info(data, shoff, source)
     if phentsize != _PHDR.size:

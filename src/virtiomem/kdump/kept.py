@@ -122,6 +122,7 @@ class KeptHeader:
         if size := self._too_large(found):
             reason = f"{len(found.ranges)} ranges need a crash header of {size} bytes, and it has room for {self.room}"
             raise KernelError(Errno.EINVAL, reason)
+        # A header that was made earlier has what was there then, which the map of now need not have.
         if held is not None:
             self._made_of = replace(found, ranges=list(held), entries=len(held))
         if self.kept_up_to_date:

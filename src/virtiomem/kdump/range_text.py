@@ -107,6 +107,7 @@ def comparison_text(
         Column("size", itemgetter(4), right=True, rank=1),
     ]
     rows = []
+    # By where they start: two ranges that differ in their ends only then stand on one line.
     for start in sorted({*kernel, *kexec}):
         sides = [(start, ends[start]) if start in ends else None for ends in (kernel, kexec)]
         left, right = (("", "") if one is None else (range_text(one), size(total([one]))) for one in sides)

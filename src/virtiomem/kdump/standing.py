@@ -70,6 +70,7 @@ class Standing:
     def pieces(self) -> list[CrashRange]:
         """Everything that any of the lists has, cut wherever one of them begins or ends."""
         lists = [ranges for ranges in (self.ram, self.at_loading, self.now, self.certain) if ranges is not None]
+        # Between two cuts no list changes, so each piece is wholly in one or not at all.
         cuts = sorted({cut for start, end in chain(*lists) for cut in (start, end + 1)})
         within = [(first, stop - 1) for first, stop in pairwise(cuts)]
         outside = set(within)
@@ -103,6 +104,7 @@ def is_kept(
 
     `crash_hotplug` is the file of this name below /sys/devices/system/memory. None where that cannot be known.
     """
+    # The kernel's own word first: a build may lack what its release can do.
     if crash_hotplug in ("0", "1"):
         return crash_hotplug == "1"
     if loader is Loader.KEXEC_TOOLS or (release is not None and not keeps_header(release, architecture)):

@@ -28,6 +28,7 @@ def table(standing: Standing, *, in_bytes: bool = False, headings: bool = True) 
             for ranges, lacks in zip(lists, lacking, strict=True)
         ]
         words[2] = "yes" if piece in sure else words[2]
+        # Pieces were cut wherever any list changes; where no word does, the line is one.
         joins = rows and rows[-1][1] == tuple(words) and rows[-1][0][1] + 1 == piece[0]
         start = rows.pop()[0][0] if joins else piece[0]
         rows.append(((start, piece[1]), tuple(words)))
@@ -88,6 +89,7 @@ def lacks(standing: Standing) -> str:
     missing = total(standing.missing or [])
     if not missing:
         return ""
+    # Any event of that kind makes the kernel write the header again, with all that is there.
     cure = "put a memory block online or offline, or load" if standing.kept_up_to_date else "load"
     return f"{format_size(missing)} of RAM is not in the header, a crash loses it: {cure} the crash kernel again (kexec -p)"
 

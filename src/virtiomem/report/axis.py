@@ -42,6 +42,7 @@ def folded_axis(listings: Iterable[Sequence[Row]], regions: Iterable[Span] = ())
             ram.add(span)
         elif resource_kind(row.name) is ResourceKind.REGION:
             roomy.add(span)
+    # A map of I/O ports, or a part of a listing, has no RAM: then everything is to scale.
     return list(_segments(ram or everything, roomy, everything))
 
 
@@ -94,6 +95,7 @@ class Axis:
     def __init__(self, segments: Sequence[AxisSegment]) -> None:
         self.segments = segments
         folds = sum(segment.folded for segment in segments)
+        # However many are folded, six tenths of the width are left for what is to scale.
         share = min(FOLD_SHARE, 0.4 / max(folds, 1)) if folds < len(segments) else 1 / max(folds, 1)
         shown = sum(segment.stop - segment.start for segment in segments if not segment.folded)
         widths = [share if s.folded else (s.stop - s.start) / shown * (1 - share * folds) for s in segments]
@@ -115,8 +117,10 @@ class Axis:
             if segment.folded:
                 continue
             per_gap = (segment.stop - segment.start) / (right - left) * gap
+            # A power of two: such addresses are round in hexadecimal and in gigabytes.
             step = 1 << max(int(per_gap) - 1, 0).bit_length()
             for address in range(align_up(segment.start, step), segment.stop + 1, step):
+                # The first of a segment may fall next to the last of the one before.
                 if not found or self.place(address) - self.place(found[-1]) >= gap * 0.8:
                     found.append(address)
         return found

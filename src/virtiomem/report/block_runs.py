@@ -39,6 +39,7 @@ def block_runs(snapshot: Snapshot, block_size: int, plugged: Plugged) -> list[Bl
         found += _clipped(present, at, first)
         for run in _with_places(_clipped(present, first, stop), first, stop):
             found += _by_plugged(run, block_size, plugged.get(device.id))
+        # Regions may overlap in a damaged recording: no block is there twice.
         at = max(at, stop)
     return list(_joined([*found, *_clipped(present, at, None)]))
 
@@ -143,6 +144,7 @@ def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> list[Bloc
         if was == now:
             continue
         last = found[-1] if found else None
+        # An edge of either side cuts; where the change goes on across it, it is one.
         if last and (last.first + last.times, last.was, last.now) == (first, was, now):
             found[-1] = last._replace(times=last.times + stop - first)
         else:

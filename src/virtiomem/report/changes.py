@@ -32,9 +32,11 @@ class MapChange(NamedTuple):
 
 def map_changes(old: Sequence[Row], new: Sequence[Row]) -> list[MapChange]:
     """The changes from one listing to the next, in address order."""
+    # Most lines are the same in both: what is left is short enough to be looked at one by one.
     alike = set(old) & set(new)
     olds, news = (_grouped(row for row in listing if row not in alike) for listing in (old, new))
     found = []
+    # What changed its name or its depth is no longer the same resource to a reader of the listing.
     for key in olds.keys() | news.keys():
         for before, after in _bundles(olds[key], news[key]):
             found += [_named(*bundle) for bundle in _without_unchanged(before, after)]
@@ -71,6 +73,7 @@ def _bundles(olds: Iterable[Row], news: Iterable[Row]) -> Iterator[Bundle]:
 
 def _without_unchanged(before: list[Row], after: list[Row]) -> Iterator[Bundle]:
     """A bundle of rows that count several resources, taken apart where some of these are the same on both sides."""
+    # Counted rows are spelt out only where both sides have some, for there may be 100 000 of them.
     if not before or not after or all(row.times == 1 for row in (*before, *after)):
         yield before, after
         return

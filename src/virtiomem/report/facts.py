@@ -125,6 +125,7 @@ def _runs(listing: Iterable[Row]) -> int:
         if resource_kind(row.name) is not ResourceKind.VIRTIO_MEM:
             stop = -1
             continue
+        # Resources of two devices never touch in the listing: a device's own line stands between them.
         runs += row.start != stop
         stop = row.stop
     return runs

@@ -73,6 +73,7 @@ def of_recording(source: Source, step: int | None) -> Map:
     moment = whole.moments[at]
     strip = BlockStrip(moment.blocks, whole.block_size, plugged_everywhere(moment.plugged))
     did = "at boot" if moment.record is None else f"step {at}, {describe(moment.record.step)}{_but(moment.record)}"
+    # At boot nothing has changed: against nothing, everything would have.
     before = whole.moments[at - 1].blocks if at else moment.blocks
     ends = [(one.first, one.first + one.times) for one in block_changes(before, moment.blocks)]
     changed = Span(ends[0][0] * whole.block_size, ends[-1][1] * whole.block_size) if ends else None

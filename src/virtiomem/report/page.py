@@ -53,6 +53,7 @@ def page(sources: Sequence[Source]) -> str:
         script=script,
         script_hash=csp_hash(script),
     )
+    # A name out of a damaged listing may hold half a character, which no file in UTF-8 can.
     return sound(made)
 
 

@@ -23,6 +23,7 @@ def plugged_after(plugged: Plugged, record: StepRecord, runs: Iterable[RequestRu
         now.update((name, SpanSet()) for name in blocks)
     for run in runs:
         spans = now.get(run.device)
+        # Only what the device acknowledged was done.
         if run.response != "ACK" or spans is None:
             continue
         if run.type == "UNPLUG_ALL":
@@ -55,6 +56,7 @@ def _touched(run: RequestRun, block_size: int) -> Iterator[Span]:
         return
     size = run.nb_blocks * block_size
     last = run.addr + run.stride * (run.times - 1)
+    # Next to each other, upwards or downwards, they are one span: a terabyte takes one step, not a million.
     if abs(run.stride) == size:
         yield Span(min(run.addr, last), max(run.addr, last) + size)
         return

@@ -24,6 +24,7 @@ def render(svg: str) -> bytes:
                 source, target = Path(folder, "map.svg"), Path(folder, "map.png")
                 source.write_text(svg, encoding="utf-8")
                 _run([found, *command(source, target)])
+                # A browser may exit with 0 and have written nothing.
                 if target.is_file():
                     return target.read_bytes()
                 raise BackendError(f"{found}: made no picture")
@@ -59,6 +60,7 @@ def _chromium(source: Path, target: Path) -> list[str]:
     return [
         *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
         *("--disable-component-update", "--disable-sync", "--disable-quic", "--hide-scrollbars"),
+        # Its own profile: a browser that is open already would take the job, and write nothing.
         f"--user-data-dir={source.parent / 'profile'}",
         "--force-device-scale-factor=2",
         f"--window-size={width},{height + 1}",

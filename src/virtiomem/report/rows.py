@@ -38,6 +38,7 @@ def rows(root: Resource) -> list[Row]:
         if times:
             found.append(Row(depth, start, size, times, name))
         depth, start, size, times, name = level, node.start, node.size, 1, node.name
+        # A row with children stays alone: what stands below it would belong to one of several.
         open_row = childless
     if times:
         found.append(Row(depth, start, size, times, name))
