@@ -176,7 +176,9 @@ def _uses(of: WorkloadSeen, parameters: WorkloadShares, chance: random.Random) -
         "unmovable": (unmovable - left, "unmovable"),
         "left": (left, "unmovable"),
     }
+    # In turn, as a load grows: all movable memory first would push the rest to the end of the device.
     for part, (name, (pageblocks, kind)) in product(range(_PARTS), amounts.items()):
+        # The difference of two shares: the parts add up to the whole, however it divides.
         if size := pageblocks * (part + 1) // _PARTS - pageblocks * part // _PARTS:
             yield Use(
                 id=f"{name}-{part}",

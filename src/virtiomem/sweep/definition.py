@@ -21,10 +21,12 @@ def dumps(sweep: Sweep) -> bytes:
         "title": sweep.title,
         "tables": sweep.tables,
         "parameters": [asdict(parameter) for parameter in sweep.grid.parameters],
+        # All of them are a range, which says itself: a grid may have a million.
         "points": None if len(sweep.points) == sweep.grid.size else list(sweep.points),
         "seeds": sweep.seeds,
         "compare": sweep.compare,
         "traces": {name: [asdict(point) for point in points] for name, points in sweep.traces.items()},
+        # Absolute: a worker may have been started elsewhere.
         "folder": str(sweep.folder.absolute()),
         "source": sweep.source,
     }

@@ -52,6 +52,7 @@ def _play(text: bytes, digest: str, chunk: Chunk) -> Played:
     """In a worker: play some runs of the sweep that `text` is. Raises BackendError for a worker of another version."""
     sweep = _sweep(text)
     if sweep.digest != digest:
+        # The digest has the version in it: only the same code makes the same rows.
         raise BackendError(f"a worker has virtiomem {__version__}, which is another than here: its rows would differ")
     return [(run, outcome.play(sweep, run)) for run in chunk]
 
@@ -113,6 +114,7 @@ class _InPool:
     def play(self) -> Iterator[Played]:
         while self._more or self._lost:
             alone = bool(self._lost)
+            # A program that uses the library may have children of its own: those are not to be ended.
             others = set(active_children())
             pool = ProcessPoolExecutor(
                 self._workers, mp_context=get_context("spawn"), initializer=exec, initargs=(_IGNORE_INTERRUPTS,)
@@ -122,6 +124,7 @@ class _InPool:
                 yield from self._in(pool, under_way, alone=alone)
             except BrokenProcessPool:
                 gone = list(under_way.values())
+                # Only a chunk that was alone is surely what killed its worker.
                 if len(gone) == 1:
                     yield self._lost.blame(gone[0])
                 else:
@@ -136,6 +139,7 @@ class _InPool:
     ) -> Iterator[Played]:
         """Play in one pool until there is nothing more to play in it; `alone`, one chunk at a time, what was lost."""
         while True:
+            # Alone: with two under way, a death would again leave two suspects.
             while len(under_way) < (1 if alone else _UNDER_WAY * self._workers):
                 chunk = (self._lost.pop() if self._lost else None) if alone else next(self._chunks, None)
                 if chunk is None:

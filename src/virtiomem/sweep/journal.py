@@ -83,6 +83,7 @@ class Journal:
 
     def add(self, outcomes: Iterable[tuple[int, Outcome]]) -> None:
         """Keep some rows. Raises BackendError, on a full disk, and then none of them is there."""
+        # At the end, wherever a failed write has left the position.
         at = self._file.seek(0, os.SEEK_END)
         found: list[tuple[int, int]] = []
         lines = bytearray()
@@ -94,6 +95,7 @@ class Journal:
             self._file.flush()
         except OSError as error:
             raise cannot_write(self.path, error) from None
+        # Only now: rows that were not written are played again.
         for run, place in found:
             self._note(run, place)
 

@@ -45,6 +45,7 @@ def _rank(count: int, share: float) -> int:
     low, high = 0, count - 1
     while low < high:
         middle = (low + high) // 2
+        # Sums of logarithms are off in the last digits: a rank that is exactly enough must not be missed.
         if _at_most(middle + 1, count) >= share - _ROUNDING:
             high = middle
         else:
@@ -59,9 +60,11 @@ def _at_most(k: int, count: int) -> float:
     need = (count - 1) // 2 + 1
     p = k / count
     if count > _EXACT:
+        # The half is the correction for a count in place of a measure.
         return 0.5 * erfc((need - 0.5 - count * p) / sqrt(2 * count * p * (1 - p)))
     of = lgamma(count + 1)
     terms = (
+        # By logarithms: the binomial coefficients of a thousand have three hundred digits.
         exp(of - lgamma(i + 1) - lgamma(count - i + 1) + i * log(p) + (count - i) * log(1 - p))
         for i in range(need, count + 1)
     )

@@ -173,6 +173,7 @@ def observe(workload: str, setup: "Setup", say: "Say" = lambda _: None) -> Workl
         _run(guest, f"{load.end} && was=0 && {_AT_REST}", workload)
         ended = _seen(guest)
         say(f"{workload}: asking all of the device back")
+        # Asked while the guest is quiet: what is compared is what was left behind, not what a busy kernel held just then.
         guest.play(Resize(device=DEVICE.id, requested_size=Size(0)))
         last = guest.play(Wait(seconds=RETRIES))
         info = guest.info

@@ -48,7 +48,9 @@ def run(
     if rows.is_parquet(path):
         rows.need_pyarrow()
     check_writable(path, inputs=sweep.files)
+    # Before the first run, though the file is written after the last.
     rows.refuse_other(path)
+    # With both there, it was broken off between writing the one and removing the other: the rows are written again.
     if resume and is_there(path) and not is_there(part_of(path)):
         for _ in rows.read(path, sweep):  # raises for another sweep's
             pass

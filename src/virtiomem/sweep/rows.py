@@ -164,6 +164,7 @@ def write(file: IO[bytes], rows: Iterable[SweepRow], sweep: "Sweep", *, parquet:
     if parquet:
         _write_parquet(file, cells, heading, sweep)
         return
+    # newline="": else the module csv's own line ends would become others on some systems.
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     out = csv.writer(text, lineterminator="\n")
     out.writerow(heading.names)
@@ -203,6 +204,7 @@ def _write_parquet(file: IO[bytes], rows: Iterator[Sequence[Cell]], heading: Hea
     from virtiomem.sweep.definition import METADATA, dumps
 
     schema = arrow_schema(heading).with_metadata({METADATA: dumps(sweep)})
+    # By groups: a million rows are never in memory together.
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         while some := list(islice(rows, _GROUP)):
             writer.write_batch(arrow_batch(some, heading).replace_schema_metadata(schema.metadata))
@@ -245,6 +247,7 @@ def read(path: str | Path, sweep: "Sweep") -> Iterator[SweepRow]:
     count = 0
     for cells in source:
         row = _row(cells, path)
+        # The digest covers the sweep and this version; number and parameters find rows that were moved or edited.
         if cells[0] != sweep.digest or row.run != count or list(row.labels) != list(sweep.labels(count).values()):
             raise UsageError(
                 f"{shown(path)}: row {count} is of another sweep, or played by another version of virtiomem"

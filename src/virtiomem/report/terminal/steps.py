@@ -66,6 +66,7 @@ def reasons(record: StepRecord, before: StepRecord | None, width: int) -> Iterat
         yield from _wrapped("refused", [clipped(record.error, _MAX_REFUSAL)], width)
     if record.held_up is UNSET or not record.held_up:
         return
+    # A guest that waits says the same after every step: once is enough to read.
     if before is not None and before.held_up == record.held_up:
         yield labelled("held up", "as before")
         return
@@ -100,6 +101,7 @@ def _refused_alike(one: tuple[str, dict[str, Any]]) -> tuple[str | None, dict[st
 
 def _wrapped(label: str, texts: Sequence[str], width: int) -> Iterator[Text]:
     """Texts under one label, each in as many lines as it takes."""
+    # wrap() makes no line of no words: a reason that is empty keeps its place.
     lines = [line for words in texts for line in textwrap.wrap(words, width - INDENT - LABEL) or [""]]
     for number, line in enumerate(lines):
         yield labelled("" if number else label, line)

@@ -95,6 +95,7 @@ def strip(found: Sequence[Piece], columns: int) -> Strip:
     for kind, count in found:
         kinds[kind] += count
     scale = 1
+    # A power of two: devices of one size then have one scale, and a character is a round size.
     while scale * columns < kinds.total():
         scale *= 2
     return Strip([_cell(cell) for cell in _cells(found, scale)], scale, kinds)
@@ -122,6 +123,7 @@ def _cell(kinds: Counter[BlockKind]) -> tuple[str, BlockKind]:
     if len(kinds) == 1:
         (kind,) = kinds
         return kind.look.symbol, kind
+    # Unplugged places are no colour for a mixed cell: what is there is what a reader looks for.
     return MIXED, max((kind for kind in kinds if kind is not BlockKind.UNUSED), key=kinds.__getitem__)
 
 

@@ -105,6 +105,7 @@ def window(moment: Moment) -> list[Row]:
         return []
     start, stop = min(region.start for region in regions), max(region.stop for region in regions)
     found = list(singles(moment.listing))
+    # The last RAM before it, for it shows whether boot memory and the device's are one resource or two.
     below = [row for row in found if is_system_ram(row.name) and row.stop <= start][-1:]
     return below + [row for row in found if row.start >= start and row.stop <= stop]
 

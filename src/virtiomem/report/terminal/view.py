@@ -56,6 +56,7 @@ class RunView:
         for line in self._lines(record, now):
             self._print(line)
         self._last = now
+        # Strictly more: of several steps with as much, the first one is shown.
         if now.size > self._most.size:
             self._most, self._most_at = now, self._shown
 
@@ -77,6 +78,7 @@ class RunView:
         states = {"at boot": self._boot}
         if self._most_at and self._most.size > self._last.size:
             states[f"after step {self._most_at}"] = self._most
+        # Last: without steps, or with nothing ever plugged, it is what stands beside the boot.
         states["at the end"] = self._last
         self._print(Text())
         for line in totals.table(states):
