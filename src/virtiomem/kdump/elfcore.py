@@ -181,7 +181,6 @@ def architecture_of(path: str | Path) -> Architecture | None:
     try:
         with Path(path).open("rb") as file:
             data = file.read(_EHDR.size)
-    # return None
     except OSError:
         return None
     machine = _EHDR.unpack(data)[2] if is_header(data) else None

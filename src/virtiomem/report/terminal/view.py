@@ -78,7 +78,7 @@ class RunView:
         states = {"at boot": self._boot}
         if self._most_at and self._most.size > self._last.size:
             states[f"after step {self._most_at}"] = self._most
-        # Last: without steps, or with nothing ever plugged, it is what stands beside the boot.
+        # Last: the boot next to it, where nothing was ever plugged between them.
         states["at the end"] = self._last
         self._print(Text())
         for line in totals.table(states):
