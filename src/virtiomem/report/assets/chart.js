@@ -1,6 +1,6 @@
 // Requested and plugged size of each device over the steps, or over time where the recording knows it.
 
-const CHART = 130, AXIS = 56, FOOT = 20;
+const CHART = 134, AXIS = 56, FOOT = 26;
 
 /** A chart for each virtio-mem device. */
 function drawCharts(recording, current, width, byTime) {

@@ -76,7 +76,7 @@ function ruler(view, scale, x) {
   for (const piece of axis.filter((p) => p.folded)) {
     const middle = (Math.max(view[0], piece.from) + Math.min(view[1], piece.to)) / 2;
     if (piece.to > view[0] && piece.from < view[1]) {
-      const text = `⋯ ${size(piece.stop - piece.start)}`, half = text.length * 3.2, width = (view[1] - view[0]) * scale;
+      const text = `⋯ ${size(piece.stop - piece.start)}`, half = text.length * 3.8, width = (view[1] - view[0]) * scale;
       g.append(draw("text", { x: Math.min(width - half - 2, Math.max(half + 2, (middle - view[0]) * scale)), y: 11,
         "text-anchor": "middle", class: "tick" }, text));
     }
@@ -107,7 +107,7 @@ function changeStrip(step, x, width) {
   if (step.changed.length > 6) return g;
   const extents = step.changed.map((change) => [x(Number(change.start)), x(Number(change.stop))]);
   for (const [i, change] of step.changed.entries()) {
-    const text = `${change.look.word} ${sizeOfChange(change)}`, left = extents[i][1] + 6, right = left + text.length * 6.3;
+    const text = `${change.look.word} ${sizeOfChange(change)}`, left = extents[i][1] + 6, right = left + text.length * 7.2;
     if (left < 0 || right > width || extents.some(([from, to], other) => other !== i && from < right && left < to + 6)) continue;
     extents.push([left, right]);
     g.append(draw("text", { x: left, y: 12 }, text));

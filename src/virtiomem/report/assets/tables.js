@@ -54,7 +54,7 @@ function differenceList(current, goTo) {
 }
 
 function differenceTable({ times, shown }) {
-  const caption = plural(times, "difference") + (times > shown.length ? "; of each kind, the first" : "");
+  const caption = `A and B differ in ${plural(times, "place")} after this step${times > shown.length ? "; here is the first of each kind" : ""}`;
   return table("Differences", [["What"], ["A"], ["B"]],
     shown.map(([what, a, b]) => el("tr", {}, rowHead(what), cell(a, "mono"), cell(b, "mono"))), caption);
 }
