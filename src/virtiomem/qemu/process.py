@@ -289,7 +289,7 @@ class Output:
             # QEMU begins each of its messages with the name of its program; its trace has no colon with a blank.
             if colon and "qemu" in program:
                 self._messages.append(message)
-            # An empty line costs memory as well: a million of them is not nothing.
+            # An empty line costs memory as well: a million of them are 64 MB.
             self._kept += len(line) + _LINE_COST
             if self._kept > _MAX_OUTPUT:
                 self._overflow = True

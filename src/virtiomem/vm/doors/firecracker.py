@@ -109,7 +109,7 @@ class FirecrackerBackend(PollingBackend):
 
     async def set_requested_size(self, device: str, size: int) -> None:
         """Set the requested size."""
-        # For its max size: Firecracker's own check cannot be relied on (below), so ours needs the number.
+        # For its max size, which our own check needs: Firecracker's cannot be relied on (below).
         (known,) = (await self.look()).virtio_mem
         if device != known.id:
             raise DeviceError(f"{shown(device)}: its only device is {known.id}", connection=self._peer.label)

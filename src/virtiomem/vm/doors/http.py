@@ -80,7 +80,7 @@ class HttpPeer:
         _, text = await self._exchange(request, None)
         try:
             answer = json.loads(text)
-        # json.loads() recurses, so that brackets alone can end it.
+        # json.loads() recurses: a body of brackets alone raises RecursionError.
         except (ValueError, RecursionError):
             raise self.bad_answer(request, "no JSON") from None
         try:
@@ -132,7 +132,7 @@ class HttpPeer:
 
     async def close(self) -> None:
         """Disconnect."""
-        # A connection that is lost may fail to close, and then it is closed.
+        # A lost connection may fail to close; nothing is left to close then.
         with suppress(Exception):
             await self._client.aclose()
 
