@@ -7,7 +7,7 @@ from virtiomem.driver.outcome import errno_of
 from virtiomem.errors import Errno
 from virtiomem.transport.channel import RequestChannel
 from virtiomem.units import U64_MAX
-from virtiomem.wire.mem import CONFIG_SIZE, RESPONSE_SIZE, Config, Request, RequestType
+from virtiomem.wire.mem import CONFIG_SIZE, RESPONSE_SIZE, Config, RequestType, pack_request
 
 
 class DeviceHungError(Exception):
@@ -31,7 +31,7 @@ class Link:
         The number of blocks is cut to 16 bits, as in Linux, which does not check it. A device that writes less than a
         response leaves the rest of the last one in the buffer. Raises DeviceHungError when nothing comes back.
         """
-        answer = self.channel.send(Request(kind, addr & U64_MAX, size // block_size & 0xFFFF).pack())
+        answer = self.channel.send(pack_request(kind, addr & U64_MAX, size // block_size & 0xFFFF))
         if not answer:
             raise DeviceHungError
         self._response = answer[:RESPONSE_SIZE] + self._response[len(answer) :]

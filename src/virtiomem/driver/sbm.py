@@ -368,8 +368,7 @@ class SubBlockMode:
     def offline(self, notify: MemoryNotify) -> None:
         """Note that the block is offline."""
         mb = notify.start // self.unit_size
-        partial = self.states[mb] in (MB.KERNEL_PARTIAL, MB.MOVABLE_PARTIAL)
-        self.states[mb] = MB.OFFLINE_PARTIAL if partial else MB.OFFLINE
+        self.states[mb] = MB.OFFLINE_PARTIAL if self.states[mb] in FULL else MB.OFFLINE
 
     def going_offline(self, notify: MemoryNotify) -> None:
         """Let go of the unplugged sub-blocks."""

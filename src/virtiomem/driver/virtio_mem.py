@@ -27,9 +27,6 @@ from virtiomem.transport.channel import RequestChannel
 from virtiomem.units import U64_MAX, Span, format_size, is_power_of_two
 from virtiomem.wire.mem import Config, Feature, RequestType
 
-_LAST_HEARD = MemoryEvent.CANCEL_OFFLINE
-"""The driver has nothing to do for PREPARE_ONLINE and FINISH_OFFLINE; GOING_ONLINE, which follows, has the same check."""
-
 Log = Callable[[str, str], None]
 """Takes the level and the text of a kernel log line."""
 
@@ -72,6 +69,15 @@ class VirtioMem:
         self._config_changed = False
         self._removing = False
         self._hotplug_active = False
+        self._hears: dict[MemoryEvent, Callable[[MemoryNotify], Errno]] = {
+            MemoryEvent.GOING_ONLINE: self._going_online,
+            MemoryEvent.CANCEL_ONLINE: self._cancel_online,
+            MemoryEvent.ONLINE: self._online,
+            MemoryEvent.GOING_OFFLINE: self._going_offline,
+            MemoryEvent.CANCEL_OFFLINE: self._cancel_offline,
+            MemoryEvent.OFFLINE: self._offline,
+        }
+        """What there is to do for an event: nothing for PREPARE_ONLINE, which GOING_ONLINE follows, and FINISH_OFFLINE."""
 
     def __repr__(self) -> str:
         sizes = f"{format_size(self.plugged_size)} plugged, {format_size(self.requested_size)} requested"
@@ -319,33 +325,14 @@ class VirtioMem:
 
     def _notified(self, event: MemoryEvent, notify: MemoryNotify) -> Errno:
         """Models: virtio_mem_memory_notifier_cb()."""
-        if event > _LAST_HEARD:
-            return OK
-        if notify.start >= self.addr + self.region_size or notify.start + notify.size <= self.addr:
+        hear = self._hears.get(event)
+        if hear is None or notify.start >= self.addr + self.region_size or notify.start + notify.size <= self.addr:
             return OK
         # Refused rather than guessed at: Linux adds and onlines by the unit, and a driver that is wrong about that loses
         # count.
         if not self.mode.expects(notify):
             return Errno.EPERM
-        match event:
-            case MemoryEvent.GOING_ONLINE:
-                return self._going_online(notify)
-            case MemoryEvent.ONLINE:
-                self._online(notify)
-            case MemoryEvent.GOING_OFFLINE:
-                if self._removing:
-                    return Errno.EBUSY
-                self._hotplug_active = True
-                self.mode.going_offline(notify)
-            case MemoryEvent.OFFLINE:
-                self._offline(notify)
-            # A veto is announced also to those that were never asked: what they did not drop, they must not take back.
-            case MemoryEvent.CANCEL_OFFLINE if self._hotplug_active:
-                self.mode.cancel_offline(notify)
-                self._hotplug_active = False
-            case MemoryEvent.CANCEL_ONLINE:
-                self._hotplug_active = False
-        return OK
+        return hear(notify)
 
     def _going_online(self, notify: MemoryNotify) -> Errno:
         if self._removing:
@@ -353,7 +340,11 @@ class VirtioMem:
         self._hotplug_active = True
         return self.mode.going_online(notify)
 
-    def _online(self, notify: MemoryNotify) -> None:
+    def _cancel_online(self, _: MemoryNotify) -> Errno:
+        self._hotplug_active = False
+        return OK
+
+    def _online(self, notify: MemoryNotify) -> Errno:
         """Memory is online: there may be room to add more, unless this is our own doing."""
         self.mode.online(notify)
         self.added.went_online(notify.size)
@@ -362,14 +353,30 @@ class VirtioMem:
         if not self.work.active and self.added.offline_size <= self.added.resume_size:
             self.work.queue()
         self._hotplug_active = False
+        return OK
 
-    def _offline(self, notify: MemoryNotify) -> None:
+    def _going_offline(self, notify: MemoryNotify) -> Errno:
+        if self._removing:
+            return Errno.EBUSY
+        self._hotplug_active = True
+        self.mode.going_offline(notify)
+        return OK
+
+    def _cancel_offline(self, notify: MemoryNotify) -> Errno:
+        # A veto is announced also to those that were never asked: what they did not drop, they must not take back.
+        if self._hotplug_active:
+            self.mode.cancel_offline(notify)
+            self._hotplug_active = False
+        return OK
+
+    def _offline(self, notify: MemoryNotify) -> Errno:
         """Memory is offline: with unplug_online off, only now can it be unplugged."""
         self.mode.offline(notify)
         self.added.went_offline(notify.size)
         if not self.parameters.unplug_online:
             self.work.queue()
         self._hotplug_active = False
+        return OK
 
     # -- the truth ------------------------------------------------------------------------------------------------------
 

@@ -193,6 +193,9 @@ class RecordingChannel:
         self._channel.reset()
 
 
+_TYPES = tuple(kind.name for kind in wire.RequestType)
+
+
 @lru_cache(maxsize=64)
 def _response(answer: bytes) -> str:
     """Return the name of an answer; cached, because millions of answers have few different contents."""
@@ -203,8 +206,8 @@ def _response(answer: bytes) -> str:
 
 
 def _decode(device_id: str, request: bytes, answer: bytes) -> Request:
-    sent = wire.Request.unpack(request)
-    response = _response(answer)
-    if sent.type is wire.RequestType.UNPLUG_ALL:
-        return Request(device=device_id, type=sent.type.name, response=response)
-    return Request(device=device_id, type=sent.type.name, response=response, addr=sent.addr, nb_blocks=sent.nb_blocks)
+    kind, addr, nb_blocks = wire.unpack_request(request)
+    type_, response = _TYPES[kind], _response(answer)
+    if type_ == "UNPLUG_ALL":
+        return Request(device=device_id, type=type_, response=response)
+    return Request(device=device_id, type=type_, response=response, addr=addr, nb_blocks=nb_blocks)

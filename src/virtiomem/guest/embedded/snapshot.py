@@ -40,5 +40,5 @@ def _block(kernel: Kernel, block: MemoryBlock) -> values.MemoryBlock:
 
 def _owner(kernel: Kernel, block: MemoryBlock) -> VirtioMem | None:
     """The virtio-mem device that the block belongs to."""
-    span = kernel.memory.span_of(block.id)
-    return next((device for device in kernel.devices if device.contains(span.start, span.size)), None)
+    size = kernel.memory.block_size
+    return next((device for device in kernel.devices if device.contains(block.id * size, size)), None)
