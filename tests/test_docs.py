@@ -29,6 +29,7 @@ PAGES = [
     "scenario.md",
     "recording.md",
     "tutorial.md",
+    "exercises.md",
     "vm.md",
     "conformance.md",
     "kdump.md",
@@ -97,6 +98,15 @@ def assert_shown(shown: str, said: str, command: str) -> None:
     """Assert that what a page shows is what was said, `…` being anything."""
     pattern = "".join(r"(?:.*\n)*?" if line.strip() == "…" else f"{re.escape(line)}\n" for line in shown.splitlines())
     assert re.fullmatch(pattern, said), f"$ {command}\n{said}"
+
+
+def test_a_link_into_sources_names_a_release_and_a_file_that_is_modelled() -> None:
+    pages = "".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))
+    links = re.findall(r"https://elixir\.bootlin\.com/[^ )]*", pages)
+    assert len(links) > 5
+    form = r"https://elixir\.bootlin\.com/(?:linux/v6\.1|qemu/v7\.2\.0)/source/([a-z]+(?:/[\w-]+)*\.(?:[ch]|rst))"
+    found = {link: re.fullmatch(form, link.replace("/Documentation/", "/documentation/")) for link in links}
+    assert [link for link, match in found.items() if match is None] == []
 
 
 def keys(*kinds: type) -> set[str]:

@@ -92,7 +92,10 @@ class ReasonKind(Enum):
     )
     NEVER_ALLOWED = Words("the device refuses what its configuration allows")
     IN_USE = Words("memory{block} ({zone}): {uses:uses}")
-    IN_USE_NO_ROOM = Words("memory{block} ({zone}): {uses:uses}, and no room to move them to")
+    IN_USE_NO_ROOM = Words(
+        "memory{block} ({zone}): {uses:uses}, and no room to move them to: {free:approx} free, {memmap:approx} taken by struct "
+        "pages of added memory"
+    )
     BLOCK_REFUSED = Words(
         "memory{block} ({zone}): refused with {errno} at the last attempt; no use is known to hold it now"
     )

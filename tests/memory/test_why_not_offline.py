@@ -45,7 +45,7 @@ def test_what_cannot_move_is_named(tmp_path: Path) -> None:
 
 def test_what_has_nowhere_to_go_is_named(tmp_path: Path) -> None:
     assert held_up(tmp_path, "online_movable", "movable", "500M") == [
-        "memory32 (Movable): 32768 movable pages of 'tenant', and no room to move them to"
+        "memory32 (Movable): 32768 movable pages of 'tenant', and no room to move them to: 4M free, 2M taken by struct pages of added memory"
     ]
 
 

@@ -9,7 +9,7 @@ from virtiomem.driver.outcome import why
 from virtiomem.driver.virtio_mem import VirtioMem
 from virtiomem.errors import Errno
 from virtiomem.memory.core import Memory
-from virtiomem.memory.refusal import no_struct_pages, uses_of
+from virtiomem.memory.refusal import no_struct_pages, room_of, uses_of
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.units import Span
 
@@ -57,8 +57,10 @@ def _failures(memory: Memory, failures: list[UnplugFailure]) -> Iterator[Reason]
         zone = of_block[0].zone
         facts = {"block": id_, "zone": str(zone.type) if zone is not None else "no zone"}
         if uses := _uses(memory, of_block):
-            crowded = any(failure.errno is Errno.ENOMEM for failure in of_block)
-            yield Reason(ReasonKind.IN_USE_NO_ROOM if crowded else ReasonKind.IN_USE, facts | {"uses": uses})
+            if any(failure.errno is Errno.ENOMEM for failure in of_block):
+                yield Reason(ReasonKind.IN_USE_NO_ROOM, facts | {"uses": uses} | room_of(memory))
+            else:
+                yield Reason(ReasonKind.IN_USE, facts | {"uses": uses})
         else:
             yield Reason(ReasonKind.BLOCK_REFUSED, facts | {"errno": of_block[0].errno.name})
 

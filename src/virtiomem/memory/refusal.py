@@ -56,10 +56,19 @@ def uses_of(memory: Memory, block: MemoryBlock, pageblocks: Iterable[int] | None
     return [{"pages": count, "kind": kind, "id": id_} for (kind, id_), count in sorted(used.items())]
 
 
+def room_of(memory: Memory) -> dict[str, object]:
+    """Return what is free of all memory, and what describes the memory that was added, which is not: in bytes."""
+    free = sum(zone.managed - zone.used for node in memory.nodes.values() for zone in node.zones.values())
+    memmap = sum(pages for block in memory.blocks.values() for _, pages in block.paid)
+    return {"free": free * memory.page_size, "memmap": memmap * memory.page_size}
+
+
 def why_not_offline(memory: Memory, block: MemoryBlock, rc: Errno) -> Reason | None:
     """The reason for an errno of `offline_pages`: what holds the block; None where nothing in it is known to."""
     uses = [use for use in uses_of(memory, block) if rc is Errno.ENOMEM or use["kind"] == "unmovable"]
     if not uses or block.zone is None:
         return None
-    kind = ReasonKind.IN_USE_NO_ROOM if rc is Errno.ENOMEM else ReasonKind.IN_USE
-    return Reason(kind, {"block": block.id, "zone": str(block.zone.type), "uses": uses})
+    facts: dict[str, object] = {"block": block.id, "zone": str(block.zone.type), "uses": uses}
+    if rc is Errno.ENOMEM:
+        return Reason(ReasonKind.IN_USE_NO_ROOM, facts | room_of(memory))
+    return Reason(ReasonKind.IN_USE, facts)

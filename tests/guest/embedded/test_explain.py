@@ -84,7 +84,7 @@ def inject(error: str, times: int = 1) -> str:
         (
             resize("128M") + step("use", id='"cache"', size='"3950M"') + resize("0"),
             {},
-            "vm0: memory48 (Movable): 32768 movable pages of 'cache', and no room to move them to",
+            "vm0: memory48 (Movable): 32768 movable pages of 'cache', and no room to move them to: 64.6M free, 2M taken by struct pages of added memory",
         ),
         (
             resize("128M") + step("inject", at='"remove"', error='"ENOMEM"') + resize("0") + resize("2M") + resize("0"),
