@@ -157,3 +157,15 @@ def test_dimm_that_lies_where_no_block_starts_says_so(tmp_path: Path, capsys: py
         None: "0x100200000 is not a multiple of the memory block, 128M",
     }
     assert "daxctl reconfigure-device --mode=system-ram dax0.0" in {one["text"] for one in found}
+
+
+@pytest.mark.parametrize("blocks", ["32,,33", ",", "9" * 5000])
+def test_dimm_whose_blocks_are_no_numbers_is_passed_over(
+    blocks: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sections = {
+        "sys/devices/system/memory": Section(MEMORY),
+        "sys/bus/acpi/devices": Section(f"PNP0C80:00 status=15 blocks={blocks}\n"),
+    }
+    dump(Capture(sections), tmp_path / "guest.capture")
+    assert "PNP0C80:00" not in {one["device"] for one in findings(capsys, "explain", str(tmp_path / "guest.capture"))}

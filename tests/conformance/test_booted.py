@@ -2,7 +2,9 @@
 
 import json
 import os
+import platform
 import shlex
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,14 +12,17 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import wait_until
+from virtiomem.architecture import DEFAULT, named
 from virtiomem.cli.main import main
 from virtiomem.conformance.booted import BootTarget, CommandHook
+from virtiomem.conformance.child import Child
 from virtiomem.conformance.consoles import open_console, read_console
 from virtiomem.conformance.fuzz import fuzz
 from virtiomem.conformance.rules import selected
 from virtiomem.conformance.suite import RuleOutcome, run
-from virtiomem.conformance.vmm import Vmm, read_command
-from virtiomem.errors import BackendError, DeviceError, UsageError
+from virtiomem.conformance.vmm import BootedGuest, Vmm, read_command
+from virtiomem.errors import BackendError, BackendTimeout, DeviceError, UsageError
+from virtiomem.guest import hands
 from virtiomem.transport.hands import read_greeting
 from virtiomem.transport.virtio_transport import DeviceSpec, Read
 
@@ -227,3 +232,33 @@ def test_an_option_for_booting_is_refused_where_nothing_boots(
 ) -> None:
     assert main(["device", "check", *option]) == 2
     assert capsys.readouterr().err.endswith("is for --boot\n")
+
+
+def test_vmm_whose_device_cannot_be_read_at_first_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[BootedGuest] = []
+
+    def breaks(_: BootTarget, guest: BootedGuest) -> DeviceSpec:
+        seen.append(guest)
+        raise BackendError("no configuration")
+
+    monkeypatch.setattr(BootTarget, "_seen", breaks)
+    with pytest.raises(BackendError, match="no configuration"):
+        target()
+    assert not seen[0].running
+
+
+def test_child_that_has_ended_keeps_its_number_until_it_is_closed() -> None:
+    child = Child(["true"], stdin=subprocess.DEVNULL, stdout=None)
+    assert child.end(60) == "exited with code 0"
+    assert Path(f"/proc/{child.process.pid}/stat").exists()
+    child.close()
+    assert not Path(f"/proc/{child.process.pid}/stat").exists()
+
+
+def test_compiler_that_never_ends_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cc").write_text("#!/bin/sh\nexec sleep 60\n")
+    (tmp_path / "cc").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(hands, "_SECONDS", 0.01)
+    with pytest.raises(BackendTimeout, match=r"cc: the program for the guest is not compiled after 0\.01 s"):
+        hands.build(named(platform.machine()) or DEFAULT)

@@ -2,14 +2,15 @@
 
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from threading import Thread
+from typing import Any
 
 import pytest
 
 from tests.waiting import PATIENCE
-from virtiomem.errors import BackendError, ProtocolError
+from virtiomem.errors import BackendError, BackendTimeout, ProtocolError
 from virtiomem.guest.linux.devices import MemoryDevices
 from virtiomem.qemu import qmp as qmp_module
 from virtiomem.qemu.qmp import MAX_EVENTS, QmpSession
@@ -160,3 +161,17 @@ def test_monitor_that_closes_is_a_qemu_that_is_gone() -> None:
         theirs.close()
         with pytest.raises(BackendError, match=r"^QEMU closed its QMP connection while asked for the greeting$"):
             QmpSession(ours, timeout=PATIENCE)
+
+
+def test_event_that_comes_in_the_turn_in_which_time_is_up_is_there(
+    qmp: QmpSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(waiting: Coroutine[Any, Any, object], *_: object, **__: object) -> None:
+        waiting.close()
+        qmp._on_event("RESET", {})
+        raise BackendTimeout("time is up")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(qmp, "_run", too_late)
+        event = qmp.next_event("RESET", timeout=0)
+    assert event is not None

@@ -16,6 +16,7 @@ from virtiomem.transport.virtio_mmio import VirtioMmioTransport
 from virtiomem.transport.virtio_transport import VirtioTransport
 from virtiomem.transport.vring import Chain, Ring, VringChannel, initialize
 from virtiomem.wire.mem import Feature, Request, RequestType
+from virtiomem.wire.mmio import Mmio
 from virtiomem.wire.virtio import VirtioFeature
 
 
@@ -66,6 +67,23 @@ def test_registers_of_anything_else_are_not_a_device(identity: tuple[int, int, i
     registers = RegisterFile(make(), identity=identity)
     with pytest.raises(ProtocolError, match="virtio-mmio at 0xd0000000: magic, version and device are"):
         VirtioMmioTransport(QTest(ScriptedConsole(registers)), BASE, registers.transport.memory)
+
+
+class RestlessRegisters(RegisterFile):
+    """A device whose configuration seems to change at every look."""
+
+    looks = 0
+
+    def _read(self, register: int) -> int:
+        self.looks += register == Mmio.CONFIG_GENERATION
+        return self.looks if register == Mmio.CONFIG_GENERATION else super()._read(register)
+
+
+def test_configuration_that_never_stands_still_is_given_up() -> None:
+    registers = RestlessRegisters(make())
+    transport = VirtioMmioTransport(QTest(ScriptedConsole(registers)), BASE, registers.transport.memory)
+    with pytest.raises(ProtocolError, match="generation changed in each of 100 reads"):
+        transport.config()
 
 
 class TestLoopback(EveryChannel):

@@ -5,7 +5,7 @@ import pytest
 
 from virtiomem.errors import BackendError, UsageError
 from virtiomem.text import shown
-from virtiomem.vm.connect import config_paths, load_config, open_vm, parse_connection, resolve
+from virtiomem.vm.connect import config_paths, load_config, open_all, open_vm, parse_connection, resolve
 from virtiomem.vm.doors.address import parse_address
 from virtiomem.vm.doors.base import Connection, MachineTarget
 from virtiomem.vm.doors.qmp import QmpTarget
@@ -149,3 +149,31 @@ def test_an_error_of_a_machine_has_its_connection_as_a_value(tmp_path: Path) -> 
     assert caught.value.connection == connection.label == f"web (qmp:{tmp_path}/none.sock)"
     assert caught.value.message == "cannot connect: No such file or directory"
     assert str(caught.value) == f"{connection.label}: {caught.value.message}"
+
+
+def test_cancelled_opening_closes_what_was_open() -> None:
+    class Opened:
+        closed = False
+
+        async def aclose(self) -> None:
+            self.closed = True
+
+    class Target:
+        def __init__(self, vm: Opened | None) -> None:
+            self.vm = vm
+
+        async def open(self, _: Connection) -> Opened:
+            if self.vm is None:
+                await asyncio.sleep(60)
+            assert self.vm is not None
+            return self.vm
+
+    async def run() -> None:
+        connections = [Connection(f"{number}", Target(vm)) for number, vm in enumerate((opened, None))]  # type: ignore[arg-type]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01), open_all(connections):
+                pass
+
+    opened = Opened()
+    asyncio.run(run())
+    assert opened.closed

@@ -149,7 +149,11 @@ class BootTarget:
             self._guest: BootedGuest | None = BootedGuest(vmm, SPEC)
         except DeviceError as error:
             raise BackendError(f"{shown(vmm.command[0])} does not start: {error}") from None
-        self._made = self._seen(self._guest)
+        try:
+            self._made = self._seen(self._guest)
+        except BaseException:
+            self.close()
+            raise
 
     def nearest(self, spec: DeviceSpec) -> DeviceSpec:
         """A device that the command makes: the one that is asked for, if the command takes a shape."""

@@ -9,6 +9,7 @@ from tempfile import TemporaryFile
 from typing import IO
 
 from virtiomem.errors import BackendError
+from virtiomem.qemu.process import returncode_of, wait_for
 from virtiomem.text import one_line, shown
 from virtiomem.units import MiB
 
@@ -44,14 +45,23 @@ class Child:
             raise BackendError(f"{self.name}: {error.strerror}") from None
 
     @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative: the signal that killed it."""
+        return returncode_of(self.process)
+
+    @property
     def running(self) -> bool:
         """It has not ended."""
-        return self.process.poll() is None
+        return self.returncode is None
 
     def close(self) -> None:
         """Kill it and its children; harmless when repeated."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # its session is its own: a script may wait for what it started
+        # It is reaped here alone: until then no other process can have its number.
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(
+                    self.process.pid, signal.SIGKILL
+                )  # its session is its own: a script may wait for what it started
         self.process.wait()
         for file in (self.process.stdin, self.process.stdout, self._said):
             if file is not None:
@@ -60,9 +70,7 @@ class Child:
 
     def end(self, seconds: float) -> str:
         """Say in words how the process ended, within a grace period; empty when it still runs."""
-        with suppress(subprocess.TimeoutExpired):
-            self.process.wait(seconds)
-        code = self.process.returncode
+        code = wait_for(self.process, seconds)
         if code is None:
             return ""
         return f"died of signal {-code}" if code < 0 else f"exited with code {code}"

@@ -235,7 +235,7 @@ class BootedGuest:
         lost = self._lost("booting its guest")
         assert self._child is not None
         # A guest that has said anything was started: then it is not the device that was refused.
-        refused = (self._child.process.returncode or 0) > 0 and not self._tail
+        refused = (self._child.returncode or 0) > 0 and not self._tail
         return DeviceError(self._words()) if refused else lost
 
     def _lost(self, doing: str) -> BackendError:

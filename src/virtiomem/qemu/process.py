@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from select import POLLIN, poll
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from virtiomem.errors import BackendError
 from virtiomem.units import MiB
@@ -42,6 +42,30 @@ _LINE_COST = 64
 _MAX_LINE = 4096
 _CHUNK = 1 << 16
 """What a pipe holds."""
+
+
+def returncode_of(process: subprocess.Popen[Any]) -> int | None:
+    """Return the return code of a child, which is not reaped by this; None while it runs, negative: the signal that killed it.
+
+    Until it is reaped its number cannot be another process's, whom a kill by that number would meet.
+    """
+    try:
+        # WNOWAIT leaves it unreaped.
+        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    # Reaped already by subprocess, which has kept the code.
+    except ChildProcessError:
+        return process.returncode
+    if ended is None:
+        return None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+
+def wait_for(process: subprocess.Popen[Any], seconds: float) -> int | None:
+    """Wait at most `seconds` for a child to end; return its return code, or None if it still runs. It is not reaped by this."""
+    until = time.monotonic() + seconds
+    while (code := returncode_of(process)) is None and time.monotonic() < until:
+        time.sleep(0.01)
+    return code
 
 
 class MemoryFile:
@@ -132,26 +156,12 @@ class QemuProcess:
 
     @property
     def returncode(self) -> int | None:
-        """None while QEMU runs; negative: the signal that killed it.
-
-        It is reaped by `close` alone: until then its number cannot be reused by another process, which `close` would kill.
-        """
-        try:
-            # WNOWAIT leaves it unreaped.
-            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        # Reaped by close() already, which has kept the code.
-        except ChildProcessError:
-            return self._process.returncode
-        if ended is None:
-            return None
-        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        """None while QEMU runs; negative: the signal that killed it."""
+        return returncode_of(self._process)
 
     def wait(self, seconds: float) -> int | None:
         """Wait at most `seconds` for QEMU to end; return its return code, or None if it still runs."""
-        until = time.monotonic() + seconds
-        while (code := self.returncode) is None and time.monotonic() < until:
-            time.sleep(0.01)
-        return code
+        return wait_for(self._process, seconds)
 
     def lost(self, doing: str) -> BackendError:
         """Return the error that says how QEMU ended, for a caller whose socket has closed."""

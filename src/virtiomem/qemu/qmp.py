@@ -101,18 +101,21 @@ class QmpSession:
     def next_event(self, *names: str, timeout: float) -> QmpEvent | None:
         """The next event with one of these names, one that was not taken yet included; None when none comes in time."""
         until = time.monotonic() + timeout
+        late = False
         while True:
             while self._events:
                 event = self._events.popleft()
                 if event.name in names:
                     return event
+            if late:
+                return None
             # After the queue is empty and before waiting; the loop does not turn in between.
             self._arrived.clear()
             try:
                 left = max(until - time.monotonic(), 0.0)
                 self._run(self._arrived.wait(), f"with event {' or '.join(names)}", timeout=left)
             except BackendTimeout:
-                return None
+                late = True  # it may have come in the turn in which time was up
 
     def forget_events(self) -> None:
         """Drop the events that were not taken."""

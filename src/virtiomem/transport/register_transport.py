@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from virtiomem.errors import BackendError
+from virtiomem.errors import BackendError, ProtocolError
 from virtiomem.qemu.qtest import (
     QTest,
     QtestCommand,
@@ -31,6 +31,8 @@ _GAP = 64
 """Two reads at most this many bytes apart are made as one."""
 _PAUSE = 0.001
 """Seconds between two looks at a device that is being reset."""
+MOST_READS = 100
+"""Times that a configuration is read: one that a driver can use stands still between two changes."""
 
 
 class Register(NamedTuple):
@@ -148,10 +150,11 @@ class RegisterTransport:
     def config(self) -> bytes:
         """The configuration space, read again until its generation stood still (2.5.1)."""
         generation = self._at.generation.get()
-        while True:
+        for _ in range(MOST_READS):
             before, config, after = self._qtest.run([generation, read(self._at.config, CONFIG_SIZE), generation])
             if before == after:
                 return bytes(config)
+        raise ProtocolError(f"the configuration's generation changed in each of {MOST_READS} reads")
 
     def write_config(self, offset: int, data: bytes) -> None:
         """Write to the configuration space."""

@@ -28,7 +28,7 @@ _ENABLED = 0b1001
 """Of an ACPI device's status: present, and working."""
 # A capture comes from any machine, by anyone: no field may match without end.
 _DIMM = re.compile(
-    r"(?P<name>PNP0C80:[0-9a-f]{2,8}) status=(?P<status>[0-9]{1,9}|-) blocks=(?P<blocks>-|[0-9,]{1,200000})"
+    r"(?P<name>PNP0C80:[0-9a-f]{2,8}) status=(?P<status>[0-9]{1,9}|-) blocks=(?P<blocks>-|(?:[0-9]{1,9},){0,20000}[0-9]{1,9})"
 )
 _DAX = re.compile(
     r"(?P<name>dax[0-9.]{1,20}) driver=(?P<driver>\S{1,40}) resource=\S+ size=(?P<size>[0-9]{1,20}) target_node=\S+"

@@ -135,7 +135,7 @@ def parse_connection(text: str, *, agent: str | None = None, source: str = "--co
     """One connection as written; UsageError begins with `source`."""
     # A name has no colon, so that the `=` in a URI's query (…?socket=/p) does not end one.
     match = _NAMED.fullmatch(text)
-    name, rest = (match["name"], match["rest"]) if match and ":" not in match["name"] else ("", text)
+    name, rest = (match["name"], match["rest"]) if match else ("", text)
     target = parse_target(rest, source=source)
     return Connection(name or target.name or str(target).partition(":")[2], target, agent)
 
@@ -176,18 +176,20 @@ async def open_vm(connection: Connection) -> Vm:
 async def open_all(connections: Sequence[Connection]) -> AsyncIterator[list[Vm | Unreachable]]:
     """Open many machines at once, in the order given; one that fails does not keep the others from being used."""
     gate = asyncio.Semaphore(OPENING_AT_ONCE)
+    opened: list[Vm] = []
 
     async def attempt(connection: Connection) -> Vm | Unreachable:
         async with gate:
             try:
-                return await open_vm(connection)
+                vm = await open_vm(connection)
             except VirtiomemError as error:
                 return Unreachable(connection.name, error)
+            # Noted one by one: of a gathering that is cancelled, no result comes.
+            opened.append(vm)
+            return vm
 
-    opened: list[Vm | Unreachable] = []
     try:
-        opened = await asyncio.gather(*(attempt(connection) for connection in connections))
-        yield opened
+        yield await asyncio.gather(*(attempt(connection) for connection in connections))
     finally:
         # All at once: closing takes up to two seconds where a peer does not answer, and there may be thousands.
-        await asyncio.gather(*(vm.aclose() for vm in opened if isinstance(vm, Vm)))
+        await asyncio.gather(*(vm.aclose() for vm in opened))

@@ -307,6 +307,8 @@ def test_only_the_requested_size_is_replaced() -> None:
         (xml(device(), device()), "two devices have the alias vm0"),
         (xml(device(current="<current unit='parsec'>1</current>")), "'parsec' is not a unit"),
         (xml(device(current="<current>-1</current>")), "'-1' is not a number"),
+        (xml(device(current="<current>1_000</current>")), "'1_000' is not a number"),
+        (xml(device(current="<current>+5</current>")), "'+5' is not a number"),
         (xml(device(current="<current>99999999999999999999</current>")), "not a number"),
         (xml(device(current="<current unit='EiB'>99</current>")), "beyond 2^64"),
         (xml(device().replace("<block unit='MiB'>2<", "<block unit='MiB'>3<")), "not a power of two"),

@@ -12,7 +12,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from virtiomem.architecture import ARCHITECTURES, Architecture
-from virtiomem.errors import BackendError
+from virtiomem.errors import BackendError, BackendTimeout
 from virtiomem.guest.linux import cpio, kernels
 from virtiomem.text import one_line
 
@@ -72,14 +72,19 @@ def static_program(text: Traversable, architecture: Architecture, cure: str = ""
         )
     with tempfile.TemporaryDirectory(prefix="virtiomem-") as folder, resources.as_file(text) as source:
         program = Path(folder, "program")
-        done = subprocess.run(  # noqa: S603 - an argument list, no shell
-            [compiler, *_FLAGS, "-o", str(program), str(source)],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
+        try:
+            done = subprocess.run(  # noqa: S603 - an argument list, no shell
+                [compiler, *_FLAGS, "-o", str(program), str(source)],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise BackendTimeout(
+                f"{compiler}: the program for the guest is not compiled after {_SECONDS:g} s"
+            ) from None
         if done.returncode:
             said = done.stderr.strip().splitlines() or ["nothing"]
             raise BackendError(one_line(f"{compiler} cannot compile the program for the guest: {said[-1]}"))

@@ -1,5 +1,6 @@
 """A domain's XML as libvirt gives it: its memory devices read, and one of them written as libvirt takes it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -171,12 +172,12 @@ def _scaled(text: str, unit: str, where: str) -> int:
     return size
 
 
+_NUMBER = re.compile(r"0x[0-9a-fA-F]{1,16}|[0-9]{1,20}")
+
+
 def _number(text: str, where: str) -> int:
     """A number below 2^64, decimal or 0x…"""
-    try:
-        number = int(text, 16 if text.startswith("0x") else 10) if len(text) <= 20 and text.isascii() else -1
-    except ValueError:
-        number = -1
-    if not 0 <= number <= U64_MAX:
+    number = int(text, 16 if text.startswith("0x") else 10) if _NUMBER.fullmatch(text) else U64_MAX + 1
+    if number > U64_MAX:
         raise WrongXml(f"{where}: {text[:40]!r} is not a number below 2^64")
     return number
