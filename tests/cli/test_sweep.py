@@ -127,3 +127,15 @@ def test_wrong_arguments_are_refused(
     assert said.out == ""
     assert said.err.startswith(f"virtiomem: {complaint}")
     assert [path.name for path in folder.iterdir()] == ["small.toml"]
+
+
+def test_too_few_seeds_to_compare_are_said_before_anything_is_played(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (folder / "small.toml").read_text()
+    (folder / "few.toml").write_text(re.sub(r"^seeds = \d+", "seeds = 1", text, flags=re.MULTILINE))
+    assert main(["sweep", "few.toml"]) == 0
+    assert (
+        "warning: 2 pairs of runs to compare, and 6 are the fewest that say anything: more seeds"
+        in capsys.readouterr().err
+    )

@@ -95,7 +95,9 @@ def test_hugepages_that_are_wished_for_back_all_memory() -> None:
     assert words.count("memory-backend-memfd,hugetlb=on,hugetlbsize=2097152") == 2
     assert words.count("prealloc=on") == words.count("virtio-mem-pci") == 1, "a host without hugepages refuses to plug"
     assert "prealloc" not in " ".join(output.qemu(wished(2, 4)))
-    assert "<pagesize unit='KiB'>2048</pagesize>" in output.libvirt(wished(2, 4, hugepage=2 * MiB))
+    domain = output.libvirt(wished(2, 4, hugepage=2 * MiB))
+    assert "<pagesize unit='KiB'>2048</pagesize>" in domain
+    assert "<hugepages><page size='2048' unit='KiB'/></hugepages>" in domain
     assert "hugetlb" not in " ".join(output.qemu(wished(2, 4)))
 
 

@@ -297,3 +297,17 @@ def test_what_was_played_is_kept_as_the_scenarios_lie(tmp_path: Path) -> None:
         assert recording.load(tmp_path / "kept" / folder / "grow.json").guest["kind"] == "embedded"
     with pytest.raises(UsageError, match=r"grow\.json: would overwrite .*grow\.json; give another name"):
         golden.keep_in(str(tmp_path / "suite"), kept)
+
+
+def test_a_place_that_is_not_there_is_said_to_be_so(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nosuch: no such file or directory"):
+        golden.find([str(tmp_path / "nosuch")])
+
+
+def test_a_scenario_in_this_directory_has_its_name_as_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "grow.toml")
+    monkeypatch.chdir(tmp_path)
+    report = golden_formats.to_junit(list(golden_jobs.repeat_all(golden.find(["grow.toml"]))), "all").decode()
+    assert f'classname="{tmp_path.name}"' in report

@@ -15,11 +15,20 @@ from virtiomem.files import write_whole
 from virtiomem.notation import json_bytes, printable_json
 from virtiomem.recording.describe import plural
 from virtiomem.status_line import StatusLine
-from virtiomem.stdio import terminal_width
+from virtiomem.stdio import terminal_width, warn
 from virtiomem.sweep import engines
 from virtiomem.sweep.parameters import label
 from virtiomem.sweep.play import CHUNK, part_of
-from virtiomem.sweep.summary import MEASURES, Measure, PointSummary, Summary, comparison, interval
+from virtiomem.sweep.summary import (
+    LEAST_PAIRS,
+    MEASURES,
+    Measure,
+    PointSummary,
+    Summary,
+    comparison,
+    interval,
+    pairs_of,
+)
 from virtiomem.text import quoted, shown
 from virtiomem.units import format_duration
 
@@ -75,6 +84,11 @@ def run(args: argparse.Namespace) -> int:
     args.rows = args.rows or f"{Path(args.sweep).stem}.csv"
     check_outputs(args, "rows", "page", inputs=sweep.files)
     path = Path(args.rows)
+    # Before the runs, which may take hours: of so few, no difference can be distinguished from chance.
+    if 0 < (pairs := pairs_of(sweep)) < LEAST_PAIRS:
+        warn(
+            f"{pairs} {plural(pairs, 'pair')} of runs to compare, and {LEAST_PAIRS} are the fewest that say anything: more seeds"
+        )
     with StatusLine(f"what was played is in {shown(part_of(path))}: --resume goes on") as progress:
 
         def tell(done: int, of: int, left: float | None) -> None:
@@ -114,7 +128,7 @@ def _show(summary: Summary, rows: Path) -> None:
         print()
         stdio.show(comparison_text(summary, terminal_width()))
     for words, count in summary.errors.items():
-        stdio.warn(f"{count} {plural(count, 'run')} failed: {words}")
+        warn(f"{count} {plural(count, 'run')} failed: {words}")
 
 
 def comparison_text(summary: Summary, width: int | None) -> str:

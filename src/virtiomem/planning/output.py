@@ -102,7 +102,11 @@ def libvirt(setup: SetUp) -> str:
     """The elements of a domain that are of memory."""
     guest = setup.guest
     cells: list[NodeConfig | None] = [*guest.nodes] or [None]
+    page = (setup.hugepage or 0) // KiB
+    # Boot memory, too, as in QEMU's arguments: a domain without it would have small pages there.
+    backing = f"<memoryBacking><hugepages><page size='{page}' unit='KiB'/></hugepages></memoryBacking>"
     lines = [
+        *([backing] if setup.hugepage else []),
         f"<maxMemory slots='{len(setup.devices)}' unit='KiB'>{(guest.max_memory or 0) // KiB}</maxMemory>",
         f"<memory unit='KiB'>{guest.memory // KiB}</memory>",
         "<cpu>",
@@ -116,7 +120,7 @@ def libvirt(setup: SetUp) -> str:
         "</cpu>",
     ]
     for device in setup.devices:
-        source = f"  <source><pagesize unit='KiB'>{(setup.hugepage or 0) // KiB}</pagesize></source>"
+        source = f"  <source><pagesize unit='KiB'>{page}</pagesize></source>"
         lines += [
             "<memory model='virtio-mem'>",
             *([source] if setup.hugepage else []),

@@ -280,7 +280,8 @@ def _best(wishes: Wishes, base: GuestConfig, devices: list[DeviceConfig]) -> tup
         )
     raise ImpossibleWishError(
         f"--shrink {format_size(wishes.shrink)}: at most {format_size(most)} of {format_size(wishes.maximum)} can be kept in "
-        f"zone Movable, {SENSIBLE_RATIO} times what the kernel has"
+        f"zone Movable, {SENSIBLE_RATIO} times what the kernel has: shrink by less, or boot with more memory than "
+        f"{format_size(wishes.memory)} (with memhp_default_state=online_movable all of it is kept there, and the kernel may run short)"
     )
 
 

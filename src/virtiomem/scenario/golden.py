@@ -112,6 +112,8 @@ def find(places: Iterable[str], *, kernel: str | None = None) -> list[GoldenCase
             found = sorted(Path(place).rglob(f"*{SUFFIX}"))
             if not found:
                 raise UsageError(f"{shown(place)}: no scenario (NAME{SUFFIX}) in this directory or below")
+        elif not (found[0].suffix or is_there(place)):
+            raise UsageError(f"{shown(place)}: no such file or directory")
         elif found[0].suffix != SUFFIX:
             raise UsageError(f"{shown(place)}: a scenario's name must end with {SUFFIX}, its recording is NAME{GOLDEN}")
         for path in found:
@@ -211,11 +213,17 @@ def _judge(one: GoldenCase, done: Recording, rules: Rules) -> GoldenResult:
         return replace(result, outcome=GoldenOutcome.NO_GOLDEN, what=what)
     found, notes = list(differences(golden, done, rules)), []
     # Only where the model explains the golden recording, too: else a wrong model could excuse a wrong kernel.
-    if found and looked_at(done) and _is_explained(one.played, golden, rules):
-        notes.append(
-            f"the model, with the pages where this kernel had them: from {found[0].place} on they lie elsewhere"
-        )
-        found = list(differences(_followed(one.played, golden, done), done, rules))
+    if found and looked_at(done):
+        if (unexplained := compare(golden, play_again(one.played, golden), rules)) is None:
+            notes.append(
+                f"the model, with the pages where this kernel had them: from {found[0].place} on they lie elsewhere"
+            )
+            found = list(differences(_followed(one.played, golden, done), done, rules))
+        else:
+            notes.append(
+                f"where pages lay counts as a difference: the model does not explain the golden recording, from "
+                f"{unexplained.place} on"
+            )
     result = replace(result, guests=(golden.guest, done.guest))
     if not found:
         return replace(result, notes=tuple(notes))
@@ -227,11 +235,6 @@ def _judge(one: GoldenCase, done: Recording, rules: Rules) -> GoldenResult:
     more = f"; {steps} of {len(done.steps)} steps differ" if steps > 1 else ""
     what = f"{first.place}: {first.what}{more}"
     return replace(result, outcome=GoldenOutcome.DIFFERENT, what=what, difference=first, notes=tuple(notes))
-
-
-def _is_explained(played: Scenario, golden: Recording, rules: Rules) -> bool:
-    """Return whether the model does what a golden recording says."""
-    return compare(golden, play_again(played, golden), rules) is None
 
 
 def _followed(played: Scenario, golden: Recording, done: Recording) -> Recording:

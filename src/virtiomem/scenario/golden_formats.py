@@ -62,8 +62,10 @@ def _case(result: GoldenResult) -> junit.JunitCase:
         lines = [f"golden: {beside.a}", f"played: {beside.b}"] if beside else []
         fault = junit.Fault(tag, result.what, result.outcome.value, "\n".join(lines))
     path = Path(result.name)
+    # `.` would be no name for what CI tools show as a package.
+    package = str(path.parent) if path.parent != Path() else Path.cwd().name
     output = "\n".join([*([] if fault else [result.what]), *_notes(result)])
-    return junit.JunitCase(str(path.parent), path.stem, fault, output, result.seconds, "\n".join(result.said))
+    return junit.JunitCase(package, path.stem, fault, output, result.seconds, "\n".join(result.said))
 
 
 def _notes(result: GoldenResult) -> list[str]:

@@ -3,9 +3,11 @@
 A bootstrap draws as many values as there are, with replacement, again and again, and takes the median of each draw; the
 interval holds the middle 95 % of those medians. For a median it need not be drawn: the median of a draw is at most the k-th
 smallest value if more than half of the draw are among the k smallest, and how many are is binomial. So the interval
-is what drawing forever would come to, and the same every time.
+is what drawing forever would come to, and the same every time. Of a draw of an even number, its low end goes by the lower of
+the two values in the middle, its high end by the upper.
 """
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import erfc, exp, lgamma, log, sqrt
@@ -30,18 +32,18 @@ class Median:
 
 
 def median(values: Sequence[float], confidence: float = CONFIDENCE) -> Median | None:
-    """The median of values (the lower of the two in the middle) and its interval; None of no values."""
+    """The median of values, of an even number the mean of the two in the middle, and its interval; None of no values."""
     if not values:
         return None
     ordered = sorted(values)
     count = len(ordered)
-    tail = (1 - confidence) / 2
-    low, high = _rank(count, tail), _rank(count, 1 - tail)
-    return Median(ordered[(count - 1) // 2], ordered[low], ordered[high], count)
+    low = _rank(count, (1 - confidence) / 2)
+    # As far from the top: the interval of differences is that of the same ones the other way round, turned over.
+    return Median(statistics.median(ordered), ordered[low], ordered[count - 1 - low], count)
 
 
 def _rank(count: int, share: float) -> int:
-    """The place, from 0, of the smallest value that the median of a draw does not exceed with that probability."""
+    """The place, from 0, of the smallest value that the lower median of a draw does not exceed with that probability."""
     low, high = 0, count - 1
     while low < high:
         middle = (low + high) // 2
@@ -54,7 +56,7 @@ def _rank(count: int, share: float) -> int:
 
 
 def _at_most(k: int, count: int) -> float:
-    """The probability that the median of a draw is among the k smallest values."""
+    """The probability that the lower median of a draw is among the k smallest values."""
     if k == count:
         return 1.0
     need = (count - 1) // 2 + 1

@@ -47,10 +47,6 @@ def _came_back(one: Outcome) -> float | None:
     return 100 * one.came_back / one.asked_back if one.asked_back else None
 
 
-def _plain(value: float) -> str:
-    return f"{value:.0f}"
-
-
 def _tenths(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
@@ -67,13 +63,13 @@ MEASURES = (
         "no memory",
         "uses of memory that found no room",
         lambda one: one.out_of_memory,
-        _plain,
+        _tenths,
         counted=True,
     ),
     Measure("settle", "settle s", "longest time to settle, in seconds", lambda one: one.settle_seconds, _tenths),
     Measure("memmap", "memmap", "struct pages at the peak", lambda one: one.memmap, _size, binary=True),
-    Measure("requests", "requests", "requests to the device", lambda one: one.requests, _plain, counted=True),
-    Measure("crash-ranges", "ranges", "ranges in a crash header", lambda one: one.crash_ranges, _plain, counted=True),
+    Measure("requests", "requests", "requests to the device", lambda one: one.requests, _tenths, counted=True),
+    Measure("crash-ranges", "ranges", "ranges in a crash header", lambda one: one.crash_ranges, _tenths, counted=True),
 )
 """In the order in which they matter."""
 
@@ -204,6 +200,11 @@ def _differences(sweep: Sweep, values: dict[str, "array[float]"]) -> Iterator[Di
                 between = median(pairs, confidence)
                 judgement = _judged(pairs, between)
                 yield Difference(measure.name, labels, settings[digit].label, settings[0].label, judgement, between)
+
+
+def pairs_of(sweep: Sweep) -> int:
+    """Return how many pairs of runs differ in the compared parameter alone, for each of its values; 0 where none is compared."""
+    return sweep.seeds * len(_groups(sweep, sweep.names.index(sweep.compare))) if sweep.compare else 0
 
 
 def _groups(sweep: Sweep, parameter: int) -> dict[int, dict[int, int]]:

@@ -148,7 +148,10 @@ def plan_device(device: VirtioMemDevice, wish: Wish, *, round_up: bool = False) 
             )
         target = align_up(target, device.block_size)
     if target > device.max_size:
-        raise PlanError(f"{device.id}: {format_with_hex(target)} is above its max size {format_size(device.max_size)}")
+        raise PlanError(
+            f"{device.id}: {format_with_hex(target)} is above its max size {format_size(device.max_size)}"
+            " (--total counts boot memory and other devices, too)"
+        )
     return Plan((DeviceTarget(device, target),))
 
 
