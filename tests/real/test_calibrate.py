@@ -13,7 +13,6 @@ pytestmark = pytest.mark.real
 KEPT = Path(__file__).parents[1] / "data" / "calibration"
 
 
-@pytest.mark.on(linux="every")
 def test_a_buffer_of_the_kernels_own_is_seen_and_gone_when_it_is_freed(setup: Setup) -> None:
     seen = observe("buffer", setup)
     figures = ShrinkFigures.observed(seen)
