@@ -93,6 +93,9 @@ STUCK = {
         resize("128M") + step("use", id="slab", size="128M", kind="unmovable") + resize("0"), state="online"
     ),
     ReasonKind.IN_USE_NO_ROOM: written(resize("128M") + step("use", id="cache", size="3950M") + resize("0")),
+    ReasonKind.HELD_BY_MEMMAP: written(
+        resize("1536M") + step("use", id="cache", size="600M") + resize("0"), state="online"
+    ).replace('memory = "4G"', 'memory = "2G"'),
     ReasonKind.BLOCK_REFUSED: written(
         resize("128M") + step("inject", at="offline", error="EBUSY", times=64) + resize("0"), driver="force-bbm = true"
     ),

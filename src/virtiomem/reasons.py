@@ -96,6 +96,10 @@ class ReasonKind(Enum):
         "memory{block} ({zone}): {uses:uses}, and no room to move them to: {free:approx} free, {memmap:approx} taken by struct "
         "pages of added memory"
     )
+    HELD_BY_MEMMAP = Words(
+        "memory{block} ({zone}): {size:size} that nothing uses, but the zone has no page to spare: {memmap:approx} in it are struct "
+        "pages of added memory"
+    )
     BLOCK_REFUSED = Words(
         "memory{block} ({zone}): refused with {errno} at the last attempt; no use is known to hold it now"
     )

@@ -56,13 +56,33 @@ def _failures(memory: Memory, failures: list[UnplugFailure]) -> Iterator[Reason]
         of_block = list(group)
         zone = of_block[0].zone
         facts = {"block": id_, "zone": str(zone.type) if zone is not None else "no zone"}
-        if uses := _uses(memory, of_block):
+        uses, memmap = _uses(memory, of_block), _held_by_memmap(memory, of_block)
+        if uses:
             if any(failure.errno is Errno.ENOMEM for failure in of_block):
                 yield Reason(ReasonKind.IN_USE_NO_ROOM, facts | {"uses": uses} | room_of(memory))
             else:
                 yield Reason(ReasonKind.IN_USE, facts | {"uses": uses})
-        else:
+        if memmap is not None:
+            yield Reason(ReasonKind.HELD_BY_MEMMAP, facts | memmap)
+        elif not uses:
             yield Reason(ReasonKind.BLOCK_REFUSED, facts | {"errno": of_block[0].errno.name})
+
+
+def _held_by_memmap(memory: Memory, failures: list[UnplugFailure]) -> dict[str, object] | None:
+    """Bytes of a block that nothing uses and that stay since the zone is short of free pages, and what struct pages take in it."""
+    block = memory.blocks.get(failures[0].span.start // memory.block_size)
+    zone = block.zone if block is not None else None
+    if block is None or zone is None or not memory.vmemmap.counted:
+        return None
+    # Struct pages are counted in a zone without a place: what they take shows where a last free pageblock is missing.
+    if zone.managed - zone.used >= memory.architecture.pages(memory.pageblock_size):
+        return None
+    taken = sum(pages for other in memory.blocks.values() for where, pages in other.paid if where is zone)
+    failed = {index for failure in failures for index in _pageblocks(memory, failure.span)}
+    left = sum(index not in block.used and not block.fake_offline >> index & 1 for index in failed)
+    if not (taken and left):
+        return None
+    return {"size": left * memory.pageblock_size, "memmap": taken * memory.page_size}
 
 
 def _uses(memory: Memory, failures: list[UnplugFailure]) -> list[dict[str, object]]:

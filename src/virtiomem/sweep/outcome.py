@@ -139,7 +139,7 @@ class _Seen:
             requests=self.requests,
             refused=self.refused,
             out_of_memory=self.out_of_memory,
-            left_unmovable=len(left[ReasonKind.IN_USE]),
+            left_unmovable=len({*left[ReasonKind.IN_USE], *left[ReasonKind.HELD_BY_MEMMAP]}),
             left_no_room=len(left[ReasonKind.IN_USE_NO_ROOM]),
             left_refused=len(left[ReasonKind.BLOCK_REFUSED]),
             left_blocks=numbers(block for blocks in left.values() for block in blocks) or None,
@@ -149,7 +149,7 @@ class _Seen:
         )
 
 
-_LEFT = (ReasonKind.IN_USE, ReasonKind.IN_USE_NO_ROOM, ReasonKind.BLOCK_REFUSED)
+_LEFT = (ReasonKind.IN_USE, ReasonKind.HELD_BY_MEMMAP, ReasonKind.IN_USE_NO_ROOM, ReasonKind.BLOCK_REFUSED)
 
 
 def _left(reasons: list[Reason]) -> dict[ReasonKind, list[int]]:

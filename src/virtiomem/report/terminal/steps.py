@@ -72,7 +72,9 @@ def reasons(record: StepRecord, before: StepRecord | None, width: int) -> Iterat
         return
     held_up = list(_held_up(record))
     more = len(held_up) - MAX_LINES
-    yield from _wrapped("held up", held_up[:MAX_LINES] + ([f"and {more} more reasons"] if more > 0 else []), width)
+    yield from _wrapped(
+        "held up", held_up[:MAX_LINES] + ([f"and {more} more {plural(more, 'reason')}"] if more > 0 else []), width
+    )
 
 
 def _held_up(record: StepRecord) -> Iterator[str]:
