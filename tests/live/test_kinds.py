@@ -192,6 +192,10 @@ OTHER_KINDS: dict[str, tuple[bytes, str]] = {
         "a picture; what it was made of",
     ),
     "picture": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a picture; what it was made of"),
+    "report page with a log in it": (
+        b"<!DOCTYPE html>\n<script>virtio_mem virtio0: start address: 0x140000000</script>",
+        "a page for a browser; the recordings",
+    ),
     "program": (b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x03\0\x3e\0" + bytes(60), "a program, an object or a library; "),
     "xz": (lzma.compress(LISTING.encode()), "packed by xz; `xz -dc FILE` unpacks it"),
     "archive": (f"l{chr(0) * 256}ustar{chr(0) * 250}{LISTING}".encode(), "an archive of files; `tar -xf` unpacks it"),

@@ -285,6 +285,13 @@ OTHERS: tuple[Kind, ...] = (
         instead="it is read again from what `--raw` or `--json` prints",
     ),
     Kind(
+        "web page",
+        "a page for a browser",
+        "HTML; of `virtiomem report` and `sweep --page`",
+        r"(?i)\A\s*<(?:!doctype html|html)\b",
+        instead="the recordings, or the rows, that it was made of are read",
+    ),
+    Kind(
         "program",
         "a program, an object or a library",
         "",
