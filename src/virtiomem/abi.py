@@ -1,7 +1,7 @@
 """The words of Linux's files for memory hotplug and sleep: sysfs, /proc/zoneinfo and the parameters of memory_hotplug.
 
-Every module that reads, models or writes these files takes the words from here. Models: drivers/base/memory.c, include/linux/mmzone.h,
-mm/memory_hotplug.c (v6.1).
+Every module that reads, models or writes these files takes the words from here. Models: drivers/base/memory.c,
+include/linux/mmzone.h, mm/memory_hotplug.c (v6.1).
 """
 
 from enum import IntFlag, StrEnum

@@ -38,8 +38,8 @@ class Architecture:
     keeps_crash_header: bool = True
     """The kernel can keep a loaded crash header up to date (ARCH_SUPPORTS_CRASH_HOTPLUG)."""
     console_parameters: str = "console=ttyS0 no_timer_check"
-    """The kernel parameters that make it print on the first serial port: empty where the firmware says which it is. (A busy host makes
-    x86's test of the timer fail under emulation.)"""
+    """The kernel parameters that make it print on the first serial port: empty where the firmware says which it is. (A
+    busy host makes x86's test of the timer fail under emulation.)"""
     page_size: int
     pageblock_size: int
     """What the page allocator can be asked to give up as a whole (pageblock_order)."""

@@ -6,7 +6,8 @@ from virtiomem.text import printable
 
 _LEFT = "#404040"
 _RIGHT = {True: "#00694e", None: "#6b6b00", False: "#a84300"}
-"""Backgrounds, on which white text has a contrast of 4.5 or more: the green and red of the pictures, darkened, olive between."""
+"""Backgrounds, on which white text has a contrast of 4.5 or more: the green and red of the pictures, darkened, olive
+between."""
 _LETTER, _MARGIN, _HEIGHT = 6.6, 7, 20
 """Pixels: a letter of an 11-pixel monospaced font, the space next to the text, the badge."""
 

@@ -1,7 +1,8 @@
 """Text in columns, for every command that prints a table of its own.
 
 A terminal has limited room: columns that have a rank are left out, the lowest first, until the others fit, and a line
-below says which; a last column of words goes on below. A file or a program, which has no width, gets all (`stdio.terminal_width`).
+below says which; a last column of words goes on below. A file or a program, which has no width, gets all
+(`stdio.terminal_width`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -174,7 +174,9 @@ class ProtocolError(VirtiomemError):
 
 
 class BackendError(VirtiomemError):
-    """Something outside this process is missing, died or misbehaved; `said`: its last lines, where it is a program that said any."""
+    """Something outside this process is missing, died or misbehaved; `said`: its last lines, where it is a program that
+    said any.
+    """
 
     def __init__(self, message: str = "", *, connection: str | None = None, said: Sequence[str] = ()) -> None:
         self.said = tuple(said)

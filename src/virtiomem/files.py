@@ -131,7 +131,9 @@ def write_all(outputs: Mapping[str | Path, bytes]) -> None:
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes the place of `path` when all is written, and is nowhere when that fails. See `write_whole`."""
+    """A file to write to, which takes the place of `path` when all is written, and is nowhere when that fails. See
+    `write_whole`.
+    """
     refuse_empty(path)
     path = Path(path)
     with _writing(path):

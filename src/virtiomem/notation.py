@@ -1,4 +1,6 @@
-"""JSON and TOML from others: every value once, and what is wrong in words that name the place. JSON for others: always sound."""
+"""JSON and TOML from others: every value once, and what is wrong in words that name the place. JSON for others: always
+sound.
+"""
 
 import json
 import re

@@ -1,4 +1,6 @@
-"""Files that gzip packed: unpacked piece by piece, so that a small file that would fill the memory is refused before it does."""
+"""Files that gzip packed: unpacked piece by piece, so that a small file that would fill the memory is refused before it
+does.
+"""
 
 import io
 import zlib

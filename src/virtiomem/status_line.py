@@ -1,4 +1,5 @@
-"""Show on stderr what is going on: only when it takes a while, on a terminal gone when it is over, in a log where that is wished.
+"""Show on stderr what is going on: only when it takes a while, on a terminal gone when it is over, in a log where that
+is wished.
 
 An interrupt says it everywhere: what was being done, and what is left of it.
 """

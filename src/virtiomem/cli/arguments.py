@@ -69,7 +69,9 @@ def load_input(args: argparse.Namespace, verb: str, path: str | None = None) -> 
 
 @contextmanager
 def expecting(wanted: str, path: str, *also: str) -> Iterator[None]:
-    """When a reader refuses a file of another kind, add what it is and which command takes it; `also` are kinds that it reads, too."""
+    """When a reader refuses a file of another kind, add what it is and which command takes it; `also` are kinds that it
+    reads, too.
+    """
     try:
         yield
     except UsageError:
@@ -95,7 +97,9 @@ def load_scenario(path: str, *, kernel: str | None = None) -> "Scenario":
 
 
 def check_outputs(args: argparse.Namespace, *options: str, inputs: Iterable[str | Path] = ()) -> None:
-    """Refuse, before the work, an output that cannot be written, is one of the inputs, or is another output. Raises UsageError."""
+    """Refuse, before the work, an output that cannot be written, is one of the inputs, or is another output. Raises
+    UsageError.
+    """
     taken = list(inputs)
     for path in filter(None, (getattr(args, option) for option in options)):
         check_writable(path, inputs=taken)

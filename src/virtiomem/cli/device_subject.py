@@ -1,4 +1,6 @@
-"""The device that `device check`, `fuzz` and `replay` are about, as their options name it: QEMU's, a program's, an object's, a guest's."""
+"""The device that `device check`, `fuzz` and `replay` are about, as their options name it: QEMU's, a program's, an
+object's, a guest's.
+"""
 
 import argparse
 import shlex

@@ -1,6 +1,7 @@
 """`virtiomem COMMAND …`: choose a command, run it, and say in one line what went wrong.
 
-Exit codes: 0 done, 1 failed or different, 2 usage, 64 partly done, 124 timed out, 125 not tried, 130 interrupted, 141 the reader is gone.
+Exit codes: 0 done, 1 failed or different, 2 usage, 64 partly done, 124 timed out, 125 not tried, 130 interrupted, 141
+the reader is gone.
 """
 
 import argparse

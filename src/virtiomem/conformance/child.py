@@ -76,7 +76,9 @@ class Child:
         return f"died of signal {-code}" if code < 0 else f"exited with code {code}"
 
     def last_lines(self) -> list[str]:
-        """At most `LAST_LINES` lines of what it said, each printable and clipped: from the reason on, if one shows, else the last."""
+        """At most `LAST_LINES` lines of what it said, each printable and clipped: from the reason on, if one shows,
+        else the last.
+        """
         end = self._said.seek(0, os.SEEK_END)
         # From the end, and by pread(), since the child writes at the position that a read would move.
         said = os.pread(self._said.fileno(), _LAST_WORDS, max(end - _LAST_WORDS, 0))

@@ -170,7 +170,9 @@ def _play_case(
 
 
 def _play_moves(pair: "Pair", generator: MoveGenerator, moves: list[Move], goes_on: Callable[[], bool]) -> None:
-    """Make moves until something differs, or enough were made, and ask for the state of every block; they are left in `moves`."""
+    """Make moves until something differs, or enough were made, and ask for the state of every block; they are left in
+    `moves`.
+    """
     while pair.difference is None and len(moves) < MOVES_PER_CASE and goes_on():
         moves.append(generator.next())
         try:

@@ -340,7 +340,9 @@ class CommandDevice:
 
 
 def command_target(command: list[str], *, seconds: float | None = None) -> MessageTarget:
-    """The devices that a program makes, one a process; `seconds` is what it has for each answer, `ANSWER_SECONDS` by default."""
+    """The devices that a program makes, one a process; `seconds` is what it has for each answer, `ANSWER_SECONDS` by
+    default.
+    """
     patience = ANSWER_SECONDS if seconds is None else seconds
     return MessageTarget(
         f"the device of {shown(command[0])}", lambda spec: CommandDevice(command, spec, seconds=patience)

@@ -210,7 +210,9 @@ class MoveGenerator:
         )
 
     def _edges(self, usable: int) -> list[int]:
-        """Return the boundaries between unplugged and plugged blocks, with the ends of the usable region: 0, start, stop, …, usable."""
+        """Return the boundaries between unplugged and plugged blocks, with the ends of the usable region: 0, start,
+        stop, …, usable.
+        """
         mem = self._mem
         edges = [0]
         for span in mem.plugged_ranges():

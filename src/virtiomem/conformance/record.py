@@ -75,7 +75,9 @@ class Recorder:
         *,
         own_words: bool = False,
     ) -> None:
-        """`qemu`, `machine`, `own_words` are written to the log: version, machine if not a q35, whether refusals are its own."""
+        """`qemu`, `machine`, `own_words` are written to the log: version, machine if not a q35, whether refusals are
+        its own.
+        """
         self._driver = driver
         self._features = features
         self._qemu = qemu

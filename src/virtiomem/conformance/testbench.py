@@ -54,7 +54,8 @@ class Target(Protocol):
     release: QemuRelease
     """The QEMU whose answers are expected of the device."""
     has_virtio: bool
-    """The virtio device around it is its own, registers and ring; else the device is given messages (`conformance.messages`)."""
+    """The virtio device around it is its own, registers and ring; else the device is given messages
+    (`conformance.messages`)."""
     machine: MachineKind | None
     """Its machine if that is not a q35."""
     has_contents: bool

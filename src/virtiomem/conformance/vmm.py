@@ -1,7 +1,7 @@
 """A VMM started by the user's command that boots a guest with our program in it (the hands), and the connection to it.
 
-The command has placeholders for what we bring: a kernel, an initramfs, the kernel's command line; and, where it can make devices of
-any shape, for that shape. It runs in a session of its own and is killed with its children.
+The command has placeholders for what we bring: a kernel, an initramfs, the kernel's command line; and, where it can
+make devices of any shape, for that shape. It runs in a session of its own and is killed with its children.
 """
 
 import re

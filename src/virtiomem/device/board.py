@@ -60,7 +60,8 @@ class Board:
     address_bits: int = 0
     """Physical address bits of QEMU's own processor models there; 0: not modelled."""
     avoids_hyper_transport: bool = False
-    """With that processor, an AMD one, memory above 4G starts at 1T where any would reach into what HyperTransport has below it."""
+    """With that processor, an AMD one, memory above 4G starts at 1T where any would reach into what HyperTransport has
+    below it."""
     not_enabled: str = "are not enabled, please specify the maxmem option"
     """What memory devices are without any room for them."""
 
@@ -81,7 +82,9 @@ class Board:
         return Span.sized(align_up(self.ecam(region_end).stop, self.window64), self.window64)
 
     def address_limit(self, memory: int, room: int, bits: int) -> tuple[int, int]:
-        """The last address of a processor with `bits` address bits, and the last that memory, `room` for devices and PCI window take."""
+        """The last address of a processor with `bits` address bits, and the last that memory, `room` for devices and
+        PCI window take.
+        """
         return (1 << bits) - 1, self.last_address(memory, room, amd=bits == self.address_bits)
 
     def last_address(self, memory: int, room: int, *, amd: bool) -> int:

@@ -29,9 +29,9 @@ Linux, so that a driver can leave out what it cannot plug). It grows with reques
 stays, for blocks beyond the new size are still plugged and the driver has to be able to name them. Only UNPLUG_ALL, also
 the one of a reset, shrinks it: nothing is plugged then.
 
-**Units.** A request is an address in bytes and a number of the *device's* blocks (`block_size`, 2M as a rule). Linux thinks in
-its own memory blocks (128M to 2G), unknown to the device: 128M are 64 device blocks in one
-request, and a memory block that is partly plugged is nothing special here. Behind `request` everything counts in blocks from `addr`.
+**Units.** A request is an address in bytes and a number of the *device's* blocks (`block_size`, 2M as a rule). Linux
+thinks in its own memory blocks (128M to 2G), unknown to the device: 128M are 64 device blocks in one request, and a
+memory block that is partly plugged is nothing special here. Behind `request` everything counts in blocks from `addr`.
 
 Bytes that are not a request at all raise ProtocolError: the virtio device around this one then needs a reset.
 """
@@ -78,8 +78,8 @@ class MemDevice:
     ) -> None:
         """Realize the device: sizes and address in bytes, `nodes` is the number of NUMA nodes of the machine.
 
-        Raises DeviceError with QEMU's words; ArgumentError for what is not a number. Models: virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2),
-        where requested_size may exceed the region.
+        Raises DeviceError with QEMU's words; ArgumentError for what is not a number. Models:
+        virtio_mem_device_realize() in hw/virtio/virtio-mem.c (v7.2), where requested_size may exceed the region.
         """
         numbers = {"addr": addr, "region_size": region_size, "block_size": block_size, "node": node, "nodes": nodes}
         for what, number in {**numbers, "requested_size": requested_size, "features": features}.items():
@@ -237,7 +237,8 @@ class MemDevice:
         )
 
     def handle(self, request: bytes) -> bytes:
-        """Answer one request as it comes over the wire; raises ProtocolError when the bytes are not a request, ArgumentError for no bytes.
+        """Answer one request as it comes over the wire; raises ProtocolError when the bytes are not a request,
+        ArgumentError for no bytes.
 
         Models: virtio_mem_handle_request() in hw/virtio/virtio-mem.c (v7.2).
         """

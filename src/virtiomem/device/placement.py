@@ -76,8 +76,8 @@ class DeviceMemory:
     ) -> int:
         """Give the device `id` a range of `size` bytes and return its address.
 
-        As in QEMU, memaddr 0 means "not set". Raises DeviceError with QEMU's words, ArgumentError for what is not a size or address.
-        Models: memory_device_get_free_addr() in hw/mem/memory-device.c (v7.2).
+        As in QEMU, memaddr 0 means "not set". Raises DeviceError with QEMU's words, ArgumentError for what is not a
+        size or address. Models: memory_device_get_free_addr() in hw/mem/memory-device.c (v7.2).
         """
         border.name("id", id)
         border.integer("size", size)

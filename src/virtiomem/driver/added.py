@@ -124,9 +124,9 @@ class AddedMemory:
     def fake_offline(self, addr: int, size: int) -> Errno:
         """Take exactly this memory from the page allocator: ENOMEM, or EBUSY for every other reason.
 
-        In Movable it is worth trying five times: pages there are mostly pinned for a moment only. What is in the way in a kernel zone
-        mostly stays. EAGAIN when the configuration has changed. Models:
-        virtio_mem_fake_offline(). Since: 6.5 (fake_offline_heeds_config).
+        In Movable it is worth trying five times: pages there are mostly pinned for a moment only. What is in the way in
+        a kernel zone mostly stays. EAGAIN when the configuration has changed. Models: virtio_mem_fake_offline(). Since:
+        6.5 (fake_offline_heeds_config).
         """
         heeds_config = self._memory.release.fake_offline_heeds_config
         zone = self._memory.zone_of(addr)

@@ -69,7 +69,9 @@ def _failures(memory: Memory, failures: list[UnplugFailure]) -> Iterator[Reason]
 
 
 def _held_by_memmap(memory: Memory, failures: list[UnplugFailure]) -> dict[str, object] | None:
-    """Bytes of a block that nothing uses and that stay since the zone is short of free pages, and what struct pages take in it."""
+    """Bytes of a block that nothing uses and that stay since the zone is short of free pages, and what struct pages
+    take in it.
+    """
     block = memory.blocks.get(failures[0].span.start // memory.block_size)
     zone = block.zone if block is not None else None
     if block is None or zone is None or not memory.vmemmap.counted:

@@ -328,8 +328,8 @@ class VirtioMem:
         hear = self._hears.get(event)
         if hear is None or notify.start >= self.addr + self.region_size or notify.start + notify.size <= self.addr:
             return OK
-        # Refused rather than guessed at: Linux adds and onlines by the unit, and a driver that is wrong about that loses
-        # count.
+        # Refused rather than guessed at: Linux adds and onlines by the unit, and a driver that is wrong about that
+        # loses count.
         if not self.mode.expects(notify):
             return Errno.EPERM
         return hear(notify)

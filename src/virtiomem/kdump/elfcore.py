@@ -177,7 +177,9 @@ def load(path: str | Path) -> list[ProgramHeader]:
 
 
 def architecture_of(path: str | Path) -> Architecture | None:
-    """The architecture that a core file is of; None for an architecture without a row, and for a file that is not a core file."""
+    """The architecture that a core file is of; None for an architecture without a row, and for a file that is not a
+    core file.
+    """
     try:
         with Path(path).open("rb") as file:
             data = file.read(_EHDR.size)

@@ -64,10 +64,11 @@ class CrashRanges:
     """The ranges that one loader dumps, ascending, and what it counted on the way.
 
     `entries` is what counts towards `limit` (the kernel: ranges after the exclusions; kexec-tools: kept lines of any
-    type). `lost` is RAM that is not dumped because the table was full; only this list says so. `backup` is the
-    range whose content is read from the backup segment (kexec-tools only). `refused`: kexec-tools gives up, because the
-    crash kernel splits an entry and its table is full; then nothing is loaded, and the ranges are what it had so far.
-    `partly`: something may be missing from the listing: RAM, so that there is more to dump, or a crash kernel, so that there is less.
+    type). `lost` is RAM that is not dumped because the table was full; only this list says so. `backup` is the range
+    whose content is read from the backup segment (kexec-tools only). `refused`: kexec-tools gives up, because the crash
+    kernel splits an entry and its table is full; then nothing is loaded, and the ranges are what it had so far.
+    `partly`: something may be missing from the listing: RAM, so that there is more to dump, or a crash kernel, so that
+    there is less.
     """
 
     loader: Loader
@@ -121,7 +122,9 @@ def total(ranges: Iterable[CrashRange]) -> int:
 
 
 def keeps_header(release: LinuxRelease, architecture: Architecture = DEFAULT_ARCHITECTURE) -> bool:
-    """Return whether a kernel of this release updates the header that it made when memory comes and goes. Since: 6.6 (keeps_crash_header)."""
+    """Return whether a kernel of this release updates the header that it made when memory comes and goes. Since: 6.6
+    (keeps_crash_header).
+    """
     return release.keeps_crash_header and architecture.keeps_crash_header
 
 

@@ -72,8 +72,8 @@ def check(
 ) -> MapReport:
     """Look at a map with the eyes of each consumer; `block_size` is the memory block's, in bytes.
 
-    `table` is how many entries kexec-tools' table holds, where it has an end. `release` is the kernel's where it is known; its crash
-    header has `room` for that many ranges, None for any number.
+    `table` is how many entries kexec-tools' table holds, where it has an end. `release` is the kernel's where it is
+    known; its crash header has `room` for that many ranges, None for any number.
     """
     ram = list(system_ram(tree))
     kernel = kernel_ranges(tree, release or DEFAULT, limit=room, architecture=architecture)

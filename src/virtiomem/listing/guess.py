@@ -9,7 +9,8 @@ from virtiomem.text import quoted
 from virtiomem.units import MiB
 
 _BIOS = (0xA0000, 0xFFFFF)
-"""Video memory and the BIOS of a PC, which Linux there never takes for RAM: trim_bios_range() in arch/x86/kernel/setup.c (v6.1)."""
+"""Video memory and the BIOS of a PC, which Linux there never takes for RAM: trim_bios_range() in
+arch/x86/kernel/setup.c (v6.1)."""
 _LOW = 16 * MiB
 """Every PC has RAM below."""
 _NAMES = {

@@ -26,8 +26,9 @@ class Line:
     short: bool = False
     """Written with fewer digits than Linux writes, as where leading zeros are left out, or where a digit is lost."""
     narrow: bool = False
-    """Whether its start is written with fewer digits than its end. Who loses a digit of the end makes a range smaller, or one that ends
-    before it starts; only a start that lost one makes a range larger, and then it is shorter than the end."""
+    """Whether its start is written with fewer digits than its end. Who loses a digit of the end makes a range smaller,
+    or one that ends before it starts; only a start that lost one makes a range larger, and then it is shorter than the
+    end."""
 
     @property
     def range(self) -> str:
@@ -44,8 +45,9 @@ class _Manner(NamedTuple):
     margin: int
     """By how many spaces all resource lines are indented."""
     digits: dict[str, int]
-    """To how many digits addresses are filled up with zeros, so that one of fewer has lost some: Linux's 8, unless most have more; 0
-    where zeros were left out, which is sure only where some addresses are really short. Those behind a `0x` by themselves."""
+    """To how many digits addresses are filled up with zeros, so that one of fewer has lost some: Linux's 8, unless most
+    have more; 0 where zeros were left out, which is sure only where some addresses are really short. Those behind a
+    `0x` by themselves."""
     trailed: bool
     """Whether spaces stand behind names that Linux gives without: then those behind other names are not part of them either."""
 

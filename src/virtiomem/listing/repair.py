@@ -1,11 +1,12 @@
 """Read a damaged /proc/iomem listing, as people paste them, and say what was put right.
 
-Mailers wrap names, quote and indent, turn spaces into no-break spaces and tabs; posters cut lines out or filter them, and annotate;
-some kernels print a child that is not inside its parent. What is certain is put right; where something may be missing from the map
-the reading is *at least*, and so is every sum of it. The reading has two halves. The diagnosis follows the indentation, line by
-line, as a strict reader would. The tree follows the ranges, which are copied, not typed: a resource goes into the smallest that holds it,
-and where two overlap in part the damaged one gives way. RAM that others overlap is left out: what is left is surely there. A listing
-without damage gives the strict reader's tree.
+Mailers wrap names, quote and indent, turn spaces into no-break spaces and tabs; posters cut lines out or filter them,
+and annotate; some kernels print a child that is not inside its parent. What is certain is put right; where something
+may be missing from the map the reading is *at least*, and so is every sum of it. The reading has two halves. The
+diagnosis follows the indentation, line by line, as a strict reader would. The tree follows the ranges, which are
+copied, not typed: a resource goes into the smallest that holds it, and where two overlap in part the damaged one gives
+way. RAM that others overlap is left out: what is left is surely there. A listing without damage gives the strict
+reader's tree.
 """
 
 import re

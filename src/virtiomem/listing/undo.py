@@ -1,7 +1,7 @@
 """Remove what was put around and between the lines of a listing on its way here: line by line, each reported.
 
-A listing is made of ranges, which are copied, not typed. So what stands before a range is not part of it, and a line without one is the rest
-of another, or none at all.
+A listing is made of ranges, which are copied, not typed. So what stands before a range is not part of it, and a line
+without one is the rest of another, or none at all.
 """
 
 import re
@@ -17,7 +17,8 @@ from virtiomem.text import quoted
 
 TAB = 8
 _ENCODED = re.compile(r"=(?:C2=A0|E2=80=9[0-5]|20$|3D)")
-"""What tells that a mailer encoded the text: a no-break space, a dash, a blank at an end, an equals sign (quoted-printable, RFC 2045)."""
+"""What tells that a mailer encoded the text: a no-break space, a dash, a blank at an end, an equals sign
+(quoted-printable, RFC 2045)."""
 _OCTET = re.compile(rb"=([2-9A-F][0-9A-F])")
 """One that stands for a byte, which is no line break."""
 _DASH = re.compile(
@@ -95,7 +96,9 @@ def _without_returns(raw: list[str], repairs: Repairs) -> list[str]:
 def _without(
     take: Callable[[str], tuple[str, str]], damage: Damage, words: str, remedy: str = "taken away"
 ) -> Callable[[list[Raw], Repairs], list[Raw]]:
-    """Return a step that changes each line: `take` returns the line as it was, and an example of what was put around it, or into it."""
+    """Return a step that changes each line: `take` returns the line as it was, and an example of what was put around
+    it, or into it.
+    """
 
     def undo(raw: list[Raw], repairs: Repairs) -> list[Raw]:
         taken = [take(line.text) for line in raw]

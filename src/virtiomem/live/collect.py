@@ -40,7 +40,8 @@ _ATTRIBUTE = 64 * KiB
 PAGES_UNIT = PIECE
 """The grain of [proc/kpageflags]: no virtio-mem device plugs less in a memory block that Linux uses."""
 COUNTING_SECONDS = 20.0
-"""How long the pages of memory blocks are counted, and as long again which are plugged; docs/capture.md says what 1 TiB takes."""
+"""How long the pages of memory blocks are counted, and as long again which are plugged; docs/capture.md says what 1 TiB
+takes."""
 
 
 def collect(
@@ -53,8 +54,8 @@ def collect(
 ) -> Capture:
     """Read everything in `sources.SOURCES` below `sysroot`; `pages` also asks, as root, what pages are used for.
 
-    `seconds` is how long pages are counted. `only` names the headings to read, `by` is what the capture says about its maker. What is absent or denied is remarked in
-    its section. Raises BackendError when `sysroot` is not a directory.
+    `seconds` is how long pages are counted. `only` names the headings to read, `by` is what the capture says about its
+    maker. What is absent or denied is remarked in its section. Raises BackendError when `sysroot` is not a directory.
     """
     root = Path(sysroot)
     if not is_directory(root):

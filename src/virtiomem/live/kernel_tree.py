@@ -24,9 +24,11 @@ _NOT_HERE = "--core needs drgn (in the checkout: pip install -e '.[drgn]')"
 
 
 def load(core: str | Path, debug: str | Path | None = None) -> ResourceTree:
-    """Read the tree out of a vmcore, or /proc/kcore; `debug` is the kernel's vmlinux, else drgn looks where distributions put it.
+    """Read the tree out of a vmcore, or /proc/kcore; `debug` is the kernel's vmlinux, else drgn looks where
+    distributions put it.
 
-    Raises UsageError without drgn, without debug information, and for what is not a vmcore of that kernel, or has a damaged tree.
+    Raises UsageError without drgn, without debug information, and for what is not a vmcore of that kernel, or has a
+    damaged tree.
     """
     try:
         import drgn

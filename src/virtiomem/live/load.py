@@ -42,7 +42,9 @@ def from_recording(recording: Recording, *, source: str = "recording") -> Captur
 
 
 def _told_of_kernel(recording: Recording) -> Iterator[tuple[str, list[str]]]:
-    """By the heading under which a running machine tells it: what a recording says about kernel, build, policy, crash header."""
+    """By the heading under which a running machine tells it: what a recording says about kernel, build, policy, crash
+    header.
+    """
     guest, policy = recording.guest, recording.table("guest")
     end, loaded = header_at_end(recording)
     kept = None if end is UNSET else int(end.kept_up_to_date)

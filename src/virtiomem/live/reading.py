@@ -51,8 +51,8 @@ def source_of(path: str | Path) -> str:
 def load_any(path: str | Path, *, verb: str = "read", kind: str | None = None, step: int | None = None) -> Capture:
     """Read a file that describes a Linux's memory, as `read_any` does; a recording gives what its last snapshot holds.
 
-    `verb` is the command that needs it, `step` the last one of a recording that counts (0: boot). Raises UsageError for a kind that has nothing for it, which says which command takes it,
-    and for text of no kind that is known.
+    `verb` is the command that needs it, `step` the last one of a recording that counts (0: boot). Raises UsageError for
+    a kind that has nothing for it, which says which command takes it, and for text of no kind that is known.
     """
     found = read_any(path, verb=verb, kind=kind)
     source = source_of(path)
@@ -66,7 +66,9 @@ def load_any(path: str | Path, *, verb: str = "read", kind: str | None = None, s
 
 
 def up_to(recording: "Recording", step: int | None, source: str) -> "Recording":
-    """Return a recording without what comes after a step; all of it for None. Raises UsageError for a step that it does not have."""
+    """Return a recording without what comes after a step; all of it for None. Raises UsageError for a step that it does
+    not have.
+    """
     from msgspec.structs import replace
 
     last = len(recording.steps)
@@ -99,9 +101,9 @@ def check_words(path: str | Path, wanted: str, *also: str) -> None:
 def read_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -> Input:
     """Read a file, or a folder, that describes a Linux's memory for what it is; ``-`` is standard input.
 
-    `kind` says what it is; else its beginning does, and of several that it may be, the one that `verb` can use. Where `verb` needs
-    a map, a text that nothing recognises is taken for a listing of /proc/iomem; that is the capture's only section, unread and byte
-    for byte. Raises UsageError for a file that is damaged, or cannot be read.
+    `kind` says what it is; else its beginning does, and of several that it may be, the one that `verb` can use. Where
+    `verb` needs a map, a text that nothing recognises is taken for a listing of /proc/iomem; that is the capture's only
+    section, unread and byte for byte. Raises UsageError for a file that is damaged, or cannot be read.
     """
     source = source_of(path)
     chosen = named(kind) if kind else _in_place(path)

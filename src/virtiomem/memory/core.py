@@ -47,8 +47,8 @@ def probe_memory_block_size(boot_end: int, architecture: Architecture = DEFAULT_
 
     Models: probe_memory_block_size() in arch/x86/mm/init_64.c (v6.1), with a hypervisor present.
     """
-    # Small machines keep the smallest block, so that hotplug stays fine-grained; more memory would make too many files in
-    # sysfs.
+    # Small machines keep the smallest block, so that hotplug stays fine-grained; more memory would make too many files
+    # in sysfs.
     if boot_end < 64 * GiB:
         return architecture.section_size
     size = architecture.max_block_size
@@ -92,11 +92,12 @@ class Memory:
     ) -> None:
         """Boot: every top-level System RAM resource in `iomem` is boot memory.
 
-        `block_size`: bytes, a power of two from 128 MiB to 2 GiB on x86-64; None for what the architecture chooses. `nodes`:
-        the boot memory of each NUMA node; None for a single node 0. `hotpluggable_end`: the last address that can be added;
-        None for the architecture's. `release`: the Linux that core and driver behave as. `knows_domains`: firmware says which
-        node a proximity domain is (SRAT). `cma`: bytes of the contiguous memory allocator, None for the architecture's. `free`: bytes that are free after boot, and that new
-        memory is paid with; None: there is always enough. Raises ArgumentError for impossible values, and for more than `MAX_BLOCKS` memory blocks.
+        `block_size`: bytes, a power of two from 128 MiB to 2 GiB on x86-64; None for what the architecture chooses.
+        `nodes`: the boot memory of each NUMA node; None for a single node 0. `hotpluggable_end`: the last address that
+        can be added; None for the architecture's. `release`: the Linux that core and driver behave as. `knows_domains`:
+        firmware says which node a proximity domain is (SRAT). `cma`: bytes of the contiguous memory allocator, None for
+        the architecture's. `free`: bytes that are free after boot, and that new memory is paid with; None: there is
+        always enough. Raises ArgumentError for impossible values, and for more than `MAX_BLOCKS` memory blocks.
         """
         border.instance("iomem", iomem, ResourceTree)
         border.instance("architecture", architecture, Architecture)

@@ -110,7 +110,9 @@ def _fitting(means: Means, blocks: int) -> int:
 
 
 def _movable_share(means: Means) -> tuple[int | None, bool]:
-    """Percent of movable memory that policy auto-movable allows, None where it does not choose; whether all goes to a kernel zone."""
+    """Percent of movable memory that policy auto-movable allows, None where it does not choose; whether all goes to a
+    kernel zone.
+    """
     state = means.policy.default_state
     if state in (OnlineType.OFFLINE, OnlineType.ONLINE_MOVABLE):
         return None, False

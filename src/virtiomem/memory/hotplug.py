@@ -145,7 +145,9 @@ def _add_resource(memory: Memory, nid: int, res: Resource, flags: int) -> Errno:
 
 
 def _is_hint(memory: Memory) -> bool:
-    """Return whether struct pages may be elsewhere when they do not fit inside the memory. Since: 6.6 (memmap_flag_is_a_hint)."""
+    """Return whether struct pages may be elsewhere when they do not fit inside the memory. Since: 6.6
+    (memmap_flag_is_a_hint).
+    """
     return memory.release.memmap_flag_is_a_hint
 
 

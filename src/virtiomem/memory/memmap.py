@@ -15,7 +15,9 @@ from virtiomem.units import align_up
 
 
 def pageblocks_inside(memory: Memory, size: int) -> int:
-    """Pageblocks of each memory block that take its struct pages, in a range of `size` bytes to be added; 0: they are elsewhere."""
+    """Pageblocks of each memory block that take its struct pages, in a range of `size` bytes to be added; 0: they are
+    elsewhere.
+    """
     if not (_is_on(memory) and _may_have(memory, size // memory.block_size)):
         return 0
     needed = memmap_size(memory.block_size, memory.architecture)
@@ -32,7 +34,9 @@ def _is_on(memory: Memory) -> bool:
 
 
 def _may_have(memory: Memory, blocks: int) -> bool:
-    """Return whether struct pages can lie inside that many memory blocks added or removed at once. Since: 6.8 (memmap_in_each_block)."""
+    """Return whether struct pages can lie inside that many memory blocks added or removed at once. Since: 6.8
+    (memmap_in_each_block).
+    """
     return blocks == 1 or memory.release.memmap_in_each_block
 
 

@@ -54,8 +54,9 @@ class PageUsers:
         """Occupy `size` bytes, rounded up to pageblocks.
 
         The highest zone is filled first, movable users in Movable, others in the kernel zones only; where in a zone,
-        the seed decides for the share `scatter` (0 to 1) of it, and the rest takes the lowest places that are free then. Raises KernelError: EEXIST for an id in use, ENOMEM when there is not enough room, and then
-        nothing is taken; ArgumentError.
+        the seed decides for the share `scatter` (0 to 1) of it, and the rest takes the lowest places that are free
+        then. Raises KernelError: EEXIST for an id in use, ENOMEM when there is not enough room, and then nothing is
+        taken; ArgumentError.
         """
         border.name("id", id_)
         border.integer("size", size)
@@ -166,7 +167,9 @@ class PageUsers:
         zone.used += self._pageblock_pages
 
     def _room(self, zone: Zone, places: int) -> int:
-        """Return how many of `places` free places can be used: struct pages take up the others, without a place of their own."""
+        """Return how many of `places` free places can be used: struct pages take up the others, without a place of
+        their own.
+        """
         return min(places, (zone.managed - zone.used) // self._pageblock_pages)
 
     def _zonelist(self, *, movable: bool) -> list[Zone]:

@@ -1,7 +1,7 @@
 """Cost of new memory: struct pages, and what else describes it, taken from free memory of the kernel zones.
 
-Models: vmemmap_alloc_block() (mm/sparse-vmemmap.c), which takes whole huge pages first and single pages when no huge page is free,
-from the node's own zones and then from the others', the highest first, down to the minimum watermark:
+Models: vmemmap_alloc_block() (mm/sparse-vmemmap.c), which takes whole huge pages first and single pages when no huge
+page is free, from the node's own zones and then from the others', the highest first, down to the minimum watermark:
 init_per_zone_wmark_min(), setup_per_zone_lowmem_reserve() (mm/page_alloc.c), set_recommended_min_free_kbytes()
 (mm/khugepaged.c), v6.1.
 
@@ -22,16 +22,19 @@ from virtiomem.units import KiB, MiB
 STRUCT_PAGE = 64
 """Bytes of struct page."""
 BLOCK_OVERHEAD = 4 * KiB
-"""Bytes that a memory block takes in addition to its struct pages: device, sysfs directory and links, section, its share of page tables."""
+"""Bytes that a memory block takes in addition to its struct pages: device, sysfs directory and links, section, its
+share of page tables."""
 HUGE_PAGES_FROM = 640 * MiB
-"""With less boot memory Linux has less than 512M in the allocator's hands, and does without transparent huge pages (hugepage_init())."""
+"""With less boot memory Linux has less than 512M in the allocator's hands, and does without transparent huge pages
+(hugepage_init())."""
 _SHARE = 54
 """Boot memory divided by this goes to struct pages (1/64) and hash tables that grow with it."""
 _HUGE_PAGES_TAKE = 7 * MiB
 _PCP_TYPES = 3
 """MIGRATE_PCPTYPES."""
 _RATIO = 256
-"""What zones below Normal keep of theirs for those who can use no other: one page for each 256 above (sysctl_lowmem_reserve_ratio)."""
+"""What zones below Normal keep of theirs for those who can use no other: one page for each 256 above
+(sysctl_lowmem_reserve_ratio)."""
 
 Parts = tuple[tuple[Zone, int], ...]
 """Pages taken, by zone."""
@@ -150,7 +153,9 @@ class Vmemmap:
         return self._keeps
 
     def _watermarks(self, managed: int) -> Iterator[tuple[Zone, int]]:
-        """Yield the pages that no struct page comes from: minimum watermark, low memory reserve, and what only movable users may have."""
+        """Yield the pages that no struct page comes from: minimum watermark, low memory reserve, and what only movable
+        users may have.
+        """
         minimum = self._min_free(sum(map(_MANAGED, self._kernel)))
         for zones in self._own:
             above = 0

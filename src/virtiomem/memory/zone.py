@@ -8,12 +8,13 @@ goes offline, the new edge is the nearest page that is still online: Linux steps
 subsection at a time, which costs as many steps as the hole is wide (4096 for 8G). Here two heaps hold the starts of the
 hotplugged ranges, the lowest first and the highest first; ranges do not overlap, so the highest start has the highest end.
 
-Deletion is lazy. `remove_online` takes a range out of `online` only; its two entries stay in the heaps and are *stale*: the
-start is not in `online`. They are dropped when they come to the top, which is the only place that is ever read. A range that
-goes offline and online again puts a second, equal entry next to the first, which is harmless. Ranges that come and go far from the
-edges would let a heap grow without bound, so beyond twice the online ranges and 64 it is rebuilt: 2n, so that
-n insertions or more lie between two rebuilds of n entries, and 64, so that a zone of few blocks rarely rebuilds. Putting
-a range online costs O(log n), taking it offline O(1), a shrink O(log n) for each entry that it drops, one for each insertion.
+Deletion is lazy. `remove_online` takes a range out of `online` only; its two entries stay in the heaps and are *stale*:
+the start is not in `online`. They are dropped when they come to the top, which is the only place that is ever read. A
+range that goes offline and online again puts a second, equal entry next to the first, which is harmless. Ranges that
+come and go far from the edges would let a heap grow without bound, so beyond twice the online ranges and 64 it is
+rebuilt: 2n, so that n insertions or more lie between two rebuilds of n entries, and 64, so that a zone of few blocks
+rarely rebuilds. Putting a range online costs O(log n), taking it offline O(1), a shrink O(log n) for each entry that it
+drops, one for each insertion.
 
 Boot memory is one range with holes in it, not in the heaps. When it becomes the edge again, the span ends at a whole
 subsection even where boot memory ends within one, because Linux steps by subsections and knows of no smaller hole.

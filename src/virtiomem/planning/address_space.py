@@ -1,4 +1,6 @@
-"""Count the address bits that QEMU's machine needs: boot memory, the region for memory devices and the 64-bit PCI window above it."""
+"""Count the address bits that QEMU's machine needs: boot memory, the region for memory devices and the 64-bit PCI
+window above it.
+"""
 
 from bisect import bisect_left
 

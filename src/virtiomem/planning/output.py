@@ -1,4 +1,6 @@
-"""A set-up as a table, as JSON's values, and ready to paste: QEMU's arguments, libvirt's XML, a kernel command line, a scenario."""
+"""A set-up as a table, as JSON's values, and ready to paste: QEMU's arguments, libvirt's XML, a kernel command line, a
+scenario.
+"""
 
 from typing import Any
 

@@ -20,7 +20,9 @@ class DisprovedError(VirtiomemError):
 def prove(
     setup: SetUp, open_guest: Callable[[Scenario], Guest], on_step: Callable[[str], None] = lambda _: None
 ) -> list[str]:
-    """Play the steps, and return a line about each; calls `on_step` before each. Raises DisprovedError for the first that does not settle as planned."""
+    """Play the steps, and return a line about each; calls `on_step` before each. Raises DisprovedError for the first
+    that does not settle as planned.
+    """
     played = loads(scenario(setup), source="plan")
     lines = []
     with closing(open_guest(played)) as guest:

@@ -38,7 +38,9 @@ class MemoryDevice(Struct, frozen=True):
 
     @property
     def info(self) -> DeviceInfo:
-        """The device as in a recording: any kind other than virtio-mem as a DIMM, a device without an id named by its address."""
+        """The device as in a recording: any kind other than virtio-mem as a DIMM, a device without an id named by its
+        address.
+        """
         data = self.data
         # An address is unique and stays: the position in the list changes when another device is added.
         name = data.id if data.id is not None else f"{data.memaddr or data.addr:#x}"

@@ -1,8 +1,9 @@
 """Compare two recordings, without what cannot be predicted, and find the first difference.
 
-Looked at: the page size, what is done, whether it was refused, requests (per device: two devices interleave in any order), device
-sizes, `settled` (not with a DIMM: not every recording knew whether Linux took it, and the map says that), the iomem listing, state, valid-zones and nodes of memory blocks that are not boot memory, spanned and
-present pages of zones.
+Looked at: the page size, what is done, whether it was refused, requests (per device: two devices interleave in any
+order), device sizes, `settled` (not with a DIMM: not every recording knew whether Linux took it, and the map says
+that), the iomem listing, state, valid-zones and nodes of memory blocks that are not boot memory, spanned and present
+pages of zones.
 
 Not looked at, because it is the kernel's own business or chance: the wording of a refusal, managed pages, `removable`,
 boot blocks, PCI drivers' claims inside a BAR, the kernel's text and data lines, times. From a kexec to the next reboot

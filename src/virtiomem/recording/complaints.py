@@ -13,7 +13,8 @@ BOOT_LOG = "boot-log"
 """Where a recording's `guest` has those of its boot."""
 
 _COMPLAINT = re.compile(r"WARNING: |BUG: |UBSAN: |kernel BUG at |Oops: |[^[]{0,120}: [0-9a-f]{4} \[#\d{1,9}\]")
-"""kernel/panic.c (__warn), lib/bug.c, kernel/locking/lockdep.c, mm/kasan/report.c, lib/ubsan.c, arch/x86/kernel/dumpstack.c (v6.1)."""
+"""kernel/panic.c (__warn), lib/bug.c, kernel/locking/lockdep.c, mm/kasan/report.c, lib/ubsan.c,
+arch/x86/kernel/dumpstack.c (v6.1)."""
 
 
 def is_complaint(line: str) -> bool:

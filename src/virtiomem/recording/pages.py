@@ -19,7 +19,8 @@ def looked_at(recording: Recording) -> bool:
 
 
 def held(before: Snapshot, after: Snapshot) -> Iterator[tuple[int, int]]:
-    """Yield the places where the kernel had pages of its own while a step was played: memory block, and which 2 MiB of it, from 0.
+    """Yield the places where the kernel had pages of its own while a step was played: memory block, and which 2 MiB of
+    it, from 0.
 
     That is where it has some when the step is over, or had before it and has not given up: what became free in the
     meantime may have done so when it was too late for the driver.

@@ -1,9 +1,9 @@
 """Appearance of events: one word, symbol and colour for each thing, the same in the terminal and in every report.
 
-A colour has one meaning, and this is where all of them stand: what a memory block is, what a resource is, and that something
-is not as it was asked for. What merely happened, such as a change of the map, has a word and a symbol and no colour. Those of blocks
-are Okabe and Ito's, which people with any kind of colour vision can tell apart, and no picture relies on colour alone:
-upper-case symbols are wholly plugged, lower-case ones partly.
+A colour has one meaning, and this is where all of them stand: what a memory block is, what a resource is, and that
+something is not as it was asked for. What merely happened, such as a change of the map, has a word and a symbol and no
+colour. Those of blocks are Okabe and Ito's, which people with any kind of colour vision can tell apart, and no picture
+relies on colour alone: upper-case symbols are wholly plugged, lower-case ones partly.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""One object for what is the same in many snapshots: a recording of a large guest holds each memory block once, not once a step."""
+"""One object for what is the same in many snapshots: a recording of a large guest holds each memory block once, not
+once a step.
+"""
 
 from msgspec.structs import replace
 

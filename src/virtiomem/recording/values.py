@@ -311,9 +311,10 @@ class StepOutcome(Struct, frozen=True, kw_only=True, rename="kebab"):
 class StepRecord(StepOutcome, frozen=True, kw_only=True, rename="kebab"):
     """A step and what came of it.
 
-    `settled`: every device's size equals its requested-size, and every DIMM is in Linux. `error`: what refused the step. The rest says more where
-    it is known: `retry_in`, seconds until the driver tries again; `held_up`, what keeps a device from its
-    requested-size, in words, and `reasons`, the same as data (`reasons.Reason.to_json`); `log`, kernel log lines of the driver; `elapsed`, seconds (virtual or real) the step took.
+    `settled`: every device's size equals its requested-size, and every DIMM is in Linux. `error`: what refused the
+    step. The rest says more where it is known: `retry_in`, seconds until the driver tries again; `held_up`, what keeps
+    a device from its requested-size, in words, and `reasons`, the same as data (`reasons.Reason.to_json`); `log`,
+    kernel log lines of the driver; `elapsed`, seconds (virtual or real) the step took.
     """
 
     requests: list[Request]

@@ -92,7 +92,9 @@ def _with_places(runs: Iterable[BlockRun], first: int, stop: int) -> Iterator[Bl
 
 
 def _by_plugged(run: BlockRun, block_size: int, spans: SpanSet | None) -> Iterator[BlockRun]:
-    """Cut a run into pieces that are wholly plugged, partly, or not at all; halving finds them without looking at every block."""
+    """Cut a run into pieces that are wholly plugged, partly, or not at all; halving finds them without looking at every
+    block.
+    """
     if spans is None:
         yield run
         return

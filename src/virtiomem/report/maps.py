@@ -43,7 +43,8 @@ class Map(NamedTuple):
 
 
 def read(file: str, *, step: int | None = None, lenient: bool = False, kind: str | None = None) -> Map:
-    """Read a listing, a capture or a recording; `-` is standard input. `lenient` puts a damaged listing right, `kind` says what it is.
+    """Read a listing, a capture or a recording; `-` is standard input. `lenient` puts a damaged listing right, `kind`
+    says what it is.
 
     Raises UsageError when the file cannot be read, has no such step, or is neither; ListingError for a listing that is
     damaged, or that hides its addresses from unprivileged readers.

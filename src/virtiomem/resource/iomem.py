@@ -231,7 +231,8 @@ def _blocks(text: str) -> Iterator[str]:
 
 
 def _like_above(block: str, indent: int, name: str) -> tuple[Addresses, Addresses]:
-    """First and last addresses of lines that go on like the one above, with its indent and name, as most of a long listing does.
+    """First and last addresses of lines that go on like the one above, with its indent and name, as most of a long
+    listing does.
 
     None where a line differs, ends before it starts, or has addresses of another width: those are read line by line.
     """
@@ -273,7 +274,9 @@ def claim_low(tree: Resource) -> None:
 
 
 def is_whole(name: str, text: str) -> bool:
-    """True for the name in the last line of a text, without newline, when it is not cut short: Linux, or the text, has it, too."""
+    """True for the name in the last line of a text, without newline, when it is not cut short: Linux, or the text, has
+    it, too.
+    """
     return is_known(name) or text.count(f" : {name}\n") > 0
 
 

@@ -2,10 +2,11 @@
 
 Both work on one resource and its direct neighbours; nothing else is ever merged, least of all as a side effect.
 
-**Who may merge** is said by a flag, MERGEABLE, not by the name. A name says what memory is; the flag says that the driver which added
-it will never ask for exactly this resource again. A DIMM is `System RAM` like the memory of a balloon, but its owner
-removes it as one piece and did not ask for merging: without the flag its flags differ from any neighbour's that has
-it, and it stays apart. Only `merge_system_ram_resource` sets the flag, on the one resource that it is called for.
+**Who may merge** is said by a flag, MERGEABLE, not by the name. A name says what memory is; the flag says that the
+driver which added it will never ask for exactly this resource again. A DIMM is `System RAM` like the memory of a
+balloon, but its owner removes it as one piece and did not ask for merging: without the flag its flags differ from any
+neighbour's that has it, and it stays apart. Only `merge_system_ram_resource` sets the flag, on the one resource that it
+is called for.
 
 **Names are compared by identity,** as the kernel compares pointers: two drivers that happen to choose the same words do not
 merge. Memory that is added here has a constant for its name (`resource.names`), and what is split off takes over the

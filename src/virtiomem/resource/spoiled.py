@@ -1,8 +1,9 @@
 """Find damage in a name that Linux prints: text after it, text in it, or changes made on the way here.
 
-A name is sound when a kernel can have printed it: whatever bytes a driver gives it (some of freed memory), and the blanks at the
-end that Linux 2.4 leaves where it cuts names off at a fixed length. It is spoiled when it was one that readers look for, as
-`System RAM  # below the hole` was: to them that is another name, and the memory is gone from every total.
+A name is sound when a kernel can have printed it: whatever bytes a driver gives it (some of freed memory), and the
+blanks at the end that Linux 2.4 leaves where it cuts names off at a fixed length. It is spoiled when it was one that
+readers look for, as `System RAM  # below the hole` was: to them that is another name, and the memory is gone from every
+total.
 """
 
 import re
@@ -23,7 +24,8 @@ _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"
 """What has no width, and comes along when text is copied out of a page: a soft hyphen, joiners, a byte order mark."""
 _AS_SPACES = str.maketrans(_NO_BREAK_SPACES, "  ", _INVISIBLE)
 ESCAPE = re.compile(r"(?:\x1b|\^\[)\[[0-9;:]*[mK]|\[[0-9]{1,3}(?:;[0-9]{1,3})*m(?:\[K)?|\[m\[K")
-"""What sets a terminal's colours, as `grep --color` writes it around what it found, as a pager shows it, and as a browser does."""
+"""What sets a terminal's colours, as `grep --color` writes it around what it found, as a pager shows it, and as a
+browser does."""
 RANGE = re.compile(
     rf"(?:[0-9a-f]{{8,16}} ?- ?[0-9a-f]{{3,16}}|[0-9a-f]{{3,16}} ?- ?[0-9a-f]{{8,16}}) ?:(?: |$)|: {SYSTEM_RAM}"
 )
@@ -47,10 +49,11 @@ _RELIED_ON = re.compile(
 
 
 def plain_name(name: str) -> str:
-    """A name without what comes from mail, pages and editors: tabs at its end; among plain ASCII no-break spaces, and what has no width.
+    """A name without what comes from mail, pages and editors: tabs at its end; among plain ASCII no-break spaces, and
+    what has no width.
 
-    (The kernel prints whatever bytes a name has, some of freed memory: a name of other bytes keeps all except its end.) Spaces at
-    the end go where what is left is a name that Linux gives without them.
+    (The kernel prints whatever bytes a name has, some of freed memory: a name of other bytes keeps all except its end.)
+    Spaces at the end go where what is left is a name that Linux gives without them.
     """
     plain = name.translate(_AS_SPACES)
     plain = plain if plain.isascii() else name
@@ -59,7 +62,9 @@ def plain_name(name: str) -> str:
 
 
 def without_remark(name: str) -> tuple[str, str]:
-    """A name that sums and dumps go by, and text that was written behind it; any other name is itself, with nothing behind it."""
+    """A name that sums and dumps go by, and text that was written behind it; any other name is itself, with nothing
+    behind it.
+    """
     match = _RELIED_ON.match(name)
     if match is None or not (_BEHIND.fullmatch(name, match.end()) and (REMARK.search(name) or not is_known(name))):
         return name, ""

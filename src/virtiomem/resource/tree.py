@@ -3,12 +3,12 @@
 `ResourceTree` is the kernel's `iomem_resource`, itself a `Resource` with everything else inside. The operations keep the
 kernel's rules exactly; their cost does not grow with the number of siblings, where the kernel walks a list.
 
-**Busy means: stop here.** There are two ways into the tree. *Inserting* is for those who describe what is there (firmware,
-buses): a resource goes inside what contains it and around what it contains, busy or not. *Requesting* is for drivers, who
-claim: a request descends through resources that are not busy to the deepest one that holds the whole range, becomes
-a busy child of that, and fails at the first busy resource in the way. So no request gets
-into `System RAM` (its `Kernel code` was inserted), and memory can be added inside a device's region only because the
-virtio-mem driver makes that region not busy after it has claimed it. Flags come from the last parent tried: its type and SYSRAM,
+**Busy means: stop here.** There are two ways into the tree. *Inserting* is for those who describe what is there
+(firmware, buses): a resource goes inside what contains it and around what it contains, busy or not. *Requesting* is for
+drivers, who claim: a request descends through resources that are not busy to the deepest one that holds the whole
+range, becomes a busy child of that, and fails at the first busy resource in the way. So no request gets into `System
+RAM` (its `Kernel code` was inserted), and memory can be added inside a device's region only because the virtio-mem
+driver makes that region not busy after it has claimed it. Flags come from the last parent tried: its type and SYSRAM,
 nothing else.
 
 **What virtio-mem does,** as /proc/iomem shows it. The driver claims its region and adds three blocks of 128M:

@@ -83,7 +83,8 @@ class GoldenCase:
 class GoldenResult:
     """Result of one test; `what` says it in words, `difference` has the first one, `said` a lost guest's last lines.
 
-    `notes` add what helps; `complaints` are the kernel's own, by step; `guests` describe the golden recording's and the one that played.
+    `notes` add what helps; `complaints` are the kernel's own, by step; `guests` describe the golden recording's and the
+    one that played.
     """
 
     name: str

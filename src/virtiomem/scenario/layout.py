@@ -153,8 +153,8 @@ def _in_a_row(names: list[str], start: int, size: int) -> list[Line]:
 def _high_bars(machine: MachineLayout, devices: int, release: QemuRelease) -> Span | None:
     """The 64-bit PCI window where the firmware has put BARs into it; else QEMU alone says where it lies.
 
-    Twice as far below the end as it takes, for HyperTransport has the end; SeaBIOS does not look whether memory devices are there.
-    Models: pci_bios_map_devices() in SeaBIOS 1.16.3. Since: 8.2 (maps_bars_high).
+    Twice as far below the end as it takes, for HyperTransport has the end; SeaBIOS does not look whether memory devices
+    are there. Models: pci_bios_map_devices() in SeaBIOS 1.16.3. Since: 8.2 (maps_bars_high).
     """
     region_end = align_up(machine.device_memory().region.stop, GiB)
     if not (release.maps_bars_high and devices and len(machine.ram) > 1 and region_end <= HYPER_TRANSPORT.start):

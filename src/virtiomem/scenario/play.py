@@ -68,7 +68,8 @@ def _go_on(scenario: Scenario, capture: "Capture") -> EmbeddedGuest:
 
 
 def like(scenario: Scenario, guest: Mapping[str, Any]) -> Scenario:
-    """The scenario on the kernel and QEMU that a recording's `guest` names, and where it does not say, with the build's choices.
+    """The scenario on the kernel and QEMU that a recording's `guest` names, and where it does not say, with the build's
+    choices.
 
     Raises UsageError for one that does not begin with a version.
     """

@@ -45,7 +45,9 @@ DEFAULTS = WorkloadShares(SCATTER, LEFT_BEHIND)
 
 
 class ShrinkFigures(Struct, frozen=True, rename="kebab", forbid_unknown_fields=True):
-    """Figures that are compared: pageblocks held under load and after it, memory blocks that they lie in under load, bytes that came back."""
+    """Figures that are compared: pageblocks held under load and after it, memory blocks that they lie in under load,
+    bytes that came back.
+    """
 
     held: int
     left: int

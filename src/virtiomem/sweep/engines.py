@@ -155,7 +155,8 @@ class _InPool:
 
 
 def on_dask(scheduler: str | None = None, *, workers: int = 0) -> Engine:
-    """Play on a Dask cluster: the one at an address, or one of that many processes that is started here and ends with the sweep.
+    """Play on a Dask cluster: the one at an address, or one of that many processes that is started here and ends with
+    the sweep.
 
     Raises UsageError where Dask is not installed.
     """

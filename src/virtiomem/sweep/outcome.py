@@ -65,7 +65,9 @@ class _Seen:
     """When each device that is not yet at its requested size was resized."""
 
     def play(self, step: Step) -> None:
-        """Do one step. While a device is short of its size, a wait is cut where its driver tries again, to see when it has it."""
+        """Do one step. While a device is short of its size, a wait is cut where its driver tries again, to see when it
+        has it.
+        """
         if not isinstance(step, Wait):
             self._act(step)
             return

@@ -165,7 +165,8 @@ class Grid:
 
 
 def put(tables: dict[str, Any], path: str, value: Any) -> None:
-    """Set a key of a scenario's tables: ``guest.memory``, ``device.block-size`` of all devices, ``device.vm0.block-size`` of one.
+    """Set a key of a scenario's tables: ``guest.memory``, ``device.block-size`` of all devices,
+    ``device.vm0.block-size`` of one.
 
     Raises ScenarioError where there is no such table.
     """

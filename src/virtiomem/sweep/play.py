@@ -37,9 +37,9 @@ def run(
     """Play every run and write the rows to a file: Parquet where its name ends with .parquet, else CSV.
 
     The same sweep makes the same bytes on every engine. Until all runs are played the rows are in ``path.part``; with
-    `resume` a sweep that was broken off goes on there, and one that is complete is not played again. Raises UsageError for a
-    file that cannot be written, holds something else than rows, or is of another sweep; BackendError when the disk is full or a cluster is lost: what is done
-    is kept.
+    `resume` a sweep that was broken off goes on there, and one that is complete is not played again. Raises UsageError
+    for a file that cannot be written, holds something else than rows, or is of another sweep; BackendError when the
+    disk is full or a cluster is lost: what is done is kept.
     """
     border.instance("sweep", sweep, Sweep)
     border.instance("path", path, str, Path)

@@ -28,7 +28,9 @@ _GROUP = 65_536
 
 
 class Outcome(Struct, frozen=True, kw_only=True, rename="kebab"):
-    """Outcome of a run. Sizes in bytes, times in virtual seconds, the rest counts; of a run that failed only `error` means something."""
+    """Outcome of a run. Sizes in bytes, times in virtual seconds, the rest counts; of a run that failed only `error`
+    means something.
+    """
 
     release: str | None = None
     """The release of Linux that was modelled."""
@@ -43,7 +45,8 @@ class Outcome(Struct, frozen=True, kw_only=True, rename="kebab"):
     wanted: int = 0
     """What they should have at the end."""
     settle_seconds: float = 0.0
-    """The longest time from a resize until its device had that size. Requests take no virtual time: it is the driver's waits."""
+    """The longest time from a resize until its device had that size. Requests take no virtual time: it is the driver's
+    waits."""
     unsettled: int = 0
     """Resizes that were never reached, before the next or at all."""
     requests: int = 0
@@ -135,7 +138,9 @@ def is_parquet(path: str | Path) -> bool:
 
 
 def refuse_other(path: Path) -> None:
-    """Refuse to write over a file that does not begin as rows do: the default name may be that of another table. Raises UsageError."""
+    """Refuse to write over a file that does not begin as rows do: the default name may be that of another table. Raises
+    UsageError.
+    """
     begins = b"PAR1" if is_parquet(path) else ",".join(_FIRST).encode()
     if path.is_file() and (head := _head(path, len(begins))) and head != begins:
         raise UsageError(f"{shown(path)}: something else than the rows of a sweep; give another name (--rows)")

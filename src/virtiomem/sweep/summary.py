@@ -1,10 +1,10 @@
 """Summary of a sweep: medians of each combination of parameters, and the differences between choices that were seen.
 
-Two values of a parameter are compared pair by pair: runs that differ only in that value have the same seed, and saw the same
-processes at the same times. The median of the differences is reported, with its interval; where the interval holds 0, no
-difference was seen. That is done for each combination of the other parameters, since a choice may matter under one of them and not
-under another; with few seeds, or very many combinations, for all together. Each interval of a measure is made wider, so that all
-of them together hold with 95 % (Bonferroni).
+Two values of a parameter are compared pair by pair: runs that differ only in that value have the same seed, and saw the
+same processes at the same times. The median of the differences is reported, with its interval; where the interval holds
+0, no difference was seen. That is done for each combination of the other parameters, since a choice may matter under
+one of them and not under another; with few seeds, or very many combinations, for all together. Each interval of a
+measure is made wider, so that all of them together hold with 95 % (Bonferroni).
 """
 
 from array import array
@@ -203,7 +203,9 @@ def _differences(sweep: Sweep, values: dict[str, "array[float]"]) -> Iterator[Di
 
 
 def pairs_of(sweep: Sweep) -> int:
-    """Return how many pairs of runs differ in the compared parameter alone, for each of its values; 0 where none is compared."""
+    """Return how many pairs of runs differ in the compared parameter alone, for each of its values; 0 where none is
+    compared.
+    """
     return sweep.seeds * len(_groups(sweep, sweep.names.index(sweep.compare))) if sweep.compare else 0
 
 

@@ -92,7 +92,9 @@ class Sweep:
         return {name: setting.label for name, setting in self.grid.settings(self.point(run)).items()}
 
     def scenario(self, run: int) -> Scenario:
-        """The scenario that a run plays. Raises ScenarioError for an impossible one, UsageError for a listing that cannot be read."""
+        """The scenario that a run plays. Raises ScenarioError for an impossible one, UsageError for a listing that
+        cannot be read.
+        """
         seed, settings = self.seed(run), self.grid.settings(self.point(run))
         varied = [*(f"{name} {label(setting.label)}" for name, setting in settings.items()), f"seed {seed}"]
         try:

@@ -50,7 +50,8 @@ def steps(
 ) -> list[Step]:
     """The steps of a workload on these devices, `pageblock` bytes being what a process' memory is counted in.
 
-    `loaded`: earlier steps load the driver. Raises ScenarioError for an impossible workload, and for one that is too long to be played.
+    `loaded`: earlier steps load the driver. Raises ScenarioError for an impossible workload, and for one that is too
+    long to be played.
     """
     check(workload)
     made = _Maker(workload, devices, seed, pageblock)

@@ -32,7 +32,9 @@ _MMIO = re.compile(_HEX)
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """Hardware that the hands found: guest memory for a ring, PCI functions with the addresses of their BARs, register files."""
+    """Hardware that the hands found: guest memory for a ring, PCI functions with the addresses of their BARs, register
+    files.
+    """
 
     ring: Read
     functions: tuple[tuple[str, tuple[int, ...]], ...]

@@ -1,9 +1,9 @@
 """QEMU's own virtio-mem device behind a transport: PCI enumeration and modern virtio-pci, over the qtest socket.
 
-The machine is stopped and has no firmware running, so this is also what gives the device its addresses. Up to QEMU 9 the
-device works while it is notified, so an answer comes with the same round trip; newer ones work when their main loop comes
-by. The interrupt line (INTx, at the interrupt controller's input) shows in `QTest.irqs`, the reason in the interrupt status, which is
-read along.
+The machine is stopped and has no firmware running, so this is also what gives the device its addresses. Up to QEMU 9
+the device works while it is notified, so an answer comes with the same round trip; newer ones work when their main loop
+comes by. The interrupt line (INTx, at the interrupt controller's input) shows in `QTest.irqs`, the reason in the
+interrupt status, which is read along.
 """
 
 from collections.abc import Iterator

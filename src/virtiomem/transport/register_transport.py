@@ -1,8 +1,8 @@
 """A virtio device whose registers are addresses, reached by reading and writing a machine's memory.
 
-`RegisterTransport` does all that a driver does to a device; where the registers lie, and how wide they are, is a table, one
-for each transport of the specification (`qtest_pci`: 4.1, `virtio_mmio`: 4.2). The reading and writing is QEMU's qtest protocol,
-spoken by QEMU or by a program inside a guest (`hands`).
+`RegisterTransport` does all that a driver does to a device; where the registers lie, and how wide they are, is a table,
+one for each transport of the specification (`qtest_pci`: 4.1, `virtio_mmio`: 4.2). The reading and writing is QEMU's
+qtest protocol, spoken by QEMU or by a program inside a guest (`hands`).
 """
 
 import time

@@ -68,7 +68,9 @@ class Metrics(Collector):
 
 
 async def serve(where: str, metrics: Metrics) -> asyncio.Server:
-    """Answer ``GET /metrics`` on ``[HOST:]PORT`` (127.0.0.1 when there is no host); UsageError when that address cannot be used."""
+    """Answer ``GET /metrics`` on ``[HOST:]PORT`` (127.0.0.1 when there is no host); UsageError when that address cannot
+    be used.
+    """
     address = parse_address(where if ":" in where else f"127.0.0.1:{where}", source="--metrics")
     if isinstance(address, str):
         raise UsageError(f"--metrics {quoted(where)} is not [HOST:]PORT")

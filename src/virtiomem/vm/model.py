@@ -74,7 +74,9 @@ class VirtioMemDevice(Struct, frozen=True, kw_only=True, tag="virtio-mem"):
 
 
 class OtherMemory(DimmInfo, frozen=True, kw_only=True, tag="other"):
-    """A memory device that is neither virtio-mem nor a DIMM: NVDIMM, virtio-pmem, SGX. It counts in no total of RAM and cannot be resized."""
+    """A memory device that is neither virtio-mem nor a DIMM: NVDIMM, virtio-pmem, SGX. It counts in no total of RAM and
+    cannot be resized.
+    """
 
 
 Device = VirtioMemDevice | DimmInfo

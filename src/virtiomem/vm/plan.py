@@ -332,7 +332,9 @@ def _changes(devices: Sequence[VirtioMemDevice], shares: Mapping[str, int]) -> t
 
 
 def _kept_by(device: VirtioMemDevice, wish: Wish) -> int:
-    """Return the part of an absolute total that a device outside the plan holds, including what it should give up but still has."""
+    """Return the part of an absolute total that a device outside the plan holds, including what it should give up but
+    still has.
+    """
     # For +1G it is requests that are added up, as `wish.of` does; a total counts memory that is still there.
     return device.requested_size if wish.sign else max(device.assumed_size, device.requested_size)
 

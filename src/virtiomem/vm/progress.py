@@ -54,7 +54,9 @@ class Track:
         return nearer
 
     def aim(self, now: float, target: int, size: int) -> None:
-        """Take a new target into account: the driver acts on it at once, with its old interval unless it had reached its size."""
+        """Take a new target into account: the driver acts on it at once, with its old interval unless it had reached
+        its size.
+        """
         # The pass that reached the size has set the interval back; any other size leaves it as long as it has become.
         if self.done:
             self.retry = RetryTimer(now, certain=True)
@@ -95,7 +97,9 @@ class Track:
 
     @property
     def fraction(self) -> float:
-        """The part of the way from `start` to `target` that is done, from 0 to 1; 0 while it is further away than at the start."""
+        """The part of the way from `start` to `target` that is done, from 0 to 1; 0 while it is further away than at
+        the start.
+        """
         way = abs(self.target - self.start)
         return 1.0 if self.done else max(0.0, 1 - self.remaining / way) if way else 0.0
 

@@ -127,8 +127,8 @@ class _Watcher:
             if before.get(device.id) != device.size:
                 self.moved_at[device.id] = now
         still = {device.id: now - self.moved_at[device.id] for device in machine.devices}
-        # A change of size shows in the machine itself, and an event that was throttled may come when nothing differs any
-        # more.
+        # A change of size shows in the machine itself, and an event that was throttled may come when nothing differs
+        # any more.
         changed = machine != self.last or bool(events - {Event.SIZE})
         self.last, self.last_error = machine, None
         await self.samples.put(

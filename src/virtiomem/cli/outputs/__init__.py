@@ -85,7 +85,9 @@ def schema(verb: str) -> dict[str, Any]:
 
 
 def _clean(value: Any) -> Any:
-    """A schema whose descriptions are not indented as the docstrings that they are taken from, which Python does from 3.13 on."""
+    """A schema whose descriptions are not indented as the docstrings that they are taken from, which Python does from
+    3.13 on.
+    """
     if isinstance(value, list):
         return [_clean(one) for one in value]
     if not isinstance(value, dict):

@@ -185,7 +185,9 @@ class MedianOutput(Printed, kw_only=True):
 
 
 class PointOutput(Printed, kw_only=True):
-    """One combination of a sweep's parameters, over its seeds; `left`: the memory blocks that stayed in half of the runs, or in more."""
+    """One combination of a sweep's parameters, over its seeds; `left`: the memory blocks that stayed in half of the
+    runs, or in more.
+    """
 
     labels: dict[str, str | int | float | bool]
     runs: Count

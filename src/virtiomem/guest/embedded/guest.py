@@ -154,7 +154,8 @@ class EmbeddedGuest:
         self._hardware.close()
 
     def play(self, step: Step, *, lasts: float = 0) -> StepRecord:
-        """Do one step and run until idle: nothing left to do, or only the driver's retry timer. It lasts at least `lasts` seconds.
+        """Do one step and run until idle: nothing left to do, or only the driver's retry timer. It lasts at least
+        `lasts` seconds.
 
         What device or kernel refuse is in the record; raises BackendError when a device's QEMU is lost, ArgumentError
         for an impossible step.

@@ -90,10 +90,10 @@ def needs_kexec(steps: Iterable[Step]) -> bool:
 class LinuxGuest:
     """A running Linux with virtio-mem devices; see `virtiomem.guest.base.Guest`.
 
-    `kexec` puts the kernel and kexec-tools into the guest, for steps that start or load a kernel; `pages` has every step end
-    with a look at the pages of memory blocks that came to kernel zones; `progress` receives what is being started. Raises BackendError
-    (or BackendTimeout) when something is missing, with its Debian package, or the guest does not come up, and ScenarioError
-    for what no real guest can be.
+    `kexec` puts the kernel and kexec-tools into the guest, for steps that start or load a kernel; `pages` has every
+    step end with a look at the pages of memory blocks that came to kernel zones; `progress` receives what is being
+    started. Raises BackendError (or BackendTimeout) when something is missing, with its Debian package, or the guest
+    does not come up, and ScenarioError for what no real guest can be.
     """
 
     def __init__(

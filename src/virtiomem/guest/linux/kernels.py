@@ -1,7 +1,8 @@
 """Kernels and their modules: which one to boot, and what it must load before the driver.
 
-A kernel is an x86 bzImage or an arm64 Image; its release, read from the image, names its modules (``/lib/modules/RELEASE``). Modules may
-be compressed as distributions do it (.ko.xz, .ko.gz, .ko.zst): they are unpacked here, not in the guest.
+A kernel is an x86 bzImage or an arm64 Image; its release, read from the image, names its modules
+(``/lib/modules/RELEASE``). Modules may be compressed as distributions do it (.ko.xz, .ko.gz, .ko.zst): they are
+unpacked here, not in the guest.
 
 Looked through are ``/boot/vmlinuz-*`` and ``/lib/modules/*/vmlinuz``, below / or below the directories that the
 environment variable VIRTIOMEM_KERNELS names (separated by colons), such as unpacked packages. An image in the tree that
@@ -160,7 +161,9 @@ def is_release(release: str, wanted: str) -> bool:
 
 
 def _none_found(wanted: str, images: list[Path], refused: list[str], architecture: Architecture) -> str:
-    """Describe a kernel that was not found: what was asked for, what there is, why the last of these does not match, and the cure."""
+    """Describe a kernel that was not found: what was asked for, what there is, why the last of these does not match,
+    and the cure.
+    """
     kernel = "kernel" if architecture is DEFAULT else f"kernel for {architecture.name}"
     what = f"{kernel} {wanted}" if wanted else kernel
     package = (

@@ -117,7 +117,9 @@ class RunningLinux:
         return self._trace.read(self._qemu.output.take())
 
     def take_log(self) -> list[str]:
-        """Return the driver's lines in the kernel log since the last call, and those in which the kernel complains of itself."""
+        """Return the driver's lines in the kernel log since the last call, and those in which the kernel complains of
+        itself.
+        """
         return [line for line in self._console.take() if is_driver_line(line) or is_complaint(line)]
 
     @property

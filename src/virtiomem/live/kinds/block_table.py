@@ -1,8 +1,8 @@
 """The output of lsmem, in every style: table, JSON, pairs, raw, with or without headings; s390-tools' lsmem, too.
 
-Read are RANGE, SIZE, STATE, REMOVABLE, BLOCK, NODE and ZONES, in any order and of any choice that has the ranges; other columns are
-said to be left out. A row's first block is where its range starts, in memory blocks; how large these are says a row with BLOCK, else
-the summary.
+Read are RANGE, SIZE, STATE, REMOVABLE, BLOCK, NODE and ZONES, in any order and of any choice that has the ranges; other
+columns are said to be left out. A row's first block is where its range starts, in memory blocks; how large these are
+says a row with BLOCK, else the summary.
 
 Sources: sys-utils/lsmem.c (util-linux 2.36 to 2.42), the lsmem of s390-tools 1.x.
 """
@@ -37,7 +37,9 @@ _PLAIN = ("RANGE", "SIZE", "STATE", "REMOVABLE", "BLOCK")
 
 
 def read(text: str, source: str) -> Brought:
-    """Read a table as memory blocks. Raises UsageError, with the line, for a row that is not of a table, and where rows are missing."""
+    """Read a table as memory blocks. Raises UsageError, with the line, for a row that is not of a table, and where rows
+    are missing.
+    """
     table = _LsmemTable(source)
     table.read(text)
     blocks = table.blocks()

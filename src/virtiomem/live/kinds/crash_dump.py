@@ -7,10 +7,11 @@
     then          two bitmaps of equal size, a bit a page: pages of RAM, and pages that are in the file
     then          a descriptor for each page in the file, and the pages
 
-A flattened dump is a stream of pieces, each with its place, big-endian: what was written where. All is read piece by piece; a bitmap
-is 32 MiB a tebibyte.
+A flattened dump is a stream of pieces, each with its place, big-endian: what was written where. All is read piece by
+piece; a bitmap is 32 MiB a tebibyte.
 
-Sources: diskdump_mod.h, makedumpfile.h (makedumpfile 1.7.2): struct disk_dump_header, kdump_sub_header, makedumpfile_data_header.
+Sources: diskdump_mod.h, makedumpfile.h (makedumpfile 1.7.2): struct disk_dump_header, kdump_sub_header,
+makedumpfile_data_header.
 """
 
 import struct

@@ -1,7 +1,7 @@
 """A libvirt domain: its memory, its memory devices.
 
-The standard library's parser builds the tree, behind a check that nothing is declared in it: a document type, and with it entities
-that would fill the memory, has no domain.
+The standard library's parser builds the tree, behind a check that nothing is declared in it: a document type, and with
+it entities that would fill the memory, has no domain.
 """
 
 import re

@@ -1,7 +1,8 @@
 """Folder of a machine's files: a copy of its root, a sosreport unpacked, a folder into which proc/iomem and dmesg were copied.
 
 Sources: sos/report/plugins/pci.py (proc/iomem), memory.py (lsmem, proc/pagetypeinfo), kernel.py (dmesg, proc/buddyinfo,
-proc/zoneinfo) of sos 4; what a command printed is in sos_commands/PLUGIN, in a file named as the command with `_` between words.
+proc/zoneinfo) of sos 4; what a command printed is in sos_commands/PLUGIN, in a file named as the command with `_`
+between words.
 """
 
 from collections.abc import Iterator

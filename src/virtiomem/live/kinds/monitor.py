@@ -1,4 +1,6 @@
-"""Read the output of a QEMU monitor: a QMP transcript (its own lines, or those of a tool that shows both sides), HMP's tables."""
+"""Read the output of a QEMU monitor: a QMP transcript (its own lines, or those of a tool that shows both sides), HMP's
+tables.
+"""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +23,9 @@ MAX_MESSAGES = 10_000
 
 
 def read(text: str, source: str) -> Brought:
-    """Read the devices, the sizes and the events that were told, the last of each. Raises UsageError where nothing of memory is."""
+    """Read the devices, the sizes and the events that were told, the last of each. Raises UsageError where nothing of
+    memory is.
+    """
     facts = tuple(_qmp(text, source)) if "{" in text else tuple(_hmp(text))
     if not facts:
         raise UsageError(f"{shown(source)}: nothing of memory in it (query-memory-devices and its like tell)")

@@ -1,9 +1,10 @@
-"""Maps in the tables of other tools, as listings: jc and our own JSON, crash's `dev -i`, volatility's linux_iomem and linux.iomem.
+"""Maps in the tables of other tools, as listings: jc and our own JSON, crash's `dev -i`, volatility's linux_iomem and
+linux.iomem.
 
 What such a table lost (jc drops the nesting) the ranges give back: a listing that is flat is read by `--lenient`.
 
-Sources: volatility/plugins/linux/iomem.py (2.6), volatility3/framework/plugins/linux/iomem.py with the renderers quick, pretty, csv
-and json of volatility3/cli/text_renderer.py (2.x); dev.c (crash 8).
+Sources: volatility/plugins/linux/iomem.py (2.6), volatility3/framework/plugins/linux/iomem.py with the renderers quick,
+pretty, csv and json of volatility3/cli/text_renderer.py (2.x); dev.c (crash 8).
 """
 
 import re

@@ -1,6 +1,7 @@
 """All kinds of input: one row a kind. A new kind is a row here and a module next to it.
 
-A kind is recognised by its beginning. What it gives are headings of a capture; a command takes every kind that gives what it needs.
+A kind is recognised by its beginning. What it gives are headings of a capture; a command takes every kind that gives
+what it needs.
 """
 
 import re

@@ -162,7 +162,9 @@ class _Line(NamedTuple):
 
 
 def map_changes(changes: Sequence[MapChange], block_size: int, width: int | None = None) -> Iterator[Text]:
-    """Yield the resources that appeared, went, grew, were merged, trimmed or split, a line each, in columns; a note below it without room for it."""
+    """Yield the resources that appeared, went, grew, were merged, trimmed or split, a line each, in columns; a note
+    below it without room for it.
+    """
     lines = [line for change in changes for line in _map_lines(change, block_size)]
     shown = lines[:MAX_LINES]
     wide = max((len(line.resource) for line in shown), default=0)

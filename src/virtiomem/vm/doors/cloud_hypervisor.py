@@ -1,8 +1,9 @@
 """``cloud-hypervisor:SOCKET``: a VM of Cloud Hypervisor behind `Backend`, through its API socket.
 
-A device is a memory zone with a hotplug size; without zones it is the one of ``mem0``. What is plugged is reported since v52,
-and only as a sum: of one device it is known, of more it is not, nor where there is a balloon. Addresses and drivers are not reported.
-Source: vmm/src/api/openapi/cloud-hypervisor.yaml and vmm/src/{config,lib}.rs of v53. Not run against the real one.
+A device is a memory zone with a hotplug size; without zones it is the one of ``mem0``. What is plugged is reported
+since v52, and only as a sum: of one device it is known, of more it is not, nor where there is a balloon. Addresses and
+drivers are not reported. Source: vmm/src/api/openapi/cloud-hypervisor.yaml and vmm/src/{config,lib}.rs of v53. Not run
+against the real one.
 """
 
 import re

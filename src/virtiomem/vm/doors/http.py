@@ -147,7 +147,9 @@ def _why(error: Exception) -> str:
 
 
 def _words(body: bytes) -> str:
-    """Return the message in a VMM's error: Firecracker's fault_message, the last two of Cloud Hypervisor's list, or plain text."""
+    """Return the message in a VMM's error: Firecracker's fault_message, the last two of Cloud Hypervisor's list, or
+    plain text.
+    """
     text = body.decode(errors="replace")
     try:
         said: Any = json.loads(text)

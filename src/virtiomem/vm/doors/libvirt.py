@@ -1,4 +1,6 @@
-"""``libvirt:URI/DOMAIN``: where domains of libvirt are. Connections are read-only except for what changes a machine, and for the agent."""
+"""``libvirt:URI/DOMAIN``: where domains of libvirt are. Connections are read-only except for what changes a machine,
+and for the agent.
+"""
 
 import re
 from contextlib import suppress
