@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from virtiomem.errors import ArgumentTypeError
 from virtiomem.listing.diff import Range, ResourceChange, ResourceChangeKind, diff, sentence, values
 from virtiomem.resource import iomem
 from virtiomem.resource.tree import ResourceTree
@@ -175,3 +176,8 @@ def test_there_is_a_difference_exactly_when_the_listings_differ(
     assert bool(diff(new, old)) == bool(found)
     for change in found:
         assert "\n" not in sentence(change)
+
+
+def test_names_of_files_are_no_maps() -> None:
+    with pytest.raises(ArgumentTypeError, match=r"before must be Resource, not 'a\.iomem'"):
+        diff("a.iomem", "b.iomem")  # type: ignore[arg-type]

@@ -1,6 +1,8 @@
 from collections.abc import Iterator
 
-from virtiomem.errors import ListingError
+import pytest
+
+from virtiomem.errors import ArgumentError, ListingError
 from virtiomem.listing.diff import ResourceChangeKind
 from virtiomem.listing.watch import MemoryEvents, watch
 from virtiomem.resource import iomem
@@ -70,3 +72,9 @@ def test_with_uevents_time_passes_too_when_nothing_happens() -> None:
     events = MemoryEvents(0.001)
     assert events.wait()
     events.close()
+
+
+@pytest.mark.parametrize("interval", [0, -1, "1s", float("nan")])
+def test_interval_of_nothing_or_of_words_is_refused(interval: float) -> None:
+    with pytest.raises(ArgumentError, match=r"^interval must be "):
+        MemoryEvents(interval)

@@ -48,6 +48,7 @@ def test_devices_that_cannot_be_seen_are_said_to_be_unknown_and_the_file_is_writ
     told = values(file.read_text())
     assert told["virtiomem_devices_known"] == [({}, 0)]
     assert sorted(of["state"] for of, _ in told["virtiomem_memory_blocks"]) == ["offline", "online"]
+    assert {of["device"] for of, _ in told["virtiomem_memory_blocks"]} == {"unknown"}
     assert [*tmp_path.glob("*.prom")] == [file], "what is written meanwhile has a name that is not collected"
 
 

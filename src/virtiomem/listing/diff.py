@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+from virtiomem import border
 from virtiomem.resource.names import is_system_ram
 from virtiomem.resource.node import Resource
 from virtiomem.text import printable, sound
@@ -77,7 +78,9 @@ def _size(ranges: Iterable[Range]) -> int:
 
 
 def diff(before: Resource, after: Resource) -> list[ResourceChange]:
-    """Return the changes in address order; empty when the maps say the same."""
+    """Return the changes in address order; empty when the maps say the same. Raises ArgumentError for anything but trees."""
+    border.instance("before", before, Resource)
+    border.instance("after", after, Resource)
     pairing = _Pairing(before, after)
     pairing.pair(lambda node: (node.start, node.end, node.name))
     pairing.pair(lambda node: (node.start, node.end))

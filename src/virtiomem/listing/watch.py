@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 
+from virtiomem import border
 from virtiomem.errors import UsageError
 from virtiomem.listing.diff import ResourceChange, diff
 from virtiomem.resource.node import Resource
@@ -50,6 +51,8 @@ class MemoryEvents:
     """Waits for the kernel to say that memory came or went, or for some time to pass."""
 
     def __init__(self, interval: float, *, uevents: bool = True) -> None:
+        """Wait for `interval` seconds at most. Raises ArgumentError for what is not from a millisecond to a year."""
+        border.real("interval", interval, 0.001, 365 * 24 * 3600.0)
         self._interval = interval
         self._socket = _uevent_socket() if uevents else None
 

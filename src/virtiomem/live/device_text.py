@@ -115,7 +115,7 @@ def _then(loss: Loss) -> str:
 
 def _plan_summary(plan: ShrinkPlan, *, in_bytes: bool) -> Iterator[str]:
     # A block that is offline already is removed without going offline: it counts among the removed only.
-    offline = sum(loss.removed and not loss.block.is_offline for loss in plan.losses)
+    offline = sum(loss.goes_offline for loss in plan.losses)
     removed = sum(loss.removed for loss in plan.losses)
     stay, size = len(plan.losses) - removed, _size(plan.wanted - plan.short, in_bytes=in_bytes)
     blocks = "block goes" if offline == 1 else "blocks go"

@@ -61,7 +61,9 @@ class _LinuxMetrics(Collector):
         )
         for device in linux.devices:
             labels = (device.name, "" if device.node is None else str(device.node))
-            added.add_metric(labels, device.added)
+            # Where it lies is not known: nor is what was added of it.
+            if device.region is not None:
+                added.add_metric(labels, device.added)
             told = {
                 "requested": device.requested_size,
                 "plugged": device.size,
@@ -78,12 +80,14 @@ class _LinuxMetrics(Collector):
         blocks = GaugeMetricFamily(
             "virtiomem_memory_blocks", "Memory blocks by state, zone, node, device.", labels=labels
         )
+        # No device's would be a claim, where it is not known which are.
+        nobody = "unknown" if self._linux.hidden else ""
         counts = Counter(
             (
                 block.state,
                 block.zone or "",
                 ",".join(map(str, block.nodes)),
-                owner.device if (owner := self._linux.owners.get(block.block)) else "",
+                owner.device if (owner := self._linux.owners.get(block.block)) else nobody,
             )
             for block in self._linux.memory.blocks
         )

@@ -35,6 +35,11 @@ class Loss:
         return self.taken == self.plugged
 
     @property
+    def goes_offline(self) -> bool:
+        """True when the block is online now, and is removed."""
+        return self.removed and not self.block.is_offline
+
+    @property
     def movable(self) -> bool:
         """True when nothing in the block can keep it: it is offline, or in zone Movable."""
         return self.block.is_offline or self.block.is_movable
