@@ -66,7 +66,12 @@ def call(title: str, *arguments: str, tell: Tell = str) -> Call:
         io.TextIOWrapper(errors, encoding="utf-8", write_through=True) as stderr,
     ):
         with redirect_stdout(stdout), redirect_stderr(stderr):
-            code = main(arguments)
+            try:
+                code = main(arguments)
+            # What is compiled in the engine may run out of memory and fail to raise MemoryError.
+            except SystemError:
+                stderr.write("virtiomem: not enough memory for this\n")
+                code = Exit.FAILED
         printed, said = out.getvalue().decode(), errors.getvalue().decode()
     return Call(title, f"virtiomem {' '.join(arguments)}", printed, said, code)
 

@@ -121,7 +121,7 @@ VERBS = {
     "explain": 0,
     "explain --unstable-monitor-commands": 0,
     "explain vm0": 0,
-    "watch --for 0.3 --interval 0.1": 0,
+    "watch --for 1 --interval 0.1": 0,
     "resize vm 2G --total --dry-run": 0,
     "resize vm 1G --plugged --spread weighted --dry-run": 0,
     "resize vm 1G --plugged --spread pack --dry-run": 0,
