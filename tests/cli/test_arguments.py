@@ -14,7 +14,8 @@ def test_a_time_is_seconds_minutes_or_hours(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "-1", "nan", "inf", "soon", "", "0.5ms", "ms", "s", "-5m", "nanh", "infs", "0.0001", "9999h"]
+    "text",
+    ["1_0s", " 5s", "0", "-1", "nan", "inf", "soon", "", "0.5ms", "ms", "s", "-5m", "nanh", "infs", "0.0001", "9999h"],
 )
 def test_what_is_not_a_time_to_wait_is_refused(text: str) -> None:
     with pytest.raises(ArgumentTypeError, match=f"not a time: '{text}'"):

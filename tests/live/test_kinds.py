@@ -14,7 +14,7 @@ from virtiomem.cli.main import main
 from virtiomem.live.kinds import crash_dump
 from virtiomem.live.kinds.table import HEAD, KINDS, TAKEN, recognise
 from virtiomem.live.kinds.values import RANGES
-from virtiomem.live.reading import read_any
+from virtiomem.live.reading import check_words, read_any
 
 SHARED = Path(os.environ.get("VIRTIOMEM_SHARED", Path(__file__).parents[3] / "shared"))
 LISTING = "00001000-0009fbff : System RAM\n00100000-7fffffff : System RAM\n  01000000-01dfffff : Kernel code\n"
@@ -602,3 +602,7 @@ def test_page_has_the_table_of_all_kinds() -> None:
     """When this fails on purpose: `python -m docs.input`."""
     assert page_with(PAGE.read_text(), BEGIN, END, table()) == PAGE.read_text()
     assert all(kind.refuses or not kind.module or kind.module in {"free_pages", "kernel_log"} for kind in KINDS)
+
+
+def test_name_that_is_too_long_is_left_to_its_reader() -> None:
+    check_words("x" * 5000, "a scenario")

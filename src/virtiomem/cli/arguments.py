@@ -26,6 +26,7 @@ _NUMBER = r"0[xX][0-9a-fA-F]{1,16}|[1-9][0-9]{0,19}|0"
 _COUNT = r"([0-9]{1,18})(?:([kMG]?)|e([0-9]{1,2}))"
 _MANY = {None: 1, "": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _MOST = 10**18
+_DECIMAL = r"(?:[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][+-]?[0-9]{1,3})?"
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 60 * 60, "": 1}
 """Seconds of each unit. "ms" stands before "s", since a text may end with both."""
 
@@ -109,7 +110,8 @@ def check_outputs(args: argparse.Namespace, *options: str, inputs: Iterable[str 
 def refuse_unused(options: Mapping[str, object], why: str) -> None:
     """Refuse an option that was given, and that nothing would read. Raises UsageError."""
     for option, value in options.items():
-        if value not in (None, False):
+        # Not `in (None, False)`, where 0 would be found: an option may be given as 0.
+        if value is not None and value is not False:
             raise UsageError(f"{option} {why}")
 
 
@@ -123,10 +125,9 @@ def file(text: str) -> str:
 def seconds(text: str) -> float:
     """Read ``90``, ``90s``, ``250ms``, ``1.5m`` or ``2h``."""
     unit = next(filter(text.endswith, _UNITS))
-    try:
-        value = float(text.removesuffix(unit)) * _UNITS[unit]
-    except ValueError:
-        value = 0.0
+    number = text.removesuffix(unit)
+    # float() would take 1_0, blanks and nan, too.
+    value = float(number) * _UNITS[unit] if re.fullmatch(_DECIMAL, number) else 0.0
     if not MIN_SECONDS <= value <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"not a time: {quoted(text)} (write 90, 90s, 5m or 1h, from 1ms to 24 days)")
     return value

@@ -1,6 +1,7 @@
 """Read a file that describes a Linux for what it is; what only one kind needs is imported when there is one."""
 
 import codecs
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -91,7 +92,8 @@ def check_words(path: str | Path, wanted: str, *also: str) -> None:
 
     Raises UsageError, which says what it is.
     """
-    if not Path(path).is_file():  # what is not a file was read already, and is gone
+    # What is not a file was read already, and is gone. Not Path.is_file(), which raises for a name that is too long.
+    if not os.path.isfile(path):  # noqa: PTH113
         return
     kind = known(_unpacked(read_bytes(path), str(path)))
     if kind is not None and kind.words not in (wanted, *also):
