@@ -17,6 +17,7 @@ MAX_BLOCKS = 1 << 20
 
 def block_lines(blocks: Iterable[MemoryBlock]) -> Iterator[str]:
     """Blocks as the capture has them: `FIRST[-LAST] STATE REMOVABLE NODES ZONES`, a dash where there is nothing."""
+    # Number less position is the same for neighbours, and changes at a hole.
     for _, group in groupby(enumerate(blocks), key=lambda item: (item[1].block - item[0], _looks(item[1]))):
         same = [block for _, block in group]
         last = f"-{same[-1].block}" if len(same) > 1 else ""
@@ -34,6 +35,7 @@ def read_blocks(line: str, source: str, *, room: int) -> Iterator[MemoryBlock]:
     first, last = (int(match["first"]), int(match["last"] or match["first"])) if match else (0, -1)
     if match is None or last < first:
         raise UsageError(f"{source}: not a line of memory blocks: {line[:80]!r}")
+    # Before any block is made: a line of a few bytes can name a billion.
     if last - first >= room:
         raise UsageError(f"{source}: more than {MAX_BLOCKS} memory blocks, with {line[:80]!r}")
     nodes = [int(node) for node in match["nodes"].split(",") if node.isdecimal()]

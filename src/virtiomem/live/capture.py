@@ -142,6 +142,7 @@ def dumps(capture: Capture) -> str:
     lines = [FORMAT, *(f"{key} {value}" for key, value in head.items() if value), ""]
     for heading, section in capture.sections.items():
         lines.append(f"[{heading}] {section.remark}".rstrip())
+        # The blank keeps a line that begins with `[` or `#` from being a heading or the end.
         lines += [f" {line}" for line in section.lines]
     return "\n".join([*lines, END]) + "\n"
 
@@ -200,6 +201,7 @@ def _from_lines(lines: Sequence[str], source: str) -> Capture:
             body.append(line[1:])
         elif line and body is None:
             key, _, value = line.partition(" ")
+            # A key that this release does not know is passed over, not refused: a later one may write more.
             head[key] = value
         elif line and not line.startswith("#"):
             raise UsageError(f"{source}:{number}: neither a heading nor a line behind a space: {line[:40]!r}")
@@ -220,6 +222,7 @@ def page_size_of(said: object, source: str) -> int | None:
     if said is None:
         return None
     try:
+        # Nine digits are more than any page has; int() refuses thousands of them with an error of its own.
         return border.page_size(int(said) if isinstance(said, str) and said.isdecimal() and len(said) < 9 else said)
     except ArgumentError as error:
         raise UsageError(f"{shown(source)}: {error}") from None

@@ -85,6 +85,7 @@ def _device(
     memory: MemorySysfs | None,
     capture: Capture,
 ) -> CapturedDevice:
+    # What the driver logged, or the device says, is known also where the map hides its addresses.
     if "memaddr" in known and "max-size" in known:
         region = Span.sized(known["memaddr"], known["max-size"])
     added = _added(region, tree, memory)
@@ -120,10 +121,12 @@ def _known(capture: Capture) -> dict[str, dict[str, int]]:
     for line in capture.section("sys/bus/virtio/devices").lines:
         name, _, rest = line.partition(" ")
         node = dict(_PAIR.findall(rest)).get("node", "-1")
+        # Linux says -1 for a device without a node.
         known[name] = {} if node.startswith("-") else {"node": number_of(node, 0, capture)}
     # After sysfs and before the device's own word: each source overrules the one before it.
     for line in capture.section("dev/kmsg").lines:
         if (match := VALUE_LINE.match(line)) and match["key"] in _LOG_KEYS:
+            # Base 0: the driver logs addresses and sizes in hexadecimal, its node in decimal.
             known.setdefault(match["name"], {})[_LOG_KEYS[match["key"]]] = number_of(match["value"], 0, capture)
     for line in capture.section(CONFIG).lines:
         name, _, rest = line.partition(" ")
@@ -186,6 +189,7 @@ def _unplugged_by_zone(region: Span, memory: MemorySysfs, capture: Capture) -> i
 def ownership(capture: Capture, memory: MemorySysfs, devices: Iterable[CapturedDevice]) -> dict[int, Ownership]:
     """By memory block: the virtio-mem device that it belongs to, and how much of it is plugged where that is known."""
     told: dict[int, int | None] = _plugged_by_pages(pages_of(capture), memory)
+    # A recording's own numbers overrule the pages: they are the device's, of one moment.
     told |= {block.block: block.plugged for block in memory.blocks if isinstance(block.plugged, int)}
     owners: dict[int, Ownership] = {}
     for device in devices:

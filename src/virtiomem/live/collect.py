@@ -147,6 +147,7 @@ def is_wanted(word: str, parameters: Iterable[str]) -> bool:
 
 def _directory(path: Path, source: SectionSource) -> Section:
     """Small files: those of the names wanted that are there."""
+    # Asked first: `_values` passes over missing files, so a missing directory would look like an empty one.
     if not path.is_dir():
         return Section(remark=ABSENT)
     return Section.of(_values(path, source.what))
@@ -230,6 +231,7 @@ def _kernel_log(path: Path) -> Iterator[str]:
     try:
         while True:
             try:
+                # A read gives one record, and EINVAL where it does not fit: none is longer (CONSOLE_EXT_LOG_MAX, v6.1).
                 record = os.read(handle, 8192)
             except BrokenPipeError:  # overwritten while we read: go on with the oldest that is left
                 continue
@@ -238,6 +240,7 @@ def _kernel_log(path: Path) -> Iterator[str]:
             read += len(record)
             if not record or read > MAX_FILE:  # another device than the kernel's, which has an end, or none
                 return
+            # A record is `level,sequence,time,flags;message`, then lines of KEY=VALUE.
             yield record.decode("utf-8", "surrogateescape").partition(";")[2].partition("\n")[0]
     finally:
         os.close(handle)
@@ -249,6 +252,7 @@ def _notes(path: Path, source: SectionSource) -> Section:
     cpus = [path / f"cpu{number}" for number in entry_numbers((entry.name for entry in path.iterdir()), "cpu")]
     for cpu in cpus:
         lines += _values(cpu, ("crash_notes", "crash_notes_size"), f"{cpu.name}/")
+    # With the blank: crash_notes_size begins alike.
     if any("/crash_notes " in line for line in lines):
         return Section.of(lines)
     return Section.of(lines, NOTES_DENIED if any((cpu / "crash_notes").exists() for cpu in cpus) else NO_NOTES)
@@ -257,6 +261,7 @@ def _notes(path: Path, source: SectionSource) -> Section:
 def _pages(root: Path, sections: dict[str, Section], page_size: int, seconds: float) -> Section:
     """Find which of the memory that virtio-mem added is plugged, and what the pages of each memory block are used for."""
     try:
+        # With `only` the map may not have been asked for.
         tree = iomem.loads((sections.get("proc/iomem") or _file(root / "proc/iomem")).text)
         handle = _open(root / "proc/kpageflags")
     except OSError as error:
@@ -296,6 +301,7 @@ def _unit_state(handle: int, page_size: int, unit: int) -> str:
         raw = os.pread(handle, PAGES_UNIT // page_size * 8, unit // page_size * 8)
     except OverflowError:  # no file is that long
         return ""
+    # In a copy the file may end within a word, which array() refuses.
     flags = array.array("Q", raw[: len(raw) // 8 * 8])
     if not flags:
         return ""
@@ -308,6 +314,7 @@ def _unit_state(handle: int, page_size: int, unit: int) -> str:
 def _counted(handle: int, root: Path, page_size: int, seconds: float) -> tuple[list[str], str]:
     """Count the uses of pages of the memory blocks that are online: the highest first, while there is time."""
     try:
+        # Neither is needed here, and both cost system calls for each block.
         memory = read_memory_sysfs(root, zones=False, nodes=False)
     except VirtiomemError:
         return [], ""
@@ -331,6 +338,7 @@ def _counted(handle: int, root: Path, page_size: int, seconds: float) -> tuple[l
 def _header(path: Path, _source: SectionSource) -> Section:
     """Read the header of the loaded crash kernel; nothing is opened where none is loaded."""
     root = path.parents[1]
+    # Raises where there is no kcore, so that the section says `absent` and not that no header is loaded.
     path.stat()
     try:
         loaded = _read(root / "sys/kernel/kexec_crash_loaded") == ["1"]

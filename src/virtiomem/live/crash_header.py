@@ -54,6 +54,7 @@ def header_at_end(recording: Recording) -> tuple[CrashHeader | UnsetType, int | 
     if end is not UNSET:
         return end, 1
     done = [type(record.step) for record in recording.steps if record.error is None]
+    # A load whose header was not recorded proves nothing; only a reboot behind a load makes sure that none is left.
     last = [kind for kind in done if kind in (LoadCrashKernel, Kexec, Reboot)]
     return end, 0 if LoadCrashKernel in last[:-1] and last[-1] is not LoadCrashKernel else None
 
@@ -105,6 +106,7 @@ def standing_of(
     if loaded is False:
         return Standing(ram, loaded)
     keeps = is_kept(release, loader, crash_hotplug, architecture)
+    # With the header itself at hand nothing need be inferred.
     sure = _online(capture, ram) if keeps and not told.now else None
     return Standing(ram, loaded, loader, keeps, told.loading or None, told.now or None, sure)
 

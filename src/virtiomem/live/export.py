@@ -51,6 +51,7 @@ def export_sysroot(
         with directory(root / MEMORY) as memory, directory(root / NODES) as nodes:
             _put("block_size_bytes", block_size_bytes(block_size), memory)
             _put("auto_online_blocks", auto_online_blocks, memory)
+            # Nodes' links to blocks that are gone would name directories that no longer exist.
             _remove_others(snapshot.memory_blocks, memory, nodes)
             _make_nodes({node for block in snapshot.memory_blocks for node in block.nodes}, nodes)
             for block in snapshot.memory_blocks:
@@ -78,6 +79,7 @@ def _claim(root: Path) -> None:
     check_target(root)
     root.mkdir(parents=True, exist_ok=True)
     if not (root / MARK).exists():
+        # Before all other files: an export that was interrupted leaves a directory that the next one may write to.
         (root / MARK).write_text("virtiomem-sysroot/1\n", encoding="ascii")
 
 

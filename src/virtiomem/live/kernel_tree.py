@@ -52,6 +52,7 @@ def _load_debug_info(drgn: Any, program: Any, core: str | Path, debug: str | Pat
             f"{shown(core)}: not a Linux vmcore: it has no VMCOREINFO note (QEMU's dump-guest-memory writes one for a machine with"
             " -device vmcoreinfo)"
         )
+    # What is missing is said below, together with the package that has it.
     with suppress(drgn.MissingDebugInfoError):
         program.load_debug_info([str(debug)] if debug else [], main=True)
     if not program.main_module().wants_debug_file():
@@ -85,12 +86,14 @@ def _tree(root: Any, source: str) -> ResourceTree:
 
 def _walk(tree: Resource, root: Any) -> Iterator[tuple[Resource, Resource]]:
     """Every resource below the root with its parent, depth first: each is in the tree when the next is asked for."""
+    # Not recursive: a damaged list may be deeper than Python's stack.
     stack = [(tree, root.child)]
     while stack:
         parent, found = stack.pop()
         if found:
             made = _resource(found)
             yield parent, made
+            # Read only now: what follows a resource that the tree refused is not looked at.
             stack += [(parent, found.sibling), (made, found.child)]
 
 

@@ -66,6 +66,7 @@ class LiveLinux:
         memory = memory_of(capture)
         devices = devices_of(capture, memory)
         listed = not capture.section("sys/bus/virtio/devices").remark
+        # A masked map hides nothing where sysfs lists all devices and each one's place is known from elsewhere.
         hidden = map_of(capture) is None and not (listed and all(device.region for device in devices))
         return cls(capture, memory, devices, ownership(capture, memory, devices), hidden)
 
@@ -80,6 +81,7 @@ class LiveLinux:
         not a positive multiple of its block size.
         """
         border.integer("by", by)
+        # Before the device is looked for: with hidden addresses some are missing, and `no such device` would be wrong.
         if self.hidden:
             raise UsageError(
                 f"{self.capture.iomem_source}: no addresses in it, so no device is known (read it as root)"

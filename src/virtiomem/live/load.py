@@ -35,6 +35,7 @@ def from_recording(recording: Recording, *, source: str = "recording") -> Captur
     snapshot = recording.steps[-1].snapshot if recording.steps else recording.boot
     capture = from_snapshot(snapshot, memory_block_size(recording), driver_config(recording), source=source)
     more = {heading: [*lines] for heading, lines in _told_of_kernel(recording) if lines}
+    # Joined: a capture has every heading once.
     sections = {
         heading: Section.of([*more.pop(heading, []), *section.lines]) for heading, section in capture.sections.items()
     } | {heading: Section.of(lines) for heading, lines in more.items()}
@@ -78,6 +79,7 @@ def driver_config(recording: Recording) -> DriverConfig:
     try:
         return msgspec.convert(recording.table("driver"), DriverConfig, dec_hook=json_file.decode_size)
     except msgspec.ValidationError:
+        # The scenario travels along unchecked; the rest of the recording is worth reading without it.
         return DriverConfig()
 
 
@@ -85,6 +87,7 @@ def memory_block_size(recording: Recording) -> int:
     """Bytes of a memory block: what the scenario says, else what fits the blocks to the boot listing."""
     numbers = {block.block for block in recording.boot.memory_blocks}
     return (
+        # What the scenario says comes first: several sizes may fit the boot listing.
         _size(recording.table("guest").get("memory-block-size"))
         or _fitting(numbers, _boot_ram(recording))
         or recording.architecture.section_size
@@ -97,6 +100,7 @@ def _boot_ram(recording: Recording) -> list[Span]:
         tree = iomem.loads(recording.boot.iomem)
     except ListingError:
         return []
+    # By its beginning: a driver's name may stand behind System RAM.
     names = tuple(recording.architecture.boot_names)
     return [Span(node.start, node.end + 1) for _, node in tree.walk() if node.name.startswith(names)]
 
@@ -179,6 +183,7 @@ def snapshot_of(capture: Capture) -> Snapshot:
     owners = ownership(capture, memory, devices)
     infos: list[DeviceInfo] = []
     for device in devices:
+        # A guest cannot be built with a device that has no place.
         if device.region is None:
             continue
         size = device.added if device.size is None else device.size

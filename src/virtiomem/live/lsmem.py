@@ -269,8 +269,10 @@ def _json_value(cell: str, kind: str, *, in_bytes: bool) -> str:
     """A cell as JSON; an empty one is null, or false where only true and false are."""
     if kind == "boolean":
         return "true" if cell == "yes" else "false"
+    # Of a size `?` is ours, and means unknown; as a state it is lsmem's own word.
     if not cell or (cell == "?" and kind == "size"):
         return "null"
+    # As lsmem: bytes are a number, a rounded size such as 2G is a string.
     if kind == "number" or (kind == "size" and in_bytes):
         return cell
     return msgspec.json.encode(cell).decode()

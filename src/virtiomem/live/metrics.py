@@ -91,6 +91,7 @@ class _LinuxMetrics(Collector):
             )
             for block in self._linux.memory.blocks
         )
+        # Sorted, so that two readings of the same machine differ only where the machine does.
         for values, count in sorted(counts.items()):
             blocks.add_metric(values, count)
         return blocks

@@ -108,12 +108,14 @@ def read_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -
     section, unread and byte for byte. Raises UsageError for a file that is damaged, or cannot be read.
     """
     source = source_of(path)
+    # Before anything is read whole: a vmcore may be larger than memory, and a folder has no bytes.
     chosen = named(kind) if kind else _in_place(path)
     if chosen is not None and chosen.in_place:
         return _read_in_place(path, chosen)
     data = read_stdin() if str(path) == "-" else read_bytes(path)
     data = _unpacked(data, source)
     chosen = chosen or recognise(data, TAKEN.get(verb, ()))
+    # Left for standard input and for packed files: the reader has to seek, or to open a folder.
     if chosen.in_place:
         raise UsageError(
             f"{shown(source)} is {chosen.words}: it is read from a file, unpacked, and not from {shown(source)}"
@@ -140,6 +142,7 @@ def _in_place(path: str | Path) -> Kind | None:
         return named("folder")
     try:
         with Path(path).open("rb") as file:
+            # Of a pipe, the bytes that are looked at here would be lost to its reader.
             if not file.seekable():
                 return None
             return recognise_in_place(file.read(_TELLING))
@@ -174,6 +177,7 @@ def _read(data: bytes, kind: Kind, source: str) -> Input:
     if len(data) > MAX_LISTING:
         raise UsageError(f"{shown(source)}: longer than {format_size(MAX_LISTING)}: no {kind.words.removeprefix('a ')}")
     text = data.decode("utf-8", "surrogateescape")
+    # Byte for byte, also with Windows' line ends: the listing's own reader says with its line what is damaged.
     if kind is LISTING:
         return Input(kind, Capture({"proc/iomem": Section(text)}, source=source))
     found = kind.reader()(text.replace("\r\n", "\n").removeprefix("\ufeff"), source)

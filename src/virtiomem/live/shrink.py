@@ -93,6 +93,7 @@ def plan_shrink(
         if not driver.unplug_online and not all(block.is_offline for block in group):
             continue
         for block in group:
+            # A big block spans several memory blocks, and each of them loses a whole block at most.
             taken = align_down(min(left, plugged[block.block]), min(unit, memory.block_size))
             if taken:
                 losses.append(Loss(block, plugged[block.block], taken))

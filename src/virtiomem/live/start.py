@@ -30,6 +30,7 @@ def start_from(
         raise UsageError(f"{capture.source}: the embedded guest has pages of {own}, not of {theirs}")
     memory, snapshot = memory_of(capture), snapshot_of(capture)
     policy = _policy(capture)
+    # A word that the embedded guest does not know leaves its default, as with the policy below.
     if memory.auto_online_blocks in list(OnlineType):
         policy["default_state"] = memory.auto_online_blocks
     nodes = _nodes(snapshot, memory.block_size)
@@ -68,5 +69,6 @@ def _nodes(snapshot: Snapshot, block_size: int) -> list[NodeConfig]:
 def _unless_set(config: C, captured: C) -> C:
     """Return the captured settings, overridden by those that the configuration sets to other than the default."""
     default = type(config)()
+    # A value that the scenario sets to the default looks as if it were not set: the capture's then holds.
     own = {name: getattr(config, name) for name in config.__struct_fields__}
     return structs.replace(captured, **{name: value for name, value in own.items() if value != getattr(default, name)})

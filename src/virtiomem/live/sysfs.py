@@ -87,6 +87,7 @@ def _read(memory: int, path: Path, nodes_path: Path | None, zones: bool) -> Memo
     blocks = [
         MemoryBlock(
             block=number,
+            # A block that goes away while it is read stays in the list, its state unknown.
             state=read_attribute(f"memory{number}/{state}", memory) or UNKNOWN_STATE,
             removable=1 if read_attribute(f"memory{number}/{removable}", memory) == "1" else 0,
             valid_zones=(read_attribute(f"memory{number}/{valid_zones}", memory) or "") if zones else "",
@@ -129,6 +130,7 @@ def parse_block_size(text: str, source: object) -> int:
 def read_attribute(name: str, where: int) -> str | None:
     """The text of a small file below an opened directory, without its final newline; None when it cannot be read."""
     try:
+        # O_NONBLOCK: in a copy of the files there may be a pipe, and opening it would wait for a writer.
         handle = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=where)
     except OSError:
         return None

@@ -44,6 +44,7 @@ def memory_of(capture: Capture) -> MemorySysfs:
     for line in section.lines:
         if line.partition(" ")[0] not in MEMORY_FILES:
             blocks += read_blocks(line, capture.source, room=MAX_BLOCKS - len(blocks))
+    # A person may have written the lines in any order; sorted, blocks of one number stand next to each other.
     blocks.sort(key=lambda block: block.block)
     blocks = list(_with_plugged(blocks, capture))
     for before, after in pairwise(blocks):
@@ -51,6 +52,7 @@ def memory_of(capture: Capture) -> MemorySysfs:
             raise UsageError(f"{capture.source}: memory block {after.block} is there twice")
     try:
         block_size = parse_block_size(files["block_size_bytes"], capture.source)
+    # Of a running machine it is the machine that is wrong; of a capture, the input.
     except BackendError as error:
         raise UsageError(str(error)) from None
     return MemorySysfs(block_size, blocks, files.get("auto_online_blocks"), files.get("crash_hotplug"))

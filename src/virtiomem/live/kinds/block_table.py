@@ -205,6 +205,7 @@ def _heading(line: str) -> list[tuple[str, int]]:
         return []
     ends = [word.end() for word in words]
     if names[0] == "RANGE" and len(words) > 1:  # aligned to the left: it ends where the next may begin
+        # A range is 37 characters wide, and a blank ends it.
         ends[0] = ends[0] if words[1].start() - words[0].end() < 2 else max(ends[0], 38)
     return list(zip(names, ends, strict=True))
 

@@ -44,6 +44,7 @@ def _of_text(text: str, source: str) -> Iterator[elfcore.ProgramHeader]:
         seen += 1
         offset, vaddr, paddr, filesz, memsz = numbers
         yield elfcore.ProgramHeader(elfcore.SegmentType[match["type"]], 0, offset, vaddr, paddr, filesz, memsz)
+    # A line lost in copying leaves a table that reads well: only the count tells.
     if (said := _COUNT.search(text)) and int(said[1]) != len(
         re.findall(r"(?m)^\s*[A-Z][A-Z_0-9]+\s+0x[0-9a-f]+ 0x", text)
     ):

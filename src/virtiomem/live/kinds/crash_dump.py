@@ -98,6 +98,7 @@ class _Flat:
     def at(self, offset: int, size: int) -> bytes:
         """Return the bytes written at an offset; zeros where nothing was written."""
         found = bytearray(size)
+        # The piece before may reach into the range.
         first = max(bisect_right(self.offsets, offset) - 1, 0)
         for start, length, where in self.places[first:]:
             if start >= offset + size:
@@ -200,6 +201,8 @@ def _runs(dump: _Plain | _Flat, offset: int, pages: int, source: str) -> list[tu
 def _runs_of(bits: bytes) -> Iterator[tuple[int, int]]:
     """The runs of set bits, the lowest of a byte first: in big steps over bytes that are all alike."""
     at, end = 0, len(bits) * 8
+    # The bit above all others keeps leading zeros in bin(); the slice turns the digits round and leaves it out, with
+    # `0b`.
     text = bin(int.from_bytes(bits, "little") | 1 << end)[:2:-1]
     while (start := text.find("1", at)) >= 0:
         stop = text.find("0", start)

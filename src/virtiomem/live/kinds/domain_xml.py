@@ -22,6 +22,7 @@ def read(text: str, source: str) -> Brought:
         raise UsageError(f"{shown(source)}: longer than {format_size(MAX_TEXT)}: no libvirt domain")
     if re.search(r"<!(?:DOCTYPE|ENTITY)", text, re.IGNORECASE):
         raise UsageError(f"{shown(source)}: a document type or an entity, which no domain of libvirt's has")
+    # The domain may stand inside another document, such as a <domainsnapshot>.
     domain = re.search(r"<domain[\s>].*?(?:</domain>|\Z)", text, re.DOTALL)
     if domain is None:
         raise UsageError(f"{shown(source)}: no <domain> in it")

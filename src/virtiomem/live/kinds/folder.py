@@ -41,6 +41,7 @@ def read(path: str | Path) -> Brought:
     facts: list[Fact] = []
     remarks: list[str] = []
     for heading, places, reader in _ELSEWHERE:
+        # A file of the machine itself is better than what a command printed of it.
         if heading in sections or not (found := next(_there(root, places), None)):
             continue
         try:

@@ -26,6 +26,7 @@ MAX_FACTS = 1000
 def read(text: str, source: str) -> Brought:  # noqa: ARG001 - every kind's reader receives it
     """Read what is there; a log that says nothing of memory gives nothing, which is said."""
     lines = [_BEFORE.sub("", line, count=1) for line in text.splitlines()]
+    # Searched for, not matched: a console may have put something else before it on the line.
     driver = [match[0] for line in lines if (match := _DRIVER.search(line))]
     facts = [*_values(driver), *_said(lines)]
     remarks = [] if driver else ["the virtio_mem driver says nothing in it"]

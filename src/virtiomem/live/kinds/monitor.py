@@ -42,6 +42,7 @@ def _qmp(text: str, source: str) -> Iterator[Fact]:
             for what in ("base-memory", "plugged-memory", "status"):
                 if isinstance(value := answer.get(what), int | str) and not isinstance(value, bool):
                     yield Fact("machine", what, value if isinstance(value, int) else shown(value))
+        # QEMU sends an id only for a device that was given one.
         if message.get("event") == "MEMORY_DEVICE_SIZE_CHANGE" and isinstance(data, dict):
             yield Fact(
                 shown(data.get("id") or data.get("qom-path") or "?"), "size, by an event", _number(data.get("size"))

@@ -48,6 +48,7 @@ def read(text: str, source: str) -> Brought:
         rows = [(depth - rows[0][0] - 1, start, end, name) for depth, start, end, name in rows[1:]]
     if not any(depth for depth, *_ in rows):
         rows = list(_nested(rows))
+    # Linux indents /proc/iomem no deeper (MAX_IORES_LEVEL in kernel/resource.c).
     lines = [f"{'  ' * min(depth, 5)}{start:08x}-{end:08x} : {name}" for depth, start, end, name in rows]
     return Brought({"proc/iomem": Section.of(lines)})
 
@@ -90,10 +91,12 @@ def _json(text: str, source: str) -> Iterator[Row]:
             depth, one = stack.pop()
             if depth > MAX_DEPTH:
                 raise UsageError(f"{shown(source)}: nested more than {MAX_DEPTH} levels deep")
+            # volatility writes START, END and __children; jc and `iomem -J` have them in lower case.
             one = {key.strip("_").lower(): value for key, value in one.items()}
             name = one.get("name", one.get("device"))
             start, end = (_address(one[side]) for side in ("start", "end"))
             yield depth, start, end, _name(name)
+            # Reversed, since a stack is taken from its end: the first child comes first.
             stack += [(depth + 1, child) for child in reversed(one.get("children", []))]
     except (NotationError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{shown(source)}: not resources as JSON: {shown(error)}") from None

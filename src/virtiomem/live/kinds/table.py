@@ -364,6 +364,8 @@ def known(data: bytes, needs: tuple[str, ...] = ()) -> Kind | None:
     if _PLAIN_LISTING.match(data):
         return LISTING
     head = data[:HEAD].decode("utf-8", "surrogateescape").replace("\r\n", "\n").removeprefix("\ufeff")
+    # These first: their patterns hold at the beginning of the file, those of `KINDS` on any line of its head, which a
+    # page or a scenario may quote.
     for kind in OTHERS:
         if data.startswith(kind.magic) or (kind.pattern and re.search(kind.pattern, head)):
             return kind
