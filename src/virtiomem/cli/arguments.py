@@ -22,6 +22,7 @@ MAX_SECONDS = 24 * 24 * 60 * 60
 """poll(2) counts milliseconds in 31 bits; and a wait of a month is a typo."""
 MIN_SECONDS = 0.001
 
+# No leading zeros: 010 is 8 in C and 10 to people.
 _NUMBER = r"0[xX][0-9a-fA-F]{1,16}|[1-9][0-9]{0,19}|0"
 _COUNT = r"([0-9]{1,18})(?:([kMG]?)|e([0-9]{1,2}))"
 _MANY = {None: 1, "": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -104,6 +105,7 @@ def check_outputs(args: argparse.Namespace, *options: str, inputs: Iterable[str 
     taken = list(inputs)
     for path in filter(None, (getattr(args, option) for option in options)):
         check_writable(path, inputs=taken)
+        # Two options with the same file: what the one has written the other would replace.
         taken.append(path)
 
 

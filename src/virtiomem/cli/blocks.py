@@ -151,6 +151,7 @@ def _metrics(args: argparse.Namespace) -> int:
 def _hidden(args: argparse.Namespace) -> int:
     """Say that devices are missing or without a range, and hand back the exit code."""
     source = args.file or args.sysroot
+    # The table first, also where both streams go into one file.
     sys.stdout.flush()
     warn(f"{source}: no addresses in /proc/iomem: not all devices are known (read it as root)")
     return Exit.PARTLY
@@ -185,5 +186,6 @@ def _columns(args: argparse.Namespace) -> tuple[list[str], list[str]]:
     columns = lsmem.COLUMNS.chosen(args.output, list(lsmem.COLUMNS) if args.output_all else lsmem.DEFAULT_COLUMNS)
     if args.split is not None and args.split.lower() == "none":
         return columns, []
+    # As lsmem: what is shown splits, unless -S chooses; `+` adds to lsmem's own columns.
     default = columns if args.split is None else lsmem.DEFAULT_COLUMNS
     return columns, lsmem.COLUMNS.chosen(args.split, default, option="--split")

@@ -73,6 +73,7 @@ def _kept(args: argparse.Namespace) -> list["WorkloadSeen"]:
     refuse_unused(
         {"WORKLOAD": args.workload or None, "--record": args.record}, "is for real guests, and --from boots none"
     )
+    # Nothing boots, so the options of a real guest are refused as they are when another guest plays.
     guests.check_linux_arguments(argparse.Namespace(**vars(args), guest="embedded"), "calibrate without --from")
     return [one for path in args.kept for one in observe.load(path)]
 

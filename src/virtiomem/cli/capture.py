@@ -110,6 +110,7 @@ def _tell(capture: Capture, args: argparse.Namespace) -> int:
     """Print on stderr what was written and which of the requested sources could not be read. Return the exit code."""
     asked = {at: section for at, section in capture.sections.items() if args.pages or at not in ON_REQUEST}
     unread = {at: section.remark for at, section in asked.items() if section.unread or section.refused}
+    # The capture first, also where both streams go into one file.
     sys.stdout.flush()
     if args.output or unread:
         where, size = (args.output, f", {Path(args.output).stat().st_size} bytes") if args.output else ("capture", "")

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, and say the verdict."""
+    # With two recordings no guest plays, and the options of a real one are refused.
     args.guest = "linux" if args.b is None else "none"
     guests.check_linux_arguments(args)
     if args.b is not None:
@@ -134,6 +135,7 @@ def _play_both(args: argparse.Namespace) -> tuple[Recording, Recording]:
 
         with closing(guests.open_linux(played, args, progress.say, pages=True)) as guest:
             real = scenario.play(played, guest, on_step)
+    # Before the model plays: the real guest took minutes, and its recording helps where the model fails.
     if args.record is not None:
         recording.dump(real, args.record)
     return scenario.play_again(played, real), real

@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the script."""
     parser = whole()
     for action in _actions(parser):
+        # The reader of an argument tells that it is the name of a file.
         if action.type is file:
             action.complete = shtab.DIR if action.metavar == "DIR" else shtab.FILE  # type: ignore[attr-defined]
     print(shtab.complete(parser, shell=args.shell))

@@ -263,6 +263,7 @@ def _fuzz(args: argparse.Namespace) -> int:
                 counted = figures
                 if kept is not None:
                     kept.write(line)
+                # Not at every move: each time it is said, its timer starts a thread.
                 if sum(figures.moves.values()) % 200 == 1:
                     progress.say(f"case {figures.cases}, {figures.requests} of {args.requests} requests compared")
 

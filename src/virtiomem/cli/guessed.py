@@ -14,6 +14,7 @@ def architecture_taken(capture: Capture, tree: ResourceTree) -> Architecture:
     if (said := architecture_of(capture)) is not None:
         return said
     named = capture.section("proc/sys/kernel").values.get("arch")
+    # With a name that has no row, a guess by the map would contradict what the capture says.
     guess = DEFAULT if named else guess_architecture(tree)
     if guess is not DEFAULT:
         by = f"taken for {guess.family} by the names in its map"

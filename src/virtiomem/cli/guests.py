@@ -85,6 +85,7 @@ def _kernel(text: str) -> Path | str:
 def check_linux_arguments(args: argparse.Namespace, asked_by: str = "--guest linux") -> None:
     """Refuse options of the real Linux when another guest plays; `asked_by` is what asks for it."""
     device = getattr(args, "device", "embedded")
+    # With --device qemu, --qemu names the QEMU whose devices the embedded guest drives.
     given = sorted(set(_linux_options(args)) - ({"qemu"} if device == "qemu" else set()))
     if args.guest != "linux" and given:
         raise UsageError(f"--{given[0]} is for {asked_by}")
@@ -129,6 +130,7 @@ def check_kernels(args: argparse.Namespace, scenarios: Iterable[Scenario]) -> No
         try:
             kernels.choose(args.kernel, args.modules, architecture)
         except BackendError as error:
+            # Elsewhere a missing kernel is a fault of the machine; here the option is wrong.
             raise UsageError(error.message) from None
 
 

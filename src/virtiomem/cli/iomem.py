@@ -105,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
 def _reading(args: argparse.Namespace) -> repair.Reading:
     if not args.core:
         refuse_unused({"--debug": args.debug}, "is the debug information of a --core")
+        # Both options compute with addresses: where those are hidden, names alone do not help.
         return read(capture_of(args), lenient=args.lenient, names_alone=not (args.merge or args.ram))
     refuse_unused(
         {args.file: args.file, "--from": args.kind, "--lenient": args.lenient, "--sysroot": args.sysroot != "/"},
@@ -203,6 +204,7 @@ def _style(args: argparse.Namespace, columns: list[str], reading: repair.Reading
         full="█" if unicode else "#",
         hidden=reading.masked,
         at_least=reading.at_least,
+        # Columns that were asked for are all shown, however wide that gets.
         width=None if args.output else terminal_width(),
     )
 

@@ -101,6 +101,7 @@ def _block_size(args: argparse.Namespace, capture: Capture) -> int:
     try:
         return memory_of(capture).block_size
     except VirtiomemError:
+        # A listing alone has no memory blocks: with the usual size, which is said, there is a headroom at least.
         assumed = f"memory blocks of {format_size(DEFAULT_MEMORY_BLOCK)} are assumed for the headroom"
         warn(f"{capture.source}: {assumed} (--block-size)")
         return DEFAULT_MEMORY_BLOCK

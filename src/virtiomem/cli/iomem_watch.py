@@ -36,11 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Watch and tell."""
     check_one_source(args)
+    # The kernel's events are about this machine: they say nothing about a file or a copy.
     events = MemoryEvents(args.interval, uevents=not args.file and args.sysroot == "/")
     told = 0
     try:
         for changes in watch(_MapReader(args).read, events.wait, _say_lost):
             for change in changes:
+                # Into a pipe Python writes by the block: its reader would hear of a change much later.
                 print(_line(change, args), flush=True)
                 told += 1
                 if told == args.count:

@@ -131,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
         if args.merge:
             reading.tree.merge_adjacent_system_ram()
     code = _header(capture, reading, args) if args.header else _dump(capture, reading, args)
+    # Outweighs the verdict: of a map that may lack something neither `all is dumped` nor `it differs` is certain.
     return Exit.PARTLY if reading.at_least else code
 
 
@@ -244,6 +245,7 @@ def _write(found: CrashRanges, tree: ResourceTree, inputs: Inputs, args: argpars
     try:
         _print(found, [*absent, *lacking], args)
     finally:
+        # Also when the reader of the table is gone: the header is what was asked for.
         write_whole(args.output, header)
     _warn([*absent, *(f"{args.output}: {what}" for what in lacking)])
     return _verdict(range_text.findings(found)) or (Exit.PARTLY if lacking else Exit.DONE)
@@ -273,6 +275,7 @@ def _compare(both: Comparison, tree: ResourceTree, args: argparse.Namespace) -> 
         sys.stdout.write(range_text.comparison_text(both, **style))
     said = [*range_text.findings(both.kernel), *range_text.findings(both.kexec_tools)]
     said += no_dump(tree, partly=both.kernel.partly)
+    # Both loaders may have the same fault, which is said once.
     return _verdict(list(dict.fromkeys(said))) or (Exit.FAILED if both.differs else Exit.DONE)
 
 

@@ -77,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Called from Python, the collector is the caller's.
     if argv is None:
         gcpause.make_rare()
+    # Before everything that may print or complain: a stream that the caller closed is None to Python.
     stdio.open_what_is_closed()
     stdio.print_anything()
     try:
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.NOBODY_READS
     except MemoryError:
         return _complain("not enough memory for this", Exit.FAILED)
+    # Behind BrokenPipeError, which is an OSError, too.
     except OSError as error:
         stdio.abandon(sys.stdout)
         return _complain(f"{error.filename or 'output'}: {error.strerror}", Exit.FAILED)
@@ -100,9 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     """Parse, import the chosen command's module and run it."""
+    # Without argparse: what a command takes is known only once its module is imported.
     chosen = next((argument for argument in argv if not argument.startswith("-")), None)
     if chosen is not None and chosen not in COMMANDS:
         raise UsageError(f"no command {quoted(chosen)}{nearest(chosen, COMMANDS)} (see virtiomem --help)")
+    # Only the parser of the command that was chosen: it need not wait for those of all others.
     names = [argv[0]] if argv[:1] == [chosen] else [] if argv == ["--version"] else COMMANDS
     parser, commands = parsers(names)
     if chosen is not None:
@@ -113,6 +117,7 @@ def _run(argv: list[str]) -> int:
             command.prog, command.description = f"{command.prog} {action}", module.DESCRIPTION
         module.add_arguments(command)
     try:
+        # Not parse_args(): its complaint names the main command's help, and not the option that was meant.
         args, unknown = parser.parse_known_args(argv)
         if unknown:
             named = list(_parsers(parser, argv))

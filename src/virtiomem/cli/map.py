@@ -48,11 +48,13 @@ def run(args: argparse.Namespace) -> int:
         warn(mended)
     svg = shown.picture(args.title)
     outputs = {args.svg: svg.encode()} if args.svg else {}
+    # Made before anything is written: where no program can make a PNG, there is no SVG either.
     if args.png:
         outputs[args.png] = png.render(svg)
     try:
         if args.json:
             print(json.dumps(shown.as_json(), indent=1))
     finally:
+        # Also when the reader of the JSON is gone.
         write_all(outputs)
     return Exit.PARTLY if shown.at_least else Exit.DONE

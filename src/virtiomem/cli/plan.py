@@ -67,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("embedded", "linux"),
         help="play it: on the guest in this process (default), or on a stock Linux in QEMU",
     )
+    # Taken only to be refused with words: it is what people look for first.
     add("--block-size", type=_follows, help=argparse.SUPPRESS)
     guests.add_linux_arguments(parser)
 
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         refuse_unused({"--format": args.format}, "is for text; --json prints all of it")
     if args.format != "qemu":
         refuse_unused({"--sockets": args.sockets}, "is for --format qemu")
+    # --kernel may also be an image, and which release that is shows only when it boots.
     kernel = args.release or (args.kernel if isinstance(args.kernel, str) else None)
     if words := stand_in(kernel):
         warn(words)

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     found = read_any(args.file, kind=args.kind)
     capture = _capture(found, args.file)
     facts = [*found.facts, *_blocks(capture), *_map(capture)]
+    # The first of them is what the file was taken for, which this command says itself.
     for words in capture.told[1:]:
         say(f"virtiomem: {words}")
     if args.json:

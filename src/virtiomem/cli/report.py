@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             sys.stdout.write(page_json(sources) + "\n")
     finally:
+        # Also when the reader of the JSON is gone.
         if args.output is not None:
             write_whole(args.output, page(sources).encode())
     return 0

@@ -33,5 +33,6 @@ def _pattern(text: str) -> re.Pattern[str]:
     """Read a regular expression."""
     try:
         return re.compile(text)
+    # RecursionError: groups nested too deeply. OverflowError: a repeat count that is too large.
     except (re.error, RecursionError, OverflowError) as error:
         raise argparse.ArgumentTypeError(f"not a regular expression: {quoted(text)} ({error})") from None

@@ -84,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
             side_by_side(make_console(sys.stdout), dict(zip(_names(args.scenario), recordings, strict=True)))
     finally:
+        # Also when the reader of the output is gone: the run is over, and may have taken minutes.
         _keep(args, recordings[0], scenarios[0])
     short = any(record.error is not None or not record.settled for each in recordings for record in each.steps)
     return Exit.PARTLY if args.strict and short else Exit.DONE
@@ -153,6 +154,7 @@ def _names(paths: list[str]) -> list[str]:
 def _keep(args: argparse.Namespace, played: Recording, by: Scenario) -> None:
     """Write the recording, and the guest as it is after the last step."""
     try:
+        # Two outcomes of one run, which may have taken minutes: one that cannot be written must not cost the other.
         if args.record is not None:
             recording.dump(played, args.record)
     finally:

@@ -149,6 +149,7 @@ def points_table(summary: Summary, width: int | None) -> str:
 
     labels: list[Column[PointSummary]] = [Column(name.rpartition(".")[2], named(name)) for name in summary.parameters]
     measured = [
+        # The first measure always stays; of the others the last is left out first.
         Column(measure.heading, of(measure), right=True, rank=len(MEASURES) - at if at else 0)
         for at, measure in enumerate(MEASURES)
     ]

@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
                     _tell(result, width)
                 progress.say(f"{len(results)} of {of} played")
     finally:  # also what was played before an interrupt was played
+        # They came as they were ready: a report must not depend on which was faster.
         results.sort(key=lambda result: result.name)
         who = golden_formats.players(results)
         if args.json:
@@ -129,6 +130,7 @@ def _consoles(tests: Sequence[GoldenCase]) -> dict[str, str]:
 def _open(args: argparse.Namespace, consoles: Mapping[str, str], played: Scenario) -> Guest:
     """Start the real Linux that `args` name."""
     options = argparse.Namespace(**{**vars(args), "console": args.console or consoles.get(played.source)})
+    # Silent: several guests may boot at a time, each in a process of its own.
     return guests.open_linux(played, options, lambda _: None, pages=True)
 
 
@@ -141,4 +143,5 @@ def _tell(result: GoldenResult, width: int) -> None:
         print(one_line(f"  played  {difference.b}"))
     for note in (*result.notes, *result.complaints):
         print(one_line(f"  note    {note}"))
+    # Into a file or a pipe Python writes by the block: the log of a CI would show nothing until the end.
     sys.stdout.flush()
