@@ -110,6 +110,7 @@ def differences(a: Recording, b: Recording, rules: Rules = _DEFAULT) -> Iterator
             yield _other_step(number, one, other)
             return
         if _starts_kernel(one) or _starts_kernel(other):
+            # A reboot brings back the firmware's map, which is compared.
             split = boot_memory(a.boot) if isinstance(one.step, Kexec) and not rules.everything else []
             scope = replace(scope, split=split)
         yield from _told(_outcomes(one, other, scope), number, describe(one.step), rules)
@@ -119,6 +120,7 @@ def _scope(a: Snapshot, b: Snapshot, rules: Rules) -> _Scope:
     """Return the parts of two boots that are not compared."""
     if rules.everything:
         return _Scope(rules, frozenset(), Apart(), ({}, {}), [])
+    # Of both: a block that only one of them booted with is a difference.
     blocks = frozenset(block.block for block in a.memory_blocks) & {block.block for block in b.memory_blocks}
     return _Scope(rules, blocks, set_apart(a, b), (zone_pages(a), zone_pages(b)), [])
 
@@ -267,6 +269,7 @@ def _block(block: MemoryBlock | None, rules: Rules) -> str:
     if block is None:
         return "not there"
     more = f", removable {block.removable}" if rules.everything else ""
+    # Sorted: the order in which sysfs lists a block's nodes means nothing.
     return f"{block.state}, valid zones {block.valid_zones!r}, nodes {sorted(block.nodes)}{more}"
 
 
@@ -277,6 +280,7 @@ def _zones(a: Counters, b: Counters, scope: _Scope) -> Iterator[Found]:
         (one, other), (before, other_before) = (
             [side.get(place, none) for side in pair] for pair in ((a, b), scope.zones)
         )
+        # What has come since boot: how much of boot memory a zone got is the firmware's and the kernel's own business.
         for index, counter in enumerate(COUNTERS if scope.rules.everything else COUNTERS[:2]):
             if one[index] - before[index] != other[index] - other_before[index]:
                 yield f"{counter} pages of zone {place[1]} on {place[0]}", str(one[index]), str(other[index])

@@ -123,6 +123,7 @@ def unfold(folded: FoldedRecording) -> Recording:
         )
         for number, step in enumerate(folded.steps)
     ]
+    # In memory there is one form only; which one a file has is up to who writes it.
     return Recording(**_fields(folded, RecordingHead) | {"format": WHOLE}, boot=boot, steps=steps)
 
 
@@ -164,6 +165,7 @@ def _fold_blocks(before: Sequence[MemoryBlock], now: Sequence[MemoryBlock]) -> l
 def _fold_requests(requests: Sequence[Request]) -> Iterator[FoldedRequests]:
     at = 0
     for run in request_runs(requests):
+        # An entry that stands for more would be refused when it is read.
         for first in range(at, at + run.times, MAX_TIMES):
             times = min(at + run.times - first, MAX_TIMES)
             yield FoldedRequests(**_fields(requests[first], Request), times=times, stride=run.stride)

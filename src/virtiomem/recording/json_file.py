@@ -32,11 +32,14 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
         if check_format(raw, WHOLE, folded.FORMAT) == folded.FORMAT:
             recording = folded.unfold(convert(raw, folded.FoldedRecording, dec_hook=decode_size))
         else:
+            # Format 2 is younger than the type.
             _name_device_types(raw)
             recording = convert(raw, Recording, dec_hook=decode_size)
+        # `guest` is an unchecked table, and other code divides by this number.
         border.page_size(recording.page_size)
     except (NotationError, ArgumentError) as error:
         raise UsageError(f"{shown(source)}: not a recording: {error}") from None
+    # Every Linux has a map: without one the file was cut, or made up.
     if any(not snapshot.iomem for snapshot in (recording.boot, *(record.snapshot for record in recording.steps))):
         raise UsageError(f"{shown(source)}: not a recording: a map without a line, so nothing of the guest was seen")
     return recording

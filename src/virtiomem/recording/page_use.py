@@ -83,6 +83,7 @@ def use_of(flags: int) -> UseOfPage:
         if flags & flag:
             return use
     if flags & PageFlag.ANON:
+        # Where no process maps it, and it is not in the swap cache, something else holds it: a pipe, I/O under way.
         return UseOfPage.ANONYMOUS if flags & (PageFlag.MMAP | PageFlag.SWAPCACHE) else UseOfPage.PINNED
     if flags & PageFlag.SWAPBACKED:
         return UseOfPage.SHMEM

@@ -47,6 +47,7 @@ def _alike(requests: Sequence[Request], at: int) -> tuple[int, int]:
             or (request.addr is UNSET) is not (first.addr is UNSET)
         ):
             return stride, i - at
+        # Then neither has one: such requests are alike as they stand.
         if request.addr is UNSET or first.addr is UNSET:
             continue
         # Two requests make any stride; the third has to keep it.

@@ -159,6 +159,7 @@ Step = (
 )
 
 
+# gc=False here and below: no value in them can lead back to them, and a recording may have a million.
 class Request(Struct, frozen=True, kw_only=True, rename="kebab", gc=False):
     """One virtio-mem request and its answer; UNPLUG_ALL has no `addr` and `nb_blocks`."""
 
@@ -173,6 +174,7 @@ class MemoryBlock(Struct, frozen=True, kw_only=True, rename="kebab", gc=False):
     """One directory of /sys/devices/system/memory."""
 
     block: Natural
+    # Any word, not only those of `BlockState`: a capture shows what its kernel said, or `unknown`.
     state: str
     valid_zones: str
     removable: int = 1
@@ -195,6 +197,7 @@ class MemoryBlock(Struct, frozen=True, kw_only=True, rename="kebab", gc=False):
     @property
     def zone(self) -> str | None:
         """The zone that it is online in; None when it is not online, lies in several, or no zone was read."""
+        # Linux shows `none` for an online block that lies in several zones.
         return self.valid_zones if self.is_online and self.valid_zones not in ("", "none") else None
 
     @property

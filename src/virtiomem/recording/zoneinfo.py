@@ -26,6 +26,7 @@ class ZoneText(NamedTuple):
     @property
     def free_beyond_kept(self) -> int:
         """Free pages beyond what the zone keeps: minimum watermark and reserve."""
+        # Cut: the text is anyone's, and no counter has more digits.
         free, low, reserve = (int(self.pages.get(name, "0")[:_DIGITS]) for name in ("free", "min", "reserve"))
         return max(free - low - reserve, 0)
 

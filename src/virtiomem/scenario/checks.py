@@ -138,6 +138,7 @@ def _check_block_size(block: int, architecture: Architecture) -> None:
 def _check_release(key: str, version: str | None, releases: Releases[Any]) -> None:
     """Refuse what names no release."""
     try:
+        # A key that is left out is always right: any release will do in its place.
         releases.release(releases.oldest.name if version is None else version)
     except UsageError as error:
         _refuse(f"guest.{key}", str(error))
@@ -147,6 +148,7 @@ def _check_captured(guest: GuestConfig) -> None:
     """Refuse what describes a machine together with a capture, which is of a machine that is there already."""
     default = GuestConfig()
     for name in ("machine", "page_size", "firmware", "cma", "memory", "max_memory", "slots", "crashkernel"):
+        # A key that is written with its default value looks like one that is left out.
         if getattr(guest, name) != getattr(default, name):
             _refuse(f"guest.{name.replace('_', '-')}", "nothing reads it: the guest's machine is that of guest.capture")
 
@@ -242,6 +244,7 @@ def check_devices(devices: list[DeviceConfig], nodes: int) -> None:
             if device.id == other.id:
                 _refuse(f"{where}.id", f"{show(device.id)} is the id of an earlier device")
         _check_sizes(device, where)
+        # Without `nodes` the guest has one, node 0.
         if not 0 <= device.node < max(nodes, 1):
             _refuse(f"{where}.node", f"{device.node} is not a node of this guest (it has {max(nodes, 1)}, from 0)")
 
@@ -296,6 +299,7 @@ def _address(device: DeviceConfig, where: str, room: DeviceMemory | None) -> int
     try:
         return room.place(device.id, device.max_size, alignment=device.block_size, memaddr=device.memaddr)
     except DeviceError as error:
+        # As in QEMU a memaddr of 0 is not set: then the size is what finds no place.
         key, value = (
             ("memaddr", f"{device.memaddr:#x}") if device.memaddr else ("max-size", format_with_hex(device.max_size))
         )
@@ -332,6 +336,8 @@ def check_steps(file: ScenarioFile) -> None:
                 _check_id(name, f"{where}.id")
                 if name in devices:
                     _refuse(f"{where}.id", f"{show(name)} is the id of a device")
+                # Never taken off the list: the guest may refuse to unplug it, so what a second attempt does is an
+                # outcome.
                 dimms.append(name)
             case UnplugDimm(id=name):
                 _check_known(name, dimms, "a DIMM plugged by an earlier step", f"{where}.id")

@@ -118,6 +118,7 @@ def find(places: Iterable[str], *, kernel: str | None = None) -> list[GoldenCase
         elif found[0].suffix != SUFFIX:
             raise UsageError(f"{shown(place)}: a scenario's name must end with {SUFFIX}, its recording is NAME{GOLDEN}")
         for path in found:
+            # Resolved to read no scenario twice; messages have the name that was given.
             paths.setdefault(path.resolve(), path)
     return [_read(path, kernel) for path in paths.values()]
 
@@ -132,6 +133,7 @@ def keep_in(directory: str, tests: Sequence[GoldenCase]) -> list[GoldenCase]:
 
     The directories are made. Raises UsageError for one that cannot be made, and for a place that has the golden recording.
     """
+    # Resolved: a `..` in a name would lead out of the directory.
     above = os.path.commonpath([one.path.resolve().parent for one in tests])
     return [
         replace(one, kept=_place(Path(directory, one.path.resolve().relative_to(above)), one.path)) for one in tests
@@ -170,6 +172,7 @@ def repeat(
         result = GoldenResult(one.name, one.path, outcome, str(error), said=getattr(error, "said", ()))
     else:
         if one.kept is not None:
+            # Before it is judged: what was played is kept whatever the verdict.
             recording.dump(done, one.kept)
         result = _judge(one, done, rules)
         if update and result.outcome is not GoldenOutcome.SAME:
@@ -188,6 +191,7 @@ def _newly_refused(golden: Recording | None, done: Recording) -> list[str]:
     return [
         f"step {number} is refused, and the golden recording now expects it: {record.error}"
         for number, record in enumerate(done.steps, 1)
+        # A slice: the golden recording may have fewer steps.
         if record.error is not None and before[number - 1 : number] != [record.error]
     ]
 
@@ -199,6 +203,7 @@ def _guest(one: GoldenCase, open_guest: OpenGuest | None) -> Guest:
     golden = one.golden
     # A scenario that names a kernel is played on that one, whatever the golden recording was made with.
     played = one.played if golden is None or one.played.guest.kernel else like(one.played, golden.guest)
+    # A real kernel's boot cannot be predicted in all its lines; an embedded one's is made again as it was.
     boot = golden.boot if golden is not None and golden.guest.get("kind") == "linux" else None
     return embedded_guest(played, boot)
 

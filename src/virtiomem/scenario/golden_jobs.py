@@ -42,6 +42,7 @@ def repeat_all(
                 process.join()
     finally:  # the rest is not wanted: each closes its guest, QEMU and all
         for _, process in running.values():
+            # All are interrupted before the first is waited for: stopping a QEMU takes a moment.
             if process.pid is not None and process.is_alive():
                 os.kill(process.pid, signal.SIGINT)
         for _, process in running.values():
@@ -66,6 +67,7 @@ def _start(work: Work, one: GoldenCase) -> tuple[Connection, SpawnProcess]:
         process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        # Also in this process: while one copy is open, recv() does not notice that the other process was killed.
         theirs.close()
     return ours, process
 
@@ -73,6 +75,7 @@ def _start(work: Work, one: GoldenCase) -> tuple[Connection, SpawnProcess]:
 def _work(work: Work, one: GoldenCase, connection: Connection) -> None:
     """Play a test in this process, which is all that it is for."""
     with suppress(KeyboardInterrupt):
+        # What was held back comes now, where it is suppressed.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         try:
             connection.send(work(one))

@@ -113,6 +113,7 @@ def _window(machine: MachineLayout, release: LinuxRelease) -> list[Line]:
     """The PCI window below 4 GiB. Since: 6.8 (ecam_name), 7.3 (acpi_name_of_ecam)."""
     top = machine.ram[0].stop
     window = "PCI Bus 0000:00"
+    # Without PCI Express there is no configuration space in the map.
     if machine.kind == "pc":
         return [(0, top, _IOAPIC - 1, window)]
     return [
@@ -126,6 +127,7 @@ def _window(machine: MachineLayout, release: LinuxRelease) -> list[Line]:
 
 def _names(machine: MachineLayout, devices: int) -> list[str]:
     """The PCI addresses of the virtio-mem devices, which take the first free slots."""
+    # Slot 0 is the host bridge, and on a pc slot 1 the ISA bridge, which a q35 has in slot 1f.
     first = 2 if machine.kind == "pc" else 1
     return [f"0000:00:{slot:02x}.0" for slot in range(first, first + devices)]
 

@@ -25,6 +25,7 @@ def check_amounts(file: ScenarioFile) -> None:
         )
     total = 0
     for index, device in enumerate(file.device):
+        # In their order, so that the complaint names the device with which it becomes too much.
         total += device.max_size
         if total > MAX_MEMORY:
             raise ScenarioError(f"{format_size(total)} in all is more than {_ROOM}", where=f"device[{index}].max-size")

@@ -54,6 +54,7 @@ def _captured_guest(scenario: Scenario, capture: str) -> EmbeddedGuest:
         raise error.of(scenario.source) from None
     except UsageError as error:
         told = str(error)
+        # Complaints about a listing or a capture begin with its file already.
         reason = told if told.startswith(str(path)) else f"{path}: {told}"
         raise ScenarioError(reason, where="guest.capture", source=scenario.source) from None
 
@@ -63,6 +64,7 @@ def _go_on(scenario: Scenario, capture: "Capture") -> EmbeddedGuest:
     from virtiomem.live.start import start_from
 
     guest, driver, boot = start_from(capture, scenario.guest, scenario.driver)
+    # Only now: what the captured Linux has at a device's addresses was not known when the scenario was read.
     check_listing(scenario.devices, iomem.loads(boot_listing(boot, scenario.devices)))
     return EmbeddedGuest(guest, driver, scenario.devices, "", boot=boot)
 
@@ -81,6 +83,7 @@ def like(scenario: Scenario, guest: Mapping[str, Any]) -> Scenario:
         if isinstance(version, str):
             releases.release(version)
             config = structs.replace(config, **{key: version})
+    # What the scenario says itself wins.
     if config.default_state is None and state in list(OnlineType):
         config = structs.replace(config, default_state=state)
     free = guest.get("free")

@@ -43,6 +43,7 @@ def load(path: str | Path, *, kernel: str | None = None) -> Scenario:
     except UsageError:
         from virtiomem.live.reading import check_words
 
+        # A recording or a listing fails as TOML, and that complaint would not say which command takes it.
         check_words(path, "a scenario")
         raise
 
@@ -65,6 +66,7 @@ def to_dict(scenario: Scenario) -> dict[str, Any]:
         device=scenario.devices,
         step=scenario.steps,
     )
+    # msgspec does not know a Size; it becomes a plain number.
     built: dict[str, Any] = msgspec.to_builtins(tables, enc_hook=int)
     return built
 
@@ -101,6 +103,7 @@ def convert(raw: dict[str, Any], kind: type[F]) -> F:
 
 def complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Scenario:
     """Check that the scenario can be, place its devices, and find the listing it starts from. Raises as `convert` does."""
+    # First of all: the time that the other checks take grows with these.
     limits.check_amounts(file)
     checks.check_guest(file.guest)
     checks.check_devices(file.device, nodes=len(file.guest.nodes))
@@ -163,6 +166,7 @@ def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: Machin
     except UnicodeDecodeError:
         raise ScenarioError(f"{path} is not text", where="guest.iomem") from None
     except ScenarioError:
+        # A UsageError, too, but one that already names its place: a device's table, say.
         raise
     except UsageError as error:
         raise ScenarioError(str(error), where="guest.iomem") from None

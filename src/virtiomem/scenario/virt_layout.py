@@ -62,9 +62,11 @@ def lines(machine: MachineLayout, devices: int, guest: GuestConfig, crashkernel:
 
 def _ram(machine: MachineLayout, guest: GuestConfig, crashkernel: int) -> list[Line]:
     """RAM, one line per node, with the kernel and what it reserves below 4G. Since: 6.12 (kernel_images)."""
+    # A `virt` has no hole below 4G: RAM begins at 1G and is one piece.
     (ram,) = machine.ram
     images = DEBIAN.release(guest.release.name).kernel_images
     architecture = guest.architecture
+    # A page size without images of its own takes those of the usual one.
     inside = [*images.get(architecture.name, images[architecture.family]), *_reserved_low(ram, guest, crashkernel)]
     parts = sorted(span for node in guest.nodes for span in node.spans) or [ram]
     found: list[Line] = []
