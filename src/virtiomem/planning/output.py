@@ -84,6 +84,7 @@ def qemu(setup: SetUp, sockets: str | None = None) -> list[str]:
         words += ["-object", option(_backend(setup), id="ram", size=int(guest.memory))]
     for device in setup.devices:
         memdev = f"mem-{device.id}"
+        # Without reserve=off the host sets memory aside for all that the device could ever plug.
         words += ["-object", option(_backend(setup), id=memdev, size=int(device.max_size), reserve="off")]
         node_of = device.node if guest.nodes else None
         sizes = {"block_size": int(device.block_size), "requested_size": 0, "node": node_of}
@@ -103,6 +104,7 @@ def _backend(setup: SetUp) -> str:
 def libvirt(setup: SetUp) -> str:
     """The elements of a domain that are of memory."""
     guest = setup.guest
+    # One at least: libvirt has memory devices only in a domain with NUMA cells.
     cells: list[NodeConfig | None] = [*guest.nodes] or [None]
     page = (setup.hugepage or 0) // KiB
     # Boot memory, too, as in QEMU's arguments: a domain without it would have small pages there.

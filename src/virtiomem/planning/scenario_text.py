@@ -20,6 +20,7 @@ def _lines(guest: GuestConfig, devices: Iterable[DeviceConfig], steps: Iterable[
     for name in _KEYS:
         if (value := getattr(guest, name)) is not None:
             text = format_size(value) if isinstance(value, Size) else value
+            # JSON writes a string as TOML reads it.
             yield f"{name.replace('_', '-')} = {json.dumps(text)}"
     if guest.address_bits is not None:
         yield f"address-bits = {guest.address_bits}"

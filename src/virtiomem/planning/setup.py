@@ -89,6 +89,7 @@ class SetUp:
 
 def plan(wishes: Wishes) -> SetUp:
     """Work out a set-up. Raises ImpossibleWishError for what none can do, ScenarioError for what no guest can be."""
+    # First, in the words of the options: what `check_guest` refuses is said in those of a scenario.
     _check(wishes)
     base = GuestConfig(
         kernel=wishes.kernel,
@@ -100,9 +101,12 @@ def plan(wishes: Wishes) -> SetUp:
     )
     check_guest(base)
     machine, row = MachineLayout.of(base), base.architecture
+    # As Linux does: by where boot memory ends, whatever is added later.
     memory_block = probe_memory_block_size(machine.ram[-1].stop, row)
+    # QEMU's own choice, and at least a page of the memory backend: less cannot be given back to the host.
     block = max(wishes.hugepage or 0, row.transparent_huge_page)
     growth = wishes.maximum - wishes.memory
+    # Whole memory blocks, too: Linux does not add a part of one.
     _check_units(wishes, max(block, memory_block))
     _check_steps(wishes, block)
     top = _top(wishes, machine)
@@ -244,9 +248,12 @@ def _check(wishes: Wishes) -> None:
 def _policies(wishes: Wishes) -> Iterator[Onlining]:
     """Ways to put memory online, the simplest first, if they are sensible."""
     if not wishes.shrink:
+        # What need not come back serves best where the kernel may use it, too.
         yield Onlining("online_kernel")
+    # It puts all that is added into Movable, and the kernel's own data cannot go there.
     if wishes.maximum - wishes.memory <= SENSIBLE_RATIO * wishes.memory:
         yield Onlining("online_movable")
+    # One percent above four to one, as Linux' default is one above three to one.
     for ratio in (AUTO_MOVABLE_RATIO, SENSIBLE_RATIO * 100 + 1):
         yield Onlining("online", "auto-movable", ratio)
 
@@ -310,8 +317,10 @@ def _steps(wishes: Wishes, devices: list[DeviceConfig], *, shrink: bool = True, 
     growth, count = wishes.maximum - wishes.memory, len(devices)
     step = growth if at_once or wishes.step is None else wishes.step
     unit = devices[0].block_size * count
+    # A request between two blocks is never reached.
     totals = [min(align_up(total, unit), growth) for total in accumulate(repeat(step, -(-growth // step)))]
     if shrink and wishes.shrink:
+        # Rounded down, so that at least what was wished comes back.
         totals.append((growth - wishes.shrink) // unit * unit)
     resizes = (Resize(device=device.id, requested_size=Size(total // count)) for total in totals for device in devices)
     return list(chain([Load()], resizes))

@@ -13,6 +13,7 @@ from virtiomem.errors import UsageError
 Version = tuple[int, int]
 """Major and minor number."""
 
+# No digit behind it: a longer number is not cut down to a version.
 _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})(?![\d])")
 
 
@@ -46,6 +47,7 @@ class Releases(Generic[Release]):
 
     def __init__(self, oldest: Release, changes: Sequence[Change], proven: Sequence[str]) -> None:
         self.oldest = oldest
+        # A field may change more than once, and the last change up to a release counts.
         self.changes = tuple(sorted(changes, key=lambda change: parse(change.since)))
         self.proven = tuple(proven)
 
