@@ -68,9 +68,11 @@ def __getattr__(name: str) -> object:
         value = getattr(import_module(_HOMES[name]), name)
     else:
         raise AttributeError(f"module 'virtiomem' has no attribute {name!r}")
+    # Kept as a plain global: the next use of the name finds it without a call of this function.
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
+    # A REPL completes by dir(), which without this would lack every name that was not imported yet.
     return sorted({*globals(), *__all__})

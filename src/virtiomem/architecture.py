@@ -153,6 +153,7 @@ ARM64_64K = replace(
     linear_map_alignment=512 * MiB,
 )
 
+# A family's usual page size comes first: `find` takes the first row when no page size is given.
 ARCHITECTURES = (X86_64, ARM64, ARM64_16K, ARM64_64K)
 
 FAMILIES = tuple(dict.fromkeys(row.family for row in ARCHITECTURES))

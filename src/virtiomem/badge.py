@@ -19,13 +19,16 @@ def to_svg(name: str, outcome: str, *, good: bool | None) -> bytes:
     label = ": ".join(words for words, _ in sides)
     badge = ET.Element(
         "svg",
+        # As an attribute: as ElementTree's own namespace it would put a prefix before every tag (ns0:svg).
         {"xmlns": "http://www.w3.org/2000/svg", "width": str(sum(widths)), "height": str(_HEIGHT)}
         | {"role": "img", "aria-label": label},
     )
+    # Browsers show a title as a tooltip, and screen readers read the label: both have the whole badge in words.
     ET.SubElement(badge, "title").text = label
     for x, width, (words, color) in zip((0, widths[0]), widths, sides, strict=True):
         ET.SubElement(badge, "rect", x=str(x), width=str(width), height=str(_HEIGHT), fill=color)
         style = {"text-anchor": "middle", "font-family": "monospace", "font-size": "11", "fill": "#fff"}
+        # 14 is the baseline at which letters of 11 pixels stand in the middle of 20.
         text = ET.SubElement(badge, "text", {"x": str(x + width / 2), "y": "14"} | style)
         text.text = words
     data: bytes = ET.tostring(badge, encoding="utf-8", xml_declaration=True)

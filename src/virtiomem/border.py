@@ -17,6 +17,7 @@ MAX_NAME = 255
 
 def integer(what: str, value: object, low: int = 0, high: int = U64_MAX) -> None:
     """Refuse everything except integers from `low` to `high`. A bool is refused, too."""
+    # To Python a bool is an integer: True would pass as a size of 1.
     if not isinstance(value, int) or isinstance(value, bool):
         raise ArgumentTypeError(f"{what} must be an integer, not {described(value)}")
     if not low <= value <= high:
@@ -25,6 +26,7 @@ def integer(what: str, value: object, low: int = 0, high: int = U64_MAX) -> None
 
 def power_of_two(what: str, value: Any, low: int = 1, high: int = U64_MAX) -> None:
     """Refuse everything except powers of two from `low` to `high`."""
+    # Only its kind here: the refusal of a wrong range is to say power of two as well.
     integer(what, value, 0)
     if not low <= value <= high or not is_power_of_two(value):
         limits = f"from {number(low)} to {number(high)}"

@@ -55,15 +55,18 @@ class Clock:
 
     def at(self, due: float, work: Callback) -> Timer:
         """Run `work` at a time that is not before now: see `after`."""
+        # Twice the limit: `after` may be called at the very end of time. Such a timer never fires.
         border.real("due", due, self.now, 2 * MAX_SECONDS)
         border.function("work", work)
         timer = Timer(due, work)
+        # The ticket decides between timers of one time, and keeps the heap from comparing the timers themselves.
         heapq.heappush(self._timers, (timer.due, next(self._ticket), timer))
         return timer
 
     def cancel(self, timer: Timer) -> None:
         """Disarm a timer; harmless when it has fired."""
         border.instance("timer", timer, Timer)
+        # It stays in the heap until it is the first one (`next_due`): to find it now would take a search.
         timer.armed = False
 
     @property
@@ -84,12 +87,15 @@ class Clock:
         Raises ArgumentError when time would run backwards or beyond `MAX_SECONDS`.
         """
         border.real("seconds", seconds, 0, MAX_SECONDS - self.now)
+        # now + (MAX_SECONDS - now) may be rounded up to more than MAX_SECONDS, which `advance_to` refuses.
         self.advance_to(min(self.now + seconds, MAX_SECONDS))
 
     def advance_to(self, end: float) -> None:
         """Let time pass until `end`: see `advance`."""
         border.real("end", end, self.now, MAX_SECONDS)
         self.run_until_idle()
+        # What was queued before belongs to the old time, so it ran first: it may have set a timer that is due on the
+        # way.
         while (due := self.next_due) is not None and due <= end:
             self.now = due
             timer = heapq.heappop(self._timers)[2]

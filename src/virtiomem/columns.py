@@ -29,6 +29,7 @@ def align(rows: Iterable[Sequence[str]], right: str | Sequence[bool] = "", *, wi
     the last column is of words, which go on below where they find no room.
     """
     widths, waiting = _measured(rows)
+    # `right` may be shorter than a row: the columns behind its end are aligned to the left.
     flags = [at < len(right) and right[at] in (">", True) for at in range(len(widths))]
     return "".join(_lines(waiting, widths, flags, range(len(widths)), width))
 
@@ -50,6 +51,7 @@ def _measured(rows: Iterable[Sequence[str]]) -> tuple[list[int], list[str]]:
 
 def _printable(row: Sequence[str]) -> Sequence[str]:
     """The cells of a row, each printable; mostly all are."""
+    # One test per row, not one per cell: there are tables of a million rows.
     return row if "".join(row).isprintable() else list(map(printable, row))
 
 
@@ -72,15 +74,18 @@ def flowing(head: str, words: str, width: int | None) -> list[str]:
     """Lines of `head` and then `words`, which go on below their beginning where a line has no room for them."""
     if width is None or len(head) + len(words) <= width:
         return [f"{head}{words}".rstrip()]
+    # Not above: most lines fit, and then nothing needs it.
     import textwrap
 
     beside = width - len(head) >= _LEAST_WORDS
     indent = " " * (len(head) if beside else 4)
     lines = textwrap.wrap(
         words,
+        # On a very narrow terminal lines get too long, rather than one letter wide.
         max(width, len(indent) + _LEAST_WORDS),
         initial_indent=head if beside else indent,
         subsequent_indent=indent,
+        # An option or a device's id is copied from the terminal, so it stays in one piece.
         break_on_hyphens=False,
     )
     return lines if beside else [head.rstrip(), *lines]
@@ -179,6 +184,7 @@ def table_lines(
     right = [column.right for column in columns]
     yield from _lines(waiting, widths, right, shown, width if columns[shown[-1]].words else None)
     if gone:
+        # A column can be chosen twice.
         names = ", ".join(dict.fromkeys(column.name.lower() for column in gone))
         yield "\n".join(flowing("left out for lack of room: ", f"{names} (in {elsewhere})", width)) + "\n"
 
@@ -186,6 +192,7 @@ def table_lines(
 def _left_out(columns: Sequence[Column[T]], widths: Sequence[int], width: int) -> list[Column[T]]:
     """The columns that have to go for the others to fit: those of the lowest rank first, all of a rank at once."""
     needed = {
+        # Words go on below, so their column needs only its least width.
         at: (min(wide, _LEAST_WORDS) if column.words else wide) + len(_GAP)
         for at, (column, wide) in enumerate(zip(columns, widths, strict=True))
     }

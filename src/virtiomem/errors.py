@@ -87,6 +87,7 @@ class VirtiomemError(Exception):
 
     def __init__(self, message: str = "", *, connection: str | None = None) -> None:
         self.connection = connection
+        # Kept apart from the connection: callers raise an error again in the name of another connection, or of none.
         self.message = message
         super().__init__(one_line(message if connection is None else f"{connection}: {message}"))
 
@@ -127,6 +128,7 @@ class ScenarioError(UsageError):
         self.where = where
         self.source = source
         file = f"{source or 'scenario'}{'' if line is None else f':{line}'}"
+        # `where` counts from 0, as `of` passes it on; people count from 1.
         counted = re.sub(
             r"^([\w.-]+)\[(\d+)\]\.?", lambda match: f"{match[1]} {int(match[2]) + 1}: ", where
         ).removesuffix(": ")

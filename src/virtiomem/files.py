@@ -42,6 +42,7 @@ def read_stdin(*, limit: int = MAX_SIZE) -> bytes:
 def _read(file: IO[bytes], name: str, limit: int) -> bytes:
     """All of an open file that keeps the limit."""
     content = bytearray()
+    # Not by the size that the system gives: it is 0 for files of /proc, for pipes and for /dev/zero.
     while len(content) <= limit and (chunk := file.read(_CHUNK)):
         content += chunk
     if len(content) > limit:
@@ -76,6 +77,8 @@ def check_writable(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> No
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "Is a directory")
         if _is_special(path):
+            # Asked without opening it: opening a pipe would wait for its reader, and closing it again would end that
+            # reader.
             if not os.access(path, os.W_OK):
                 raise PermissionError(errno.EACCES, "Permission denied")
             return
@@ -90,9 +93,11 @@ def check_writable(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> No
 def _holds(source: str | Path, target: Path) -> bool:
     """Return whether a source is this file under any name, or a directory that holds it."""
     try:
+        # A shell's `< FILE` leaves no name: only the descriptor tells which file is read.
         if str(source) == "-":
             return os.path.samestat(os.fstat(sys.stdin.fileno()), target.stat())
         real = Path(os.path.realpath(source))
+        # samefile() comes last: it finds hard links, and raises where the target does not exist yet.
         return target == real or (real.is_dir() and real in target.parents) or target.samefile(real)
     except (OSError, ValueError):  # nothing is there
         return False
@@ -114,6 +119,7 @@ def write_all(outputs: Mapping[str | Path, bytes]) -> None:
         for path, data in outputs.items():
             refuse_empty(path)
             with _writing(Path(path)):
+                # A device or a pipe cannot be replaced by a file that was written next to it.
                 if _is_special(Path(path)):
                     Path(path).write_bytes(data)
                 else:
@@ -122,10 +128,13 @@ def write_all(outputs: Mapping[str | Path, bytes]) -> None:
         # Only now that all are written: a full disk leaves every old file as it was.
         for temporary, target in staged:
             with _writing(target):
+                # mkstemp() lets only the owner read: the result gets the rights of any new file, before readers can
+                # find it.
                 temporary.chmod(0o666 & ~_umask())
                 temporary.replace(target)
     finally:
         for temporary, _ in staged:
+            # What was put in place is no longer there under this name.
             temporary.unlink(missing_ok=True)
 
 
@@ -177,6 +186,7 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
+        # Not the file's fault: the reader of a pipe is gone, which ends the command as it does for stdout.
         raise
     except OSError as error:
         raise cannot_write(path, error) from None
@@ -185,6 +195,7 @@ def _writing(path: Path) -> Iterator[None]:
 def _target(path: Path) -> Path:
     """The file that symbolic links lead to, whether it is there yet or not; a loop of them is an OSError."""
     try:
+        # Strict at first: otherwise realpath() returns something for a loop of links, too.
         return Path(os.path.realpath(path, strict=True))
     except FileNotFoundError:
         return Path(os.path.realpath(path))

@@ -48,6 +48,7 @@ def _element(case: JunitCase) -> ET.Element:
             fault.set("type", case.fault.kind)
         if case.fault.text:
             fault.text = _printable_lines(case.fault.text)
+    # In the order that the schema of JUnit's reports prescribes: the failure first, then system-out and system-err.
     for tag, text in (("system-out", case.output), ("system-err", case.said)):
         if text:
             ET.SubElement(element, tag).text = _printable_lines(text)
@@ -55,4 +56,5 @@ def _element(case: JunitCase) -> ET.Element:
 
 
 def _printable_lines(text: str) -> str:
+    # Line by line: as a whole, the line ends would be shown as escapes.
     return "\n".join(map(printable, text.splitlines()))

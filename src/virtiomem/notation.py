@@ -59,6 +59,7 @@ class NotationError(ValueError):
 
 def json_values(text: str | bytes) -> Any:
     """What JSON holds. Raises NotationError, also for a key that an object has twice."""
+    # A lone surrogate passes here: the decoder then refuses it, and the complaint names its line.
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
         values = msgspec.json.decode(data)
@@ -88,6 +89,7 @@ def toml_values(text: bytes) -> dict[str, Any]:
         match = _TOML_PLACE.fullmatch(str(error))
         reason, place = (match["reason"], match["place"]) if match else (str(error), "")
         raise NotationError(_TOML_KEY.sub(_dotted, reason), place) from None
+    # tomllib limits neither; behind this check no number has more than 64 bits.
     _refuse_huge(tables, "", 0)
     return tables
 
@@ -117,6 +119,8 @@ def _refuse_costly(text: str) -> None:
     Python's reader takes time and memory with the square of a dotted key's parts, and a hundred bytes for each digit of a
     hexadecimal number.
     """
+    # What stands in strings and comments is neither a key nor a number. Their newlines stay, for the number of the
+    # line.
     bare = _TOML_TEXTS.sub(lambda found: "_" + "\n" * found[0].count("\n"), text)
     for pattern, reason in (
         (_DEEP_KEY, f"a key of more than {MAX_PARTS} parts"),
@@ -144,6 +148,7 @@ def _refuse_huge(value: object, where: str, depth: int) -> None:
 def json_bytes(values: Any, *, enc_hook: Callable[[Any], Any] | None = None, indent: int | None = None) -> bytes:
     """Values as JSON; a byte that is not UTF-8, in a file's name or a resource's, becomes a question mark."""
     try:
+        # First as it is: text that cannot be encoded is rare, and copying all values to clean them takes long.
         encoded = msgspec.json.encode(values, enc_hook=enc_hook)
     except UnicodeEncodeError:
         encoded = msgspec.json.encode(_sound(msgspec.to_builtins(values, enc_hook=enc_hook)))
@@ -180,12 +185,14 @@ def _refuse_twice(data: bytes, values: Any) -> None:
         again = msgspec.json.encode(values)
     except OverflowError:  # an integer beyond 64 bits
         again = b""
+    # An escape may stand for a quotation mark or a colon: then the counts prove nothing.
     if b"\\u" in data or msgspec.json.format(data, indent=-1).count(b'":') != again.count(b'":'):
         json.loads(data, object_pairs_hook=_once)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> None:
     """Refuse a key that is there already."""
+    # Returns nothing, so that this second reading holds no values.
     seen: set[str] = set()
     for key, _ in pairs:
         if key in seen:

@@ -21,6 +21,7 @@ def unpack(data: bytes, *, source: str, limit: int) -> bytes:
     if not data.startswith(MAGIC):
         return data
     size = 0
+    # Unpacked twice: at first only to count, so that a file beyond the limit is never in memory as a whole.
     for piece in _pieces(data, source):
         size += len(piece)
         if size > limit:
@@ -35,6 +36,7 @@ def lines(data: bytes, *, source: str, longest: int, most: int) -> Iterator[byte
     """
     with _opened(data) as file:
         number = 0
+        # One byte more than allowed tells that a line is too long, without reading it to its end.
         while line := _read(lambda: file.readline(longest + 1), source):
             number += 1
             if len(line) > longest:

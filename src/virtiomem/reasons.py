@@ -321,6 +321,7 @@ class Reason:
 
 def with_advice(found: Iterable[Reason]) -> tuple[Reason, ...]:
     """Reasons, and behind them what would help."""
+    # It may be a generator, and is gone through twice.
     found = tuple(found)
     return (*found, *(advice for reason in found if (advice := reason.advice) is not None))
 
@@ -370,6 +371,7 @@ class _Wording(Formatter):
     """Fields of a sentence by the names in `_FORMATS`."""
 
     def format_field(self, value: Any, format_spec: str) -> str:
+        # Before Python's own: to an integer `size` would be an invalid format.
         wording = _FORMATS.get(format_spec)
         return wording(value) if wording else str(super().format_field(value, format_spec))
 

@@ -41,6 +41,7 @@ class StatusLine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.clear()
+        # With words an inner line has spoken: it knows better what was being done.
         if isinstance(error, KeyboardInterrupt) and not error.args:
             raise KeyboardInterrupt("; ".join(filter(None, (self._words, self._leaves)))) from None
 
@@ -52,6 +53,7 @@ class StatusLine:
         if terminal or self._logs:
             patience, show = (PATIENCE, self._show) if terminal else (LOG_PATIENCE, self._log)
             self._waiting = Timer(patience, show, [words])
+            # The process must not stay alive for a line that it would show after its end.
             self._waiting.daemon = True
             self._waiting.start()
 
@@ -62,6 +64,8 @@ class StatusLine:
 
         console = self._console or Console(stderr=True, highlight=False, markup=False, emoji=False)
         with self._lock:
+            # cancel() comes too late for a timer that has fired and waits for the lock: it finds another timer here, or
+            # None.
             if self._waiting is current_thread():
                 self._status = console.status(Text(printable(words)))
                 self._status.start()

@@ -45,6 +45,7 @@ def columns() -> int:
     if said.isdecimal() and int(said):
         return int(said)
     try:
+        # A terminal whose size was never set has 0 columns.
         return os.get_terminal_size().columns or 80
     except OSError:  # closed, or no terminal
         return 80
@@ -52,6 +53,7 @@ def columns() -> int:
 
 def write_listing(text: str) -> None:
     """Put a file's own text on standard output: byte for byte into a file or a pipe, printable on a terminal."""
+    # What print() has buffered must come before the bytes, which go past its buffer.
     sys.stdout.flush()
     if sys.stdout.isatty():
         show(text)
@@ -86,5 +88,6 @@ def flush_quietly() -> None:
 
 def abandon(stream: "IO[str]") -> None:
     """Point a stream at nothing: the interpreter flushes it once more on its way out."""
+    # A program or a test may have put a stream in its place that has no descriptor.
     with suppress(io.UnsupportedOperation), open(os.devnull, "wb") as nothing:  # noqa: PTH123 - a stream, not a file
         os.dup2(nothing.fileno(), stream.fileno())

@@ -35,6 +35,7 @@ def clipped(text: str, limit: int = MAX_VALUE) -> str:
 
 def shown(value: object, limit: int = MAX_PATH) -> str:
     """A value, such as a path, within a message: printable, and clipped."""
+    # Before escaping, so that a huge value costs little, and after it, since escapes are longer.
     return clipped(printable(clipped(str(value), limit)), limit)
 
 
@@ -45,6 +46,7 @@ def quoted(text: str, limit: int = MAX_VALUE) -> str:
 
 def described(value: object) -> str:
     """A value for its reader: a plain one as it is written, any other by its class."""
+    # bool first: to Python it is an integer, and would be shown as 1.
     if isinstance(value, bool) or value is None:
         return str(value)
     if isinstance(value, int):
@@ -57,6 +59,7 @@ def described(value: object) -> str:
 def number(value: int) -> str:
     """An integer as people write it: large ones in hexadecimal, and none longer than it is worth."""
     bits = value.bit_length()
+    # Python refuses to write integers of more than 4300 decimal digits, and a message needs none that are long.
     if bits > 128:
         return f"a number of {bits} bits"
     if value > 0xFFFF and value & (value + 1) == 0:
@@ -66,6 +69,7 @@ def number(value: int) -> str:
 
 def one_line(text: str, limit: int = MAX_LINE) -> str:
     """A message as one line: printable, and clipped."""
+    # Clipped at first, for a message may quote a whole file; `shown` then clips what escaping made longer.
     return shown(" ".join(clipped(text, 4 * limit).splitlines()), limit)
 
 

@@ -49,7 +49,9 @@ class Size(int):
         if isinstance(text, int) and not isinstance(text, bool):
             value, whole = text, True
         elif isinstance(text, str):
+            # The length first: the time that int() takes grows with the square of the digits.
             match = re.fullmatch(_SIZE, text.strip()) if len(text) <= _LONGEST else None
+            # In 0x10E the E is a digit: behind hexadecimal digits a suffix would have two meanings.
             if match is None or (match["number"].lower().startswith("0x") and match["suffix"]):
                 raise ArgumentValueError(f"not a size: {quoted(text)} ({_cure(text)})")
             value, whole = _scaled(match["number"], _SUFFIXES[match["suffix"].upper()])
@@ -177,6 +179,7 @@ class Span(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes; 0 when empty."""
+        # `clipped` leaves a stop below the start where two spans do not meet.
         return max(self.stop - self.start, 0)
 
     def overlaps(self, other: "Span") -> bool:
