@@ -41,6 +41,7 @@ def alloc_contig_range(memory: Memory, start: int, size: int) -> Errno:
     if block.fake_offline & mask:
         return Errno.EBUSY
     if block.used:
+        # Before anything moves: a range that cannot be emptied wholly keeps what it has.
         if memory.users.unmovable_in(block, mask):
             return Errno.EBUSY
         if rc := memory.users.evacuate(block, mask):

@@ -136,9 +136,12 @@ class Memory:
         self._boot(ram)
         self._reserve_cma(ram, (architecture.cma_size or 0) if cma is None else cma)
         if architecture.keeps_boot_memory:
+            # Before any driver's notifier, as on arm64: of equal priorities the one that came first is asked first.
             self.notifiers.register(self._keep_boot_memory)
+        # By type before node: users fill the highest zones of all nodes before a lower zone of any.
         zones = [zone for type_ in ZoneType for node in self.nodes.values() for zone in [node.zones[type_]]]
         self.vmemmap = Vmemmap(self.nodes, architecture, release, self.block_size)
+        # After `_boot`: it has counted the pages that these are part of.
         if free is not None:
             self.vmemmap.boot_with(free // self.page_size)
         self.users = PageUsers(self.blocks, zones, self.block_size, architecture)
@@ -153,11 +156,14 @@ class Memory:
             mine = [part.clipped(span) for part in ram for span in node.memory]
             node.ram = tuple(sorted(span for span in mine if span.size))
             populate_boot_zones(node, self.architecture)
+        # Rounded outwards: a block that boot memory only reaches into exists, too.
         parts = [range(part.start // self.block_size, -(-part.stop // self.block_size)) for part in ram]
+        # Before the first block is made: one line of a map may claim all of 64 bits.
         if (count := sum(ids.stop - ids.start for ids in parts)) > MAX_BLOCKS:
             raise ArgumentValueError(f"iomem must have boot memory of at most {MAX_BLOCKS} memory blocks, not {count}")
         for ids in parts:
             for id_ in ids:
+                # Two pieces of boot memory may share a block.
                 if id_ not in self.blocks:
                     self._add_boot_block(id_)
 
@@ -186,6 +192,7 @@ class Memory:
         """A block of one node has the zone that all its memory is in. Models: early_node_zone_for_memory_block()."""
         span = self.span_of(id_)
         owners = [node for node in self.nodes.values() if any(part.overlaps(span) for part in node.ram)]
+        # Of several nodes the last: Linux links the block to each in turn, and every link sets its node.
         block = MemoryBlock(id_, owners[-1].nid if owners else min(self.nodes), boot=True)
         block.state = BlockState.ONLINE
         start_pfn, pages = id_ * self.pages_per_block, self.pages_per_block

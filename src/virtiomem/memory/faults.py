@@ -58,5 +58,6 @@ class Faults:
             return OK
         errno = pending.popleft()
         if not pending:
+            # Emptied queues go: `take` is called at every point of every block, and tests for an empty dict first.
             del self._pending[point]
         return errno

@@ -79,6 +79,7 @@ def foresee(means: Means, growth: int, *, begun: int = 0, at_once: bool = False)
     """
     blocks = max(-(-(growth - begun) // means.block_size), 0)
     fitting = _fitting(means, blocks)
+    # A DIMM comes whole or not at all, and none of it is online in time to pay for the rest.
     if at_once:
         fitting = blocks if blocks * means.cost <= means.free else 0
     fits = growth if fitting == blocks else min(growth, begun + fitting * means.block_size)

@@ -91,6 +91,7 @@ def _register_memory_resource(memory: Memory, start: int, size: int, name: str) 
         return Errno.E2BIG
     if rc := memory.faults.take(FaultPoint.REGISTER_RESOURCE):
         return rc
+    # By the text and not by identity: Linux compares the string here, though it merges by the pointer.
     flags = IORESOURCE_SYSTEM_RAM if name == SYSTEM_RAM else _DRIVER_RAM
     try:
         return memory.iomem.request_region(start, size, name, flags)
@@ -166,6 +167,7 @@ def _create_memory_blocks(
     if rc := memory.faults.take(FaultPoint.CREATE_BLOCKS):
         return rc
     blocks = [MemoryBlock(id_, nid, group, memmap_pageblocks=memmap_pageblocks) for id_ in ids]
+    # Paid before a block is filed: a block without struct pages does not exist.
     if rc := _pay(memory, blocks):
         return rc
     for block in blocks:
@@ -197,6 +199,7 @@ def _online_by_default(memory: Memory, blocks: list[MemoryBlock]) -> None:
     if memory.policy.default_state is OnlineType.OFFLINE:
         return
     for block in blocks:
+        # None, for a block that is online already, ends it as well: Linux stops at any result but 0, and there it is 1.
         if put_online(memory, block, memory.policy.default_state) is not OK:
             break
 
@@ -217,6 +220,7 @@ def remove_memory(memory: Memory, start: int, size: int) -> Errno:
 def remove_blocks(memory: Memory, start: int, size: int) -> Errno:
     """As `remove_memory`, for callers who know that the range is whole memory blocks."""
     blocks = list(memory.blocks_in(start, size))
+    # All of them before the first goes: the range is removed whole or stays whole.
     if any(block.state is not BlockState.OFFLINE for block in blocks):
         return Errno.EBUSY
     # Only an entry of exactly this range goes, as in Linux: memory added as one and removed in parts leaves its entry.

@@ -23,6 +23,8 @@ def pageblocks_inside(memory: Memory, size: int) -> int:
     needed = memmap_size(memory.block_size, memory.architecture)
     inside = align_up(needed, memory.pageblock_size)
     forced = memory.policy.memmap_on_memory is MemmapOnMemory.FORCE
+    # Struct pages there are mapped with huge pages, so they must fill whole ones; `force` wastes what a pageblock
+    # has left.
     whole = needed % memory.architecture.transparent_huge_page == 0 and (forced or inside == needed)
     return inside // memory.pageblock_size if whole and inside < memory.block_size else 0
 

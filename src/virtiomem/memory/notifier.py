@@ -51,6 +51,8 @@ class NotifierChain:
 
     def unregister(self, notifier: Notifier) -> None:
         """Take a notifier out; harmless when it is not in."""
+        # By equality, for a bound method is another object each time it is looked up; and a new list, for a round that
+        # is under way goes on over the old one.
         self._entries = [entry for entry in self._entries if entry[1] != notifier]
 
     def notify(self, event: MemoryEvent, notify: MemoryNotify) -> Errno:

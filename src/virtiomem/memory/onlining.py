@@ -86,6 +86,7 @@ def online_pages(memory: Memory, block: MemoryBlock, how: OnlineType) -> Errno:
         return rc
     notify = memmap.notify_of(memory, block)
     bracketed = memory.release.brackets_events
+    # Before a zone is chosen: until this is accepted the memory may not even be accessible, as on s390.
     if bracketed and (rc := memory.notifiers.notify(MemoryEvent.PREPARE_ONLINE, notify)):
         return rc
     zone = zone_for_block(memory, block, how)
@@ -144,6 +145,7 @@ def offline_pages(memory: Memory, block: MemoryBlock) -> Errno:
     ):
         return rc or Errno.EBUSY
     notify = memmap.notify_of(memory, block)
+    # What the zone manages of it: struct pages that lie inside were never handed out.
     leaving = notify.size // memory.page_size
     rc = (
         memory.faults.take(FaultPoint.GOING_OFFLINE)

@@ -73,6 +73,7 @@ class PageUsers:
             room = format_size(available * self._pageblock_size)
             raise KernelError(Errno.ENOMEM, f"use {id_!r}: {format_size(size)} wanted, {room} free")
         use = self._uses[id_] = PageUse(id_, movable)
+        # Known by its id, so that `free` finds it, but without pages: the kernel has told where those lie that count.
         if self._kernel is not None:
             return
         chance = random.Random(seed)
@@ -105,6 +106,7 @@ class PageUsers:
         """
         if self._kernel is not None:
             for number, index in self._kernel.places:
+                # Not by `_take_from`: these never counted as used in their zone.
                 del self._blocks[number].used[index]
         self._kernel = PageUse("the kernel", movable=False)
         for number, index in places:
@@ -146,6 +148,7 @@ class PageUsers:
         for zone in self._zonelist(movable=True):
             places = (place for place in self._free_places(zone) if place[0] is not block or not mask >> place[1] & 1)
             boot = self._boot_room(zone)
+            # Struct pages have no place, so some places only look free: no more than the zone has free pages.
             room = self._room(zone, boot + len(zone.online) * len(self._pageblocks))
             yield from islice(chain(zip(repeat(zone), places), repeat((zone, None), boot)), room)
 
@@ -237,6 +240,7 @@ class _Places:
 
 def _chosen(chance: random.Random, places: int, taken: int, scatter: float) -> Iterable[int]:
     """Choose as many of the free places as are taken: boot memory's come first, then ascending addresses."""
+    # All are drawn and only some used: with another `scatter` the same seed begins with the same places.
     anywhere = chance.sample(range(places), taken)[: round(taken * scatter)]
     if len(anywhere) == taken:
         return anywhere

@@ -24,6 +24,7 @@ def memory_failure(memory: Memory, address: int) -> Errno:
     page = align_down(address, memory.page_size)
     if page in block.poisoned:
         return Errno.EHWPOISON
+    # A set of its own each time: blocks without a poisoned page share the empty one.
     block.poisoned |= {page}
     return OK
 

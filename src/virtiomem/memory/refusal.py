@@ -41,6 +41,7 @@ def no_struct_pages(memory: Memory, nid: int, size: int) -> Reason | None:
 def _taken_by(memory: Memory, start: int, size: int) -> str | None:
     """Name the resource that has the range already; None when it is free."""
     try:
+        # Asked of the tree by a request that is given back: only that descends as the one that failed did.
         memory.iomem.release_resource(memory.iomem.request_region(start, size, "probe"))
     except ResourceConflict as error:
         return str(error.conflict)
@@ -65,6 +66,7 @@ def room_of(memory: Memory) -> dict[str, object]:
 
 def why_not_offline(memory: Memory, block: MemoryBlock, rc: Errno) -> Reason | None:
     """The reason for an errno of `offline_pages`: what holds the block; None where nothing in it is known to."""
+    # ENOMEM is about movable pages that found no room; any other errno is about those that do not move.
     uses = [use for use in uses_of(memory, block) if rc is Errno.ENOMEM or use["kind"] == "unmovable"]
     if not uses or block.zone is None:
         return None

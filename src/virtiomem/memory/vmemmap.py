@@ -166,9 +166,12 @@ class Vmemmap:
     def _min_free(self, managed: int) -> int:
         """Pages of all minimum watermarks: min_free_kbytes, which huge pages raise."""
         kib = managed * self._page_size // KiB
+        # init_per_zone_wmark_min(): the root of sixteen times the managed KiB, from 128 KiB to 256 MiB.
         pages = max(128, min(isqrt(kib * 16), 262144)) * KiB // self._page_size
         if self._huge_pages:
             zones = sum(zone.populated for zone in self._kernel)
+            # Two pageblocks for each zone and one for each pair of migrate types, so that types seldom mix; at most a
+            # twentieth of what is managed.
             wanted = self._pageblock_pages * zones * (2 + _PCP_TYPES * _PCP_TYPES)
             pages = max(pages, min(wanted, managed // 20))
         return pages

@@ -103,6 +103,7 @@ class Zone:
 
     def grow(self, start_pfn: int, pages: int) -> None:
         """Span the range too (resize_zone_range())."""
+        # Before `start_pfn` moves: `end_pfn` is counted from it.
         end = max(start_pfn + pages, self.end_pfn) if self.spanned else start_pfn + pages
         if not self.spanned or start_pfn < self.start_pfn:
             self.start_pfn = start_pfn
@@ -131,6 +132,7 @@ class Zone:
             start, end = self.start_pfn, self._last_online()
         else:
             return
+        # A range that was the whole span leaves no edge to find: the span is empty then, from 0.
         self.start_pfn, self.spanned = (start, end - start) if start < end else (0, 0)
 
     def _first_online(self) -> int:
@@ -149,6 +151,7 @@ class Zone:
         return max(end, self._boot_edges.stop) if self._boot.size else end
 
     def _rebuild_edges(self) -> None:
+        # A sorted list is a heap.
         self._lowest = sorted(self.online)
         self._highest = sorted(-start for start in self.online)
 

@@ -28,13 +28,16 @@ def allocate_resource(
             Errno.EBUSY, f"no free {size:#x} bytes aligned to {align:#x} under {root.title} for {new.name!r}"
         )
     end = start + size - 1
+    # The range first: `_link` files a node under its start, and children that `new` has may not fit the place.
     if new.parent is None and new._set_range(start, end) is None:
         conflict = root._link(new)
     elif new.parent is None:
         raise KernelError(Errno.EBUSY, f"{new} has children and cannot move to {start:#x}-{end:#x}")
+    # In place where the range that was found holds the old one, or lies inside it and no child could be uncovered.
     elif (start <= new.start and new.end <= end) or (new._children is None and new.contains(start, end)):
         conflict = new._resize(start, end)
     elif new._children is None:
+        # Out of the container before the range changes: the container finds a child by its start.
         new._unlink()
         new.start, new.end = start, end
         conflict = root._link(new)
@@ -68,6 +71,7 @@ def _gaps(root: Resource, own: Resource) -> Iterator[tuple[int, int]]:
     """The free ranges between the children of `root`, both ends inclusive; the place of `own` counts as free."""
     start = root.start
     for child in root.children:
+        # `start` stays: the gap below `own` goes on through its place to the sibling above.
         if child is own:
             continue
         if start < child.start:

@@ -58,6 +58,7 @@ class Children(Sequence[N], Generic[N]):
         return chain.from_iterable(map(reversed, reversed(self._nodes)))
 
     def __contains__(self, node: object) -> bool:
+        # Any object may be asked for: one without a start lies below every child, and nothing is found.
         found = self.at_or_below(getattr(node, "start", -1))
         return found is node and node is not None
 
@@ -92,6 +93,8 @@ class Children(Sequence[N], Generic[N]):
 
     def overlapping(self, start: int, end: int) -> Iterator[N]:
         """The children that share an address with [start, end], lowest first."""
+        # From the child that starts at or below: it may reach into the range. In the chunks above, every child starts
+        # higher, and the search falls on the first.
         c = max(bisect_right(self._firsts, start) - 1, 0)
         while c < len(self._nodes):
             chunk = self._nodes[c]
@@ -107,6 +110,7 @@ class Children(Sequence[N], Generic[N]):
         """The neighbours of a child: the one below and the one above."""
         chunks = self._nodes
         chunk = chunks[-1]
+        # Mostly asked about the block that was just added, which is the highest child: no search.
         if chunk[-1] is node and len(chunk) > 1:
             return chunk[-2], None
         c, i = self._locate(node)
@@ -119,6 +123,7 @@ class Children(Sequence[N], Generic[N]):
     def _locate(self, node: N) -> tuple[int, int]:
         """The chunk and the place in it of a child."""
         c, i = self._chunk, self._place
+        # Removals do not update the remembered place, so it may be stale: only the node itself makes it right.
         if c < len(self._nodes) and i + 1 < len(nodes := self._nodes[c]):
             if nodes[i] is node:
                 return c, i
@@ -140,6 +145,7 @@ class Children(Sequence[N], Generic[N]):
                 self._starts[-1].append(start)
                 nodes.append(new)
             else:
+                # A full last chunk is not cut in two: memory that arrives in ascending order then fills every chunk.
                 self._insert_chunk(len(self._nodes), [start], [new])
             return None
         if (c := bisect_right(self._firsts, start) - 1) < 0:
@@ -151,6 +157,7 @@ class Children(Sequence[N], Generic[N]):
             below = nodes[i - 1]
             if start <= below.end:
                 return below
+        # Behind the last child of a chunk there is another chunk: what lies above all children was appended.
         above = nodes[i] if i < len(nodes) else self._nodes[c + 1][0]
         if above.start <= new.end:
             return above
@@ -179,6 +186,7 @@ class Children(Sequence[N], Generic[N]):
         if nodes[-1] is node:
             nodes.pop()
             self._starts[-1].pop()
+            # Not joined with its neighbour when it is small: unplugging downwards would copy a chunk at each border.
             if not nodes:
                 self._delete_chunk(-1)
             return
@@ -197,16 +205,19 @@ class Children(Sequence[N], Generic[N]):
             self._delete_chunk(c)
         else:
             self._firsts[c] = self._starts[c][0]
+            # With the chunk below, which comes before it; the first chunk has only the one above.
             self._join(max(c - 1, 0))
 
     def restart(self, node: N, start: int) -> None:
         """Move the start of a child, which passes no neighbour."""
         c, i = self._locate(node)
+        # Only now: `_locate` searches by the old start.
         node.start = self._starts[c][i] = start
         self._firsts[c] = self._starts[c][0]
 
     def replace(self, old: Sequence[N], new: N) -> None:
         """Put `new` where `old` was: neighbours that it covers."""
+        # The first stays until it is overwritten: `old` may be all there is, and a container is never empty.
         for node in old[1:]:
             self.remove(node)
         c, i = self._locate(old[0])

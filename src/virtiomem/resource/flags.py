@@ -50,6 +50,7 @@ class Desc(IntEnum):
     CXL = 9
 
 
+# In ascending order of the bits: `flag_names` keeps it.
 _NAMES: Final = {
     IORESOURCE_IO: "IO",
     IORESOURCE_MEM: "MEM",

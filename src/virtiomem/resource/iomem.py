@@ -42,7 +42,9 @@ from virtiomem.resource.spoiled import what_is_spoiled
 from virtiomem.resource.tree import ResourceTree
 from virtiomem.text import MAX_VALUE, described, quoted, shown
 
+# A name may be empty, but it does not end in a tab or carriage return: editors and mailers add those.
 _LINE = r"^( *)({0})-({0}) : (.*[^\t\r\n]|)$"
+# Linux prints %08llx: eight digits filled up with zeros, or more digits without a zero in front.
 _MEM_LINE = re.compile(_LINE.format("[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7}"), re.MULTILINE)
 _IO_LINE = re.compile(_LINE.format("[0-9a-f]{4}"), re.MULTILINE)
 _LOOSE_LINE = r"(\s*)([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)"
@@ -88,6 +90,7 @@ def loads(text: str | bytes, *, source: str | None = None, allow_masked: bool = 
     if ports:
         tree.name, tree.flags, tree.end = "PCI IO", IORESOURCE_IO, 0xFFFF
     reader = _Reader(tree, _IO_LINE if ports else _MEM_LINE, source, masked=masked)
+    # A listing may make a million objects and no garbage: the collector would search all of them again and again.
     with paused():
         reader.read(text)
     return tree
@@ -119,6 +122,7 @@ class _Reader:
 
     def read(self, text: str) -> None:
         tree, siblings = self.open[0]
+        # Where the next sibling has to lie: above `floor`, up to `ceiling`. For most lines no more is tested.
         parent, level, floor, ceiling = tree, 0, tree.start - 1, tree.end
         name, flags, desc, spoiled = meaning_of("")
         for block in _blocks(text):
@@ -134,6 +138,7 @@ class _Reader:
             for indent, first, last, label in self._rows(block):
                 self.line += 1
                 start, end = int(first, 16), int(last, 16)
+                # Also for a line that is wrong: `_find_place` says in which way.
                 if len(indent) != level or start <= floor or end > ceiling or end < start:
                     parent, siblings = self._find_place(len(indent), start, end)
                     level, ceiling = len(indent), parent.end
@@ -148,10 +153,12 @@ class _Reader:
             raise self._error(f"the last line has no newline, and {quoted(name)} may be cut short")
         while self.open:
             self._close()
+        # Only when every resource is closed: until then its children are not in it.
         claim_low(tree)
 
     def _rows(self, block: str) -> Iterable[Row]:
         """The lines as columns; raises ListingError after those above the first that is not a resource line."""
+        # findall() passes over what does not match: fewer rows than lines mean damage, and then each line is tried.
         rows: list[Row] = self.pattern.findall(block)
         return rows if len(rows) == block.count("\n") + (block[-1] != "\n") else self._rows_up_to_damage(block)
 
@@ -166,6 +173,7 @@ class _Reader:
     def _find_place(self, indent: int, start: int, end: int) -> tuple[Resource, list[Resource]]:
         """The parent of a line that does not simply follow its sibling, and that parent's children so far."""
         self._go_to_level(indent)
+        # From here on the indent does not say how deep a line is; its range does. A masked listing has no ranges.
         if indent == 2 * MAX_SHOWN_DEPTH and not self.masked:
             self._go_to_container(start, end)
         parent, siblings = self.open[-1]
@@ -185,6 +193,7 @@ class _Reader:
             if level > shown + 1 or level > MAX_SHOWN_DEPTH or not siblings:
                 raise self._error(f"indented by {spaces(indent)}, {_below(siblings, shown)}")
             self.open.append((siblings[-1], []))
+        # At the deepest indent the range decides what is closed: see `_go_to_container`.
         elif level < MAX_SHOWN_DEPTH:
             while len(self.open) - 1 > level:
                 self._close()
@@ -240,9 +249,11 @@ def _like_above(block: str, indent: int, name: str) -> tuple[Addresses, Addresse
     width = block.find("-") - indent
     if not (8 <= width <= 16 and block.startswith(before) and block.endswith(behind)):
         return (), ()
+    # If every line is like the one above, taking out name and indent leaves bare ranges, which the pattern then proves.
     ranges = block[indent : -len(behind)].replace(behind + before, "\n")
     if not _ranges_of(width).fullmatch(ranges):
         return (), ()
+    # Each number is filled up to sixteen digits in place of its separator: one unpack() makes integers of them all.
     zeros = "0" * (16 - width)
     digits = zeros + ranges.replace("-", zeros).replace("\n", zeros)
     numbers = struct.unpack(f">{len(digits) // 16}Q", bytes.fromhex(digits))
@@ -269,6 +280,7 @@ def _below(siblings: list[Resource], level: int) -> str:
 def claim_low(tree: Resource) -> None:
     """Set what a name alone does not tell: the firmware's entries below 1 MiB are busy whatever they are."""
     for node in overlapping_descendants(tree, 0, E820_LOW - 1):
+        # Entries of the firmware that are not busy anyway have a desc. A PCI window there has none, and stays open.
         if node.start < E820_LOW and node.desc != Desc.NONE:
             node.set_busy(True)
 

@@ -53,6 +53,7 @@ _EXACT = {
     CRASH_KERNEL: (BUSY_RAM, Desc.CRASH_KERNEL),
     "ACPI Tables": (_BUSY, Desc.ACPI_TABLES),
     "ACPI Non-volatile Storage": (_BUSY, Desc.ACPI_NV_STORAGE),
+    # Inserted late in boot and not busy, so that a driver's range can lie inside; below 1 MiB see `E820_LOW`.
     "Reserved": (_OPEN, Desc.RESERVED),
     "reserved": (_OPEN, Desc.RESERVED),
     "Persistent Memory": (_OPEN, Desc.PERSISTENT_MEMORY),
@@ -62,6 +63,7 @@ _EXACT = {
 _PATTERNS = (
     (DRIVER_RAM, (_DRIVER_RAM, Desc.NONE)),
     (KERNEL_IMAGE, (BUSY_RAM, Desc.NONE)),
+    # virtio-mem and kmem both clear BUSY of their region, so that the memory that they add can lie inside it.
     (VIRTIO_DEVICE, (IORESOURCE_SYSTEM_RAM | IORESOURCE_EXCLUSIVE, Desc.NONE)),
     (DAX_DEVICE, (IORESOURCE_SYSTEM_RAM, Desc.NONE)),
     (re.compile(r"CXL Window [0-9]+"), (_OPEN, Desc.CXL)),
@@ -75,6 +77,7 @@ E820_LOW = MiB
 @lru_cache(maxsize=4096)
 def meaning_of(name: str) -> NameMeaning:
     """Return what a name means to the kernel, its flags and desc, and how it is spoiled."""
+    # A name that is not known is most often a driver's claim, and a claim is busy.
     flags, desc = _EXACT.get(name) or next(
         (given for pattern, given in _PATTERNS if pattern.fullmatch(name)), (_BUSY, Desc.NONE)
     )

@@ -80,6 +80,7 @@ def merge_adjacent_system_ram(root: Resource) -> int:
     """
     merged = _merge_children(root)
     for _, node in root.walk():
+        # The walk looks for a node's children only after it has given the node: it enters what was merged.
         merged += _merge_children(node)
     return merged
 
@@ -121,12 +122,14 @@ def release_mem_region_adjustable(root: Resource, start: int, size: int) -> None
     parent = root
     # Down through what is not busy, as a device's own region, to the RAM in it.
     while (siblings := parent._children) is not None and (res := siblings.at_or_below(start)) is not None:
+        # `<` as in Linux, which stops at a resource that starts at `end` or above: a single first byte stays.
         if not res.start < end <= res.end or not res.flags & IORESOURCE_MEM:
             break
         if res.flags & IORESOURCE_BUSY:
             _cut(siblings, res, start, end)
             return
         parent = res
+    # Only here, since nearly every range finds its resource: what found none may not be a range at all.
     border.span(start, size)
 
 
@@ -141,6 +144,7 @@ def _cut(siblings: Children[Resource], res: Resource, start: int, end: int) -> N
         res._set_range(res.start, start - 1)
     else:
         rest = Trusted(end + 1, res.end, res.name, res.flags, res.desc)
+        # Refused where it would uncover a child: Linux drops the upper rest, too, and changes nothing.
         if res._set_range(res.start, start - 1) is None:
             siblings.add_above(res, rest)
             rest.parent = res.parent

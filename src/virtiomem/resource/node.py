@@ -11,6 +11,7 @@ from virtiomem.errors import ArgumentValueError, Errno, KernelError
 from virtiomem.resource.children import Children, Ranged
 from virtiomem.resource.flags import IORESOURCE_BUSY, IORESOURCE_MEM, Desc
 
+# Every childless resource shares it: nothing may be put in.
 _NO_CHILDREN: "Children[Resource]" = Children()
 
 
@@ -129,6 +130,7 @@ class Resource(Ranged):
         siblings = parent._children
         assert siblings is not None
         siblings.remove(self)
+        # Most resources have no child: those have no container either, which takes more memory than the resource.
         if not siblings._nodes:
             parent._children = None
         self.parent = None
@@ -141,6 +143,7 @@ class Resource(Ranged):
         if self.parent is not None:
             if not self.parent.contains(start, end):
                 return self.parent
+            # Above before below and children last, as in Linux: the order decides which one is named as in the way.
             below, above = self.parent.children.around(self)
             if above is not None and above.start <= end:
                 return above
@@ -151,9 +154,11 @@ class Resource(Ranged):
     def _set_range(self, start: int, end: int) -> "Resource | None":
         """Become [start, end], where no sibling is; return a child that would be left outside."""
         if self._children is not None:
+            # Children are sorted and do not overlap: where the first and the last stay inside, all do.
             for child in (self._children[0], self._children[-1]):
                 if child.start < start or child.end > end:
                     return child
+        # The container finds a child by its start and keeps a copy of it; the end is in the node alone.
         if self.start != start and self.parent is not None and self.parent._children is not None:
             self.parent._children.restart(self, start)
         self.start, self.end = start, end
@@ -198,6 +203,7 @@ class Trusted(Resource):
         desc: Desc = Desc.NONE,
         parent: Resource | None = None,
     ) -> None:
+        # Spelled out rather than left to super(): the tree makes resources by the million, and a call costs more.
         self.start = start
         self.end = end
         self.name = name

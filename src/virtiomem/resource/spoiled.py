@@ -58,6 +58,7 @@ def plain_name(name: str) -> str:
     plain = name.translate(_AS_SPACES)
     plain = plain if plain.isascii() else name
     bare = plain.rstrip(" \t\r")
+    # Spaces behind a name that is not known stay: Linux 2.4 prints such where it cuts a name off at a fixed length.
     return plain if bare != plain and bare and bare == plain.rstrip(" ") and not is_known(bare) else bare
 
 
@@ -73,6 +74,7 @@ def without_remark(name: str) -> tuple[str, str]:
 
 def what_is_spoiled(name: str) -> str:
     """Describe the damage of a name that no kernel prints; empty for a sound one."""
+    # Only where the rest is a name that is known, or damage itself: a driver's name may hold any bytes.
     if (plain := ESCAPE.sub("", name)) != name and (is_known(plain) or what_is_spoiled(plain)):
         return f"colour escapes in the name {quoted(name)}"
     if RANGE.search(name):
@@ -82,6 +84,7 @@ def what_is_spoiled(name: str) -> str:
     if plain_name(name) != name:
         what = "an invisible character" if any(character in name for character in _INVISIBLE) else "a blank"
         return f"{what} that the kernel does not print, in or after the name {quoted(name)}"
+    # Behind a name that is not known, dots may be part of it.
     if (mark := ELIDED.search(name)) and is_known(name[: mark.start()]):
         return f"a mark behind the name {quoted(name)} that lines are missing here"
     bare, remark = without_remark(name)
@@ -92,6 +95,7 @@ def what_is_spoiled(name: str) -> str:
         relied_on.startswith(name) and relied_on != name for relied_on in (SYSTEM_RAM, CRASH_KERNEL)
     ):
         return f"the name {quoted(name)} may be cut short"
+    # Once more without its blanks: a name that was wrapped in the middle reads `Sys tem RAM`.
     if (_LOOSE_RAM.fullmatch(name) or _LOOSE_RAM.fullmatch("".join(name.split()))) and not is_system_ram(name):
         return f"the name {quoted(name)} is not quite {SYSTEM_RAM!r}, as Linux writes it"
     return ""

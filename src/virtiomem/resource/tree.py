@@ -103,6 +103,7 @@ class ResourceTree(Resource):
         Raises ResourceConflict (EBUSY) when a busy resource is in the way, or the range is not inside what it descended to;
         ArgumentError for what can be no region. Models: __request_region().
         """
+        # Mostly the name and flags of the region before: then only the types of the two numbers are left to look at.
         if (
             type(start) is not int
             or type(size) is not int
@@ -149,6 +150,7 @@ class ResourceTree(Resource):
         border.span(start, size)
         end = start + size - 1
         child = self.lookup(start)
+        # Down through what is not busy: the first busy resource has to be the range itself.
         while child is not None and child.end >= end and not child.busy:
             child = child.lookup(start)
         if child is None or (child.start, child.end) != (start, end):
@@ -203,6 +205,7 @@ class ResourceTree(Resource):
         while (conflict := _insert(parent, new)) is not None:
             if conflict is parent:
                 raise ResourceConflict(new, conflict)
+            # Set directly: `new` is in no tree yet, so no container has a copy of its start.
             new.start = min(new.start, conflict.start)
             new.end = max(new.end, conflict.end)
 
@@ -236,6 +239,7 @@ class ResourceTree(Resource):
         Models: release_child_resources().
         """
         border.instance("res", res, Resource)
+        # A list first: the walk would not find on through what was taken apart.
         for inside in [inside for _, inside in res.walk()]:
             inside.start, inside.end = 0, inside.size - 1
             inside.parent = inside._children = None
@@ -324,6 +328,7 @@ def _require_unlinked(parent: Resource, new: Resource) -> None:
     border.instance("new", new, Resource)
     if new.parent is not None:
         raise KernelError(Errno.EINVAL, f"{new.title} is in a resource tree already, under {new.parent.title}")
+    # Up to the root: if `new` is the root that `parent` is in, it would become its own descendant.
     while parent.parent is not None:
         parent = parent.parent
     if parent is new:

@@ -122,6 +122,7 @@ def iomem_is_exclusive(
     """
     page = align_down(address, page_size)
     for node in overlapping_descendants(root, page, page + page_size - 1):
+        # Before what iomem=relaxed switches off: user space must not touch a device's memory that is unplugged.
         if _matches(node, IORESOURCE_SYSTEM_RAM | IORESOURCE_EXCLUSIVE, Desc.NONE):
             return True
         if strict_checks and node.busy and (io_strict_devmem or node.flags & IORESOURCE_EXCLUSIVE):
