@@ -11,6 +11,7 @@ from virtiomem.wire.mem import State
 _PLUGGED = 1
 _UNPLUGGED = 0
 
+# Looked up once: a member of an enum goes through its metaclass each time, which is slow.
 _ALL_PLUGGED, _ALL_UNPLUGGED, _MIXED = State
 
 

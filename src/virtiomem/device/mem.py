@@ -54,6 +54,7 @@ from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseT
 _ACK = Response(ResponseType.ACK)
 _STATE = tuple(Response(ResponseType.ACK, state) for state in State)
 
+# Plain numbers: a request is compared with up to four of them, and a member of an enum is slow to look up.
 _PLUG, _UNPLUG, _UNPLUG_ALL, _GET_STATE = map(int, RequestType)
 
 
@@ -125,6 +126,7 @@ class MemDevice:
         border.instance("requested_size", size, int)
         if self._leaving:
             raise DeviceError("'requested-size' cannot be changed if the device is in the process of unplug")
+        # QEMU's monitor takes negative numbers for a uint64, too, for backward compatibility; they are refused below.
         if not -(U64_MAX + 1) // 2 <= size <= U64_MAX:
             raise DeviceError("Parameter 'requested-size' expects uint64")
         if size % self.block_size:
@@ -255,6 +257,7 @@ class MemDevice:
         Raises ProtocolError for an unknown type, ArgumentError for what is not a number of the wire's.
         """
         try:
+            # Before the address is looked at: this request has none, and what stands in its place is ignored.
             if type == _UNPLUG_ALL:
                 return self._unplug_all()
             offset = addr - self.addr
@@ -300,6 +303,7 @@ class MemDevice:
         """
         if self.busy and (self._plugged_size or self.release.empty_unplug_all_may_be_busy):
             return self._refuse(decisions.MIGRATING)
+        # No event for a size that does not change.
         if self._plugged_size:
             self._blocks.clear()
             self._set_plugged_size(0)

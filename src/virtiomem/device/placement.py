@@ -107,6 +107,7 @@ class DeviceMemory:
         """Models: memory_device_check_addable() in hw/mem/memory-device.c (v7.2)."""
         if not self._room:
             raise DeviceError(f"memory devices (e.g. for memory hotplug) {self._board.not_enabled}")
+        # Against maxmem and not against the region: the room for slots in it is for alignment alone.
         used = sum(device.span.size for device in self._placed)
         if size <= 0 or used + size > self._room:
             raise DeviceError(
@@ -130,6 +131,7 @@ class DeviceMemory:
         if span.stop > U64_MAX:
             raise DeviceError("can't add memory device, device too big")
         for device in self._placed:
+            # One round is enough: behind a device that was passed, only those above it are left.
             if device.span.overlaps(span):
                 span = Span.sized(align_up(device.span.stop, alignment), size)
         if not self.region.contains(span):

@@ -147,6 +147,7 @@ class VirtioDevice:
         """Models: virtio_error() in hw/virtio/virtio.c (v7.2): a legacy driver is not notified."""
         self.complaint = complaint
         if self._accepted(VirtioFeature.VERSION_1):
+            # Before the interrupt: the driver reads the status when it comes.
             self.status |= Status.NEEDS_RESET
             self._notify_config()
 

@@ -12,6 +12,7 @@ from virtiomem.wire.ring import DESCRIPTOR_SIZE, INDEX, Descriptor, DescriptorFl
 MAX_SEGMENTS = 1024
 """Models: VIRTQUEUE_MAX_SIZE in include/hw/virtio/virtio.h (v7.2): buffers that one chain may have."""
 
+# Plain numbers: each descriptor is tested for all three, and a member of an enum is slow to look up.
 _NEXT, _WRITE, _INDIRECT = map(int, DescriptorFlag)
 
 _NO_INTERRUPT = 1
@@ -93,6 +94,7 @@ class VirtQueue:
                 break
         self._memory.write(self._layout.used_entry(self._used), Used(element.head, len(data)).pack())
         self._used = (self._used + 1) & 0xFFFF
+        # The index last: once it has moved, the driver may read the entry and the answer.
         self._memory.write(self._layout.used_idx, INDEX.pack(self._used))
 
     def should_notify(self) -> bool:
@@ -160,6 +162,7 @@ def _collect(descriptor: Descriptor, readable: list[tuple[int, int]], writable: 
         raise ProtocolError("Incorrect order for descriptors")
     else:
         side, limit = readable, MAX_SEGMENTS
+    # After the order of the chain, as QEMU decides: its words for the first fault are what is compared.
     if not descriptor.len:
         raise ProtocolError("virtio: zero sized buffers are not allowed")
     if len(side) == limit:

@@ -108,6 +108,7 @@ class AddedMemory:
 
     def offline_and_remove(self, addr: int, size: int) -> Errno:
         """Take memory from Linux. Models: virtio_mem_offline_and_remove_memory(). Since: 6.5 (folds_removal_errnos)."""
+        # Looked up before the attempt: the reason for a failure names it, and memory that went offline is in no zone.
         zone = self._memory.zone_of(addr)
         rc = hotplug.offline_and_remove(self._memory, addr, size)
         if rc:
@@ -118,6 +119,7 @@ class AddedMemory:
 
     def _left(self, size: int) -> None:
         """Offline memory left Linux: there may be room to add other memory."""
+        # It counted as offline: it was added so, or the notifier has heard that it went. Now it is gone.
         self.offline_size -= size
         self._queue_work()
 

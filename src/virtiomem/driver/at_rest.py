@@ -31,6 +31,7 @@ def why_at_rest(facts: DeviceFacts) -> Reason | None:
         return Reason(ReasonKind.UNPLUG_ONLINE_OFF)
     if abs(missing) < units.plugged:
         return Reason(ReasonKind.BELOW_UNIT, {"missing": abs(missing), "unit": units.plugged})
+    # The driver knows why its last pass ended; an observer outside can only work it out from sizes.
     waits = not units.could_add(facts.offline) if facts.waits is None else facts.waits
     if missing > 0 and waits:
         return Reason(ReasonKind.TOO_MUCH_OFFLINE, {"offline": facts.offline, "limit": units.resume_size})

@@ -87,8 +87,10 @@ class BigBlockMode:
         start = bb * self.unit_size
         if rc := self._vm.send_plug(start, self.unit_size):
             return rc
+        # Before it is added, as in sub-block mode: adding may put it online at once.
         self.states[bb] = BB.ADDED
         if rc := self._added.add(start, self.unit_size):
+            # Linux did not take it: what stays plugged would count as the guest's although the guest cannot use it.
             failed = self._vm.send_unplug(start, self.unit_size)
             self.states[bb] = BB.PLUGGED if failed else BB.UNUSED
             return rc
@@ -106,6 +108,7 @@ class BigBlockMode:
             return OK
         for unplug_pass in BIG_BLOCK_PASSES:
             for bb in self.states.each_reversed(BB.ADDED):
+                # A later pass also takes what an earlier one left: a block that was busy then is tried again.
                 if big_block_rank(offline=self._is_offline(bb), movable=self._is_movable(bb)) > unplug_pass:
                     continue
                 rc = self._remove_and_unplug(bb)
@@ -142,9 +145,11 @@ class BigBlockMode:
             return rc
         if rc := self._added.offline_and_remove(start, self.unit_size):
             if safe:
+                # What Linux put back online on its way out was withheld again, for the state is still FAKE_OFFLINE.
                 self._fake_online(bb, list(self._blocks(bb)))
             return rc
         rc = self._vm.send_unplug(start, self.unit_size)
+        # Linux has let go of it: if the device has not, `unplug_pending` asks again.
         self.states[bb] = BB.PLUGGED if rc else BB.UNUSED
         return rc
 
@@ -168,6 +173,7 @@ class BigBlockMode:
     def _fake_online(self, bb: int, blocks: list[MemoryBlock]) -> None:
         """Give the online memory of `blocks` back to the page allocator."""
         for block in blocks:
+            # An offline block withholds nothing: going offline cleared it.
             if block.state is BlockState.ONLINE:
                 start = block.id * self._memory.block_size
                 contig.clear_fake_offline(self._memory, start, self._memory.block_size)
@@ -181,6 +187,7 @@ class BigBlockMode:
 
     def going_online(self, notify: MemoryNotify) -> Errno:  # noqa: ARG002 - Mode's interface
         """Always."""
+        # Whole or not at all: what Linux has of a big block is plugged, so there is nothing to protect.
         return OK
 
     def online(self, notify: MemoryNotify) -> None:

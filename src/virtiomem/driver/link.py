@@ -31,8 +31,10 @@ class Link:
         The number of blocks is cut to 16 bits, as in Linux, which does not check it. A device that writes less than a
         response leaves the rest of the last one in the buffer. Raises DeviceHungError when nothing comes back.
         """
+        # A device chooses its own region and block size: what they lead to is cut to the wire's fields, as in C.
         answer = self.channel.send(pack_request(kind, addr & U64_MAX, size // block_size & 0xFFFF))
         if not answer:
             raise DeviceHungError
         self._response = answer[:RESPONSE_SIZE] + self._response[len(answer) :]
+        # Two bytes by hand: an unknown type has an errno here, where `Response.unpack` would refuse it.
         return errno_of(kind, self._response[0] | self._response[1] << 8)

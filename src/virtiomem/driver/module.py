@@ -99,6 +99,7 @@ class VirtioMemModule:
         while self.devices:
             self.devices[-1].remove()
             self.devices.pop()
+        # Last: without the callback, memory of these devices would go online whole.
         self.memory.online_page_callback = None
 
     def check(self) -> None:

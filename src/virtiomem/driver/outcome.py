@@ -32,6 +32,7 @@ _ANSWERS: dict[RequestType, dict[int, Errno]] = {
         ResponseType.ERROR: Errno.EINVAL,
     },
 }
+# Linux starts with this errno and keeps it for an answer that it has no case for; so the driver tries again later.
 _UNEXPECTED = Errno.ENOMEM
 """What any answer means that the driver does not expect."""
 

@@ -42,6 +42,7 @@ class Parameters:
     def from_sysfs(cls, files: Mapping[str, str]) -> Self:
         """Read these files; one that is missing has the default. Raises ValueError for a size that is not a number."""
         values: dict[str, bool | int] = {}
+        # Files of other parameters are passed over: a kernel may have more than are known here.
         for name in PARAMETERS & files.keys():
             is_flag = isinstance(getattr(DEFAULTS, name), bool)
             values[name] = files[name] == "Y" if is_flag else int(files[name] or "0")

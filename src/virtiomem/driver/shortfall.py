@@ -16,9 +16,11 @@ from virtiomem.units import Span
 
 def reasons(driver: VirtioMem) -> list[Reason]:
     """The reasons, without the name of the device: one, or one for each memory block that was not given up."""
+    # First: a pass that hangs ends without an errno, so `last_rc` is that of the pass before.
     if driver.work.hung:
         return [Reason(ReasonKind.DEVICE_SILENT)]
     rc = driver.work.last_rc
+    # Only these two come from memory that did not leave; a failure that the pass got over is not why it ended.
     if rc in (Errno.EBUSY, Errno.ENOMEM) and driver.added.failures:
         return list(_failures(driver.memory, driver.added.failures))
     return [_after_pass(driver, rc)]
@@ -52,6 +54,7 @@ def _facts(driver: VirtioMem) -> DeviceFacts:
 
 def _failures(memory: Memory, failures: list[UnplugFailure]) -> Iterator[Reason]:
     """One reason for each memory block that did not give up all it should have."""
+    # A block fails once for each of its sub-blocks; groupby() joins neighbours only, so they are sorted first.
     for id_, group in groupby(sorted(failures, key=lambda o: o.span), lambda o: o.span.start // memory.block_size):
         of_block = list(group)
         zone = of_block[0].zone
@@ -98,4 +101,5 @@ def _pageblocks(memory: Memory, span: Span) -> range:
     """Indices of a span's pageblocks in its (first) memory block."""
     size = min(span.size, memory.block_size)
     _, mask = memory.mask_of(span.start, size) if span.start // memory.block_size in memory.blocks else (None, 0)
+    # From the lowest bit that is set to the highest: a span is one run of pageblocks.
     return range((mask & -mask).bit_length() - 1, mask.bit_length()) if mask else range(0)

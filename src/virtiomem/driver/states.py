@@ -51,6 +51,7 @@ class UnitStates(Generic[S]):
     def each(self, state: S) -> Iterator[int]:
         """Units in `state`, ascending; each is looked at when reached, so states may change on the way."""
         at = -1
+        # The counter first, as in Linux: most states have no unit, or none that is left, and then nothing is searched.
         while self.count[state] and (at := self._states.find(state, at + 1)) >= 0:
             yield self.first + at
 

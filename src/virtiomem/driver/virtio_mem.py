@@ -95,6 +95,7 @@ class VirtioMem:
         Models: virtio_mem_probe(), virtio_mem_init_hotplug(). Differs: sizes that no device may have (a block size
         that is not a power of two, an empty region) are refused with EINVAL, where Linux trusts the device.
         """
+        # Linux's virtio core does this before it calls any probe: a driver before this one may have left its queue.
         self._link.channel.reset()
         config = self._link.config()
         self.addr, self.region_size = config.addr, config.region_size
@@ -187,6 +188,7 @@ class VirtioMem:
         Models: virtio_mem_remove(), virtio_mem_deinit_hotplug(). Differs: Linux would wait forever for a device that
         owes it an answer; here the driver leaves.
         """
+        # First: until the notifier is gone, user space must not put online what `mode.remove` is about to take out.
         self._removing = True
         self.work.stop()
         self.mode.remove()
@@ -205,6 +207,7 @@ class VirtioMem:
 
         This is how a guest that is running already comes to be; no kernel does it.
         """
+        # Else the request would be refused before it is sent: the probe leaves a change for its first pass to read.
         self._config_changed = False
         return self.mode.adopt(addr, plugged)
 
@@ -260,6 +263,7 @@ class VirtioMem:
             # stale.
             rc = self._send_unplug_all()
         if self._config_changed:
+            # Before the configuration is read: a change that comes during the reading is left for the next pass.
             self._config_changed = False
             self._refresh_config()
         rc = rc or self.mode.unplug_pending()
@@ -294,6 +298,7 @@ class VirtioMem:
             return Errno.EAGAIN
         rc = self._send(RequestType.PLUG, addr, size)
         if not rc:
+            # The driver keeps count itself: a device does not interrupt when plugged_size changes.
             self.plugged_size += size
         return rc
 
@@ -311,6 +316,7 @@ class VirtioMem:
         if not rc:
             self.unplug_all_required = False
             self.plugged_size = 0
+            # The usable region may have shrunk, and no interrupt says so: this pass reads the configuration again.
             self._config_changed = True
         return rc
 
@@ -337,6 +343,7 @@ class VirtioMem:
     def _going_online(self, notify: MemoryNotify) -> Errno:
         if self._removing:
             return Errno.EBUSY
+        # Also if the mode refuses: this driver then hears CANCEL_ONLINE like the others, which clears it.
         self._hotplug_active = True
         return self.mode.going_online(notify)
 

@@ -20,6 +20,7 @@ class VmcoreDriver:
         self._channel = channel
         self._addr = config.addr
         self._region_size = config.region_size
+        # A device may say 0, and addresses are divided by it.
         self._block_size = max(config.block_size, 1)
         self._plugged_size = config.plugged_size
         self._last_block = 0

@@ -87,6 +87,7 @@ class Work:
         self._stop_timer()
 
     def _run(self) -> None:
+        # First: what queues the work during this run asks for another run.
         self._queued = False
         if self._stopped or self.hung:
             return
@@ -114,6 +115,7 @@ class Work:
                 case Next.RETRY_LATER:
                     self._timer = self._clock.after(self._interval, self._expired)
                 case Next.RETRY_NOW:
+                    # A pass that plugged something may ask again without end: it really met a change.
                     fruitless = fruitless + 1 if before == self._progress() else 0
                     if fruitless < RETRY_NOW_LIMIT:
                         continue
@@ -136,6 +138,7 @@ class Work:
         while due <= end and self._interval < retry.LAST:
             self._interval = retry.after(self._interval)
             due += self._interval
+        # From here on the interval is the longest: whole ones are skipped in one step, however far away the end is.
         if due <= end:
             due += ((end - due) // retry.LAST + 1) * retry.LAST
         self._stop_timer()
