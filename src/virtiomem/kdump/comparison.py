@@ -47,6 +47,7 @@ def subtract(ranges: Iterable[CrashRange], others: Iterable[CrashRange]) -> list
         # Both ascend: what ends below this range ends below all that follow.
         while first < len(covers) and covers[first][1] < start:
             first += 1
+        # `first` stays: a range that reaches beyond this one may cover part of the next, too.
         rest, at = start, first
         while rest <= end and at < len(covers) and covers[at][0] <= end:
             if rest < covers[at][0]:

@@ -121,6 +121,7 @@ def segments(
     load, base = SegmentType.LOAD, inputs.direct_map
     for start, end in ranges:
         size = end - start + 1
+        # Only the range that is exactly the one that was copied: the crash kernel overwrites it before it can be read.
         offset = inputs.backup if inputs.backup is not None and (start, end) == backed_up else start
         table.append(ProgramHeader(load, PF_RWX, offset, (base + start) & U64_MAX, start, size, size))
     return table
@@ -168,6 +169,7 @@ def encode(
 def load(path: str | Path) -> list[ProgramHeader]:
     """The program headers of a core file; nothing else is read: see `decode`."""
     try:
+        # Mapped and not read: a core file is as large as memory, and only its beginning is looked at.
         with Path(path).open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             return decode(data, source=str(path))
     except OSError as error:

@@ -78,6 +78,7 @@ def choices_of(size: object) -> dict[str, Any]:
     segments = size // elfcore.SEGMENT_SIZE - 2 if isinstance(size, int) else -1
     if not 0 <= segments <= MAX_HEADER_RANGES:
         return {}
+    # The file shows their sum alone, and everything here goes by the sum: all of it is given to the ranges.
     return {"crash_header_cpus": 0, "crash_header_ranges": segments}
 
 
@@ -125,6 +126,7 @@ class KeptHeader:
         # A header that was made earlier has what was there then, which the map of now need not have.
         if held is not None:
             self._made_of = replace(found, ranges=list(held), entries=len(held))
+        # Last: a load that is refused leaves no notifier behind.
         if self.kept_up_to_date:
             memory.notifiers.register(self._notified, _FIRST)
 

@@ -58,6 +58,7 @@ def _hole(ram: Span, segment: Segment, taken: Sequence[Span], release: LinuxRele
     """The highest place in `ram` that is free; None where no gap is large enough. Since: 6.8 (loads_flush)."""
     size, align = align_up(segment.size, PAGE), max(segment.align, PAGE)
     start = align_down(ram.stop - size - (not release.loads_flush), align)
+    # From the top: once moved below one, a segment can only meet those that lie lower.
     for other in sorted(taken, reverse=True):
         if start < other.stop and other.start < start + size:
             start = align_down(other.start - size, align)

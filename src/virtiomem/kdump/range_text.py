@@ -50,6 +50,7 @@ def findings(found: CrashRanges) -> list[str]:
     said = []
     if not found.ranges:
         said.append("no System RAM to dump")
+    # A refusal before anything lost: nothing is loaded then, so there is no dump that could lack RAM.
     if found.refused:
         said.append(
             f"kexec -p refuses this map: its table of {found.limit} entries is full, and the crash kernel splits one more"

@@ -91,6 +91,7 @@ class CrashRanges:
     @property
     def has_crash_kernel(self) -> bool:
         """True when memory is reserved for a crash kernel; without, neither loader has a place to put one."""
+        # The first MiB is excluded without being reserved for a crash kernel.
         return any(is_reserved(start, end) for start, end in self.excluded if (start, end) != LOW_MEMORY)
 
     def check(self) -> None:
@@ -234,6 +235,7 @@ def kexec_tools_ranges(
     # Last, as kexec-tools excludes it.
     excluded += gart
     refused = not all(_exclude_region(table, start, end, limit) for start, end in excluded)
+    # After the exclusions: other entries take a place in the table, but no segment is written for them.
     ranges = [(start, end) for start, end, ram in table if ram and start <= end]
     backup = next((found for found in ranges if found[1] <= BACKUP_END), None)
     return CrashRanges(Loader.KEXEC_TOOLS, ranges, excluded, len(table), limit, lost, backup, refused)

@@ -47,6 +47,7 @@ def _faults(lines: list[Resource]) -> list[str]:
         if wrong := _wrong(node):
             found.setdefault(wrong, []).append(node)
     largest = max(lines, key=lambda node: node.size, default=None)
+    # A size of one byte has been said already: Linux prints that where nothing is reserved.
     if largest is not None and 1 < largest.size < SMALLEST:
         wrong = f"{format_size(largest.size)} is too little for a kernel and its initramfs: they take"
         found.setdefault(f"{wrong} {format_size(SMALLEST)} and more (crashkernel=256M)", []).append(largest)

@@ -27,6 +27,7 @@ def table(standing: Standing, *, in_bytes: bool = False, headings: bool = True) 
             "?" if ranges is None else "-" if piece in lacks else "yes"
             for ranges, lacks in zip(lists, lacking, strict=True)
         ]
+        # What is certain is known even where the rest of the header is not.
         words[2] = "yes" if piece in sure else words[2]
         # Pieces were cut wherever any list changes; where no word does, the line is one.
         joins = rows and rows[-1][1] == tuple(words) and rows[-1][0][1] + 1 == piece[0]

@@ -80,7 +80,9 @@ def check(
     kexec_tools = kexec_tools_ranges(tree, limit=table, architecture=architecture)
     since = f"Linux {release.name}" if release else "since 6.6, in Debian's build" if kernel.limit else ""
     more = sum(_blocks(one, block_size) - 1 for one in ram if one.kind != BOOT)
+    # memblock joins what drivers added, so there unmerged lines of the map cost the kernel no range.
     joined = 0 if architecture.dumps_memblock else more
+    # What it would need: those that its table had no room for are counted, too.
     entries = kexec_tools.entries + len(kexec_tools.lost)
     plain = sum(one.resource.name == SYSTEM_RAM for one in ram)
     consumers = [
@@ -89,7 +91,9 @@ def check(
         Consumer("kexec-tools, kexec -l", plain, plain, KEXEC_MAX_MEMORY_RANGES),
         Consumer("ELF program headers", len(kernel.ranges), len(kernel.ranges) + joined, PN_XNUM),
     ]
+    # As keys: both loaders may find the same, such as no RAM to dump.
     findings = dict.fromkeys([*dump_findings(kernel), *dump_findings(kexec_tools)])
+    # Of this one alone: the findings about a dump name the other three already.
     findings |= dict.fromkeys(_over(consumers[2:3]))
     findings |= dict.fromkeys(_unmerged(ram))
     return MapReport(consumers, list(findings), block_size)

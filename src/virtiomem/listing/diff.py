@@ -84,11 +84,13 @@ def diff(before: Resource, after: Resource) -> list[ResourceChange]:
     pairing = _Pairing(before, after)
     pairing.pair(lambda node: (node.start, node.end, node.name))
     pairing.pair(lambda node: (node.start, node.end))
+    # To its end before the next pairing: what grew or was split here must not be taken for something that moved.
     changes = list(pairing.overlapping())
     pairing.pair(lambda node: (node.name, node.size), only_one=True)
     changes += pairing.changed_pairs()
     changes += _gone_or_new(ResourceChangeKind.REMOVED, pairing.old)
     changes += _gone_or_new(ResourceChangeKind.ADDED, pairing.new)
+    # At one address, what was removed stands before what came in its place.
     return sorted(changes, key=lambda change: (change.start, change.kind is not ResourceChangeKind.REMOVED))
 
 
@@ -96,6 +98,7 @@ class _Pairing:
     """Pairs of old and new resources; `old` and `new` are those not paired yet, in listing order."""
 
     def __init__(self, before: Resource, after: Resource) -> None:
+        # Dictionaries as ordered sets: they keep the order of the listing, and a pair is taken out without a search.
         self.old = dict.fromkeys(node for _, node in before.walk())
         self.new = dict.fromkeys(node for _, node in after.walk())
         self.pairs: list[tuple[Resource, Resource]] = []
@@ -116,6 +119,7 @@ class _Pairing:
             news = new.get(of, deque())
             if only_one and (len(olds) != 1 or len(news) != 1 or is_system_ram(olds[0].name)):
                 continue
+            # As many pairs as both sides have; what one side has more stays for the next pairing.
             for was, now in zip(olds, news, strict=False):
                 self.pairs.append((was, now))
                 self._settle([was], [now])
@@ -141,6 +145,7 @@ class _Pairing:
             parent = _parent_name(now)
             if was.name != now.name:
                 yield ResourceChange(ResourceChangeKind.RENAMED, now.name, before, after, parent, old_name=was.name)
+            # What moved just as its parent did is not reported again.
             if moved_by[now] and moved_by.get(now.parent) != moved_by[now]:  # type: ignore[arg-type]  # None is not a key
                 yield ResourceChange(ResourceChangeKind.MOVED, now.name, before, after, parent)
             elif not self._same_parent(was, now):

@@ -84,6 +84,7 @@ _WRAPPED_AT = 66
 def resource_lines(text: str, repairs: Repairs) -> list[Line]:
     """The resource lines, spelled right; other text is left out or joined to the name it continues."""
     raw = raw_lines(text, repairs)
+    # Of the whole text first: a margin, or a number that is too short, shows only against the other lines.
     manner = _manner(raw)
     found: list[Line] = []
     before: Raw | None = None
@@ -111,6 +112,7 @@ def resource_lines(text: str, repairs: Repairs) -> list[Line]:
         repairs.append(Repair(before.number, Damage.CUT, what, "read as it is", lost=True))
     if raw[-1].width and _BEGINNING.fullmatch(raw[-1].text) and not text.endswith("\n"):
         repairs.append(Repair(raw[-1].number, Damage.CUT, "the beginning of a line at the end", "left out", lost=True))
+    # Only now, for until here a name could go on in the line below.
     kept = [line for line in found if _take_name(line, manner, repairs)]
     if manner.margin and kept:
         what = f"every line is indented by {manner.margin} more"
@@ -169,6 +171,7 @@ def _parse(raw: Raw, manner: _Manner, repairs: Repairs, *, half: bool) -> Line |
     if (half and line.short) or any(_has_lost(number, manner.digits[prefix]) for prefix, number in numbers):
         what = f"digits are missing in {match['start']}-{match['end']}"
         repairs.append(Repair(raw.number, Damage.DIGITS, what, "left out: which are lost is not known", lost=True))
+        # Kept until its name is whole: the line below may be the rest of it, and would else be reported by itself.
         line.end = _UNKNOWN
     elif match["name"] is None:
         repairs.append(Repair(raw.number, Damage.NO_NAME, f"{line.range} without a name", "read without", lost=True))
@@ -215,6 +218,7 @@ def _continued(width: int, name: str, part: str) -> str | None:
     if not part or _is_elision(part) or HALF.fullmatch(part) or _SOME_RANGE.search(part) or _RAGGED.match(part):
         return None
     joined = f"{name} {part}".strip()
+    # Without a blank first: a text that was cut at a width breaks in the middle of a word, too.
     for known in (f"{name}{part}", joined):
         if is_known(known):
             return known

@@ -120,6 +120,7 @@ def tree_values(root: Resource) -> list[dict[str, Any]]:
     levels = [top]
     for depth, node in root.walk():
         value = values(node)
+        # The walk does not say when it leaves a branch: the lists of deeper levels are those of the last one.
         del levels[depth + 1 :]
         levels[depth].append(value)
         if node.children:

@@ -25,6 +25,7 @@ _AROUND = 50
 def with_cure(error: ListingError, text: str) -> str:
     """Describe the damage of a line, its kind, and what `--lenient` would do about it."""
     first, around, lines = max(error.line - 1 - _AROUND, 0), Repairs(), text.split("\n")
+    # With a newline at its end, unless the text ends there: else its last line would look cut short.
     near = "\n".join(lines[first : error.line + _AROUND] + [""] * (error.line + _AROUND < len(lines)))
     readable = resource_lines(near, around)
     here = [one for one in around if one.line <= error.line - first < one.line + one.times]
@@ -46,7 +47,9 @@ def rebuilt(text: str) -> Reading:
     if lines and all(line.start == line.end == 0 for line in lines):
         return Reading(_outline(lines), sorted(repairs, key=_by_line), masked=True)
     lost = _indent_is_lost(lines)
+    # Without any indent a line that is like the one above may be its child.
     twice = dict(_few(_twice(lines, deepest=0 if lost else 2 * MAX_SHOWN_DEPTH)))
+    # Without the duplicates: each would overlap its like, and the damage would be named wrong.
     sick = {} if lost else dict(_few(_diagnose(line for line in lines if line.number not in twice)))
     sick |= twice
     if lost:
@@ -161,6 +164,7 @@ class _Builder:
         """Put a line where its range fits, trimmed if it must be; return what was done, and whether it is whole."""
         kind = meaning_of(line.name)
         new = Trusted(line.start, line.end, kind.name, kind.flags, kind.desc)
+        # RAM alone: sums go by it, and they promise no more than is there.
         if is_system_ram(line.name) and (other := self._in_doubt(new, line.number)):
             return f"left out: {other} is there", False
         while new.start <= new.end:
@@ -168,6 +172,7 @@ class _Builder:
             try:
                 self.tree.insert_resource(holder, new)
             except ResourceConflict as taken:
+                # Every conflict takes a part of the range away, so this ends.
                 _give_way(new, taken.conflict)
                 continue
             self.numbers[new] = line.number
@@ -227,6 +232,7 @@ def _build(lines: list[Line], sick: dict[int, tuple[Damage, str]], repairs: Repa
             # Of these nothing can be kept: no range, or one that is there already.
             dead = damage in {Damage.REVERSED, Damage.DUPLICATE} or line.start == line.end == 0
             remedy, whole = ("left out", damage is Damage.DUPLICATE) if dead else builder.place(line)
+            # In the last two kinds the line of the parent may be what is missing.
             lost = not whole or line.short or damage in {Damage.OUTSIDE_PARENT, Damage.INDENT_JUMP}
             repairs.append(Repair(line.number, damage, what, remedy, lost=lost))
     iomem.claim_low(builder.tree)

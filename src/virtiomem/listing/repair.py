@@ -92,9 +92,11 @@ def read(text: str, *, source: str, lenient: bool, allow_masked: bool = False) -
         return reading
     try:
         return _sound(text, source)
+    # Not damage: root sees the addresses, and --lenient does not.
     except MaskedListingError:
         raise
     except ListingError as error:
+        # Imported here: a sound listing, the usual one, is read without it.
         from virtiomem.listing.rebuild import with_cure
 
         raise ListingError(with_cure(error, text), line=error.line, source=source) from None
@@ -107,6 +109,7 @@ def _sound(text: str, source: str) -> Reading:
 
 def remarked(text: str) -> tuple[int, int]:
     """Count the names outside all sums that seem to have a remark behind them, and find the line of the first."""
+    # A cheap pattern first: most listings have no such sign, and the other looks at every name.
     found = list(islice(re.finditer(_REMARKED, text), MAX_REPAIRS)) if _MAY_REMARK.search(text) else []
     return len(found), text.count("\n", 0, found[0].start()) + 1 if found else 0
 

@@ -122,6 +122,7 @@ def _report(
 
 def _decoded(raw: list[Raw], repairs: Repairs) -> list[Raw]:
     """The lines as they were before a mailer encoded them: what it broke at a trailing equals sign is joined."""
+    # A name may have an equals sign: only where something shows that a mailer encoded the text is it decoded.
     if not any(_ENCODED.search(line.text) for line in raw):
         return raw
     _report(raw, ["=" * ("=" in line.text) for line in raw], Damage.SPELLING, "quoted-printable", repairs, "decoded")
@@ -214,6 +215,7 @@ def _joined(first: str, second: str) -> str | None:
     if not HALF.fullmatch(first):
         return None
     ways = [first + second, first.rstrip() + second.lstrip(), f"{first.rstrip()} {second.lstrip()}"]
+    # The second half is a whole name: then the first lost its colon.
     if is_known(second.strip()):
         ways = [f"{first.rstrip()} : {second.strip()}"]
     for whole in ways:
@@ -240,6 +242,7 @@ def _pieces(text: str) -> list[str]:
     pieces: list[str] = []
     at = 0
     while (name := _name_at(text, at)) and (match := _NEXT.search(text, name)):
+        # Behind a blank the range begins here; else at any digit of the run that leaves eight for the address.
         stop = match.start() + 1 if text[match.start() - 1] == " " else match.end("run") - 7
         starts = [k for k in range(match.start(), stop) if _can_start(text[k : match.end("run")], match)]
         sure = starts if len(starts) == 1 else [k for k in starts if is_known(text[name:k].strip())]
@@ -247,6 +250,7 @@ def _pieces(text: str) -> list[str]:
             return [text]
         name_end = len(text[: sure[0]].rstrip(" "))
         pieces.append(text[at:name_end])
+        # The blanks before the range are its indent, in whole levels of two.
         at = sure[0] - (sure[0] - name_end) // 2 * 2
     return [*pieces, text[at:]]
 

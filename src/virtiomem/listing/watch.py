@@ -33,6 +33,7 @@ def watch(
     The kernel prints a map in pieces, so one that changes meanwhile may not fit together: then the next reading tells.
     A map that cannot be read twice in a row is `lost`, and read again all the same.
     """
+    # Not caught: if the first reading fails, the caller has nothing to watch.
     before, failures = read(), 0
     while wait():
         try:
@@ -67,6 +68,7 @@ class MemoryEvents:
     def _memory_event(self, deadline: float) -> bool:
         """True when one came; False when time is up."""
         assert self._socket is not None
+        # What is left of the interval: uevents of other subsystems must not begin it again.
         while (left := deadline - time.monotonic()) > 0:
             if not select.select([self._socket], [], [], left)[0]:
                 return False
