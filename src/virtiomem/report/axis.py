@@ -34,6 +34,7 @@ class AxisSegment(NamedTuple):
 def folded_axis(listings: Iterable[Sequence[Row]], regions: Iterable[Span] = ()) -> list[AxisSegment]:
     """The axis on which all these listings (the steps of one or more recordings) can be drawn."""
     ram, roomy, everything = SpanSet(), SpanSet(regions), SpanSet(regions)
+    # A row that many steps share is looked at once; ascending, for a span above all others is appended.
     for row in sorted({row for listing in listings for row in listing}):
         span = Span(row.start, row.stop)
         if row.depth == 0:

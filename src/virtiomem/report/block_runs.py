@@ -140,6 +140,7 @@ class BlockChange(NamedTuple):
 def block_changes(old: Sequence[BlockRun], new: Sequence[BlockRun]) -> list[BlockChange]:
     """Return the changes of the memory blocks, in the order of their numbers."""
     found: list[BlockChange] = []
+    # Between two edges nothing changes on either side: one look stands for all blocks there.
     edges = sorted({edge for run in (*old, *new) for edge in (run.first, run.first + run.times)})
     looks = zip(_looks(old, edges), _looks(new, edges), strict=True)
     for (first, stop), (was, now) in zip(pairwise(edges), looks, strict=False):

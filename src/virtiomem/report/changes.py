@@ -62,6 +62,7 @@ def _bundles(olds: Iterable[Row], news: Iterable[Row]) -> Iterator[Bundle]:
     bundle: Bundle = ([], [])
     stop = 0
     for start, side, row in marked:
+        # The first row ends no bundle: none has begun.
         if start >= stop and marked[0][2] is not row:
             yield bundle
             bundle = ([], [])

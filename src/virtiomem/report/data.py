@@ -63,6 +63,7 @@ def _differences(a: Recording, b: Recording) -> dict[int, dict[str, Any]]:
     for difference in differences(a, b):
         step = found.setdefault(difference.step or 0, {"times": 0, "shown": {}})
         step["times"] += 1
+        # Differences whose words differ in numbers alone are of one kind: one of them is shown, the others are counted.
         kind = re.sub(r"\d+", "", difference.what)
         step["shown"].setdefault(kind, [difference.what, difference.a, difference.b])
     return {number: {"times": step["times"], "shown": list(step["shown"].values())} for number, step in found.items()}
@@ -88,6 +89,7 @@ def _recording(told: Story) -> dict[str, Any]:
             "crash": [crash._asdict() | {"unmerged": crash.unmerged(found, row)} for crash in now.crash],
             **({} if now.standing is None else {"crash-header": header_facts(now.standing)._asdict()}),
         }
+        # Boot has no moment before it, so that list is shifted by one, and ends with the others.
         for before, now, found, uses in zip(
             [None, *told.moments], told.moments, counted, _uses(recording), strict=False
         )
@@ -138,6 +140,7 @@ def _in_use(now: Moment) -> list[tuple[int, int, str]]:
     for reason in now.record.reasons or () if now.record is not None else ():
         values = reason.get("values", {})
         uses = values.get("uses")
+        # A recording may come from elsewhere: what it holds is looked at before it is added up.
         if isinstance(uses, list) and isinstance(values.get("block"), int):
             pages = sum(use["pages"] for use in uses if isinstance(use, dict) and isinstance(use.get("pages"), int))
             found.append((values["block"], pages * now.page_size, str(reason.get("text", ""))))

@@ -6,6 +6,7 @@ from functools import lru_cache
 from virtiomem.recording.palette import ResourceKind
 from virtiomem.resource.names import CRASH_KERNEL, DAX_DEVICE, DRIVER_RAM, SYSTEM_RAM, VIRTIO_DEVICE, VIRTIO_MEM_RAM
 
+# The first that fits: what virtio-mem added is also a driver's RAM.
 _RULES = (
     (ResourceKind.VIRTIO_MEM, re.compile(re.escape(VIRTIO_MEM_RAM))),
     (ResourceKind.DRIVER_RAM, DRIVER_RAM),

@@ -101,6 +101,7 @@ def story(source: Source) -> Story:
 
     Raises ListingError when an iomem text cannot be read.
     """
+    # One after the other: what is plugged is followed from each moment to the next.
     moments = list(accumulate(source.recording.steps, next_moment, initial=boot_moment(source)))
     return Story(source, moments[0].block_size, moments)
 

@@ -39,6 +39,7 @@ def page(sources: Sequence[Source]) -> str:
 
     data = page_data(sources)
     style, script = asset("page.css"), "\n".join(asset(name) for name in SCRIPTS)
+    # StrictUndefined: a name that is misspelt in the template raises instead of leaving a gap in the page.
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
         asset("page.html")
     )

@@ -74,10 +74,12 @@ def picture(
     if changed is not None and (near := _closer(changed, _Scale(Axis(axis)))) is not None:
         words = f"closer: what changed, {format_short(near.start)} to {format_short(near.stop)}"
         element(svg, "text", words, x=MARGIN, y=y + 20, class_="muted")
+        # Whole rows, though some reach beyond: the axis puts an address outside it at its nearer end.
         rows = [row for row in listing if row.start < near.stop and near.start < row.stop]
         y = _strip(svg, y + 24, rows, blocks, [AxisSegment(*near, folded=False)])
     y = _legend(svg, y + 14, listing, blocks)
     y = _table(svg, y + 12, listing)
+    # Only now: how high the picture is depends on how many lines the table has.
     svg.set("viewBox", f"0 0 {WIDTH} {y + 10:g}")
     svg.set("height", f"{y + 10:g}")
     ground.set("height", f"{y + 10:g}")
@@ -127,6 +129,7 @@ def _strip(
     levels = 1 + max((row.depth for row in listing), default=0)
     height = levels * LEVEL
     bottom = top + 32 + height + (30 if blocks else 0)
+    # In this order, for SVG paints what comes later over what came before.
     _folds(svg, x, top, bottom)
     _ruler(svg, x, top)
     for row in _visible(listing, x):
@@ -172,6 +175,7 @@ def _visible(listing: Sequence[Row], x: _Scale) -> list[Row]:
     shown: dict[tuple[int, int], Row] = {}
     for i, row in enumerate(listing):
         wide = x(row.stop) - x(row.start) >= 1
+        # A row that is wide enough hides behind none: it has a key of its own.
         key = (-1, i) if wide else (row.depth, int(x(row.start)))
         if key not in shown or row.size > shown[key].size:
             shown[key] = row

@@ -17,6 +17,7 @@ def plugged_after(plugged: Plugged, record: StepRecord, runs: Iterable[RequestRu
     Whether they tell is seen at the end of the step: what they leave must be as much as the device's `size`. Where it
     is not, the answer is None until the device is empty or full again.
     """
+    # Copies: the moment before keeps what it had.
     now = {name: None if spans is None else spans.copy() for name, spans in plugged.items()}
     blocks = {device.id: device.block_size for device in record.snapshot.virtio_mem}
     if isinstance(record.step, Reboot):  # a machine reset unplugs everything before any request
@@ -39,6 +40,7 @@ def plugged_at(snapshot: Snapshot, followed: Plugged | None = None) -> Plugged:
     known = {}
     for device in snapshot.virtio_mem:
         spans = (followed or {}).get(device.id)
+        # A request that the recording lacks would leave the sum wrong: then nothing is shown rather than a guess.
         known[device.id] = spans if spans is not None and spans.size == device.size else _told_by_size(device)
     return known
 
@@ -71,6 +73,7 @@ def trace(runs: Sequence[RequestRun], device: VirtioMemInfo, before: int) -> lis
     """
     points, at, size = [(0, before)], 0, before
     for run in runs:
+        # Of every device: the numbers are those of the step's requests.
         at += run.times
         if run.device == device.id and run.response == "ACK":
             if run.type == "UNPLUG_ALL":

@@ -58,6 +58,7 @@ def _chromium(source: Path, target: Path) -> list[str]:
     box = re.search(r'viewBox="0 0 (\d+) (\d+)', source.read_text(encoding="utf-8"))
     width, height = (int(n) for n in box.groups()) if box else (800, 600)
     return [
+        # --no-sandbox: as root, and in most containers, a browser does not start with one; the picture was made here.
         *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"),
         *("--disable-component-update", "--disable-sync", "--disable-quic", "--hide-scrollbars"),
         # Its own profile: a browser that is open already would take the job, and write nothing.

@@ -45,7 +45,9 @@ class SpanSet:
         """Make all of `span` inside or outside: the edges within it go, its own come where the side changes."""
         if not span.size:
             return
+        # Edges that lie exactly at an end are replaced, too: spans that would touch become one.
         low, high = bisect_left(self._edges, span.start), bisect_right(self._edges, span.stop)
+        # Starts and stops take turns: behind an odd number of edges, an address is inside.
         before, after = low % 2 == 1, high % 2 == 1
         self._edges[low:high] = [span.start] * (before != inside) + [span.stop] * (after != inside)
 
@@ -53,6 +55,7 @@ class SpanSet:
         """Count the bytes of `span` that are in."""
         if not span.size:
             return 0
+        # Here edges at the ends stay out: no byte lies between them and the end.
         low, high = bisect_right(self._edges, span.start), bisect_left(self._edges, span.stop)
         edges = self._edges[low:high]
         if low % 2:

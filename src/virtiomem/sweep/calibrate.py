@@ -121,9 +121,11 @@ def _fit(observations: Sequence[WorkloadSeen]) -> WorkloadShares:
 
     @cache
     def rank(one: WorkloadShares) -> tuple[float, WorkloadShares]:
+        # The parameters decide between equal errors: the result does not depend on the order of the grid.
         return error(one, observations), one
 
     best, found = DEFAULTS, None
+    # Not the whole grid: every point of it plays all observations with every seed.
     while best != found:
         found = best
         best = min((structs.replace(best, scatter=scatter) for scatter in SCATTERS), key=rank)
@@ -161,9 +163,12 @@ def _play(of: WorkloadSeen, parameters: WorkloadShares, seed: int) -> ShrinkFigu
     held, blocks = _held(guest)
     for part in range(_PARTS):
         for kind in ("movable", "unmovable"):
+            # The parts `left-0` and on are not freed: they are what stays. A part without a pageblock was never used: the
+            # guest refuses to free it, which is ignored.
             guest.act(Free(id=f"{kind}-{part}"))
     left, _ = _held(guest)
     guest.act(Resize(device=DEVICE.id, requested_size=Size(0)))
+    # As long as the real driver had.
     guest.act(Wait(seconds=RETRIES))
     return ShrinkFigures(held, left, blocks, int(DEVICE.max_size) - guest.devices[0].owner.size())
 

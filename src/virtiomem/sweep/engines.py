@@ -116,6 +116,7 @@ class _InPool:
             alone = bool(self._lost)
             # A program that uses the library may have children of its own: those are not to be ended.
             others = set(active_children())
+            # spawn, for the caller's program may have threads, whose locks a fork would copy as they are.
             pool = ProcessPoolExecutor(
                 self._workers, mp_context=get_context("spawn"), initializer=exec, initargs=(_IGNORE_INTERRUPTS,)
             )
@@ -143,12 +144,14 @@ class _InPool:
             while len(under_way) < (1 if alone else _UNDER_WAY * self._workers):
                 chunk = (self._lost.pop() if self._lost else None) if alone else next(self._chunks, None)
                 if chunk is None:
+                    # Alone, only what was lost is used up: the sweep's own chunks go on in the next pool.
                     self._more = self._more and alone
                     break
                 under_way[pool.submit(_play, self._text, self._digest, chunk)] = chunk
             if not under_way:
                 return
             for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                # Before it is taken off: if its worker died, this raises, and `play` finds the chunk among the lost.
                 played = future.result()
                 del under_way[future]
                 yield played
@@ -190,6 +193,7 @@ class _OnDask:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)  # else it logs each worker that comes and goes
         with ExitStack() as stack:
             try:
+                # Entered after the cluster, so closed before it.
                 client = stack.enter_context(self._dask.Client(self._cluster(stack), timeout=_PATIENCE))
             except (OSError, ValueError, TypeError, ImportError) as error:
                 raise BackendError(one_line(f"{self._where}: no Dask scheduler answers: {error}")) from None

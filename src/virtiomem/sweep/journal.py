@@ -48,6 +48,7 @@ class Journal:
                 self._read()
             else:
                 self._append(json.encode(self._head))
+        # An interrupt, too: the caller gets no journal that it could close.
         except BaseException as error:
             self._file.close()
             if isinstance(error, OSError):
@@ -110,6 +111,7 @@ class Journal:
     def rows(self) -> Iterator[SweepRow]:
         """Every row, in the order of the runs; all have to be there."""
         for run, place in enumerate(self._places):
+            # Rows come in any order and are written in the order of the runs: each is read where it lies.
             self._file.seek(place)
             _, cells = json.decode(self._file.readline())
             yield SweepRow(run, self._sweep.seed(run), tuple(self._sweep.labels(run).values()), outcome_of(cells))

@@ -59,6 +59,7 @@ def _at_most(k: int, count: int) -> float:
     """The probability that the lower median of a draw is among the k smallest values."""
     if k == count:
         return 1.0
+    # With that many of a draw among the k smallest, its lower median is one of them.
     need = (count - 1) // 2 + 1
     p = k / count
     if count > _EXACT:

@@ -120,6 +120,7 @@ class WorkloadSeen(Struct, frozen=True, kw_only=True, rename="kebab"):
         """Pageblocks of each memory block that have pages of the kernel's own then, and had none before the workload."""
         pairs = zip(look.pages, self.before.pages, strict=True)
         return [
+            # The free end of a text is cut off: a blank stands for it.
             sum(now == KERNEL != then for now, then in zip(new, old.ljust(len(new)), strict=False))
             for new, old in pairs
         ]
@@ -159,6 +160,7 @@ def observe(workload: str, setup: "Setup", say: "Say" = lambda _: None) -> Workl
 
     load = WORKLOADS[workload]
     source = resources.files(__package__).joinpath("lock.c")
+    # Static: the guest's initramfs has no libraries.
     programs = {"bin/lock": static_program(source, GUEST.architecture)} if load.locks else {}
     more = replace(setup, load=("loop",), programs=programs)
     with LinuxGuest(

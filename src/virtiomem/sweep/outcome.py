@@ -25,6 +25,7 @@ def play(sweep: Sweep, run: int) -> Outcome:
         return _play(sweep.scenario(run))
     except VirtiomemError as error:
         return Outcome(error=str(error))
+    # A fault of the program costs one run and not the sweep; an interrupt, or no memory, ends the sweep.
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
         return Outcome(error=one_line(f"{type(error).__name__}: {error}"))
 
@@ -119,6 +120,7 @@ class _Seen:
 
     def _end(self, shrink: _Shrink) -> None:
         self.asked_back += shrink.start - shrink.requested
+        # A reboot unplugs everything: what went below the requested size was not asked for.
         self.came_back += shrink.start - max(shrink.least, shrink.requested)
 
     def outcome(self) -> Outcome:

@@ -70,6 +70,7 @@ def standalone(measure: Measure, summary: Summary, sweep: Sweep) -> str:
         element(svg, "circle", class_=f"dot c{color % _COLORS}", cx=x + 4, cy=-10, r=4)
         element(svg, "text", name, x=x + 12, y=-6)
         x += 24 + len(name) * _PER_CHARACTER
+    # Up to the first @media it has the light colors: a picture in a file of its own does not follow a reader's screen.
     css = _asset("sweep.css")
     style = element(svg, "style")
     style.text = f"{css.partition('@media')[0]}svg {{ background: var(--paper); font: 12px sans-serif; }}\n{css.partition(_PICTURES)[2]}"
@@ -187,6 +188,7 @@ class _ValueScale:
         self._low = min([0.0, *(one.low for one in found)])
         high = max((one.high for one in found), default=0.0)
         self._step = _round_step(max((high - self._low) / 5, float(measure.counted)), binary=measure.binary)
+        # At least one step: a scale on which all values are equal has a length, too.
         self._high = max(-(-(high - self._low) // self._step) * self._step + self._low, self._low + self._step)
         self._start, self._stop = start, stop
 
@@ -197,6 +199,7 @@ class _ValueScale:
     def ticks(self) -> Iterator[tuple[float, str]]:
         """Places and words of round values."""
         at = self._low
+        # A sum of steps is off in its last digits, and the uppermost tick must not be lost by that.
         while at <= self._high * 1.0001:
             yield self(at), self._text(at)
             at += self._step

@@ -127,6 +127,7 @@ def _range(values: dict[str, Any], where: str) -> list[Label]:
         raise ScenarioError(f"{show(values)} does not lead from one to the other", where=where)
     found: list[Label] = []
     value = at
+    # One value more than is allowed is enough for the caller to refuse.
     while value <= end and len(found) <= MAX_VALUES:
         found.append(format_size(round(value)) if sizes else value)
         # From the first value each time: 0.1 added ten times is not 1.
@@ -148,6 +149,7 @@ class Grid:
     def digits(self, point: int) -> list[int]:
         """Index of the value that a combination has of each parameter."""
         found: list[int] = []
+        # A number with a digit for each parameter; divmod() gives the last digit first.
         for parameter in reversed(self.parameters):
             point, digit = divmod(point, len(parameter.settings))
             found.append(digit)
@@ -190,6 +192,7 @@ def _put(at: Any, parts: Sequence[str], value: Any, path: str) -> None:
     elif not isinstance(at, dict):
         raise ScenarioError(f"{quoted(path)} is not the place of a key", where="parameters")
     elif rest:
+        # A table that the file leaves out is made: a parameter may set the first key of it.
         _put(at.setdefault(head, {}), rest, value, path)
     else:
         at[head] = value

@@ -62,6 +62,7 @@ def run(
             progress.tell(journal.done)
         with written_whole(path) as file:
             rows.write(file, journal.rows(), sweep, parquet=rows.is_parquet(path))
+        # Only when the rows stand under their own name: an interrupt before that loses none.
         journal.remove()
     return Rows(path, sweep)
 
@@ -81,6 +82,7 @@ class _Progress:
     def tell(self, done: int) -> None:
         """Say it."""
         if self._tell is not None:
+            # Runs of an earlier try took none of this time.
             played, passed = done - self._before, time.monotonic() - self._began
             left = passed / played * (self._runs - done) if played else None
             self._tell(done, self._runs, left)

@@ -117,6 +117,7 @@ class Heading:
         found = []
         for parameter in sweep.grid.parameters:
             kinds = {type(setting.label) for setting in parameter.settings}
+            # A column has one type: labels of several kinds are text, except that whole numbers go with others.
             kind = next(iter(kinds)) if len(kinds) == 1 else float if kinds == {int, float} else str
             found.append(kind)
         return cls(tuple(sweep.names), tuple(found))
@@ -142,6 +143,7 @@ def refuse_other(path: Path) -> None:
     UsageError.
     """
     begins = b"PAR1" if is_parquet(path) else ",".join(_FIRST).encode()
+    # An empty file holds nothing that could be lost, and is written over.
     if path.is_file() and (head := _head(path, len(begins))) and head != begins:
         raise UsageError(f"{shown(path)}: something else than the rows of a sweep; give another name (--rows)")
 

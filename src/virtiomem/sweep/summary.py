@@ -134,6 +134,7 @@ def summarize(rows: Rows) -> Summary:
 
 def summary_of(sweep: Sweep, rows: Iterable[SweepRow]) -> Summary:
     """Summarize rows, all that the sweep has, in order."""
+    # Eight bytes for each run and measure: a list of two million numbers would take four times that.
     values = {measure.name: array("d", [nan]) * sweep.runs for measure in MEASURES}
     failed = bytearray(sweep.runs)
     errors: dict[str, int] = {}
@@ -141,6 +142,7 @@ def summary_of(sweep: Sweep, rows: Iterable[SweepRow]) -> Summary:
     for row in rows:
         place, seed = divmod(row.run, sweep.seeds)
         staying.update(numbers_in(row.outcome.left_blocks or ""))
+        # Rows come in the order of the runs: with the last seed all of a combination are there.
         if seed == sweep.seeds - 1:
             left[place] = numbers(block for block, runs in staying.items() if 2 * runs >= sweep.seeds)
             staying.clear()
@@ -176,6 +178,7 @@ def _points(
 
 
 def _there(values: Iterable[float]) -> list[float]:
+    # An array of numbers has no None: nan stands for a run without a value, such as one that failed.
     return [value for value in values if not isnan(value)]
 
 

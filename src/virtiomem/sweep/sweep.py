@@ -70,10 +70,12 @@ class Sweep:
             __version__,
             self.tables,
             [asdict(parameter) for parameter in self.grid.parameters],
+            # A whole grid by its size: it may have millions of combinations.
             self.points if len(self.points) < self.grid.size else self.grid.size,
             self.seeds,
             {name: [asdict(point) for point in points] for name, points in self.traces.items()},
         ]
+        # Sorted: tables whose keys stand in another order are the same sweep.
         return hashlib.sha256(json.encode(all_of_it, order="sorted")).hexdigest()[:12]
 
     def point(self, run: int) -> int:
@@ -105,11 +107,13 @@ class Sweep:
             raise error.of(f"{self.source} (run {run})") from None
 
     def _scenario(self, settings: dict[str, Setting], seed: int) -> Scenario:
+        # A copy: `put` changes it, and every run starts from what the file says.
         tables = copy.deepcopy(self.tables)
         for setting in settings.values():
             for path, value in setting.sets:
                 put(tables, path, value)
         file = convert(tables, WorkloadFile)
+        # Read without the workload first, which begins where these devices and steps end.
         played = complete(file, self.folder, self.source)
         if file.workload is None:
             return structs.replace(played, steps=_seeded(played.steps, seed))
@@ -139,6 +143,7 @@ def _seeded(steps: Sequence[Step], seed: int) -> list[Step]:
     """The steps, with memory somewhere else for each seed; seed 0 leaves them as they are written."""
     if not seed:
         return list(steps)
+    # Shifted above the numbers that files have for seeds: no use meets another's under another seed of the sweep.
     return [structs.replace(step, seed=step.seed + (seed << 32)) if isinstance(step, Use) else step for step in steps]
 
 
@@ -234,6 +239,7 @@ def _points(file: SweepFile, grid: Grid) -> Sequence[int]:
         return range(grid.size)
     # range() of more has no len(), which sample() needs.
     if grid.size <= 1 << 62:
+        # Always the same draw: --resume and the digest go by the combinations.
         return tuple(sorted(random.Random(0).sample(range(grid.size), drawn)))
     raise ScenarioError(f"{grid.size} combinations are more than a sample is drawn from, {1 << 62}", where="parameters")
 
@@ -264,6 +270,7 @@ def _try_all(made: Sweep) -> None:
             except ScenarioError as error:
                 told = ": ".join(filter(None, [error.where, error.reason]))
                 raise ScenarioError(told, where=f"parameters.{parameter.name}") from None
+    # The first combination, beyond its keys: sizes that do not fit one another show before anything is played.
     first = made._scenario(made.grid.settings(made.points[0]), 0)  # also where nothing is varied
     if not first.steps:
         raise ScenarioError("nothing is done: there is neither a step nor a workload", where="")

@@ -30,6 +30,7 @@ class TracePoint:
 def load(path: Path) -> tuple[TracePoint, ...]:
     """Read a trace. Raises UsageError for a file that cannot be read, ScenarioError, which names the line, for a wrong one."""
     try:
+        # Spreadsheets put a byte order mark in front.
         text = read_bytes(path, limit=MAX_TRACE).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ScenarioError("it is not text", where="", source=shown(path)) from None

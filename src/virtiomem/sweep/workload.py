@@ -61,6 +61,7 @@ def steps(
     events += made.levels(trace)
     found: list[Step] = [] if loaded else [Load()]
     now = 0.0
+    # Without the steps, which have no order among themselves.
     for event in sorted(events, key=lambda event: event[:3]):
         if event.at > now:
             found.append(Wait(seconds=event.at - now))
@@ -156,6 +157,7 @@ class _Maker:
             for device in self.devices:
                 shares[device.id] = align_down(min(total // len(self.devices), device.max_size), device.block_size)
             left -= sum(shares.values())
+        # What rounding, or a device that is full, has left over: the others take it, in their order.
         for device in reversed(self.devices) if self.workload.order == "last" else self.devices:
             more = align_down(min(left, device.max_size - shares[device.id]), device.block_size)
             shares[device.id] += more
@@ -185,6 +187,7 @@ class _Maker:
                 if size
             )
             yield _Event(at, _COMES, number, uses)
+            # What outlives the workload needs no step; nor does a process whose memory stays wholly.
             if goes < self.workload.seconds and parts[name]:
                 yield _Event(goes, _GOES, number, (Free(id=name),))
         raise ScenarioError(f"{quoted(one.name)}: more than {MAX_STEPS} processes", where="workload.processes")
@@ -201,6 +204,7 @@ class _Maker:
                 goal = -(-level // self.pageblock)
                 went: list[Step] = []
                 while (surplus := sum(parts.values()) - goal) > 0:
+                    # Sorted, so that the draw goes by the names and not by the history of the dictionary.
                     name = chance.choice(sorted(parts))
                     size = parts.pop(name)
                     went.append(Free(id=name))

@@ -24,6 +24,7 @@ NONE = "-"
 def table(moments: dict[str, Moment]) -> Iterator[Text]:
     """A column a moment, by its title: resources, RAM by kind, memory blocks, zones, devices."""
     lines = [("", *moments), *_lines(list(moments.values()))]
+    # As they are printed: a control character is shown by its escape, which is wider.
     widths = [max(len(printable(line[column])) for line in lines) for column in range(len(moments) + 1)]
     for number, (label, *cells) in enumerate(lines):
         line = f"{printable(label):<{widths[0]}}"

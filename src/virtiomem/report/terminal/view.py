@@ -26,6 +26,7 @@ class RunView:
         self._console = console
         self._recording = recording
         self._verbose = verbose
+        # What is in no device's region and was not there at boot was added by other means: it gets a strip of its own.
         self._boot_blocks = {block.block for block in recording.boot.memory_blocks}
         self._boot = self._last = self._most = boot_moment(Source("recording", recording))
         self._block_size = self._boot.block_size
@@ -52,6 +53,7 @@ class RunView:
         self._shown += 1
         now = next_moment(self._last, record)
         self._print(Text())
+        # Only a real guest takes time that says something: the embedded one counts virtual seconds.
         self._print(steps.heading(self._shown, record, took=self._recording.guest.get("kind") == "linux"))
         for line in self._lines(record, now):
             self._print(line)
