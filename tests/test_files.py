@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from virtiomem.errors import BackendError, UsageError
-from virtiomem.files import check_writable, read_bytes, read_stdin, write_whole
+from virtiomem.files import check_writable, read_bytes, read_stdin, write_all, write_whole
 
 
 def test_file_that_never_ends_is_too_long() -> None:
@@ -94,3 +94,13 @@ def test_standard_input_that_never_ends_is_too_long(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr("sys.stdin", zero)
         with pytest.raises(UsageError, match="standard input: longer than 2M"):
             read_stdin(limit=2 << 20)
+
+
+def test_file_that_only_its_owner_may_read_stays_so(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for path in (one, other):
+        path.write_bytes(b"old")
+        path.chmod(0o600)
+    write_whole(one, b"new")
+    write_all({other: b"new"})
+    assert [path.stat().st_mode & 0o777 for path in (one, other)] == [0o600, 0o600]

@@ -128,9 +128,8 @@ def write_all(outputs: Mapping[str | Path, bytes]) -> None:
         # Only now that all are written: a full disk leaves every old file as it was.
         for temporary, target in staged:
             with _writing(target):
-                # mkstemp() lets only the owner read: the result gets the rights of any new file, before readers can
-                # find it.
-                temporary.chmod(0o666 & ~_umask())
+                # mkstemp() lets only the owner read: it gets its rights before readers can find it.
+                temporary.chmod(_mode(target))
                 temporary.replace(target)
     finally:
         for temporary, _ in staged:
@@ -154,7 +153,7 @@ def written_whole(path: str | Path) -> Iterator[IO[bytes]]:
         try:
             with temporary.open("wb") as file:
                 yield file
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(_mode(target))
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -213,6 +212,14 @@ def _temporary(path: Path) -> Path:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".virtiomem-")
     os.close(handle)
     return Path(name)
+
+
+def _mode(target: Path) -> int:
+    """Rights of the file that is written: those of the one that it takes the place of, else a new file's."""
+    try:
+        return target.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return 0o666 & ~_umask()
 
 
 def _umask() -> int:

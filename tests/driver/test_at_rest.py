@@ -17,7 +17,8 @@ UNITS = Units(2 * MiB, 128 * MiB)
     [
         (GiB, GiB + MiB, {}, ReasonKind.BELOW_UNIT),
         (GiB, GiB - MiB, {}, ReasonKind.BELOW_UNIT),
-        (GiB, GiB - MiB, {"unplug_online": False}, ReasonKind.UNPLUG_ONLINE_OFF),
+        (GiB, GiB - MiB, {"unplug_online": False}, ReasonKind.BELOW_UNIT),
+        (GiB, GiB - 2 * MiB, {"unplug_online": False}, ReasonKind.UNPLUG_ONLINE_OFF),
         (GiB, 2 * GiB, {"unplug_online": False}, None),
         (GiB, 2 * GiB, {"offline": 896 * MiB}, None),
         (GiB, 2 * GiB, {"offline": GiB}, ReasonKind.TOO_MUCH_OFFLINE),

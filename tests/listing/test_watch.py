@@ -78,3 +78,10 @@ def test_with_uevents_time_passes_too_when_nothing_happens() -> None:
 def test_interval_of_nothing_or_of_words_is_refused(interval: float) -> None:
     with pytest.raises(ArgumentError, match=r"^interval must be "):
         MemoryEvents(interval)
+
+
+def test_two_in_one_process_both_hear_the_kernel() -> None:
+    first, second = MemoryEvents(1.0), MemoryEvents(1.0)
+    assert (first._socket is None) == (second._socket is None)
+    first.close()
+    second.close()

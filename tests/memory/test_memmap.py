@@ -18,7 +18,7 @@ from virtiomem.memory import (
     remove_memory,
     store_state,
 )
-from virtiomem.units import GiB, MiB
+from virtiomem.units import GiB, MiB, Span
 
 Boot = Callable[..., Memory]
 MB = 128 * MiB
@@ -101,3 +101,16 @@ def test_struct_pages_are_never_used(boot: Boot) -> None:
     assert 0 not in block.used
     assert len(block.used) == 63
     memory.check()
+
+
+@pytest.mark.parametrize(("kernel", "kept"), [("6.1", True), ("6.12", False)])
+def test_mixed_range_that_stays_keeps_its_entry_of_the_firmware_map_up_to_6_7(
+    boot: Boot, kernel: str, kept: bool
+) -> None:
+    memory, _ = added(boot, kernel, MB, "N")
+    memory.policy = Policy(memmap_on_memory=MemmapOnMemory.YES)
+    assert not add_memory(memory, 0, HERE + MB, 2 * MB)
+    assert not remove_memory(memory, HERE + MB, MB)
+    assert not add_memory(memory, 0, HERE + MB, MB, MHP_MEMMAP_ON_MEMORY)
+    assert remove_memory(memory, HERE + MB, 2 * MB) is Errno.EINVAL
+    assert (Span.sized(HERE + MB, 2 * MB) in memory.firmware_map) is kept

@@ -7,7 +7,16 @@ import pytest
 from virtiomem.errors import Errno
 from virtiomem.guest.base import GuestConfig
 from virtiomem.guest.machine import MachineLayout
-from virtiomem.memory import Memory, OnlineType, Policy, ZoneType, add_memory, device_offline, remove_memory
+from virtiomem.memory import (
+    Memory,
+    OnlineType,
+    Policy,
+    ZoneType,
+    add_memory,
+    device_offline,
+    device_online,
+    remove_memory,
+)
 from virtiomem.memory.vmemmap import BLOCK_OVERHEAD, free_after_boot
 from virtiomem.releases.linux import DEBIAN, LINUX
 from virtiomem.resource import iomem
@@ -119,3 +128,16 @@ def test_kernel_pages_that_have_nowhere_else_to_be_keep_a_block_online() -> None
 def grow_at(memory: Memory, start: int) -> int:
     """Blocks that can be added from an address on."""
     return next(block for block in count() if add_memory(memory, 0, start + block * MB, MB))
+
+
+def test_blocks_that_go_to_another_zone_change_what_zones_keep() -> None:
+    memory = booted("6.1", 4 * GiB, OnlineType.ONLINE_KERNEL)
+    assert grow(memory, 2 * GiB) == 2 * GiB
+    normal = memory.nodes[0].zones[ZoneType.NORMAL]
+    before = memory.vmemmap.kept(normal)
+    for block in list(memory.blocks_in(HERE, 2 * GiB)):
+        assert not device_offline(memory, block)
+        assert not device_online(memory, block, OnlineType.ONLINE_MOVABLE)
+    after = memory.vmemmap.kept(normal)
+    assert after < before
+    assert after == dict(memory.vmemmap._watermarks(sum(zone.managed for zone in memory.vmemmap._sharing)))[normal]

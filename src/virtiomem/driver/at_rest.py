@@ -27,10 +27,11 @@ class DeviceFacts:
 def why_at_rest(facts: DeviceFacts) -> Reason | None:
     """The reason; None where sizes and parameters give none."""
     missing, units = facts.requested_size - facts.size, facts.units
-    if missing < 0 and not facts.unplug_online:
-        return Reason(ReasonKind.UNPLUG_ONLINE_OFF)
+    # First: of less than a unit nothing could be unplugged either way.
     if abs(missing) < units.plugged:
         return Reason(ReasonKind.BELOW_UNIT, {"missing": abs(missing), "unit": units.plugged})
+    if missing < 0 and not facts.unplug_online:
+        return Reason(ReasonKind.UNPLUG_ONLINE_OFF)
     # The driver knows why its last pass ended; an observer outside can only work it out from sizes.
     waits = not units.could_add(facts.offline) if facts.waits is None else facts.waits
     if missing > 0 and waits:

@@ -4,7 +4,6 @@ Linux tells user space of memory blocks that come and go (uevents of the subsyst
 resource grows a moment later. Where there are no uevents (a file, a container), reading again from time to time will do.
 """
 
-import os
 import select
 import socket
 import time
@@ -90,7 +89,8 @@ def _uevent_socket() -> socket.socket | None:
     """A socket that hears the kernel's uevents, or None where there is no such thing."""
     try:
         heard = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT)
-        heard.bind((os.getpid(), KERNEL_GROUP))
+        # 0: the kernel chooses, for the process's own number is taken by its first socket.
+        heard.bind((0, KERNEL_GROUP))
     except OSError:
         return None
     return heard

@@ -223,10 +223,14 @@ def remove_blocks(memory: Memory, start: int, size: int) -> Errno:
     # All of them before the first goes: the range is removed whole or stays whole.
     if any(block.state is not BlockState.OFFLINE for block in blocks):
         return Errno.EBUSY
+    removable = memmap.removable(memory, blocks)
+    # Since 6.8 (memmap_in_each_block) Linux looks at the struct pages last, when the firmware's entry is gone.
+    if not removable and not memory.release.memmap_in_each_block:
+        return Errno.EINVAL
     # Only an entry of exactly this range goes, as in Linux: memory added as one and removed in parts leaves its entry.
     if memory.firmware_map and (span := Span.sized(start, size)) in memory.firmware_map:
         memory.firmware_map.remove(span)
-    if not memmap.removable(memory, blocks):
+    if not removable:
         return Errno.EINVAL
     # Blocks go before the resource: as long as anything of the memory is there, its addresses stay claimed.
     for block in blocks:

@@ -84,7 +84,7 @@ class Vmemmap:
         """Kernel zones in the order in which they are tried: the node's own, highest first, then those of the others."""
         self._huge_pages = False
         self._keeps: dict[Zone, int] = {}
-        self._kept_for = -1
+        self._kept_for: tuple[int, ...] = ()
 
     def boot_with(self, free: int) -> None:
         """Count from now on: after boot that many pages are free in the kernel zones, on all nodes.
@@ -146,10 +146,11 @@ class Vmemmap:
 
     def _kept(self) -> dict[Zone, int]:
         """Return the pages that struct pages may not take, by kernel zone; computed again when a zone has grown or shrunk."""
-        managed = sum(map(_MANAGED, self._sharing))  # each time a block comes, so no more than this is done
+        # Each time a block comes, so no more than this is done. Zone by zone: a block may go from one to another.
+        managed = tuple(map(_MANAGED, self._sharing))
         if managed != self._kept_for:
             self._kept_for = managed
-            self._keeps = dict(self._watermarks(managed))
+            self._keeps = dict(self._watermarks(sum(managed)))
         return self._keeps
 
     def _watermarks(self, managed: int) -> Iterator[tuple[Zone, int]]:

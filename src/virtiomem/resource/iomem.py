@@ -281,7 +281,7 @@ def claim_low(tree: Resource) -> None:
     """Set what a name alone does not tell: the firmware's entries below 1 MiB are busy whatever they are."""
     for node in overlapping_descendants(tree, 0, E820_LOW - 1):
         # Entries of the firmware that are not busy anyway have a desc. A PCI window there has none, and stays open.
-        if node.start < E820_LOW and node.desc != Desc.NONE:
+        if node.desc != Desc.NONE:
             node.set_busy(True)
 
 

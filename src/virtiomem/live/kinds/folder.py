@@ -63,7 +63,10 @@ def read(path: str | Path) -> Brought:
 
 def _root(path: Path) -> Path:
     """The folder itself, or the only one in it, as archives unpack."""
-    inside = [one for one in sorted(path.iterdir())[:100] if one.is_dir()] if not (path / "proc").is_dir() else []
+    try:
+        inside = [one for one in sorted(path.iterdir())[:100] if one.is_dir()] if not (path / "proc").is_dir() else []
+    except OSError as error:
+        raise UsageError(f"{shown(path)}: {error.strerror}") from None
     return inside[0] if len(inside) == 1 and (inside[0] / "proc").is_dir() else path
 
 
