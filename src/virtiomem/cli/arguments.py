@@ -71,8 +71,9 @@ def load_input(args: argparse.Namespace, verb: str, path: str | None = None) -> 
 
 @contextmanager
 def expecting(wanted: str, path: str, *also: str) -> Iterator[None]:
-    """When a reader refuses a file of another kind, add what it is and which command takes it; `also` are kinds that it
-    reads, too.
+    """Add to the refusal of a file of another kind what it is and which command takes it.
+
+    `also`: other kinds that the reader takes.
     """
     try:
         yield

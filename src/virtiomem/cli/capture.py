@@ -117,7 +117,7 @@ def _tell(capture: Capture, args: argparse.Namespace) -> int:
         say(f"{where}: {len(asked) - len(unread)} of {len(asked)} sources{size}")
     for at, remark in unread.items():
         say(f"  /{at}: {remark}")
-    # What is absent is no fault of the capture's: kernels differ. What was denied, or asked for in vain, is.
+    # Kernels differ: an absent file leaves the capture whole. A denied one, or a requested one not read, does not.
     missing = any(section.refused for section in asked.values()) or any(at in unread for at in ON_REQUEST)
     try:
         # Now, where it can still be taken again as root: masked addresses look like a whole file.

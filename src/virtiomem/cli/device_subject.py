@@ -109,7 +109,7 @@ def _subject(text: str) -> tuple[str, str]:
 
 
 def maker(args: argparse.Namespace) -> "Callable[[], Target] | None":
-    """Return the factory of a device that another program or package provides; None when none was named."""
+    """Return a callable that opens the device named by an option; None when no option names one."""
     from virtiomem.conformance.messages import command_target
     from virtiomem.conformance.subject import load_target
 
@@ -126,7 +126,7 @@ def maker(args: argparse.Namespace) -> "Callable[[], Target] | None":
 
 
 def _boot_target(args: argparse.Namespace) -> "Target":
-    """The target of --boot; raises UsageError for impossible options, BackendError where no device is reached."""
+    """Boot the target of --boot. Raises UsageError for impossible options, BackendError if no device is reached."""
     from virtiomem.conformance.booted import BootTarget, CommandHook, Hook, expected_release
     from virtiomem.conformance.consoles import read_console
     from virtiomem.conformance.vmm import Vmm, read_command
@@ -157,7 +157,7 @@ def _boot_target(args: argparse.Namespace) -> "Target":
 
 
 def opened(args: argparse.Namespace, progress: "StatusLine") -> "AbstractContextManager[Target]":
-    """The target that the options name; what it has to wait for is said."""
+    """Open the target that the options name; `progress` shows what it waits for."""
     from virtiomem.conformance.targets import open_target
 
     progress.say("starting the device" if args.boot is None else "booting the guest that has the device")

@@ -10,7 +10,7 @@ from virtiomem.text import shown
 
 
 def architecture_taken(capture: Capture, tree: ResourceTree) -> Architecture:
-    """Return the architecture that a capture names, or guess it from the map; say on stderr what is not as usual."""
+    """Return the architecture that a capture names, else one guessed from the map; warn where the guess is in doubt."""
     if (said := architecture_of(capture)) is not None:
         return said
     named = capture.section("proc/sys/kernel").values.get("arch")

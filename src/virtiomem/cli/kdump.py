@@ -59,7 +59,7 @@ MAX_CPUS = 8192
 """NR_CPUS with CONFIG_MAXSMP, in arch/x86/Kconfig (v6.1)."""
 
 VMCOREINFO_BYTES = 4096
-"""A page, of the smallest pages; the note has its head as well (include/linux/crash_core.h, v6.1)."""
+"""Size of the vmcoreinfo data, one page of 4K; its note adds a header (include/linux/crash_core.h, v6.1)."""
 _PLACE = re.compile(r"(?P<addr>[^:@]+):(?P<size>[^:@]+)(?:@(?P<paddr>[^:@]+))?")
 _PLAIN_HEX = re.compile(r"(?=.*[a-fA-F])[0-9a-fA-F]{1,16}")
 _DIRECT_MAPS = {"4-level": elfcore.DIRECT_MAP_4_LEVEL, "5-level": elfcore.DIRECT_MAP_5_LEVEL}

@@ -185,7 +185,7 @@ def _parsers(parser: argparse.ArgumentParser, argv: Sequence[str]) -> Iterator[a
 
 
 def _near_option(word: str, named: Iterable[argparse.ArgumentParser]) -> str:
-    """Suggest the option that an unknown word is close to, compared without the dashes; empty when none is."""
+    """Suggest a known option close to an unknown word, dashes aside; empty when none is close."""
     known = (option for parser in named for action in parser._actions for option in action.option_strings)
     names = [option.removeprefix("--") for option in known if option.startswith("--")]
     hint = nearest(word.partition("=")[0].removeprefix("--"), names)

@@ -147,7 +147,7 @@ class ComparisonOutput(Printed, kw_only=True):
 
 
 class GuestsOutput(Printed, kw_only=True):
-    """Guests of the golden recording and of the run; null for a missing one."""
+    """Guest of the golden recording (`golden`) and guest of the run (`played`); null for a missing one."""
 
     golden: dict[str, Any] | None
     played: dict[str, Any] | None
@@ -185,8 +185,9 @@ class MedianOutput(Printed, kw_only=True):
 
 
 class PointOutput(Printed, kw_only=True):
-    """One combination of a sweep's parameters, over its seeds; `left`: the memory blocks that stayed in half of the
-    runs, or in more.
+    """One combination of a sweep's parameters, over its seeds.
+
+    `left`: the memory blocks that stayed in at least half of the runs.
     """
 
     labels: dict[str, str | int | float | bool]
