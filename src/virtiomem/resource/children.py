@@ -5,6 +5,7 @@ its start addresses, and the first start of every chunk. An address is found wit
 moving at most one chunk, and the common case, a new highest child, is an append. A million siblings cost what ten do.
 """
 
+from abc import abstractmethod
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -19,11 +20,17 @@ SMALL: Final = LIMIT // 4
 class Ranged:
     """An item that can be a child: it lies from `start` to `end`, both inclusive."""
 
+    # Abstract to the type checker only: with a metaclass, ABC's, every resource would take longer to make.
     __slots__ = ("end", "start")
 
     def __init__(self, start: int, end: int) -> None:
         self.start = start
         self.end = end
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """Range and name, as messages show them."""
 
 
 N = TypeVar("N", bound=Ranged)
@@ -257,6 +264,9 @@ class Children(Sequence[N], Generic[N]):
         )
         for first, starts, nodes in zip(self._firsts, self._starts, self._nodes, strict=True):
             assert nodes, "no chunk is empty"
-            assert len(nodes) <= LIMIT, "no chunk is beyond the limit"
-            assert starts == [node.start for node in nodes], "the starts next to a chunk are its nodes' starts"
-            assert first == starts[0], "the first start of a chunk is known"
+            lowest = nodes[0].title
+            assert len(nodes) <= LIMIT, f"{lowest}: no chunk is beyond the limit"
+            assert starts == [node.start for node in nodes], (
+                f"{lowest}: the starts next to a chunk are its nodes' starts"
+            )
+            assert first == starts[0], f"{lowest}: the first start of a chunk is known"

@@ -56,12 +56,12 @@ class ResourceTree(Resource):
     `end` is the highest physical address, which x86 sets from the CPU's address bits early in boot.
     """
 
-    __slots__ = ("_flags", "_given", "_label", "_recent")
+    __slots__ = ("_flags", "_given", "_label", "_recent", "_size")
 
     def __init__(self, end: int = U64_MAX) -> None:
         super().__init__(0, end, "PCI mem", IORESOURCE_MEM)
-        self._label, self._flags = self.name, 0
-        """A name and flags that have been looked at: mostly the next region has the same."""
+        self._size, self._label, self._flags = 0, self.name, 0
+        """A size, a name and flags that have been looked at: mostly the next region has the same."""
         self._given = 0
         """The flags that the last region got: those that are alike share one object, a sixth of what a resource takes."""
         self._recent: Resource = self
@@ -103,15 +103,11 @@ class ResourceTree(Resource):
         Raises ResourceConflict (EBUSY) when a busy resource is in the way, or the range is not inside what it descended to;
         ArgumentError for what can be no region. Models: __request_region().
         """
-        # Mostly the name and flags of the region before: then only the types of the two numbers are left to look at.
-        if (
-            type(start) is not int
-            or type(size) is not int
-            or type(flags) is not int
-            or name is not self._label
-            or flags != self._flags
-        ):
+        # Mostly the size, name and flags of the region before: then only the start is left to look at.
+        if type(start) is not int or size != self._size or name is not self._label or flags != self._flags:
             self._look_at(start, size, name, flags)
+        # The numbers that were looked at: what equals them may be of another kind, as 4096.0 is.
+        size, flags = self._size, self._flags
         end = start + size - 1
         new = Trusted(start, end, name)
         place = self._recent
@@ -136,11 +132,11 @@ class ResourceTree(Resource):
         self._recent = place
         return new
 
-    def _look_at(self, start: object, size: object, name: str, flags: int) -> None:
-        """Look at what is asked for, and remember the name and the flags."""
+    def _look_at(self, start: int, size: int, name: str, flags: int) -> None:
+        """Refuse what can be no region; remember the size, name and flags of one that can."""
         border.span(start, size)
         check_label(name, flags)
-        self._label, self._flags = name, flags
+        self._size, self._label, self._flags = size, name, flags
 
     def release_region(self, start: int, size: int) -> bool:
         """Release the busy resource with exactly this range; False if there is no such resource (the kernel would warn).
