@@ -1,18 +1,22 @@
 """Map of the plugged device blocks: one byte per block.
 
 A byte a block is the fastest bitmap that CPython has: a range is tested, set and cleared by the C library's memchr,
-memset and memcpy, whatever the size of the region around it.
+memset and memcpy, whatever the size of the region around it. A range is tested in a copy, for `in` with a slice takes
+half of what `find` takes to read its arguments.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 from virtiomem.wire.mem import State
 
-_PLUGGED = 1
-_UNPLUGGED = 0
+_PLUGGED: Final = 1
+_UNPLUGGED: Final = 0
 
 # Looked up once: a member of an enum goes through its metaclass each time, which is slow.
-_ALL_PLUGGED, _ALL_UNPLUGGED, _MIXED = State
+_ALL_PLUGGED: Final = State.PLUGGED
+_ALL_UNPLUGGED: Final = State.UNPLUGGED
+_MIXED: Final = State.MIXED
 
 
 class BlockMap:
@@ -28,15 +32,15 @@ class BlockMap:
 
     def state(self, first: int, stop: int) -> State:
         """PLUGGED or UNPLUGGED when all of a non-empty range is, else MIXED."""
-        find = self._blocks.find
-        if find(_PLUGGED, first, stop) < 0:
+        blocks = self._blocks[first:stop]
+        if _PLUGGED not in blocks:
             return _ALL_UNPLUGGED
-        return _ALL_PLUGGED if find(_UNPLUGGED, first, stop) < 0 else _MIXED
+        return _MIXED if _UNPLUGGED in blocks else _ALL_PLUGGED
 
     def plug(self, first: int, stop: int) -> bool:
         """Set every block of the range, or return False when one is set already."""
         blocks = self._blocks
-        if blocks.find(_PLUGGED, first, stop) >= 0:
+        if _PLUGGED in blocks[first:stop]:
             return False
         blocks[first:stop] = b"\x01" * (stop - first)
         return True
@@ -44,7 +48,7 @@ class BlockMap:
     def unplug(self, first: int, stop: int) -> bool:
         """Clear every block of the range, or return False when one is clear already."""
         blocks = self._blocks
-        if blocks.find(_UNPLUGGED, first, stop) >= 0:
+        if _UNPLUGGED in blocks[first:stop]:
             return False
         blocks[first:stop] = bytes(stop - first)
         return True

@@ -37,6 +37,7 @@ Bytes that are not a request at all raise ProtocolError: the virtio device aroun
 """
 
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from virtiomem import border
 from virtiomem.architecture import DEFAULT
@@ -51,11 +52,14 @@ from virtiomem.releases.qemu import QEMU, QemuRelease
 from virtiomem.units import U64_MAX, Span, align_up, format_size
 from virtiomem.wire.mem import Config, Feature, RequestType, Response, ResponseType, State, unpack_request
 
-_ACK = Response(ResponseType.ACK)
-_STATE = tuple(Response(ResponseType.ACK, state) for state in State)
+_ACK: Final = Response(ResponseType.ACK)
+_STATE: Final = tuple(Response(ResponseType.ACK, state) for state in State)
 
 # Plain numbers: a request is compared with up to four of them, and a member of an enum is slow to look up.
-_PLUG, _UNPLUG, _UNPLUG_ALL, _GET_STATE = map(int, RequestType)
+_PLUG: Final = int(RequestType.PLUG)
+_UNPLUG: Final = int(RequestType.UNPLUG)
+_UNPLUG_ALL: Final = int(RequestType.UNPLUG_ALL)
+_GET_STATE: Final = int(RequestType.STATE)
 
 
 class MemDevice:
