@@ -149,8 +149,8 @@ def test_a_look_at_fewer_memory_blocks_is_no_observation(kept: Path, capsys: pyt
     assert "observations[0].ended.pages" in capsys.readouterr().err
 
 
-def test_a_missing_qemu_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["calibrate", "slab", "--accel", "tcg", "--qemu", str(tmp_path / "none")]) == 1
+def test_a_missing_kernel_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["calibrate", "slab", "--accel", "tcg", "--kernel", str(tmp_path / "none")]) == 1
     printed = capsys.readouterr()
     assert str(tmp_path / "none") in printed.err
     assert len(printed.err.splitlines()) == 1
