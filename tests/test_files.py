@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from virtiomem.errors import BackendError, UsageError
-from virtiomem.files import check_writable, read_bytes, read_stdin, write_all, write_whole
+from virtiomem.files import read_bytes, read_stdin
+from virtiomem.writing import check_writable, write_all, write_whole
 
 
 def test_file_that_never_ends_is_too_long() -> None:

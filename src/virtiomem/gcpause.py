@@ -28,5 +28,6 @@ def make_rare() -> None:
     """
     # Until now only modules and their functions were made, which stay until the end.
     gc.freeze()
-    # 10 000 times 10 times 10: the oldest objects are searched once in a million new ones.
-    gc.set_threshold(10_000, 10, 10)
+    # 100 000 times 5 times 2, for Python counts from 0: the oldest objects are searched once in a million new ones. Few commands
+    # make 100 000, so that most search none.
+    gc.set_threshold(100_000, 4, 1)

@@ -16,6 +16,10 @@ What goes wrong is raised (`virtiomem.errors`); `main` says it in one line on st
 def start() -> int:
     """Run the command line. An interrupt ends it quietly, also during the imports."""
     try:
+        from virtiomem import gcpause
+
+        # Here, not in main(), which a program may call; and first of all, for what is imported is no garbage.
+        gcpause.make_rare()
         from virtiomem.cli.main import main
 
         return main()

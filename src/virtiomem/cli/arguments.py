@@ -4,11 +4,10 @@ import argparse
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virtiomem.errors import Exit, UsageError
-from virtiomem.files import check_writable
+from virtiomem.files import StrPath
 from virtiomem.stdio import say
 from virtiomem.text import quoted, shown
 from virtiomem.units import U64_MAX, Size
@@ -99,12 +98,14 @@ def load_scenario(path: str, *, kernel: str | None = None) -> "Scenario":
     return scenario.load(path, kernel=kernel)
 
 
-def check_outputs(args: argparse.Namespace, *options: str, inputs: Iterable[str | Path] = ()) -> None:
+def check_outputs(args: argparse.Namespace, *options: str, inputs: Iterable[StrPath] = ()) -> None:
     """Refuse, before the work, an output that cannot be written, is one of the inputs, or is another output. Raises
     UsageError.
     """
     taken = list(inputs)
     for path in filter(None, (getattr(args, option) for option in options)):
+        from virtiomem.writing import check_writable  # not above: most commands write no file
+
         check_writable(path, inputs=taken)
         # Two options with the same file: what the one has written the other would replace.
         taken.append(path)

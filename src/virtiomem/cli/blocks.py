@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from virtiomem.cli.arguments import add_from, check_one_source, exit_status, file, load_input, refuse_unused, size
 from virtiomem.errors import Exit, UsageError
-from virtiomem.files import write_whole
 from virtiomem.live import lsmem
 from virtiomem.live.sysfs import read_memory_sysfs
 from virtiomem.stdio import terminal_width, warn
+from virtiomem.writing import write_whole
 
 if TYPE_CHECKING:
     from virtiomem.live.linux import LiveLinux

@@ -192,10 +192,10 @@ def _check(args: argparse.Namespace) -> int:
     from virtiomem.conformance import formats, suite
     from virtiomem.conformance.against import load_report
     from virtiomem.conformance.rules import binding, called, selected
-    from virtiomem.files import write_all
     from virtiomem.report.terminal import make_console
     from virtiomem.report.terminal.verdicts import show_report
     from virtiomem.status_line import StatusLine
+    from virtiomem.writing import write_all
 
     rules = selected(args.rule or [])
     skipped = {rule: reason for name, reason in args.skip for rule in called(name)}
@@ -233,7 +233,7 @@ def _junit_of_no_device(args: argparse.Namespace, what: str) -> Iterator[None]:
     except (BackendError, DeviceError) as error:
         if args.junit is not None:
             from virtiomem.conformance.formats import junit_of_no_device
-            from virtiomem.files import write_whole
+            from virtiomem.writing import write_whole
 
             write_whole(args.junit, junit_of_no_device(what, error))
         raise
@@ -244,8 +244,8 @@ def _fuzz(args: argparse.Namespace) -> int:
     from virtiomem.conformance.formats import figures_to_junit
     from virtiomem.conformance.fuzz import Figures, fuzz
     from virtiomem.conformance.policies import accepted
-    from virtiomem.files import write_whole
     from virtiomem.status_line import StatusLine
+    from virtiomem.writing import write_whole
 
     accept = accepted(args.accept)
     check_outputs(args, "log", "junit", inputs=[args.qemu])
@@ -278,9 +278,9 @@ def _fuzz(args: argparse.Namespace) -> int:
 
 def _show_fuzzed(args: argparse.Namespace, figures: "Figures", kept: "log.Writer | None") -> None:
     from virtiomem.conformance import formats
-    from virtiomem.files import write_whole
     from virtiomem.report.terminal import make_console
     from virtiomem.report.terminal.fuzzing import show_figures
+    from virtiomem.writing import write_whole
 
     try:
         if args.json:
@@ -297,8 +297,8 @@ def _replay(args: argparse.Namespace) -> int:
     from virtiomem.conformance.policies import accepted
     from virtiomem.conformance.replay import ReplayResult, replay
     from virtiomem.conformance.retrace import retrace
-    from virtiomem.files import write_whole
     from virtiomem.status_line import StatusLine
+    from virtiomem.writing import write_whole
 
     outcomes: dict[str, ReplayResult] = {}
     make, accept = maker(args), accepted(args.accept)

@@ -27,7 +27,6 @@ from virtiomem.cli.guessed import architecture_taken
 from virtiomem.cli.iomem import add_reading, at_least_values, read
 from virtiomem.cli.model import add_model, release_for
 from virtiomem.errors import Exit, UsageError
-from virtiomem.files import write_whole
 from virtiomem.kdump import elfcore, range_text, standing_text
 from virtiomem.kdump.comparison import Comparison, compare, dumped
 from virtiomem.kdump.elfcore import Inputs, KernelText, Note
@@ -51,6 +50,7 @@ from virtiomem.resource.tree import ResourceTree
 from virtiomem.stdio import terminal_width, warn
 from virtiomem.text import quoted, shown
 from virtiomem.units import U64_MAX
+from virtiomem.writing import write_whole
 
 HEADINGS = ("proc/iomem", "sys/kernel", "sys/devices/system/cpu", "proc/sys/kernel", KCORE)
 """What this command reads of a running Linux; for --header memory blocks, too."""

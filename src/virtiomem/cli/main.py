@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from types import ModuleType
 
-from virtiomem import __version__, gcpause, stdio
+from virtiomem import __version__, stdio
 from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.text import nearest, quoted, shown
 
@@ -74,9 +74,6 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code; `argv` defaults to this process's arguments."""
-    # Called from Python, the collector is the caller's.
-    if argv is None:
-        gcpause.make_rare()
     # Before everything that may print or complain: a stream that the caller closed is None to Python.
     stdio.open_what_is_closed()
     stdio.print_anything()

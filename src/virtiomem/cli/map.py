@@ -5,8 +5,8 @@ import json
 
 from virtiomem.cli.arguments import add_from, add_step, check_outputs, exit_status, file, refuse_unused
 from virtiomem.errors import Exit, UsageError
-from virtiomem.files import write_all
 from virtiomem.stdio import warn
+from virtiomem.writing import write_all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

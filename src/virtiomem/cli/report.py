@@ -5,7 +5,7 @@ import sys
 
 from virtiomem.cli.arguments import check_outputs, exit_status, file, load_recording
 from virtiomem.errors import Exit, UsageError
-from virtiomem.files import write_whole
+from virtiomem.writing import write_whole
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

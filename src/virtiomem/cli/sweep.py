@@ -11,7 +11,6 @@ from virtiomem import sweep as sweeps
 from virtiomem.cli.arguments import check_outputs, exit_status, expecting, file, positive
 from virtiomem.columns import Column, flowing
 from virtiomem.errors import Exit, UsageError
-from virtiomem.files import write_whole
 from virtiomem.notation import json_bytes, printable_json
 from virtiomem.recording.describe import plural
 from virtiomem.status_line import StatusLine
@@ -31,6 +30,7 @@ from virtiomem.sweep.summary import (
 )
 from virtiomem.text import quoted, shown
 from virtiomem.units import format_duration
+from virtiomem.writing import write_whole
 
 _MOST_POINTS = 40
 """Combinations that the table shows; the page and --json have all."""

@@ -13,7 +13,6 @@ from virtiomem.cli.model import add_model, release_for
 from virtiomem.cli.rules import add_rules, rules_of
 from virtiomem.columns import flowing
 from virtiomem.errors import Exit, UsageError
-from virtiomem.files import write_all
 from virtiomem.guest.base import Guest
 from virtiomem.recording.describe import plural
 from virtiomem.scenario import Scenario, golden, golden_formats, golden_jobs
@@ -21,6 +20,7 @@ from virtiomem.scenario.golden import GoldenCase, GoldenOutcome, GoldenResult
 from virtiomem.status_line import StatusLine
 from virtiomem.stdio import terminal_width
 from virtiomem.text import one_line, shown
+from virtiomem.writing import write_all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,14 +24,16 @@ compressed with gzip.
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from virtiomem import border
 from virtiomem.errors import ArgumentError, UsageError
-from virtiomem.files import read_bytes, write_whole
+from virtiomem.files import StrPath, read_bytes
 from virtiomem.packed import unpack
 from virtiomem.text import shown, sound
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT = "virtiomem-capture/1"
 
@@ -101,7 +103,7 @@ class Capture(NamedTuple):
     """None when the file does not say."""
     source: str = "capture"
     """Where it came from, for messages."""
-    root: Path | None = None
+    root: "Path | None" = None
     """The directory whose files it was collected from; None when it was read from a file."""
     told: tuple[str, ...] = ()
     """What there is to say about how it was read."""
@@ -147,11 +149,12 @@ def dumps(capture: Capture) -> str:
     return "\n".join([*lines, END]) + "\n"
 
 
-def dump(capture: Capture, path: str | Path) -> None:
+def dump(capture: Capture, path: StrPath) -> None:
     """Write a capture whole or not at all; compressed when the name ends in ``.gz``."""
+    from virtiomem.writing import write_whole  # not above: most captures are only read
+
     data = dumps(capture).encode("utf-8", "surrogateescape")
-    path = Path(path)
-    write_whole(path, _gzip(data) if path.suffix == ".gz" else data)
+    write_whole(path, _gzip(data) if str(path).endswith(".gz") else data)
 
 
 def _gzip(data: bytes) -> bytes:
@@ -175,7 +178,7 @@ def loads(data: str | bytes, *, source: str = "capture") -> Capture:
     return _from_lines(Section(raw.decode("utf-8", "surrogateescape")).lines, source)
 
 
-def load(path: str | Path) -> Capture:
+def load(path: StrPath) -> Capture:
     """Read a capture from a file; see `loads`."""
     return loads(read_bytes(path), source=str(path))
 

@@ -19,12 +19,13 @@ from pathlib import Path
 
 from virtiomem.abi import BlockFile, block_size_bytes, phys_index
 from virtiomem.errors import UsageError
-from virtiomem.files import cannot_write, is_there, refuse_empty
+from virtiomem.files import is_there, refuse_empty
 from virtiomem.live.capture import MEMORY
 from virtiomem.live.sysfs import NODES, directory, entry_numbers, read_attribute
 from virtiomem.recording import zoneinfo
 from virtiomem.recording.values import MemoryBlock, Snapshot
 from virtiomem.text import shown
+from virtiomem.writing import cannot_write
 
 MARK = ".virtiomem-sysroot"
 """The file that says a directory was made here and may be changed."""

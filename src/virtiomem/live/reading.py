@@ -2,11 +2,10 @@
 
 import codecs
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from virtiomem.errors import UsageError
-from virtiomem.files import is_directory, read_bytes, read_stdin
+from virtiomem.files import StrPath, is_directory, read_bytes, read_stdin
 from virtiomem.live.capture import MAX_LISTING, MAX_SIZE, Capture, Section, loads
 from virtiomem.live.kinds.table import (
     CAPTURE,
@@ -44,12 +43,12 @@ class Input(NamedTuple):
     recording: "Recording | None" = None
 
 
-def source_of(path: str | Path) -> str:
+def source_of(path: StrPath) -> str:
     """Return the name of a file in messages; ``-`` is standard input."""
     return "standard input" if str(path) == "-" else str(path)
 
 
-def load_any(path: str | Path, *, verb: str = "read", kind: str | None = None, step: int | None = None) -> Capture:
+def load_any(path: StrPath, *, verb: str = "read", kind: str | None = None, step: int | None = None) -> Capture:
     """Read a file that describes a Linux's memory, as `read_any` does; a recording gives what its last snapshot holds.
 
     `verb` is the command that needs it, `step` the last one of a recording that counts (0: boot). Raises UsageError for
@@ -87,7 +86,7 @@ def usable(found: Input, verb: str, source: str) -> Capture:
     raise UsageError(f"{shown(source)} is {kind.words}{'' if kind.instead else f': {missing} in it'}; {kind.takers}")
 
 
-def check_words(path: str | Path, wanted: str, *also: str) -> None:
+def check_words(path: StrPath, wanted: str, *also: str) -> None:
     """Refuse a file that is surely of another kind than is `wanted`, or `also` read, in the words of `Kind`.
 
     Raises UsageError, which says what it is.
@@ -100,7 +99,7 @@ def check_words(path: str | Path, wanted: str, *also: str) -> None:
         raise UsageError(f"{shown(path)} is {kind.words}, and not {wanted}; {kind.takers}")
 
 
-def read_any(path: str | Path, *, verb: str = "read", kind: str | None = None) -> Input:
+def read_any(path: StrPath, *, verb: str = "read", kind: str | None = None) -> Input:
     """Read a file, or a folder, that describes a Linux's memory for what it is; ``-`` is standard input.
 
     `kind` says what it is; else its beginning does, and of several that it may be, the one that `verb` can use. Where
@@ -134,14 +133,14 @@ def _unpacked(data: bytes, source: str) -> bytes:
         raise UsageError(f"{shown(source)}: not UTF-16, though it begins so: {error}") from None
 
 
-def _in_place(path: str | Path) -> Kind | None:
+def _in_place(path: StrPath) -> Kind | None:
     """The kind of what is not read as a whole: a folder, a file that may be larger than memory."""
     if str(path) == "-":
         return None
     if is_directory(path):
         return named("folder")
     try:
-        with Path(path).open("rb") as file:
+        with open(path, "rb") as file:  # noqa: PTH123 - see StrPath
             # Of a pipe, the bytes that are looked at here would be lost to its reader.
             if not file.seekable():
                 return None
@@ -150,7 +149,7 @@ def _in_place(path: str | Path) -> Kind | None:
         return None
 
 
-def _read_in_place(path: str | Path, kind: Kind) -> Input:
+def _read_in_place(path: StrPath, kind: Kind) -> Input:
     if (kind.magic and is_directory(path)) or (not kind.magic and not is_directory(path)):
         raise UsageError(f"{shown(path)} is {'a file' if not kind.magic else 'a folder'}, and not {kind.words}")
     found = kind.reader()(path)

@@ -5,13 +5,14 @@ from typing import Any
 
 from virtiomem import border
 from virtiomem.errors import ArgumentError, UsageError
-from virtiomem.files import read_bytes, write_whole
+from virtiomem.files import read_bytes
 from virtiomem.notation import NotationError, check_format, convert, json_bytes, json_values
 from virtiomem.recording import folded
 from virtiomem.recording.values import FORMAT as WHOLE
 from virtiomem.recording.values import Recording
 from virtiomem.text import shown
 from virtiomem.units import Size
+from virtiomem.writing import write_whole
 
 
 def decode_size(kind: type, value: Any) -> Any:

@@ -25,12 +25,12 @@ import struct
 from collections.abc import Iterable, Iterator
 from functools import cache
 from operator import le, lt
-from pathlib import Path
+from os import PathLike
 from typing import IO
 
 from virtiomem import border
 from virtiomem.errors import ArgumentTypeError, ListingError, MaskedListingError
-from virtiomem.files import read_bytes, write_whole
+from virtiomem.files import StrPath, read_bytes
 from virtiomem.gcpause import paused
 from virtiomem.resource.children import Children
 from virtiomem.resource.flags import IORESOURCE_IO, Desc
@@ -57,14 +57,12 @@ Row = tuple[str, str, str, str]
 Addresses = tuple[int, ...]
 
 
-def load(
-    file: str | Path | IO[str] | IO[bytes], *, source: str | None = None, allow_masked: bool = False
-) -> ResourceTree:
+def load(file: StrPath | IO[str] | IO[bytes], *, source: str | None = None, allow_masked: bool = False) -> ResourceTree:
     """Read a listing from a path or an open file: see `loads`. `source` names it in errors; else its own name does.
 
     Raises UsageError for a path that cannot be read.
     """
-    if isinstance(file, str | Path):
+    if isinstance(file, str | PathLike):
         return loads(read_bytes(file), source=source or str(file), allow_masked=allow_masked)
     if not callable(getattr(file, "read", None)):
         raise ArgumentTypeError(f"file must be a path or an open file (loads takes the text), not {described(file)}")
@@ -96,9 +94,11 @@ def loads(text: str | bytes, *, source: str | None = None, allow_masked: bool = 
     return tree
 
 
-def dump(tree: Resource, file: str | Path | IO[str]) -> None:
+def dump(tree: Resource, file: StrPath | IO[str]) -> None:
     """Write a listing to a path, whole or not at all, or to an open text file: see `dumps`."""
-    if isinstance(file, str | Path):
+    if isinstance(file, str | PathLike):
+        from virtiomem.writing import write_whole  # not above: most listings are only read
+
         write_whole(file, dumps(tree).encode(errors="surrogateescape"))
     else:
         file.write(dumps(tree))

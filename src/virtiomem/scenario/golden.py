@@ -18,7 +18,7 @@ from typing import Any
 
 from virtiomem import recording
 from virtiomem.errors import KernelPanic, UsageError, VirtiomemError
-from virtiomem.files import check_writable, is_directory, is_there
+from virtiomem.files import is_directory, is_there
 from virtiomem.guest.base import Guest
 from virtiomem.recording import Recording
 from virtiomem.recording.compare import RecordingDifference, Rules, compare, differences
@@ -30,6 +30,7 @@ from virtiomem.scenario.play import embedded_guest, follow, like, play, play_aga
 from virtiomem.scenario.toml_file import load
 from virtiomem.scenario.values import Scenario
 from virtiomem.text import shown
+from virtiomem.writing import check_writable
 
 SUFFIX = ".toml"
 GOLDEN = ".json"

@@ -13,10 +13,11 @@ from typing import IO, Any, Self
 from msgspec import DecodeError, json, structs
 
 from virtiomem.errors import UsageError
-from virtiomem.files import cannot_write, is_there
+from virtiomem.files import is_there
 from virtiomem.sweep.rows import Outcome, SweepRow, outcome_of
 from virtiomem.sweep.sweep import Sweep
 from virtiomem.text import shown
+from virtiomem.writing import cannot_write
 
 _NOWHERE = (1 << 64) - 1
 _LONGEST = 1 << 16

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta, Struct
 
 from virtiomem.errors import BackendError, UsageError
-from virtiomem.files import read_bytes, write_whole
+from virtiomem.files import read_bytes
 from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.notation import NotationError, check_format, convert, json_bytes, json_values
 from virtiomem.recording.pages import FREE, KERNEL
 from virtiomem.recording.values import Load, Natural, Resize, Step, Wait
 from virtiomem.text import shown
 from virtiomem.units import GiB, KiB, MiB, Size
+from virtiomem.writing import write_whole
 
 if TYPE_CHECKING:
     from virtiomem.guest.linux import LinuxGuest, Setup

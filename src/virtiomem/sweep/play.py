@@ -6,12 +6,13 @@ from itertools import islice
 from pathlib import Path
 
 from virtiomem import border
-from virtiomem.files import check_writable, is_there, written_whole
+from virtiomem.files import is_there
 from virtiomem.sweep import rows
 from virtiomem.sweep.engines import Chunk, Engine, in_process
 from virtiomem.sweep.journal import Journal
 from virtiomem.sweep.rows import Rows
 from virtiomem.sweep.sweep import Sweep
+from virtiomem.writing import check_writable, written_whole
 
 OnProgress = Callable[[int, int, float | None], None]
 """Told how many runs are done, of how many, and the seconds that the others may take; None while that is not known."""
