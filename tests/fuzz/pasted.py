@@ -227,7 +227,7 @@ def _elided(random: Random, text: str) -> str:
 def _cut(random: Random, text: str) -> str:
     """The beginning, up to the middle of a name that is not one without its end."""
     place = random.randrange(len(text))
-    line = ESCAPE.sub("", text[text.rfind("\n", 0, place) + 1 : place])
+    line = re.sub(ESCAPE, "", text[text.rfind("\n", 0, place) + 1 : place])
     name = line.rpartition(" : ")[2].rstrip("\"',`|│ ")  # quotes, and the right side of a frame
     return text if not line or iomem.is_whole(name, text[:place]) else text[:place]
 

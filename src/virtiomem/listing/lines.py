@@ -195,7 +195,7 @@ def _take_name(line: Line, manner: _Manner, repairs: Repairs) -> bool:
         lost = _is_elision(remark) or _SOME_RANGE.search(remark) is not None
         what = f"a remark behind {quoted(name)}: {quoted(remark)}"
         repairs.append(Repair(line.number, Damage.REMARK, what, "taken away", lost=lost))
-    if mark := ELIDED.search(name):
+    if mark := re.search(ELIDED, name):
         what = f"a mark behind {quoted(name[: mark.start()])} that lines are missing here"
         repairs.append(Repair(line.number, Damage.REMARK, what, "taken away", lost=True))
         name = name[: mark.start()]

@@ -115,7 +115,7 @@ def remarked(text: str) -> tuple[int, int]:
 
 
 def _elided(text: str) -> tuple[int, ...]:
-    if not _MAY_ELIDE.search(text):
+    if not re.search(_MAY_ELIDE, text):
         return ()
     lines = enumerate(text.splitlines(), 1)
     return tuple(islice((number for number, line in lines if _seems_elided(line.partition(" : ")[2])), MAX_REPAIRS))
@@ -123,11 +123,11 @@ def _elided(text: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def _seems_elided(name: str) -> bool:
-    return ELIDED.search(name) is not None
+    return re.search(ELIDED, name) is not None
 
 
-_MAY_ELIDE = re.compile(r"\.\.|\u2026|8<|[\[<(][a-z0-9]")
-_REMARKED = rf" : (?:(?!{SYSTEM_RAM}|{CRASH_KERNEL})\S.*?){REMARK.pattern}"
+_MAY_ELIDE = r"\.\.|\u2026|8<|[\[<(][a-z0-9]"
+_REMARKED = rf" : (?:(?!{SYSTEM_RAM}|{CRASH_KERNEL})\S.*?){REMARK}"
 _MAY_REMARK = re.compile(r"[ \t][#/<\u2190\u21d0\u27f5]")
 
 

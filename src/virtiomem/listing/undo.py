@@ -152,8 +152,8 @@ def _blanks(line: str) -> tuple[str, str]:
 
 
 def _colours(line: str) -> tuple[str, str]:
-    match = ESCAPE.search(line)
-    return (ESCAPE.sub("", line), match[0]) if match else (line, "")
+    match = re.search(ESCAPE, line)
+    return (re.sub(ESCAPE, "", line), match[0]) if match else (line, "")
 
 
 def _quotes(line: str) -> tuple[str, str]:

@@ -46,9 +46,9 @@ from virtiomem.text import MAX_VALUE, described, quoted, shown
 _LINE = r"^( *)({0})-({0}) : (.*[^\t\r\n]|)$"
 # Linux prints %08llx: eight digits filled up with zeros, or more digits without a zero in front.
 _MEM_LINE = re.compile(_LINE.format("[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7}"), re.MULTILINE)
-_IO_LINE = re.compile(_LINE.format("[0-9a-f]{4}"), re.MULTILINE)
+_IO_LINE = _LINE.format("[0-9a-f]{4}")
 _LOOSE_LINE = r"(\s*)([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)"
-_MASKED = re.compile(r"(?: *(?:0000-0000|00000000-00000000) : .*(?:\n|\Z))+")
+_MASKED = r"(?: *(?:0000-0000|00000000-00000000) : .*(?:\n|\Z))+"
 _BLOCK = 1 << 12
 """Characters read at a time, so that the matches of a long listing are not all alive at once."""
 
@@ -80,14 +80,17 @@ def loads(text: str | bytes, *, source: str | None = None, allow_masked: bool = 
     border.instance("text", text, str, bytes)
     if isinstance(text, bytes):
         text = text.decode("utf-8", "surrogateescape")
-    ports = _IO_LINE.match(text) is not None
-    masked = _MASKED.fullmatch(text) is not None
+    # The first line tells: few listings are of ports or masked, and what reads those is compiled only for them.
+    first = text[: text.find(" : ")].lstrip(" ")
+    ports = len(first) == 9 and re.match(_IO_LINE, text, re.MULTILINE) is not None
+    masked = first in ("0000-0000", "00000000-00000000") and re.fullmatch(_MASKED, text) is not None
     if masked and not allow_masked:
         raise MaskedListingError(source=source)
     tree = ResourceTree()
     if ports:
         tree.name, tree.flags, tree.end = "PCI IO", IORESOURCE_IO, 0xFFFF
-    reader = _Reader(tree, _IO_LINE if ports else _MEM_LINE, source, masked=masked)
+    pattern = re.compile(_IO_LINE, re.MULTILINE) if ports else _MEM_LINE
+    reader = _Reader(tree, pattern, source, masked=masked)
     # A listing may make a million objects and no garbage: the collector would search all of them again and again.
     with paused():
         reader.read(text)
@@ -126,7 +129,7 @@ class _Reader:
         parent, level, floor, ceiling = tree, 0, tree.start - 1, tree.end
         name, flags, desc, spoiled = meaning_of("")
         for block in _blocks(text):
-            starts, ends = ((), ()) if self.pattern is _IO_LINE else _like_above(block, level, name)
+            starts, ends = ((), ()) if self.pattern is not _MEM_LINE else _like_above(block, level, name)
             # Thousands of lines like the one above, ascending below one parent: nothing else has to be looked at.
             if starts and floor < starts[0] and ends[-1] <= ceiling and all(map(lt, ends, starts[1:])):
                 siblings += [
