@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
+from itertools import islice
 
 from virtiomem.cli.arguments import add_from, add_step, check_one_source, exit_status, file, load_input, refuse_unused
 from virtiomem.errors import Exit, UsageError
@@ -22,6 +23,8 @@ ACTIONS = {
 }
 """Words that choose a command of their own: `virtiomem.cli.iomem_<action>`. (A file of that name is `./diff`.)"""
 
+_PIECES = 1 << 16
+"""Pieces of JSON that are written together: a resource is some twenty."""
 _DEEPEST_JSON = 200
 """json recurses twice a level, and Python 1000 times in all; no kernel comes near."""
 
@@ -180,7 +183,11 @@ def _print_json(reading: repair.Reading, args: argparse.Namespace) -> None:
         value = {"iomem": map_tables.tree_values(tree)}
     if args.lenient:
         value |= {"repairs": map_tables.repair_values(reading.repairs), "masked": reading.masked}
-    print(json.dumps(value | at_least_values(reading.at_least), indent=1))
+    # Not dumps(), which has the text of a million lines at once, in pieces and whole.
+    pieces = json.JSONEncoder(indent=1).iterencode(value | at_least_values(reading.at_least))
+    while some := "".join(islice(pieces, _PIECES)):
+        sys.stdout.write(some)
+    print()
 
 
 def _text(reading: repair.Reading, args: argparse.Namespace) -> Iterator[str]:
@@ -210,10 +217,10 @@ def _style(args: argparse.Namespace, columns: list[str], reading: repair.Reading
 
 
 def _chosen(tree: Resource, args: argparse.Namespace) -> Iterator[map_tables.Row]:
-    wanted, flat = _wanted(args), args.flat or args.only
-    for depth, node in tree.walk():
-        if wanted(node.name):
-            yield (0 if flat else depth), node
+    if not args.only:
+        return ((0, node) for _, node in tree.walk()) if args.flat else tree.walk()
+    wanted = _wanted(args)
+    return ((0, node) for _, node in tree.walk() if wanted(node.name))
 
 
 def _ram(tree: Resource, args: argparse.Namespace) -> list[RamRange]:

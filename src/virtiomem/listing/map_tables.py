@@ -33,13 +33,13 @@ class TableOptions(NamedTuple):
 
 BAR_WIDTH = 12
 _PAGE_BITS, _BITS_A_CELL = 12, 3
-"""A bar grows by one cell each time the size grows eightfold, from 4 KiB on: a map reaches from pages to terabytes."""
+_CELLS = [max(1, min((bits - 1 - _PAGE_BITS) // _BITS_A_CELL + 1, BAR_WIDTH)) for bits in range(66)]
+"""A bar grows by one cell each time the size grows eightfold, from 4 KiB on: a map reaches from pages to terabytes. Indexed
+by the bit length of the size; the size of all 64 bits has 65 of them."""
 
 
 def _bar(size: int, style: TableOptions) -> str:
-    if style.hidden:
-        return ""
-    return style.full * max(1, min((size.bit_length() - 1 - _PAGE_BITS) // _BITS_A_CELL + 1, BAR_WIDTH))
+    return "" if style.hidden else style.full * _CELLS[size.bit_length()]
 
 
 def _size(size: int, style: TableOptions) -> str:
@@ -50,6 +50,7 @@ def _size(size: int, style: TableOptions) -> str:
 
 MAX_SHOWN_DEPTH = 32
 """Deeper levels are indented like this one; no kernel comes near."""
+_INDENTS = ["  " * depth for depth in range(MAX_SHOWN_DEPTH + 1)]
 
 
 class _MapCell(NamedTuple):
@@ -61,7 +62,7 @@ class _MapCell(NamedTuple):
 
     def indented(self, text: str) -> str:
         """A text as deep as the resource."""
-        return f"{'  ' * min(self.depth, MAX_SHOWN_DEPTH)}{text}"
+        return f"{_INDENTS[min(MAX_SHOWN_DEPTH, self.depth)]}{text}"
 
 
 def _parent(shown: _MapCell) -> str:

@@ -19,7 +19,7 @@ from virtiomem.errors import ListingError, MaskedListingError
 from virtiomem.listing.damage import MAX_REPAIRS, Repair
 from virtiomem.resource import iomem
 from virtiomem.resource.names import CRASH_KERNEL, SYSTEM_RAM
-from virtiomem.resource.spoiled import ELIDED, REMARK
+from virtiomem.resource.spoiled import ELIDED, REMARK, may_elide
 from virtiomem.resource.tree import ResourceTree
 
 
@@ -115,7 +115,7 @@ def remarked(text: str) -> tuple[int, int]:
 
 
 def _elided(text: str) -> tuple[int, ...]:
-    if not re.search(_MAY_ELIDE, text):
+    if not may_elide(text):
         return ()
     lines = enumerate(text.splitlines(), 1)
     return tuple(islice((number for number, line in lines if _seems_elided(line.partition(" : ")[2])), MAX_REPAIRS))
@@ -126,7 +126,6 @@ def _seems_elided(name: str) -> bool:
     return re.search(ELIDED, name) is not None
 
 
-_MAY_ELIDE = r"\.\.|\u2026|8<|[\[<(][a-z0-9]"
 _REMARKED = rf" : (?:(?!{SYSTEM_RAM}|{CRASH_KERNEL})\S.*?){REMARK}"
 _MAY_REMARK = re.compile(r"[ \t][#/<\u2190\u21d0\u27f5]")
 

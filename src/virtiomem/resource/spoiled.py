@@ -34,13 +34,12 @@ RANGE = rf"(?:[0-9a-f]{{8,16}} ?- ?[0-9a-f]{{3,16}}|[0-9a-f]{{3,16}} ?- ?[0-9a-f
 # A run of blanks or dots is looked at once, from its beginning: a name may be a megabyte of them.
 REMARK = r"(?<![ \t])[ \t]++(?:\#(?:[ \t\#]|$)|//|<[-=<]|/\*|\u2190|\u21d0|\u27f5)"
 """How people begin a remark behind a name. (`PCI Bus #0d` and `… (#2)` are names.)"""
+_LEFT_OUT = ("snip", "cut", "skipped", "omitted", "elided", "truncated", "removed")
 ELIDED = (
     r"(?<![ \t])(?:[ \t]++\.\.++|[ \t]*+(?:\[\.\.+\]|(?<!\.)\.\.\.++|\u2026|--8<.*"
-    r"|[\[<(](?:(?:[0-9]+|some|many|more|lines?)[ ])*(?:snip|cut|skipped|omitted|elided|truncated|removed).*))[ \t]*$"
+    rf"|[\[<(](?:(?:[0-9]+|some|many|more|lines?)[ ])*(?:{'|'.join(_LEFT_OUT)}).*))[ \t]*$"
 )
 """A mark behind a name that lines are missing."""
-_MARKS = ("..", "\u2026", "<", "[", "(")
-"""What such a mark has one of."""
 _TELLING = 4
 """Letters of a name that tell which it was, if it is cut: of `System RAM` and `Crash kernel` no other begins so."""
 _BEHIND = r"(?s)[ \t]*[\W_].*|[ \t]+.*"
@@ -49,6 +48,11 @@ _RELIED_ON = re.compile(
     rf"(?:{SYSTEM_RAM} \([a-z_]+\)|{SYSTEM_RAM}|{CRASH_KERNEL}|{KERNEL_IMAGE.pattern}|{VIRTIO_DEVICE.pattern})(?!\w)"
 )
 """The names that sums and dumps go by; Linux puts nothing behind them."""
+
+
+def may_elide(text: str) -> bool:
+    """True for a name, or a whole listing, that has in it what every mark behind a name has; most have not."""
+    return any(sign in text for sign in ("..", "\u2026", "8<", *_LEFT_OUT))
 
 
 def plain_name(name: str) -> str:
@@ -89,7 +93,7 @@ def what_is_spoiled(name: str) -> str:
         what = "an invisible character" if any(character in name for character in _INVISIBLE) else "a blank"
         return f"{what} that the kernel does not print, in or after the name {quoted(name)}"
     # Behind a name that is not known, dots may be part of it.
-    if any(sign in name for sign in _MARKS) and (mark := re.search(ELIDED, name)) and is_known(name[: mark.start()]):
+    if may_elide(name) and (mark := re.search(ELIDED, name)) and is_known(name[: mark.start()]):
         return f"a mark behind the name {quoted(name)} that lines are missing here"
     bare, remark = without_remark(name)
     if remark:
