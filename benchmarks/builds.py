@@ -9,8 +9,8 @@
     grow, shrink        as in stack.py: a memory block plugged or unplugged by the whole stack
 
 Each measurement is a process of its own. Prints nanoseconds of CPU time, the median of R rounds, scaled as in stack.py; how many
-times faster the compiled build is, the median of the pairs. With --instructions: what callgrind counts, between 2000 and 6000 items,
-without what it takes to get ready, and with the garbage collector as the command sets it. With --profile: the functions of the pure build that take the most time. The compiled build is taken from build/installed, where `make test-compiled` and `make bench` put it.
+times faster the compiled build is, the median of the pairs. The garbage collector is as the command sets it. With --instructions:
+what callgrind counts, between 2000 and 6000 items, without what it takes to get ready. With --profile: the functions of the pure build that take the most time. The compiled build is taken from build/installed, where `make test-compiled` and `make bench` put it.
 """
 
 import argparse
@@ -88,6 +88,7 @@ def seconds(work: str, items: int) -> float:
     """CPU time of the work in this process, on the machine that figures are scaled to."""
     job = ready(work, items)
     gc.collect()
+    gcpause.make_rare()
     before = calibrate()
     start = time.process_time()
     job()

@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,19 @@ def load_input(args: argparse.Namespace, verb: str, path: str | None = None) -> 
     for words in capture.told:
         say(f"virtiomem: {words}")
     return capture
+
+
+def load_or_collect(args: argparse.Namespace, verb: str, headings: Sequence[str]) -> "Capture":
+    """Read the file that a command is given or, without one, these headings of a running Linux.
+
+    Raises UsageError for `--step` without a file.
+    """
+    if args.file:
+        return load_input(args, verb)
+    refuse_unused({"--step": getattr(args, "step", None) is not None}, "is for a recording: give FILE")
+    from virtiomem.live.collect import collect  # not above: a file need not wait for its imports
+
+    return collect(args.sysroot, only=headings)
 
 
 @contextmanager

@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from itertools import islice
 
-from virtiomem.cli.arguments import add_from, add_step, check_one_source, exit_status, file, load_input, refuse_unused
+from virtiomem.cli.arguments import (
+    add_from,
+    add_step,
+    check_one_source,
+    exit_status,
+    file,
+    load_or_collect,
+    refuse_unused,
+)
 from virtiomem.errors import Exit, UsageError
 from virtiomem.listing import map_tables, repair
 from virtiomem.listing.ram import RamRange, system_ram
@@ -109,7 +117,8 @@ def _reading(args: argparse.Namespace) -> repair.Reading:
     if not args.core:
         refuse_unused({"--debug": args.debug}, "is the debug information of a --core")
         # Both options compute with addresses: where those are hidden, names alone do not help.
-        return read(capture_of(args), lenient=args.lenient, names_alone=not (args.merge or args.ram))
+        capture = load_or_collect(args, "iomem", ("proc/iomem",))
+        return read(capture, lenient=args.lenient, names_alone=not (args.merge or args.ram))
     refuse_unused(
         {args.file: args.file, "--from": args.kind, "--lenient": args.lenient, "--sysroot": args.sysroot != "/"},
         "is of no use with --core, which reads the kernel's own structures",
@@ -127,16 +136,6 @@ def _has_any(tree: Resource, args: argparse.Namespace) -> bool:
     names = f" called {', '.join(args.only)}" if args.only else ""
     say(f"virtiomem: there is no {'System RAM' if args.ram else 'resource'}{names} in it")
     return False
-
-
-def capture_of(args: argparse.Namespace) -> Capture:
-    """A file, or a running Linux's map, which brings imports that a file need not wait for."""
-    if args.file:
-        return load_input(args, "iomem")
-    refuse_unused({"--step": args.step is not None}, "is for a recording: give FILE")
-    from virtiomem.live.collect import collect
-
-    return collect(args.sysroot, only=("proc/iomem",))
 
 
 def read(capture: Capture, *, lenient: bool, names_alone: bool = False) -> repair.Reading:

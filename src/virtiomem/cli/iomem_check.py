@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 
 from virtiomem.architecture import FAMILIES, find
-from virtiomem.cli.arguments import check_one_source, exit_status, file, load_input, size
+from virtiomem.cli.arguments import check_one_source, exit_status, file, load_or_collect, size
 from virtiomem.cli.guessed import architecture_taken
 from virtiomem.cli.iomem import add_reading, at_least_values, read
 from virtiomem.cli.model import add_model, release_for
@@ -14,7 +14,6 @@ from virtiomem.errors import Exit, UsageError, VirtiomemError
 from virtiomem.kdump.ranges import KEXEC_TOOLS_RANGES
 from virtiomem.listing.check import KEXEC_TOOLS_RANGES_ARM, check, table, values
 from virtiomem.live.capture import Capture
-from virtiomem.live.collect import collect
 from virtiomem.live.crash_header import ranges_that_fit
 from virtiomem.live.load import DEFAULT_MEMORY_BLOCK
 from virtiomem.live.sysfs import BLOCK_SIZES, is_block_size
@@ -64,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table and what is wrong."""
     check_one_source(args)
-    capture = load_input(args, "iomem") if args.file else collect(args.sysroot, only=HEADINGS)
+    capture = load_or_collect(args, "iomem", HEADINGS)
     reading = read(capture, lenient=args.lenient)
     if args.merge:
         reading.tree.merge_adjacent_system_ram()

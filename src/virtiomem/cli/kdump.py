@@ -18,7 +18,7 @@ from virtiomem.cli.arguments import (
     exit_status,
     expecting,
     file,
-    load_input,
+    load_or_collect,
     number,
     positive,
     refuse_unused,
@@ -125,7 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Work out the ranges; write, compare or show them."""
     _check(args)
-    capture = _capture(args)
+    capture = load_or_collect(args, "kdump", (*HEADINGS, MEMORY) if args.header else HEADINGS)
     with gcpause.paused():
         reading = read(capture, lenient=args.lenient)
         if args.merge:
@@ -195,16 +195,6 @@ def _check(args: argparse.Namespace) -> None:
         refuse_unused({"--limit": args.limit}, "is for kexec-tools: --as kexec-tools, or --compare")
     read = [args.file] if args.file else [Path(args.sysroot, heading) for heading in HEADINGS]
     check_outputs(args, "output", inputs=read)
-
-
-def _capture(args: argparse.Namespace) -> Capture:
-    """A file, or as much of a running Linux as is needed; each comes with imports that the other need not wait for."""
-    if args.file:
-        return load_input(args, "kdump")
-    refuse_unused({"--step": args.step is not None}, "is for a recording: give FILE")
-    from virtiomem.live.collect import collect
-
-    return collect(args.sysroot, only=(*HEADINGS, MEMORY) if args.header else HEADINGS)
 
 
 def _header(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -> int:
