@@ -26,6 +26,13 @@ def test_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, why: str) 
         read_bytes(tmp_path / name)
 
 
+def test_a_number_is_not_taken_for_a_file_that_is_open(tmp_path: Path) -> None:
+    with (tmp_path / "f").open("wb") as file:
+        with pytest.raises(TypeError):
+            read_bytes(file.fileno())  # type: ignore[arg-type]
+        file.write(b"still open")
+
+
 def test_writing_keeps_the_old_file_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "r.json"
     write_whole(target, b"old")

@@ -25,7 +25,8 @@ def read_bytes(path: StrPath, *, limit: int = MAX_SIZE) -> bytes:
     """
     refuse_empty(path)
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - see StrPath
+        # Not `path` itself: open() would take a number for a file that is open already, and close it.
+        with open(os.fspath(path), "rb") as file:  # noqa: PTH123 - see StrPath
             return _read(file, shown(path), limit)
     except (OSError, ValueError) as error:  # ValueError: a name with a NUL
         raise UsageError(f"{shown(path)}: {getattr(error, 'strerror', None) or error}") from None

@@ -140,7 +140,7 @@ def _in_place(path: StrPath) -> Kind | None:
     if is_directory(path):
         return named("folder")
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - see StrPath
+        with open(os.fspath(path), "rb") as file:  # noqa: PTH123 - see StrPath
             # Of a pipe, the bytes that are looked at here would be lost to its reader.
             if not file.seekable():
                 return None
