@@ -102,8 +102,8 @@ NEVER_NEEDED = {"asyncio", "httpx", "jinja2", "libvirt", "prometheus_client", "q
         ("map --help", {"msgspec", "rich", "dataclasses"}, 40),
         (
             "iomem {examples}/guest.capture",
-            {"msgspec", "rich", "dataclasses", "virtiomem.abi", "virtiomem.architecture", "virtiomem.guest"},
-            75,
+            {"msgspec", "rich", "dataclasses", "pathlib", "virtiomem.abi", "virtiomem.architecture", "virtiomem.guest"},
+            65,
         ),
         ("blocks {examples}/guest.capture", {"rich", "virtiomem.driver.virtio_mem"}, 175),
         ("kdump --help", {"rich", "virtiomem.driver.virtio_mem"}, 205),
