@@ -56,12 +56,12 @@ class ResourceTree(Resource):
     `end` is the highest physical address, which x86 sets from the CPU's address bits early in boot.
     """
 
-    __slots__ = ("_flags", "_given", "_label", "_recent", "_size")
+    __slots__ = ("_flags", "_given", "_label", "_recent")
 
     def __init__(self, end: int = U64_MAX) -> None:
         super().__init__(0, end, "PCI mem", IORESOURCE_MEM)
-        self._size, self._label, self._flags = 0, self.name, 0
-        """A size, a name and flags that have been looked at: mostly the next region has the same."""
+        self._label, self._flags = self.name, -1
+        """A name and flags that have been looked at: mostly the next region has the same. -1 for flags that a bool equals."""
         self._given = 0
         """The flags that the last region got: those that are alike share one object, a sixth of what a resource takes."""
         self._recent: Resource = self
@@ -103,11 +103,14 @@ class ResourceTree(Resource):
         Raises ResourceConflict (EBUSY) when a busy resource is in the way, or the range is not inside what it descended to;
         ArgumentError for what can be no region. Models: __request_region().
         """
-        # Mostly the size, name and flags of the region before: then only the start is left to look at.
-        if type(start) is not int or size != self._size or name is not self._label or flags != self._flags:
+        # Nearly every call passes: its sum is an integer, as only that of integers is, none is below 2, as a bool would be, and
+        # it has the name and flags of the region before.
+        try:
+            are_integers = type(start + size + flags) is int
+        except TypeError:
+            are_integers = False
+        if not are_integers or start < 2 or size < 2 or name is not self._label or flags != self._flags:
             self._look_at(start, size, name, flags)
-        # The numbers that were looked at: what equals them may be of another kind, as 4096.0 is.
-        size, flags = self._size, self._flags
         end = start + size - 1
         new = Trusted(start, end, name)
         place = self._recent
@@ -133,10 +136,10 @@ class ResourceTree(Resource):
         return new
 
     def _look_at(self, start: int, size: int, name: str, flags: int) -> None:
-        """Refuse what can be no region; remember the size, name and flags of one that can."""
+        """Refuse what can be no region; remember the name and flags of one that can."""
         border.span(start, size)
         check_label(name, flags)
-        self._size, self._label, self._flags = size, name, flags
+        self._label, self._flags = name, flags if flags > 1 else -1
 
     def release_region(self, start: int, size: int) -> bool:
         """Release the busy resource with exactly this range; False if there is no such resource (the kernel would warn).
