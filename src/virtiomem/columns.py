@@ -69,7 +69,7 @@ def _lines(
         if len(shown) < len(widths):
             cells = [cell for at, cell in enumerate(cells) if at % len(widths) in shown]
         if width is None:
-            # All with one %: it takes half of what a % for each line does. A last cell that is empty leaves the gap before it.
+            # One % for all lines is faster than one for each. An empty last cell leaves blanks at the end of its line.
             lines = line * (len(cells) // len(shown)) % tuple(cells)
             yield re.sub("(?<! ) ++\n", "\n", lines) if " \n" in lines else lines
         else:

@@ -14,7 +14,7 @@ from virtiomem.text import shown
 
 
 def check_writable(path: StrPath, *, inputs: Iterable[StrPath] = ()) -> None:
-    """Raise UsageError when a file could not be written there; before the work whose outcome it is to hold.
+    """Check, before the work, that its outcome can be written there. Raises UsageError.
 
     `inputs` are the files and directories that are read, ``-`` for standard input: none of them may be overwritten.
     """
@@ -60,7 +60,7 @@ def write_whole(path: StrPath, data: bytes) -> None:
 
 
 def write_all(outputs: Mapping[StrPath, bytes]) -> None:
-    """Write several files as `write_whole` does; when one cannot be written, none is."""
+    """Write several files as `write_whole` does: all of them, or none."""
     staged: list[tuple[Path, Path]] = []
     try:
         for path, data in outputs.items():
@@ -80,7 +80,7 @@ def write_all(outputs: Mapping[StrPath, bytes]) -> None:
                 temporary.replace(target)
     finally:
         for temporary, _ in staged:
-            # What was put in place is no longer there under this name.
+            # A file that was put in place has left this name.
             temporary.unlink(missing_ok=True)
 
 
@@ -123,7 +123,7 @@ _WRONG_NAMES = {
     errno.EPERM,
     errno.EROFS,
 }
-"""What the system says about a name under which nothing can be written; all else is the system's own trouble."""
+"""Errors that mean a wrong name. All others mean that the system could not write."""
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _target(path: Path) -> Path:
-    """The file that symbolic links lead to, whether it is there yet or not; a loop of them is an OSError."""
+    """Follow symbolic links to the file, which need not exist yet. Raises OSError for a loop of links."""
     try:
         # Strict at first: otherwise realpath() returns something for a loop of links, too.
         return Path(os.path.realpath(path, strict=True))
@@ -153,7 +153,7 @@ def _is_special(path: Path) -> bool:
 
 
 def _temporary(path: Path) -> Path:
-    """A new, empty file next to this one; its name is short, since that of `path` may be as long as names can be."""
+    """Make an empty file next to this one. Its name is short, because `path` may have the longest name there can be."""
     import tempfile  # not above: it takes a tenth of every command's start, and most write nothing
 
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".virtiomem-")

@@ -18,7 +18,7 @@ def start() -> int:
     try:
         from virtiomem import gcpause
 
-        # Here, not in main(), which a program may call; and first of all, for what is imported is no garbage.
+        # Not in main(): a program that calls it keeps its own collector. Before the imports: they make no garbage to search.
         gcpause.make_rare()
         from virtiomem.cli.main import main
 

@@ -22,6 +22,7 @@ headings, `collect` fills them, `script` prints a shell program that does the sa
 compressed with gzip.
 """
 
+import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -154,7 +155,7 @@ def dump(capture: Capture, path: StrPath) -> None:
     from virtiomem.writing import write_whole  # not above: most captures are only read
 
     data = dumps(capture).encode("utf-8", "surrogateescape")
-    write_whole(path, _gzip(data) if str(path).endswith(".gz") else data)
+    write_whole(path, _gzip(data) if os.path.splitext(path)[1] == ".gz" else data)  # noqa: PTH122 - see StrPath
 
 
 def _gzip(data: bytes) -> bytes:

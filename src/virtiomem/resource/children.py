@@ -20,7 +20,7 @@ SMALL: Final = LIMIT // 4
 class Ranged:
     """An item that can be a child: it lies from `start` to `end`, both inclusive."""
 
-    # Abstract to the type checker only: with a metaclass, ABC's, every resource would take longer to make.
+    # Abstract without ABC: in the compiled build its metaclass makes each resource slower to create.
     __slots__ = ("end", "start")
 
     def __init__(self, start: int, end: int) -> None:

@@ -61,7 +61,7 @@ class ResourceTree(Resource):
     def __init__(self, end: int = U64_MAX) -> None:
         super().__init__(0, end, "PCI mem", IORESOURCE_MEM)
         self._label, self._flags = self.name, -1
-        """A name and flags that have been looked at: mostly the next region has the same. -1 for flags that a bool equals."""
+        """A checked name and checked flags: mostly the next region has the same. -1 stands for 0 and 1, which a bool equals."""
         self._given = 0
         """The flags that the last region got: those that are alike share one object, a sixth of what a resource takes."""
         self._recent: Resource = self
@@ -103,8 +103,8 @@ class ResourceTree(Resource):
         Raises ResourceConflict (EBUSY) when a busy resource is in the way, or the range is not inside what it descended to;
         ArgumentError for what can be no region. Models: __request_region().
         """
-        # Nearly every call passes: its sum is an integer, as only that of integers is, none is below 2, as a bool would be, and
-        # it has the name and flags of the region before.
+        # Nearly every call passes this test. Only integers have an integer for their sum, and no bool is 2 or more; the name and
+        # flags are those of the region before, which were checked.
         try:
             are_integers = type(start + size + flags) is int
         except TypeError:
@@ -136,7 +136,7 @@ class ResourceTree(Resource):
         return new
 
     def _look_at(self, start: int, size: int, name: str, flags: int) -> None:
-        """Refuse what can be no region; remember the name and flags of one that can."""
+        """Check all arguments, then remember the name and the flags. Raises ArgumentError."""
         border.span(start, size)
         check_label(name, flags)
         self._label, self._flags = name, flags if flags > 1 else -1
