@@ -6,11 +6,11 @@ import platform
 import shlex
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.processes import runs
 from tests.waiting import wait_until
 from virtiomem.architecture import DEFAULT, named
 from virtiomem.cli.main import main
@@ -123,13 +123,6 @@ def test_a_vmm_that_breaks_later_fails_the_rule(fault: str, message: str) -> Non
     assert message.replace("\\", "") in verdict.seen.replace("\\", "")
 
 
-def ended(stat: Path) -> bool:
-    try:
-        return stat.read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
 def test_the_vmm_is_killed_with_its_children(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = tmp_path / "vmm.sh"
@@ -137,8 +130,8 @@ def test_the_vmm_is_killed_with_its_children(tmp_path: Path) -> None:
     script.chmod(0o755)
     played = BootTarget(Vmm(read_command(f"{script} {{kernel}} {{initrd}} {{append}}"), Path("/kernel"), b"program"))
     played.close()
-    for pid in pids.read_text().split():
-        wait_until(partial(ended, Path(f"/proc/{pid}/stat")), f"{pid} lives on")
+    started = [int(pid) for pid in pids.read_text().split()]
+    wait_until(lambda: not any(map(runs, started)), f"one of {started} lives on")
 
 
 @pytest.mark.parametrize(

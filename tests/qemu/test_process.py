@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import runs
 from tests.waiting import wait_until
 from virtiomem.errors import BackendError
 from virtiomem.qemu import process as process_module
@@ -80,12 +81,6 @@ def test_a_script_that_waits_for_its_qemu_is_ended_with_it(tmp_path: Path) -> No
     wait_until(lambda: not runs(child), f"process {child} is still there")
     process.close()
     assert process.returncode == -signal.SIGKILL
-
-
-def runs(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(") ")[2][0] != "Z"
 
 
 def test_a_program_that_writes_without_end_is_heard_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

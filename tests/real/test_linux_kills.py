@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.processes import children, runs
 from tests.waiting import PATIENCE, wait_until
 from virtiomem.errors import BackendError, BackendTimeout
 from virtiomem.guest.base import DeviceConfig, GuestConfig
@@ -40,25 +40,6 @@ requested-size = "64G"
 do = "wait"
 seconds = 600
 """
-
-
-def children(pid: int) -> list[int]:
-    """The processes that `pid` has started and that are not zombies."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
-            if int(parent) == pid and state != "Z":
-                found.append(int(stat.parent.name))
-    return found
-
-
-def gone(pid: int) -> bool:
-    """True when there is no such process, or only its corpse."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def heed_interrupts() -> None:
@@ -115,14 +96,14 @@ def test_an_interrupt_takes_the_guest_along(running: Run) -> None:
     code, said = running.outcome()
     assert (code, said.count("\n")) == (130, 1)
     assert said.startswith("virtiomem: interrupted: step ")
-    assert gone(running.qemu)
+    assert not runs(running.qemu)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_our_own_death_takes_the_guest_along(running: Run, how: signal.Signals) -> None:
     running.process.send_signal(how)
     assert running.outcome()[0] == -how
-    wait_until(lambda: gone(running.qemu), "the guest is gone")
+    wait_until(lambda: not runs(running.qemu), "the guest is still there")
 
 
 def run_once(tmp_path: Path, setup: Setup, *options: str, memory: str = "512M") -> tuple[int, str]:

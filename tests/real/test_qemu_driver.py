@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec import UNSET
 
+from tests.processes import children
 from virtiomem.cli.main import main
 from virtiomem.guest.base import DriverConfig, GuestConfig
 from virtiomem.guest.embedded import EmbeddedGuest
@@ -62,16 +63,11 @@ def test_a_reboot_resets_the_machine_once_however_many_devices_it_has(monkeypatc
 
 
 def test_a_guest_without_devices_ends_its_qemu_all_the_same() -> None:
-    before = children()
+    before = children(os.getpid())
     real = guest_on_qemu(GuestConfig(), DriverConfig(), [], loads("").boot_iomem)
-    assert len(children() - before) == 1
+    assert len(children(os.getpid())) == len(before) + 1
     real.close()
-    assert children() == before
-
-
-def children() -> set[str]:
-    """The process ids of this process's children."""
-    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+    assert children(os.getpid()) == before
 
 
 def test_the_command_runs_a_scenario_on_qemus_device(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,37 +5,18 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.processes import children
 from tests.waiting import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
 
 
-def children(pid: int) -> list[int]:
-    return [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in task.read_text().split()
-        if b"qemu" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
-
-
 _AT_WORK = 0.4
 """Seconds of processor time that no QEMU takes to start."""
-
-
-def seconds_used(pid: int) -> float:
-    """The processor time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def working(pid: int) -> list[int]:
-    """The QEMUs of a process that have worked for a while: a case of the fuzzer may take no second of one."""
-    return [child for child in children(pid) if seconds_used(child) > _AT_WORK]
 
 
 def killed(command: list[str]) -> tuple[int, str, str]:
@@ -44,11 +25,11 @@ def killed(command: list[str]) -> tuple[int, str, str]:
     The first QEMU only tells its version; processor time says that the second works, however busy this machine is.
     """
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        wait_until(lambda: working(process.pid), "no QEMU was at work")
-        for child in (found := working(process.pid)):
+        found = wait_until(lambda: children(process.pid, called="qemu", worked=_AT_WORK), "no QEMU was at work")
+        for child in found:
             os.kill(child, signal.SIGKILL)
         out, err = process.communicate(timeout=PATIENCE)
-    assert not any(Path(f"/proc/{child}").exists() for child in found)
+    assert not any(psutil.pid_exists(child) for child in found)
     return process.returncode, out, err
 
 

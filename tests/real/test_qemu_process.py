@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import runs
 from tests.waiting import wait_until
 from virtiomem.errors import BackendError, DeviceError
 from virtiomem.qemu import arguments
@@ -66,11 +67,3 @@ def test_qemu_dies_with_its_starter(how: signal.Signals) -> None:
         pid = int(starter.stdout.readline())
         starter.send_signal(how)
     wait_until(lambda: not runs(pid), f"process {pid} outlived its starter")
-
-
-def runs(pid: int) -> bool:
-    """Whether there is such a process that has not ended."""
-    try:
-        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
-    except OSError:
-        return False

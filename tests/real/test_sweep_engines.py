@@ -3,13 +3,13 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.processes import children
 from tests.sweep.conftest import TEXT
 from virtiomem.cli.main import main
 from virtiomem.errors import BackendError
@@ -36,26 +36,9 @@ def local_cluster() -> Any:
     return cluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
 
 
-def children() -> set[int]:
-    """Processes below this one that run Python: workers, and what looks after them."""
-    found: set[int] = set()
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            pid, _, rest = path.read_text().partition(" ")
-            parents = {os.getpid(), *found}
-            if int(rest.rpartition(")")[2].split()[1]) in parents:
-                found.add(int(pid))
-    return found
-
-
 def workers() -> list[int]:
     """Processes that play runs: the youngest of those that were spawned."""
-    found = []
-    for pid in children():
-        with suppress(OSError):
-            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(pid)
-    return sorted(found)
+    return children(os.getpid(), recursive=True, called="spawn_main")
 
 
 @pytest.fixture
