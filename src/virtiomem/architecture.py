@@ -4,17 +4,31 @@ Everyone reads a field of the row at hand; no other module writes these numbers,
 know its architecture, such as a listing on its own, takes `DEFAULT`.
 """
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from virtiomem.abi import ZoneType
 from virtiomem.units import GiB, KiB, MiB, Span, align_down
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
+class Architecture(NamedTuple):
     """What Linux takes for given on an architecture; sizes in bytes."""
 
     name: str
+    page_size: int
+    pageblock_size: int
+    """What the page allocator can be asked to give up as a whole (pageblock_order)."""
+    section_size: int
+    """A memory section (SECTION_SIZE_BITS): the smallest memory block."""
+    max_block_size: int
+    """The largest memory block; where it is the section, all are of that size."""
+    transparent_huge_page: int
+    """A huge page of the page tables' second level: what QEMU on such a host takes for a device's block size."""
+    zones: tuple[tuple[ZoneType, Span], ...]
+    """Where boot memory of each zone lies, lowest first."""
+    linear_map_size: int
+    """How much of physical memory can be mapped, and so hotplugged (arch_get_mappable_range())."""
+    kvm_memory_slots: int
+    """Memory slots that KVM leaves to its user: KVM_USER_MEM_SLOTS, SHRT_MAX without KVM's own (v6.1)."""
     family: str = "x86-64"
     """What rows of the same architecture and other page sizes have in common."""
     elf_machine: int = 62
@@ -40,21 +54,6 @@ class Architecture:
     console_parameters: str = "console=ttyS0 no_timer_check"
     """The kernel parameters that make it print on the first serial port: empty where the firmware says which it is. (A
     busy host makes x86's test of the timer fail under emulation.)"""
-    page_size: int
-    pageblock_size: int
-    """What the page allocator can be asked to give up as a whole (pageblock_order)."""
-    section_size: int
-    """A memory section (SECTION_SIZE_BITS): the smallest memory block."""
-    max_block_size: int
-    """The largest memory block; where it is the section, all are of that size."""
-    transparent_huge_page: int
-    """A huge page of the page tables' second level: what QEMU on such a host takes for a device's block size."""
-    zones: tuple[tuple[ZoneType, Span], ...]
-    """Where boot memory of each zone lies, lowest first."""
-    linear_map_size: int
-    """How much of physical memory can be mapped, and so hotplugged (arch_get_mappable_range())."""
-    kvm_memory_slots: int
-    """Memory slots that KVM leaves to its user: KVM_USER_MEM_SLOTS, SHRT_MAX without KVM's own (v6.1)."""
     linear_map_alignment: int = 0
     """Where that starts: boot memory, rounded down to a multiple of this; 0: it starts at address 0."""
     boot_names: frozenset[str] = frozenset({"System RAM"})
@@ -132,8 +131,7 @@ ARM64 = Architecture(
 """48 bits of address; zone DMA32 is always empty, since nothing in QEMU's tables limits DMA to less than 4G. Sources:
 arch/arm64/mm/init.c, arch/arm64/mm/mmu.c, arch/arm64/include/asm/sparsemem.h."""
 
-ARM64_16K = replace(
-    ARM64,
+ARM64_16K = ARM64._replace(
     name="arm64-16k",
     direct_map=0xFFFF_8000_0000_0000,
     page_size=16 * KiB,
@@ -142,8 +140,7 @@ ARM64_16K = replace(
     linear_map_size=1 << 46,
 )
 """47 bits of address: Debian builds it for 52, and a processor without LPA2, as QEMU's, has 47 (VA_BITS_MIN)."""
-ARM64_64K = replace(
-    ARM64,
+ARM64_64K = ARM64._replace(
     name="arm64-64k",
     page_size=64 * KiB,
     pageblock_size=512 * MiB,

@@ -6,7 +6,6 @@ Work runs first, in the order it was queued; a timer fires only when no work is 
 import heapq
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import count
 
 from virtiomem import border
@@ -17,14 +16,15 @@ MAX_SECONDS = 1e9
 Callback = Callable[[], None]
 
 
-@dataclass(slots=True, eq=False)
 class Timer:
-    """One pending expiry; `Clock.cancel` disarms it."""
+    """One pending expiry, `due` in virtual seconds since the clock started; `Clock.cancel` disarms it."""
 
-    due: float
-    """Virtual seconds since the clock started."""
-    work: Callback
-    armed: bool = field(default=True)
+    __slots__ = ("armed", "due", "work")
+
+    def __init__(self, due: float, work: Callback) -> None:
+        self.due = due
+        self.work = work
+        self.armed = True
 
 
 class Clock:

@@ -5,7 +5,6 @@ Code that finds a reason makes a `Reason` of a kind and the facts; code that sho
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum, unique
 from string import Formatter
 from typing import Any, NamedTuple
@@ -281,12 +280,11 @@ class ReasonKind(Enum):
         return self.name.lower().replace("_", "-")
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(NamedTuple):
     """A kind with its facts: sizes and addresses in bytes, times in seconds; `device` is None for the whole machine."""
 
     kind: ReasonKind
-    values: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = {}
     device: str | None = None
     certainty: Certainty = Certainty.FACT
 
@@ -299,11 +297,11 @@ class Reason:
     @property
     def advice(self) -> "Reason | None":
         """Advice that would help, as a reason of the same kind; None where there is no advice."""
-        return replace(self, certainty=Certainty.ADVICE) if self.kind.value.advice else None
+        return self._replace(certainty=Certainty.ADVICE) if self.kind.value.advice else None
 
     def of(self, device: str) -> "Reason":
         """The same reason, naming its device."""
-        return replace(self, device=device)
+        return self._replace(device=device)
 
     def __str__(self) -> str:
         return self.text if self.device is None else f"{self.device}: {self.text}"

@@ -11,7 +11,8 @@ from virtiomem import scenario
 from virtiomem.errors import Errno, KernelError, ScenarioError
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.kdump import elfcore
-from virtiomem.kdump.kept import KeptHeader, elfcorehdr_size
+from virtiomem.kdump.kept import KeptHeader
+from virtiomem.kdump.room import elfcorehdr_size
 from virtiomem.memory import OnlineType, store_state
 from virtiomem.recording.values import Load, LoadCrashKernel, Reboot, Resize
 from virtiomem.releases.linux import LinuxBuild

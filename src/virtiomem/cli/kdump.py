@@ -5,7 +5,6 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 from virtiomem import gcpause
@@ -143,12 +142,11 @@ def _dump(capture: Capture, reading: repair.Reading, args: argparse.Namespace) -
 
     def kexec_tools() -> CrashRanges:
         ranges = kexec_tools_ranges(tree, limit=args.limit or KEXEC_TOOLS_RANGES, architecture=architecture)
-        return replace(ranges, partly=reading.at_least)
+        return ranges._replace(partly=reading.at_least)
 
     limit = ranges_that_fit(capture, release or DEFAULT)
-    kernel = replace(
-        kernel_ranges(tree, release or DEFAULT, limit=limit, architecture=architecture), partly=reading.at_least
-    )
+    kernel = kernel_ranges(tree, release or DEFAULT, limit=limit, architecture=architecture)
+    kernel = kernel._replace(partly=reading.at_least)
     if args.compare:
         return _compare(compare(kernel, kexec_tools()), tree, args)
     standing = standing_of(capture, tree, release, Loader(args.loader) if args.loader else None)

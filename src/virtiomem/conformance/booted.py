@@ -12,7 +12,6 @@ import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -160,8 +159,8 @@ class BootTarget:
         # A shape is of use only whole: with one of the three fixed, most combinations are impossible.
         if not self._vmm.shapes >= {"size", "block-size", "requested-size"}:
             return self._made
-        free = {field.name for field in fields(DeviceSpec) if field.name.replace("_", "-") in self._vmm.shapes}
-        return replace(self._made, **{name: getattr(spec, name) for name in free})
+        free = {name for name in DeviceSpec._fields if name.replace("_", "-") in self._vmm.shapes}
+        return self._made._replace(**{name: getattr(spec, name) for name in free})
 
     @contextmanager
     def open(self, spec: DeviceSpec) -> Iterator[DeviceUnderTest]:
@@ -203,9 +202,7 @@ class BootTarget:
 
     def _filled(self, spec: DeviceSpec) -> DeviceSpec:
         """Return the shape that the command gives the device; raises DeviceError where a part is fixed at another value."""
-        for field in fields(DeviceSpec):
-            name = field.name
-            wanted, made = getattr(spec, name), getattr(self._made, name)
+        for name, wanted, made in zip(DeviceSpec._fields, spec, self._made, strict=True):
             if name.replace("_", "-") in self._vmm.shapes or wanted in {None, "auto", made}:
                 continue
             raise DeviceError(f"the command makes {name.replace('_', '-')} = {_value(made)}, not {_value(wanted)}")
@@ -245,11 +242,10 @@ class BootTarget:
 
 def _differs(spec: DeviceSpec, seen: DeviceSpec) -> str | None:
     """Return the first field whose value is not the requested one; ``auto`` matches every value."""
-    wanted = replace(spec, unplugged_inaccessible=None) if spec.unplugged_inaccessible == "auto" else spec
-    for field in fields(DeviceSpec):
-        value = getattr(wanted, field.name)
-        if value is not None and value != getattr(seen, field.name):
-            return field.name.replace("_", "-")
+    wanted = spec._replace(unplugged_inaccessible=None) if spec.unplugged_inaccessible == "auto" else spec
+    for name, value, made in zip(DeviceSpec._fields, wanted, seen, strict=True):
+        if value not in (None, made):
+            return name.replace("_", "-")
     return None
 
 

@@ -3,9 +3,8 @@
 Sources: hw/i386/pc.c, pc_q35.c, pc_piix.c, hw/pci-host, hw/arm/virt.c and hw/virtio/virtio-mem.c (v7.2).
 """
 
-from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from virtiomem.architecture import ARM64, ARM64_16K, ARM64_64K, X86_64, Architecture
 from virtiomem.units import GiB, MiB, Span, TiB, align_up
@@ -17,13 +16,20 @@ MachineKind = Literal["q35", "pc", "virt"]
 _NOTHING = Feature(0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Board:
+class Board(NamedTuple):
     """A machine type; sizes and addresses in bytes."""
 
     name: MachineKind
     architectures: tuple[Architecture, ...]
     """What Linux on it can be, by its page size; the usual one first."""
+    usable_extent: int
+    """How far a device's usable region reaches beyond requested_size: two Linux sections (VIRTIO_MEM_USABLE_EXTENT)."""
+    window64: int
+    """The size of the 64-bit PCI window, and what it is aligned to where it is not right behind the memory devices."""
+    bar_window: int
+    """An address in the PCI window below 4G, whatever the boot memory."""
+    interrupt_controller: str
+    """What PCI's interrupt lines lead into: a name in QEMU's object tree, or the type of an object without one."""
     ram_start: int = 0
     whole_below: int = 1 << 64
     """Boot memory of less than this lies in one piece; else it has a hole below 4G."""
@@ -31,10 +37,6 @@ class Board:
     """So much of boot memory with a hole lies below it; the rest from 4G up."""
     region_floor: int = 0
     """Memory devices lie no lower, however little boot memory there is."""
-    usable_extent: int
-    """How far a device's usable region reaches beyond requested_size: two Linux sections (VIRTIO_MEM_USABLE_EXTENT)."""
-    window64: int
-    """The size of the 64-bit PCI window, and what it is aligned to where it is not right behind the memory devices."""
     high_io_floor: int = 0
     """Redistributors, PCI configuration space and PCI window lie behind memory devices, and no lower; 0: the window alone."""
     always_offers: Feature = _NOTHING
@@ -53,10 +55,6 @@ class Board:
     """What Linux calls the first serial port."""
     second_port: str = "ttyS1"
     """What it calls the second one, or the first on a PCI card where the board has no second."""
-    bar_window: int
-    """An address in the PCI window below 4G, whatever the boot memory."""
-    interrupt_controller: str
-    """What PCI's interrupt lines lead into: a name in QEMU's object tree, or the type of an object without one."""
     address_bits: int = 0
     """Physical address bits of QEMU's own processor models there; 0: not modelled."""
     avoids_hyper_transport: bool = False

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import count
 from typing import Any, Literal, Protocol, Self
 
@@ -135,7 +135,7 @@ class GuestConfig(_Table, frozen=True):
         """Debian's build options for the release, except those that the configuration sets."""
         own = {name: getattr(self, name) for name in ("crash_header_cpus", "crash_header_ranges")}
         chosen = {name: value for name, value in own.items() if value is not None}
-        return replace(DEBIAN.release(self.release.name), **chosen)
+        return DEBIAN.release(self.release.name)._replace(**chosen)
 
     @property
     def added_state(self) -> OnlineType:

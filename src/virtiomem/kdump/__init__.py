@@ -2,6 +2,7 @@
 
 ranges       crash ranges, as the kernel and as kexec-tools work them out
 elfcore      the ELF core header that says them
+room         what a kernel sets aside for it
 kept         the header in a running kernel's memory, and what becomes of it
 loader       makers of a header
 reservation  what is reserved for a crash kernel, and what is wrong with it

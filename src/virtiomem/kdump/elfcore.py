@@ -12,7 +12,6 @@ true count in section header 0, as the kernel's own core dumps do (fs/binfmt_elf
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -22,6 +21,7 @@ from virtiomem.architecture import ARCHITECTURES, DEFAULT, Architecture
 from virtiomem.errors import UsageError
 from virtiomem.kdump.loader import Loader
 from virtiomem.kdump.ranges import CrashRanges
+from virtiomem.kdump.room import EHDR, KERNEL_ALIGN, PHDR
 from virtiomem.units import U64_MAX, align_up
 
 ELFMAG = b"\x7fELF"
@@ -33,8 +33,6 @@ PF_RWX = 7
 PN_XNUM = 0xFFFF
 """In e_phnum: the true count is in sh_info of section header 0 (include/uapi/linux/elf.h)."""
 
-KERNEL_ALIGN = 4096
-"""ELF_CORE_HEADER_ALIGN of the kernel: its buffer is a multiple of it."""
 KEXEC_TOOLS_ALIGN = 1024
 """ELF_CORE_HEADER_ALIGN of kexec-tools."""
 
@@ -43,11 +41,7 @@ DIRECT_MAP_4_LEVEL = DEFAULT.direct_map
 DIRECT_MAP_5_LEVEL = 0xFF11_0000_0000_0000
 """The same with five levels."""
 
-_EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
-_PHDR = struct.Struct("<IIQQQQQQ")
 _SHDR = struct.Struct("<IIQQQQIIQQ")
-SEGMENT_SIZE = _PHDR.size
-"""Bytes of a program header."""
 
 
 class SegmentType(IntEnum):
@@ -85,8 +79,7 @@ class KernelText(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(NamedTuple):
     """Inputs of a header that are not in a listing: addresses that only the running kernel knows.
 
     `possible_cpus` is what the kernel makes room for, at least one a note.
@@ -105,8 +98,11 @@ class Inputs:
     """CPUs that the kernel's own header has a note for; 0: not known."""
 
 
+NOTHING_KNOWN = Inputs()
+
+
 def segments(
-    ranges: Iterable[tuple[int, int]], inputs: Inputs = Inputs(), backed_up: tuple[int, int] | None = None
+    ranges: Iterable[tuple[int, int]], inputs: Inputs = NOTHING_KNOWN, backed_up: tuple[int, int] | None = None
 ) -> list[ProgramHeader]:
     """The program headers for `ranges` (inclusive ends), in the order both writers use: notes, kernel text, RAM.
 
@@ -127,7 +123,7 @@ def segments(
     return table
 
 
-def header(found: CrashRanges, inputs: Inputs = Inputs()) -> bytes:
+def header(found: CrashRanges, inputs: Inputs = NOTHING_KNOWN) -> bytes:
     """The header that a loader makes of its ranges, as large as that loader makes it."""
     table = segments(found.ranges, inputs, found.backup)
     if found.loader is Loader.KERNEL:
@@ -137,7 +133,7 @@ def header(found: CrashRanges, inputs: Inputs = Inputs()) -> bytes:
     return encode(table, room=room, align=KEXEC_TOOLS_ALIGN, machine=inputs.machine)
 
 
-def entries(found: CrashRanges, inputs: Inputs = Inputs()) -> int:
+def entries(found: CrashRanges, inputs: Inputs = NOTHING_KNOWN) -> int:
     """Program headers that the kernel makes room for: a note for each CPU, vmcoreinfo, its own mapping, the ranges."""
     # Room for each possible CPU, not only for those that are present: one may be plugged after the image was loaded.
     return max(inputs.possible_cpus, len(inputs.notes)) + 2 + len(found.ranges)
@@ -154,16 +150,16 @@ def encode(
     # From PN_XNUM itself on: in e_phnum that number means that the count is elsewhere.
     extended = len(table) >= PN_XNUM
     phnum, shnum = (PN_XNUM, 1) if extended else (len(table), 0)
-    shoff = _EHDR.size + _PHDR.size * len(table) if extended else 0
+    shoff = EHDR.size + PHDR.size * len(table) if extended else 0
     ident = ELFMAG + bytes((ELFCLASS64, ELFDATA2LSB, EV_CURRENT))
-    header = _EHDR.pack(
-        *(ident, ET_CORE, machine, EV_CURRENT, 0, _EHDR.size, shoff, 0),
-        *(_EHDR.size, _PHDR.size, phnum, _SHDR.size if extended else 0, shnum, 0),
+    header = EHDR.pack(
+        *(ident, ET_CORE, machine, EV_CURRENT, 0, EHDR.size, shoff, 0),
+        *(EHDR.size, PHDR.size, phnum, _SHDR.size if extended else 0, shnum, 0),
     )
     section = _SHDR.pack(0, 0, 0, 0, 0, shnum, 0, len(table), 0, 0) if extended else b""
-    pack = _PHDR.pack
+    pack = PHDR.pack
     data = b"".join((header, *(pack(*segment) for segment in table), section))
-    return data.ljust(align_up(max(len(data), _EHDR.size + _PHDR.size * room), align), b"\0")
+    return data.ljust(align_up(max(len(data), EHDR.size + PHDR.size * room), align), b"\0")
 
 
 def load(path: str | Path) -> list[ProgramHeader]:
@@ -184,23 +180,18 @@ def architecture_of(path: str | Path) -> Architecture | None:
     """
     try:
         with Path(path).open("rb") as file:
-            data = file.read(_EHDR.size)
+            data = file.read(EHDR.size)
     except OSError:
         return None
-    machine = _EHDR.unpack(data)[2] if is_header(data) else None
+    machine = EHDR.unpack(data)[2] if is_header(data) else None
     return next((row for row in ARCHITECTURES if row.elf_machine == machine), None)
-
-
-def size_of(entries: int) -> int:
-    """Bytes of a header with that many program headers, as the kernel sets them aside."""
-    return align_up(_EHDR.size + _PHDR.size * entries, KERNEL_ALIGN)
 
 
 def is_header(data: bytes) -> bool:
     """Return whether a core header for an architecture that is known begins here; other ELF files do not count."""
-    if len(data) < _EHDR.size or data[:6] != ELFMAG + bytes((ELFCLASS64, ELFDATA2LSB)):
+    if len(data) < EHDR.size or data[:6] != ELFMAG + bytes((ELFCLASS64, ELFDATA2LSB)):
         return False
-    kind, machine = _EHDR.unpack_from(data)[1:3]
+    kind, machine = EHDR.unpack_from(data)[1:3]
     return kind == ET_CORE and machine in {row.elf_machine for row in ARCHITECTURES}
 
 
@@ -208,13 +199,8 @@ def table_end(data: bytes) -> int:
     """Return the offset at which the program headers end, if there are fewer than 65 535. Raises UsageError."""
     if not is_header(data):
         raise UsageError("not an ELF core header")
-    unpacked = _EHDR.unpack_from(data)
-    return int(unpacked[5] + unpacked[10] * _PHDR.size)
-
-
-def segments_in(size: int) -> int:
-    """Return the number of program headers that fit `size` bytes."""
-    return (size - _EHDR.size) // _PHDR.size
+    unpacked = EHDR.unpack_from(data)
+    return int(unpacked[5] + unpacked[10] * PHDR.size)
 
 
 def decode(data: bytes | mmap, *, source: str = "header") -> list[ProgramHeader]:
@@ -222,20 +208,20 @@ def decode(data: bytes | mmap, *, source: str = "header") -> list[ProgramHeader]
 
     Raises UsageError, one line, for anything else.
     """
-    if len(data) < _EHDR.size or data[:4] != ELFMAG:
+    if len(data) < EHDR.size or data[:4] != ELFMAG:
         raise UsageError(f"{source}: not an ELF file")
-    ident, kind, _, _, _, phoff, shoff, _, _, phentsize, phnum, _, _, _ = _EHDR.unpack_from(data)
+    ident, kind, _, _, _, phoff, shoff, _, _, phentsize, phnum, _, _, _ = EHDR.unpack_from(data)
     if (ident[4], ident[5], kind) != (ELFCLASS64, ELFDATA2LSB, ET_CORE):
         raise UsageError(f"{source}: not an ELF64 little-endian core file")
     # Before the size of an entry is looked at: this comes from elsewhere, and may be missing.
     if phnum == PN_XNUM:
         phnum = _section_info(data, shoff, source)
-    if phentsize != _PHDR.size:
-        raise UsageError(f"{source}: program headers of {phentsize} bytes, not {_PHDR.size}")
+    if phentsize != PHDR.size:
+        raise UsageError(f"{source}: program headers of {phentsize} bytes, not {PHDR.size}")
     # Before anything is unpacked: a count of four billion must not cost a list.
-    if phoff + phnum * _PHDR.size > len(data):
+    if phoff + phnum * PHDR.size > len(data):
         raise UsageError(f"{source}: ends within its {phnum} program headers")
-    return [ProgramHeader(*_PHDR.unpack_from(data, phoff + at * _PHDR.size)) for at in range(phnum)]
+    return [ProgramHeader(*PHDR.unpack_from(data, phoff + at * PHDR.size)) for at in range(phnum)]
 
 
 def _section_info(data: bytes | mmap, shoff: int, source: str) -> int:

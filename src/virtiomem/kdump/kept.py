@@ -6,26 +6,20 @@ A header that kexec-tools made stays as it is.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
 
 from virtiomem import border
-from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
-from virtiomem.architecture import Architecture
 from virtiomem.errors import Errno, KernelError
 from virtiomem.kdump import elfcore
-from virtiomem.kdump.elfcore import Inputs
+from virtiomem.kdump.elfcore import NOTHING_KNOWN, Inputs
 from virtiomem.kdump.loader import Loader
-from virtiomem.kdump.ranges import CrashRange, CrashRanges, keeps_header, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.ranges import CrashRange, CrashRanges, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.room import room_of, size_of
 from virtiomem.memory import Memory, MemoryEvent, MemoryNotify
 from virtiomem.recording.values import CrashHeader
-from virtiomem.releases.linux import DEBIAN, LinuxBuild, LinuxRelease
+from virtiomem.releases.linux import DEBIAN, LinuxBuild
 
-_NOTHING_KNOWN = Inputs()
 _FIRST = 1
 """Heard before the driver is, which is registered later than the kernel's own notifier."""
-MAX_HEADER_RANGES = 1 << 20
-"""Of a megabyte each they would be a terabyte: no build sets room aside for more."""
 NO_CRASH_KERNEL = "no memory is reserved for a crash kernel (boot with crashkernel=256M)"
 
 Note = Callable[[str, str], None]
@@ -36,59 +30,13 @@ def _unheard(_level: str, _text: str) -> None:
     """The log is discarded."""
 
 
-def room_of(release: LinuxRelease, build: LinuxBuild, architecture: Architecture = DEFAULT_ARCHITECTURE) -> int | None:
-    """Bytes that a header made by kexec_file_load() may have; None where it gets what it needs."""
-    segments = _segments(release, build, architecture)
-    return None if segments is None else elfcore.size_of(segments)
-
-
-def ranges_that_fit(
-    release: LinuxRelease,
-    build: LinuxBuild,
-    possible_cpus: int = 1,
-    architecture: Architecture = DEFAULT_ARCHITECTURE,
-) -> int | None:
-    """Return how many ranges such a header has room for, after the CPUs' notes; None if its size is not fixed."""
-    room = room_of(release, build, architecture)
-    return None if room is None else elfcore.segments_in(room) - 2 - max(possible_cpus, 1)
-
-
-def elfcorehdr_size(
-    release: LinuxRelease, build: LinuxBuild, architecture: Architecture = DEFAULT_ARCHITECTURE
-) -> int | None:
-    """What /sys/kernel/crash_elfcorehdr_size says, in bytes; None where there is no such file."""
-    segments = _segments(release, build, architecture)
-    return None if segments is None else segments * elfcore.SEGMENT_SIZE
-
-
-def _segments(release: LinuxRelease, build: LinuxBuild, architecture: Architecture) -> int | None:
-    """Program headers that room is set aside for; None where there is no fixed room.
-
-    Since: 6.6 (crash_header_cpus, crash_header_ranges).
-    """
-    kept = keeps_header(release, architecture)
-    return 2 + build.crash_header_cpus + build.crash_header_ranges if kept else None
-
-
-def choices_of(size: object) -> dict[str, Any]:
-    """A build's choices, as `[guest]` keys, that a crash_elfcorehdr_size comes from, if they matter: their sum.
-
-    Empty for any other size.
-    """
-    segments = size // elfcore.SEGMENT_SIZE - 2 if isinstance(size, int) else -1
-    if not 0 <= segments <= MAX_HEADER_RANGES:
-        return {}
-    # The file shows their sum alone, and everything here goes by the sum: all of it is given to the ranges.
-    return {"crash_header_cpus": 0, "crash_header_ranges": segments}
-
-
 class KeptHeader:
     """The header of a crash kernel that was loaded into a running kernel."""
 
     def __init__(
         self,
         memory: Memory,
-        inputs: Inputs = _NOTHING_KNOWN,
+        inputs: Inputs = NOTHING_KNOWN,
         *,
         build: LinuxBuild | None = None,
         loader: Loader = Loader.KERNEL,
@@ -125,7 +73,7 @@ class KeptHeader:
             raise KernelError(Errno.EINVAL, reason)
         # A header that was made earlier has what was there then, which the map of now need not have.
         if held is not None:
-            self._made_of = replace(found, ranges=list(held), entries=len(held))
+            self._made_of = found._replace(ranges=list(held), entries=len(held))
         # Last: a load that is refused leaves no notifier behind.
         if self.kept_up_to_date:
             memory.notifiers.register(self._notified, _FIRST)
@@ -163,7 +111,7 @@ class KeptHeader:
 
     def _too_large(self, found: CrashRanges) -> int:
         """The size of a header of these ranges where that is more than its room; else 0."""
-        size = elfcore.size_of(elfcore.entries(found, self._inputs))
+        size = size_of(elfcore.entries(found, self._inputs))
         return size if self.room is not None and size > self.room else 0
 
     def _notified(self, event: MemoryEvent, _: MemoryNotify) -> Errno:

@@ -12,8 +12,8 @@ arch/arm64/kernel/machine_kexec_file.c and crash_get_memory_ranges() in kexec/ar
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from virtiomem import border, gcpause
 from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
@@ -59,8 +59,7 @@ _NOTHING_HIDDEN = 1 << 64
 """A depth below every line: the walk is not inside a System RAM."""
 
 
-@dataclass(frozen=True, slots=True)
-class CrashRanges:
+class CrashRanges(NamedTuple):
     """The ranges that one loader dumps, ascending, and what it counted on the way.
 
     `entries` is what counts towards `limit` (the kernel: ranges after the exclusions; kexec-tools: kept lines of any
@@ -120,13 +119,6 @@ def crash_ranges(listing: str | bytes | Resource) -> list[CrashRange]:
 def total(ranges: Iterable[CrashRange]) -> int:
     """Bytes in all of `ranges`."""
     return sum(end - start + 1 for start, end in ranges)
-
-
-def keeps_header(release: LinuxRelease, architecture: Architecture = DEFAULT_ARCHITECTURE) -> bool:
-    """Return whether a kernel of this release updates the header that it made when memory comes and goes. Since: 6.6
-    (keeps_crash_header).
-    """
-    return release.keeps_crash_header and architecture.keeps_crash_header
 
 
 def kernel_ranges(

@@ -12,7 +12,8 @@ from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.architecture import Architecture
 from virtiomem.kdump.comparison import above_low, subtract
 from virtiomem.kdump.loader import Loader
-from virtiomem.kdump.ranges import CrashRange, keeps_header, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.ranges import CrashRange, kernel_ranges, kexec_tools_ranges
+from virtiomem.kdump.room import keeps_header
 from virtiomem.recording.values import CrashHeader
 from virtiomem.releases.linux import LinuxRelease
 from virtiomem.resource.tree import Resource

@@ -6,17 +6,17 @@ word (crash_hotplug) or its release says whether it keeps the header up to date;
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from msgspec import UNSET, UnsetType
 
 from virtiomem.architecture import DEFAULT as DEFAULT_ARCHITECTURE
 from virtiomem.errors import UsageError
-from virtiomem.kdump import kept
+from virtiomem.kdump import room
 from virtiomem.kdump.comparison import subtract
-from virtiomem.kdump.kept import choices_of
 from virtiomem.kdump.loader import Loader
 from virtiomem.kdump.ranges import CrashRange
+from virtiomem.kdump.room import choices_of
 from virtiomem.kdump.standing import Standing, is_kept, ram_for
 from virtiomem.live.capture import MEMORY, Capture
 from virtiomem.live.views import CrashState, architecture_of, crash_state_of, elfcorehdr_size_of, memory_of
@@ -64,9 +64,9 @@ def ranges_that_fit(capture: Capture, release: LinuxRelease) -> int | None:
 
     The build's choices are what the kernel said, else Debian's.
     """
-    build = replace(DEBIAN.release(release.name), **choices_of(elfcorehdr_size_of(capture)))
+    build = DEBIAN.release(release.name)._replace(**choices_of(elfcorehdr_size_of(capture)))
     architecture = architecture_of(capture) or DEFAULT_ARCHITECTURE
-    return kept.ranges_that_fit(release, build, crash_state_of(capture).possible_cpus, architecture)
+    return room.ranges_that_fit(release, build, crash_state_of(capture).possible_cpus, architecture)
 
 
 def noted_cpus(state: CrashState, release: LinuxRelease) -> int:

@@ -7,7 +7,7 @@ from msgspec import structs
 from virtiomem.abi import MemmapOnMemory, OnlinePolicy, OnlineType
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DriverConfig, GuestConfig, NodeConfig
-from virtiomem.kdump.kept import choices_of
+from virtiomem.kdump.room import choices_of
 from virtiomem.live.capture import Capture
 from virtiomem.live.load import snapshot_of
 from virtiomem.live.views import POLICY, driver_config_of, elfcorehdr_size_of, memory_of, number_of, osrelease_of

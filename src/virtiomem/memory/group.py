@@ -4,25 +4,26 @@ Models: memory_group_register_static(), memory_group_register_dynamic() (drivers
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from virtiomem import border
 from virtiomem.errors import OK, Errno, KernelError
 from virtiomem.units import is_power_of_two
 
 
-@dataclass(slots=True, eq=False)
 class MemoryGroup:
     """One group; every count is in pages. `max_pages` of a static group or `unit_pages` of a dynamic one is set."""
 
-    id: int
-    nid: int
-    max_pages: int = 0
-    unit_pages: int = 0
-    present_kernel: int = field(default=0)
-    present_movable: int = field(default=0)
-    blocks: int = field(default=0)
-    """Memory blocks in the group, online or not."""
+    __slots__ = ("blocks", "id", "max_pages", "nid", "present_kernel", "present_movable", "unit_pages")
+
+    def __init__(self, id: int, nid: int, max_pages: int = 0, unit_pages: int = 0) -> None:
+        self.id = id
+        self.nid = nid
+        self.max_pages = max_pages
+        self.unit_pages = unit_pages
+        self.present_kernel = 0
+        self.present_movable = 0
+        self.blocks = 0
+        """Memory blocks in the group, online or not."""
 
     @property
     def is_dynamic(self) -> bool:

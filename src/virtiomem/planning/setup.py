@@ -18,7 +18,7 @@ from virtiomem.abi import AUTO_MOVABLE_RATIO, ZoneType
 from virtiomem.errors import UsageError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig
 from virtiomem.guest.machine import MAX_DEVICES, MachineLayout
-from virtiomem.kdump.kept import ranges_that_fit
+from virtiomem.kdump.room import ranges_that_fit
 from virtiomem.memory.core import probe_memory_block_size
 from virtiomem.memory.vmemmap import free_after_boot, memmap_size
 from virtiomem.planning.address_space import highest_address, largest_maximum

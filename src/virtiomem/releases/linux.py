@@ -1,15 +1,14 @@
 """Linux's releases, as their memory hotplug core and virtio-mem driver behave, and what distributions built of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from virtiomem.abi import OnlineType
 from virtiomem.releases.table import Change, Releases, is_version
 from virtiomem.units import MiB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinuxRelease:
+class LinuxRelease(NamedTuple):
     """Behaviour of a release of Linux; the values here are those of 6.1."""
 
     name: str = "6.1"
@@ -55,8 +54,7 @@ class LinuxRelease:
     """Taking pages from the allocator stops with EAGAIN once the device's configuration has changed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinuxBuild:
+class LinuxBuild(NamedTuple):
     """Choices of a distribution when it built a release; the values here are those of Debian's 6.1."""
 
     name: str = "6.1"
@@ -66,21 +64,19 @@ class LinuxBuild:
     """CONFIG_NR_CPUS_DEFAULT: notes that a crash header has room for, where the kernel keeps it up to date."""
     crash_header_ranges: int = 0
     """CONFIG_CRASH_MAX_MEMORY_RANGES: ranges likewise."""
-    kernel_images: Mapping[str, tuple[tuple[int, int, str], ...]] = field(
-        default_factory=lambda: {
-            "x86-64": (
-                (0x01000000, 0x01E01EF1, "Kernel code"),
-                (0x02000000, 0x02826FFF, "Kernel rodata"),
-                (0x02A00000, 0x02C45DFF, "Kernel data"),
-                (0x032B1000, 0x037FFFFF, "Kernel bss"),
-            ),
-            "arm64": (
-                (0x40210000, 0x4158FFFF, "Kernel code"),
-                (0x41590000, 0x41A0FFFF, "reserved"),
-                (0x41A10000, 0x41CAFFFF, "Kernel data"),
-            ),
-        }
-    )
+    kernel_images: Mapping[str, tuple[tuple[int, int, str], ...]] = {
+        "x86-64": (
+            (0x01000000, 0x01E01EF1, "Kernel code"),
+            (0x02000000, 0x02826FFF, "Kernel rodata"),
+            (0x02A00000, 0x02C45DFF, "Kernel data"),
+            (0x032B1000, 0x037FFFFF, "Kernel bss"),
+        ),
+        "arm64": (
+            (0x40210000, 0x4158FFFF, "Kernel code"),
+            (0x41590000, 0x41A0FFFF, "reserved"),
+            (0x41A10000, 0x41CAFFFF, "Kernel data"),
+        ),
+    }
     """First and last byte of the kernel's own lines in the map, by architecture, booted with nokaslr (6.1.0-56)."""
 
     boot_takes: int = 126 * MiB

@@ -1,12 +1,11 @@
 """QEMU's releases, as its virtio-mem device shows them to a driver."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from virtiomem.releases.table import Change, Releases
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QemuRelease:
+class QemuRelease(NamedTuple):
     """Behaviour of a release of QEMU; the values here are those of 7.2."""
 
     name: str = "7.2"

@@ -4,9 +4,8 @@ No other module compares versions: code asks for a field, which is named for the
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 from virtiomem.errors import UsageError
 
@@ -18,11 +17,15 @@ _VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})(?![\d])")
 
 
 class HasName(Protocol):
-    """A frozen dataclass whose `name` is its version, such as ``6.12``."""
+    """A named tuple whose `name` is its version, such as ``6.12``."""
 
     @property
     def name(self) -> str:
         """The version."""
+
+    @property
+    def _replace(self) -> Callable[..., Self]:
+        """Makes the same with other fields."""
 
 
 Release = TypeVar("Release", bound=HasName)
@@ -64,7 +67,7 @@ class Releases(Generic[Release]):
         """
         wanted = max(min(parse(version), parse(self.proven[-1])), parse(self.oldest.name))
         fields = {change.field: change.value for change in self.changes if parse(change.since) <= wanted}
-        return replace(self.oldest, name=f"{wanted[0]}.{wanted[1]}", **fields)  # type: ignore[type-var]
+        return self.oldest._replace(name=f"{wanted[0]}.{wanted[1]}", **fields)
 
     def stands_in_for(self, version: str) -> bool:
         """Return whether another release is modelled where this one is asked for; raises UsageError as `release`."""

@@ -19,7 +19,7 @@ from virtiomem.errors import DeviceError, Errno, ScenarioError, UsageError
 from virtiomem.guest.base import DeviceConfig, GuestConfig, NodeConfig, name_devices, parse_range
 from virtiomem.guest.embedded.hardware import REQUEST_FAULTS
 from virtiomem.guest.machine import MachineLayout
-from virtiomem.kdump.kept import MAX_HEADER_RANGES, room_of
+from virtiomem.kdump.room import MAX_HEADER_RANGES, room_of
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.recording.values import (
     Free,

@@ -13,7 +13,7 @@ from virtiomem.errors import ScenarioError, UsageError
 from virtiomem.guest.base import Guest
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.embedded.adopt import boot_listing
-from virtiomem.kdump.kept import choices_of, elfcorehdr_size
+from virtiomem.kdump.room import choices_of, elfcorehdr_size
 from virtiomem.recording import Recording, Snapshot, Step, StepRecord
 from virtiomem.recording.pages import held, looked_at
 from virtiomem.recording.sharing import share

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from virtiomem.errors import VirtiomemError
 from virtiomem.guest.embedded import EmbeddedGuest
-from virtiomem.kdump import elfcore
 from virtiomem.kdump.ranges import kernel_ranges
+from virtiomem.kdump.room import size_of
 from virtiomem.reasons import Reason, ReasonKind
 from virtiomem.recording.describe import numbers
 from virtiomem.recording.values import Resize, Step, Use, Wait
@@ -149,7 +149,7 @@ class _Seen:
             left_blocks=numbers(block for blocks in left.values() for block in blocks) or None,
             memmap=added * memory.vmemmap.block_pages * memory.page_size,
             crash_ranges=ranges,
-            crash_header=elfcore.size_of(ranges + _NOTES),
+            crash_header=size_of(ranges + _NOTES),
         )
 
 

@@ -5,7 +5,6 @@ nothing else. `Owner` is the other side of the device: what its user does to it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
 from virtiomem.wire.mem import Config
@@ -35,8 +34,7 @@ class Observation(NamedTuple):
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceSpec:
+class DeviceSpec(NamedTuple):
     """A virtio-mem device as its VMM is asked to make it; sizes in bytes, None for the VMM's default."""
 
     id: str

@@ -5,7 +5,6 @@ Only what was read is given as a fact. What Linux does in general is marked as s
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from itertools import chain
 
 from virtiomem.abi import OnlineType, ZoneType
@@ -202,7 +201,7 @@ def _at_rest(device: VirtioMemDevice, facts: MachineFacts) -> Reason | None:
     """`why_at_rest`, as a fact where the guest shows how the driver was loaded, for its units follow from that."""
     known = facts.inside is not None and facts.inside.driver is not None
     found = why_at_rest(facts.of(device))
-    return found and replace(found.of(device.id), certainty=Certainty.FACT if known else Certainty.LIKELY)
+    return found and found.of(device.id)._replace(certainty=Certainty.FACT if known else Certainty.LIKELY)
 
 
 def _short_growth(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reason]:
@@ -281,7 +280,7 @@ def _short_shrink(device: VirtioMemDevice, facts: MachineFacts) -> Iterator[Reas
 
 def _about_retry(facts: MachineFacts) -> Iterator[Reason]:
     if facts.retry_in is not None:
-        yield replace(retry(facts.retry_in, exact=facts.exact), certainty=Certainty.LIKELY)
+        yield retry(facts.retry_in, exact=facts.exact)._replace(certainty=Certainty.LIKELY)
     yield Reason(ReasonKind.RETRY_INTERVAL, {"first": intervals.FIRST, "last": intervals.LAST})
 
 

@@ -24,8 +24,8 @@ from virtiomem.guest.embedded.other_drivers import AcpiMemory, OtherDrivers
 from virtiomem.guest.embedded.refusing import RefusingNotifier
 from virtiomem.guest.embedded.waiting import wait
 from virtiomem.guest.machine import MachineLayout
-from virtiomem.kdump.kept import elfcorehdr_size
 from virtiomem.kdump.loader import Loader
+from virtiomem.kdump.room import elfcorehdr_size
 from virtiomem.memory import FaultPoint, memmap, memory_failure, store_state
 from virtiomem.memory.faults import MAX_TIMES
 from virtiomem.memory.refusal import why_not_offline

@@ -1,6 +1,7 @@
 """One running kernel: resource tree, hotplug core and, once loaded, the virtio_mem module."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET, UnsetType
 
@@ -9,16 +10,17 @@ from virtiomem.clock import Clock
 from virtiomem.driver import VirtioMem, VirtioMemModule
 from virtiomem.errors import Errno
 from virtiomem.guest.base import DriverConfig, GuestConfig
-from virtiomem.kdump.elfcore import Inputs
-from virtiomem.kdump.kept import KeptHeader
 from virtiomem.kdump.loader import Loader
-from virtiomem.kdump.ranges import CrashRange
 from virtiomem.memory import Memory, MemoryBlock, Policy, sysfs
 from virtiomem.memory.core import boot_ram
 from virtiomem.memory.vmemmap import free_after_boot
 from virtiomem.recording import values
 from virtiomem.resource import iomem
 from virtiomem.transport.channel import RequestChannel
+
+if TYPE_CHECKING:
+    from virtiomem.kdump.kept import KeptHeader
+    from virtiomem.kdump.ranges import CrashRange
 
 
 def recorded(memory: Memory, block: MemoryBlock, plugged: int | UnsetType = UNSET) -> values.MemoryBlock:
@@ -90,11 +92,15 @@ class Kernel:
         """Load virtio_mem and let it probe its devices."""
         self.module = VirtioMemModule(self.memory, self.clock, devices, driver.parameters, self._note)
 
-    def load_crash_kernel(self, loader: Loader, held: Sequence[CrashRange] | None = None) -> None:
+    def load_crash_kernel(self, loader: Loader, held: "Sequence[CrashRange] | None" = None) -> None:
         """Load a crash kernel in the place of the one before; when it is refused (KernelError) that one stays.
 
         `held`: what its header has instead of what it would be made of now.
         """
+        # Not above: few scenarios load one, and every run would pay for it.
+        from virtiomem.kdump.elfcore import Inputs
+        from virtiomem.kdump.kept import KeptHeader
+
         row, start = self.memory.architecture, self.memory.hotpluggable_start
         # One processor, as the real guest has (-smp 1): a header has a note for each.
         inputs = Inputs(possible_cpus=1, machine=row.elf_machine, direct_map=row.map_base(start))
