@@ -93,10 +93,13 @@ class RunningLinux:
         return self._agent.ask(verb, *arguments, doing=doing, timeout=timeout or self.timeout)
 
     def suspend(self, to: str, doing: str) -> Reply:
-        """Let it sleep, and wake it up."""
+        """Let it sleep, and wake it up; without swap, a suspend to disk is refused once the image is made."""
         # An old SUSPEND would wake the guest up before it sleeps.
         self.qmp.forget_events()
-        return self._agent.ask("suspend", to, doing=doing, timeout=self.timeout, each_second=self._wake)
+        # Nothing may wake it up while it makes the image, which would end without an error: create_image() in
+        # kernel/power/hibernate.c (v6.12).
+        wake = (lambda: None) if to == "disk" else self._wake
+        return self._agent.ask("suspend", to, doing=doing, timeout=self.timeout, each_second=wake)
 
     def _wake(self) -> None:
         """Wake it up, if it sleeps: a machine through QEMU, a processor through the agent's line."""
