@@ -10,6 +10,8 @@ from virtiomem.units import GiB, MiB, format_size
 
 MAX_SIZE = GiB
 """Limit for input files. A recording takes about 200 MiB per snapshot of a million memory blocks."""
+MAX_LISTING = 64 * MiB
+"""Limit for a listing alone; it holds a million resources."""
 
 _CHUNK = MiB
 

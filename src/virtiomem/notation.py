@@ -15,9 +15,13 @@ from virtiomem.text import quoted, shown, sound
 
 T = TypeVar("T")
 
-_BYTE = re.compile(r"(?:JSON is malformed: )?(?P<reason>.*) \(byte (?P<byte>\d+)\)")
-_TOML_PLACE = re.compile(r"(?P<reason>.*) \(at (?P<place>.*)\)", re.DOTALL)
-_TOML_KEY = re.compile(r"\('.*',?.*\)")
+# Texts, which are compiled once there is something to complain about.
+_BYTE = r"(?:JSON is malformed: )?(?P<reason>.*) \(byte (?P<byte>\d+)\)"
+_TOML_PLACE = r"(?s)(?P<reason>.*) \(at (?P<place>.*)\)"
+_TOML_KEY = r"\('.*',?.*\)"
+_VALUE_PLACE = r"(?s)(?P<reason>.*) - at `(?:key in )?\$\.?(?P<place>.*)`"
+_FIELD = r"(?s)Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`"
+
 MAX_PARTS = 32
 """A dotted key of TOML has no more."""
 MAX_WORD = 1000
@@ -36,8 +40,6 @@ _TOML_TEXTS = re.compile(
 """Strings and comments, closed or not. Only classes of characters are possessive: Python before 3.11.5 errs with groups."""
 _LONG_WORD = re.compile(rf"(?<![\w+-])[\w+-]{{{MAX_WORD}}}")
 _DEEP_KEY = re.compile(rf"(?<![\w-])(?:[\w-]++[ \t]*+\.[ \t]*+){{{MAX_PARTS}}}")
-_VALUE_PLACE = re.compile(r"(?P<reason>.*) - at `(?:key in )?\$\.?(?P<place>.*)`", re.DOTALL)
-_FIELD = re.compile(r"Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`", re.DOTALL)
 _KINDS = {
     "str": "a string",
     "int": "an integer",
@@ -86,9 +88,9 @@ def toml_values(text: bytes) -> dict[str, Any]:
     except RecursionError:
         raise NotationError("arrays or tables are nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
-        match = _TOML_PLACE.fullmatch(str(error))
+        match = re.fullmatch(_TOML_PLACE, str(error))
         reason, place = (match["reason"], match["place"]) if match else (str(error), "")
-        raise NotationError(_TOML_KEY.sub(_dotted, reason), place) from None
+        raise NotationError(re.sub(_TOML_KEY, _dotted, reason), place) from None
     # tomllib limits neither; behind this check no number has more than 64 bits.
     _refuse_huge(tables, "", 0)
     return tables
@@ -210,7 +212,7 @@ def _not_utf8(data: bytes) -> NotationError:
 
 
 def _not_json(error: msgspec.DecodeError, data: bytes) -> NotationError:
-    match = _BYTE.fullmatch(str(error))
+    match = re.fullmatch(_BYTE, str(error))
     if match is None:
         return NotationError("not JSON, or cut short")
     at = int(match["byte"])
@@ -219,9 +221,9 @@ def _not_json(error: msgspec.DecodeError, data: bytes) -> NotationError:
 
 
 def _wrong_value(error: msgspec.ValidationError) -> NotationError:
-    match = _VALUE_PLACE.fullmatch(str(error))
+    match = re.fullmatch(_VALUE_PLACE, str(error))
     reason, place = (match["reason"], match["place"].removeprefix("[...]")) if match else (str(error), "")
-    if field := _FIELD.fullmatch(reason):
+    if field := re.fullmatch(_FIELD, reason):
         fault = "is missing" if field["fault"] == "missing required" else "is not a key here"
         return NotationError(f"{quoted(field['key'])} {fault}", place)
     reason = re.sub(r"`([^`]*)`", _kinds, reason)

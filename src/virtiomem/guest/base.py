@@ -23,7 +23,7 @@ from virtiomem.text import quoted
 from virtiomem.units import GiB, MiB, Size, Span, format_size, parse_size
 
 # 64 bits at most in either notation: int() takes thousands of digits, and a machine none of them.
-_RANGE = re.compile(r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\s*-\s*(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})")
+_RANGE = r"(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})\s*-\s*(0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})"
 
 
 class _Table(Struct, frozen=True, kw_only=True, rename="kebab", forbid_unknown_fields=True):
@@ -47,7 +47,7 @@ def parse_range(text: str) -> Span:
 
     Raises ValueError, which says what the text is not, for anything else.
     """
-    match = _RANGE.fullmatch(text.strip())
+    match = re.fullmatch(_RANGE, text.strip())
     if match is None:
         raise ValueError("is not a range such as '0x0-0x7fffffff'")
     # Not int(…, 0), which takes no zeros in front of a decimal number.

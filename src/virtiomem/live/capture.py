@@ -40,8 +40,6 @@ FORMAT = "virtiomem-capture/1"
 
 MAX_SIZE = 1 << 28
 """A capture unpacks to no more than this; the map of a machine with a million blocks takes a fifth of it."""
-MAX_LISTING = 1 << 26
-"""A listing alone; it holds a million resources."""
 
 BY_HAND = "hand"
 """What a capture says that no program wrote; one that says nothing is taken for one."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from virtiomem.abi import PageFlag
 from virtiomem.architecture import DEFAULT
 from virtiomem.errors import BackendError, VirtiomemError
-from virtiomem.files import is_directory
+from virtiomem.files import MAX_LISTING, is_directory
 from virtiomem.live import kcore
 from virtiomem.live.block_lines import block_lines
-from virtiomem.live.capture import ABSENT, DENIED, MAX_LISTING, NO_HEADER, NO_NOTES, NOT_COLLECTED, Capture, Section
+from virtiomem.live.capture import ABSENT, DENIED, NO_HEADER, NO_NOTES, NOT_COLLECTED, Capture, Section
 from virtiomem.live.sources import MEMORY_FILES, SOURCES, SectionSource
 from virtiomem.live.sysfs import entry_numbers, read_memory_sysfs
 from virtiomem.recording.page_use import FLAGS_SIZE, PIECE, BlockPages

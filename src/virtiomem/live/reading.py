@@ -5,8 +5,8 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from virtiomem.errors import UsageError
-from virtiomem.files import StrPath, is_directory, read_bytes, read_stdin
-from virtiomem.live.capture import MAX_LISTING, MAX_SIZE, Capture, Section, loads
+from virtiomem.files import MAX_LISTING, StrPath, is_directory, read_bytes, read_stdin
+from virtiomem.live.capture import MAX_SIZE, Capture, Section, loads
 from virtiomem.live.kinds.table import (
     CAPTURE,
     LACKING,

@@ -1,18 +1,20 @@
 """Recordings as JSON, in and out."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from virtiomem import border
 from virtiomem.errors import ArgumentError, UsageError
 from virtiomem.files import read_bytes
 from virtiomem.notation import NotationError, check_format, convert, json_bytes, json_values
-from virtiomem.recording import folded
 from virtiomem.recording.values import FORMAT as WHOLE
 from virtiomem.recording.values import Recording
 from virtiomem.text import shown
 from virtiomem.units import Size
 from virtiomem.writing import write_whole
+
+if TYPE_CHECKING:
+    from virtiomem.recording.folded import FoldedRecording
 
 
 def decode_size(kind: type, value: Any) -> Any:
@@ -27,6 +29,8 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
 
     Raises UsageError, one line with the source and the place, for anything that is not a recording.
     """
+    from virtiomem.recording import folded  # not above: a run that keeps no recording does without
+
     border.instance("text", text, str, bytes)
     try:
         raw = json_values(text)
@@ -58,7 +62,12 @@ def dumps(recording: Recording, *, whole: bool = False) -> bytes:
     `whole`: with all of every snapshot (format 1), not only what has changed (format 2).
     """
     border.instance("recording", recording, Recording)
-    return json_bytes(recording if whole else folded.fold(recording), enc_hook=int, indent=1) + b"\n"
+    record: Recording | FoldedRecording = recording
+    if not whole:
+        from virtiomem.recording.folded import fold
+
+        record = fold(recording)
+    return json_bytes(record, enc_hook=int, indent=1) + b"\n"
 
 
 def dump(recording: Recording, path: str | Path) -> None:

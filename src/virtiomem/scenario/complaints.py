@@ -12,12 +12,13 @@ from virtiomem.errors import ScenarioError
 from virtiomem.scenario.values import ScenarioFile
 from virtiomem.text import closest
 
-_MESSAGE = re.compile(r"(?P<reason>.*?)(?: - at `\$\.?(?P<place>.*)`)?", re.DOTALL)
-_KEY = re.compile(r"Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`", re.DOTALL)
-_KIND = re.compile(r"Expected `(?P<kind>[^`]*)`, got .*", re.DOTALL)
-_PART = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
-_HEADER = re.compile(r"\s*\[(?P<many>\[)?\s*(?P<name>[\w.-]+)\s*\]")
-_ASSIGNED = re.compile(r"""\s*["']?(?P<name>[\w-]+)["']?\s*=""")
+# Texts, which are compiled once there is something to complain about.
+_MESSAGE = r"(?s)(?P<reason>.*?)(?: - at `\$\.?(?P<place>.*)`)?"
+_KEY = r"(?s)Object (?P<fault>contains unknown|missing required) field `(?P<key>.*)`"
+_KIND = r"(?s)Expected `(?P<kind>[^`]*)`, got .*"
+_PART = r"([^.\[\]]+)|\[(\d+)\]"
+_HEADER = r"\s*\[(?P<many>\[)?\s*(?P<name>[\w.-]+)\s*\]"
+_ASSIGNED = r"""\s*["']?(?P<name>[\w-]+)["']?\s*="""
 _KINDS = {
     "str": "a string",
     "int": "an integer",
@@ -30,15 +31,15 @@ _KINDS = {
 
 def explain(error: msgspec.ValidationError, raw: Any, kind: type = ScenarioFile) -> ScenarioError:
     """Msgspec's complaint about `raw`, which is no `kind`, as a ScenarioError that a writer of TOML understands."""
-    match = _MESSAGE.fullmatch(str(error))
+    match = re.fullmatch(_MESSAGE, str(error))
     assert match is not None, "the pattern takes any text"
     reason, place = match["reason"], match["place"] or ""
     value, expected = _look_up(place, raw, kind)
-    if key := _KEY.fullmatch(reason):
+    if key := re.fullmatch(_KEY, reason):
         if key["fault"] == "missing required":
             return ScenarioError(f"{key['key']} is missing", where=place)
         return ScenarioError(_unknown(key["key"], expected), where=f"{place}.{key['key']}".lstrip("."))
-    if wrong := _KIND.fullmatch(reason):
+    if wrong := re.fullmatch(_KIND, reason):
         wanted = wrong["kind"].removesuffix(" | null")
         hint = f"; write [[{place}]]" if wanted == "array" and isinstance(value, dict) else ""
         # In Python, true is an int.
@@ -59,7 +60,7 @@ def line_of(place: str, text: bytes) -> int | None:
     counts = Counter[str]()
     table = ""
     for number, line in enumerate(text.decode(errors="replace").splitlines(), 1):
-        if header := _HEADER.match(line):
+        if header := re.match(_HEADER, line):
             table = header["name"]
             if header["many"]:
                 counts[table] += 1
@@ -67,7 +68,7 @@ def line_of(place: str, text: bytes) -> int | None:
             lines.setdefault(table, number)
             # A fault of the whole array stands at its first table.
             lines.setdefault(header["name"], number)
-        elif key := _ASSIGNED.match(line):
+        elif key := re.match(_ASSIGNED, line):
             lines.setdefault(f"{table}.{key['name']}".lstrip("."), number)
     # What is missing has no line, and inline tables have their keys on one: then the nearest thing around it is named.
     while place and place not in lines:
@@ -100,7 +101,7 @@ def _unknown(key: str, expected: inspect.Type | None) -> str:
 def _look_up(place: str, raw: Any, kind: type) -> tuple[Any, inspect.Type | None]:
     """The value at a place such as ``step[0].state`` and the type that was expected there."""
     expected: inspect.Type | None = inspect.type_info(kind)
-    for name, index in _PART.findall(place):
+    for name, index in re.findall(_PART, place):
         expected = _below(expected, name, raw)
         raw = raw[int(index)] if index else raw.get(name)
     return raw, _choose(expected, raw)

@@ -8,10 +8,9 @@ from msgspec import structs
 
 from virtiomem import border
 from virtiomem.errors import ArgumentError, ScenarioError, UsageError
-from virtiomem.files import read_bytes
+from virtiomem.files import MAX_LISTING, read_bytes
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.machine import MachineLayout, machine_of
-from virtiomem.live.capture import MAX_LISTING
 from virtiomem.notation import NotationError, toml_values
 from virtiomem.recording.json_file import decode_size
 from virtiomem.recording.values import PlugDimm

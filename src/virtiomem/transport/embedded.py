@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from virtiomem.device.mem import MemDevice
 from virtiomem.device.virtio import VirtioDevice
 from virtiomem.errors import ProtocolError
+from virtiomem.transport.owner import EmbeddedOwner
 from virtiomem.transport.virtio_transport import Observation, Read, Write
 from virtiomem.units import MiB
 from virtiomem.wire.ring import Layout
@@ -38,33 +39,6 @@ class Ram:
         if offset < 0 or offset + size > len(self._data):
             raise ProtocolError(f"no guest memory at {addr:#x} ({size} bytes)")
         return offset
-
-
-class EmbeddedOwner:
-    """The `transport.virtio_transport.Owner` of a MemDevice in this process."""
-
-    def __init__(self, mem: MemDevice) -> None:
-        self._mem = mem
-
-    def set_requested_size(self, size: int) -> None:
-        """Set the property; raises DeviceError in QEMU's words."""
-        self._mem.requested_size = size
-
-    def requested_size(self) -> int:
-        """The property."""
-        return self._mem.requested_size
-
-    def size(self) -> int:
-        """The plugged size."""
-        return self._mem.plugged_size
-
-    def system_reset(self) -> None:
-        """Reset the machine."""
-        self._mem.system_reset()
-
-    def set_busy(self, busy: bool) -> None:
-        """Start or cancel a migration."""
-        self._mem.busy = busy
 
 
 class EmbeddedTransport(EmbeddedOwner):

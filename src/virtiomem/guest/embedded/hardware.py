@@ -6,7 +6,7 @@ A reboot leaves all of it in place; only plugged memory goes.
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from virtiomem.device.board import BOARDS
 from virtiomem.device.mem import MemDevice
@@ -16,11 +16,13 @@ from virtiomem.guest.base import DeviceConfig, GuestConfig
 from virtiomem.reasons import Reason
 from virtiomem.recording.values import DimmInfo, Request, VirtioMemInfo
 from virtiomem.transport.channel import RequestChannel
-from virtiomem.transport.embedded import EmbeddedOwner
 from virtiomem.transport.loopback import Loopback
-from virtiomem.transport.virtio_transport import Owner
+from virtiomem.transport.owner import EmbeddedOwner
 from virtiomem.units import Span
 from virtiomem.wire import mem as wire
+
+if TYPE_CHECKING:
+    from virtiomem.transport.virtio_transport import Owner
 
 
 class Devices(Protocol):
@@ -30,7 +32,7 @@ class Devices(Protocol):
     def qemu(self) -> str | None:
         """The version of the QEMU whose they are; None for ours."""
 
-    def owner(self, device: str) -> Owner:
+    def owner(self, device: str) -> "Owner":
         """The user's side of the device of that id."""
 
     def channel(self, device: str) -> RequestChannel:

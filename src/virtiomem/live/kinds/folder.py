@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from virtiomem.errors import UsageError, VirtiomemError
-from virtiomem.files import read_bytes
-from virtiomem.live.capture import MAX_LISTING, MEMORY, Section
+from virtiomem.files import MAX_LISTING, read_bytes
+from virtiomem.live.capture import MEMORY, Section
 from virtiomem.live.collect import collect
 from virtiomem.live.kinds import block_table, free_pages, kernel_log
 from virtiomem.live.kinds.values import Brought, Fact
