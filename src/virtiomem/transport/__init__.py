@@ -5,7 +5,7 @@ loopback          straight into our device, without a ring
 vring             through a split virtqueue, over any transport
 virtio_transport  what a ring needs of a device: registers, notifications, shared memory
 embedded          our device behind a transport
-owner             the machine around it, by call
+owner             its user's side, by call
 late              the same, answering when it likes: after a delay, in any order
 register_transport  a device whose registers are addresses, by a table of them
 qtest_pci         the table of virtio-pci, and what firmware does; QEMU's device over its qtest socket

@@ -1,4 +1,4 @@
-"""The machine around our own device, by call: for a driver that has no registers and no ring to bring along."""
+"""The user's side of our own device: its size is set and read, and its machine is reset, by call."""
 
 from virtiomem.device.mem import MemDevice
 
