@@ -31,3 +31,11 @@ def make_rare() -> None:
     # 100 000 times 5 times 2, for Python counts from 0: the oldest objects are searched once in a million new ones. Few commands
     # make 100 000, so that most search none.
     gc.set_threshold(100_000, 4, 1)
+
+
+def skip_last_search() -> None:
+    """Hide every object from the two full searches for cycles with which Python ends; for a program that ends next.
+
+    They find what the end of the process frees anyway, and take a tenth of a short command.
+    """
+    gc.freeze()

@@ -228,6 +228,28 @@ sys.exit(start())
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
+def test_end_is_not_searched_for_cycles() -> None:
+    code = """
+import sys
+from virtiomem import cli
+from virtiomem.cli import main
+
+class Cycle:
+    def __del__(self):
+        print("searched")
+
+def command():
+    cycle = Cycle()
+    cycle.itself = cycle
+    return 0
+
+main.main = command
+sys.exit(cli.start())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [

@@ -22,8 +22,11 @@ def start() -> int:
         gcpause.make_rare()
         from virtiomem.cli.main import main
 
-        return main()
+        code = main()
     except KeyboardInterrupt:
         from virtiomem.errors import Exit
 
         return Exit.INTERRUPTED
+    else:
+        gcpause.skip_last_search()
+        return code
