@@ -53,6 +53,16 @@ def _read(file: IO[bytes], name: str, limit: int) -> bytes:
     return bytes(content)
 
 
+def folder_of(path: StrPath) -> str:
+    """The folder that a file lies in; empty for the current one."""
+    return os.path.dirname(os.fspath(path))  # noqa: PTH120 - see StrPath
+
+
+def within(folder: StrPath, name: str) -> str:
+    """The path of a file that is named from a folder on."""
+    return os.path.join(os.fspath(folder), name)  # noqa: PTH118 - see StrPath
+
+
 def refuse_empty(path: StrPath) -> None:
     """Raise UsageError for the name that Python takes for the current directory, and a shell makes of an unset variable."""
     if not str(path):

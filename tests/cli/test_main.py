@@ -109,9 +109,16 @@ NEVER_NEEDED = {"asyncio", "httpx", "jinja2", "libvirt", "prometheus_client", "q
         ("kdump --help", {"rich", "virtiomem.driver.virtio_mem"}, 160),
         (
             "run {examples}/dimm.toml --json",
-            {"rich", "difflib", "virtiomem.kdump.elfcore", "virtiomem.live.capture", "virtiomem.recording.folded"}
+            {
+                "rich",
+                "difflib",
+                "pathlib",
+                "virtiomem.kdump.elfcore",
+                "virtiomem.live.capture",
+                "virtiomem.recording.folded",
+            }
             | {"virtiomem.device.virtqueue", "virtiomem.report.page", "virtiomem.report.picture"},
-            205,
+            195,
         ),
     ],
 )

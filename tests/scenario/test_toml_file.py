@@ -22,7 +22,7 @@ def test_scenario_played_on_a_real_linux_loads(path: Path) -> None:
     assert loaded.title
     assert Load() in loaded.steps
     assert loaded.boot_iomem == path.with_name("boot.iomem").read_text()
-    assert loaded.folder == path.parent
+    assert loaded.folder == str(path.parent)
 
 
 def test_scenario_is_read_with_sizes_in_bytes_and_defaults_filled_in() -> None:

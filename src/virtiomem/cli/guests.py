@@ -4,22 +4,24 @@ import argparse
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from virtiomem.cli.arguments import file, refuse_unused, seconds
 from virtiomem.errors import BackendError, ScenarioError, UsageError
+from virtiomem.files import StrPath, within
 from virtiomem.guest.base import Guest
 from virtiomem.scenario import Scenario, embedded_guest
 from virtiomem.text import shown
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from virtiomem.guest.linux import Setup
 
 Say = Callable[[str], None]
 
 _ACCELS = ("auto", "kvm", "tcg")
-_RELEASE = re.compile(r"\d+\.\d[\w.+~-]*")
+_RELEASE = r"\d+\.\d[\w.+~-]*"
 
 
 def add_guest_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,9 +79,9 @@ class _OneKernel(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def _kernel(text: str) -> Path | str:
+def _kernel(text: str) -> "Path | str":
     """A release when it reads as one (6.1, 6.12.117+deb12-cloud-amd64), else a file; ./6.1 is a file."""
-    return text if _RELEASE.fullmatch(text) else _path(text)
+    return text if re.fullmatch(_RELEASE, text) else _path(text)
 
 
 def check_linux_arguments(args: argparse.Namespace, asked_by: str = "--guest linux") -> None:
@@ -141,14 +143,16 @@ def linux_setup(args: argparse.Namespace) -> "Setup":
     return Setup(**_linux_options(args))
 
 
-def inputs_of(played: Scenario, args: argparse.Namespace) -> list[str | Path]:
+def inputs_of(played: Scenario, args: argparse.Namespace) -> list[StrPath]:
     """The files that a scenario, and the guest that plays it, are read from."""
-    named = [played.folder / each for each in (played.guest.iomem, played.guest.capture) if each]
-    kernel = args.kernel if isinstance(args.kernel, Path) else None
+    named = [within(played.folder, each) for each in (played.guest.iomem, played.guest.capture) if each]
+    kernel = None if isinstance(args.kernel, str) else args.kernel
     return [played.source, *named, *filter(None, (kernel, args.modules, args.busybox, args.qemu))]
 
 
-def _path(text: str) -> Path:
+def _path(text: str) -> "Path":
+    from pathlib import Path  # not above: see files.StrPath
+
     return Path(file(text))
 
 

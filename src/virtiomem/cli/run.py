@@ -3,7 +3,6 @@
 import argparse
 import sys
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from virtiomem import recording, scenario
@@ -147,6 +146,8 @@ def _play(played: Scenario, args: argparse.Namespace, progress: StatusLine) -> R
 
 def _names(paths: list[str]) -> list[str]:
     """Short names for scenarios: the files' own where they differ, else their paths."""
+    from pathlib import Path  # not above: see files.StrPath
+
     stems = [Path(path).stem for path in paths]
     return stems if len(set(stems)) == len(stems) else [f"{number}: {path}" for number, path in enumerate(paths, 1)]
 

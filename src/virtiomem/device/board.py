@@ -3,7 +3,6 @@
 Sources: hw/i386/pc.c, pc_q35.c, pc_piix.c, hw/pci-host, hw/arm/virt.c and hw/virtio/virtio-mem.c (v7.2).
 """
 
-from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 from virtiomem.architecture import ARM64, ARM64_16K, ARM64_64K, X86_64, Architecture
@@ -158,5 +157,5 @@ BOARDS: dict[MachineKind, Board] = {board.name: board for board in (Q35, PC, VIR
 
 def board_of(program: str) -> Board:
     """The machine type that is tested with a QEMU, by its program's name: the first one that it has."""
-    name = PurePath(program).name
+    name = program.rpartition("/")[2]
     return next((board for board in BOARDS.values() if board.program in name), Q35)

@@ -3,7 +3,6 @@
 Models: the log lines of drivers/virtio/virtio_mem.c (v6.1) that something here reads.
 """
 
-import re
 from enum import StrEnum
 
 from virtiomem.errors import Errno
@@ -25,10 +24,8 @@ class Key(StrEnum):
     REQUESTED_SIZE = "requested size"
 
 
-VALUE_LINE = re.compile(
-    rf"{MODULE} (?P<name>{VIRTIO_DEVICE.pattern}): (?P<key>[a-z ]+): (?P<value>0x[0-9a-f]+|-?[0-9]+)"
-)
-"""A line of the log that says a value."""
+VALUE_LINE = rf"{MODULE} (?P<name>{VIRTIO_DEVICE.pattern}): (?P<key>[a-z ]+): (?P<value>0x[0-9a-f]+|-?[0-9]+)"
+"""The pattern of a line of the log that says a value; a text, which is compiled by those who read a log."""
 
 
 def line(device: str, text: str) -> str:

@@ -125,7 +125,7 @@ def _known(capture: Capture) -> dict[str, dict[str, int]]:
         known[name] = {} if node.startswith("-") else {"node": number_of(node, 0, capture)}
     # After sysfs and before the device's own word: each source overrules the one before it.
     for line in capture.section("dev/kmsg").lines:
-        if (match := VALUE_LINE.match(line)) and match["key"] in _LOG_KEYS:
+        if (match := re.match(VALUE_LINE, line)) and match["key"] in _LOG_KEYS:
             # Base 0: the driver logs addresses and sizes in hexadecimal, its node in decimal.
             known.setdefault(match["name"], {})[_LOG_KEYS[match["key"]]] = number_of(match["value"], 0, capture)
     for line in capture.section(CONFIG).lines:

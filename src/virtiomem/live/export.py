@@ -19,7 +19,7 @@ from pathlib import Path
 
 from virtiomem.abi import BlockFile, block_size_bytes, phys_index
 from virtiomem.errors import UsageError
-from virtiomem.files import is_there, refuse_empty
+from virtiomem.files import StrPath, is_there, refuse_empty
 from virtiomem.live.capture import MEMORY
 from virtiomem.live.sysfs import NODES, directory, entry_numbers, read_attribute
 from virtiomem.recording import zoneinfo
@@ -61,7 +61,7 @@ def export_sysroot(
         raise cannot_write(error.filename or root, error) from None
 
 
-def check_target(target: str | Path, *, inputs: Iterable[str | Path] = ()) -> None:
+def check_target(target: StrPath, *, inputs: Iterable[StrPath] = ()) -> None:
     """Raise UsageError when there is something at `target` that is neither empty nor was made by an export, or an input."""
     refuse_empty(target)
     root = Path(target)

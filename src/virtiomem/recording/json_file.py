@@ -1,17 +1,16 @@
 """Recordings as JSON, in and out."""
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any
 
 from virtiomem import border
 from virtiomem.errors import ArgumentError, UsageError
-from virtiomem.files import read_bytes
+from virtiomem.files import StrPath, read_bytes
 from virtiomem.notation import NotationError, check_format, convert, json_bytes, json_values
 from virtiomem.recording.values import FORMAT as WHOLE
 from virtiomem.recording.values import Recording
 from virtiomem.text import shown
 from virtiomem.units import Size
-from virtiomem.writing import write_whole
 
 if TYPE_CHECKING:
     from virtiomem.recording.folded import FoldedRecording
@@ -50,9 +49,9 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
     return recording
 
 
-def load(path: str | Path) -> Recording:
+def load(path: StrPath) -> Recording:
     """Read a recording from a file; see `loads`."""
-    border.instance("path", path, str, Path)
+    border.instance("path", path, str, os.PathLike)
     return loads(read_bytes(path), source=str(path))
 
 
@@ -70,8 +69,10 @@ def dumps(recording: Recording, *, whole: bool = False) -> bytes:
     return json_bytes(record, enc_hook=int, indent=1) + b"\n"
 
 
-def dump(recording: Recording, path: str | Path) -> None:
+def dump(recording: Recording, path: StrPath) -> None:
     """Write a recording, in format 2; the file is written whole or not at all, see `write_whole`."""
+    from virtiomem.writing import write_whole  # not above: reading needs none of it
+
     write_whole(path, dumps(recording))
 
 

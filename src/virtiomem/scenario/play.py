@@ -10,6 +10,7 @@ from msgspec import UNSET, structs
 from virtiomem import border
 from virtiomem.abi import OnlineType
 from virtiomem.errors import ScenarioError, UsageError
+from virtiomem.files import within
 from virtiomem.guest.base import Guest
 from virtiomem.guest.embedded import EmbeddedGuest
 from virtiomem.guest.embedded.adopt import boot_listing
@@ -47,7 +48,7 @@ def _captured_guest(scenario: Scenario, capture: str) -> EmbeddedGuest:
     """The guest that goes on where a capture was taken; complaints name scenario and capture."""
     from virtiomem.live.reading import load_any
 
-    path = scenario.folder / capture
+    path = within(scenario.folder, capture)
     try:
         return _go_on(scenario, load_any(path))
     except ScenarioError as error:
@@ -55,7 +56,7 @@ def _captured_guest(scenario: Scenario, capture: str) -> EmbeddedGuest:
     except UsageError as error:
         told = str(error)
         # Complaints about a listing or a capture begin with its file already.
-        reason = told if told.startswith(str(path)) else f"{path}: {told}"
+        reason = told if told.startswith(path) else f"{path}: {told}"
         raise ScenarioError(reason, where="guest.capture", source=scenario.source) from None
 
 

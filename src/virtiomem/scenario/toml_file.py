@@ -1,6 +1,6 @@
 """Scenario files in, and scenarios as the dictionary that travels along in a recording."""
 
-from pathlib import Path
+import os
 from typing import Any, TypeVar
 
 import msgspec
@@ -8,7 +8,7 @@ from msgspec import structs
 
 from virtiomem import border
 from virtiomem.errors import ArgumentError, ScenarioError, UsageError
-from virtiomem.files import MAX_LISTING, read_bytes
+from virtiomem.files import MAX_LISTING, StrPath, folder_of, read_bytes, within
 from virtiomem.guest.base import DeviceConfig
 from virtiomem.guest.machine import MachineLayout, machine_of
 from virtiomem.notation import NotationError, toml_values
@@ -27,18 +27,17 @@ MAX_FILE = 2 * MiB
 """It holds three times the steps that there may be."""
 
 
-def load(path: str | Path, *, kernel: str | None = None) -> Scenario:
+def load(path: StrPath, *, kernel: str | None = None) -> Scenario:
     """Read a scenario file; `kernel` is a release of Linux to play it on instead of the one that it names.
 
     Raises ScenarioError, one line with file, table and key, for an impossible scenario; UsageError when the file
     cannot be read, or is of another kind, with the command that takes it.
     """
-    border.instance("path", path, str, Path)
-    path = Path(path)
+    border.instance("path", path, str, os.PathLike)
     if kernel is not None:
         border.instance("kernel", kernel, str)
     try:
-        return _read(read_bytes(path, limit=MAX_FILE), source=str(path), folder=path.parent, kernel=kernel)
+        return _read(read_bytes(path, limit=MAX_FILE), source=str(path), folder=folder_of(path), kernel=kernel)
     except UsageError:
         from virtiomem.live.reading import check_words
 
@@ -47,12 +46,10 @@ def load(path: str | Path, *, kernel: str | None = None) -> Scenario:
         raise
 
 
-def loads(text: str | bytes, *, source: str = "scenario", folder: str | Path = ".") -> Scenario:
+def loads(text: str | bytes, *, source: str = "scenario", folder: StrPath = "") -> Scenario:
     """Read a scenario from a text; files it names are looked for from `folder` on. See `load`."""
     border.instance("text", text, str, bytes)
-    return _read(
-        text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, source=source, folder=Path(folder)
-    )
+    return _read(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, source=source, folder=folder)
 
 
 def to_dict(scenario: Scenario) -> dict[str, Any]:
@@ -70,7 +67,7 @@ def to_dict(scenario: Scenario) -> dict[str, Any]:
     return built
 
 
-def _read(text: bytes, *, source: str, folder: Path, kernel: str | None = None) -> Scenario:
+def _read(text: bytes, *, source: str, folder: StrPath, kernel: str | None = None) -> Scenario:
     """Read, check and complete; every complaint names its source."""
     try:
         file = convert(parse(text), ScenarioFile)
@@ -100,7 +97,7 @@ def convert(raw: dict[str, Any], kind: type[F]) -> F:
         raise explain(error, raw, kind) from None
 
 
-def complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Scenario:
+def complete(file: ScenarioFile, folder: StrPath, source: str = "scenario") -> Scenario:
     """Check that the scenario can be, place its devices, and find the listing it starts from. Raises as `convert` does."""
     # First of all: the time that the other checks take grows with these.
     limits.check_amounts(file)
@@ -130,12 +127,12 @@ def complete(file: ScenarioFile, folder: Path, source: str = "scenario") -> Scen
     )
 
 
-def _with_machine(error: ScenarioError, file: ScenarioFile, folder: Path) -> ScenarioError:
+def _with_machine(error: ScenarioError, file: ScenarioFile, folder: StrPath) -> ScenarioError:
     """Add to what is wrong with a device's place that the listing is another machine's, where it is."""
     if file.guest.iomem is None or not error.where.startswith("device["):
         return error
     try:
-        found = machine_of(iomem.loads(read_bytes(folder / file.guest.iomem, limit=MAX_LISTING)))
+        found = machine_of(iomem.loads(read_bytes(within(folder, file.guest.iomem), limit=MAX_LISTING)))
     except UsageError:
         return error
     if found in (None, (file.guest.machine, file.guest.memory)):
@@ -152,14 +149,14 @@ def _machine(file: ScenarioFile) -> MachineLayout | None:
     return MachineLayout.of(file.guest, file.device, [step.size for step in file.step if isinstance(step, PlugDimm)])
 
 
-def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: MachineLayout | None, folder: Path) -> str:
+def _boot_iomem(file: ScenarioFile, devices: list[DeviceConfig], machine: MachineLayout | None, folder: StrPath) -> str:
     """The listing a guest starts from: the one that the scenario names, or the built-in layout."""
     if file.guest.iomem is None:
         return "" if machine is None else _built_in(machine, file)
-    path = folder / file.guest.iomem
+    path = within(folder, file.guest.iomem)
     try:
         text = read_bytes(path, limit=MAX_LISTING).decode()
-        listing = iomem.loads(text, source=str(path))
+        listing = iomem.loads(text, source=path)
         limits.check_ram(listing)
         checks.check_listing(devices, listing)
     except UnicodeDecodeError:

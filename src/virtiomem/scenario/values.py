@@ -1,9 +1,8 @@
 """A scenario as a value: a guest, its driver and devices, and what is done to them."""
 
-from pathlib import Path
-
 from msgspec import Struct, field
 
+from virtiomem.files import StrPath
 from virtiomem.guest.base import DeviceConfig, DriverConfig, GuestConfig
 from virtiomem.recording.values import Step
 
@@ -28,7 +27,7 @@ class Scenario(Struct, frozen=True, kw_only=True):
     steps: list[Step]
     boot_iomem: str
     """The /proc/iomem listing that the guest starts from; empty when it starts from a capture."""
-    folder: Path = Path()
+    folder: StrPath = ""
     """What the paths in it are relative to."""
     source: str = "scenario"
     """What to call it in messages: its file."""

@@ -38,7 +38,7 @@ def read(text: str, source: str) -> Brought:  # noqa: ARG001 - every kind's read
 def _values(lines: list[str]) -> Iterator[Fact]:
     """Yield the facts in the driver's messages: values, and words."""
     for line in lines:
-        match = VALUE_LINE.fullmatch(line)
+        match = re.fullmatch(VALUE_LINE, line)
         if match and match["key"] in _KEYS:
             key, value = match["key"], match["value"]
             yield Fact(match["name"], key, int(value, 0) if key in _SIZES else value)
