@@ -1,6 +1,7 @@
 """Reading damaged listings: what is made of the kinds of damage that people's pastes have."""
 
 import sys
+import time
 from collections.abc import Iterator
 from types import FrameType
 
@@ -14,6 +15,14 @@ from virtiomem.resource import iomem
 LINE = "00001000-0009fbff : System RAM\n"
 
 # -- however deep and long ----------------------------------------------------------------------------------------------
+
+
+def test_name_of_a_million_digits_is_read_in_little_time() -> None:
+    name = "9" * 1_000_000
+    began = time.process_time()
+    reading = repair.loads(f"a map\n00001000-0009fbff : {name}\n")
+    assert [node.name for node in reading.tree.children] == [name]
+    assert time.process_time() - began < 5, "to look on from each digit took minutes"
 
 
 def _nests(count: int, depth: int) -> Iterator[str]:

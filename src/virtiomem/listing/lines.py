@@ -68,7 +68,7 @@ _COMMAND = re.compile(r"\bcat\s")
 """What people write above and below a listing, and the command that printed it."""
 _SOME_RANGE = re.compile(r"(?<![0-9a-f])[0-9a-f]{3,}+\s*(?:-|\u2013)\s*(?:0x)?[0-9a-f]{3,}", re.IGNORECASE)
 _RANGE = re.compile(
-    rf"[0-9a-f]{{8,}}+ ?- ?[0-9a-f]{{1,16}}+(?![0-9a-f-])|[0-9a-f]{{1,16}}-[0-9a-f]{{3,16}} : |: {SYSTEM_RAM}"
+    rf"(?<![0-9a-f])[0-9a-f]{{8,}}+ ?- ?[0-9a-f]{{1,16}}+(?![0-9a-f-])|[0-9a-f]{{1,16}}-[0-9a-f]{{3,16}} : |: {SYSTEM_RAM}"
 )
 """Another line in a name, though it was broken before it was joined. (A UUID is a name.)"""
 _RAGGED = re.compile(r"\s*[0-9a-f]{8,}+[0-9a-f-]* :", re.IGNORECASE)
