@@ -13,7 +13,7 @@ def runs(pid: int) -> bool:
 
 
 def children(pid: int, *, recursive: bool = False, called: str = "", worked: float = 0.0) -> list[int]:
-    """The running children of a process, the oldest first.
+    """The running children of a process, by number.
 
     `recursive`: and theirs; `called`: words of the command line; `worked`: seconds of processor time, at least.
     """
@@ -23,4 +23,4 @@ def children(pid: int, *, recursive: bool = False, called: str = "", worked: flo
             times = child.cpu_times()
             if runs(child.pid) and called in " ".join(child.cmdline()) and times.user + times.system >= worked:
                 found.append(child.pid)
-    return found
+    return sorted(found)

@@ -20,7 +20,7 @@ class Architecture(NamedTuple):
     section_size: int
     """A memory section (SECTION_SIZE_BITS): the smallest memory block."""
     max_block_size: int
-    """The largest memory block; where it is the section, all are of that size."""
+    """The largest memory block. If it equals `section_size`, every block has that size."""
     transparent_huge_page: int
     """A huge page of the page tables' second level: what QEMU on such a host takes for a device's block size."""
     zones: tuple[tuple[ZoneType, Span], ...]

@@ -17,7 +17,7 @@ Callback = Callable[[], None]
 
 
 class Timer:
-    """One pending expiry, `due` in virtual seconds since the clock started; `Clock.cancel` disarms it."""
+    """One pending expiry; `Clock.cancel` disarms it. `due` is in virtual seconds since the clock started."""
 
     __slots__ = ("armed", "due", "work")
 

@@ -11,7 +11,7 @@ from virtiomem.units import GiB, MiB, format_size
 MAX_SIZE = GiB
 """Limit for input files. A recording takes about 200 MiB per snapshot of a million memory blocks."""
 MAX_LISTING = 64 * MiB
-"""Limit for a listing alone; it holds a million resources."""
+"""Limit for one listing: a million resources fit."""
 
 _CHUNK = MiB
 
@@ -54,13 +54,13 @@ def _read(file: IO[bytes], name: str, limit: int) -> bytes:
 
 
 def folder_of(path: StrPath) -> str:
-    """The folder that a file lies in; empty for the current one."""
-    return os.path.dirname(os.fspath(path))  # noqa: PTH120 - see StrPath
+    """Return the folder part of a path; empty if it has none."""
+    return os.path.dirname(os.fsdecode(path))  # noqa: PTH120 - see StrPath
 
 
 def within(folder: StrPath, name: str) -> str:
     """The path of a file that is named from a folder on."""
-    return os.path.join(os.fspath(folder), name)  # noqa: PTH118 - see StrPath
+    return os.path.join(os.fsdecode(folder), name)  # noqa: PTH118 - see StrPath
 
 
 def refuse_empty(path: StrPath) -> None:

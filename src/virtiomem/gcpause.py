@@ -34,8 +34,8 @@ def make_rare() -> None:
 
 
 def skip_last_search() -> None:
-    """Hide every object from the two full searches for cycles with which Python ends; for a program that ends next.
+    """Skip the two full searches for cycles with which Python ends, in a program that ends next.
 
-    They find what the end of the process frees anyway, and take a tenth of a short command.
+    They find what the end of the process frees anyway.
     """
     gc.freeze()

@@ -116,8 +116,10 @@ NEVER_NEEDED = {"asyncio", "httpx", "jinja2", "libvirt", "prometheus_client", "q
                 "virtiomem.kdump.elfcore",
                 "virtiomem.live.capture",
                 "virtiomem.recording.folded",
-            }
-            | {"virtiomem.device.virtqueue", "virtiomem.report.page", "virtiomem.report.picture"},
+                "virtiomem.device.virtqueue",
+                "virtiomem.report.page",
+                "virtiomem.report.picture",
+            },
             195,
         ),
     ],

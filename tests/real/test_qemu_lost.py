@@ -14,9 +14,8 @@ from tests.waiting import PATIENCE, wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("qemu")]
 
-
 _AT_WORK = 0.4
-"""Seconds of processor time that no QEMU takes to start."""
+"""Seconds of processor time that no QEMU takes to start, and that a case of the fuzzer takes more than."""
 
 
 def killed(command: list[str]) -> tuple[int, str, str]:

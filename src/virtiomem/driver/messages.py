@@ -25,7 +25,7 @@ class Key(StrEnum):
 
 
 VALUE_LINE = rf"{MODULE} (?P<name>{VIRTIO_DEVICE.pattern}): (?P<key>[a-z ]+): (?P<value>0x[0-9a-f]+|-?[0-9]+)"
-"""The pattern of a line of the log that says a value; a text, which is compiled by those who read a log."""
+"""The pattern of a log line that states a value. It is not compiled here, since only readers of a log need it."""
 
 
 def line(device: str, text: str) -> str:

@@ -1,6 +1,6 @@
 """Room that a kernel sets aside for a crash header, and the sizes of what is in one.
 
-Apart from what makes a header: a scenario is checked against the room, and few scenarios load a crash kernel.
+Separate from `elfcore`, which makes headers: every scenario is checked against the room, and few load a crash kernel.
 """
 
 import struct
@@ -39,7 +39,7 @@ def segments_in(size: int) -> int:
 
 
 def room_of(release: LinuxRelease, build: LinuxBuild, architecture: Architecture = DEFAULT_ARCHITECTURE) -> int | None:
-    """Bytes that a header made by kexec_file_load() may have; None where it gets what it needs."""
+    """Return the bytes that a header made by kexec_file_load() may have, or None if it gets what it needs."""
     segments = _segments(release, build, architecture)
     return None if segments is None else size_of(segments)
 
@@ -50,7 +50,7 @@ def ranges_that_fit(
     possible_cpus: int = 1,
     architecture: Architecture = DEFAULT_ARCHITECTURE,
 ) -> int | None:
-    """Return how many ranges such a header has room for, after the CPUs' notes; None if its size is not fixed."""
+    """Return how many ranges fit such a header after the CPUs' notes, or None if its size is not fixed."""
     room = room_of(release, build, architecture)
     return None if room is None else segments_in(room) - 2 - max(possible_cpus, 1)
 
@@ -58,13 +58,13 @@ def ranges_that_fit(
 def elfcorehdr_size(
     release: LinuxRelease, build: LinuxBuild, architecture: Architecture = DEFAULT_ARCHITECTURE
 ) -> int | None:
-    """What /sys/kernel/crash_elfcorehdr_size says, in bytes; None where there is no such file."""
+    """Return the content of /sys/kernel/crash_elfcorehdr_size in bytes, or None if there is no such file."""
     segments = _segments(release, build, architecture)
     return None if segments is None else segments * PHDR.size
 
 
 def _segments(release: LinuxRelease, build: LinuxBuild, architecture: Architecture) -> int | None:
-    """Program headers that room is set aside for; None where there is no fixed room.
+    """Return how many program headers the kernel reserves room for, or None if the room is not fixed.
 
     Since: 6.6 (crash_header_cpus, crash_header_ranges).
     """

@@ -52,7 +52,7 @@ def loads(text: str | bytes, *, source: str = "recording") -> Recording:
 def load(path: StrPath) -> Recording:
     """Read a recording from a file; see `loads`."""
     border.instance("path", path, str, os.PathLike)
-    return loads(read_bytes(path), source=str(path))
+    return loads(read_bytes(path), source=os.fsdecode(path))
 
 
 def dumps(recording: Recording, *, whole: bool = False) -> bytes:

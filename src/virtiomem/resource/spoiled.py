@@ -51,7 +51,7 @@ _RELIED_ON = re.compile(
 
 
 def may_elide(text: str) -> bool:
-    """True when a name or a whole listing contains a sign of `ELIDED`. Every such mark has one; most listings have none."""
+    """Return whether a text contains a sign of `ELIDED`. Every such mark has one. Most listings have none."""
     return any(sign in text for sign in ("..", "\u2026", "8<", *_LEFT_OUT))
 
 

@@ -34,10 +34,11 @@ def load(path: StrPath, *, kernel: str | None = None) -> Scenario:
     cannot be read, or is of another kind, with the command that takes it.
     """
     border.instance("path", path, str, os.PathLike)
+    path = os.fsdecode(path)
     if kernel is not None:
         border.instance("kernel", kernel, str)
     try:
-        return _read(read_bytes(path, limit=MAX_FILE), source=str(path), folder=folder_of(path), kernel=kernel)
+        return _read(read_bytes(path, limit=MAX_FILE), source=path, folder=folder_of(path), kernel=kernel)
     except UsageError:
         from virtiomem.live.reading import check_words
 
@@ -49,6 +50,7 @@ def load(path: StrPath, *, kernel: str | None = None) -> Scenario:
 def loads(text: str | bytes, *, source: str = "scenario", folder: StrPath = "") -> Scenario:
     """Read a scenario from a text; files it names are looked for from `folder` on. See `load`."""
     border.instance("text", text, str, bytes)
+    border.instance("folder", folder, str, os.PathLike)
     return _read(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text, source=source, folder=folder)
 
 

@@ -93,11 +93,10 @@ class RunningLinux:
         return self._agent.ask(verb, *arguments, doing=doing, timeout=timeout or self.timeout)
 
     def suspend(self, to: str, doing: str) -> Reply:
-        """Let it sleep, and wake it up; without swap, a suspend to disk is refused once the image is made."""
+        """Put the guest to sleep and wake it up. There is no swap, so a suspend to disk is refused once its image is made."""
         # An old SUSPEND would wake the guest up before it sleeps.
         self.qmp.forget_events()
-        # Nothing may wake it up while it makes the image, which would end without an error: create_image() in
-        # kernel/power/hibernate.c (v6.12).
+        # A wake-up while the image is made ends it without an error: create_image() in kernel/power/hibernate.c returns 0.
         wake = (lambda: None) if to == "disk" else self._wake
         return self._agent.ask("suspend", to, doing=doing, timeout=self.timeout, each_second=wake)
 
