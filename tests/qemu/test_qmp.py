@@ -163,6 +163,19 @@ def test_monitor_that_closes_is_a_qemu_that_is_gone() -> None:
             QmpSession(ours, timeout=PATIENCE)
 
 
+def test_errors_say_what_was_under_way(hostile: Callable[[Say], QmpSession]) -> None:
+    """A monitor that never answers, and then is gone: both times the step is named, and only within it."""
+    qmp = hostile(lambda _: b"")
+    qmp._timeout = 0.01
+    with qmp.during("playing resize"), pytest.raises(BackendTimeout, match=r"^QEMU did not .* while playing resize$"):
+        qmp.execute("stop")
+    with pytest.raises(BackendTimeout, match=r"^QEMU did not answer stop within 0\.01 s$"):
+        qmp.execute("stop")
+    qmp._connection.shutdown(socket.SHUT_RDWR)
+    with qmp.during("playing resize"), pytest.raises(BackendError, match=r" while playing resize, asked for cont$"):
+        qmp.execute("cont")
+
+
 def test_event_that_comes_in_the_turn_in_which_time_is_up_is_there(
     qmp: QmpSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

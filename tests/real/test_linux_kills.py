@@ -87,7 +87,7 @@ def test_a_killed_qemu_is_reported_with_signal_and_step(running: Run) -> None:
     os.kill(running.qemu, signal.SIGKILL)
     code, said = running.outcome()
     assert code == 1
-    assert said.startswith("virtiomem: QEMU was killed by SIGKILL while playing ")
+    assert said.startswith("virtiomem: QEMU was killed by SIGKILL while playing resize")
     assert said.count("\n") == 1
 
 

@@ -7,7 +7,8 @@ import asyncio
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from qemu.qmp import ExecInterruptedError, ExecuteError, StateError
@@ -56,6 +57,7 @@ class QmpSession:
         self._timeout = timeout
         self._lost = lost or (lambda doing: BackendError(f"QEMU closed its QMP connection while {doing}"))
         self._connection = connection
+        self._during = ""
         self._runner = asyncio.Runner()
         self._client = Client(self._on_event, burst=BURST_LIMIT)
         self._events: deque[QmpEvent] = deque(maxlen=MAX_EVENTS)
@@ -66,6 +68,15 @@ class QmpSession:
         except BaseException:
             self.close()
             raise
+
+    @contextmanager
+    def during(self, doing: str) -> Iterator[None]:
+        """Name in each error what was under way, such as ``playing resize``."""
+        self._during = doing
+        try:
+            yield
+        finally:
+            self._during = ""
 
     def execute(self, command: str, arguments: dict[str, Any] | None = None) -> None:
         """Run a command; DeviceError, in QEMU's words, when QEMU refuses it."""
@@ -145,7 +156,8 @@ class QmpSession:
         except ExecuteError as error:
             raise DeviceError(str(error)) from None
         except TimeoutError:
-            raise BackendTimeout(f"QEMU did not answer {what} within {limit:g} s") from None
+            under_way = f" while {self._during}" if self._during else ""
+            raise BackendTimeout(f"QEMU did not answer {what} within {limit:g} s{under_way}") from None
         except Exception as error:  # noqa: BLE001 - the library raises whatever ended its reader
             raise self._broken(error, what) from None
         finally:
@@ -156,5 +168,5 @@ class QmpSession:
         # The library tells the cause to the first disconnect alone; the error at hand is often only "interrupted".
         cause = self._runner.run(outcome(self._client.disconnect())) or error
         if isinstance(getattr(cause, "exc", cause), _GONE):
-            return self._lost(f"asked for {what}")
+            return self._lost(", ".join(filter(None, (self._during, f"asked for {what}"))))
         return ProtocolError(f"QEMU's answer to {what}: {reason(cause)}")

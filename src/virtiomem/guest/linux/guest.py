@@ -145,7 +145,7 @@ class LinuxGuest:
         check_steps([step])
         started = time.monotonic()
         doing = f"playing {_word(step)}"
-        with self._out_of_memory(doing):
+        with self._out_of_memory(doing), self._linux.qmp.during(doing):
             error = self._do(step, doing)
             # The next kernel has loaded no crash kernel; what is left in memory of the old one is no header of its.
             if isinstance(step, Kexec | Reboot) and error is None:
