@@ -141,3 +141,18 @@ def test_blocks_that_go_to_another_zone_change_what_zones_keep() -> None:
     after = memory.vmemmap.kept(normal)
     assert after < before
     assert after == dict(memory.vmemmap._watermarks(sum(zone.managed for zone in memory.vmemmap._sharing)))[normal]
+
+
+@pytest.mark.parametrize("size", [256 * MiB, 3 * GiB, 16 * GiB])
+def test_watermarks_are_left_out_of_account_only_where_they_cannot_matter(size: int) -> None:
+    """Block after block, until none can be paid for: the same zones pay as where the watermarks are always computed."""
+    quick, slow = (booted("6.12", size, OnlineType.ONLINE_MOVABLE, free=size * 9 // 10).vmemmap for _ in range(2))
+    slow._max_minimum = size
+    paid = 0
+    while (parts := quick.take(0, quick.block_pages)) is not None:
+        other = slow.take(0, slow.block_pages)
+        assert other is not None
+        assert [(zone.type, taken) for zone, taken in parts] == [(zone.type, taken) for zone, taken in other]
+        paid += 1
+    assert slow.take(0, slow.block_pages) is None
+    assert paid > 10

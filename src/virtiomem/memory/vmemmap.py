@@ -32,6 +32,8 @@ _SHARE = 54
 _HUGE_PAGES_TAKE = 7 * MiB
 _PCP_TYPES = 3
 """MIGRATE_PCPTYPES."""
+_MAX_WATERMARKS = 256 * MiB
+"""Most that all minimum watermarks have of a kernel without huge pages (init_per_zone_wmark_min())."""
 _RATIO = 256
 """What zones below Normal keep of theirs for those who can use no other: one page for each 256 above
 (sysctl_lowmem_reserve_ratio)."""
@@ -66,7 +68,8 @@ class Vmemmap:
         """Whether free memory is counted: `boot_with` has said how much there was."""
         self._nodes = nodes
         self._page_size = architecture.page_size
-        self._pageblock_pages = architecture.pages(architecture.pageblock_size)
+        # set_recommended_min_free_kbytes(): two pageblocks for each zone and one for each pair of migrate types.
+        self._wanted_in_zone = architecture.pages(architecture.pageblock_size) * (2 + _PCP_TYPES * _PCP_TYPES)
         self.block_pages = -(-(memmap_size(block_size, architecture) + BLOCK_OVERHEAD) // self._page_size)
         """What one memory block takes."""
         self.inside_pages = -(-BLOCK_OVERHEAD // self._page_size)
@@ -82,6 +85,8 @@ class Vmemmap:
             nid: [*zones, *(zone for other in own if other != nid for zone in own[other])] for nid, zones in own.items()
         }
         """Kernel zones in the order in which they are tried: the node's own, highest first, then those of the others."""
+        self._max_minimum = max(_MAX_WATERMARKS // self._page_size, self._wanted_in_zone * len(self._kernel))
+        """What `_min_free` never gives more than."""
         self._huge_pages = False
         self._keeps: dict[Zone, int] = {}
         self._kept_for: tuple[int, ...] = ()
@@ -102,13 +107,14 @@ class Vmemmap:
 
     def take(self, nid: int, pages: int) -> Parts | None:
         """Take pages for memory of a node, from the zones that are tried for it; None, and nothing taken, for too few."""
-        keeps = self._kept()
         zones = self._zonelists[nid]
         first = zones[0]
-        if first.managed - first.used - keeps[first] >= pages:  # nearly always
+        # Nearly always there is enough whatever the watermarks are, which each block that comes would have computed again. No
+        # zone of the node lies above the first: it keeps no reserve for one.
+        if first.managed - first.used - first.cma - self._max_minimum >= pages:
             first.used += pages
             return ((first, pages),)
-        return self._take_in_parts(zones, keeps, pages)
+        return self._take_in_parts(zones, self._kept(), pages)
 
     def _take_in_parts(self, zones: list[Zone], keeps: Mapping[Zone, int], pages: int) -> Parts | None:
         """Take from each zone what it has; None, and nothing taken, when all have too few."""
@@ -167,14 +173,12 @@ class Vmemmap:
     def _min_free(self, managed: int) -> int:
         """Pages of all minimum watermarks: min_free_kbytes, which huge pages raise."""
         kib = managed * self._page_size // KiB
-        # init_per_zone_wmark_min(): the root of sixteen times the managed KiB, from 128 KiB to 256 MiB.
-        pages = max(128, min(isqrt(kib * 16), 262144)) * KiB // self._page_size
+        # init_per_zone_wmark_min(): the root of sixteen times the managed KiB, from 128 KiB.
+        pages = max(128 * KiB, min(isqrt(kib * 16) * KiB, _MAX_WATERMARKS)) // self._page_size
         if self._huge_pages:
             zones = sum(zone.populated for zone in self._kernel)
-            # Two pageblocks for each zone and one for each pair of migrate types, so that types seldom mix; at most a
-            # twentieth of what is managed.
-            wanted = self._pageblock_pages * zones * (2 + _PCP_TYPES * _PCP_TYPES)
-            pages = max(pages, min(wanted, managed // 20))
+            # So that types of pages seldom mix; at most a twentieth of what is managed.
+            pages = max(pages, min(self._wanted_in_zone * zones, managed // 20))
         return pages
 
 
