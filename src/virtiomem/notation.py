@@ -2,10 +2,8 @@
 sound.
 """
 
-import json
 import re
 import tomllib
-from ast import literal_eval
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -111,6 +109,8 @@ def check_format(values: Any, *known: str) -> str:
     """
     said = values.get("format") if isinstance(values, dict) else known[0]
     if said not in known:
+        import json  # not above, nor below: sound input needs none of it
+
         raise NotationError(f"format {shown(json.dumps(said))} is not {' or '.join(known)}")
     return str(said)
 
@@ -174,7 +174,11 @@ def printable_json(text: bytes) -> str:
 
 def _escaped(character: str) -> str:
     """One character of a text in JSON."""
-    return character if character.isprintable() else json.dumps(character)[1:-1]
+    if character.isprintable():
+        return character
+    import json
+
+    return json.dumps(character)[1:-1]
 
 
 def _refuse_twice(data: bytes, values: Any) -> None:
@@ -189,6 +193,8 @@ def _refuse_twice(data: bytes, values: Any) -> None:
         again = b""
     # An escape may stand for a quotation mark or a colon: then the counts prove nothing.
     if b"\\u" in data or msgspec.json.format(data, indent=-1).count(b'":') != again.count(b'":'):
+        import json
+
         json.loads(data, object_pairs_hook=_once)
 
 
@@ -237,4 +243,6 @@ def _kinds(match: re.Match[str]) -> str:
 
 def _dotted(match: re.Match[str]) -> str:
     """A key that Python shows as a tuple."""
+    from ast import literal_eval
+
     return ".".join(literal_eval(match[0]))

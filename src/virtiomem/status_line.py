@@ -5,13 +5,14 @@ An interrupt says it everywhere: what was being done, and what is left of it.
 """
 
 import sys
-from threading import Lock, Timer, current_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from virtiomem.text import printable
 
 if TYPE_CHECKING:
+    from threading import Timer
+
     from rich.console import Console
     from rich.status import Status
 
@@ -30,7 +31,6 @@ class StatusLine:
     def __init__(self, leaves: str = "", console: "Console | None" = None, *, logs: bool = False) -> None:
         self._leaves, self._words, self._logs = leaves, "", logs
         self._console = console
-        self._lock = Lock()
         self._waiting: Timer | None = None
         self._status: Status | None = None
 
@@ -51,6 +51,10 @@ class StatusLine:
         self._words = words
         terminal = sys.stderr.isatty() if self._console is None else self._console.is_terminal
         if terminal or self._logs:
+            # Not above: a command that shows nothing starts sooner.
+            from threading import Lock, Timer
+
+            self._lock = Lock()
             patience, show = (PATIENCE, self._show) if terminal else (LOG_PATIENCE, self._log)
             self._waiting = Timer(patience, show, [words])
             # The process must not stay alive for a line that it would show after its end.
@@ -59,6 +63,8 @@ class StatusLine:
 
     def _show(self, words: str) -> None:
         """On the timer's thread: patience is over, unless the line was cleared meanwhile."""
+        from threading import current_thread
+
         from rich.console import Console
         from rich.text import Text
 
@@ -72,16 +78,20 @@ class StatusLine:
 
     def _log(self, words: str) -> None:
         """On the timer's thread, as `_show`."""
+        from threading import current_thread
+
         with self._lock:
             if self._waiting is current_thread():
                 sys.stderr.write(f"virtiomem: {printable(words)}\n")
 
     def clear(self) -> None:
         """Take the line away, so that something can be printed."""
+        # Without a timer nothing is shown, nor will be.
+        if self._waiting is None:
+            return
         with self._lock:
-            if self._waiting is not None:
-                self._waiting.cancel()
-                self._waiting = None
+            self._waiting.cancel()
+            self._waiting = None
             if self._status is not None:
                 self._status.stop()
                 self._status = None

@@ -112,7 +112,10 @@ NEVER_NEEDED = {"asyncio", "httpx", "jinja2", "libvirt", "prometheus_client", "q
             {
                 "rich",
                 "difflib",
+                "json.decoder",
                 "pathlib",
+                "random",
+                "threading",
                 "virtiomem.kdump.elfcore",
                 "virtiomem.live.capture",
                 "virtiomem.recording.folded",
@@ -120,7 +123,7 @@ NEVER_NEEDED = {"asyncio", "httpx", "jinja2", "libvirt", "prometheus_client", "q
                 "virtiomem.report.page",
                 "virtiomem.report.picture",
             },
-            195,
+            180,
         ),
     ],
 )

@@ -10,11 +10,11 @@ A kernel that has just booted fills its memory from the lowest address on, one t
 `PageUsers.use` takes the share that is left to chance.
 """
 
-import random
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, islice, repeat
+from typing import TYPE_CHECKING
 
 from virtiomem import border
 from virtiomem.architecture import Architecture
@@ -23,6 +23,9 @@ from virtiomem.memory.block import MemoryBlock
 from virtiomem.memory.use import PageUse
 from virtiomem.memory.zone import Zone
 from virtiomem.units import U64_MAX, format_size
+
+if TYPE_CHECKING:
+    from random import Random
 
 Place = tuple[MemoryBlock, int]
 """A hotplugged block and the index of a pageblock in it."""
@@ -76,7 +79,9 @@ class PageUsers:
         # Known by its id, so that `free` finds it, but without pages: the kernel has told where those lie that count.
         if self._kernel is not None:
             return
-        chance = random.Random(seed)
+        from random import Random  # not above: few runs have users of pages
+
+        chance = Random(seed)
         for zone, boot, places in rooms:
             taken = min(wanted - use.pageblocks, self._room(zone, boot + len(places)))
             for index in _chosen(chance, boot + len(places), taken, scatter):
@@ -238,7 +243,7 @@ class _Places:
         return block, self._free[at][number - self._ends[at]]
 
 
-def _chosen(chance: random.Random, places: int, taken: int, scatter: float) -> Iterable[int]:
+def _chosen(chance: "Random", places: int, taken: int, scatter: float) -> Iterable[int]:
     """Choose as many of the free places as are taken: boot memory's come first, then ascending addresses."""
     # All are drawn and only some used: with another `scatter` the same seed begins with the same places.
     anywhere = chance.sample(range(places), taken)[: round(taken * scatter)]
