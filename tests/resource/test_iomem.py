@@ -293,6 +293,39 @@ def test_a_line_far_down_that_is_not_like_the_others_is_itself(changed: str) -> 
     assert [tree.children[at].name for at in (4320, 4321, 4322)] == ["page", changed, "page"]
 
 
+@pytest.mark.parametrize("width", [8, 9])
+def test_a_line_with_another_character_means_among_many_what_it_means_among_few(width: int) -> None:
+    first = 16 ** (width - 1)
+    lines = [f"  {start:08x}-{start + 0xFFF:08x} : page\n" for start in range(first, first + (200 << 12), 1 << 12)]
+    head, at = f"{first:08x}-{first + (200 << 12) - 1:08x} : virtio0\n", 150
+    for place in range(len(lines[at])):
+        for character in " 0aAx-:\n\t\0é\udca9":
+            changed = f"{lines[at][:place]}{character}{lines[at][place + 1 :]}"
+            few, many = (
+                outcome("".join([head, *before, changed, *behind]), changed)
+                for before, behind in ((lines[at - 1 : at], lines[at + 1 : at + 2]), (lines[:at], lines[at + 1 :]))
+            )
+            assert many == few, repr(changed)
+
+
+def test_addresses_that_are_filled_up_are_refused_wherever_they_begin() -> None:
+    starts = range(0xF0000000, 0xF0000000 + (250 << 12), 1 << 12)
+    pages, padded = ([f"{start:0{w}x}-{start + 0xFFF:0{w}x} : page\n" for start in starts] for w in (8, 9))
+    for sound in range(1, 150):
+        with pytest.raises(ListingError, match=rf"^iomem:{sound + 1}: .* is not written as the kernel does"):
+            iomem.loads("".join([*pages[:sound], *padded[sound:]]))
+
+
+def outcome(text: str, line: str) -> str:
+    """What came of reading a listing: the reason of a refusal, or that a line is still in it."""
+    try:
+        back = iomem.dumps(iomem.loads(text))
+    except ListingError as error:
+        return error.reason
+    assert back == text
+    return f"has {line}"
+
+
 def test_many_ports_with_the_digits_of_memory_are_refused() -> None:
     lines = [f"{port:08x}-{port:08x} : port\n" for port in range(1, 1000)]
     with pytest.raises(ListingError, match=r"^iomem:2: 00000001-00000001 is not written as the kernel does"):

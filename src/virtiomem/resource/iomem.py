@@ -23,7 +23,6 @@ Models: the seq_file part of kernel/resource.c (v6.1).
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from functools import cache
 from operator import le, lt
 from os import PathLike
 from typing import IO
@@ -49,8 +48,8 @@ _MEM_LINE = re.compile(_LINE.format("[1-9a-f][0-9a-f]{7,15}|0[0-9a-f]{7}"), re.M
 _IO_LINE = _LINE.format("[0-9a-f]{4}")
 _LOOSE_LINE = r"(\s*)([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)"
 _MASKED = r"(?: *(?:0000-0000|00000000-00000000) : .*(?:\n|\Z))+"
-_BLOCK = 1 << 12
-"""Characters read at a time, so that the matches of a long listing are not all alive at once."""
+_FIRST_BLOCK, _LARGEST_BLOCK = 1 << 11, 1 << 16
+"""Characters read at a time: ever more, until the matches that are alive at once would be too many."""
 
 Row = tuple[str, str, str, str]
 """Indent, start, end, name: the columns of a line, as text."""
@@ -235,11 +234,11 @@ class _Reader:
 
 def _blocks(text: str) -> Iterator[str]:
     """Whole lines, some at a time."""
-    position = 0
+    position, size = 0, _FIRST_BLOCK
     while position < len(text):
-        stop = text.find("\n", position + _BLOCK) + 1 or len(text)
+        stop = text.find("\n", position + size) + 1 or len(text)
         yield text[position:stop]
-        position = stop
+        position, size = stop, min(2 * size, _LARGEST_BLOCK)
 
 
 def _like_above(block: str, indent: int, name: str) -> tuple[Addresses, Addresses]:
@@ -248,27 +247,32 @@ def _like_above(block: str, indent: int, name: str) -> tuple[Addresses, Addresse
 
     None where a line differs, ends before it starts, or has addresses of another width: those are read line by line.
     """
-    before, behind = " " * indent, f" : {name}\n"
+    behind = f" : {name}\n"
     width = block.find("-") - indent
-    if not (8 <= width <= 16 and block.startswith(before) and block.endswith(behind)):
+    # A few lines are read sooner one by one.
+    if len(block) < _FIRST_BLOCK or not (8 <= width <= 16 and block.endswith(behind) and block.isascii()):
         return (), ()
-    # If every line is like the one above, taking out name and indent leaves bare ranges, which the pattern then proves.
-    ranges = block[indent : -len(behind)].replace(behind + before, "\n")
-    if not _ranges_of(width).fullmatch(ranges):
+    length = indent + 2 * width + len("-") + len(behind)
+    lines, rest = divmod(len(block), length)
+    if rest:
         return (), ()
-    # Each number is filled up to sixteen digits in place of its separator: one unpack() makes integers of them all.
-    zeros = "0" * (16 - width)
-    digits = zeros + ranges.replace("-", zeros).replace("\n", zeros)
-    numbers = struct.unpack(f">{len(digits) // 16}Q", bytes.fromhex(digits))
+    data = block.encode()
+    expected = bytearray(f"{' ' * indent}{'0' * width}-{'0' * width}{behind}".encode() * lines)
+    # Lines of one length are a table: a slice with a step is a column of it, which is much faster than a search in each line.
+    # Each number is filled up to sixteen digits, so that one unpack() makes integers of them all.
+    digits = bytearray(b"0" * (32 * lines))
+    for place in range(width):
+        for read, written in ((indent, 16 - width), (indent + width + 1, 32 - width)):
+            column = data[read + place :: length]
+            expected[read + place :: length] = column
+            digits[written + place :: 32] = column
+    # Whatever is no digit has to be as expected; digits are in lower case, more than eight without a zero in front.
+    is_padded = width > 8 and b"0" in digits[16 - width :: 16]
+    if data != expected or digits.translate(None, b"0123456789abcdef") or is_padded:
+        return (), ()
+    numbers = struct.unpack(f">{2 * lines}Q", bytes.fromhex(digits.decode()))
     starts, ends = numbers[::2], numbers[1::2]
     return (starts, ends) if all(map(le, starts, ends)) else ((), ())
-
-
-@cache
-def _ranges_of(width: int) -> re.Pattern[str]:
-    """A range a line, its addresses of that many digits."""
-    number = "[0-9a-f]{8}" if width == 8 else f"[1-9a-f][0-9a-f]{{{width - 1}}}"
-    return re.compile(f"{number}-{number}(?:\n{number}-{number})*")
 
 
 def spaces(number: int) -> str:
