@@ -15,7 +15,7 @@ from pathlib import Path
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 BARE = "python -c pass"
-OTHERS = "import argparse, dataclasses, json, msgspec, tomllib"
+OTHERS = "import argparse, dataclasses, msgspec, tomllib"
 """What `run --json` needs that is not ours."""
 COMMANDS = {
     BARE: ["-c", "pass"],

@@ -184,7 +184,7 @@ def c_list(folder: Path) -> Path | None:
 
 def line(work: str, count: int, mine: float, peers: dict[str, float]) -> None:
     ratios = "  ".join(f"{name} {took / mine:8.2f}x" for name, took in peers.items())
-    print(f"{work:6} {count:>8}  {mine:8.0f} ns  {ratios}", flush=True)
+    print(f"{work:6} {count:>8}  {mine:8.0f} ns  {ratios}".rstrip(), flush=True)
 
 
 def main() -> None:
