@@ -115,7 +115,8 @@ class LinuxGuest:
         self._header: crash_header.FoundHeader | None = None
         self._linux = RunningLinux(config, self._devices, self._driver, setup or Setup(), kexec=kexec, say=progress)
         try:
-            self._boot = self._first_snapshot(config)
+            with self._linux.qmp.during("booting"):
+                self._boot = self._first_snapshot(config)
         except BaseException:
             self.close()
             raise
