@@ -109,7 +109,7 @@ def check_format(values: Any, *known: str) -> str:
     """
     said = values.get("format") if isinstance(values, dict) else known[0]
     if said not in known:
-        import json  # not above, nor below: sound input needs none of it
+        import json  # here and below, not above: sound input needs none of it
 
         raise NotationError(f"format {shown(json.dumps(said))} is not {' or '.join(known)}")
     return str(said)

@@ -49,7 +49,7 @@ _IO_LINE = _LINE.format("[0-9a-f]{4}")
 _LOOSE_LINE = r"(\s*)([0-9a-fA-F]+)-([0-9a-fA-F]+) : (.*)"
 _MASKED = r"(?: *(?:0000-0000|00000000-00000000) : .*(?:\n|\Z))+"
 _FIRST_BLOCK, _LARGEST_BLOCK = 1 << 11, 1 << 16
-"""Characters read at a time: ever more, until the matches that are alive at once would be too many."""
+"""Characters read at a time: twice as many each time, up to where the matches that are alive at once would take too much memory."""
 
 Row = tuple[str, str, str, str]
 """Indent, start, end, name: the columns of a line, as text."""
@@ -249,7 +249,7 @@ def _like_above(block: str, indent: int, name: str) -> tuple[Addresses, Addresse
     """
     behind = f" : {name}\n"
     width = block.find("-") - indent
-    # A few lines are read sooner one by one.
+    # A few lines are read faster one by one.
     if len(block) < _FIRST_BLOCK or not (8 <= width <= 16 and block.endswith(behind) and block.isascii()):
         return (), ()
     length = indent + 2 * width + len("-") + len(behind)
