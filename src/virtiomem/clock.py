@@ -17,7 +17,10 @@ Callback = Callable[[], None]
 
 
 class Timer:
-    """One pending expiry; `Clock.cancel` disarms it. `due` is in virtual seconds since the clock started."""
+    """A pending expiry, which `Clock.cancel` disarms.
+
+    `due`: virtual seconds since the clock started.
+    """
 
     __slots__ = ("armed", "due", "work")
 

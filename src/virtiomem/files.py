@@ -54,7 +54,7 @@ def _read(file: IO[bytes], name: str, limit: int) -> bytes:
 
 
 def folder_of(path: StrPath) -> str:
-    """Return the folder part of a path; empty if it has none."""
+    """Return the folder part of a path, or an empty string."""
     return os.path.dirname(os.fsdecode(path))  # noqa: PTH120 - see StrPath
 
 

@@ -58,7 +58,7 @@ def ranges_that_fit(
 def elfcorehdr_size(
     release: LinuxRelease, build: LinuxBuild, architecture: Architecture = DEFAULT_ARCHITECTURE
 ) -> int | None:
-    """Return the content of /sys/kernel/crash_elfcorehdr_size in bytes, or None if there is no such file."""
+    """Return the bytes that /sys/kernel/crash_elfcorehdr_size shows, or None if the kernel has no such file."""
     segments = _segments(release, build, architecture)
     return None if segments is None else segments * PHDR.size
 

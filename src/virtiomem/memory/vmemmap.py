@@ -33,7 +33,7 @@ _HUGE_PAGES_TAKE = 7 * MiB
 _PCP_TYPES = 3
 """MIGRATE_PCPTYPES."""
 _MAX_WATERMARKS = 256 * MiB
-"""Most that all minimum watermarks have of a kernel without huge pages (init_per_zone_wmark_min())."""
+"""Limit of all minimum watermarks together, without huge pages (init_per_zone_wmark_min())."""
 _RATIO = 256
 """What zones below Normal keep of theirs for those who can use no other: one page for each 256 above
 (sysctl_lowmem_reserve_ratio)."""

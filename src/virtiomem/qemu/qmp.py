@@ -71,7 +71,7 @@ class QmpSession:
 
     @contextmanager
     def during(self, doing: str) -> Iterator[None]:
-        """Name in each error what was under way, such as ``playing resize``."""
+        """Name what is under way, such as ``playing resize``, in errors of a QEMU that is silent or gone."""
         self._during = doing
         try:
             yield

@@ -266,7 +266,7 @@ def _like_above(block: str, indent: int, name: str) -> tuple[Addresses, Addresse
             column = data[read + place :: length]
             expected[read + place :: length] = column
             digits[written + place :: 32] = column
-    # Whatever is no digit has to be as expected; digits are in lower case, more than eight without a zero in front.
+    # Only the digits may differ from the line above: in lower case, and without a leading zero where they are more than eight.
     is_padded = width > 8 and b"0" in digits[16 - width :: 16]
     if data != expected or digits.translate(None, b"0123456789abcdef") or is_padded:
         return (), ()

@@ -93,7 +93,10 @@ class RunningLinux:
         return self._agent.ask(verb, *arguments, doing=doing, timeout=timeout or self.timeout)
 
     def suspend(self, to: str, doing: str) -> Reply:
-        """Put the guest to sleep and wake it up. There is no swap, so a suspend to disk is refused once its image is made."""
+        """Put the guest to sleep and wake it up.
+
+        A suspend to disk is refused once its image is made, because the guest has no swap.
+        """
         # An old SUSPEND would wake the guest up before it sleeps.
         self.qmp.forget_events()
         # A wake-up while the image is made ends it without an error: create_image() in kernel/power/hibernate.c returns 0.
